@@ -34,10 +34,10 @@ COLORS = {
 }  # fmt: skip
 
 
-def drawn(screen: Screen, rows: int) -> str:
-    """Return the first rows of a screen as HTML."""
+def drawn(screen: Screen) -> str:
+    """Return the rows of a screen as HTML, down to the cursor; without the first, which names a place of a machine."""
     lines = []
-    for number in range(rows):
+    for number in range(1, screen.cursor.y + 1):
         cells = [screen.buffer[number][x] for x in range(screen.columns)]
         line = ""
         for (color, bold), same in groupby(cells, lambda cell: (cell.fg, cell.bold)):
@@ -76,9 +76,9 @@ async def take_terminal(browser: Browser, home: Path) -> None:
             await cyd.send("room", "I come too")
             await ada.shows("I come too")
             await ada.line("/go bob")
-            await ada.prompts("bob>")
+            await ada.shows_line(r"^ada to bob>")
             page = await browser.new_page(viewport={"width": 1000, "height": 800}, device_scale_factor=2)
-            await page.set_content(drawn(ada.screen, ada.screen.cursor.y + 1))
+            await page.set_content(drawn(ada.screen))
             await page.locator("pre").screenshot(path=FOLDER / "terminal.png")
     finally:
         await ada.close()

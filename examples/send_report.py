@@ -10,7 +10,7 @@ from p2pchat import DeliveryTimeout, Settings, TCPPeer, UnknownName
 
 
 async def main(port: int, endpoint: str, to: str, text: str) -> int:
-    async with TCPPeer(port, endpoint, name="report", settings=Settings(start_timeout=60)) as peer:  # seconds
+    async with TCPPeer(port, endpoint, name="report", settings=Settings(start_timeout=10)) as peer:  # seconds
         try:
             receipt = await peer.send(to, text)
             await receipt.delivered(timeout=60)

@@ -156,5 +156,5 @@ class Settings:
     trace_limit_bytes: int = 64 * MIB  # of each of two files: some 150,000 frames, a guess
     consumer_saved_after: float = 1.0  # a place that was acknowledged is stored
     read_told_every: float = 0.1  # read marks to one link; far below flood_a_second
-    start_timeout: float = 3.0  # start() waits this long for endpoints
+    start_timeout: float = 3.0  # start() waits this long for endpoints, and calls after it for names
     recent_places: int = 1000  # newest places read at start, to know what was shown last

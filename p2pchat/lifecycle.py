@@ -67,6 +67,7 @@ class PeerLifecycle:
         host, port: Where it listens.
         listening_at: When this run began; everything it receives it receives later.
         closed: It was closed, or is being closed.
+        names_deadline: Until when calls wait for names that are not known yet, on the clock of the loop.
         indexer: The search index; None without one.
         relay: The links through an engine; None without one.
     """
@@ -87,6 +88,7 @@ class PeerLifecycle:
         self.indexer: SearchIndexer | None = None
         self.relay: RelayTransport | None = None
         self.closed: bool = False
+        self.names_deadline: float = 0.0
         self.people: UserDirectory = UserDirectory(
             "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
         )
@@ -172,6 +174,16 @@ class PeerLifecycle:
         status, text, since = self.driver.node.presence.status(user)
         return status, text or "", since or 0
 
+    @property
+    def name_timeout(self) -> float:
+        """Seconds for which calls wait now for a name that is not known; see LocalUser.name_timeout."""
+        node = self.running_node
+        if node is None or self._offline:
+            return 0.0
+        links = node.links
+        expected = links.by_peer or links.book or links.dialer.seeking or self._relayed_named or self._discovery
+        return max(0.0, self.names_deadline - asyncio.get_running_loop().time()) if expected else 0.0
+
     # ---- for p2pchat.testing and tests
 
     @property
@@ -201,7 +213,7 @@ class PeerLifecycle:
 
     # ---- start
 
-    async def start(self) -> None:
+    async def start(self, timeout: float | None) -> None:
         """Start the peer; see TCPPeer.start."""
         if self._starting or self.closed:
             raise PeerClosed("a peer can be started only once: make a new TCPPeer")
@@ -210,7 +222,9 @@ class PeerLifecycle:
         try:
             self.resources = resources = await asyncio.shield(opening)
             await self._begin(resources)
-            await self._wait_for_endpoints([*self._endpoints, *(endpoint for endpoint, _ in resources.pins)])
+            named = [*self._endpoints, *(endpoint for endpoint, _ in resources.pins)]
+            await self._wait_for_endpoints(named, self.settings.start_timeout if timeout is None else timeout)
+            self.names_deadline = asyncio.get_running_loop().time() + self.settings.start_timeout
         except BaseException:  # cancelled as well, perhaps twice: a peer that has not started leaves nothing open
             self._closing = asyncio.ensure_future(self._abort_start(opening, self._closing))
             await asyncio.shield(self._closing)
@@ -405,7 +419,7 @@ class PeerLifecycle:
         if any(user.id == me and user.named_c and user.name != self.name for user in stored.users):
             driver.put(UserRenamed(me, self.name))
 
-    async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
+    async def _wait_for_endpoints(self, endpoints: Sequence[str], timeout: float) -> None:
         """Wait until each endpoint has failed once, or is linked and has announced its users; and for the engine."""
 
         def answered() -> bool:
@@ -415,7 +429,7 @@ class PeerLifecycle:
             return complete and has_engine and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
 
         try:
-            await self.dispatcher.wait_until(answered, self.settings.start_timeout)
+            await self.dispatcher.wait_until(answered, timeout)
         except TimeoutError:
             pass  # they are still dialled; events report the outcome
 

@@ -69,8 +69,8 @@ def send_once(
     Args:
         to: A name as typed: `bob`, `bob#K7QF2M3P`, `room`, `#ops`, a full id.
         text: As TCPPeer.send.
-        port: The profile, by the port of the peer that sends; without it and `data` the only one, or the one started
-            last.
+        port: The profile, by the port of the peer that sends; without it and `data` the only one of a person (on which
+            a terminal was opened), or of several the one started last.
         data: The profile, by its directory.
         timeout: Seconds to wait until all have it; 0 returns when it is accepted.
     Raises:
@@ -88,6 +88,8 @@ def send_once(
 
 
 async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] | None, timeout: float) -> SentReceipt:
+    import asyncio
+
     from p2pchat.cli.control_client_or_own_peer import RequestRefused, connect_or_run
     from p2pchat.cli.options import ProfileChoice
     from p2pchat.cli.profiles import find_profile
@@ -95,7 +97,7 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
 
     choice = ProfileChoice("" if data is None else str(data), -1 if port is None else port)
     try:
-        directory = find_profile(choice, to, notify=lambda text: None)
+        directory = await asyncio.to_thread(find_profile, choice, to, notify=lambda text: None)
         async with connect_or_run(directory, port=choice.port, meets=True) as control:
             [there] = await control.ask("find", to=to)
             id = await _accepted(control, there["conversation_id"], text)

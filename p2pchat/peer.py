@@ -144,18 +144,19 @@ class TCPPeer(NamedUser):
 
     # ---- start and stop
 
-    async def start(self) -> None:
+    async def start(self, *, timeout: float | None = None) -> None:
         """Listen, and link with the endpoints.
 
-        Returns when it listens, and each endpoint is linked and has announced its users, or has failed once; after 3 s
-        (Settings.start_timeout) at most. An endpoint that does not answer causes an event Link and is dialled again
-        until it answers.
+        Returns when it listens, and each endpoint is linked and has announced its users, or has failed once. An
+        endpoint that does not answer causes an event Link and is dialled again until it answers.
 
+        Args:
+            timeout: Seconds to wait for the endpoints; None for Settings.start_timeout, 3 s. 0: return when it listens.
         Raises:
             PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; the text says what to do.
             PeerClosed: It was started or closed before.
         """
-        await self._lifecycle.start()
+        await self._lifecycle.start(timeout)
 
     async def aclose(self, reason: str = "closed") -> None:
         """Leave in good order: messages written are stored, every peer gets a goodbye, nothing stays open.
@@ -307,7 +308,7 @@ class TCPPeer(NamedUser):
             UnknownName, AmbiguousName: No user has this name, or several have.
             StorageError: It could not be stored.
         """
-        driver, user = self._require_running(), self.people.resolve(who)
+        driver, user = self._require_running(), await self._resolve(who)
         driver.put(QuotaLifted(user.key))
         await driver.settle()
         return user

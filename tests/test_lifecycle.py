@@ -18,6 +18,7 @@ from p2pchat import (
     PeerClosed,
     PortInUse,
     Sent,
+    Settings,
     Stopped,
     TCPPeer,
     UnknownName,
@@ -299,7 +300,8 @@ async def test_a_network_that_cannot_be_stored_causes_a_warning(home: Path) -> N
 
 async def test_an_open_network_has_no_room_until_a_peer_is_met(home: Path) -> None:
     port = int(free_ports(1)[0])
-    async with TCPPeer(0, port, data=home / "bob", name="bob", open=True) as bob:
+    bob = TCPPeer(0, port, data=home / "bob", name="bob", open=True, settings=Settings(start_timeout=0.0))
+    async with bob:
         for early in (bob.broadcast("too early"), bob.send_many("room", ["too early"]), bob.history("room")):
             with pytest.raises(UnknownName, match=r"^there is no room yet: .* first peer has been met"):
                 await early

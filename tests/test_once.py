@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from p2pchat import AmbiguousName, P2PChatError, SentReceipt, TCPPeer, TooLong, UnknownName, send_once
+from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
 from tests.cli.control.conftest import home as home
 from tests.cli.control.conftest import serve as serve
@@ -50,9 +51,22 @@ async def test_without_a_running_peer_it_runs_meanwhile_for_all_threads(home: Pa
     assert not list((home / "ada").glob("control.*"))
 
 
+async def test_without_a_profile_the_newest_of_a_person_sends_and_not_the_receiver(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("8001")
+    bob, _ = await serve("8002", ada.endpoint)
+    bot, _ = await serve("8003", ada.endpoint)
+    for one in (ada, bob):
+        assert one.data is not None
+        ChatSettings.load(one.data).remember_start(LastStart(), terminal=True)
+    await ada.wait_user("8002", timeout=60)
+    assert (await once("8002", "hi", timeout=60)).is_delivered  # not through bob's own peer, nor through the program's
+    assert [post.sender.name for post in await bob.history()] == ["8001"]
+    assert await bot.history() == []
+
+
 async def test_errors_are_those_of_the_library(serve: Serve, home: Path) -> None:
-    ada, server = await serve("ada")
-    server._started_at -= 60.0  # by now it refuses unknown names at once
+    ada, _ = await serve("ada")
+    ada._lifecycle.names_deadline = 0.0  # it refuses unknown names at once, as one that has run for a while
     async with TCPPeer(0, ada.endpoint, name="Bob"), TCPPeer(0, ada.endpoint, name="bob"):  # they look alike
         await until(lambda: len(ada.users()) == 3, "both users")
         await check_errors(home)

@@ -389,7 +389,7 @@ async def test_whatever_a_frame_holds_its_line_is_json(fields: dict[str, Any], p
 
 
 def test_the_command_line_sets_the_limit() -> None:
-    peer = make_peer(PeerOptions(trace="x", trace_limit=3), None, Settings())
+    peer = make_peer(PeerOptions(trace="x", trace_limit=3), None)
     assert peer._lifecycle.settings.trace_limit_bytes == 3 << 20
 
 
@@ -397,4 +397,4 @@ def test_texts_need_a_file() -> None:
     with pytest.raises(ValueError, match="--trace FILE"):
         TCPPeer(trace_texts=True)
     with pytest.raises(UsageError, match="--trace FILE"):
-        make_peer(PeerOptions(trace_texts=True), None, Settings())
+        make_peer(PeerOptions(trace_texts=True), None)

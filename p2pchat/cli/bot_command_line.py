@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from p2pchat import Link, Settings, TCPPeer, Warned
+from p2pchat import Link, TCPPeer, Warned
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
@@ -115,12 +115,12 @@ class _BotRun:
 
     async def _run_peer(self) -> int:
         options = self._options
-        peer = make_peer(options, self._invite, Settings(start_timeout=0.0))
+        peer = make_peer(options, self._invite)
         self._endpoints = EndpointStatus.of_start(options, self._invite)
         watching = asyncio.create_task(self._watch(peer))
         await asyncio.sleep(0)  # it reads events from before the start
         try:
-            await peer.start()
+            await peer.start(timeout=0)
             freeze_started()
             control = await ControlServer(peer).start()
             print_notice(announcement(peer))
@@ -145,7 +145,7 @@ class _BotRun:
         """Write the events of the peer to --json and --log, and say what is wrong with links."""
         async for event in peer.events(consumer=None):
             if isinstance(event, Link):
-                self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
+                self._endpoints.on_link_event(event)
             if isinstance(event, Warned):
                 print_error(f"warning: {event.text}")
             await self._display.show_event(event.to_json())

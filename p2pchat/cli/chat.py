@@ -28,7 +28,6 @@ from p2pchat import (
     P2PChatError,
     Reaction,
     Sent,
-    Settings,
     TCPPeer,
     UnknownName,
 )
@@ -53,7 +52,6 @@ from p2pchat.cli.process_and_signals import (
 )
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.standard_input import (
-    NAME_GRACE,
     InputEnded,
     InputKind,
     LineReader,
@@ -153,21 +151,19 @@ class Chat:
 
     async def _run_peer(self) -> int:
         make_metrics = _metrics_of(self._options.metrics)
-        settings = Settings(start_timeout=0.0)  # the chat reports on endpoints itself, as they answer
-        peer = make_peer(self._options, self._invite, settings)
+        peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(self._options, self._invite)
         self._join_summary = JoinSummary(self._invite or "", dials=self._endpoints.dials)
         events = peer.events(consumer="main", start="beginning")
-        await peer.start()
+        await peer.start(timeout=0)  # the chat reports on endpoints itself, as they answer
         freeze_started()
         metrics = make_metrics(peer)
         control = await ControlServer(peer).start()
         self._init_display(peer)
         self._join_summary.begin(peer)
         self._session = session = Session(
-            peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json,
-            name_grace=0.0 if self._front.interactive else NAME_GRACE,
-        )  # fmt: skip
+            peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json
+        )
         session.local_files = True
         control.activity = session.activity
         session.on_dial = self._endpoints.add
@@ -195,6 +191,7 @@ class Chat:
         self._display.me = peer.me.label
         self._display.notifier.history_command = history_command(self._options, peer.listening.data)
         self._display.notifier.is_at_gateway = lambda user_id: peer.is_at_gateway(peer.user(user_id))
+        self._display.has_presence = lambda user_id: peer.user(user_id).since is not None
         with suppress(UnknownName):  # an open network before the first peer was met
             self._display.notifier.rooms.add(peer.room.id)
 
@@ -207,7 +204,7 @@ class Chat:
             async for event in events:
                 line = event.to_json()
                 if isinstance(event, Link):
-                    self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
+                    self._endpoints.on_link_event(event)
                 self._join_summary.on_event(event)
                 self._display.joining = self._join_summary.in_progress
                 shown = self._session.on_event(line)
@@ -249,7 +246,7 @@ class Chat:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
             with suppress(InviteError):  # an open network before the first peer was met
-                print_notice(welcome_screen(peer.invite, peer.port, qr=can_ask()))
+                print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
         self._report_reach()
         if self._options.bare:
             names = [user.name for user in peer.users()]
@@ -269,7 +266,8 @@ class Chat:
         settings.remember_start(
             LastStart(
                 options.host, options.advertise, options.discover, options.engine, credentials, not options.no_listen
-            )
+            ),
+            terminal=self._front.interactive,
         )
 
     # The end

@@ -1,9 +1,9 @@
 """The start of a chat: the options of `p2pchat PORT [HOST:PORT ...]`, the setup wizard, the network joined, errors.
 
 `p2pchat` without a port, on a terminal, asks for what is missing. Without any profile it asks for a name and takes a
-free port. With one profile it starts that again, with several it asks which. If some of them run, most likely the user
-opened another terminal to try p2pchat: it starts the one used last, or one more peer, linked with the newest that runs.
-Enter accepts the default of every question.
+free port. Of the profiles on which a terminal was opened, and which do not run, it starts the only one, or asks which.
+If all run, most likely the user opened another terminal to try p2pchat: it starts one more peer, linked with the newest
+that runs. The profile of a program is started by its name only. Enter accepts the default of every question.
 """
 
 from __future__ import annotations
@@ -131,8 +131,7 @@ def _choose_profile(
 ) -> ProfileSummary | None:
     """Return the profile to start again; None: a new one."""
     idle = [one for one in known if one.holder is None]
-    if options.name:
-        idle = [one for one in idle if one.name == options.name]
+    idle = [one for one in idle if (one.name == options.name if options.name else one.is_persons)]
     if options.open_network:
         idle = [one for one in idle if one.is_open]
     if invite is not None:
@@ -140,13 +139,7 @@ def _choose_profile(
     if not idle:
         return None
     newest_first = sorted(idle, key=lambda one: -one.used_at)
-    if options.name or options.open_network or len(known) == 1:
-        return newest_first[0]
-    if len(idle) == len(known):
-        return _ask_which(newest_first[:MAX_CHOICES], ask)
-    if len(idle) > 1:
-        print_notice(f"-- {len(idle)} profiles do not run, the one used last is meant; {program()} PORT starts another")
-    return newest_first[0]
+    return idle[0] if len(idle) == 1 else _ask_which(newest_first[:MAX_CHOICES], ask)
 
 
 def _of_this_network(idle: Sequence[ProfileSummary], invite: str) -> ProfileSummary | None:

@@ -239,7 +239,7 @@ async def ask_profile(directory: Path, db: str, do: str, **fields: Any) -> list[
         return rows
     try:
         async with open_alone(directory, db=db or None) as peer:
-            server = ControlServer(peer, alone=True)
+            server = ControlServer(peer)
             async with aclosing(await connect_within(server)) as control:
                 rows = await control.ask(do, **fields)
             await server.shut_down("")
@@ -356,7 +356,7 @@ async def _run_peer(directory: Path, port: int, db: str) -> tuple[TCPPeer, Contr
 
 async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tuple[TCPPeer, ControlServer]:
     """Listen at the given address, or elsewhere if that fails: the peer can still dial known peers."""
-    from p2pchat import DataLocked, P2PChatError, PortInUse, Settings, TCPPeer
+    from p2pchat import DataLocked, P2PChatError, PortInUse, TCPPeer
     from p2pchat.cli.control_server import ControlServer
 
     peer = TCPPeer(
@@ -369,10 +369,9 @@ async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tu
         engine=how.engine or None,
         engine_credentials=how.engine_credentials or None,
         listen=how.listen,
-        settings=Settings(start_timeout=0.0),
     )
     try:
-        await peer.start()
+        await peer.start(timeout=0)
     except PortInUse:
         if not port:
             raise

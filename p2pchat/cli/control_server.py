@@ -40,7 +40,6 @@ from p2pchat.cli.control_protocol import (
     SocketAddress,
     encode,
 )
-from p2pchat.cli.standard_input import NAME_GRACE
 from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_session import Session
@@ -71,16 +70,13 @@ LINGER_TIMEOUT = 10.0  # seconds for which a peer run by a command waits for oth
 class ControlServer:
     """Answers commands for a running peer. A peer without a directory has no control socket.
 
-    Args:
-        alone: The peer has no links, so names that are unknown are not waited for.
     Attributes:
         activity: The activity of the chat that runs here, which an /away of a command changes too; None without one.
         accounts: The accounts of the gateway that runs here; None without one.
     """
 
-    def __init__(self, peer: TCPPeer, *, alone: bool = False) -> None:
+    def __init__(self, peer: TCPPeer) -> None:
         self._peer = peer
-        self._alone = alone
         self.activity: ActivityTracker | None = None
         self.accounts: Accounts | None = None
         self._directory: Path | None = None
@@ -90,7 +86,6 @@ class ControlServer:
         self._connections: dict[asyncio.Task[None], ControlConnection] = {}
         self._closing = False
         self._connection_ended = asyncio.Event()  # a connection ended
-        self._started_at = asyncio.get_running_loop().time()
 
     async def start(self) -> ControlServer:
         """Start to listen. A failure is a warning on stderr, because the chat works without commands."""
@@ -167,10 +162,7 @@ class ControlServer:
             writer.write(encode({"event": "error", "code": BUSY, "text": text, "about": "", "ref": None}))
             writer.close()
         else:
-            fresh = not self._alone and asyncio.get_running_loop().time() < self._started_at + NAME_GRACE
-            connection = ControlConnection(
-                self._peer, reader, writer, fresh=fresh, activity=self.activity, accounts=self.accounts
-            )
+            connection = ControlConnection(self._peer, reader, writer, activity=self.activity, accounts=self.accounts)
             task = asyncio.create_task(connection.serve())
             self._connections[task] = connection
             task.add_done_callback(self._on_connection_ended)
@@ -256,7 +248,6 @@ class ControlConnection:
     """One client of a running peer.
 
     Args:
-        fresh: The peer has only just started, so unknown names are waited for a moment.
         activity: The activity of the chat that runs here; None without one.
         accounts: The accounts of the gateway that runs here; None without one.
     Attributes:
@@ -264,7 +255,7 @@ class ControlConnection:
     """
 
     def __init__(
-        self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool,
+        self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *,
         activity: ActivityTracker | None = None, accounts: Accounts | None = None,
     ) -> None:  # fmt: skip
         self._peer = peer
@@ -274,10 +265,7 @@ class ControlConnection:
         self._output = ControlOutput(writer)
         self._display = Display(self._output, None, as_json=True, echo=True)
         self._display.me = peer.me.label
-        self._session = Session(
-            peer, self._display, interactive=False, as_json=True, activity=activity,
-            name_grace=NAME_GRACE if fresh else 0.0,
-        )  # fmt: skip
+        self._session = Session(peer, self._display, interactive=False, as_json=True, activity=activity)
         self._session.on_bug = lambda error: _log.error("a command failed with an unexpected error", exc_info=error)
         self._session.only_json = True
         self._session.local_files = True
@@ -388,7 +376,7 @@ class ControlConnection:
         where = await ctx.resolve(to)
         message = OutgoingMessage(where, text, files=tuple(paths))
         receipt = await send_files(ctx, message, tell)
-        ctx.on_accepted(where, receipt)
+        ctx.on_accepted(where, receipt, [message.excerpt])
         return CommandResult([{"id": receipt.id}])
 
     async def _export(self, ctx: CommandContext, path: str, to: str | None = None, files: bool = True) -> CommandResult:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from p2pchat import TCPPeer
+from p2pchat import Link, TCPPeer
 from p2pchat.cli.process_and_signals import Shutdown
 from p2pchat.cli.profiles import PeerOptions
 from p2pchat.commands.endpoints_and_qr_codes import endpoints_of, program
@@ -94,6 +94,7 @@ class EndpointStatus:
         self._engine = engine
         self._notify = notify
         self._advised: set[tuple[str, str]] = set()  # (endpoint, code): advice is given once
+        self._left: set[str] = set()  # peers that said goodbye: that nobody answers there now is no news
         self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
         self.all_known: asyncio.Event = asyncio.Event()
         self._linked = asyncio.Event()
@@ -112,23 +113,24 @@ class EndpointStatus:
         self._states[endpoint] = ""
         self._notify(f"-- connecting to {safe_line(endpoint)}")
 
-    def on_link_event(self, endpoint: str, state: str, reason: str, code: str = "") -> None:
-        """Handle the fields of a Link event."""
+    def on_link_event(self, event: Link) -> None:
+        """Report what a Link event says, if it is news."""
+        endpoint, state, reason, code = event.endpoint, event.state, event.reason, event.code
         if self._engine and "://" in endpoint:
             self._on_engine(endpoint, state, reason)
             return
         if state == "up":
             self._linked.set()
+            self._left.discard(event.peer)
+        elif state == "down" and reason == "left":
+            self._left.add(event.peer)
         former = self._states.get(endpoint)
         if former is None and state in ("refused", "trying"):
             self._remembered[endpoint] = _PROBLEMS.get(code) or safe_line(reason)
         now = code if state == "refused" and code in _NOT_FINAL else state
-        if former and (state, reason) == ("down", "left"):  # said goodbye: nobody is expected there
-            self._states[endpoint] = "left"
         if former is None or former == now or state not in ("up", "refused", "trying"):
             return
-        if former == "left" and state != "refused":
-            self._states[endpoint] = "up" if state == "up" else former
+        if state == "trying" and former == "up" and event.peer in self._left:
             return
         self._states[endpoint] = now
         if state == "up" and endpoint in self._invited:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Many, Settings, Stopped, TCPPeer, Warned
+from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Many, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
@@ -136,7 +136,7 @@ class GatewayRun:
             await self._event_log.aclose()
 
     async def _with_peer(self, serve: Serve) -> int:
-        peer = make_peer(self._options, self._invite, Settings())
+        peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(self._options, self._invite)
         events = peer.events(*_EVENTS, consumer=None)
         watching = asyncio.create_task(self._watch(events))
@@ -203,7 +203,7 @@ class GatewayRun:
         try:
             async for event in events:
                 if isinstance(event, Link):
-                    self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
+                    self._endpoints.on_link_event(event)
                 if isinstance(event, Warned | Failed):
                     print_error(f"warning: {event.text}")
                 self._event_log.write(event.to_json())
@@ -237,7 +237,7 @@ class GatewayRun:
             )
         if not is_loopback(options.host):
             with suppress(InviteError):  # an open network whose first peer has not been reached yet
-                print_notice(welcome_screen(peer.invite, peer.port, qr=can_ask()))
+                print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
         else:
             print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, '--name', 'bob')}")
 

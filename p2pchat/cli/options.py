@@ -318,7 +318,7 @@ def profile_options(function: Function) -> Function:
     @option(
         "--port",
         "PORT",
-        "the peer of this port (default: the only one, or the newest that runs)",
+        "the peer of this port (default: yours, or of several the newest that runs)",
         type=PORT,
         shell_complete=complete_port,
     )

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,55 +20,79 @@ import click
 
 from p2pchat import P2PChatError, home_directory, inspect_profile, known_profiles, open_history, profile_directory
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
+from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.endpoints_and_qr_codes import LOOPBACK, command
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.safe_text import quote_name, safe_line
 
 if TYPE_CHECKING:
-    from p2pchat import ProfileState, Settings, TCPPeer
+    from p2pchat import ProfileState, TCPPeer
 
 FIRST_PORT = 8080
 MAX_TRIED_PORTS = 200  # more taken ports than any login has by chance
 MAX_LISTED = 12  # profiles in an error; with more of them people know the port
 
 
-def find_profile(choice: ProfileChoice, to: str = "", *, notify: Callable[[str], None] = print_notice) -> Path:
+def find_profile(
+    choice: ProfileChoice,
+    to: str = "",
+    *,
+    acts: bool = False,
+    of_programs: bool = False,
+    notify: Callable[[str], None] = print_notice,
+) -> Path:
     """Return the absolute data directory of the profile that is meant. There may be nothing in it.
 
-    Without a directory and a port it is the only profile, or of several the newest that runs. That one becomes the
-    choice, and a notice names it once.
+    Without a directory and a port it is the only profile of a person, or of several the newest that runs. That one
+    becomes the choice, and a notice says once whose it is.
 
     Args:
         to: Whom something is sent to: not through the peer of that name, if others run too.
+        acts: Something is done in the person's name, so the notice is given also if there is no other profile.
+        of_programs: Profiles on which no terminal was opened are meant, too.
     Raises:
-        UsageError: Neither a directory nor a port was given, and there is no profile, or several and none runs.
+        UsageError: Neither a directory nor a port was given, and there is no profile of a person, or several and none
+            runs.
     """
     if choice.data:
         return Path(os.path.expanduser(choice.data)).absolute()
     if choice.port >= 0:
         return profile_directory(choice.port)
-    known = known_profiles()
-    if len(known) == 1:
-        return known[0]
-    if not known:
+    every = known_profiles()
+    if not every:
         text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR"
         raise UsageError(f"there is no profile in {home_directory()}: {text}")
+    known = [path for path in every if of_programs or is_persons(path)]
+    if not known:
+        raise UsageError(
+            f"all profiles here are of programs ({_ports(every)}): choose one with --port PORT, or --data DIR"
+        )
     running = [profile for profile in map(inspect_profile, known) if profile.holder is not None]
     running.sort(key=lambda profile: -profile.held_at)
-    if running:
-        found = next((one.directory for one in running if not to or not _is_of(one, to)), running[0].directory)
-        choice.data = str(found)
-        notify(f"-- using the running peer of port {found.name} (--port PORT: another)")
-        return found
-    ports = ", ".join(path.name for path in known[:MAX_LISTED])
-    more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
-    raise UsageError(
-        f"there are several profiles ({ports}{more}) and none runs: choose one with --port PORT, or --data DIR"
-    )
+    if len(known) > 1 and not running:
+        raise UsageError(
+            f"there are several profiles ({_ports(known)}) and none runs: choose one with --port PORT, or --data DIR"
+        )
+    meant = [one.directory for one in running] if len(known) > 1 else known
+    found = next((path for path in meant if not to or len(meant) == 1 or not _is_of(path, to)), meant[0])
+    choice.data = str(found)
+    if acts or len(every) > 1:
+        notify(f"-- as {summarize_profile(found, 0).label}, port {found.name} (--port PORT: another)")
+    return found
 
 
-def _is_of(profile: ProfileState, name: str) -> bool:
-    return summarize_profile(profile.directory, 0).name.casefold() == name.removeprefix("@").casefold()
+def is_persons(directory: Path) -> bool:
+    """Return whether a profile is a person's: a terminal was opened on it."""
+    return ChatSettings.load(directory).terminal
+
+
+def _ports(directories: Sequence[Path]) -> str:
+    more = f" and {len(directories) - MAX_LISTED} more" if len(directories) > MAX_LISTED else ""
+    return ", ".join(path.name for path in directories[:MAX_LISTED]) + more
+
+
+def _is_of(profile: Path, name: str) -> bool:
+    return summarize_profile(profile, 0).name.casefold() == name.removeprefix("@").casefold()
 
 
 def profile_exists(directory: Path) -> bool:
@@ -107,6 +131,7 @@ class ProfileSummary:
         held_at: Since when it runs, in seconds since 1970; 0.0: it does not.
         is_settled: It belongs to its network for good: it joined it, or holds messages of it.
         is_open: Its network has no key.
+        is_persons: It is a person's, and not a program's.
     """
 
     directory: Path
@@ -117,6 +142,7 @@ class ProfileSummary:
     held_at: float
     is_settled: bool
     is_open: bool
+    is_persons: bool
 
     @property
     def label(self) -> str:
@@ -140,7 +166,15 @@ def summarize_profile(directory: Path, port: int) -> ProfileSummary:
     state = inspect_profile(directory)
     is_settled = has_messages or state.network_path.parent == directory
     return ProfileSummary(
-        directory, port, name, _used_at(state), state.holder, state.held_at, is_settled, state.network == "open"
+        directory,
+        port,
+        name,
+        _used_at(state),
+        state.holder,
+        state.held_at,
+        is_settled,
+        state.network == "open",
+        is_persons(directory),
     )
 
 
@@ -240,7 +274,7 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
     return options
 
 
-def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:
+def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
     """Return the peer, not started.
 
     Args:
@@ -248,9 +282,10 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
     Raises:
         UsageError: The options contradict each other.
     """
-    from p2pchat import TCPPeer
+    from p2pchat import Settings, TCPPeer
 
     _warn_of_missing_key(options)
+    settings = Settings()
     if options.trace_limit:
         settings = replace(settings, trace_limit_bytes=options.trace_limit * 1024 * 1024)
     try:

@@ -42,7 +42,7 @@ COMMANDS = {
     "delete": ("history_tail_and_delete:delete", "delete what is stored here of a conversation"),
     "files": ("files:files", "what files take space here, and remove some"),
     "forget-file": ("files:forget_file", "remove a file from this disk"),
-    "users": ("users_and_invite:users", "who is known, and who is here"),
+    "users": ("users_and_invite:users", "who is here, and with whom you talk"),
     "check": ("demo_and_check:check", "check event logs: was every promise kept?"),
     "invite": ("users_and_invite:invite", "the command for another machine, and the invite"),
     "doctor": ("doctor:doctor", "what is wrong, and how to fix it"),

@@ -31,7 +31,6 @@ from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer, decode_li
 
 _READ_BYTES = 64 * 1024
 _MAX_QUEUED_READS = 4  # a fast producer waits
-NAME_GRACE = 3.0  # seconds piped input waits for a name or a message: both become known a moment after the link
 _STOP_AFTER = 0.1  # seconds in which a stopped reader takes what is in the pipe already; a guess
 
 

@@ -1,10 +1,11 @@
 """Chat settings of one profile, kept in a small file beside its identity, and the command /set.
 
-    <profile>/chat.json     {"joins": "auto", "bell": true, "desktop": false,
+    <profile>/chat.json     {"terminal": true, "joins": "auto", "bell": true, "desktop": false,
                              "by_conversation": {"M2P3...": {"typing": "off"}},
                              "last_start": {"host": "0.0.0.0", "advertise": "", "discover": false}}
 
-The file holds display settings and the last listening address, never messages. A file that cannot be read does not
+The file holds display settings, the last listening address, and whether a terminal was opened on the profile, never
+messages. A file that cannot be read does not
 stop the chat: defaults apply, and `trouble` says why. Entries of later versions are kept.
 """
 
@@ -135,6 +136,7 @@ class ChatSettings:
         joins, notify, bell, desktop, typing: As in SETTINGS.
         by_conversation: Exceptions: values as typed, by conversation id (base32) and name of the setting.
         last_start: How others could reach this peer when it ran last.
+        terminal: A terminal was opened on the profile, so it is a person's. Programs have all others.
         trouble: Why the file could not be read; "" if it could.
     """
 
@@ -145,6 +147,7 @@ class ChatSettings:
     typing: bool = True
     by_conversation: dict[str, dict[str, str]] = field(default_factory=dict)
     last_start: LastStart = _DEFAULT_START
+    terminal: bool = False
     trouble: str = ""
     _path: Path | None = None
     _others: dict[str, Any] = field(default_factory=dict)  # of later versions
@@ -180,12 +183,14 @@ class ChatSettings:
             if self.by_conversation:
                 shown["by_conversation"] = self.by_conversation
             last = {} if self.last_start == _DEFAULT_START else {"last_start": asdict(self.last_start)}
-            write_private(self._path, json.dumps({**self._others, **shown, **last}, indent=2) + "\n")
+            opened = {"terminal": True} if self.terminal else {}
+            write_private(self._path, json.dumps({**self._others, **opened, **shown, **last}, indent=2) + "\n")
 
-    def remember_start(self, now: LastStart) -> None:
-        """Save how this run can be reached; a failure to write is ignored."""
-        if now != self.last_start:
-            self.last_start = now
+    def remember_start(self, now: LastStart, *, terminal: bool = False) -> None:
+        """Save how this run can be reached, and that it has a terminal; a failure to write is ignored."""
+        terminal |= self.terminal
+        if (now, terminal) != (self.last_start, self.terminal):
+            self.last_start, self.terminal = now, terminal
             with suppress(OSError):
                 self.save()
 
@@ -233,6 +238,7 @@ class ChatSettings:
 
     def _apply(self, found: dict[str, Any]) -> None:
         """Apply the content of the file; values before an invalid one stay applied."""
+        self.terminal = found.pop("terminal", False) is True
         self.last_start = LastStart.from_json(found.pop("last_start", {}))
         for setting in SETTINGS:
             if setting.name in found and not setting.of_peer:
@@ -286,6 +292,8 @@ def write_private(path: Path, text: str) -> None:
 async def set_(ctx: CommandContext, name: str = "", value: str = "", to: str = "") -> CommandResult:
     """Show all settings or one, or change one, in general or for one conversation."""
     name, value = name.lower(), value.lower()
+    if value and not name:
+        raise UsageError(f"which setting? They are {', '.join(BY_NAME)}")
     if name and name not in BY_NAME:
         near = get_close_matches(name, BY_NAME, n=1)
         hint = f": did you mean {near[0]}?" if near else f"; the settings are {', '.join(BY_NAME)}"

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from p2pchat import (
     Conversation,
-    GroupChanged,
     HostedUser,
     Message,
     P2PChatError,
@@ -44,8 +43,6 @@ T = TypeVar("T")
 class CommandContext:
     """The surroundings of one session.
 
-    Args:
-        name_grace: Seconds from now on in which names and messages that are not known yet are waited for.
     Attributes:
         peer: The user of the session: a peer's own user, or a user it hosts.
         interactive: A person types and sees errors.
@@ -53,7 +50,7 @@ class CommandContext:
         target: Where texts go; None: the room, whose id may not be known yet.
         activity: Whether the user is active, and which conversation is open.
         on_dial: Called with an endpoint before /connect dials it.
-        on_accepted: Called when something other than a text was accepted, such as an edit.
+        on_accepted: Called when something other than a text was accepted, with what it is: "your edit".
         deleted_texts: Texts of own messages whose deletion was requested and not shown yet, by message id.
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
         local_files: This session may read and write files of this machine, because it is of who runs the peer.
@@ -63,17 +60,16 @@ class CommandContext:
 
     def __init__(
         self, peer: TCPPeer | HostedUser, display: Display, settings: ChatSettings, *, interactive: bool,
-        for_people: bool, activity: ActivityTracker | None = None, name_grace: float = 0.0,
+        for_people: bool, activity: ActivityTracker | None = None,
     ) -> None:  # fmt: skip
         self.peer = peer
         self.interactive = interactive
-        self._names_deadline = asyncio.get_running_loop().time() + name_grace
         self._names_stopped = asyncio.Event()
         self.display = display
         self.settings = settings
         self.for_people = for_people
         self.on_dial: Callable[[str], None] = lambda endpoint: None
-        self.on_accepted: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
+        self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = lambda to, receipt, what: None
         self.target: Conversation | None = None
         self.unread: UnreadCounter = UnreadCounter(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
@@ -303,55 +299,50 @@ class CommandContext:
 
     def stop_waiting_for_names(self) -> None:
         """Fail at once on what is not known from now on, also on what is waited for."""
-        self._names_deadline = 0.0
         self._names_stopped.set()
 
     async def resolve(self, address: str) -> Conversation:
-        """Return the conversation of an address; waits for an unknown name, for at most name_grace."""
-        return await self.wait_for_name(address, lambda: self.peer.find(address))
+        """Return the conversation of an address; a program's input waits for the name (TCPPeer.when_known)."""
+        return await self.wait_for_name(lambda: self.peer.find(address))
 
     async def resolve_user(self, address: str) -> User:
         """Return the user of an address; waits like resolve."""
-        return await self.wait_for_name(address, lambda: self.peer.user(address))
+        return await self.wait_for_name(lambda: self.peer.user(address))
 
-    async def wait_for_name(self, address: str, find: Callable[[], T]) -> T:
-        """Return what `find` returns for this address; raises what it raises, waits like resolve."""
-        while True:
-            try:
-                return find()
-            except UnknownName:
-                await self.flush()
-                if not self._grace:
-                    raise
-                await self._wait_for_any(
-                    self.peer.wait_for(GroupChanged), self.peer.wait_user(address.removeprefix("@"))
-                )
+    async def wait_for_name(self, find: Callable[[], T]) -> T:
+        """Return what `find` returns; raises what it raises, waits like resolve."""
+        try:
+            return find()
+        except UnknownName:
+            if not self._name_timeout:
+                raise
+        await self.flush()
+        await self._wait_for(self.peer.when_known(find))
+        return find()
 
     async def wait_for_message(self, find: Callable[[], Awaitable[str]]) -> str:
         """Return the message id that `find` returns; while that is "", wait for messages like resolve."""
         with closing(self.peer.events(Message, consumer=None)) as arriving:  # also between a search and a wait
             while not (found := await find()):
                 await self.flush()
-                if not self._grace:
+                if not (timeout := self._name_timeout) or not await self._wait_for(anext(arriving), timeout):
                     break
-                await self._wait_for_any(anext(arriving))
             return found
 
     @property
-    def _grace(self) -> float:
-        """Seconds that are left to wait for what is not known yet."""
-        return max(0.0, self._names_deadline - asyncio.get_running_loop().time())
+    def _name_timeout(self) -> float:
+        """Seconds to wait for what is not known yet; 0 for a person, who can try again."""
+        return 0.0 if self.interactive or self._names_stopped.is_set() else self.peer.name_timeout
 
-    async def _wait_for_any(self, *arrivals: Coroutine[Any, Any, object]) -> None:
-        """Wait until one of these is done, the grace has passed, or nothing is waited for any longer."""
-        tasks = [asyncio.create_task(one) for one in (*arrivals, self._names_stopped.wait())]
+    async def _wait_for(self, arrival: Coroutine[Any, Any, object], timeout: float | None = None) -> bool:
+        """Wait for an arrival, until nothing is waited for any longer; return whether it came."""
+        tasks = [asyncio.create_task(one) for one in (arrival, self._names_stopped.wait())]
         try:
-            done, _ = await asyncio.wait(tasks, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
-        if all(one.cancelled() or one.exception() is not None for one in done):
-            self.stop_waiting_for_names()
+        return tasks[0] in done and tasks[0].exception() is None
 
 
 Handler = Callable[..., Awaitable[CommandResult]]

@@ -40,7 +40,7 @@ from p2pchat.commands import people_commands as people
 from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.command_context import CommandContext, Handler
 from p2pchat.commands.delivery_notices import is_delivered, last_receipt
-from p2pchat.commands.event_text import EventLine, file_label
+from p2pchat.commands.event_text import EventLine, excerpt, file_label
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.idle_state_and_read_marks import ActivityTracker, ReadMarker
 from p2pchat.commands.json_and_text_display import CommandResult, Display
@@ -157,7 +157,6 @@ class Session(CommandContext):
         as_json: Lines that begin with `{` are JSON commands.
         settings: Settings of the profile, if they were loaded already.
         activity: The activity tracker of the chat that this input comes from; None: a new one.
-        name_grace: Seconds in which names that are not known yet are waited for; 0: they are errors at once.
     Attributes:
         sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
@@ -167,20 +166,17 @@ class Session(CommandContext):
 
     def __init__(
         self, peer: TCPPeer | HostedUser, display: Display, *, interactive: bool, as_json: bool,
-        settings: ChatSettings | None = None, activity: ActivityTracker | None = None, name_grace: float = 0.0,
+        settings: ChatSettings | None = None, activity: ActivityTracker | None = None,
     ) -> None:  # fmt: skip
         if settings is None:
             settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
-        super().__init__(
-            peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity,
-            name_grace=name_grace,
-        )  # fmt: skip
+        super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
         self._json_fields: CommandFields = JSON_COMMANDS
         self._json_handlers: Mapping[str, JsonHandler] = JSON_HANDLERS
         self.only_json: bool = False
         self.sender: MessageSender = MessageSender(self, self.report_error)
-        self.on_accepted: Callable[[Conversation, Receipt | Receipts], None] = self.sender.add_receipt
+        self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = self.sender.add_receipt
         self._reads: ReadMarker | None = None
         # The line before, if it was a command of a bot, or dropped files: its conversation, the line, and what the same
         # line again does.
@@ -343,6 +339,8 @@ class Session(CommandContext):
                 file_commands.require_sender(self)
                 await self.display.show_answer("send", [], self._stop_files())
                 return True
+            if typed.name == "msg" and len(typed.arguments) == 1:
+                typed = self._open_or_refuse(typed)
             if typed.name in TEXT_COMMANDS:
                 await self._add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
                 self.display.numbers.clear()
@@ -352,6 +350,16 @@ class Session(CommandContext):
             rows, lines = await TYPED_COMMANDS[typed.name](self, *typed.arguments)
             await self.display.show_answer(typed.name, rows, lines)
         return True
+
+    def _open_or_refuse(self, typed: CommandInput) -> CommandInput:
+        """Return what /msg without a text does: it opens the conversation.
+
+        Raises:
+            UsageError: Nobody types here. A script whose text is empty must not send its next lines there.
+        """
+        if not self.interactive:
+            raise UsageError("usage: /msg NAME TEXT, for example /msg bob see you at ten")
+        return CommandInput("go", typed.arguments)
 
     async def _run_json(self, command: JsonCommand) -> bool:
         if command.do == "send":
@@ -484,7 +492,7 @@ class MessageSender:
             if isinstance(result, BaseException):
                 await self._on_error(result, message.ref)
             else:
-                self.add_receipt(message.to, result)
+                self.add_receipt(message.to, result, [message.excerpt])
 
     def begin(self, message: OutgoingMessage) -> None:
         """Send a message in the background, after those that were begun before it."""
@@ -541,7 +549,7 @@ class MessageSender:
     async def _send_together(self, to: Conversation, texts: list[str]) -> bool:
         """Send all texts in one call; False if one is invalid, so that each has to be sent alone."""
         try:
-            self.add_receipt(to, await self._ctx.peer.send_many(to, texts))
+            self.add_receipt(to, await self._ctx.peer.send_many(to, texts), [excerpt(text) for text in texts])
         except ValueError:  # raised before any text was accepted
             return False
         except P2PChatError as error:
@@ -549,10 +557,10 @@ class MessageSender:
                 await self._on_error(error, None)
         return True
 
-    def add_receipt(self, to: Conversation, receipt: Receipt | Receipts) -> None:
-        """Keep the receipt of something accepted, to wait for it at the end."""
+    def add_receipt(self, to: Conversation, receipt: Receipt | Receipts, what: Sequence[str]) -> None:
+        """Keep the receipt of something accepted, to wait for it at the end. `what` names each message."""
         self._ctx.note_written(to)
-        self._ctx.display.on_accepted(to, receipt)
+        self._ctx.display.on_accepted(to, receipt, what)
         self._receipts.append((to, receipt))
         self._unshown[to.id] = last_receipt(receipt).id
         self._all_shown.clear()

@@ -15,7 +15,7 @@ from p2pchat.commands.event_text import EventLine, excerpt, format_conversation,
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_and_text_display import CommandResult
 from p2pchat.commands.message_commands import parse_time
-from p2pchat.commands.people_commands import MAX_LISTED, is_id, user_row
+from p2pchat.commands.people_commands import ALL, MAX_LISTED, is_id, user_row
 from p2pchat.commands.unread_and_mentions import UnreadCounter
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place
 
@@ -27,7 +27,7 @@ UserOrId = User | str  # a user, or the full id of a user who may never have bee
 
 async def go(ctx: CommandContext, to: str = "room") -> CommandResult:
     """Switch to a conversation; the display shows people where they are."""
-    there = await ctx.wait_for_name(to, lambda: _find_user_or_group(ctx, to))
+    there = await ctx.wait_for_name(lambda: _find_user_or_group(ctx, to))
     await ctx.switch_to(there)
     return CommandResult([{"conversation": there.name, "conversation_id": there.id, "kind": there.kind}])
 
@@ -61,18 +61,18 @@ def _find_user_or_group(ctx: CommandContext, to: str) -> Conversation:
 
 
 async def list_(ctx: CommandContext, which: str = "") -> CommandResult:
-    """List conversations: for people the most relevant, with `all` and for programs every one.
+    """List conversations: for people the most relevant, with ALL and for programs every one.
 
     People are told too how many requests wait and how many people are blocked, where there are some.
     """
-    if which not in ("", "all"):
-        raise UsageError("usage: /list [all]")
+    if which not in ("", ALL):
+        raise UsageError(f"usage: /list [{ALL}]")
     if ctx.for_people and not which:
         shown, more = listed(ctx.peer, ctx.unread)
     else:
         shown, more = ctx.peer.conversations(), 0
     rows = [_list_row(ctx, conversation) for conversation in shown]
-    others = [f"-- and {more} more: /list all shows them too"] if more else []
+    others = [f"-- and {more} more: /list {ALL} shows them too"] if more else []
     if waiting := len(ctx.peer.requests()):
         others.append(f"-- {waiting} more {'waits' if waiting == 1 else 'wait'} of people you do not know: /requests")
     if blocked := len(ctx.peer.blocked()):

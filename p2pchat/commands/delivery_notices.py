@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from p2pchat import Conversation, Receipt, Receipts, User
@@ -44,7 +44,8 @@ class Notifier:
         self._completed: Counter[str] = Counter()  # those of them that lack nobody any more
         self.is_at_gateway: Callable[[str], bool] = lambda user_id: False
         self._delivered: Counter[tuple[str, str, bool]] = Counter()  # by user, conversation, whether it is at a gateway
-        self._accepted: dict[str, tuple[Conversation, Receipt | Receipts]] = {}  # the newest by recipient
+        # By recipient: where, and the receipts since the last flush with what they are of.
+        self._accepted: dict[str, tuple[Conversation, list[tuple[Receipt | Receipts, Sequence[str]]]]] = {}
         self._known_offline: set[str] = set()  # recipients who were announced as offline
         self._statuses: dict[str, str] = {}  # away texts that were announced, by user
         self._timer: asyncio.TimerHandle | None = None
@@ -69,9 +70,10 @@ class Notifier:
             self._completed[event["conversation_id"]] += last
             self._flush_soon()
 
-    def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
-        """Announce an accepted message a moment later, if no recipient is online then."""
-        self._accepted[to.user.id if to.user else to.id if to.kind == "group" else _ROOM] = (to, receipt)
+    def on_accepted(self, to: Conversation, receipt: Receipt | Receipts, what: Sequence[str]) -> None:
+        """Announce accepted messages a moment later, if no recipient is online then. `what` names each of them."""
+        key = to.user.id if to.user else to.id if to.kind == "group" else _ROOM
+        self._accepted.setdefault(key, (to, []))[1].append((receipt, what))
         self._flush_soon()
 
     def on_joined(self, user_id: str) -> None:
@@ -113,17 +115,19 @@ class Notifier:
 
     def _report_offline(self) -> None:
         accepted, self._accepted = self._accepted, {}
-        for key, (to, receipt) in accepted.items():
+        for key, (to, receipts) in accepted.items():
             self._report_status(to.user)
-            if key not in self._known_offline and _has_no_reachable_recipient(to, receipt):
+            what = [one for receipt, names in receipts if not last_receipt(receipt).delivered_to for one in names]
+            if key not in self._known_offline and what and _has_no_reachable_recipient(to, receipts[-1][0]):
                 self._known_offline.add(key)
+                saved = f"{what[0]} and {len(what) - 1} more are saved" if len(what) > 1 else f"{what[0]} is saved"
                 if to.kind == "group":
                     where = quote_conversation(to.name, to.kind)
-                    self._notify(f"-- nobody in {where} is online; saved, and delivered when they are back")
+                    self._notify(f"-- nobody in {where} is online: {saved}, and delivered when they are back")
                 elif to.user is None:
-                    self._notify("-- nobody is here yet; saved, and delivered when someone joins")
+                    self._notify(f"-- nobody is here yet: {saved}, and delivered when someone joins")
                 else:
-                    self._notify(f"-- {quote_name(to.name)} is offline; saved, and delivered when they are back")
+                    self._notify(f"-- {quote_name(to.name)} is offline: {saved}, and delivered when they are back")
 
     def _report_status(self, user: User | None) -> None:
         """Print the text of a recipient's status, once per text: an away message, or that nobody has this name yet."""

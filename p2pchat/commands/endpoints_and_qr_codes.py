@@ -85,22 +85,29 @@ SCRIPTS = (NAME, "p2pchat-mesh")  # the second is run by uvx and pipx, which put
 
 
 def program(words: Sequence[str] | None = None) -> str:
-    """Return how this program is typed here, quoted for a shell: p2pchat, or the way this process was started.
+    """Return how this program is typed in any terminal, quoted for a shell: p2pchat, or the way it was started.
+
+    A terminal in which no virtual environment was activated, or that is in another directory, finds it by its path.
 
     Args:
         words: The command line of this process; None: sys.orig_argv.
     """
     words = sys.orig_argv if words is None else words
     if found := shutil.which(NAME):
-        activated = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
-        is_everywhere = activated is None or not Path(found).is_relative_to(activated)
-        return NAME if is_everywhere else quoted(found)  # else in terminals in which this was activated
+        activated = os.environ.get("VIRTUAL_ENV")
+        is_everywhere = not activated or os.path.abspath(activated) not in map(str, Path(found).absolute().parents)
+        return NAME if is_everywhere else quoted(os.path.abspath(found))
     if NAME in words[1:3] and "-m" in words[:2]:
-        return f"{quoted(words[0])} -m {NAME}"
+        return f"{_located(words[0])} -m {NAME}"
     if words[1:] and words[1].endswith(".pyz"):
-        return " ".join(map(quoted, words[:2]))
-    script = next((word for word in words[:2] if os.path.splitext(os.path.basename(word))[0] in SCRIPTS), NAME)
-    return quoted(script)
+        return " ".join(map(_located, words[:2]))
+    script = next((word for word in words[:2] if os.path.splitext(os.path.basename(word))[0] in SCRIPTS), "")
+    return _located(script) if script else NAME
+
+
+def _located(word: str) -> str:
+    """Return a program or file that was named relative to this directory so that other terminals find it, quoted."""
+    return quoted(os.path.abspath(word) if os.path.dirname(word) else word)
 
 
 def command(*words: str | int) -> str:
@@ -146,10 +153,10 @@ def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None
     return "\n".join(lines)
 
 
-def welcome_screen(invite: str, port: int, *, qr: bool) -> str:
+def welcome_screen(invite: str, host: str, port: int, *, qr: bool) -> str:
     """Return the invite screen of a peer that listens for other machines, or why none could connect."""
-    invite = beyond_loopback(invite, port)
-    if all(is_loopback(endpoint.rpartition(":")[0]) for endpoint in endpoints_of(invite)):
+    invite = beyond_loopback(invite, host, port)
+    if names_loopback(invite, host, port):
         return (
             "-- this computer has no address that others can reach: connect it to a network, "
             "or name one with --advertise HOST:PORT; /invite then shows how others join"
@@ -165,12 +172,18 @@ def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list
     return []
 
 
-def beyond_loopback(invite: str, port: int) -> str:
-    """Return the invite of a running peer, with this machine's addresses if it names only loopback ones."""
-    code, _, places = invite.partition("@")
-    if not all(is_loopback(place.rpartition(":")[0]) for place in places.split(",")):
+def names_loopback(invite: str, host: str, port: int) -> bool:
+    """Return whether an invite names only loopback, where the peer listens: none of --advertise."""
+    own = [host_port(LOOPBACK, port), *([host_port(host, port)] if is_loopback(host) else [])]
+    return invite.partition("@")[2] in own
+
+
+def beyond_loopback(invite: str, host: str, port: int) -> str:
+    """Return the invite of a running peer, with this machine's addresses in place of the loopback one it listens on."""
+    if not names_loopback(invite, host, port):
         return invite
-    return f"{code}@{','.join(own_endpoints(port)) or places}"
+    code, _, place = invite.partition("@")
+    return f"{code}@{','.join(own_endpoints(port)) or place}"
 
 
 def own_endpoints(port: int) -> list[str]:

@@ -38,6 +38,8 @@ class ActivityTracker:
         self._covered = False
         self._input_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        if idle_after is not None:
+            set_presence(*self._presence)  # somebody is at the keys: no program that comes and goes
         self._start_timer()
 
     @property

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
+from p2pchat.commands.arrivals import Arrivals, author_id
 from p2pchat.commands.delivery_notices import Notifier
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice
 from p2pchat.commands.exit_codes import print_notice
@@ -35,7 +36,7 @@ RECEIPT_EVENTS = ("delivered", "read")  # about own messages
 
 def is_ignored(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> bool:
     """Return whether an event line is of an ignored user: their messages, actions and presence."""
-    return line["event"] not in RECEIPT_EVENTS and of.ignores(_author_id(line))
+    return line["event"] not in RECEIPT_EVENTS and of.ignores(author_id(line))
 
 
 def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> EventLine:
@@ -45,13 +46,10 @@ def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> Even
     return {**line, "reactions": [one for one in line["reactions"] if not of.ignores(one["by_id"])]}
 
 
-def _author_id(line: Mapping[str, Any]) -> str:
-    if line["event"] == "group":  # changes of a group concern everyone, except an ignored user's own coming and going
-        return line.get("target_id") or ""
-    return line.get("sender_id") or line.get("by_id") or line.get("user_id") or ""
-
-
 # ---- events and answers
+
+
+LAST_LINES = 5  # shown at least when a person opens a conversation, so that they see where it stands; a guess
 
 
 class LineWriter(Protocol):
@@ -68,6 +66,7 @@ class Display:
         me: The own label.
         notifier: Status notices for people; unused under --json.
         joining: The peer is just joining: users who appear now are not announced as new.
+        has_presence: Returns whether a user (by id) has a status that was set, as terminals do: no program of a moment.
         hides: Returns whether people should not see an event, because its user is ignored.
         find_related: Finds the message that an event replies to, edits, deletes or reacts to; None: not available.
         numbers: Numbers of the messages listed last, by message id.
@@ -86,12 +85,14 @@ class Display:
         self.me = ""
         self.notifier: Notifier = Notifier()
         self.joining = False
+        self.has_presence: Callable[[str], bool] = lambda user_id: False
         self.hides: Callable[[EventLine], bool] = lambda line: False
         self.find_related: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
         self.numbers: dict[str, int] = {}
         self.files: FileNumbers = FileNumbers()
         self.numbers_files: bool = not (as_json or echo)
         self._edits = ShownEdits()
+        self._arrivals = Arrivals(self._show_late)
 
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:
         """Show one event; return when it is out.
@@ -106,15 +107,27 @@ class Display:
             await self._output.write(line)
         elif (notice := format_notice(event)) is not None:
             print_notice(notice)
-        elif self.hides(event):
-            pass
-        elif event["event"] in EDIT_EVENTS:
+        elif not self.hides(event):
+            if event["event"] == "joined":
+                self.notifier.on_joined(event["user_id"])
+                event = {**event, "first": event["first"] and not self.joining}
+            at_once = self.joining or (event["event"] == "joined" and self.has_presence(event["user_id"]))
+            for one in [event] if older else self._arrivals.lines(event, at_once=at_once):
+                await self._show_line(one, older=older)
+
+    async def _show_line(self, event: EventLine, *, older: bool) -> None:
+        if event["event"] in EDIT_EVENTS:
             if not older and not self._edits.includes(event):
                 await self._show_for_people(event)
         elif older:
             self.notifier.count_older(event)
         else:
             self._edits.add(event)
+            await self._show_for_people(event)
+
+    async def _show_late(self, event: EventLine) -> None:
+        """Show an event that waited, apart from those that come now."""
+        if not self.hides(event):  # it may be ignored since
             await self._show_for_people(event)
 
     def shows(self, line: EventLine) -> bool:
@@ -127,13 +140,13 @@ class Display:
             self.notifier.rooms.add(event["conversation_id"])  # unknown before in an open network
         if kind == "delivered":
             self.notifier.on_delivered(event)
-        elif kind == "joined":
-            self.notifier.on_joined(event["user_id"])
-            event = {**event, "first": event["first"] and not self.joining}
         elif kind == "sent":
             self.notifier.on_sent(event)
             if not self._echo:
                 return
+        await self._write_event(event)
+
+    async def _write_event(self, event: EventLine) -> None:
         event = self.with_file_numbers(event)
         text = format_event(event, self.me, datetime.now().astimezone(), await self._related(event))
         if text is not None:
@@ -151,10 +164,10 @@ class Display:
         files = [{**file, "number": numbers.number(line["id"], at, file["name"])} for at, file in numbered]
         return {**line, "files": files}
 
-    def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
-        """Handle an accepted message: print a notice if no recipient is online."""
+    def on_accepted(self, to: Conversation, receipt: Receipt | Receipts, what: Sequence[str]) -> None:
+        """Handle accepted messages: print a notice if no recipient is online. `what` names each of them."""
         if not self._as_json:
-            self.notifier.on_accepted(to, receipt)
+            self.notifier.on_accepted(to, receipt, what)
 
     async def show_answer(
         self, command: str, rows: Sequence[EventLine], lines: Sequence[str], ref: str | None = None
@@ -183,6 +196,11 @@ class Display:
         """
         if not self._as_json:
             await self._output.write(f"-- now in {quote_place(conversation)}: what you type goes there")
+        if not self._as_json and not self._echo and len(unread) < LAST_LINES:
+            ids = {message.id for message in unread}
+            for post in await conversation.history(limit=LAST_LINES):
+                if post.id not in ids and not self.hides(line := post.to_json()):
+                    await self._write_event(line)
         return await Display.on_start(self, conversation, unread)
 
     def refresh(self) -> None:
@@ -198,6 +216,7 @@ class Display:
 
     def close(self) -> None:
         """Print delayed notices and close the log."""
+        self._arrivals.close()
         self.notifier.close()
         if self._log is not None:
             self._log.close()

@@ -8,6 +8,7 @@ hits a wrong message. A number that names no line is an error, and no text: nobo
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from p2pchat.commands.event_text import (
     DeletedLines,
     EventLine,
     excerpt,
+    file_label,
     format_receipt,
     format_time,
     found_line,
@@ -70,6 +72,12 @@ class OutgoingMessage:
     kept: tuple[KeptFile, ...] = ()  # what the user of a gateway uploaded, in their place
     _is_stopped: bool = False
     _is_final: bool = False
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of the text, or of the names of the files, in quotes."""
+        names = [*(os.path.basename(path) for path in self.files), *(file.name for file in self.kept)]
+        return excerpt(self.text or ", ".join(map(file_label, names)))
 
     def stop(self) -> bool:
         """Send it no more; return False if it is too late for that, or was done before."""
@@ -242,22 +250,22 @@ async def recent_pages(
 
 async def edit(ctx: CommandContext, id: str, text: str, ref: str | None = None) -> CommandResult:
     message = await ctx.peer.message(id)
-    return _accepted(ctx, message, await ctx.peer.edit(message, text, ref=ref))
+    return _accepted(ctx, message, await ctx.peer.edit(message, text, ref=ref), "your edit of")
 
 
 async def delete(ctx: CommandContext, id: str, ref: str | None = None) -> CommandResult:
     message = await ctx.peer.message(id)
-    return _accepted(ctx, message, await ctx.peer.delete(message, ref=ref))
+    return _accepted(ctx, message, await ctx.peer.delete(message, ref=ref), "the deletion of")
 
 
 async def react(ctx: CommandContext, id: str, reaction: str = "", ref: str | None = None) -> CommandResult:
     message = await ctx.peer.message(id)
-    return _accepted(ctx, message, await ctx.peer.react(message, reaction, ref=ref))
+    return _accepted(ctx, message, await ctx.peer.react(message, reaction, ref=ref), "your reaction to")
 
 
-def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt) -> CommandResult:
+def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt, what: str) -> CommandResult:
     """Return the result for programs; people see the event that follows."""
-    ctx.on_accepted(message.conversation, receipt)
+    ctx.on_accepted(message.conversation, receipt, [f"{what} {excerpt(said(message.to_json()))}"])
     return CommandResult([{"id": message.id, "entry_id": receipt.id}])
 
 

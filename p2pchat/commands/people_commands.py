@@ -12,18 +12,19 @@ from p2pchat import History, HostedUser, MessageRequest, TCPPeer, UnknownName, U
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.endpoints_and_qr_codes import (
     beyond_loopback,
-    endpoints_of,
     invite_screen,
     is_loopback,
+    names_loopback,
     parse_endpoint,
 )
-from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois
+from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, is_gateway
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_and_text_display import CommandResult
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
 
 MAX_STATUS_CHARACTERS = 512  # limit of the protocol
+ALL = "-a"  # behind /who and /list
 NOTHING = "-"  # typed to clear the /about text
 MAX_LISTED = 40  # users or conversations listed for people, but all users who are online; a guess
 ID_CHARACTERS = 52  # of a whole id
@@ -32,16 +33,31 @@ _STATUS_ORDER = ("online", "idle", "offline", "unknown")
 
 
 async def who(ctx: CommandContext, which: str = "") -> CommandResult:
-    """List known users, online ones first. Programs get all of them; people get MAX_LISTED, and all with `all`."""
-    if which not in ("", "all"):
-        raise UsageError("usage: /who [all]")
+    """List users, online ones first. Programs, and people with ALL, get everyone known.
+
+    Otherwise people get who is here and with whom they have a direct conversation. The rest are programs that ran once,
+    closed accounts, and people who wrote in the room alone.
+    """
+    if which not in ("", ALL):
+        raise UsageError(f"usage: /who [{ALL}]")
     users = sorted(ctx.peer.users(), key=lambda user: _STATUS_ORDER.index(user.status))
     known, now = len(users), datetime.now().astimezone()
     if ctx.for_people and not which:
+        talking = {one.user for one in ctx.peer.recent_conversations()}
+        users = [user for user in users if user in talking or is_here(_status_row(user))]
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
     rows = [user_row(ctx.peer, user) for user in users]
-    others = [f"-- and {known - len(users)} more offline: /who all shows them too"] if known > len(users) else []
+    others = [f"-- and {known - len(users)} more offline: /who {ALL} shows them too"] if known > len(users) else []
     return CommandResult(rows, [*(format_user(row, now) for row in rows), *others, *_engine_lines(ctx.peer)])
+
+
+def _status_row(user: User) -> EventLine:
+    return {"me": user.is_me, "status": user.status, "text": user.status_text}
+
+
+def is_here(row: EventLine) -> bool:
+    """Return whether a row of /who is of someone who is here. It needs `me`, `status` and `text`."""
+    return bool(row["me"]) or row["status"] in ("online", "idle") or is_gateway(row)
 
 
 def _engine_lines(peer: TCPPeer | HostedUser) -> list[str]:
@@ -73,10 +89,8 @@ def user_row(of: TCPPeer | HostedUser | History, user: User) -> EventLine:
         "user": user.label,
         "user_id": user.id,
         "name": user.name,
-        "status": user.status,
-        "text": user.status_text,
+        **_status_row(user),
         "since": None if user.since is None else iso(user.since),
-        "me": user.is_me,
         "ignored": user.ignored,
         "blocked": user.blocked,
         "about": user.about,
@@ -290,9 +304,8 @@ async def invite(ctx: CommandContext) -> CommandResult:
 
 def invite_row(peer: TCPPeer) -> EventLine:
     """Return the invite to a peer, and whether other machines can use it."""
-    hosts = [endpoint.rpartition(":")[0] for endpoint in endpoints_of(peer.invite)]
-    only_here = is_loopback(peer.address) and all(map(is_loopback, hosts))  # --advertise may name a tunnel to here
-    invite = beyond_loopback(peer.invite, peer.port)
+    only_here = is_loopback(peer.address) and names_loopback(peer.invite, peer.address, peer.port)
+    invite = beyond_loopback(peer.invite, peer.address, peer.port)
     return {"invite": invite, "host": peer.address, "port": peer.port, "only_this_machine": only_here}
 
 

@@ -86,9 +86,9 @@ _NUMBERS = "N is a number of /history or /search, valid until you send a message
 _OR_TEXT = "0 before a text that begins with a number says that it is no N"
 COMMANDS = (
     TypedCommand(
-        "msg", "NAME TEXT", "message one person (delivered later if they're away)", "/msg bob see you at ten",
+        "msg", "NAME [TEXT]", "message one person (delivered later if they're away)", "/msg bob see you at ten",
         aliases=("dm",),
-        details=('quote a name with blanks: /msg "Anna Maria" hi',),
+        details=("with no text: switch there, as /go does", 'quote a name with blanks: /msg "Anna Maria" hi'),
     ),
     TypedCommand(
         "go", "[CONVERSATION]", "switch to this conversation; with no name: the room", "/go bob",
@@ -121,15 +121,15 @@ COMMANDS = (
         named_kinds=("member",)),
     TypedCommand("members", "", "list the members of the current group", "/members"),
     TypedCommand(
-        "list", "[all]", "your conversations, with unread counts", "/list",
+        "list", "[-a]", "your conversations, with unread counts", "/list",
         details=(
             "if there are very many: those with unread messages, and the latest",
-            "/list all shows every one, by name",
+            "/list -a shows every one, by name",
         ),
     ),
     TypedCommand(
-        "who", "[all]", "who is here, who is offline, and since when", "/who", aliases=("names",),
-        details=("everyone who is here, and some of very many others; /who all shows every one",),
+        "who", "[-a]", "who is here and with whom you talk, and since when", "/who", aliases=("names",),
+        details=("/who -a shows everyone known: programs that ran once, closed accounts",),
     ),
     TypedCommand("whois", "NAME", "details about one person, with their id", "/whois bob"),
     TypedCommand("me", "TEXT", "say what you do, as in: * ada waves", "/me waves"),

@@ -75,7 +75,7 @@ class NamedUser(LocalUser):
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        driver, user = self._require_running(), self._resolve(who)
+        driver, user = self._require_running(), await self._resolve(who)
         storage = driver.disk.storage
         first = await driver.disk.read(lambda: storage.first_received_at(user.key))
         return whois(driver.node, user, first)
@@ -156,7 +156,7 @@ class NamedUser(LocalUser):
             ValueError: It is the own user, or 4,096 users are ignored.
             StorageError: It could not be stored.
         """
-        user = self._resolve(who)
+        user = await self._resolve(who)
         if user.is_me:
             raise ValueError("that is the own user: you cannot ignore yourself")
         if len(self.people.ignored | {user.key}) > MAX_BLOCKED:
@@ -165,7 +165,7 @@ class NamedUser(LocalUser):
 
     async def unignore(self, who: User | str) -> User:
         """Undo `ignore`; do nothing for a user who is not ignored. Raises as ignore."""
-        return await self._set_ignored(self._resolve(who), False)
+        return await self._set_ignored(await self._resolve(who), False)
 
     async def _set_ignored(self, user: User, on: bool) -> User:
         driver, ignored = self._require_running(), self.people.ignored
@@ -202,7 +202,7 @@ class NamedUser(LocalUser):
             ValueError: It is the own user or one hosted by this peer, or 4,096 users are blocked.
             StorageError: It could not be stored.
         """
-        user, driver = self._resolve(who), self._require_running()
+        user, driver = await self._resolve(who), self._require_running()
         if user.is_me:
             raise ValueError("that is the own user: you cannot block yourself")
         if user.key in driver.node.hosted and not self._consumer_prefix:
@@ -216,7 +216,7 @@ class NamedUser(LocalUser):
 
         Raises as ignore.
         """
-        return await self._set_blocked(self._resolve(who), False)
+        return await self._set_blocked(await self._resolve(who), False)
 
     async def _set_blocked(self, user: User, on: bool) -> User:
         driver, blocked = self._require_running(), self.people.blocked
@@ -230,10 +230,6 @@ class NamedUser(LocalUser):
     def _blocked_key(self) -> str:
         """The key under which storage keeps the ids of blocked users."""
         return blocked_key(self.people.me if self._consumer_prefix else "")
-
-    def _resolve(self, who: User | str) -> User:
-        self._require_known()
-        return self.people.resolve(who)
 
     # ---- message requests
 
@@ -252,7 +248,7 @@ class NamedUser(LocalUser):
             ValueError: It is the own user, or a hosted user knows 10,000.
             StorageError: It could not be stored.
         """
-        driver, user = self._require_running(), self._resolve(who)
+        driver, user = self._require_running(), await self._resolve(who)
         if user.is_me:
             raise ValueError("that is the own user: what you write to yourself never waits")
         known, most = driver.node.contacts.chosen_by(self.people.me), driver.node.settings.max_conversations_a_user
@@ -316,7 +312,7 @@ class NamedUser(LocalUser):
             StorageError: It could not be stored.
         """
         driver = self._require_running()
-        other = "" if who is None else (who if isinstance(who, User) else self.user(who)).key
+        other = "" if who is None else (await self._resolve(who)).key
         driver.put(ReceiptsChosen(self.people.me, None if on is None else bool(on), other))
         await driver.settle()
 

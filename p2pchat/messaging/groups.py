@@ -63,11 +63,11 @@ class Group(Conversation):
 
     async def add(self, *who: Who) -> None:
         """Add members; they receive the whole history. Name a user who was never met by the full id."""
-        await self._change(add=self._keys_of(who))
+        await self._change(add=await self._keys_of(who))
 
     async def remove(self, *who: Who) -> None:
         """Remove members. A peer that knows of the removal does not show what they write after it."""
-        await self._change(remove=self._keys_of(who))
+        await self._change(remove=await self._keys_of(who))
 
     async def rename(self, name: str) -> None:
         """Change the name; raises ValueError for an invalid one."""
@@ -75,7 +75,8 @@ class Group(Conversation):
 
     async def hand_over(self, who: Who) -> None:
         """Make a member the owner."""
-        await self._change(owner=self._viewer.people.resolve(who).key)
+        [owner] = await self._keys_of((who,))
+        await self._change(owner=owner)
 
     async def leave(self) -> None:
         """Leave the group. An owner hands it over first.
@@ -106,8 +107,9 @@ class Group(Conversation):
         new_name = None if name is None else validate_name(name)
         await requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, add, remove, new_name, owner))
 
-    def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
-        return tuple(self._viewer.people.resolve(one).key for one in who)
+    async def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
+        user = self._viewer._local_user
+        return tuple([(await user._resolve(one)).key for one in who])
 
     def __repr__(self) -> str:
         return f"<Group {self.name!a} of {len(self.members)}>"

@@ -134,6 +134,46 @@ class LocalUser(Viewer):
     def _closed_error(self) -> PeerClosed:
         return PeerClosed("this user is no longer hosted here") if self._gone else self._lifecycle.closed_error()
 
+    # ---- names
+
+    @property
+    def name_timeout(self) -> float:
+        """Seconds for which calls wait now for a name that is not known yet, such as the receiver of a message.
+
+        That is what is left of Settings.start_timeout after the start, in which links and names are still coming. 0
+        where nobody is going to come: no peer is linked or known, and no endpoint is dialled.
+        """
+        return self._lifecycle.name_timeout
+
+    async def when_known(self, find: Callable[[], T]) -> T:
+        """Return what `find` returns; while it raises UnknownName, wait for names and groups as long as `name_timeout`.
+
+        So do all calls that write to somebody or change something of somebody, such as `send`, `create_group` and
+        `block`. Those that look up what is here, such as `find`, `user` and `history`, do not wait.
+
+        Raises:
+            PeerClosed: The peer was closed meanwhile. Also raises as `find`.
+        """
+        try:
+            return find()
+        except UnknownName:
+            if not (timeout := self.name_timeout):
+                raise
+        found: list[T] = []
+
+        def is_known() -> bool:
+            with suppress(UnknownName):
+                found.append(find())
+            return bool(found)
+
+        with suppress(TimeoutError):
+            await self._lifecycle.dispatcher.wait_until(is_known, timeout)
+        return found[0] if found else find()
+
+    async def _resolve(self, who: User | str) -> User:
+        self._require_known()
+        return await self.when_known(lambda: self.people.resolve(who))
+
     # ---- conversations
 
     def _waiting(self) -> dict[ConversationId, Request]:
@@ -178,7 +218,7 @@ class LocalUser(Viewer):
         driver, me = self._require_running(), self.people.me
         if isinstance(members, str | User):
             raise TypeError("members is a list of users or names, not one of them")
-        ids = dict.fromkeys(self.people.resolve(member).key for member in members)
+        ids = dict.fromkeys([(await self._resolve(member)).key for member in members])
         others, name = tuple(id for id in ids if id != me), validate_name(name)
         group = await driver.requests.request(lambda ticket: GroupCreateRequest(ticket, me, name, others))
         return self._directory.group(talk_id(group))
@@ -211,7 +251,8 @@ class LocalUser(Viewer):
         Await `Receipt.delivered()` to wait until others have it.
 
         Args:
-            to: A user, a conversation, or an address as typed (see find).
+            to: A user, a conversation, or an address as typed (see find). Right after the start a name that is not
+                known yet is waited for (see when_known).
             text: 1 byte to 32 KiB of UTF-8, without NUL; with files it may be "".
             reply_to: The message that this answers, of the same conversation, or its id.
             action: The text describes what the writer does (/me).
@@ -233,7 +274,7 @@ class LocalUser(Viewer):
             PeerClosed: The peer is not running.
         """
         requests = self._require_running().requests
-        conversation = to if type(to) is Conversation else self._directory.find(to)
+        conversation = to if type(to) is Conversation else await self.when_known(lambda: self._directory.find(to))
         text = check_text(text, self._lifecycle.settings) if text or not files else ""
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
@@ -264,7 +305,7 @@ class LocalUser(Viewer):
 
     async def broadcast(self, text: str) -> Receipt:
         """Write one message to the room; see send."""
-        return await self.send(self.room, text)
+        return await self.send(await self.when_known(lambda: self.room), text)
 
     async def send_many(self, to: To, texts: Sequence[str]) -> Receipts:
         """Write many messages in order; returns when all are accepted. Much faster than one `send` after another.
@@ -274,7 +315,7 @@ class LocalUser(Viewer):
         requests = self._require_running().requests
         if isinstance(texts, str):
             raise TypeError("send_many takes a list of texts, not one text")
-        conversation, me = self.find(to), self.people.me
+        conversation, me = await self.when_known(lambda: self.find(to)), self.people.me
         texts = check_texts(texts, self._lifecycle.settings)
         parts = [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]
         writes = [requests.write(me, conversation.key, "text", part) for part in parts]

@@ -78,7 +78,7 @@ class User:
 
     @property
     def since(self) -> datetime | None:
-        """Since when the status holds, by the user's own clock; None while that is unknown."""
+        """Since when the status holds, by the user's own clock; None if unknown, or if nobody has set one there."""
         micros = self._people.status(self.key)[2]
         return aware(micros) if micros else None
 

@@ -575,7 +575,7 @@ class User(Wrapper):
 
     @property
     def since(self) -> datetime | None:
-        """Since when the status holds, by the user's own clock; None while that is unknown."""
+        """Since when the status holds, by the user's own clock; None if unknown, or if nobody has set one there."""
         return self._get("since")
 
 
@@ -937,6 +937,17 @@ class LocalUser(Viewer):
 
     __slots__ = ()
     _of = "p2pchat.messaging.local_user"
+
+    @property
+    def name_timeout(self) -> float:
+        """Seconds for which calls wait now for a name that is not known yet, such as the receiver of a message."""
+        return self._get("name_timeout")
+
+    def when_known(self, find: Callable[[], T]) -> T:
+        """Return what `find` returns; while it raises UnknownName, wait for names and groups as long as
+        `name_timeout`.
+        """
+        return self._call("when_known", find)
 
     @property
     def room(self) -> Conversation:
@@ -1625,9 +1636,9 @@ class TCPPeer(NamedUser, Closeable):
             settings=settings,
         )
 
-    def start(self) -> None:
+    def start(self, *, timeout: float | None = None) -> None:
         """Listen, and link with the endpoints."""
-        self._call("start")
+        self._call("start", timeout=timeout)
 
     def close(self, reason: str = "closed") -> None:
         """Leave in good order: messages written are stored, every peer gets a goodbye, nothing stays open."""

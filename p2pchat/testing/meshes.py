@@ -158,6 +158,8 @@ class Mesh:
             if trouble is not None and asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError(f"the mesh has not settled: {trouble}")
             await asyncio.sleep(SETTLED_CHECK_EVERY)
+        for peer in self.peers:
+            peer._lifecycle.names_deadline = 0.0  # all names have come: one that is unknown now is misspelt
 
     def _unsettled(self) -> Iterator[str]:
         """Yield a sentence for each difference that remains."""

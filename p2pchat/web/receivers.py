@@ -41,7 +41,7 @@ class Receivers:
         Raises UnknownName, also for an account that was deleted, AmbiguousName, StorageError.
         """
         try:
-            found = self.find(account, to)
+            found = await account.user.when_known(lambda: self.find(account, to))
         except UnknownName:
             if not self._accounts.reserves:
                 raise

@@ -12,6 +12,7 @@ import pytest
 from p2pchat import Settings
 from p2pchat.__main__ import main
 from p2pchat.cli.control_server import ControlServer
+from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.sync import TCPPeer, in_background
 from tests.processes.commands import Ran
 
@@ -24,13 +25,14 @@ class OpenChats:
         self._servers: dict[TCPPeer, ControlServer] = {}
 
     def open(self, name: str, *others: TCPPeer, data: str = "", **options: Any) -> TCPPeer:
-        """Open a chat that is linked with these others; its profile is `data` in the home, or has its name."""
+        """Open a chat in a terminal, linked with these others; its profile is `data` in the home, or has its name."""
         settings = options.pop("settings", Settings(start_timeout=60.0))
         directory = self.home / (data or name)
         peer = TCPPeer(0, *(one.endpoint for one in others), name=name, data=directory, settings=settings, **options)
         peer.start()
-        server = self._servers[peer] = in_background(lambda: ControlServer(peer._async).start())
-        server._started_at -= 60.0  # by now it refuses unknown names at once
+        ChatSettings.load(directory).remember_start(LastStart(), terminal=True)
+        self._servers[peer] = in_background(lambda: ControlServer(peer._async).start())
+        peer._async._lifecycle.names_deadline = 0.0  # it refuses unknown names at once, as one that has run for a while
         for other in others:
             peer.wait_user(other.me.name, timeout=60)
             other.wait_user(name, timeout=60)

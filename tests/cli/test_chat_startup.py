@@ -65,11 +65,15 @@ def bare(*words: str) -> ChatOptions:
     return parse_chat(words, may_ask=True)
 
 
-async def started(home: Path, port: int, name: str | None, *, says: str = "") -> None:
-    """Create the profile of a port by running a peer, on any port."""
-    async with TCPPeer(data=home / str(port), name=name) as peer:
+async def started(
+    home: Path, port: int, name: str | None, *, says: str = "", terminal: bool = True, invite: str | None = None
+) -> None:
+    """Create the profile of a port by running a peer, on any port; a program's, or one that had a terminal."""
+    async with TCPPeer(data=home / str(port), name=name, invite=invite) as peer:
         if says:
             await peer.broadcast(says)
+    if terminal:
+        ChatSettings.load(home / str(port)).remember_start(LastStart(), terminal=True)
 
 
 async def off_loop(options: ChatOptions, person: Person, invite: str | None = None) -> ChatOptions:
@@ -149,8 +153,7 @@ async def test_a_profile_without_a_name_is_asked_for_one(
     async with TCPPeer(temporary=True) as other:
         invite = other.invite
     monkeypatch.setenv("P2PCHAT_HOME", str(home))
-    async with TCPPeer(data=home / str(ports[0]), invite=invite):
-        pass
+    await started(home, ports[0], None, invite=invite)
     options = await off_loop(bare(), Person("ada"))
     assert (options.port, options.name) == (ports[0], "ada")
 
@@ -182,19 +185,30 @@ async def test_several_profiles_are_listed_and_enter_takes_the_newest(
     assert another.name == "cyd" and another.port not in ports
 
 
-async def test_while_a_profile_runs_the_one_used_last_is_started_without_a_question(
+async def test_of_several_profiles_that_do_not_run_one_is_chosen_also_while_another_runs(
     home: Path, ports: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await started(home, ports[1], "bob")
-    await started(home, ports[2], "cyd")
     async with TCPPeer(data=home / str(ports[0]), name="ada"):
-        assert (await off_loop(bare(), Person())).port == ports[2]
-        assert "2 profiles do not run, the one used last is meant; p2pchat PORT" in capsys.readouterr().err
-        assert (await off_loop(bare("--name", "ada"), Person())).port == ports[2]
+        assert (await off_loop(bare(), Person())).port == ports[1]
+        await started(home, ports[2], "cyd")
+        assert (await off_loop(bare(), Person(""))).port == ports[2]
+        assert (await off_loop(bare(), Person("bob"))).port == ports[1]
+        capsys.readouterr()
+        assert (await off_loop(bare("--name", "ada"), Person("bob"))).port == ports[1]
         assert (
             f"ada is already running on port {ports[0]}: `p2pchat send room TEXT --port {ports[0]}`"
             in capsys.readouterr().err
         )
+
+
+async def test_the_profile_of_a_program_is_no_choice_for_a_person(home: Path, ports: list[int]) -> None:
+    await started(home, ports[0], "ada")
+    await started(home, ports[1], "bot", terminal=False)  # used last
+    assert (await off_loop(bare(), Person())).port == ports[0]
+    assert (await off_loop(bare("--name", "bot"), Person())).port == ports[1]  # chosen by its name
+    async with TCPPeer(data=home / str(ports[0]), name="ada"):
+        assert (await off_loop(bare(), Person("cyd"))).port not in ports
 
 
 async def test_if_all_profiles_run_a_new_peer_links_with_one(home: Path, ports: list[int]) -> None:
@@ -254,8 +268,7 @@ async def test_an_invite_selects_a_profile_of_its_network(
     assert (await off_loop(bare("--invite", "-"), Person("bob"), invite)).port != ports[0]
     await started(home, ports[1], "bob")  # was never used
     assert (await off_loop(bare("--invite", "-"), Person(), invite)).port == ports[1]
-    async with TCPPeer(data=home / str(ports[2]), invite=invite, name="cyd"):
-        pass
+    await started(home, ports[2], "cyd", invite=invite)
     assert (await off_loop(bare("--invite", "-"), Person(), invite)).port == ports[2]  # has joined it already
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat import Link
 from p2pchat.cli.endpoint_status import EndpointStatus
 
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
+
+
+def link(endpoint: str, state: str, reason: str, code: str = "", peer: str = "") -> Link:
+    return Link(peer=peer, endpoint=endpoint, state=state, reason=reason, code=code)
 
 
 async def test_each_endpoint_gets_one_line_per_status() -> None:
@@ -22,7 +27,7 @@ async def test_each_endpoint_gets_one_line_per_status() -> None:
         (ADA, "up", "", ""),
         (ADA, "trying", "nobody listens there", "nobody"),
     ]:
-        endpoints.on_link_event(endpoint, state, reason, code)
+        endpoints.on_link_event(link(endpoint, state, reason, code))
     assert notices == [
         f"-- {ADA} does not answer: nobody listens there (is it running, and is 8080 its port?); still trying",
         f"-- {BOB} refused: another\\u{{a}}reason",
@@ -31,16 +36,21 @@ async def test_each_endpoint_gets_one_line_per_status() -> None:
     ]
 
 
-async def test_an_endpoint_whose_peer_said_goodbye_is_not_expected_to_answer() -> None:
+@pytest.mark.parametrize("dialled", [ADA, ""])
+async def test_a_peer_that_said_goodbye_is_not_reported_as_missing(dialled: str) -> None:
     notices: list[str] = []
     endpoints = EndpointStatus([ADA], notify=notices.append)
-    for state, reason, code in [("up", "", ""), ("down", "left", ""), ("trying", "nobody listens there", "nobody")]:
-        endpoints.on_link_event(ADA, state, reason, code)
-    endpoints.on_link_event(ADA, "up", "")
+    gone = link(ADA, "trying", "nobody listens there", "nobody", "ada")
+    for event in (link(ADA, "up", "", "", "ada"), link(dialled, "down", "left", "", "ada"), gone):
+        endpoints.on_link_event(event)
     assert notices == [f"-- {ADA} reached"]
-    endpoints.on_link_event(ADA, "down", "lost")
-    endpoints.on_link_event(ADA, "trying", "nobody listens there", "nobody")
+    endpoints.add(ADA)  # who asks for it wants to know
+    endpoints.on_link_event(gone)
     assert "does not answer" in notices[-1]
+    endpoints.on_link_event(link(ADA, "up", "", "", "ada"))
+    endpoints.on_link_event(link(dialled, "down", "lost", "", "ada"))  # without a goodbye
+    endpoints.on_link_event(gone)
+    assert "does not answer" in notices[-1] and len(notices) == 5
 
 
 @pytest.mark.parametrize(
@@ -64,33 +74,33 @@ async def test_an_endpoint_whose_peer_said_goodbye_is_not_expected_to_answer() -
 async def test_a_line_gives_problem_and_advice(state: str, code: str, words: str) -> None:
     notices: list[str] = []
     endpoints = EndpointStatus([ADA], port=8082, notify=notices.append)
-    endpoints.on_link_event(ADA, state, "as the library says", code)
+    endpoints.on_link_event(link(ADA, state, "as the library says", code))
     assert len(notices) == 1 and words in notices[0]
 
 
 async def test_one_reached_endpoint_of_an_invite_answers_for_all() -> None:
     notices: list[str] = []
     endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"], notify=notices.append)
-    endpoints.on_link_event(BOB, "trying", "", "no_answer")
+    endpoints.on_link_event(link(BOB, "trying", "", "no_answer"))
     assert not endpoints.all_known.is_set()
-    endpoints.on_link_event(ADA, "up", "")
+    endpoints.on_link_event(link(ADA, "up", ""))
     assert endpoints.all_known.is_set()  # without waiting for the third
-    endpoints.on_link_event(BOB, "up", "")  # the library reports each
+    endpoints.on_link_event(link(BOB, "up", ""))  # the library reports each
     assert [line.partition(" ")[2][:25] for line in notices] == [f"{BOB} does not answer"[:25], f"{ADA} reached"[:25]]
 
 
 @pytest.mark.parametrize("code", ["network", "identity"])
 async def test_a_refused_invite_advises_to_get_a_new_one(code: str) -> None:
     notices: list[str] = []
-    EndpointStatus([], [ADA], notify=notices.append).on_link_event(ADA, "refused", "", code)
+    EndpointStatus([], [ADA], notify=notices.append).on_link_event(link(ADA, "refused", "", code))
     assert "ask " in notices[0] and "for a new invite, which `p2pchat invite` shows" in notices[0]
 
 
 async def test_input_waits_until_all_endpoints_are_known() -> None:
     endpoints = EndpointStatus([ADA, BOB])
-    endpoints.on_link_event(ADA, "up", "")
+    endpoints.on_link_event(link(ADA, "up", ""))
     assert not endpoints.all_known.is_set()
-    endpoints.on_link_event(BOB, "trying", "")
+    endpoints.on_link_event(link(BOB, "trying", ""))
     assert endpoints.all_known.is_set()
     assert EndpointStatus([]).all_known.is_set() and not EndpointStatus([]).dials
 
@@ -98,15 +108,15 @@ async def test_input_waits_until_all_endpoints_are_known() -> None:
 async def test_endpoints_of_connect_get_a_line_and_do_not_count_as_refused() -> None:
     notices: list[str] = []
     endpoints = EndpointStatus([ADA], notify=notices.append)
-    endpoints.on_link_event(BOB, "refused", "", "network")  # from the address book
+    endpoints.on_link_event(link(BOB, "refused", "", "network"))  # from the address book
     endpoints.add(BOB)
-    endpoints.on_link_event(BOB, "refused", "", "version")
-    endpoints.on_link_event(ADA, "up", "")
+    endpoints.on_link_event(link(BOB, "refused", "", "version"))
+    endpoints.on_link_event(link(ADA, "up", ""))
     assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
     assert [line.split()[1] for line in notices] == ["connecting", BOB, ADA]
     alone = EndpointStatus([], notify=notices.append)
     alone.add(BOB)
-    alone.on_link_event(BOB, "refused", "", "network")
+    alone.on_link_event(link(BOB, "refused", "", "network"))
     assert not alone.refused.is_set()  # no reason to shut down
 
 
@@ -116,22 +126,22 @@ async def test_known_peers_that_do_not_answer_are_reported_once() -> None:
     endpoints._report_alone()
     assert notices == []  # no known peers
     for number in range(1, 6):
-        endpoints.on_link_event(f"10.0.0.{number}:8080", "trying", "nobody listens there", "nobody")
+        endpoints.on_link_event(link(f"10.0.0.{number}:8080", "trying", "nobody listens there", "nobody"))
     endpoints._report_alone()
     [line] = notices
     assert line.startswith("-- no known peer answers yet: 10.0.0.1:8080 (nobody listens there), 10.0.0.2:8080 (")
     assert line.endswith(" and 2 more; still trying")
-    endpoints.on_link_event("", "up", "")
+    endpoints.on_link_event(link("", "up", ""))
     endpoints._report_alone()
     assert len(notices) == 1
 
 
 async def test_refused_is_set_when_all_endpoints_refuse() -> None:
     endpoints = EndpointStatus([ADA, BOB])
-    endpoints.on_link_event(ADA, "refused", "")
+    endpoints.on_link_event(link(ADA, "refused", ""))
     assert not endpoints.refused.is_set()
-    endpoints.on_link_event(BOB, "refused", "")
+    endpoints.on_link_event(link(BOB, "refused", ""))
     assert endpoints.refused.is_set()
     assert not await endpoints.linked_within(0)
-    endpoints.on_link_event("10.0.0.1:1", "up", "")
+    endpoints.on_link_event(link("10.0.0.1:1", "up", ""))
     assert await endpoints.linked_within(0)

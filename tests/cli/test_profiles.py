@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat import TCPPeer
 from p2pchat.__main__ import main
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.profiles import MAX_LISTED, find_profile, history_command
+from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import USAGE, UsageError
 from tests.cli.parsing import parse_chat
 
@@ -25,12 +28,43 @@ def test_many_profiles_are_listed_in_part(tmp_path: Path, monkeypatch: pytest.Mo
     for port in range(8001, 8001 + MAX_LISTED + 30):
         (tmp_path / str(port)).mkdir()
         (tmp_path / str(port) / "identity.pem").touch()
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(UsageError, match=r"programs \(8001, 8002, .* 8012 and 30 more\): choose one with --port PORT"):
         find_profile(ProfileChoice())
-    assert "(8001, 8002, " in str(
-        error.value
-    ) and "8012 and 30 more) and none runs: choose one with --port PORT" in str(error.value)
+    with pytest.raises(UsageError, match=r"\(8001, 8002, .* 8012 and 30 more\) and none runs: choose one with --port"):
+        find_profile(ProfileChoice(), of_programs=True)
     assert find_profile(ProfileChoice(port=8002)) == tmp_path / "8002"
+
+
+async def test_the_profiles_of_programs_are_meant_only_by_their_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    said: list[str] = []
+
+    async def meant(to: str = "", **options: bool) -> str:
+        choice = ProfileChoice()
+        return (await asyncio.to_thread(find_profile, choice, to, notify=said.append, **options)).name
+
+    async with TCPPeer(0, data=tmp_path / "8002", name="bot"):
+        with pytest.raises(UsageError, match=r"all profiles here are of programs \(8002\): choose one with --port"):
+            await meant()
+        assert await meant(of_programs=True) == "8002"
+        async with TCPPeer(0, data=tmp_path / "8001", name="ada"):
+            pass
+        ChatSettings.load(tmp_path / "8001").remember_start(LastStart(), terminal=True)
+        assert (await meant(), await meant(of_programs=True)) == ("8001", "8002")  # ada does not run
+    assert said == ["-- as ada, port 8001 (--port PORT: another)", "-- as bot, port 8002 (--port PORT: another)"]
+
+
+async def test_who_acts_is_said_also_where_there_is_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    async with TCPPeer(0, data=tmp_path / "8001", name="ada"):
+        pass
+    ChatSettings.load(tmp_path / "8001").remember_start(LastStart(), terminal=True)
+    said: list[str] = []
+    for acts in (False, True):
+        await asyncio.to_thread(find_profile, ProfileChoice(), acts=acts, notify=said.append)
+    assert said == ["-- as ada, port 8001 (--port PORT: another)"]
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ async def test_set_shows_changes_and_saves_settings(shown: Shown, tmp_path: Path
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ('{"do":"set","value":"on"}', "which setting? They are joins, notify, bell"),
         ("/set colour", "there is no setting 'colour'; the settings are joins, notify, bell"),
         ("/set jonis off", "there is no setting 'jonis': did you mean joins?"),
         ("/set bell loud", "bell is on or off, not 'loud'"),

@@ -77,7 +77,7 @@ async def test_messages_shown_before_their_receipts_are_kept_are_not_waited_for(
         for receipt in receipts:
             session.sender.on_shown(session.current, receipt.id)
         for receipt in receipts:
-            session.sender.add_receipt(session.current, receipt)
+            session.sender.add_receipt(session.current, receipt, ["one"])
         async with within(WAIT / 2, "what was shown"):
             await session.sender.wait_shown(WAIT)
 
@@ -187,15 +187,12 @@ async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None
         display.notifier = Notifier(notes.put_nowait)
         session = Session(ada, display, interactive=True, as_json=False)
         await session.execute([b"anybody?"])
-        assert (
-            await asyncio.wait_for(notes.get(), 60) == "-- nobody is here yet; saved, and delivered when someone joins"
-        )
+        fate = "saved, and delivered when someone joins"
+        assert await asyncio.wait_for(notes.get(), 60) == f'-- nobody is here yet: "anybody?" is {fate}'
         await session.execute([b"one", b"two"])  # sent in one call
         display.notifier.on_joined("somebody")
         await session.execute([b"three", b"four"])
-        assert (
-            await asyncio.wait_for(notes.get(), 60) == "-- nobody is here yet; saved, and delivered when someone joins"
-        )
+        assert await asyncio.wait_for(notes.get(), 60) == f'-- nobody is here yet: "one" and 3 more are {fate}'
         assert notes.empty()
 
 
@@ -203,12 +200,13 @@ async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None
     ("line", "code", "expected"),
     [
         ("/msg nobody hi", NO_SUCH_NAME, "nobody here is called 'nobody'"),
+        ("/msg ada", USAGE, "usage: /msg NAME TEXT"),  # and what follows does not go there
         ("/go nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
         ("/mgs bob hi", USAGE, "did you mean /msg?"),
         ("/group ops nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
         ("/kick bob", USAGE, "/kick works in a group: /go #NAME first"),
     ],
-    ids=["msg", "go", "typo", "member", "no-group"],
+    ids=["msg", "no text", "go", "typo", "member", "no-group"],
 )
 async def test_mistakes_in_a_pipe_set_the_exit_code(shown: Shown, line: str, code: int, expected: str) -> None:
     async with mesh("ada") as net:

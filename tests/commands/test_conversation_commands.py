@@ -246,11 +246,11 @@ async def test_list_shows_unread_and_latest_conversations(shown: Shown) -> None:
             session.on_event(event.to_json())
             break
         await ada.send("#group 7", "newer still")
-        await session.execute([b"/list", b"/list all"])
+        await session.execute([b"/list", b"/list -a"])
         lines = shown.text.splitlines()
         some, more, every = lines[:MAX_LISTED], lines[MAX_LISTED], lines[MAX_LISTED + 1 :]
         assert some[:4] == ["-- room (here)", "-- bob: 1 unread", '-- #"group 7"', '-- #"group 3"']
-        assert more == "-- and 7 more: /list all shows them too"
+        assert more == "-- and 7 more: /list -a shows them too"
         assert len(every) == MANY + 2 and every[0] == some[0] and set(some) < set(every)
         assert [one.address for one in listed(ada, session.unread)[0][:3]] == [
             "room",
@@ -282,15 +282,33 @@ async def test_list_and_who_give_programs_every_row(shown: Shown) -> None:
         assert [len(line["rows"]) for line in shown.lines] == [MANY + 1, MANY + 1]
 
 
-async def test_who_shows_everyone_online(shown: Shown) -> None:
+async def test_who_shows_who_is_here_and_with_whom_one_talks(shown: Shown) -> None:
+    async with mesh("ada", "zoe", "bob", "cron") as net:
+        ada, _, bob, cron = net.peers
+        await (await ada.send("bob", "see you")).delivered(timeout=60)
+        await (await cron.broadcast("backup finished")).delivered(timeout=60)
+        for gone in (bob, cron):
+            await gone.aclose()
+        await net.settle()
+        await open_session(ada, shown, as_json=False).execute([b"/who", b"/who -a"])
+        lines = [line.split(" since ")[0] for line in shown.new]
+        here = ["-- ada: online (you)", "-- zoe: online", "-- bob: offline"]
+        assert lines[:4] == [*here, "-- and 1 more offline: /who -a shows them too"]
+        assert lines[4:] == [*here, "-- cron: offline"]
+        await open_session(ada, shown).execute([b'{"do":"who"}'])
+        assert "cron" in [row["user"] for row in json.loads(shown.new[-1])["rows"]]
+
+
+async def test_who_shows_everyone_online_and_some_of_very_many_others(shown: Shown) -> None:
     async with mesh("ada", "zoe") as net:
         ada = net.peers[0]
         ada.people.learn((f"{number:064x}", f"user {number}") for number in range(MANY))  # as if they had written
-        await open_session(ada, shown, as_json=False).execute([b"/who", b"/who all"])
+        await asyncio.gather(*(ada.send(f"user {number}", "hello") for number in range(MANY)))
+        await open_session(ada, shown, as_json=False).execute([b"/who", b"/who -a"])
         lines = shown.text.splitlines()
         some, more, every = lines[:MAX_LISTED], lines[MAX_LISTED], lines[MAX_LISTED + 1 :]
         assert [line.split(":")[0] for line in some[:3]] == ["-- ada", "-- zoe", '-- "user 0"']
-        assert more == "-- and 7 more offline: /who all shows them too"
+        assert more == "-- and 7 more offline: /who -a shows them too"
         assert len(every) == MANY + 2
 
 
@@ -298,4 +316,4 @@ async def test_list_and_who_accept_only_all(shown: Shown, capsys: pytest.Capture
     async with mesh("ada") as net:
         await open_session(net.peers[0], shown, as_json=False).execute([b"/list everything", b"/who else"])
         said = capsys.readouterr().err
-        assert "/list [all]" in said and "/who [all]" in said
+        assert "/list [-a]" in said and "/who [-a]" in said

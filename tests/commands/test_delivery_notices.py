@@ -9,6 +9,7 @@ import pytest
 
 from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.delivery_notices import Notifier
+from p2pchat.commands.event_text import excerpt
 from p2pchat.testing import mesh
 
 
@@ -32,7 +33,7 @@ async def sent(notifier: Notifier, peer: TCPPeer, to: Conversation, texts: Itera
     """Send these texts as a session does."""
     for text in texts:
         receipt = await to.send(text)
-        notifier.on_accepted(to, receipt)
+        notifier.on_accepted(to, receipt, [excerpt(text)])
         [post] = await peer.history(to, limit=1)
         assert isinstance(post, Sent)
         notifier.on_sent(post.to_json())
@@ -47,13 +48,14 @@ async def test_an_offline_recipient_is_announced_once_per_absence(recorder: Noti
         await bob.aclose()
         await net.settle()
         await sent(notifier, ada, to, ["one", "two"])
-        assert await recorder.next() == "-- bob is offline; saved, and delivered when they are back"
+        fate = "saved, and delivered when they are back"
+        assert await recorder.next() == f'-- bob is offline: "one" and 1 more are {fate}'
         await sent(notifier, ada, to, ["three"])
         notifier.count_older(OLDER)  # a later notice proves that there was none about the third
         assert await recorder.next() == "-- 1 older message: /history shows it"
         notifier.on_joined(bob.me.id)
         await sent(notifier, ada, to, ["four"])
-        assert await recorder.next() == "-- bob is offline; saved, and delivered when they are back"
+        assert await recorder.next() == f'-- bob is offline: "four" is {fate}'
 
 
 async def test_no_notice_about_online_recipients_or_at_shutdown(recorder: NoticeRecorder) -> None:

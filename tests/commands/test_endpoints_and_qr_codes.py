@@ -12,6 +12,7 @@ from p2pchat import InviteError
 from p2pchat.cli.standard_input import InputKind, read_invite
 from p2pchat.commands.endpoints_and_qr_codes import (
     JOIN_COMMAND,
+    LOOPBACK,
     beyond_loopback,
     command,
     endpoints_of,
@@ -28,29 +29,24 @@ def test_a_program_on_the_path_is_one_word(tmp_path: Path, monkeypatch: pytest.M
     script = tmp_path / ("p2pchat.exe" if sys.platform == "win32" else "p2pchat")
     script.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     assert program([".venv/bin/python", "-m", "p2pchat", "demo"]) == "p2pchat"
-
-
-def test_a_program_of_an_activated_environment_is_named_with_its_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first screen says what to type in another terminal, where `p2pchat` may be no command."""
-    script = tmp_path / ("p2pchat.exe" if sys.platform == "win32" else "p2pchat")
-    script.touch(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))
-    assert program(["python", "-m", "p2pchat", "8080"]) == quoted(str(script))
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path.parent / "other"))
+    assert program(["python", "p2pchat"]) == "p2pchat"
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))  # in this terminal only, that it was activated in
+    assert program(["python", "p2pchat"]) == quoted(str(script))
 
 
 def test_other_programs_repeat_how_they_were_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert program([".venv/bin/python", "-m", "p2pchat", "demo"]) == ".venv/bin/python -m p2pchat"
+    here = str(tmp_path / ".venv" / "bin" / "python")  # another terminal may be in another directory
+    assert program([".venv/bin/python", "-m", "p2pchat", "demo"]) == f"{quoted(here)} -m p2pchat"
     quote = '"' if sys.platform == "win32" else "'"
     assert program(["/a b/python", "-m", "p2pchat"]) == f"{quote}/a b/python{quote} -m p2pchat"
     assert program(["/opt/venv/bin/python3", "/opt/venv/bin/p2pchat", "8080"]) == "/opt/venv/bin/p2pchat"
     assert program(["/cache/bin/python3", "/cache/bin/p2pchat-mesh", "8080"]) == "/cache/bin/p2pchat-mesh"
-    assert program(["python3", "./p2pchat.pyz", "8080"]) == "python3 ./p2pchat.pyz"
+    assert program(["python3", "./p2pchat.pyz", "8080"]) == f"python3 {quoted(str(tmp_path / 'p2pchat.pyz'))}"
     assert program(["python", "-c", "a program of its own"]) == "p2pchat"
     assert os.listdir(tmp_path) == []
 
@@ -85,17 +81,21 @@ def test_the_endpoints_of_an_invite() -> None:
 
 def test_a_loopback_invite_gets_the_addresses_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
-    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
-    assert beyond_loopback("p2pchat:abc@chat.example:1", 8080) == "p2pchat:abc@chat.example:1"
+    own = "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
+    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", LOOPBACK, 8080) == own
+    for told in ("chat.example:1", "localhost:9999", "localhost:8080", "127.0.0.1:22,[::1]:22"):  # of --advertise
+        assert beyond_loopback(f"p2pchat:abc@{told}", LOOPBACK, 8080) == f"p2pchat:abc@{told}"
+        assert f"p2pchat:abc@{told}" in welcome_screen(f"p2pchat:abc@{told}", "0.0.0.0", 8080, qr=False)
+    assert beyond_loopback("p2pchat:abc@[::1]:8080", "::1", 8080) == own
     monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", list)
-    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@127.0.0.1:8080"
+    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", LOOPBACK, 8080) == "p2pchat:abc@127.0.0.1:8080"
 
 
 def test_without_an_address_the_screen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", list)
-    screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", 8080, qr=True)
+    screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", "0.0.0.0", 8080, qr=True)
     assert "no address that others can reach" in screen and "p2pchat:abc" not in screen
-    assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", 8080, qr=False)
+    assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", "0.0.0.0", 8080, qr=False)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])

@@ -39,7 +39,7 @@ async def test_who_shows_status_time_and_text(shown: Shown) -> None:
         await seen(ada, "bob", "idle")
         await seen(ada, "cyd", "offline")
         shown.new  # noqa: B018 (what bob was answered)
-        await session.execute([b"/who"])
+        await session.execute([b"/who -a"])
         here, lunch, gone = shown.new
         now = datetime.now().astimezone()
         times = {now.strftime("%H:%M"), ada.people.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
@@ -242,7 +242,7 @@ async def test_blocked_users_are_listed_hidden_and_shown_again(shown: Shown) -> 
         await mallory.broadcast("look at me")
         await net.settle()
         session = open_session(ada, shown, as_json=False)
-        await session.execute([b"/block", b"/block mallory", b"/block", b"/who", b"/history"])
+        await session.execute([b"/block", b"/block mallory", b"/block", b"/who -a", b"/history"])
         lines = [TIMELESS.sub("", line) for line in shown.new]
         assert lines[:3] == [
             "-- nobody is blocked",
@@ -334,3 +334,8 @@ async def test_invite_shows_a_screen_and_warns_on_loopback(
     async with TCPPeer(0, name="bob", db="memory://", settings=Settings(start_timeout=0.0), **where) as bob:  # type: ignore[arg-type]
         await open_session(bob, shown, as_json=False).execute([b"/invite"])
         assert not shown.new[-1].startswith("-- only this computer")  # the advertised address leads here
+    where["advertise"] = "localhost:9999"  # the end of a tunnel
+    async with TCPPeer(0, name="cyd", db="memory://", settings=Settings(start_timeout=0.0), **where) as cyd:  # type: ignore[arg-type]
+        await open_session(cyd, shown).execute([b'{"do":"invite","ref":"i"}'])
+        row = json.loads(shown.new[-1])["rows"][0]
+        assert row["invite"].endswith("@localhost:9999") and row["only_this_machine"] is False

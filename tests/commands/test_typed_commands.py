@@ -128,8 +128,9 @@ def test_help_fits_a_small_terminal_and_names_every_command() -> None:
 
 def test_help_of_one_command() -> None:
     assert help_lines("/dm") == [
-        "/msg NAME TEXT (also /dm)",
+        "/msg NAME [TEXT] (also /dm)",
         "    message one person (delivered later if they're away)",
+        "    with no text: switch there, as /go does",
         '    quote a name with blanks: /msg "Anna Maria" hi',
         "    for example: /msg bob see you at ten",
     ]

@@ -141,7 +141,7 @@ class Window:
     async def prompts(self, prompt: str) -> None:
         """Wait until the cursor is after this prompt; unread counts may come before it."""
         row = re.compile(rf"(\[.*\] )?{re.escape(prompt)}")
-        await self.terminal.until(lambda: row.match(self.terminal.prompt), f"the prompt {prompt}", TIMEOUT)
+        await self.terminal.until(lambda: row.match(self.terminal.cursor_row), f"the prompt {prompt}", TIMEOUT)
 
 
 class Scene:

@@ -9,8 +9,8 @@ The syntax of a page with examples (tests/docs/test_pages.py runs every page fro
 
     ```console title="ada"        A separate terminal called ada, as a person has it (80x24, a pseudo-terminal).
     $ p2pchat 8080 --name ada     `$ command` starts a program there; the previous one must have ended. A line with a
-    ada listens on ...            prompt is typed when the prompt is there (`room> hello`, `[bob 1] room> ^D`, also
-    room> hello                   `^C`, `^X^E`, `M-a` for Alt-a), and so is the answer to a question (_QUESTION). All
+    ada listens on ...            prompt is typed when the prompt is there (`[bob 1] ada to room> ^D`, also `^C`,
+    ada to room> hello            `^X^E`, `M-a` for Alt-a), and so is the answer to a question (_QUESTION). All
     12:01 bob: hi ada             other lines must appear, in this order; other output may come between them. A later
     ```                           block with the same title continues. Only here a program may stay in the foreground.
 
@@ -51,7 +51,9 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 _FENCE = re.compile(r"^```(.*)$")
 _NOTE = re.compile(r"^<!-- (not run|new scene|close|kill)(?:: (.+?))? -->$")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
-_PROMPT = r"(?:\[[^\]]*\] )?(?P<prompt>[\w#.'-]+>)"  # unread counts may come before it, and may differ
+_PROMPT = (
+    r"(?:\[[^\]]*\] )?(?P<prompt>(?:[\w#.'-]+ to )?[\w#.'-]+>)"  # unread counts may come before it, and may differ
+)
 _QUESTION = r"(?P<question>[A-Z][\w ,]* (?:\[[^\]]*\]|\(it is not shown\), then Enter):)"
 _TYPED = re.compile(rf"^(?:{_PROMPT}|{_QUESTION})(?: (?P<text>.+))?$")
 SAYS_NOTHING = ("", "text")

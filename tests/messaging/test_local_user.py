@@ -415,10 +415,14 @@ async def test_a_change_of_presence_reaches_all(net: Mesh) -> None:
                     break
 
 
-async def test_users_are_online_since_their_start(net: Mesh) -> None:
+async def test_a_status_holds_since_somebody_set_it(net: Mesh) -> None:
+    """A program that comes and goes sets none, and so is told from people."""
     ada, bob, _ = net.peers
-    assert bob.me.since is not None and ada.user("bob").since == bob.me.since
-    assert abs((bob.me.since - bob.listening.at).total_seconds()) < 10
+    assert (ada.user("bob").status, ada.user("bob").since) == ("online", None)
+    events = ada.events(Presence, consumer=None)
+    bob.set_presence("online")
+    assert (await anext(events)).since == bob.me.since == ada.user("bob").since
+    assert bob.me.since is not None and abs((bob.me.since - bob.listening.at).total_seconds()) < 60
 
 
 async def test_idle_users_are_here_and_offline_ones_are_not(net: Mesh) -> None:

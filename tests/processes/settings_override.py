@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import p2pchat
 from p2pchat import Settings
 from p2pchat.__main__ import main
-from p2pchat.cli import chat
 
 POLL_EVERY = 0.02  # seconds between checks of the stall file
 
@@ -76,7 +76,7 @@ def alter(words: Sequence[str]) -> None:
             {"clock": _change_clock, "stall": _stall_commits}[name](Path(value))
         else:
             settings[name] = types[name](float(value))
-    vars(chat)["Settings"] = partial(Settings, **settings)
+    vars(p2pchat)["Settings"] = partial(Settings, **settings)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_a_class_may_be_derived_and_a_function_called_back_gets_classes(home: Pa
 def test_errors_keep_their_class_and_their_facts(pair: tuple[TCPPeer, TCPPeer]) -> None:
     ada, bob = pair
     with pytest.raises(UnknownName):
-        ada.send("nobody", "hi")
+        ada.history("nobody")
     with pytest.raises(TooLong) as long:
         ada.send("bob", "x" * 100_000)
     assert long.value.limit_bytes == 32_768

@@ -114,14 +114,21 @@ async def ada_and(
     """Return a terminal of ada, started with these words, and a peer of this name that has met her."""
     ada = await terminal("0", "--name", "ada", *words, **options)
     other = await peer(name, await port_of(ada))
-    await ada.shows(f"{name} is here")
+    await arrives(ada, other)
     return ada, other
+
+
+async def arrives(shown: Terminal, peer: TCPPeer) -> None:
+    """Wait until a terminal has shown that the user of a peer is here: at once of who begins to type."""
+    peer.room.typing()
+    await shown.shows(f"{peer.me.name} is here")
+    peer.room.typing(False)
 
 
 async def ada_bob_and_cyd(terminal: OpenTerminal, peer: StartPeer) -> tuple[Terminal, TCPPeer, TCPPeer]:
     """Return a terminal of ada, and two peers that have met her and each other."""
     ada, bob = await ada_and("bob", terminal, peer)
     cyd = await peer("cyd", await port_of(ada))
-    await ada.shows("cyd is here")
+    await arrives(ada, cyd)
     await bob.wait_user("cyd", timeout=60)
     return ada, bob, cyd

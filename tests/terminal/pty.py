@@ -51,6 +51,9 @@ _KEYS = {
     "end": "\x1b[F",
 }
 
+# In a prompt the own name stands before the conversation, after what is unread: `[bob 2] ada to room> `.
+_OWN_NAME = re.compile(r'^((?:\[.*?\] )?)(?:"[^"]*"|\S+) to (?=(?:"[^"]*"|\S+)>)')
+
 
 def time_zone_of_the_morning() -> str:
     """Return a TZ in which it is nine o'clock now, so that no date changes during a test."""
@@ -213,6 +216,11 @@ class Terminal:
 
     @property
     def prompt(self) -> str:
+        """The row with the cursor, without the own name in a prompt."""
+        return _OWN_NAME.sub(r"\1", self.cursor_row)
+
+    @property
+    def cursor_row(self) -> str:
         """The row with the cursor, up to the cursor's end of it."""
         return self.screen.row(self.screen.cursor.y)
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from p2pchat import TCPPeer, UnknownName
+from p2pchat import Settings, TCPPeer, UnknownName
 from p2pchat.web import WebSettings
 from tests.deadlines import until, within
 from tests.web.chat_client import connect
@@ -19,6 +19,7 @@ from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
 from tests.web.test_event_socket import calling
 
+AT_ONCE = Settings(start_timeout=0.0)  # no name is waited for
 UNKNOWN = ("unknown_name", "nobody here is called 'bbo'; did you mean bob?")
 NEAR = "nobody is called bbo yet: the message waits until someone signs in under this name; did you mean bob?"
 FAR = "nobody is called dave yet: the message waits until someone signs in under this name"
@@ -55,7 +56,10 @@ async def answers_at_all_doors(served: Served, to: str) -> list[dict[str, Any]]:
 
 async def test_a_name_that_nobody_has_is_an_error_at_every_door() -> None:
     """A typo became a person: others listed it, it was shown as delivered, and whoever registered it read it."""
-    async with serving() as served, TCPPeer(0, served.peer.port, db="memory://", name="eve") as eve:
+    async with (
+        serving(peer_settings=AT_ONCE) as served,
+        TCPPeer(0, served.peer.port, db="memory://", name="eve", settings=AT_ONCE) as eve,
+    ):
         await served.register("ada", "bob")
         await until(lambda: names(eve) == {"gate", "eve", "ada", "bob"}, "the accounts of the gateway")
         for answer in await answers_at_all_doors(served, "bbo"):
@@ -67,7 +71,10 @@ async def test_a_name_that_nobody_has_is_an_error_at_every_door() -> None:
 
 
 async def test_a_former_name_is_an_error_that_says_the_new_one_at_every_door() -> None:
-    async with serving() as served, TCPPeer(0, served.peer.port, db="memory://", name="eve") as eve:
+    async with (
+        serving(peer_settings=AT_ONCE) as served,
+        TCPPeer(0, served.peer.port, db="memory://", name="eve", settings=AT_ONCE) as eve,
+    ):
         await served.register("ada", "bob")
         await until(lambda: "bob" in names(eve), "the former name")
         await served.account("bob").user.rename("robert")
@@ -86,7 +93,10 @@ async def test_a_former_name_is_an_error_that_says_the_new_one_at_every_door() -
 @asynccontextmanager
 async def rest(data: Path | None = None, *, trust: bool = True) -> AsyncIterator[tuple[Served, httpx.AsyncClient]]:
     """Run a gateway that knows ada and bob; yield it, and a client of ada."""
-    async with serving(WebSettings(trust_loopback=trust), data=data) as served, served.client() as http:
+    async with (
+        serving(WebSettings(trust_loopback=trust), data=data, peer_settings=AT_ONCE) as served,
+        served.client() as http,
+    ):
         for name in ("ada", "bob") if trust else ():
             await served.gateway.accounts.trusted(name)
         http.params = httpx.QueryParams({"as": "ada"})

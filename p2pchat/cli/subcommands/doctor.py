@@ -101,7 +101,7 @@ def _find_profile(choice: ProfileChoice) -> Path | None:
     """Return the profile that is meant, or None where none was named and there is none yet."""
     if not choice.data and choice.port < 0 and not known_profiles():
         return None
-    return find_profile(choice)
+    return find_profile(choice, acts=True)
 
 
 async def _print(findings: AsyncIterator[Finding], as_json: bool, *, with_summary: bool) -> int:

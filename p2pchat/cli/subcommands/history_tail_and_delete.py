@@ -26,6 +26,7 @@ from p2pchat.cli.control_protocol import DEFAULT_LAST, MAX_LAST
 from p2pchat.cli.process_and_signals import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import Progress, can_ask, confirm
+from p2pchat.commands.arrivals import Arrivals
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     DeletedLines,
@@ -274,6 +275,7 @@ class RecentMessages:
 async def _follow(control: ControlClient, request: dict[str, Any], output: StdoutWriter, as_json: bool) -> int:
     await control.send(**request)
     recent = RecentMessages()
+    arrivals = Arrivals(lambda line: _show(line, control, output, recent))
     waiting = True  # for the answer to `tail`; an error before it is about that
     while (line := await control.next_line()) is not None:
         if waiting and line["event"] == "error":
@@ -283,7 +285,8 @@ async def _follow(control: ControlClient, request: dict[str, Any], output: Stdou
         elif as_json:
             await output.write(json_line(line))
         else:
-            await _show(line, control, output, recent)
+            for one in arrivals.lines(line):
+                await _show(one, control, output, recent)
     if not control.reason:
         raise PeerGone("")
     print_notice(f"-- the peer stopped: {safe_line(control.reason)}")

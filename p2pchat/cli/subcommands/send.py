@@ -125,7 +125,7 @@ def send(to: str, text: tuple[str, ...], **values: Any) -> int:
         _check_files(options)
     elif not options.lines:
         options.text = _check_text(_read_stdin(options) if options.text is None else options.text)
-    directory = find_profile(options.profile, options.to)
+    directory = find_profile(options.profile, options.to, acts=True)
     sending = SendRun(options)
     return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
 
@@ -155,8 +155,13 @@ def _check_stream(options: SendOptions) -> None:
 
 
 def _from_shell(text: str) -> str:
-    """Return the text of an argument, with bytes that are not UTF-8 replaced, as in a pipe."""
-    return decode_line(os.fsencode(text))[0] if sys.platform != "win32" else text
+    """Return the text of an argument, with bytes that are not UTF-8 replaced and warned of, as in a pipe."""
+    if sys.platform == "win32":
+        return text
+    text, was_utf8 = decode_line(os.fsencode(text))
+    if not was_utf8:
+        print_error("warning: the text was not UTF-8: invalid bytes were replaced")
+    return text
 
 
 def _read_stdin(options: SendOptions) -> str:
@@ -194,7 +199,7 @@ def _check_recipient(options: SendOptions) -> None:
     Raises:
         UsageError: There is no such profile. CommandError: The running peer knows no such name.
     """
-    asyncio.run(ask_running_peer(find_profile(options.profile, options.to), "find", to=options.to))
+    asyncio.run(ask_running_peer(find_profile(options.profile, options.to, acts=True), "find", to=options.to))
 
 
 def _check_text(text: str) -> str:

@@ -364,4 +364,4 @@ def _request(profile: cli.ProfileChoice, db: str, do: str, **fields: Any) -> lis
         raise UsageError(
             "memory:// would be gone with this command: leave --db out, or do it beside the running gateway"
         )
-    return asyncio.run(ask_profile(find_profile(profile), db, do, **fields))
+    return asyncio.run(ask_profile(find_profile(profile, of_programs=True), db, do, **fields))

@@ -211,7 +211,7 @@ class TerminalFrontEnd:
         badges = [
             UnreadBadge(_typed_address(self._peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids
         ]
-        return prompt_label(self._current(), badges, columns)
+        return prompt_label(self._peer.me.label, self._current(), badges, columns)
 
     def _status_row(self) -> Row | None:
         """Return the row above the prompt: files that are on their way, and who is typing."""

@@ -588,15 +588,16 @@ class UnreadBadge(NamedTuple):
     mentions: int
 
 
-def prompt_label(where: str, badges: Sequence[UnreadBadge], columns: int) -> Row:
-    """Return the text before the input, shorter if there is little room."""
+def prompt_label(own: str, where: str, badges: Sequence[UnreadBadge], columns: int) -> Row:
+    """Return the text before the input: who writes and to whom; shorter if there is little room."""
     end = [("bold", _name(where)), ("", "> ")]
     longest = " · ".join(_badge_text(each) for each in badges)
     total = UnreadBadge("", sum(each.lines for each in badges), sum(each.mentions for each in badges))
-    for words in (longest, _badge_text(total)) if badges else ("",):
-        row = [("", "["), (UNREAD, words), ("", "] "), *end] if words else end
-        if sum(get_cwidth(text) for _, text in row) <= columns - MIN_INPUT_COLUMNS:
-            return row
+    for writer in ([("", f"{_name(own)} to ")], []):
+        for words in (longest, _badge_text(total)) if badges else ("",):
+            row = [*([("", "["), (UNREAD, words), ("", "] ")] if words else []), *writer, *end]
+            if sum(get_cwidth(text) for _, text in row) <= columns - MIN_INPUT_COLUMNS:
+                return row
     return [("", "> ")] if not badges or columns < MIN_INPUT_COLUMNS else [(UNREAD, _badge_text(total)), ("", "> ")]
 
 

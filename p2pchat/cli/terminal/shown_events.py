@@ -28,7 +28,7 @@ from p2pchat.commands.chat_settings import QUIET_ABOVE, ChatSettings
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.delivery_notices import older_messages
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, file_label, format_gap, message_row, with_gap
-from p2pchat.commands.json_and_text_display import Display, without_ignored
+from p2pchat.commands.json_and_text_display import LAST_LINES, Display, without_ignored
 from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.standard_output import EventLogFile, json_line
 from p2pchat.commands.unread_and_mentions import is_addressed_to, is_here
@@ -104,6 +104,8 @@ class TerminalDisplay(Display):
     ) -> int:
         """Show unread messages and the lines before that were not shown in this run, in one piece without a hole.
 
+        That is LAST_LINES at least, if the conversation has as many.
+
         Args:
             lines: The end of the history.
             unread: All unread messages, in the order in which they came.
@@ -121,7 +123,9 @@ class TerminalDisplay(Display):
         start = first
         seen = [line["id"] in self._seen for line in lines]
         old = next((number for number, line in enumerate(lines) if line["old"] and not seen[number]), start)
-        while start and len(lines) - start < HISTORY_LINES and (start > old or not seen[start - 1]):
+        while start and (count := len(lines) - start) < HISTORY_LINES:
+            if start <= old and seen[start - 1] and count >= LAST_LINES:
+                break
             start -= 1
         missed = [one for one in self._missed.pop(conversation.id, ()) if not self.hides(one)]
         news = [one for one in missed if one["event"] == "group"]
@@ -139,8 +143,8 @@ class TerminalDisplay(Display):
         if len(page) < len(unread):
             more, to = len(unread) - len(page), quote_conversation(conversation.name, conversation.kind)
             self._screen.print_notice(f"-- {more:,} more unread: /go {to} shows the next ones")
-        if lines and start == len(lines) and not news:
-            self._screen.print_notice("-- nothing new here; /history shows earlier messages")
+        if not (lines or news or end):
+            self._screen.print_notice("-- no messages here yet")
         elif end and lines:
             self._rule(end)
         return len(page)
@@ -227,6 +231,10 @@ class TerminalDisplay(Display):
             await super().show_event(event, older=older)
         self._on_change()
         await self._screen.wait_for_room()
+
+    async def _show_late(self, event: EventLine) -> None:
+        async with self._turn:
+            await super()._show_late(event)
 
     def _was_shown(self, id: str) -> bool:
         _remember(self._received, id)
@@ -322,9 +330,6 @@ class TerminalDisplay(Display):
     def _show_presence(self, event: EventLine) -> None:
         if event["event"] == "many" and not (event["joined"] or event["left"]):
             return
-        if event["event"] == "joined":
-            self.notifier.on_joined(event["user_id"])
-            event = {**event, "first": event["first"] and not self.joining}
         if self._shows_joins:
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))

@@ -42,9 +42,9 @@ class PresenceAnnouncer:
         self.has_new_users: bool = False  # a new user was not announced yet
 
     def start(self) -> None:
-        """Give all users their initial status, since now."""
+        """Give all users their initial status. Since when is said of a status that somebody has set."""
         for user in self.own.values():
-            self._statuses[user.id] = (user.status, "", self._ctx.now.utc)
+            self._statuses[user.id] = (user.status, "", 0)
 
     def status(self, user: UserId) -> Status:
         """Return the status of a user hosted here."""
@@ -73,7 +73,8 @@ class PresenceAnnouncer:
     def set(self, user: UserId, status: str, text: str) -> bool:
         """Set a user's status, with a text cut at 512 characters. Return whether it is another one."""
         text = text[:MAX_STATUS_CHARACTERS]
-        if user not in self.own or self.status(user)[:2] == (status, text):
+        former = self.status(user)
+        if user not in self.own or (former[:2] == (status, text) and former[2]):
             return False
         self._statuses[user] = (status, text, self._ctx.now.utc)
         self._on_changed([user])

@@ -38,6 +38,11 @@ export function statusText(person) {
   return person.text ? `${word}: ${safeLine(person.text)}` : word;
 }
 
+/** Return whether a person may be here; while the connection is lost nobody knows. @param {Person} person */
+export function isHere(person) {
+  return !person.blocked && (person.status === "online" || person.status === "idle" || person.status === "");
+}
+
 /** Compare by presence, then by name. @param {Person} one @param {Person} other */
 export function byPresence(one, other) {
   const rank = (/** @type {any} */ person) => RANK[/** @type {"online"} */ (person.status)] ?? 3;

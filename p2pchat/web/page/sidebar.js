@@ -6,7 +6,7 @@ import { showInvite } from "./invite.js";
 import { gist } from "./message.js";
 import { writtenAt } from "./model.js";
 import { fold, namesNear } from "./names.js";
-import { byPresence, disc, firstOf, showProfile, statusText } from "./people.js";
+import { byPresence, disc, firstOf, isHere, showProfile, statusText } from "./people.js";
 import { showRequests } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
@@ -34,11 +34,12 @@ export class Sidebar {
     this._more = h("p", { class: "hint" });
     this._noGroups = h("p", { class: "hint" });
     this._noPeople = h("p", { class: "hint" });
+    this._all = h("button", { type: "button", class: "all", "aria-pressed": "false", title: "Show everyone known, also who is away and never talked with you", onclick: () => this._showAll() }, "All");
     const newOne = iconButton("plus", "New group", () => newGroup(this._chat, this._layout));
     this._talks = h("div", { class: "side-lists" },
       this._searchRow, this._room.list,
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
-      h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People")), this._noPeople, this._people.list, this._more),
+      h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People"), this._all), this._noPeople, this._people.list, this._more),
     );
     this._requests = h("button", { type: "button", class: "side-row", hidden: true, onclick: () => layout.notifyFailure(showRequests(chat, layout)) }, h("span", { class: "disc place", "aria-hidden": "true" }, icon("requests")), h("span", { class: "side-name" }));
     this._invite = h("button", { type: "button", class: "invite-button", hidden: true, onclick: () => layout.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people");
@@ -92,6 +93,11 @@ export class Sidebar {
     this._clearFind();
   }
 
+  _showAll() {
+    this._all.setAttribute("aria-pressed", String(this._all.getAttribute("aria-pressed") !== "true"));
+    this._draw();
+  }
+
   // ---- drawing
 
   /** @param {string} label */
@@ -105,15 +111,18 @@ export class Sidebar {
     const fits = (/** @type {string} */ name) => !words || fold(name).includes(words);
     const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && fits(talk.name) && (words || talk.member || talk.unread || talk.waiting.length || talk.id === model.frontId));
     groups.sort((one, other) => Number(other.member) - Number(one.member) || byNews(model, one, other));
-    const people = model.others.filter((person) => fits(person.label));
+    const talks = new Map([...model.talks.values()].map((talk) => [talk.userId, talk]));
+    const everyone = words !== "" || this._all.getAttribute("aria-pressed") === "true";
+    const known = model.others.filter((person) => fits(person.label));
+    const people = everyone ? known : known.filter((person) => talks.has(person.id) || isHere(person));
     const near = words && !people.length && !groups.length ? namesNear(model.others, words) : [];
     this._searchRow.hidden = !words;
     this._searchRow.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
     this._room.draw(model.room && fits("room") ? [this._row(model.room)] : []);
     this._groups.draw(groups.map((talk) => this._row(talk)));
-    this._people.draw(near.length ? near.map((person) => this._person(person, false)) : this._firstPeople(people).map((person) => this._person(person)));
+    this._people.draw(near.length ? near.map((person) => this._person(person, false)) : this._firstPeople(people, talks).map((person) => this._person(person)));
     this._noGroups.textContent = groups.length || words ? "" : "Chat with a few people at once";
-    this._noPeople.textContent = words ? (people.length ? "" : near.length ? "No matches. Did you mean:" : "No matches") : people.length ? "Choose someone to write privately" : model.mayInvite ? "No one else is here yet. Invite someone." : "No one else is here yet";
+    this._noPeople.textContent = words ? (people.length ? "" : near.length ? "No matches. Did you mean:" : "No matches") : people.length ? "Choose someone to write privately" : known.length ? "No one else is here now" : model.mayInvite ? "No one else is here yet. Invite someone." : "No one else is here yet";
     const more = people.length - MAX_PEOPLE;
     this._more.textContent = more > 0 ? `${more} more; search by name above` : "";
     this._invite.hidden = !model.mayInvite;
@@ -121,10 +130,9 @@ export class Sidebar {
     this._drawMe();
   }
 
-  /** @param {import("./model.js").Person[]} people */
-  _firstPeople(people) {
+  /** @param {import("./model.js").Person[]} people @param {Map<string, Talk>} talks by user */
+  _firstPeople(people, talks) {
     const { model } = this._chat;
-    const talks = new Map([...model.talks.values()].map((talk) => [talk.userId, talk]));
     return firstOf(people, MAX_PEOPLE, (one, other) => Number(one.ignored) - Number(other.ignored) || byNews(model, talks.get(one.id), talks.get(other.id)) || byPresence(one, other));
   }
 

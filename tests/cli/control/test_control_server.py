@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import stat
@@ -272,12 +273,10 @@ async def open_raw(directory: Path, peer: TCPPeer) -> tuple[asyncio.StreamReader
     return reader, writer
 
 
-async def test_a_peer_that_has_run_for_a_while_refuses_unknown_names_at_once(
-    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("p2pchat.cli.control_server.NAME_GRACE", 2 * WAIT)
-    _, server = await serve("ada")
-    server._started_at -= 3 * WAIT
+@pytest.mark.parametrize("why", ["it has run for a while", "nobody is known"])
+async def test_a_peer_where_no_name_is_coming_refuses_unknown_ones_at_once(serve: Serve, home: Path, why: str) -> None:
+    ada, _ = await serve("ada", *(["localhost:1"] if why == "it has run for a while" else []))
+    ada._lifecycle.names_deadline = 0.0 if why == "it has run for a while" else math.inf
     async with talking(home / "ada") as control, asyncio.timeout(WAIT):
         with pytest.raises(RequestRefused, match="nobody here is called 'bbo'") as refused:
             await control.ask("find", to="bbo")

@@ -11,17 +11,26 @@ def test_users_come_from_the_running_peer_or_the_database(chats: OpenChats, here
     data = ada.data
     ran = here("users", "--data", data)
     assert (ran.code, ran.err) == (0, "")
-    assert [line.split(" since ")[0] for line in sorted(ran.out.splitlines())] == ["ada: online", "bob: online"]
-    assert [line for line in ran.out.splitlines() if line.startswith("ada") and line.endswith(" (you)")]
-    bob.room.send("the database knows who wrote").delivered(timeout=60)
+    assert sorted(ran.out.splitlines()) == ["ada: online (you)", "bob: online"]
+    cyd = chats.open("cyd", ada)
+    for one in (bob, cyd):
+        one.room.send("the database knows who wrote").delivered(timeout=60)
+    bob.send("ada", "psst").delivered(timeout=60)
+    chats.close(cyd)
+    ran = here("users", "--data", data)
+    assert "cyd" not in ran.out and ran.err == "-- and 1 more: p2pchat users -a shows them too\n"
+    assert "cyd: offline" in here("users", "-a", "--data", data).out
     chats.close(bob)
     chats.close(ada)
     at_rest = "-- this peer is not running, so who is here is not known\n"
-    assert here("users", "--data", data).said == (0, "ada (you)\nbob\n", at_rest)
+    more = "-- and 1 more: p2pchat users -a shows them too\n"
+    assert here("users", "--data", data).said == (0, "ada (you)\nbob\n", more + at_rest)
+    assert here("users", "--all", "--data", data).said == (0, "ada (you)\nbob\ncyd\n", at_rest)
     rows = here("users", "--json", "--data", data).events
     assert [(row["event"], row["user"], row["status"], row["me"]) for row in rows] == [
         ("presence", "ada", "unknown", True),
         ("presence", "bob", "unknown", False),
+        ("presence", "cyd", "unknown", False),
     ]
 
 
@@ -37,16 +46,16 @@ def test_of_several_profiles_the_newest_running_one_is_meant(chats: OpenChats, h
     """As after the three terminals of the README: `p2pchat send bob` is said by the third."""
     ada = chats.open("ada", data="8001")
     only = here("users")
-    assert (only.code, only.err) == (0, "") and only.out.startswith("ada: online since ")  # the only profile there is
+    assert (only.code, only.err) == (0, "") and only.out == "ada: online (you)\n"  # the only profile there is
     bob = chats.open("bob", ada, data="8002")
     cyd = chats.open("cyd", ada, bob, data="8003")
-    using = "-- using the running peer of port {} (--port PORT: another)\n"
-    assert here("send", "bob", "hi").said == (0, "", using.format(8003))
+    using = "-- as {}, port {} (--port PORT: another)\n"
+    assert here("send", "bob", "hi").said == (0, "", using.format("cyd", 8003))
     assert [post.text for post in bob.history("cyd")] == ["hi"]
     assert here("users", "--port", "8002").err == ""
     chats.close(cyd)
-    assert here("users").err == using.format(8002)
-    assert here("send", "bob", "not to himself").said == (0, "", using.format(8001))
+    assert here("users").err == using.format("bob", 8002)
+    assert here("send", "bob", "not to himself").said == (0, "", using.format("ada", 8001))
     chats.close(bob)
     chats.close(ada)
     refused = here("send", "bob", "hi")

@@ -84,7 +84,7 @@ def test_a_status_has_its_time() -> None:
     gate = Announcing(1)
     ((_, here),) = gate.says(10.0, "idle")
     assert here.users[0].since == START + 10_000_000
-    assert gate.announcing.status(GUEST.id) == ("online", "", START)
+    assert gate.announcing.status(GUEST.id) == ("online", "", 0), "nobody has set it"
 
 
 def test_a_new_link_gets_all_users_and_none_twice() -> None:

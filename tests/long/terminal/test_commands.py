@@ -19,7 +19,7 @@ async def test_help_fits_the_smallest_terminal(terminal: OpenTerminal) -> None:
     lines = [line for line in ada.lines if line.strip()]
     assert any(line.startswith("What you type goes to") for line in lines)  # nothing has scrolled away
     assert [line for line in lines if line.startswith("  /msg bob see you at ten  message one person")] != []
-    await ada.answers("/help dm", "/msg NAME TEXT (also /dm)", "for example: /msg bob see you at ten")
+    await ada.answers("/help dm", "/msg NAME [TEXT] (also /dm)", "for example: /msg bob see you at ten")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ async def test_an_ignored_user_is_hidden(terminal: OpenTerminal, peer: StartPeer
     await ada.answers("who else is here?", "delivered 1/1")  # shown after everything before
     await ada.answers("/list", "-- room (here)")
     await ada.line("/who")
-    await ada.shows_line(r"^-- bob: online since .* \(ignored\)$")  # below the whole list
+    await ada.shows_line(r"^-- bob: online \(ignored\)$")  # below the whole list
     assert not [line for line in ada.lines if "unread" in line or "look at me" in line or "everybody" in line]
     await ada.answers("/unignore bob", "bob is no longer ignored")
     await ada.answers("/history", "bob: everybody, ada too")
@@ -120,7 +120,8 @@ async def test_a_taken_name_is_warned_of_before_it_is_used(terminal: OpenTermina
     assert [line.split(":")[0] for line in told[:1]] == ["p2pchat"] and len(told) == 2
     await ada.answers("/nick kim", "-- you are now kim")
     await ada.answers("hello", "kim: hello")
-    assert sum("kim" in line for line in ada.all_lines) == 2  # one's own rename is not shown in the third person
+    await ada.until(lambda: ada.cursor_row == "kim to room>")
+    assert sum("kim" in line for line in ada.all_lines[:-1]) == 2  # one's own rename is not shown in the third person
 
 
 async def test_connect_says_what_it_does_before_how_it_went(terminal: OpenTerminal) -> None:

@@ -62,7 +62,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
         "    | ada",
         "-- first message from bob: they see what you read once you answer",
         "bob -> ada: psst",
-        "room> and",
+        "ada to room> and",
     ]
 
 
@@ -188,8 +188,7 @@ async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer:
     await ada.shows("cyd: nothing much")
     await ada.key("m-u")  # nothing is unread: the one that was shown last
     await ada.prompts("cyd>")
-    await ada.shows("-- nothing new here; /history shows earlier messages")
-    assert ada.text.count("psst") == 1
+    await ada.until(lambda: ada.text.count("cyd -> ada: psst") == 2, "the last lines of the conversation")
     assert ada.text.count("what says Ada?") == 2  # once more behind what is new, without a hole
     await ada.key("m-1")
     await ada.prompts("room>")
@@ -256,7 +255,7 @@ async def test_own_lines_show_delivery_marks(terminal: OpenTerminal, peer: Start
     await ada.answers("cyd is not alone", "cyd is not alone  ✓ delivered 1/1 here")
     await ada.line("/msg bob for later")
     await ada.shows_line(r"ada -> bob: for later  · saved$")
-    await ada.shows("-- bob is offline; saved, and delivered when they are back")
+    await ada.shows('-- bob is offline: "for later" is saved, and delivered when they are back')
     await everything_is_up(ada)
     await peer("bob", port)
     await ada.shows("-- delivered to bob: your message")
@@ -293,7 +292,7 @@ async def test_later_deliveries_in_a_group_are_told(terminal: OpenTerminal, peer
     await ada.answers("one is here", "one is here  ✓ delivered 1/2")
     await bob.aclose()
     await ada.shows("bob left")
-    await ada.answers("nobody is here", "nobody is here  · saved", "-- nobody in #ops is online")
+    await ada.answers("nobody is", "nobody is  · saved", '-- nobody in #ops is online: "nobody is" is saved')
     await everything_is_up(ada)
     await peer("bob", port)
     await ada.shows("-- delivered to bob: 1 of 2 messages")
@@ -345,7 +344,7 @@ async def test_an_own_line_waits_for_its_mark(terminal: OpenTerminal, peer: Star
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     await ada.answers("anybody?", "anybody?  · saved")
-    await ada.shows("-- nobody is here yet; saved, and delivered when someone joins")
+    await ada.shows('-- nobody is here yet: "anybody?" is saved, and delivered when someone joins')
     await everything_is_up(ada)
     bob = await peer("bob", port)
     await ada.shows("-- delivered to bob: your message")
@@ -393,10 +392,10 @@ async def test_clear_keeps_the_prompt(terminal: OpenTerminal) -> None:
     await ada.prompts("room>")
     await ada.answers("words", "words  · saved", "-- nobody is here")
     await ada.line("/clear")
-    await ada.until(lambda: ada.lines == ["room>"])
+    await ada.until(lambda: ada.lines == ["ada to room>"])
     await ada.type("more")
     await ada.key("c-l")
-    await ada.until(lambda: ada.lines == ["room> more"])
+    await ada.until(lambda: ada.lines == ["ada to room> more"])
 
 
 async def test_a_rule_marks_a_new_day(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -438,3 +437,23 @@ async def test_leaving_a_group_is_asked_about_if_nobody_has_the_last_message(
         await ada.prompts("#ops>" if key == "n" else "room>")
     await ada.shows("-- you are still in #ops")
     await ada.shows("-- you left #ops")
+
+
+@pytest.mark.parametrize("plain", [(), ("--plain",)], ids=["prompt", "plain"])
+@pytest.mark.parametrize("line", ["/go bob", "/msg bob"])
+async def test_an_opened_conversation_shows_its_last_lines(
+    terminal: OpenTerminal, peer: StartPeer, line: str, plain: tuple[str, ...]
+) -> None:
+    ada, bob = await ada_and("bob", terminal, peer, *plain)
+    for number in range(7):
+        await bob.send("ada", f"line {number}")
+        await ada.shows(f"bob -> ada: line {number}")
+    for count in (2, 3):  # though they were all seen, also since the last time it was opened
+        await ada.line(line)
+        await ada.until(lambda: ada.text.count("bob -> ada: line 6") == count, "its last lines")  # noqa: B023
+        assert [ada.text.count(f"line {number}") for number in range(7)] == [1, 1, *([count] * 5)]
+
+
+async def test_an_opened_conversation_without_messages_says_so(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada, _ = await ada_and("bob", terminal, peer)
+    await ada.answers("/go bob", "-- no messages here yet")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, open_history, profile_invite
+from p2pchat.cli.control_server import ControlServer
 from tests.deadlines import WAIT
 from tests.ports import free_ports
 from tests.terminal.conftest import P2PCHAT, OpenTerminal
@@ -28,14 +29,36 @@ async def test_a_question_can_be_cancelled(key: str, code: int, terminal: OpenTe
 async def test_one_of_several_profiles_is_chosen(terminal: OpenTerminal, home: Path) -> None:
     ports = free_ports(2)
     for port, name in zip(ports, ("ada", "bob"), strict=True):
-        async with TCPPeer(data=home / port, name=name):
-            pass
+        person = await terminal(port, "--name", name)
+        await person.prompts("room>")
+        await person.line("/quit")
+        assert await person.ended() == 0
+    async with TCPPeer(data=home / free_ports(1)[0], name="bot"):
+        pass  # used last, by a program
     chooser = await terminal(columns=60, rows=20)
     await chooser.shows_line(rf"^  1  {ports[1]} bob, used \d\d:\d\d$")
     await chooser.shows_line(rf"^  2  {ports[0]} ada, used ")
     await chooser.prompts("Number, or n [1]:")
     await chooser.answers("7", "is not in the list: enter a number from 1 to 2")
     await chooser.answers("2", "-- ada listens on 127.0.0.1:")
+    await chooser.until(lambda: chooser.cursor_row == "ada to room>")
+
+
+async def test_what_is_sent_beside_programs_is_sent_as_the_person(terminal: OpenTerminal, home: Path) -> None:
+    """A bot was started last, and `p2pchat send` wrote in its name."""
+    port, bots = free_ports(2)
+    ada = await terminal(port, "--name", "ada")
+    await ada.prompts("room>")
+    async with TCPPeer(int(bots), port, name="bot") as bot:
+        control = await ControlServer(bot).start()
+        await ada.shows("-- bot is here")
+        sent = await terminal("send", "room", "from a script", "--timeout", str(WAIT))
+        await sent.shows(f"-- as ada, port {port} (--port PORT: another)")
+        assert await sent.ended() == 0
+        await ada.shows_line(r"ada: from a script")
+        checked = await terminal("doctor", port)
+        await checked.shows(f"-- as ada, port {port} (--port PORT: another)")
+        await control.shut_down("the test is over")
 
 
 @pytest.mark.parametrize(("answer", "left"), [("no", 1), ("", 1), ("Yes", 0)])

@@ -52,7 +52,7 @@ async def test_lines_after_a_resize_fit_the_new_width(terminal: OpenTerminal, pe
     async with asyncio.timeout(WAIT):
         while "    | " not in ada.text:  # the new size arrives by a signal
             await (await bob.broadcast("ten words that make more than one row of forty")).delivered(timeout=60)
-    await ada.until(lambda: ada.lines[-1] == "room> half a li")
+    await ada.until(lambda: ada.lines[-1] == "ada to room> half a li")
     assert all(len(line) <= 40 for line in ada.lines)
     await ada.line("ne")
     await ada.shows("ada: half a line")

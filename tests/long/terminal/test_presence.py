@@ -144,7 +144,7 @@ async def test_a_gateway_is_linked_and_names_that_nobody_registered_are_no_peopl
     asked = 0
     while "-- zoe: offline" not in ada.text:  # of whom gate tells
         asked += 1
-        await ada.line("/who")
+        await ada.line("/who -a")
         await ada.until(lambda: ada.text.count("-- ada: ") == asked)  # noqa: B023
         await ada.until(lambda: ada.prompt == "room>")
     await ada.line("/whois gate")

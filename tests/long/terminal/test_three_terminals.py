@@ -66,7 +66,7 @@ async def test_three_people_in_three_terminals(terminal: OpenTerminal, loop: str
     for shown in (ada, cyd):
         await shown.shows_line(r"-- bob left$")
     await ada.line("bob will read this later")
-    await ada.answers("/msg bob and this", "-- bob is offline; saved, and delivered when they are back")
+    await ada.answers("/msg bob and this", '-- bob is offline: "and this" is saved, and delivered when they are back')
 
     port = lives["bob"][0]
     again = await terminal(port)  # without any endpoint this time

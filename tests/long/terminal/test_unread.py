@@ -129,10 +129,14 @@ async def test_opening_a_conversation_shows_its_unread_lines_in_one_piece(
     await ada.answers("/go", "bob: three")
     await ada.prompts("room>")
     lines = without_times(ada)
-    assert lines[lines.index("──── room ────") : -1] == ["──── room ────", "bob: one", "bob: two, ada", "bob: three"]
+    news = ["──── new ────", "bob: one", "bob: two, ada", "bob: three"]
+    assert lines[lines.index("──── room ────") : -1] == ["──── room ────", "bob: tea is ready", *news]
     four = await bob.broadcast("four")
     await four.read(timeout=60)
-    await ada.answers("/go", "-- nothing new here; /history shows earlier messages")
+    await ada.answers("/go", "bob: four")
+    lines = without_times(ada)
+    last = [f"bob: {text}" for text in ("two, ada", "three", "four")]
+    assert lines[len(lines) - lines[::-1].index("──── room ────") : -1][-3:] == last
 
 
 async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
@@ -289,4 +293,5 @@ async def test_a_mention_marks_nothing_that_a_new_member_was_not_shown(terminal:
         "──── new ────",
         "ada: t3 after bob",
     ]
-    await bob.answers("/go #third", "-- nothing new here")
+    await bob.line("/go #third")
+    await bob.until(lambda: bob.text.count("ada: t1") == 2, "the last lines once more")

@@ -206,6 +206,29 @@ async def test_people_are_found_without_accents_and_by_names_one_letter_away(sce
     await yan.page.locator("#talk-name").filter(has_text="terry").wait_for()
 
 
+async def test_people_are_those_here_or_talked_with_and_all_on_request(scene: Scene) -> None:
+    zoe = scene.zoe
+    async with httpx.AsyncClient(base_url=scene.gateway.url, timeout=60, trust_env=False) as http:
+        for name in ("once", "pen pal"):
+            assert (await http.post("/accounts", json={"name": name})).status_code == 201
+    await zoe.page.goto(f"{zoe.url}#@pen pal")
+    await zoe.write("until you come")
+    await zoe.page.reload()
+    await zoe.row("pen pal").get_by_text("offline").wait_for()
+    await zoe.row("yan").get_by_text("online").wait_for()
+    await expect(zoe.row("once")).to_have_count(0)
+    everyone = zoe.page.get_by_role("button", name="All", exact=True)
+    await everyone.click()
+    await zoe.row("once").get_by_text("offline").or_(zoe.row("once").get_by_text("not seen yet")).wait_for()
+    await everyone.click()
+    await expect(zoe.row("once")).to_have_count(0)
+    await expect(zoe.row("pen pal")).to_have_count(1)
+    find = zoe.page.get_by_label("Find people, groups and messages")
+    await find.fill("onc")
+    await zoe.row("once").wait_for()  # the search finds everyone
+    await find.fill("")
+
+
 async def test_a_reload_and_the_back_button_return_to_a_conversation(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
@@ -428,6 +451,7 @@ async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, t
     other = GatewayProcess(scene.gateway.home, *words)
     try:
         await other.start()
+        await zoe.page.get_by_role("button", name="All", exact=True).click()  # accounts without a browser
         await zoe.row("elsewhere").wait_for()
         async with httpx.AsyncClient(base_url=f"{other.url}v1/", timeout=60, trust_env=False) as http:
             for name in ("ann", "ben", "cas", "dot", "eva"):  # three of a peer are shown

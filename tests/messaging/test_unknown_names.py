@@ -1,0 +1,71 @@
+"""Names that are not known yet right after the start, which calls wait for, among real peers over pipes in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from p2pchat import PeerClosed, TCPPeer, UnknownName
+from p2pchat.testing import mesh
+from p2pchat.testing.meshes import QUICK
+from tests.deadlines import WAIT, within
+
+PATIENT = replace(QUICK, start_timeout=WAIT)
+
+CALLS: dict[str, Callable[[TCPPeer], Awaitable[Any]]] = {
+    "send": lambda peer: peer.send("bob", "hi"),
+    "send_many": lambda peer: peer.send_many("bob", ["hi"]),
+    "create_group": lambda peer: peer.create_group("ops", ["bob"]),
+    "accept": lambda peer: peer.accept("bob"),
+    "allow": lambda peer: peer.allow("bob"),
+    "block": lambda peer: peer.block("bob"),
+    "ignore": lambda peer: peer.ignore("bob"),
+    "set_receipts": lambda peer: peer.set_receipts(False, "bob"),
+    "whois": lambda peer: peer.whois("bob"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_a_call_right_after_the_start_waits_for_a_name(call: Callable[[TCPPeer], Awaitable[Any]]) -> None:
+    async with mesh("ada", "bob", settings=PATIENT) as net:
+        net.network.partition([["bob"]])
+        cyd = await net.add("cyd")  # linked with ada, as is everybody who names one endpoint
+        calling = asyncio.ensure_future(call(cyd))
+        await cyd.round_trip()
+        assert not calling.done()
+        net.heal()
+        async with within(WAIT, "bob"):
+            await calling
+        assert cyd.user("bob") in cyd.users()
+
+
+async def test_a_name_that_nobody_has_is_an_error_when_the_time_is_over() -> None:
+    async with mesh("ada", settings=replace(QUICK, start_timeout=0.1)) as net:
+        cyd = await net.add("cyd")
+        with pytest.raises(UnknownName):
+            await cyd.send("bob", "hi")
+        assert cyd.name_timeout == 0.0
+
+
+async def test_a_name_is_an_error_at_once_where_nobody_is_going_to_come() -> None:
+    async with mesh(settings=PATIENT) as net:
+        ada = await net.add("ada")
+        async with within(WAIT / 2, "the error"):
+            with pytest.raises(UnknownName):
+                await ada.send("bob", "hi")
+        await ada.connect("localhost:1", timeout=0.01)  # nobody is there, and it is dialled again
+        assert ada.name_timeout > 0
+
+
+async def test_a_peer_that_closes_does_not_wait_for_names() -> None:
+    async with mesh("ada", settings=PATIENT) as net:
+        cyd = await net.add("cyd")
+        sending = asyncio.ensure_future(cyd.send("bob", "hi"))
+        await cyd.round_trip()
+        await cyd.aclose()
+        with pytest.raises(PeerClosed):
+            await sending
