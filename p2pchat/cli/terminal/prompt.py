@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,9 +50,14 @@ _HOW_TO_LEAVE = "Ctrl-C again, or /quit, leaves the chat"
 
 @dataclass(frozen=True, slots=True)
 class LineEntered:
-    """A complete line."""
+    """A complete line.
+
+    Attributes:
+        meant: The messages shown last when it was begun (Session.shown_last); None if that is not known.
+    """
 
     text: str = field(repr=False)
+    meant: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
