@@ -85,7 +85,7 @@ class CommandContext:
         # Since the current conversation was opened: the newest message of others shown, the newest one with files, and
         # where the user wrote last.
         self._shown_last: dict[str, str] = {}
-        self._meant: Mapping[str, str] | None = None  # what stands for it while a line is executed
+        self._shown_at_begin: Mapping[str, str] | None = None  # the same as the line was begun that is executed
         self._wrote_last: Conversation | None = None
 
     @property
@@ -231,7 +231,7 @@ class CommandContext:
 
     @property
     def shown_last(self) -> Mapping[str, str]:
-        """What commands without a number mean now: the ids of the messages shown last, by kind, as for last_shown."""
+        """The ids of the messages shown last, by what they are for last_shown."""
         return dict(self._shown_last)
 
     async def last_shown(self, what: str) -> Message | Sent | None:
@@ -242,7 +242,7 @@ class CommandContext:
         Args:
             what: `other` for one of others, `file` for one of others with files.
         """
-        id = (self._shown_last if self._meant is None else self._meant).get(what)
+        id = (self._shown_last if self._shown_at_begin is None else self._shown_at_begin).get(what)
         try:
             found = None if id is None else await self.peer.message(id)
         except UnknownName:  # it was deleted here

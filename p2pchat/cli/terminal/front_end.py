@@ -149,7 +149,7 @@ class TerminalFrontEnd:
 
     def _on_action(self, action: PromptAction) -> None:
         if isinstance(action, LineEntered):
-            action = replace(action, meant=self._shown_at_begin)
+            action = replace(action, shown_last=self._shown_at_begin)
             if is_text(action.text):
                 self._typing.on_sent()
         self._shown_at_begin = None  # also when another conversation is opened below a line
@@ -174,14 +174,14 @@ class TerminalFrontEnd:
         """Perform actions in order; return False if one of them ends the chat."""
         session = self._session
         lines: list[bytes] = []  # consecutive lines are executed together
-        meant: Mapping[str, str] | None = None
+        shown_last: Mapping[str, str] | None = None
         for action in [*actions, None]:
             if isinstance(action, LineEntered):
                 session.activity.on_input()
-                meant = meant if lines else action.meant
+                shown_last = shown_last if lines else action.shown_last
                 lines.append(action.text.encode("utf-8", "replace"))
                 continue
-            if lines and not await session.execute(lines, meant):
+            if lines and not await session.execute(lines, shown_last):
                 self._shutdown.request("quit")
                 return False
             lines = []

@@ -53,11 +53,11 @@ class LineEntered:
     """A complete line.
 
     Attributes:
-        meant: The messages shown last when it was begun (Session.shown_last); None if that is not known.
+        shown_last: The messages shown last when it was begun (Session.shown_last); None if that is not known.
     """
 
     text: str = field(repr=False)
-    meant: Mapping[str, str] | None = None
+    shown_last: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
