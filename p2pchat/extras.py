@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 DISTRIBUTION = "p2pchat-mesh"
 
@@ -24,7 +23,8 @@ def install_command(extra: str) -> str:
 
     PEP 610 says how pip notes that place, in direct_url.json.
     """
-    from importlib import metadata  # imports much
+    from importlib import metadata  # these import much
+    from urllib.request import url2pathname
 
     wanted = f"{DISTRIBUTION}[{extra}]"
     try:

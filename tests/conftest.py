@@ -43,8 +43,7 @@ LONG = bool(os.environ.get("P2PCHAT_TEST_LONG"))  # set by `poe test-long`
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-for _name in ("VIRTUAL_ENV", "CONDA_PREFIX"):  # commands to paste are those of an environment that is not activated
-    os.environ.pop(_name, None)
+os.environ.pop("VIRTUAL_ENV", None)  # commands to paste are those of an environment that is not activated
 
 # Nothing of a person's shell reaches a test or a process that it starts: no language, terminal, editor, time zone or
 # option of p2pchat, and no home (home_of_no_person).

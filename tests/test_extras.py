@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_command_installs_the_extra_of_this_clone() -> None:
-    if (metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "").find(ROOT.as_uri()) < 0:
+    if ROOT.as_uri() not in (metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or ""):
         pytest.skip("another copy is installed here")
     says = missing_extra("the gateway needs fastapi", "web")
     assert says.startswith("the gateway needs fastapi, which is not installed: ")

@@ -5,8 +5,8 @@
                              "last_start": {"host": "0.0.0.0", "advertise": "", "discover": false}}
 
 The file holds display settings, the last listening address, and whether a terminal was opened on the profile, never
-messages. A file that cannot be read does not
-stop the chat: defaults apply, and `trouble` says why. Entries of later versions are kept.
+messages. A file that cannot be read does not stop the chat: defaults apply, and `trouble` says why. Entries of later
+versions are kept.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ if the input is one that waits. A person sees the error and can try again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any, TypeVar
@@ -85,6 +85,7 @@ class CommandContext:
         # Since the current conversation was opened: the newest message of others shown, the newest one with files, and
         # where the user wrote last.
         self._shown_last: dict[str, str] = {}
+        self._shown_at_begin: Mapping[str, str] | None = None  # the same as the line was begun that is executed
         self._wrote_last: Conversation | None = None
 
     @property
@@ -228,6 +229,11 @@ class CommandContext:
         if has_files:
             self._shown_last["file"] = id
 
+    @property
+    def shown_last(self) -> Mapping[str, str]:
+        """The ids of the messages shown last, by what they are for last_shown."""
+        return dict(self._shown_last)
+
     async def last_shown(self, what: str) -> Message | Sent | None:
         """Return what a command without a number means: the newest message shown, in whatever conversation.
 
@@ -236,7 +242,7 @@ class CommandContext:
         Args:
             what: `other` for one of others, `file` for one of others with files.
         """
-        id = self._shown_last.get(what)
+        id = (self._shown_last if self._shown_at_begin is None else self._shown_at_begin).get(what)
         try:
             found = None if id is None else await self.peer.message(id)
         except UnknownName:  # it was deleted here

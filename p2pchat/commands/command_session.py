@@ -233,9 +233,14 @@ class Session(CommandContext):
         """Send the messages of the lines so far; return when they are accepted."""
         await self.sender.flush()
 
-    async def execute(self, lines: Sequence[bytes | None]) -> bool:
-        """Execute input lines; return False if one of them was /quit. None is a line that was too long."""
+    async def execute(self, lines: Sequence[bytes | None], shown_last: Mapping[str, str] | None = None) -> bool:
+        """Execute input lines; return False if one of them was /quit. None is a line that was too long.
+
+        Args:
+            shown_last: The property as it was when a person began to type; None: as it is now.
+        """
         go_on = True
+        self._shown_at_begin = shown_last
         if self.interactive:
             self.activity.on_input()
         for line in lines:
@@ -243,6 +248,7 @@ class Session(CommandContext):
             if not go_on:
                 break
         await self.sender.flush()
+        self._shown_at_begin = None
         return go_on
 
     async def execute_command(self, command: JsonCommand) -> bool:

@@ -44,7 +44,7 @@ async def who(ctx: CommandContext, which: str = "") -> CommandResult:
     known, now = len(users), datetime.now().astimezone()
     if ctx.for_people and not which:
         talking = {one.user for one in ctx.peer.recent_conversations()}
-        users = [user for user in users if user in talking or is_here(_status_row(user))]
+        users = [user for user in users if user in talking or is_present(_status_row(user))]
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
     rows = [user_row(ctx.peer, user) for user in users]
     others = [f"-- and {known - len(users)} more offline: /who {ALL} shows them too"] if known > len(users) else []
@@ -55,7 +55,7 @@ def _status_row(user: User) -> EventLine:
     return {"me": user.is_me, "status": user.status, "text": user.status_text}
 
 
-def is_here(row: EventLine) -> bool:
+def is_present(row: EventLine) -> bool:
     """Return whether a row of /who is of someone who is here. It needs `me`, `status` and `text`."""
     return bool(row["me"]) or row["status"] in ("online", "idle") or is_gateway(row)
 

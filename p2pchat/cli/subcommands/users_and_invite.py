@@ -25,7 +25,7 @@ from p2pchat.commands.conversation_commands import conversation_row
 from p2pchat.commands.endpoints_and_qr_codes import command, invite_screen, own_endpoints
 from p2pchat.commands.event_text import EventLine, format_user
 from p2pchat.commands.exit_codes import DONE, UsageError, print_notice
-from p2pchat.commands.people_commands import is_here, user_row
+from p2pchat.commands.people_commands import is_present, user_row
 from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_stdout
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import quote_name
@@ -66,7 +66,7 @@ async def _print_users(directory: Path, db: str, everyone: bool, as_json: bool) 
     known = len(rows)
     if not everyone:
         talking = {talk.get("user_id") for talk in talks}
-        rows = [row for row in rows if row["user_id"] in talking or is_here(row)]
+        rows = [row for row in rows if row["user_id"] in talking or is_present(row)]
     for row in rows:
         if as_json:
             await output.write(json_line({"event": "presence", "at": iso(now), **row}))

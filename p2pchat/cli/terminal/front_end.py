@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from prompt_toolkit.application import run_in_terminal
@@ -72,6 +73,7 @@ class TerminalFrontEnd:
         self._alerts = TerminalAlerts(self._output, loop.time)
         self._screen = Screen(self._output, self._stream, self._depth, lambda own: self.display.on_settled(own))
         self._actions: asyncio.Queue[PromptAction] = asyncio.Queue()
+        self._shown_at_begin: Mapping[str, str] | None = None  # Session.shown_last as the line was begun; None: no line
         self._prompt: Prompt | None = None
         self.display: TerminalDisplay = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
         if sys.stderr is not None and sys.stderr.isatty():
@@ -146,12 +148,19 @@ class TerminalFrontEnd:
     # Events of the prompt
 
     def _on_action(self, action: PromptAction) -> None:
-        if isinstance(action, LineEntered) and is_text(action.text):
-            self._typing.on_sent()
+        if isinstance(action, LineEntered):
+            action = replace(action, shown_last=self._shown_at_begin)
+            if is_text(action.text):
+                self._typing.on_sent()
+        self._shown_at_begin = None  # also when another conversation is opened below a line
         self._actions.put_nowait(action)
 
     def _on_change(self, line: str) -> None:
         self._session.activity.on_input()
+        if not line:
+            self._shown_at_begin = None
+        elif self._shown_at_begin is None:
+            self._shown_at_begin = self._session.shown_last
         self._typing.on_line(line)
 
     async def _next_actions(self) -> Sequence[PromptAction]:
@@ -165,12 +174,14 @@ class TerminalFrontEnd:
         """Perform actions in order; return False if one of them ends the chat."""
         session = self._session
         lines: list[bytes] = []  # consecutive lines are executed together
+        shown_last: Mapping[str, str] | None = None
         for action in [*actions, None]:
             if isinstance(action, LineEntered):
                 session.activity.on_input()
+                shown_last = shown_last if lines else action.shown_last
                 lines.append(action.text.encode("utf-8", "replace"))
                 continue
-            if lines and not await session.execute(lines):
+            if lines and not await session.execute(lines, shown_last):
                 self._shutdown.request("quit")
                 return False
             lines = []

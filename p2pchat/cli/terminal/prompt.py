@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,9 +50,14 @@ _HOW_TO_LEAVE = "Ctrl-C again, or /quit, leaves the chat"
 
 @dataclass(frozen=True, slots=True)
 class LineEntered:
-    """A complete line."""
+    """A complete line.
+
+    Attributes:
+        shown_last: The messages shown last when it was begun (Session.shown_last); None if that is not known.
+    """
 
     text: str = field(repr=False)
+    shown_last: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +347,7 @@ class Prompt:
 
     async def _run_editor(self, before: str) -> None:
         try:
-            text = await edit(before)
+            text = await edit(before, self._screen.wait_drained)
             self._set_line(text, len(text))
         except (OSError, ValueError) as error:
             self._screen.print_notice(f"p2pchat: the editor failed: {error}")
@@ -421,16 +426,19 @@ DEFAULT_EDITORS = ("editor", "nano", "pico", "vi", "emacs", "notepad")  # prompt
 TERMINATE_TIMEOUT = 1.0  # seconds until a terminated editor is killed; a guess
 
 
-async def edit(text: str) -> str:
+async def edit(text: str, wait_drained: Callable[[], Awaitable[None]]) -> str:
     """Return the text as the user edited it; unchanged if the editor's exit code is not 0.
 
     Cancelling ends the editor first.
 
+    Args:
+        wait_drained: Waits until the prompt is erased on the terminal: later that would erase the editor's lines.
     Raises:
         OSError: There is no editor. UnicodeDecodeError: The file is no longer UTF-8.
     """
     with _temporary_file(text) as path:
         async with in_terminal():
+            await wait_drained()
             editor = await _start_editor(path)
             try:
                 done = await editor.wait() == 0

@@ -135,6 +135,11 @@ class Screen:
             for each in waiting:
                 each.cancel()
 
+    async def wait_drained(self) -> None:
+        """Wait until the terminal has taken everything, or is gone: another program may write there then."""
+        if self._stream is not None:
+            await self._stream.wait_drained()
+
     def stop_waiting(self) -> None:
         """End all waiting for room: the chat ends."""
         self._unlimited = True

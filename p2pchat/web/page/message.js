@@ -166,9 +166,10 @@ export function ticksOf(message, kind) {
 function messageTicks(message, kind) {
   const { known, count, read, of } = message.ticks;
   const [here, were] = kind === "room" ? [" here", " who were here"] : ["", ""];
-  if (read) return kind === "dm" ? { mark: "✓✓", said: "read" } : { mark: `✓✓ ${read}/${of}${here}`, said: `read by ${read} of ${of}${were}` };
-  if (count) return kind === "dm" ? { mark: "✓", said: "delivered" } : { mark: `✓ ${count}/${of}${here}`, said: `delivered to ${count} of ${of}${were}` };
-  return known ? { mark: "·", said: "saved here, not delivered yet" } : { mark: "", said: "delivery status not known yet" };
+  if (!read && !count) return known ? { mark: "·", said: "saved here, not delivered yet" } : { mark: "", said: "delivery status not known yet" };
+  const [tick, number, word, to] = read ? ["✓✓", read, "read", "by"] : ["✓", count, "delivered", "to"];
+  if (kind === "dm") return { mark: tick, said: word };
+  return { mark: `${tick} ${number}/${of}${here}`, said: `${word} ${to} ${number} of ${of}${were}` };
 }
 
 /**

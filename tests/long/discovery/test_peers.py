@@ -103,7 +103,7 @@ async def main():
     try:
         await peer.start()
     except P2PChatError as error:
-        assert "extra `discovery`" in str(error) and "\\\\n" not in str(error), error
+        assert "[discovery]" in str(error) and "\\\\n" not in str(error), error
     else:
         raise AssertionError("it started")
     async with TCPPeer():

@@ -6,7 +6,7 @@ import pytest
 
 from tests.long.terminal.test_prompt import texts_of
 from tests.ports import free_ports
-from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
+from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, ada_bob_and_cyd, port_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -49,6 +49,23 @@ async def test_a_reply_shows_its_message(terminal: OpenTerminal, peer: StartPeer
     await ada.answers("/reply yes", 'ada (to bob: "are you there at all, d…"): yes')
     assert await texts_of(bob, 1) == ["yes"]
     assert [post.reply_to for post in await bob.history("room")] == [None, receipt.id]
+
+
+async def test_a_reply_means_what_was_shown_when_it_was_begun(terminal: OpenTerminal, peer: StartPeer) -> None:
+    """A private message that came while it was typed got the answer to somebody else."""
+    ada, bob, cyd = await ada_bob_and_cyd(terminal, peer)
+    question = await cyd.broadcast("marry me?")
+    await ada.shows("cyd: marry me?")
+    await ada.type("/reply yes, ")
+    await ada.prompts("room> /reply yes,")
+    await bob.send("ada", "are we late?")
+    await ada.shows("bob -> ada: are we late?")
+    await ada.type("gladly\r")
+    await ada.shows('ada (to cyd: "marry me?"): yes, gladly')
+    assert await texts_of(cyd, 1) == ["yes, gladly"]
+    assert (await bob.history("room"))[-1].reply_to == question.id
+    await ada.line("/reply no")  # begun anew
+    await ada.shows('ada -> bob (to bob: "are we late?"): no')
 
 
 async def test_an_ignored_user_is_hidden(terminal: OpenTerminal, peer: StartPeer) -> None:

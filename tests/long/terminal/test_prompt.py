@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from p2pchat import Left, Message, TCPPeer
+from p2pchat.cli.terminal.prompt import edit
 from tests.deadlines import WAIT
 from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
 from tests.terminal.pty import Terminal
@@ -235,6 +236,23 @@ async def test_an_editor_edits_the_line_and_output_waits(
     assert gate.exists() and ada.text.index("EDITING") < ada.text.index("while you edit")
     await ada.key("enter")
     assert await texts_of(bob, 1) == ["draft, edited"]
+
+
+async def test_an_editor_starts_once_the_prompt_is_erased_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the editor's first line was erased with the prompt."""
+    started, before = tmp_path / "started", list[bool]()
+    editor = tmp_path / "editor"
+    editor.write_text(f"#!/bin/sh\n: > {started}\nprintf ', edited' >> $1\n")
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+
+    async def wait_drained() -> None:
+        before.append(started.exists())
+
+    assert await edit("draft", wait_drained) == "draft, edited"
+    assert (before, started.exists()) == ([False], True)
 
 
 async def test_sigterm_does_not_wait_for_the_editor(terminal: OpenTerminal, peer: StartPeer, tmp_path: Path) -> None:
