@@ -372,8 +372,8 @@ MUTANTS = (
          "if True:")),
     Mutant("failed-commit-acknowledged", "an entry that the disk did not store is accepted and acknowledged",
         "runtime/test_driver.py::test_a_failed_commit_fails_its_write_and_keeps_nothing",
-        ("put(CommitFailed(self._failed_epoch, str(error) if isinstance(error, StorageError) else repr(error)))",
-         "put(Committed([commit.ticket for commit in valid]))")),
+        ("self._put, CommitFailed(self._failed_epoch, text)",
+         "self._put, Committed([commit.ticket for commit in valid])")),
     Mutant("fetch-again-during-lookup", "entries being served are fetched once more, because storage is slow to say what is held",
         "core/sync/test_missing_entries.py::test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated",
         ("if request.source is None or not request.sent:",
@@ -589,8 +589,8 @@ MUTANTS = (
          "")),
     Mutant("last-received-edit-wins", "two peers that get the edits of a message in different order show different texts for ever",
         "core/test_edits.py::test_every_order_of_arrival_ends_in_one_view",
-        ("newest = {(each.log.user, each.reaction): each for each in sorted(seen, key=newness)}",
-         "newest = {(each.log.user, each.reaction): each for each in seen}")),
+        ("order by m.c desc, l.run desc, m.id desc limit 1",
+         "order by m.id desc limit 1")),
     Mutant("later-log-proves-what-it-hides", "who deleted another, longer version of a log counts as having the writer's, since a later log builds on that",
         "core/receipts/test_delivery_receipts.py::test_a_log_of_which_more_is_announced_counts_by_that_mark_and_not_by_what_builds_on_it",
         ("if announced is None or announced.seq <= mark.seq:",
@@ -908,10 +908,11 @@ MUTANTS = (
          'return hmac.digest(bytes.fromhex(key), PROOF_TAGS["client"] + t, "sha256").hex()')),
     Mutant("prune-drops-marks", "a log that was deleted as a whole is no tip any more: the sums of two peers differ for ever",
         Rule("marks_stay", within=60, seed=16),
-        ("        self.pruned = prune",
+        ("run(SHORTEN, place + gone, last + 1, count - gone, place)",
          """\
-        self.pruned = prune
-        self.covered |= prune.upto == len(self.raws)""")),
+run(SHORTEN, place + gone, last + 1, count - gone, place)
+        if prune.upto == log.newest.seq:
+            run(COVER, log.number)""")),
     Mutant("pruned-served-as-empty-log", "who asks for what was deleted here is served what is behind it, which it cannot take, again and again",
         "storage/test_deletion.py::test_who_lacks_what_was_deleted_is_served_nothing_of_it_and_of_what_builds_on_it",
         ("found.add(log.number)",
