@@ -7,10 +7,10 @@ from typing import Any, get_overloads
 
 import pytest
 
+import hatch_build as make
 import p2pchat
 import p2pchat.sync
 from p2pchat.sync.background import Closeable, EventIterator, Wrapper
-import hatch_build as make
 
 MIRRORED = {
     name: cls
