@@ -269,7 +269,18 @@ def test_the_code_map_has_a_row_for_each_file_under_its_folder() -> None:
 
 
 def test_no_file_has_marks_of_a_merge() -> None:
-    folders = ("p2pchat", "tests", "docs", "benchmarks", "examples", "deploy", ".github", ".ci")
+    folders = (
+        "p2pchat",
+        "simulation",
+        "conformance",
+        "tests",
+        "docs",
+        "benchmarks",
+        "examples",
+        "deploy",
+        ".github",
+        ".ci",
+    )
     paths = [*ROOT.glob("*.*"), *(path for folder in folders for path in (ROOT / folder).rglob("*.*"))]
     files = [path for path in paths if path.is_file() and path.suffix != ".pyc"]
     mark = re.compile(rb"^(?:<{7}|>{7}|\|{7}) ", re.MULTILINE)

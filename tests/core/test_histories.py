@@ -1,7 +1,7 @@
 """Random histories: peers write while others crash, restore old disks and lose links; all promises hold.
 
-Each seed is one history of whole nodes in virtual time (p2pchat/testing/simulation/), checked by
-p2pchat/testing/invariants/. A failing seed prints the command that replays it in detail, and the command that plays
+Each seed is one history of whole nodes in virtual time (simulation/), checked by
+simulation/invariants/. A failing seed prints the command that replays it in detail, and the command that plays
 only the necessary steps. Here are a few of each kind; tests/long/core/test_histories.py plays hundreds, and the soak
 plays others.
 """
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pchat.testing.__main__ import replay
-from p2pchat.testing.simulation.random_histories import NOTHING, PlayResult, Wanted, play_many, shrink
+from simulation.__main__ import replay
+from simulation.random_histories import NOTHING, PlayResult, Wanted, play_many, shrink
 
 RELAY = Wanted(relay=True)
 FILES = Wanted(files=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.safe_text import safe_text
-from p2pchat.testing.simulation.random_histories import Wanted
+from simulation.random_histories import Wanted
 from tests.mutants.mutant import ROOT, Finder, Mutant, MutantError, infect, package
 from tests.mutants.table import MUTANTS
 

@@ -9,7 +9,7 @@ from p2pchat.core.mesh.link_state_and_keepalive import PeerLink, Phase
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer
 from p2pchat.core.node_context_and_timers import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.protocol import Here
-from p2pchat.testing.simulation.simulation import Simulation
+from simulation.simulation import Simulation
 from tests.core.mesh.linked_peers import START, Draws, Key, N
 
 ADA, BOB, CYD, GUEST = Key("ada"), Key("bob"), Key("cyd"), Key("guest")

@@ -15,8 +15,8 @@ from p2pchat.core.log import Entry, encode_entry, size_bytes
 from p2pchat.core.sync.quota import PREFIX, QuotaAccount
 from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.virtual_time_and_settings import SMALL
+from simulation.simulation import Simulation
+from simulation.virtual_time import SMALL
 from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want
 
