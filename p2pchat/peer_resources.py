@@ -193,11 +193,7 @@ def _same(one: Network, other: Network) -> bool:
 
 
 def open_storage(profile: Profile, options: Options) -> Storage:
-    """Open the database of a profile, another one that the options name, or memory."""
-    if options.db == MEMORY_URL:
-        from p2pchat.storage.temporary_storage import TemporaryStorage
-
-        return TemporaryStorage(options.settings)
+    """Open the database of a profile, or another one that the options name."""
     from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 

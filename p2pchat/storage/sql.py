@@ -1,4 +1,4 @@
-"""Storage in a database, a file or on a server (dialects/): one connection writes, one reads.
+"""Storage in a database, a file, in memory or on a server (dialects/): one connection writes, one reads.
 
 An open storage has the right version; otherwise StorageError says what to do. After a failed commit nothing of it is
 stored, and the next commit may be tried. The next call that needs a lost connection to a server opens a new one. If a
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -66,7 +66,7 @@ class SqlStorage:
 
         Args:
             url: sqlite:////absolute/path (`sqlite_url` makes one of a path), mysql://, mariadb:// or postgresql://
-                with user, host and database.
+                with user, host and database; memory:// for one that ends with this object.
             read_only: Make, migrate and write nothing, for programs that read while a peer runs.
             busy_timeout: Seconds to wait for another program that writes there.
         """
@@ -75,7 +75,8 @@ class SqlStorage:
         self._dialect = dialect_of(url, busy_timeout)
         self._failures = self._dialect.errors
         self._busy_timeout = busy_timeout
-        self._lock = threading.Lock()  # one reader at a time
+        self._lock = threading.RLock()  # one reader at a time
+        self._write_lock: AbstractContextManager[object] = self._lock if self._dialect.in_memory else nullcontext()
         self._damaged = False  # a check found something wrong
         self._untidied = 0  # commits since the last tidying
         self._databases: list[Database] = []
@@ -109,7 +110,7 @@ class SqlStorage:
 
     def commit(self, changes: Sequence[Change]) -> None:
         writer = self._writing()
-        with translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
+        with self._write_lock, translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
             if writer.fence is None:
                 writer.commit(changes)
             else:
@@ -140,7 +141,7 @@ class SqlStorage:
 
     def release_memory(self) -> None:
         writer = self._writing()
-        with translate_errors(self._dialect):
+        with self._write_lock, translate_errors(self._dialect):
             writer.release_memory()
             self._dialect.release_memory(self._write)
             with self._lock:
@@ -149,7 +150,7 @@ class SqlStorage:
 
     def compact(self, *, all: bool) -> None:
         self._writing()
-        with translate_errors(self._dialect):
+        with self._write_lock, translate_errors(self._dialect):
             self._dialect.compact(self._write, all=all)
 
     def check_writable(self) -> None:
@@ -240,8 +241,13 @@ class SqlStorage:
 
     @property
     def path(self) -> Path | None:
-        """Its file; None if a server keeps it."""
+        """Its file; None if a server or memory keeps it."""
         return self._dialect.path
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it ends with this object, so that `another_reader` would find nothing."""
+        return self._dialect.in_memory
 
     def lost(self) -> str:
         return self._dialect.lost()

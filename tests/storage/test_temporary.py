@@ -1,10 +1,12 @@
-"""Temporary storage only: nothing is left of it, and snapshots for simulated disks."""
+"""Temporary storage only: one connection for all threads, and snapshots for simulated disks."""
 
 from __future__ import annotations
 
 import gc
-import stat
-import sys
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from p2pchat.core.durable_changes import Change, KnownUser
 from p2pchat.core.storage_answers import WantStart
@@ -42,13 +44,20 @@ def test_a_snapshot_can_be_restored_into_another_storage() -> None:
     assert twin.load([]) == storage.load([])
 
 
-def test_nothing_is_left_when_it_was_closed_or_forgotten() -> None:
+def test_one_that_is_forgotten_closes_its_connection() -> None:
     storage = TemporaryStorage(SMALL)
-    assert storage.path is not None and storage.path.stat().st_size
-    assert stat.S_IMODE(storage.path.parent.stat().st_mode) == 0o700 or sys.platform == "win32"
-    storage.close()
-    forgotten = TemporaryStorage(SMALL)
-    places = [storage.path.parent, forgotten.path.parent] if forgotten.path is not None else []
-    del forgotten
+    driver = storage._read.driver
+    del storage
     gc.collect()
-    assert len(places) == 2 and not any(place.exists() for place in places)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        driver.execute("select 1")
+
+
+def test_commits_and_reads_of_several_threads_take_turns() -> None:
+    storage, ada = TemporaryStorage(SMALL), Author("ada", 1)
+    changes = [released(ada.begins("1"), 1), *(released(ada.appends(str(n)), n) for n in range(2, 200))]
+    with ThreadPoolExecutor(3) as threads:
+        reads = [threads.submit(lambda: [len(storage.places(0, 999)) for _ in changes]) for _ in range(2)]
+        threads.submit(lambda: [storage.commit([change]) for change in changes]).result()
+        assert all(counts == sorted(counts) for counts in (read.result() for read in reads))
+    assert len(storage.places(0, 999)) == len(changes)
