@@ -98,7 +98,8 @@ class Viewer:
         raise _read_only()
 
     @property
-    def _indexer(self) -> SearchIndexer | None:
+    def _indexer(self) -> SearchIndexer:
+        """The search index; raises PeerClosed as `_disk` does."""
         raise NotImplementedError
 
     def _keys(self) -> Collection[ConversationId]:
@@ -306,7 +307,7 @@ class Viewer:
         Raises:
             ValueError: There are no words, or more than 64.
             UnknownName, AmbiguousName: Nothing has a name given, or several have.
-            StorageError: Storage cannot be read.
+            StorageError: Storage cannot be read, or there is no room for an index, or this Python's SQLite has no FTS5.
             PeerClosed: The peer is not running.
         """
         disk, key = self._disk, None if conversation is None else self.find(conversation).key

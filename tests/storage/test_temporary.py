@@ -58,6 +58,6 @@ def test_commits_and_reads_of_several_threads_take_turns() -> None:
     changes = [released(ada.begins("1"), 1), *(released(ada.appends(str(n)), n) for n in range(2, 200))]
     with ThreadPoolExecutor(3) as threads:
         reads = [threads.submit(lambda: [len(storage.places(0, 999)) for _ in changes]) for _ in range(2)]
-        threads.submit(lambda: [storage.commit([change]) for change in changes]).result()
+        threads.submit(lambda: [*map(storage.commit, zip(changes, strict=True))]).result()
         assert all(counts == sorted(counts) for counts in (read.result() for read in reads))
     assert len(storage.places(0, 999)) == len(changes)

@@ -220,7 +220,7 @@ def test_after_a_restart_stored_bytes_count_exactly() -> None:
 def test_no_sum_is_requested_while_everything_stored_leaves_room() -> None:
     storage, bob = stored_of_bob(5)
     asked = []
-    storage.size_bytes = lambda *whose: asked.append(whose) or 0  # type: ignore[method-assign, func-returns-value]
+    storage.size_bytes = lambda *whose: asked.append(whose) or 0  # type: ignore[misc, method-assign, func-returns-value]
     ada = World().peer("ada", storage, user_quota_bytes=100_000)
     ada.far("bob").say(*lines(bob, 5))
     assert asked == [] and len(ada.texts()) == 10
