@@ -59,6 +59,7 @@ class SimDisk:
         self.on_prune: Callable[[Prune], None] = lambda prune: None
         self.on_deletion: Callable[[ConversationId], None] = lambda conversation: None
         self.changes: list[Change] = []
+        self._stored: Stored | None = None  # since the last commit
         self._answer: Answer | None = None
         self._waiting: list[Commit] = []
         self._writing: list[Commit] = []  # not durable yet
@@ -91,6 +92,13 @@ class SimDisk:
     def has(self, log: LogId, seq: int) -> bool:
         """Return whether an entry was stored here since the last restore."""
         return len(self.logs.get(log, ())) >= seq
+
+    @property
+    def stored(self) -> Stored:
+        """What a process without users would start from now; for reading only."""
+        if self._stored is None:
+            self._stored = self.storage.load([])
+        return self._stored
 
     def load(self, hosted: Sequence[UserId]) -> Stored:
         """Return what a process of these users starts from, with the bytes of all entries: a file has more."""
@@ -138,6 +146,7 @@ class SimDisk:
         self.changes = self.changes[:length]
         self.storage = TemporaryStorage(self._settings)
         self.storage.commit(self.changes)
+        self._stored = None
         self.logs = {}
         self.pruned = {}
         for change in self.changes:
@@ -176,6 +185,7 @@ class SimDisk:
             for conversation in change.deleted:
                 self.on_deletion(conversation)
         self.storage.commit(changes)
+        self._stored = None
         for change in changes:
             self._note_deleted(change)
             for batch in change.batches:

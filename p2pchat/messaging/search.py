@@ -28,7 +28,7 @@ from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Post, key_of, sort_key
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.contract import ReleasedEntry, SortKey, Storage
+from p2pchat.storage.contract import ReleasedEntry, SortKey
 from p2pchat.storage.search_words import Query, parse_query, searchable_text
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ async def search_messages(
         below = hits[-1].id
 
 
-def _entries_of(storage: Storage, hits: Sequence[IndexHit]) -> list[ReleasedEntry]:
+def _entries_of(storage: SqlStorage, hits: Sequence[IndexHit]) -> list[ReleasedEntry]:
     return [one for hit in hits if (one := storage.entry(hit.log, hit.seq)) is not None]
 
 

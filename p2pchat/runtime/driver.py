@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as fx
@@ -65,7 +65,10 @@ from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
 from p2pchat.storage.content_store import CONTENT_NAME
-from p2pchat.storage.contract import ReleasedEntry, Storage
+from p2pchat.storage.contract import ReleasedEntry
+
+if TYPE_CHECKING:
+    from p2pchat.storage.sql import SqlStorage
 
 FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
@@ -91,7 +94,7 @@ class Driver:
         self,
         *,
         node: Node,
-        storage: Storage,
+        storage: SqlStorage,
         connections: ConnectionManager,
         settings: Settings,
         directory: Path | None,

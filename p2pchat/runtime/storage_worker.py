@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
 from p2pchat.core.durable_changes import Change, DiskLevel
@@ -30,7 +30,10 @@ from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
-from p2pchat.storage.contract import Storage, files_of
+from p2pchat.storage.contract import files_of
+
+if TYPE_CHECKING:
+    from p2pchat.storage.sql import SqlStorage
 
 T = TypeVar("T")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space
@@ -69,7 +72,7 @@ class StorageWorker:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: SqlStorage,
         settings: Settings,
         directory: Path | None,
         put: Callable[[Input], None],

@@ -21,9 +21,9 @@ from p2pchat.core.storage_answers import Position, Start
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage import schema
+from p2pchat.storage.batch_queries import BatchQueries
 from p2pchat.storage.commit_writer import CommitWriter
 from p2pchat.storage.dialects.dialect import dialect_of
-from p2pchat.storage.log_queries import BatchQueries
 from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.start_queries import (
     load_conversations,
@@ -57,7 +57,11 @@ def _query(ask: Callable[Concatenate[MessageQueries, P], T]) -> Callable[Concate
 
 
 class SqlStorage:
-    """See storage/contract.py for what each call promises."""
+    """Everything durable of one peer.
+
+    One thread writes: it calls `load`, `commit` and `close`. Another reads, also while a commit runs. Every call raises
+    StorageError, with a sentence for people. Those that are queries have their promise with the query.
+    """
 
     def __init__(
         self, url: str, settings: Settings | None = None, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT
@@ -109,6 +113,7 @@ class SqlStorage:
     # ---- the writer thread
 
     def commit(self, changes: Sequence[Change]) -> None:
+        """Apply these changes in order in one transaction, all or nothing; durable when this returns."""
         writer = self._writing()
         with self._write_lock, translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
             if writer.fence is None:
@@ -128,11 +133,13 @@ class SqlStorage:
             return self._check_damage()
 
     def warm(self) -> None:
+        """Make the first commits as quick as later ones. It takes a moment; call it when nothing waits."""
         if self._writer is not None and self._settings.wal_warm_bytes:
             with translate_errors(self._dialect):
                 self._dialect.warm(self._write, self._settings.wal_warm_bytes)
 
     def tidy(self) -> None:
+        """Do what commits leave for later, if it is due. Call it after a commit was answered, when nothing waits."""
         self._untidied += 1
         if self._untidied >= TIDIED_EVERY:
             self._untidied = 0
@@ -140,6 +147,7 @@ class SqlStorage:
                 self._dialect.tidy(self._write)
 
     def release_memory(self) -> None:
+        """Forget what only spares reading. Call it when nothing was committed for a while."""
         writer = self._writing()
         with self._write_lock, translate_errors(self._dialect):
             writer.release_memory()
@@ -149,11 +157,13 @@ class SqlStorage:
                 self._dialect.release_memory(self._read)
 
     def compact(self, *, all: bool) -> None:
+        """Give the room of deleted entries back to the disk; a large database only if `all` may take minutes."""
         self._writing()
         with self._write_lock, translate_errors(self._dialect):
             self._dialect.compact(self._write, all=all)
 
     def check_writable(self) -> None:
+        """Write something and delete it. Raises StorageError if a commit would fail now."""
         writer = self._writing()
         with translate_errors(self._dialect):
             if writer.fence is not None:
@@ -167,6 +177,7 @@ class SqlStorage:
                 raise
 
     def close(self) -> None:
+        """Close the storage; idempotent."""
         with self._lock:
             while self._databases:
                 self._databases.pop().close()
@@ -229,6 +240,19 @@ class SqlStorage:
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:
+        """Return batches of what a user wrote, from `start` on.
+
+        Logs come in the order they were stored. Each batch runs from the cursor to the farthest head within the batch
+        limits, independent of the received batches. Forked logs are left out, except for the evidence that a ForkStart
+        asks for. So are logs of which the asker lacks a part that was deleted here, and those that build on such a
+        part.
+        A tip is unknown if its chain differs from the one stored here at its seq.
+
+        Args:
+            batches: Most batches to return.
+        Returns:
+            The batches, with Batch.entries None, and where to continue; None at the end.
+        """
         with self._reading():
             return BatchQueries(self._reader, conversation, user).fetch(start, batches)
 
@@ -250,6 +274,7 @@ class SqlStorage:
         return self._dialect.in_memory
 
     def lost(self) -> str:
+        """Return a sentence about commits that the disk lost, found when it was opened; "" if none were."""
         return self._dialect.lost()
 
     def another_reader(self) -> SqlStorage:

@@ -131,8 +131,10 @@ class DeletionInvariants:
 
         An equal sum ends a refusal. A peer that lacks what was deleted never has one.
         """
-        refusers = parse_refusers(at.disk.storage.meta().get(REFUSERS + ",".join(log), ""))
-        return refusers.get(user, seq) < seq and self.lacks_deleted(peer)
+        if not self.lacks_deleted(peer):
+            return False
+        refusers = parse_refusers(at.disk.stored.meta.get(REFUSERS + ",".join(log), ""))
+        return refusers.get(user, seq) < seq
 
     def _hides_fork(self, peer: SimPeer, log: LogId) -> bool:
         return self._invariants.may_fork(log) and peer.disk.pruned.get(log, 0) >= len(peer.disk.logs.get(log, ())) > 0

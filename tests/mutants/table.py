@@ -264,7 +264,7 @@ MUTANTS = (
         _write_all(partial.part, piece)""")),
     Mutant("contradicted-rest-not-served", "what builds on another version of a log, of which something was deleted here, never arrives",
         "storage/test_deletion.py::test_who_holds_another_version_of_what_was_deleted_is_served_the_rest",
-        ("held[other.number] = max(held.get(other.number, 0), pruned[other.number])",
+        ("held[other.number] = max(held.get(other.number, 0), self._pruned[other.number])",
          "held.setdefault(other.number, 0)")),
     Mutant("counted-event-overtaken", "a program is told that a user joined twice",
         "core/mesh/test_unwritten_users.py::test_what_was_counted_of_a_user_is_told_before_what_follows",

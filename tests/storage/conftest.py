@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
@@ -31,8 +30,8 @@ def empty(url: str) -> None:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    opened: Storage = (
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStorage]:
+    opened: SqlStorage = (
         TemporaryStorage(SMALL) if request.param == "memory" else SqlStorage(sqlite_url(tmp_path / "chat.db"), SMALL)
     )
     yield opened

@@ -13,7 +13,6 @@ from p2pchat.core.durable_changes import EVERYTHING, Change, Cite, DeliveredMark
 from p2pchat.core.log import Ref
 from p2pchat.core.storage_answers import LogKey, PruneKey, ShownKey, Start, StoredStart, TailStart, WantStart
 from p2pchat.protocol import Mark, Naming
-from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.temporary_storage import TemporaryStorage
@@ -98,7 +97,7 @@ class Story:
         return [author.mark._replace(seq=seq) for author, seq in zip(self.authors, seqs, strict=False) if seq]
 
 
-def everything_read(storage: Storage, story: Story, seqs: list[int]) -> list[Any]:
+def everything_read(storage: SqlStorage, story: Story, seqs: list[int]) -> list[Any]:
     """Return the answers to every query of a storage."""
     logs = [author.log for author in story.authors]
     keys = [LogKey(a.log.conversation, a.lookup.ref, seq) for a in story.authors for seq in (0, 1, a.seq // 2, a.seq)]
@@ -130,7 +129,7 @@ def everything_read(storage: Storage, story: Story, seqs: list[int]) -> list[Any
     ]
 
 
-def serve(storage: Storage, talk: str, name: str, start: Start) -> list[Any]:
+def serve(storage: SqlStorage, talk: str, name: str, start: Start) -> list[Any]:
     pages: list[Any] = []
     more: Start | None = start
     while more is not None:
