@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 from p2pchat import Link, TCPPeer
-from p2pchat.cli.process_and_signals import Shutdown
+from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
 from p2pchat.commands.endpoints_and_qr_codes import endpoints_of, program
 from p2pchat.commands.exit_codes import print_notice

@@ -28,7 +28,7 @@ from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
-from p2pchat.cli.process_and_signals import STOP_REASONS, Shutdown, freeze_started
+from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
 from p2pchat.cli.profiles import WebOptions, make_peer, socket_of
 from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.endpoints_and_qr_codes import command, is_loopback, own_addresses, welcome_screen

@@ -35,6 +35,7 @@ from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_b
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import Head
+from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import Conflict
 from p2pchat.storage.log_queries import BODIES, NUMBER
 from p2pchat.storage.schema import (
@@ -80,7 +81,6 @@ from p2pchat.storage.schema import (
     users,
     waiting,
 )
-from p2pchat.storage.statements_and_transactions import Database, flat
 
 AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
 MOST_LOGS = 4_000  # kept in memory; about 2 MiB

@@ -38,6 +38,7 @@ from p2pchat.storage.contract import (
     position_of,
     unservable,
 )
+from p2pchat.storage.database import Database
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
@@ -50,7 +51,6 @@ from p2pchat.storage.schema import (
     log_of,
     marks_of_bytes,
 )
-from p2pchat.storage.statements_and_transactions import Database
 
 MOST_IDS = 5_000  # remembered; about 2 MiB
 

@@ -52,7 +52,7 @@ from p2pchat.core.log import (
     size_bytes,
 )
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
-from p2pchat.core.receipts.receipts_of_hosted_users import guests_having
+from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.storage_answers import (
     ForkStart,
     GroupEntry,

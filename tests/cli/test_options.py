@@ -60,7 +60,7 @@ def test_a_variable_sets_the_port_of_the_chat_too(monkeypatch: pytest.MonkeyPatc
         ("65536", "'65536' is not a port"),
         ("eighty", "'eighty' is neither a port nor a command"),
         ("bob hi there", "'bob' is neither a port nor a command: to write to bob: p2pchat send bob hi there"),
-        ("ben hi", "'ben' is neither a port nor a command: did you mean bench? to write to ben: p2pchat send ben hi"),
+        ("demi hi", "'demi' is neither a port nor a command: did you mean demo? to write to demi: p2pchat send demi hi"),
         ("sned bob hi", "'sned' is neither a port nor a command: did you mean send?"),
         ("tui", "this version does not have the command tui yet"),
         ("8080 --nmea ada", "No such option '--nmea'. Did you mean '--name'?"),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import click
 
 from p2pchat.cli.options import Command, complete_file, option
-from p2pchat.cli.process_and_signals import own_command
+from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import free_port
 from p2pchat.commands.endpoints_and_qr_codes import program
 from p2pchat.commands.event_text import format_message

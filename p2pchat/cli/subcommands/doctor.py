@@ -27,7 +27,7 @@ from p2pchat import (
     open_history,
     probe,
 )
-from p2pchat.cli.control_client_or_own_peer import connect
+from p2pchat.cli.control_client import connect
 from p2pchat.cli.options import (
     ENDPOINT,
     Command,

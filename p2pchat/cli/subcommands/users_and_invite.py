@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from p2pchat import open_history, profile_invite
-from p2pchat.cli.control_client_or_own_peer import ask_running_peer
+from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.cli.options import (
     Command,
     ProfileChoice,
