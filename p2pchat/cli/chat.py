@@ -65,7 +65,7 @@ from p2pchat.cli.standard_input import (
 from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
-from p2pchat.commands.endpoints_and_qr_codes import is_loopback, welcome_screen
+from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -77,6 +77,7 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
+from p2pchat.commands.invite_screen import welcome_screen
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names

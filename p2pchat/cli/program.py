@@ -29,12 +29,12 @@ from p2pchat.cli.options import (
     stay_option,
     verbose_option,
 )
-from p2pchat.commands.endpoints_and_qr_codes import quoted
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.shell_command import quoted
 
 # Name -> where the command is below p2pchat.cli.subcommands, and its summary; in the order of --help.
 COMMANDS = {
-    "demo": ("demo_and_check:demo", "the tour: real peers, a kill, a restart, receipts"),
+    "demo": ("demo:demo", "the tour: real peers, a kill, a restart, receipts"),
     "send": ("send:send", "send one message, or each line of a pipe"),
     "get": ("files:get", "save the files of a message"),
     "tail": ("stored_messages:tail", "follow what is said"),
@@ -42,9 +42,9 @@ COMMANDS = {
     "delete": ("stored_messages:delete", "delete what is stored here of a conversation"),
     "files": ("files:files", "what files take space here, and remove some"),
     "forget-file": ("files:forget_file", "remove a file from this disk"),
-    "users": ("users_and_invite:users", "who is here, and with whom you talk"),
-    "check": ("demo_and_check:check", "check event logs: was every promise kept?"),
-    "invite": ("users_and_invite:invite", "the command for another machine, and the invite"),
+    "users": ("user_list:users", "who is here, and with whom you talk"),
+    "check": ("check:check", "check event logs: was every promise kept?"),
+    "invite": ("invite:invite", "the command for another machine, and the invite"),
     "doctor": ("doctor:doctor", "what is wrong, and how to fix it"),
     "export": ("archive:export", "write what is stored into a file that others can import"),
     "import": ("archive:import_", "import a file that export wrote"),

@@ -19,9 +19,9 @@ from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import InputKind, Progress, copy_stdin, raw_stdin, stdin_kind
-from p2pchat.commands.endpoints_and_qr_codes import command
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_error, print_notice
+from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line, raw_stdout
 
 STREAM = "-"  # as a file: standard input or output

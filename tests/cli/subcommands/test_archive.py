@@ -11,8 +11,8 @@ from p2pchat.__main__ import main
 from p2pchat.cli.options import has_password
 from p2pchat.cli.program import run
 from p2pchat.cli.subcommands.archive import _database, _start_with
-from p2pchat.commands.endpoints_and_qr_codes import command
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.shell_command import command
 from p2pchat.sync import TCPPeer
 from tests.cli.conftest import Here, OpenChats
 from tests.cli.parsing import parse

@@ -10,18 +10,10 @@ import pytest
 
 from p2pchat import InviteError
 from p2pchat.cli.standard_input import InputKind, read_invite
-from p2pchat.commands.endpoints_and_qr_codes import (
-    JOIN_COMMAND,
-    LOOPBACK,
-    beyond_loopback,
-    command,
-    endpoints_of,
-    invite_screen,
-    program,
-    quoted,
-    welcome_screen,
-)
+from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.invite_screen import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
+from p2pchat.commands.shell_command import command, program, quoted
 from p2pchat.commands.wrap import fold
 
 
@@ -80,19 +72,19 @@ def test_the_endpoints_of_an_invite() -> None:
 
 
 def test_a_loopback_invite_gets_the_addresses_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
+    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
     own = "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", LOOPBACK, 8080) == own
     for told in ("chat.example:1", "localhost:9999", "localhost:8080", "127.0.0.1:22,[::1]:22"):  # of --advertise
         assert beyond_loopback(f"p2pchat:abc@{told}", LOOPBACK, 8080) == f"p2pchat:abc@{told}"
         assert f"p2pchat:abc@{told}" in welcome_screen(f"p2pchat:abc@{told}", "0.0.0.0", 8080, qr=False)
     assert beyond_loopback("p2pchat:abc@[::1]:8080", "::1", 8080) == own
-    monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", list)
+    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", LOOPBACK, 8080) == "p2pchat:abc@127.0.0.1:8080"
 
 
 def test_without_an_address_the_screen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.commands.endpoints_and_qr_codes.own_addresses", list)
+    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
     screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", "0.0.0.0", 8080, qr=True)
     assert "no address that others can reach" in screen and "p2pchat:abc" not in screen
     assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", "0.0.0.0", 8080, qr=False)

@@ -1,20 +1,18 @@
-"""The commands `p2pchat users`, everyone who is known in the network, and `p2pchat invite`, how others join it."""
+"""The command `p2pchat users`: everyone who is known in the network."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from p2pchat import open_history, profile_invite
+from p2pchat import open_history
 from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.cli.options import (
     Command,
     ProfileChoice,
-    advertise_option,
     db_option,
     json_option,
     option,
@@ -22,18 +20,13 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.conversation_commands import conversation_row
-from p2pchat.commands.endpoints_and_qr_codes import command, invite_screen, own_endpoints
-from p2pchat.commands.event_text import EventLine, format_user
-from p2pchat.commands.exit_codes import DONE, UsageError, print_notice
+from p2pchat.commands.event_text import format_user
+from p2pchat.commands.exit_codes import DONE, print_notice
 from p2pchat.commands.people_commands import is_present, user_row
 from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_stdout
-from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import quote_name
 
-# ---- users
-
-
-USERS_EPILOG = """\
+EPILOG = """\
 \b
 Examples:
   p2pchat users
@@ -41,7 +34,7 @@ Examples:
 """
 
 
-@click.command("users", cls=Command, epilog=USERS_EPILOG)
+@click.command("users", cls=Command, epilog=EPILOG)
 @profile_options
 @db_option
 @option("-a --all everyone", "", "everyone known: programs that ran once and closed accounts too")
@@ -79,45 +72,3 @@ async def _print_users(directory: Path, db: str, everyone: bool, as_json: bool) 
     if not runs:
         print_notice("-- this peer is not running, so who is here is not known")
     return DONE
-
-
-# ---- invite
-
-
-INVITE_EPILOG = """\
-\b
-Examples:
-  p2pchat invite
-  p2pchat invite --port 8080 --advertise chat.example.org:8080
-"""
-
-
-@click.command("invite", cls=Command, epilog=INVITE_EPILOG)
-@profile_options
-@advertise_option
-def invite(profile: ProfileChoice, advertise: str | None) -> int:
-    """Show the command to paste on another machine, and the invite it asks for.
-
-    Anyone who has the invite can join, read the room's history, and invite others.
-    """
-    directory = find_profile(profile)
-    rows = asyncio.run(ask_running_peer(directory, "invite"))
-    row = rows[0] if rows else _stored_invite(directory, advertise or "")
-    text = row["invite"]
-    if advertise:
-        text = f"{text.partition('@')[0]}@{advertise}"
-    screen = invite_screen(text, qr=sys.stdout.isatty())
-    print(fold(screen, terminal_width(sys.stdout)))
-    if row["only_this_machine"] and not advertise:
-        start = command(row["port"] or "PORT", "--host", "0.0.0.0")
-        print(f"It works while the peer listens for other machines: {start}")
-    return DONE
-
-
-def _stored_invite(directory: Path, advertise: str) -> EventLine:
-    """Return the same row for a peer that is not running, with the profile's port and this machine's addresses."""
-    port = int(directory.name) if directory.name.isdecimal() else 0
-    endpoints = [advertise] if advertise else own_endpoints(port) if port else []
-    if not endpoints:
-        raise UsageError("at which address do others reach this peer? Add --advertise HOST:PORT")
-    return {"invite": profile_invite(directory, endpoints), "port": port, "only_this_machine": True}

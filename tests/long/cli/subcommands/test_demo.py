@@ -1,4 +1,4 @@
-"""demo through an engine, as tests/cli/subcommands/test_demo_and_check.py runs it over sockets."""
+"""demo through an engine, as tests/cli/subcommands/test_demo.py runs it over sockets."""
 
 from __future__ import annotations
 
