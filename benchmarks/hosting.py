@@ -94,7 +94,7 @@ def memory() -> int:
     from p2pchat.core.durable_changes import DeliveredMark, Stay
     from p2pchat.core.log import LogId
     from p2pchat.core.node import Node
-    from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials
+    from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
     from p2pchat.core.storage_answers import Stored
 
     def name(kind: str, number: int) -> str:

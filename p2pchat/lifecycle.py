@@ -24,11 +24,11 @@ from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
-from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.identity.network_and_invites import MAX_ENDPOINTS, Network, normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher

@@ -20,7 +20,7 @@ from p2pchat.core.durable_changes import META_NETWORK
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import Invite, Network, encode_invite, parse_invite
+from p2pchat.identity.network import Invite, Network, encode_invite, parse_invite
 from p2pchat.identity.profile import Profile, network_of, stored_identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.name_resolution import id_of

@@ -18,7 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.content.content_requests import CHARGE
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces
+from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces
 from p2pchat.core.effects import ContentArrived, ContentStopped, GivePieces
 from p2pchat.core.inputs import ContentAnswered, ContentGivenUp, ContentKept, ContentRemoved, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId, attachments_of, decode_entry

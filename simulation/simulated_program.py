@@ -15,8 +15,8 @@ from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.log import Entry, FileRef, LogId, Ref, decode_entry, message_id, referred_id
 from p2pchat.core.names import base32
-from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.import_file import ExportReader
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.errors import ImportRefused
 from p2pchat.messaging.events import iso
 from p2pchat.protocol import ConversationId, Entries, UserId

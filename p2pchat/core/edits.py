@@ -79,7 +79,7 @@ def is_own(user: UserId, re: Ref) -> bool:
 def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
     """Return what is wrong with an entry of one of these kinds, as a sentence; "" for a valid one.
 
-    Length and type of a text are checked for every kind that has one (sync/log_validation.py, sync/own_entries.py).
+    Length and type of a text are checked for every kind that has one (sync/log_validation.py, sync/appender.py).
     """
     if re is None:
         return f"{'an' if kind == 'edit' else 'a'} {kind} that names no entry"

@@ -7,7 +7,7 @@ places are few, a newcomer from a light branch takes the place of the newest one
 counted with token buckets, for one thing or at every node of a line.
 
 Nothing here depends on what the nodes are. Today they are networks and addresses (`address_line`). Known parties
-(contacts_and_blocks.py) have limits of their own and are in no branch.
+(contacts.py) have limits of their own and are in no branch.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Standing(IntEnum):
 
     UNKNOWN = 0
     MET = 1  # not known, and was linked here before
-    KNOWN = 2  # a contact (contacts_and_blocks.py), or linked now and known because it hosts one
+    KNOWN = 2  # a contact (contacts.py), or linked now and known because it hosts one
 
 
 class Shares(Generic[Item]):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2pchat.core.edits import RELATION_KINDS, Edits
 from p2pchat.core.effects import GroupUpdate
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import LEAVE, OPERATION
 from p2pchat.core.groups.group_sync import group_updates
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.events import GroupChanged, aware, now_micros

@@ -26,12 +26,11 @@ from p2pchat.core.durable_changes import Change, StoredUser, Token
 from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
-from p2pchat.core.node_context_and_timers import HostedIdentity
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
-from p2pchat.messaging.contacts import NamedUser
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.event_builder import PAGE
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
@@ -47,6 +46,7 @@ from p2pchat.messaging.messages import (
     Sent,
     ShownEntry,
 )
+from p2pchat.messaging.named_user import NamedUser
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User

@@ -27,7 +27,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from p2pchat.config import CONTENT_FACTOR, Settings
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, piece_size
+from p2pchat.core.content.pieces import PIECE_BYTES, piece_size
 from p2pchat.core.effects import (
     ContentArrived,
     ContentOrder,

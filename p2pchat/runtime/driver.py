@@ -43,7 +43,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
-from p2pchat.core.node_context_and_timers import Now
+from p2pchat.core.node_context import Now
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
 from p2pchat.runtime.connections import ConnectionManager

@@ -34,6 +34,7 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_batch, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import Conflict
 from p2pchat.storage.log_queries import BODIES, NUMBER, Head
 from p2pchat.storage.schema import (
@@ -79,7 +80,6 @@ from p2pchat.storage.schema import (
     users,
     waiting,
 )
-from p2pchat.storage.statements_and_transactions import Database, flat
 
 AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
 MOST_LOGS = 4_000  # kept in memory; about 2 MiB

@@ -31,7 +31,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from p2pchat.core.content.pieces_and_file_names import (
+from p2pchat.core.content.pieces import (
     LEAF_BYTES,
     PIECE_BYTES,
     count_pieces,

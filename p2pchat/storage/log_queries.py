@@ -25,6 +25,7 @@ from p2pchat.core.sync.prune import PRUNED_ENTRIES, entries_of_one_step
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.contract import DeletedPart, count_messages
+from p2pchat.storage.database import Database
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
@@ -36,7 +37,6 @@ from p2pchat.storage.schema import (
     log_of,
     marks_of_bytes,
 )
-from p2pchat.storage.statements_and_transactions import Database
 
 MOST_IDS = 5_000  # remembered; about 2 MiB
 MOST_SHOWN = 1000  # logs looked at by shown_by(); logs farther back were read long ago, or never

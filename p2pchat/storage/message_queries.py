@@ -267,7 +267,7 @@ class MessageQueries(LogQueries):
     def _entry(self, row: Any) -> ReleasedEntry:
         place, id, body, received_at, flags = row
         log = self.log_id(id >> SEQ_BITS)
-        decode_entry(body)  # LogError for what is no entry: the disk is damaged (statements_and_transactions.py)
+        decode_entry(body)  # LogError for what is no entry: the disk is damaged (database.py)
         return ReleasedEntry(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
 
 

@@ -27,9 +27,10 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
+from p2pchat.storage.database import Database, placeholders
 from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts
 from p2pchat.storage.schema import (
     COVERED,
@@ -43,7 +44,6 @@ from p2pchat.storage.schema import (
     log_of,
     naming_of_text,
 )
-from p2pchat.storage.statements_and_transactions import Database, placeholders
 
 NEWEST_C = """
 select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c

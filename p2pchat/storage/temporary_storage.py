@@ -9,8 +9,8 @@ from functools import cache
 
 from p2pchat.config import Settings
 from p2pchat.storage.commit_writer import CommitWriter
+from p2pchat.storage.database import Database
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.statements_and_transactions import Database
 
 MEMORY_URL = "memory://"
 

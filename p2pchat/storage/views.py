@@ -21,7 +21,7 @@ from p2pchat.core.sync.refusals import REFUSERS
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
 
 if TYPE_CHECKING:
-    from p2pchat.storage.statements_and_transactions import Database
+    from p2pchat.storage.database import Database
 
 
 @dataclass(frozen=True)

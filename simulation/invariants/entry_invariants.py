@@ -31,7 +31,7 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.storage_answers import Stored, StoredStart
-from p2pchat.core.sync.conversation_members import dm_id, room_id
+from p2pchat.core.sync.known_conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check

@@ -23,7 +23,7 @@ from p2pchat.core.effects import (
     UserLeft,
 )
 from p2pchat.core.inputs import Input
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
 from p2pchat.testing.eventlog_parser import Fault, Log
 

@@ -17,7 +17,7 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
-from p2pchat.core.sync.missing_entries import PROGRESS
+from p2pchat.core.sync.fetcher import PROGRESS
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.byzantine import THIRD_HOST

@@ -21,7 +21,7 @@ from p2pchat.core.inputs import MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node import Node
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.receipts_of_hosted_users import guests_having
+from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.storage_answers import Stored
 from p2pchat.protocol import Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import MarkedTaken
 from p2pchat.core.log import decode_entry
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, TakenFrame
 
 if TYPE_CHECKING:

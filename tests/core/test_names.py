@@ -25,7 +25,7 @@ from p2pchat.core.names import (
     suffix,
     validate_name,
 )
-from p2pchat.core.node_context_and_timers import Context, Now
+from p2pchat.core.node_context import Context, Now
 
 ADA = "57e05d3f4d" + "00" * 27
 

@@ -12,7 +12,7 @@ from random import Random
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.inputs import ContentWanted, Faulted, Got, LeavesStored
 from p2pchat.core.log import Entry, FileRef, encode_entry
 from p2pchat.protocol import (

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Events, Left, Message, Settings, TCPPeer, User
-from p2pchat.identity.network_and_invites import parse_invite
+from p2pchat.identity.network import parse_invite
 from p2pchat.protocol import Have
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.json_lines import lines_of

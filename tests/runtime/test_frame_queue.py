@@ -11,7 +11,7 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
-from p2pchat.core.node_context_and_timers import Now
+from p2pchat.core.node_context import Now
 from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Holds, Hosted, Mark, Peers, Ping, Pong, Want
 from p2pchat.runtime import driver as driver_module
 from p2pchat.runtime.frame_queue import LinkInput, Turns, parts_of, split_users, units_of

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
 from p2pchat.errors import StorageError
 from p2pchat.storage import content_store
 from p2pchat.storage.content_store import ContentStore, Disk, Memory

@@ -34,7 +34,7 @@ from p2pchat.core.limits_by_origin import Line, Shares
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.quota import OF_CONTACT, line_of
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES, UserId
 
 Source = tuple[LogId, int]  # a message that names the content

@@ -23,7 +23,7 @@ from itertools import islice
 from math import inf
 
 from p2pchat.core.content.content_requests import ContentRequests, Source
-from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, count_pieces, piece_size
+from p2pchat.core.content.pieces import LEAF_BYTES, count_pieces, piece_size
 from p2pchat.core.effects import (
     ContentArrived,
     ContentProgress,
@@ -48,8 +48,8 @@ from p2pchat.core.inputs import (
 from p2pchat.core.limits_by_origin import Line, address_line
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.sync.log_index import TalkLog
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
 

@@ -17,13 +17,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from p2pchat.config import Settings
-from p2pchat.core.contacts_and_blocks import Contacts
+from p2pchat.core.contacts import Contacts
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import GroupOperation
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import RequestLeft
 from p2pchat.core.limits_by_origin import Line, Shares
-from p2pchat.core.node_context_and_timers import Context
-from p2pchat.core.sync.conversation_members import Conversations
+from p2pchat.core.node_context import Context
+from p2pchat.core.sync.known_conversations import Conversations
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, PeerId, UserId
 

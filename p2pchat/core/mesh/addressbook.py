@@ -25,7 +25,7 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.limits_by_origin import RELAY_HOST, Line, Shares, address_line
 from p2pchat.core.names import base32
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import Context
 from p2pchat.protocol import PeerId
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
@@ -95,7 +95,7 @@ class AddressBook:
         return address_line(host, "")[-1] in self._hosts
 
     def is_chosen(self, peer: PeerId) -> bool:
-        """Return whether somebody here chose this peer (contacts_and_blocks.py)."""
+        """Return whether somebody here chose this peer (contacts.py)."""
         return peer in self._contacts
 
     def has_met(self, peer: PeerId) -> bool:

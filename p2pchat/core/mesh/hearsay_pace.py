@@ -17,7 +17,7 @@ from collections.abc import Container
 
 from p2pchat.core.limits_by_origin import TokenBucket, address_line
 from p2pchat.core.mesh.addressbook import is_loopback, split_endpoint
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import Context
 
 MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 

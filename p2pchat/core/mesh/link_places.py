@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 from p2pchat.config import Settings
 from p2pchat.core.limits_by_origin import RELAY_HOST, Line, Shares, address_line
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.protocol import PeerId, UserId
 
 TURN_EVERY = 5.0  # seconds; a guess, as all of these

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from p2pchat.core.contacts_and_blocks import Blocks, Contacts
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
@@ -49,7 +49,8 @@ from p2pchat.core.mesh.election import (
 )
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
 from p2pchat.core.mesh.link_places import LinkPlaces
-from p2pchat.core.mesh.link_state_and_keepalive import (
+from p2pchat.core.mesh.peer_exchange import PeerExchange
+from p2pchat.core.mesh.peer_link import (
     FAULTS,
     NOT_THE_ONE_KNOWN,
     REFUSALS,
@@ -60,9 +61,8 @@ from p2pchat.core.mesh.link_state_and_keepalive import (
     farewell,
     quoted,
 )
-from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
-from p2pchat.core.node_context_and_timers import Context, NetworkCredentials
+from p2pchat.core.node_context import Context, NetworkCredentials
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
 

@@ -31,9 +31,9 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.limits_by_origin import RateLimit, Shares, TokenBucket, address_line
 from p2pchat.core.mesh.handshake import Certificates, is_expired
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, Timer
+from p2pchat.core.node_context import Context, HostedIdentity, Timer
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, PeerId, UserId
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import is_due, make_cert
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, KeySet, Timer
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import Context, HostedIdentity, KeySet, Timer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, UserId
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0

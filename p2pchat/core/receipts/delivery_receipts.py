@@ -2,8 +2,8 @@
 
 An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
 delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
-on it. AckTracker keeps the positions of their holders; read_and_taken_marks.py uses it too. A holder is a member, and
-in the room a peer, for all users on its roster (receipts_of_hosted_users.py). A lost acknowledgement is repeated by
+on it. AckTracker keeps the positions of their holders; read_receipts.py uses it too. A holder is a member, and
+in the room a peer, for all users on its roster (rosters.py). A lost acknowledgement is repeated by
 anti_entropy.py.
 """
 
@@ -19,8 +19,8 @@ from p2pchat.core.durable_changes import DeliveredMark, Stay
 from p2pchat.core.effects import Counted, DeliveryReceipt
 from p2pchat.core.limits_by_origin import RateLimit, Shares, address_line
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.receipts.receipts_of_hosted_users import (
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.receipts.rosters import (
     HOST,
     STAYS_A_COMMIT,
     Audience,
@@ -32,8 +32,8 @@ from p2pchat.core.receipts.receipts_of_hosted_users import (
 )
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext, Transaction
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 
 # ---- acknowledged positions

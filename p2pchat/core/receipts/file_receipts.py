@@ -26,11 +26,11 @@ from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.limits_by_origin import Line, RateLimit, Shares, TokenBucket, address_line
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
-from p2pchat.core.receipts.receipts_of_hosted_users import Rosters
+from p2pchat.core.receipts.rosters import Rosters
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.quota import line_of
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Holds, PeerId, UserId
 
 TOLD_EVERY = 0.1  # seconds between two frames to a link, so that many contents share one; as read marks

@@ -1,6 +1,6 @@
 """Requests of messages: direct conversations that unknown users begin with users hosted here.
 
-An unknown user is one whom the hosted user did not choose (contacts_and_blocks.py). Anybody can make up any number of
+An unknown user is one whom the hosted user did not choose (contacts.py). Anybody can make up any number of
 users, so places for their conversations are few: each hosted user has a number of them, shared by the peers that bring
 them (limits_by_origin.py). They never count against the hosted user. A newcomer takes the place of the newest
 conversation of the peer that holds most places, or else of the oldest one whose peer is not linked any more, of the
@@ -25,13 +25,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from p2pchat.core.contacts_and_blocks import Contacts
+from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import Counted, RequestBegun
 from p2pchat.core.groups.group_requests import FEW, KNOWN, GroupRequests, make_room, source_line
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.limits_by_origin import Shares, TokenBucket
-from p2pchat.core.node_context_and_timers import Context, HostedIdentities
-from p2pchat.core.sync.conversation_members import Conversations, dm_id
+from p2pchat.core.node_context import Context, HostedIdentities
+from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 

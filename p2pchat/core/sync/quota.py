@@ -5,7 +5,7 @@ bytes is requested from storage only when it matters: not while everything store
 room. Until the answer, entries of that user wait (ingest.py). The request is made while none of the user's entries is
 on its way to disk, so the answer is exact and no limit is ever exceeded.
 
-A full user's peers are sent `full`; nothing of the user is fetched (missing_entries.py), and other entries do not wait
+A full user's peers are sent `full`; nothing of the user is fetched (fetcher.py), and other entries do not wait
 for it. `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries
 arrive. Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come
 from, where each log counts besides its bytes (Settings.log_bytes). There a user of a gateway has a part of what its
@@ -23,14 +23,14 @@ from enum import Enum
 from functools import partial
 from sys import intern
 
-from p2pchat.core.contacts_and_blocks import Blocks
+from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Counted, PauseReading, WarningIssued
 from p2pchat.core.limits_by_origin import Line, RateLimit, Shares, address_line
 from p2pchat.core.log import Ref, WriterKey
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import Context
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 

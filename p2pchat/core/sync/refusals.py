@@ -26,9 +26,9 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.limits_by_origin import Shares
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, decode_entry, frame_of, ref_key
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import Context
 from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.quota import line_of
 from p2pchat.errors import LogError

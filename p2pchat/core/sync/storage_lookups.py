@@ -12,7 +12,7 @@ from typing import Any
 from p2pchat.core.effects import Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult
 from p2pchat.core.log import FileRef, LogId, WriterKey
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import Context
 from p2pchat.core.storage_answers import LogFacts, LogKey, PruneKey, PrunePlan, ShownKey, Start
 from p2pchat.protocol import ConversationId, Mark, UserId
 

@@ -33,7 +33,7 @@ from p2pchat.storage.schema import (
 from p2pchat.storage.views import Functions
 
 if TYPE_CHECKING:
-    from p2pchat.storage.statements_and_transactions import Database
+    from p2pchat.storage.database import Database
 
 
 COMMON_TYPES = {

@@ -14,6 +14,7 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.extras import missing_extra
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Conflict, DatabaseURL
 from p2pchat.storage.dialects.server_databases import (
     AWAY,
@@ -37,7 +38,6 @@ from p2pchat.storage.schema import (
     Table,
     create_statements,
 )
-from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import Functions
 
 ANSWERS_WITHIN = 60  # seconds: longer than any statement of ours takes; then the server is gone

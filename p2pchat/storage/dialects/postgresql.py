@@ -7,6 +7,7 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.extras import missing_extra
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL
 from p2pchat.storage.dialects.server_databases import (
     AWAY,
@@ -21,7 +22,6 @@ from p2pchat.storage.dialects.server_databases import (
     value,
 )
 from p2pchat.storage.schema import BYTES
-from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import Functions
 
 LOCK = 0x70327063686174  # "p2pchat": advisory locks are numbers; the schema is the other half

@@ -20,9 +20,9 @@ from urllib.parse import quote
 
 from p2pchat.config import MIB
 from p2pchat.errors import StorageError
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
 from p2pchat.storage.schema import BIGINT, BYTES, NUMBER, SMALLINT, TABLES, Column
-from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import Functions
 
 PRAGMAS = {

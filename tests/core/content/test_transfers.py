@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat.core import effects as out
 from p2pchat.core.content import transfers
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
+from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.groups.group_state import group_body, talk_id
 from p2pchat.core.inputs import (

@@ -9,7 +9,7 @@ from p2pchat.core.durable_changes import Address, Change
 from p2pchat.core.effects import Close, Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
-from p2pchat.core.node_context_and_timers import Context, Now
+from p2pchat.core.node_context import Context, Now
 from p2pchat.protocol import Peers
 from tests.core.mesh.linked_peers import HOST, START, Draws, Key, Meeting, Post, link_changes, peers_in_order
 

@@ -12,8 +12,8 @@ from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.limits_by_origin import RELAY_HOST, Standing
 from p2pchat.core.mesh.handshake import ServerSide
 from p2pchat.core.mesh.link_places import MAX_TURNS, TURN_EVERY, TURN_KEPT, TURN_LASTS, TURN_PART, LinkPlaces
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.node_context_and_timers import NetworkCredentials
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Welcome, encode
 from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes, peers_in_order
 

@@ -15,10 +15,10 @@ from p2pchat.core.mesh.handshake import (
     host_message,
     make_cert,
 )
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink, Phase
+from p2pchat.core.mesh.peer_link import PeerLink, Phase
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import name_fault
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
 from tests.core.mesh.linked_peers import START, Draws, Key, N

@@ -5,9 +5,9 @@ from __future__ import annotations
 from p2pchat.config import Settings
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import ServerSide
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink, Phase
+from p2pchat.core.mesh.peer_link import PeerLink, Phase
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import Context, HostedIdentity, NetworkCredentials, Now
 from p2pchat.protocol import Here
 from simulation.simulation import Simulation
 from tests.core.mesh.linked_peers import START, Draws, Key, N
