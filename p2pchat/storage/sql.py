@@ -95,7 +95,8 @@ class SqlStorage:
     def _open_writer(self) -> CommitWriter:
         self._write = self._open(writes=True)
         schema.prepare(self._write)
-        make_views(self._write)
+        if not self._dialect.in_memory:  # where nobody else reads
+            make_views(self._write)
         return CommitWriter(self._write, self._settings)
 
     def _open_reader(self) -> None:
