@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.conversations import MessageRequest as MessageRequest
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
+    from p2pchat.messaging.events import EventCounts as EventCounts
     from p2pchat.messaging.events import Failed as Failed
     from p2pchat.messaging.events import FileArrived as FileArrived
     from p2pchat.messaging.events import FileProgress as FileProgress
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Left as Left
     from p2pchat.messaging.events import Link as Link
     from p2pchat.messaging.events import Listening as Listening
-    from p2pchat.messaging.events import Many as Many
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
@@ -118,7 +118,7 @@ _MODULES = {
     ),
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
-        *("Joined", "Left", "Link", "Listening", "Many", "Presence", "Read", "Renamed", "Requested", "Stopped"),
+        *("Joined", "Left", "Link", "Listening", "EventCounts", "Presence", "Read", "Renamed", "Requested", "Stopped"),
         *("Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),

@@ -42,7 +42,7 @@ from p2pchat.messaging.named_user import NamedUser, run_to_completion
 from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
-from p2pchat.peer_resources import Options, PathLike
+from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.server import address_of
 
@@ -120,7 +120,7 @@ class TCPPeer(NamedUser):
             if port not in (0, bound):
                 raise ValueError(f"the port is {port}, and that of the socket is {bound}: leave one out")
             port = bound
-        options = Options(
+        options = PeerArguments(
             port,
             name,
             host,

@@ -35,7 +35,7 @@ PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PeerArguments:
     """The arguments of TCPPeer, which are also options of the command line."""
 
     port: int = 0
@@ -110,7 +110,7 @@ class PeerResources:
     close: Callable[[], None] = lambda: None
 
 
-def open_resources(options: Options, *, has_endpoints: bool) -> PeerResources:
+def open_resources(options: PeerArguments, *, has_endpoints: bool) -> PeerResources:
     """Open everything a peer on this machine needs.
 
     Raises:
@@ -153,7 +153,7 @@ def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSL
 
 
 def _network(
-    profile: Profile, options: Options, invite: Invite | None, has_endpoints: bool, storage: SqlStorage
+    profile: Profile, options: PeerArguments, invite: Invite | None, has_endpoints: bool, storage: SqlStorage
 ) -> Network:
     """Return the network of a profile, and store it there unless it is the login's.
 
@@ -195,7 +195,7 @@ def _same(one: Network, other: Network) -> bool:
     return (one.id, one.is_open) == (other.id, other.is_open)
 
 
-def open_storage(profile: Profile, options: Options) -> SqlStorage:
+def open_storage(profile: Profile, options: PeerArguments) -> SqlStorage:
     """Open the database of a profile, or another one that the options name."""
     from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage

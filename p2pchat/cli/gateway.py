@@ -23,7 +23,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Many, Stopped, TCPPeer, Warned
+from p2pchat import EventCounts, Failed, InviteError, Joined, Left, Link, Listening, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
@@ -63,7 +63,16 @@ from p2pchat.web.gateway_state import Gateway
 # ---- run
 
 Serve = Callable[[TCPPeer, FastAPI], Awaitable[str]]
-_EVENTS = (Failed, Joined, Left, Link, Listening, Many, Stopped, Warned)  # none of them holds a text that a user wrote
+_EVENTS = (
+    Failed,
+    Joined,
+    Left,
+    Link,
+    Listening,
+    EventCounts,
+    Stopped,
+    Warned,
+)  # none of them holds a text that a user wrote
 
 
 def web_settings(options: WebOptions) -> WebSettings:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
-from p2pchat.commands.arrivals import Arrivals, author_id
+from p2pchat.commands.arrivals import PendingArrivals, author_id
 from p2pchat.commands.delivery_notices import Notifier
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice
 from p2pchat.commands.exit_codes import print_notice
@@ -92,7 +92,7 @@ class Display:
         self.files: FileNumbers = FileNumbers()
         self.numbers_files: bool = not (as_json or echo)
         self._edits = ShownEdits()
-        self._arrivals = Arrivals(self._show_late)
+        self._arrivals = PendingArrivals(self._show_late)
 
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:
         """Show one event; return when it is out.

@@ -17,7 +17,7 @@ from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Commit, Reload, WarningIssued, WriteRefused
 from p2pchat.core.inputs import ConsumerAcked
 from p2pchat.core.mesh.links import Links
-from p2pchat.core.node_context import SLACK, Context
+from p2pchat.core.node_context import SLACK, NodeContext
 from p2pchat.protocol import Holds, Lacks, Piece, Pong, Pull, TypingFrame, Want
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class StorageState:
         disk: How much disk space is left.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self.works: bool = True
         self.epoch: int = 0
@@ -103,7 +103,7 @@ class CommitWatchdog:
     because the core waits for no disk, and everything continues when the commit returns.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self._ordered_at: dict[int, float] = {}  # commits in flight, oldest first, and when they were ordered
         self._watching = False
@@ -179,7 +179,7 @@ class LazyCommit:
         book: The peers whose addresses are known, at first those of earlier runs.
     """
 
-    def __init__(self, ctx: Context, book: Sized) -> None:
+    def __init__(self, ctx: NodeContext, book: Sized) -> None:
         self._ctx = ctx
         self._book = book
         self._saved_peers = len(book)  # number of peers at the last commit
@@ -216,7 +216,7 @@ class LazyCommit:
 class ConsumerPositions:
     """Positions of consumers that wait for a commit: the next one, or their own after `consumer_saved_after`."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self._places: dict[str, int] = {}
         self._scheduled = False  # a timer will save all of them
@@ -259,7 +259,7 @@ class Commits:
         watchdog: Warns of commits that take long.
     """
 
-    def __init__(self, ctx: Context, book: Sized) -> None:
+    def __init__(self, ctx: NodeContext, book: Sized) -> None:
         self._ctx = ctx
         self.storage: StorageState = StorageState(ctx)
         self.lazy: LazyCommit = LazyCommit(ctx, book)

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from p2pchat.core.durable_changes import META_BLOCKED
-from p2pchat.core.node_context import Context, KeySet
+from p2pchat.core.node_context import KeySet, NodeContext
 from p2pchat.protocol import PeerId, UserId
 
 CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own
@@ -44,7 +44,7 @@ class Contacts:
     """
 
     def __init__(
-        self, ctx: Context, meta: Mapping[str, str], on_added: Callable[[UserId | PeerId, UserId], None]
+        self, ctx: NodeContext, meta: Mapping[str, str], on_added: Callable[[UserId | PeerId, UserId], None]
     ) -> None:
         self._ctx = ctx
         self._on_added = on_added
@@ -119,7 +119,7 @@ class Blocks:
         starts: The first 16 digits of the ids of all blocked users, as references name them.
     """
 
-    def __init__(self, ctx: Context, meta: Mapping[str, str]) -> None:
+    def __init__(self, ctx: NodeContext, meta: Mapping[str, str]) -> None:
         self._ctx = ctx
         self.users: KeySet[UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.me: self.users}

@@ -53,7 +53,7 @@ def address_line(host: str, peer: PeerId) -> Line:
     return tuple(filter(None, (*nodes, peer)))
 
 
-class Standing(IntEnum):
+class PeerStanding(IntEnum):
     """Standing of a peer with those here, for places and rates where its address says nothing."""
 
     UNKNOWN = 0
@@ -61,7 +61,7 @@ class Standing(IntEnum):
     KNOWN = 2  # a contact (contacts.py), or linked now and known because it hosts one
 
 
-class Shares(Generic[Item]):
+class OriginShares(Generic[Item]):
     """Amounts that unknown parties take of one thing: links, names, conversations, bytes.
 
     Args:

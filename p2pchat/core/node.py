@@ -80,7 +80,7 @@ from p2pchat.core.limits_by_origin import RateLimit, address_line
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.node_context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
@@ -127,7 +127,7 @@ class Node:
         self.network = network
         self.hosted: HostedIdentities = HostedIdentities(users)
         self.run: RunId = draw(8).hex()
-        self._ctx = Context(settings, peer, draw)
+        self._ctx = NodeContext(settings, peer, draw)
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.presence: PresenceTracker = PresenceTracker(
             self._ctx, users, self._stays, lambda user: self.contacts.has_any(user),

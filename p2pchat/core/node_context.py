@@ -23,7 +23,7 @@ class Now(NamedTuple):
     utc: int
 
 
-class Context:
+class NodeContext:
     """The state that all machines of one node share."""
 
     def __init__(self, settings: Settings, me: PeerId, draw: Callable[[int], bytes]) -> None:

@@ -260,7 +260,7 @@ class HostedUserRegistry:
         self.by_id: dict[UserId, HostedUser] = {}
         self.any_ever: bool = False
         self.lock: asyncio.Lock = asyncio.Lock()
-        self.deliveries: Deliveries = Deliveries(lifecycle)
+        self.deliveries: HostedDeliveries = HostedDeliveries(lifecycle)
         self._lifecycle = lifecycle
         self._by_look: dict[str, HostedUser] = {}  # by the skeleton of each name
         self._coming: dict[str, _Coming] = {}  # the same, of users that are being stored
@@ -436,7 +436,7 @@ def _tokens_of(user: UserId, tokens: Mapping[bytes, str]) -> list[Token]:
 # ---- messages delivered when they are taken
 
 
-class Deliveries:
+class HostedDeliveries:
     """Messages that hosted users take from this peer, at the places of one consumer of each user.
 
     A place is on disk before anyone hears that a message was delivered, so that a delivered message stays so. Places

@@ -24,7 +24,7 @@ from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
-    from p2pchat.core.edits import Edits
+    from p2pchat.core.edits import EntryEdits
     from p2pchat.messaging.conversations import Conversation
     from p2pchat.messaging.history import Viewer
     from p2pchat.messaging.name_resolution import UserDirectory
@@ -64,7 +64,7 @@ class Post:
         received_at: int,
         old: bool,
         gap: bool,
-        edits: Edits | None = None,
+        edits: EntryEdits | None = None,
     ) -> None:
         self._viewer = viewer
         self.log: LogId = log

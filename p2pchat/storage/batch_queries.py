@@ -33,7 +33,7 @@ select p.log, p.upto from pruned p join logs l on l.number = p.log where l.write
 """
 
 
-class Planned(NamedTuple):
+class PlannedBatch(NamedTuple):
     """A batch to be served: its log, from after the head `at` to the head `end`."""
 
     number: int
@@ -140,7 +140,7 @@ class BatchQueries:
             return None
         return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
 
-    def _plan(self, position: Position, most: int) -> Iterator[Planned]:
+    def _plan(self, position: Position, most: int) -> Iterator[PlannedBatch]:
         """Yield the batches to serve from `position` on, log after log."""
         number, seq = position.next_number, position.next_seq - 1
         if position.floor < 0:
@@ -151,7 +151,7 @@ class BatchQueries:
             yield from self._plan_between(number, seq, stop, most)
             number, seq = stop, held
 
-    def _plan_between(self, number: int, seq: int, stop: int, most: int) -> Iterator[Planned]:
+    def _plan_between(self, number: int, seq: int, stop: int, most: int) -> Iterator[PlannedBatch]:
         """Yield the batches of the logs number..stop-1: of the first one from after seq, of the others all."""
         page = 2 * most + 2  # heads; a batch mostly ends on the next head, and later if limits were changed
         while True:
@@ -163,15 +163,15 @@ class BatchQueries:
                 return
             number, seq = rows[-1][0], rows[-1][2] % SEQS
 
-    def _plan_log(self, number: int, rows: Sequence[Any], seq: int) -> Iterator[Planned]:
+    def _plan_log(self, number: int, rows: Sequence[Any], seq: int) -> Iterator[PlannedBatch]:
         """Yield the batches of one log after seq; `rows` are its heads from there on."""
         log = LogId(*self._names, rows[0][1].hex())
         at = self._reader.head_at(number, log, seq)
         for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._reader.settings):
-            yield Planned(number, log, at, end)
+            yield PlannedBatch(number, log, at, end)
             at = end
 
-    def _read(self, planned: Sequence[Planned]) -> list[Batch]:
+    def _read(self, planned: Sequence[PlannedBatch]) -> list[Batch]:
         """Return these batches with their entries."""
         ranges: list[tuple[int, int]] = []
         for number, group in groupby(planned, key=attrgetter("number")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from p2pchat.core.durable_changes import KnownConversation
-from p2pchat.core.edits import Edits
+from p2pchat.core.edits import EntryEdits
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry
 from p2pchat.protocol import RunId, UserId
 
@@ -30,7 +30,7 @@ class ReleasedEntry:
     received_at: int  # UTC microseconds
     old: bool
     gap: bool
-    edits: Edits | None = None
+    edits: EntryEdits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,6 @@ def files_of(shown: ReleasedEntry | None) -> tuple[FileRef, ...]:
     return () if shown is None or is_deleted(shown.edits) else attachments_of(decode_entry(shown.raw))
 
 
-def is_deleted(edits: Edits | None) -> bool:
+def is_deleted(edits: EntryEdits | None) -> bool:
     """Return whether the writer of an entry has deleted it."""
     return edits is not None and edits.newest is not None and decode_entry(edits.newest.raw).k == "delete"

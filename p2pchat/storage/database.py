@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from p2pchat.errors import LogError, StorageError
-from p2pchat.storage.dialects.dialect import Conflict, Dialect
+from p2pchat.storage.dialects.dialect import Dialect, InsertConflict
 from p2pchat.storage.schema import UNDECODABLE, CorruptRow, Table
 
 MOST_ROWS = 128  # in one statement; more gains nothing
@@ -39,7 +39,7 @@ class Database:
         self._most_bytes = dialect.max_statement_bytes
         self._is_suspect = False
         self.numbers: dict[str, dict[str, int]] = {"conversations": {}, "users": {}}  # by table and id
-        self._inserts: dict[tuple[Table, Conflict, int], str] = {}  # by the number of rows
+        self._inserts: dict[tuple[Table, InsertConflict, int], str] = {}  # by the number of rows
         self._use(dialect.connect(writes=writes))
 
     def _use(self, driver: Any) -> None:
@@ -158,7 +158,7 @@ class Database:
         changed: int = self._cursor.rowcount
         return changed
 
-    def insert(self, table: Table, values: Sequence[Any], conflict: Conflict = Conflict.NONE) -> None:
+    def insert(self, table: Table, values: Sequence[Any], conflict: InsertConflict = InsertConflict.NONE) -> None:
         """Insert rows; `values` are those of all rows in one list, `conflict` says what to do if a key exists."""
         if not values:
             return
@@ -175,7 +175,7 @@ class Database:
             self._cursor.execute(text, part)
             begin, left = begin + len(part), left - rows
 
-    def _insert_text(self, table: Table, conflict: Conflict, rows: int) -> str:
+    def _insert_text(self, table: Table, conflict: InsertConflict, rows: int) -> str:
         clause = self.dialect.on_conflict(table, conflict)
         values = placeholders(len(table.names), rows)
         text = self._text(f"insert into {table.name} ({', '.join(table.names)}) values {values} {clause}")

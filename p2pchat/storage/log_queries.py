@@ -12,7 +12,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import EVERYTHING, Cite, Prune, Stay
+from p2pchat.core.durable_changes import EVERYTHING, Cite, GuestStay, Prune
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, size_bytes
 from p2pchat.core.storage_answers import (
     LogFacts,
@@ -254,7 +254,7 @@ class LogQueries:
         found: list[tuple[bytes, bytes, int]] = []
         for peer, of_peer in groupby(sorted(marks), key=itemgetter(0)):
             stays = [
-                (Stay(peer.hex(), guest.hex(), since, ended), guest)
+                (GuestStay(peer.hex(), guest.hex(), since, ended), guest)
                 for since, ended, guest in self.db.all(STAYS_AT, self.db.number("users", peer.hex()))
                 if guest.hex() != log.user
             ]

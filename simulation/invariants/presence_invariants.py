@@ -39,7 +39,7 @@ CLOCKS_DIFFER = 0.01  # seconds by which two clocks may differ within three seco
 Typist = tuple[ConversationId, UserId]
 
 
-class Chatter:
+class UserChatter:
     """The actions of users: they set their presence and type."""
 
     def __init__(self, sim: Simulation) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from simulation.hosted_users import SimHostedUser
     from simulation.invariants.entry_invariants import Invariants
     from simulation.simulated_peer import SimPeer
-    from simulation.simulated_program import Written
+    from simulation.simulated_program import WrittenMessage
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -155,7 +155,7 @@ class ReceiptInvariants:
                 self._invariants.fail(rule, peer, f"{what}: {seq} is reported twice")
             self._seen.add(receipt)
 
-    def lacking(self, written: Written, member: SimPeer | SimHostedUser) -> Iterator[Fault]:
+    def lacking(self, written: WrittenMessage, member: SimPeer | SimHostedUser) -> Iterator[Fault]:
         """Yield a fault if the delivery of a message to a member was never reported to its writer."""
         log = written.log
         if log is not None and (log, written.seq, member.user) not in self._delivered:

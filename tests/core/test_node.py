@@ -24,7 +24,7 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
-from p2pchat.core.node_context import Context, Now
+from p2pchat.core.node_context import NodeContext, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.temporary_storage import TemporaryStorage
@@ -485,8 +485,8 @@ MANY = range(FEW_PEERS)
 HEARD = Change(addresses=[Address("0a" * 32, "10.0.0.1:1")])
 
 
-def context() -> Context:
-    return Context(Settings(), "0b" * 32, bytes)
+def context() -> NodeContext:
+    return NodeContext(Settings(), "0b" * 32, bytes)
 
 
 def test_gossip_waits_a_second_and_wakes_once() -> None:

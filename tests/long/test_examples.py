@@ -195,7 +195,7 @@ async def test_the_worker_threads_stop_when_somebody_says_so() -> None:
 
 
 async def test_both_sides_of_a_partition_end_with_one_history() -> None:
-    code, out, err = await output("partition_and_heal.py")
+    code, out, err = await output("partition.py")
     assert (code, err) == (0, "")
     first, *histories = out.splitlines()
     assert first == "not with bob, cyd"

@@ -26,7 +26,7 @@ from p2pchat.cli.control_protocol import DEFAULT_LAST, MAX_LAST
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import Progress, can_ask, confirm
-from p2pchat.commands.arrivals import Arrivals
+from p2pchat.commands.arrivals import PendingArrivals
 from p2pchat.commands.display import is_ignored, without_ignored
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
@@ -275,7 +275,7 @@ class RecentMessages:
 async def _follow(control: ControlClient, request: dict[str, Any], output: StdoutWriter, as_json: bool) -> int:
     await control.send(**request)
     recent = RecentMessages()
-    arrivals = Arrivals(lambda line: _show(line, control, output, recent))
+    arrivals = PendingArrivals(lambda line: _show(line, control, output, recent))
     waiting = True  # for the answer to `tail`; an error before it is about that
     while (line := await control.next_line()) is not None:
         if waiting and line["event"] == "error":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from p2pchat.core.groups.group_state import (
-    Ancestry,
+    EntryAncestry,
     GroupOperation,
     GroupState,
     GroupStates,
@@ -34,7 +34,7 @@ from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 MAX_EARLY = 1000
 
 
-class Difference(NamedTuple):
+class GroupDifference(NamedTuple):
     """One change of a group: created, added, removed, left, renamed or owner. `target` is the user it concerns."""
 
     change: str
@@ -137,7 +137,7 @@ class GroupReplica:
         operation = read_operation(log, 1, raw, entry) if operation_hash(raw) == self.id else None
         return operation is not None and is_first(operation, entry)
 
-    def add(self, log: LogId, seq: int, raw: str, entry: Entry) -> list[Difference]:
+    def add(self, log: LogId, seq: int, raw: str, entry: Entry) -> list[GroupDifference]:
         """Add an entry of the group's conversation; return what changed."""
         return self._update(log.user) if self._store(log, seq, raw, entry) else []
 
@@ -148,7 +148,7 @@ class GroupReplica:
         self._note_forks(forked)
         self._update("")
 
-    def fork(self, log: LogId) -> list[Difference]:
+    def fork(self, log: LogId) -> list[GroupDifference]:
         """Note that a log of the group forked, so that no peer gets more of it. Return what changed."""
         self._note_forks([log])
         return self._update(log.user)
@@ -260,7 +260,7 @@ class GroupReplica:
             self._members = {self._ids.setdefault(user, user): gen for user, gen in members.items()}
         return self._members
 
-    def _update(self, by: UserId) -> list[Difference]:
+    def _update(self, by: UserId) -> list[GroupDifference]:
         former = self.state
         self.state = self._states[-1] if self._states else None
         if self.state is None or self.state is former:
@@ -311,7 +311,7 @@ class GroupReplica:
         """Return lost operations that this user can reissue because it owns the group."""
         if self.state is None or self.state.owner != owner:
             return []
-        return lost_operations(self._operations.values(), self._states, owner, Ancestry(self._before))
+        return lost_operations(self._operations.values(), self._states, owner, EntryAncestry(self._before))
 
     def below(self, operation: GroupOperation) -> GroupState:
         """Return the state that an operation of gen 2 or later was made on, as it is now."""
@@ -327,18 +327,18 @@ class GroupReplica:
         return GroupView(self.id, self.talk, state.name, state.owner, state.gen, present, state.left)
 
 
-def _differences(former: GroupState | None, now: GroupState, by: UserId) -> Iterator[Difference]:
+def _differences(former: GroupState | None, now: GroupState, by: UserId) -> Iterator[GroupDifference]:
     if former is None:
-        yield Difference("created", by, "")
+        yield GroupDifference("created", by, "")
         return
     for user in sorted(now.present - former.present):
-        yield Difference("added", by, user)
+        yield GroupDifference("added", by, user)
     for user in sorted(former.present - now.present):
-        yield Difference("left" if user in now.left and user == by else "removed", by, user)
+        yield GroupDifference("left" if user in now.left and user == by else "removed", by, user)
     if now.name != former.name:
-        yield Difference("renamed", by, "")
+        yield GroupDifference("renamed", by, "")
     if now.owner != former.owner:
-        yield Difference("owner", by, now.owner)
+        yield GroupDifference("owner", by, now.owner)
 
 
 @dataclass(frozen=True, slots=True)

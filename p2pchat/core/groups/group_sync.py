@@ -17,7 +17,7 @@ from functools import partial
 
 from p2pchat.core.durable_changes import EVERYTHING
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
-from p2pchat.core.groups.group_replica import Difference, GroupReplica, GroupView
+from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView
 from p2pchat.core.groups.group_state import LEAVE, GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.limits_by_origin import address_line
@@ -419,7 +419,7 @@ def _undelivered_key(log: LogId) -> str:
     return UNDELIVERED + ",".join(log)
 
 
-def group_updates(group: GroupReplica, differences: list[Difference], log: LogId, seq: int) -> list[GroupUpdate]:
+def group_updates(group: GroupReplica, differences: list[GroupDifference], log: LogId, seq: int) -> list[GroupUpdate]:
     """Return the effects that report these changes, which an entry made."""
     state = group.state
     members = tuple(sorted(state.present)) if state is not None and differences else ()

@@ -16,13 +16,13 @@ from p2pchat.core.effects import Counted, LinkChanged, PauseReading, Send
 from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
-from p2pchat.core.node_context import SLACK, Context, KeySet, Timer
+from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Piece, Ping, Pull, RunId, Unknown, UserId
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 
 
-class Phase(Enum):
+class LinkPhase(Enum):
     """Phase of a connection."""
 
     PROVING = auto()  # exchanging the frames of the handshake
@@ -62,7 +62,7 @@ class PeerLink:
     endpoint: str = ""
     dial: int = 0
     begun: int = 0
-    phase: Phase = Phase.PROVING
+    phase: LinkPhase = LinkPhase.PROVING
     peer: PeerId = ""
     full: bool = False
     users: dict[UserId, Hosted] = field(default_factory=dict)
@@ -104,11 +104,11 @@ class PeerLink:
 
     @property
     def up(self) -> bool:
-        return self.phase is Phase.UP
+        return self.phase is LinkPhase.UP
 
     @property
     def gone(self) -> bool:
-        return self.phase is Phase.GONE
+        return self.phase is LinkPhase.GONE
 
     def __repr__(self) -> str:
         return f"PeerLink({self.id} {self.phase.name.lower()} {self.peer[:8] or '?'})"
@@ -182,7 +182,7 @@ class Keepalive:
         on_dead: Called with a link that was silent for too long.
     """
 
-    def __init__(self, ctx: Context, up: Mapping[int, PeerLink], on_dead: Callable[[PeerLink], None]) -> None:
+    def __init__(self, ctx: NodeContext, up: Mapping[int, PeerLink], on_dead: Callable[[PeerLink], None]) -> None:
         self._ctx = ctx
         self._up = up
         self._on_dead = on_dead

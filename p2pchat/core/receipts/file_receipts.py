@@ -24,7 +24,7 @@ from itertools import islice
 from p2pchat.core.durable_changes import Holder, NamedContent
 from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
-from p2pchat.core.limits_by_origin import Line, RateLimit, Shares, TokenBucket, address_line
+from p2pchat.core.limits_by_origin import Line, OriginShares, RateLimit, TokenBucket, address_line
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.receipts.rosters import Rosters
 from p2pchat.core.sync.log_index import ConversationState
@@ -103,9 +103,9 @@ class FileReceipts:
         self._links: dict[int, LinkReceipts] = {}
         self._sources: dict[str, list[Source]] = {}  # by root, the newest last; contents known longest first
         self._named_in: dict[ConversationId, dict[str, None]] = {}
-        self._of_unknown: Shares[str] = Shares(MAX_OF_UNKNOWN)
+        self._of_unknown: OriginShares[str] = OriginShares(MAX_OF_UNKNOWN)
         self._holders: dict[str, set[PeerId]] = {}  # by root
-        self._said_by_unknown: Shares[tuple[str, PeerId]] = Shares(MAX_OF_UNKNOWN_PEERS)
+        self._said_by_unknown: OriginShares[tuple[str, PeerId]] = OriginShares(MAX_OF_UNKNOWN_PEERS)
         self._said = RateLimit(SAID_A_SECOND, SAID_BURST)
         rate = sync.ctx.settings.unknown_events_a_second
         self._events = TokenBucket(rate, EVENTS_BURST * rate, sync.ctx.now.mono)

@@ -26,7 +26,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
-from p2pchat.core.durable_changes import FORGOTTEN, DeliveredMark, Stay
+from p2pchat.core.durable_changes import FORGOTTEN, DeliveredMark, GuestStay
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.protocol import PeerId, UserId
@@ -61,7 +61,7 @@ class HostRow(NamedTuple):
     told: int
     former: tuple[HostRow, ...] = ()
 
-    def seq_for(self, stay: Stay) -> int:
+    def seq_for(self, stay: GuestStay) -> int:
         """Return how far a user has the log because of a stay."""
         return max((row.seq for row in (self, *self.former) if stay.covers(row.version, row.told)), default=0)
 
@@ -96,9 +96,9 @@ class Roster:
     revision: int = 0
     version: int = 0
     joined: int = 0
-    guests: dict[UserId, Stay] = field(default_factory=dict)
+    guests: dict[UserId, GuestStay] = field(default_factory=dict)
     left: dict[UserId, None] = field(default_factory=dict)
-    ended: list[Stay] = field(default_factory=list)
+    ended: list[GuestStay] = field(default_factory=list)
     left_out: AbstractSet[UserId] = frozenset()
     seen: tuple[int, int] = (0, 0)
     alike: tuple[UserId, ...] = ()  # guests who have nothing of the room but by this stay; cached
@@ -125,7 +125,7 @@ class Roster:
                 return
             yield user
 
-    def leavers(self, after: int, until: int) -> Iterator[Stay]:
+    def leavers(self, after: int, until: int) -> Iterator[GuestStay]:
         """Yield the stays that ended after a revision, until another one."""
         for at in range(bisect_right(self.ended, after, key=_ended), len(self.ended)):
             if self.ended[at].ended > until:
@@ -136,7 +136,7 @@ class Roster:
 _NOBODY = Roster()
 
 
-def _ended(stay: Stay) -> int:
+def _ended(stay: GuestStay) -> int:
     return stay.ended
 
 
@@ -159,28 +159,28 @@ class Rosters:
 
     def __init__(
         self,
-        stored: Iterable[Stay],
+        stored: Iterable[GuestStay],
         hosted: Container[UserId],
         admit: Callable[[UserId, PeerLink], bool],
-        on_forget: Callable[[Stay], None],
+        on_forget: Callable[[GuestStay], None],
     ) -> None:
         self.hosted = hosted
         self._admit = admit
         self._on_forget = on_forget
         self._by_peer: dict[PeerId, Roster] = {}
-        self._stays: dict[UserId, list[Stay]] = {}
+        self._stays: dict[UserId, list[GuestStay]] = {}
         self.holder_of: dict[UserId, str] = {}
         self.others: set[UserId] = set()
         self._returned: set[UserId] = set()  # who left a peer once
-        self.unsaved: dict[PeerId, dict[StayKey, Stay]] = {}
-        self.forgotten: list[Stay] = []
+        self.unsaved: dict[PeerId, dict[StayKey, GuestStay]] = {}
+        self.forgotten: list[GuestStay] = []
         self.changes: int = 0
         for stay in sorted(stored, key=lambda stay: stay.since):
             self._load(stay)
         for roster in self._by_peer.values():
             roster.ended.sort(key=_ended)
 
-    def _load(self, stay: Stay) -> None:
+    def _load(self, stay: GuestStay) -> None:
         roster = self._by_peer.setdefault(stay.peer, Roster())
         self._stays.setdefault(stay.user, []).append(stay)
         if stay.ended:
@@ -203,9 +203,9 @@ class Rosters:
         for roster in self._by_peer.values():
             roster.seen = (0, 0)
 
-    def take_unsaved(self, most: int | None = STAYS_A_COMMIT) -> list[Stay]:
+    def take_unsaved(self, most: int | None = STAYS_A_COMMIT) -> list[GuestStay]:
         """Return what the next commit shall save: a part, or all of it with None."""
-        taken: list[Stay] = []
+        taken: list[GuestStay] = []
         for peer, stays in [*self.unsaved.items()]:
             part = [*islice(stays, None if most is None else most - len(taken))]
             taken += map(stays.pop, part)
@@ -213,7 +213,7 @@ class Rosters:
                 del self.unsaved[peer]
         return taken
 
-    def _save(self, stay: Stay) -> None:
+    def _save(self, stay: GuestStay) -> None:
         self.unsaved.setdefault(stay.peer, {})[stay.user, stay.since] = stay
 
     # ---- users come and go
@@ -245,12 +245,12 @@ class Rosters:
         roster.left_out = {user for user in sorted(new) if not self._admit(user, link)}
         for user in sorted(new - roster.left_out):
             roster.left.pop(user, None)
-            roster.guests[user] = stay = Stay(peer, user, revision)
+            roster.guests[user] = stay = GuestStay(peer, user, revision)
             self._put(stay)
             roster.joined = revision
         roster.revision = revision
 
-    def _put(self, stay: Stay) -> None:
+    def _put(self, stay: GuestStay) -> None:
         stays = [each for each in self._stays.get(stay.user, ()) if (each.peer, each.since) != (stay.peer, stay.since)]
         self._stays[stay.user] = stays = [*stays, stay]
         self._save(stay)
@@ -258,7 +258,7 @@ class Rosters:
             self._forget(next((each for each in stays if each.ended and each is not stay), None))
         self._classify(stay.user)
 
-    def _forget(self, stay: Stay | None) -> None:
+    def _forget(self, stay: GuestStay | None) -> None:
         """Forget a stay, unless it is None. What the user has by it is noted before."""
         if stay is not None:
             self._on_forget(stay)
@@ -315,7 +315,7 @@ class Rosters:
         """Return the users of a peer that hosts others; of one that never did, nobody."""
         return self._by_peer.get(peer, _NOBODY).guests.keys()
 
-    def stays(self, user: UserId) -> list[Stay]:
+    def stays(self, user: UserId) -> list[GuestStay]:
         """Return where a user is hosted, and was."""
         return self._stays.get(user, [])
 
@@ -350,9 +350,9 @@ class Rosters:
         roster.revision = max(roster.revision, row.told)
 
 
-def guests_having(marks: Iterable[DeliveredMark], stays: Iterable[Stay]) -> Iterator[tuple[LogId, UserId, int]]:
+def guests_having(marks: Iterable[DeliveredMark], stays: Iterable[GuestStay]) -> Iterator[tuple[LogId, UserId, int]]:
     """Yield who has which log how far, by stored marks: a mark of a peer's users counts for each of them."""
-    there: dict[PeerId, list[Stay]] = {}
+    there: dict[PeerId, list[GuestStay]] = {}
     for stay in stays:
         there.setdefault(stay.peer, []).append(stay)
     for mark in marks:
@@ -364,7 +364,7 @@ def guests_having(marks: Iterable[DeliveredMark], stays: Iterable[Stay]) -> Iter
                 yield mark.log, stay.user, mark.seq
 
 
-class Audience:
+class RoomAudience:
     """The users of other peers that messages of the room are for, by what decides whether they have one.
 
     Args:

@@ -23,7 +23,7 @@ from functools import partial
 
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, WriterKey, ref_key
-from p2pchat.core.node_context import Context
+from p2pchat.core.node_context import NodeContext
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.fetcher import Fetcher
@@ -41,7 +41,7 @@ NEXT_AFTER = 0.3  # times gossip_within, from the end of one comparison to the n
 COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
 
 
-def repeat_at_random(ctx: Context, send_digest: Callable[[], None]) -> None:
+def repeat_at_random(ctx: NodeContext, send_digest: Callable[[], None]) -> None:
     """Call this again and again, with random pauses, digest_every seconds on average: peers do not fall into step."""
 
     def on_due() -> None:

@@ -25,7 +25,7 @@ from itertools import islice
 from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
-from p2pchat.core.limits_by_origin import Shares
+from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import LogFacts, LogKey, UnreleasedEntry
@@ -58,7 +58,9 @@ class CausalOrder:
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
         settings = self._ctx.settings
-        self._places: Shares[LogId] = Shares(settings.max_waiting_entries, settings.waiting_entries_a_branch)
+        self._places: OriginShares[LogId] = OriginShares(
+            settings.max_waiting_entries, settings.waiting_entries_a_branch
+        )
 
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""

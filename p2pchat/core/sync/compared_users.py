@@ -22,7 +22,7 @@ CHECKED_EVERY_OF_EACH = 0.0001  # seconds for each that waits, so that a thousan
 
 
 @dataclass(slots=True)
-class Wait:
+class ComparisonWait:
     """One wait of a program for one user."""
 
     user: UserId
@@ -47,13 +47,13 @@ class ComparedUsers:
         self._sync = sync
         self._begin = begin
         self._pending = pending
-        self._waits: dict[int, Wait] = {}  # by ticket
+        self._waits: dict[int, ComparisonWait] = {}  # by ticket
 
     def on_awaited(self, request: ComparisonAwaited) -> None:
         """Begin a wait; the check comes with the next input, so that users who come together share a comparison."""
         if not self._waits:
             self._sync.after(0.0, self._check)
-        self._waits[request.ticket] = Wait(request.user, self._sync.ctx.now.mono + request.within)
+        self._waits[request.ticket] = ComparisonWait(request.user, self._sync.ctx.now.mono + request.within)
 
     def end_all(self) -> None:
         """End all waits: storage failed, and everything held is loaded anew."""
@@ -66,7 +66,7 @@ class ComparedUsers:
 
     def _check(self) -> None:
         pinged: dict[int, int] = {}
-        begun: dict[int, list[Wait]] = {}
+        begun: dict[int, list[ComparisonWait]] = {}
         behind: dict[int, set[UserId]] = {}
         for ticket, wait in list(self._waits.items()):
             for remote in self._hosts(wait.user) if wait.commit is None else ():

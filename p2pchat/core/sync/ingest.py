@@ -42,7 +42,7 @@ from p2pchat.core.sync.log_validation import (
     count_tips_with,
     decode_checked,
 )
-from p2pchat.core.sync.quota import Admission
+from p2pchat.core.sync.quota import QuotaAdmission
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -151,11 +151,11 @@ class Ingest:
     def _check_quota(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Return whether the quota admits a frame now. It may have to wait, or its writer is refused."""
         room = self._sync.quota.check(source.link, id.key)
-        if room is Admission.REFUSE:
+        if room is QuotaAdmission.REFUSE:
             source.on_full(id.key)
-        elif room is Admission.DEFER and self._hold(source, id, frame):
+        elif room is QuotaAdmission.DEFER and self._hold(source, id, frame):
             self._sync.quota.when_known(id.user, partial(self._look_up_log, conversation, id))
-        return room is Admission.ACCEPT
+        return room is QuotaAdmission.ACCEPT
 
     def _look_up_log(self, conversation: ConversationState, id: LogId) -> None:
         """Continue with the frames of a log, after a lookup of the log if need be."""
@@ -396,8 +396,8 @@ class Ingest:
         if conversation.is_operations:
             beside += (OPERATION_FACTOR - 1) * size
         room = self._sync.quota.charge(extension.source.link, log.id.key, size, beside)
-        if room is not Admission.ACCEPT:
-            if room is Admission.REFUSE:
+        if room is not QuotaAdmission.ACCEPT:
+            if room is QuotaAdmission.REFUSE:
                 extension.source.on_full(log.id.key)
             else:
                 extension.source.on_gap(log.id, frame)

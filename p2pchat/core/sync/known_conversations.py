@@ -17,7 +17,7 @@ from hashlib import blake2b
 from itertools import islice
 
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.limits_by_origin import Shares
+from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
@@ -78,7 +78,7 @@ class Conversations:
         self._asked: dict[UserId, dict[ConversationId, None]] = {}  # users who are asked about provisional groups
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._kept: list[ConversationId] = []  # all others, in order
-        self._unknown = Shares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
+        self._unknown = OriginShares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
         self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
         self.room: ConversationId = room_id(network) if network else ""
         if network:

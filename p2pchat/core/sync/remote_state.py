@@ -52,7 +52,7 @@ class ServedWant:
 
 
 @dataclass(slots=True, eq=False)
-class Comparison:
+class ComparisonState:
     """The comparison with one remote, kept by AntiEntropy."""
 
     begun: bool = False
@@ -89,7 +89,7 @@ class MarkListing:
 
 
 @dataclass(slots=True, eq=False)
-class Listings:
+class PageListings:
     """The conversations of which pages of marks are being sent to one remote, kept by MarkPages."""
 
     by_conversation: dict[ConversationId, MarkListing] = field(default_factory=dict)  # the first one goes on
@@ -109,7 +109,7 @@ class OpenWants:
 
 
 @dataclass(slots=True, eq=False)
-class Serving:
+class ServingState:
     """The entries being sent to one remote, kept by Sender."""
 
     wants: dict[int, ServedWant] = field(default_factory=dict)
@@ -149,10 +149,10 @@ class RemoteState:
     """The state of replication with the remote peer of one link."""
 
     link: PeerLink
-    comparison: Comparison = field(default_factory=Comparison)
-    listings: Listings = field(default_factory=Listings)
+    comparison: ComparisonState = field(default_factory=ComparisonState)
+    listings: PageListings = field(default_factory=PageListings)
     wants: OpenWants = field(default_factory=OpenWants)
-    serving: Serving = field(default_factory=Serving)
+    serving: ServingState = field(default_factory=ServingState)
     forks: ForkEvidence = field(default_factory=ForkEvidence)
     acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
     ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks

@@ -36,7 +36,7 @@ from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.node_context import Context, HostedIdentities
+from p2pchat.core.node_context import HostedIdentities, NodeContext
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_receipts import ReadReceipts, TakenMarks
@@ -94,7 +94,7 @@ class Replicator:
     """Replicates logs: keeps the entries of all peers alike."""
 
     def __init__(
-        self, ctx: Context, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
+        self, ctx: NodeContext, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
         blocks: Blocks, stored: Stored, run: RunId,
     ) -> None:  # fmt: skip
         self._ctx = ctx

@@ -16,7 +16,7 @@ from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.node_context import Context, HostedIdentities, Timer
+from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
 from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
@@ -81,7 +81,7 @@ class SyncContext:
     """The state that all machines of synchronisation share."""
 
     def __init__(
-        self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
+        self, ctx: NodeContext, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
         hosted: HostedIdentities, run: RunId, quota: Quota, requests: Requests, refusals: Refusals,
         refusers: Refusers,
     ) -> None:  # fmt: skip

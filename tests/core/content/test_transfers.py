@@ -290,7 +290,7 @@ def test_many_members_get_different_pieces_first_and_leave_the_writer_time_for_a
 
 def test_the_writer_is_asked_first_for_what_nobody_else_has() -> None:
     _, bob_log = asker()
-    download = transfers.Download(FILE, (bob_log.log, 1), 0.0, asked=True, needed=deque([3, 4, 5, 6]))
+    download = transfers.ContentDownload(FILE, (bob_log.log, 1), 0.0, asked=True, needed=deque([3, 4, 5, 6]))
     download.held = {1: bytearray([0, 0, 0, 1, 0, 0, 1]), 2: bytearray([0, 0, 0, 0, 1, 0, 1])}
     assert [transfers._take_rare(download) for _ in range(4)] == [5, 3, 4, 6]
 

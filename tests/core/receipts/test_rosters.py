@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.durable_changes import Change, DeliveredMark, Stay
+from p2pchat.core.durable_changes import Change, DeliveredMark, GuestStay
 from p2pchat.core.effects import DeliveryReceipt, Lookup
 from p2pchat.core.inputs import CommitFailed, Loaded, Stop
 from p2pchat.core.log import LogId
@@ -250,7 +250,7 @@ def test_a_count_is_of_those_whom_a_message_is_for(ada: Peer) -> None:
 
 
 def test_a_stay_has_what_was_announced_during_it() -> None:
-    stays = [Stay("p", "old", 1, 3), Stay("p", "new", 4)]
+    stays = [GuestStay("p", "old", 1, 3), GuestStay("p", "new", 4)]
     marks = [DeliveredMark(LOG, "p", 5, 0, 2), DeliveredMark(LOG, "p", 9, 3, 4)]
     assert [*guests_having(marks, stays)] == [(LOG, "old", 5), (LOG, "new", 9)]
 

@@ -1,6 +1,6 @@
 """Cut a network in two, write on both sides, heal it: everyone ends up with the same history.
 
-python examples/partition_and_heal.py
+python examples/partition.py
 """
 
 import asyncio
