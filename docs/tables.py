@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from p2pchat.commands.chat_settings import SETTINGS
-from p2pchat.commands.typed_commands import COMMANDS
+from p2pchat.commands.command_table import TYPED
 from tests.docs.valid_entries import TABLES as VALID_ENTRIES
 
 PAGES = Path(__file__).resolve().parent
@@ -23,9 +23,9 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
     """Yield the cells of a table, those of its head first."""
     if name == "typed lines":
         yield "line", "does", "example"
-        for command in COMMANDS:
+        for command in TYPED:
             names = [f"`{command.usage}`", *(f"`/{other}`" for other in command.aliases)]
-            yield ", ".join(names), command.summary, f"`{command.example}`"
+            yield ", ".join(names), command.help, f"`{command.example}`"
     elif name == "settings":
         yield "setting", "values, default first", "meaning"
         for setting in SETTINGS:

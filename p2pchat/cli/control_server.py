@@ -35,7 +35,6 @@ from p2pchat.cli.control_protocol import (
     MAX_LAST,
     MAX_TIMEOUT,
     READ_BYTES,
-    REQUESTS,
     SOCKET_NAME,
     SocketAddress,
     encode,
@@ -43,13 +42,14 @@ from p2pchat.cli.control_protocol import (
 from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_session import Session
+from p2pchat.commands.command_table import commands_at
 from p2pchat.commands.conversation_commands import find
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import forget_file, forget_files, send_files, stored_files
 from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.commands.json_and_text_display import CommandResult, Display
-from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.standard_output import StdoutWriter
 
@@ -269,7 +269,8 @@ class ControlConnection:
         self._session.on_bug = lambda error: _log.error("a command failed with an unexpected error", exc_info=error)
         self._session.only_json = True
         self._session.local_files = True
-        self._session.add_commands(
+        self._session.take_commands(
+            "s",
             {
                 "find": find,
                 "wait": self._wait,
@@ -280,9 +281,8 @@ class ControlConnection:
                 "forget_file": forget_file,
                 "export": self._export,
                 "import": self._import,
-                **{do: partial(self._run_account_request, do) for do in REQUESTS if do.startswith("web_")},
+                **{do: partial(self._run_account_request, do) for do in commands_at("s") if do.startswith("web_")},
             },
-            {**JSON_COMMANDS, **REQUESTS},
         )
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
         self.tail: asyncio.Task[None] | None = None

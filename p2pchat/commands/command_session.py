@@ -39,16 +39,15 @@ from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
 from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.command_context import CommandContext, Handler
+from p2pchat.commands.command_table import CommandRow, commands_at
 from p2pchat.commands.delivery_notices import is_delivered, last_receipt
 from p2pchat.commands.event_text import EventLine, excerpt, file_label
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.idle_state_and_read_marks import ActivityTracker, ReadMarker
 from p2pchat.commands.json_and_text_display import CommandResult, Display
 from p2pchat.commands.json_commands import (
-    JSON_COMMANDS,
     MAX_LINE_BYTES,
     BadCommand,
-    CommandFields,
     JsonCommand,
     decode_line,
     looks_like_json,
@@ -56,6 +55,7 @@ from p2pchat.commands.json_commands import (
 )
 from p2pchat.commands.message_commands import OutgoingMessage, SendStopped
 from p2pchat.commands.typed_commands import (
+    BY_NAME,
     CommandInput,
     TextInput,
     UnknownCommand,
@@ -125,10 +125,6 @@ TYPED_COMMANDS: dict[str, Handler] = {
     "help": help_,
     "clear": clear,
 }
-QUERIES = frozenset(  # commands that change nothing others see; they do not wait while files are copied
-    ["who", "whois", "list", "members", "requests", "history", "search", "receipts", "files", "get", "read", "typing",
-     "invite", "help", "tail", "stored_files"]
-)  # fmt: skip
 # JSON commands whose `ref` comes back in more than their answer
 WITH_REF = ("edit", "delete", "react", "get", "tail", "send_files")
 JsonHandler = Callable[..., Awaitable[CommandResult | None]]  # None: it answers by itself
@@ -172,7 +168,7 @@ class Session(CommandContext):
             settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
         super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
-        self._json_fields: CommandFields = JSON_COMMANDS
+        self._json_commands = commands_at("c")
         self._json_handlers: Mapping[str, JsonHandler] = JSON_HANDLERS
         self.only_json: bool = False
         self.sender: MessageSender = MessageSender(self, self.report_error)
@@ -186,10 +182,10 @@ class Session(CommandContext):
         display.hides = self.hides
         display.find_related = self.related_message
 
-    def add_commands(self, handlers: Mapping[str, JsonHandler], fields: CommandFields) -> None:
-        """Have further JSON commands, or other handlers of some; `fields` are those of all commands."""
+    def take_commands(self, door: str, handlers: Mapping[str, JsonHandler]) -> None:
+        """Take the JSON commands of another door than a chat's, with further handlers, or other ones."""
         self._json_handlers = {**self._json_handlers, **handlers}
-        self._json_fields = fields
+        self._json_commands = commands_at(door)
 
     def track_reads(self) -> None:
         """Mark messages read from now on when the user sees them."""
@@ -281,7 +277,7 @@ class Session(CommandContext):
             text = "a line was not UTF-8; its invalid bytes were replaced"
             await self.display.show_event(Warned(code="encoding", text=text).to_json())
         if self._as_json and looks_like_json(line):
-            command = parse_json_command(line, self._json_fields)
+            command = parse_json_command(line, self._json_commands)
             return await self.reporting(self._run_json(command), command.ref)
         offered, self._offered = self._offered, None
         if offered is not None and self.is_current(offered[0]) and offered[1] == line:
@@ -351,7 +347,7 @@ class Session(CommandContext):
                 await self._add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
                 self.display.numbers.clear()
                 return True
-            await self._settle(typed.name)
+            await self._settle(BY_NAME[typed.name])
             self.answer_questions(typed.yes)
             rows, lines = await TYPED_COMMANDS[typed.name](self, *typed.arguments)
             await self.display.show_answer(typed.name, rows, lines)
@@ -374,20 +370,20 @@ class Session(CommandContext):
         if command.do == "quit":
             await self.sender.flush()
             return False
-        await self._settle(command.do)
+        await self._settle(self._json_commands[command.do])
         fields = {**command.fields, "ref": command.ref} if command.do in WITH_REF else command.fields
         result = await self._json_handlers[command.do](self, **fields)
         if result is not None:
             await self.display.show_answer(command.do, result.rows, result.lines, command.ref)
         return True
 
-    async def _settle(self, command: str) -> None:
-        """Send what waits before a command. Unless it only asks, a program's command waits for files that are copied.
+    async def _settle(self, command: CommandRow) -> None:
+        """Send what waits before a command. Unless it stores nothing, a program's waits for files that are copied.
 
         What was sent before a member was added must not be written after it.
         """
         await self.sender.flush()
-        if not self.interactive and command not in QUERIES:
+        if not self.interactive and command.kind not in ("read", "small"):
             await self.sender.wait_sent()
 
     async def _send(self, command: JsonCommand) -> None:
@@ -395,7 +391,7 @@ class Session(CommandContext):
         again = fields.pop("again", False)
         message = await messages.send(self, **fields, ref=command.ref)
         if again:
-            await self._settle(command.do)  # the first attempt may be among these
+            await self._settle(self._json_commands[command.do])  # the first attempt may be among these
             sent = await messages.sent_before(self, message)
             if sent is not None:
                 await self.display.show_event({**sent.to_json(), "ref": command.ref})

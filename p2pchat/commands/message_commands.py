@@ -103,13 +103,15 @@ async def me(ctx: CommandContext, text: str) -> OutgoingMessage:
 
 
 async def send(
-    ctx: CommandContext, text: str, to: str = "room", action: bool = False, reply_to: str | None = None,
+    ctx: CommandContext, text: str | None = None, to: str = "room", action: bool = False, reply_to: str | None = None,
     claimed_at: str | None = None, ref: str | None = None, files: Sequence[str] = (),
     kept: tuple[KeptFile, ...] = (),
 ) -> OutgoingMessage:  # fmt: skip
     """JSON command `send`."""
+    if text is None and not files and not kept:
+        raise UsageError("'send' needs `text`")
     claimed = None if claimed_at is None else parse_time(claimed_at, "claimed_at")
-    return OutgoingMessage(await ctx.resolve(to), text, action, reply_to, ref, claimed, tuple(files), kept)
+    return OutgoingMessage(await ctx.resolve(to), text or "", action, reply_to, ref, claimed, tuple(files), kept)
 
 
 def parse_time(text: str, field: str) -> datetime:

@@ -10,9 +10,9 @@ as the account's user. There are four more commands:
 
 `send` has `files`: uploads of the account (account_files.py), by id.
 
-Commands about the peer itself (connect, forget, allow, quit) do not exist here, and none takes a path. `?since=ID`
-first replays what followed that message, with nothing lost or repeated. A command that terminals have too belongs into
-p2pchat/commands.
+The commands that are taken here are in p2pchat/commands/command_table.py: none about the peer itself (connect, forget,
+allow, quit), and none with a path, which would act on the gateway's disk. `?since=ID` first replays what followed that
+message, with nothing lost or repeated.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatEr
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
 from p2pchat.commands.command_session import Session
+from p2pchat.commands.command_table import commands_at
 from p2pchat.commands.conversation_commands import find, group, list_
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.commands.json_and_text_display import CommandResult, Display
-from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
+from p2pchat.commands.json_commands import BadCommand, JsonCommand, parse_json_command
 from p2pchat.commands.people_commands import invite_row, nick
 from p2pchat.commands.standard_output import StdoutWriter, iso
 from p2pchat.web.account_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
@@ -44,36 +45,7 @@ from p2pchat.web.error_responses import Forbidden, WebError, problem_of
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.sign_up_and_authentication import may_invite, sign_in
 
-# Commands of terminals that do nothing to the peer or its machine: one with a path would act on the gateway's disk.
-SHARED_COMMANDS = (
-    "edit", "delete", "react", "history", "search", "receipts", "read", "who", "whois", "list", "nick", "about", "away",
-    "back", "typing", "invite", "ignore", "unignore", "block", "unblock", "requests", "accept", "decline", "group",
-    "add", "kick", "leave", "rename", "owner", "members", "set",
-)  # fmt: skip
-COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
-    "send": {
-        "to": (str, False),
-        "text": (str, False),
-        "action": (bool, False),
-        "reply_to": (str, False),
-        "claimed_at": (str, False),
-        "again": (bool, False),
-        "files": (list, False),
-    },
-    **{do: JSON_COMMANDS[do] for do in SHARED_COMMANDS},
-    "find": {"to": (str, True)},
-    "latest": {},
-    "unread": {"to": (str, True)},
-    "active": {"on": (bool, True)},
-}
-SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
-WRITE_COMMANDS = frozenset(
-    {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick", "about"}
-)
-GROUP_COMMANDS = frozenset({"group", "add", "kick", "leave", "rename", "owner"})
-CHOICE_COMMANDS = frozenset(  # stored too; some have other peers compare
-    {"block", "unblock", "ignore", "unignore", "accept", "decline", "set"}
-)
+COMMANDS = commands_at("l")
 MAX_ROWS = 2000  # of one answer, and messages that `unread` counts: as many as the page loads
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
@@ -116,7 +88,8 @@ class EventSession(WebSocketSession):
             activity=ActivityTracker(self._on_presence, idle_after=None),
         )
         self._commands.max_answer_bytes = self.gateway.settings.max_answer_bytes
-        self._commands.add_commands(
+        self._commands.take_commands(
+            "l",
             {
                 "active": self._set_active,
                 "find": find,
@@ -127,7 +100,6 @@ class EventSession(WebSocketSession):
                 "nick": self._rename,
                 "unread": self._first_unread,
             },
-            COMMANDS,
         )
 
     async def finish(self) -> None:
@@ -219,7 +191,7 @@ class EventSession(WebSocketSession):
             ref = command.ref
             self._charge(command)
             command = replace(command, ref=None if ref is None else self.ref_prefix + ref)
-            if command.do in WRITE_COMMANDS or command.do in SMALL_COMMANDS:
+            if COMMANDS[command.do].writes or COMMANDS[command.do].kind == "small":
                 await self._handle(command)
             else:
                 async with self.gateway.answers.hold(self.account.key):
@@ -232,16 +204,16 @@ class EventSession(WebSocketSession):
 
     def _charge(self, command: JsonCommand) -> None:
         """Count a command against the limits of the account. Raises TooMany."""
-        do, fields = command.do, command.fields.values()
-        if do in WRITE_COMMANDS or do in CHOICE_COMMANDS:
-            texts = (field for field in fields if isinstance(field, str))
+        row = COMMANDS[command.do]
+        if row.writes or row.kind == "choice":
+            texts = (field for field in command.fields.values() if isinstance(field, str))
             self.gateway.limits.write(self.account.key, *texts, members=self._members(command))
-        elif do in SMALL_COMMANDS:
+        elif row.kind == "small":
             self.gateway.limits.small.take(self.account.key)
 
     def _members(self, command: JsonCommand) -> int:
         """Return how many members an operation of a group names: all that it has, and the new ones."""
-        if command.do not in GROUP_COMMANDS:
+        if COMMANDS[command.do].kind != "group":
             return 0
         fields = command.fields
         count = len(fields.get("users", ())) + len(fields.get("members", ()))
@@ -250,7 +222,7 @@ class EventSession(WebSocketSession):
         return count
 
     async def _handle(self, command: JsonCommand) -> None:
-        if command.do in WRITE_COMMANDS:
+        if COMMANDS[command.do].writes:
             with self.gateway.metrics.accepting("lines") if command.do == "send" else nullcontext():
                 await asyncio.shield(self._write(command))
         else:
