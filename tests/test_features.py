@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from p2pchat.cli.control_server import AccountCommands, ControlConnection
+from p2pchat.commands.command_session import HANDLERS, handlers_in
 from p2pchat.commands.command_table import TABLE, TYPED, CommandRow, commands_at
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import parse_json_command
 from p2pchat.commands.typed_commands import CommandInput, help_lines, parse_line
+from p2pchat.web.event_socket import EventSession
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COMPLETED = {
     "conversation", "user", "member", "command", "setting", "value", "endpoint", "file", "shown file", "",
 }  # fmt: skip
+HANDLERS_AT = {
+    "c": HANDLERS,
+    "d": HANDLERS | handlers_in(EventSession),
+    "s": HANDLERS | handlers_in(ControlConnection, AccountCommands),
+    "l": HANDLERS | handlers_in(EventSession),
+}
 # The doors of JSON commands, and the section of a page where each command of a door has an object, unless it has one in
 # the sections before.
 SECTIONS = (("c", "cli", "JSON commands"), ("s", "cli", "Control socket"), ("l", "page", "`ws /lines`"))
@@ -36,10 +47,22 @@ def _objects(page: str, section: str) -> dict[str, set[str]]:
 def test_a_command_is_everywhere_where_its_row_says(row: CommandRow) -> None:
     if row.typed is not None:
         _check_typed(row)
+    for door in row.doors or "c":
+        if row.name != "quit":  # ends a session, which needs no handler
+            _check_handler(row, HANDLERS_AT[door][row.name])
     for door, page, section in SECTIONS:
         if door in row.doors:
             assert _objects(page, section)[row.name] == row.json.keys(), f"docs/{page}.md, {section}"
             break
+
+
+def _check_handler(row: CommandRow, handler: Callable[..., object]) -> None:
+    """Its parameters are the fields of the row; those that may be left out have a default."""
+    parameters = inspect.signature(handler).parameters
+    found = {name: one.default is one.empty for name, one in parameters.items() if name not in ("self", "ctx")}
+    assert found == {
+        "message" if name == "id" else name: field.required or field.kind == "place" for name, field in row.json.items()
+    }, handler
 
 
 def _check_typed(row: CommandRow) -> None:
@@ -47,6 +70,7 @@ def _check_typed(row: CommandRow) -> None:
     assert isinstance(meant, CommandInput) and meant.name == row.word
     words = row.example.partition(" ")[2]
     assert all(parse_line(f"/{alias} {words}".rstrip()) == meant for alias in row.aliases)
+    assert not row.own_parser or f"typed_{row.name}" in HANDLERS
     if row.least:
         with pytest.raises(UsageError, match=f"^usage: {re.escape(row.usage)}"):
             parse_line(f"/{row.word}")

@@ -27,7 +27,7 @@ FIELD_TYPES: Mapping[str, type] = {
 }  # fmt: skip
 _COMPLETED = {"NAME": "user", "PEER": "user", "CONVERSATION": "conversation", "COMMAND": "command",
     "HOST:PORT": "endpoint"}  # fmt: skip
-_NOT_COUNTED = re.compile(r"^\[(?:N|-a)\] (?=.)")  # no argument by itself: it is a part of the text behind it
+_NOT_COUNTED = re.compile(r"^\[(?:N|-a)\] (?=.)|^\[-a\]$")  # no argument by itself: it is a part of the text behind it
 
 
 @dataclass(frozen=True, slots=True)

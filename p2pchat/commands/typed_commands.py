@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import takewhile
 
-from p2pchat.commands.command_table import TYPED, YES, CommandRow
+from p2pchat.commands.command_table import ALL, TYPED, YES, CommandRow
 from p2pchat.commands.exit_codes import UsageError
 
 BY_NAME = {name: command for command in TYPED for name in (command.word, *command.aliases)}
@@ -37,11 +37,17 @@ class TextInput:
 
 @dataclass(frozen=True, slots=True)
 class CommandInput:
-    """A command by its first name, and its arguments; `yes`: its line answers what it would ask."""
+    """A command by its first name, and its arguments.
+
+    Attributes:
+        yes: The line answers what the command would ask.
+        all: It is not only about what is most likely meant.
+    """
 
     name: str
     arguments: tuple[str, ...] = field(default=(), repr=False)
     yes: bool = False
+    all: bool = False
 
 
 class UnknownCommand(UsageError):
@@ -71,7 +77,10 @@ def parse_line(line: str) -> TextInput | CommandInput | None:
     yes = command.asks and rest.split()[-1:] == [YES]
     if yes:
         rest = rest.removesuffix(YES).rstrip()
-    return CommandInput(command.word, _arguments(command, rest), yes)
+    all = command.usage.partition(" ")[2].startswith(f"[{ALL}]") and rest.split()[:1] == [ALL]
+    if all:
+        rest = rest.removeprefix(ALL).lstrip()
+    return CommandInput(command.word, _arguments(command, rest), yes, all)
 
 
 def _split(line: str) -> tuple[str, str]:

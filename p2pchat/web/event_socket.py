@@ -26,12 +26,25 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
-from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
+from p2pchat import (
+    Conversation,
+    Deleted,
+    Edited,
+    Failed,
+    Link,
+    Listening,
+    Message,
+    P2PChatError,
+    Reaction,
+    Sent,
+    Stopped,
+    User,
+)
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
-from p2pchat.commands.command_session import Session
+from p2pchat.commands.command_session import Session, handlers_in
 from p2pchat.commands.command_table import commands_at
-from p2pchat.commands.conversation_commands import find, group, list_
+from p2pchat.commands.conversation_commands import group, list_
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.commands.json_and_text_display import CommandResult, Display
@@ -86,21 +99,11 @@ class EventSession(WebSocketSession):
             as_json=True,
             settings=ChatSettings(),
             activity=ActivityTracker(self._on_presence, idle_after=None),
+            door="l",
+            handlers=handlers_in(self),
         )
         self._commands.max_answer_bytes = self.gateway.settings.max_answer_bytes
-        self._commands.take_commands(
-            "l",
-            {
-                "active": self._set_active,
-                "find": find,
-                "group": self._create_group,
-                "invite": self._invite,
-                "latest": self._latest,
-                "list": self._list,
-                "nick": self._rename,
-                "unread": self._first_unread,
-            },
-        )
+        self._commands.uploads = lambda ids: self.gateway.uploads.find(account, ids)
 
     async def finish(self) -> None:
         await asyncio.gather(*self._waiting, return_exceptions=True)
@@ -231,31 +234,31 @@ class EventSession(WebSocketSession):
                 command = replace(command, fields={**fields, "limit": MAX_ROWS})
             await self._commands.execute_command(command)
 
-    async def _set_active(self, ctx: CommandContext, on: bool) -> CommandResult:
+    async def active(self, ctx: CommandContext, on: bool) -> CommandResult:
         self.hub_session.set_active(on)
         return CommandResult([{"on": on}])
 
-    async def _invite(self, ctx: CommandContext) -> CommandResult:
+    async def invite(self, ctx: CommandContext) -> CommandResult:
         if not may_invite(self._websocket):
             raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
         return CommandResult([invite_row(self.gateway.peer)])
 
-    async def _create_group(self, ctx: CommandContext, name: str, members: Sequence[str] = ()) -> CommandResult:
+    async def group(self, ctx: CommandContext, name: str, members: Sequence[User | str] = ()) -> CommandResult:
         with self.gateway.limits.new_group(self.account.key):
             return await group(ctx, name, members)
 
-    async def _rename(self, ctx: CommandContext, name: str) -> CommandResult:
+    async def nick(self, ctx: CommandContext, name: str) -> CommandResult:
         try:
             async with self.gateway.accounts.renaming(self.account, name):  # not while the client takes the answer
                 return await nick(ctx, name)
         except ValueError as error:
             raise problem_of(error) from None  # worded as at sign-up
 
-    async def _list(self, ctx: CommandContext) -> CommandResult:
+    async def list_(self, ctx: CommandContext) -> CommandResult:
         await ctx.count_unread()  # other connections mark messages as read too
         return await list_(ctx)
 
-    async def _latest(self, ctx: CommandContext) -> CommandResult:
+    async def latest(self, ctx: CommandContext) -> CommandResult:
         found: list[EventLine] = []
         left = self.gateway.settings.max_answer_bytes
         for talk in self.user.recent_conversations()[:MAX_RECENT]:
@@ -266,9 +269,8 @@ class EventSession(WebSocketSession):
                 break
         return CommandResult(found)
 
-    async def _first_unread(self, ctx: CommandContext, to: str) -> CommandResult:
-        talk, max_bytes = await ctx.resolve(to), self.gateway.settings.max_answer_bytes
-        unread = await self.user.unread(talk, MAX_ROWS, max_bytes=max_bytes)
+    async def unread(self, ctx: CommandContext, to: Conversation) -> CommandResult:
+        unread = await self.user.unread(to, MAX_ROWS, max_bytes=self.gateway.settings.max_answer_bytes)
         self.gateway.limits.answered(self.account.key, len(unread))
         return CommandResult([{**unread[0].to_json(), "unread": len(unread)}] if unread else [])
 
@@ -276,17 +278,8 @@ class EventSession(WebSocketSession):
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""
         async with self.gateway.write_locks[self.account.key]:
             if command.do == "send":
-                command = self._with_files(command)
                 self._check_receiver(command.fields.get("to", "room"))
             await self._commands.execute_command(command)
-
-    def _with_files(self, command: JsonCommand) -> JsonCommand:
-        """Return a command `send` with what the account uploaded in the place of its ids. Raises WebError."""
-        fields = dict(command.fields)
-        kept = self.gateway.uploads.find(self.account, fields.pop("files", ()))
-        if "text" not in fields and not kept:
-            raise BadCommand("'send' needs `text`", command.ref)
-        return replace(command, fields={"text": "", **fields, "kept": kept})
 
     def _check_receiver(self, address: str) -> None:
         with suppress(P2PChatError):  # of an address that means nobody: the command itself reports it
