@@ -15,7 +15,7 @@ from p2pchat.commands.command_table import TABLE, TYPED, CommandRow, commands_at
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import parse_json_command
 from p2pchat.commands.typed_commands import CommandInput, help_lines, parse_line
-from p2pchat.web.event_socket import EventSession
+from p2pchat.web.hosted_commands import HostedCommands
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COMPLETED = {
@@ -23,9 +23,9 @@ COMPLETED = {
 }  # fmt: skip
 HANDLERS_AT = {
     "c": HANDLERS,
-    "d": HANDLERS | handlers_in(EventSession),
+    "d": HANDLERS | handlers_in(HostedCommands),
     "s": HANDLERS | handlers_in(ControlConnection, AccountCommands),
-    "l": HANDLERS | handlers_in(EventSession),
+    "l": HANDLERS | handlers_in(HostedCommands),
 }
 # The doors of JSON commands, and the section of a page where each command of a door has an object, unless it has one in
 # the sections before.

@@ -89,6 +89,11 @@ def parse_json_command(line: str, commands: Mapping[str, CommandRow]) -> JsonCom
         raise BadCommand(f"invalid JSON: {error}") from None
     if not isinstance(found, dict):
         raise BadCommand('this JSON is not an object; to send it as a text, use {"do": "send", "text": ...}')
+    return read_command(found, commands)
+
+
+def read_command(found: dict[str, Any], commands: Mapping[str, CommandRow]) -> JsonCommand:
+    """Return the command in a JSON object, which loses its `do` and `ref`."""
     ref = found.pop("ref", None)
     if ref is not None and not (isinstance(ref, str) and is_unicode(ref)):
         raise BadCommand("`ref` must be a string")

@@ -1,25 +1,13 @@
 """`ws /lines`: event lines out and command objects in, the language of `p2pchat --json`. The page speaks it.
 
-The first line is `listening`. A command session like that of the terminal carries out the commands one after the other,
-as the account's user. There are four more commands:
-
-    {"do":"find","to":"bob"}       an `answer` with the conversation an address means
-    {"do":"latest"}                an `answer` with the newest message of each conversation
-    {"do":"unread","to":"bob"}     an `answer` with the first unread message of a conversation
-    {"do":"active","on":false}     nobody is looking at this connection, so others see it as idle
-
-`send` has `files`: uploads of the account (account_files.py), by id.
-
-The commands that are taken here are in p2pchat/commands/command_table.py: none about the peer itself (connect, forget,
-allow, quit), and none with a path, which would act on the gateway's disk. `?since=ID` first replays what followed that
-message, with nothing lost or repeated.
+The first line is `listening`. Commands (hosted_commands.py) are carried out one after the other. `?since=ID` first
+replays what followed that message, with nothing lost or repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +15,6 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from p2pchat import (
-    Conversation,
     Deleted,
     Edited,
     Failed,
@@ -38,28 +25,21 @@ from p2pchat import (
     Reaction,
     Sent,
     Stopped,
-    User,
 )
-from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.command_context import MAX_RECENT, CommandContext
-from p2pchat.commands.command_session import Session, handlers_in
 from p2pchat.commands.command_table import commands_at
-from p2pchat.commands.conversation_commands import group, list_
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
-from p2pchat.commands.json_and_text_display import CommandResult, Display
-from p2pchat.commands.json_commands import BadCommand, JsonCommand, parse_json_command
-from p2pchat.commands.people_commands import invite_row, nick
+from p2pchat.commands.json_and_text_display import Display
+from p2pchat.commands.json_commands import BadCommand, parse_json_command
 from p2pchat.commands.standard_output import StdoutWriter, iso
 from p2pchat.web.account_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
-from p2pchat.web.error_responses import Forbidden, WebError, problem_of
+from p2pchat.web.error_responses import WebError
+from p2pchat.web.hosted_commands import HostedCommands, hold_answer
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.sign_up_and_authentication import may_invite, sign_in
 
 COMMANDS = commands_at("l")
-MAX_ROWS = 2000  # of one answer, and messages that `unread` counts: as many as the page loads
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
 router: APIRouter = APIRouter()
@@ -91,19 +71,9 @@ class EventSession(WebSocketSession):
             self.queue, self.ref_prefix, lambda rows, do: self.gateway.limits.answered(account.key, rows, do),
             self._safety,
         )  # fmt: skip
-        self._display.me = account.user.me.label
-        self._commands = Session(
-            account.user,
-            self._display,
-            interactive=False,
-            as_json=True,
-            settings=ChatSettings(),
-            activity=ActivityTracker(self._on_presence, idle_after=None),
-            door="l",
-            handlers=handlers_in(self),
+        self._commands = HostedCommands(
+            websocket, account, self._display, "l", lambda on: self.hub_session.set_active(on)
         )
-        self._commands.max_answer_bytes = self.gateway.settings.max_answer_bytes
-        self._commands.uploads = lambda ids: self.gateway.uploads.find(account, ids)
 
     async def finish(self) -> None:
         await asyncio.gather(*self._waiting, return_exceptions=True)
@@ -192,105 +162,16 @@ class EventSession(WebSocketSession):
         try:
             command = parse_json_command(text, COMMANDS)
             ref = command.ref
-            self._charge(command)
+            self._commands.charge(command)
             command = replace(command, ref=None if ref is None else self.ref_prefix + ref)
-            if COMMANDS[command.do].writes or COMMANDS[command.do].kind == "small":
-                await self._handle(command)
-            else:
-                async with self.gateway.answers.hold(self.account.key):
-                    await self._handle(command)
+            async with hold_answer(self.gateway, self.account, command) as is_long:
+                await self._commands.run(command, "lines")
+                if is_long:
                     await self.queue.drained()
         except BadCommand as error:
             await self._display.show_event(_error_line(WebError(400, "usage", str(error)), error.ref))
         except (WebError, ValueError) as error:
             await self._display.show_event(_error_line(self.gateway.metrics.problem(error), ref))
-
-    def _charge(self, command: JsonCommand) -> None:
-        """Count a command against the limits of the account. Raises TooMany."""
-        row = COMMANDS[command.do]
-        if row.writes or row.kind == "choice":
-            texts = (field for field in command.fields.values() if isinstance(field, str))
-            self.gateway.limits.write(self.account.key, *texts, members=self._members(command))
-        elif row.kind == "small":
-            self.gateway.limits.small.take(self.account.key)
-
-    def _members(self, command: JsonCommand) -> int:
-        """Return how many members an operation of a group names: all that it has, and the new ones."""
-        if COMMANDS[command.do].kind != "group":
-            return 0
-        fields = command.fields
-        count = len(fields.get("users", ())) + len(fields.get("members", ()))
-        with suppress(P2PChatError):  # no such group: the command itself reports it
-            count += len(self.user.group(fields["to"]).members) if "to" in fields else 0
-        return count
-
-    async def _handle(self, command: JsonCommand) -> None:
-        if COMMANDS[command.do].writes:
-            with self.gateway.metrics.accepting("lines") if command.do == "send" else nullcontext():
-                await asyncio.shield(self._write(command))
-        else:
-            fields = command.fields
-            if fields.get("limit", 0) > MAX_ROWS:
-                command = replace(command, fields={**fields, "limit": MAX_ROWS})
-            await self._commands.execute_command(command)
-
-    async def active(self, ctx: CommandContext, on: bool) -> CommandResult:
-        self.hub_session.set_active(on)
-        return CommandResult([{"on": on}])
-
-    async def invite(self, ctx: CommandContext) -> CommandResult:
-        if not may_invite(self._websocket):
-            raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
-        return CommandResult([invite_row(self.gateway.peer)])
-
-    async def group(self, ctx: CommandContext, name: str, members: Sequence[User | str] = ()) -> CommandResult:
-        with self.gateway.limits.new_group(self.account.key):
-            return await group(ctx, name, members)
-
-    async def nick(self, ctx: CommandContext, name: str) -> CommandResult:
-        try:
-            async with self.gateway.accounts.renaming(self.account, name):  # not while the client takes the answer
-                return await nick(ctx, name)
-        except ValueError as error:
-            raise problem_of(error) from None  # worded as at sign-up
-
-    async def list_(self, ctx: CommandContext) -> CommandResult:
-        await ctx.count_unread()  # other connections mark messages as read too
-        return await list_(ctx)
-
-    async def latest(self, ctx: CommandContext) -> CommandResult:
-        found: list[EventLine] = []
-        left = self.gateway.settings.max_answer_bytes
-        for talk in self.user.recent_conversations()[:MAX_RECENT]:
-            for post in await self.user.history(talk, limit=1):
-                found.append(post.to_json())
-                left -= len(post.text.encode())
-            if left < 0:  # the others, used longer ago, come with their history
-                break
-        return CommandResult(found)
-
-    async def unread(self, ctx: CommandContext, to: Conversation) -> CommandResult:
-        unread = await self.user.unread(to, MAX_ROWS, max_bytes=self.gateway.settings.max_answer_bytes)
-        self.gateway.limits.answered(self.account.key, len(unread))
-        return CommandResult([{**unread[0].to_json(), "unread": len(unread)}] if unread else [])
-
-    async def _write(self, command: JsonCommand) -> None:
-        """Write one thing at a time for an account, so that a repeated message finds the first one written."""
-        async with self.gateway.write_locks[self.account.key]:
-            if command.do == "send":
-                self._check_receiver(command.fields.get("to", "room"))
-            await self._commands.execute_command(command)
-
-    def _check_receiver(self, address: str) -> None:
-        with suppress(P2PChatError):  # of an address that means nobody: the command itself reports it
-            self.gateway.receivers.check(self.user.find(address))
-
-    def _on_presence(self, status: str, text: str) -> None:
-        """Take over a presence set by command; it counts for all connections of the account, later ones too."""
-        away = status == "idle"
-        if not away:
-            self.hub_session.set_active(True)
-        self.gateway.hub.set_away(self.account, text if away else None)
 
 
 class EventSocketDisplay(Display):
