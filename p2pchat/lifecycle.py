@@ -24,11 +24,11 @@ from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
-from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.identity.network_and_invites import MAX_ENDPOINTS, Network, normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher
@@ -36,10 +36,10 @@ from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
 from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
-from p2pchat.messaging.search import SearchIndexer, open_indexer
-from p2pchat.messaging.subscription import Feed
+from p2pchat.messaging.search import SearchIndexer
+from p2pchat.messaging.subscription import EventFeed
 from p2pchat.nats_client import NKEY_PURPOSE
-from p2pchat.peer_resources import Options, PeerResources, login_name, open_resources
+from p2pchat.peer_resources import PeerArguments, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
@@ -68,11 +68,11 @@ class PeerLifecycle:
         listening_at: When this run began; everything it receives it receives later.
         closed: It was closed, or is being closed.
         names_deadline: Until when calls wait for names that are not known yet, on the clock of the loop.
-        indexer: The search index; None without one.
+        indexer: The search index; None before the start.
         relay: The links through an engine; None without one.
     """
 
-    def __init__(self, options: Options, endpoints: list[str]) -> None:
+    def __init__(self, options: PeerArguments, endpoints: list[str]) -> None:
         options.check()
         self.options = options
         self.settings: Settings = options.settings
@@ -93,7 +93,7 @@ class PeerLifecycle:
             "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
         )
         self.tracker: ReceiptTracker = ReceiptTracker()
-        self.feed: Feed = Feed(self.tracker)
+        self.feed: EventFeed = EventFeed(self.tracker)
         self.hosted: HostedUserRegistry = HostedUserRegistry(self)
         self.access: AccessPolicy = AccessPolicy(
             self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever
@@ -272,8 +272,7 @@ class PeerLifecycle:
             _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
             stored, hosted = await asyncio.to_thread(_load, resources)
             lost = await asyncio.to_thread(resources.storage.lost)
-            if resources.storage.durable:
-                self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
+            self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
             if self._offline:
                 stored.addresses.clear()
             with gc_paused():
@@ -289,9 +288,8 @@ class PeerLifecycle:
             driver.start()
             if lost:
                 self.dispatcher.dispatch(WarningIssued("log_damaged", f"{lost}; check the disk, then delete that copy"))
-            self.indexer = open_indexer(resources.storage, self.settings, resources.directory)
-            if self.indexer is not None:
-                self.indexer.keep_up(lambda: driver.idle)
+            self.indexer = SearchIndexer(resources.storage, self.settings, resources.directory)
+            self.indexer.keep_up(lambda: driver.idle)
         except BaseException:  # also when cancelled: no link outlives a failed start
             await connections.cut_all()
             raise

@@ -24,9 +24,9 @@ from enum import Enum
 from typing import Any, BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
-from p2pchat.commands.endpoints_and_qr_codes import looks_like_invite
 from p2pchat.commands.event_text import format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
+from p2pchat.commands.invite_screen import looks_like_invite
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer, decode_line
 
 _READ_BYTES = 64 * 1024
@@ -363,7 +363,7 @@ class Progress:
         self.show(f"-- {count:,} entries")
 
     def indexed(self, done: int, of: int) -> None:
-        self.show(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
+        self.show(f"-- the first search: {done:,} of {of:,} messages are indexed")
 
     def rows(self, done: int, total: int) -> None:
         self.show(f"-- {done:,} of {total:,} rows")

@@ -15,6 +15,7 @@ from datetime import datetime
 from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
     DeletedLines,
     EventLine,
@@ -27,7 +28,6 @@ from p2pchat.commands.event_text import (
     with_gap,
 )
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
-from p2pchat.commands.json_and_text_display import CommandResult
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_place, safe_line
 
@@ -290,7 +290,7 @@ def _index_progress(ctx: CommandContext) -> Callable[[int, int], None] | None:
         nonlocal next_at
         if time.monotonic() >= next_at:
             next_at = time.monotonic() + PROGRESS_EVERY
-            print_notice(f"-- first search this far back: {done:,} of {of:,} messages indexed")
+            print_notice(f"-- first search: {done:,} of {of:,} messages indexed")
 
     return on_progress
 

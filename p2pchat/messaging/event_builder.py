@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from p2pchat.core.edits import RELATION_KINDS, Edits
+from p2pchat.core.edits import RELATION_KINDS, EntryEdits
 from p2pchat.core.effects import GroupUpdate
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import LEAVE, OPERATION
 from p2pchat.core.groups.group_sync import group_updates
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.events import GroupChanged, aware, now_micros
@@ -37,7 +37,7 @@ from p2pchat.runtime.recent_entries import EntrySpan
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.subscription import Feed
+    from p2pchat.messaging.subscription import EventFeed
 
 
 PAGE = 500  # entries read from storage at once
@@ -57,7 +57,7 @@ class Step(NamedTuple):
 
 
 Special = dict[
-    int, AnyMessageChange | Edits
+    int, AnyMessageChange | EntryEdits
 ]  # by place: the event of an entry that is no message, edits of one that is
 Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: the place before it, and the event
 
@@ -84,7 +84,9 @@ class EventBuilder:
         groups: Changes of groups are wanted.
     """
 
-    def __init__(self, source: Feed, viewer: Viewer, access: AccessPolicy, posts: Sequence[type], groups: bool) -> None:
+    def __init__(
+        self, source: EventFeed, viewer: Viewer, access: AccessPolicy, posts: Sequence[type], groups: bool
+    ) -> None:
         self._source = source
         self._viewer = viewer
         self._access = access
@@ -140,7 +142,7 @@ class EventBuilder:
         for place, log, seq, entry, received_at, old, gap in reversed(steps):
             found = special.get(place) if special else None
             if entry.k in NOT_SHOWN:
-                if found is not None and not isinstance(found, Edits):
+                if found is not None and not isinstance(found, EntryEdits):
                     made.append(found)
                 continue
             kind = Sent if log.user in mine else Message

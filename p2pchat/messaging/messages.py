@@ -16,7 +16,7 @@ from p2pchat.config import Settings
 from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, attachments_of, decode_entry, message_id, ref_key, referred_id
 from p2pchat.core.names import plain
-from p2pchat.core.sync.own_entries import check_text
+from p2pchat.core.sync.appender import check_text
 from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.events import Event, aware, iso, json_fields, micros_of
 from p2pchat.messaging.users import User
@@ -24,7 +24,7 @@ from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
-    from p2pchat.core.edits import Edits
+    from p2pchat.core.edits import EntryEdits
     from p2pchat.messaging.conversations import Conversation
     from p2pchat.messaging.history import Viewer
     from p2pchat.messaging.name_resolution import UserDirectory
@@ -64,7 +64,7 @@ class Post:
         received_at: int,
         old: bool,
         gap: bool,
-        edits: Edits | None = None,
+        edits: EntryEdits | None = None,
     ) -> None:
         self._viewer = viewer
         self.log: LogId = log

@@ -5,20 +5,21 @@ It takes milliseconds however much is stored: no statement here reads all entrie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from p2pchat.config import Settings
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Address,
     DeliveredMark,
     FormerName,
+    GuestStay,
     Holder,
     KnownConversation,
     KnownUser,
     NamedContent,
     ReadMark,
-    Stay,
     StoredUser,
     Token,
 )
@@ -26,9 +27,10 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import UserId
-from p2pchat.storage.contract import StoredConversation, recent_logs
+from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
+from p2pchat.storage.database import Database, placeholders
 from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts
 from p2pchat.storage.schema import (
     COVERED,
@@ -42,7 +44,6 @@ from p2pchat.storage.schema import (
     log_of,
     naming_of_text,
 )
-from p2pchat.storage.statements_and_transactions import Database, placeholders
 
 NEWEST_C = """
 select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
@@ -131,7 +132,7 @@ WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 
 def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
-    """Return what a node starts from."""
+    """Return what a starting node needs; `delivered` only for logs of the hosted users."""
     database, settings, rows = reader.db, reader.settings, reader.db.all
     cited = cites_of(rows(CITES_OF_TIPS))
     visible: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
@@ -159,7 +160,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         users=[KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in rows(USERS)],
         former_names=[FormerName(id.hex(), name.decode(), c) for id, name, c in rows(FORMER_NAMES)],
         delivered=_delivered(database, hosted),
-        stays=[Stay(peer.hex(), guest.hex(), *revisions) for peer, guest, *revisions in rows(STAYS)],
+        stays=[GuestStay(peer.hex(), guest.hex(), *revisions) for peer, guest, *revisions in rows(STAYS)],
         reads=_marks(database, READS, hosted),
         taken=_marks(database, TAKEN, hosted),
         holders=[Holder(root.hex(), peer.hex(), told_at) for root, peer, told_at in rows(HOLDERS)],
@@ -197,9 +198,7 @@ def load_hosted(reader: LogQueries) -> list[StoredUser]:
 
 
 def load_users(reader: LogQueries, users: Sequence[UserId]) -> Stored:
-    """Return the delivered marks on logs of these users, the read marks on their logs and of their own, and what they
-    have taken.
-    """
+    """Return what `load` returns for these users only: `delivered` for their logs, their `reads` and `taken`."""
     database = reader.db
     return Stored(
         delivered=_delivered(database, users),
@@ -299,3 +298,22 @@ def _of_users(database: Database, statement: str, whose: Sequence[UserId]) -> li
         text = statement.replace("{whose}", placeholders(len(page), 1))
         rows += database.all(text, *page * statement.count("{whose}"))
     return rows
+
+
+def recent_logs(newest_first: Iterable[tuple[LogId, int, int, str]], settings: Settings) -> list[tuple[LogId, int]]:
+    """Return log and last seq of the newest stretches; the newest is the last.
+
+    Args:
+        newest_first: (log, last seq, count, last entry) of each, of that entry at least the first 14 characters. A
+            profile at the end does not count: it is the only entry of its stretch, or the one before it counts.
+    """
+    recent: list[tuple[LogId, int]] = []
+    places = 0
+    for log, last, count, entry in newest_first:
+        if places >= settings.recent_places:
+            break
+        places += count
+        is_profile = entry.startswith(PROFILE_BEGINS)
+        if count > is_profile:
+            recent.append((log, last - is_profile))
+    return recent[::-1]

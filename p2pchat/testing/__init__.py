@@ -1,12 +1,11 @@
-"""Test tools for programs built on p2pchat: meshes in memory, the simulation and the checker of event logs.
+"""Test tools for programs built on p2pchat: meshes in memory, meshes of processes and the checker of event logs.
 
-    from p2pchat.testing import mesh, Simulation
+    from p2pchat.testing import mesh, processes
 
 The pytest fixture `p2pchat_mesh` (pytest_plugin.py) returns a factory: `net = await p2pchat_mesh("ada", "bob")`. The
 page docs/testing.md has examples. meshes.py runs real peers over in-memory pipes; process_mesh.py runs them as
-processes; eventlog_checker.py and eventlog_parser.py check event logs; simulation/ runs whole cores in virtual time,
-and invariants/ checks them. Names are loaded on first use. No module here has the name of a public function, because
-importing it would hide that function.
+processes; eventlog_checker.py and eventlog_parser.py check event logs. Names are loaded on first use. No module here
+has the name of a public function, because importing it would hide that function.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from p2pchat.testing.eventlog_parser import Fault, Log
     from p2pchat.testing.meshes import Mesh, mesh
     from p2pchat.testing.process_mesh import Child, ChildFailed, ProcessMesh, processes
-    from p2pchat.testing.simulation.simulation import Simulation
 
 _HOME = {
     "Fault": "eventlog_parser",
@@ -32,7 +30,6 @@ _HOME = {
     "ChildFailed": "process_mesh",
     "ProcessMesh": "process_mesh",
     "processes": "process_mesh",
-    "Simulation": "simulation.simulation",
 }
 
 __all__ = [
@@ -42,7 +39,6 @@ __all__ = [
     "Log",
     "Mesh",
     "ProcessMesh",
-    "Simulation",
     "causes",
     "check",
     "mesh",

@@ -27,12 +27,12 @@ from p2pchat.core.node import Node
 from p2pchat.core.sync.log_index import TalkLog
 from p2pchat.errors import P2PChatError, PortInUse
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import Network
+from p2pchat.identity.network import Network
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.runtime.relay import BufferedTransport, hand_over
 from p2pchat.server import Server
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 
 QUICK = Settings(
     redial_most=0.2, redial_never_reached_most=0.2, left_grace=0.2, digest_every=1.0, peers_told_after=0.01
@@ -42,13 +42,20 @@ SETTLED_CHECK_EVERY = 0.005  # seconds between two checks
 SETTLED_CHECKS = 3  # checks in a row that must pass: work handed to the next turn of the loop shows in none of them
 
 
+class _Disk(TemporaryStorage):
+    """What a peer stores; it outlives the peer, which may be restarted, and ends with the mesh."""
+
+    def close(self) -> None:
+        """Keep everything."""
+
+
 @dataclass(slots=True)
 class _Host:
     """A host of the mesh: the parts of a peer that outlive a crash."""
 
     name: str
     identity: Identity
-    storage: MemoryStorage = field(default_factory=MemoryStorage)
+    storage: TemporaryStorage = field(default_factory=_Disk)
     port: int = 0
 
 
@@ -190,7 +197,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
         sums = {conversation.sum for conversation in known}
         if len(sums) > 1 or (len(known) == 1 and sums != {0}):
             yield "have different messages"
-        if any(conversation.blocked for conversation in known):
+        if any(conversation.waiting_logs for conversation in known):
             yield "have messages that wait for others"
 
 

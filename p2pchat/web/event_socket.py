@@ -27,8 +27,8 @@ from p2pchat import (
     Stopped,
 )
 from p2pchat.commands.command_table import commands_at
+from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.json_commands import BadCommand, parse_json_command
 from p2pchat.commands.standard_output import StdoutWriter, iso
 from p2pchat.web.account_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
@@ -37,7 +37,7 @@ from p2pchat.web.catch_up import Post
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.hosted_commands import HostedCommands, hold_answer
 from p2pchat.web.hub import Envelope, QueueFull
-from p2pchat.web.sign_up_and_authentication import may_invite, sign_in
+from p2pchat.web.sign_in import may_invite, sign_in
 
 COMMANDS = commands_at("l")
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them

@@ -15,20 +15,20 @@ from dataclasses import replace
 from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, P2PChatError, User
+from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
 from p2pchat.commands.command_session import Session, handlers_in
 from p2pchat.commands.command_table import TABLE
 from p2pchat.commands.conversation_commands import group, list_
+from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
-from p2pchat.commands.json_and_text_display import CommandResult, Display
 from p2pchat.commands.json_commands import JsonCommand
 from p2pchat.commands.people_commands import invite_row, nick
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, problem_of
 from p2pchat.web.gateway_state import Gateway, gateway_of
-from p2pchat.web.sign_up_and_authentication import may_invite
+from p2pchat.web.sign_in import may_invite
 
 ROWS = {row.name: row for row in TABLE}
 MAX_ROWS = 2000  # of one answer, and messages that `unread` counts: as many as the page loads

@@ -16,9 +16,9 @@ from p2pchat import Conversation, Receipt, Receipts
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.command_table import FIELD_TYPES, TABLE, CommandRow, commands_at
 from p2pchat.commands.delivery_notices import last_receipt
+from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError
-from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.json_commands import BadCommand, JsonCommand, read_command
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.web.error_responses import Forbidden, WebError
@@ -26,7 +26,7 @@ from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.hosted_commands import ROWS, HostedCommands, hold_answer
 from p2pchat.web.rest import IdempotencyKey, problems
 from p2pchat.web.schemas import MESSAGE_ID
-from p2pchat.web.sign_up_and_authentication import AUTHENTICATED, CurrentAccount, CurrentGateway
+from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, CurrentGateway
 
 _KNOWN = {row.name: row for row in TABLE if "d" in row.doors or row.kind == "operator"}
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}

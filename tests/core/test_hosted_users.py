@@ -20,13 +20,13 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.inputs import TypingSet as Types
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.node_context_and_timers import HostedIdentities, HostedIdentity
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.node_context import HostedIdentities, HostedIdentity
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Hosted, ReadFrame, Want
 from p2pchat.protocol import Here as HereFrame
-from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.hosted_users import SimHostedUser
-from p2pchat.testing.simulation.simulated_peer import SimPeer
+from simulation.hosted_users import SimHostedUser
+from simulation.simulated_peer import SimPeer
+from simulation.simulation import Simulation
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page
 
 

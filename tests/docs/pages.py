@@ -46,7 +46,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "simulation" / "README.md"]
 
 _FENCE = re.compile(r"^```(.*)$")
 _NOTE = re.compile(r"^<!-- (not run|new scene|close|kill)(?:: (.+?))? -->$")

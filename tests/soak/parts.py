@@ -27,7 +27,7 @@ class Part:
 
 
 def _histories(minutes: float, seed: int) -> list[str]:
-    return ["p2pchat.testing", "--keep-going", "--minutes", f"{minutes:.3f}", "--first", str(seed * SEEDS_APART)]
+    return ["simulation", "--keep-going", "--minutes", f"{minutes:.3f}", "--first", str(seed * SEEDS_APART)]
 
 
 def _kills(minutes: float, seed: int) -> list[str]:

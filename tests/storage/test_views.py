@@ -8,10 +8,10 @@ from typing import Any
 
 from p2pchat import Message, TCPPeer
 from p2pchat.messaging.messages import NOT_SHOWN
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import VIEWS_KEY
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.statements_and_transactions import Database
 from p2pchat.storage.views import HIDDEN_KINDS
 from tests.databases.servers import ROOT
 from tests.deadlines import WAIT

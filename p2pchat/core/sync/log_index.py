@@ -3,9 +3,9 @@
 A log has two ends here. `seq` is the last entry taken in, perhaps still on its way to disk; the next batch must extend
 it. `durable_seq` is the last durable entry; only entries up to it are sent or announced. Covered logs (a later log of
 the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again. Writers
-of the room of whom nothing is under way are kept as rows (waiting_and_quiet_logs.py).
+of the room of whom nothing is under way are kept as rows (waiting_logs.py).
 
-This file holds the data. ingest.py and own_entries.py decide what is added. storage_lookups.py asks storage about the
+This file holds the data. ingest.py and appender.py decide what is added. storage_lookups.py asks storage about the
 logs that are not in memory.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple, cast
 
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
-from p2pchat.core.groups.known_operations import NO_USERS, GroupReplica
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
     SUM_MODULUS,
@@ -32,7 +32,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.history_boundary import HistoryBoundary
-from p2pchat.core.sync.waiting_and_quiet_logs import KeyOrder, QuietLog, QuietLogs, WaitingLogs
+from p2pchat.core.sync.waiting_logs import KeyOrder, QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 MOST_FORGOTTEN = 10_000  # logs of one writer known to be in storage only; 1 MiB
@@ -443,7 +443,7 @@ class ConversationState:
     """
 
     __slots__ = (
-        "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members",
+        "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
         "named_only_by_void", "naming", "is_newcomer", "newest_c", "newest_place", "boundary", "recently_shown",
         "is_stored", "sum", "waits", "writers", "writers_of_all",
     )  # fmt: skip
@@ -465,7 +465,7 @@ class ConversationState:
         self.sum: int = 0
         self.newest_c: int = 0
         self.newest_place: int = 0  # of an entry shown here, or a higher one; 0: none is known
-        self.blocked: WaitingLogs = WaitingLogs()
+        self.waiting_logs: WaitingLogs = WaitingLogs()
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
         self.is_newcomer: bool = False  # no peer has announced what there is, in this run or before
         self.boundary: HistoryBoundary = HistoryBoundary()  # what predates this peer

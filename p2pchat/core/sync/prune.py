@@ -3,8 +3,8 @@
 Deleted are the texts and places of the first entries of each log. The log itself stays, with its end, its chain and
 what it builds on. So its mark, every sum and every receipt stay as they are, and nothing that was deleted comes again:
 to other peers and to files this peer holds the log as before. Who wants entries that were deleted here is served
-nothing of that log, and of what builds on it (storage/contract.py, `unservable`), and gets them from others. Nothing on
-the wire says so.
+nothing of that log, and of what builds on it (storage/batch_queries.py, `unservable`), and gets them from others.
+Nothing on the wire says so.
 
 One request deletes at most PRUNED_ENTRIES in one transaction; its sender repeats it while there is more. So a kill
 between two steps leaves a beginning that is deleted and a rest that is whole.
@@ -30,7 +30,7 @@ from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.storage_answers import PruneKey, PrunePlan
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import RunId, UserId
 
 PRUNED_ENTRIES = 1000  # deleted in one transaction: some 20 ms

@@ -5,7 +5,7 @@ bytes is requested from storage only when it matters: not while everything store
 room. Until the answer, entries of that user wait (ingest.py). The request is made while none of the user's entries is
 on its way to disk, so the answer is exact and no limit is ever exceeded.
 
-A full user's peers are sent `full`; nothing of the user is fetched (missing_entries.py), and other entries do not wait
+A full user's peers are sent `full`; nothing of the user is fetched (fetcher.py), and other entries do not wait
 for it. `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries
 arrive. Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come
 from, where each log counts besides its bytes (Settings.log_bytes). There a user of a gateway has a part of what its
@@ -23,14 +23,14 @@ from enum import Enum
 from functools import partial
 from sys import intern
 
-from p2pchat.core.contacts_and_blocks import Blocks
+from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Counted, PauseReading, WarningIssued
-from p2pchat.core.limits_by_origin import Line, RateLimit, Shares, address_line
+from p2pchat.core.limits_by_origin import Line, OriginShares, RateLimit, address_line
 from p2pchat.core.log import Ref, WriterKey
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 
@@ -40,7 +40,7 @@ MAX_REFUSED = 10_000  # users of whom something was refused; a guess: 1 MiB
 MAX_UNKNOWN_WARNED = 16  # users in one run that cause a warning, so that made-up users cannot flood it; a guess
 
 
-class Admission(Enum):
+class QuotaAdmission(Enum):
     """The answer to the question if more entries of a user may be stored."""
 
     ACCEPT = "enough"
@@ -69,7 +69,7 @@ class Quota:
     """
 
     def __init__(
-        self, ctx: Context, lookups: Lookups, stored_bytes: int, accounts: QuotaAccounts,
+        self, ctx: NodeContext, lookups: Lookups, stored_bytes: int, accounts: QuotaAccounts,
         hosted: Mapping[UserId, object], names: Mapping[UserId, str], contacts: Container[UserId],
         payer: Callable[[UserId, PeerLink | None], str], blocks: Blocks, is_blocked: Callable[[WriterKey], bool],
         has_uncommitted: Callable[[UserId], bool],
@@ -99,7 +99,7 @@ class Quota:
         self._full_conversations: set[ConversationId] = (
             set()
         )  # that wait, and of which enough is stored (message_requests.py)
-        self._refused: set[str] = set()  # beginnings of users of whom something was refused, as references name them
+        self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[UserId] = set()
         self.must_check: bool = bool(blocks)
         self._on_full = on_full
@@ -112,34 +112,34 @@ class Quota:
 
     # ---- checking
 
-    def check(self, link: PeerLink | None, key: WriterKey) -> Admission:
+    def check(self, link: PeerLink | None, key: WriterKey) -> QuotaAdmission:
         """Return whether a batch of this user may be decoded. `link` brought it; None for a file."""
         if key[0] in self._full_conversations and key[1] not in self._hosted:
-            return Admission.REFUSE
-        room = Admission.REFUSE if self.is_blocked(key) else self._check(link, key[1])
-        if room is Admission.REFUSE:
+            return QuotaAdmission.REFUSE
+        room = QuotaAdmission.REFUSE if self.is_blocked(key) else self._check(link, key[1])
+        if room is QuotaAdmission.REFUSE:
             self._note_refused(key[1])
         return room
 
-    def _check(self, link: PeerLink | None, user: UserId) -> Admission:
+    def _check(self, link: PeerLink | None, user: UserId) -> QuotaAdmission:
         if user in self._waiting:
-            return Admission.DEFER
+            return QuotaAdmission.DEFER
         if user in self._full:
-            return Admission.REFUSE
+            return QuotaAdmission.REFUSE
         if self.disk is not DiskLevel.ENOUGH and user not in self._hosted:
             if self.disk is not DiskLevel.KNOWN_ONLY or self._is_unknown(user):
-                return Admission.REFUSE
-        if self._unknown.any_full and self._is_unknown(user) and self._unknown.refuses(self._payer(user, link), user):
-            return Admission.REFUSE
-        return Admission.ACCEPT
+                return QuotaAdmission.REFUSE
+        if self._unknown.any_full and self._is_unknown(user) and self._unknown.is_full(self._payer(user, link), user):
+            return QuotaAdmission.REFUSE
+        return QuotaAdmission.ACCEPT
 
     def is_blocked(self, key: WriterKey) -> bool:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
         return bool(self._blocks.starts) and self._is_blocked(key)
 
-    def refuses(self, link: PeerLink, key: WriterKey) -> bool:
+    def is_full(self, link: PeerLink, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
-        return self.must_check and self.check(link, key) is Admission.REFUSE
+        return self.must_check and self.check(link, key) is QuotaAdmission.REFUSE
 
     def refuse_conversation(self, id: ConversationId) -> None:
         """Take no more of a conversation that waits."""
@@ -160,12 +160,12 @@ class Quota:
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
         self.disk = level
-        self._refused.clear()
+        self._left_out.clear()
         self._update_must_check()
 
     # ---- charging
 
-    def charge(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> Admission:
+    def charge(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> QuotaAdmission:
         """Charge a proven batch of `size` bytes if there is room for all of it. Only then is it stored.
 
         Args:
@@ -173,33 +173,33 @@ class Quota:
         """
         user = key[1]
         if self.is_blocked(key):
-            return Admission.REFUSE
+            return QuotaAdmission.REFUSE
         added = self._added.get(user, 0) + size
         if self._is_free(user):
             if added <= self._free_until:
                 self._added[user] = added
-            return Admission.ACCEPT
-        room = Admission.ACCEPT if added <= self._free_until else self._check_room(user, added)
-        if room is Admission.ACCEPT and user not in self._contacts:
+            return QuotaAdmission.ACCEPT
+        room = QuotaAdmission.ACCEPT if added <= self._free_until else self._check_room(user, added)
+        if room is QuotaAdmission.ACCEPT and user not in self._contacts:
             if not self._unknown.charge(self._payer(user, link), user, size + beside):
                 self._warn_of_unknown(user)
                 self.must_check = True
-                room = Admission.REFUSE
-        if room is Admission.ACCEPT:
+                room = QuotaAdmission.REFUSE
+        if room is QuotaAdmission.ACCEPT:
             self._added[user] = added
-        elif room is Admission.REFUSE:
+        elif room is QuotaAdmission.REFUSE:
             self._note_refused(user)
         return room
 
     def _note_refused(self, user: UserId) -> None:
-        if len(self._refused) >= MAX_REFUSED:
-            self._refused.clear()
-        self._refused.add(user[:16])
+        if len(self._left_out) >= MAX_REFUSED:
+            self._left_out.clear()
+        self._left_out.add(user[:16])
 
-    def refused_all(self, refs: Iterable[Ref]) -> bool:
-        """Return whether all of these entries are of users refused here. Then no entry that follows them waits."""
-        refused, blocked = self._refused, self._blocks.starts
-        return bool(refused or blocked) and all(ref.log[:16] in refused or ref.log[:16] in blocked for ref in refs)
+    def left_out_all(self, refs: Iterable[Ref]) -> bool:
+        """Return whether of the users of all these entries something was left out: no entry that follows them waits."""
+        left_out, blocked = self._left_out, self._blocks.starts
+        return bool(left_out or blocked) and all(ref.log[:16] in left_out or ref.log[:16] in blocked for ref in refs)
 
     def is_brought_by_contact(self, user: UserId, link: PeerLink | None) -> bool:
         """Return whether a contact answers for what this link brings of an unknown user."""
@@ -222,18 +222,18 @@ class Quota:
     def _is_free(self, user: UserId) -> bool:
         return user in self._hosted or self._accounts.is_allowed(user)
 
-    def _check_room(self, user: UserId, added: int) -> Admission:
+    def _check_room(self, user: UserId, added: int) -> QuotaAdmission:
         base = self._base.get(user, None if self._stored_most else 0)
         total = added + (self._stored_most if base is None else base)
         if total <= self._warned_from:
-            return Admission.ACCEPT
+            return QuotaAdmission.ACCEPT
         if base is None:
             self._waiting.setdefault(user, [])
             self.must_check = True
-            return Admission.ACCEPT if total <= self._most else Admission.DEFER
+            return QuotaAdmission.ACCEPT if total <= self._most else QuotaAdmission.DEFER
         if total > self._most:
             self._mark_full(user)
-            return Admission.REFUSE
+            return QuotaAdmission.REFUSE
         if user not in self._warned:
             self._warned.add(user)
             self._ctx.emit(
@@ -244,7 +244,7 @@ class Quota:
                     user,
                 )
             )
-        return Admission.ACCEPT
+        return QuotaAdmission.ACCEPT
 
     def _mark_full(self, user: UserId) -> None:
         if user in self._full:
@@ -315,14 +315,14 @@ class Quota:
 
     def on_blocks_changed(self, user: UserId) -> None:
         """Check what is refused of a user again: it was blocked, or is no longer."""
-        self._refused.discard(user[:16])
+        self._left_out.discard(user[:16])
         self._update_must_check()
 
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
         self._accounts.allow(user)
         self._unknown.release(user)
-        self._refused.discard(user[:16])
+        self._left_out.discard(user[:16])
         self._full.discard(user)
         self._update_must_check()
 
@@ -353,7 +353,7 @@ class Quota:
     def on_contact(self, user: UserId) -> bool:
         """Count a user no more among the unknown ones. Return True if there is room now for refused entries."""
         made_room = self._unknown.release(user)
-        self._refused.discard(user[:16])
+        self._left_out.discard(user[:16])
         self._update_must_check()
         return made_room
 
@@ -374,7 +374,7 @@ AHEAD = 4  # a charge is stored when it exceeds what was stored, then with a qua
 
 
 @dataclass(slots=True)
-class Charge:
+class QuotaCharge:
     """The bytes of a user that count at one payer.
 
     `taken` counts now, and `stored` is at least that, or was at the start. Of a charge that was loaded, `surplus` may
@@ -396,13 +396,13 @@ class QuotaAccount:
     """
 
     allowed: bool = False
-    charges: tuple[Charge, ...] = ()  # no dict: most have one, and there may be many thousand users
+    charges: tuple[QuotaCharge, ...] = ()  # no dict: most have one, and there may be many thousand users
 
-    def charge_at(self, payer: str) -> Charge:
+    def charge_at(self, payer: str) -> QuotaCharge:
         """Return the charge at a payer, a new one if need be."""
         found = next((charge for charge in self.charges if charge.payer == payer), None)
         if found is None:
-            found = Charge(payer)
+            found = QuotaCharge(payer)
             self.charges = (*self.charges, found)
         return found
 
@@ -428,7 +428,7 @@ class QuotaAccounts:
     Each is one short line in `meta`, written with the commit that changes it.
     """
 
-    def __init__(self, ctx: Context, meta: dict[str, str]) -> None:
+    def __init__(self, ctx: NodeContext, meta: dict[str, str]) -> None:
         self._ctx = ctx
         lines = ((name, line) for name, line in meta.items() if name.startswith(PREFIX))
         self.by_user: dict[str, QuotaAccount] = {
@@ -476,9 +476,11 @@ class UnknownBytes:
     in full, and what is stored later allows for that: so the surplus stays a quarter, however often a peer starts.
     """
 
-    def __init__(self, ctx: Context, accounts: QuotaAccounts) -> None:
+    def __init__(self, ctx: NodeContext, accounts: QuotaAccounts) -> None:
         self._accounts = accounts
-        self._shares: Shares[str] = Shares(ctx.settings.unknown_bytes, ctx.settings.branch_bytes)  # of payers
+        self._shares: OriginShares[str] = OriginShares(
+            ctx.settings.unknown_bytes, ctx.settings.branch_bytes
+        )  # of payers
         self._each = ctx.settings.branch_bytes
         self._each_of_contact = ctx.settings.unknown_bytes // CONTACT_PART
         self._user_part = ctx.settings.branch_part_of_user
@@ -497,7 +499,7 @@ class UnknownBytes:
     def any_full(self) -> bool:
         return bool(self._full)
 
-    def refuses(self, payer: str, user: UserId) -> bool:
+    def is_full(self, payer: str, user: UserId) -> bool:
         """Return whether there was no room for something of a user from there, and nothing has changed since."""
         line = (*line_of(payer), user)
         return any(line[:depth] in self._full for depth in range(len(line) + 1))
@@ -582,7 +584,7 @@ class NewLogs:
         by_link: The links by which some came in this step, each with their number.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self._rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
         self.by_link: dict[PeerLink, int] = {}

@@ -30,10 +30,10 @@ from p2pchat.storage.schema import (
     Types,
     create_statements,
 )
-from p2pchat.storage.views import Functions
+from p2pchat.storage.views import ViewFunctions
 
 if TYPE_CHECKING:
-    from p2pchat.storage.statements_and_transactions import Database
+    from p2pchat.storage.database import Database
 
 
 COMMON_TYPES = {
@@ -69,7 +69,7 @@ class DatabaseURL:
     options: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-class Conflict(Enum):
+class InsertConflict(Enum):
     """Handling of a row whose key exists already, in an insert."""
 
     NONE = ""  # fail
@@ -84,7 +84,8 @@ class Dialect(ABC):
 
     Attributes:
         where: Its name in errors, without a password.
-        path: Its file; None if a server keeps it.
+        path: Its file; None if a server or memory keeps it.
+        in_memory: Whether it ends with the process; then all transactions are on one connection, one at a time.
         errors: The exceptions of its driver.
         types: Its words for the types of schema.py.
         words: Parts of statements, and what it takes instead of them.
@@ -100,6 +101,7 @@ class Dialect(ABC):
 
     where: str
     path: Path | None = None
+    in_memory = False
     errors: tuple[type[BaseException], ...]
     types: Types = COMMON_TYPES
     words: Mapping[str, str] = {}
@@ -110,18 +112,18 @@ class Dialect(ABC):
     commits_tables = False
     is_shared = False
     max_statement_bytes = 0
-    functions: Functions
+    functions: ViewFunctions
     damaged: str
 
     # ---- statements
 
-    def on_conflict(self, table: Table, conflict: Conflict) -> str:
+    def on_conflict(self, table: Table, conflict: InsertConflict) -> str:
         """Return the clause that ends an insert."""
-        if conflict is Conflict.NONE:
+        if conflict is InsertConflict.NONE:
             return ""
         sets = ", ".join(f"{name} = excluded.{name}" for name in table.names if name not in table.keys)
         last = table.names[-1]
-        only = f" where excluded.{last} > {table.name}.{last}" if conflict is Conflict.HIGHER else ""
+        only = f" where excluded.{last} > {table.name}.{last}" if conflict is InsertConflict.HIGHER else ""
         return f"on conflict ({', '.join(table.keys)}) do update set {sets}{only}"
 
     # ---- connections
@@ -224,7 +226,7 @@ class Dialect(ABC):
 # ---- URLs
 
 
-WRITTEN = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://USER@HOST/DATABASE"
+WRITTEN = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://USER@HOST/DATABASE, memory://"
 ALIASES = {"postgres": "postgresql"}  # people write both
 
 _URL = re.compile(
@@ -272,6 +274,10 @@ def dialect_of(url: str, busy_timeout: float) -> Dialect:
         StorageError: This is no URL, names no database we support, or its driver is not installed.
     """
     given = parse_url(url)
+    if given.kind == "memory":
+        from p2pchat.storage.dialects.sqlite import MemoryDialect
+
+        return MemoryDialect()
     if given.kind == "sqlite":
         from p2pchat.storage.dialects.sqlite import SQLiteDialect
 

@@ -11,11 +11,11 @@ import pytest
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.groups.known_operations import GroupView
 from p2pchat.core.log import Ref, decode_entry, ref_key
-from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.simulated_peer import SimPeer
+from simulation.simulated_peer import SimPeer
+from simulation.simulation import Simulation
 
 APART = 40.0  # seconds after which two separated peers have noticed it
 

@@ -10,7 +10,7 @@ from p2pchat.core.sync.history_boundary import MAX_OLD_MARKS, HistoryBoundary
 from p2pchat.protocol import Mark
 from tests.core.scripted_nodes import ROOM, Author, Far, Peer, World, have, page
 from tests.core.steps import count_steps
-from tests.core.sync.test_own_entries import written
+from tests.core.sync.test_appender import written
 
 
 def test_a_reply_waits_for_its_message() -> None:
@@ -363,7 +363,7 @@ def test_an_entry_costs_the_same_beside_many_waiting_logs_and_so_does_the_end_of
         ada = World().peer("ada")
         far, third = ada.far("cyd"), ada.far("dan")
         waiting_logs(far, count)
-        assert len(ada.node.sync.conversations.by_id[ROOM].blocked.logs()) == count
+        assert len(ada.node.sync.conversations.by_id[ROOM].waiting_logs.logs()) == count
         frame = bob.say("hello")
         return count_steps(lambda: third.say(frame)), count_steps(lambda: ada.drop(third))
 
@@ -434,7 +434,7 @@ def test_what_waits_for_a_place_in_a_log_is_found_by_it() -> None:
         far.say(bob.say(text))
         assert len(ada.texts()) == shown
     assert ada.texts() == ["one", "two", "to the second", "three", "to the third"]
-    assert not ada.node.sync.conversations.by_id[ROOM].blocked
+    assert not ada.node.sync.conversations.by_id[ROOM].waiting_logs
 
 
 def asked(lines: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry, encode_entry, extend_chain, first_chain, frame_of
 from p2pchat.core.sync import forks
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
-from p2pchat.testing import Simulation
+from simulation.simulation import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page
 
 

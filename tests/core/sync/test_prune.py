@@ -8,12 +8,12 @@ import pytest
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, UserRenamed, UserUnhosted, WriteRequest
 from p2pchat.core.log import Ref, decode_entry, ref_key
-from p2pchat.core.node_context_and_timers import HostedIdentity
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import Entries, Have
-from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.actions_and_faults import ODD_TEXT
-from p2pchat.testing.simulation.simulated_peer import SimPeer
+from simulation.faults import ODD_TEXT
+from simulation.simulated_peer import SimPeer
+from simulation.simulation import Simulation
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, have
 from tests.core.sync.test_quota import FULL
 from tests.core.sync.test_serve import own, want

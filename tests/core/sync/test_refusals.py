@@ -15,10 +15,10 @@ from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync import refusals
 from p2pchat.core.sync.refusals import COST, MAX_REFUSED_OF_WRITER
 from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, UserId, Want, encode
-from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.actions_and_faults import ODD_TEXT
-from p2pchat.testing.simulation.byzantine import OddWriter
-from p2pchat.testing.simulation.simulated_peer import SimPeer
+from simulation.byzantine import OddWriter
+from simulation.faults import ODD_TEXT
+from simulation.simulated_peer import SimPeer
+from simulation.simulation import Simulation
 from tests.core.groups.test_group_sync import SimulatedGroup
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page, sums
 

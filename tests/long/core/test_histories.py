@@ -7,7 +7,7 @@ from operator import attrgetter
 
 import pytest
 
-from p2pchat.testing.simulation.random_histories import NOTHING, PlayResult
+from simulation.random_histories import NOTHING, PlayResult
 from tests.conftest import Tell
 from tests.core.test_histories import FILES, RELAY, failures, played
 

@@ -1,0 +1,420 @@
+"""Rules of level bot about links: TLS, the handshake, one link for each pair, their ends and new beginnings."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from p2pchat import protocol as wire
+from p2pchat.core.log import verify
+from p2pchat.core.mesh.handshake import proof, transcript
+from p2pchat.errors import HandshakeError
+from p2pchat.identity.tls import TlsPipe, server_context
+from p2pchat_conformance.awaited_frames import (
+    RuleBroken,
+    RuleSkipped,
+    check,
+    framed,
+)
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.scripted_member import ScriptedMember
+
+HOUR_US = 3_600_000_000
+
+
+# ---- TLS
+
+
+@rule
+async def only_tls_1_3_is_accepted(kit: Kit) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        await kit.dial(kit.member("ada"), context)
+    except (ssl.SSLError, ConnectionError):
+        return
+    raise RuleBroken("the candidate accepted TLS 1.2")
+
+
+@rule
+async def no_session_tickets(kit: Kit) -> None:
+    link = await kit.dial(kit.member("ada"))
+    await link.offered()  # tickets come before it
+    session = link.writer.get_extra_info("ssl_object").session
+    check(session is None or not session.has_ticket, "a session ticket came")
+
+
+@rule
+async def no_session_is_resumed(kit: Kit) -> None:
+    ada = kit.member("ada")
+    context = server_context(ada.identity)
+    context.num_tickets = 2
+    first = await kit.accept(ada, context=context)
+    await first.prove()
+    await first.go()
+    await first.introduce()
+    await first.round_trip()
+    first.leave("error")
+    second = await kit.accept(ada)
+    check(not second.writer.get_extra_info("ssl_object").session_reused, "the second dial resumed the TLS session")
+
+
+# ---- handshake, with the candidate as the server
+
+
+@rule
+async def the_server_offers_version_1(kit: Kit) -> None:
+    offer = await (await kit.dial(kit.member("ada"))).offered()
+    check(isinstance(offer.v, list) and 1 in offer.v, f"`v` is {offer.v}")
+
+
+@rule
+async def nonces_are_fresh(kit: Kit) -> None:
+    nonces = []
+    for name in ("ada", "bob", "cyd"):
+        if kit.endpoint:
+            nonces.append((await (await kit.dial(kit.member(name))).offered()).nonce)
+        else:
+            link = await kit.accept(kit.member(name))
+            link.send(wire.Hello([1], link.nonce))
+            nonces.append((await link.next(wire.Hello)).nonce)
+    check(len(set(nonces)) == 3, f"of three nonces two are equal: {nonces[0]}")
+    check(all(len(set(nonce)) > 4 for nonce in nonces), f"a nonce is not random: {nonces[0]}")
+
+
+async def refused(kit: Kit, change: Callable[[wire.Hello], wire.Hello], *codes: str) -> None:
+    """Send a hello that is wrong in one thing, and await the refusal."""
+    link = await kit.dial(kit.member("ada"))
+    link.send(change(link.hello(await link.offered())))
+    await link.ended(*codes)
+
+
+def replaced(hello: wire.Hello, **fields: Any) -> wire.Hello:
+    for name, value in fields.items():
+        setattr(hello, name, value)
+    return hello
+
+
+@rule
+async def the_server_refuses_other_versions(kit: Kit) -> None:
+    await refused(kit, lambda hello: replaced(hello, v=2), "version")
+
+
+@rule
+async def the_server_checks_the_signature(kit: Kit) -> None:
+    await refused(kit, lambda hello: replaced(hello, sig=kit.identity("eve").sign(b"another thing").hex()), "identity")
+
+
+@rule
+async def keys_of_small_order_are_no_ids(kit: Kit) -> None:
+    link = await kit.dial(kit.member("ada"))
+    offer = await link.offered()
+    neutral = "01" + "00" * 31  # with this key, the base point as R and 1 as S sign everything
+    hello = replaced(link.hello(offer), id=neutral, sig="58" + "66" * 31 + neutral)
+    if kit.network.key is not None:
+        hello.proof = proof(kit.network.key, "client", transcript(1, link.server, neutral, offer.nonce, link.nonce))
+    link.send(hello)
+    await link.ended("malformed")
+
+
+@rule
+async def the_signature_covers_both_nonces_and_ids(kit: Kit) -> None:
+    link = await kit.dial(kit.member("ada"))
+    offer = await link.offered()
+    hello = link.hello(offer)
+    t = transcript(1, link.server, link.member.id, "0" * 64, link.nonce)  # of another connection
+    link.send(replaced(hello, sig=link.member.identity.sign(t).hex()))
+    await link.ended("identity")
+
+
+@rule
+async def the_server_requires_a_proof(kit: Kit) -> None:
+    if kit.network.key is None:
+        raise RuleSkipped("the network is open")
+    await refused(kit, lambda hello: replaced(hello, proof=None), "network")
+
+
+@rule
+async def the_server_checks_the_proof(kit: Kit) -> None:
+    if (key := kit.network.key) is None:
+        raise RuleSkipped("the network is open")
+    link = await kit.dial(kit.member("ada"))
+    offer = await link.offered()
+    t = transcript(1, link.server, link.member.id, offer.nonce, link.nonce)
+    link.send(replaced(link.hello(offer), proof=proof(key, "server", t)))
+    await link.ended("network")
+    other = await kit.dial(kit.member("bob"))
+    other.send(other.hello(await other.offered(), key="ab" * 32))
+    await other.ended("network")
+
+
+@rule
+async def the_server_refuses_its_own_id(kit: Kit) -> None:
+    await refused(kit, lambda hello: replaced(hello, id=kit.candidate), "self", "identity")
+
+
+@rule
+async def the_welcome_proves_the_network(kit: Kit) -> None:
+    link = await kit.dial(kit.member("ada"))
+    offer = await link.offered()
+    link.send(link.hello(offer))
+    welcome = await link.next(wire.Welcome)
+    if kit.network.key is None:
+        check(welcome.net == kit.network.id, "`net` is not the id of the network")
+        return
+    t = transcript(1, link.server, link.member.id, offer.nonce, link.nonce)
+    check(welcome.proof == proof(kit.network.key, "server", t), "the proof in `welcome` is wrong")
+    check(welcome.net is None, "`net` in a network with a key")
+
+
+@rule
+async def frames_before_go_are_in_turn(kit: Kit) -> None:
+    link = await kit.connect(kit.member("ada"))
+    link.send(wire.Ping())
+    await link.ended("order")
+
+
+@rule
+async def frames_before_go_are_small(kit: Kit) -> None:
+    link = await kit.connect(kit.member("ada"))
+    link.send(wire.LENGTH.pack(4097))
+    await link.ended("limit")
+
+
+# ---- handshake, with the candidate as the client
+
+
+@rule
+async def peers_that_are_named_are_dialled(kit: Kit) -> None:
+    kit.dials = kit.dials or None
+    ada = kit.member("ada")
+    try:
+        await kit.accept(ada)
+    except RuleSkipped as skipped:
+        raise RuleBroken(str(skipped)) if kit.host else skipped from None
+
+
+@rule
+async def the_client_proves_itself(kit: Kit) -> None:
+    link = await kit.accept(kit.member("ada"))
+    link.send(wire.Hello([1, 7], link.nonce))
+    hello = await link.next(wire.Hello)
+    check(hello.v == 1, f"`v` is {hello.v}")
+    check(hello.id == kit.candidate, "`id` is not the id on its other links")
+    t = transcript(1, link.member.id, kit.candidate, link.nonce, hello.nonce)
+    check(verify(kit.candidate, bytes.fromhex(hello.sig or ""), t), "`sig` does not verify")
+    if kit.network.key:
+        check(hello.proof == proof(kit.network.key, "client", t), "the proof is wrong")
+
+
+@rule
+async def the_client_refuses_other_versions(kit: Kit) -> None:
+    link = await kit.accept(kit.member("ada"))
+    link.send(wire.Hello([2, 3], link.nonce))
+    await link.ended("version")
+
+
+@rule
+async def the_client_checks_the_proof(kit: Kit) -> None:
+    if kit.network.key is None:
+        raise RuleSkipped("the network is open")
+    for name in ("ada", "bob"):
+        link = await kit.accept(kit.member(name))
+        link.send(wire.Hello([1], link.nonce))
+        hello = await link.next(wire.Hello)
+        link.send(wire.Welcome(proof=hello.proof) if name == "ada" else wire.Welcome())
+        await link.ended("network")
+
+
+@rule
+async def the_client_wants_the_hello_first(kit: Kit) -> None:
+    link = await kit.accept(kit.member("ada"))
+    link.send(wire.Welcome())
+    await link.ended("order")
+
+
+@rule
+async def the_client_compares_the_key_with_its_pin(kit: Kit) -> None:
+    ada = kit.member("ada")
+    sent = await dialled_with(
+        kit, ada, server_context(kit.identity("eve")), framed(wire.encode(wire.Hello([1], "ab" * 32))[4:])
+    )
+    check(not sent, f"the candidate sent {(sent or b'')[:80]!r}")
+
+
+@rule
+async def only_tls_1_3_is_offered(kit: Kit) -> None:
+    ada = kit.member("ada")
+    context = server_context(ada.identity)
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2
+    check(await dialled_with(kit, ada, context, b"") is None, "the candidate spoke TLS 1.2")
+
+
+async def dialled_with(kit: Kit, member: ScriptedMember, context: ssl.SSLContext, first: bytes) -> bytes | None:
+    """Let the candidate dial a TLS server that sends `first`; return what it sent, None without a handshake."""
+    pipe = TlsPipe(context, server_side=True)
+    pipe.send(first)
+    sent: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialled.set()
+        with suppress(OSError, HandshakeError, asyncio.CancelledError):  # the last when the run is over
+            while data := await reader.read(65536):
+                try:
+                    sent.append(pipe.receive(data))
+                finally:
+                    writer.write(pipe.outgoing())
+        writer.close()
+        over.set()
+
+    dialled, over = asyncio.Event(), asyncio.Event()
+    server = kit.keep(await asyncio.start_server(serve, "127.0.0.1", 0))
+    await kit.name(member, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    try:
+        await asyncio.wait_for(over.wait(), kit.timeout)
+    except TimeoutError:
+        if not dialled.is_set():
+            raise RuleSkipped("the candidate does not dial what `peers` names") from None
+        raise RuleBroken("the candidate did not close the connection") from None
+    return b"".join(sent) if pipe.handshaken else None
+
+
+@rule
+async def a_lost_peer_is_dialled_again(kit: Kit) -> None:
+    member = kit.member("ada")
+    for text in ("first link", "second link"):
+        link = await kit.accept(member)
+        await link.prove()
+        await link.go()
+        await link.introduce()
+        await link.echoed(text, member.dm())
+        link.cut()
+
+
+# ---- one link for each pair
+
+
+@rule
+async def nothing_is_sent_before_go(kit: Kit) -> None:
+    link = await kit.connect(kit.member("ada", decides=True))
+    await link.prove()
+    other = await kit.join("bob")
+    await other.echoed("anything before go?")
+    early = [one for one in link.frames if not isinstance(one, wire.Hello | wire.Welcome)]
+    check(not early, f"before `go` came {early[:3]}")
+    await link.go()
+    await link.introduce()
+
+
+@rule
+async def the_decider_numbers_its_links(kit: Kit) -> None:
+    ada = kit.member("ada")
+    first = await kit.link(ada)
+    one = await first.next(wire.Go)
+    if kit.endpoint:
+        second = await kit.link(ada)  # while the first is up
+        await first.ended()
+    else:
+        first.leave("error")
+        second = await kit.link(ada)
+    two = await second.next(wire.Go)
+    check(one.run == two.run, f"the run changed from {one.run} to {two.run}")
+    check(one.n == 1, f"the first n is {one.n}")
+    check(two.n > one.n, f"n is {two.n} after {one.n}")
+    await second.echoed("after go")
+
+
+@rule
+async def the_larger_n_stays(kit: Kit) -> None:
+    ada = kit.member("ada", decides=True)
+    first, second = await kit.dial(ada), await kit.dial(ada)
+    for link, n in ((first, 2), (second, 1)):
+        await link.prove()
+        await link.go(n, run="a1" * 8)
+        if n == 2:
+            await link.introduce()
+    await second.ended("replaced")
+    await first.echoed("still here")
+
+
+@rule
+async def the_newer_link_replaces(kit: Kit) -> None:
+    ada = kit.member("ada", decides=True)
+    first = await kit.link(ada)
+    second = await kit.dial(ada)
+    await second.prove()
+    await second.go(2)
+    await second.introduce()
+    await first.ended("replaced")
+    await second.echoed("on the new link")
+
+
+@rule
+async def go_comes_once_and_from_the_decider(kit: Kit) -> None:
+    link = await kit.join("ada", decides=True)
+    link.send(wire.Go("b2" * 8, 2))
+    await link.ended("order")
+    link = await kit.join("bob")
+    link.send(wire.Go("b2" * 8, 1))
+    await link.ended("order")
+
+
+# ---- ends and new beginnings
+
+
+@rule
+async def what_was_acknowledged_survives_a_kill(kit: Kit) -> None:
+    if kit.restart is None:
+        raise RuleSkipped("needs --restart")
+    member = kit.member("ada")
+    link = await kit.link(member)
+    logs = []
+    for conversation in (kit.room, member.dm()):
+        log, batch = member.say(conversation, *(f"kept {n}" for n in range(20)))
+        link.send(batch)
+        await link.acked(log)
+        logs.append(log)
+    await kit.restarted()
+    member.answers -= {"want"}
+    link = await kit.link(member)
+    for log in logs:
+        page = await link.marks_in(log.id.conversation, (member.id, member.id))
+        marks = page.get(member.id)
+        check(marks == [log.mark()], f"it acknowledged {log.mark()}, and has {marks} after the kill")
+
+
+@rule
+async def a_new_process_begins_new_logs(kit: Kit) -> None:
+    if kit.restart is None:
+        raise RuleSkipped("needs --restart")
+    member = kit.member("ada")
+    link = await kit.link(member)
+    _, one = await link.echoed("before the kill", member.dm())
+    await link.until(lambda: member.tips(member.dm(), kit.candidate), "mark of the candidate's log")
+    tip = member.tips(member.dm(), kit.candidate)[-1]
+    await kit.restarted()
+    link = await kit.link(member)
+    _, two = await link.echoed("after the kill", member.dm())
+    check(one["run"] != two["run"], "it went on writing into the log of the process that was killed")
+    first = next(
+        entry
+        for entry in link.entries_of(kit.candidate, member.dm())
+        if (entry["run"], entry["seq"]) == (two["run"], 1)
+    )
+    check(
+        list(tip) in first.get("before", []), f"`before` of its new log is {first.get('before')}, and not {[list(tip)]}"
+    )
+
+
+@rule
+async def an_orderly_stop_says_goodbye(kit: Kit) -> None:
+    if kit.stop is None:
+        raise RuleSkipped("needs --stop")
+    link = await kit.join("ada")
+    await link.round_trip()
+    await kit.stop()
+    await link.ended("left")

@@ -1,0 +1,324 @@
+"""Byzantine peers: members and strangers that break the protocol. Honest peers must store only authentic entries.
+Sybils, the members of a crowd, do what the protocol allows, in the names of any number of users that they make up. Odd
+writers, which are honest otherwise, sign entries that no other peer takes.
+
+A byzantine peer is a whole node whose frames are changed on their way out. It forges entries of others, sends different
+versions of its own to different peers, withholds entries, sends invalid frames, poses as others, or does not know the
+network's key. The invariants check its effect on others, but not its own entries and storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import TYPE_CHECKING
+
+from p2pchat.core.groups.group_state import group_body, operation_hash
+from p2pchat.core.log import Entry, LogId, batch_of, decode_entry, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.sync.forks import is_signed
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
+from p2pchat.errors import LogError
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import (
+    ConversationId,
+    Digest,
+    Entries,
+    Frame,
+    Go,
+    Have,
+    Hello,
+    Here,
+    Hosted,
+    Mark,
+    Naming,
+    Peers,
+    Ping,
+    TypingFrame,
+    Want,
+    Welcome,
+    encode,
+)
+from simulation.attached_files import curious
+from simulation.virtual_time import signer
+
+if TYPE_CHECKING:
+    from simulation.network import WireEnd
+    from simulation.simulated_peer import SimPeer
+
+MOODS = ("forges", "withholds", "babbles", "poses")
+BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
+RARE = 4  # weight of actions that matter only with tiny limits, which few histories have
+ODD = "odd "  # begins a text that strict peers refuse, and all others too if an odd writer wrote it
+THREE = [f'["{"00" * 16}",{n}]' for n in (1, 2, 3)]  # more references than `after` may have
+MADE_UP_AT_ONCE = 3  # users: more than one peer has places for
+THIRD_HOST = "198.51.100.7"  # which has nothing to do with the mesh
+FORKS_AT_ONCE = 3  # more evidence than harsh settings accept (max_tips)
+
+
+class ByzantinePeer:
+    """The changes that one peer makes to its own frames.
+
+    Attributes:
+        moods: The ways in which it breaks the protocol.
+    """
+
+    def __init__(self, peer: SimPeer, chance: Random) -> None:
+        self._peer = peer
+        self._chance = chance
+        self.moods: tuple[str, ...] = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
+        self._curiosity = Random(f"{peer.sim.seed} curiosity of {peer.name}")
+        self._babble: tuple[Callable[[WireEnd], Iterator[bytes]], ...] = (
+            self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
+            self._no_evidence, self._empty_promise, self._chatter, self._other_sums,
+            *RARE * (self._many_talks, self._many_forks),
+        )  # fmt: skip
+
+    def change(self, frame: Frame, end: WireEnd) -> Iterator[bytes]:
+        """Yield the bytes to send instead of a frame."""
+        if isinstance(frame, Entries):
+            if "withholds" in self.moods and self._chance.random() < 0.3:
+                return
+            yield encode(self.entries(frame, end.other.owner))
+        elif isinstance(frame, (Hello, Welcome)) and "poses" in self.moods and self._chance.random() < 0.4:
+            yield encode(self._posing(frame, end.other.owner))
+        else:
+            yield encode(frame)
+        if self._peer.sim.invariants.content.all_named and self._is_up(end) and self._curiosity.random() < BABBLE_RATE:
+            yield curious(self._peer, self._curiosity)
+        if "babbles" in self.moods and self._is_up(end) and self._chance.random() < BABBLE_RATE:
+            yield from self._chance.choice(self._babble)(end)
+
+    def entries(self, frame: Entries, to: SimPeer) -> Entries:
+        """Return the batch to send to this peer instead of `frame`."""
+        if "forges" not in self.moods or self._chance.random() < 0.5:
+            return frame
+        *kept, last = frame.e
+        try:
+            true = decode_entry(last)
+        except LogError:  # an odd entry, passed on
+            return frame
+        if true.k != "text":
+            return frame
+        false = Entry(true.k, true.at, true.c, true.re, true.after, true.before, true.g, f"a lie for {to.name}")
+        forged = [*kept, encode_entry(false)]
+        head = frame.head if frame.u != self._peer.user else self._sign(frame, forged)
+        return Entries(
+            frame.c, frame.u, frame.r, frame.first, frame.prev, forged, head, frame.n, frame.fork, names=frame.names
+        )
+
+    def _sign(self, frame: Entries, forged: list[str]) -> str:
+        """Return a head over another version of its own log; an author can sign any number of versions."""
+        chain = extend_chain(bytes.fromhex(frame.prev), forged)
+        last = frame.first + len(forged) - 1
+        return self._peer.identity.sign(head_message(LogId(frame.c, frame.u, frame.r), last, chain)).hex()
+
+    def _is_up(self, end: WireEnd) -> bool:
+        node = self._peer.node
+        return node is not None and end.link in node.links.up
+
+    # ---- false identities
+
+    def _posing(self, frame: Hello | Welcome, to: SimPeer) -> Frame:
+        if isinstance(frame, Welcome):
+            return self._chance.choice((Welcome(), Welcome(proof=self._hex(32)), Welcome(net=self._hex(16))))
+        if frame.id is None:  # a server's
+            return self._chance.choice((Hello(v=[2], nonce=frame.nonce), Hello(v=1, nonce=frame.nonce)))
+        other = self._someone().user
+        return self._chance.choice((
+            Hello(2, frame.nonce, frame.id, frame.sig, frame.proof),
+            Hello(1, frame.nonce, other, frame.sig, frame.proof),
+            Hello(1, frame.nonce, to.user, frame.sig, frame.proof),
+            Hello(1, self._hex(32), frame.id, frame.sig, frame.proof),
+            Hello(1, frame.nonce, frame.id, frame.sig, None),
+            Hello(1, frame.nonce, frame.id, frame.sig, self._hex(32)),
+            Hello(1, frame.nonce),
+        ))  # fmt: skip
+
+    # ---- invalid frames
+
+    def _garbage(self, _: WireEnd) -> Iterator[bytes]:
+        yield self._chance.choice((b"\0\0\0\5hello", b'\0\0\0\x0c{"t":"ping",', b"\0\0\0\x02[]"))
+
+    def _too_long(self, _: WireEnd) -> Iterator[bytes]:
+        yield self._chance.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\0\0\0{"))
+
+    def _out_of_order(self, _: WireEnd) -> Iterator[bytes]:
+        yield encode(self._chance.choice((Go(self._hex(8), 9), Welcome(proof=self._hex(32)))))
+
+    def _of_others(self, end: WireEnd) -> Iterator[bytes]:
+        other = self._someone(end.other.owner)
+        yield encode(Here(users=[Hosted(id=other.user, name=f"not {other.name}", status="online")]))
+
+    def _unknown(self, _: WireEnd) -> Iterator[bytes]:
+        yield b'\0\0\0\x0d{"t":"novel"}'
+        yield encode(TypingFrame(self._room, self._peer.user, on=True))
+
+    def _many_wants(self, _: WireEnd) -> Iterator[bytes]:
+        for n, peer in enumerate(self._peer.sim.all_peers, 1_000_000):
+            yield encode(Want(n, self._room, peer.user, [], names=[Naming(room=True)]))
+
+    def _no_evidence(self, end: WireEnd) -> Iterator[bytes]:
+        """Send two batches of a log as evidence of a fork, of which at least one is forged."""
+        logs = sorted((log, raws) for log, raws in self._peer.disk.logs.items() if log.user != self._peer.user)
+        if not logs or self._peer.node is None:
+            return
+        log, raws = self._chance.choice(logs)
+        head, prev = self._hex(64), extend_chain(bytes(32), [])
+        for raw in (raws[0], encode_entry(Entry("text", 1, 1, b=f"a lie for {end.other.owner.name}"))):
+            yield encode(Entries(log.conversation, log.user, log.run, 1, prev.hex(), [raw], head, fork=True))
+
+    def _many_forks(self, _: WireEnd) -> Iterator[bytes]:
+        """Send evidence of forks of logs that no peer holds."""
+        for run in [self._hex(8) for _ in range(FORKS_AT_ONCE)]:
+            log = LogId(self._room, self._peer.user, run)
+            for text in ("yes", "no"):
+                raws = [encode_entry(Entry("text", 1, 1, b=text))]
+                frame = Entries(*log, 1, first_chain(log).hex(), raws, "", fork=True, names=[Naming(room=True)])
+                frame.head = self._sign(frame, raws)
+                yield encode(frame)
+
+    def _empty_promise(self, _: WireEnd) -> Iterator[bytes]:
+        """Send marks of entries that do not exist."""
+        run = self._hex(8)
+        marks = {self._room: {self._someone().user: [Mark(run, self._chance.choice((1, 1000)), self._hex(8))]}}
+        yield encode(Have(marks, names=[Naming(room=True)]))
+
+    def _chatter(self, _: WireEnd) -> Iterator[bytes]:
+        yield encode(Ping()) * 60
+
+    def _other_sums(self, _: WireEnd) -> Iterator[bytes]:
+        span = ("0" * 64, "f" * 64)
+        yield encode(Digest(sums={self._room: self._hex(32), self._hex(32): self._hex(32)}, span=span))
+        yield encode(Have({self._room: {}}, span=span, ask=True))
+
+    def _many_talks(self, end: WireEnd) -> Iterator[bytes]:
+        """Name direct conversations of the remote user with users that do not exist."""
+        users = [sorted((end.other.owner.user, self._hex(32))) for _ in range(5)]
+        users += [sorted((end.other.owner.user, self._peer.user))]
+        yield encode(Digest(sum=self._hex(32), names=[Naming(dm=(one, other)) for one, other in users]))
+
+    # ---- helpers
+
+    @property
+    def _room(self) -> str:
+        return self._peer.sim.invariants.room
+
+    def _someone(self, *but: SimPeer) -> SimPeer:
+        others = [peer for peer in self._peer.sim.all_peers if peer is not self._peer and peer not in but]
+        return self._chance.choice(others or self._peer.sim.all_peers)
+
+    def _hex(self, size: int) -> str:
+        return self._chance.randbytes(size).hex()
+
+
+class MadeUpUser:
+    """A user that a Sybil made up. What is stored of it may be anything."""
+
+    byzantine = True
+    restored = False
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self.name = name
+        self._identity = Identity.from_seed(seed)
+        self.user: str = self._identity.peer_id
+        self.sign: Callable[[bytes], bytes] = signer(self._identity)
+
+    def had(self, log: LogId) -> int:
+        """Return the highest number of a log that it ever held: it holds nothing."""
+        return 0
+
+    def write(self, conversation: ConversationId, naming: Naming, raw: str) -> Entries:
+        """Return a log of this one entry."""
+        log = LogId(conversation, self.user, self.user[:16])
+        head = self.sign(head_message(log, 1, extend_chain(first_chain(log), [raw]))).hex()
+        return Entries(*log, 1, first_chain(log).hex(), [raw], head, names=[naming])
+
+
+class Sybil:
+    """One of the keys of a crowd, and everything that it can do under made-up names."""
+
+    def __init__(self, peer: SimPeer) -> None:
+        self.peer = peer
+        self._chance = Random(f"{peer.sim.seed} sybil {peer.name}")
+        self._told: list[str] = []
+
+    def attack(self, to: SimPeer) -> Iterator[bytes]:
+        """Yield the frames of all attacks on a peer: presence, direct conversations, groups, logs, addresses."""
+        users = [self._invent() for _ in range(MADE_UP_AT_ONCE)]
+        now, me = self.peer.clock.now().utc, self.peer.user
+        page = [
+            Hosted(user.user, user.name, "online", cert=make_cert(user.user, user.sign, me, now // 1000))
+            for user in users
+        ]
+        gone, self._told = self._told, [user.user for user in users]
+        yield encode(Here(page, gone))
+        for number, user in enumerate(users):
+            text = encode_entry(Entry("text", now, now + number, b="buy"))
+            yield encode(user.write(dm_id(user.user, to.user), dm_naming(user.user, to.user), text))
+            if number:  # the first never writes to the room
+                yield encode(user.write(self.peer.sim.invariants.room, Naming(room=True), text))
+            members = {user.user: 1, to.user: 1}
+            body = group_body(1, "ops", user.user, members, {}, salt=self._chance.randbytes(16).hex())
+            raw = encode_entry(Entry("group", now, now + number, b=body))
+            group = operation_hash(raw)
+            yield encode(user.write(group, Naming(group=(group, user.user, user.user[:16])), raw))
+        linked: list[tuple[str, tuple[str, ...]]] = [
+            (user.user, (f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}",)) for user in users
+        ]
+        yield encode(Peers(0, [f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}"], linked=linked))
+
+    def _invent(self) -> MadeUpUser:
+        made_up = self.peer.sim.made_up
+        user = MadeUpUser(f"nobody {len(made_up) + 1}", self._chance.randbytes(32))
+        made_up[user.user] = user
+        return user
+
+
+class OddWriter:
+    """A member whose program signs entries that others refuse: those with an odd text, each always in the same way."""
+
+    def __init__(self, peer: SimPeer, chance: Random) -> None:
+        self._peer = peer
+        make: tuple[Callable[[str], str], ...] = (
+            lambda raw: raw[:-1] + ',"t":"yesterday"}',
+            lambda raw: raw[:-1] + f',"after":[{",".join(THREE)}]}}',
+            lambda raw: raw[:-1],
+            lambda raw: raw.replace(ODD, "o\\u0000d "),
+            lambda raw: raw.replace(ODD, ODD + "long " * 7000),
+            lambda raw: raw.replace('"c":', '"c":0,"once":'),
+        )
+        self._make = chance.choice(make)
+        self._plain: dict[str, str] = {}  # odd entries as sent -> as they are on its own disk
+
+    def change(self, frame: Frame) -> Frame:
+        """Return the frame to send. Heads fit what is sent."""
+        if not isinstance(frame, Entries) or frame.fork or frame.u != self._peer.user:
+            return frame
+        at = next((at for at, raw in enumerate(frame.e) if is_odd(raw)), None)
+        if at is None:
+            return frame
+        odd = self._make(frame.e[at])
+        self._plain[odd] = frame.e[at]
+        return self._with(frame, [*frame.e[:at], odd, *frame.e[at + 1 :]])
+
+    def got(self, frame: object) -> object:
+        """Return a frame that came, with its own entries as they are on its disk."""
+        if not isinstance(frame, Entries) or frame.u != self._peer.user or not self._plain.keys() & set(frame.e):
+            return frame
+        if not is_signed(batch_of(frame)):  # damaged
+            return frame
+        return self._with(frame, [self._plain.get(raw, raw) for raw in frame.e])
+
+    def _with(self, frame: Entries, raws: list[str]) -> Entries:
+        chain = extend_chain(bytes.fromhex(frame.prev), raws)
+        last = frame.first + len(raws) - 1
+        head = self._peer.identity.sign(head_message(LogId(frame.c, frame.u, frame.r), last, chain)).hex()
+        return Entries(
+            frame.c, frame.u, frame.r, frame.first, frame.prev, raws, head, frame.n, frame.fork, names=frame.names
+        )
+
+
+def is_odd(raw: str) -> bool:
+    """Return whether an entry has an odd text, or gives a group an odd name."""
+    return f'"b":"{ODD}' in raw or f'"name":"{ODD}' in raw

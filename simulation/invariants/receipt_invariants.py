@@ -1,0 +1,374 @@
+"""Invariants of receipts, and the actions that cause them.
+
+A writer gets no receipt from a member that never had the entry, and no receipt twice in a session. In half of the
+histories programs mark entries read: at once, later or never. A few users turn read receipts off. A writer gets no read
+receipt for an unread entry, none before delivery, and none from or for a user who turned them off. A running peer
+sends no read mark that is not on its disk. At rest every writer has the read marks on the disks of all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from p2pchat.core.durable_changes import ReadMark
+from p2pchat.core.effects import (
+    DeliveryReceipt,
+    ReadReceipt,
+)
+from p2pchat.core.inputs import MarkedRead, ReceiptsChosen, Stop
+from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.node import Node
+from p2pchat.core.receipts.mark_exchange import MarkExchange
+from p2pchat.core.receipts.rosters import guests_having
+from p2pchat.core.storage_answers import Stored
+from p2pchat.protocol import Frame, ReadFrame, UserId
+from p2pchat.storage.contract import ReleasedEntry
+from p2pchat.testing.eventlog_parser import Fault
+from simulation.invariants.protocol_invariants import log_name
+
+if TYPE_CHECKING:
+    from simulation.hosted_users import SimHostedUser
+    from simulation.invariants.entry_invariants import Invariants
+    from simulation.simulated_peer import SimPeer
+    from simulation.simulated_program import WrittenMessage
+from functools import partial
+from typing import TYPE_CHECKING
+
+from p2pchat.core.inputs import MarkedTaken
+from p2pchat.core.log import decode_entry
+from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.protocol import ConversationId, TakenFrame
+
+if TYPE_CHECKING:
+    from simulation.hosted_users import SimHostedUser
+    from simulation.invariants.entry_invariants import Invariants
+    from simulation.network import WireEnd
+    from simulation.simulated_peer import SimPeer
+
+
+READ_IN = 0.5  # the part of histories
+WANT_NONE = 0.15  # the part of users that turn receipts off
+LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until an entry is read; -1 for never
+
+
+class ReceiptInvariants:
+    """Marks entries as read, and checks the receipts."""
+
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
+        self._reads = Random(f"{self._sim.seed} reading").random() < READ_IN
+        self._said: dict[tuple[UserId, LogId], int] = {}  # (reader, log) -> marked read by its program
+        self._delivered: set[tuple[LogId, int, UserId]] = set()  # (log, seq, member) as reported to writers
+        self._seen: set[tuple[object, ...]] = set()  # within one session: (peer, session, event, log, seq, member)
+        # (peer, session, event, log, member) -> known at its start
+        self._known: dict[tuple[str, int, str, LogId, UserId], int] = {}
+        self._reported_to: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # (peer, session) -> deliveries
+
+    def wants_none(self, peer: SimPeer) -> bool:
+        """Return whether a user turned read receipts off."""
+        return self._reads and Random(f"{self._sim.seed} {peer.name} wants receipts").random() < WANT_NONE
+
+    # ---- reading
+
+    def started(self, peer: SimPeer) -> None:
+        """Choose receipts again after a start."""
+        if self.wants_none(peer):
+            peer.put(ReceiptsChosen(peer.user, False))
+
+    def handed_on(self, peer: SimPeer, one: ReleasedEntry) -> None:
+        """Perhaps schedule the reading of an entry that a program received."""
+        if not self._reads or peer.byzantine or one.log.user == peer.user:
+            return
+        drawn = Random(f"{self._sim.seed} {peer.name} {peer.lives} reads {one.place}")
+        seconds = drawn.choice(LATER)
+        if seconds >= 0:
+            peer.soon(seconds, seconds, lambda: self._read(peer, one))
+
+    def _read(self, peer: SimPeer, one: ReleasedEntry) -> None:
+        if self._invariants.at_rest:
+            return  # no more actions at rest
+        for each in peer.disk.storage.places(0, one.place, [one.log.conversation]):  # at most so many
+            if each.place <= one.place:
+                key = (peer.user, each.log)
+                self._said[key] = max(each.seq, self._said.get(key, 0))
+        self._sim.counts["read"] += 1
+        peer.put(MarkedRead(peer.user, one.log, one.seq, one.place))
+
+    def frame_sent(self, peer: SimPeer, frame: Frame) -> None:
+        """Check that the read marks in a frame are durable; a peer that stops sends its last ones with their commit."""
+        if not isinstance(frame, ReadFrame) or not frame.marks or peer.byzantine or peer.handling is Stop:
+            return
+        stored = peer.disk.storage.load_users(peer.speaks_for).reads
+        durable = {
+            (mark.log.conversation, mark.reader, ref_key(mark.log.user, mark.log.run)): mark.seq for mark in stored
+        }
+        for conversation, readers in frame.marks.items():
+            for reader, marks in readers.items():
+                for ref, seq in marks:
+                    if durable.get((conversation, reader, ref), 0) < seq:
+                        self._invariants.fail("read", peer, f"{reader[:8]} {ref} {seq}: sent before it was on disk")
+
+    # ---- receipts
+
+    def hosting(self, peer: SimPeer, stored: Stored) -> None:
+        """Note the marks with which a process starts, or begins to host a user."""
+        every = stored.stays or peer.disk.stored.stays
+        marks = [("delivered", *each) for each in guests_having(stored.delivered, every)]
+        # A node reports read marks of users it hosts at that time, so marks of others are not known yet.
+        marks += [
+            ("read", mark.log, mark.reader, mark.seq) for mark in stored.reads if mark.log.user in peer.speaks_for
+        ]
+        for event, log, member, seq in marks:
+            key = (peer.name, peer.lives, event, log, member)
+            self._known[key] = max(seq, self._known.get(key, 0))
+
+    def delivered(self, peer: SimPeer, news: DeliveryReceipt) -> None:
+        """Check a delivery receipt."""
+        member, log = self._sim.person(news.member), news.log
+        if peer.byzantine:
+            return
+        if not member.byzantine and not self._invariants.may_fork(log):
+            if member.had(log) < news.last:
+                self._invariants.fail("delivered", peer, f"{member.name} never had {log_name(log)} {news.last}")
+        elif news.member in self._sim.by_user and not (member.byzantine or member.restored):
+            here, there = (each.disk.logs.get(log, []) for each in (peer, self._sim.by_user[news.member]))
+            is_known = not self._invariants.deletions.is_deleted(peer, log, news.last + 1)  # its chain there
+            if is_known and min(len(here), len(there)) >= news.last and here[: news.last] != there[: news.last]:
+                self._invariants.fail("delivered", peer, f"{member.name} has another {log_name(log)} {news.last}")
+        self._reported(peer, "delivered", news, "receipt")
+        reported = self._reported_to.setdefault((peer.name, peer.lives), {})
+        reported[log, news.member] = max(news.last, reported.get((log, news.member), 0))
+        self._delivered |= {(log, seq, news.member) for seq in range(news.first, news.last + 1)}
+
+    def _reported(self, peer: SimPeer, event: str, news: DeliveryReceipt | ReadReceipt, rule: str) -> None:
+        """Check that a receipt is neither known before the session nor reported in it before."""
+        what = f"{log_name(news.log)} {news.last} {event}, {self._sim.person(news.member).name}"
+        session = (peer.name, peer.lives, event, news.log)
+        if news.first <= self._known.get((*session, news.member), 0):
+            self._invariants.fail(rule, peer, f"{what}: known before its start")
+        for seq in range(news.first, news.last + 1):
+            receipt = (*session, seq, news.member)
+            if receipt in self._seen:
+                self._invariants.fail(rule, peer, f"{what}: {seq} is reported twice")
+            self._seen.add(receipt)
+
+    def lacking(self, written: WrittenMessage, member: SimPeer | SimHostedUser) -> Iterator[Fault]:
+        """Yield a fault if the delivery of a message to a member was never reported to its writer."""
+        log = written.log
+        if log is not None and (log, written.seq, member.user) not in self._delivered:
+            text = f"no receipt of {member.name} for {log_name(log)} {written.seq}"
+            yield Fault("receipt", text, written.at.name)
+
+    def forgotten(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
+        """Yield, at rest, deliveries that were reported in this session and are not known any more."""
+        for peer in honest:
+            for (log, user), last in self._reported_to.get((peer.name, peer.lives), {}).items():
+                if peer.node is not None and log.user in peer.speaks_for:
+                    known = peer.node.sync.delivery_receipts.position(log, user)
+                    if user not in peer.speaks_for and known < last and log.user != user:
+                        text = f"{log_name(log)} {last} was delivered to {self._sim.person(user).name}, now {known}"
+                        yield Fault("receipt_kept", text, peer.name)
+
+    def was_read(self, peer: SimPeer, news: ReadReceipt) -> None:
+        """Check a read receipt."""
+        reader = self._sim.by_user[news.member]
+        if peer.byzantine or reader.byzantine:
+            return
+        what = f"{reader.name} has read {log_name(news.log)} {news.last}"
+        is_late = news.log in self._invariants.odd and not self._invariants.refuses(
+            reader, news.log
+        )  # after an upgrade
+        is_marked = self._said.get((news.member, news.log), 0) >= news.last
+        is_marked |= reader.disk.pruned.get(news.log, 0) >= news.last  # it is not among what was shown any more
+        if not (is_marked or is_late or self._invariants.may_fork(news.log)):
+            self._invariants.fail("read", peer, f"{what}: its program did not mark it")
+        if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
+            self._invariants.fail("read", peer, f"{what}: reported, though one of the two turned receipts off")
+        self._reported(peer, "read", news, "read")
+        for seq in range(news.first, news.last + 1):
+            if reader is not peer and (news.log, seq, news.member) not in self._delivered:
+                self._invariants.fail("read", peer, f"{what}: {seq} was never delivered")
+
+    def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
+        """Yield, at rest, read entries whose writer has no read receipt."""
+        if not self._reads:
+            return
+        for one, other in apart(honest, lambda node: node.sync.read_receipts):
+            yield Fault("unread", f"has read marks that {other.name} lacks", one.name)
+        for reader in honest:
+            if reader.linked and reader.node is not None and reader.node.sync.read_receipts.has_unsent:
+                yield Fault("unread", "has unsent read marks", reader.name)
+        marks = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
+        for reader in honest:
+            for mark in marks[reader.user]:
+                writer = self._sim.by_user.get(mark.log.user)
+                is_known = writer is None or writer not in honest or self._knows(writer, mark)
+                if writer is not None and self._invariants.deletions.any and not writer.disk.has(mark.log, mark.seq):
+                    continue  # lost with its disk, and deleted by those who held it
+                if writer is not None and self._invariants.deletions.hides_fork(mark.log, writer, reader):
+                    continue
+                if writer is not None and mark.reader == reader.user and not is_known:
+                    text = f"does not know that {reader.name} has read {log_name(mark.log)} {mark.seq}"
+                    yield Fault("unread", text, writer.name)
+
+    def _knows(self, writer: SimPeer, mark: ReadMark) -> bool:
+        reader = self._sim.by_user[mark.reader]
+        if writer.node is None or not self._sim.can_link(writer, reader) or self._invariants.may_fork(mark.log):
+            return True
+        if self._invariants.is_odd_writer(mark.log.user):
+            return True  # its logs arrive in another order than they were written
+        if reader.node is not None and mark.log.conversation in reader.node.sync.requests.by_id:
+            return True  # it is told once the reader answers
+        if self.wants_none(writer) or self.wants_none(reader):
+            return True
+        if writer.node.sync.read_receipts.tracker.position(mark.log, mark.reader) >= mark.seq:
+            return True
+        return any(member == mark.reader for member, _ in writer.disk.storage.readers(mark.log, mark.seq))
+
+
+def apart(
+    honest: Sequence[SimPeer], marks_of: Callable[[Node], MarkExchange[Any, Any]]
+) -> Iterator[tuple[SimPeer, SimPeer]]:
+    """Yield the pairs of linked peers of which the second knows other marks of the first than that would announce."""
+    for one in honest:
+        for other in honest:
+            if other is one or one.node is None or other.node is None or other.user not in one.node.links.by_peer:
+                continue
+            remote = one.node.sync.context.remotes.get(one.node.links.by_peer[other.user].id)
+            total = marks_of(one.node).sum_for(remote) if remote is not None else ""
+            if total and marks_of(other.node).announced_sum(one.user) != total:
+                yield one, other
+
+
+# ---- taken marks
+#
+# A hosted user has one session, now at one of its hosts and now at another, which takes what its host shows. What is
+# marked as taken was taken at some host: else a session elsewhere would miss it. Only hosts of the user hear of a mark,
+# once it is on disk. A mark on disk stays, or another stands for it. At rest all hosts that are linked have the same,
+# and each knows what the other has.
+
+TAKES_IN = 0.7  # the part of histories
+STAYS = 10.0  # seconds of a session at one host
+TAKEN_LATER = (0.0, 0.0, 0.01, 0.5, 5.0)  # seconds until an entry is taken
+
+
+class TakenInvariants:
+    """Takes what hosted users are shown, and checks the marks."""
+
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
+        self._takes = Random(f"{self._sim.seed} taking").random() < TAKES_IN
+        self._had: dict[tuple[ConversationId, UserId, str], int] = {}  # by reader and log: taken at any host
+
+    # ---- sessions
+
+    def handed_on(self, peer: SimPeer, one: ReleasedEntry) -> None:
+        """Perhaps have the session of a hosted user take an entry, and all before it."""
+        if not self._takes or peer.byzantine:
+            return
+        for guest in peer.guests:
+            if one.log.user != guest.user and self._is_between(guest, one):
+                drawn = Random(f"{self._sim.seed} {peer.name} {peer.lives} takes {one.place}")
+                self._sim.schedule.after(drawn.choice(TAKEN_LATER), partial(self._take, peer, peer.lives, guest, one))
+
+    def _is_between(self, guest: SimHostedUser, one: ReleasedEntry) -> bool:
+        """Return whether an entry is in a direct conversation of this user."""
+        return one.log.conversation == dm_id(*sorted((guest.user, one.log.user)))
+
+    def _take(self, peer: SimPeer, life: int, guest: SimHostedUser, one: ReleasedEntry) -> None:
+        if not peer.up or peer.lives != life or peer not in guest.hosts or self._invariants.at_rest:
+            return
+        stay = int(self._sim.now / STAYS)
+        if Random(f"{self._sim.seed} {guest.name} session {stay}").choice(guest.hosts) is not peer:
+            return  # the session is elsewhere
+        for each in peer.disk.storage.places(0, one.place, [one.log.conversation]):  # at most so many
+            if each.place <= one.place:
+                key = _key(guest.user, each.log)
+                self._had[key] = max(each.seq, self._had.get(key, 0))
+        self._sim.counts["taken"] += 1
+        peer.put(MarkedTaken(guest.user, one.log.conversation, one.place))
+
+    # ---- marks
+
+    def frame_sent(self, peer: SimPeer, frame: Frame, ends: Sequence[WireEnd]) -> None:
+        """Check that marks go to hosts of their reader, and are durable; a peer that stops sends them with a commit."""
+        if not isinstance(frame, TakenFrame) or peer.byzantine:
+            return
+        self._sim.counts["taken_told"] += bool(frame.marks) * len(ends)
+        readers = {reader for readers in frame.marks.values() for reader in readers}
+        for end in ends:
+            other = end.other.owner
+            if not all(map(other.ever_spoke_for, readers)):
+                self._invariants.fail("taken", peer, f"tells {other.name} what a user took whom it never hosted")
+        if peer.handling is Stop:
+            return
+        stored = peer.disk.storage.load_users(peer.speaks_for).taken
+        durable = {_key(mark.reader, mark.log): mark.seq for mark in stored}
+        for conversation, marked in frame.marks.items():
+            for reader, marks in marked.items():
+                for ref, seq in marks:
+                    key = (conversation, reader, ref)
+                    if durable.get(key, 0) < seq:
+                        self._invariants.fail("taken", peer, f"{reader[:8]} {ref} {seq}: sent before it was on disk")
+                    if self._had.get(key, 0) < seq and not self._invariants.deletions.any:
+                        self._invariants.fail("taken", peer, f"{reader[:8]} {ref} {seq}: no session took it")
+
+    def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
+        """Yield, at rest, what is marked and was never taken, marks that are gone, and those that a host lacks."""
+        for peer, other in apart(honest, lambda node: node.sync.taken_marks):
+            yield Fault("taken", f"has other taken marks than {other.name} knows of", peer.name)
+        for guest in self._sim.guests.values() if self._takes else ():
+            hosts = [peer for peer in guest.here() if peer in honest]
+            marks = {peer: peer.disk.storage.load_users([guest.user]).taken for peer in hosts}
+            for peer in hosts:
+                for mark in marks[peer]:
+                    if self._had.get(_key(guest.user, mark.log), 0) < mark.seq and not self._is_unsure(peer, mark.log):
+                        yield Fault("taken", f"{self._text(guest, mark)}: no session took it", peer.name)
+                ever = [mark for change in peer.disk.changes for mark in change.taken if mark.reader == guest.user]
+                yield from self._lacking("does not know any more", guest, peer, ever, marks[peer])
+                for other in hosts:
+                    if other is not peer and other.end_to(peer) is not None:
+                        yield from self._lacking(f"unlike {other.name} lacks", guest, peer, marks[other], marks[peer])
+
+    def _lacking(
+        self, what: str, guest: SimHostedUser, peer: SimPeer, expected: Sequence[ReadMark], marks: Sequence[ReadMark]
+    ) -> Iterator[Fault]:
+        """Yield the marks that are expected at a peer which has others, and for which none of these stands."""
+        for mark in expected:
+            # The writer may have been set back to an older disk, which never wrote the entry marked.
+            is_here = peer.disk.has(mark.log, mark.seq) and not self._is_unsure(peer, mark.log)
+            if is_here and not self._covers(peer, marks, mark):
+                yield Fault("taken", f"{what} {self._text(guest, mark)}", peer.name)
+
+    def _is_unsure(self, peer: SimPeer, log: LogId) -> bool:
+        """Return whether a log may have another version, or be stored in parts."""
+        invariants = self._invariants
+        return (
+            invariants.may_fork(log) or invariants.is_odd_writer(log.user) or invariants.deletions.any or peer.restored
+        )
+
+    def _covers(self, peer: SimPeer, marks: Sequence[ReadMark], mark: ReadMark) -> bool:
+        """Return whether one of these marks is as high, or on a log that builds on it."""
+        asked = [(each.log, each.seq) for each in marks if each.log.key == mark.log.key]
+        seen = set(asked)
+        while asked:
+            log, seq = asked.pop()
+            if log == mark.log and seq >= mark.seq:
+                return True
+            raws = peer.disk.logs.get(log)
+            below = [(log._replace(run=each.run), each.seq) for each in decode_entry(raws[0]).before] if raws else []
+            asked += [each for each in below if each not in seen]
+            seen.update(below)
+        return False
+
+    def _text(self, guest: SimHostedUser, mark: ReadMark) -> str:
+        return f"that {guest.name} took {log_name(mark.log)} {mark.seq}"
+
+
+def _key(reader: UserId, log: LogId) -> tuple[ConversationId, UserId, str]:
+    """Return how a frame names a reader and a log."""
+    return log.conversation, reader, ref_key(log.user, log.run)

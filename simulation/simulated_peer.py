@@ -1,0 +1,718 @@
+"""A simulated peer: a whole Node with a disk, a clock, links and a program. It can crash and restart.
+
+SimPeer drives its node like the runtime of a real process: it executes every effect and puts the resulting inputs.
+Effects for programs go to its SimProgram.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from p2pchat.config import Settings
+from p2pchat.core import effects as out
+from p2pchat.core import inputs
+from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel
+from p2pchat.core.inputs import Input
+from p2pchat.core.log import LogId, Ref
+from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
+from p2pchat.core.node import Node
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
+from p2pchat.core.receipts.file_receipts import MAX_NAMING
+from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.core.sync.log_index import sum_of
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, Unknown, UserId, encode
+from p2pchat.runtime.frame_queue import CommitsInFlight, LinkInput, LinkTurns, parts_of
+from p2pchat.storage.contract import files_of
+from p2pchat.testing.eventlog_parser import Line
+from simulation.attached_files import SimContent, SimFiles
+from simulation.disk import SimDisk
+from simulation.network import SimWire, WireEnd
+from simulation.simulated_program import SimProgram, WrittenMessage, shown_id
+from simulation.virtual_time import LocalClock, signer, strict
+
+if TYPE_CHECKING:
+    from simulation.byzantine import ByzantinePeer, OddWriter
+    from simulation.hosted_users import SimHostedUser
+    from simulation.simulation import Simulation
+
+
+TURN_TOO_LONG = 0.1  # of the turns of several frames, end before all of them are handled
+TURN_WITHIN = 0.01  # seconds until a peer that has not handled everything goes on
+
+
+class SimPeer:
+    """A peer of a Simulation, made by `Simulation.peers`.
+
+    Attributes:
+        name: Its name.
+        user: Its id. The peer id and the user id are the same key.
+        up: True while its process runs.
+        gone: True after it left for good.
+        restored: True after its disk went back to an older copy.
+        strict, odd: How its rules differ from those of others.
+        has_engine: It is linked through the engine (relay_network.py), too.
+        listens: It takes direct connections; from its next start on.
+        behind_router: A router lets none of them in.
+        byzantine: True if it breaks the rules (byzantine.py). Its frames and storage are not checked.
+        program: Receives the effects for programs. Its lines are the peer's event log.
+        lives: How often it was started.
+        status: The presence its user set last in this session: a status and a text.
+        files: Its content, which outlives its process as the disk does.
+        content: The store of content of its process; None while it does not run.
+    """
+
+    def __init__(
+        self, sim: Simulation, name: str, identity: Identity, number: int, draw: Callable[[int], bytes],
+        network: NetworkCredentials, host: str,
+    ) -> None:  # fmt: skip
+        self.sim = sim
+        self._draw = draw
+        self._network = network
+        self.name = name
+        self.identity = identity
+        self.user: UserId = identity.peer_id
+        self._sign = signer(identity)
+        self.host = host
+        self.port: int = 7000 + number
+        self.clock: LocalClock = LocalClock(sim.schedule)
+        self.disk: SimDisk = SimDisk(sim.schedule, sim.chance, sim.counts, sim.settings)
+        self.disk.on_batch = lambda batch: sim.invariants.batch_stored(self, batch)
+        self.disk.on_prune = lambda prune: sim.invariants.deletions.stored(self, prune)
+        self.disk.on_deletion = lambda conversation: sim.invariants.requests.deleted(self, conversation)
+        self.files: SimFiles = SimFiles(lambda: self.disk.broken)
+        self.content: SimContent | None = None
+        self.node: Node | None = None
+        self.gone = False
+        self.restored: bool = False
+        self.has_engine = False
+        self.listens = True
+        self.behind_router = False
+        self.byzantine = False
+        self.strict = False  # refuses odd texts, from its next start on
+        self.odd: OddWriter | None = None  # its program writes odd texts so that no other takes them
+        self.tampering: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
+        self.fails: bool = False  # storage failed and was not reloaded yet
+        self.allows: bool = False  # its user lifted all quotas
+        self.low: DiskLevel = DiskLevel.ENOUGH  # as its disk is reported
+        self.blocks: dict[UserId, set[UserId]] = {}  # whom its users block, by the one who blocks
+        self.kept_from: float = 0.0  # when it last began to store again after a failed or low disk
+        self.program: SimProgram = SimProgram(self)
+        self.lives: int = 0
+        self.loads: int = 0  # how often its node loaded the disk
+        self.status: tuple[str, str] = ("online", "")
+        self._fuse: tuple[int, bool] | None = None  # (effects until it is killed, whether silently)
+        self._begun_with = 0  # changes on its disk at the start of its process
+        self._run: RunId | None = None  # the run of that process
+        self.ever_linked: bool = False
+        self.handling: type[Input] = inputs.Woke
+        self.here_before: set[UserId] = set()  # users that were online before this step
+        self.name_told: str = name
+        self._links: dict[int, WireEnd] = {}
+        self._all_links: dict[int, WireEnd] = {}  # of this process: frames of a link that ended may wait for their turn
+        self._turns: LinkTurns
+        self._turn_is_due = False
+        self._arrived: dict[int, deque[Frame | Unknown]] = {}  # by link: frames that were not handled yet
+        self._held_until: dict[int, float] = {}  # by link
+        self._in_flight: CommitsInFlight
+        self._next_link = 1
+        self._wake: Timer | None = None
+        self._carry: dict[type, Callable[[Any], None]] = {
+            out.Send: self._send, out.Close: self._close, out.Dial: self._dial, out.Resolve: self._resolve,
+            out.Established: self._established, out.PauseReading: self._pause_reading, out.WakeAt: self._wake_at,
+            out.Commit: self._commit, out.Reload: self._reload, out.Lookup: self._lookup, out.Fetch: self._fetch,
+            out.LinkChanged: self._link_changed, out.NodeStopped: self._stopped,
+            out.OrderContent: lambda effect: self._store().order(effect),
+            out.GivePieces: lambda order: self._store().give(order),
+            out.FindHeld: lambda order: self._store().find(order), **self.program.handlers,
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<SimPeer {self.name} {'up' if self.up else 'gone' if self.gone else 'down'}>"
+
+    @property
+    def up(self) -> bool:
+        return self.node is not None
+
+    @property
+    def settings(self) -> Settings:
+        """Its own settings: a strict peer has other limits than the rest."""
+        return strict(self.sim.settings) if self.strict else self.sim.settings
+
+    @property
+    def lines(self) -> list[Line]:
+        """The event log."""
+        return self.program.lines
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def relayed_endpoint(self) -> str:
+        return relay_endpoint(self.user)
+
+    @property
+    def may_be_dialled(self) -> bool:
+        """True if its direct endpoint answers while it runs."""
+        return self.listens and not self.behind_router
+
+    @property
+    def linked(self) -> list[SimPeer]:
+        """The peers with which its node has a link that is up."""
+        if self.node is None:
+            return []
+        return [peer for peer in self.sim.all_peers if peer.user in self.node.links.by_peer]
+
+    def digest_for(self, other: SimPeer) -> str | None:
+        """Return the sum of the logs it shares with a linked peer; None until that peer has announced its users."""
+        if self.node is None or other.user not in self.node.links.by_peer:
+            return None
+        context = self.node.sync.context
+        remote = context.remotes.get(self.node.links.by_peer[other.user].id)
+        return sum_of(context.shared_conversations(remote)) if remote else None
+
+    def end_to(self, other: SimPeer) -> WireEnd | None:
+        """Return its end of the link with a peer; None if no link works both ways."""
+        if self.node is None or other.node is None:
+            return None
+        here, there = self.node.links.by_peer.get(other.user), other.node.links.by_peer.get(self.user)
+        end = self._links.get(here.id) if here else None
+        if end is None or there is None or end.other.link != there.id or not end.other.open:
+            return None
+        return None if end.wire.dead or end.wire.blocked else end
+
+    # ---- actions
+
+    def start(self, *endpoints: str) -> None:
+        """Start a process on this disk. It dials these endpoints and those of its address book."""
+        if not self.up and not self.gone:
+            self._start(endpoints, self._draw)
+
+    def resume(self, *endpoints: str) -> None:
+        """Resume the machine from a snapshot of disk and memory, made when its newest process began.
+
+        Others may hold entries that the process wrote since. The resumed process lacks them and writes its logs again.
+        """
+        self.crash()
+        if self._run is None or self.gone:
+            return
+        self.sim.counts["resume"] += 1
+        self.restored = True
+        self.disk.restore(self._begun_with)
+        self.sim.invariants.content.ended(self)
+        self.sim.invariants.copied.update((user, self._run) for user in (self.user, *self.sim.guests))
+        drawn = [bytes.fromhex(self._run)]
+        self._start(endpoints, lambda size: drawn.pop() if drawn else self._draw(size))
+
+    def _start(self, endpoints: tuple[str, ...], draw: Callable[[int], bytes]) -> None:
+        self.lives += 1
+        self.loads += 1
+        self.status = ("online", "")
+        self.fails, self.low = False, DiskLevel.ENOUGH
+        self._fuse = None
+        self._links, self._all_links, self._held_until, self._arrived = {}, {}, {}, {}
+        self._turn_is_due = False
+        self.content = SimContent(self)
+        stored = self.disk.load(self.speaks_for)
+        self.blocks = _blocks_in(stored.meta, self.user)
+        self.program.begin(stored.consumers.get("main", 0))
+        hosted = HostedIdentity(self.user, self.name_told, self._sign)
+        self.node = Node(
+            settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
+            network=NetworkCredentials(self._network.id, self._network.key), draw=draw, stored=stored,
+        )  # fmt: skip
+        self._turns = LinkTurns(
+            self.settings, self.node.is_known, lambda link, on: None
+        )  # the network keeps what is unread
+        self._in_flight = CommitsInFlight(
+            self.settings.max_uncommitted_entries, self.settings.max_uncommitted_flood_units, lambda on: None
+        )
+        self.sim.invariants.began(self, stored)
+        self._begun_with, self._run = len(self.disk), self.node.run
+        self.disk.open(self._later(self.put))
+        self.program.log("listening", schema=1, host=self.host, port=self.port, peer_id=shown_id(self.user),
+                         user=self.name, user_id=shown_id(self.user))  # fmt: skip
+        self._carry_out(self.node.start(self.clock.now()))
+        if not self.up:
+            return
+        at = (self.endpoint,) * self.listens + (self.relayed_endpoint,) * self.has_engine
+        self.put(inputs.ListeningAt(self.port if self.listens else 0, at))
+        self.sim.invariants.receipts.started(self)
+        for guest in self.guests:
+            self.put(inputs.PresenceSet(guest.user, "online"))
+        for endpoint in endpoints:
+            if not (self.has_engine and is_relayed(endpoint)):
+                self.put(inputs.Connect(endpoint))
+        if self.has_engine:
+            self.sim.engine.meet(self, tuple(filter(is_relayed, endpoints)))
+        self.program.take_released()
+
+    def say(self, text: str, to: SimPeer | None = None) -> WrittenMessage:
+        """Write to the room, or to the user of one peer."""
+        assert self.node is not None, f"{self.name} is not running"
+        return self.program.say(text, self.opened(to), to)
+
+    def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
+        """Edit, delete or react to the entry `re` names."""
+        self.sim.counts[kind] += 1
+        self.program.write(conversation, kind, [body], re)
+
+    def rename(self, name: str) -> None:
+        self.name_told = name
+        self.put(inputs.UserRenamed(self.user, name))
+
+    def opened(self, to: SimPeer | SimHostedUser | None, by: SimHostedUser | None = None) -> ConversationId:
+        """Return the room, or open the direct conversation of a user with its own, or with one that it hosts."""
+        assert self.node is not None
+        if to is None:
+            return self.node.room
+        low, high = sorted((by.user if by is not None else self.user, to.user))
+        self.put(inputs.ConversationOpened(Naming(dm=(low, high))))
+        return dm_id(low, high)
+
+    def had(self, log: LogId) -> int:
+        """Return the highest number of a log that its disk ever held."""
+        return self.disk.ever.get(log, 0)
+
+    @property
+    def guests(self) -> list[SimHostedUser]:
+        """The users it hosts besides its own."""
+        return [guest for guest in self.sim.guests.values() if self in guest.hosts]
+
+    @property
+    def speaks_for(self) -> list[UserId]:
+        """The ids of its own user and of those it hosts, in this order."""
+        return [self.user, *(guest.user for guest in self.guests)]
+
+    def ever_spoke_for(self, user: UserId) -> bool:
+        """Return whether this is its own user, or one ever hosted here."""
+        return user == self.user or (user in self.sim.guests and self in self.sim.guests[user].former)
+
+    def host_guest(self, guest: SimHostedUser) -> None:
+        """Host a user from now on, also after a restart."""
+        guest.hosts.append(self)
+        guest.held_then.pop(self, None)
+        guest.since[self] = self.sim.now
+        if self not in guest.former:
+            guest.former.append(self)
+        stored = self.disk.storage.load([guest.user])
+        self.sim.invariants.receipts.hosting(self, stored)
+        marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
+        self.put(inputs.UserHosted(_hosted(guest), *marks))
+        self.put(inputs.PresenceSet(guest.user, "online"))
+
+    def unhost_guest(self, guest: SimHostedUser) -> None:
+        """Stop hosting a user."""
+        guest.hosts.remove(self)
+        self.put(inputs.UserUnhosted(guest.user))
+        guest.leave_soon(self)
+
+    def say_as(self, guest: SimHostedUser, text: str, to: SimPeer | None = None) -> None:
+        """Write to the room, or to a peer's user, as a hosted user."""
+        if self.node is None:
+            return  # the previous message killed it
+        written = [WrittenMessage(self, guest.user, to, text)]
+        self.program.write(self.opened(to, guest), "text", [text], user=guest.user, written=written)
+
+    def say_to_guest(self, guest: SimHostedUser, text: str) -> None:
+        """Write to a user that some peer hosts or hosted."""
+        self.program.write(self.opened(guest), "text", [text])
+
+    def set_presence(self, status: str, text: str = "") -> None:
+        self.status = status, text
+        self.put(inputs.PresenceSet(self.user, status, text))
+
+    def types(self, to: SimPeer | None = None, *, on: bool = True) -> None:
+        """Start or stop typing to the room or to a peer's user."""
+        assert self.node is not None, f"{self.name} is not running"
+        self.put(inputs.TypingSet(self.user, self.opened(to), on))
+
+    def connect(self, endpoint: str) -> None:
+        self.put(inputs.Connect(endpoint))
+
+    def pause_reading(self, seconds: float) -> None:
+        """Pause reading from all links for a time, as back-pressure does."""
+        for end in list(self._links.values()):
+            end.pause(seconds)
+
+    def disk_low(self, level: DiskLevel) -> None:
+        """Report for what its disk has room left."""
+        if self.low is not DiskLevel.ENOUGH:
+            self.kept_from = self.sim.now
+        if level is not self.low:
+            self.sim.invariants.protocol.rests(self)
+        self.low = level
+        self.put(inputs.DiskLow(level))
+
+    def allow_all(self) -> None:
+        """Lift the quotas of all users for good, but those of a crowd: they would be contacts."""
+        self.allows = True
+        for user in (*self.sim.by_user, *self.sim.guests):
+            if user not in self.sim.crowd:
+                self.put(inputs.QuotaLifted(user))
+
+    def block(self, by: UserId, user: UserId, *, on: bool) -> None:
+        """Have a user of this peer block another, or end that."""
+        users = self.blocks.setdefault(by, set())
+        (users.add if on else users.discard)(user)
+        self.put(inputs.UserBlocked(by, user, on))
+        self.sim.invariants.blocks.chosen(self, by, user, on=on)
+
+    def stop(self) -> None:
+        """Leave in good order."""
+        self.put(inputs.Stop())
+
+    def crash(self, *, silent: bool = False, written: bool | None = None) -> None:
+        """Kill the process.
+
+        Args:
+            silent: The machine fails too, so that no end of a connection is notified.
+            written: Whether the commit being written is durable; None draws it.
+        """
+        if not self.up:
+            return
+        ends = list(self._links.values())
+        self._end()
+        self.disk.crash(written)
+        self.sim.invariants.content.ended(self)
+        if silent:
+            self.files.lose_power(self.sim.chance)
+            self.sim.invariants.content.lost_power(self)
+        for end in ends:
+            if silent:
+                end.vanish()
+            else:
+                end.abort()
+
+    def crash_within(self, effects: int, *, silent: bool = False) -> None:
+        """Kill the process after so many more effects, also in the middle of a step."""
+        self._fuse = effects, silent
+
+    def crash_never(self) -> None:
+        """Cancel a kill that is set."""
+        self._fuse = None
+
+    def restore(self, length: int) -> None:
+        """Restore the first `length` changes of its disk. Only while it is down."""
+        self.sim.counts["restore"] += 1
+        self.restored = True
+        self.disk.restore(length)
+        self.sim.invariants.content.ended(self)
+
+    # ---- the driver's loop
+
+    def put(self, input: Input) -> None:
+        """Hand an input to the node and carry out its effects; what links received waits for its turn."""
+        if self.node is None:
+            return
+        if isinstance(input, LinkInput):
+            if isinstance(input, inputs.Got):
+                self._arrived.setdefault(input.link, deque()).extend(input.frames)
+            self._turns.put(input)
+            self._take_turn()
+            return
+        if isinstance(input, inputs.CommitFailed):
+            self._in_flight.fail(input.epoch)
+        elif isinstance(input, inputs.Committed):
+            for ticket in input.tickets:
+                self._in_flight.remove(ticket)
+        self._handle(input)
+        if self._turns:
+            self._take_turn_soon()
+
+    def _take_turn(self) -> None:
+        life, most = self.lives, self.settings.turn_units
+        taken = self._turns.take_known(disk_is_behind=self._in_flight.is_behind)
+        if not self._in_flight.is_behind:
+            taken += self._turns.take_unknown(only_little=bool(taken))
+        parts = [part for input in taken for part in parts_of(input, most)]
+        in_time = len(parts)
+        if in_time > 1 and self.sim.chance.random() < TURN_TOO_LONG:
+            in_time = self.sim.chance.randrange(1, in_time)
+            self._turns.put_back(parts[in_time:], parts[in_time - 1].link)  # as when the time of a turn is over
+            self.sim.counts["turn_too_long"] += 1
+        self._turns.end()
+        for input in parts[:in_time]:
+            self._check_order(input)
+            self._handle(input)
+            if not self.up or self.lives != life:
+                return
+        if self._turns:
+            self.sim.counts["turn_ended"] += 1
+            if self._in_flight.is_behind:  # some wait for the disk, which may be slow
+                for end in [end for link, end in self._links.items() if self._arrived.get(link)]:
+                    end.wire.calm = False
+            self._take_turn_soon()
+
+    def _check_order(self, input: Input) -> None:
+        """Check that frames of a link are handled as they arrived."""
+        if isinstance(input, inputs.LinkDown):
+            self._arrived.pop(input.link, None)  # the rest of a held link is not handled
+        elif isinstance(input, inputs.Got):
+            arrived = self._arrived[input.link]
+            if any(frame is not arrived.popleft() for frame in input.frames):
+                self.sim.invariants.fail("turn", self, "handles the frames of a link in another order")
+
+    def _take_turn_soon(self) -> None:
+        if not self._turn_is_due and self._turns.may_take(disk_is_behind=self._in_flight.is_behind):
+            self._turn_is_due = True
+            self.soon(0.0, TURN_WITHIN, self._on_turn_due)
+
+    def _on_turn_due(self) -> None:
+        self._turn_is_due = False
+        self._take_turn()
+
+    def _handle(self, input: Input) -> None:
+        assert self.node is not None
+        self.sim.trace(self, input)
+        if self.odd is not None and isinstance(input, (inputs.Got, inputs.ImportRequest)):
+            input = input.replace(frames=list(map(self.odd.got, input.frames)))
+        if isinstance(input, inputs.Got) and input.link in self._all_links:
+            self.sim.invariants.frames_got(self, self._all_links[input.link], input.frames)
+        elif isinstance(input, inputs.ImportRequest):
+            self.sim.invariants.came(self, input.frames)
+        if isinstance(input, inputs.Loaded):
+            self.fails, self.kept_from = False, self.sim.now
+            self.loads += 1
+        self.handling = type(input)
+        self.here_before = self.node.links.by_peer.keys() & self.node.presence.hosts.keys()
+        effects = self.node.handle(input, self.clock.now())
+        self.sim.invariants.presence.handled(self, input, effects)
+        self.sim.invariants.blocks.handled(self, effects)
+        self.sim.invariants.content.handled(self, effects)
+        self._carry_out(effects)
+
+    def dropped(self, link: int) -> None:
+        self._links.pop(link, None)
+        if self.content is not None:
+            self.content.on_link_down(link)
+
+    def drained(self, link: int) -> None:
+        if self.content is not None:
+            self.content.on_drained(link)
+
+    def unsent(self, link: int) -> int:
+        """Return the bytes that wait at its end of a connection; 0 if that is gone."""
+        return self._links[link].unsent_bytes if link in self._links else 0
+
+    def other_end(self, link: int) -> SimPeer | None:
+        """Return who is at the other end of a connection; None if that is gone."""
+        return self._links[link].other.owner if link in self._links else None
+
+    def write(self, link: int, data: bytes) -> None:
+        """Write bytes to a connection, if it is there."""
+        if link in self._links:
+            self._links[link].write(data)
+
+    def attach(self, wire: SimWire) -> WireEnd:
+        """Return its end of a new connection."""
+        end = WireEnd(wire, self._next_link, self, self._later(self.put), self.settings)
+        self._links[self._next_link] = self._all_links[self._next_link] = end
+        self._next_link += 1
+        return end
+
+    @property
+    def ends(self) -> list[WireEnd]:
+        """Its ends of all connections, with those that are not yet or no longer links."""
+        return list(self._links.values())
+
+    def wires_to(self, other: SimPeer) -> list[WireEnd]:
+        """Return its ends of the open connections to a peer."""
+        return [end for end in self._links.values() if end.other.owner is other]
+
+    def _carry_out(self, effects: list[out.Effect]) -> None:
+        life = self.lives
+        for done, effect in enumerate(effects):
+            if self._fuse is not None and self._is_killed_now():
+                self.sim.counts["crash_between_effects"] += bool(done)
+                return
+            self._carry[type(effect)](effect)
+            if not self.up or self.lives != life:
+                return
+        if any(isinstance(effect, out.NodeStopped) for effect in effects):
+            self._leave()  # commits of the same step are written first
+
+    def _is_killed_now(self) -> bool:
+        """Count one effect; at the last, kill the process and return True: the effect is not executed."""
+        assert self._fuse is not None
+        left, silent = self._fuse
+        self._fuse = left - 1, silent
+        if left > 0:
+            return False
+        self.crash(silent=silent)
+        return True
+
+    def _later(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return a function that calls `call` only while this process runs."""
+        life = self.lives
+        return lambda *args: call(*args) if self.up and self.lives == life else None
+
+    def soon(self, least: float, most: float, call: Callable[[], None]) -> None:
+        """Call after a time drawn between these seconds, if this process still runs."""
+        life = self.lives
+        seconds = self.sim.chance.uniform(least, most)
+        self.sim.schedule.after(seconds, lambda: call() if self.up and self.lives == life else None)
+
+    def _end(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self.node, self.content, self._wake, self._links, self._fuse = None, None, None, {}, None
+
+    def _store(self) -> SimContent:
+        assert self.content is not None, f"{self.name} is not running"
+        return self.content
+
+    # ---- carrying out: links
+
+    def _send(self, order: out.Send) -> None:
+        ends = [self._links[link] for link in order.links if link in self._links]
+        is_evidence = isinstance(order.frame, Entries) and order.frame.fork
+        self.sim.frames["Evidence" if is_evidence else type(order.frame).__name__] += len(ends)
+        self.sim.invariants.protocol.frame_sent(self, order.frame, ends)
+        self.sim.invariants.presence.frame_sent(self, order.frame, ends)
+        self.sim.invariants.receipts.frame_sent(self, order.frame)
+        self.sim.invariants.requests.frame_sent(self, order.frame, ends)
+        self.sim.invariants.taken.frame_sent(self, order.frame, ends)
+        self.sim.invariants.content.frame_sent(self, order.frame, ends)
+        if self.tampering is not None:
+            for end in ends:
+                for data in self.tampering.change(order.frame, end):
+                    end.write(data)
+            return
+        frame = order.frame if self.odd is None else self.odd.change(order.frame)
+        data = encode(frame)
+        for end in ends:
+            end.write(data)
+
+    def _close(self, order: out.Close) -> None:
+        end = self._links.get(order.link)
+        if order.bye is not None and not self.byzantine:
+            self.sim.counts[f"bye_{order.bye.code}"] += 1
+        if end is not None:
+            if order.bye is not None:
+                self.sim.invariants.protocol.said_bye(self, end, order.bye)
+            if order.bye is not None and order.bye.code == "replaced":
+                self.sim.counts["link_replaced"] += 1
+                if end.wire.relayed and self._has_direct_link(end.other.owner):
+                    self.sim.counts["relayed_link_replaced"] += 1
+                self.sim.invariants.protocol.link_replaced(self, end)
+            end.close(encode(order.bye) if order.bye is not None else None)
+
+    def _has_direct_link(self, other: SimPeer) -> bool:
+        link = self.node.links.by_peer.get(other.user) if self.node is not None else None
+        return link is not None and not link.relayed
+
+    def _dial(self, order: out.Dial) -> None:
+        self.sim.dial(self, order.dial, order.endpoint)
+
+    def _resolve(self, order: out.Resolve) -> None:
+        self.put(inputs.DialFailed(order.dial, "no such name", "no_name"))  # hosts here have no names
+
+    def _established(self, order: out.Established) -> None:
+        end = self._links.get(order.link)
+        if end is not None:
+            end.decoder.max_frame_bytes = self.sim.settings.max_frame_bytes
+            end.decoder.takes_pieces = True
+
+    def _pause_reading(self, order: out.PauseReading) -> None:
+        until = max(self.sim.now + order.seconds, self._held_until.get(order.link, 0.0))
+        self._held_until[order.link] = until
+        self._turns.hold(order.link)
+        release = self._later(self._release)
+        self.sim.schedule.at(until, lambda: release(order.link))
+        end = self._links.get(order.link)
+        if end is not None:
+            self.soon(0, 0, lambda: end.pause(order.seconds))
+
+    def _release(self, link: int) -> None:
+        if self.sim.now >= self._held_until[link]:
+            self._turns.release(link)
+            self._take_turn_soon()
+
+    def _wake_at(self, order: out.WakeAt) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        woke = self._later(self.put)
+        self._wake = self.sim.schedule.at(self.clock.true_time(order.mono), lambda: woke(inputs.Woke()))
+
+    # ---- carrying out: storage
+
+    def _commit(self, order: out.Commit) -> None:
+        self.sim.invariants.protocol.ordered(self, order)
+        self.sim.invariants.deletions.ordered(self, order)
+        self._in_flight.add(order)
+        self.disk.commit(order)
+
+    def _reload(self, _: out.Reload) -> None:
+        self.fails = True
+
+        def load() -> None:
+            if self.disk.broken:
+                self.soon(1.0, 1.0, load)
+            else:
+                stored = self.disk.load(self.speaks_for)
+                self.put(inputs.Loaded(stored))
+                self.sim.invariants.display.began(self, stored.next_place)
+
+        self.soon(0.0, 1.0, load)
+
+    def _lookup(self, order: out.Lookup) -> None:
+        def read() -> None:
+            logs, older = self.disk.storage.lookup(order.logs, order.older)
+            sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
+            shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
+            every = {whose: self.disk.storage.logs_of(*whose) for whose in order.all_logs}
+            plans = {key: self.disk.storage.prunable(key) for key in order.prunable}
+            files = {key: files_of(self.disk.storage.entry(*key)) for key in order.files}
+            naming = self.disk.storage.referring(order.naming, MAX_NAMING)
+            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every, plans, files, naming))
+
+        self.soon(self.disk.quick, self.disk.slow, read)
+
+    def _fetch(self, order: out.Fetch) -> None:
+        def read() -> None:
+            batches, more = self.disk.storage.fetch(
+                order.conversation, order.user, order.start, batches=self.sim.settings.fetch_batches
+            )
+            self.put(inputs.FetchResult(order.link, order.ticket, batches, more))
+
+        self.soon(self.disk.quick, self.disk.slow, read)
+
+    # ---- carrying out: notifications
+
+    def _link_changed(self, news: out.LinkChanged) -> None:
+        if news.state == "up" and self.node is not None:
+            self.ever_linked = True
+            link = self.node.links.by_peer.get(news.peer)  # None if it went down in the same step
+            self.sim.invariants.protocol.link_up(self, self._links.get(link.id) if link else None)
+        if not news.counted:
+            self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
+                             state=news.state, reason=news.reason)  # fmt: skip
+
+    def _stopped(self, _: out.NodeStopped) -> None:
+        """Do nothing: all byes are sent, and _leave follows."""
+
+    def _leave(self) -> None:
+        """Finish as the runtime does: wait for commits, close what is open and end."""
+        ends = list(self._links.values())
+        self.disk.finish()
+        if not self.up:  # killed while finishing
+            return
+        self.program.log("stopped", reason="left")
+        self._end()
+        self.sim.invariants.content.ended(self)
+        for end in ends:
+            end.close(b"")
+
+
+def _hosted(guest: SimHostedUser) -> HostedIdentity:
+    return HostedIdentity(guest.user, guest.name, guest.sign, status="offline")  # until it sets a presence
+
+
+def _blocks_in(meta: Mapping[str, str], own: UserId) -> dict[UserId, set[UserId]]:
+    lists = {name.partition(":")[::2]: text for name, text in meta.items()}
+    return {by or own: set(json.loads(text)) for (what, by), text in lists.items() if what == META_BLOCKED}

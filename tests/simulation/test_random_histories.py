@@ -1,0 +1,84 @@
+"""Shrinking of failing histories to the necessary steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from simulation.__main__ import main, replay
+from simulation.random_histories import (
+    OF_RULES,
+    RandomHistory,
+    Steps,
+    WantedEvents,
+    check_history,
+    fewest,
+    play,
+    shrink,
+)
+from simulation.simulated_peer import SimPeer
+
+SEED = 11
+SHORT = 26  # a history that is quickly played and stops a peer
+
+
+@pytest.mark.parametrize("needed", [set(), {3}, {0, 39}, {5, 6, 7}, {*range(0, 40, 7)}])
+def test_shrinking_leaves_exactly_the_necessary_steps(needed: set[int]) -> None:
+    def breaks(steps: Steps) -> bool:
+        return needed <= {*steps}
+
+    assert {*fewest([*range(40)], breaks, lambda: False)} == needed
+
+
+def test_shrinking_returns_its_best_result_at_the_time_limit() -> None:
+    tried: list[Steps] = []
+
+    def breaks(steps: Steps) -> bool:
+        tried.append(steps)
+        return {9} <= {*steps}
+
+    steps = fewest([*range(16)], breaks, lambda: len(tried) >= 4)
+    assert 9 in steps and 1 < len(steps) < 16
+
+
+def test_removing_a_step_changes_no_other() -> None:
+    program = RandomHistory(SEED).program
+    whole, again = play(SEED, steps=range(len(program)))[0], play(SEED)[0]
+    assert whole.fingerprint() == again.fingerprint()
+    assert [peer.user for peer in play(SEED, steps=[])[0].all_peers] == [peer.user for peer in whole.all_peers][:2]
+
+
+def test_a_failing_history_is_shrunk_to_the_steps_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: SimPeer) -> None:
+        self.sim.invariants.fail("stopped", self, "stopped")
+
+    monkeypatch.setattr(SimPeer, "stop", stop)  # makes an orderly stop fail
+    seed = next(seed for seed in range(SHORT, 100) if any(fault.rule == "stopped" for fault in play(seed)[1]))
+    program, steps = RandomHistory(seed).program, shrink(seed)
+    assert {program[step] for step in steps} <= {"stop", "leave", "join"} and len(steps) <= 3
+
+
+def test_the_steps_of_a_replay_are_those_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay(7, [2, 5]) == "python -m simulation --seed 7 --steps 2,5 --verbose"
+    assert main(["--seed", "7", "--steps", "2,5"]) == 0
+    assert capsys.readouterr().out.startswith("1 histories in ")
+
+
+def test_in_each_history_of_members_with_other_rules_someone_writes_what_others_refuse() -> None:
+    histories_of_other_rules(range(3))
+
+
+def histories_of_other_rules(seeds: range) -> Counter[str]:
+    """Play histories whose members have other rules; return in how many of them each refusal occurred."""
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        sim, faults = play(seed, wanted=WantedEvents(rules_differ=True))
+        assert sim.invariants.odd and faults == []
+        counts.update(what for what in OF_RULES if sim.counts[what])
+    return counts
+
+
+def test_a_history_with_an_odd_log_that_no_honest_peer_wrote_is_judged_to_its_end() -> None:
+    """A deletion in that conversation made the checker stop with a KeyError."""
+    assert check_history(1933370) == []
