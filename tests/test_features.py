@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat.cli.control_server import AccountCommands, ControlConnection
 from p2pchat.commands.command_session import HANDLERS, handlers_in
-from p2pchat.commands.command_table import TABLE, TYPED, CommandRow, commands_at
+from p2pchat.commands.command_table import BY_NAME, TABLE, TYPED, CommandRow, commands_at
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import parse_json_command
 from p2pchat.commands.typed_commands import CommandInput, help_lines, parse_line
@@ -38,7 +38,7 @@ def _objects(page: str, section: str) -> dict[str, set[str]]:
     text = (DOCS / f"{page}.md").read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     for row in text.splitlines():
         for do, fields in re.findall(r'`(\{"do":"(\w+)".*?\})`', row):
-            command = parse_json_command(do, {row.name: row for row in TABLE})
+            command = parse_json_command(do, BY_NAME)
             found.setdefault(fields, set()).update(command.fields, re.findall(r'`"(\w+)":', row))
     return found
 

@@ -19,7 +19,7 @@ from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
 from p2pchat.commands.command_session import Session, handlers_in
-from p2pchat.commands.command_table import TABLE
+from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.conversation_commands import group, list_
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
@@ -30,14 +30,13 @@ from p2pchat.web.error_responses import Forbidden, problem_of
 from p2pchat.web.gateway_state import Gateway, gateway_of
 from p2pchat.web.sign_in import may_invite
 
-ROWS = {row.name: row for row in TABLE}
 MAX_ROWS = 2000  # of one answer, and messages that `unread` counts: as many as the page loads
 
 
 @asynccontextmanager
 async def hold_answer(gateway: Gateway, account: Account, command: JsonCommand) -> AsyncIterator[bool]:
     """Yield whether an answer may be long. An account has few of these at once, each until its client has taken it."""
-    if ROWS[command.do].writes or ROWS[command.do].kind == "small":
+    if BY_NAME[command.do].writes or BY_NAME[command.do].kind == "small":
         yield False
         return
     async with gateway.answers.hold(account.key):
@@ -75,7 +74,7 @@ class HostedCommands:
 
     def charge(self, command: JsonCommand) -> None:
         """Count a command against the limits of the account. Raises TooMany."""
-        row = ROWS[command.do]
+        row = BY_NAME[command.do]
         if row.writes or row.kind == "choice":
             texts = (field for field in command.fields.values() if isinstance(field, str))
             self._gateway.limits.write(self._account.key, *texts, members=self._members(command))
@@ -84,7 +83,7 @@ class HostedCommands:
 
     def _members(self, command: JsonCommand) -> int:
         """Return how many members an operation of a group names: all that it has, and the new ones."""
-        if ROWS[command.do].kind != "group":
+        if BY_NAME[command.do].kind != "group":
             return 0
         fields = command.fields
         count = len(fields.get("users", ())) + len(fields.get("members", ()))
@@ -98,7 +97,7 @@ class HostedCommands:
         Args:
             interface: In metrics, of what writes messages.
         """
-        if ROWS[command.do].writes:
+        if BY_NAME[command.do].writes:
             with self._gateway.metrics.accepting(interface) if command.do == "send" else nullcontext():
                 await asyncio.shield(self._write(command))
         else:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from p2pchat import Conversation, Receipt, Receipts
 from p2pchat.commands.command_session import Session
-from p2pchat.commands.command_table import FIELD_TYPES, TABLE, CommandRow, commands_at
+from p2pchat.commands.command_table import BY_NAME, FIELD_TYPES, CommandRow, commands_at
 from p2pchat.commands.delivery_notices import last_receipt
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
@@ -23,12 +23,12 @@ from p2pchat.commands.json_commands import BadCommand, JsonCommand, read_command
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway
-from p2pchat.web.hosted_commands import ROWS, HostedCommands, hold_answer
+from p2pchat.web.hosted_commands import HostedCommands, hold_answer
 from p2pchat.web.rest import IdempotencyKey, problems
 from p2pchat.web.schemas import MESSAGE_ID
 from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, CurrentGateway
 
-_KNOWN = {row.name: row for row in TABLE if "d" in row.doors or row.kind == "operator"}
+_KNOWN = {row.name: row for row in BY_NAME.values() if "d" in row.doors or row.kind == "operator"}
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
 _FIELD_SHAPES: dict[str, dict[str, Any]] = {
     "conversation": {"description": "`room`, a user, `#ops`, or an id."},
@@ -81,7 +81,7 @@ async def _command(
         command = read_command(given, _KNOWN)
     except BadCommand as error:
         raise WebError(422, "malformed", str(error)) from None
-    if "d" not in ROWS[command.do].doors:
+    if "d" not in BY_NAME[command.do].doors:
         raise Forbidden(f"{command.do!r} is for the operator of this gateway, at the control socket of its peer")
     return command
 

@@ -61,6 +61,7 @@ def test_valid_typed_lines(line: str, meant: TextInput | CommandInput | None) ->
         ("/", "there is no command '/': /help lists them."),
         ("/group", "usage: /group NAME [MEMBER...], for example /group ops bob carol"),
         ("/leave now", "usage: /leave"),
+        ("/list everything", "usage: /list [-a]"),
         ('/go ""', "usage: /go [CONVERSATION]"),
         ("/123", "there is no command '/123': /help lists them. Nothing was sent"),
         ("/ msg bob hi", "Did you mean /msg? Commands must start at the beginning of the line."),

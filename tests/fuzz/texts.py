@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.commands.command_table import TABLE
+from p2pchat.commands.command_table import BY_NAME as ORDERS
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import BadCommand, LineBuffer, parse_json_command
 from p2pchat.commands.typed_commands import (
@@ -178,9 +178,6 @@ def typed_seeds() -> list[bytes]:
         '/go "',
     ]
     return [line.encode() for line in sorted(lines)] + [b"/" + word + b"msg bob " + word for word in ODD_WORDS]
-
-
-ORDERS = {row.name: row for row in TABLE}
 
 
 def orders(data: bytes) -> None:
