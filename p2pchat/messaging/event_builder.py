@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from p2pchat.core.edits import RELATION_KINDS, Edits
+from p2pchat.core.edits import Edits
 from p2pchat.core.effects import GroupUpdate
-from p2pchat.core.groups.group_state import LEAVE, OPERATION
+from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, RELATION_KINDS
 from p2pchat.core.groups.group_sync import group_updates
 from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
@@ -22,7 +22,6 @@ from p2pchat.messaging.groups import Group
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import (
     MESSAGE_CHANGES,
-    NOT_SHOWN,
     AnyMessageChange,
     Deleted,
     Edited,
@@ -126,7 +125,7 @@ class EventBuilder:
             made = [
                 kind(viewer, log, place + to_seq, entry, place, received_at, old, gap)
                 for place, entry in newest_first
-                if entry.k not in NOT_SHOWN
+                if entry.k not in HIDDEN_KINDS
             ]
         return BuiltEvents(made, run.end - 1, {})
 
@@ -139,7 +138,7 @@ class EventBuilder:
         made: list[Made] = []
         for place, log, seq, entry, received_at, old, gap in reversed(steps):
             found = special.get(place) if special else None
-            if entry.k in NOT_SHOWN:
+            if entry.k in HIDDEN_KINDS:
                 if found is not None and not isinstance(found, Edits):
                     made.append(found)
                 continue
@@ -250,7 +249,6 @@ def group_changed(viewer: Viewer, effect: GroupUpdate, former: str, at: datetime
 # everything written to the group in the order in which it arrived, and returned at their places among the messages.
 
 
-GROUP_KINDS = frozenset({OPERATION, LEAVE})
 ReadGroup = Callable[[ConversationId], Awaitable[list[ReleasedEntry]]]  # reads everything written to a group
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p2pchat.config import Settings
+from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.groups.known_operations import GroupView
@@ -25,7 +26,6 @@ from p2pchat.messaging.conversations import Conversation, DeletedHistory, Delete
 from p2pchat.messaging.events import Gap, aware, micros_of
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
-    NOT_SHOWN,
     Message,
     Post,
     Sent,
@@ -271,7 +271,7 @@ class Viewer:
         if raw.startswith(PROFILE_BEGINS) and raw.count('"k"') == 1 and "\\" not in raw:  # not named anew behind it
             return False  # hundreds of users who come to a room begin with theirs
         entry = decode_entry(raw)
-        return entry.k not in NOT_SHOWN and (self._access.is_all or self._access.sees(shown.log, entry))
+        return entry.k not in HIDDEN_KINDS and (self._access.is_all or self._access.sees(shown.log, entry))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
         return [post_of(self, one) for one in entries]

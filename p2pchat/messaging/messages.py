@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.config import Settings
-from p2pchat.core.edits import RELATION_KINDS
+from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, attachments_of, decode_entry, message_id, ref_key, referred_id
 from p2pchat.core.names import plain
 from p2pchat.core.sync.own_entries import check_text
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.receipts import Receipt
 
-SHOWN_KINDS = ("text", "action")
 LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take
-NOT_SHOWN = RELATION_KINDS | {"profile", "group", "leave"}  # kinds of entries that are no messages
 
 
 class Post:
@@ -107,7 +105,7 @@ class Post:
     def text(self) -> str:
         """The latest text; "" for a deleted message and for an `unsupported` kind of entry."""
         body = self._entry.b if self._edits is None else (self._newest or self._entry).b
-        return body if self._entry.k in SHOWN_KINDS and isinstance(body, str) else ""
+        return body if self._entry.k in MESSAGE_KINDS and isinstance(body, str) else ""
 
     @property
     def _newest(self) -> Entry | None:
@@ -177,7 +175,7 @@ class Post:
     @property
     def unsupported(self) -> str | None:
         """The kind of an entry that this version does not know: show "unsupported"; None for a message."""
-        return None if self._entry.k in SHOWN_KINDS else self._entry.k
+        return None if self._entry.k in MESSAGE_KINDS else self._entry.k
 
     @property
     def sent_at(self) -> datetime:
@@ -513,7 +511,7 @@ def check_change(kind: str, post: Post, text: str, me: UserId, settings: Setting
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows.
     """
-    if post.log.user != me and kind != "reaction":
+    if post.log.user != me and KINDS[kind].about == "own":
         raise ValueError(f"only the writer of a message can {kind} it")
     if post.unsupported is not None:
         raise ValueError("this version does not know this kind of message")

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterab
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.errors import PeerClosed
@@ -22,7 +23,6 @@ from p2pchat.messaging.events import Delivered, Event, GroupChanged, Read, Recei
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import (
     MESSAGE_CHANGES,
-    NOT_SHOWN,
     Message,
     Sent,
 )
@@ -577,7 +577,7 @@ class Feed:
 
     def _completed(self, event: ReceiptEvent, stored: StoredReceipt) -> ReceiptEvent | None:
         log, seq, (shown, marks, read) = event.log, event.seq, stored
-        if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
+        if shown is None or decode_entry(shown.raw).k in HIDDEN_KINDS:
             return None
         if isinstance(event, Delivered) and self._tracker.taken_before.get(event.user.key, -1) >= shown.place:
             return None  # a read delivers all before it, whatever of that was taken in an earlier run

@@ -21,6 +21,7 @@ from p2pchat.core.effects import (
     WriteAccepted,
     WriteRefused,
 )
+from p2pchat.core.entry_kinds import MESSAGE_KINDS
 from p2pchat.core.inputs import ComparisonAwaited, ImportRequest, Input, WriteRequest
 from p2pchat.core.log import FileRef, LogId, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
@@ -146,7 +147,7 @@ class RequestQueue:
 
         Return None, having written nothing, when it is not settled or writing is impossible. write() then says why.
         """
-        if not self._promises or kind not in ("text", "action") or self._closed:
+        if not self._promises or kind not in MESSAGE_KINDS or self._closed:
             return None
         position = self.writes.next_position(user, conversation)
         if position is not None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, KnownConversation, StoredUser, Token
 from p2pchat.core.edits import Edits
+from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import Batch, Entry, FileRef, LogId, attachments_of, decode_entry, is_one_batch
 from p2pchat.core.storage_answers import (
     LogFacts,
@@ -226,7 +227,7 @@ class Storage(Protocol):
 
 def count_messages(raws: Iterable[str]) -> int:
     """Return how many of these entries are messages."""
-    return sum(decode_entry(raw).k in ("text", "action") for raw in raws)
+    return sum(decode_entry(raw).k not in HIDDEN_KINDS for raw in raws)
 
 
 def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
