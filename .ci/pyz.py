@@ -38,7 +38,7 @@ if (sysconfig.get_config_var("EXT_SUFFIX"), platform.machine()) != {built}:
 
 
 def main(directory: Path) -> None:
-    (wheel,) = directory.glob("*.whl")
+    (wheel,) = directory.glob("p2pchat_mesh-*.whl")
     with tempfile.TemporaryDirectory() as scratch:
         packages, preamble = Path(scratch, "packages"), Path(scratch, "preamble.py")
         with zipfile.ZipFile(wheel) as archive:

@@ -29,6 +29,7 @@ DOCUMENTS = {
     "CHANGELOG.md": "changelog.md",
     "logs/README.md": "logs.md",
     "simulation/README.md": "simulation.md",
+    "conformance/README.md": "conformance-files.md",
 }
 ALONE = "---\nhide: [navigation]\n---\n"  # the first page has no others beside it
 PUBLIC_MODULES = ("p2pchat", "p2pchat.bots", "p2pchat.testing", "p2pchat.web")

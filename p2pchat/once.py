@@ -17,7 +17,6 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import AmbiguousName, P2PChatError, Settings, TooLong, UnknownName
-from p2pchat.sync import in_background
 
 if TYPE_CHECKING:
     from p2pchat.cli.control_client_or_own_peer import ControlClient, RequestRefused
@@ -83,6 +82,8 @@ def send_once(
         raise TypeError("a profile has a port or a directory: name one of them")
     if not 0 <= timeout <= MAX_TIMEOUT:
         raise ValueError(f"a timeout is 0 to {MAX_TIMEOUT:g} seconds")
+    from p2pchat.sync import in_background  # here, because the build imports this file before that is whole
+
     found: SentReceipt = in_background(lambda: _send(to, text, port, data, timeout))
     return found
 

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { Link, Peer } from "../examples/peer.mjs";
 import * as p2p from "../examples/peer_primitives.mjs";
 
-const folder = new URL("../p2pchat/testing/vectors/", import.meta.url);
+const folder = new URL("../conformance/p2pchat_conformance/vectors/", import.meta.url);
 const whole = ({ text, repeat }) => (repeat ? text.replaceAll("~", () => repeat[0].repeat(repeat[1])) : text);
 const attempt = (action) => {
   try {

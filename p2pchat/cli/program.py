@@ -46,7 +46,6 @@ COMMANDS = {
     "check": ("demo_and_check:check", "check event logs: was every promise kept?"),
     "invite": ("users_and_invite:invite", "the command for another machine, and the invite"),
     "doctor": ("doctor:doctor", "what is wrong, and how to fix it"),
-    "bench": ("bench:bench", "how fast the connection to a peer is, and this disk"),
     "export": ("export_import_and_backup:export", "write what is stored into a file that others can import"),
     "import": ("export_import_and_backup:import_", "import a file that export wrote"),
     "backup": ("export_import_and_backup:backup", "copy a peer, key and history, also while it runs"),
@@ -129,7 +128,6 @@ Examples:
   echo "backup finished" | p2pchat 8082 8080   one message, then leave
   p2pchat 8083 8080 --json </dev/null          only read, and stay
   p2pchat history bob --port 8080 --since 7d   what was said
-  p2pchat bench 192.168.1.20:8080              how fast the connection to that peer is
   p2pchat 8080 --trace frames.jsonl            every frame, for writing a peer
 
 Each option has a variable: --name is P2PCHAT_NAME. P2PCHAT_HOME moves everything p2pchat keeps. \

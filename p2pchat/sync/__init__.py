@@ -7,8 +7,8 @@
         for event in peer.events(Message):
             print(event.sender, event.text)
 
-All peers run on one event loop in a daemon thread; any thread may call. docs/sync.md has the rules. classes.py is made
-from the asynchronous classes; background.py has the loop.
+All peers run on one event loop in a daemon thread; any thread may call. docs/sync.md has the rules. classes.py is
+written by the build from the asynchronous classes; background.py has the loop.
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from p2pchat.identity.network_and_invites import Network, encode_invite, parse_invite
-from p2pchat.testing.conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
+from p2pchat_conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
 from tests.long.test_examples import node
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHONPATH = os.pathsep.join(map(str, (ROOT, ROOT / "conformance")))
 EXAMPLES = ROOT / "examples"
 PATIENCE = 60.0  # seconds for a process to start, on a busy machine
 
@@ -25,7 +26,7 @@ class CandidateProcess:
 
     def __init__(self, command: Sequence[str], home: Path, *, quiet: bool = False) -> None:
         self._command = command
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "P2PCHAT_HOME": str(home / "home")}
+        self._environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "P2PCHAT_HOME": str(home / "home")}
         self._errors = asyncio.subprocess.DEVNULL if quiet else None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -56,7 +57,7 @@ class CandidateProcess:
 
 def python_candidate(home: Path, *options: str) -> CandidateProcess:
     """Return p2pchat as a candidate, whose data is below `home`."""
-    module = "p2pchat.testing.conformance.candidate"
+    module = "p2pchat_conformance.candidate"
     return CandidateProcess([sys.executable, "-m", module, "--data", str(home / "data"), *options], home)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.testing.conformance.runner import all_rules
+from p2pchat_conformance.runner import all_rules
 from tests.conformance.candidates import EXAMPLES
 from tests.conformance.faults import FAULTS, FILES, FaultError, PeerFault
 

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from p2pchat.testing.conformance.runner import LAST, LEVELS, all_rules, chosen
+from p2pchat_conformance.runner import LAST, LEVELS, all_rules, chosen
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RULES = all_rules()

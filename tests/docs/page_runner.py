@@ -42,6 +42,12 @@ if sys.stdout is not None and sys.stdout.isatty():
     chat_lines.SETTLED_AFTER = 60.0
 from p2pchat.__main__ import main
 sys.exit(main())"""
+COMMANDS = {  # and the words for Python behind each
+    "p2pchat": f"-c {shlex.quote(_P2PCHAT)} ",
+    "p2pchat-conformance": "-m p2pchat_conformance ",
+    "python": "",
+    "python3": "",
+}
 _TIMEOUT_OF_SECONDS = re.compile(r"\btimeout=(?:[5-9]|\d\d)\b")
 _KEYS = re.compile(r"(?:\^[A-Z]|M-\w)+")
 
@@ -294,11 +300,13 @@ def _whose(block: Block) -> str:
 
 
 def _programs(directory: Path) -> Path:
-    """Create a directory with `p2pchat` and `python` of the environment that runs the tests."""
+    """Create a directory with COMMANDS and `python` of the environment that runs the tests."""
     directory.mkdir(parents=True)
-    for name, words in (("p2pchat", f"-c {shlex.quote(_P2PCHAT)} "), ("python", ""), ("python3", "")):
+    for name, words in COMMANDS.items():
         script = directory / name
-        script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" {words}"$@"\n', "utf-8")
+        script.write_text(
+            f'#!/bin/sh\nPYTHONPATH="{ROOT}:{ROOT}/conformance" exec "{sys.executable}" {words}"$@"\n', "utf-8"
+        )
         script.chmod(0o755)
     return directory
 

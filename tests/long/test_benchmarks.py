@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sys
@@ -16,6 +17,7 @@ from benchmarks import cluster, compare, disk, report, stored
 from benchmarks.against import __main__ as against
 from benchmarks.growth import __main__ as growth
 from benchmarks.workers import ROOT
+from p2pchat import TCPPeer
 from p2pchat.core.log import extend_chain, first_chain, head_message, verify
 from p2pchat.core.storage_answers import WantStart
 from p2pchat.identity.keys import Identity
@@ -98,3 +100,25 @@ def test_a_history_written_one_by_one_has_valid_heads(tmp_path: Path) -> None:
         for batch in batches:
             chain = extend_chain(chain, batch.raws)
             assert verify(batch.log.user, batch.head, head_message(batch.log, batch.last, chain))
+
+
+async def test_the_connection_to_a_peer_is_measured_and_nothing_else_is_left_there(tmp_path: Path) -> None:
+    async with TCPPeer(0, data=tmp_path / "ada", name="ada") as ada:
+        async with TCPPeer(0, data=tmp_path / "bob", name="bob", invite=ada.invite):
+            pass
+        words = ("--data", str(tmp_path / "bob"), "--seconds", "0.1", "--write", "12", "--json")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "benchmarks.connection",
+            ada.endpoint,
+            *words,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        found = {line["what"]: line for line in map(json.loads, out.splitlines())}
+        assert list(found)[:4] == ["peer", "round_trip", "proof", "link"] and "delivered_many" in found
+        assert all(line["value"] > 0 and line["count"] > 0 for what, line in found.items() if what != "peer")
+        said = await ada.history("bench")
+        assert len(said) == 12

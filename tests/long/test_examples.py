@@ -209,7 +209,9 @@ def test_the_peer_in_javascript_gives_every_result_of_the_vectors() -> None:
     done = subprocess.run([node(), str(ROOT / "tests" / "peer_vectors.mjs")], capture_output=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, b""), done.stdout.decode()
     lines = done.stdout.decode().splitlines()
-    count = len(json.loads((ROOT / "p2pchat/testing/vectors/signatures.json").read_text("utf-8"))["vectors"])
+    count = len(
+        json.loads((ROOT / "conformance/p2pchat_conformance/vectors/signatures.json").read_text("utf-8"))["vectors"]
+    )
     assert f"signatures.json: {count} of {count}" in lines
 
 

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import p2pchat.testing
+import p2pchat_conformance
 
-FOLDER = Path(p2pchat.testing.__path__[0]) / "vectors"
+FOLDER = Path(p2pchat_conformance.__path__[0]) / "vectors"
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Generator of the test vectors in p2pchat/testing/vectors, which docs/protocol-vectors.md describes.
+"""Generator of the test vectors in conformance/p2pchat_conformance/vectors, which docs/protocol-vectors.md describes.
 
 `python -m tests.vectors.make` writes the files; `--check` compares them with what it makes. It follows docs/protocol.md
 and uses no code of p2pchat, only the standard library and `cryptography`. tests/vectors/test_vectors.py checks p2pchat
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tests.vectors import attachments, entries, frames, groups, handshakes, proofs, sync
 from tests.vectors.material import ADA, BOB, CYD, ROOM, SEEDS, N, Row
 
-FOLDER = Path(__file__).resolve().parents[2] / "p2pchat" / "testing" / "vectors"
+FOLDER = Path(__file__).resolve().parents[2] / "conformance" / "p2pchat_conformance" / "vectors"
 FORMAT = 1  # of the files; a reader of this version refuses a later one
 PROTOCOL = 1
 _USERS = {"ada": {"seed": SEEDS["ada"].hex(), "id": ADA}, "bob": {"seed": SEEDS["bob"].hex(), "id": BOB}}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.testing.conformance.runner import LEVELS, all_rules
-from tests.conformance.candidates import PATIENCE, ROOT, free_port
+from p2pchat_conformance.runner import LEVELS, all_rules
+from tests.conformance.candidates import PATIENCE, PYTHONPATH, free_port
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +24,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def kit(*arguments: str) -> tuple[int | None, str, str]:
     """Run the command; return its exit code, standard output and standard error."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "p2pchat.testing.conformance", *arguments, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+        sys.executable, "-m", "p2pchat_conformance", *arguments, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": PYTHONPATH, "PYTHONUTF8": "1"},
     )  # fmt: skip
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     return process.returncode, out.decode(), err.decode()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.testing.conformance.runner import LEVELS, all_rules
+from p2pchat_conformance.runner import LEVELS, all_rules
 from tests.conformance.candidates import dialled, ended, failures, free_port, listened, names, python_candidate
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")

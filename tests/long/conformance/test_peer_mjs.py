@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.testing.conformance.runner import all_rules
+from p2pchat_conformance.runner import all_rules
 from tests.conformance.candidates import dialled, ended, failures, free_port, listened, names, node_candidate
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")

@@ -63,7 +63,7 @@ def test_the_wheel_holds_every_file_of_the_package(built: tuple[Path, Path]) -> 
     every = {path for path in (ROOT / "p2pchat").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     held = {name for name in files_of(built[1]) if ".dist-info/" not in name}
     assert held == {path.relative_to(ROOT).as_posix() for path in every}
-    assert {"p2pchat/py.typed", "p2pchat/web/page/index.html", "p2pchat/testing/vectors/sync.json"} < held
+    assert {"p2pchat/py.typed", "p2pchat/web/page/index.html"} < held
 
 
 def test_the_page_on_a_package_index_has_no_links_that_lead_nowhere(built: tuple[Path, Path]) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import batch_of, contradict
-from p2pchat.testing.conformance.awaited_frames import RuleSkipped, ScriptedLink, check
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_member import ScriptedLog
-from p2pchat.testing.conformance.serving_rules import FORKS, numbers, sent, served
-
-REFUSED = "protocol.md#refused-entries"
-
+from p2pchat_conformance.awaited_frames import RuleSkipped, ScriptedLink, check
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.scripted_member import ScriptedLog
+from p2pchat_conformance.serving_rules import numbers, sent, served
 
 # ---- forks
 
@@ -43,7 +40,7 @@ async def proved(link: ScriptedLink, log: ScriptedLog) -> None:
     check(contradict(*map(batch_of, evidence(link, log))), "the two batches prove nothing")
 
 
-@rule("peer", "protocol.md#heads", "it proves [a fork](#forks) when its head is good, and is a wrong head otherwise")
+@rule
 async def another_version_of_a_log_proves_a_fork(kit: Kit) -> None:
     one, other = forked(kit, "twice")
     ada, bob, cyd = [await kit.join(name) for name in ("ada", "bob", "cyd")]
@@ -56,7 +53,7 @@ async def another_version_of_a_log_proves_a_fork(kit: Kit) -> None:
     check(one.id.user not in marks or not marks[one.id.user], "a forked log is still in the marks")
 
 
-@rule("peer", FORKS, "A peer that gets such a pair MUST check it, and then treats the log as forked too.")
+@rule
 async def evidence_of_a_log_that_is_not_held_counts(kit: Kit) -> None:
     one, other = forked(kit, "twice")
     ada, bob = await kit.join("ada"), await kit.join("bob")
@@ -65,7 +62,7 @@ async def evidence_of_a_log_that_is_not_held_counts(kit: Kit) -> None:
     await proved(bob, other)
 
 
-@rule("peer", FORKS, "A pair that proves nothing is answered with `bye` and `head`.")
+@rule
 async def evidence_that_proves_nothing_ends_the_link(kit: Kit) -> None:
     for name in ("same", "forged"):
         link = await kit.join(f"ada-{name}")
@@ -75,7 +72,7 @@ async def evidence_that_proves_nothing_ends_the_link(kit: Kit) -> None:
         await link.ended("head")
 
 
-@rule("peer", FORKS, "a peer MUST NOT believe it on another's word")
+@rule
 async def half_of_the_evidence_proves_nothing(kit: Kit) -> None:
     one, other = forked(kit, "once")
     ada, bob = await kit.join("ada"), await kit.join("bob")
@@ -87,7 +84,7 @@ async def half_of_the_evidence_proves_nothing(kit: Kit) -> None:
     check(one.mark() in marks.get(one.id.user, []), "a log left the marks after one batch with `fork`")
 
 
-@rule("peer", FORKS, "Later logs of that writer are accepted, and may name the forked one in `before`.")
+@rule
 async def later_logs_of_who_forked_are_taken(kit: Kit) -> None:
     one, other = forked(kit, "twice")
     ada, bob = await kit.join("ada"), await kit.join("bob")
@@ -108,7 +105,7 @@ async def later_logs_of_who_forked_are_taken(kit: Kit) -> None:
     )
 
 
-@rule("peer", FORKS, "A mark with the number held here and another chain counts as ahead: it is wanted.")
+@rule
 async def a_mark_with_another_chain_is_wanted(kit: Kit) -> None:
     one, other = forked(kit, "twice")
     ada, bob, cyd = [await kit.join(name) for name in ("ada", "bob", "cyd")]
@@ -135,7 +132,7 @@ async def poisoned(kit: Kit, link: ScriptedLink) -> ScriptedLog:
     return log
 
 
-@rule("peer", REFUSED, "It MUST go before any mark or sum on a link")
+@rule
 async def refused_logs_are_told_before_marks(kit: Kit) -> None:
     ada = await kit.join("ada")
     log = await poisoned(kit, ada)
@@ -145,7 +142,7 @@ async def refused_logs_are_told_before_marks(kit: Kit) -> None:
     check(isinstance(about[0], wire.Have) and about[0].refused, "a mark or sum came before `refused`")
 
 
-@rule("peer", REFUSED, "Nothing more of it is wanted, and its further batches are dropped.")
+@rule
 async def further_batches_of_a_refused_log_are_dropped(kit: Kit) -> None:
     ada = await kit.join("ada")
     log = await poisoned(kit, ada)
@@ -159,7 +156,7 @@ async def further_batches_of_a_refused_log_are_dropped(kit: Kit) -> None:
     check("after the odd one" not in texts, "a text of the refused part was answered")
 
 
-@rule("peer", REFUSED, "Later logs of that user MUST be accepted")
+@rule
 async def later_logs_of_a_refused_one_are_taken(kit: Kit) -> None:
     ada = await kit.join("ada")
     log = await poisoned(kit, ada)
@@ -169,7 +166,7 @@ async def later_logs_of_a_refused_one_are_taken(kit: Kit) -> None:
     await ada.answer(kit.room, "written later", later.ref())
 
 
-@rule("peer", REFUSED, "send it before the first batch of a later log of that user")
+@rule
 async def the_refused_batch_is_passed_on(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     log = await poisoned(kit, ada)
@@ -180,7 +177,7 @@ async def the_refused_batch_is_passed_on(kit: Kit) -> None:
     check(got == expected, f"served were {got}, and not {expected}")
 
 
-@rule("peer", REFUSED, "A refusal MUST be remembered as long as later logs that build on the refused part are held")
+@rule
 async def a_refusal_survives_a_kill(kit: Kit) -> None:
     if kit.restart is None:
         raise RuleSkipped("needs --restart")

@@ -11,28 +11,22 @@ import json
 from p2pchat import protocol as wire
 from p2pchat.core.log import decode_entry
 from p2pchat.errors import LogError
-from p2pchat.testing.conformance.awaited_frames import (
+from p2pchat_conformance.awaited_frames import (
     RuleBroken,
     ScriptedLink,
     check,
     now_us,
 )
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.sent_frame_rules import as_object, entries_in, watch
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.sent_frame_rules import as_object, entries_in, watch
 
 HOUR_US = 3_600_000_000
-HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"
-PAIR, COMPARE, HERE = "protocol.md#one-link-for-each-pair", "protocol.md#compare", "protocol.md#here"
 
 
 # ---- the room and direct conversations
 
 
-@rule(
-    "bot",
-    "protocol.md#acknowledge",
-    "After a commit the new marks MUST go, in one `have` per link, to the link the entries came by",
-)
+@rule
 async def entries_are_acknowledged(kit: Kit) -> None:
     link = await kit.join("ada")
     for conversation in (kit.room, link.member.dm()):
@@ -41,7 +35,7 @@ async def entries_are_acknowledged(kit: Kit) -> None:
         await link.acked(log)
 
 
-@rule("bot", "protocol.md#tail", "A peer sends unasked what its own users write in this run")
+@rule
 async def the_room_is_answered(kit: Kit) -> None:
     link = await kit.join("ada")
     log, answer = await link.echoed("hello, room")
@@ -49,7 +43,7 @@ async def the_room_is_answered(kit: Kit) -> None:
     check(answer["k"] == "text", f"the answer is of kind {answer['k']!a}")
 
 
-@rule("bot", "protocol.md#conversations", "Members of the room are all users of the network; of a dm the two users.")
+@rule
 async def direct_messages_are_answered(kit: Kit) -> None:
     watcher = await kit.join("bob")
     link = await kit.join("ada")
@@ -60,7 +54,7 @@ async def direct_messages_are_answered(kit: Kit) -> None:
     check(not seen, f"another member was told of the direct conversation: {seen[:1]}")
 
 
-@rule("bot", "protocol.md#tail", "when the entry before was sent on this link, acknowledged or not")
+@rule
 async def answers_come_unasked(kit: Kit) -> None:
     link = await kit.join("ada")
     await link.compared()
@@ -78,7 +72,7 @@ async def answers_come_unasked(kit: Kit) -> None:
     check(not fetched, "the candidate sent its answers for a want, of which there was none")
 
 
-@rule("peer", ENTRIES, "of several the 2 shown last")
+@rule
 async def after_names_what_was_shown_last(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("nothing before", link.member.dm())
@@ -99,12 +93,7 @@ async def after_names_what_was_shown_last(kit: Kit) -> None:
           f"`after` is {after}: not the two entries shown last")  # fmt: skip
 
 
-@rule(
-    "bot",
-    ENTRIES,
-    "the newest other `c` of this conversation held here + 1, where stamps more than 5 minutes ahead of the "
-    "local time do not count",
-)
+@rule
 async def the_clock_follows_others(kit: Kit) -> None:
     link = await kit.join("ada")
     ahead = now_us() + 120_000_000
@@ -116,7 +105,7 @@ async def the_clock_follows_others(kit: Kit) -> None:
     check(answer["c"] < far, "a clock an hour ahead moved the candidate's clock")
 
 
-@rule("bot", "protocol.md#names", "and a receiver MUST take a repeated one like the first")
+@rule
 async def names_may_be_repeated(kit: Kit) -> None:
     link = await kit.join("ada")
     for _ in range(2):
@@ -128,11 +117,7 @@ async def names_may_be_repeated(kit: Kit) -> None:
         await link.acked(log)
 
 
-@rule(
-    "bot",
-    "protocol.md#names",
-    "A conversation id that was never named, or that is not shared with the sender, MUST be ignored",
-)
+@rule
 async def foreign_conversations_are_ignored(kit: Kit) -> None:
     link = await kit.join("ada")
     await link.round_trip()
@@ -147,7 +132,7 @@ async def foreign_conversations_are_ignored(kit: Kit) -> None:
     check(not told, f"the candidate speaks of a conversation that is not shared: {told[:1]}")
 
 
-@rule("bot", "protocol.md#compare", "MUST store entries of members only")
+@rule
 async def a_direct_conversation_has_two_writers(kit: Kit) -> None:
     link = await kit.join("ada")
     eve = kit.identity("eve")
@@ -162,12 +147,7 @@ async def a_direct_conversation_has_two_writers(kit: Kit) -> None:
     check("I am no member" not in answers, "it was answered")
 
 
-@rule(
-    "bot",
-    "protocol.md#tail",
-    "A batch that leaves a gap (its `first` is above the next number) MUST be dropped and is not buffered; its "
-    "mark counts as heard.",
-)
+@rule
 async def a_gap_is_fetched(kit: Kit) -> None:
     link = await kit.join("ada")
     await link.compared()
@@ -183,7 +163,7 @@ async def a_gap_is_fetched(kit: Kit) -> None:
     await link.answer(log.id.conversation, "behind the gap")
 
 
-@rule("bot", "protocol.md#pull", "Where the other's mark is ahead, a peer wants what it lacks")
+@rule
 async def what_was_written_before_is_fetched(kit: Kit) -> None:
     member = kit.member("ada")
     room, _ = member.say(kit.room, "echo before we met")
@@ -195,7 +175,7 @@ async def what_was_written_before_is_fetched(kit: Kit) -> None:
     await link.answer(member.dm(), "before we met, for you", direct.ref())
 
 
-@rule("bot", "protocol.md#pull", "What a comparison shows is wanted at once.")
+@rule
 async def a_relayed_log_is_fetched(kit: Kit) -> None:
     """A member brings the room messages of another who is not here."""
     member, gone = kit.member("ada"), kit.identity("gone")
@@ -209,7 +189,7 @@ async def a_relayed_log_is_fetched(kit: Kit) -> None:
 # ---- heads
 
 
-@rule("bot", "protocol.md#heads", "The receiver MUST verify it (chain from `prev`, clock, head)")
+@rule
 async def a_wrong_head_ends_the_link(kit: Kit) -> None:
     for wrong in ("head", "prev", "e"):
         watcher = await kit.join(f"bob-{wrong}")
@@ -224,7 +204,7 @@ async def a_wrong_head_ends_the_link(kit: Kit) -> None:
         check(not told, f"entries under a wrong `{wrong}` are in the candidate's marks")
 
 
-@rule("peer", "protocol-entries.md#the-keys", "`c`: not above the `c` of the entry before")
+@rule
 async def a_clock_that_stands_ends_the_log(kit: Kit) -> None:
     link = await kit.join("ada")
     log = link.member.log(link.member.dm())
@@ -235,7 +215,7 @@ async def a_clock_that_stands_ends_the_log(kit: Kit) -> None:
     await link.refused(log, 1)
 
 
-@rule("bot", "protocol.md#heads", "A batch that begins with entries held already is taken from the first new one on.")
+@rule
 async def batches_may_overlap(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("one", link.member.dm())
@@ -248,7 +228,7 @@ async def batches_may_overlap(kit: Kit) -> None:
     check(len(same) == 1, "the message that came again was answered again")
 
 
-@rule("bot", "protocol.md#one-link-for-each-pair", "Marks, cursors, wants and names belong to a link and end with it.")
+@rule
 async def nothing_is_answered_twice(kit: Kit) -> None:
     member = kit.member("ada")
     link = await kit.link(member)
@@ -276,7 +256,7 @@ async def taken(kit: Kit, link: ScriptedLink, *raws: str) -> None:
             raise RuleBroken(f"{broken}: {raw[:120]}") from None
 
 
-@rule("bot", "protocol-entries.md#the-kinds", "any other kind: any `b`, U+0000 and long strings too")
+@rule
 async def unknown_kinds_are_taken(kit: Kit) -> None:
     link = await kit.join("ada")
     c = now_us()
@@ -286,11 +266,7 @@ async def unknown_kinds_are_taken(kit: Kit) -> None:
     )  # fmt: skip
 
 
-@rule(
-    "bot",
-    "protocol-entries.md#the-text",
-    "one object, with blanks (space, tab, CR, LF) around and inside, its keys in any order",
-)
+@rule
 async def odd_json_is_taken(kit: Kit) -> None:
     link = await kit.join("ada")
     c = now_us()
@@ -303,7 +279,7 @@ async def odd_json_is_taken(kit: Kit) -> None:
     )  # fmt: skip
 
 
-@rule("bot", "protocol-entries.md#the-kinds", "`edit`, `delete`, `reaction` without `re`")
+@rule
 async def entries_without_effect_are_taken(kit: Kit) -> None:
     link = await kit.join("ada")
     c = now_us()
@@ -324,7 +300,7 @@ ODD_ENTRIES = (
 )  # fmt: skip
 
 
-@rule("bot", "protocol.md#a-minimal-peer", "end no link for what is in an entry that its author signed")
+@rule
 async def an_odd_entry_ends_no_link(kit: Kit) -> None:
     link = await kit.join("ada")
     for place, odd in enumerate(ODD_ENTRIES):
@@ -341,12 +317,7 @@ async def an_odd_entry_ends_no_link(kit: Kit) -> None:
             raise RuleBroken(f"{broken}, after an entry {odd[:60]}") from None
 
 
-@rule(
-    "peer",
-    "protocol.md#refused-entries",
-    "the receiver MUST refuse *the log*, from the first entry of this batch on, and MUST go on with everything "
-    "else on the link",
-)
+@rule
 async def a_fault_of_an_entry_ends_its_log_only(kit: Kit) -> None:
     link = await kit.join("ada")
     for odd in ODD_ENTRIES:
@@ -365,9 +336,7 @@ async def a_fault_of_an_entry_ends_its_log_only(kit: Kit) -> None:
 # ---- entries that the candidate writes, on every link
 
 
-@watch(
-    "bot", "protocol.md#entries", "An author MUST leave out a key whose value is empty, and MUST NOT write a key twice."
-)
+@watch
 def entries_without_empty_keys(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     for _, raw in entries_in(frame, link):
         top = json.loads(raw, object_pairs_hook=list)
@@ -379,7 +348,7 @@ def entries_without_empty_keys(link: ScriptedLink, frame: wire.AnyFrame, text: s
     return ""
 
 
-@watch("bot", "protocol-entries.md#which-entries-are-valid", "what they give a code for MUST be refused")
+@watch
 def entries_are_valid(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     for seq, raw in entries_in(frame, link):
         try:
@@ -393,7 +362,7 @@ def entries_are_valid(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> st
     return ""
 
 
-@watch("bot", "protocol.md#entries", "Inside a log it rises with each entry, across batches too.")
+@watch
 def clocks_rise(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     clocks = link.memory.setdefault("clocks", {})
     for seq, raw in entries_in(frame, link):
@@ -406,7 +375,7 @@ def clocks_rise(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     return ""
 
 
-@watch("bot", "protocol.md#entries", "An author MUST begin each log in the room with one")
+@watch
 def profile_begins_a_room_log(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if not isinstance(frame, wire.Entries) or frame.c != link.kit.room:
         return ""

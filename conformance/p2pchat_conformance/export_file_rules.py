@@ -12,13 +12,10 @@ from p2pchat import protocol as wire
 from p2pchat.core.log import LogId, batch_of, head_message, verify
 from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.protocol import Mark
-from p2pchat.testing.conformance.awaited_frames import RuleSkipped, ScriptedLink, check, framed, mentioned
-from p2pchat.testing.conformance.group_rules import order, ordered
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_member import ScriptedLog
-
-READING, FORMAT = "protocol-files.md#reading", "protocol-files.md#format"
-
+from p2pchat_conformance.awaited_frames import RuleSkipped, ScriptedLink, check, framed, mentioned
+from p2pchat_conformance.group_rules import order, ordered
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.scripted_member import ScriptedLog
 
 # ---- files the candidate writes
 
@@ -43,7 +40,7 @@ async def exported(kit: Kit, link: ScriptedLink) -> list[wire.AnyFrame]:
     return read_frames(path.read_bytes())
 
 
-@rule("full", FORMAT, "It MUST be the first frame, and so marks the file as one of p2pchat.")
+@rule
 async def a_file_begins_and_ends_as_one(kit: Kit) -> None:
     link = await kit.join("ada")
     frames = await exported(kit, link)
@@ -57,11 +54,7 @@ async def a_file_begins_and_ends_as_one(kit: Kit) -> None:
     check(all(one.n is None for one in batches), "a batch in a file answers no want, and has `n`")
 
 
-@rule(
-    "full",
-    FORMAT,
-    "A log MUST come after those its `before` names. The first frame of each conversation MUST have `names`.",
-)
+@rule
 async def a_file_has_everything_in_order(kit: Kit) -> None:
     link = await kit.join("ada")
     logs = [link.member.log()]
@@ -120,7 +113,7 @@ async def held(kit: Kit, link: ScriptedLink, log: ScriptedLog) -> list[Mark]:
     return (await link.marks_in(kit.room, (log.id.user, log.id.user))).get(log.id.user, [])
 
 
-@rule("full", READING, "New entries are stored, shown and announced like any other.")
+@rule
 async def a_file_is_taken(kit: Kit) -> None:
     link = await kit.join("ada")
     log = writer(kit, "gone")
@@ -129,11 +122,7 @@ async def a_file_is_taken(kit: Kit) -> None:
     await link.answer(kit.room, "gone wrote this", log.ref())
 
 
-@rule(
-    "full",
-    READING,
-    "A reader MUST refuse a file that does not begin so, one with a larger `v`, and one of another room",
-)
+@rule
 async def other_files_are_refused(kit: Kit) -> None:
     link = await kit.join("ada")
     for name, changes in (("later", {"v": 2}), ("elsewhere", {"room": "ab" * 32}), ("headless", {})):
@@ -145,7 +134,7 @@ async def other_files_are_refused(kit: Kit) -> None:
         check(not await held(kit, link, log), f"something was taken from a file that is {name}")
 
 
-@rule("full", READING, "skipped, the next is read")
+@rule
 async def a_malformed_frame_of_a_file_is_skipped(kit: Kit) -> None:
     link = await kit.join("ada")
     first, second = writer(kit, "first"), writer(kit, "second")
@@ -155,7 +144,7 @@ async def a_malformed_frame_of_a_file_is_skipped(kit: Kit) -> None:
         check(await held(kit, link, log) == [log.mark()], "what stands beside a malformed frame was not taken")
 
 
-@rule("full", READING, "nothing behind it is read")
+@rule
 async def nothing_is_read_behind_a_wrong_length(kit: Kit) -> None:
     for wrong in (wire.LENGTH.pack(0), wire.LENGTH.pack(256 * 1024 + 1)):
         link = await kit.join(f"ada-{wrong.hex()}")
@@ -165,7 +154,7 @@ async def nothing_is_read_behind_a_wrong_length(kit: Kit) -> None:
         check(not await held(kit, link, second), "what comes behind a wrong length was read")
 
 
-@rule("full", FORMAT, "A file without it was cut off.")
+@rule
 async def a_file_that_was_cut_off_is_taken_as_far_as_it_goes(kit: Kit) -> None:
     link = await kit.join("ada")
     first, second = writer(kit, "first"), writer(kit, "second")
@@ -175,7 +164,7 @@ async def a_file_that_was_cut_off_is_taken_as_far_as_it_goes(kit: Kit) -> None:
     check(not await held(kit, link, second), "half a batch was taken")
 
 
-@rule("full", READING, "not taken; what came before it counts")
+@rule
 async def a_wrong_head_in_a_file_blames_nobody(kit: Kit) -> None:
     link = await kit.join("ada")
     log = writer(kit, "gone")
@@ -188,7 +177,7 @@ async def a_wrong_head_in_a_file_blames_nobody(kit: Kit) -> None:
     await link.acked(log)
 
 
-@rule("full", READING, "not taken, and not kept for later")
+@rule
 async def a_gap_in_a_file_is_not_taken(kit: Kit) -> None:
     link = await kit.join("ada")
     log = writer(kit, "gone")
@@ -200,7 +189,7 @@ async def a_gap_in_a_file_is_not_taken(kit: Kit) -> None:
     check(await held(kit, link, log) == [log.mark(1)], "the batch behind the gap was kept for later")
 
 
-@rule("full", READING, "a conversation in which nobody here is a member")
+@rule
 async def foreign_conversations_in_a_file_are_not_taken(kit: Kit) -> None:
     link = await kit.join("ada")
     one, other = kit.member("gone"), kit.member("away")

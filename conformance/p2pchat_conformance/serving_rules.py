@@ -8,17 +8,15 @@ from functools import partial
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.testing.conformance.awaited_frames import ScriptedLink, check, now_us
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_member import ScriptedLog
+from p2pchat_conformance.awaited_frames import ScriptedLink, check, now_us
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.scripted_member import ScriptedLog
 
 VERBATIM = (
     ' {"b":"blanks" ,"k":"text", "at":%d,"c":%d}\n',
     '{"k":"poll","at":%d,"c":%d,"b":{"q":[1,2.50,null]},"later":"\\u0061"}',
     '{"k":"text","at":%d,"c":%d,"re":null,"b":"\\u00e9 \\/"}',
 )  # each would change if it were encoded again
-PULL, FORKS = "protocol.md#pull", "protocol.md#forks"
-FULL, ORDER, LOGS = "protocol.md#full", "protocol.md#order", "protocol.md#logs-of-one-user"
 
 
 async def sent(link: ScriptedLink, log: ScriptedLog, after: int = 0) -> None:
@@ -45,7 +43,7 @@ def numbers(batches: list[wire.Entries]) -> list[tuple[str, int]]:
 # ---- serving
 
 
-@rule("peer", "protocol.md#entries", "MUST be hashed, stored and passed on **verbatim**")
+@rule
 async def others_entries_are_served_verbatim(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     log = ada.member.log()
@@ -57,7 +55,7 @@ async def others_entries_are_served_verbatim(kit: Kit) -> None:
     check(raws == log.raws, f"of {log.raws} came {raws}")
 
 
-@rule("peer", PULL, "in `entries` with the want's `n`; then with one `have` that has `end: n` and the server's marks")
+@rule
 async def a_want_is_answered_with_its_number(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     log = ada.member.log()
@@ -72,7 +70,7 @@ async def a_want_is_answered_with_its_number(kit: Kit) -> None:
     check(end.marks == {kit.room: {ada.member.id: [log.mark()]}}, f"the marks at the end are {end.marks}")
 
 
-@rule("peer", PULL, "The server MUST answer with everything that user wrote from there on")
+@rule
 async def what_is_held_already_is_not_served(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     log = ada.member.log()
@@ -83,11 +81,7 @@ async def what_is_held_already_is_not_served(kit: Kit) -> None:
     check(got == [(log.id.run, 3), (log.id.run, 4)], f"after a tip at entry 2 came {got}")
 
 
-@rule(
-    "peer",
-    FORKS,
-    "A server MUST treat a tip or `older` mark whose chain is not its own at that number as one it does not know",
-)
+@rule
 async def unknown_tips_are_ignored(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     log = ada.member.log()
@@ -98,7 +92,7 @@ async def unknown_tips_are_ignored(kit: Kit) -> None:
         check(got == [(log.id.run, 1), (log.id.run, 2)], f"after the unknown tip {tip} came {got}")
 
 
-@rule("peer", PULL, "so that a server that does not know the tips finds common ground")
+@rule
 async def older_marks_are_common_ground(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     first = ada.member.log()
@@ -113,7 +107,7 @@ async def older_marks_are_common_ground(kit: Kit) -> None:
     check(not got, f"after the only tip came {got}")
 
 
-@rule("peer", PULL, "log after log in the order in which it stored them")
+@rule
 async def logs_are_served_after_those_they_build_on(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     logs = [ada.member.log()]
@@ -125,11 +119,7 @@ async def logs_are_served_after_those_they_build_on(kit: Kit) -> None:
     check(got == [log.id.run for log in logs], f"logs written as {[log.id.run for log in logs]} came as {got}")
 
 
-@rule(
-    "peer",
-    "protocol.md#heads",
-    "sends from where the receiver stands up to the farthest head within 256 entries and 96 KiB",
-)
+@rule
 async def served_batches_keep_their_limits(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     log = ada.member.log()
@@ -148,7 +138,7 @@ async def served_batches_keep_their_limits(kit: Kit) -> None:
         check(size <= 96 * 1024, f"a batch of {size} bytes")
 
 
-@rule("peer", PULL, "one conversation and user at a time from one link")
+@rule
 async def the_same_is_wanted_from_one_link_only(kit: Kit) -> None:
     log = kit.member("gone").log()
     log.text("both of us have it")
@@ -176,7 +166,7 @@ async def the_same_is_wanted_from_one_link_only(kit: Kit) -> None:
     await asked.acked(log)
 
 
-@rule("peer", "protocol.md#tail", "Entries that have not come 1 s after their mark was heard are wanted.")
+@rule
 async def a_mark_that_was_heard_is_wanted(kit: Kit) -> None:
     log = kit.member("gone").log()
     log.text("echo heard of it")
@@ -188,7 +178,7 @@ async def a_mark_that_was_heard_is_wanted(kit: Kit) -> None:
     await link.answer(kit.room, "heard of it", log.ref())
 
 
-@rule("peer", "protocol.md#compare", "Until everything is compared, a peer MUST send its `sum` again, with `ask`")
+@rule
 async def the_sum_is_repeated_until_compared(kit: Kit) -> None:
     member = kit.member("ada")
     member.answers -= {"digest", "have"}
@@ -201,7 +191,7 @@ async def the_sum_is_repeated_until_compared(kit: Kit) -> None:
 # ---- logs of one user
 
 
-@rule("peer", LOGS, "else the batch is dropped like one that leaves a gap")
+@rule
 async def a_log_without_its_predecessor_is_dropped(kit: Kit) -> None:
     ada = await kit.join("ada")
     await ada.compared()
@@ -217,7 +207,7 @@ async def a_log_without_its_predecessor_is_dropped(kit: Kit) -> None:
     await sent(ada, second)
 
 
-@rule("peer", LOGS, "A log named at its last entry is *covered*; a log that is not covered is a *tip*.")
+@rule
 async def covered_logs_are_no_tips(kit: Kit) -> None:
     ada = await kit.join("ada")
     first, beside = ada.member.log(), ada.member.log()
@@ -232,7 +222,7 @@ async def covered_logs_are_no_tips(kit: Kit) -> None:
     check(set(marks) == expected, f"the tips are {sorted(marks)}, and not {sorted(expected)}")
 
 
-@rule("peer", LOGS, "With 64 tips a further one is refused with `full`.")
+@rule
 async def a_65th_tip_is_refused(kit: Kit) -> None:
     ada = await kit.join("ada")
     ada.member.answers -= {"have"}
@@ -250,7 +240,7 @@ async def a_65th_tip_is_refused(kit: Kit) -> None:
     check(logs[64].mark() not in marks, "the last one was taken in place of another")
 
 
-@rule("peer", FULL, "MUST NOT push them or send their marks on that link until it gets other marks of that user there")
+@rule
 async def nothing_is_pushed_to_who_is_full(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     for link in (ada, bob):
@@ -296,12 +286,12 @@ async def waits(kit: Kit, key: str) -> None:
     check(order == texts, f"the answers came in the order {order}")
 
 
-@rule("peer", ORDER, "an entry whose `re` or `after` is not here waits for it")
+@rule
 async def an_answer_waits_for_its_question(kit: Kit) -> None:
     await waits(kit, "re")
 
 
-@rule("peer", ORDER, "Later entries of the same writer wait behind it.")
+@rule
 async def an_entry_waits_for_what_its_writer_had_seen(kit: Kit) -> None:
     await waits(kit, "after")
 
@@ -309,12 +299,7 @@ async def an_entry_waits_for_what_its_writer_had_seen(kit: Kit) -> None:
 # ---- peers and addresses
 
 
-@rule(
-    "peer",
-    "protocol.md#acknowledge",
-    "Within 1 s of a commit they also go to the other peers that host a writer, many in one frame, and to every link "
-    "whose peer is not known, from `peers`, to be linked with every peer known to host the writer.",
-)
+@rule
 async def marks_reach_those_who_miss_the_writer(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     for link in (ada, bob):
@@ -325,11 +310,7 @@ async def marks_reach_those_who_miss_the_writer(kit: Kit) -> None:
     await bob.acked(log)
 
 
-@rule(
-    "peer",
-    "protocol.md#addresses",
-    "`linked` are the peers the sender has links with, each with its endpoints; `gone` are the ones it lost.",
-)
+@rule
 async def links_are_told_to_others(kit: Kit) -> None:
     bob = await kit.join("bob")
     ada = kit.member("ada")
@@ -341,7 +322,7 @@ async def links_are_told_to_others(kit: Kit) -> None:
     await bob.next(wire.Peers, "`peers` with ada in `gone`", where=lambda one: ada.id in one.gone)
 
 
-@rule("peer", "protocol.md#addresses", "the first announcement on a link MUST have all links")
+@rule
 async def a_new_link_is_told_of_all_others(kit: Kit) -> None:
     others = [await kit.join(name) for name in ("ada", "bob", "cyd")]
     for other in others:
@@ -352,7 +333,7 @@ async def a_new_link_is_told_of_all_others(kit: Kit) -> None:
     check({other.member.id for other in others} <= linked, "a peer that it is linked with is not in `linked`")
 
 
-@rule("peer", "protocol.md#addresses", "not what only others said about them")
+@rule
 async def hearsay_is_not_passed_on(kit: Kit) -> None:
     bob, ada = await kit.join("bob"), await kit.join("ada")
     zoe = kit.member("zoe")
@@ -365,7 +346,7 @@ async def hearsay_is_not_passed_on(kit: Kit) -> None:
     check(not any(zoe.id in text for text in bob.texts), "a peer that only ada named was named to bob")
 
 
-@rule("peer", "protocol.md#addresses", "Both are complete in every frame, on each page too.")
+@rule
 async def its_own_endpoints_are_told(kit: Kit) -> None:
     link = await kit.join("ada")
     peers = await link.next(wire.Peers)
@@ -379,11 +360,7 @@ async def its_own_endpoints_are_told(kit: Kit) -> None:
     check(len({(one["port"], tuple(one["at"])) for one in told}) == 1, "`port` or `at` changed without a reason")
 
 
-@rule(
-    "peer",
-    "protocol.md#one-link-for-each-pair",
-    "The run is one of the last 8 superseded runs of D, which F MUST remember",
-)
+@rule
 async def an_older_process_of_the_decider_is_refused(kit: Kit) -> None:
     ada = kit.member("ada", decides=True)
     first = await kit.dial(ada)

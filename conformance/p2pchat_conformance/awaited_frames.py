@@ -23,7 +23,7 @@ from p2pchat.identity.tls import peer_key
 from p2pchat.protocol import ConversationId, Mark, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.testing.conformance.scripted_member import ScriptedLog, ScriptedMember
+    from p2pchat_conformance.scripted_member import ScriptedLog, ScriptedMember
 
 LOWEST, HIGHEST = "0" * 64, "f" * 64
 SPAN = (LOWEST, HIGHEST)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from p2pchat import protocol as wire
 from p2pchat.core.log import verify
 from p2pchat.core.mesh.handshake import host_message
-from p2pchat.testing.conformance.awaited_frames import ScriptedLink, check, mentioned, now_us
-from p2pchat.testing.conformance.group_rules import ordered
-from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat_conformance.awaited_frames import ScriptedLink, check, mentioned, now_us
+from p2pchat_conformance.group_rules import ordered
+from p2pchat_conformance.runner import Kit, rule
 
-HOSTING = "protocol.md#hosting"
 WEEK_MS = 7 * 24 * 3_600_000
 
 
@@ -26,7 +25,7 @@ async def hosted(kit: Kit, link: ScriptedLink) -> tuple[str, wire.Hosted]:
     return name, next(user for user in here.users if user.name == name)
 
 
-@rule("full", HOSTING, "A peer MAY speak for a user with another key than its own when it shows the user's certificate")
+@rule
 async def hosted_users_are_certified(kit: Kit) -> None:
     link = await kit.join("ada")
     _, user = await hosted(kit, link)
@@ -40,7 +39,7 @@ async def hosted_users_are_certified(kit: Kit) -> None:
     check(verify(user.id, bytes.fromhex(cert.sig), message), "its signature is wrong")
 
 
-@rule("full", "protocol.md#presence", "A newly hosted user MUST be announced before any other frame about that user.")
+@rule
 async def hosted_users_answer_with_their_own_key(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     _, user = await hosted(kit, ada)
@@ -55,7 +54,7 @@ async def hosted_users_answer_with_their_own_key(kit: Kit) -> None:
         check(isinstance(link.frames[first], wire.Here), f"the first frame about the user is {link.texts[first][:80]}")
 
 
-@rule("full", "protocol.md#here", "After `go`, each end sends all its users")
+@rule
 async def a_new_link_is_told_of_all_users(kit: Kit) -> None:
     ada = await kit.join("ada")
     users = [(await hosted(kit, ada))[1] for _ in range(2)]
@@ -65,7 +64,7 @@ async def a_new_link_is_told_of_all_users(kit: Kit) -> None:
     await bob.echoed("and you yourself?", bob.member.dm())
 
 
-@rule("full", "protocol.md#here", "`gone`: no longer hosted.")
+@rule
 async def a_user_that_is_hosted_no_longer_is_gone(kit: Kit) -> None:
     ada = await kit.join("ada")
     name, user = await hosted(kit, ada)
@@ -80,7 +79,7 @@ async def a_user_that_is_hosted_no_longer_is_gone(kit: Kit) -> None:
     check(not told, "a message to a user who is hosted no longer was acknowledged")
 
 
-@rule("full", "protocol.md#names", "after its own `here` with one user more")
+@rule
 async def conversations_are_named_again_with_one_user_more(kit: Kit) -> None:
     """Let the candidate send names again: each of its frames is judged anyway, and here it sends some."""
     ada = await kit.join("ada")

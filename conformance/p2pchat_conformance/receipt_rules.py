@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from p2pchat import protocol as wire
-from p2pchat.testing.conformance.awaited_frames import (
+from p2pchat_conformance.awaited_frames import (
     HIGHEST,
     LOWEST,
     SPAN,
     check,
 )
-from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat_conformance.runner import Kit, rule
 
 HOUR_US = 3_600_000_000
-HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"
-PAIR, COMPARE, HERE = "protocol.md#one-link-for-each-pair", "protocol.md#compare", "protocol.md#here"
 
 
 # ---- comparing
 
 
-@rule(
-    "bot",
-    COMPARE,
-    "Different sums: a peer answers with `digest` frames that hold the `sums` of all its shared conversations",
-)
+@rule
 async def a_different_sum_is_answered_with_sums(kit: Kit) -> None:
     link = await kit.join("ada")
     await link.echoed("something in the room")
@@ -38,7 +32,7 @@ async def a_different_sum_is_answered_with_sums(kit: Kit) -> None:
                                  if isinstance(one, wire.Digest)), "page of sums up to the highest id")  # fmt: skip
 
 
-@rule("bot", COMPARE, "A digest with `ask` is answered even when it is equal, with the own `sum` and without `ask`.")
+@rule
 async def an_equal_sum_is_answered_when_asked(kit: Kit) -> None:
     member = kit.member("ada")
     member.wants_all = True
@@ -53,11 +47,7 @@ async def an_equal_sum_is_answered_when_asked(kit: Kit) -> None:
     check(not answer.ask, "the answer asks")
 
 
-@rule(
-    "bot",
-    COMPARE,
-    "A peer that gets a `have` with `span` and `ask` answers with its marks of the same conversation and span",
-)
+@rule
 async def marks_that_are_asked_for_are_sent(kit: Kit) -> None:
     link = await kit.join("ada")
     log, answer = await link.echoed("marks, please", link.member.dm())
@@ -71,11 +61,7 @@ async def marks_that_are_asked_for_are_sent(kit: Kit) -> None:
     check(set(marks) == {link.member.id}, f"of one user were asked the marks, and {len(marks)} came")
 
 
-@rule(
-    "bot",
-    COMPARE,
-    "For each it sends its marks with `have`, in pages of users in ascending order, with `span` and `ask`.",
-)
+@rule
 async def a_page_of_sums_is_answered_with_marks(kit: Kit) -> None:
     link = await kit.join("ada")
     await link.echoed("sums, please", link.member.dm())
@@ -88,7 +74,7 @@ async def a_page_of_sums_is_answered_with_marks(kit: Kit) -> None:
                     where=lambda one: kit.room in one.marks and one.span is not None and one.ask)  # fmt: skip
 
 
-@rule("bot", "protocol.md#pull", "That `have` closes the want.")
+@rule
 async def each_want_gets_an_end(kit: Kit) -> None:
     link = await kit.join("ada")
     link.member.answers -= {"have"}
@@ -105,7 +91,7 @@ async def each_want_gets_an_end(kit: Kit) -> None:
 # ---- receipts
 
 
-@rule("peer", "protocol.md#read-marks", "A **read mark** says that a reader has read a log up to an entry")
+@rule
 async def what_was_answered_is_read(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("read this", link.member.dm())
@@ -118,7 +104,7 @@ async def what_was_answered_is_read(kit: Kit) -> None:
     )
 
 
-@rule("bot", "protocol.md#a-minimal-peer", "and each `have` and `read` that asks")
+@rule
 async def a_read_that_asks_is_answered(kit: Kit) -> None:
     link = await kit.join("ada")
     link.send(wire.ReadFrame({}, ask=True))
@@ -128,11 +114,7 @@ async def a_read_that_asks_is_answered(kit: Kit) -> None:
     )  # fmt: skip
 
 
-@rule(
-    "peer",
-    "protocol.md#read-marks",
-    "A peer that gets a different one answers with a `read` that has empty `marks` and `ask`, and gets all marks",
-)
+@rule
 async def read_marks_that_are_asked_for_are_sent(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("read this too", link.member.dm())
@@ -150,11 +132,7 @@ async def read_marks_that_are_asked_for_are_sent(kit: Kit) -> None:
     )
 
 
-@rule(
-    "bot",
-    "protocol.md#typing",
-    "`typing` in a conversation that is not shared, or of a user who may not write there, MUST be ignored.",
-)
+@rule
 async def typing_is_no_fault(kit: Kit) -> None:
     link = await kit.join("ada")
     link.send(

@@ -1,6 +1,7 @@
 """The kit: rules, the members that it plays, and a run of rules against one candidate.
 
-A rule is an async function that gets the kit. It joins members to the candidate, sends, and waits for what must come.
+The rules are data: rules.json has the name, level, section and sentence of each. What is done for a rule is an async
+function of its name, which gets the kit. It joins members to the candidate, sends, and waits for what must come.
 It ends normally (passed), with RuleBroken (failed), or with RuleSkipped. Rules share nothing but the candidate: each
 uses members of its own, whose keys, nonces and runs follow from the seed and the name of the rule.
 
@@ -10,12 +11,14 @@ Silence is never proved by waiting. What must not come is looked for after somet
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,16 +29,16 @@ from p2pchat.core.sync.conversation_members import room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network_and_invites import Invite, Network, encode_invite
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.testing.conformance.awaited_frames import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
-from p2pchat.testing.conformance.scripted_member import ScriptedLog, ScriptedMember
-from p2pchat.testing.conformance.sent_frame_rules import WATCHERS, FrameWatch
+from p2pchat_conformance.awaited_frames import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
+from p2pchat_conformance.scripted_member import ScriptedLog, ScriptedMember
+from p2pchat_conformance.sent_frame_rules import WATCHERS, FrameWatch
 
 LEVELS = ("bot", "peer", "full")
 FILES = (
     "link_rules",
     "frame_rules",
     "entry_rules",
-    "comparison_and_receipt_rules",
+    "receipt_rules",
     "serving_rules",
     "fork_rules",
     "group_rules",
@@ -92,30 +95,24 @@ class RuleResult:
         }  # fmt: skip
 
 
-RULES: dict[str, ConformanceRule] = {}
+SCRIPTS: dict[str, Script] = {}  # by the name of the rule
 
 
-def rule(level: str, section: str, sentence: str) -> Callable[[Script], Script]:
-    """Register a function as a rule of its own name."""
-
-    def register(script: Script) -> Script:
-        name = script.__name__.replace("_", "-")
-        assert name not in RULES
-        RULES[name] = ConformanceRule(name, level, section, sentence, script)
-        return script
-
-    return register
+def rule(script: Script) -> Script:
+    """Register a function as what is done for the rule of its name in rules.json."""
+    name = script.__name__.replace("_", "-")
+    assert name not in SCRIPTS
+    SCRIPTS[name] = script
+    return script
 
 
 def all_rules() -> list[ConformanceRule]:
-    """Return all rules: by level, those of every frame behind the others; `stop` is last."""
+    """Return the rules of rules.json in its order: by level, those of every frame behind the others; `stop` is last."""
     for name in FILES:
-        import_module(f"p2pchat.testing.conformance.{name}")
-
-    found = [*RULES.values()]
-    for name, (level, section, sentence, _) in WATCHERS.items():
-        found.append(ConformanceRule(name, level, section, sentence, None))
-    return sorted(found, key=lambda one: (one.name == LAST, LEVELS.index(one.level), one.script is None))
+        import_module(f"p2pchat_conformance.{name}")
+    rows = json.loads(files("p2pchat_conformance").joinpath("rules.json").read_text("utf-8"))
+    assert {row["name"] for row in rows} == SCRIPTS.keys() | WATCHERS.keys()
+    return [ConformanceRule(**row, script=SCRIPTS.get(row["name"])) for row in rows]
 
 
 LAST = "an-orderly-stop-says-goodbye"  # after it there is no candidate

@@ -15,13 +15,12 @@ from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import operation_hash, talk_id
 from p2pchat.core.log import LogId
 from p2pchat.protocol import UserId
-from p2pchat.testing.conformance.awaited_frames import ScriptedLink, check
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_member import ScriptedLog, ScriptedMember, group_namings
-from p2pchat.testing.conformance.serving_rules import numbers, served
+from p2pchat_conformance.awaited_frames import ScriptedLink, check
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.scripted_member import ScriptedLog, ScriptedMember, group_namings
+from p2pchat_conformance.serving_rules import numbers, served
 
 DONE = "done"  # the candidate's answer to a command that it carried out
-PAGE = "protocol-groups.md"
 Cut = tuple[UserId, str, int, str]
 
 
@@ -129,11 +128,7 @@ def texts(link: ScriptedLink, conversation: str) -> list[object]:
 # ---- the candidate as a member
 
 
-@rule(
-    "full",
-    f"{PAGE}#citing",
-    "Every entry of the talk MUST cite in `g` its gen and the first 8 bytes of that operation's hash.",
-)
+@rule
 async def a_member_of_a_group_answers_there(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     answer = await group.echoed(ada, "the first word")
@@ -141,11 +136,7 @@ async def a_member_of_a_group_answers_there(kit: Kit) -> None:
     await group.echoed(bob, "the second word")
 
 
-@rule(
-    "full",
-    f"{PAGE}#two-conversations",
-    "Marks MUST be sent and wants answered only where a user is hosted who was ever named.",
-)
+@rule
 async def a_group_is_told_to_its_members_only(kit: Kit) -> None:
     zoe = await kit.join("zoe")
     group, (ada,) = await founded(kit, "ada")
@@ -162,11 +153,7 @@ async def a_group_is_told_to_its_members_only(kit: Kit) -> None:
     check(not [one for one in zoe.frames if isinstance(one, wire.Entries) and one.c == group.id], "and was served")
 
 
-@rule(
-    "full",
-    f"{PAGE}#citing",
-    "A batch with an entry that cites an operation not held here MUST be dropped, and is wanted again once G has come.",
-)
+@rule
 async def an_unknown_citation_waits_for_the_group(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     await group.echoed(bob, "before it")
@@ -183,7 +170,7 @@ async def an_unknown_citation_waits_for_the_group(kit: Kit) -> None:
     await bob.answer(group.talk, "of a later gen", log.ref())
 
 
-@rule("full", f"{PAGE}#citing", "A batch with an entry without `g` MUST be dropped too.")
+@rule
 async def a_talk_entry_without_a_citation_is_dropped(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     bob.member.answers -= {"want", "have"}
@@ -195,11 +182,7 @@ async def a_talk_entry_without_a_citation_is_dropped(kit: Kit) -> None:
     await bob.round_trip()
 
 
-@rule(
-    "full",
-    f"{PAGE}#visibility",
-    "its writer is a member who has not left and it cites a gen not below the one that added the writer",
-)
+@rule
 async def who_is_no_member_is_not_shown(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     zoe = kit.member("zoe")
@@ -211,7 +194,7 @@ async def who_is_no_member_is_not_shown(kit: Kit) -> None:
     check("let me in" not in texts(bob, group.talk), "an entry of a user who is no member was shown")
 
 
-@rule("full", f"{PAGE}#the-state", "Gen n MUST be made by the owner at gen n - 1")
+@rule
 async def an_operation_of_another_has_no_effect(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     zoe = kit.member("zoe")
@@ -228,7 +211,7 @@ async def an_operation_of_another_has_no_effect(kit: Kit) -> None:
     check("invited by bob" not in texts(bob, group.talk), "an operation of a member who is not the owner counted")
 
 
-@rule("full", f"{PAGE}#operations", "`members`: absent or anything else")
+@rule
 async def an_odd_operation_is_taken_without_effect(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     cite = group.cite
@@ -241,7 +224,7 @@ async def an_odd_operation_is_taken_without_effect(kit: Kit) -> None:
     await bob.answer(group.talk, "still a member", said.ref())
 
 
-@rule("full", f"{PAGE}#two-conversations", "Its entry 1 MUST hash to G and MUST be its writer's own (`owner`).")
+@rule
 async def another_create_entry_is_not_taken(kit: Kit) -> None:
     ada = await kit.join("ada")
     group = ScriptedGroup(ada.member, kit.candidate)
@@ -260,7 +243,7 @@ async def another_create_entry_is_not_taken(kit: Kit) -> None:
     )
 
 
-@rule("full", f"{PAGE}#visibility", "what lies beyond the cut is stored and MUST NOT be shown, counted or waited for")
+@rule
 async def nothing_is_shown_beyond_a_cut(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     cite = group.cite
@@ -278,7 +261,7 @@ async def nothing_is_shown_beyond_a_cut(kit: Kit) -> None:
     check(not beyond, f"entries beyond the cut were served: {beyond}")
 
 
-@rule("full", f"{PAGE}#visibility", "A batch that reaches a cut runs on to the next head")
+@rule
 async def a_batch_that_reaches_a_cut_is_taken(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     await group.echoed(bob, "what you know of me")
@@ -298,7 +281,7 @@ async def a_batch_that_reaches_a_cut_is_taken(kit: Kit) -> None:
     check(marks == [end], f"the marks of the removed member are {marks}, and the cut is at {end}")
 
 
-@rule("full", f"{PAGE}#removal", "A user who is added again writes in a new run whose `before` names the cuts")
+@rule
 async def who_is_added_again_cites_the_new_gen(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     old = group.cite
@@ -318,7 +301,7 @@ async def who_is_added_again_cites_the_new_gen(kit: Kit) -> None:
     )
 
 
-@rule("full", f"{PAGE}#two-conversations", "Newcomers get the whole history of the talk.")
+@rule
 async def a_newcomer_is_served_the_history(kit: Kit) -> None:
     group, (ada, _) = await founded(kit, "ada", "cyd")
     newcomer = await kit.join("dan")
@@ -334,11 +317,7 @@ async def a_newcomer_is_served_the_history(kit: Kit) -> None:
         check(found, f"nothing of the {'operations' if log else 'talk'} was served to the new member")
 
 
-@rule(
-    "full",
-    f"{PAGE}#leaving",
-    "It counts while the leaver is a member and the gen cited is not below the one that added it.",
-)
+@rule
 async def who_has_left_is_not_shown(kit: Kit) -> None:
     group, (ada, bob) = await founded(kit, "ada", "bob")
     await group.echoed(bob, "before I leave")
@@ -351,7 +330,7 @@ async def who_has_left_is_not_shown(kit: Kit) -> None:
     check("after I left" not in texts(ada, group.talk), "an entry of a member who had left was shown")
 
 
-@rule("full", f"{PAGE}#the-state", "members are the intersection, each with the larger adding gen")
+@rule
 async def two_operations_of_one_gen_meet(kit: Kit) -> None:
     group, (ada, bob, cyd) = await founded(kit, "ada", "bob", "cyd")
     cite = group.cite
@@ -373,7 +352,7 @@ async def two_operations_of_one_gen_meet(kit: Kit) -> None:
     check("bob again" not in shown and "cyd again" not in shown, "a member of only one of the two operations was shown")
 
 
-@rule("full", f"{PAGE}#leaving", "the leaver's own visible tips in the talk, with `g`")
+@rule
 async def a_leave_is_written(kit: Kit) -> None:
     group, (ada,) = await founded(kit, "ada")
     answer = await group.echoed(ada, "a last word")
@@ -427,7 +406,7 @@ async def operation(link: ScriptedLink, gen: int) -> tuple[dict[str, Any], str]:
     return found[0]
 
 
-@rule("full", f"{PAGE}#operations", "The **create entry** is entry 1 of its log.")
+@rule
 async def a_group_is_created(kit: Kit) -> None:
     name, log, (ada, bob) = await created(kit, "ada", "bob")
     body, raw = await operation(ada, 1)
@@ -441,7 +420,7 @@ async def a_group_is_created(kit: Kit) -> None:
     await operation(bob, 1)
 
 
-@rule("full", f"{PAGE}#operations", "Operations are entries of kind `group`, each a full snapshot.")
+@rule
 async def an_addition_keeps_the_adding_gens(kit: Kit) -> None:
     name, _, (ada, bob) = await created(kit, "ada", "bob")
     cyd = await kit.join("cyd")
@@ -453,7 +432,7 @@ async def an_addition_keeps_the_adding_gens(kit: Kit) -> None:
     check(body["name"] == name and body["owner"] == kit.candidate, "the snapshot is not full")
 
 
-@rule("full", f"{PAGE}#removal", "Removing U puts U's visible tips in the talk, at the owner's marks, into `cuts`")
+@rule
 async def a_removal_is_cut_and_told(kit: Kit) -> None:
     name, log, (ada, bob) = await created(kit, "ada", "bob")
     _, raw = await operation(ada, 1)
@@ -467,7 +446,7 @@ async def a_removal_is_cut_and_told(kit: Kit) -> None:
     check(cuts == [(ada.member.id, *said.mark())], f"`cuts` are {cuts}, and ada's mark is {said.mark()}")
 
 
-@rule("full", f"{PAGE}#the-state", "A snapshot that names another owner hands the group over.")
+@rule
 async def a_group_is_handed_over(kit: Kit) -> None:
     name, log, (ada, bob) = await created(kit, "ada", "bob")
     await ordered(bob, f"/hand-over {name} {shown(ada.member.id)}")

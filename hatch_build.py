@@ -1,6 +1,9 @@
-"""Writes p2pchat/sync/classes.py, the typed classes and functions of p2pchat.sync, from those of p2pchat.
+"""The build's own step: it writes p2pchat/sync/classes.py, the typed classes and functions of p2pchat.sync.
 
-    python -m tests.sync.make
+    python hatch_build.py
+
+Each build of a wheel does it, also an editable one (`pip install -e .`); git ignores the file. In a clone it has to be
+written again when a public name, signature or docstring changes: a test says so.
 
 A public class is mirrored if a method of it is asynchronous, or if a method, property or field of it returns a class
 that is mirrored; base classes and subclasses of mirrored ones are, too. So is a public function by the same rule. User
@@ -13,7 +16,6 @@ import ast
 import builtins
 import inspect
 import re
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -24,13 +26,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_overloads
 
-import p2pchat
-from p2pchat.sync.background import Closeable, EventIterator
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-TARGET = Path(p2pchat.__file__).parent / "sync" / "classes.py"
+ROOT = Path(__file__).resolve().parent
+TARGET = ROOT / "p2pchat" / "sync" / "classes.py"
+BACKGROUND = "p2pchat.sync.background"  # cannot be imported before classes.py is written
 HEADER = '''"""The classes and functions of p2pchat that wait, for callers without a loop.
 
-Written by `python -m tests.sync.make`; the rules of it are there. The names are those of p2pchat, and so are arguments,
+Written by the build (hatch_build.py); the rules of it are there. The names are those of p2pchat, and so are arguments,
 errors and meaning: the docstrings there have more than the first paragraph.
 """
 
@@ -52,6 +55,8 @@ def is_ours(kind: object) -> bool:
 
 
 def public() -> dict[str, Any]:
+    import p2pchat
+
     return {name: getattr(p2pchat, name) for name in p2pchat.__all__ if name != "__version__"}
 
 
@@ -307,15 +312,15 @@ def _place(name: str) -> tuple[bool, bool, str]:
 
 
 def source() -> str:
-    """Return the text of classes.py, formatted by hand as far as it matters to Python."""
+    """Return the text of classes.py."""
     names = Names()
     classes = [class_text(cls, names) for cls in mirrored().values()]
     functions = [function_text(name, function, names) for name, function in sorted(mirrored_functions().items())]
     at_run = {"typing": {"TYPE_CHECKING", "Generic", "TypeVar", "overload"}, "collections.abc": {"Sequence"}}
     lines = [HEADER, "from __future__ import annotations\n"]
     lines += [f"from {name} import {', '.join(sorted(found, key=_place))}" for name, found in sorted(at_run.items())]
-    helpers = ("Closeable", EventIterator.__name__, "Wrapper", "call_function")
-    lines += ["", f"from {Closeable.__module__} import {', '.join(helpers)}", "", "if TYPE_CHECKING:"]
+    helpers = ("Closeable", "EventIterator", "Wrapper", "call_function")
+    lines += ["", f"from {BACKGROUND} import {', '.join(helpers)}", "", "if TYPE_CHECKING:"]
     lines += ["    import os", "    import socket"]
     for module, found in sorted(names.imports.items(), key=lambda item: (item[0].startswith("p2pchat"), item[0])):
         left = sorted(found - at_run.get(module, set()), key=_place)
@@ -328,12 +333,20 @@ def source() -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+class CustomBuildHook(BuildHookInterface[Any]):
+    """What the build calls before it makes a wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        write()
+        build_data["artifacts"].append(TARGET.relative_to(ROOT).as_posix())
+
+
+def write() -> None:
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
     TARGET.write_text(source(), "utf-8")
-    for words in (["check", "--select", "I,UP", "--fix", "-q"], ["format", "-q"]):
-        subprocess.run([sys.executable, "-m", "ruff", *words, str(TARGET)], check=True)
-    print(TARGET)
 
 
 if __name__ == "__main__":
-    main()
+    write()
+    print(TARGET)

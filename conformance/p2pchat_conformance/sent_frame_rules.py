@@ -16,20 +16,16 @@ from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import LogId, batch_of, first_chain, head_message, verify
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.conversation_members import dm_id
-from p2pchat.testing.conformance.awaited_frames import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
+from p2pchat_conformance.awaited_frames import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
 
 Watcher = Callable[[ScriptedLink, wire.AnyFrame, str], str]
-WATCHERS: dict[str, tuple[str, str, str, Watcher]] = {}  # by name: level, section, sentence, function
+WATCHERS: dict[str, Watcher] = {}  # by the name of the rule
 
 
-def watch(level: str, section: str, sentence: str) -> Callable[[Watcher], Watcher]:
-    """Register a function as the rule of its own name."""
-
-    def register(watcher: Watcher) -> Watcher:
-        WATCHERS[watcher.__name__.replace("_", "-")] = (level, section, sentence, watcher)
-        return watcher
-
-    return register
+def watch(watcher: Watcher) -> Watcher:
+    """Register a function as the judge of every frame for the rule of its name in rules.json."""
+    WATCHERS[watcher.__name__.replace("_", "-")] = watcher
+    return watcher
 
 
 class FrameWatch:
@@ -41,7 +37,7 @@ class FrameWatch:
 
     def on_frame(self, link: ScriptedLink, frame: wire.AnyFrame, text: str) -> None:
         self.frames += 1
-        for name, (_, _, _, watcher) in WATCHERS.items():
+        for name, watcher in WATCHERS.items():
             fault = watcher(link, frame, text)
             if fault and len(self.faults[name]) < 8:
                 self.faults[name].append(f"{link.label}: {fault}")
@@ -61,7 +57,7 @@ def as_object(raw: str) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-@watch("bot", "protocol.md#frames", "A sender MUST NOT send `null`")
+@watch
 def no_null(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     def has_null(value: object) -> bool:
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -70,17 +66,13 @@ def no_null(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     return f"a frame with null: {text[:120]}" if has_null(as_object(text)) else ""
 
 
-@watch("bot", "protocol-attachments.md#transfer", "on a link whose other end did not say `files`")
+@watch
 def content_for_those_who_take_it(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     is_about_content = isinstance(frame, wire.Pull | wire.Lacks)  # pieces are judged as they come
     return f"{text[:120]} to a member that did not say it" if is_about_content and not link.member.can else ""
 
 
-@watch(
-    "bot",
-    "protocol.md#handshake",
-    "Before `go` a frame has at most 4 KiB, and only `hello`, `welcome`, `go` and `bye` may come.",
-)
+@watch
 def small_until_go(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if (
         link.memory.get("go") or link.member.decides
@@ -92,7 +84,7 @@ def small_until_go(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     return "a frame above 4 KiB before `go`" if len(text.encode()) > 4096 else ""
 
 
-@watch("bot", "protocol.md#here", "each end sends all its users, before any frame about conversations")
+@watch
 def users_come_first(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if isinstance(frame, wire.Here) and not frame.more:
         link.memory["users"] = True
@@ -100,24 +92,20 @@ def users_come_first(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str
     return f"before the list of users was complete came {text[:60]}" if early else ""
 
 
-@watch("bot", "protocol.md#here", "`cert` is required for a user whose id is not the sender's peer id")
+@watch
 def users_are_certified(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     users = frame.users if isinstance(frame, wire.Here) else ()
     return next((f"{user.name!a} has no certificate" for user in users
                  if user.id != link.kit.candidate and user.cert is None), "")  # fmt: skip
 
 
-@watch("bot", "protocol.md#users-peers-networks", "A name is in the normal form NFC and has 1 to 32 visible characters")
+@watch
 def names_of_users_are_names(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     users = frame.users if isinstance(frame, wire.Here) else ()
     return next((f"{user.name!a}: {fault}" for user in users if (fault := name_fault(user.name))), "")
 
 
-@watch(
-    "bot",
-    "protocol.md#names",
-    "The first frame on a link (in each direction) that mentions a conversation MUST say what its id stands for",
-)
+@watch
 def conversations_are_named(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     named = link.memory.setdefault("named", set())
     if (
@@ -143,13 +131,13 @@ def conversations_are_named(link: ScriptedLink, frame: wire.AnyFrame, text: str)
     return f"{unnamed[0][:8]}… was never named, in {text[:60]}" if unnamed else ""
 
 
-@watch("bot", "protocol.md#compare", "A peer MUST speak of shared conversations only")
+@watch
 def only_shared_conversations(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     foreign = [id for id in mentioned(frame) if link.member.naming(id) is None]
     return f"{foreign[0][:8]}… is not shared with {link.label}: {text[:60]}" if foreign else ""
 
 
-@watch("bot", "protocol.md#heads", "A batch on the wire MUST end on an entry with a head.")
+@watch
 def batches_are_signed(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if not isinstance(frame, wire.Entries):
         return ""
@@ -160,7 +148,7 @@ def batches_are_signed(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> s
     return "" if good else f"the head of entries {frame.first} to {batch.last} is wrong: {text[:80]}"
 
 
-@watch("bot", "protocol.md#acknowledge", "A peer MUST NOT acknowledge anything before it is on disk.")
+@watch
 def marks_are_of_what_was_sent(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     """Compare each mark of a log of the kit with what the kit ever wrote into it."""
     if not isinstance(frame, wire.Have):
@@ -174,7 +162,7 @@ def marks_are_of_what_was_sent(link: ScriptedLink, frame: wire.AnyFrame, text: s
     return ""
 
 
-@watch("bot", "protocol.md#pull", "one conversation and user at a time from one link")
+@watch
 def one_want_for_a_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if isinstance(frame, wire.Want):
         wants = link.memory.setdefault("wants", {})
@@ -186,7 +174,7 @@ def one_want_for_a_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str) -
     return ""
 
 
-@watch("bot", "protocol.md#compare", "The spans together MUST cover all ids")
+@watch
 def sums_cover_all_ids(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if not isinstance(frame, wire.Digest) or frame.span is None or frame.sums is None:
         return ""
@@ -199,7 +187,7 @@ def sums_cover_all_ids(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> s
     return "a sum outside the span of its page" if outside else ""
 
 
-@watch("bot", "protocol.md#frames", "With a span, `marks` has exactly one C")
+@watch
 def marks_are_within_their_span(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if not isinstance(frame, wire.Have) or frame.span is None:
         return ""
@@ -208,7 +196,7 @@ def marks_are_within_their_span(link: ScriptedLink, frame: wire.AnyFrame, text: 
     return "a user outside the span" if outside or len(frame.marks) != 1 else ""
 
 
-@watch("bot", "protocol.md#read-marks", "`read` MUST go only to peers that host the writer")
+@watch
 def read_goes_to_the_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if not isinstance(frame, wire.ReadFrame):
         return ""
@@ -222,7 +210,7 @@ def read_goes_to_the_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str)
     return ""
 
 
-@watch("bot", "protocol.md#read-marks", "So nothing is read before it is delivered.")
+@watch
 def nothing_is_read_before_it_is_delivered(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if isinstance(frame, wire.Have):
         for conversation, users in frame.marks.items():
@@ -238,7 +226,7 @@ def nothing_is_read_before_it_is_delivered(link: ScriptedLink, frame: wire.AnyFr
     return ""
 
 
-@watch("bot", "protocol.md#liveness-and-goodbye", "Each `ping` MUST be answered with one `pong`.")
+@watch
 def no_pong_without_ping(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if isinstance(frame, wire.Pong):
         link.memory["pongs"] = link.memory.get("pongs", 0) + 1
@@ -246,19 +234,19 @@ def no_pong_without_ping(link: ScriptedLink, frame: wire.AnyFrame, text: str) ->
     return ""
 
 
-@watch("bot", "protocol.md#frames", "the last frame of its sender")
+@watch
 def nothing_after_bye(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     after, link.memory["bye"] = link.memory.get("bye", False), isinstance(frame, wire.Bye)
     return f"after `bye` came {text[:60]}" if after else ""
 
 
-@watch("bot", "protocol.md#addresses", "The receiver itself MUST NOT be in `linked`")
+@watch
 def receiver_is_not_linked(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     linked = [peer for peer, _ in frame.linked] if isinstance(frame, wire.Peers) else []
     return "`linked` names the receiver" if link.member.id in linked else ""
 
 
-@watch("bot", "protocol.md#receipts-and-presence", "`typing` is sent by the peer hosting the user")
+@watch
 def typing_of_hosted_users_only(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     foreign = isinstance(frame, wire.TypingFrame) and frame.u not in link.member.told
     return f"`typing` of a user whom the candidate does not host: {text[:80]}" if foreign else ""

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from p2pchat import protocol as wire
 from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
-from p2pchat.testing.conformance.awaited_frames import RuleSkipped, ScriptedLink, check
-from p2pchat.testing.conformance.group_rules import DONE, ordered
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_member import pieces_of
+from p2pchat_conformance.awaited_frames import RuleSkipped, ScriptedLink, check
+from p2pchat_conformance.group_rules import DONE, ordered
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.scripted_member import pieces_of
 
-KEY, TRANSFER = "protocol-attachments.md#the-key", "protocol-attachments.md#transfer"
 SIZE = 2 * PIECE_BYTES + 1000  # three pieces, the last one shorter
 MAX_PULLS, MAX_PULLS_WHERE_SAID = 16, 128  # open at a time
 GOOD = {"name": "a.txt", "size": 5, "type": "text/plain", "root": "ab" * 32}
@@ -115,7 +114,7 @@ async def attached(kit: Kit, link: ScriptedLink, content: SampleContent) -> tupl
 # ---- of every candidate
 
 
-@rule("bot", KEY, "Whether an entry is [valid](protocol-entries.md) does not depend on `files`")
+@rule
 async def attachments_leave_an_entry_valid(kit: Kit) -> None:
     link = await kit.join("ada")
     for place, files in enumerate(FORMS):
@@ -125,14 +124,14 @@ async def attachments_leave_an_entry_valid(kit: Kit) -> None:
 # ---- of those that give and take content
 
 
-@rule("peer", TRANSFER, "A piece that was not asked for is a fault (`order`).")
+@rule
 async def pieces_that_were_not_asked_for_end_the_link(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
     link.send(wire.Piece(7, 0, b"unasked"))
     await link.ended("order")
 
 
-@rule("peer", TRANSFER, "Everything else MUST be answered as what is not there, with `lacks` alone")
+@rule
 async def content_that_no_entry_names_is_lacked(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
     log, _ = await link.echoed("nothing attached", link.member.dm())
@@ -140,14 +139,14 @@ async def content_that_no_entry_names_is_lacked(kit: Kit) -> None:
     await lacked(link, (*log.id, 99), "ab" * 32)
 
 
-@rule("full", KEY, "so its writer vouches for every byte of the content")
+@rule
 async def content_is_announced_with_its_root(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
     for size in (0, 1, SIZE):
         await attached(kit, link, drawn(kit, size))
 
 
-@rule("full", TRANSFER, "A pull is answered with frames of bytes, one for each piece, in order.")
+@rule
 async def a_pull_is_answered_with_pieces(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
     content = drawn(kit, SIZE)
@@ -158,7 +157,7 @@ async def a_pull_is_answered_with_pieces(kit: Kit) -> None:
     check(came == content.data[PIECE_BYTES:] + content.data[:PIECE_BYTES], "the pieces are not those of the content")
 
 
-@rule("full", TRANSFER, "At most 16 pulls may be open on a link, 128 where its other end said `pulls` in `can`")
+@rule
 async def no_more_pulls_are_open_than_the_other_end_takes(kit: Kit) -> None:
     for name, further, most in (("ada", (), MAX_PULLS), ("bob", (wire.PULLS,), MAX_PULLS_WHERE_SAID)):
         link = await join_with_files(kit, name, *further)
@@ -190,7 +189,7 @@ async def answer_one_by_one(link: ScriptedLink, count: int, most: int) -> None:
         link.member.give(link, asked()[given])
 
 
-@rule("full", TRANSFER, "128 where its other end said `pulls` in `can`")
+@rule
 async def as_many_pulls_are_answered_as_the_candidate_takes(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
     most = MAX_PULLS_WHERE_SAID if wire.PULLS in (await link.next(wire.Peers)).can else MAX_PULLS
@@ -207,7 +206,7 @@ async def as_many_pulls_are_answered_as_the_candidate_takes(kit: Kit) -> None:
     check({piece.data for piece in came()} == {content.data}, "a piece is not that of the content")
 
 
-@rule("full", TRANSFER, "each of at most 64 pieces (`limit`)")
+@rule
 async def a_pull_of_too_many_pieces_ends_the_link(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
     content = drawn(kit, SIZE)
@@ -216,7 +215,7 @@ async def a_pull_of_too_many_pieces_ends_the_link(kit: Kit) -> None:
     await link.ended("limit")
 
 
-@rule("full", TRANSFER, "in a conversation that is shared with the link")
+@rule
 async def content_of_others_is_lacked(kit: Kit) -> None:
     ada, bob = await join_with_files(kit, "ada"), await join_with_files(kit, "bob")
     content = drawn(kit, 1000)
@@ -225,7 +224,7 @@ async def content_of_others_is_lacked(kit: Kit) -> None:
     check(await pulled(ada, entry, content.root, 0, 1) == content.data, "the member who may have it got something else")
 
 
-@rule("full", TRANSFER, "whoever gets content is asked like any other, and MUST answer as said above")
+@rule
 async def content_that_was_fetched_is_given_on(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
     for size in (1000, SIZE):
@@ -239,7 +238,7 @@ async def content_that_was_fetched_is_given_on(kit: Kit) -> None:
             check(await pulled(link, entry, content.root, index, 1) == piece, f"piece {index} came back as another one")
 
 
-@rule("full", TRANSFER, "A receiver MUST judge each piece by its leaf, and the list by the root")
+@rule
 async def false_content_ends_the_link(kit: Kit) -> None:
     for size, has_true_list in ((1000, False), (SIZE, False), (SIZE, True)):
         link = await join_with_files(kit, "ada")

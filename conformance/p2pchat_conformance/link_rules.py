@@ -13,24 +13,22 @@ from p2pchat.core.log import verify
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, server_context
-from p2pchat.testing.conformance.awaited_frames import (
+from p2pchat_conformance.awaited_frames import (
     RuleBroken,
     RuleSkipped,
     check,
     framed,
 )
-from p2pchat.testing.conformance.runner import Kit, rule
-from p2pchat.testing.conformance.scripted_member import ScriptedMember
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.scripted_member import ScriptedMember
 
 HOUR_US = 3_600_000_000
-HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"
-PAIR, COMPARE, HERE = "protocol.md#one-link-for-each-pair", "protocol.md#compare", "protocol.md#here"
 
 
 # ---- TLS
 
 
-@rule("bot", HANDSHAKE, "Older versions MUST NOT be offered or accepted.")
+@rule
 async def only_tls_1_3_is_accepted(kit: Kit) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -42,7 +40,7 @@ async def only_tls_1_3_is_accepted(kit: Kit) -> None:
     raise RuleBroken("the candidate accepted TLS 1.2")
 
 
-@rule("peer", HANDSHAKE, "So the server SHOULD NOT issue session tickets")
+@rule
 async def no_session_tickets(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     await link.offered()  # tickets come before it
@@ -50,7 +48,7 @@ async def no_session_tickets(kit: Kit) -> None:
     check(session is None or not session.has_ticket, "a session ticket came")
 
 
-@rule("bot", HANDSHAKE, "A client MUST NOT resume a session")
+@rule
 async def no_session_is_resumed(kit: Kit) -> None:
     ada = kit.member("ada")
     context = server_context(ada.identity)
@@ -68,13 +66,13 @@ async def no_session_is_resumed(kit: Kit) -> None:
 # ---- handshake, with the candidate as the server
 
 
-@rule("bot", HANDSHAKE, "`v` in frame 1 lists the versions the server speaks")
+@rule
 async def the_server_offers_version_1(kit: Kit) -> None:
     offer = await (await kit.dial(kit.member("ada"))).offered()
     check(isinstance(offer.v, list) and 1 in offer.v, f"`v` is {offer.v}")
 
 
-@rule("bot", HANDSHAKE, "Both nonces MUST be 32 fresh random bytes.")
+@rule
 async def nonces_are_fresh(kit: Kit) -> None:
     nonces = []
     for name in ("ada", "bob", "cyd"):
@@ -101,17 +99,17 @@ def replaced(hello: wire.Hello, **fields: Any) -> wire.Hello:
     return hello
 
 
-@rule("bot", HANDSHAKE, "and so does a server for a version it did not offer")
+@rule
 async def the_server_refuses_other_versions(kit: Kit) -> None:
     await refused(kit, lambda hello: replaced(hello, v=2), "version")
 
 
-@rule("bot", HANDSHAKE, "The server MUST check `sig`")
+@rule
 async def the_server_checks_the_signature(kit: Kit) -> None:
     await refused(kit, lambda hello: replaced(hello, sig=kit.identity("eve").sign(b"another thing").hex()), "identity")
 
 
-@rule("bot", "protocol-entries.md#signatures", "An `id` in `hello` or `here` that is no such key is `malformed`.")
+@rule
 async def keys_of_small_order_are_no_ids(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     offer = await link.offered()
@@ -123,7 +121,7 @@ async def keys_of_small_order_are_no_ids(kit: Kit) -> None:
     await link.ended("malformed")
 
 
-@rule("bot", HANDSHAKE, "T names both ends, so that a `hello` cannot be forwarded to another server")
+@rule
 async def the_signature_covers_both_nonces_and_ids(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     offer = await link.offered()
@@ -133,14 +131,14 @@ async def the_signature_covers_both_nonces_and_ids(kit: Kit) -> None:
     await link.ended("identity")
 
 
-@rule("bot", HANDSHAKE, "A side that holds K MUST require the other side's proof")
+@rule
 async def the_server_requires_a_proof(kit: Kit) -> None:
     if kit.network.key is None:
         raise RuleSkipped("the network is open")
     await refused(kit, lambda hello: replaced(hello, proof=None), "network")
 
 
-@rule("bot", HANDSHAKE, "The two proofs differ in their tag, so neither can be handed back.")
+@rule
 async def the_server_checks_the_proof(kit: Kit) -> None:
     if (key := kit.network.key) is None:
         raise RuleSkipped("the network is open")
@@ -154,12 +152,12 @@ async def the_server_checks_the_proof(kit: Kit) -> None:
     await other.ended("network")
 
 
-@rule("bot", HANDSHAKE, "and MUST refuse its own id (`self`)")
+@rule
 async def the_server_refuses_its_own_id(kit: Kit) -> None:
     await refused(kit, lambda hello: replaced(hello, id=kit.candidate), "self", "identity")
 
 
-@rule("bot", HANDSHAKE, "The `welcome` of an open network MUST have it and no other `welcome` may")
+@rule
 async def the_welcome_proves_the_network(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     offer = await link.offered()
@@ -173,14 +171,14 @@ async def the_welcome_proves_the_network(kit: Kit) -> None:
     check(welcome.net is None, "`net` in a network with a key")
 
 
-@rule("bot", HANDSHAKE, "Frames that come out of turn end the connection with `order`.")
+@rule
 async def frames_before_go_are_in_turn(kit: Kit) -> None:
     link = await kit.connect(kit.member("ada"))
     link.send(wire.Ping())
     await link.ended("order")
 
 
-@rule("bot", "protocol.md#limits", "4 KiB before `go`, 256 KiB after")
+@rule
 async def frames_before_go_are_small(kit: Kit) -> None:
     link = await kit.connect(kit.member("ada"))
     link.send(wire.LENGTH.pack(4097))
@@ -190,7 +188,7 @@ async def frames_before_go_are_small(kit: Kit) -> None:
 # ---- handshake, with the candidate as the client
 
 
-@rule("bot", "protocol.md#addresses", "A peer dials every peer it hears of")
+@rule
 async def peers_that_are_named_are_dialled(kit: Kit) -> None:
     kit.dials = kit.dials or None
     ada = kit.member("ada")
@@ -200,7 +198,7 @@ async def peers_that_are_named_are_dialled(kit: Kit) -> None:
         raise RuleBroken(str(skipped)) if kit.host else skipped from None
 
 
-@rule("bot", HANDSHAKE, "The client proves itself inside the connection")
+@rule
 async def the_client_proves_itself(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
     link.send(wire.Hello([1, 7], link.nonce))
@@ -213,14 +211,14 @@ async def the_client_proves_itself(kit: Kit) -> None:
         check(hello.proof == proof(kit.network.key, "client", t), "the proof is wrong")
 
 
-@rule("bot", HANDSHAKE, "A client that has none in common sends `bye` with `version`")
+@rule
 async def the_client_refuses_other_versions(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
     link.send(wire.Hello([2, 3], link.nonce))
     await link.ended("version")
 
 
-@rule("bot", HANDSHAKE, "MUST check it in constant time")
+@rule
 async def the_client_checks_the_proof(kit: Kit) -> None:
     if kit.network.key is None:
         raise RuleSkipped("the network is open")
@@ -232,14 +230,14 @@ async def the_client_checks_the_proof(kit: Kit) -> None:
         await link.ended("network")
 
 
-@rule("bot", HANDSHAKE, "only `hello`, `welcome`, `go` and `bye` may come")
+@rule
 async def the_client_wants_the_hello_first(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
     link.send(wire.Welcome())
     await link.ended("order")
 
 
-@rule("bot", HANDSHAKE, "on another key MUST close the connection without sending a frame")
+@rule
 async def the_client_compares_the_key_with_its_pin(kit: Kit) -> None:
     ada = kit.member("ada")
     sent = await dialled_with(
@@ -248,7 +246,7 @@ async def the_client_compares_the_key_with_its_pin(kit: Kit) -> None:
     check(not sent, f"the candidate sent {(sent or b'')[:80]!r}")
 
 
-@rule("bot", HANDSHAKE, "Older versions MUST NOT be offered or accepted.")
+@rule
 async def only_tls_1_3_is_offered(kit: Kit) -> None:
     ada = kit.member("ada")
     context = server_context(ada.identity)
@@ -285,7 +283,7 @@ async def dialled_with(kit: Kit, member: ScriptedMember, context: ssl.SSLContext
     return b"".join(sent) if pipe.handshaken else None
 
 
-@rule("bot", "protocol.md#redialling", "Redialling SHOULD go on for ever.")
+@rule
 async def a_lost_peer_is_dialled_again(kit: Kit) -> None:
     member = kit.member("ada")
     for text in ("first link", "second link"):
@@ -300,7 +298,7 @@ async def a_lost_peer_is_dialled_again(kit: Kit) -> None:
 # ---- one link for each pair
 
 
-@rule("bot", PAIR, "F MUST NOT send anything on a new link before `go` has come")
+@rule
 async def nothing_is_sent_before_go(kit: Kit) -> None:
     link = await kit.connect(kit.member("ada", decides=True))
     await link.prove()
@@ -312,7 +310,7 @@ async def nothing_is_sent_before_go(kit: Kit) -> None:
     await link.introduce()
 
 
-@rule("bot", PAIR, "raise its counter n for F, abort its older links to F, and send `go` with its run and n")
+@rule
 async def the_decider_numbers_its_links(kit: Kit) -> None:
     ada = kit.member("ada")
     first = await kit.link(ada)
@@ -330,7 +328,7 @@ async def the_decider_numbers_its_links(kit: Kit) -> None:
     await second.echoed("after go")
 
 
-@rule("bot", PAIR, "F's current link to D has the same run and a *larger* n: F closes the new link")
+@rule
 async def the_larger_n_stays(kit: Kit) -> None:
     ada = kit.member("ada", decides=True)
     first, second = await kit.dial(ada), await kit.dial(ada)
@@ -343,7 +341,7 @@ async def the_larger_n_stays(kit: Kit) -> None:
     await first.echoed("still here")
 
 
-@rule("bot", PAIR, "Otherwise the new link becomes current and F closes the previous one.")
+@rule
 async def the_newer_link_replaces(kit: Kit) -> None:
     ada = kit.member("ada", decides=True)
     first = await kit.link(ada)
@@ -355,7 +353,7 @@ async def the_newer_link_replaces(kit: Kit) -> None:
     await second.echoed("on the new link")
 
 
-@rule("bot", PAIR, "A `go` from F, or a second one on a link, is a fault (`order`).")
+@rule
 async def go_comes_once_and_from_the_decider(kit: Kit) -> None:
     link = await kit.join("ada", decides=True)
     link.send(wire.Go("b2" * 8, 2))
@@ -368,7 +366,7 @@ async def go_comes_once_and_from_the_decider(kit: Kit) -> None:
 # ---- ends and new beginnings
 
 
-@rule("bot", "protocol.md#acknowledge", "A peer MUST NOT acknowledge anything before it is on disk.")
+@rule
 async def what_was_acknowledged_survives_a_kill(kit: Kit) -> None:
     if kit.restart is None:
         raise RuleSkipped("needs --restart")
@@ -389,7 +387,7 @@ async def what_was_acknowledged_survives_a_kill(kit: Kit) -> None:
         check(marks == [log.mark()], f"it acknowledged {log.mark()}, and has {marks} after the kill")
 
 
-@rule("bot", "protocol.md#words", "A process MUST NOT append to a log that it did not begin.")
+@rule
 async def a_new_process_begins_new_logs(kit: Kit) -> None:
     if kit.restart is None:
         raise RuleSkipped("needs --restart")
@@ -412,7 +410,7 @@ async def a_new_process_begins_new_logs(kit: Kit) -> None:
     )
 
 
-@rule("bot", "protocol.md#liveness-and-goodbye", "An orderly stop sends `bye` with `left`")
+@rule
 async def an_orderly_stop_says_goodbye(kit: Kit) -> None:
     if kit.stop is None:
         raise RuleSkipped("needs --stop")

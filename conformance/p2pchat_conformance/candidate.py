@@ -1,7 +1,7 @@
 """p2pchat as a candidate of the conformance kit: a program of the public API that does what docs/conformance.md asks.
 
-    python -m p2pchat.testing.conformance.candidate --data DIR --port 8090
-    python -m p2pchat.testing.conformance.candidate --data DIR --invite p2pchat:...
+    python -m p2pchat_conformance.candidate --data DIR --port 8090
+    python -m p2pchat_conformance.candidate --data DIR --invite p2pchat:...
 
 It prints its invite. Another one, in another language, answers the same messages.
 """
@@ -139,7 +139,7 @@ async def _main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(prog="python -m p2pchat.testing.conformance.candidate", description=__doc__)
+    _parser = argparse.ArgumentParser(prog="python -m p2pchat_conformance.candidate", description=__doc__)
     _parser.add_argument("--port", type=int, default=0, help="where to listen (default: any free port)")
     _parser.add_argument("--data", metavar="DIR", help="where identity and history are (default: nowhere)")
     _parser.add_argument("--invite", help="the network to join: the invite that the kit has printed with --listen")

@@ -6,7 +6,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import host_message
 from p2pchat.core.names import name_fault
-from p2pchat.testing.conformance.awaited_frames import (
+from p2pchat_conformance.awaited_frames import (
     HIGHEST,
     LOWEST,
     RuleBroken,
@@ -14,17 +14,15 @@ from p2pchat.testing.conformance.awaited_frames import (
     framed,
     now_us,
 )
-from p2pchat.testing.conformance.runner import Kit, rule
+from p2pchat_conformance.runner import Kit, rule
 
 HOUR_US = 3_600_000_000
-HANDSHAKE, FRAMES, ENTRIES = "protocol.md#handshake", "protocol.md#frames", "protocol.md#entries"
-PAIR, COMPARE, HERE = "protocol.md#one-link-for-each-pair", "protocol.md#compare", "protocol.md#here"
 
 
 # ---- frames
 
 
-@rule("bot", "protocol.md#liveness-and-goodbye", "Each `ping` MUST be answered with one `pong`.")
+@rule
 async def pings_are_answered(kit: Kit) -> None:
     link = await kit.join("ada")
     link.send(*[wire.Ping()] * 5)
@@ -33,14 +31,14 @@ async def pings_are_answered(kit: Kit) -> None:
     check(sum(isinstance(one, wire.Pong) for one in link.frames) == 5, "more pongs than pings")
 
 
-@rule("bot", "protocol.md#rate", "Nothing is refused or dropped: every frame that was read is handled, and answered")
+@rule
 async def many_frames_at_once_are_all_answered(kit: Kit) -> None:
     link = await kit.join("ada")
     link.send(*[wire.Ping()] * 560)
     await link.until(lambda: sum(isinstance(one, wire.Pong) for one in link.frames) >= 560, "560 `pong` for 560 `ping`")
 
 
-@rule("bot", FRAMES, "A frame is four bytes, big-endian, with the length of what follows, then exactly that many bytes")
+@rule
 async def frames_arrive_in_any_pieces(kit: Kit) -> None:
     link = await kit.join("ada")
     _, batch = link.member.say(kit.room, "echo in pieces")
@@ -66,17 +64,13 @@ async def closes_with(kit: Kit, code: str, *frames: bytes) -> None:
             raise RuleBroken(f"{broken}, after {data[:90]!r}") from None
 
 
-@rule(
-    "bot",
-    FRAMES,
-    "A length of 0 (`malformed`) or above the limit (`limit`) MUST end the link before the payload is read.",
-)
+@rule
 async def lengths_are_limited(kit: Kit) -> None:
     await closes_with(kit, "malformed", wire.LENGTH.pack(0))
     await closes_with(kit, "limit", wire.LENGTH.pack(256 * 1024 + 1), wire.LENGTH.pack(0xFFFFFFFF))
 
 
-@rule("bot", FRAMES, "UTF-8 is strict: no encoded surrogates, no byte order mark.")
+@rule
 async def utf_8_is_strict(kit: Kit) -> None:
     await closes_with(
         kit, "malformed", framed(b'{"t":"ping","x":"\xff"}'), framed(b'{"t":"ping","x":"\xed\xa0\x80"}'),
@@ -84,11 +78,7 @@ async def utf_8_is_strict(kit: Kit) -> None:
     )  # fmt: skip
 
 
-@rule(
-    "bot",
-    FRAMES,
-    "JSON is strict: no NaN, no Infinity, no half of a surrogate pair in escapes, nothing after the object but blanks.",
-)
+@rule
 async def json_is_strict(kit: Kit) -> None:
     await closes_with(
         kit, "malformed", framed('{"t":"ping","x":NaN}'), framed('{"t":"ping","x":-Infinity}'),
@@ -100,7 +90,7 @@ async def json_is_strict(kit: Kit) -> None:
     await link.next(wire.Pong)
 
 
-@rule("peer", FRAMES, "no half of a surrogate pair in escapes")
+@rule
 async def half_a_surrogate_pair_is_refused(kit: Kit) -> None:
     await closes_with(kit, "malformed", framed('{"t":"ping","x":"\\ud800"}'), framed('{"t":"ping","\\udc00":1}'))
     link = await kit.join("bob")
@@ -108,7 +98,7 @@ async def half_a_surrogate_pair_is_refused(kit: Kit) -> None:
     await link.next(wire.Pong)
 
 
-@rule("peer", FRAMES, "Integers MUST lie between -(2^53 - 1) and 2^53 - 1, **in unknown fields too**.")
+@rule
 async def integers_fit_53_bits(kit: Kit) -> None:
     await closes_with(
         kit, "malformed", framed('{"t":"ping","x":9007199254740992}'), framed('{"t":"ping","x":[-9007199254740992]}'),
@@ -119,7 +109,7 @@ async def integers_fit_53_bits(kit: Kit) -> None:
     await link.until(lambda: sum(isinstance(one, wire.Pong) for one in link.frames) >= 2, "a `pong` for each `ping`")
 
 
-@rule("peer", FRAMES, "Objects and arrays nest at most 16 deep, the frame itself counted.")
+@rule
 async def frames_nest_16_deep(kit: Kit) -> None:
     await closes_with(kit, "malformed", framed('{"t":"ping","x":' + "[" * 16 + "]" * 16 + "}"))
     link = await kit.join("bob")
@@ -127,13 +117,13 @@ async def frames_nest_16_deep(kit: Kit) -> None:
     await link.next(wire.Pong)
 
 
-@rule("peer", FRAMES, 'Types are exact: `1.0`, `true` and `"1"` are no integers, `1` is no boolean.')
+@rule
 async def types_are_exact(kit: Kit) -> None:
     odd = ("8080.0", '"8080"', "1e3", "-1", "true", "65536")
     await closes_with(kit, "malformed", *(framed(f'{{"t":"peers","port":{value},"at":[]}}') for value in odd))
 
 
-@rule("bot", FRAMES, "A receiver MUST refuse a frame that breaks this as `malformed`.")
+@rule
 async def fields_have_their_types(kit: Kit) -> None:
     await closes_with(
         kit, "malformed", framed('{"t":"have","marks":[]}'), framed(f'{{"t":"digest","sum":"{LOWEST}","ask":1}}'),
@@ -143,7 +133,7 @@ async def fields_have_their_types(kit: Kit) -> None:
     )  # fmt: skip
 
 
-@rule("bot", "protocol.md#bytes-numbers-ids", "A receiver MUST refuse upper case.")
+@rule
 async def hex_is_lower_case(kit: Kit) -> None:
     await closes_with(
         kit,
@@ -153,25 +143,25 @@ async def hex_is_lower_case(kit: Kit) -> None:
     )
 
 
-@rule("bot", FRAMES, "A mark of entry 0 is `malformed`")
+@rule
 async def no_mark_of_entry_0(kit: Kit) -> None:
     link = await kit.join("bob")
     marks = f'{{"{kit.room}":{{"{link.member.id}":[["{"ab" * 8}",0,"{"cd" * 8}"]]}}}}'
     await closes_with(kit, "malformed", framed('{"t":"have","marks":' + marks + ',"names":[{"room":true}]}'))
 
 
-@rule("bot", FRAMES, "A span `[a, b]` includes both ends, a ≤ b (`malformed`)")
+@rule
 async def spans_go_upwards(kit: Kit) -> None:
     await closes_with(kit, "malformed", framed(f'{{"t":"digest","sums":{{}},"span":["{HIGHEST}","{LOWEST}"]}}'))
 
 
-@rule("bot", FRAMES, "one per conversation, for all of the sender's shared conversations within the span")
+@rule
 async def a_digest_has_a_sum_or_sums(kit: Kit) -> None:
     both = f'{{"t":"digest","sum":"{LOWEST}","sums":{{}},"span":["{LOWEST}","{HIGHEST}"]}}'
     await closes_with(kit, "malformed", framed('{"t":"digest"}'), framed(both))
 
 
-@rule("peer", "protocol.md#names", "An item of two kinds, or a dm in the wrong order, is malformed.")
+@rule
 async def names_are_of_one_kind(kit: Kit) -> None:
     first, second = sorted((kit.candidate, kit.identity("zoe").peer_id))
     digest = '{"t":"digest","sum":"%s","names":[%s]}'
@@ -181,7 +171,7 @@ async def names_are_of_one_kind(kit: Kit) -> None:
     )  # fmt: skip
 
 
-@rule("bot", FRAMES, "A receiver MUST ignore unknown fields.")
+@rule
 async def unknown_fields_are_ignored(kit: Kit) -> None:
     link = await kit.join("ada")
     link.send({"t": "ping", "from": "a later version", "x": {"y": [None, 1.5, "z"]}})
@@ -192,14 +182,14 @@ async def unknown_fields_are_ignored(kit: Kit) -> None:
     await link.answer(kit.room, "with a field more")
 
 
-@rule("bot", FRAMES, "After the handshake a receiver MUST ignore (and MAY count) frames of an unknown type.")
+@rule
 async def unknown_frames_are_ignored(kit: Kit) -> None:
     link = await kit.join("ada")
     link.send({"t": "hologram", "v": 3}, {"t": ""}, {"t": "file", "v": 1, "room": kit.room}, {"t": "constructor"})
     await link.round_trip()
 
 
-@rule("bot", FRAMES, 'Of a repeated key the last counts, `"t"` included')
+@rule
 async def the_last_of_repeated_keys_counts(kit: Kit) -> None:
     link = await kit.join("ada")
     link.send(framed('{"t":"bye","code":"left","t":"ping"}'))
@@ -209,7 +199,7 @@ async def the_last_of_repeated_keys_counts(kit: Kit) -> None:
     check(sum(isinstance(one, wire.Pong) for one in link.frames) == 2, "the first `t` counted")
 
 
-@rule("bot", FRAMES, "a receiver MUST read them as absent")
+@rule
 async def false_and_empty_are_read_as_absent(kit: Kit) -> None:
     link = await kit.join("ada")
     log, batch = link.member.say(kit.room, "echo nothing in it")
@@ -219,7 +209,7 @@ async def false_and_empty_are_read_as_absent(kit: Kit) -> None:
     await link.answer(kit.room, "nothing in it")
 
 
-@rule("bot", FRAMES, "Frames that came before it on the link count.")
+@rule
 async def frames_before_a_fault_count(kit: Kit) -> None:
     watcher = await kit.join("bob")
     link = await kit.join("ada")
@@ -230,7 +220,7 @@ async def frames_before_a_fault_count(kit: Kit) -> None:
     await watcher.answer(kit.room, "before the fault")
 
 
-@rule("bot", "protocol.md#liveness-and-goodbye", "whoever gets it closes it too, and answers nothing")
+@rule
 async def a_bye_is_not_answered(kit: Kit) -> None:
     link = await kit.join("ada")
     await link.round_trip()
@@ -242,7 +232,7 @@ async def a_bye_is_not_answered(kit: Kit) -> None:
 # ---- users
 
 
-@rule("bot", HERE, "The first `here` without `more` completes that list")
+@rule
 async def the_list_of_users_may_have_pages(kit: Kit) -> None:
     member = kit.member("ada")
     link = await kit.link(member, introduce=False)
@@ -250,7 +240,7 @@ async def the_list_of_users_may_have_pages(kit: Kit) -> None:
     await link.echoed("in pages", member.dm())
 
 
-@rule("bot", HERE, "A receiver MUST take any other string of at most 32 characters too")
+@rule
 async def unknown_status_is_taken(kit: Kit) -> None:
     member = kit.member("ada")
     link = await kit.link(member, introduce=False)
@@ -258,7 +248,7 @@ async def unknown_status_is_taken(kit: Kit) -> None:
     await link.echoed("which status?", member.dm())
 
 
-@rule("bot", HERE, "each end sends all its users")
+@rule
 async def the_candidate_has_a_name(kit: Kit) -> None:
     link = await kit.join("ada")
     own = link.member.told.get(kit.candidate)
@@ -273,11 +263,7 @@ async def the_candidate_has_a_name(kit: Kit) -> None:
     check(profiles[-1]["b"]["name"] == own.name, "the name in `here` is not that of the newest `profile`")
 
 
-@rule(
-    "bot",
-    "protocol.md#hosting",
-    "`here` without a valid certificate, and `read` or `typing` of another peer's user, are faults",
-)
+@rule
 async def nobody_speaks_for_others_users(kit: Kit) -> None:
     eve = kit.identity("eve").peer_id
     link = await kit.join("ada")
@@ -292,7 +278,7 @@ async def nobody_speaks_for_others_users(kit: Kit) -> None:
     await link.ended("host")
 
 
-@rule("full", "protocol.md#hosting", "In a certificate `from` MUST be below `until`, by at most 7 days.")
+@rule
 async def wrong_certificates_are_refused(kit: Kit) -> None:
     now, week = now_us() // 1000, 7 * 24 * 3_600_000
     for name, start, end, good in (
@@ -313,7 +299,7 @@ async def wrong_certificates_are_refused(kit: Kit) -> None:
             raise RuleBroken(f"{broken} (the certificate is {name})") from None
 
 
-@rule("full", "protocol.md#users-peers-networks", "It is judged with a tolerance of one hour at both ends.")
+@rule
 async def users_with_certificates_are_met(kit: Kit) -> None:
     now, week = now_us() // 1000, 7 * 24 * 3_600_000
     member, user = kit.member("ada"), kit.identity("eve")

@@ -19,7 +19,7 @@ from p2pchat.core.log import LogId, extend_chain, first_chain, head_message, mar
 from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Mark, Naming, UserId
-from p2pchat.testing.conformance.awaited_frames import LOWEST, SPAN, KitContext, ScriptedLink, compact, now_us
+from p2pchat_conformance.awaited_frames import LOWEST, SPAN, KitContext, ScriptedLink, compact, now_us
 
 
 class ScriptedLog:

@@ -1,4 +1,4 @@
-"""The command line of the conformance kit: `python -m p2pchat.testing.conformance INVITE`. See docs/conformance.md."""
+"""The command line of the conformance kit: `p2pchat-conformance INVITE`. See docs/conformance.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from p2pchat.errors import InviteError
 from p2pchat.identity.network_and_invites import parse_invite
-from p2pchat.testing.conformance.runner import (
+from p2pchat_conformance.runner import (
     LEVELS,
     ConformanceRule,
     Kit,
@@ -38,7 +38,7 @@ PASSED, FAILED, UNUSABLE = 0, 1, 2  # exit codes
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
-        prog="python -m p2pchat.testing.conformance",
+        prog="p2pchat-conformance",
         description="Try a peer, the candidate, against docs/protocol.md. The exit code is 0 if no rule failed, 1 if "
         "one did, 2 if the candidate was not reached or an option is wrong.",
     )
@@ -160,5 +160,10 @@ class ResultPrinter:
         print("\n".join(lines) + "\n" + end, end="", file=self._out, flush=True)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the command `p2pchat-conformance`."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,14 +1,23 @@
-"""The command `p2pchat bench`: how fast the connection to a peer and this machine's disk are, as messages use them.
+"""Command `python -m benchmarks.connection HOST:PORT`: how fast the connection to a peer and this machine's disk are.
 
-Nothing is left behind on either side except the messages of --write, which are real: a log only grows. While it runs,
-its files are in the profile's directory, on the same disk.
+    python -m benchmarks.connection 192.168.1.20:8080 --port 8080
+    python -m benchmarks.connection localhost:8081 --port 8080 --write 5000 --json
+
+It measures them as messages use them: how long a connection, a link and an answer take, and how soon a message is safe
+here. None of it is seen there, nor kept on either side; a running peer may go on meanwhile. With --write N it sends N
+direct messages of 180 bytes from a temporary user called bench too, which are real: the user there sees and keeps them.
+While it runs, its files are in the profile's directory, on the same disk. Exit codes: 0 it was measured; 1 no peer of
+this network answers there, or a message was not delivered in time; 2 usage.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,100 +25,68 @@ from statistics import median
 from time import perf_counter
 from typing import Literal
 
-import click
+from benchmarks.run import progress
+from p2pchat import (
+    DeliveryTimeout,
+    P2PChatError,
+    Probed,
+    Receipt,
+    Receipts,
+    TCPPeer,
+    User,
+    probe,
+    profile_directory,
+    profile_invite,
+)
+from p2pchat.commands.endpoints_and_qr_codes import parse_endpoint
 
-from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, probe, profile_invite
-from p2pchat.cli.options import ENDPOINT, SECONDS, Command, ProfileChoice, json_option, number, option, profile_options
-from p2pchat.cli.process_and_signals import run_until_signal
-from p2pchat.cli.profiles import find_profile, profile_exists
-from p2pchat.cli.standard_input import Progress
-from p2pchat.cli.subcommands.doctor_network import check_remote, user_label
-from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_notice
-from p2pchat.commands.standard_output import json_line
-from p2pchat.safe_text import quote_name
-
-DEFAULT_SECONDS = 2.0
 MAX_WRITE = 100_000  # messages, 30 MB there
 
-EPILOG = """\
-\b
-Examples:
-  p2pchat bench 192.168.1.20:8080
-  p2pchat bench localhost:8081 --write 5000
-  p2pchat bench bob.example.org:8080 --port 8080 --json | jq -c '[.what, .value]'
 
-Exit codes: 0 it was measured; 1 no peer of this network answers there, or a message was not delivered in time; 2 usage.
-"""
+class NotMeasured(Exception):
+    """The peer is not there, or does not answer as it should."""
 
 
-@click.command("bench", cls=Command, epilog=EPILOG)
-@click.argument("endpoint", metavar="HOST:PORT", type=ENDPOINT)
-@profile_options
-@option(
-    "--write",
-    "N",
-    "send N real messages there too, up to 100,000 (default: none)",
-    type=number(1, MAX_WRITE),
-    default=0,
-)
-@option(
-    "--seconds",
-    "SECONDS",
-    "how long each part takes at most, roughly (default 2)",
-    type=SECONDS,
-    default=DEFAULT_SECONDS,
-)
-@json_option
-def bench(profile: ProfileChoice, endpoint: str, write: int, seconds: float, as_json: bool) -> int:
-    """Measure the connection to a peer of this network, and this machine's own disk, as messages use them.
-
-    How long a connection, a link and an answer take, and how soon a message is safe here. None of it is seen there, nor
-    kept on either side. A running peer may go on meanwhile; what it does is measured too.
-
-    With --write N it sends N direct messages of 180 bytes too, and measures how many a second are delivered, and how
-    long one takes: safe on that disk, and known here. They are real: the user there sees them, and they stay in that
-    history. They come from a temporary user called bench, whom everyone in the network sees come and go; your own
-    history has none of them.
-    """
-    directory = find_profile(profile)
-    if not profile_exists(directory):
-        example = profile.port if profile.port > 0 else 8080
-        raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat {example}")
-    return run_until_signal(_measure(directory, endpoint, write, seconds, as_json), terminated=lambda: FAILED)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.connection",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("endpoint", metavar="HOST:PORT", help="a peer of the profile's network")
+    parser.add_argument("--port", type=int, help="the profile of this port")
+    parser.add_argument("--data", type=Path, help="the profile in this directory")
+    parser.add_argument("--write", type=int, default=0, metavar="N", help="send N real messages there too (none)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each part takes at most, roughly (2)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    chosen = parser.parse_args(arguments)
+    if (chosen.port is None) is (chosen.data is None) or not 0 <= chosen.write <= MAX_WRITE:
+        parser.error("name --port or --data, and at most 100,000 messages for --write")
+    directory = chosen.data or profile_directory(chosen.port)
+    try:
+        asyncio.run(_measure(directory, parse_endpoint(chosen.endpoint), chosen.write, chosen.seconds, chosen.json))
+    except (NotMeasured, P2PChatError, ValueError) as error:
+        print(f"cannot measure: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
-async def _measure(directory: Path, endpoint: str, write: int, seconds: float, as_json: bool) -> int:
+async def _measure(directory: Path, endpoint: str, write: int, seconds: float, as_json: bool) -> None:
     def print_figures(figures: Sequence[Figure]) -> None:
         for figure in figures:
-            print(json_line(asdict(figure)) if as_json else format_figure(figure), flush=True)
+            print(json.dumps(asdict(figure)) if as_json else format_figure(figure), flush=True)
 
     found = await probe(endpoint, data=directory)
-    name = await user_label(found.peer_id, directory)
     if found.verdict != "reached":
-        finding = check_remote(found, name)
-        mend = f"; {finding.mend}" if finding.mend else ""
-        raise CommandError(f"cannot measure the connection to {finding.what}: {finding.seen}{mend}")
-    print(_peer_line(found, name, as_json), flush=True)
-    with Progress() as progress, tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as place:
-        progress.show(f"-- linking with {endpoint}")
+        raise NotMeasured(f"{endpoint}: {found.text}")
+    peer = {"endpoint": found.endpoint, "address": found.address, "peer_id": found.peer_id}
+    print(json.dumps({"what": "peer", **peer}) if as_json else f"peer {found.peer_id[:8]} answers at {found.endpoint}")
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as place:
         print_figures(await measure_connection(found, directory, seconds))
-        progress.show("-- writing to this disk")
         print_figures(await measure_disk(Path(place, "own"), seconds))
         if write:
-            async with temporary_peer(found, directory, Path(place, "passing")) as (peer, user):
-                print_figures(await measure_delivery(peer, user, write, seconds, progress.show))
-                label = peer.me.label
-            if not as_json:
-                print_notice(f"-- {quote_name(user.label)} has {write:,} messages of {label} now")
-    return DONE
-
-
-def _peer_line(found: Probed, name: str, as_json: bool) -> str:
-    if as_json:
-        peer = {"endpoint": found.endpoint, "address": found.address, "peer_id": found.peer_id, "user": name}
-        return json_line({"what": "peer", **peer})
-    who = quote_name(name) if name else f"peer {found.peer_id[:8]}"
-    return f"{who} answers at {found.endpoint}, of the same network"
+            async with temporary_peer(found, directory, Path(place, "passing")) as (passing, user):
+                print_figures(await measure_delivery(passing, user, write, seconds))
 
 
 # ---- figures
@@ -119,7 +96,7 @@ TEXT_BYTES = 180  # of a message, as in the project's own benchmarks
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of `p2pchat bench`.
+    """One line of the output.
 
     Attributes:
         what: A stable word.
@@ -220,7 +197,7 @@ async def measure_connection(first: Probed, directory: Path, seconds: float) -> 
         next_at = perf_counter() + LINK_INTERVAL
         there = await probe(endpoint, data=directory)
         if there.verdict != "reached":
-            raise CommandError(f"{endpoint} was reached and is not any more: {there.text}")
+            raise NotMeasured(f"{endpoint} was reached and is not any more: {there.text}")
         found.append(there)
         await asyncio.sleep(next_at - perf_counter())
     links = [each.connect_seconds + each.tls_seconds + each.seconds for each in found]
@@ -246,17 +223,15 @@ async def temporary_peer(there: Probed, directory: Path, place: Path) -> AsyncIt
         try:
             user = await peer.wait_user(there.peer_id, timeout=MEET_TIMEOUT)
         except TimeoutError:
-            raise CommandError(
+            raise NotMeasured(
                 f"{there.endpoint} answers, and makes no link within {MEET_TIMEOUT:.0f} s: try again"
             ) from None
         yield peer, user
 
 
-async def measure_delivery(
-    peer: TCPPeer, to: User, count: int, seconds: float, show_progress: Callable[[str], None]
-) -> list[Figure]:
+async def measure_delivery(peer: TCPPeer, to: User, count: int, seconds: float) -> list[Figure]:
     """Send `count` messages to a user: some one at a time for at most `seconds`, then the others in batches."""
-    first = f"p2pchat bench: {count - 1:,} more messages follow, which only measure the connection to you"
+    first = f"benchmark: {count - 1:,} more messages follow, which only measure the connection to you"
     await _wait_delivered(await peer.send(to, first))
     singly: list[float] = []
     until = perf_counter() + seconds
@@ -264,14 +239,13 @@ async def measure_delivery(
         begun = perf_counter()
         await _wait_delivered(await peer.send(to, message_text(len(singly))))
         singly.append(perf_counter() - begun)
-        show_progress(f"-- {len(singly):,} of {count:,} messages, one at a time")
     figures = (
         [time_figure("delivered", singly, "one at a time: safe on that disk too, and known here")] if singly else []
     )
     left = count - 1 - len(singly)
     if left:
         begun = perf_counter()
-        await _send_batches(peer, to, left, show_progress)
+        await _send_batches(peer, to, left)
         figures.append(
             rate_figure(
                 "delivered_many", left, perf_counter() - begun, f"the same, {BATCH:,} at once and two on the way"
@@ -280,13 +254,13 @@ async def measure_delivery(
     return figures
 
 
-async def _send_batches(peer: TCPPeer, to: User, count: int, show_progress: Callable[[str], None]) -> None:
+async def _send_batches(peer: TCPPeer, to: User, count: int) -> None:
     batches = iter(range(0, count, BATCH))
 
     async def write() -> None:
         receipts = None
         for first in batches:
-            show_progress(f"-- {first:,} of {count:,} messages")
+            progress(f"{first:,} of {count:,} messages")
             last = min(count, first + BATCH)
             receipts = await peer.send_many(to, [message_text(number) for number in range(first, last)])
         if receipts is not None:
@@ -299,6 +273,10 @@ async def _wait_delivered(receipt: Receipt | Receipts) -> None:
     try:
         await receipt.delivered(timeout=DELIVERY_WITHIN)
     except DeliveryTimeout:
-        raise CommandError(
+        raise NotMeasured(
             f"a message was not delivered within {DELIVERY_WITHIN:.0f} s: the peer there is gone, or takes no more"
         ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
