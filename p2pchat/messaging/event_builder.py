@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.edits import Edits
 from p2pchat.core.effects import GroupUpdate
-from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, RELATION_KINDS
+from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS
 from p2pchat.core.groups.group_sync import group_updates
 from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.messaging.access import AccessPolicy
+from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import GroupChanged, aware, now_micros
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import (
-    MESSAGE_CHANGES,
-    AnyMessageChange,
-    Deleted,
-    Edited,
+    CHANGES,
     Message,
-    Reaction,
+    MessageChange,
     Sent,
     post_of,
 )
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
 
 PAGE = 500  # entries read from storage at once
-Made = Message | Sent | AnyMessageChange
 
 
 class Step(NamedTuple):
@@ -55,9 +52,7 @@ class Step(NamedTuple):
     gap: bool
 
 
-Special = dict[
-    int, AnyMessageChange | Edits
-]  # by place: the event of an entry that is no message, edits of one that is
+Special = dict[int, MessageChange | Edits]  # by place: the event of an entry that is no message, edits of one that is
 Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: the place before it, and the event
 
 
@@ -70,7 +65,7 @@ class BuiltEvents(NamedTuple):
         changes: Changes of groups in earlier runs, among them.
     """
 
-    made: list[Made]
+    made: list[DurableEvent]
     read: int
     changes: Changes
 
@@ -117,7 +112,7 @@ class EventBuilder:
     def _from_run(self, run: EntrySpan, read: int) -> BuiltEvents:
         """Build messages from memory where nothing was edited and everything is visible: the quickest way."""
         viewer, log, received_at, old, gap = self._viewer, run.log, run.received_at, run.old, run.gap
-        made: list[Made] = []
+        made: list[DurableEvent] = []
         kind = Sent if log.user in self._access.mine else Message
         if kind in self._posts:
             first, to_seq = read + 1, run.first - run.place
@@ -135,7 +130,7 @@ class EventBuilder:
         read = steps[-1].place
         if not access.is_all:
             steps = [step for step in steps if access.sees(step.log, step.entry)]
-        made: list[Made] = []
+        made: list[DurableEvent] = []
         for place, log, seq, entry, received_at, old, gap in reversed(steps):
             found = special.get(place) if special else None
             if entry.k in HIDDEN_KINDS:
@@ -181,34 +176,21 @@ class EventBuilder:
 
     async def _message_changes(self, steps: Sequence[Step]) -> Special:
         """Return the events of the edits, deletions and reactions among these entries, by place."""
-        if not any(kind in self._posts for kind in MESSAGE_CHANGES):
-            return {}
-        named = [(step, re) for step in steps if step.entry.k in RELATION_KINDS and (re := step.entry.re) is not None]
+        wanted = {kind for kind, cls in CHANGES.items() if cls in self._posts}
+        named = [(step, re) for step in steps if step.entry.k in wanted and (re := step.entry.re) is not None]
         special: Special = {}
         for (step, _), shown in zip(named, await self._entries(named), strict=True):
             event = None if shown is None else self._change_event(step, shown)
-            if event is not None and type(event) in self._posts:
+            if event is not None:
                 special[step.place] = event
         return special
 
-    def _change_event(self, step: Step, shown: ReleasedEntry) -> AnyMessageChange | None:
+    def _change_event(self, step: Step, shown: ReleasedEntry) -> MessageChange | None:
         """Return the change that an entry makes to a message; None if it makes none, or is superseded."""
-        place, log, seq, entry, received_at, old, _ = step
-        viewer = self._viewer
-        by, message = viewer.people.user(log.user), post_of(viewer, shown, mine=shown.log.user in self._access.mine)
-        common: dict[str, Any] = {
-            "at": aware(received_at), "message": message, "by": by, "sent_at": aware(entry.at), "old": old, "log": log,
-            "seq": seq, "place": place, "ref": viewer._ref_of(log, seq),
-        }  # fmt: skip
-        if message.unsupported is not None:
-            return None
-        if entry.k == "reaction":
-            present = message.reaction_of(by)
-            reaction = entry.b if isinstance(entry.b, str) else ""
-            return Reaction(**common, reaction=reaction) if present == ((log, seq) if reaction else None) else None
-        if message.mended_by != (log, seq):
-            return None
-        return Edited(**common, text=message.text) if entry.k == "edit" else Deleted(**common)
+        place, log, seq, entry, received_at, old, gap = step
+        message = post_of(self._viewer, shown, mine=shown.log.user in self._access.mine)
+        made = CHANGES[entry.k](self._viewer, log, seq, entry, place, received_at, old, gap, message=message)
+        return made if made.counts else None
 
 
 def _steps_of(run: EntrySpan, read: int) -> list[Step]:

@@ -23,13 +23,13 @@ from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.conversations import Conversation, DeletedHistory, DeletedMessages, MessageRequest
+from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import Gap, aware, micros_of
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
     Message,
     Post,
     Sent,
-    ShownEntry,
     key_of,
     parse_message_id,
     post_of,
@@ -452,7 +452,7 @@ class Viewer:
         """Show that the own user is typing; see TCPPeer.typing."""
         raise _read_only()
 
-    def mark_read(self, post: ShownEntry) -> None:
+    def mark_read(self, post: DurableEvent) -> None:
         """Mark messages as read; see Message.mark_read."""
         raise _read_only("mark messages read")
 

@@ -23,6 +23,7 @@ from p2pchat.sync.classes import Conversation as Conversation
 from p2pchat.sync.classes import Deleted as Deleted
 from p2pchat.sync.classes import DeletedMessages as DeletedMessages
 from p2pchat.sync.classes import Delivered as Delivered
+from p2pchat.sync.classes import DurableEvent as DurableEvent
 from p2pchat.sync.classes import Edited as Edited
 from p2pchat.sync.classes import Event as Event
 from p2pchat.sync.classes import Events as Events
@@ -42,6 +43,7 @@ from p2pchat.sync.classes import Link as Link
 from p2pchat.sync.classes import Listening as Listening
 from p2pchat.sync.classes import Many as Many
 from p2pchat.sync.classes import Message as Message
+from p2pchat.sync.classes import MessageChange as MessageChange
 from p2pchat.sync.classes import MessageRequest as MessageRequest
 from p2pchat.sync.classes import Presence as Presence
 from p2pchat.sync.classes import Reaction as Reaction

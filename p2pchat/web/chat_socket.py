@@ -40,16 +40,14 @@ from starlette.types import Receive, Scope, Send
 
 from p2pchat import (
     Conversation,
-    Deleted,
     Delivered,
-    Edited,
     FileArrived,
     FileProgress,
     FileReceipt,
     GroupChanged,
     Message,
+    MessageChange,
     Presence,
-    Reaction,
     Read,
     Sent,
     Typing,
@@ -80,7 +78,7 @@ EVENTS = {
     "presence": (Presence,),
     "receipts": (Delivered, Read),
     "typing": (Typing,),
-    "changes": (Edited, Deleted, Reaction, GroupChanged),
+    "changes": (MessageChange, GroupChanged),
     "files": (FileProgress, FileArrived, FileReceipt),
 }
 router: APIRouter = APIRouter()
