@@ -15,13 +15,13 @@ from p2pchat import Message, Sent
 Form = Mapping[str, str]  # by the name in event lines
 CHAT: Form = {
     "id": "id", "sender": "from", "to": "to", "group": "group", "text": "content", "sent_at": "timestamp",
-    "came": "came", "reply_to": "reply_to", "files": "files", "action": "action", "edited": "edited",
-    "deleted": "deleted",
+    "came": "came", "reply_to": "reply_to", "unsupported": "unsupported", "files": "files", "action": "action",
+    "edited": "edited", "deleted": "deleted",
 }  # fmt: skip
 SOCKETIO: Form = {
     "id": "id", "sender": "from", "text": "content", "sent_at": "timestamp", "conversation_id": "conversationId",
     "kind": "kind", "group": "group", "action": "action", "came": "came", "claimed_at": "clientTimestamp",
-    "files": "files",
+    "unsupported": "unsupported", "files": "files",
 }  # fmt: skip
 
 _RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}

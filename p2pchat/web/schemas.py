@@ -118,6 +118,9 @@ class MessageOut(
     files: list[FileOut] | None = Field(None, description="Its attachments, at most 10.")
     id: str = Field(description="The same on every peer; it never changes.")
     reply_to: str | None = Field(None, description="The id of the message this answers.")
+    unsupported: str | None = Field(
+        None, description="The kind of a message that this version of the gateway does not know, which has no text."
+    )
     action: bool | None = Field(None, description="The text describes an action of the writer.")
     edited: bool | None = None
     deleted: bool | None = None

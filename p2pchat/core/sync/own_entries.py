@@ -306,18 +306,19 @@ def _is_left_out(conversation: ConversationState, ref: Ref) -> bool:
 def _drafts(request: WriteRequest) -> list[Draft]:
     kind, re, claims = request.kind, request.re, request.claims
     if not claims:
-        return [(kind, _body(kind, body), re, None) for body in request.bodies]
-    return [(kind, _body(kind, body), re, claims.get(index)) for index, body in enumerate(request.bodies)]
+        return [(kind, body, re, None) for body in _bodies(request)]
+    return [(kind, body, re, claims.get(index)) for index, body in enumerate(_bodies(request))]
 
 
-def _body(kind: str, text: str) -> str | None:
-    return None if KINDS[kind].body == "null" else text
+def _bodies(request: WriteRequest) -> Sequence[str | None]:
+    has_text = KINDS[request.kind].body == "text"
+    return request.bodies if has_text else [None] * len(request.bodies)
 
 
 def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:
     """Return (code, sentence) for an invalid edit, deletion or reaction; None for a valid one."""
-    for body in request.bodies:
-        fault = shape_fault(request.kind, _body(request.kind, body), request.re)
+    for body in _bodies(request):
+        fault = shape_fault(request.kind, body, request.re)
         if fault:
             return "shape", fault
     if KINDS[request.kind].about == "own" and request.re is not None and not is_own(request.user, request.re):

@@ -111,8 +111,8 @@ class SocketClient(ClientSession):
     }  # fmt: skip
 
     def _packet(self, post: Post) -> EnginePacket | None:
-        """Return a message as a packet; None if it was deleted or this version cannot show it."""
-        if post.unsupported is not None or post.deleted:
+        """Return a message as a packet; None if it was deleted."""
+        if post.deleted:
             return None
         sender = name_of(self.gateway.accounts, post.sender)
         return event_packet(NEW_MESSAGE, message_json(post, SOCKETIO, sender=sender))
