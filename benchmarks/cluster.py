@@ -147,7 +147,7 @@ def _until_measured(page: int, name: str, least: float) -> None:
 
 async def _tokens(homes: list[Path], users: int) -> list[str]:
     """Make accounts at all gateways in turn; return their tokens when each has a home and a standby."""
-    from p2pchat.cli.control_client_or_own_peer import ask_running_peer
+    from p2pchat.cli.control_client import ask_running_peer
 
     gate = asyncio.Semaphore(AT_ONCE)
 

@@ -38,7 +38,7 @@ from p2pchat import (
     profile_directory,
     profile_invite,
 )
-from p2pchat.commands.endpoints_and_qr_codes import parse_endpoint
+from p2pchat.commands.endpoints import parse_endpoint
 
 MAX_WRITE = 100_000  # messages, 30 MB there
 

@@ -86,7 +86,7 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
     """Fill a profile: room messages of these users, direct messages to its user, groups, addresses."""
     from p2pchat.core.durable_changes import Address, Change, KnownUser
     from p2pchat.core.log import Entry
-    from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
+    from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
     from p2pchat.protocol import Naming
     from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
@@ -246,7 +246,7 @@ async def _add_and_remove(group: Any) -> Timing:
 def _command(peer: Any, line: str) -> Callable[[], Awaitable[Timing]]:
     """Return a function that runs a typed command and measures until its answer is written."""
     from p2pchat.commands.command_session import Session
-    from p2pchat.commands.json_and_text_display import Display
+    from p2pchat.commands.display import Display
 
     show = Display(NullOutput(), None, as_json=False, echo=False)
     session = Session(peer, show, interactive=False, as_json=False)

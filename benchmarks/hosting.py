@@ -91,10 +91,10 @@ def rows(file: Path, users: int) -> float:
 def memory() -> int:
     """Return the bytes by which a node grows that loads the receipts of the goal's size."""
     from p2pchat.config import Settings
-    from p2pchat.core.durable_changes import DeliveredMark, Stay
+    from p2pchat.core.durable_changes import DeliveredMark, GuestStay
     from p2pchat.core.log import LogId
     from p2pchat.core.node import Node
-    from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials
+    from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
     from p2pchat.core.storage_answers import Stored
 
     def name(kind: str, number: int) -> str:
@@ -102,7 +102,7 @@ def memory() -> int:
 
     def load(writers: int, guests: int) -> Node:
         stays = [
-            Stay(name("a", peer), name("b", guest + peer * guests), 1)
+            GuestStay(name("a", peer), name("b", guest + peer * guests), 1)
             for peer in range(OTHERS)
             for guest in range(guests)
         ]

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from p2pchat.errors import UnknownName as UnknownName
     from p2pchat.export_file import Exported as Exported
     from p2pchat.export_file import Imported as Imported
-    from p2pchat.identity.network_and_invites import Invite as Invite
-    from p2pchat.identity.network_and_invites import parse_invite as parse_invite
+    from p2pchat.identity.network import Invite as Invite
+    from p2pchat.identity.network import parse_invite as parse_invite
     from p2pchat.identity.own_addresses import own_addresses as own_addresses
     from p2pchat.identity.profile import ProfileState as ProfileState
     from p2pchat.identity.profile import home_directory as home_directory
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.durable_event import DurableEvent as DurableEvent
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
+    from p2pchat.messaging.events import EventCounts as EventCounts
     from p2pchat.messaging.events import Failed as Failed
     from p2pchat.messaging.events import FileArrived as FileArrived
     from p2pchat.messaging.events import FileProgress as FileProgress
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Left as Left
     from p2pchat.messaging.events import Link as Link
     from p2pchat.messaging.events import Listening as Listening
-    from p2pchat.messaging.events import Many as Many
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
@@ -121,13 +121,13 @@ _MODULES = {
     ),
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
-        *("Joined", "Left", "Link", "Listening", "Many", "Presence", "Read", "Renamed", "Requested", "Stopped"),
+        *("Joined", "Left", "Link", "Listening", "EventCounts", "Presence", "Read", "Renamed", "Requested", "Stopped"),
         *("Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
-    "identity.network_and_invites": ("Invite", "parse_invite"),
+    "identity.network": ("Invite", "parse_invite"),
     "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),
     "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat.errors import P2PChatError, StorageError
-from p2pchat.identity.network_and_invites import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network_and_invites import save_network
+from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
+from p2pchat.identity.network import save_network
 from p2pchat.identity.private_files import (
     MAX_PRIVATE_BYTES,
     make_private_directory,
@@ -35,11 +35,11 @@ from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, netw
 from p2pchat.peer_resources import MEMORY_URL, PathLike
 from p2pchat.storage import schema
 from p2pchat.storage.content_store import CONTENT_NAME, whole_files
+from p2pchat.storage.database import Database, flat, translate_errors
 from p2pchat.storage.dialects.dialect import Dialect, dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import NEWEST_HEAD, OWN_KEYS, TABLES, Table, meta
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.statements_and_transactions import Database, flat, translate_errors
 
 Progress = Callable[[int, int], None]  # called with what is copied, and all: bytes of a file, rows of a database
 

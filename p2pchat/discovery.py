@@ -132,7 +132,7 @@ class Discovery:
                 await session.close()
                 self._seen_services.clear()
 
-    async def _run_session(self, session: MDNSSession, around: Interfaces) -> Interfaces:
+    async def _run_session(self, session: MDNSSession, around: NetworkInterfaces) -> NetworkInterfaces:
         """Run on the present network; return the next one, or the same one when it is time to start again."""
         try:
             await self._open(session, around)
@@ -147,14 +147,14 @@ class Discovery:
                 self._warn(f"members on the local network are not found, nor is this peer by them, for now: {reason}")
         return await self._changed(around, RETRY_AFTER)
 
-    async def _open(self, session: MDNSSession, around: Interfaces) -> None:
+    async def _open(self, session: MDNSSession, around: NetworkInterfaces) -> None:
         if not around.addresses:
             raise OSError("this machine has no address on a local network")
         only = self._listening[0] if len(self._listening) == 1 else ""
         place = advertisement_for(self._listening, self._port, self._advertise, around.addresses)
         await session.open(around.interfaces_for(only), place)
 
-    async def _changed(self, around: Interfaces, patience: float) -> Interfaces:
+    async def _changed(self, around: NetworkInterfaces, patience: float) -> NetworkInterfaces:
         """Return this machine's network once it has changed and stays so, or after `patience` seconds."""
         waited, last = 0.0, around
         while waited < patience:
@@ -353,7 +353,7 @@ def _bytes(txt: Mapping[bytes, bytes | None], name: bytes, size: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Interfaces:
+class NetworkInterfaces:
     """The network of this machine at one moment.
 
     Attributes:
@@ -418,14 +418,14 @@ async def addresses_of(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
-def interfaces() -> Interfaces:
+def interfaces() -> NetworkInterfaces:
     """Return the network of this machine; empty when there is none, or it cannot be read."""
     import ifaddr  # comes with zeroconf
 
     try:
         adapters = list(ifaddr.get_adapters())
     except OSError:
-        return Interfaces()
+        return NetworkInterfaces()
     found: dict[str, int] = {}
     for adapter in adapters:
         for ip in adapter.ips:
@@ -435,11 +435,13 @@ def interfaces() -> Interfaces:
     return _sorted(found, routed_addresses())
 
 
-def _sorted(found: dict[str, int], first: Iterable[str]) -> Interfaces:
+def _sorted(found: dict[str, int], first: Iterable[str]) -> NetworkInterfaces:
     """Sort addresses. It matters when there are more than are announced: hosts of containers have many."""
     addresses = [address for address in dict.fromkeys(first) if address in found]
     addresses += sorted(address for address in found if address not in addresses)
-    return Interfaces(tuple(addresses), tuple((address, found[address]) for address in addresses if ":" in address))
+    return NetworkInterfaces(
+        tuple(addresses), tuple((address, found[address]) for address in addresses if ":" in address)
+    )
 
 
 class SeenServices:

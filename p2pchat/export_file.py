@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces, piece_size
+from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, piece_size
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry, frame_of
 from p2pchat.core.storage_answers import ForkStart, Start, StoredStart

@@ -24,11 +24,11 @@ from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
-from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.identity.network_and_invites import MAX_ENDPOINTS, Network, normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher
@@ -37,9 +37,9 @@ from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
-from p2pchat.messaging.subscription import Feed
+from p2pchat.messaging.subscription import EventFeed
 from p2pchat.nats_client import NKEY_PURPOSE
-from p2pchat.peer_resources import Options, PeerResources, login_name, open_resources
+from p2pchat.peer_resources import PeerArguments, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
@@ -72,7 +72,7 @@ class PeerLifecycle:
         relay: The links through an engine; None without one.
     """
 
-    def __init__(self, options: Options, endpoints: list[str]) -> None:
+    def __init__(self, options: PeerArguments, endpoints: list[str]) -> None:
         options.check()
         self.options = options
         self.settings: Settings = options.settings
@@ -93,7 +93,7 @@ class PeerLifecycle:
             "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
         )
         self.tracker: ReceiptTracker = ReceiptTracker()
-        self.feed: Feed = Feed(self.tracker)
+        self.feed: EventFeed = EventFeed(self.tracker)
         self.hosted: HostedUserRegistry = HostedUserRegistry(self)
         self.access: AccessPolicy = AccessPolicy(
             self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_NAME
+from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
-from p2pchat.core.groups.known_operations import GroupReplica, GroupView
 from p2pchat.core.log import decode_entry, ref_key
 from p2pchat.core.storage_answers import LogKey
-from p2pchat.core.sync.conversation_members import room_id
+from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import Request, stored_requests
 from p2pchat.core.sync.refusals import parse_refusals

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat import AmbiguousName, P2PChatError, Settings, TooLong, UnknownName
 
 if TYPE_CHECKING:
-    from p2pchat.cli.control_client_or_own_peer import ControlClient, RequestRefused
+    from p2pchat.cli.control_client import ControlClient, RequestRefused
 
 MAX_TIMEOUT = 86_400.0  # seconds, as the control socket allows
 
@@ -91,7 +91,7 @@ def send_once(
 async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] | None, timeout: float) -> SentReceipt:
     import asyncio
 
-    from p2pchat.cli.control_client_or_own_peer import RequestRefused, connect_or_run
+    from p2pchat.cli.control_client import RequestRefused, connect_or_run
     from p2pchat.cli.options import ProfileChoice
     from p2pchat.cli.profiles import find_profile
     from p2pchat.commands.exit_codes import CommandError, UsageError
@@ -114,7 +114,7 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
 
 async def _accepted(control: ControlClient, to: str, text: str) -> str:
     """Send a text and return the id of the message when it is on disk."""
-    from p2pchat.cli.control_client_or_own_peer import PeerGone, RequestRefused
+    from p2pchat.cli.control_client import PeerGone, RequestRefused
 
     await control.ask("tail", to=to, last=0)  # its events tell the id
     ref = token_hex(8)  # they also tell what other calls and commands send meanwhile

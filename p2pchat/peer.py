@@ -30,19 +30,19 @@ from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.errors import InviteError, StorageError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
-from p2pchat.identity.network_and_invites import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
+from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
-from p2pchat.messaging.contacts import NamedUser, run_to_completion
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
+from p2pchat.messaging.named_user import NamedUser, run_to_completion
 from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
-from p2pchat.peer_resources import Options, PathLike
+from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.server import address_of
 
@@ -120,7 +120,7 @@ class TCPPeer(NamedUser):
             if port not in (0, bound):
                 raise ValueError(f"the port is {port}, and that of the socket is {bound}: leave one out")
             port = bound
-        options = Options(
+        options = PeerArguments(
             port,
             name,
             host,

@@ -19,7 +19,7 @@ from p2pchat.core.durable_changes import META_NETWORK
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import Invite, Network, encode_invite, parse_invite
+from p2pchat.identity.network import Invite, Network, encode_invite, parse_invite
 from p2pchat.identity.profile import Profile, network_of, stored_identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.name_resolution import id_of
@@ -32,7 +32,7 @@ PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PeerArguments:
     """The arguments of TCPPeer, which are also options of the command line."""
 
     port: int = 0
@@ -107,7 +107,7 @@ class PeerResources:
     close: Callable[[], None] = lambda: None
 
 
-def open_resources(options: Options, *, has_endpoints: bool) -> PeerResources:
+def open_resources(options: PeerArguments, *, has_endpoints: bool) -> PeerResources:
     """Open everything a peer on this machine needs.
 
     Raises:
@@ -150,7 +150,7 @@ def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSL
 
 
 def _network(
-    profile: Profile, options: Options, invite: Invite | None, has_endpoints: bool, storage: Storage
+    profile: Profile, options: PeerArguments, invite: Invite | None, has_endpoints: bool, storage: Storage
 ) -> Network:
     """Return the network of a profile, and store it there unless it is the login's.
 
@@ -192,7 +192,7 @@ def _same(one: Network, other: Network) -> bool:
     return (one.id, one.is_open) == (other.id, other.is_open)
 
 
-def open_storage(profile: Profile, options: Options) -> Storage:
+def open_storage(profile: Profile, options: PeerArguments) -> Storage:
     """Open the database of a profile, another one that the options name, or memory."""
     if options.db == MEMORY_URL:
         from p2pchat.storage.memory import MemoryStorage

@@ -2,7 +2,7 @@
 
 A probe is the beginning of a real link: it dials, does the handshake, says goodbye and closes. It uses an identity made
 for this one probe, so that no existing link is replaced. The identity is chosen so that the far end waits for the
-probe's `go` (core/mesh/link_state_and_keepalive.py), which it never sends; so no peer is reported as joining and
+probe's `go` (core/mesh/peer_link.py), which it never sends; so no peer is reported as joining and
 leaving.
 """
 
@@ -21,13 +21,13 @@ from p2pchat.client import Client
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
-from p2pchat.core.mesh.link_state_and_keepalive import quoted
+from p2pchat.core.mesh.peer_link import quoted
 from p2pchat.core.names import base32
-from p2pchat.core.node_context_and_timers import NetworkCredentials
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
-from p2pchat.identity.network_and_invites import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network_and_invites import load_network, parse_endpoint
+from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
+from p2pchat.identity.network import load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory
 from p2pchat.identity.tls import client_context
 from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, Welcome, encode

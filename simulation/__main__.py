@@ -21,7 +21,7 @@ from simulation.random_histories import (
     NOTHING,
     PlayResult,
     Steps,
-    Wanted,
+    WantedEvents,
     check_history,
     minutes_are_over,
     play_many,
@@ -29,7 +29,7 @@ from simulation.random_histories import (
 )
 
 
-def replay(seed: int, steps: Steps | None = None, wanted: Wanted = NOTHING) -> str:
+def replay(seed: int, steps: Steps | None = None, wanted: WantedEvents = NOTHING) -> str:
     """Return the command that replays a history, or only some of its steps."""
     only = f" --steps {','.join(map(str, steps))}" if steps is not None else ""
     return f"python -m simulation --seed {seed}{only}{wanted.options} --verbose"
@@ -72,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _wanted(options: argparse.Namespace) -> Wanted:
-    return Wanted(**{each.name: getattr(options, each.name) for each in fields(Wanted)})
+def _wanted(options: argparse.Namespace) -> WantedEvents:
+    return WantedEvents(**{each.name: getattr(options, each.name) for each in fields(WantedEvents)})
 
 
 def _one(options: argparse.Namespace) -> PlayResult:
@@ -104,7 +104,7 @@ def _many(options: argparse.Namespace) -> PlayResult:
     return total
 
 
-def _print_faults(played: PlayResult, most: int, wanted: Wanted, until: str = "") -> None:
+def _print_faults(played: PlayResult, most: int, wanted: WantedEvents, until: str = "") -> None:
     for seed, faults in sorted(played.broken.items()):
         print(f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, wanted=wanted)}")
         for fault in sorted(faults, key=lambda fault: until not in fault)[:most]:

@@ -18,14 +18,14 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.content.content_requests import CHARGE
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces
+from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces
 from p2pchat.core.effects import ContentArrived, ContentStopped, GivePieces
 from p2pchat.core.inputs import ContentAnswered, ContentGivenUp, ContentKept, ContentRemoved, ContentWanted, Input
 from p2pchat.core.log import FileRef, LogId, attachments_of, decode_entry
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Lacks, Piece, Pull, encode, encode_piece
 from p2pchat.runtime.content_worker import Answer, ContentOrders, Done, Job
-from p2pchat.storage.content_store import ContentStore, Memory, MemoryFile
+from p2pchat.storage.content_store import ContentStore, MemoryFile, MemoryFiles
 from p2pchat.storage.contract import files_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class SimFile(MemoryFile):
         self.unsynced.clear()
 
 
-class SimFiles(Memory):
+class SimFiles(MemoryFiles):
     """The files of one machine. They outlive its processes. Nothing can be written while `is_full`."""
 
     reserves = False

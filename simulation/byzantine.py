@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, LogId, batch_of, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming
 from p2pchat.core.sync.forks import is_signed
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import LogError
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (

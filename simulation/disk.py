@@ -16,7 +16,7 @@ from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
-from p2pchat.core.node_context_and_timers import Timer
+from p2pchat.core.node_context import Timer
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.memory import MemoryStorage
 from simulation.virtual_time import Schedule

@@ -13,11 +13,11 @@ from random import Random
 from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.groups.known_operations import GroupView
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import SETTLED_AFTER, is_decider
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.export_file import file_pages
 from p2pchat.protocol import ConversationId, Entries, encode
 from simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.inputs import Faulted, Got, Input, LinkDown, LinkDrained, LinkFilled, Paused
-from p2pchat.core.node_context_and_timers import Timer
+from p2pchat.core.node_context import Timer
 from p2pchat.protocol import Decoder
 from simulation.virtual_time import Schedule
 

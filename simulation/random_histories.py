@@ -29,7 +29,7 @@ from simulation.attached_files import FileActions
 from simulation.faults import FaultInjector
 from simulation.hosted_users import HostedUsers
 from simulation.invariants.contact_invariants import accept_some
-from simulation.invariants.presence_invariants import Chatter
+from simulation.invariants.presence_invariants import UserChatter
 from simulation.relay_network import EngineFaults
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
@@ -87,7 +87,7 @@ SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers ->
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedEvents:
     """Events that each history has; chance decides about the others.
 
     Attributes:
@@ -110,20 +110,20 @@ class Wanted:
         return "".join(f" --{each.name.replace('_', '-')}" for each in fields(self) if getattr(self, each.name))
 
 
-NOTHING = Wanted()
+NOTHING = WantedEvents()
 
 
 def play(
-    seed: int, tell: Tell | None = None, steps: Steps | None = None, wanted: Wanted = NOTHING
+    seed: int, tell: Tell | None = None, steps: Steps | None = None, wanted: WantedEvents = NOTHING
 ) -> tuple[Simulation, list[Fault]]:
     """Play the history of a seed, or only some steps. Return its simulation and every broken promise."""
     with cached_signatures():
-        history = Scenario(seed, tell, wanted)
+        history = RandomHistory(seed, tell, wanted)
         history.play(steps)
         return history.sim, history.sim.check()
 
 
-class Scenario:
+class RandomHistory:
     """One random history.
 
     Attributes:
@@ -132,7 +132,7 @@ class Scenario:
         heals: True if it comes to rest in the end.
     """
 
-    def __init__(self, seed: int, tell: Tell | None = None, wanted: Wanted = NOTHING) -> None:
+    def __init__(self, seed: int, tell: Tell | None = None, wanted: WantedEvents = NOTHING) -> None:
         plan = Random(f"{seed} plan")
         self.heals: bool = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
@@ -185,7 +185,7 @@ class Scenario:
         self._differ = wanted.rules_differ
         self._engine = EngineFaults(self.sim, on=wanted.relay)
         self._faults = FaultInjector(self.sim, most_peers, self._engine, differ=self._differ, crowded=self._crowded)
-        self._chatter = Chatter(self.sim)
+        self._chatter = UserChatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program, crowded=self._crowded)
         self._files = FileActions(self.sim, on=wanted.files, start=self._faults.start_one)
 
@@ -426,7 +426,7 @@ class PlayResult:
 
 def check_history(
     seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None,
-    wanted: Wanted = NOTHING,
+    wanted: WantedEvents = NOTHING,
 ) -> list[Fault]:  # fmt: skip
     """Play a history, or some of its steps, and add its counts."""
     try:
@@ -442,7 +442,7 @@ def check_history(
     return faults
 
 
-def play_some(seeds: Iterable[int], wanted: Wanted = NOTHING) -> PlayResult:
+def play_some(seeds: Iterable[int], wanted: WantedEvents = NOTHING) -> PlayResult:
     """Play these seeds one after the other."""
     played = PlayResult()
     for seed in seeds:
@@ -455,7 +455,7 @@ def play_some(seeds: Iterable[int], wanted: Wanted = NOTHING) -> PlayResult:
 
 def play_many(
     seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[PlayResult], bool] = lambda played: False,
-    wanted: Wanted = NOTHING,
+    wanted: WantedEvents = NOTHING,
 ) -> Iterator[PlayResult]:  # fmt: skip
     """Play these seeds in `jobs` processes (0: one for each core) and yield the result of each chunk.
 
@@ -492,7 +492,7 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 50, 50)
 
 
-def _play_here(dealt: Iterator[int], stop: Callable[[PlayResult], bool], wanted: Wanted) -> Iterator[PlayResult]:
+def _play_here(dealt: Iterator[int], stop: Callable[[PlayResult], bool], wanted: WantedEvents) -> Iterator[PlayResult]:
     for seed in dealt:
         played = play_some([seed], wanted)
         yield played
@@ -514,9 +514,9 @@ def minutes_are_over(minutes: float) -> Callable[[PlayResult], bool]:
 SHRUNK_WITHIN = 60.0  # seconds
 
 
-def shrink(seed: int, seconds: float = SHRUNK_WITHIN, wanted: Wanted = NOTHING) -> list[int]:
+def shrink(seed: int, seconds: float = SHRUNK_WITHIN, wanted: WantedEvents = NOTHING) -> list[int]:
     """Return the steps of a history needed to break the rule it breaks first; all of its steps if it breaks none."""
-    steps = [*range(len(Scenario(seed, wanted=wanted).program))]
+    steps = [*range(len(RandomHistory(seed, wanted=wanted).program))]
     faults = check_history(seed, wanted=wanted)
     if not faults:
         return steps

@@ -19,19 +19,19 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
-from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials, Timer
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.receipts.file_receipts import MAX_NAMING
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, Unknown, UserId, encode
-from p2pchat.runtime.frame_queue import CommitsInFlight, LinkInput, Turns, parts_of
+from p2pchat.runtime.frame_queue import CommitsInFlight, LinkInput, LinkTurns, parts_of
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog_parser import Line
 from simulation.attached_files import SimContent, SimFiles
 from simulation.disk import SimDisk
 from simulation.network import SimWire, WireEnd
-from simulation.simulated_program import SimProgram, Written, shown_id
+from simulation.simulated_program import SimProgram, WrittenMessage, shown_id
 from simulation.virtual_time import LocalClock, signer, strict
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class SimPeer:
         self.name_told: str = name
         self._links: dict[int, WireEnd] = {}
         self._all_links: dict[int, WireEnd] = {}  # of this process: frames of a link that ended may wait for their turn
-        self._turns: Turns
+        self._turns: LinkTurns
         self._turn_is_due = False
         self._arrived: dict[int, deque[Frame | Unknown]] = {}  # by link: frames that were not handled yet
         self._held_until: dict[int, float] = {}  # by link
@@ -225,7 +225,7 @@ class SimPeer:
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
             network=NetworkCredentials(self._network.id, self._network.key), draw=draw, stored=stored,
         )  # fmt: skip
-        self._turns = Turns(
+        self._turns = LinkTurns(
             self.settings, self.node.is_known, lambda link, on: None
         )  # the network keeps what is unread
         self._in_flight = CommitsInFlight(
@@ -251,7 +251,7 @@ class SimPeer:
             self.sim.engine.meet(self, tuple(filter(is_relayed, endpoints)))
         self.program.take_released()
 
-    def say(self, text: str, to: SimPeer | None = None) -> Written:
+    def say(self, text: str, to: SimPeer | None = None) -> WrittenMessage:
         """Write to the room, or to the user of one peer."""
         assert self.node is not None, f"{self.name} is not running"
         return self.program.say(text, self.opened(to), to)
@@ -315,7 +315,7 @@ class SimPeer:
         """Write to the room, or to a peer's user, as a hosted user."""
         if self.node is None:
             return  # the previous message killed it
-        written = [Written(self, guest.user, to, text)]
+        written = [WrittenMessage(self, guest.user, to, text)]
         self.program.write(self.opened(to, guest), "text", [text], user=guest.user, written=written)
 
     def say_to_guest(self, guest: SimHostedUser, text: str) -> None:

@@ -15,8 +15,8 @@ from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.log import Entry, FileRef, LogId, Ref, decode_entry, message_id, referred_id
 from p2pchat.core.names import base32
-from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.import_file import ExportReader
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.errors import ImportRefused
 from p2pchat.messaging.events import iso
 from p2pchat.protocol import ConversationId, Entries, UserId
@@ -32,7 +32,7 @@ shown_id: Callable[[str], str] = lru_cache(4096)(base32)  # a history shows few 
 
 
 @dataclass(slots=True)
-class Written:
+class WrittenMessage:
     """A message written at a peer by its own user or one that it hosts, and its place once accepted."""
 
     at: SimPeer
@@ -57,9 +57,9 @@ class SimProgram:
         self._sim = peer.sim
         self._place = 0  # the last place it has taken
         self._next_ticket = 1
-        self._asked: dict[int, tuple[int, list[Written]]] = {}  # how many entries, and those expected to arrive
+        self._asked: dict[int, tuple[int, list[WrittenMessage]]] = {}  # how many entries, and those expected to arrive
         # Texts of its own user, those with files by themselves.
-        self._gathered: list[tuple[ConversationId, list[Written], tuple[FileRef, ...]]] = []
+        self._gathered: list[tuple[ConversationId, list[WrittenMessage], tuple[FileRef, ...]]] = []
         self._writing = 0  # the ticket of those in flight; 0 for none
         self._deletions: dict[int, inputs.PruneRequest] = {}  # under way, by ticket
         self._imports: dict[int, tuple[ExportReader, list[Entries]]] = {}  # the frames handed in, by ticket
@@ -82,9 +82,9 @@ class SimProgram:
 
     # ---- requests
 
-    def say(self, text: str, conversation: ConversationId, to: SimPeer | None) -> Written:
+    def say(self, text: str, conversation: ConversationId, to: SimPeer | None) -> WrittenMessage:
         """Write a message. Texts gather while a commit of own entries is in flight, as in the runtime."""
-        written = Written(self._peer, self._peer.user, to, text)
+        written = WrittenMessage(self._peer, self._peer.user, to, text)
         if self._gathered and self._gathered[-1][0] == conversation and not self._gathered[-1][2]:
             self._gathered[-1][1].append(written)
         else:
@@ -96,7 +96,7 @@ class SimProgram:
         self, text: str, conversation: ConversationId, to: SimPeer | None, files: tuple[FileRef, ...]
     ) -> None:  # fmt: skip
         """Write a message with files, whose content is here."""
-        self._gathered.append((conversation, [Written(self._peer, self._peer.user, to, text)], files))
+        self._gathered.append((conversation, [WrittenMessage(self._peer, self._peer.user, to, text)], files))
         self._write_gathered()
 
     def _write_gathered(self) -> None:
@@ -107,7 +107,7 @@ class SimProgram:
 
     def write(
         self, conversation: ConversationId, kind: str, bodies: list[str], re: Ref | None = None, *,
-        user: UserId | None = None, written: Sequence[Written] = (), files: tuple[FileRef, ...] = (),
+        user: UserId | None = None, written: Sequence[WrittenMessage] = (), files: tuple[FileRef, ...] = (),
     ) -> None:  # fmt: skip
         """Write entries at once, as its own user or as one that it hosts. `written` are those expected to arrive."""
         ticket = self._ticket()
@@ -151,7 +151,10 @@ class SimProgram:
 
     def _kept(self, answer: out.WriteAccepted) -> None:
         if answer.ticket < 0:  # asked by FaultInjector.ask
-            count, written = answer.count, [Written(self._peer, self._peer.user, None) for _ in range(answer.count)]
+            count, written = (
+                answer.count,
+                [WrittenMessage(self._peer, self._peer.user, None) for _ in range(answer.count)],
+            )
         else:
             count, written = self._asked.pop(answer.ticket)
         self._sim.invariants.accepted(self._peer, answer, count, written)

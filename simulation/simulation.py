@@ -26,7 +26,7 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.limits_by_origin import RELAY_HOST
 from p2pchat.core.mesh.addressbook import is_relayed
-from p2pchat.core.node_context_and_timers import NetworkCredentials
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog_parser import Fault, Line, Log

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from p2pchat.config import KIB, Settings
 from p2pchat.core import log
-from p2pchat.core.node_context_and_timers import Now, Timer
+from p2pchat.core.node_context import Now, Timer
 from p2pchat.identity.keys import Identity
 
 EPOCH_UTC = 1_750_000_000_000_000  # UTC microseconds at the start of a simulation: a day in June 2025

@@ -30,7 +30,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
-from p2pchat.cli.process_and_signals import allow_descriptors
+from p2pchat.cli.process import allow_descriptors
 from tests import guard
 from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database

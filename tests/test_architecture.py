@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 
 import p2pchat
+from tests.conftest import Tell
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "p2pchat"
@@ -266,6 +267,46 @@ def test_the_code_map_has_a_row_for_each_file_under_its_folder() -> None:
         if not path.name.startswith("__"):
             files.setdefault(path.parent.relative_to(ROOT).as_posix(), set()).add(path.name)
     assert {folder: names for folder, names in rows.items() if names} == files
+
+
+def lines_of_code(text: str) -> int:
+    """Count the lines of Python that are no docstring, comment or blank line."""
+    count, quoted, is_docstring = 0, False, False
+    for line in text.splitlines():
+        word = line.lstrip()
+        if not quoted:
+            is_docstring = word.startswith(('"""', 'r"""'))
+        count += bool(word) and not is_docstring and (quoted or not word.startswith("#"))
+        if line.count('"""') % 2:
+            quoted = not quoted
+    return count
+
+
+def budgets() -> dict[str, tuple[list[str], int]]:
+    """Return the rooms in the table of the architecture document: the units of each, and its most lines of code."""
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+) \| ((?:`[\w./]+`,? ?)+) \| ([\d,]+) \|", text, re.MULTILINE)
+    return {room: (re.findall(r"`([\w.]+)/?`", units), int(most.replace(",", ""))) for room, units, most in rows}
+
+
+def test_no_room_is_larger_than_its_budget(tell: Tell) -> None:
+    """A larger number is a commit of its own, which says what needs it and what went in exchange."""
+    rooms = budgets()
+    room_of = {unit.removesuffix(".py"): room for room, (units, _) in rooms.items() for unit in units}
+    found = dict.fromkeys(rooms, 0)
+    for source in SOURCES:
+        if source.path != "sync/classes.py":  # written by the build
+            found[room_of[source.unit]] += lines_of_code(source.code)
+    tell("lines of code: " + ", ".join(f"{room} {n:,} of {rooms[room][1]:,}" for room, n in found.items()))
+    assert {room: n for room, n in found.items() if n > rooms[room][1]} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("x = 1\n\n# why\ny = 2  # so\n", 2), ('"""Text.\n\nMore.\n"""\nx = """\nselect\n"""\n"""One."""\n', 3)],
+)
+def test_docstrings_comments_and_blank_lines_are_no_lines_of_code(text: str, count: int) -> None:
+    assert lines_of_code(text) == count
 
 
 def test_no_file_has_marks_of_a_merge() -> None:

@@ -23,7 +23,7 @@ from p2pchat import (
     import_into,
     open_history,
 )
-from p2pchat.core.content.pieces_and_file_names import leaf_of, root_of
+from p2pchat.core.content.pieces import leaf_of, root_of
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.export_file import SMALL_BYTES

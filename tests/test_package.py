@@ -19,7 +19,7 @@ import p2pchat
 import p2pchat.testing
 from docs.site import PUBLIC_MODULES
 from p2pchat import History, HostedUser, Settings, TCPPeer
-from p2pchat.messaging.contacts import NamedUser
+from p2pchat.messaging.named_user import NamedUser
 
 PUBLIC = {
     f"{module}.{name}": getattr(import_module(module), name)

@@ -20,7 +20,7 @@ import pytest
 from prompt_toolkit.output import DummyOutput
 
 from p2pchat.cli import (
-    control_client_or_own_peer,
+    control_client,
     control_protocol,
     control_server,
     http_server,
@@ -28,9 +28,9 @@ from p2pchat.cli import (
 )
 from p2pchat.cli.chat import wants_terminal
 from p2pchat.cli.chat_startup import ChatOptions
-from p2pchat.cli.process_and_signals import Shutdown
+from p2pchat.cli.process import Shutdown
 from p2pchat.cli.standard_input import InputKind
-from p2pchat.cli.subcommands import doctor_checks, doctor_network, history_tail_and_delete, send
+from p2pchat.cli.subcommands import doctor_checks, doctor_network, send, stored_messages
 from p2pchat.cli.terminal import device
 from p2pchat.cli.terminal.front_end import TerminalFrontEnd
 from p2pchat.identity import own_addresses
@@ -70,7 +70,7 @@ def test_other_systems_find_addresses_by_their_own_name(monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("windows")
 def test_windows_has_no_control_socket(tmp_path: Path) -> None:
     (tmp_path / control_protocol.SOCKET_NAME).touch()
-    assert asyncio.run(control_client_or_own_peer.connect(tmp_path)) is None
+    assert asyncio.run(control_client.connect(tmp_path)) is None
     with pytest.raises(OSError, match="no Unix sockets"):
         control_server.bind_socket(tmp_path)
 
@@ -112,7 +112,7 @@ def test_windows_does_not_watch_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     with open(reading, "rb"), open(writing, "w", encoding="utf-8") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        assert history_tail_and_delete._pipe() is None
+        assert stored_messages._pipe() is None
 
 
 @pytest.mark.parametrize(("system", "wanted"), [("win32", True), ("linux", False)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from p2pchat import protocol as wire
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
 from p2pchat_conformance.awaited_frames import RuleSkipped, ScriptedLink, check
 from p2pchat_conformance.group_rules import DONE, ordered
 from p2pchat_conformance.runner import Kit, rule

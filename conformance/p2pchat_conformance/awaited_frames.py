@@ -18,7 +18,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.network_and_invites import Network
+from p2pchat.identity.network import Network
 from p2pchat.identity.tls import peer_key
 from p2pchat.protocol import ConversationId, Mark, UserId
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import LogId, batch_of, head_message, verify
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import Mark
 from p2pchat_conformance.awaited_frames import RuleSkipped, ScriptedLink, check, framed, mentioned
 from p2pchat_conformance.group_rules import order, ordered

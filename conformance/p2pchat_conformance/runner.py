@@ -25,9 +25,9 @@ from typing import Any
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
-from p2pchat.core.sync.conversation_members import room_id
+from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import Invite, Network, encode_invite
+from p2pchat.identity.network import Invite, Network, encode_invite
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat_conformance.awaited_frames import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
 from p2pchat_conformance.scripted_member import ScriptedLog, ScriptedMember

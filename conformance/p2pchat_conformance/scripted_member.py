@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of
+from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import LogId, extend_chain, first_chain, head_message, mark_hash, ref_key
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Mark, Naming, UserId
 from p2pchat_conformance.awaited_frames import LOWEST, SPAN, KitContext, ScriptedLink, compact, now_us

@@ -15,7 +15,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import LogId, batch_of, first_chain, head_message, verify
 from p2pchat.core.names import name_fault
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat_conformance.awaited_frames import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
 
 Watcher = Callable[[ScriptedLink, wire.AnyFrame, str], str]

@@ -17,7 +17,7 @@ from p2pchat import Link, TCPPeer, Warned
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
-from p2pchat.cli.process_and_signals import (
+from p2pchat.cli.process import (
     STOP_REASONS,
     NoticeLogHandler,
     Shutdown,
@@ -27,8 +27,8 @@ from p2pchat.cli.process_and_signals import (
 )
 from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options
 from p2pchat.cli.standard_input import InputEnded, read_invite, stdin_kind
+from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error, print_notice, worst_code
-from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 
 Serve = Callable[[TCPPeer], Coroutine[Any, Any, None]]

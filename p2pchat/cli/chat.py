@@ -39,7 +39,7 @@ from p2pchat.cli.chat_startup import (
 )
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement
-from p2pchat.cli.process_and_signals import (
+from p2pchat.cli.process import (
     STOP_REASONS,
     Shutdown,
     allow_descriptors,
@@ -61,7 +61,8 @@ from p2pchat.cli.standard_input import (
 )
 from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.command_session import Session
-from p2pchat.commands.endpoints_and_qr_codes import is_loopback, welcome_screen
+from p2pchat.commands.display import Display
+from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -73,7 +74,7 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
-from p2pchat.commands.json_and_text_display import Display
+from p2pchat.commands.invite_screen import welcome_screen
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names

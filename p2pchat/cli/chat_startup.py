@@ -46,16 +46,11 @@ from p2pchat.cli.profiles import (
 )
 from p2pchat.cli.standard_input import InputEnded
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.endpoints_and_qr_codes import (
-    JOIN_COMMAND,
-    LOOPBACK,
-    command,
-    is_loopback,
-    looks_like_invite,
-    program,
-)
+from p2pchat.commands.endpoints import LOOPBACK, is_loopback
 from p2pchat.commands.event_text import format_time
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.invite_screen import JOIN_COMMAND, looks_like_invite
+from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, safe_line
 
 # ---- options

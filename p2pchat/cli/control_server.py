@@ -40,15 +40,15 @@ from p2pchat.cli.control_protocol import (
     SocketAddress,
     encode,
 )
+from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import find
+from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import forget_file, forget_files, send_files, stored_files
-from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
-from p2pchat.commands.json_and_text_display import CommandResult, Display
 from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.standard_output import StdoutWriter

@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 from p2pchat import Link, TCPPeer
-from p2pchat.cli.process_and_signals import Shutdown
+from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
-from p2pchat.commands.endpoints_and_qr_codes import endpoints_of, program
 from p2pchat.commands.exit_codes import print_notice
+from p2pchat.commands.invite_screen import endpoints_of
+from p2pchat.commands.shell_command import program
 from p2pchat.safe_text import quote_name, safe_line
 
 ALONE_AFTER = 3.0  # seconds in which a known peer answers, if any does

@@ -23,15 +23,15 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Many, Stopped, TCPPeer, Warned
+from p2pchat import EventCounts, Failed, InviteError, Joined, Left, Link, Listening, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
-from p2pchat.cli.process_and_signals import STOP_REASONS, Shutdown, freeze_started
+from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
 from p2pchat.cli.profiles import WebOptions, make_peer, socket_of
 from p2pchat.cli.standard_input import can_ask
-from p2pchat.commands.endpoints_and_qr_codes import command, is_loopback, own_addresses, welcome_screen
+from p2pchat.commands.endpoints import is_loopback, own_addresses
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -46,6 +46,8 @@ from p2pchat.commands.exit_codes import (
     redirect_notices,
     worst_code,
 )
+from p2pchat.commands.invite_screen import welcome_screen
+from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, iso, json_line, raw_stdout, raw_stream
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.nats_client import parse_servers
@@ -61,7 +63,16 @@ from p2pchat.web.gateway_state import Gateway
 # ---- run
 
 Serve = Callable[[TCPPeer, FastAPI], Awaitable[str]]
-_EVENTS = (Failed, Joined, Left, Link, Listening, Many, Stopped, Warned)  # none of them holds a text that a user wrote
+_EVENTS = (
+    Failed,
+    Joined,
+    Left,
+    Link,
+    Listening,
+    EventCounts,
+    Stopped,
+    Warned,
+)  # none of them holds a text that a user wrote
 
 
 def web_settings(options: WebOptions) -> WebSettings:

@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from p2pchat.commands.endpoints_and_qr_codes import parse_endpoint, parse_port
+from p2pchat.commands.endpoints import parse_endpoint, parse_port
 from p2pchat.commands.exit_codes import UsageError, print_error
 from p2pchat.commands.wrap import USUAL_WIDTH, fold
 
@@ -384,7 +384,7 @@ advertise_option: Callable[[Function], Function] = option(
 
 
 def _check_invite(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    from p2pchat.commands.endpoints_and_qr_codes import looks_like_invite
+    from p2pchat.commands.invite_screen import looks_like_invite
 
     if value and looks_like_invite(value):
         _warn_if_typed(ctx, option, "invite", "--invite -, a file or P2PCHAT_INVITE")

@@ -21,8 +21,9 @@ import click
 from p2pchat import P2PChatError, home_directory, inspect_profile, known_profiles, open_history, profile_directory
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.endpoints_and_qr_codes import LOOPBACK, command
+from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, safe_line
 
 if TYPE_CHECKING:

@@ -29,27 +29,27 @@ from p2pchat.cli.options import (
     stay_option,
     verbose_option,
 )
-from p2pchat.commands.endpoints_and_qr_codes import quoted
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.shell_command import quoted
 
 # Name -> where the command is below p2pchat.cli.subcommands, and its summary; in the order of --help.
 COMMANDS = {
-    "demo": ("demo_and_check:demo", "the tour: real peers, a kill, a restart, receipts"),
+    "demo": ("demo:demo", "the tour: real peers, a kill, a restart, receipts"),
     "send": ("send:send", "send one message, or each line of a pipe"),
     "get": ("files:get", "save the files of a message"),
-    "tail": ("history_tail_and_delete:tail", "follow what is said"),
-    "history": ("history_tail_and_delete:history", "print what was said, oldest first"),
-    "delete": ("history_tail_and_delete:delete", "delete what is stored here of a conversation"),
+    "tail": ("stored_messages:tail", "follow what is said"),
+    "history": ("stored_messages:history", "print what was said, oldest first"),
+    "delete": ("stored_messages:delete", "delete what is stored here of a conversation"),
     "files": ("files:files", "what files take space here, and remove some"),
     "forget-file": ("files:forget_file", "remove a file from this disk"),
-    "users": ("users_and_invite:users", "who is here, and with whom you talk"),
-    "check": ("demo_and_check:check", "check event logs: was every promise kept?"),
-    "invite": ("users_and_invite:invite", "the command for another machine, and the invite"),
+    "users": ("user_list:users", "who is here, and with whom you talk"),
+    "check": ("check:check", "check event logs: was every promise kept?"),
+    "invite": ("invite:invite", "the command for another machine, and the invite"),
     "doctor": ("doctor:doctor", "what is wrong, and how to fix it"),
-    "export": ("export_import_and_backup:export", "write what is stored into a file that others can import"),
-    "import": ("export_import_and_backup:import_", "import a file that export wrote"),
-    "backup": ("export_import_and_backup:backup", "copy a peer, key and history, also while it runs"),
-    "db": ("export_import_and_backup:db", "move what is stored to another database"),
+    "export": ("archive:export", "write what is stored into a file that others can import"),
+    "import": ("archive:import_", "import a file that export wrote"),
+    "backup": ("archive:backup", "copy a peer, key and history, also while it runs"),
+    "db": ("archive:db", "move what is stored to another database"),
     "web": ("web:web", "a page, REST, WebSocket and Socket.IO for others"),
     "client": ("gateway_client:client", "chat through a gateway, without a peer of your own"),
     "completion": ("completion:completion", "completion for bash, zsh or fish"),

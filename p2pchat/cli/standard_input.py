@@ -24,9 +24,9 @@ from enum import Enum
 from typing import Any, BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
-from p2pchat.commands.endpoints_and_qr_codes import looks_like_invite
 from p2pchat.commands.event_text import format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
+from p2pchat.commands.invite_screen import looks_like_invite
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer, decode_line
 
 _READ_BYTES = 64 * 1024

@@ -19,7 +19,7 @@ STAYS_AFTER = 8.0  # seconds: `p2pchat send` waits 5 for its delivery, and takes
 _SEEN = ("message", *EDIT_EVENTS, "typing", "request", "renamed")  # events of what somebody does
 
 
-class Arrivals:
+class PendingArrivals:
     """The arrivals that wait to be shown.
 
     Args:

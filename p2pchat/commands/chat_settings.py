@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import P2PChatError, User
-from p2pchat.commands.endpoints_and_qr_codes import LOOPBACK, is_loopback
+from p2pchat.commands.display import CommandResult
+from p2pchat.commands.endpoints import LOOPBACK, is_loopback
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError
-from p2pchat.commands.json_and_text_display import CommandResult
 from p2pchat.safe_text import quote_name
 
 if TYPE_CHECKING:

@@ -24,15 +24,15 @@ from p2pchat import (
     UnknownName,
     User,
 )
+from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
+from p2pchat.commands.display import CommandResult, Display, is_ignored, without_ignored
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.file_fetches import FileFetches
-from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
-from p2pchat.commands.json_and_text_display import CommandResult, Display, is_ignored, without_ignored
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_commands import YES
-from p2pchat.commands.unread_and_mentions import MAX_COUNTED, UnreadCounter, is_here
+from p2pchat.commands.unread_counter import MAX_COUNTED, UnreadCounter, is_here
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway

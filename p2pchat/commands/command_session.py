@@ -34,13 +34,13 @@ from p2pchat.commands import conversation_commands as conversation
 from p2pchat.commands import file_commands
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
+from p2pchat.commands.activity_tracker import ActivityTracker, ReadMarker
 from p2pchat.commands.chat_settings import ChatSettings, set_
 from p2pchat.commands.command_context import CommandContext, Handler
 from p2pchat.commands.delivery_notices import is_delivered, last_receipt
+from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine, excerpt, file_label
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
-from p2pchat.commands.idle_state_and_read_marks import ActivityTracker, ReadMarker
-from p2pchat.commands.json_and_text_display import CommandResult, Display
 from p2pchat.commands.json_commands import (
     JSON_COMMANDS,
     MAX_LINE_BYTES,

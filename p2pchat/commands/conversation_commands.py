@@ -11,12 +11,12 @@ from datetime import datetime
 
 from p2pchat import AmbiguousName, Conversation, DeletedHistory, Group, HostedUser, Sent, TCPPeer, UnknownName, User
 from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, excerpt, format_conversation, format_deletion, format_user, said
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.json_and_text_display import CommandResult
 from p2pchat.commands.message_commands import parse_time
 from p2pchat.commands.people_commands import ALL, MAX_LISTED, is_id, user_row
-from p2pchat.commands.unread_and_mentions import UnreadCounter
+from p2pchat.commands.unread_counter import UnreadCounter
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place
 
 UserOrId = User | str  # a user, or the full id of a user who may never have been met

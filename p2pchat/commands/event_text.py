@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
-from p2pchat.commands.endpoints_and_qr_codes import is_loopback
+from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
 from p2pchat.safe_text import (
     JOINERS,

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from p2pchat import MAX_FILES, Attachment, Conversation, KeptFile, P2PChatError, Receipt, StoredFile
 from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, holders_text
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.json_and_text_display import CommandResult
 from p2pchat.commands.message_commands import (
     OutgoingMessage,
     parse_count,

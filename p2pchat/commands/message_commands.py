@@ -16,6 +16,7 @@ from datetime import datetime
 
 from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
     DeletedLines,
     EventLine,
@@ -28,7 +29,6 @@ from p2pchat.commands.event_text import (
     with_gap,
 )
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
-from p2pchat.commands.json_and_text_display import CommandResult
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_place, safe_line
 

@@ -10,16 +10,11 @@ from datetime import datetime
 
 from p2pchat import History, HostedUser, MessageRequest, TCPPeer, UnknownName, User
 from p2pchat.commands.command_context import CommandContext
-from p2pchat.commands.endpoints_and_qr_codes import (
-    beyond_loopback,
-    invite_screen,
-    is_loopback,
-    names_loopback,
-    parse_endpoint,
-)
+from p2pchat.commands.display import CommandResult
+from p2pchat.commands.endpoints import is_loopback, parse_endpoint
 from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, is_gateway
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.json_and_text_display import CommandResult
+from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, names_loopback
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
 

@@ -84,7 +84,7 @@ class DeliveredMark(Record, frozen=True):
 FORGOTTEN = -1  # Stay.ended: storage deletes it
 
 
-class Stay(Record, frozen=True):
+class GuestStay(Record, frozen=True):
     """A user on the roster of a peer, from one revision of it to another; `ended` 0: it is there.
 
     A peer that hosts nobody but its own user has none, unless it hosted others before.
@@ -251,7 +251,7 @@ class Change(Struct):
     stretches: list[Stretch] = []
     relations: list[Relation] = []  # changes by entries that these stretches release
     delivered: list[DeliveredMark] = []
-    stays: list[Stay] = []  # begun, or ended now
+    stays: list[GuestStay] = []  # begun, or ended now
     reads: list[ReadMark] = []
     taken: list[ReadMark] = []
     holders: list[Holder] = []

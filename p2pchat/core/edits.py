@@ -32,7 +32,7 @@ class RelatedEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Edits:
+class EntryEdits:
     """The changes made to one entry after it was written.
 
     Attributes:
@@ -44,7 +44,7 @@ class Edits:
     reactions: tuple[RelatedEntry, ...] = ()
 
 
-def edits_of(user: UserId, candidates: Iterable[Candidate]) -> Edits | None:
+def edits_of(user: UserId, candidates: Iterable[Candidate]) -> EntryEdits | None:
     """Return what these relations make of a message that `user` wrote; None for nothing."""
     newest = None
     reactions: list[Candidate] = []
@@ -55,7 +55,7 @@ def edits_of(user: UserId, candidates: Iterable[Candidate]) -> Edits | None:
             newest = RelatedEntry(relation.log, relation.seq, raw)
     reactions.sort(key=lambda one: newness(one[0]))
     kept = tuple(RelatedEntry(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)
-    return Edits(newest, kept) if newest is not None or kept else None
+    return EntryEdits(newest, kept) if newest is not None or kept else None
 
 
 def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
@@ -80,7 +80,7 @@ def is_own(user: UserId, re: Ref) -> bool:
 def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
     """Return what is wrong with an entry of one of these kinds, as a sentence; "" for a valid one.
 
-    Length and type of a text are checked for every kind that has one (sync/log_validation.py, sync/own_entries.py).
+    Length and type of a text are checked for every kind that has one (sync/log_validation.py, sync/appender.py).
     """
     if re is None:
         return f"{'an' if kind == 'edit' else 'a'} {kind} that names no entry"

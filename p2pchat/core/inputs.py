@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Record
 from p2pchat.core.log import Batch, FileRef, LogId, Ref
-from p2pchat.core.node_context_and_timers import HostedIdentity
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import LogFacts, LogKey, Position, PruneKey, PrunePlan, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
 

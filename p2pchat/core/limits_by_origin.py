@@ -7,7 +7,7 @@ places are few, a newcomer from a light branch takes the place of the newest one
 counted with token buckets, for one thing or at every node of a line.
 
 Nothing here depends on what the nodes are. Today they are networks and addresses (`address_line`). Known parties
-(contacts_and_blocks.py) have limits of their own and are in no branch.
+(contacts.py) have limits of their own and are in no branch.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ def address_line(host: str, peer: PeerId) -> Line:
     return tuple(filter(None, (*nodes, peer)))
 
 
-class Standing(IntEnum):
+class PeerStanding(IntEnum):
     """Standing of a peer with those here, for places and rates where its address says nothing."""
 
     UNKNOWN = 0
     MET = 1  # not known, and was linked here before
-    KNOWN = 2  # a contact (contacts_and_blocks.py), or linked now and known because it hosts one
+    KNOWN = 2  # a contact (contacts.py), or linked now and known because it hosts one
 
 
-class Shares(Generic[Item]):
+class OriginShares(Generic[Item]):
     """Amounts that unknown parties take of one thing: links, names, conversations, bytes.
 
     Args:

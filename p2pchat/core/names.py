@@ -26,7 +26,7 @@ from p2pchat.core.durable_changes import FormerName, KnownUser
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Entry
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, KeySet
+from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext
 from p2pchat.protocol import UserId
 
 MAX_NAME_CHARACTERS = 32
@@ -252,7 +252,11 @@ class KnownPeople:
     """
 
     def __init__(
-        self, ctx: Context, hosted: Iterable[HostedIdentity], known: Iterable[KnownUser], former: Iterable[FormerName]
+        self,
+        ctx: NodeContext,
+        hosted: Iterable[HostedIdentity],
+        known: Iterable[KnownUser],
+        former: Iterable[FormerName],
     ) -> None:
         self._ctx = ctx
         self.names: dict[UserId, str] = {}

@@ -2,7 +2,7 @@
 
 A node decides for one peer. It knows no clock, socket, disk or randomness of its own: the same inputs give the same
 effects. handshake.py, links.py and presence.py decide which peers and users are connected; replicator.py decides what
-is stored and sent, and commits_and_disk_space.py puts together the commit of a step. This file dispatches inputs.
+is stored and sent, and commits.py puts together the commit of a step. This file dispatches inputs.
 
 All effects of one input are carried out before the next input. Nothing uncommitted is sent: marks and entries leave
 only after Committed.
@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.commits_and_disk_space import NEEDS_NO_DISK, Commits, fields_of
-from p2pchat.core.contacts_and_blocks import Blocks, Contacts
+from p2pchat.core.commits import NEEDS_NO_DISK, Commits, fields_of
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import META_NETWORK, Change, DiskLevel
 from p2pchat.core.effects import (
     ContentStopped,
@@ -27,7 +27,7 @@ from p2pchat.core.effects import (
     OrderContent,
     WriteRefused,
 )
-from p2pchat.core.groups.known_operations import GroupView
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
@@ -78,15 +78,15 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.limits_by_origin import RateLimit, address_line
 from p2pchat.core.log import LogId
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.mesh.links import Links
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.node_context_and_timers import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
-from p2pchat.core.sync.sharing_and_owed_marks import Transaction
+from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import (
     ConversationId,
@@ -128,7 +128,7 @@ class Node:
         self.network = network
         self.hosted: HostedIdentities = HostedIdentities(users)
         self.run: RunId = draw(8).hex()
-        self._ctx = Context(settings, peer, draw)
+        self._ctx = NodeContext(settings, peer, draw)
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.presence: PresenceTracker = PresenceTracker(
             self._ctx, users, self._stays, lambda user: self.contacts.has_any(user),
@@ -546,10 +546,10 @@ class Node:
         marks.on_marked(input)
 
     def _on_stop(self, input: Stop) -> None:
-        """Save what programs have taken, and all of the rosters, since there is no later commit."""
+        """Save what programs have taken, all receipts, and all of the rosters, since there is no later commit."""
         self._commits.positions.save()
-        if self.sync.delivery_receipts.rosters.unsaved:
-            self._ctx.change.delivered, self._ctx.change.stays = self.sync.delivery_receipts.take_unsaved_marks(None)
+        self._ctx.change.delivered, self._ctx.change.stays = self.sync.delivery_receipts.take_unsaved_marks(None)
+        self._ctx.change.reads.extend(self.sync.read_receipts.take_unsaved())
         self._commits.lazy.force()
         self.sync.read_receipts.on_stop()
         self.sync.taken_marks.on_stop()

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
-from p2pchat.identity.network_and_invites import FILE_NAME, Network, load_network, login_network, save_network
+from p2pchat.identity.network import FILE_NAME, Network, load_network, login_network, save_network
 from p2pchat.identity.private_files import (
     OTHERS,
     POSIX,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces, disk_name
+from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, disk_name
 from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef
 from p2pchat.core.names import plain
 from p2pchat.errors import PeerClosed, StorageError

@@ -268,7 +268,7 @@ class EventDispatcher:
     def _on_many(self, effect: fx.ManyChanged) -> None:
         def many(viewer: Viewer) -> ev.Event:
             links = effect.links if viewer.people is self._people else 0  # links are for the operator of this peer
-            return ev.Many(joined=effect.joined, left=effect.left, changed=effect.changed, links=links)
+            return ev.EventCounts(joined=effect.joined, left=effect.left, changed=effect.changed, links=links)
 
         concerns_all = effect.joined or effect.left or effect.changed
         self._emit(None, many, None if concerns_all else (self._people.me,))

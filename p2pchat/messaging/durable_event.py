@@ -15,7 +15,7 @@ from p2pchat.messaging.events import aware
 from p2pchat.messaging.users import User
 
 if TYPE_CHECKING:
-    from p2pchat.core.edits import Edits
+    from p2pchat.core.edits import EntryEdits
     from p2pchat.messaging.conversations import Conversation
     from p2pchat.messaging.history import Viewer
 
@@ -46,7 +46,7 @@ class DurableEvent:
         received_at: int,
         old: bool,
         gap: bool,
-        edits: Edits | None = None,
+        edits: EntryEdits | None = None,
     ) -> None:
         self._viewer = viewer
         self.log: LogId = log

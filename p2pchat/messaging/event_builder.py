@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.effects import GroupUpdate
 from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, MESSAGE_KINDS
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import group_updates
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.durable_event import DurableEvent
@@ -33,7 +33,7 @@ from p2pchat.runtime.recent_entries import EntrySpan
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.subscription import Feed
+    from p2pchat.messaging.subscription import EventFeed
 
 
 PAGE = 500  # entries read from storage at once
@@ -80,7 +80,7 @@ class EventBuilder:
     """
 
     def __init__(
-        self, source: Feed, viewer: Viewer, access: AccessPolicy, wanted: Sequence[type], groups: bool
+        self, source: EventFeed, viewer: Viewer, access: AccessPolicy, wanted: Sequence[type], groups: bool
     ) -> None:
         self._source = source
         self._viewer = viewer

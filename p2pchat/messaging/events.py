@@ -204,7 +204,7 @@ class Left(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Many(Event):
+class EventCounts(Event):
     """Numbers of events that were not reported one by one.
 
     At most 20 events a second are reported of users who never wrote and whom nobody here knows, and of their peers, and

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from p2pchat.core.groups.known_operations import GroupView
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.inputs import GroupChangeRequest, GroupLeaveRequest
 from p2pchat.core.names import validate_name
 from p2pchat.errors import DeliveryTimeout

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.groups.known_operations import GroupView
 from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, referred_id
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.message_requests import Request

@@ -27,18 +27,18 @@ from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
-from p2pchat.core.node_context_and_timers import HostedIdentity
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
-from p2pchat.messaging.contacts import NamedUser
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.event_builder import PAGE
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.messages import Message, Sent
+from p2pchat.messaging.named_user import NamedUser
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
@@ -249,7 +249,7 @@ class HostedUserRegistry:
         self.by_id: dict[UserId, HostedUser] = {}
         self.any_ever: bool = False
         self.lock: asyncio.Lock = asyncio.Lock()
-        self.deliveries: Deliveries = Deliveries(lifecycle)
+        self.deliveries: HostedDeliveries = HostedDeliveries(lifecycle)
         self._lifecycle = lifecycle
         self._by_look: dict[str, HostedUser] = {}  # by the skeleton of each name
         self._coming: dict[str, _Coming] = {}  # the same, of users that are being stored
@@ -425,7 +425,7 @@ def _tokens_of(user: UserId, tokens: Mapping[bytes, str]) -> list[Token]:
 # ---- messages delivered when they are taken
 
 
-class Deliveries:
+class HostedDeliveries:
     """Messages that hosted users take from this peer, at the places of one consumer of each user.
 
     A place is on disk before anyone hears that a message was delivered, so that a delivered message stays so. Places

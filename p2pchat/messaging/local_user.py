@@ -20,8 +20,8 @@ from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
 from p2pchat.core.log import FileRef, LogId, decode_entry
 from p2pchat.core.names import plain, validate_name
+from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.core.sync.message_requests import Request
-from p2pchat.core.sync.own_entries import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory

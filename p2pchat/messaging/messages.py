@@ -11,7 +11,7 @@ from p2pchat.config import Settings
 from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, attachments_of, decode_entry, message_id, ref_key, referred_id
 from p2pchat.core.names import plain
-from p2pchat.core.sync.own_entries import check_text
+from p2pchat.core.sync.appender import check_text
 from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import aware, iso, json_fields, micros_of

@@ -15,7 +15,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED
-from p2pchat.core.groups.known_operations import GroupView
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.names import (
     MAX_TYPED_CHARACTERS,
     ROOM_SKELETON,
@@ -26,7 +26,7 @@ from p2pchat.core.names import (
     suffix,
 )
 from p2pchat.core.storage_answers import Stored
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.groups import Group

@@ -62,7 +62,7 @@ class Subscription:
     """
 
     def __init__(
-        self, source: Feed, viewer: Viewer, types: tuple[type, ...], consumer: str | None, start: str,
+        self, source: EventFeed, viewer: Viewer, types: tuple[type, ...], consumer: str | None, start: str,
         access: AccessPolicy,
     ) -> None:  # fmt: skip
         self._source = source
@@ -439,7 +439,7 @@ def is_of_ignored(event: Any) -> bool:
 MAIN = "main"  # the consumer of events() without a name; the command line reads with it, too
 
 
-class Feed:
+class EventFeed:
     """The source of all subscriptions of one peer.
 
     Attributes:

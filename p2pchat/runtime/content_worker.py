@@ -27,7 +27,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from p2pchat.config import CONTENT_FACTOR, Settings
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, piece_size
+from p2pchat.core.content.pieces import PIECE_BYTES, piece_size
 from p2pchat.core.effects import (
     ContentArrived,
     ContentOrder,
@@ -57,7 +57,7 @@ from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import Lacks, Piece, encode, encode_piece
 from p2pchat.runtime.storage_worker import LoopWaker, resolve
-from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, Disk, Memory
+from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, DiskFiles, MemoryFiles
 
 T = TypeVar("T")
 Job = Callable[[ContentStore], T]
@@ -311,7 +311,7 @@ class ContentWorker(ContentOrders):
         super().__init__(put, has_room, send)
         self._directory = directory
         self._settings = settings
-        self._memory = Memory(settings.content_memory_bytes) if directory is None else None
+        self._memory = MemoryFiles(settings.content_memory_bytes) if directory is None else None
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[tuple[Job[Any], Done[Any]] | None] = SimpleQueue()
         self._ended = False  # used in the thread only: it was told to end
@@ -564,7 +564,7 @@ class ContentWorker(ContentOrders):
         """In the thread: return the store, opened when it is first used."""
         if self._store is None:
             least = CONTENT_FACTOR * self._settings.min_free_disk_bytes
-            self._store = ContentStore(self._memory or Disk(self._directory, least))  # type: ignore[arg-type]
+            self._store = ContentStore(self._memory or DiskFiles(self._directory, least))  # type: ignore[arg-type]
         return self._store
 
     def _on_defect(self, error: BaseException | None) -> None:

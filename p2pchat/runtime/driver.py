@@ -43,7 +43,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
-from p2pchat.core.node_context_and_timers import Now
+from p2pchat.core.node_context import Now
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
 from p2pchat.runtime.connections import ConnectionManager
@@ -56,7 +56,7 @@ from p2pchat.runtime.frame_queue import (
     UNKNOWN_WAIT_SECONDS,
     CommitsInFlight,
     LinkInput,
-    Turns,
+    LinkTurns,
     parts_of,
     split_users,
 )
@@ -140,7 +140,7 @@ class Driver:
         )
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
-        self._turns = Turns(settings, node.is_known, connections.hold)
+        self._turns = LinkTurns(settings, node.is_known, connections.hold)
         self._little_first = False  # whether links that sent little were decoded first in the last turn
         self._undecoded: dict[int, None] = {}  # links of which bytes wait, those first that wait longest
         self._unknown_at = 0.0  # when what unknown peers sent was last handled, however long it took

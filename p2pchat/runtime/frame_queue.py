@@ -67,7 +67,7 @@ def units_of(frame: Frame | Unknown) -> int:
     return 1 + items // ITEMS_A_UNIT
 
 
-class Turns:
+class LinkTurns:
     """Inputs of links that wait for the core.
 
     Args:

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
-from p2pchat.core.limits_by_origin import RELAY_HOST, Line, Shares, Standing, TokenBucket, address_line
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, OriginShares, PeerStanding, TokenBucket, address_line
 from p2pchat.core.mesh.addressbook import is_loopback, is_private
 from p2pchat.protocol import PeerId
 
 SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number those with full buckets are forgotten
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
 # Guesses. A silent stranger keeps its place for a second, so 64 places let 64 newcomers a second in beside a flood.
-RELAYED_PLACES = {Standing.UNKNOWN: 64, Standing.MET: 16, Standing.KNOWN: 32}
+RELAYED_PLACES = {PeerStanding.UNKNOWN: 64, PeerStanding.MET: 16, PeerStanding.KNOWN: 32}
 RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again twice a second
 RELAYED_OF_KIND_A_SECOND = 100  # of all unknown peers, and of all met ones; a handshake takes 2 ms
 CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
@@ -60,9 +60,11 @@ class StrangerLimiter:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._near: Shares[Stranger] = Shares(settings.max_strangers)
-        self._far: Shares[Stranger] = Shares(max(0, settings.max_strangers - settings.known_strangers))
-        self._relayed: dict[Standing, Shares[Stranger]] = {one: Shares(most) for one, most in RELAYED_PLACES.items()}
+        self._near: OriginShares[Stranger] = OriginShares(settings.max_strangers)
+        self._far: OriginShares[Stranger] = OriginShares(max(0, settings.max_strangers - settings.known_strangers))
+        self._relayed: dict[PeerStanding, OriginShares[Stranger]] = {
+            one: OriginShares(most) for one, most in RELAYED_PLACES.items()
+        }
         self._buckets: dict[str, TokenBucket] = {}  # by address, relayed peer, or kind of those
         self.knows: Callable[[str], bool] = lambda host: False
         self.refused: int = 0
@@ -99,14 +101,16 @@ class StrangerLimiter:
         shares.add(stranger, line)
         return stranger
 
-    def admit_relayed(self, peer: PeerId, standing: Standing, now: float, close: Callable[[], None]) -> Stranger | None:
+    def admit_relayed(
+        self, peer: PeerId, standing: PeerStanding, now: float, close: Callable[[], None]
+    ) -> Stranger | None:
         """Count one more stranger that came through an engine and has proved its id, as admit() does.
 
         Its former place is closed for it. Otherwise a stranger of the same standing that is silent gives way.
         """
         shares, line = self._relayed[standing], (RELAY_HOST, peer)
         has_token = self._take_token(peer, now, RELAYED_A_SECOND) and (
-            standing is Standing.KNOWN
+            standing is PeerStanding.KNOWN
             or self._take_token(f"{RELAY_HOST} {standing.name}", now, RELAYED_OF_KIND_A_SECOND)
         )
         own = [one for one in shares if one.line == line] if shares.taken[line] else []
@@ -134,7 +138,7 @@ class StrangerLimiter:
             return self._make_room(self._far, (), now) or self._make_room(self._near, line, now)
         return self._make_room(self._far, line, now)
 
-    def _make_room(self, shares: Shares[Stranger], line: Line, now: float) -> bool:
+    def _make_room(self, shares: OriginShares[Stranger], line: Line, now: float) -> bool:
         """Close the stranger that was silent longest in the fullest branch, if the newcomer may take its place.
 
         Of another network with many places that may be anybody. Otherwise it is the one that was silent longest of
@@ -170,7 +174,7 @@ class StrangerLimiter:
         return bucket.take(now)
 
 
-def _is_no_lighter(shares: Shares[Stranger], line: Line, newcomer: Line) -> bool:
+def _is_no_lighter(shares: OriginShares[Stranger], line: Line, newcomer: Line) -> bool:
     """Return whether, where two lines part, the first one's branch has as many as the newcomer's with the newcomer."""
     for depth, (one, other) in enumerate(zip(line, newcomer, strict=False), start=1):
         if one != other:

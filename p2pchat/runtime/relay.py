@@ -39,7 +39,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from p2pchat.client import STREAM_LIMIT_BYTES, Streams
-from p2pchat.core.limits_by_origin import RELAY_HOST, Standing, TokenBucket
+from p2pchat.core.limits_by_origin import RELAY_HOST, PeerStanding, TokenBucket
 from p2pchat.core.mesh.addressbook import RELAY_PORT, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.nats_client import Engine, EngineAway, EngineOptions
@@ -202,7 +202,12 @@ class Pipe(BufferedTransport):
     """
 
     def __init__(
-        self, relay: RelayTransport, own: str, *, target: PeerId = "", dialler: tuple[PeerId, Standing] | None = None
+        self,
+        relay: RelayTransport,
+        own: str,
+        *,
+        target: PeerId = "",
+        dialler: tuple[PeerId, PeerStanding] | None = None,
     ) -> None:
         ends = {"peername": (RELAY_HOST, RELAY_PORT), "sockname": (RELAY_HOST, RELAY_PORT)}
         super().__init__({**ends, "dialler": dialler}, relay.piece_bytes)
@@ -381,7 +386,7 @@ class RelayTransport:
         self._pipes: dict[str, Pipe] = {}  # by own subject
         self.piece_bytes: int = PIECE_BYTES
         self.counted: Counter[str] = Counter()
-        self.standing: Callable[[PeerId], Standing] = lambda peer: Standing.UNKNOWN
+        self.standing: Callable[[PeerId], PeerStanding] = lambda peer: PeerStanding.UNKNOWN
         self._pair_keys: dict[PeerId, bytes] = {}  # of peers that are not unknown
         self._checks = TokenBucket(CHECKS_A_SECOND, CHECKS_A_SECOND, 0.0)
         self._dials: dict[PeerId, TokenBucket] = {}  # proven ones, by peer
@@ -447,7 +452,7 @@ class RelayTransport:
         """Remove a pipe that ended."""
         self._pipes.pop(pipe.own, None)
 
-    def _make(self, *, target: PeerId = "", dialler: tuple[PeerId, Standing] | None = None) -> tuple[Pipe, Streams]:
+    def _make(self, *, target: PeerId = "", dialler: tuple[PeerId, PeerStanding] | None = None) -> tuple[Pipe, Streams]:
         own = f"{self._own_pipes}.{secrets.token_hex(16)}"
         pipe = self._pipes[own] = Pipe(self, own, target=target, dialler=dialler)
         return pipe, pipe.streams()
@@ -558,14 +563,14 @@ class RelayTransport:
             bucket = self._dials[peer] = TokenBucket(RELAYED_A_SECOND, RELAYED_A_SECOND, now)
         return bucket.take(now)
 
-    def _pair_key(self, peer: PeerId, standing: Standing) -> bytes | None:
+    def _pair_key(self, peer: PeerId, standing: PeerStanding) -> bytes | None:
         """Return the key of the pair of this peer and another one; None if there is none, or it costs too much now."""
         key = self._pair_keys.get(peer)
         if key is None:
-            if standing is Standing.UNKNOWN and not self._checks.take(self._loop_time()):
+            if standing is PeerStanding.UNKNOWN and not self._checks.take(self._loop_time()):
                 return None
             key = self._new_pair_key(peer)
-            if key is not None and standing is not Standing.UNKNOWN:
+            if key is not None and standing is not PeerStanding.UNKNOWN:
                 if len(self._pair_keys) >= MAX_PAIR_KEYS:
                     self._pair_keys.clear()
                 self._pair_keys[peer] = key

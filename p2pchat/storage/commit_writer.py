@@ -35,7 +35,8 @@ from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_b
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import Head
-from p2pchat.storage.dialects.dialect import Conflict
+from p2pchat.storage.database import Database, flat
+from p2pchat.storage.dialects.dialect import InsertConflict
 from p2pchat.storage.log_queries import BODIES, NUMBER
 from p2pchat.storage.schema import (
     COVERED,
@@ -80,7 +81,6 @@ from p2pchat.storage.schema import (
     users,
     waiting,
 )
-from p2pchat.storage.statements_and_transactions import Database, flat
 
 AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
 MOST_LOGS = 4_000  # kept in memory; about 2 MiB
@@ -320,13 +320,13 @@ class RowBuffer:
         for log in self._touched.values():
             self._write_waiting(log)
         delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
-        self._db.insert(heard, delivered, Conflict.HIGHER)
+        self._db.insert(heard, delivered, InsertConflict.HIGHER)
         marks = [value for key, mark in self._host_marks.items() if mark[0] for value in (*key, *mark)]
-        self._db.insert(host_marks, marks, Conflict.REPLACE)
+        self._db.insert(host_marks, marks, InsertConflict.REPLACE)
         ended = [value for key, revision in self._stays.items() if revision != FORGOTTEN for value in (*key, revision)]
-        self._db.insert(stays, ended, Conflict.REPLACE)
+        self._db.insert(stays, ended, InsertConflict.REPLACE)
         having = [value for key, told_at in self._holders.items() if told_at for value in (*key, told_at)]
-        self._db.insert(holders, having, Conflict.REPLACE)
+        self._db.insert(holders, having, InsertConflict.REPLACE)
         self._delete_forgotten()
         for fork in self._forks:
             self._add_fork(fork)
@@ -381,7 +381,7 @@ class RowBuffer:
         if upto == EVERYTHING:
             self._db.run("delete from seen where log = ?", log)
         else:
-            self._db.insert(seen, (log, upto), Conflict.REPLACE)
+            self._db.insert(seen, (log, upto), InsertConflict.REPLACE)
 
     # ---- places
 
@@ -405,7 +405,7 @@ class RowBuffer:
         if wanted is None:
             self._db.run("delete from waiting where log = ?", log.number)
         else:
-            self._db.insert(waiting, (log.number, wanted), Conflict.REPLACE)
+            self._db.insert(waiting, (log.number, wanted), InsertConflict.REPLACE)
         log.waiting = wanted
 
     # ---- deletion
@@ -418,7 +418,7 @@ class RowBuffer:
         if prune.upto <= self._writer.deleted_to(log.number).seq:
             return
         row = (log.number, prune.size, prune.c, prune.chain, prune.messages, prune.place, prune.received_at, prune.upto)
-        self._db.insert(pruned, row, Conflict.REPLACE)
+        self._db.insert(pruned, row, InsertConflict.REPLACE)
         run("delete from entries where id > ? and id <= ?", start, last)
         run("delete from attachments where id > ? and id <= ?", start, last)
         run("delete from heads where id > ? and id <= ? and id < ?", start, last, start + log.newest.seq)
@@ -455,7 +455,7 @@ class RowBuffer:
         if not one.raws:  # all of it was deleted: an empty batch proves nothing, and no peer takes one
             return
         self._db.run(FORK, log.number)
-        self._db.insert(forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), Conflict.REPLACE)
+        self._db.insert(forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), InsertConflict.REPLACE)
         self._uncover_below(fork.log, log)
 
     def _batch_with(self, seq: int, id: LogId, log: OpenLog) -> Batch:
@@ -516,7 +516,7 @@ class RowBuffer:
             return
         reader = self._writer.number_of(users, mark.reader)
         if mark.seq:
-            self._db.insert(table, (log.number, reader, mark.seq), Conflict.HIGHER)
+            self._db.insert(table, (log.number, reader, mark.seq), InsertConflict.HIGHER)
         else:
             self._db.run(f"delete from {table.name} where log = ? and reader = ?", log.number, reader)
 
@@ -528,22 +528,22 @@ class RowBuffer:
         for user in change.users:
             run(NAME_USER, user.name, user.named_c, user.about, number_of(users, user.id))
         for one in change.former_names:
-            insert(former_names, (number_of(users, one.user), one.name.encode(), one.c), Conflict.HIGHER)
+            insert(former_names, (number_of(users, one.user), one.name.encode(), one.c), InsertConflict.HIGHER)
         for address in change.addresses:
             peer, teller = bytes.fromhex(address.peer), bytes.fromhex(address.teller)
             row = (peer, address.endpoint, address.verified_at, address.failing_since, teller)
-            insert(addresses, row, Conflict.REPLACE)
+            insert(addresses, row, InsertConflict.REPLACE)
         for id, endpoint in change.forgotten:
             run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(id), endpoint)
         if change.consumers:
-            insert(consumers, flat(change.consumers.items()), Conflict.REPLACE)
+            insert(consumers, flat(change.consumers.items()), InsertConflict.REPLACE)
         if change.meta:
             for own in OWN_KEYS:
                 if own in change.meta:
                     raise ValueError(f"{own!r} is the storage's own")
             kept = [item for item in change.meta.items() if item[1] is not None]
             if kept:
-                insert(meta, flat(kept), Conflict.REPLACE)
+                insert(meta, flat(kept), InsertConflict.REPLACE)
             for name in change.meta.keys() - dict(kept).keys():
                 run("delete from meta where name = ?", name)
         self._add_hosted(change)
@@ -551,13 +551,13 @@ class RowBuffer:
     def _add_hosted(self, change: Change) -> None:
         for user in change.hosted:
             row = (bytes.fromhex(user.id), user.secret, user.name.encode(), user.created_at)
-            self._db.insert(hosted, row, Conflict.REPLACE)
+            self._db.insert(hosted, row, InsertConflict.REPLACE)
         for id in change.unhosted:
             self._db.run("delete from tokens where owner = ?", bytes.fromhex(id))
             self._db.run("delete from hosted where id = ?", bytes.fromhex(id))
         for token in change.tokens:
             made = (token.hash, bytes.fromhex(token.user), token.created_at, token.label)
-            self._db.insert(tokens, made, Conflict.REPLACE)
+            self._db.insert(tokens, made, InsertConflict.REPLACE)
         for hash in change.revoked:
             self._db.run("delete from tokens where hash = ?", hash)
 
@@ -577,7 +577,7 @@ class WriterFence:
         self._count = 0
         self.is_under_way: bool = False  # True if a commit may be stored: its answer is awaited, or was lost
         with database.transaction():
-            database.insert(meta, (WRITER_KEY, self._stamp(0)), Conflict.REPLACE)
+            database.insert(meta, (WRITER_KEY, self._stamp(0)), InsertConflict.REPLACE)
 
     def _stamp(self, count: int) -> str:
         return f"{self._name} {count}"

@@ -31,7 +31,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from p2pchat.core.content.pieces_and_file_names import (
+from p2pchat.core.content.pieces import (
     LEAF_BYTES,
     PIECE_BYTES,
     count_pieces,
@@ -60,7 +60,7 @@ SYNCED_FILE_SYSTEMS = {0xEF53, 0x58465342, 0x9123683E}  # ext2 to ext4, XFS, Btr
 WRITTEN, SYNCED = 1, 2  # the byte of a piece in a record; 0 for one that is not here
 
 
-class Disk:
+class DiskFiles:
     """Files in a directory."""
 
     reserves = False  # True if what was begun has its room already
@@ -182,7 +182,7 @@ class MemoryFile:
         pass
 
 
-class Memory:
+class MemoryFiles:
     """Files in memory, with a limit on all their bytes together."""
 
     reserves = True
@@ -278,7 +278,7 @@ class LocalContent:
     discard() after finish() does nothing.
     """
 
-    def __init__(self, store: ContentStore, files: Disk | Memory, name: str) -> None:
+    def __init__(self, store: ContentStore, files: DiskFiles | MemoryFiles, name: str) -> None:
         self._store = store
         self._files = files
         self._name = name
@@ -358,7 +358,7 @@ class ContentStore:
             by what is done with it until then, so that nobody hears of that before.
     """
 
-    def __init__(self, files: Disk | Memory) -> None:
+    def __init__(self, files: DiskFiles | MemoryFiles) -> None:
         self._files = files
         self._open: OrderedDict[str, PartialContent] = OrderedDict()
         self.awaits_commit: bool = False
@@ -808,7 +808,7 @@ def _flags_at(pieces: int) -> int:
     return 8 + LEAF_BYTES * pieces
 
 
-def _read_leaves(files: Disk | Memory, root: str, size: int) -> bytes | None:
+def _read_leaves(files: DiskFiles | MemoryFiles, root: str, size: int) -> bytes | None:
     """Return the leaves from a record; None if there is none, or one of something else."""
     if not size <= MAX_FILE_BYTES or files.size(f"{root}.had") is None:
         return None
@@ -827,7 +827,7 @@ def _write_all(file: Any, data: bytes | memoryview) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _remove_failed(files: Disk | Memory, file: Any, names: Iterable[str]) -> None:
+def _remove_failed(files: DiskFiles | MemoryFiles, file: Any, names: Iterable[str]) -> None:
     """Close a file that could not be made whole, and remove these names as far as they are there."""
     with suppress(OSError):
         file.close()

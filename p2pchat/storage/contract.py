@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, KnownConversation, StoredUser, Token
-from p2pchat.core.edits import Edits
+from p2pchat.core.edits import EntryEdits
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import Batch, Entry, FileRef, LogId, attachments_of, decode_entry, is_one_batch
 from p2pchat.core.storage_answers import (
@@ -52,7 +52,7 @@ class ReleasedEntry:
     received_at: int  # UTC microseconds
     old: bool
     gap: bool
-    edits: Edits | None = None
+    edits: EntryEdits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def files_of(shown: ReleasedEntry | None) -> tuple[FileRef, ...]:
     return () if shown is None or is_deleted(shown.edits) else attachments_of(decode_entry(shown.raw))
 
 
-def is_deleted(edits: Edits | None) -> bool:
+def is_deleted(edits: EntryEdits | None) -> bool:
     """Return whether the writer of an entry has deleted it."""
     return edits is not None and edits.newest is not None and decode_entry(edits.newest.raw).k == "delete"
 

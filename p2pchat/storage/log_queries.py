@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import EVERYTHING, Cite, Prune, Stay
+from p2pchat.core.durable_changes import EVERYTHING, Cite, GuestStay, Prune
 from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, head_message, size_bytes, verify
 from p2pchat.core.storage_answers import (
     ForkStart,
@@ -38,6 +38,7 @@ from p2pchat.storage.contract import (
     position_of,
     unservable,
 )
+from p2pchat.storage.database import Database
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
@@ -50,7 +51,6 @@ from p2pchat.storage.schema import (
     log_of,
     marks_of_bytes,
 )
-from p2pchat.storage.statements_and_transactions import Database
 
 MOST_IDS = 5_000  # remembered; about 2 MiB
 
@@ -242,7 +242,7 @@ class LogQueries:
         found: list[tuple[bytes, bytes, int]] = []
         for peer, of_peer in groupby(sorted(marks), key=itemgetter(0)):
             stays = [
-                (Stay(peer.hex(), guest.hex(), since, ended), guest)
+                (GuestStay(peer.hex(), guest.hex(), since, ended), guest)
                 for since, ended, guest in self.db.all(STAYS_AT, self.db.number("users", peer.hex()))
                 if guest.hex() != log.user
             ]
@@ -390,7 +390,7 @@ order by l.number, h.id limit ?
 BODIES_WITH_IDS = "select id, body from entries where id > ? and id <= ?"
 
 
-class Planned(NamedTuple):
+class PlannedBatch(NamedTuple):
     """A batch to be served: its log, from after the head `at` to the head `end`."""
 
     number: int
@@ -438,7 +438,7 @@ class BatchQueries:
             return None
         return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
 
-    def _plan(self, position: Position, most: int) -> Iterator[Planned]:
+    def _plan(self, position: Position, most: int) -> Iterator[PlannedBatch]:
         """Yield the batches to serve from `position` on, log after log."""
         number, seq = position.next_number, position.next_seq - 1
         if position.floor < 0:
@@ -449,7 +449,7 @@ class BatchQueries:
             yield from self._plan_between(number, seq, stop, most)
             number, seq = stop, held
 
-    def _plan_between(self, number: int, seq: int, stop: int, most: int) -> Iterator[Planned]:
+    def _plan_between(self, number: int, seq: int, stop: int, most: int) -> Iterator[PlannedBatch]:
         """Yield the batches of the logs number..stop-1: of the first one from after seq, of the others all."""
         page = 2 * most + 2  # heads; a batch mostly ends on the next head, and later if limits were changed
         while True:
@@ -461,15 +461,15 @@ class BatchQueries:
                 return
             number, seq = rows[-1][0], rows[-1][2] % SEQS
 
-    def _plan_log(self, number: int, rows: Sequence[Any], seq: int) -> Iterator[Planned]:
+    def _plan_log(self, number: int, rows: Sequence[Any], seq: int) -> Iterator[PlannedBatch]:
         """Yield the batches of one log after seq; `rows` are its heads from there on."""
         log = LogId(*self._names, rows[0][1].hex())
         at = self._reader.head_at(number, log, seq)
         for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._reader.settings):
-            yield Planned(number, log, at, end)
+            yield PlannedBatch(number, log, at, end)
             at = end
 
-    def _read(self, planned: Sequence[Planned]) -> list[Batch]:
+    def _read(self, planned: Sequence[PlannedBatch]) -> list[Batch]:
         """Return these batches with their entries."""
         ranges: list[tuple[int, int]] = []
         for number, group in groupby(planned, key=attrgetter("number")):

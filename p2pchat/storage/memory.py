@@ -24,6 +24,7 @@ from p2pchat.core.durable_changes import (
     DeliveredMark,
     Fork,
     FormerName,
+    GuestStay,
     Holder,
     KnownConversation,
     KnownUser,
@@ -32,12 +33,11 @@ from p2pchat.core.durable_changes import (
     Prune,
     ReadMark,
     Relation,
-    Stay,
     StoredUser,
     Stretch,
     Token,
 )
-from p2pchat.core.edits import Edits, edits_of, newness
+from p2pchat.core.edits import EntryEdits, edits_of, newness
 from p2pchat.core.log import (
     Batch,
     LogId,
@@ -52,7 +52,7 @@ from p2pchat.core.log import (
     size_bytes,
 )
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
-from p2pchat.core.receipts.receipts_of_hosted_users import guests_having
+from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.storage_answers import (
     ForkStart,
     GroupEntry,
@@ -581,7 +581,7 @@ class MemoryStorage:
             return list(page)
         return [one if (edits := self._edits(one.log, one.seq)) is None else replace(one, edits=edits) for one in page]
 
-    def _edits(self, log: LogId, seq: int) -> Edits | None:
+    def _edits(self, log: LogId, seq: int) -> EntryEdits | None:
         some = self._tables.relations.get((log.conversation, Ref(ref_key(log.user, log.run), seq)))
         if some is None:
             return None
@@ -648,7 +648,7 @@ class MemoryTables:
     naming: dict[str, list[tuple[LogId, int]]] = field(default_factory=dict)  # messages with attachments, by root
     delivered: Marks = field(default_factory=dict)
     host_marks: dict[LogId, dict[tuple[PeerId, int], DeliveredMark]] = field(default_factory=dict)  # by version
-    stays: dict[tuple[PeerId, UserId, int], Stay] = field(default_factory=dict)
+    stays: dict[tuple[PeerId, UserId, int], GuestStay] = field(default_factory=dict)
     reads: Marks = field(default_factory=dict)
     taken: Marks = field(default_factory=dict)
     holders: dict[tuple[str, PeerId], Holder] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from p2pchat.core.durable_changes import Relation
-from p2pchat.core.edits import Candidate, Edits, edits_of
+from p2pchat.core.edits import Candidate, EntryEdits, edits_of
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
@@ -65,7 +65,7 @@ order by m.c desc, l.run desc, m.id desc limit 1
 """  # a million edits of one message cost one look at the index, not a million entries
 
 
-class Bounds(NamedTuple):
+class QueryBounds(NamedTuple):
     """Conditions with their values: `clock` those on e.c alone, for the index; `exact` those on the whole key."""
 
     clock: list[Condition]
@@ -160,14 +160,14 @@ class MessageQueries(LogQueries):
         """Return whether any released entry is hidden, as entries removed from the talk of a group are."""
         return self.db.first(ANY_HIDDEN) is not None
 
-    def _sorted(self, of: list[Condition], bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
+    def _sorted(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, limit: int) -> Sequence[Any]:
         """Return rows of SHOWN_BY_CLOCK, newest or oldest first; limit 0 means all."""
         hidden = [(VISIBLE, ())] if self._hides else []
         where, values = joined([*of, *bounds.clock, *bounds.exact, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
         return self.db.all(f"{SHOWN_BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
 
-    def _merged(self, bounds: Bounds, newest_first: bool, limit: int, these: str) -> Sequence[Any]:
+    def _merged(self, bounds: QueryBounds, newest_first: bool, limit: int, these: str) -> Sequence[Any]:
         """Return rows of SHOWN_BY_CLOCK of these conversations, "" for all.
 
         There is no index on the clock alone. So conversations are read in the order of their newest (oldest) entry
@@ -211,7 +211,7 @@ class MessageQueries(LogQueries):
         """Return whether anything in a conversation was edited, deleted or reacted to; mostly nothing was."""
         return self.db.first(ANY_RELATION, self.db.number("conversations", conversation)) is not None
 
-    def edits(self, log: LogId, first: int, last: int) -> dict[int, Edits]:
+    def edits(self, log: LogId, first: int, last: int) -> dict[int, EntryEdits]:
         """Return what became of entries first..last of a log, by seq; entries without changes are left out."""
         number = self.db.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
@@ -245,7 +245,7 @@ class MessageQueries(LogQueries):
     def _entry(self, row: Any) -> ReleasedEntry:
         place, id, body, received_at, flags = row
         log = self.log_id(id >> SEQ_BITS)
-        decode_entry(body)  # LogError for what is no entry: the disk is damaged (statements_and_transactions.py)
+        decode_entry(body)  # LogError for what is no entry: the disk is damaged (database.py)
         return ReleasedEntry(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
 
 
@@ -257,8 +257,8 @@ def _beyond(clock: int, last: int, newest_first: bool) -> bool:
     return clock < last if newest_first else clock > last
 
 
-def _bounds(before: SortKey | None, after: SortKey | None, since: int | None) -> Bounds:
-    bounds = Bounds([], [])
+def _bounds(before: SortKey | None, after: SortKey | None, since: int | None) -> QueryBounds:
+    bounds = QueryBounds([], [])
     if since is not None:
         bounds.clock.append(("e.c >= ?", (since,)))
     if before is not None:
@@ -317,7 +317,7 @@ class BoundedMessageQueries(MessageQueries):
             width *= WIDER
         return rows
 
-    def _sorted(self, of: list[Condition], bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
+    def _sorted(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, limit: int) -> Sequence[Any]:
         rows: list[Any] = []
         width = limit
         while True:
@@ -335,7 +335,7 @@ class BoundedMessageQueries(MessageQueries):
         clock: int | None = self.db.value(statement, *values, width)
         return clock
 
-    def _within(self, of: list[Condition], bounds: Bounds, newest_first: bool, edge: int | None) -> list[Any]:
+    def _within(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, edge: int | None) -> list[Any]:
         """Return rows of SHOWN_BY_CLOCK up to the edge."""
         until: list[Condition] = [] if edge is None else [(f"e.c {'>=' if newest_first else '<='} ?", (edge,))]
         hidden: list[Condition] = [(VISIBLE, ())] if self._hides else []

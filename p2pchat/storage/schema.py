@@ -26,7 +26,7 @@ from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming
 
 if TYPE_CHECKING:
-    from p2pchat.storage.statements_and_transactions import Database
+    from p2pchat.storage.database import Database
 
 SCHEMA_VERSION = 8
 SCHEMA_KEY = "schema"  # in meta

@@ -33,7 +33,7 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import make_private
 from p2pchat.storage.schema import SEQ_BITS, SEQS
-from p2pchat.storage.search_words import Query, Term, searchable_text, text_of, words
+from p2pchat.storage.search_words import Query, SearchTerm, searchable_text, text_of, words
 
 if TYPE_CHECKING:
     from p2pchat.storage.sql import SqlStorage
@@ -80,7 +80,7 @@ class IndexHit(NamedTuple):
     seq: int
 
 
-class Document(NamedTuple):
+class IndexedText(NamedTuple):
     """A text to be indexed: its message, the clock that sorts the message, and the text."""
 
     log: LogId
@@ -196,7 +196,7 @@ class SearchIndex:
             self._names.clear()
         return len(shown)
 
-    def _add(self, docs: Sequence[Document]) -> None:
+    def _add(self, docs: Sequence[IndexedText]) -> None:
         rows: list[tuple[int, str, str]] = []
         entries: list[tuple[int, int]] = []
         used = self._ids_near(docs)
@@ -212,7 +212,7 @@ class SearchIndex:
         self._db.executemany("insert into docs values (?, ?)", entries)
         self._db.executemany("insert into text (rowid, said, whose) values (?, ?, ?)", rows)
 
-    def _ids_near(self, docs: Iterable[Document]) -> set[int]:
+    def _ids_near(self, docs: Iterable[IndexedText]) -> set[int]:
         """Return the ids in use among those of these clocks."""
         found: set[int] = set()
         for doc in docs:
@@ -322,7 +322,7 @@ def _expression(query: Query, *marks: Sequence[str]) -> str:
     return " AND ".join(parts)
 
 
-def _phrase(term: Term) -> str:
+def _phrase(term: SearchTerm) -> str:
     return f'"{" ".join(term.words)}"{" *" if term.is_prefix else ""}'
 
 
@@ -332,19 +332,19 @@ def _phrase(term: Term) -> str:
 # comes late or by new operations of a group.
 
 
-def documents_of(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> list[Document]:
+def documents_of(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> list[IndexedText]:
     """Return the texts of a new entry for the index.
 
     The text of an edit belongs to the message it edits. If that message is not here yet, the text comes with it.
     """
     if entry.k in MESSAGE_KINDS:
         texts = dict.fromkeys((text_of(entry.b), searchable_text(shown, entry)))
-        return [Document(shown.log, shown.seq, entry.c, text) for text in texts if text]
+        return [IndexedText(shown.log, shown.seq, entry.c, text) for text in texts if text]
     message = _edited_message(source, shown, entry) if entry.k == "edit" else None
     text = text_of(entry.b)
     if message is None or not text:
         return []
-    return [Document(message.log, message.seq, decode_entry(message.raw).c, text)]
+    return [IndexedText(message.log, message.seq, decode_entry(message.raw).c, text)]
 
 
 def _edited_message(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> ReleasedEntry | None:

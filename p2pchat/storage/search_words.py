@@ -33,7 +33,7 @@ _PART = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class SearchTerm:
     """Consecutive words; `is_prefix` says the last one may be the beginning of a longer word."""
 
     words: tuple[str, ...]
@@ -51,7 +51,7 @@ class Term:
 class Query:
     """A search for all of these terms; `sender` is a name as typed, "" for anyone."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[SearchTerm, ...]
     sender: str = ""
 
     def matches(self, text: str) -> bool:
@@ -83,7 +83,7 @@ def parse_query(text: str) -> Query:
     """
     if len(text) > MOST_TYPED:
         raise ValueError(f"a search has at most {MOST_TYPED} characters")
-    terms: dict[Term, None] = {}
+    terms: dict[SearchTerm, None] = {}
     sender = ""
     for part in _PART.finditer(text):
         if part["from"]:
@@ -93,7 +93,7 @@ def parse_query(text: str) -> Query:
         term_words = tuple(words(part["word"] if phrase is None else phrase))
         if term_words:
             may_be_prefix = len(term_words[-1]) > 1 if phrase is None else part["open"] is not None
-            terms[Term(term_words, may_be_prefix and not is_alone(term_words[-1]))] = None
+            terms[SearchTerm(term_words, may_be_prefix and not is_alone(term_words[-1]))] = None
     if not terms and not sender:
         raise ValueError("a search needs a word")
     if sum(len(term.words) for term in terms) > MOST_WORDS:

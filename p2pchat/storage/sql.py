@@ -22,6 +22,7 @@ from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage import schema
 from p2pchat.storage.commit_writer import CommitWriter
+from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, translate_errors
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.log_queries import BatchQueries
 from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
@@ -34,7 +35,6 @@ from p2pchat.storage.start_queries import (
     load_tokens,
     load_users,
 )
-from p2pchat.storage.statements_and_transactions import SUSPECT_IN_COMMITS, Database, translate_errors
 from p2pchat.storage.verify import MAX_FAULTS, verify_logs
 from p2pchat.storage.views import make_views
 

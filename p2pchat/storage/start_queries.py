@@ -13,12 +13,12 @@ from p2pchat.core.durable_changes import (
     Address,
     DeliveredMark,
     FormerName,
+    GuestStay,
     Holder,
     KnownConversation,
     KnownUser,
     NamedContent,
     ReadMark,
-    Stay,
     StoredUser,
     Token,
 )
@@ -26,9 +26,10 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.storage.contract import StoredConversation, recent_logs
+from p2pchat.storage.database import Database, placeholders
 from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts
 from p2pchat.storage.schema import (
     COVERED,
@@ -42,7 +43,6 @@ from p2pchat.storage.schema import (
     log_of,
     naming_of_text,
 )
-from p2pchat.storage.statements_and_transactions import Database, placeholders
 
 NEWEST_C = """
 select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
@@ -159,7 +159,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         users=[KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in rows(USERS)],
         former_names=[FormerName(id.hex(), name.decode(), c) for id, name, c in rows(FORMER_NAMES)],
         delivered=_delivered(database, hosted),
-        stays=[Stay(peer.hex(), guest.hex(), *revisions) for peer, guest, *revisions in rows(STAYS)],
+        stays=[GuestStay(peer.hex(), guest.hex(), *revisions) for peer, guest, *revisions in rows(STAYS)],
         reads=_marks(database, READS, hosted),
         taken=_marks(database, TAKEN, hosted),
         holders=[Holder(root.hex(), peer.hex(), told_at) for root, peer, told_at in rows(HOLDERS)],

@@ -14,8 +14,8 @@ from typing import Any
 from p2pchat.core.log import decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
 from p2pchat.protocol import is_key
+from p2pchat.storage.database import Database
 from p2pchat.storage.schema import NEWEST_HEAD, SEQS, log_of
-from p2pchat.storage.statements_and_transactions import Database
 
 LOGS = """
 select l.number, c.id, u.id, l.run, l.conversation from logs l

@@ -21,11 +21,11 @@ from p2pchat.core.sync.refusals import REFUSERS
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
 
 if TYPE_CHECKING:
-    from p2pchat.storage.statements_and_transactions import Database
+    from p2pchat.storage.database import Database
 
 
 @dataclass(frozen=True)
-class Functions:
+class ViewFunctions:
     """Expressions that databases write differently, with {0} and {1} for their arguments.
 
     Attributes:
@@ -45,7 +45,7 @@ USERS_AT = (10, 78)  # where the ids of two users begin in the text of a direct 
 RUN_AT = len(REFUSERS) + 64 + 1 + 64 + 1 + 1  # where the run begins in a name in meta: conversation, user, run
 
 
-def definitions(functions: Functions) -> dict[str, str]:
+def definitions(functions: ViewFunctions) -> dict[str, str]:
     """Return the query of each view, by its name."""
     hex, time, member, joined = (text.format for text in astuple(functions))
     kinds, known = (", ".join(f"'{kind}'" for kind in sorted(those)) for those in (HIDDEN_KINDS, MESSAGE_KINDS))

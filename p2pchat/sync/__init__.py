@@ -26,6 +26,7 @@ from p2pchat.sync.classes import Delivered as Delivered
 from p2pchat.sync.classes import DurableEvent as DurableEvent
 from p2pchat.sync.classes import Edited as Edited
 from p2pchat.sync.classes import Event as Event
+from p2pchat.sync.classes import EventCounts as EventCounts
 from p2pchat.sync.classes import Events as Events
 from p2pchat.sync.classes import Failed as Failed
 from p2pchat.sync.classes import FileArrived as FileArrived
@@ -41,7 +42,6 @@ from p2pchat.sync.classes import KnownAddress as KnownAddress
 from p2pchat.sync.classes import Left as Left
 from p2pchat.sync.classes import Link as Link
 from p2pchat.sync.classes import Listening as Listening
-from p2pchat.sync.classes import Many as Many
 from p2pchat.sync.classes import Message as Message
 from p2pchat.sync.classes import MessageChange as MessageChange
 from p2pchat.sync.classes import MessageRequest as MessageRequest

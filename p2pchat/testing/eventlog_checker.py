@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 
 from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.names import base32
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.testing.eventlog_parser import POSTS, Fault, Line, Log, LoggedSession, copies, moment, run_of, seconds
 
 # Seconds that two peers are connected after which a message must have arrived: order_wait and a redial fit in.

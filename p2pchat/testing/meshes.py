@@ -27,7 +27,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.sync.log_index import TalkLog
 from p2pchat.errors import P2PChatError, PortInUse
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import Network
+from p2pchat.identity.network import Network
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.runtime.relay import BufferedTransport, hand_over

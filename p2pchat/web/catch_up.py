@@ -71,7 +71,7 @@ class CatchUp:
 
     def __init__(
         self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[int], Awaitable[None]],
-        room: SharedRoom, mark: str, is_shared: bool, separations: Separations,
+        room: SharedRoom, mark: str, is_shared: bool, separations: PeerSeparations,
     ) -> None:  # fmt: skip
         self._user = user
         self._send = send
@@ -365,7 +365,7 @@ def _place_of(post: Post) -> int:
     return post.place
 
 
-class Separations:
+class PeerSeparations:
     """The times when peers were not linked, since start() was called; each may be a gateway of the same users.
 
     While two gateways are linked, each has within seconds what the other has. What one of them showed while they were

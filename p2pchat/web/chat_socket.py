@@ -70,7 +70,7 @@ from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.message_form import CHAT_EVENTS, chat_json
 from p2pchat.web.rate_limit import written_bytes
-from p2pchat.web.sign_up_and_authentication import AUTHENTICATED, CurrentAccount, refuse, sign_in
+from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, refuse, sign_in
 
 MAX_UNACCEPTED = 256  # messages of one socket that are not accepted yet; reading pauses at this number
 POSTS = (Message, Sent)

@@ -27,13 +27,13 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from p2pchat import DurableEvent, Failed, Link, Listening, Message, P2PChatError, Sent, Stopped
+from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import find, group, list_
+from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
-from p2pchat.commands.json_and_text_display import CommandResult, Display
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
 from p2pchat.commands.people_commands import invite_row, nick
 from p2pchat.commands.standard_output import StdoutWriter, iso
@@ -42,7 +42,7 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
 from p2pchat.web.error_responses import Forbidden, WebError, problem_of
 from p2pchat.web.hub import Envelope, QueueFull
-from p2pchat.web.sign_up_and_authentication import may_invite, sign_in
+from p2pchat.web.sign_in import may_invite, sign_in
 
 # Commands of terminals that do nothing to the peer or its machine: one with a path would act on the gateway's disk.
 SHARED_COMMANDS = (

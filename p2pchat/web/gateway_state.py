@@ -17,13 +17,13 @@ from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
-from p2pchat.web.catch_up import REPEATED, Separations, SharedFrames, SharedRoom, name_of
+from p2pchat.web.catch_up import REPEATED, PeerSeparations, SharedFrames, SharedRoom, name_of
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.hub import Envelope, Hub, KeptReceipts
+from p2pchat.web.hub import Envelope, KeptReceipts, SessionHub
 from p2pchat.web.idempotency import IdempotencyCache, SharedIdempotency
 from p2pchat.web.metrics import Metrics
-from p2pchat.web.rate_limit import RateLimits, Slots, network_of
+from p2pchat.web.rate_limit import KeyedSlots, RateLimits, network_of
 from p2pchat.web.receivers import Receivers
 
 _log = logging.getLogger("p2pchat.web")
@@ -66,10 +66,10 @@ class Gateway:
         self.audit_log: AuditLog = AuditLog()
         self.accounts: Accounts = Accounts(peer, settings)
         self.receivers: Receivers = Receivers(peer, self.accounts)
-        self.hub: Hub = Hub(peer, settings, self.audit_log.record)
+        self.hub: SessionHub = SessionHub(peer, settings, self.audit_log.record)
         self.limits: RateLimits = RateLimits(settings)
-        self.answers: Slots = Slots(settings.max_answers_of_account)
-        self.transfers: Slots = Slots(settings.max_files_of_account)
+        self.answers: KeyedSlots = KeyedSlots(settings.max_answers_of_account)
+        self.transfers: KeyedSlots = KeyedSlots(settings.max_files_of_account)
         self.uploads: Uploads = Uploads(settings, self.limits)
         self.fetches: Fetches = Fetches(settings, self.uploads)
         self.file_links: FileLinks = FileLinks(self.accounts.of)
@@ -87,7 +87,7 @@ class Gateway:
         self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
         self.hub.observers[MessageChange] = self._on_change
         self.kept_receipts: KeptReceipts = KeptReceipts(self.hub, self.accounts.of)
-        self.separations: Separations = Separations(peer, REPEATED)
+        self.separations: PeerSeparations = PeerSeparations(peer, REPEATED)
         self.shared_frames: SharedFrames = SharedFrames()
         self.shared_room: SharedRoom = SharedRoom()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -83,7 +83,7 @@ Deliver = Callable[[Envelope], None]
 class HubSession:
     """One open connection of an account, as the hub knows it."""
 
-    hub: Hub
+    hub: SessionHub
     account: Account
     deliver: Deliver
     kind: Kind
@@ -99,7 +99,7 @@ class HubSession:
             self.hub.refresh_presence(self.account)
 
 
-class Hub:
+class SessionHub:
     """All sessions of a gateway.
 
     Args:
@@ -381,7 +381,7 @@ class KeptReceipts:
         account_of: Returns the account of a user key, None for none.
     """
 
-    def __init__(self, hub: Hub, account_of: Callable[[str], Account | None]) -> None:
+    def __init__(self, hub: SessionHub, account_of: Callable[[str], Account | None]) -> None:
         self._hub = hub
         self._account_of = account_of
         self._keeping: set[asyncio.Task[None]] = set()

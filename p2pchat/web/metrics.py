@@ -21,7 +21,7 @@ from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.web.accounts import Accounts
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.error_responses import WebError, problem_of
-from p2pchat.web.hub import Hub
+from p2pchat.web.hub import SessionHub
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -31,7 +31,7 @@ class Metrics:
     """The metrics; `kind` is the interface: rest, chat, socketio, lines."""
 
     def __init__(
-        self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck, cluster: Cluster | None = None
+        self, peer: TCPPeer, accounts: Accounts, hub: SessionHub, health: HealthCheck, cluster: Cluster | None = None
     ) -> None:
         registry = CollectorRegistry()
         self.registry: CollectorRegistry = registry
@@ -75,7 +75,7 @@ class _GaugeCollector(Collector):
     """Gauges, read when metrics are requested."""
 
     def __init__(
-        self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck, cluster: Cluster | None
+        self, peer: TCPPeer, accounts: Accounts, hub: SessionHub, health: HealthCheck, cluster: Cluster | None
     ) -> None:
         self._cluster = cluster
         self._peer = peer

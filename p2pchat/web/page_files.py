@@ -23,7 +23,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.sign_up_and_authentication import CurrentAccount, CurrentGateway
+from p2pchat.web.sign_in import CurrentAccount, CurrentGateway
 
 router: APIRouter = APIRouter()
 

@@ -93,7 +93,7 @@ class RateLimiter:
         self._buckets[key] = (max(left - count, -float(self._pace.burst)), at)
 
 
-class Slots:
+class KeyedSlots:
     """A few slots for each key: whoever holds all of its own waits, and nobody else does."""
 
     def __init__(self, each: int) -> None:
@@ -191,7 +191,7 @@ class RateLimits:
         self.daily_sign_ups: DailySignUps = DailySignUps(settings, clock)
         self.strangers: RateLimiter = RateLimiter(settings.strangers, clock)
         self.addresses: RateLimiter = RateLimiter(settings.addresses, clock)
-        self._replays = Slots(1)  # by site
+        self._replays = KeyedSlots(1)  # by site
 
     def call(self, key: str, site: str, count: int = 1) -> None:
         """Take a call of an account by a caller there; "" for one on this machine. Raises TooMany."""

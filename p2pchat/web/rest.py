@@ -1,7 +1,7 @@
 """REST: routes of messages, conversations, people, groups, sign-up and operations, as in `/openapi.json`.
 
 Every call but those for operations is below `/v1`, and also has its path without `/v1`, which the first clients knew.
-sign_up_and_authentication.py authenticates callers, security.py admits requests.
+sign_in.py authenticates callers, security.py admits requests.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from p2pchat.web.schemas import (
     iso,
 )
 from p2pchat.web.security import address_of, is_on_loopback
-from p2pchat.web.sign_up_and_authentication import (
+from p2pchat.web.sign_in import (
     AUTHENTICATED,
     CurrentAccount,
     CurrentGateway,

@@ -27,7 +27,7 @@ from p2pchat.web.gateway_state import gateway_of
 from p2pchat.web.rest import MessageId, problems
 from p2pchat.web.schemas import FetchOut, LinkOut, UploadOut
 from p2pchat.web.security import CALLER
-from p2pchat.web.sign_up_and_authentication import (
+from p2pchat.web.sign_in import (
     AUTHENTICATED,
     CurrentAccount,
     CurrentGateway,

@@ -20,7 +20,7 @@ from p2pchat.core.effects import Commit, Effect, LinkChanged, PresenceChanged, U
 from p2pchat.core.groups.group_requests import CHOICES
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
 from p2pchat.core.log import Batch, LogId
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.message_requests import stored_requests
 from p2pchat.protocol import ConversationId, Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry

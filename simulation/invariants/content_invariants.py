@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from p2pchat.core.content.content_requests import PREFIX
-from p2pchat.core.content.pieces_and_file_names import count_pieces, piece_size
+from p2pchat.core.content.pieces import count_pieces, piece_size
 from p2pchat.core.effects import ContentArrived, ContentStopped, Counted, Effect, GivePieces
 from p2pchat.core.inputs import ContentOpened, Input, LeavesStored, PiecesStored
 from p2pchat.core.log import Batch, FileRef, LogId, Ref, attachments_of, decode_entry, ref_key

@@ -31,7 +31,7 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.storage_answers import Stored, StoredStart
-from p2pchat.core.sync.conversation_members import dm_id, room_id
+from p2pchat.core.sync.known_conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check
@@ -49,7 +49,7 @@ from simulation.invariants.receipt_invariants import ReceiptInvariants, TakenInv
 if TYPE_CHECKING:
     from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
-    from simulation.simulated_program import Written
+    from simulation.simulated_program import WrittenMessage
     from simulation.simulation import Simulation
 
 # In a quiet minute two linked peers exchange only pings (every 10 s from both ends, with their pongs: 24), digests
@@ -71,7 +71,7 @@ class Invariants:
         self._came: dict[tuple[str, int, LogId], set[str]] = {}  # entries of running logs by a copy
         self._of_a_copy: set[tuple[str, int, LogId]] = set()  # logs of which such an entry is stored
         self.at_rest: bool = False
-        self.written: list[Written] = []  # accepted messages
+        self.written: list[WrittenMessage] = []  # accepted messages
         self.written_in: dict[LogId, tuple[str, int]] = {}  # log -> (peer, session)
         self.copied: set[tuple[UserId, RunId]] = set()  # runs resumed from a snapshot; their logs may fork
         self.without_room: set[UserId] = set()  # peers that had no room for the evidence of a fork
@@ -186,7 +186,7 @@ class Invariants:
         self.display.began(peer, stored.next_place)
         self.receipts.hosting(peer, stored)
 
-    def accepted(self, peer: SimPeer, answer: WriteAccepted, asked: int, written: list[Written]) -> None:
+    def accepted(self, peer: SimPeer, answer: WriteAccepted, asked: int, written: list[WrittenMessage]) -> None:
         """Check that accepted entries are durable, and note those expected to arrive."""
         log, first, count = answer.log, answer.first, answer.count
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:

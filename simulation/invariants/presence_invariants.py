@@ -23,7 +23,7 @@ from p2pchat.core.effects import (
     UserLeft,
 )
 from p2pchat.core.inputs import Input
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
 from p2pchat.testing.eventlog_parser import Fault, Log
 
@@ -39,7 +39,7 @@ CLOCKS_DIFFER = 0.01  # seconds by which two clocks may differ within three seco
 Typist = tuple[ConversationId, UserId]
 
 
-class Chatter:
+class UserChatter:
     """The actions of users: they set their presence and type."""
 
     def __init__(self, sim: Simulation) -> None:

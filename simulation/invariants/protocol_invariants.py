@@ -17,7 +17,7 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
-from p2pchat.core.sync.missing_entries import PROGRESS
+from p2pchat.core.sync.fetcher import PROGRESS
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.byzantine import THIRD_HOST
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simulation.invariants.entry_invariants import Invariants
     from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
-    from simulation.simulated_program import Written
+    from simulation.simulated_program import WrittenMessage
 
 COMPARED_WITHIN = 4.0  # seconds after a link is up
 ANNOUNCED_WITHIN = 5.0  # seconds until new entries are announced over a calm link
@@ -344,7 +344,7 @@ class CrowdInvariants:
         """Return whether somebody there answered a made-up user: then its host is believed where it is."""
         return peer.node is not None and any(user in peer.node.contacts for user in self._sim.made_up)
 
-    def late(self, written: Iterable[Written]) -> list[Fault]:
+    def late(self, written: Iterable[WrittenMessage]) -> list[Fault]:
         """Return a fault for each message to one user that is not stored by whom it was written to.
 
         Writers of odd texts are left out, since who refuses one lacks what builds on it, users who are no longer

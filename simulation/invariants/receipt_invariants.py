@@ -21,7 +21,7 @@ from p2pchat.core.inputs import MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node import Node
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.receipts_of_hosted_users import guests_having
+from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.storage_answers import Stored
 from p2pchat.protocol import Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from simulation.hosted_users import SimHostedUser
     from simulation.invariants.entry_invariants import Invariants
     from simulation.simulated_peer import SimPeer
-    from simulation.simulated_program import Written
+    from simulation.simulated_program import WrittenMessage
 from functools import partial
 from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import MarkedTaken
 from p2pchat.core.log import decode_entry
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, TakenFrame
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class ReceiptInvariants:
                 self._invariants.fail(rule, peer, f"{what}: {seq} is reported twice")
             self._seen.add(receipt)
 
-    def lacking(self, written: Written, member: SimPeer | SimHostedUser) -> Iterator[Fault]:
+    def lacking(self, written: WrittenMessage, member: SimPeer | SimHostedUser) -> Iterator[Fault]:
         """Yield a fault if the delivery of a message to a member was never reported to its writer."""
         log = written.log
         if log is not None and (log, written.seq, member.user) not in self._delivered:

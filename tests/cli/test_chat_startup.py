@@ -29,8 +29,8 @@ from p2pchat.cli.profiles import is_free
 from p2pchat.cli.program import program
 from p2pchat.cli.standard_input import InputEnded
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
-from p2pchat.commands.endpoints_and_qr_codes import JOIN_COMMAND
 from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.commands.invite_screen import JOIN_COMMAND
 from tests.cli.parsing import parse_chat
 from tests.ports import free_ports
 

@@ -11,7 +11,7 @@ import pytest
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.options import ProfileChoice, parse_time
 from p2pchat.cli.program import COMMANDS, chat, program, run
-from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_endpoint
+from p2pchat.commands.endpoints import is_loopback, parse_endpoint
 from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse, parse_chat
 
@@ -60,7 +60,10 @@ def test_a_variable_sets_the_port_of_the_chat_too(monkeypatch: pytest.MonkeyPatc
         ("65536", "'65536' is not a port"),
         ("eighty", "'eighty' is neither a port nor a command"),
         ("bob hi there", "'bob' is neither a port nor a command: to write to bob: p2pchat send bob hi there"),
-        ("ben hi", "'ben' is neither a port nor a command: did you mean bench? to write to ben: p2pchat send ben hi"),
+        (
+            "demi hi",
+            "'demi' is neither a port nor a command: did you mean demo? to write to demi: p2pchat send demi hi",
+        ),
         ("sned bob hi", "'sned' is neither a port nor a command: did you mean send?"),
         ("tui", "this version does not have the command tui yet"),
         ("8080 --nmea ada", "No such option '--nmea'. Did you mean '--name'?"),

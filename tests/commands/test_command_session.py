@@ -10,8 +10,8 @@ import pytest
 from p2pchat import Deleted, Message, TCPPeer
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.delivery_notices import Notifier
+from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
-from p2pchat.commands.json_and_text_display import Display
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, got, open_session

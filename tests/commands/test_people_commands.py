@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Presence, Settings, TCPPeer, Typing, Warned
+from p2pchat.commands.display import is_ignored
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE
-from p2pchat.commands.json_and_text_display import is_ignored
 from p2pchat.commands.standard_output import EventLogFile
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session, see

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.commands.endpoints_and_qr_codes import QUIET, may_colour, qr_code, width
+from p2pchat.commands.qr_code import QUIET, may_colour, qr_code, width
 
 segno = pytest.importorskip("segno")
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from p2pchat.identity.network_and_invites import Network, encode_invite, parse_invite
+from p2pchat.identity.network import Network, encode_invite, parse_invite
 from p2pchat_conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
 from tests.long.test_examples import node
 from tests.ports import free_ports

@@ -49,9 +49,9 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
-from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import LogKey
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
     MAX_FRAME_BYTES,

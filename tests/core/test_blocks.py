@@ -18,7 +18,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import decode_entry, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.mesh.links import NO_ROOM
-from p2pchat.core.node_context_and_timers import HostedIdentity
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.protocol import Bye, Have, Hosted, Naming, ReadFrame
 from p2pchat.protocol import Here as HereFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm, have, page

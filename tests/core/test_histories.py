@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import pytest
 
 from simulation.__main__ import replay
-from simulation.random_histories import NOTHING, PlayResult, Wanted, play_many, shrink
+from simulation.random_histories import NOTHING, PlayResult, WantedEvents, play_many, shrink
 
-RELAY = Wanted(relay=True)
-FILES = Wanted(files=True)
+RELAY = WantedEvents(relay=True)
+FILES = WantedEvents(files=True)
 
 
 @pytest.mark.parametrize("seed", (4, 6, 7, 8, *range(10, 16), 17, 18))  # the others have crowds, and need a second
@@ -36,7 +36,7 @@ def test_every_promise_holds_with_files_in_history(seed: int) -> None:
     assert here.counts["content_arrived"]
 
 
-def played(seeds: Sequence[int], wanted: Wanted = NOTHING, jobs: int = 1) -> PlayResult:
+def played(seeds: Sequence[int], wanted: WantedEvents = NOTHING, jobs: int = 1) -> PlayResult:
     """Return the result of these histories, played by so many processes; 1 is this one."""
     here = PlayResult()
     for some in play_many(seeds, jobs, wanted=wanted):
@@ -44,7 +44,7 @@ def played(seeds: Sequence[int], wanted: Wanted = NOTHING, jobs: int = 1) -> Pla
     return here
 
 
-def failures(here: PlayResult, wanted: Wanted, *, tell_steps: bool = True) -> str:
+def failures(here: PlayResult, wanted: WantedEvents, *, tell_steps: bool = True) -> str:
     """Return for people what the histories broke, and how to see it; "" if nothing."""
     failed = [
         f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, wanted=wanted)}\n"

@@ -20,8 +20,8 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.inputs import TypingSet as Types
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.node_context_and_timers import HostedIdentities, HostedIdentity
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.node_context import HostedIdentities, HostedIdentity
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Hosted, ReadFrame, Want
 from p2pchat.protocol import Here as HereFrame
 from simulation.hosted_users import SimHostedUser

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from p2pchat.core.limits_by_origin import LINES_CACHED, Line, RateLimit, Shares, TokenBucket, address_line
+from p2pchat.core.limits_by_origin import LINES_CACHED, Line, OriginShares, RateLimit, TokenBucket, address_line
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_stranger_has_a_line_without_a_peer() -> None:
 
 
 def test_every_node_of_a_line_has_the_same_limit() -> None:
-    shares: Shares[str] = Shares(most=10, each=4)
+    shares: OriginShares[str] = OriginShares(most=10, each=4)
     for item, line, amount in [("a", ("n", "h1", "p1"), 2), ("b", ("n", "h2", "p2"), 1)]:
         shares.add(item, line, amount)
     assert {line: shares.taken[line] for line in [(), ("n",), ("n", "h1"), ("n", "h1", "p1"), ("n", "h2")]} == {
@@ -51,20 +51,20 @@ def test_every_node_of_a_line_has_the_same_limit() -> None:
 
 
 def test_all_together_have_a_limit() -> None:
-    shares: Shares[str] = Shares(most=3, each=2)
+    shares: OriginShares[str] = OriginShares(most=3, each=2)
     shares.add("a", ("n",), 2)
     assert shares.has_room(("m",)) and not shares.has_room(("m",), 2)
 
 
 def test_more_of_an_item_is_counted_in_its_first_line() -> None:
-    shares: Shares[str] = Shares(most=9)
+    shares: OriginShares[str] = OriginShares(most=9)
     shares.add("a", ("n", "p"), 2)
     shares.add("a", ("m", "p"), 3)
     assert (shares.amount("a"), shares.line("a"), shares.taken[("n",)], shares.taken[("m",)]) == (5, ("n", "p"), 5, 0)
 
 
 def test_what_is_removed_leaves_nothing() -> None:
-    shares: Shares[str] = Shares(most=9)
+    shares: OriginShares[str] = OriginShares(most=9)
     shares.add("a", ("n", "p"), 2)
     shares.add("b", ("n", "q"))
     shares.remove("a")
@@ -76,7 +76,7 @@ def test_what_is_removed_leaves_nothing() -> None:
 
 
 def test_an_item_that_is_reduced_keeps_its_age() -> None:
-    shares: Shares[str] = Shares(most=9)
+    shares: OriginShares[str] = OriginShares(most=9)
     shares.add("a", ("n", "p"), 3)
     shares.add("b", ("n", "p"))
     shares.reduce("a", 2)
@@ -86,13 +86,13 @@ def test_an_item_that_is_reduced_keeps_its_age() -> None:
     assert (list(shares), shares.taken[()]) == (["b"], 1)
 
 
-def fill(shares: Shares[str], line: Line, *items: str) -> None:
+def fill(shares: OriginShares[str], line: Line, *items: str) -> None:
     for item in items:
         shares.add(item, (*line, item))
 
 
 def test_the_newest_of_the_fullest_branch_gives_way() -> None:
-    shares: Shares[str] = Shares(most=6)
+    shares: OriginShares[str] = OriginShares(most=6)
     fill(shares, ("honest", "h1"), "a")
     fill(shares, ("mallory", "m1"), "m1", "m2")
     fill(shares, ("mallory", "m2"), "m3")
@@ -105,7 +105,7 @@ def test_the_newest_of_the_fullest_branch_gives_way() -> None:
 
 def test_a_newcomer_takes_no_place_in_a_branch_that_is_as_full() -> None:
     """If it did, the other one would come back in the same way, and so on for ever."""
-    shares: Shares[str] = Shares(most=4)
+    shares: OriginShares[str] = OriginShares(most=4)
     fill(shares, ("n", "h"), "a", "b")
     fill(shares, ("m", "h"), "c")
     assert shares.giving_way(("m", "h", "new")) is None
@@ -115,7 +115,7 @@ def test_a_newcomer_takes_no_place_in_a_branch_that_is_as_full() -> None:
 
 
 def test_inside_a_branch_the_lines_part_further_down() -> None:
-    shares: Shares[str] = Shares(most=4)
+    shares: OriginShares[str] = OriginShares(most=4)
     fill(shares, ("n", "h1"), "a", "b", "c")
     fill(shares, ("n", "h2"), "d")
     assert shares.giving_way(("n", "h3", "new")) == "c"
@@ -125,7 +125,7 @@ def test_inside_a_branch_the_lines_part_further_down() -> None:
 
 
 def test_nobody_gives_way_to_itself_or_where_nobody_is() -> None:
-    shares: Shares[str] = Shares(most=1)
+    shares: OriginShares[str] = OriginShares(most=1)
     assert shares.giving_way(("n", "p")) is None
     fill(shares, ("n",), "p")
     shares.add("again", ("n", "p"))
@@ -133,7 +133,7 @@ def test_nobody_gives_way_to_itself_or_where_nobody_is() -> None:
 
 
 def test_room_is_made_when_all_is_full_and_not_when_the_own_node_is() -> None:
-    shares: Shares[str] = Shares(most=5, each=3)
+    shares: OriginShares[str] = OriginShares(most=5, each=3)
     fill(shares, ("n",), "a", "b", "c")
     assert not shares.make_room(("n", "new"), shares.remove) and len(shares) == 3
     assert shares.make_room(("m", "new"), shares.remove) and len(shares) == 3
@@ -147,7 +147,7 @@ def test_room_is_made_when_all_is_full_and_not_when_the_own_node_is() -> None:
 def test_all_honest_branches_get_in_and_stay_in(seed: int) -> None:
     """One branch holds all places; honest ones of many branches come; then those that gave way come back."""
     chance = Random(seed)
-    shares: Shares[str] = Shares(most=192)
+    shares: OriginShares[str] = OriginShares(most=192)
     for number in range(192):
         shares.add(f"m{number}", ("evil", f"host{number % 5}", f"m{number}"))
     honest = [f"h{number}" for number in range(150)]

@@ -8,8 +8,8 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core import inputs
-from p2pchat.core.commits_and_disk_space import FEW_PEERS, LazyCommit
-from p2pchat.core.contacts_and_blocks import CONTACT
+from p2pchat.core.commits import FEW_PEERS, LazyCommit
+from p2pchat.core.contacts import CONTACT
 from p2pchat.core.durable_changes import Address, Change, DiskLevel
 from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
@@ -24,7 +24,7 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
-from p2pchat.core.node_context_and_timers import Context, Now
+from p2pchat.core.node_context import NodeContext, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.memory import MemoryStorage
@@ -485,8 +485,8 @@ MANY = range(FEW_PEERS)
 HEARD = Change(addresses=[Address("0a" * 32, "10.0.0.1:1")])
 
 
-def context() -> Context:
-    return Context(Settings(), "0b" * 32, bytes)
+def context() -> NodeContext:
+    return NodeContext(Settings(), "0b" * 32, bytes)
 
 
 def test_gossip_waits_a_second_and_wakes_once() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.core.node_context_and_timers import MIN_SWEEP, Timers
+from p2pchat.core.node_context import MIN_SWEEP, Timers
 
 
 def test_cancelled_timers_do_not_pile_up_and_the_others_come_in_order() -> None:

@@ -10,7 +10,7 @@ from p2pchat.discovery import (
     MAX_ADDRESSES,
     MAX_SERVICES,
     Advertisement,
-    Interfaces,
+    NetworkInterfaces,
     SeenServices,
     addresses_of,
     advertisement_for,
@@ -49,7 +49,7 @@ def test_the_first_few_of_many_addresses_are_announced() -> None:
 
 
 def test_discovery_uses_every_interface_or_the_listening_one() -> None:
-    network = Interfaces(("192.168.1.5", "2001:db8::5", "2001:db8::6"), (("2001:db8::5", 2), ("2001:db8::6", 2)))
+    network = NetworkInterfaces(("192.168.1.5", "2001:db8::5", "2001:db8::6"), (("2001:db8::5", 2), ("2001:db8::6", 2)))
     assert network.interfaces_for("0.0.0.0") == ["192.168.1.5", 2]
     assert network.interfaces_for("192.168.1.5") == ["192.168.1.5"]
     assert network.interfaces_for("2001:db8::6") == [2]

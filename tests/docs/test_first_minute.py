@@ -12,8 +12,8 @@ import sys
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.inputs import Connect, ConversationOpened, ListeningAt, RequestAccepted, Stop
-from p2pchat.core.node_context_and_timers import NetworkCredentials
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
+from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Frame, encode
 from p2pchat.storage.memory import MemoryStorage

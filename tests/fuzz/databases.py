@@ -22,7 +22,7 @@ from p2pchat.core.durable_changes import Address, Change, DeliveredMark, Fork, K
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import LogId, decode_entry, extend_chain
 from p2pchat.core.node import Node
-from p2pchat.core.node_context_and_timers import HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import ForkStart, LogKey, Stored, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming

@@ -9,8 +9,8 @@ from itertools import pairwise
 from p2pchat.config import Settings
 from p2pchat.core.edits import is_own, relation_of
 from p2pchat.core.entry_kinds import KINDS, TEXT_KINDS
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import group_body, leave_body, read_leave, read_operation
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, encode_entry, extend_chain
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.log_validation import decode_checked

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from p2pchat.config import Settings
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, transcript
-from p2pchat.core.node_context_and_timers import NetworkCredentials
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.errors import FrameError, HandshakeError
 from p2pchat.protocol import (
     LENGTH,

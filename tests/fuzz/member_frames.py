@@ -12,7 +12,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.groups.group_state import group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
-from p2pchat.core.sync.conversation_members import dm_naming
+from p2pchat.core.sync.known_conversations import dm_naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, Far, Peer, dm
 from tests.core.scripted_nodes import NAMINGS as NAMED
 from tests.fuzz.choices import Supply

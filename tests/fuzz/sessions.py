@@ -13,7 +13,7 @@ from functools import cache
 
 from p2pchat import TCPPeer
 from p2pchat.commands.command_session import Session
-from p2pchat.commands.json_and_text_display import Display
+from p2pchat.commands.display import Display
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.testing import mesh
 from tests.deadlines import WAIT

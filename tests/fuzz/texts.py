@@ -34,7 +34,7 @@ from p2pchat.core.names import (
     validate_name,
 )
 from p2pchat.errors import InviteError
-from p2pchat.identity.network_and_invites import MAX_ENDPOINTS, Network, encode_invite, normal_endpoint, parse_invite
+from p2pchat.identity.network import MAX_ENDPOINTS, Network, encode_invite, normal_endpoint, parse_invite
 from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
 from tests.fuzz.choices import Supply, any_text
 from tests.fuzz.target import Target, hold

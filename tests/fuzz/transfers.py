@@ -12,7 +12,7 @@ from random import Random
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.inputs import ContentWanted, Faulted, Got, LeavesStored
 from p2pchat.core.log import Entry, FileRef, encode_entry
 from p2pchat.protocol import (
@@ -32,7 +32,7 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.runtime.content_worker import _carry_out
-from p2pchat.storage.content_store import ContentStore, Memory
+from p2pchat.storage.content_store import ContentStore, MemoryFiles
 from tests.core.scripted_nodes import START, Author, World
 from tests.fuzz.checked_node import CheckedNode
 from tests.fuzz.choices import Supply
@@ -56,7 +56,7 @@ class Download:
         self.supply = supply
         self.world = World()
         self.ada = CheckedNode(self.world, "ada", Settings(log_bytes=0, auto_fetch_bytes=0))
-        self.store = ContentStore(Memory(4 * len(DATA)))
+        self.store = ContentStore(MemoryFiles(4 * len(DATA)))
         self.arrived = False
         bob = Author("bob", "b1")
         self.bob = self.ada.far("bob", host="10.0.0.1")

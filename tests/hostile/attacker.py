@@ -17,10 +17,10 @@ from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.mesh.handshake import ClientSide, make_cert
-from p2pchat.core.node_context_and_timers import NetworkCredentials as CoreNetwork
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming, room_id
+from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import Network
+from p2pchat.identity.network import Network
 from p2pchat.identity.tls import client_context, peer_key
 from tests.deadlines import WAIT
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from p2pchat import Message, Settings, TCPPeer, Warned
-from p2pchat.identity.network_and_invites import Network, load_network
+from p2pchat.identity.network import Network, load_network
 from tests.deadlines import WAIT
 from tests.hostile.attacker import Attacker
 from tests.processes.conftest import cluster, cluster_directories, links

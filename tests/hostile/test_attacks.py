@@ -16,7 +16,7 @@ from p2pchat import Warned
 from p2pchat import protocol as wire
 from p2pchat.commands.standard_output import json_line
 from p2pchat.core.log import Entry, encode_entry
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.safe_text import safe_line, safe_text
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import Attacked, Honest, Meet

@@ -14,7 +14,7 @@ import pytest
 
 from p2pchat import Conversation, Message, Sent, TCPPeer, User
 from p2pchat import protocol as wire
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.content.transfers import MAX_PULL_PIECES, MAX_PULLS_SERVED
 from p2pchat.core.log import Entry, FileRef, encode_entry
 from tests.deadlines import within

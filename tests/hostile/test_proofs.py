@@ -18,8 +18,8 @@ import pytest
 
 from p2pchat import Link, TCPPeer
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
-from p2pchat.core.node_context_and_timers import NetworkCredentials as CoreNetwork
-from p2pchat.identity.network_and_invites import Network, encode_invite, load_network
+from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
+from p2pchat.identity.network import Network, encode_invite, load_network
 from p2pchat.identity.tls import server_context
 from p2pchat.protocol import AnyFrame, Bye, Decoder, Go, Hello, Peers, Welcome, encode
 from tests.hostile.attacker import Attacker, invented_identity

@@ -9,7 +9,7 @@ from p2pchat.config import Settings
 from p2pchat.core.inputs import UserHosted, WriteRequest
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.node_context_and_timers import HostedIdentity
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Have, Here, Hosted, Mark
 from tests.core.scripted_nodes import IDENTITIES, NAMES, ROOM, START, Far, Peer, World, dm

@@ -14,7 +14,7 @@ from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
 from p2pchat.identity import profile as profiles
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import Network, load_network, login_network, save_network
+from p2pchat.identity.network import Network, load_network, login_network, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import (
     Profile,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Events, Left, Message, Settings, TCPPeer, User
-from p2pchat.identity.network_and_invites import parse_invite
+from p2pchat.identity.network import parse_invite
 from p2pchat.protocol import Have
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.json_lines import lines_of
@@ -195,7 +195,7 @@ async def test_the_worker_threads_stop_when_somebody_says_so() -> None:
 
 
 async def test_both_sides_of_a_partition_end_with_one_history() -> None:
-    code, out, err = await output("partition_and_heal.py")
+    code, out, err = await output("partition.py")
     assert (code, err) == (0, "")
     first, *histories = out.splitlines()
     assert first == "not with bob, cyd"

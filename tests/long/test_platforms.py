@@ -29,8 +29,8 @@ if sys.platform == "win32":
     sys.modules["resource"] = None
     shutil.which = lambda *_, **__: None  # since Python 3.12 it asks Windows, which is not here
 """
-FACTS = "import sys; from p2pchat import client; from p2pchat.cli import process_and_signals, control_server; "
-FACTS += "print(sys.platform, client._BaseProtocol.__name__, process_and_signals.FASTER, control_server.HAS_SOCKETS)"
+FACTS = "import sys; from p2pchat import client; from p2pchat.cli import process, control_server; "
+FACTS += "print(sys.platform, client._BaseProtocol.__name__, process.FASTER, control_server.HAS_SOCKETS)"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems take their own branches")

@@ -22,7 +22,7 @@ from p2pchat import (
     TCPPeer,
     open_history,
 )
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
+from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.messaging.attachments import FileToSend
 from p2pchat.testing import Mesh
 from p2pchat.web.message_form import chat_json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Delivered, Joined, Link, Many, Message, Sent, Settings, TCPPeer
+from p2pchat import Delivered, EventCounts, Joined, Link, Message, Sent, Settings, TCPPeer
 from p2pchat.core.log import LogId
 from p2pchat.runtime.connections import _dial_failure
 from tests.ports import free_ports
@@ -54,13 +54,13 @@ async def test_connect_succeeds_when_the_peer_has_dialled_first(home: Path) -> N
 async def test_links_that_are_only_counted_are_links_all_the_same(home: Path) -> None:
     nothing_shown = Settings(unknown_events_a_second=0)
     async with TCPPeer(temporary=True, settings=nothing_shown) as ada, TCPPeer(temporary=True, name="dan") as dan:
-        events = ada.events(Link, Many)
+        events = ada.events(Link, EventCounts)
         async with TCPPeer(0, ada.port, temporary=True, name="bob"), TCPPeer(0, ada.port, temporary=True, name="cyd"):
             counted = 0
             async with asyncio.timeout(60):
                 while counted < 2:
                     many = await anext(events)
-                    assert isinstance(many, Many)
+                    assert isinstance(many, EventCounts)
                     counted += many.links
             assert counted == 2 == len(ada.links())
             await ada.wait_user("bob", timeout=60)

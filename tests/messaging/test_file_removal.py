@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from p2pchat import Message, Sent, Settings, StorageError, TCPPeer
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
+from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.runtime.content_removal import KEPT_FOR
 from p2pchat.storage.content_store import SWEEP_NAME
 from tests.deadlines import until, within

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from p2pchat import Receipt, Settings, TCPPeer, UnknownName, open_history
-from p2pchat.core.node_context_and_timers import Now
+from p2pchat.core.node_context import Now
 from p2pchat.messaging import search
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh

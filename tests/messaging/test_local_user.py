@@ -30,7 +30,7 @@ from p2pchat import (
     Typing,
     UnknownName,
 )
-from p2pchat.messaging.contacts import run_to_completion
+from p2pchat.messaging.named_user import run_to_completion
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK
 from tests.deadlines import WAIT, until, within

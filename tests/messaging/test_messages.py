@@ -14,7 +14,7 @@ import pytest
 from p2pchat import Deleted, Delivered, Edited, Gap, Joined, Message, Reaction, Sent, TCPPeer, TooLong, UnknownName
 from p2pchat.core.log import Ref
 from p2pchat.messaging.messages import users_with
-from p2pchat.messaging.subscription import Feed
+from p2pchat.messaging.subscription import EventFeed
 from p2pchat.protocol import ConversationId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Log, Mesh, check, mesh
@@ -353,13 +353,13 @@ async def test_a_message_is_looked_up_once_for_all_who_react_meanwhile(
     for guest in guests:
         await (await guest.react(plan.id, "👍")).delivered(by="ada", timeout=60)
     asked: list[int] = []
-    look_up = Feed.entries
+    look_up = EventFeed.entries
 
-    async def counted(feed: Feed, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
+    async def counted(feed: EventFeed, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         asked.append(len(named))
         return await look_up(feed, named)
 
-    monkeypatch.setattr(Feed, "entries", counted)
+    monkeypatch.setattr(EventFeed, "entries", counted)
     told = [await anext(events) for _ in guests]
     assert [(event.by.name, event.reaction) for event in told] == [(guest.name, "👍") for guest in guests]
     assert [len(event.message.reactions["👍"]) for event in told] == [8] * 8

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from p2pchat import AmbiguousName, TCPPeer, UnknownName
-from p2pchat.core.groups.known_operations import GroupView
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.names import suffix
 from p2pchat.messaging.name_resolution import MIN_SWEEP, GroupDirectory, UserDirectory, id_of, is_misspelling
 from p2pchat.testing import Mesh

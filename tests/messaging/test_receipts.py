@@ -285,6 +285,19 @@ async def test_read_receipts_survive_restarts_of_all_peers(net: Mesh) -> None:
     assert unread.status == "delivered"
 
 
+async def test_what_was_delivered_before_an_orderly_stop_is_not_reported_again(net: Mesh) -> None:
+    ada = net.peers[0]
+    for text in ("first", "in the next run"):
+        await (await ada.send("bob", text)).delivered(timeout=60)
+        await ada.aclose()
+        ada = await net.restart(ada)
+    news = ada.events(Delivered)
+    await net.settle()
+    third = await ada.send("bob", "third")
+    await third.delivered(timeout=60)
+    assert (await anext(news)).id == third.id
+
+
 async def test_reads_while_apart_are_reported_when_peers_meet(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")

@@ -12,7 +12,7 @@ import pytest
 
 from p2pchat import Sent, StoredFile, TCPPeer
 from p2pchat.commands.file_commands import _sums
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
+from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.messaging.stored_files import FILES_AT_ONCE, only_here
 from tests.deadlines import within
 from tests.messaging.conftest import home as home

@@ -28,7 +28,7 @@ from p2pchat.core.log import Entry, LogId, Ref
 from p2pchat.messaging.dispatcher import HANDLED_WITHIN
 from p2pchat.messaging.events import ReceiptEvent
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
-from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, Feed, Subscription
+from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, EventFeed, Subscription
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent_entries import EntrySpan
 from p2pchat.storage.contract import ReleasedEntry
@@ -376,7 +376,7 @@ THEIRS, OURS = LogId(ROOM, BOB, "01" * 8), LogId(ROOM, ADA, "01" * 8)
 EARLIER, EARLIEST = LogId(ROOM, ADA, "02" * 8), LogId(ROOM, ADA, "03" * 8)
 
 
-class Source(Feed):
+class Source(EventFeed):
     """The feed of a peer whose logs begin with the writer's profile, as in the room."""
 
     def __init__(self) -> None:

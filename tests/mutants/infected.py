@@ -22,9 +22,9 @@ TIMEOUT = 40  # seconds of a test, which then fails; each of the table takes a s
 
 def seed_of_broken(rule: Rule) -> int | None:
     """Return the seed of the first history, of those played, that breaks a rule; None if none does."""
-    from simulation.random_histories import Wanted, check_history
+    from simulation.random_histories import WantedEvents, check_history
 
-    wanted = Wanted(**{rule.having: True} if rule.having else {})
+    wanted = WantedEvents(**{rule.having: True} if rule.having else {})
     for seed in sorted(range(rule.within), key=lambda seed: seed != rule.seed):
         if any(fault.rule == rule.name for fault in check_history(seed, wanted=wanted)):
             return seed

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.safe_text import safe_text
-from simulation.random_histories import Wanted
+from simulation.random_histories import WantedEvents
 from tests.mutants.mutant import ROOT, Finder, Mutant, MutantError, infect, package
 from tests.mutants.table import MUTANTS
 
@@ -62,7 +62,7 @@ def test_each_mutant_names_a_test_that_exists_or_histories() -> None:
 def is_named(mutant: Mutant) -> bool:
     by = mutant.caught_by
     if not isinstance(by, str):
-        return by.having in {"", *(each.name for each in fields(Wanted))}
+        return by.having in {"", *(each.name for each in fields(WantedEvents))}
     file, _, name = by.partition("::")
     path = ROOT / "tests" / file
     return path.is_file() and f"def {name}(" in path.read_text("utf-8")

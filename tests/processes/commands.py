@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.process_and_signals import VARIABLE as LOOP
+from p2pchat.cli.process import VARIABLE as LOOP
 from p2pchat.testing.process_mesh import Line
 from tests.processes.peers import Cluster
 

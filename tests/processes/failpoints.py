@@ -57,8 +57,8 @@ def _at_commits(what: str, *, before: bool) -> Callable[[Count], None]:
     """Return the point before or after the commit of a transaction that has this of `Changes`."""
 
     def install(count: Count) -> None:
+        from p2pchat.storage.database import Database
         from p2pchat.storage.sql import SqlStorage
-        from p2pchat.storage.statements_and_transactions import Database
 
         commit, make_durable = SqlStorage.commit, Database.commit
         meant = False  # used by the writer thread only
@@ -85,7 +85,7 @@ def _at_commits(what: str, *, before: bool) -> Callable[[Count], None]:
 
 def _statement(count: Count) -> None:
     """Between two statements of a transaction: while creating tables, between rows."""
-    from p2pchat.storage.statements_and_transactions import Database
+    from p2pchat.storage.database import Database
 
     for name in ("all", "run", "insert"):
         _put(Database, name, _between(getattr(Database, name), count, after=False))

@@ -329,7 +329,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
         from p2pchat.__main__ import main
-        from p2pchat.cli import control_client_or_own_peer, profiles
+        from p2pchat.cli import control_client, profiles
         from p2pchat.cli.terminal import chat_lines
         from tests.processes.failpoints import arm
         from tests.processes.settings_override import alter
@@ -340,7 +340,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         if request.get("terminal"):
             profiles.FIRST_PORT = request["terminal"]
             chat_lines.SETTLED_AFTER = 60.0
-            control_client_or_own_peer.CONNECT_TIMEOUT = control_client_or_own_peer.START_TIMEOUT = 60.0
+            control_client.CONNECT_TIMEOUT = control_client.START_TIMEOUT = 60.0
         code = main()
         sys.stdout.flush()
         sys.stderr.flush()

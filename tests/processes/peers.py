@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from p2pchat.identity.network_and_invites import Network, load_network
+from p2pchat.identity.network import Network, load_network
 from p2pchat.testing.process_mesh import Child, Line, ProcessMesh
 from tests.deadlines import WAIT
 from tests.ports import free_ports

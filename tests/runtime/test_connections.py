@@ -17,7 +17,7 @@ from p2pchat.client import Client
 from p2pchat.config import Settings
 from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
-from p2pchat.core.limits_by_origin import Standing
+from p2pchat.core.limits_by_origin import PeerStanding
 from p2pchat.core.mesh.addressbook import is_loopback
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
@@ -561,7 +561,7 @@ async def test_refused_strangers_are_counted() -> None:
 # Relayed strangers
 
 
-def relayed(strangers: StrangerLimiter, standing: Standing, count: int, now: float, name: str = "peer") -> int:
+def relayed(strangers: StrangerLimiter, standing: PeerStanding, count: int, now: float, name: str = "peer") -> int:
     """Have so many peers come; return how many find a place."""
     admitted = [strangers.admit_relayed(f"{name} {n} {now}", standing, now, lambda: None) for n in range(count)]
     return sum(one is not None for one in admitted)
@@ -574,37 +574,37 @@ def taken(strangers: StrangerLimiter) -> int:
 
 def test_relayed_strangers_have_the_places_of_what_they_are_to_those_here() -> None:
     strangers = StrangerLimiter(SETTINGS)
-    unknown, met, known = (RELAYED_PLACES[standing] for standing in Standing)
-    assert relayed(strangers, Standing.UNKNOWN, 90, now=0.0) == unknown
-    assert relayed(strangers, Standing.MET, 90, now=0.0) == met
-    assert relayed(strangers, Standing.KNOWN, 90, now=0.0) == known
+    unknown, met, known = (RELAYED_PLACES[standing] for standing in PeerStanding)
+    assert relayed(strangers, PeerStanding.UNKNOWN, 90, now=0.0) == unknown
+    assert relayed(strangers, PeerStanding.MET, 90, now=0.0) == met
+    assert relayed(strangers, PeerStanding.KNOWN, 90, now=0.0) == known
     assert admitted(strangers, ABROAD, 1, now=0.0) == 1
     assert taken(strangers) == unknown + met + known
-    assert [relayed(strangers, standing, 1, now=SILENT_AFTER) for standing in Standing] == [1, 1, 1]
+    assert [relayed(strangers, standing, 1, now=SILENT_AFTER) for standing in PeerStanding] == [1, 1, 1]
     assert taken(strangers) == unknown + met + known
 
 
-@pytest.mark.parametrize("standing", [Standing.UNKNOWN, Standing.MET])
-def test_relayed_peers_that_nobody_chose_share_the_rate_of_their_kind(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", [PeerStanding.UNKNOWN, PeerStanding.MET])
+def test_relayed_peers_that_nobody_chose_share_the_rate_of_their_kind(standing: PeerStanding) -> None:
     """Those that leave at once need no place. Before: met peers had no rate together, so 500 came 2,000 times."""
-    strangers, admitted = StrangerLimiter(SETTINGS), Counter[Standing]()
+    strangers, admitted = StrangerLimiter(SETTINGS), Counter[PeerStanding]()
     for tenth in range(20):
         for peer in range(500):
-            for kind in (standing, Standing.KNOWN):
+            for kind in (standing, PeerStanding.KNOWN):
                 one = strangers.admit_relayed(f"{kind} {peer}", kind, tenth / 10, lambda: None)
                 if one is not None:
                     admitted[kind] += 1
                     strangers.release(one)
     assert 2 * RELAYED_OF_KIND_A_SECOND < admitted[standing] <= 3 * RELAYED_OF_KIND_A_SECOND
-    assert admitted[Standing.KNOWN] >= 500 * RELAYED_A_SECOND
-    kinds = {Standing.UNKNOWN, Standing.MET, Standing.KNOWN}
+    assert admitted[PeerStanding.KNOWN] >= 500 * RELAYED_A_SECOND
+    kinds = {PeerStanding.UNKNOWN, PeerStanding.MET, PeerStanding.KNOWN}
     assert [relayed(strangers, kind, 1, now=1.9) for kind in sorted(kinds - {standing})] == [1, 1]
 
 
 def test_a_relayed_peer_has_its_newest_place_and_a_rate() -> None:
     strangers, closed = StrangerLimiter(SETTINGS), list[int]()
     places = [
-        strangers.admit_relayed("bob", Standing.KNOWN, 0.0, lambda number=number: closed.append(number))  # type: ignore[misc]
+        strangers.admit_relayed("bob", PeerStanding.KNOWN, 0.0, lambda number=number: closed.append(number))  # type: ignore[misc]
         for number in range(20)
     ]
     assert [place is not None for place in places] == [True] * RELAYED_A_SECOND + [False] * (20 - RELAYED_A_SECOND)

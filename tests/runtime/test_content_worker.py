@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces import LEAF_BYTES, PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.effects import GivePieces, OpenContent, OrderContent, StoreLeaves, StorePieces
 from p2pchat.core.inputs import (
     ContentAnswered,

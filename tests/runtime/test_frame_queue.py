@@ -11,10 +11,10 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
-from p2pchat.core.node_context_and_timers import Now
+from p2pchat.core.node_context import Now
 from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Holds, Hosted, Mark, Peers, Ping, Pong, Want
 from p2pchat.runtime import driver as driver_module
-from p2pchat.runtime.frame_queue import LinkInput, Turns, parts_of, split_users, units_of
+from p2pchat.runtime.frame_queue import LinkInput, LinkTurns, parts_of, split_users, units_of
 from p2pchat.testing import mesh
 
 FLOOD, OTHER, FRIEND, SECOND, THIRD = 1, 2, 3, 4, 5
@@ -41,11 +41,11 @@ class Pauses(dict[int, bool]):
         return {link for link, on in self.items() if on}
 
 
-def make(pauses: Pauses | None = None) -> Turns:
-    return Turns(Settings(), lambda link: link in (FRIEND, SECOND), (Pauses() if pauses is None else pauses).note)
+def make(pauses: Pauses | None = None) -> LinkTurns:
+    return LinkTurns(Settings(), lambda link: link in (FRIEND, SECOND), (Pauses() if pauses is None else pauses).note)
 
 
-def take(turns: Turns, *, disk_is_behind: bool = False, is_busy: bool = False) -> list[LinkInput]:
+def take(turns: LinkTurns, *, disk_is_behind: bool = False, is_busy: bool = False) -> list[LinkInput]:
     """Return what is handled in one turn."""
     taken = turns.take_known(disk_is_behind=disk_is_behind)
     if not disk_is_behind:

@@ -9,9 +9,9 @@ import pytest
 from simulation.__main__ import main, replay
 from simulation.random_histories import (
     OF_RULES,
-    Scenario,
+    RandomHistory,
     Steps,
-    Wanted,
+    WantedEvents,
     check_history,
     fewest,
     play,
@@ -43,7 +43,7 @@ def test_shrinking_returns_its_best_result_at_the_time_limit() -> None:
 
 
 def test_removing_a_step_changes_no_other() -> None:
-    program = Scenario(SEED).program
+    program = RandomHistory(SEED).program
     whole, again = play(SEED, steps=range(len(program)))[0], play(SEED)[0]
     assert whole.fingerprint() == again.fingerprint()
     assert [peer.user for peer in play(SEED, steps=[])[0].all_peers] == [peer.user for peer in whole.all_peers][:2]
@@ -55,7 +55,7 @@ def test_a_failing_history_is_shrunk_to_the_steps_that_fail(monkeypatch: pytest.
 
     monkeypatch.setattr(SimPeer, "stop", stop)  # makes an orderly stop fail
     seed = next(seed for seed in range(SHORT, 100) if any(fault.rule == "stopped" for fault in play(seed)[1]))
-    program, steps = Scenario(seed).program, shrink(seed)
+    program, steps = RandomHistory(seed).program, shrink(seed)
     assert {program[step] for step in steps} <= {"stop", "leave", "join"} and len(steps) <= 3
 
 
@@ -73,7 +73,7 @@ def histories_of_other_rules(seeds: range) -> Counter[str]:
     """Play histories whose members have other rules; return in how many of them each refusal occurred."""
     counts: Counter[str] = Counter()
     for seed in seeds:
-        sim, faults = play(seed, wanted=Wanted(rules_differ=True))
+        sim, faults = play(seed, wanted=WantedEvents(rules_differ=True))
         assert sim.invariants.odd and faults == []
         counts.update(what for what in OF_RULES if sim.counts[what])
     return counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulation.random_histories import Scenario, Wanted
+from simulation.random_histories import RandomHistory, WantedEvents
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
 from tests.simulation.test_simulation import comes_to_rest
@@ -94,7 +94,7 @@ def test_without_an_engine_of_its_own_nobody_is_reached() -> None:
 
 def test_who_can_link_and_has_no_linked_peer_in_common_is_named_at_the_end_of_a_history() -> None:
     """Peers tell only whom they are linked with (seeds 1901333 and 1903786 with an engine)."""
-    history = Scenario(7, wanted=Wanted(relay=True))
+    history = RandomHistory(7, wanted=WantedEvents(relay=True))
     sim = history.sim
     ada, bob, cyd, dan = peers = [sim.peer() for _ in range(4)]
     ada.has_engine = dan.has_engine = True

@@ -23,7 +23,7 @@ from simulation.byzantine import ODD, THIRD_HOST, MadeUpUser, OddWriter
 from simulation.network import WireEnd
 from simulation.random_histories import check_history, play
 from simulation.simulated_peer import SimPeer
-from simulation.simulated_program import Written
+from simulation.simulated_program import WrittenMessage
 from simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
 from simulation.virtual_time import SMALL, LocalClock, Schedule
 
@@ -356,7 +356,7 @@ def test_a_late_message_from_a_byzantine_peer_is_awaited() -> None:
 def test_a_crowd_may_lack_a_place_for_what_it_writes_itself() -> None:
     """A file may be ready to be sent when the honest have begun to write to each other (seed 1312032 --files)."""
     sim, (ada, bob) = started(1, 2, 3)
-    written = [Written(bob, bob.user, ada, "look", LogId(bob.opened(ada), bob.user, "ab" * 8), 1)]
+    written = [WrittenMessage(bob, bob.user, ada, "look", LogId(bob.opened(ada), bob.user, "ab" * 8), 1)]
     assert [fault.rule for fault in sim.invariants.crowd.late(written)] == ["harmed"]
     bob.byzantine = True
     assert sim.invariants.crowd.late(written) == []

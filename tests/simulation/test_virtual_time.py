@@ -6,7 +6,7 @@ from random import Random
 
 from p2pchat.core.log import verify
 from p2pchat.identity.keys import Identity
-from simulation.random_histories import Scenario
+from simulation.random_histories import RandomHistory
 from simulation.virtual_time import cached_signatures, draw_settings, signer
 
 ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
@@ -28,7 +28,7 @@ def test_cached_signatures_verify_like_the_library() -> None:
 def test_a_history_is_the_same_with_and_without_the_cache() -> None:
     prints: list[str] = []
     for _ in range(2):
-        history = Scenario(7)
+        history = RandomHistory(7)
         if prints:
             with cached_signatures():
                 history.play()

@@ -12,12 +12,12 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.storage.contract import Storage
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.statements_and_transactions import Database
 
 SMALL = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)
 

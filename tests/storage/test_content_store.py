@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, leaf_of, root_of
+from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
 from p2pchat.errors import StorageError
 from p2pchat.storage import content_store
-from p2pchat.storage.content_store import ContentStore, Disk, Memory
+from p2pchat.storage.content_store import ContentStore, DiskFiles, MemoryFiles
 
 ROOM = 64 * 1024 * 1024
 SIZES = [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES - 7]
@@ -36,7 +36,7 @@ class Content:
 OPENED: list[ContentStore] = []
 
 
-def opened(files: Disk | Memory) -> ContentStore:
+def opened(files: DiskFiles | MemoryFiles) -> ContentStore:
     OPENED.append(ContentStore(files))
     return OPENED[-1]
 
@@ -52,8 +52,8 @@ def _closed() -> Iterator[None]:
 @pytest.fixture(params=["disk", "memory"])
 def again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], ContentStore]:
     """Return a function that opens the same store, as after a kill: nothing is closed before."""
-    memory = Memory(ROOM)
-    return lambda: opened(Disk(tmp_path / "content", 0) if request.param == "disk" else memory)
+    memory = MemoryFiles(ROOM)
+    return lambda: opened(DiskFiles(tmp_path / "content", 0) if request.param == "disk" else memory)
 
 
 def kept(store: ContentStore, data: bytes) -> tuple[str, int]:
@@ -149,7 +149,7 @@ def test_local_content_that_cannot_be_kept_leaves_nothing(tmp_path: Path, monkey
     def fail(*args: object) -> None:
         raise OSError(errno.ENOSPC, "the disk is full")
 
-    made, store = Content(3 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
+    made, store = Content(3 * PIECE_BYTES), opened(DiskFiles(tmp_path / "content", 0))
     for target, name in ((os, "fsync"), (os, "replace"), (content_store, "sync_directory")):
         local = store.local()
         local.add(made.data)
@@ -203,7 +203,7 @@ def test_a_commit_that_failed_halfway_leaves_nothing(
     fail: Callable[[pytest.MonkeyPatch, BaseException], None],
     error: BaseException,
 ) -> None:
-    made, store = [Content(1000, seed) for seed in range(3)], opened(Disk(tmp_path / "content", 0))
+    made, store = [Content(1000, seed) for seed in range(3)], opened(DiskFiles(tmp_path / "content", 0))
     for one in made:
         store.add(one.root, one.size, [(0, one.data)])
     with monkeypatch.context() as broken:
@@ -218,7 +218,7 @@ def test_a_commit_that_failed_halfway_leaves_nothing(
 
 
 def test_a_system_without_more_threads_syncs_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, store = [Content(1000, seed) for seed in range(5)], opened(Disk(tmp_path / "content", 0))
+    made, store = [Content(1000, seed) for seed in range(5)], opened(DiskFiles(tmp_path / "content", 0))
     start, sync = threading.Thread.start, os.fsync
     started, synced = list[threading.Thread](), list[int]()
 
@@ -266,7 +266,7 @@ def test_elsewhere_than_on_linux_much_content_is_synced_file_by_file(
         sync(number)
 
     store, made = (
-        opened(Disk(tmp_path / "content", 0)),
+        opened(DiskFiles(tmp_path / "content", 0)),
         [Content(1000, seed) for seed in range(content_store.SYNC_ALL_FROM)],
     )
     for one in made:
@@ -322,13 +322,13 @@ def test_what_was_noted_is_believed_after_a_kill(again: Callable[[], ContentStor
 
 def test_a_piece_that_a_power_loss_took_is_missing_again(tmp_path: Path) -> None:
     made = Content(4 * PIECE_BYTES)
-    store = opened(Disk(tmp_path / "content", 0))
+    store = opened(DiskFiles(tmp_path / "content", 0))
     store.begin(made.root, made.size, made.leaves)
     store.add(made.root, made.size, [(0, made.pieces[0]), (2, made.pieces[2])])
     with (tmp_path / "content" / f"{made.root}.part").open("r+b") as part:
         part.seek(2 * PIECE_BYTES + 5)
         part.write(b"\0\0")
-    assert opened(Disk(tmp_path / "content", 0)).missing(made.root, made.size) == [1, 2, 3]
+    assert opened(DiskFiles(tmp_path / "content", 0)).missing(made.root, made.size) == [1, 2, 3]
 
 
 def test_what_was_synced_is_not_judged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,11 +339,11 @@ def test_what_was_synced_is_not_judged_again(tmp_path: Path, monkeypatch: pytest
         judged.append(len(piece))
         return leaf_of(piece)
 
-    store = opened(Disk(tmp_path / "content", 0))
+    store = opened(DiskFiles(tmp_path / "content", 0))
     store.begin(made.root, made.size, made.leaves)
     store.add(made.root, made.size, [(index, made.pieces[index]) for index in range(3)])
     monkeypatch.setattr(content_store, "leaf_of", judge)
-    assert opened(Disk(tmp_path / "content", 0)).missing(made.root, made.size) == [3, 4]
+    assert opened(DiskFiles(tmp_path / "content", 0)).missing(made.root, made.size) == [3, 4]
     assert judged == [PIECE_BYTES]
 
 
@@ -352,7 +352,7 @@ def test_a_kill_at_any_moment_loses_no_noted_piece_and_makes_nothing_whole_too_e
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """The at-th write, sync or rename is the last thing that the process began, and did not do."""
-    made, store = Content(3 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
+    made, store = Content(3 * PIECE_BYTES), opened(DiskFiles(tmp_path / "content", 0))
     steps = 0
 
     class Killed(BaseException):
@@ -379,7 +379,7 @@ def test_a_kill_at_any_moment_loses_no_noted_piece_and_makes_nothing_whole_too_e
     except Killed:
         pass
     monkeypatch.undo()
-    store = opened(Disk(tmp_path / "content", 0))
+    store = opened(DiskFiles(tmp_path / "content", 0))
     missing = store.missing(made.root, made.size)
     assert not {*noted} & {*(missing if missing is not None else range(3))}
     if store.is_whole(made.root, made.size):
@@ -406,7 +406,7 @@ def test_elsewhere_than_on_linux_no_sync_is_begun_early(tmp_path: Path, monkeypa
 
 def _check_begun_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool, answer: int) -> None:
     """Take content of two MiB and a half, and check what the system answers each time it is to begin a sync."""
-    begun, made, store = list[int](), Content(10 * PIECE_BYTES - 5), opened(Disk(tmp_path / "content", 0))
+    begun, made, store = list[int](), Content(10 * PIECE_BYTES - 5), opened(DiskFiles(tmp_path / "content", 0))
     system = content_store._sync_file_range()
 
     def noted(*args: int) -> int:
@@ -427,12 +427,12 @@ def _check_begun_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local
 
 
 def test_a_damaged_record_costs_the_pieces_and_nothing_else(tmp_path: Path) -> None:
-    made, store = Content(2 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
+    made, store = Content(2 * PIECE_BYTES), opened(DiskFiles(tmp_path / "content", 0))
     store.begin(made.root, made.size, made.leaves)
     store.add(made.root, made.size, [(0, made.pieces[0])])
     record = tmp_path / "content" / f"{made.root}.had"
     record.write_bytes(record.read_bytes()[:50])
-    store = opened(Disk(tmp_path / "content", 0))
+    store = opened(DiskFiles(tmp_path / "content", 0))
     assert store.missing(made.root, made.size) is None and store.roots() == []
     kept(store, made.data)
     record.write_bytes(b"nonsense")
@@ -464,7 +464,7 @@ def test_what_is_deleted_is_gone(again: Callable[[], ContentStore]) -> None:
 
 def test_a_text_that_is_no_root_names_no_file(tmp_path: Path) -> None:
     (tmp_path / "identity.pem").write_text("a key")
-    store = opened(Disk(tmp_path / "content", 0))
+    store = opened(DiskFiles(tmp_path / "content", 0))
     (tmp_path / "content" / content_store.SWEEP_NAME).touch()
     texts = ["../identity.pem", str(tmp_path / "identity.pem"), content_store.SWEEP_NAME, ""]
     assert store.sizes(texts) == {}
@@ -474,11 +474,11 @@ def test_a_text_that_is_no_root_names_no_file(tmp_path: Path) -> None:
 
 
 def test_the_rest_of_a_killed_local_file_goes(tmp_path: Path) -> None:
-    store = opened(Disk(tmp_path / "content", 0))
+    store = opened(DiskFiles(tmp_path / "content", 0))
     local = store.local()
     local.add(b"x" * 300_000)
     assert os.listdir(tmp_path / "content")
-    opened(Disk(tmp_path / "content", 0))
+    opened(DiskFiles(tmp_path / "content", 0))
     local.discard()
     assert not os.listdir(tmp_path / "content")
 
@@ -493,7 +493,7 @@ def test_a_file_that_is_given_up_leaves_nothing(again: Callable[[], ContentStore
 
 def test_there_must_be_room_before_and_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Content(3 * PIECE_BYTES)
-    store = opened(Disk(tmp_path / "content", 2**62))
+    store = opened(DiskFiles(tmp_path / "content", 2**62))
     with pytest.raises(StorageError, match=f"no room for {made.size} bytes more.*free some space"):
         store.missing(made.root, made.size)  # before the leaves are asked for
     with pytest.raises(StorageError, match="no room"):
@@ -501,7 +501,7 @@ def test_there_must_be_room_before_and_while(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(StorageError, match="no room"):
         kept(store, made.data)
     monkeypatch.setattr(content_store, "SYNC_EVERY_BYTES", PIECE_BYTES)
-    disk = Disk(tmp_path / "other", 0)
+    disk = DiskFiles(tmp_path / "other", 0)
     store = opened(disk)
     store.begin(made.root, made.size, made.leaves)
     store.add(made.root, made.size, [(0, made.pieces[0])])
@@ -516,18 +516,18 @@ def test_there_must_be_room_before_and_while(tmp_path: Path, monkeypatch: pytest
 
 
 def test_memory_has_a_limit() -> None:
-    store = opened(Memory(2 * PIECE_BYTES))
+    store = opened(MemoryFiles(2 * PIECE_BYTES))
     with pytest.raises(StorageError, match="in memory"):
         kept(store, Content(3 * PIECE_BYTES).data)
     made = Content(2 * PIECE_BYTES - 1000)
-    store = opened(Memory(2 * PIECE_BYTES))
+    store = opened(MemoryFiles(2 * PIECE_BYTES))
     store.begin(made.root, made.size, made.leaves)
     assert store.add(made.root, made.size, [(1, made.pieces[1]), (0, made.pieces[0])]) == [1, 0]
     assert store.is_whole(made.root, made.size)
 
 
 def test_many_partial_contents_share_few_open_files(tmp_path: Path) -> None:
-    store = opened(Disk(tmp_path / "content", 0))
+    store = opened(DiskFiles(tmp_path / "content", 0))
     many = [Content(2 * PIECE_BYTES, seed) for seed in range(content_store.MAX_OPEN + 5)]
     for one in many:
         store.begin(one.root, one.size, one.leaves)
@@ -537,12 +537,12 @@ def test_many_partial_contents_share_few_open_files(tmp_path: Path) -> None:
         assert store.missing(one.root, one.size) == [1]
         assert store.add(one.root, one.size, [(1, one.pieces[1])]) == [1]
     store.close()
-    assert all(opened(Disk(tmp_path / "content", 0)).is_whole(one.root, one.size) for one in many)
+    assert all(opened(DiskFiles(tmp_path / "content", 0)).is_whole(one.root, one.size) for one in many)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
 def test_only_the_owner_reads_content(tmp_path: Path) -> None:
-    store = opened(Disk(tmp_path / "content", 0))
+    store = opened(DiskFiles(tmp_path / "content", 0))
     root, _ = kept(store, b"x" * 600_000)
     for path in (tmp_path / "content", *(tmp_path / "content").iterdir()):
         assert path.stat().st_mode & 0o077 == 0
@@ -551,7 +551,7 @@ def test_only_the_owner_reads_content(tmp_path: Path) -> None:
 
 def test_a_list_of_leaves_is_judged_once_for_all_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when its record is damaged, and all pieces have to be read for it."""
-    made, store = Content(3 * PIECE_BYTES), opened(Disk(tmp_path / "content", 0))
+    made, store = Content(3 * PIECE_BYTES), opened(DiskFiles(tmp_path / "content", 0))
     kept(store, made.data)
     (tmp_path / "content" / f"{made.root}.had").write_bytes(b"damaged")
     read: list[int] = []

@@ -11,13 +11,13 @@ from p2pchat.core.durable_changes import (
     DeliveredMark,
     Fork,
     FormerName,
+    GuestStay,
     Holder,
     KnownConversation,
     KnownUser,
     NamedContent,
     NewLog,
     ReadMark,
-    Stay,
     StoredUser,
     Stretch,
     Token,
@@ -348,8 +348,8 @@ def test_a_mark_of_a_host_counts_for_its_users_by_their_stays(storage: Storage) 
     ada, eve = Author("ada", 1), user("eve")
     storage.commit([ada.begins("1", "2", "3")])
     marks = [DeliveredMark(ada.log, eve, 2, 0, 1), DeliveredMark(ada.log, eve, 3, 2, 3)]
-    stays = [Stay(eve, user("bob"), 1), Stay(eve, user("cyd"), 1, 2), Stay(eve, user("dan"), 3)]
-    stays.append(Stay(eve, user("ada"), 1))  # the writer, who gives no receipts
+    stays = [GuestStay(eve, user("bob"), 1), GuestStay(eve, user("cyd"), 1, 2), GuestStay(eve, user("dan"), 3)]
+    stays.append(GuestStay(eve, user("ada"), 1))  # the writer, who gives no receipts
     storage.commit([Change(delivered=[marks[0]], stays=[stays[0], stays[1].replace(ended=0)])])
     storage.commit([Change(delivered=[marks[1]], stays=stays[1:])])
     storage.commit([Change(delivered=[DeliveredMark(Author("ada", 9).log, eve, 1, 0, 1)])])  # not held here: nothing

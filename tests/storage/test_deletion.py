@@ -20,7 +20,7 @@ from p2pchat.core.storage_answers import (
     WantStart,
 )
 from p2pchat.core.sync import prune
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.protocol import Mark
 from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat import Message, TCPPeer
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import VIEWS_KEY
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.statements_and_transactions import Database
 from tests.databases.servers import ROOT
 from tests.deadlines import WAIT
 from tests.docs.pages import blocks

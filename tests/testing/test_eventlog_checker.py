@@ -7,7 +7,7 @@ from typing import Any
 
 from p2pchat.core.log import LogId, message_id
 from p2pchat.core.names import base32
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.testing.eventlog_checker import causes, check
 from p2pchat.testing.eventlog_parser import Line, Log
 from tests.testing.event_logs import Writer, ada, bob, id_of, iso, rules

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
+from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.edits import relation_of
 from p2pchat.core.entry_kinds import RELATION_KINDS
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.groups.visibility import visible_ends
 from p2pchat.core.log import (
     SUM_MODULUS,
@@ -40,15 +40,15 @@ from p2pchat.core.mesh.election import (
 )
 from p2pchat.core.mesh.handshake import Certificates, ClientSide, ServerSide, host_message, transcript
 from p2pchat.core.names import base32, name_fault
-from p2pchat.core.node_context_and_timers import NetworkCredentials
-from p2pchat.core.receipts.mark_positions_and_sums import read_sum
-from p2pchat.core.sync.conversation_members import dm_id, room_id
+from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.core.receipts.mark_positions import read_sum
 from p2pchat.core.sync.import_file import ExportReader
+from p2pchat.core.sync.known_conversations import dm_id, room_id
 from p2pchat.core.sync.log_validation import decode_checked
 from p2pchat.discovery import discovery_key, identify, txt_record
 from p2pchat.errors import HandshakeError, ImportRefused, InviteError, LogError
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network_and_invites import encode_invite, parse_invite
+from p2pchat.identity.network import encode_invite, parse_invite
 from p2pchat.protocol import LENGTH, Cert, Decoder, Entries, Mark, Naming, Piece, RunId, Unknown, encode, encode_piece
 from tests.vectors.files import read
 from tests.vectors.vector_node import VectorNode, decoded, encoded

@@ -65,14 +65,14 @@ def operations() -> list[Row]:
 
 def _examples(table: str) -> list[Row]:
     made = []
-    for number, rule in enumerate(TABLES[table][1], 1):
+    for rule in TABLES[table][1]:
         for at, text in enumerate(rule.examples, 1):
             given = _short(text) | ({"clock_before": rule.last_c} if rule.seq > 1 else {})
             result: dict[str, Any] = (
                 {"taken": True} if rule.verdict in ("taken", NO_EFFECT) else {"refused": rule.verdict}
             )
             result |= {"effect": False} if rule.verdict == NO_EFFECT else {}
-            made.append(row(f"{table} {number}.{at}", f"{rule.rule}.", given, result))
+            made.append(row(f"{table}: {rule.name} {at}", f"{rule.rule}.", given, result))
     return made
 
 

@@ -10,7 +10,7 @@ from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.inputs import Got, ImportRequest, LinkAccepted
 from p2pchat.core.mesh.handshake import ClientSide
-from p2pchat.core.node_context_and_timers import NetworkCredentials, Now
+from p2pchat.core.node_context import NetworkCredentials, Now
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
     LENGTH,

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from p2pchat import Settings, TCPPeer
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
+from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.account_files import KEPT_FOR, LINK_SECONDS, MAX_KEPT, FileLinks, Uploads
 from p2pchat.web.rest_files import disposition, range_of

@@ -24,7 +24,7 @@ from p2pchat.identity.own_addresses import own_addresses
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.error_responses import Forbidden
 from p2pchat.web.security import SECURITY_HEADERS, address_of
-from p2pchat.web.sign_up_and_authentication import CurrentAccount
+from p2pchat.web.sign_in import CurrentAccount
 from tests.deadlines import until
 from tests.web.chat_client import connect, opened
 from tests.web.conftest import Served, serving

@@ -16,7 +16,7 @@ from p2pchat import HostedUser, Link
 from p2pchat.core.names import base32
 from p2pchat.web import catch_up
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
-from p2pchat.web.catch_up import CatchUp, Separations, name_of
+from p2pchat.web.catch_up import CatchUp, PeerSeparations, name_of
 from tests.web.chat_client import WITHIN, chatting, connect, opened
 from tests.web.conftest import Served, serving
 from tests.web.socketio_client import socket
@@ -229,7 +229,7 @@ async def test_of_the_time_in_which_two_gateways_were_parted_a_client_gets_every
     """A moment shortly after is no better: the comparison may take a while."""
     other, minute = "5e" * 32, timedelta(minutes=1)
     name = name_of(base32(other))
-    apart = Separations(served.peer, 5 * minute)
+    apart = PeerSeparations(served.peer, 5 * minute)
     apart.start()
     began = apart.together_at(name, datetime.now(UTC) + minute)
     assert began <= datetime.now(UTC), "it was never linked"

@@ -28,7 +28,7 @@ class _Script:
     source_template: ClassVar[str]
 
     def source(self) -> str:
-        from p2pchat.cli.process_and_signals import own_command  # imports asyncio, which no answer needs
+        from p2pchat.cli.process import own_command  # imports asyncio, which no answer needs
 
         command = shlex.join(own_command("-P"))
         return self.source_template.replace("ASK", f"{COMPLETE}={self.name}_complete {command} 2>/dev/null </dev/null")

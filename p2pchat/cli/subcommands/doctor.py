@@ -27,7 +27,7 @@ from p2pchat import (
     open_history,
     probe,
 )
-from p2pchat.cli.control_client_or_own_peer import connect
+from p2pchat.cli.control_client import connect
 from p2pchat.cli.options import (
     ENDPOINT,
     Command,
@@ -41,9 +41,10 @@ from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.subcommands import doctor_checks as checks
 from p2pchat.cli.subcommands import doctor_network as network
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning
-from p2pchat.commands.endpoints_and_qr_codes import command, own_addresses
+from p2pchat.commands.endpoints import own_addresses
 from p2pchat.commands.event_text import is_gateway
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
+from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import quote_names, safe_line

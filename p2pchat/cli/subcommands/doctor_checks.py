@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from p2pchat import Checked, History, Message, ProfileState, RefusedMessages, Sent, Settings, __version__
-from p2pchat.commands.endpoints_and_qr_codes import command, quoted
+from p2pchat.commands.shell_command import command, quoted
 from p2pchat.safe_text import safe_line
 
 Verdict = Literal["ok", "warning", "wrong"]

@@ -21,7 +21,8 @@ from pathlib import Path
 from p2pchat import KnownAddress, Link, P2PChatError, Probed, TCPPeer, open_history, probe
 from p2pchat.cli.profiles import listen_error
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
-from p2pchat.commands.endpoints_and_qr_codes import command, host_port, is_loopback
+from p2pchat.commands.endpoints import host_port, is_loopback
+from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, quote_names
 
 ENGINE_TIMEOUT = 10.0  # seconds for the engine to answer; a connection has 5

@@ -18,9 +18,9 @@ from typing import Any
 import click
 
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client_or_own_peer import ControlClient, ask_profile, connect_or_run
+from p2pchat.cli.control_client import ControlClient, ask_profile, connect_or_run
 from p2pchat.cli.control_protocol import MAX_TIMEOUT
-from p2pchat.cli.process_and_signals import run_until_signal
+from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.standard_input import Progress, can_ask, confirm
 from p2pchat.commands.event_text import EventLine, file_label, format_size

@@ -24,9 +24,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import click
 
 from p2pchat.cli import options as cli
-from p2pchat.cli.process_and_signals import run_until_signal
+from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.standard_input import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
-from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_endpoint
+from p2pchat.commands.endpoints import is_loopback, parse_endpoint
 from p2pchat.commands.event_text import format_message, message_text
 from p2pchat.commands.exit_codes import (
     DONE,

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from p2pchat import MAX_FILES, Settings
-from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, ask_running_peer, connect_or_run
+from p2pchat.cli.control_client import ControlClient, PeerGone, ask_running_peer, connect_or_run
 from p2pchat.cli.control_protocol import DEFAULT_TIMEOUT
 from p2pchat.cli.options import (
     SECONDS,
@@ -31,7 +31,7 @@ from p2pchat.cli.options import (
     option,
     profile_options,
 )
-from p2pchat.cli.process_and_signals import run_until_signal
+from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import InputKind, LineReader, Progress, copy_stdin, is_binary, raw_stdin, stdin_kind
 from p2pchat.commands.exit_codes import (

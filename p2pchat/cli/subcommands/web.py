@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client_or_own_peer import ask_profile
-from p2pchat.cli.process_and_signals import allow_descriptors, make_runner
+from p2pchat.cli.control_client import ask_profile
+from p2pchat.cli.process import allow_descriptors, make_runner
 from p2pchat.cli.profiles import WebOptions, address_of, find_profile, parsed_options
-from p2pchat.commands.endpoints_and_qr_codes import is_loopback, parse_port
+from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.standard_output import json_line
@@ -150,7 +150,7 @@ def environment_options() -> tuple[WebOptions, str | None]:
 
 
 def _prepare_process(options: WebOptions) -> None:
-    from p2pchat.cli.process_and_signals import show_library_logs
+    from p2pchat.cli.process import show_library_logs
 
     show_library_logs(options.log_level, verbose=options.verbose)
     allow_descriptors(MAX_DESCRIPTORS)

@@ -19,7 +19,7 @@ from prompt_toolkit.application import run_in_terminal
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.chat_startup import TERMINAL_DRAIN, ChatOptions
 from p2pchat.cli.endpoint_status import EndpointStatus
-from p2pchat.cli.process_and_signals import NoticeLogHandler, Shutdown
+from p2pchat.cli.process import NoticeLogHandler, Shutdown
 from p2pchat.cli.standard_input import echo_off
 from p2pchat.cli.terminal.completer import LineCompleter
 from p2pchat.cli.terminal.device import (
@@ -44,7 +44,7 @@ from p2pchat.cli.terminal.prompt import (
     prompt_label,
 )
 from p2pchat.cli.terminal.screen import Screen
-from p2pchat.cli.terminal.shown_events import TerminalDisplay, TypingNotifier, is_text, open_conversation
+from p2pchat.cli.terminal.terminal_display import TerminalDisplay, TypingNotifier, is_text, open_conversation
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.exit_codes import redirect_notices

@@ -37,7 +37,7 @@ from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.cli.terminal.device import UNREAD, FocusReporter, breaks_rows
 from p2pchat.cli.terminal.screen import ResizeGuard, Screen
-from p2pchat.cli.terminal.shown_events import is_text
+from p2pchat.cli.terminal.terminal_display import is_text
 from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import quote_name, safe_line

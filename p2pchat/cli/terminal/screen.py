@@ -25,7 +25,7 @@ from prompt_toolkit.styles import Attrs, Style
 
 from p2pchat.cli.terminal.chat_lines import PendingLine
 from p2pchat.cli.terminal.device import BLACK_ON_WHITE, DIM, ERROR, TerminalStream
-from p2pchat.commands.endpoints_and_qr_codes import INDENT, row_of_code
+from p2pchat.commands.qr_code import INDENT, row_of_code
 from p2pchat.commands.wrap import Fragment, Row, cut_row, fold_row, is_wide, plain_text, split_rows
 
 BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads

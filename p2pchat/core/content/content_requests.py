@@ -30,11 +30,11 @@ from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Counted
-from p2pchat.core.limits_by_origin import Line, Shares
+from p2pchat.core.limits_by_origin import Line, OriginShares
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.quota import OF_CONTACT, line_of
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES, UserId
 
 Source = tuple[LogId, int]  # a message that names the content
@@ -135,7 +135,7 @@ class WaitingRequests:
         self._evict = evict
         self._taken: Counter[Line] = Counter()  # the costs of these, together, at (), and by the first node of a party
         self._waiting: dict[str, tuple[Line, int]] = {}  # party and cost
-        self._places: Shares[str] = Shares(MAX_WAITING)
+        self._places: OriginShares[str] = OriginShares(MAX_WAITING)
         # Who was served longest ago first; never empty. The first of a dict from which many were taken takes long.
         self._parties: dict[Line, OrderedDict[str, None]] = {}
 
@@ -225,7 +225,7 @@ class ContentRequests:
         self._ordered: dict[str, None] = {}  # whose commit is under way
         # Ranges of messages that go upwards, by log; who was read last is last.
         self._later: dict[LogId, list[tuple[int, int]]] = {}
-        self._later_logs: Shares[LogId] = Shares(MAX_LATER)
+        self._later_logs: OriginShares[LogId] = OriginShares(MAX_LATER)
         for name, line in meta.items():
             if name.startswith(LATER):
                 log, ends = LogId(*name.removeprefix(LATER).split()), [int(end) for end in line.split()]
@@ -236,7 +236,7 @@ class ContentRequests:
         # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
         # had no place in `_unshown`.
         self._stored_unshown: dict[LogId, int] = {}
-        self._of_unknown: Shares[str] = Shares(settings.unknown_bytes, settings.branch_bytes)
+        self._of_unknown: OriginShares[str] = OriginShares(settings.unknown_bytes, settings.branch_bytes)
         self._charged: dict[str, int] = {}
         for name, line in meta.items():
             if name.startswith(CHARGED):

@@ -23,7 +23,7 @@ from itertools import islice
 from math import inf
 
 from p2pchat.core.content.content_requests import ContentRequests, Source
-from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, count_pieces, piece_size
+from p2pchat.core.content.pieces import LEAF_BYTES, count_pieces, piece_size
 from p2pchat.core.effects import (
     ContentArrived,
     ContentProgress,
@@ -48,8 +48,8 @@ from p2pchat.core.inputs import (
 from p2pchat.core.limits_by_origin import Line, address_line
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.sync.log_index import TalkLog
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
 
@@ -81,7 +81,7 @@ LEAVES = -1  # in place of the index of a piece
 class OpenPull:
     """A pull that was sent, and the pieces still to come. Once the download ended, they are dropped when they come."""
 
-    download: Download | None  # None: others were asked meanwhile
+    download: ContentDownload | None  # None: others were asked meanwhile
     missing: deque[int]  # in the order in which they must come; LEAVES for each frame of the list
     heard_at: float
     asked_at: float
@@ -113,7 +113,7 @@ class LinkTransfers:
 
 
 @dataclass(slots=True, eq=False)
-class Download:
+class ContentDownload:
     """Content that is fetched. `asked`: a program waits for it. `heard_at`: when it began, or the last piece came."""
 
     file: FileRef
@@ -141,7 +141,7 @@ class Transfers:
     def __init__(self, sync: SyncContext, meta: dict[str, str]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._downloads: dict[str, Download] = {}  # by root
+        self._downloads: dict[str, ContentDownload] = {}  # by root
         self._waiting: dict[str, None] = {}  # downloads for which a link had no room, who waits longest first
         self._links: dict[int, LinkTransfers] = {}
         self._checks = False  # a look for stalled links is due
@@ -164,7 +164,7 @@ class Transfers:
                 download.asked = asked
                 return
             self._drop(download)
-        self._downloads[file.root] = Download(file, source, self._ctx.now.mono, asked)
+        self._downloads[file.root] = ContentDownload(file, source, self._ctx.now.mono, asked)
         self._ctx.orders.append(OpenContent(file.root, file.size))
 
     def give_up(self, input: ContentGivenUp) -> None:
@@ -185,7 +185,7 @@ class Transfers:
             self._ctx.emit(ContentStopped(input.root, f"the file does not come any more: {reason}"))
         self.requests.on_removed(input.root, input.charge, forgotten=input.forgotten)
 
-    def _drop(self, download: Download) -> None:
+    def _drop(self, download: ContentDownload) -> None:
         del self._downloads[download.file.root]
         self._waiting.pop(download.file.root, None)
 
@@ -203,7 +203,7 @@ class Transfers:
         else:
             self._finish(download, is_new=False)
 
-    def _begin(self, download: Download, missing: Sequence[int]) -> None:
+    def _begin(self, download: ContentDownload, missing: Sequence[int]) -> None:
         """Ask for the pieces that are not stored."""
         size = download.file.size
         download.missing = {*missing}
@@ -267,16 +267,16 @@ class Transfers:
         self._downloads.clear()
         self._waiting.clear()
 
-    def _report(self, download: Download) -> None:
+    def _report(self, download: ContentDownload) -> None:
         self._ctx.emit(ContentProgress(*download.source, download.file, download.stored))
 
-    def _finish(self, download: Download, *, is_new: bool = True) -> None:
+    def _finish(self, download: ContentDownload, *, is_new: bool = True) -> None:
         self._drop(download)
         self.requests.end(download.file.root, is_new=is_new)
         self._ctx.emit(ContentArrived(*download.source, download.file))
         self.on_whole(download.file.root)
 
-    def _blame(self, download: Download, link: int) -> None:
+    def _blame(self, download: ContentDownload, link: int) -> None:
         """End the link that gave something wrong, and ask its peer for no more of this content."""
         remote = self._sync.remotes.get(link)
         self._ctx.emit(Counted("wrong_content"))
@@ -310,12 +310,12 @@ class Transfers:
             download.under_way -= len(pull.missing)
             download.needed.extendleft(reversed(pull.missing))
 
-    def _download_of(self, pull: OpenPull) -> Download | None:
+    def _download_of(self, pull: OpenPull) -> ContentDownload | None:
         """Return the download that still waits for a pull."""
         download = pull.download
         return download if download is not None and self._downloads.get(download.file.root) is download else None
 
-    def _ask(self, download: Download) -> None:
+    def _ask(self, download: ContentDownload) -> None:
         """Ask links for pieces, as many of each link as may be under way there."""
         self._check_later()
         self._waiting.pop(download.file.root, None)
@@ -341,7 +341,7 @@ class Transfers:
         return transfers
 
     def _has_room(
-        self, download: Download, remote: RemoteState, transfers: LinkTransfers, *, spared: bool
+        self, download: ContentDownload, remote: RemoteState, transfers: LinkTransfers, *, spared: bool
     ) -> bool:  # fmt: skip
         """Return whether a link is asked for the next pieces now."""
         if spared:
@@ -351,7 +351,7 @@ class Transfers:
             len(transfers.pulls) < _most_pulls(remote) and transfers.asked + more <= transfers.window * PIECE_BYTES
         )  # fmt: skip
 
-    def _is_shared(self, download: Download, sharing: list[RemoteState]) -> bool:
+    def _is_shared(self, download: ContentDownload, sharing: list[RemoteState]) -> bool:
         """Return whether other members may be getting the same large content, since not all had nothing for long."""
         if len(sharing) <= FEW_GIVERS or count_pieces(download.file.size) <= NEAR_PIECES:
             return False
@@ -364,7 +364,7 @@ class Transfers:
                 return
             self._ask(self._downloads[root])
 
-    def _givers(self, download: Download, sharing: list[RemoteState]) -> list[RemoteState]:
+    def _givers(self, download: ContentDownload, sharing: list[RemoteState]) -> list[RemoteState]:
         """Return those of these links that may have some of it: the writer's own first, then those to contacts.
 
         Of the others first those where few pulls came to nothing, on this link, at its address, in its network
@@ -381,7 +381,7 @@ class Transfers:
             ),
         )  # fmt: skip
 
-    def _sharing(self, download: Download) -> list[RemoteState]:
+    def _sharing(self, download: ContentDownload) -> list[RemoteState]:
         """Return the links that may be asked at all, those that rest included."""
         conversation = self._sync.conversations.by_id.get(download.source[0].conversation)
         remotes = self._sync.remotes_sharing(conversation) if conversation is not None else ()
@@ -389,16 +389,16 @@ class Transfers:
             remote for remote in remotes if remote.link.takes_files and remote.link.peer not in download.faulty
         ]  # fmt: skip
 
-    def _rest(self, download: Download, link: int, *, has_some: bool) -> None:
+    def _rest(self, download: ContentDownload, link: int, *, has_some: bool) -> None:
         """Leave a link alone that has nothing needed, twice as long each time if it has nothing at all."""
         pause = SHARE_PAUSE if has_some else min(download.pauses.get(link, SHARE_PAUSE), LACK_PAUSE)
         download.pauses[link] = SHARE_PAUSE if has_some else 2 * pause
         download.lacking[link] = self._ctx.now.mono + pause
 
-    def _stalls(self, download: Download, remote: RemoteState) -> tuple[int, ...]:
+    def _stalls(self, download: ContentDownload, remote: RemoteState) -> tuple[int, ...]:
         return tuple(download.stalled.get(node, 0) for node in _line_of(remote))
 
-    def _pull(self, download: Download, remote: RemoteState, transfers: LinkTransfers, *, spared: bool) -> bool:
+    def _pull(self, download: ContentDownload, remote: RemoteState, transfers: LinkTransfers, *, spared: bool) -> bool:
         """Send one pull: for the list of leaves, or for consecutive pieces. Return False if the link has none.
 
         A spared link is asked for one piece, and for one that no other link is known to have.
@@ -425,7 +425,7 @@ class Transfers:
         self._ctx.emit(Send(Pull(n, *log, seq, file.root, first, count), [link]))
         return True
 
-    def _next_pieces(self, download: Download, link: int, most: int) -> list[int]:
+    def _next_pieces(self, download: ContentDownload, link: int, most: int) -> list[int]:
         """Take consecutive pieces that no link was asked for. Of a link that lacked some, take only those it holds."""
         held = download.held.get(link)
         pieces: list[int] = []
@@ -464,7 +464,7 @@ class Transfers:
             self._ask_waiting(remote, transfers)
         return None
 
-    def _store(self, link: int, download: Download, pull: OpenPull, index: int, data: bytes) -> None:
+    def _store(self, link: int, download: ContentDownload, pull: OpenPull, index: int, data: bytes) -> None:
         """Have a piece stored, or the list of leaves once all of it is here."""
         download.heard_at = pull.heard_at
         if index != LEAVES:
@@ -485,7 +485,7 @@ class Transfers:
             self._take_lacks(remote, frame, pull, download)
         self._ask_waiting(remote, transfers)
 
-    def _take_lacks(self, remote: RemoteState, frame: Lacks, pull: OpenPull, download: Download) -> None:
+    def _take_lacks(self, remote: RemoteState, frame: Lacks, pull: OpenPull, download: ContentDownload) -> None:
         if frame.has and not pull.was_said and LEAVES not in pull.missing:
             download.held[remote.link.id] = _flags_of(frame.has, count_pieces(download.file.size))
         else:
@@ -600,7 +600,7 @@ class Transfers:
             transfers.served.pop(input.n, None)
 
 
-def _take_rare(download: Download) -> int:
+def _take_rare(download: ContentDownload) -> int:
     """Take a piece that no link was asked for: if there is one among the next, one that no link is known to have."""
     needed, flags = download.needed, download.held.values()
     next_ones = enumerate(islice(needed, MAX_UNDER_WAY))
@@ -615,7 +615,7 @@ def _most_pulls(remote: RemoteState) -> int:
     return MAX_PULLS_SERVED if remote.link.takes_many_pulls else MAX_PULLS
 
 
-def _count_stall(download: Download, remote: RemoteState) -> None:
+def _count_stall(download: ContentDownload, remote: RemoteState) -> None:
     for node in _line_of(remote):
         download.stalled[node] = download.stalled.get(node, 0) + 1
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from p2pchat.core.contacts_and_blocks import Contacts
+from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import Counted, WriteRefused
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import (
     LEAVE,
     MAX_MEMBERS,
@@ -21,12 +22,11 @@ from p2pchat.core.groups.group_state import (
     leave_body,
     operation_hash,
 )
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest
 from p2pchat.core.log import Entry, LogId, encode_entry, next_c
 from p2pchat.core.names import name_fault
-from p2pchat.core.sync.own_entries import Appender
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.appender import Appender
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, Naming, UserId
 
 MAX_REDONE = 16  # operations at once; the rest follows a moment later

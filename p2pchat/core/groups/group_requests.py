@@ -17,13 +17,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from p2pchat.config import Settings
-from p2pchat.core.contacts_and_blocks import Contacts
+from p2pchat.core.contacts import Contacts
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import GroupOperation
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import RequestLeft
-from p2pchat.core.limits_by_origin import Line, Shares
-from p2pchat.core.node_context_and_timers import Context
-from p2pchat.core.sync.conversation_members import Conversations
+from p2pchat.core.limits_by_origin import Line, OriginShares
+from p2pchat.core.node_context import NodeContext
+from p2pchat.core.sync.known_conversations import Conversations
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, PeerId, UserId
 
@@ -93,7 +93,7 @@ class GroupRequests:
     """
 
     def __init__(
-        self, ctx: Context, conversations: Conversations, hosted: Collection[UserId], contacts: Contacts,
+        self, ctx: NodeContext, conversations: Conversations, hosted: Collection[UserId], contacts: Contacts,
         linked: Callable[[], Collection[PeerId]], meta: Mapping[str, str], choice: Callable[[UserId], str],
     ) -> None:  # fmt: skip
         self._ctx = ctx
@@ -289,7 +289,7 @@ def source_line(peer: PeerId, network: str) -> str:
 
 
 def make_room(
-    places: Shares[ConversationId], line: Line, network: str, evict: Callable[[ConversationId], None],
+    places: OriginShares[ConversationId], line: Line, network: str, evict: Callable[[ConversationId], None],
     linked: Callable[[], Collection[PeerId]], network_of: Callable[[ConversationId], str],
 ) -> bool:  # fmt: skip
     """Return whether there is room for one more of a peer that has room for itself, after others gave way if need be.
@@ -315,17 +315,17 @@ class GroupPlaces:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._shares: dict[UserId, Shares[ConversationId]] = {}  # by the hosted user, or NODE
+        self._shares: dict[UserId, OriginShares[ConversationId]] = {}  # by the hosted user, or NODE
         self._users: dict[ConversationId, list[UserId]] = {}  # where a group has places
 
     def __contains__(self, id: object) -> bool:
         return id in self._users
 
-    def at(self, user: UserId) -> Shares[ConversationId]:
+    def at(self, user: UserId) -> OriginShares[ConversationId]:
         """Return the places at one user."""
         if user not in self._shares:
             most, factor = self._settings.max_requests, NODE_FACTOR if user == NODE else 1
-            self._shares[user] = Shares(most * factor, self._settings.max_requests_a_peer * factor)
+            self._shares[user] = OriginShares(most * factor, self._settings.max_requests_a_peer * factor)
         return self._shares[user]
 
     def has_part(self, user: UserId, peer: PeerId, owner: UserId, most: int | None = None) -> bool:

@@ -239,7 +239,7 @@ def _common_members(tied: tuple[GroupOperation, ...]) -> Mapping[UserId, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class OperationIntent:
     """The changes of one operation. `name` and `owner` are None when it did not change them."""
 
     added: Mapping[UserId, int]
@@ -257,15 +257,15 @@ class Intent:
         )
 
 
-def intent_of(operation: GroupOperation, below: GroupState) -> Intent:
+def intent_of(operation: GroupOperation, below: GroupState) -> OperationIntent:
     """Return what an operation changed, compared with the state of the gen before it."""
     added = {user: gen for user, gen in operation.members.items() if gen > below.members.get(user, 0)}
     removed = frozenset(below.members.keys() - operation.members.keys()) - below.left
     name = operation.name if operation.name != below.name else None
-    return Intent(added, removed, name, operation.owner if operation.owner != below.owner else None)
+    return OperationIntent(added, removed, name, operation.owner if operation.owner != below.owner else None)
 
 
-class Ancestry:
+class EntryAncestry:
     """Order of one user's entries: whether one was written with knowledge of another. That holds for the later entry of
     one log, and for entries of a log that builds on that log."""
 
@@ -289,7 +289,7 @@ class Ancestry:
 
 
 def lost_operations(
-    operations: Iterable[GroupOperation], states: Sequence[GroupState], owner: UserId, ancestry: Ancestry
+    operations: Iterable[GroupOperation], states: Sequence[GroupState], owner: UserId, ancestry: EntryAncestry
 ) -> list[GroupOperation]:
     """Return the lost operations of the present owner, in the order to reissue them.
 

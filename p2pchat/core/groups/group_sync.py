@@ -17,18 +17,18 @@ from functools import partial
 
 from p2pchat.core.durable_changes import EVERYTHING
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
+from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView
 from p2pchat.core.groups.group_state import LEAVE, GroupState, read_operation
-from p2pchat.core.groups.known_operations import Difference, GroupReplica, GroupView
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.storage_answers import GroupEntry, LogFacts
 from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.log_validation import DecodedFrame, EntrySource, LogExtension
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.missing_entries import Fetcher
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
@@ -419,7 +419,7 @@ def _undelivered_key(log: LogId) -> str:
     return UNDELIVERED + ",".join(log)
 
 
-def group_updates(group: GroupReplica, differences: list[Difference], log: LogId, seq: int) -> list[GroupUpdate]:
+def group_updates(group: GroupReplica, differences: list[GroupDifference], log: LogId, seq: int) -> list[GroupUpdate]:
     """Return the effects that report these changes, which an entry made."""
     state = group.state
     members = tuple(sorted(state.present)) if state is not None and differences else ()

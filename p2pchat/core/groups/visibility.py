@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from p2pchat.core.durable_changes import Cite
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import VisibilityRule
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.log import Entry
 from p2pchat.protocol import Mark, RunId, UserId
 

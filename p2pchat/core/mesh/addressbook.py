@@ -23,9 +23,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
-from p2pchat.core.limits_by_origin import RELAY_HOST, Line, Shares, address_line
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, OriginShares, address_line
 from p2pchat.core.names import base32
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
@@ -51,15 +51,15 @@ class AddressBook:
             from, and where it has not answered yet.
     """
 
-    def __init__(self, ctx: Context, stored: Iterable[Address], contacts: Container[PeerId] = ()) -> None:
+    def __init__(self, ctx: NodeContext, stored: Iterable[Address], contacts: Container[PeerId] = ()) -> None:
         self._ctx = ctx
         self._contacts = contacts
         self._linked: set[PeerId] = set()
         self._book: dict[PeerId, dict[str, Address]] = {}
         self.touched: set[PeerId] = set()
         settings = ctx.settings
-        self.hearsay: Shares[tuple[PeerId, str]] = Shares(settings.max_told, settings.max_told_unverified)
-        self.claims: Shares[tuple[PeerId, str]] = Shares(settings.max_addresses // 2)
+        self.hearsay: OriginShares[tuple[PeerId, str]] = OriginShares(settings.max_told, settings.max_told_unverified)
+        self.claims: OriginShares[tuple[PeerId, str]] = OriginShares(settings.max_addresses // 2)
         self.elsewhere: set[tuple[PeerId, str]] = set()
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
@@ -95,7 +95,7 @@ class AddressBook:
         return address_line(host, "")[-1] in self._hosts
 
     def is_chosen(self, peer: PeerId) -> bool:
-        """Return whether somebody here chose this peer (contacts_and_blocks.py)."""
+        """Return whether somebody here chose this peer (contacts.py)."""
         return peer in self._contacts
 
     def has_met(self, peer: PeerId) -> bool:

@@ -47,8 +47,8 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.hearsay_pace import HearsayPace, network_and_host
-from p2pchat.core.mesh.link_state_and_keepalive import REFUSALS, PeerLink
-from p2pchat.core.node_context_and_timers import SLACK, Context, KeySet, Timer
+from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
+from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.protocol import PeerId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
@@ -129,7 +129,7 @@ class Dialer:
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: NodeContext,
         book: AddressBook,
         by_peer: Mapping[PeerId, PeerLink],
         blocked: Container[PeerId],

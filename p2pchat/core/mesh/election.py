@@ -24,7 +24,7 @@ from collections.abc import Callable, Container
 from typing import NamedTuple
 
 from p2pchat.core.effects import WarningIssued
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, RunId
 
 MAX_UNKNOWN_WARNED = 16  # unknown peers of which a run warns that two processes use their key, as anybody may pretend
@@ -111,7 +111,7 @@ class DuplicateKeyDetector:
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: NodeContext,
         pause: Callable[[PeerId, float], None],
         name_of: Callable[[PeerId], str],
         contacts: Container[PeerId],

@@ -23,7 +23,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from p2pchat.core.log import verify
-from p2pchat.core.node_context_and_timers import NetworkCredentials
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import PROTOCOL_VERSION, Cert, Frame, Hello, PeerId, Unknown, UserId, Welcome
 

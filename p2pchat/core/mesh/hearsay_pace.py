@@ -17,7 +17,7 @@ from collections.abc import Container
 
 from p2pchat.core.limits_by_origin import TokenBucket, address_line
 from p2pchat.core.mesh.addressbook import is_loopback, split_endpoint
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import NodeContext
 
 MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 
@@ -25,7 +25,7 @@ MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twic
 class HearsayPace:
     """Times of dials to hearsay."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         settings = ctx.settings
         self._bucket = TokenBucket(settings.told_dials_a_second, settings.max_told_dials, ctx.now.mono)

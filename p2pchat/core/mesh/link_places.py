@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from p2pchat.config import Settings
-from p2pchat.core.limits_by_origin import RELAY_HOST, Line, Shares, address_line
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, OriginShares, address_line
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.protocol import PeerId, UserId
 
 TURN_EVERY = 5.0  # seconds; a guess, as all of these
@@ -45,8 +45,8 @@ class LinkPlaces:
         self._by_peer = by_peer
         self._most = settings.max_links
         self._most_unknown = self._most - min(settings.known_links, self._most // 2)
-        self.unknown: Shares[PeerId] = Shares(self._most_unknown)
-        self.known: Shares[PeerId] = Shares(self._most)
+        self.unknown: OriginShares[PeerId] = OriginShares(self._most_unknown)
+        self.known: OriginShares[PeerId] = OriginShares(self._most)
         self._turns: dict[PeerId, float] = {}  # of relayed peers that were refused: from when on
         self._last_turn = 0.0
         self._by_turn: dict[PeerId, float] = {}  # unknown relayed peers that came by their turn, and when

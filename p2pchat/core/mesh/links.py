@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from p2pchat.core.contacts_and_blocks import Blocks, Contacts
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
@@ -34,7 +34,7 @@ from p2pchat.core.inputs import (
     Resolved,
     Stop,
 )
-from p2pchat.core.limits_by_origin import Standing
+from p2pchat.core.limits_by_origin import PeerStanding
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer, split_endpoint
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
@@ -49,20 +49,20 @@ from p2pchat.core.mesh.election import (
 )
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
 from p2pchat.core.mesh.link_places import LinkPlaces
-from p2pchat.core.mesh.link_state_and_keepalive import (
+from p2pchat.core.mesh.peer_exchange import PeerExchange
+from p2pchat.core.mesh.peer_link import (
     FAULTS,
     NOT_THE_ONE_KNOWN,
     REFUSALS,
     Keepalive,
     LinkListener,
+    LinkPhase,
     PeerLink,
-    Phase,
     farewell,
     quoted,
 )
-from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
-from p2pchat.core.node_context_and_timers import Context, NetworkCredentials
+from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
 
@@ -87,7 +87,7 @@ class Links:
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: NodeContext,
         network: NetworkCredentials,
         sign: Callable[[bytes], bytes],
         run: RunId,
@@ -206,14 +206,14 @@ class Links:
         """Take the news that a link is up to this contact, or to a peer that hosts it."""
         link.known = self.places.take_known(link.peer, contact)
 
-    def standing(self, peer: PeerId) -> Standing:
+    def standing(self, peer: PeerId) -> PeerStanding:
         """Return what a peer is to those here, before there is a link with it. One that is blocked is unknown."""
         link = self.by_peer.get(peer)
         if peer in self._blocked:
-            return Standing.UNKNOWN
+            return PeerStanding.UNKNOWN
         if peer in self._contacts or (link is not None and link.known):
-            return Standing.KNOWN
-        return Standing.MET if link is not None or self.book.has_met(peer) else Standing.UNKNOWN
+            return PeerStanding.KNOWN
+        return PeerStanding.MET if link is not None or self.book.has_met(peer) else PeerStanding.UNKNOWN
 
     def block(self, peer: PeerId) -> None:
         """End every connection with a peer whose own user is blocked now. It hears that there is no place."""
@@ -327,11 +327,11 @@ class Links:
     def _on_frame(self, link: PeerLink, frame: Frame | Unknown, rest: list[Frame]) -> None:
         if isinstance(frame, Bye):
             self._pending_ends[link.id] = lambda: self._on_bye(link, frame)
-        elif link.phase is Phase.PROVING:
+        elif link.phase is LinkPhase.PROVING:
             self._handshakes.on_frame(link, frame)
-        elif link.phase is Phase.WAITING and isinstance(frame, Go):
+        elif link.phase is LinkPhase.WAITING and isinstance(frame, Go):
             self._on_go(link, frame)
-        elif link.phase is Phase.WAITING or isinstance(frame, (Hello, Welcome, Go)):
+        elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Go)):
             self._pending_ends[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
         elif isinstance(frame, Ping):
             self._ctx.emit(Send(Pong(), [link.id]))
@@ -369,7 +369,7 @@ class Links:
         if bye.code == "self" and link.dialled:
             self.dialer.on_self(link.dial)
             link.dial = 0
-        if bye.code == "replaced" and link.phase is Phase.WAITING:
+        if bye.code == "replaced" and link.phase is LinkPhase.WAITING:
             self._duplicates.on_reported()
         self._end(link, "lost", code=bye.code if bye.code in REFUSALS else "failed", why=farewell(bye))
         if bye.code == "busy" and not link.dialled:
@@ -432,7 +432,7 @@ class Links:
                 self._network.id = link.handshake.found
                 self._listener.network_found(link.handshake.found)
         if not is_decider(self._ctx.me, link.peer):
-            link.phase = Phase.WAITING
+            link.phase = LinkPhase.WAITING
             self._handshakes.expect(link, self._ctx.settings.go_timeout)
         elif link.peer in self.by_peer and self._duplicates.is_patient(link.peer):
             self._end(link, "lost", Bye("replaced", "two processes with one key; the other one stays for now"))
@@ -476,7 +476,7 @@ class Links:
     def _bring_up(self, link: PeerLink, effects: list[Effect]) -> None:
         """Make this link the current one to its peer, and end the former one."""
         former = self.by_peer.get(link.peer)
-        link.phase, link.up_at = Phase.UP, self._ctx.now.mono
+        link.phase, link.up_at = LinkPhase.UP, self._ctx.now.mono
         self.up[link.id] = self.by_peer[link.peer] = link
         self.places.take(link)
         for effect in effects:
@@ -535,7 +535,7 @@ class Links:
             self.dialer.on_failed(link.dial, why or "the connection broke during the handshake", code)
 
     def _remove(self, link: PeerLink) -> None:
-        link.phase = Phase.GONE
+        link.phase = LinkPhase.GONE
         self._handshakes.on_done(link)
         self._links.pop(link.id, None)
         self._pending_ends.pop(link.id, None)
@@ -595,7 +595,7 @@ class HandshakeRunner:
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: NodeContext,
         network: NetworkCredentials,
         sign: Callable[[bytes], bytes],
         dialer: Dialer,

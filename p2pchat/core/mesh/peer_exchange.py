@@ -30,8 +30,8 @@ from p2pchat.core.mesh.addressbook import (
     split_endpoint,
 )
 from p2pchat.core.mesh.dialer import Dialer
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.node_context_and_timers import SLACK, Context, Timer
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import SLACK, NodeContext, Timer
 from p2pchat.protocol import FILES, HOLDS, PULLS, PeerId, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
@@ -53,7 +53,7 @@ class PeerExchange:
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: NodeContext,
         book: AddressBook,
         dialer: Dialer,
         up: Mapping[int, PeerLink],

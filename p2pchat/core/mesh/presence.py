@@ -29,11 +29,11 @@ from p2pchat.core.effects import (
     UserJoined,
     UserLeft,
 )
-from p2pchat.core.limits_by_origin import RateLimit, Shares, TokenBucket, address_line
+from p2pchat.core.limits_by_origin import OriginShares, RateLimit, TokenBucket, address_line
 from p2pchat.core.mesh.handshake import Certificates, is_expired
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, Timer
+from p2pchat.core.node_context import HostedIdentity, NodeContext, Timer
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, PeerId, UserId
 
@@ -67,7 +67,7 @@ class PresenceTracker:
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: NodeContext,
         users: Iterable[HostedIdentity],
         stays: Callable[[UserId], bool],
         is_contact: Callable[[UserId], bool],
@@ -79,8 +79,10 @@ class PresenceTracker:
         self._is_contact = is_contact
         self._on_gone = on_gone
         self._blocked = blocked
-        self._places: Shares[int] = Shares(ctx.settings.max_unwritten_users)  # links, by the number of such users
-        self._departed: Shares[UserId] = Shares(MAX_DEPARTED)
+        self._places: OriginShares[int] = OriginShares(
+            ctx.settings.max_unwritten_users
+        )  # links, by the number of such users
+        self._departed: OriginShares[UserId] = OriginShares(MAX_DEPARTED)
         self._crowd = CrowdEvents(ctx)
         self._events = RateLimit(ctx.settings.user_events_a_second, USER_EVENTS_BURST)
         self._familiar: set[UserId] = set()  # users that a known peer told and does not any more, until they are gone
@@ -463,7 +465,7 @@ class CrowdEvents:
     Those beyond it are counted, for a second.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         rate = ctx.settings.unknown_events_a_second
         self._bucket = TokenBucket(rate, EVENTS_BURST * rate, ctx.now.mono)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import is_due, make_cert
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, KeySet, Timer
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext, Timer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, UserId
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
@@ -32,7 +32,7 @@ class _LinkNews:
 class PresenceAnnouncer:
     """Announces the users hosted here to all links."""
 
-    def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
+    def __init__(self, ctx: NodeContext, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
         self.own: dict[UserId, HostedIdentity] = {user.id: user for user in users}
         self._statuses: dict[UserId, Status] = {}

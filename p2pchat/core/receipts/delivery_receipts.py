@@ -2,8 +2,8 @@
 
 An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
 delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
-on it. AckTracker keeps the positions of their holders; read_and_taken_marks.py uses it too. A holder is a member, and
-in the room a peer, for all users on its roster (receipts_of_hosted_users.py). A lost acknowledgement is repeated by
+on it. AckTracker keeps the positions of their holders; read_receipts.py uses it too. A holder is a member, and
+in the room a peer, for all users on its roster (rosters.py). A lost acknowledgement is repeated by
 anti_entropy.py.
 """
 
@@ -15,16 +15,16 @@ from functools import partial
 from itertools import chain, starmap
 from typing import NamedTuple
 
-from p2pchat.core.durable_changes import DeliveredMark, Stay
+from p2pchat.core.durable_changes import DeliveredMark, GuestStay
 from p2pchat.core.effects import Counted, DeliveryReceipt
-from p2pchat.core.limits_by_origin import RateLimit, Shares, address_line
+from p2pchat.core.limits_by_origin import OriginShares, RateLimit, address_line
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.receipts.receipts_of_hosted_users import (
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.receipts.rosters import (
     HOST,
     STAYS_A_COMMIT,
-    Audience,
     HostRow,
+    RoomAudience,
     Roster,
     Rosters,
     SharedGuests,
@@ -32,8 +32,8 @@ from p2pchat.core.receipts.receipts_of_hosted_users import (
 )
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext, Transaction
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 
 # ---- acknowledged positions
@@ -74,7 +74,9 @@ class AckTracker:
         self._positions: dict[LogId, dict[Holder, int]] = {}
         self.unsaved: dict[AckKey, int] = {}
         settings = sync.ctx.settings
-        self._places: Shares[UserId] = Shares(settings.max_passing_positions, settings.passing_positions_a_branch)
+        self._places: OriginShares[UserId] = OriginShares(
+            settings.max_passing_positions, settings.passing_positions_a_branch
+        )
         self._waiting: dict[AckKey, int] = {}  # acknowledged, but waiting for a lookup of what the log builds on
         self._followers: dict[AckKey, list[Continuation]] = {}  # logs that build on a waiting one, and wait with it
         self._runnable: deque[Continuation] = deque()
@@ -273,7 +275,7 @@ class DeliveryReceipts(AckTracker):
     """
 
     def __init__(
-        self, sync: SyncContext, stored: Iterable[DeliveredMark], stays: Iterable[Stay],
+        self, sync: SyncContext, stored: Iterable[DeliveredMark], stays: Iterable[GuestStay],
         on_delivered: Callable[[LogId, int, Sequence[UserId]], None],
     ) -> None:  # fmt: skip
         super().__init__(sync, ())
@@ -286,7 +288,7 @@ class DeliveryReceipts(AckTracker):
         self._rows: dict[LogId, dict[Holder, HostRow]] = {}
         self._unsaved_rows: dict[PeerId, dict[RowKey, HostRow]] = {}
         self._needless: list[DeliveredMark] = []  # rows that storage shall delete once nothing else is unsaved
-        self._audiences: list[Audience] = []  # of the newest messages asked for
+        self._audiences: list[RoomAudience] = []  # of the newest messages asked for
         self.add_marks(stored)
 
     # ---- known positions
@@ -295,7 +297,7 @@ class DeliveryReceipts(AckTracker):
         """Return a member's position in a log, of its own or as a user of a peer; 0 when it is not known."""
         return self._position_by(log, member, self.rosters.stays(member) if log in self._rows else ())
 
-    def _position_by(self, log: LogId, member: UserId, stays: Iterable[Stay]) -> int:
+    def _position_by(self, log: LogId, member: UserId, stays: Iterable[GuestStay]) -> int:
         found, rows = super().position(log, member), self._rows.get(log, {})
         for stay in stays if rows else ():
             row = rows.get(host_holder(stay.peer))
@@ -329,7 +331,7 @@ class DeliveryReceipts(AckTracker):
                 for each in (row, *row.former):
                     self._save(log, holder.removeprefix(HOST), each)
 
-    def take_unsaved_marks(self, stays: int | None = STAYS_A_COMMIT) -> tuple[list[DeliveredMark], list[Stay]]:
+    def take_unsaved_marks(self, stays: int | None = STAYS_A_COMMIT) -> tuple[list[DeliveredMark], list[GuestStay]]:
         """Return what the next commit shall save: stays, so many at most, and rows of peers of which no stay waits.
 
         What nobody needs any more is deleted once nothing waits: what replaces it may be of another peer.
@@ -367,7 +369,7 @@ class DeliveryReceipts(AckTracker):
         self._returns_again = False
         self.rosters.retry_left_out()
 
-    def _on_forget_stay(self, stay: Stay) -> None:
+    def _on_forget_stay(self, stay: GuestStay) -> None:
         """Note what a user has by this stay and by nothing else."""
         holder, user = host_holder(stay.peer), stay.user
         others = [each for each in self.rosters.stays(user) if each is not stay]
@@ -455,12 +457,12 @@ class DeliveryReceipts(AckTracker):
         row, (stay,) = self._rows.get(log, {}).get(holder), self.rosters.stays(user)
         return row is None or row.seq_for(stay) < seq
 
-    def _audience(self, of: tuple[UserId, ...]) -> Audience:
+    def _audience(self, of: tuple[UserId, ...]) -> RoomAudience:
         changes = self.rosters.changes
         for audience in self._audiences:
             if audience.of is of and audience.changes == changes:
                 return audience
-        audience = Audience(self.rosters, of)
+        audience = RoomAudience(self.rosters, of)
         self._audiences = [audience, *self._audiences[: MAX_AUDIENCES - 1]]
         return audience
 

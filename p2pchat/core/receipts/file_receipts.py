@@ -24,13 +24,13 @@ from itertools import islice
 from p2pchat.core.durable_changes import Holder, NamedContent
 from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
-from p2pchat.core.limits_by_origin import Line, RateLimit, Shares, TokenBucket, address_line
+from p2pchat.core.limits_by_origin import Line, OriginShares, RateLimit, TokenBucket, address_line
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
-from p2pchat.core.receipts.receipts_of_hosted_users import Rosters
+from p2pchat.core.receipts.rosters import Rosters
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.quota import line_of
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Holds, PeerId, UserId
 
 TOLD_EVERY = 0.1  # seconds between two frames to a link, so that many contents share one; as read marks
@@ -103,9 +103,9 @@ class FileReceipts:
         self._links: dict[int, LinkReceipts] = {}
         self._sources: dict[str, list[Source]] = {}  # by root, the newest last; contents known longest first
         self._named_in: dict[ConversationId, dict[str, None]] = {}
-        self._of_unknown: Shares[str] = Shares(MAX_OF_UNKNOWN)
+        self._of_unknown: OriginShares[str] = OriginShares(MAX_OF_UNKNOWN)
         self._holders: dict[str, set[PeerId]] = {}  # by root
-        self._said_by_unknown: Shares[tuple[str, PeerId]] = Shares(MAX_OF_UNKNOWN_PEERS)
+        self._said_by_unknown: OriginShares[tuple[str, PeerId]] = OriginShares(MAX_OF_UNKNOWN_PEERS)
         self._said = RateLimit(SAID_A_SECOND, SAID_BURST)
         rate = sync.ctx.settings.unknown_events_a_second
         self._events = TokenBucket(rate, EVENTS_BURST * rate, sync.ctx.now.mono)

@@ -7,7 +7,7 @@ are kept here, each once. Each digest is accompanied by the sum of all marks for
 other marks asks, and is sent all of them. Of a reader that a peer hosts from now on, too, it is sent the taken marks at
 once: so users who come one after the other do not cost all marks each time.
 
-There are two kinds, with frames and tables of their own (read_and_taken_marks.py): what a user has read, and what its
+There are two kinds, with frames and tables of their own (read_receipts.py): what a user has read, and what its
 programs have taken.
 
 Source: docs/protocol.md, "Receipts and presence".
@@ -27,12 +27,12 @@ from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.receipts.mark_positions_and_sums import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey
+from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey
 from p2pchat.core.storage_answers import LogFacts, LogKey, ShownKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, PeerId, ReadFrame, TakenFrame, UserId
 

@@ -4,7 +4,7 @@ Peers compare a sum over everything shared, then a sum per conversation, then ma
 of the hashes of all visible tips. An equal digest acknowledges everything in it, and is not answered unless it asks. A
 digest that differs is answered with the sums of all shared conversations, in pages. Conversations whose sums differ are
 followed by marks, in pages that ask for the other side's marks. A peer whose marks are behind then fetches what it
-lacks (missing_entries.py).
+lacks (fetcher.py).
 
 A peer learns that sums are equal only from the other's digest, and its own digest may have been sent when it held less.
 So a peer that has heard nothing to end the comparison repeats its digest and asks for an answer.
@@ -23,16 +23,16 @@ from functools import partial
 
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, WriterKey, ref_key
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import NodeContext
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
 from p2pchat.core.storage_answers import LogFacts, LogKey
+from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, MarkPages, next_id
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.missing_entries import Fetcher
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, UserId
 
 NO_SUM = "0" * 64  # over nothing
@@ -41,7 +41,7 @@ NEXT_AFTER = 0.3  # times gossip_within, from the end of one comparison to the n
 COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
 
 
-def repeat_at_random(ctx: Context, send_digest: Callable[[], None]) -> None:
+def repeat_at_random(ctx: NodeContext, send_digest: Callable[[], None]) -> None:
     """Call this again and again, with random pauses, digest_every seconds on average: peers do not fall into step."""
 
     def on_due() -> None:

@@ -7,9 +7,9 @@ the next number of this database, in the transaction that releases it; consumers
 durable and acknowledged; only showing them waits.
 
 A user could send an entry to one peer alone, and so delay everything that follows it. So the peer of the waiting
-entry's writer is soon asked for the missing entry, because that peer had it (missing_entries.py).
+entry's writer is soon asked for the missing entry, because that peer had it (fetcher.py).
 
-What waits is found by what it waits for (waiting_and_quiet_logs.py). Entries of unknown users share places to wait, by
+What waits is found by what it waits for (waiting_logs.py). Entries of unknown users share places to wait, by
 where they come from (limits_by_origin.py). Those without a place are released at once, with a gap mark.
 
 Source: docs/protocol.md, "Order".
@@ -26,16 +26,16 @@ from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.entry_kinds import RELATION_KINDS
-from p2pchat.core.limits_by_origin import Shares
+from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import LogFacts, LogKey, UnreleasedEntry
+from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.missing_entries import Fetcher
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
@@ -59,7 +59,9 @@ class CausalOrder:
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
         settings = self._ctx.settings
-        self._places: Shares[LogId] = Shares(settings.max_waiting_entries, settings.waiting_entries_a_branch)
+        self._places: OriginShares[LogId] = OriginShares(
+            settings.max_waiting_entries, settings.waiting_entries_a_branch
+        )
 
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""

@@ -36,15 +36,15 @@ from p2pchat.core.log import (
     size_bytes,
     verify,
 )
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import KnownPeople, describe_user
-from p2pchat.core.node_context_and_timers import KeySet
+from p2pchat.core.node_context import KeySet
 from p2pchat.core.storage_answers import ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.marks_and_wants_of_links import ForkEvidence, OtherVersions, RemoteState
-from p2pchat.core.sync.quota import Admission
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.quota import QuotaAdmission
+from p2pchat.core.sync.remote_state import ForkEvidence, OtherVersions, RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, UserId
 
@@ -104,8 +104,8 @@ class Forks:
         quota = self._sync.quota
         if quota.is_blocked(key):
             return True
-        is_refused = quota.check(link, key) is Admission.REFUSE
-        if is_refused or quota.charge(link, key, size, beside) is Admission.REFUSE:
+        is_refused = quota.check(link, key) is QuotaAdmission.REFUSE
+        if is_refused or quota.charge(link, key, size, beside) is QuotaAdmission.REFUSE:
             self._ctx.emit(Counted("forks_ignored"))
             return False
         return True

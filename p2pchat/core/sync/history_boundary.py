@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from p2pchat.core.log import LogId
-from p2pchat.core.node_context_and_timers import KeySet
+from p2pchat.core.node_context import KeySet
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 MAX_WRITERS = 10_000  # writers whose first marks are kept; a guess: 2 MiB

@@ -22,13 +22,13 @@ from p2pchat.core.effects import ImportResult
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import LogId, WriterKey
-from p2pchat.core.sync.conversation_members import dm_id
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.ingest import Ingest
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.log_validation import EntrySource
-from p2pchat.core.sync.marks_and_wants_of_links import ForkEvidence
-from p2pchat.core.sync.sharing_and_owed_marks import NO_LINK, PendingImport, SyncContext, Transaction
+from p2pchat.core.sync.remote_state import ForkEvidence
+from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext, Transaction
 from p2pchat.errors import ImportRefused, LogError
 from p2pchat.protocol import (
     FILE_VERSION,

@@ -3,7 +3,7 @@
 A batch must extend its log without a gap, and its chain must lead to a head signed by the author; a new log must build
 on what is held (log_validation.py). When a head fails, the good batches before it are kept. When the author signed
 another chain than the one held, the log has forked (forks.py). A batch that leaves a gap is dropped, not buffered, and
-everything missing is fetched (missing_entries.py).
+everything missing is fetched (fetcher.py).
 
 Source: docs/protocol.md, "Entries" and "Heads"; docs/architecture.md has the cost of the rules.
 """
@@ -29,6 +29,7 @@ from p2pchat.core.log import (
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.log_validation import (
@@ -41,10 +42,9 @@ from p2pchat.core.sync.log_validation import (
     count_tips_with,
     decode_checked,
 )
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.missing_entries import Fetcher
-from p2pchat.core.sync.quota import Admission
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.quota import QuotaAdmission
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 
@@ -151,11 +151,11 @@ class Ingest:
     def _check_quota(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Return whether the quota admits a frame now. It may have to wait, or its writer is refused."""
         room = self._sync.quota.check(source.link, id.key)
-        if room is Admission.REFUSE:
+        if room is QuotaAdmission.REFUSE:
             source.on_full(id.key)
-        elif room is Admission.DEFER and self._hold(source, id, frame):
+        elif room is QuotaAdmission.DEFER and self._hold(source, id, frame):
             self._sync.quota.when_known(id.user, partial(self._look_up_log, conversation, id))
-        return room is Admission.ACCEPT
+        return room is QuotaAdmission.ACCEPT
 
     def _look_up_log(self, conversation: ConversationState, id: LogId) -> None:
         """Continue with the frames of a log, after a lookup of the log if need be."""
@@ -396,8 +396,8 @@ class Ingest:
         if conversation.is_operations:
             beside += (OPERATION_FACTOR - 1) * size
         room = self._sync.quota.charge(extension.source.link, log.id.key, size, beside)
-        if room is not Admission.ACCEPT:
-            if room is Admission.REFUSE:
+        if room is not QuotaAdmission.ACCEPT:
+            if room is QuotaAdmission.REFUSE:
                 extension.source.on_full(log.id.key)
             else:
                 extension.source.on_gap(log.id, frame)

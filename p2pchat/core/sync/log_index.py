@@ -3,9 +3,9 @@
 A log has two ends here. `seq` is the last entry taken in, perhaps still on its way to disk; the next batch must extend
 it. `durable_seq` is the last durable entry; only entries up to it are sent or announced. Covered logs (a later log of
 the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again. Writers
-of the room of whom nothing is under way are kept as rows (waiting_and_quiet_logs.py).
+of the room of whom nothing is under way are kept as rows (waiting_logs.py).
 
-This file holds the data. ingest.py and own_entries.py decide what is added. storage_lookups.py asks storage about the
+This file holds the data. ingest.py and appender.py decide what is added. storage_lookups.py asks storage about the
 logs that are not in memory.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple, cast
 
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
-from p2pchat.core.groups.known_operations import NO_USERS, GroupReplica
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
     SUM_MODULUS,
@@ -32,7 +32,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.history_boundary import HistoryBoundary
-from p2pchat.core.sync.waiting_and_quiet_logs import KeyOrder, QuietLog, QuietLogs, WaitingLogs
+from p2pchat.core.sync.waiting_logs import KeyOrder, QuietLog, QuietLogs, WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 MOST_FORGOTTEN = 10_000  # logs of one writer known to be in storage only; 1 MiB

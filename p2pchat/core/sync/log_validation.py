@@ -26,13 +26,13 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import LogFacts, LogKey
+from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.missing_entries import Fetcher
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId
 

@@ -16,8 +16,8 @@ from collections import deque
 
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.marks_and_wants_of_links import MarkListing, RemoteState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import MarkListing, RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Have, Mark, Ping, UserId
 
 FIRST_ID = "0" * 64

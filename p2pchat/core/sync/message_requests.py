@@ -1,6 +1,6 @@
 """Requests of messages: direct conversations that unknown users begin with users hosted here.
 
-An unknown user is one whom the hosted user did not choose (contacts_and_blocks.py). Anybody can make up any number of
+An unknown user is one whom the hosted user did not choose (contacts.py). Anybody can make up any number of
 users, so places for their conversations are few: each hosted user has a number of them, shared by the peers that bring
 them (limits_by_origin.py). They never count against the hosted user. A newcomer takes the place of the newest
 conversation of the peer that holds most places, or else of the oldest one whose peer is not linked any more, of the
@@ -25,13 +25,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from p2pchat.core.contacts_and_blocks import Contacts
+from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import Counted, RequestBegun
 from p2pchat.core.groups.group_requests import FEW, KNOWN, GroupRequests, make_room, source_line
 from p2pchat.core.inputs import RequestAccepted, RequestsChosen
-from p2pchat.core.limits_by_origin import Shares, TokenBucket
-from p2pchat.core.node_context_and_timers import Context, HostedIdentities
-from p2pchat.core.sync.conversation_members import Conversations, dm_id
+from p2pchat.core.limits_by_origin import OriginShares, TokenBucket
+from p2pchat.core.node_context import HostedIdentities, NodeContext
+from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
@@ -99,7 +99,7 @@ class Requests:
     """
 
     def __init__(
-        self, ctx: Context, conversations: Conversations, hosted: HostedIdentities, contacts: Contacts,
+        self, ctx: NodeContext, conversations: Conversations, hosted: HostedIdentities, contacts: Contacts,
         linked: Callable[[], Collection[PeerId]], meta: Mapping[str, str],
         on_evicted: Callable[[ConversationState], None], delete: Callable[[ConversationState], bool],
         on_opened: Callable[[ConversationState], None],
@@ -113,8 +113,8 @@ class Requests:
         self._delete = delete
         self._on_opened = on_opened
         self.groups: GroupRequests = GroupRequests(ctx, conversations, hosted, contacts, linked, meta, self.choice)
-        self._places: dict[UserId, Shares[ConversationId]] = {}  # by the hosted user
-        self._straight: dict[UserId, Shares[ConversationId]] = {}  # the same, of those that are shown
+        self._places: dict[UserId, OriginShares[ConversationId]] = {}  # by the hosted user
+        self._straight: dict[UserId, OriginShares[ConversationId]] = {}  # the same, of those that are shown
         self._begun = TokenBucket(BEGUN_A_SECOND, BEGUN_A_SECOND, 0.0)
         self.by_id: dict[ConversationId, Request] = stored_requests(meta)
         self.doomed: set[ConversationId] = set()
@@ -150,16 +150,16 @@ class Requests:
             if not request.waits and request.since:
                 self._straight_of(host).add(conversation.id, line)
 
-    def _places_of(self, user: UserId) -> Shares[ConversationId]:
+    def _places_of(self, user: UserId) -> OriginShares[ConversationId]:
         settings = self._ctx.settings
         if user not in self._places:
-            self._places[user] = Shares(settings.max_requests, settings.max_requests_a_peer)
+            self._places[user] = OriginShares(settings.max_requests, settings.max_requests_a_peer)
         return self._places[user]
 
-    def _straight_of(self, user: UserId) -> Shares[ConversationId]:
+    def _straight_of(self, user: UserId) -> OriginShares[ConversationId]:
         settings = self._ctx.settings
         if user not in self._straight:
-            self._straight[user] = Shares(settings.straight_requests, settings.straight_requests_a_peer)
+            self._straight[user] = OriginShares(settings.straight_requests, settings.straight_requests_a_peer)
         return self._straight[user]
 
     def _host_of(self, naming: Naming) -> UserId | None:
@@ -239,7 +239,7 @@ class Requests:
         """Return whether a user is hosted here, or known to anybody here."""
         return user in self._hosted or self._contacts.has_any(user)
 
-    def _evict(self, places: Shares[ConversationId], id: ConversationId) -> None:
+    def _evict(self, places: OriginShares[ConversationId], id: ConversationId) -> None:
         """Take the place of a conversation away. What is shown of it stays, and goes on counting as shown."""
         places.remove(id)
         if id in self.by_id:

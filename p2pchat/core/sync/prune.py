@@ -30,7 +30,7 @@ from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.storage_answers import PruneKey, PrunePlan
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import RunId, UserId
 
 PRUNED_ENTRIES = 1000  # deleted in one transaction: some 20 ms

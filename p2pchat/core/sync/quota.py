@@ -5,7 +5,7 @@ bytes is requested from storage only when it matters: not while everything store
 room. Until the answer, entries of that user wait (ingest.py). The request is made while none of the user's entries is
 on its way to disk, so the answer is exact and no limit is ever exceeded.
 
-A full user's peers are sent `full`; nothing of the user is fetched (missing_entries.py), and other entries do not wait
+A full user's peers are sent `full`; nothing of the user is fetched (fetcher.py), and other entries do not wait
 for it. `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries
 arrive. Hosted users have no limits at home. Unknown users also share limits along the lines of the peers they come
 from, where each log counts besides its bytes (Settings.log_bytes). There a user of a gateway has a part of what its
@@ -23,14 +23,14 @@ from enum import Enum
 from functools import partial
 from sys import intern
 
-from p2pchat.core.contacts_and_blocks import Blocks
+from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Counted, PauseReading, WarningIssued
-from p2pchat.core.limits_by_origin import Line, RateLimit, Shares, address_line
+from p2pchat.core.limits_by_origin import Line, OriginShares, RateLimit, address_line
 from p2pchat.core.log import Ref, WriterKey
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 
@@ -40,7 +40,7 @@ MAX_REFUSED = 10_000  # users of whom something was refused; a guess: 1 MiB
 MAX_UNKNOWN_WARNED = 16  # users in one run that cause a warning, so that made-up users cannot flood it; a guess
 
 
-class Admission(Enum):
+class QuotaAdmission(Enum):
     """The answer to the question if more entries of a user may be stored."""
 
     ACCEPT = "enough"
@@ -69,7 +69,7 @@ class Quota:
     """
 
     def __init__(
-        self, ctx: Context, lookups: Lookups, stored_bytes: int, accounts: QuotaAccounts,
+        self, ctx: NodeContext, lookups: Lookups, stored_bytes: int, accounts: QuotaAccounts,
         hosted: Mapping[UserId, object], names: Mapping[UserId, str], contacts: Container[UserId],
         payer: Callable[[UserId, PeerLink | None], str], blocks: Blocks, is_blocked: Callable[[WriterKey], bool],
         has_uncommitted: Callable[[UserId], bool],
@@ -112,26 +112,26 @@ class Quota:
 
     # ---- checking
 
-    def check(self, link: PeerLink | None, key: WriterKey) -> Admission:
+    def check(self, link: PeerLink | None, key: WriterKey) -> QuotaAdmission:
         """Return whether a batch of this user may be decoded. `link` brought it; None for a file."""
         if key[0] in self._full_conversations and key[1] not in self._hosted:
-            return Admission.REFUSE
-        room = Admission.REFUSE if self.is_blocked(key) else self._check(link, key[1])
-        if room is Admission.REFUSE:
+            return QuotaAdmission.REFUSE
+        room = QuotaAdmission.REFUSE if self.is_blocked(key) else self._check(link, key[1])
+        if room is QuotaAdmission.REFUSE:
             self._note_refused(key[1])
         return room
 
-    def _check(self, link: PeerLink | None, user: UserId) -> Admission:
+    def _check(self, link: PeerLink | None, user: UserId) -> QuotaAdmission:
         if user in self._waiting:
-            return Admission.DEFER
+            return QuotaAdmission.DEFER
         if user in self._full:
-            return Admission.REFUSE
+            return QuotaAdmission.REFUSE
         if self.disk is not DiskLevel.ENOUGH and user not in self._hosted:
             if self.disk is not DiskLevel.KNOWN_ONLY or self._is_unknown(user):
-                return Admission.REFUSE
+                return QuotaAdmission.REFUSE
         if self._unknown.any_full and self._is_unknown(user) and self._unknown.refuses(self._payer(user, link), user):
-            return Admission.REFUSE
-        return Admission.ACCEPT
+            return QuotaAdmission.REFUSE
+        return QuotaAdmission.ACCEPT
 
     def is_blocked(self, key: WriterKey) -> bool:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
@@ -139,7 +139,7 @@ class Quota:
 
     def refuses(self, link: PeerLink, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
-        return self.must_check and self.check(link, key) is Admission.REFUSE
+        return self.must_check and self.check(link, key) is QuotaAdmission.REFUSE
 
     def refuse_conversation(self, id: ConversationId) -> None:
         """Take no more of a conversation that waits."""
@@ -165,7 +165,7 @@ class Quota:
 
     # ---- charging
 
-    def charge(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> Admission:
+    def charge(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> QuotaAdmission:
         """Charge a proven batch of `size` bytes if there is room for all of it. Only then is it stored.
 
         Args:
@@ -173,21 +173,21 @@ class Quota:
         """
         user = key[1]
         if self.is_blocked(key):
-            return Admission.REFUSE
+            return QuotaAdmission.REFUSE
         added = self._added.get(user, 0) + size
         if self._is_free(user):
             if added <= self._free_until:
                 self._added[user] = added
-            return Admission.ACCEPT
-        room = Admission.ACCEPT if added <= self._free_until else self._check_room(user, added)
-        if room is Admission.ACCEPT and user not in self._contacts:
+            return QuotaAdmission.ACCEPT
+        room = QuotaAdmission.ACCEPT if added <= self._free_until else self._check_room(user, added)
+        if room is QuotaAdmission.ACCEPT and user not in self._contacts:
             if not self._unknown.charge(self._payer(user, link), user, size + beside):
                 self._warn_of_unknown(user)
                 self.must_check = True
-                room = Admission.REFUSE
-        if room is Admission.ACCEPT:
+                room = QuotaAdmission.REFUSE
+        if room is QuotaAdmission.ACCEPT:
             self._added[user] = added
-        elif room is Admission.REFUSE:
+        elif room is QuotaAdmission.REFUSE:
             self._note_refused(user)
         return room
 
@@ -222,18 +222,18 @@ class Quota:
     def _is_free(self, user: UserId) -> bool:
         return user in self._hosted or self._accounts.is_allowed(user)
 
-    def _check_room(self, user: UserId, added: int) -> Admission:
+    def _check_room(self, user: UserId, added: int) -> QuotaAdmission:
         base = self._base.get(user, None if self._stored_most else 0)
         total = added + (self._stored_most if base is None else base)
         if total <= self._warned_from:
-            return Admission.ACCEPT
+            return QuotaAdmission.ACCEPT
         if base is None:
             self._waiting.setdefault(user, [])
             self.must_check = True
-            return Admission.ACCEPT if total <= self._most else Admission.DEFER
+            return QuotaAdmission.ACCEPT if total <= self._most else QuotaAdmission.DEFER
         if total > self._most:
             self._mark_full(user)
-            return Admission.REFUSE
+            return QuotaAdmission.REFUSE
         if user not in self._warned:
             self._warned.add(user)
             self._ctx.emit(
@@ -244,7 +244,7 @@ class Quota:
                     user,
                 )
             )
-        return Admission.ACCEPT
+        return QuotaAdmission.ACCEPT
 
     def _mark_full(self, user: UserId) -> None:
         if user in self._full:
@@ -374,7 +374,7 @@ AHEAD = 4  # a charge is stored when it exceeds what was stored, then with a qua
 
 
 @dataclass(slots=True)
-class Charge:
+class QuotaCharge:
     """The bytes of a user that count at one payer.
 
     `taken` counts now, and `stored` is at least that, or was at the start. Of a charge that was loaded, `surplus` may
@@ -396,13 +396,13 @@ class QuotaAccount:
     """
 
     allowed: bool = False
-    charges: tuple[Charge, ...] = ()  # no dict: most have one, and there may be many thousand users
+    charges: tuple[QuotaCharge, ...] = ()  # no dict: most have one, and there may be many thousand users
 
-    def charge_at(self, payer: str) -> Charge:
+    def charge_at(self, payer: str) -> QuotaCharge:
         """Return the charge at a payer, a new one if need be."""
         found = next((charge for charge in self.charges if charge.payer == payer), None)
         if found is None:
-            found = Charge(payer)
+            found = QuotaCharge(payer)
             self.charges = (*self.charges, found)
         return found
 
@@ -428,7 +428,7 @@ class QuotaAccounts:
     Each is one short line in `meta`, written with the commit that changes it.
     """
 
-    def __init__(self, ctx: Context, meta: dict[str, str]) -> None:
+    def __init__(self, ctx: NodeContext, meta: dict[str, str]) -> None:
         self._ctx = ctx
         lines = ((name, line) for name, line in meta.items() if name.startswith(PREFIX))
         self.by_user: dict[str, QuotaAccount] = {
@@ -476,9 +476,11 @@ class UnknownBytes:
     in full, and what is stored later allows for that: so the surplus stays a quarter, however often a peer starts.
     """
 
-    def __init__(self, ctx: Context, accounts: QuotaAccounts) -> None:
+    def __init__(self, ctx: NodeContext, accounts: QuotaAccounts) -> None:
         self._accounts = accounts
-        self._shares: Shares[str] = Shares(ctx.settings.unknown_bytes, ctx.settings.branch_bytes)  # of payers
+        self._shares: OriginShares[str] = OriginShares(
+            ctx.settings.unknown_bytes, ctx.settings.branch_bytes
+        )  # of payers
         self._each = ctx.settings.branch_bytes
         self._each_of_contact = ctx.settings.unknown_bytes // CONTACT_PART
         self._user_part = ctx.settings.branch_part_of_user
@@ -582,7 +584,7 @@ class NewLogs:
         by_link: The links by which some came in this step, each with their number.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self._rate = RateLimit(ctx.settings.new_logs_a_second, ctx.settings.new_logs_burst)
         self.by_link: dict[PeerLink, int] = {}

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted, WarningIssued
-from p2pchat.core.limits_by_origin import Shares
+from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, decode_entry, frame_of, ref_key
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
-from p2pchat.core.node_context_and_timers import Context
+from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.quota import line_of
 from p2pchat.errors import LogError
@@ -120,7 +120,7 @@ class Refusals:
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: NodeContext,
         meta: Mapping[str, str],
         names: Mapping[UserId, str],
         payer: Callable[[UserId, PeerLink | None], str],
@@ -128,7 +128,7 @@ class Refusals:
         self._ctx = ctx
         self._names = names
         self._payer = payer
-        self._unknown: Shares[LogId] = Shares(MAX_EVIDENCE, MAX_EVIDENCE // 2)  # in characters of evidence
+        self._unknown: OriginShares[LogId] = OriginShares(MAX_EVIDENCE, MAX_EVIDENCE // 2)  # in characters of evidence
         self._rules = rules_of(ctx.settings)
         self._most_of_writer = min(MAX_REFUSED_OF_WRITER, ctx.settings.max_tips)
         self._warned: set[UserId] = set()
@@ -268,7 +268,7 @@ class Refusers:
         logs: All logs that some member ever refused: who has a later log need not have all of these.
     """
 
-    def __init__(self, ctx: Context, meta: Mapping[str, str]) -> None:
+    def __init__(self, ctx: NodeContext, meta: Mapping[str, str]) -> None:
         self._ctx = ctx
         self._held: dict[LogId, dict[UserId, int]] = {}
         for name, line in meta.items():
@@ -322,7 +322,7 @@ class DistrustedPeers:
         until: The end of that for each (monotonic). Empty at nearly all peers, so that nothing else need be asked.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self.until: dict[PeerId, float] = {}
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import permutations
 from sys import intern
 
-from p2pchat.core.contacts_and_blocks import Blocks, Contacts
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.durable_changes import Change, DeliveredMark, DiskLevel, ReadMark
 from p2pchat.core.effects import (
@@ -29,38 +29,38 @@ from p2pchat.core.effects import (
     WriteRefused,
 )
 from p2pchat.core.groups.group_editor import GroupEditor
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import GroupSync
-from p2pchat.core.groups.known_operations import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.node_context_and_timers import Context, HostedIdentities
+from p2pchat.core.node_context import HostedIdentities, NodeContext
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
-from p2pchat.core.receipts.read_and_taken_marks import ReadReceipts, TakenMarks
+from p2pchat.core.receipts.read_receipts import ReadReceipts, TakenMarks
 from p2pchat.core.storage_answers import LogFacts, LogKey, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
+from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
-from p2pchat.core.sync.conversation_members import Conversations
+from p2pchat.core.sync.compared_users import ComparedUsers
+from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
+from p2pchat.core.sync.known_conversations import Conversations
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
-from p2pchat.core.sync.missing_entries import Fetcher
-from p2pchat.core.sync.own_entries import Appender
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
 from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
+from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.serve import Sender
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext, Transaction
 from p2pchat.core.sync.storage_lookups import Lookups
+from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker
-from p2pchat.core.sync.users_from_other_peers import ComparedUsers
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     Digest,
@@ -94,7 +94,7 @@ class Replicator:
     """Replicates logs: keeps the entries of all peers alike."""
 
     def __init__(
-        self, ctx: Context, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
+        self, ctx: NodeContext, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
         blocks: Blocks, stored: Stored, run: RunId,
     ) -> None:  # fmt: skip
         self._ctx = ctx

@@ -13,10 +13,10 @@ from __future__ import annotations
 from p2pchat.core.effects import Counted, Send, TypingChanged
 from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import WriterKey
-from p2pchat.core.node_context_and_timers import SLACK
+from p2pchat.core.node_context import SLACK
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.marks_and_wants_of_links import RemoteState
-from p2pchat.core.sync.sharing_and_owed_marks import SyncContext
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, TypingFrame, UserId
 

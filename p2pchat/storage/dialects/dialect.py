@@ -30,10 +30,10 @@ from p2pchat.storage.schema import (
     Types,
     create_statements,
 )
-from p2pchat.storage.views import Functions
+from p2pchat.storage.views import ViewFunctions
 
 if TYPE_CHECKING:
-    from p2pchat.storage.statements_and_transactions import Database
+    from p2pchat.storage.database import Database
 
 
 COMMON_TYPES = {
@@ -69,7 +69,7 @@ class DatabaseURL:
     options: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-class Conflict(Enum):
+class InsertConflict(Enum):
     """Handling of a row whose key exists already, in an insert."""
 
     NONE = ""  # fail
@@ -110,18 +110,18 @@ class Dialect(ABC):
     commits_tables = False
     is_shared = False
     max_statement_bytes = 0
-    functions: Functions
+    functions: ViewFunctions
     damaged: str
 
     # ---- statements
 
-    def on_conflict(self, table: Table, conflict: Conflict) -> str:
+    def on_conflict(self, table: Table, conflict: InsertConflict) -> str:
         """Return the clause that ends an insert."""
-        if conflict is Conflict.NONE:
+        if conflict is InsertConflict.NONE:
             return ""
         sets = ", ".join(f"{name} = excluded.{name}" for name in table.names if name not in table.keys)
         last = table.names[-1]
-        only = f" where excluded.{last} > {table.name}.{last}" if conflict is Conflict.HIGHER else ""
+        only = f" where excluded.{last} > {table.name}.{last}" if conflict is InsertConflict.HIGHER else ""
         return f"on conflict ({', '.join(table.keys)}) do update set {sets}{only}"
 
     # ---- connections

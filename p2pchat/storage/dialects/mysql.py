@@ -14,7 +14,8 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.extras import missing_extra
-from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Conflict, DatabaseURL
+from p2pchat.storage.database import Database
+from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, InsertConflict
 from p2pchat.storage.dialects.server_databases import (
     AWAY,
     CONNECT_WITHIN,
@@ -37,8 +38,7 @@ from p2pchat.storage.schema import (
     Table,
     create_statements,
 )
-from p2pchat.storage.statements_and_transactions import Database
-from p2pchat.storage.views import Functions
+from p2pchat.storage.views import ViewFunctions
 
 ANSWERS_WITHIN = 60  # seconds: longer than any statement of ours takes; then the server is gone
 IDLE_MOST = 2_147_483  # seconds that a connection may rest: the most that Windows takes
@@ -57,7 +57,7 @@ NUMBERS = ("port", "connect_timeout", "read_timeout", "write_timeout", "client_f
 FLAGS = ("compress", "local_infile", "use_unicode")
 TLS = ("ca", "key", "cert", "capath", "cipher", "check_hostname")
 TRUE = ("true", "t", "yes", "y", "on", "1")
-FUNCTIONS = Functions(
+FUNCTIONS = ViewFunctions(
     hex="lower(hex({0}))",
     time="left(date_format(timestampadd(microsecond, cast({0} as signed), '1970-01-01'), '%Y-%m-%d %H:%i:%s.%f'), 23)",
     # The second and third condition: no key twice, none with escapes.
@@ -106,10 +106,10 @@ class MySQLDialect(ServerDialect):
             raise StorageError(missing_extra("MySQL and MariaDB need PyMySQL", "mysql")) from None
         self.errors: tuple[type[Exception], ...] = (pymysql.Error,)
 
-    def on_conflict(self, table: Table, conflict: Conflict) -> str:
-        if conflict is Conflict.NONE:
+    def on_conflict(self, table: Table, conflict: InsertConflict) -> str:
+        if conflict is InsertConflict.NONE:
             return ""
-        sets = "{0} = values({0})" if conflict is Conflict.REPLACE else "{0} = greatest({0}, values({0}))"
+        sets = "{0} = values({0})" if conflict is InsertConflict.REPLACE else "{0} = greatest({0}, values({0}))"
         values = [sets.format(name) for name in table.names if name not in table.keys]
         return f"on duplicate key update {', '.join(values)}"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.extras import missing_extra
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL
 from p2pchat.storage.dialects.server_databases import (
     AWAY,
@@ -21,8 +22,7 @@ from p2pchat.storage.dialects.server_databases import (
     value,
 )
 from p2pchat.storage.schema import BYTES
-from p2pchat.storage.statements_and_transactions import Database
-from p2pchat.storage.views import Functions
+from p2pchat.storage.views import ViewFunctions
 
 LOCK = 0x70327063686174  # "p2pchat": advisory locks are numbers; the schema is the other half
 ALIVE = {  # a dead network is noticed within a minute and not after hours
@@ -39,7 +39,7 @@ _HOST = re.compile(r"(?P<name>[\w.-]*)(?::(?P<port>\d*))?")
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "server_encoding")
 # JSON with \\u0000 anywhere is not read. The first pass leaves every other one of several in a row.
 WITHOUT_ZERO = r"regexp_replace({0}, '((^|[^\\])(\\\\)*)\\u0000', '\1\\ufffd', 'g')"
-FUNCTIONS = Functions(
+FUNCTIONS = ViewFunctions(
     hex="encode({0}, 'hex')",
     time="to_char(to_timestamp(cast({0} as double precision) / 1000000) at time zone 'UTC',"
     " 'YYYY-MM-DD HH24:MI:SS.MS')",

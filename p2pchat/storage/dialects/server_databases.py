@@ -14,9 +14,9 @@ from contextlib import suppress
 from typing import Any
 
 from p2pchat.errors import StorageError
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import DatabaseURL, Dialect
 from p2pchat.storage.schema import meta
-from p2pchat.storage.statements_and_transactions import Database
 
 CONNECT_WITHIN = 5  # seconds
 TRIED_OUT_MOST = 1 << 18  # bytes: what is deleted on a server stays in its files for a while

@@ -19,10 +19,10 @@ from urllib.parse import quote
 
 from p2pchat.config import MIB
 from p2pchat.errors import StorageError
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
 from p2pchat.storage.schema import BIGINT, BYTES, NUMBER, SMALLINT, TABLES, Column
-from p2pchat.storage.statements_and_transactions import Database
-from p2pchat.storage.views import Functions
+from p2pchat.storage.views import ViewFunctions
 
 PRAGMAS = {
     "journal_mode": "wal",
@@ -40,7 +40,7 @@ COMPACTED_AT_ONCE = 64 * MIB  # written in less than a second
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
 SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
 TABLE_NAMES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!'"
-FUNCTIONS = Functions(
+FUNCTIONS = ViewFunctions(
     hex="lower(hex({0}))",
     time="strftime('%Y-%m-%d %H:%M:%f', ({0}) / 1000000.0, 'unixepoch')",
     member="(select value from json_each({0}) where key = '{1}' order by id desc limit 1)",  # the last one

@@ -26,7 +26,7 @@ class _Place:
     revision: int = 0
 
 
-class Directory:
+class AccountDirectory:
     """All accounts of a cluster, as one gateway knows them.
 
     Attributes:

@@ -28,8 +28,8 @@ from p2pchat.web.account_records import RELEASED, RENAMED, AccountRecord
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions
-from p2pchat.web.cluster.known_records import Directory
-from p2pchat.web.cluster.placement import REMEMBERED, ClusterTimes, LivingGateways, Visits, hosts_of
+from p2pchat.web.cluster.known_records import AccountDirectory
+from p2pchat.web.cluster.placement import REMEMBERED, ClusterTimes, LivingGateways, UserVisits, hosts_of
 from p2pchat.web.error_responses import WebError
 
 ALIVE = "alive"  # the kind of the message that a gateway lives, for the cluster's key
@@ -65,14 +65,14 @@ class Cluster:
         clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
         self.times: ClusterTimes = times or ClusterTimes()
-        self.directory: Directory = Directory(key)
+        self.directory: AccountDirectory = AccountDirectory(key)
         self.store: EngineStore = EngineStore(options)
         self.on_state: Callable[[str], None] = lambda reason: None
         self.key: ClusterKey = key
         self.living: LivingGateways
         self.run: int = time_ns()
         self._clock = clock
-        self._visits = Visits(self.times)
+        self._visits = UserVisits(self.times)
         self._peer: TCPPeer
         self._accounts: Accounts
         self._me = ""

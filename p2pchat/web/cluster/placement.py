@@ -118,7 +118,7 @@ class LivingGateways:
             self._awaited = {process: at for process, at in self._awaited.items() if now - at <= REMEMBERED}
 
 
-class Visits:
+class UserVisits:
     """The last use of each user here, so that a gateway that is neither home nor standby lets it go."""
 
     def __init__(self, times: ClusterTimes) -> None:

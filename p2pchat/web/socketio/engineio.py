@@ -29,7 +29,7 @@ from p2pchat.web.catch_up import Post
 from p2pchat.web.hub import QueueFull
 
 if TYPE_CHECKING:
-    from p2pchat.web.socketio.clients_and_message_status import SocketClient
+    from p2pchat.web.socketio.socket_client import SocketClient
 
     class Packet:  # python-socketio has no types; a class whose base is unknown would be unknown to callers, too
         packet_type: int

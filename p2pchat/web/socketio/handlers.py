@@ -19,9 +19,9 @@ from p2pchat.commands.json_commands import is_unicode
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
-from p2pchat.web.sign_up_and_authentication import account_of_token, caller_site, may_name_itself, missing_token
-from p2pchat.web.socketio.clients_and_message_status import ClientRegistry, SocketClient
+from p2pchat.web.sign_in import account_of_token, caller_site, may_name_itself, missing_token
 from p2pchat.web.socketio.engineio import EngineConnection
+from p2pchat.web.socketio.socket_client import ClientRegistry, SocketClient
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]

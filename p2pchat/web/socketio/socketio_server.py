@@ -29,7 +29,6 @@ from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.hub import QueueFull
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.security import address_of, is_on_loopback
-from p2pchat.web.socketio.clients_and_message_status import ClientRegistry
 from p2pchat.web.socketio.engineio import (
     CLOSE,
     SEPARATOR,
@@ -41,6 +40,7 @@ from p2pchat.web.socketio.engineio import (
     posted_packets,
 )
 from p2pchat.web.socketio.handlers import Answer, EventHandlers, payload_of
+from p2pchat.web.socketio.socket_client import ClientRegistry
 
 MAX_UNREGISTERED = 1024  # connections that have not registered yet; further ones are told to try again
 MAX_UNREGISTERED_OF_ADDRESS = 256  # of them from one address, so that none takes the places of all others

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.cli import control_client_or_own_peer
+from p2pchat.cli import control_client
 from p2pchat.cli.control_server import ControlServer
 from tests.deadlines import WAIT
 
@@ -22,7 +22,7 @@ Serve = Callable[..., Coroutine[Any, Any, Served]]
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
     for timeout in ("CONNECT_TIMEOUT", "START_TIMEOUT"):  # 5 s each; tests of them set others
-        monkeypatch.setattr(control_client_or_own_peer, timeout, WAIT)
+        monkeypatch.setattr(control_client, timeout, WAIT)
     return tmp_path / "home"
 
 

@@ -18,13 +18,13 @@ import pytest
 
 from p2pchat import Message, TCPPeer
 from p2pchat.cli import control_protocol, control_server
-from p2pchat.cli.control_client_or_own_peer import ControlClient, PeerGone, RequestRefused, connect, connect_within
+from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
 from p2pchat.cli.control_protocol import REQUESTS, encode
 from p2pchat.cli.control_server import MAX_UNAUTHENTICATED, ControlServer
 from p2pchat.commands import file_commands
+from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE, CommandError
-from p2pchat.commands.idle_state_and_read_marks import ActivityTracker
 from p2pchat.commands.json_commands import JSON_COMMANDS, parse_json_command
 from p2pchat.testing import mesh
 from tests.cli.control.conftest import Serve
@@ -319,7 +319,7 @@ async def test_a_client_that_does_not_read_delays_no_other(serve: Serve, home: P
 
 @posix
 async def test_a_hanging_peer_is_an_error_after_a_timeout(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.cli.control_client_or_own_peer.CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 0.1)
     home.mkdir()
     with control_server.bind_socket(home) as made:
         made.listen()  # the system accepts, and no program answers

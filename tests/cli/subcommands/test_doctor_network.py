@@ -27,7 +27,7 @@ from p2pchat.cli.subcommands.doctor_network import (
     is_only_loopback,
     probe_own_addresses,
 )
-from p2pchat.commands.endpoints_and_qr_codes import command
+from p2pchat.commands.shell_command import command
 from tests.deadlines import WAIT
 from tests.ports import free_ports
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from p2pchat.cli.options import ProfileChoice
-from p2pchat.cli.subcommands.history_tail_and_delete import MAX_RECENT, RecentMessages
 from p2pchat.cli.subcommands.send import _from_shell
+from p2pchat.cli.subcommands.stored_messages import MAX_RECENT, RecentMessages
 from p2pchat.sync import Message, Sent, TCPPeer
 from tests.cli.conftest import Here, OpenChats
 from tests.cli.parsing import parse

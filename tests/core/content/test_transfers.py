@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat.core import effects as out
 from p2pchat.core.content import transfers
-from p2pchat.core.content.pieces_and_file_names import PIECE_BYTES
+from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.groups.group_state import group_body, talk_id
 from p2pchat.core.inputs import (
@@ -290,7 +290,7 @@ def test_many_members_get_different_pieces_first_and_leave_the_writer_time_for_a
 
 def test_the_writer_is_asked_first_for_what_nobody_else_has() -> None:
     _, bob_log = asker()
-    download = transfers.Download(FILE, (bob_log.log, 1), 0.0, asked=True, needed=deque([3, 4, 5, 6]))
+    download = transfers.ContentDownload(FILE, (bob_log.log, 1), 0.0, asked=True, needed=deque([3, 4, 5, 6]))
     download.held = {1: bytearray([0, 0, 0, 1, 0, 0, 1]), 2: bytearray([0, 0, 0, 0, 1, 0, 1])}
     assert [transfers._take_rare(download) for _ in range(4)] == [5, 3, 4, 6]
 

@@ -11,8 +11,8 @@ import pytest
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.groups.known_operations import GroupView
 from p2pchat.core.log import Ref, decode_entry, ref_key
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from p2pchat.core import effects as out
 from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
-from p2pchat.core.sync.conversation_members import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_naming
+from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
 from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps

@@ -11,13 +11,13 @@ from hashlib import sha256, shake_256
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.config import Settings
-from p2pchat.core.contacts_and_blocks import Blocks, Contacts
+from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
 from p2pchat.core.mesh.links import Links
-from p2pchat.core.node_context_and_timers import Context, NetworkCredentials, Now
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import NetworkCredentials, NodeContext, Now
 from p2pchat.protocol import Bye, Frame, PeerId
 
 N, K = "0a" * 16, "0b" * 32
@@ -65,7 +65,7 @@ class Post:
         settings: Settings | None = None,
     ) -> None:
         self.key = key
-        self.ctx = Context(settings or Settings(), key.id, Draws(key.id))
+        self.ctx = NodeContext(settings or Settings(), key.id, Draws(key.id))
         self.network = network or NetworkCredentials(N, K)
         self.run = Draws(f"run {id(self)}")(8).hex()
         self.heard: list[tuple[str, PeerId, str]] = []

@@ -9,7 +9,7 @@ from p2pchat.core.durable_changes import Address, Change
 from p2pchat.core.effects import Close, Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
-from p2pchat.core.node_context_and_timers import Context, Now
+from p2pchat.core.node_context import NodeContext, Now
 from p2pchat.protocol import Peers
 from tests.core.mesh.linked_peers import HOST, START, Draws, Key, Meeting, Post, link_changes, peers_in_order
 
@@ -108,8 +108,8 @@ def test_shareable_endpoints(endpoint: str, far: bool, near: bool) -> None:
 # ---- the book
 
 
-def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBook, Context]:
-    ctx = Context(settings or Settings(), ADA.id, Draws("book"))
+def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBook, NodeContext]:
+    ctx = NodeContext(settings or Settings(), ADA.id, Draws("book"))
     ctx.now = Now(0.0, START)
     return AddressBook(ctx, stored), ctx
 
@@ -190,7 +190,7 @@ def test_a_full_book_forgets_claims_then_the_least_useful_and_last_whom_somebody
     contact = Address(BOB.id, "10.0.0.2:1", verified_at=START - 1, failing_since=START)
     other = Address(an_id(2), "10.0.0.3:1", verified_at=START)
     claim = Address(an_id(3), "10.0.0.4:1", teller=an_id(3))
-    ctx = Context(Settings(max_addresses=4), ADA.id, Draws("book"))
+    ctx = NodeContext(Settings(max_addresses=4), ADA.id, Draws("book"))
     ctx.now = Now(0.0, START)
     kept = AddressBook(ctx, [typed, contact, other, claim], {BOB.id})
     kept.on_linked(an_id(8))

@@ -6,7 +6,7 @@ is cut unnoticed by both ends; a process is killed (its connections close, or di
 of a dead connection times out. States that differ only in names are one state: connections, runs and numbers are
 replaced by their order. So the graph is finite, and the test visits all of it.
 
-The tests prove two properties of core/mesh/link_state_and_keepalive.py in every state:
+The tests prove two properties of core/mesh/peer_link.py in every state:
 - once faults end, every state settles: one link, the same at both ends, and nothing left to do (the graph without
   faults has no cycle, and no dead end except these states);
 - a dead link never blocks a redial: if a connection on a working line is under way, a link comes up at both ends before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof
-from p2pchat.core.node_context_and_timers import NetworkCredentials
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Hello, Ping, Unknown, Welcome
 from tests.core.mesh.linked_peers import Draws, K, Key, N

@@ -9,11 +9,11 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send, WarningIssued
 from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
-from p2pchat.core.limits_by_origin import RELAY_HOST, Standing
+from p2pchat.core.limits_by_origin import RELAY_HOST, PeerStanding
 from p2pchat.core.mesh.handshake import ServerSide
 from p2pchat.core.mesh.link_places import MAX_TURNS, TURN_EVERY, TURN_KEPT, TURN_LASTS, TURN_PART, LinkPlaces
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink
-from p2pchat.core.node_context_and_timers import NetworkCredentials
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Welcome, encode
 from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes, peers_in_order
 
@@ -374,15 +374,15 @@ def test_what_a_peer_is_to_those_here_before_it_is_linked() -> None:
     links.on_known(links.by_peer[guest], Key("hosted there").id)
     place.ada.got(links.by_peer[met].id, Peers(port=0, at=[], linked=[(told, ("198.51.100.9:1",))]))
 
-    def standings() -> list[Standing]:
+    def standings() -> list[PeerStanding]:
         return [links.standing(peer) for peer in (friend, met, guest, blocked, told, new)]
 
-    unknown = [Standing.UNKNOWN] * 3
+    unknown = [PeerStanding.UNKNOWN] * 3
     assert told in links.book
-    assert standings() == [Standing.KNOWN, Standing.MET, Standing.KNOWN, *unknown]
+    assert standings() == [PeerStanding.KNOWN, PeerStanding.MET, PeerStanding.KNOWN, *unknown]
     for link in [*links.up]:
         place.ada.handle(LinkDown(link, "lost"))
-    assert standings() == [Standing.KNOWN, Standing.MET, Standing.MET, *unknown]
+    assert standings() == [PeerStanding.KNOWN, PeerStanding.MET, PeerStanding.MET, *unknown]
 
 
 class Crowd:

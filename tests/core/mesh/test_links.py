@@ -20,8 +20,8 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
 from p2pchat.core.limits_by_origin import RELAY_HOST
 from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
-from p2pchat.core.mesh.link_state_and_keepalive import NOT_THE_ONE_KNOWN
-from p2pchat.core.node_context_and_timers import NetworkCredentials
+from p2pchat.core.mesh.peer_link import NOT_THE_ONE_KNOWN
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
 from tests.core.mesh.linked_peers import HOST, Draws, K, Key, Meeting, N, Post, byes, link_changes, peers_in_order
 

@@ -15,10 +15,10 @@ from p2pchat.core.mesh.handshake import (
     host_message,
     make_cert,
 )
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink, Phase
+from p2pchat.core.mesh.peer_link import LinkPhase, PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import name_fault
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
 from tests.core.mesh.linked_peers import START, Draws, Key, N
@@ -32,7 +32,7 @@ class Here_:
     """Ada's PresenceTracker with its links. Time does not pass unless moved."""
 
     def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
-        self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))
+        self.ctx = NodeContext(settings or Settings(), ADA.id, Draws("ada"))
         self.stays: set[str] | None = None  # None: everybody
         self.contacts: set[str] | None = None  # None: everybody
         self.gone: list[str] = []
@@ -61,7 +61,7 @@ class Here_:
 
     def link(self, id: int, peer: Key) -> PeerLink:
         link = PeerLink(
-            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=peer.id
+            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=LinkPhase.UP, peer=peer.id
         )
         self.presence.link_up(link)
         self.take()
@@ -305,7 +305,7 @@ def test_a_new_link_gets_all_users_in_pages() -> None:
     users = [HostedIdentity(key.id, "u", key.sign) for key in (ADA, BOB, GUEST)]
     ada = Here_(*users, settings=Settings(page_items=2))
     ada.presence.link_up(
-        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=GATE.id)
+        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=LinkPhase.UP, peer=GATE.id)
     )
     frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert [(len(frame.users), frame.more) for frame in frames if isinstance(frame, Here)] == [(2, True), (1, False)]
@@ -318,7 +318,7 @@ def test_pages_fit_a_frame_with_names_of_any_length() -> None:
         ada.presence.set(key.id, "idle", "\x01" * 600)
     ada.take()
     ada.presence.link_up(
-        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=GATE.id)
+        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=LinkPhase.UP, peer=GATE.id)
     )
     frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert len(frames) > 2

@@ -5,9 +5,9 @@ from __future__ import annotations
 from p2pchat.config import Settings
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import ServerSide
-from p2pchat.core.mesh.link_state_and_keepalive import PeerLink, Phase
+from p2pchat.core.mesh.peer_link import LinkPhase, PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer
-from p2pchat.core.node_context_and_timers import Context, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.protocol import Here
 from simulation.simulation import Simulation
 from tests.core.mesh.linked_peers import START, Draws, Key, N
@@ -19,7 +19,7 @@ class Announcing:
     """Ada's peer with its links; it hosts a guest too. `sent` returns the frames and their links."""
 
     def __init__(self, *links: int) -> None:
-        self.ctx = Context(Settings(), ADA.id, Draws("ada"))
+        self.ctx = NodeContext(Settings(), ADA.id, Draws("ada"))
         self.at(0.0)
         users = [HostedIdentity(ADA.id, "ada", ADA.sign), HostedIdentity(GUEST.id, "guest", GUEST.sign)]
         self.announcing = PresenceAnnouncer(self.ctx, users)
@@ -32,7 +32,7 @@ class Announcing:
 
     def link(self, id: int) -> PeerLink:
         link = PeerLink(
-            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=BOB.id
+            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=LinkPhase.UP, peer=BOB.id
         )
         self.announcing.link_up(link)
         return link

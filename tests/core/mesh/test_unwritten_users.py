@@ -14,7 +14,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import Got, NameKept, QuotaLifted
 from p2pchat.core.mesh.handshake import DIGEST_BYTES, MAX_REMEMBERED, Certificates, make_cert
-from p2pchat.core.mesh.link_state_and_keepalive import Keepalive, PeerLink
+from p2pchat.core.mesh.peer_link import Keepalive, PeerLink
 from p2pchat.core.mesh.presence import MAX_DEPARTED
 from p2pchat.protocol import Here, Hosted, Naming, ReadFrame, TypingFrame
 from tests.core.mesh.linked_peers import Key

@@ -7,7 +7,7 @@ import pytest
 
 from p2pchat.core.inputs import CommitFailed, Committed, Loaded
 from p2pchat.core.log import LogId, first_chain
-from p2pchat.core.sync.conversation_members import dm_naming
+from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World

@@ -13,12 +13,12 @@ from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Commit, ReadStored
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.node_context_and_timers import HostedIdentity
-from p2pchat.core.receipts import read_and_taken_marks
-from p2pchat.core.receipts.mark_positions_and_sums import MAX_ANNOUNCED, AnnouncedMarks, read_sum
-from p2pchat.core.receipts.read_and_taken_marks import ReadTracker
+from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.receipts import read_receipts
+from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
+from p2pchat.core.receipts.read_receipts import ReadTracker
 from p2pchat.core.sync.mark_pages import FIRST_ID
-from p2pchat.core.sync.marks_and_wants_of_links import MAX_REMEMBERED
+from p2pchat.core.sync.remote_state import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
@@ -262,7 +262,7 @@ def test_a_mark_on_an_earlier_log_counts_when_the_missing_tip_forks() -> None:
     assert of_reading(far.say(Author("ada", "a5").say("the", "other", "ada"))) == ["read a1:1..1 by bob"]
 
 
-RUNS, EARLY = 8, 10 * read_and_taken_marks.RECOUNTED_AT_ONCE
+RUNS, EARLY = 8, 10 * read_receipts.RECOUNTED_AT_ONCE
 
 
 def test_one_mark_of_many_logs_has_few_early_marks_recounted(ada: Peer) -> None:
@@ -278,7 +278,7 @@ def test_one_mark_of_many_logs_has_few_early_marks_recounted(ada: Peer) -> None:
     (_, last) = log_of(ada, f"a{RUNS + 1}")
     lines, recounted = counted_calls(lambda: announce(far, last), ReadTracker.on_read_mark)
     assert len(of_reading(lines)) == RUNS + 1
-    assert recounted == read_and_taken_marks.RECOUNTED_AT_ONCE
+    assert recounted == read_receipts.RECOUNTED_AT_ONCE
     assert len(ada.node.sync.read_receipts.tracker.early) == EARLY
 
 
@@ -317,7 +317,7 @@ def counted_calls(act: Callable[[], list[str]], function: Callable[..., Any]) ->
 
 def test_early_marks_that_were_not_recounted_at_once_are_recounted_later() -> None:
     ada, far = lost_and_found_again()
-    most = read_and_taken_marks.RECOUNTED_AT_ONCE
+    most = read_receipts.RECOUNTED_AT_ONCE
     refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(most)]
     far.say(ReadFrame({ROOM: {IDS["bob"]: refs}}, names=[Naming(room=True)]))
     far.say(marked("bob", "a1", 1))
@@ -373,7 +373,7 @@ def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
 
 def test_unknown_peers_share_what_is_remembered_of_their_read_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     """192 links of one member could have 20,000 marks kept each."""
-    monkeypatch.setattr(read_and_taken_marks, "MAX_ANNOUNCED_UNKNOWN", 600)
+    monkeypatch.setattr(read_receipts, "MAX_ANNOUNCED_UNKNOWN", 600)
     ada = World().peer("ada")
     ada.say("one")
     liars = [ada.far(name) for name in ("eve", "cyd", "dan")]

@@ -11,9 +11,9 @@ from p2pchat.core.effects import Send
 from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.node_context_and_timers import HostedIdentity
-from p2pchat.core.receipts.mark_positions_and_sums import MarkPositions, read_sum
-from p2pchat.core.sync.conversation_members import dm_naming
+from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.receipts.mark_positions import MarkPositions, read_sum
+from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm
 

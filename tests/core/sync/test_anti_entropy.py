@@ -16,13 +16,13 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.node_context_and_timers import HostedIdentity
-from p2pchat.core.sync import marks_and_wants_of_links
+from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.sync import remote_state
 from p2pchat.core.sync.anti_entropy import NEXT_AFTER
-from p2pchat.core.sync.conversation_members import dm_id, dm_naming
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
-from p2pchat.core.sync.marks_and_wants_of_links import (
+from p2pchat.core.sync.remote_state import (
     MAX_AHEAD_UNKNOWN,
     MAX_ALIKE,
     MAX_LOOKUPS_UNKNOWN,
@@ -469,7 +469,7 @@ def test_few_writers_are_ahead_whose_ids_begin_alike(ada: Peer) -> None:
 
 def test_links_to_unknown_peers_share_what_is_remembered_of_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     """192 links of one member took 300 MiB and more: each could have 22,000 marks kept."""
-    monkeypatch.setattr(marks_and_wants_of_links, "MAX_REMEMBERED_UNKNOWN", 300)
+    monkeypatch.setattr(remote_state, "MAX_REMEMBERED_UNKNOWN", 300)
     ada = World().peer("ada")
     users = [f"{user:016x}" * 4 for user in range(200)]
     ahead = Have({ROOM: {user: [Mark("00" * 8, 1, "00" * 8)] for user in users}})

@@ -10,7 +10,7 @@ from p2pchat.core.sync.history_boundary import MAX_OLD_MARKS, HistoryBoundary
 from p2pchat.protocol import Mark
 from tests.core.scripted_nodes import ROOM, Author, Far, Peer, World, have, page
 from tests.core.steps import count_steps
-from tests.core.sync.test_own_entries import written
+from tests.core.sync.test_appender import written
 
 
 def test_a_reply_waits_for_its_message() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat.core.log import LogId, mark_hash
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.waiting_and_quiet_logs import FEW_KEYS
+from p2pchat.core.sync.waiting_logs import FEW_KEYS
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
 

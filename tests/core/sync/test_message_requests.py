@@ -12,8 +12,8 @@ from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.inputs import GroupLeaveRequest, RequestAccepted, RequestLeft, RequestsChosen, UserHosted
 from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.node_context_and_timers import HostedIdentity
-from p2pchat.core.sync.conversation_members import dm_naming
+from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.core.sync.message_requests import REQUEST
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Entries, Have, Here, Hosted, Naming, Want

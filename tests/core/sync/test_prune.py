@@ -8,8 +8,8 @@ import pytest
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import FetchResult, PruneRequest, UserHosted, UserRenamed, UserUnhosted, WriteRequest
 from p2pchat.core.log import Ref, decode_entry, ref_key
-from p2pchat.core.node_context_and_timers import HostedIdentity
-from p2pchat.core.sync.conversation_members import dm_id
+from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import Entries, Have
 from simulation.faults import ODD_TEXT
 from simulation.simulated_peer import SimPeer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.effects import Fetch, WarningIssued
 from p2pchat.core.inputs import LinkDrained, LinkFilled, RequestAccepted
-from p2pchat.core.sync.conversation_members import dm_naming
+from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
 from tests.core.scripted_nodes import IDS, NAMES, ROOM, Author, Far, Peer, World, covered_log, dm, page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, QuotaLifted, TypingSet
-from p2pchat.core.sync.conversation_members import dm_naming
+from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import ConversationId, Naming, TypingFrame
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm
 

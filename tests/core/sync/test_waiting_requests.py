@@ -21,8 +21,8 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.node_context_and_timers import HostedIdentity, Now
-from p2pchat.core.sync.conversation_members import dm_naming
+from p2pchat.core.node_context import HostedIdentity, Now
+from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.core.sync.message_requests import CHOSEN, REQUEST
 from p2pchat.protocol import Digest, Entries, Have, Here, Hosted, TypingFrame, Want
 from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author, Far, Peer, World, dm, have

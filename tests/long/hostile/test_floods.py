@@ -11,7 +11,7 @@ from statistics import median
 
 import pytest
 
-from p2pchat.identity.network_and_invites import Network
+from p2pchat.identity.network import Network
 from p2pchat.protocol import encode
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from p2pchat.config import MIB
-from p2pchat.identity.network_and_invites import Network
+from p2pchat.identity.network import Network
 from p2pchat.protocol import Entries, Here, Ping, Pong
 from p2pchat.testing.process_mesh import Child
 from tests.hostile.attacker import Attacker, appearing, group_of, invented_identity, letter_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.errors import DataLocked
-from p2pchat.identity.network_and_invites import login_network
+from p2pchat.identity.network import login_network
 from p2pchat.identity.profile import Profile, inspect_profile
 from tests.identity.test_profile import home as home  # fixture
 
@@ -34,7 +34,7 @@ def test_a_process_that_was_killed_holds_nothing(home: Path) -> None:
 
 def test_processes_that_start_together_agree_on_the_network(home: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from p2pchat.identity.network_and_invites import login_network\n"
+        "import sys; from pathlib import Path; from p2pchat.identity.network import login_network\n"
         "print('ready', flush=True); sys.stdin.readline(); print(login_network(Path(sys.argv[1])).key)"
     )
     started = [

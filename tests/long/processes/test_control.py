@@ -221,7 +221,7 @@ async def test_tail_without_a_running_peer_does_not_wait_for_others(sock: Comman
     await bob.event("message", text="before")
     assert [await ada.leave(), await bob.leave()] == [0, 0]
     patient = (
-        "import sys; from p2pchat.__main__ import main; from p2pchat.cli import control_client_or_own_peer as c; "
+        "import sys; from p2pchat.__main__ import main; from p2pchat.cli import control_client as c; "
         "c.MEET_TIMEOUT = 3600.0; raise SystemExit(main(sys.argv[1:]))"
     )
     tail = await sock.start("bob", "tail", "-n", "1", code=("-c", patient))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.content.pieces_and_file_names import LEAF_BYTES, PIECE_BYTES, count_pieces
+from p2pchat.core.content.pieces import LEAF_BYTES, PIECE_BYTES, count_pieces
 from tests.deadlines import WAIT, within
 from tests.ports import free_ports
 from tests.processes.peers import Cluster

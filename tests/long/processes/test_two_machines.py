@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.identity.network_and_invites import load_network
+from p2pchat.identity.network import load_network
 from p2pchat.testing.process_mesh import Child
 from tests.deadlines import ROOT
 from tests.processes.machines import Lan, Machine, lan_or_skip

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from simulation.random_histories import (
     OF_RULES,
-    Scenario,
+    RandomHistory,
     play,
 )
 from tests.simulation.test_random_histories import histories_of_other_rules
 
 
 def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amount() -> None:
-    crowded = [seed for seed in range(300) if "join_crowd" in Scenario(seed).program][:3]
+    crowded = [seed for seed in range(300) if "join_crowd" in RandomHistory(seed).program][:3]
     assert len(crowded) == 3
     dialled = stored = 0
     for seed in crowded:

@@ -8,10 +8,10 @@ from contextlib import closing
 import pytest
 
 from p2pchat.storage.contract import Storage
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.statements_and_transactions import Database
 from tests.databases.servers import KINDS
 from tests.storage.conftest import SMALL
 

@@ -17,7 +17,7 @@ from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.account_records import AccountRecord
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import StoreOptions
-from p2pchat.web.cluster.known_records import Directory
+from p2pchat.web.cluster.known_records import AccountDirectory
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.cluster.placement import ClusterTimes
 from tests.deadlines import WAIT, until, within
@@ -121,7 +121,7 @@ async def known(gateway: Gateway, name: str, version: int = 0) -> AccountRecord:
 
 async def held(engine: KeepingServer) -> dict[str, AccountRecord]:
     """Return what the engine holds and its key opens, by name."""
-    directory, found = Directory(ClusterKey(SECRET, "team")), dict[str, AccountRecord]()
+    directory, found = AccountDirectory(ClusterKey(SECRET, "team")), dict[str, AccountRecord]()
     async with engine.operator() as js:
         try:
             info = await js.stream_info(STREAM, subjects_filter=">")

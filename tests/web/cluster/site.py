@@ -18,7 +18,7 @@ from shutil import which
 
 import httpx
 
-from p2pchat.cli.control_client_or_own_peer import ask_running_peer
+from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.web.cluster.cluster_key import make_key_file
 from p2pchat.web.cluster.placement import COPIES
 from tests.deadlines import WAIT, within

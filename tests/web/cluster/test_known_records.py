@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from p2pchat.web.account_records import REVOKED, AccountRecord, join
 from p2pchat.web.cluster.cluster_key import ClusterKey
-from p2pchat.web.cluster.known_records import Directory
+from p2pchat.web.cluster.known_records import AccountDirectory
 from tests.web.cluster.records import RECORDS, record
 
 KEY = ClusterKey(b"k" * 32, "team")
@@ -34,7 +34,7 @@ class Bucket:
         return self.numbers
 
 
-def read(directory: Directory, bucket: Bucket) -> None:
+def read(directory: AccountDirectory, bucket: Bucket) -> None:
     """List all values, as after each connection."""
     directory.begin_load()
     for place, (value, number) in bucket.values.items():
@@ -42,7 +42,7 @@ def read(directory: Directory, bucket: Bucket) -> None:
     directory.on_loaded()
 
 
-def write(directory: Directory, bucket: Bucket) -> None:
+def write(directory: AccountDirectory, bucket: Bucket) -> None:
     """Write once what is owed, and read what another gateway wrote instead."""
     for place in list(directory.owed):
         found = directory.at(place)
@@ -54,7 +54,7 @@ def write(directory: Directory, bucket: Bucket) -> None:
             directory.on_entry(place, *bucket.values.get(place, (b"", 0)), asked=True)
 
 
-def settle(directories: list[Directory], bucket: Bucket) -> None:
+def settle(directories: list[AccountDirectory], bucket: Bucket) -> None:
     """Let all gateways read and write until nothing is owed."""
     for _ in range(2 * len(directories) + 2):
         for directory in directories:
@@ -63,19 +63,19 @@ def settle(directories: list[Directory], bucket: Bucket) -> None:
     assert not any(directory.owed for directory in directories)
 
 
-def known(directory: Directory) -> dict[str, AccountRecord | None]:
+def known(directory: AccountDirectory) -> dict[str, AccountRecord | None]:
     return {place: directory.at(place) for place in directory.places()}
 
 
 def held(bucket: Bucket) -> dict[str, AccountRecord | None]:
     """Return what a gateway that knows nothing reads."""
-    fresh = Directory(KEY)
+    fresh = AccountDirectory(KEY)
     read(fresh, bucket)
     return known(fresh)
 
 
-def of(*records: AccountRecord) -> Directory:
-    directory = Directory(KEY)
+def of(*records: AccountRecord) -> AccountDirectory:
+    directory = AccountDirectory(KEY)
     for one in records:
         directory.remember(one)
     return directory
@@ -88,7 +88,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 2), RECORDS), max_size=12)
 def test_gateways_and_engine_end_alike_whatever_the_engine_did(
     changes: list[tuple[int, AccountRecord]], data: st.DataObject
 ) -> None:
-    directories, bucket, old = [Directory(KEY) for _ in range(3)], Bucket(), dict[str, tuple[bytes, int]]()
+    directories, bucket, old = [AccountDirectory(KEY) for _ in range(3)], Bucket(), dict[str, tuple[bytes, int]]()
     newest: dict[str, AccountRecord] = {}
     for at, one in changes:
         place = directories[0].place_of(one.name)
@@ -137,8 +137,8 @@ def test_a_token_is_found_by_its_hash_until_it_has_another() -> None:
 
 
 def owes_after(
-    change: Callable[[Bucket, Directory], None], *records: AccountRecord
-) -> tuple[Directory, list[AccountRecord | None]]:
+    change: Callable[[Bucket, AccountDirectory], None], *records: AccountRecord
+) -> tuple[AccountDirectory, list[AccountRecord | None]]:
     """Return a directory whose engine was changed by somebody, and the records that it owes then."""
     directory, bucket = of(*records), Bucket()
     settle([directory], bucket)
@@ -150,7 +150,7 @@ def owes_after(
 def test_an_older_version_is_not_taken_and_the_newer_one_owed() -> None:
     newer = record(version=3, word=REVOKED)
 
-    def rolled_back(bucket: Bucket, directory: Directory) -> None:
+    def rolled_back(bucket: Bucket, directory: AccountDirectory) -> None:
         place = directory.place_of("ada")
         bucket.put(place, directory.seal(place, record(version=2)))
 
@@ -159,7 +159,7 @@ def test_an_older_version_is_not_taken_and_the_newer_one_owed() -> None:
 
 
 def test_an_operators_own_record_is_refused() -> None:
-    def forged(bucket: Bucket, directory: Directory) -> None:
+    def forged(bucket: Bucket, directory: AccountDirectory) -> None:
         place = directory.place_of("ada")
         bucket.put(
             place, ClusterKey(b"e" * 32, "team").seal("accounts", place, record(version=9, owner="eve").to_bytes())
@@ -173,7 +173,7 @@ def test_an_operators_own_record_is_refused() -> None:
 
 
 def test_an_entry_that_is_told_late_changes_nothing() -> None:
-    directory, place = Directory(KEY), Directory(KEY).place_of("ada")
+    directory, place = AccountDirectory(KEY), AccountDirectory(KEY).place_of("ada")
     newer, older = record(version=2), record(version=1)
     assert directory.on_entry(place, directory.seal(place, newer), 8) == newer
     assert directory.on_entry(place, directory.seal(place, older), 7) is None
@@ -182,7 +182,7 @@ def test_an_entry_that_is_told_late_changes_nothing() -> None:
 
 def test_a_newer_record_that_is_told_late_counts() -> None:
     """Anybody who may publish repeats what the engine holds, with the number that another record is about to have."""
-    directory, place = Directory(KEY), Directory(KEY).place_of("ada")
+    directory, place = AccountDirectory(KEY), AccountDirectory(KEY).place_of("ada")
     before, revoked = record(version=1), record(version=2, word=REVOKED)
     assert directory.on_entry(place, directory.seal(place, before), 8) == before
     assert directory.on_entry(place, directory.seal(place, revoked), 8) == revoked

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pchat.web.cluster.placement import ClusterTimes, LivingGateways, Visits, hosts_of
+from p2pchat.web.cluster.placement import ClusterTimes, LivingGateways, UserVisits, hosts_of
 
 TIMES = ClusterTimes(beat_every=2.0, dead_after=10.0, settled_after=5.0, unhost_after=600.0)
 GATEWAYS = st.sets(st.text("ABCDEF", min_size=1, max_size=6), min_size=1, max_size=8)
@@ -153,7 +153,7 @@ def test_nothing_changes_while_the_engine_is_away() -> None:
 
 
 def test_a_user_is_let_go_ten_minutes_after_its_last_use() -> None:
-    visits = Visits(TIMES)
+    visits = UserVisits(TIMES)
     assert not visits.may_leave("ada", 0.0, in_use=False)  # perhaps it came just now
     assert not visits.may_leave("ada", 599.0, in_use=False)
     assert not visits.may_leave("ada", 600.0, in_use=True)

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.cli.control_client_or_own_peer import RequestRefused, connect, connect_or_run
+from p2pchat.cli.control_client import RequestRefused, connect, connect_or_run
 from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
-from tests.cli.control.test_control_client_or_own_peer import a_profile
+from tests.cli.control.test_control_client import a_profile
 from tests.cli.control.test_control_server import talking
 from tests.nats import NatsServer
 
@@ -59,7 +59,7 @@ async def test_the_number_of_connections_is_limited(serve: Serve, home: Path, mo
     await serve("ada")
     held = [control for _ in range(MAX_CONNECTIONS) if (control := await connect(home / "ada"))]
     with monkeypatch.context() as patch:
-        patch.setattr("p2pchat.cli.control_client_or_own_peer.CONNECT_TIMEOUT", 5.0)  # runs out
+        patch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 5.0)  # runs out
         with pytest.raises(RequestRefused, match="16 commands are connected to this peer"):
             await connect(home / "ada")
     waiting = asyncio.create_task(connect(home / "ada"))

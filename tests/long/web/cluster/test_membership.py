@@ -20,7 +20,7 @@ from p2pchat.web.account_records import RELEASED, AccountNameTaken, first_record
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
-from p2pchat.web.cluster.known_records import Directory
+from p2pchat.web.cluster.known_records import AccountDirectory
 from p2pchat.web.cluster.placement import hosts_of
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.hub import HubSession
@@ -232,7 +232,7 @@ async def test_one_account_that_is_renamed_at_two_doors_gets_one_name(engine: Ke
         await asyncio.gather(renamed(one, ada, "eva"), renamed(other, there, "zoe"))
         directories = [cluster_of(gateway).directory for gateway in (one, other)]
 
-        def names(directory: Directory) -> list[str]:
+        def names(directory: AccountDirectory) -> list[str]:
             found = filter(None, map(directory.at, directory.places()))
             return [record.name for record in found if not record.is_former]
 

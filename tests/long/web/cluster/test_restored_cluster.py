@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from p2pchat.cli.control_client_or_own_peer import ask_running_peer
+from p2pchat.cli.control_client import ask_running_peer
 from tests.deadlines import WAIT, within
 from tests.web.cluster.site import LOOK_EVERY, Gate, Site, missing, site
 

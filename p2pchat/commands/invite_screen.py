@@ -1,0 +1,83 @@
+"""Invites, as people paste and scan them: the screen that shows one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from p2pchat.commands.endpoints import LOOPBACK, host_port, is_loopback, own_endpoints
+from p2pchat.commands.qr_code import may_colour, qr_code, width
+from p2pchat.commands.wrap import fold
+from p2pchat.safe_text import safe_line
+
+OTHER_ROWS = 6  # rows of the startup notices and the prompt on the same screen
+JOIN_COMMAND = "p2pchat --invite -"  # on a terminal; it asks for a name and the invite, and chooses a port
+
+
+def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None) -> str:
+    """Return the screen for an invite, which fits into 80 columns and 24 rows.
+
+    Args:
+        qr: Add a QR code if the terminal is large enough and segno is installed.
+        size: Size of the terminal; None: ask it.
+    """
+    lines = [
+        "",
+        "To join from another machine, run there:",
+        "",
+        f"    {JOIN_COMMAND}",
+        "",
+        "and paste this invite when it asks for it:",
+        "",
+        f"    {safe_line(invite)}",
+        "",
+        "Anyone who has it can join, read the room, and invite others:",
+        "send it over a channel you trust.",
+        "",
+    ]
+    if qr and may_colour():
+        lines += _fitting_code(invite, lines, size or shutil.get_terminal_size())
+    return "\n".join(lines)
+
+
+def welcome_screen(invite: str, host: str, port: int, *, qr: bool) -> str:
+    """Return the invite screen of a peer that listens for other machines, or why none could connect."""
+    invite = beyond_loopback(invite, host, port)
+    if names_loopback(invite, host, port):
+        return (
+            "-- this computer has no address that others can reach: connect it to a network, "
+            "or name one with --advertise HOST:PORT; /invite then shows how others join"
+        )
+    return invite_screen(invite, qr=qr)
+
+
+def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list[str]:
+    code = qr_code(invite)
+    rows_above = sum(-(-len(line) // size.columns) or 1 for line in fold("\n".join(above), size.columns).split("\n"))
+    if rows_above + len(code) + OTHER_ROWS <= size.lines and width(code) <= size.columns:
+        return [*code, ""] if code else []
+    return []
+
+
+def names_loopback(invite: str, host: str, port: int) -> bool:
+    """Return whether an invite names only loopback, where the peer listens: none of --advertise."""
+    own = [host_port(LOOPBACK, port), *([host_port(host, port)] if is_loopback(host) else [])]
+    return invite.partition("@")[2] in own
+
+
+def beyond_loopback(invite: str, host: str, port: int) -> str:
+    """Return the invite of a running peer, with this machine's addresses in place of the loopback one it listens on."""
+    if not names_loopback(invite, host, port):
+        return invite
+    code, _, place = invite.partition("@")
+    return f"{code}@{','.join(own_endpoints(port)) or place}"
+
+
+def looks_like_invite(text: str) -> bool:
+    """Return whether a text is an invite, and not the name of a file with one."""
+    return "".join(text.split()).lower().startswith("p2pchat:")
+
+
+def endpoints_of(invite: str) -> list[str]:
+    """Return the endpoints of an invite, in the form of the library."""
+    return [place for place in "".join(invite.split()).lower().partition("@")[2].split(",") if place]

@@ -1,0 +1,169 @@
+"""Contacts and blocks: the users and peers that somebody here has to do with by choice, and those it wants nothing of.
+
+A user is a contact when this peer's own user wrote to it, took it into a group or accepted its request, and after
+`/allow`. A peer is a contact when somebody here named its endpoint, also by an invite, and it answered there. Limits of
+their own apply to contacts. All others are unknown and share what there is (limits_by_origin.py).
+
+A peer may host other users too, and anybody may be one (the accounts of a gateway). Those whom they choose are known to
+them alone: their conversations with them need no places, and their names are kept. Links, turns and disk space are the
+peer's own matter.
+
+Whom the peer's own user blocks gets no link here, is not shown here, and nothing that it writes is stored. A user that
+this peer hosts beside its own blocks for itself: what the blocked one writes in their direct conversation is not
+stored. Who is blocked may be a contact at the same time; being blocked counts.
+
+Contacts and blocks live as long as the profile. They are never told to another peer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from p2pchat.core.durable_changes import META_BLOCKED
+from p2pchat.core.node_context import KeySet, NodeContext
+from p2pchat.protocol import PeerId, UserId
+
+CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own
+MAX_BLOCKED = 4096  # users that one user blocks, and that it ignores: 270 KiB of JSON; a guess
+
+
+class Contacts:
+    """The users and peers that are known here. A peer's own user has the same id, so both are in one set.
+
+    All methods take `by`, the hosted user who chose them, this peer's own by default. The set itself, `id in contacts`,
+    is of those whom the peer's own user chose.
+
+    Args:
+        meta: What storage holds.
+        on_added: Called with the id of each new contact, and who chose it.
+
+    Attributes:
+        own: Those whom the peer's own user chose, as a dict because each batch asks it.
+    """
+
+    def __init__(
+        self, ctx: NodeContext, meta: Mapping[str, str], on_added: Callable[[UserId | PeerId, UserId], None]
+    ) -> None:
+        self._ctx = ctx
+        self._on_added = on_added
+        self.own: KeySet[UserId | PeerId] = {}
+        self._ids: dict[UserId, KeySet[UserId | PeerId]] = {ctx.me: self.own}  # by who chose them
+        self._choosers: Counter[UserId | PeerId] = Counter()
+        for name in meta:
+            if name.startswith(CONTACT):
+                by, _, id = name.removeprefix(CONTACT).rpartition(":")
+                self.load([id], by)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.own
+
+    def are_known(self, user: UserId, id: UserId) -> bool:
+        """Return whether a user is known to this hosted user."""
+        return id in self or id in self._ids.get(user, ())
+
+    def chosen_by(self, user: UserId) -> Collection[UserId | PeerId]:
+        """Return those whom this hosted user chose itself."""
+        return self._ids.get(user, {}).keys()
+
+    def has_any(self, id: UserId) -> bool:
+        """Return whether a user is known to anybody here."""
+        return id in self._choosers
+
+    def load(self, ids: Iterable[UserId | PeerId], by: UserId = "") -> None:
+        """Add those of whom stored entries say that they were contacts. Nothing that was stored changes by it."""
+        for id in ids:
+            self._put(id, by or self._ctx.me)
+
+    def add(self, ids: Iterable[UserId | PeerId], by: UserId = "") -> None:
+        """Add users or peers, until the node stops: what is stored makes them contacts again at the next start."""
+        by = by or self._ctx.me
+        for id in ids:
+            if self._put(id, by):
+                self._on_added(id, by)
+
+    def keep(self, ids: Iterable[UserId | PeerId], by: UserId = "") -> None:
+        """Add users or peers for as long as the profile lives: nothing else that is stored says it."""
+        by = by or self._ctx.me
+        for id in ids:
+            if id not in self._ids.get(by, ()):
+                self._ctx.change.meta[self._line(id, by)] = "1"
+                self.add([id], by)
+
+    def save(self) -> None:
+        """Store all contacts with the next commit: commits in flight have failed."""
+        for by, ids in self._ids.items():
+            self._ctx.change.meta.update((self._line(id, by), "1") for id in ids)
+
+    def _put(self, id: UserId | PeerId, by: UserId) -> bool:
+        ids = self._ids.setdefault(by, {})
+        if id in ids:
+            return False
+        ids[id] = None
+        self._choosers[id] += 1
+        return True
+
+    def _line(self, id: UserId | PeerId, by: UserId) -> str:
+        return CONTACT + (id if by == self._ctx.me else f"{by}:{id}")
+
+
+class Blocks:
+    """The blocked users.
+
+    Args:
+        meta: What storage holds.
+
+    Attributes:
+        users: Those whom the peer's own user blocks, and so the peers whose own user they are.
+        starts: The first 16 digits of the ids of all blocked users, as references name them.
+    """
+
+    def __init__(self, ctx: NodeContext, meta: Mapping[str, str]) -> None:
+        self._ctx = ctx
+        self.users: KeySet[UserId] = {}
+        self._by: dict[UserId, KeySet[UserId]] = {ctx.me: self.users}
+        self.starts: Counter[str] = Counter()
+        for name, text in meta.items():
+            which, _, by = name.partition(":")
+            if which == META_BLOCKED:
+                for user in json.loads(text):
+                    self._add(by or ctx.me, user)
+
+    def set(self, by: UserId, user: UserId, on: bool) -> None:
+        """Block a user on behalf of one hosted here, or end that."""
+        if (user in self._by.get(by, ())) is on:
+            return
+        if on:
+            self._add(by, user)
+        else:
+            del self._by[by][user]
+            self.starts[user[:16]] -= 1
+            if not self.starts[user[:16]]:
+                del self.starts[user[:16]]
+        self._save(by)
+
+    def _add(self, by: UserId, user: UserId) -> None:
+        self._by.setdefault(by, {})[user] = None
+        self.starts[user[:16]] += 1
+
+    def _save(self, by: UserId) -> None:
+        self._ctx.change.meta[blocked_key("" if by == self._ctx.me else by)] = json.dumps(sorted(self._by[by]))
+
+    def save(self) -> None:
+        """Store all blocks with the next commit: commits in flight have failed."""
+        for by in self._by:
+            self._save(by)
+
+    def of(self, by: UserId) -> Iterable[UserId]:
+        """Return whom a user blocks."""
+        return self._by.get(by, ())
+
+    def refuses(self, user: UserId, members: Iterable[UserId]) -> bool:
+        """Return whether nothing of a user is stored in a direct conversation of `members`, with () in any other."""
+        return user in self.users or any(user in self._by.get(member, ()) for member in members)
+
+
+def blocked_key(by: UserId) -> str:
+    """Return under which key storage keeps whom a hosted user blocks; "" for the peer's own user."""
+    return f"{META_BLOCKED}:{by}" if by else META_BLOCKED

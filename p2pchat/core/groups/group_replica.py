@@ -1,0 +1,361 @@
+"""Known operations and leaves of one group: how many are kept of users not known to own it, and what each changed.
+
+Entries come as they are stored, in any order of logs. Each call returns who was added, removed or left, and a new name
+or owner. Entries are never removed: a user that was named once stays named. The state follows from the set of them
+(group_state.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from p2pchat.core.groups.group_state import (
+    EntryAncestry,
+    GroupOperation,
+    GroupState,
+    GroupStates,
+    VisibilityRule,
+    fork_mark,
+    is_first,
+    lost_operations,
+    operation_hash,
+    read_leave,
+    read_operation,
+    talk_id,
+)
+from p2pchat.core.log import Entry, LogId
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+
+# Operations kept of one user that is not known to be an owner: they may come before the one that made it the owner. A
+# guess: owners rarely make more, and a user that invents operations takes 20 MiB of memory.
+MAX_EARLY = 1000
+
+
+class GroupDifference(NamedTuple):
+    """One change of a group: created, added, removed, left, renamed or owner. `target` is the user it concerns."""
+
+    change: str
+    by: UserId
+    target: UserId
+
+
+NO_USERS: frozenset[UserId] = frozenset()  # one object: Python makes a new one each time
+NO_MEMBERS: Mapping[UserId, int] = {}
+
+# The fields of a replica that are made when they are first used: peers may name thousands of groups of which nothing
+# ever comes, and empty sets would be most of what each takes.
+_MADE_WHEN_USED: dict[str, Callable[[], Any]] = {
+    "_states": GroupStates, "_operations": dict, "_duplicates": dict, "_written_in": dict, "_forked_logs": set,
+    "_fork_marks": dict, "_redone_in": dict, "_refused_logs": set, "_void_logs": set, "_cited": set, "_before": dict,
+    "_owners": set, "_early_counts": dict, "_ids": dict,
+}  # fmt: skip
+
+
+class GroupReplica:
+    """One group.
+
+    Args:
+        in_groups: Counts of how many groups each user is named in; those whom this one names are added.
+
+    Attributes:
+        id, talk: The ids of its two conversations.
+        state: The current state; None until the first operation is known.
+    """
+
+    __slots__ = (
+        "__weakref__", "_in_groups", "_members", "_named", "_named_cache", "id", "state", "talk", *_MADE_WHEN_USED,
+    )  # fmt: skip
+
+    _states: GroupStates
+    _operations: dict[tuple[str, UserId], GroupOperation]  # by hash and writer: anyone can copy the bytes
+    _duplicates: dict[tuple[str, UserId], list[GroupOperation]]  # all copies of operations written twice
+    _written_in: dict[LogId, list[tuple[str, UserId]]]  # the keys of operations
+    _forked_logs: set[LogId]  # logs of this group
+    _fork_marks: dict[tuple[UserId, str], LogId]  # by writer and what replaces them
+    _redone_in: dict[tuple[UserId, str], set[LogId]]  # logs, by writer and `redo`
+    _refused_logs: set[LogId]  # of which no more is taken here
+    _void_logs: set[LogId]  # those whose operations were reissued
+    _cited: set[tuple[int, str]]  # gen, first 8 bytes of the hash
+    _before: dict[tuple[UserId, RunId], Sequence[Mark]]
+    _owners: set[UserId]  # all users that owned the group, or may have
+    _early_counts: dict[UserId, int]  # operations by other users
+    _ids: dict[UserId, UserId]  # one string for each user id: every operation lists all members
+
+    def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
+        self.id = group
+        self._in_groups = in_groups
+        self.talk: ConversationId = talk_id(group)
+        self.state: GroupState | None = None
+        self._named: dict[UserId, None] = {}
+        self._named_cache: frozenset[UserId] = NO_USERS  # `named`, copied when it is read after it grew
+        self._members: Mapping[UserId, int] = NO_MEMBERS  # of the last operation
+
+    def __getattr__(self, name: str) -> Any:
+        """Make a field when it is first used."""
+        if name not in _MADE_WHEN_USED:
+            raise AttributeError(name)
+        made = _MADE_WHEN_USED[name]()
+        setattr(self, name, made)
+        return made
+
+    @property
+    def creator(self) -> UserId:
+        """The user that created the group; "" until the first operation is known."""
+        return self._states.creator if self.state is not None else ""
+
+    @property
+    def named(self) -> frozenset[UserId]:
+        """All users that any operation ever named."""
+        if len(self._named_cache) != len(self._named):
+            self._named_cache = frozenset(self._named)
+        return self._named_cache
+
+    @property
+    def named_only_by_void(self) -> frozenset[UserId]:
+        """Users named only by void operations in forked logs, or by operations of such users. The writer of the forked
+        logs may not know them.
+        """
+        if not self._void_logs:
+            return frozenset()
+        written = [one for key, known in self._operations.items() for one in self._duplicates.get(key, [known])]
+        lists: dict[UserId, dict[int, Mapping[UserId, int]]] = {}  # by writer; many operations share one
+        for one in written:
+            if one.gen == 1 or one.log not in self._void_logs:
+                lists.setdefault(one.by, {})[id(one.members)] = one.members
+        named, waiting = {self.creator}, [self.creator]
+        while waiting:
+            found = set().union(*lists.get(waiting.pop(), {}).values()) - named
+            named |= found
+            waiting += found
+        return self.named - named
+
+    def begins_with(self, log: LogId, raw: str, entry: Entry) -> bool:
+        """Return whether this entry is the first operation of the group."""
+        operation = read_operation(log, 1, raw, entry) if operation_hash(raw) == self.id else None
+        return operation is not None and is_first(operation, entry)
+
+    def add(self, log: LogId, seq: int, raw: str, entry: Entry) -> list[GroupDifference]:
+        """Add an entry of the group's conversation; return what changed."""
+        return self._update(log.user) if self._store(log, seq, raw, entry) else []
+
+    def load(self, entries: Iterable[tuple[LogId, int, str, Entry]], forked: Iterable[LogId] = ()) -> None:
+        """Add all stored entries of the group, and its logs that forked."""
+        for log, seq, raw, entry in entries:
+            self._store(log, seq, raw, entry)
+        self._note_forks(forked)
+        self._update("")
+
+    def fork(self, log: LogId) -> list[GroupDifference]:
+        """Note that a log of the group forked, so that no peer gets more of it. Return what changed."""
+        self._note_forks([log])
+        return self._update(log.user)
+
+    def _note_forks(self, logs: Iterable[LogId]) -> None:
+        """Note forks. A forked log differs between peers, so its leaves do not count, and its operations count only
+        until their writer has reissued them in a log that did not fork.
+        """
+        for log in logs:
+            self._forked_logs.add(log)
+            self._fork_marks[log.user, fork_mark(log)] = log
+            self._states.remove_leaves(log)
+        self._refresh_void()
+
+    def refuse(self, log: LogId, *, on: bool = True) -> None:
+        """Note that no more of a log is taken here, or (on=False) that it is taken again."""
+        if on:
+            self._refused_logs.add(log)
+        else:
+            self._refused_logs.discard(log)
+
+    def _refresh_void(self) -> None:
+        """Count the operations of logs that are void now no longer, and those of logs that are not any more.
+
+        Only these are looked at: a member can make any number of operations, and of forks. The first operation, which
+        is the group, always counts.
+        """
+        former, self._void_logs = self._void_logs, self._void()
+        for key in [key for log in former ^ self._void_logs for key in self._written_in.get(log, ())]:
+            self._count(key)
+
+    def _count(self, key: tuple[str, UserId]) -> None:
+        """Count one copy of an operation that is not in a void log, if there is one."""
+        written = self._duplicates.get(key, [self._operations[key]])
+        standing = [one for one in written if one.gen == 1 or one.log not in self._void_logs]
+        if standing:
+            self._states.add(min(standing, key=lambda one: (one.log, one.seq)))
+        else:
+            self._states.remove(self._operations[key])
+
+    def _void(self) -> set[LogId]:
+        """Return the forked logs whose operations their writer has reissued in a log that did not fork."""
+        reissued = self._fork_marks.keys() & self._redone_in.keys()
+        return {self._fork_marks[key] for key in reissued if not self._redone_in[key] <= self._forked_logs}
+
+    @property
+    def users_to_reissue(self) -> set[UserId]:
+        """Users that may have operations to reissue: the owner, and writers of forked logs."""
+        owner = set() if self.state is None else {self.state.owner}
+        return owner | {log.user for log in self._forked_logs - self._void_logs}
+
+    def logs_to_reissue(self, user: UserId) -> list[LogId]:
+        """Return the forked logs of a user whose operations it has not reissued yet."""
+        return [log for log in sorted(self._forked_logs - self._void_logs) if log.user == user]
+
+    def operations_only_in(self, logs: Sequence[LogId]) -> list[GroupOperation]:
+        """Return, by gen, the operations from gen 2 on that hold and exist in these logs only."""
+        tied = (self._states[at].tied for at in range(1, len(self._states)))
+        return [all_of[0] for all_of in tied if all(operation.log in logs for operation in all_of)]
+
+    def _store(self, log: LogId, seq: int, raw: str, entry: Entry) -> bool:
+        """Store an entry. Return False when it is neither an operation nor a leave."""
+        if seq == 1:
+            self._before[log.user, log.run] = entry.before
+        leave = read_leave(log, seq, entry)
+        operation = read_operation(log, seq, raw, entry)
+        if leave is not None:
+            if log not in self._forked_logs:
+                self._states.add_leave(leave)
+        elif operation is None or (
+            operation.gen == 1 and not (operation.hash == self.id and is_first(operation, entry))
+        ):
+            return False
+        else:
+            self._add_operation(operation)
+        return True
+
+    def _add_operation(self, operation: GroupOperation) -> None:
+        if operation.by in self._owners or operation.gen == 1:
+            self._owners.add(operation.owner)
+        else:
+            self._early_counts[operation.by] = self._early_counts.get(operation.by, 0) + 1
+            if self._early_counts[operation.by] > MAX_EARLY:
+                return
+        members = self._interned(operation.members)
+        operation = replace(operation, members=members)
+        key = (operation.hash, operation.by)
+        known = self._operations.get(key)
+        self._written_in.setdefault(operation.log, []).append(key)
+        if known is not None:
+            self._duplicates.setdefault(key, [known]).append(operation)
+        if known is None or (operation.log, operation.seq) < (known.log, known.seq):
+            self._operations[key] = operation
+        self._count(key)
+        redone = operation.by, operation.redo
+        if operation.redo:
+            self._redone_in.setdefault(redone, set()).add(operation.log)
+        if redone in self._fork_marks and self._fork_marks[redone] not in self._void_logs:
+            self._refresh_void()
+        self._cited.add((operation.gen, operation.hash[:16]))
+        new = members.keys() - self._named.keys()
+        self._named.update(dict.fromkeys(new))
+        if self._in_groups is not None:
+            self._in_groups.update(new)
+
+    def _interned(self, members: Mapping[UserId, int]) -> Mapping[UserId, int]:
+        """Return an equal mapping that shares memory: mostly the members are those of the operation before."""
+        if members != self._members:
+            self._members = {self._ids.setdefault(user, user): gen for user, gen in members.items()}
+        return self._members
+
+    def _update(self, by: UserId) -> list[GroupDifference]:
+        former = self.state
+        self.state = self._states[-1] if self._states else None
+        if self.state is None or self.state is former:
+            return []
+        return list(_differences(former, self.state, by))
+
+    # Queries
+
+    def knows(self, cite: tuple[int, str]) -> bool:
+        """Return whether a cited operation is known, or cannot be had because it may be in a forked log."""
+        return cite in self._cited or self.may_lack_operations
+
+    @property
+    def may_lack_operations(self) -> bool:
+        """True if a log of an owner forked or is refused here: other peers may have operations that are not here."""
+        return any(log.user in self._owners for logs in (self._forked_logs, self._refused_logs) for log in logs)
+
+    @property
+    def cite(self) -> tuple[int, str]:
+        """The citation for an entry that is written now."""
+        assert self.state is not None
+        return self.state.gen, self.state.hash[:16]
+
+    def is_present(self, user: UserId) -> bool:
+        """Return whether this user is a member and has not left."""
+        return self.state is not None and user in self.state.members and user not in self.state.left
+
+    def members_at(self, gen: int) -> frozenset[UserId]:
+        """Return the members at a gen, including those that left since; nobody for an unknown gen."""
+        return self._states.members(gen)
+
+    def first_added(self, users: Container[UserId]) -> int:
+        """Return the gen that added the first of these users, also after all of them were removed; 0 for none."""
+        return self._states.first_added(users)
+
+    def added(self, user: UserId) -> int:
+        assert self.state is not None
+        return self.state.members[user]
+
+    def visibility_rules(self, user: UserId) -> tuple[VisibilityRule, ...]:
+        return tuple(dict.fromkeys(self.state.visibility_rules(user))) if self.state else ()
+
+    def has_cut(self, user: UserId) -> bool:
+        """Return whether entries of this user were ever cut off, or may be. Then not all of them can be had."""
+        return any(rule.cuts for rule in self.visibility_rules(user))
+
+    def lost_operations(self, owner: UserId) -> list[GroupOperation]:
+        """Return lost operations that this user can reissue because it owns the group."""
+        if self.state is None or self.state.owner != owner:
+            return []
+        return lost_operations(self._operations.values(), self._states, owner, EntryAncestry(self._before))
+
+    def below(self, operation: GroupOperation) -> GroupState:
+        """Return the state that an operation of gen 2 or later was made on, as it is now."""
+        return self._states[operation.gen - 2]
+
+    @property
+    def view(self) -> GroupView | None:
+        """The current state for programs; None until the group is known."""
+        state = self.state
+        if state is None:
+            return None
+        present: Mapping[UserId, int] = {user: gen for user, gen in state.members.items() if user not in state.left}
+        return GroupView(self.id, self.talk, state.name, state.owner, state.gen, present, state.left)
+
+
+def _differences(former: GroupState | None, now: GroupState, by: UserId) -> Iterator[GroupDifference]:
+    if former is None:
+        yield GroupDifference("created", by, "")
+        return
+    for user in sorted(now.present - former.present):
+        yield GroupDifference("added", by, user)
+    for user in sorted(former.present - now.present):
+        yield GroupDifference("left" if user in now.left and user == by else "removed", by, user)
+    if now.name != former.name:
+        yield GroupDifference("renamed", by, "")
+    if now.owner != former.owner:
+        yield GroupDifference("owner", by, now.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """The current state of a group, for programs.
+
+    Attributes:
+        group, talk: The conversations of operations and leaves, and of the members' messages.
+        gen: Number of the current operation.
+        members: Members that have not left -> the gen that added each.
+        left: Members that left and that no later operation of the owner has removed.
+    """
+
+    group: ConversationId
+    talk: ConversationId
+    name: str = field(repr=False)
+    owner: UserId
+    gen: int
+    members: Mapping[UserId, int]
+    left: frozenset[UserId]

@@ -1,0 +1,264 @@
+"""Links: the state of a connection, reasons of its end, keepalive, and the limit on received frames.
+
+A link goes PROVING -> (WAITING at the end that does not decide) -> UP -> GONE, and to GONE from any phase. Only
+links.py changes the phase. Other files of core/mesh keep their facts about a link in it, so that all of them end with
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Protocol
+
+from p2pchat.core.effects import Counted, LinkChanged, PauseReading, Send
+from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
+from p2pchat.core.mesh.election import is_decider
+from p2pchat.core.mesh.handshake import ClientSide, ServerSide
+from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
+from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Piece, Ping, Pull, RunId, Unknown, UserId
+
+PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
+
+
+class LinkPhase(Enum):
+    """Phase of a connection."""
+
+    PROVING = auto()  # exchanging the frames of the handshake
+    WAITING = auto()  # both sides proved; waiting for the decider's `go`
+    UP = auto()
+    GONE = auto()
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PeerLink:
+    """One connection.
+
+    Attributes:
+        id: The number that the driver gave it.
+        host: The address of the other end as the driver sees it.
+        endpoint: The dialled endpoint, "" when accepted.
+        dial: The number of our dial, 0 when accepted.
+        peer: The peer at the other end; "" until it has proved itself.
+        full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
+        users: The users that the other end hosts, while the link is up.
+        users_changed: How often users came to `users` or were taken out.
+        has_listed_users: The other end has listed all its users once.
+        unwritten: Those of `users` that take a place of users who never wrote, the newest last (presence.py).
+        users_told: Users that the other end named for the first time, as far as that is free of charge.
+        omits_users: Some of its users found no place or are blocked, so what it says about others is no fault.
+        blocked: Users that the other end told and that are blocked here; they are not among `users`.
+        known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
+        linked: The peers that the other end says it is linked with.
+        begun: Position in the order in which connections of this process began, from 1.
+        run, n: From the `go` that brought it up.
+        up_at: When it came up, monotonic seconds.
+    """
+
+    id: int
+    host: str
+    handshake: ServerSide | ClientSide
+    endpoint: str = ""
+    dial: int = 0
+    begun: int = 0
+    phase: LinkPhase = LinkPhase.PROVING
+    peer: PeerId = ""
+    full: bool = False
+    users: dict[UserId, Hosted] = field(default_factory=dict)
+    users_changed: int = 0
+    has_listed_users: bool = False
+    unwritten: KeySet[UserId] = field(default_factory=dict)
+    users_told: int = 0
+    omits_users: bool = False
+    blocked: KeySet[UserId] = field(default_factory=dict)
+    known: bool = False
+    linked: KeySet[PeerId] = field(default_factory=dict)
+    run: RunId = ""
+    n: int = 0
+    up_at: float = 0.0
+    timer: Timer | None = None  # the next step must be done by then; of a replaced link: see presence.py
+    # Keepalive
+    reads: bool = True  # False while reading is paused
+    heard_at: float = 0.0
+    bucket: TokenBucket = field(init=False)
+    check_at: float = 0.0  # when its silence is measured next
+    pings: int = 0  # sent; each is answered once, in order
+    pongs: int = 0  # received
+    # PeerExchange
+    sent_change: int = 0  # the last change of PeerChanges sent on this link
+    sent_own: tuple[int, tuple[str, ...]] | None = None  # our (port, at) as sent on this link
+    takes_files: bool = False  # the other end answers pulls, and understands pieces
+    tells_files: bool = False  # it answers which content is there
+    takes_many_pulls: bool = False  # it takes more than 16 pulls at a time
+    faulted: bool = False  # it ends because one side broke a rule
+
+    @property
+    def dialled(self) -> bool:
+        return self.dial != 0
+
+    @property
+    def relayed(self) -> bool:
+        """True if it goes through an engine."""
+        return self.host == RELAY_HOST
+
+    @property
+    def up(self) -> bool:
+        return self.phase is LinkPhase.UP
+
+    @property
+    def gone(self) -> bool:
+        return self.phase is LinkPhase.GONE
+
+    def __repr__(self) -> str:
+        return f"PeerLink({self.id} {self.phase.name.lower()} {self.peer[:8] or '?'})"
+
+
+class LinkListener(Protocol):
+    """Callbacks of links to their node.
+
+    Reasons of link_down are left, lost, timeout, and replaced, which is no departure: a newer link to that peer is up.
+    """
+
+    def link_up(self, link: PeerLink) -> None:
+        """`go` was sent or received, so frames may be sent. The link is in `by_peer` already."""
+
+    def link_down(self, link: PeerLink, reason: str) -> None:
+        """A link that was up has ended. It is in neither `up` nor `by_peer` any more."""
+
+    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
+        """Report to programs that a link came up or ended. Called before link_up and link_down."""
+
+    def name_of(self, peer: PeerId) -> str:
+        """Return the name of a peer's own user, "" when it has none."""
+
+    def network_found(self, n: str) -> None:
+        """The id of the open network was learned and stored in the credentials. Called before the link_up."""
+
+
+FAULTS = frozenset({"malformed", "limit", "order", "head", "host"})  # codes of `bye` for a rule that was broken
+REFUSALS = {
+    "version": "it speaks another version of p2pchat: update the older of the two",
+    "network": "it belongs to another network: join that with its invite, or check yours",
+    "identity": "it does not take this peer's identity, or is not who it should be",
+    "self": "that is this peer itself",
+    "busy": "it has as many links as it takes; trying on",
+}
+
+NOT_THE_ONE_KNOWN = "another peer answers there than the one known at this address: nothing was sent to it"
+
+
+def farewell(bye: Bye) -> str:
+    """Return for people why a peer said goodbye. Text from the peer is quoted as ASCII."""
+    if bye.code in REFUSALS:
+        return REFUSALS[bye.code]
+    if bye.code == "left":
+        return "it is leaving"
+    text = f": {quoted(bye.text)}" if bye.text else ""
+    return f"it ended the connection ({quoted(bye.code)}{text})"
+
+
+def quoted(remote: str) -> str:
+    """Return text from another peer, safe to show in a diagnostic."""
+    return ascii(remote)[1:-1][:200]
+
+
+class Keepalive:
+    """Keepalive and flood control of the links that are up.
+
+    Any byte is a sign of life. After ten seconds of silence a ping asks for one; after thirty the link is dead. While
+    this side does not read, silence means nothing; it then pings every ten seconds, so that the other end does not give
+    up. The decider checks a link early, on a whole tick of the clock, and the follower on the tick after. So only one
+    of them pings, and a peer with many idle links wakes once for all of them, together with the other peers of its
+    machine.
+
+    Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
+    few are under way. When it is overdrawn, reading pauses. A frame about users takes one for each of them, since a
+    certificate may have to be checked. Telling users for the first time is free up to the number that a peer may host,
+    and the bucket holds one more token for each user that the peer hosts: all of them may change at one moment.
+
+    Args:
+        up: The links that are up.
+        on_dead: Called with a link that was silent for too long.
+    """
+
+    def __init__(self, ctx: NodeContext, up: Mapping[int, PeerLink], on_dead: Callable[[PeerLink], None]) -> None:
+        self._ctx = ctx
+        self._up = up
+        self._on_dead = on_dead
+        self._timer: Timer | None = None  # for the next check of any link
+
+    def watch(self, link: PeerLink) -> None:
+        """Start with a link that has just come up."""
+        now, settings = self._ctx.now.mono, self._ctx.settings
+        link.heard_at = now
+        link.bucket = TokenBucket(settings.flood_a_second, settings.flood_burst, now)
+        self._check_by(link, now + settings.ping_after)
+        self._schedule()
+
+    def on_paused(self, link: PeerLink, on: bool) -> None:
+        """Reading was paused or resumed. The clock of silence starts again."""
+        link.reads = not on
+        link.heard_at = self._ctx.now.mono
+
+    def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
+        """Charge for received frames. Above the limit, order a pause that brings the average below it."""
+        charged = sum(not isinstance(frame, (Entries, Have, Piece, Pull)) for frame in frames)
+        if not charged:
+            return
+        charged += sum(self._charged_users(link, frame) for frame in frames if isinstance(frame, Here))
+        link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
+        wait = link.bucket.charge(charged, self._ctx.now.mono)
+        if wait:
+            self._ctx.emit(Counted("flood"))
+            self._ctx.emit(PauseReading(link.id, wait))
+
+    def _charged_users(self, link: PeerLink, frame: Here) -> int:
+        """Return for how many users a frame is charged, besides the frame itself."""
+        new = sum(user.id not in link.users for user in frame.users)
+        free = min(new, self._ctx.settings.max_hosted_users - link.users_told)
+        link.users_told += free
+        return max(0, len(frame.users) + len(frame.gone or ()) - free - 1)
+
+    def _check_by(self, link: PeerLink, due: float) -> None:
+        """Set the time of the next check: the tick before `due` for the decider, the one after for the follower."""
+        tick = PING_EARLY_PART * self._ctx.settings.ping_after
+        before = due - due % tick
+        if not is_decider(self._ctx.me, link.peer):
+            link.check_at = before + tick if before < due else due
+        else:
+            link.check_at = before if before > self._ctx.now.mono else due
+
+    def _schedule(self) -> None:
+        """Set the timer for the link whose check is due first."""
+        at = min((link.check_at for link in self._up.values()), default=None)
+        if at is not None and (self._timer is None or self._timer.at > at):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._ctx.after(at - self._ctx.now.mono, self._check_due)
+
+    def _check_due(self) -> None:
+        """Check every link that is due."""
+        self._timer = None
+        now = self._ctx.now.mono + SLACK
+        pinged = [link.id for link in list(self._up.values()) if link.check_at <= now and self._check(link)]
+        if pinged:
+            for id in pinged:
+                self._up[id].pings += 1
+            self._ctx.emit(Send(Ping(), pinged))
+        self._schedule()
+
+    def _check(self, link: PeerLink) -> bool:
+        """End a link that is dead. Return whether to ping one that is not."""
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        silence = now - link.heard_at if link.reads else 0.0
+        if silence >= settings.dead_after - SLACK:
+            self._on_dead(link)
+            return False
+        early = PING_EARLY_PART * settings.ping_after if is_decider(self._ctx.me, link.peer) else 0.0
+        if link.reads and silence < settings.ping_after - early - SLACK:
+            self._check_by(link, link.heard_at + settings.ping_after)
+            return False
+        left = settings.dead_after - silence if link.reads else settings.ping_after
+        self._check_by(link, now + min(settings.ping_after, left))
+        return True

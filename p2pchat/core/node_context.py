@@ -1,0 +1,193 @@
+"""The context of one node, which all its machines share: the present moment, effects, timers, hosted identities.
+
+The node sets `now` and empties `out` at the start of every input; a machine keeps neither.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from p2pchat.config import Settings
+from p2pchat.core.durable_changes import Change
+from p2pchat.core.effects import ContentOrder, Effect, WakeAt
+from p2pchat.protocol import Cert, PeerId, UserId
+
+
+class Now(NamedTuple):
+    """The present moment: monotonic seconds for waiting, UTC microseconds for stamps."""
+
+    mono: float
+    utc: int
+
+
+class NodeContext:
+    """The state that all machines of one node share."""
+
+    def __init__(self, settings: Settings, me: PeerId, draw: Callable[[int], bytes]) -> None:
+        self.settings = settings
+        self.me = me
+        self.draw = draw
+        self.now: Now = Now(0.0, 0)
+        self.out: list[Effect] = []
+        self.change: Change = Change()  # what this step makes durable; the node commits it when it is not empty
+        self.orders: list[ContentOrder] = []  # of this step, for the store of content
+        self.timers: Timers = Timers()
+        self._ticket = 0
+
+    def emit(self, effect: Effect) -> None:
+        self.out.append(effect)
+
+    def next_ticket(self) -> int:
+        """Return a number that no earlier effect of this node had."""
+        self._ticket += 1
+        return self._ticket
+
+    def random(self) -> float:
+        """Return a number drawn evenly from [0, 1)."""
+        return int.from_bytes(self.draw(6), "big") / 2**48
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call `call` once, so many seconds from now."""
+        return self.timers.at(self.now.mono + seconds, call)
+
+    def run_due(self) -> None:
+        """Call every timer that is due, in order of time."""
+        self.timers.run_due(self.now.mono)
+
+    def emit_wake(self) -> None:
+        """Emit WakeAt when the earliest deadline is earlier than the last one emitted."""
+        if (at := self.timers.wake_at()) is not None:
+            self.out.append(WakeAt(at))
+
+
+# ---- hosted users and network
+
+
+@dataclass(slots=True)
+class HostedIdentity:
+    """A user hosted by this peer. `cert` is None when the user's key is the peer's own."""
+
+    id: UserId
+    name: str
+    sign: Callable[[bytes], bytes] = field(repr=False)
+    cert: Cert | None = None
+    about: str = field(default="", repr=False)  # what the user says about itself, "" for nothing
+    status: str = "online"  # initial status
+
+
+class HostedIdentities(dict[UserId, HostedIdentity]):
+    """The users hosted by this peer, by id. Every machine reads it; only the node changes it."""
+
+    def __init__(self, users: Iterable[HostedIdentity]) -> None:
+        super().__init__((user.id, user) for user in users)
+        self._by_prefix: dict[str, list[UserId]] = {}
+        for id in self:
+            self._by_prefix.setdefault(id[:16], []).append(id)
+
+    def add(self, user: HostedIdentity) -> None:
+        if user.id not in self:
+            self._by_prefix.setdefault(user.id[:16], []).append(user.id)
+        self[user.id] = user
+
+    def remove(self, user: UserId) -> None:
+        if self.pop(user, None) is not None:
+            self._by_prefix[user[:16]].remove(user)
+            if not self._by_prefix[user[:16]]:
+                del self._by_prefix[user[:16]]
+
+    def with_prefix(self, start: str) -> Sequence[UserId]:
+        """Return the users whose id begins with these 16 digits: none or one."""
+        return self._by_prefix.get(start, ())
+
+
+@dataclass(slots=True)
+class NetworkCredentials:
+    """The id and key of a peer's network.
+
+    Attributes:
+        id: N, hex16; "" in an open network until the first peer met announces it.
+        key: K, hex32; None in an open network, where anyone who connects is a member.
+    """
+
+    id: str
+    key: str | None = field(default=None, repr=False)
+
+
+# ---- small sets
+#
+# A node has thousands of sets, nearly all of them empty or small. A dictionary without values is smaller than a `set`,
+# and Python's garbage collector tracks neither an empty one nor one of strings; it tracks every `set`. A node keeps
+# about a dozen such sets for each link.
+
+
+K = TypeVar("K")
+
+KeySet: TypeAlias = dict[K, None]
+
+
+# ---- timers
+#
+# Callbacks by deadline. Cancelled ones are thrown away before they are due. Nothing here reads a clock: the moment is
+# an argument. The outside knows only the earliest deadline (effect WakeAt).
+
+SLACK = 0.001  # seconds: deadlines are sums of floats
+MIN_SWEEP = 64  # deadlines; sweeping fewer is not worth it
+
+
+class Timer:
+    """One deadline; `cancel` makes it never fire."""
+
+    __slots__ = ("at", "call")
+
+    def __init__(self, at: float, call: Callable[[], None]) -> None:
+        self.at: float = at
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class Timers:
+    """The timers of one node, by monotonic time."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = 0
+        self._sweep_at = MIN_SWEEP
+        self._wake_at: float | None = None
+
+    def at(self, deadline: float, call: Callable[[], None]) -> Timer:
+        """Call `call` once, when this moment has come."""
+        if len(self._heap) >= self._sweep_at:
+            self._sweep()
+        timer = Timer(deadline, call)
+        self._count += 1
+        heapq.heappush(self._heap, (deadline, self._count, timer))
+        return timer
+
+    def _sweep(self) -> None:
+        """Drop cancelled timers. Most timers are cancelled long before their deadline."""
+        self._heap = [due for due in self._heap if due[2].call is not None]
+        heapq.heapify(self._heap)
+        self._sweep_at = max(MIN_SWEEP, 2 * len(self._heap))
+
+    def run_due(self, now: float) -> None:
+        """Call every timer that is due, in order of time."""
+        self._wake_at = None
+        while self._heap and self._heap[0][0] <= now:
+            timer = heapq.heappop(self._heap)[2]
+            call, timer.call = timer.call, None
+            if call is not None:
+                call()
+
+    def wake_at(self) -> float | None:
+        """Return the earliest deadline if it is earlier than the last one returned, else None."""
+        while self._heap and self._heap[0][2].call is None:
+            heapq.heappop(self._heap)
+        if self._heap and (self._wake_at is None or self._heap[0][0] < self._wake_at):
+            self._wake_at = self._heap[0][0]
+            return self._wake_at
+        return None

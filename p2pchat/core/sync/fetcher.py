@@ -1,0 +1,365 @@
+"""Missing entries: one want per conversation and user, sent to one link whose mark is ahead.
+
+A difference found by a comparison is wanted at once. A mark that merely announces entries is wanted only if they have
+not arrived within a second, since their writer pushes them. A link that gives nearly nothing for ten seconds is given
+up for the next, and for a peer of the writer after one second. Links that were given up come last, contacts first.
+A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
+peer that is ahead but gives nothing gets fewer and fewer wants. What known users wrote is wanted first, since unknown
+ones may have thousands of logs. No entries of a writer whose quota is full are wanted (quota.py).
+
+Source: docs/protocol.md, "Pull".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from p2pchat.core.effects import Counted
+from p2pchat.core.log import LogId, Ref, WriterKey
+from p2pchat.core.node_context import Timer
+from p2pchat.core.storage_answers import LogFacts
+from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.protocol import Entries, Have, Mark, RunId, Want
+
+MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
+UNPROVEN_AFTER = 3600.0  # seconds until another version of deleted logs is asked for again; a guess
+PROGRESS = 64  # entries, or KiB of them: who gives fewer within the time for progress makes none. A guess: a slow modem
+
+
+@dataclass(slots=True)
+class FetchRequest:
+    """The fetch of one user's missing entries in one conversation."""
+
+    key: WriterKey
+    source: int | None = None  # the link asked
+    n: int = 0  # number of that want
+    sent: bool = True  # False while storage looks up the held marks
+    progress_at: float = 0.0  # monotonic
+    gained: int = 0  # entries and KiB since then
+    heard_at: float = 0.0  # when the last entry came, or the want was sent (monotonic)
+    tried: set[int] = field(default_factory=set)  # links that did not help lately
+    fruitless: int = 0  # rounds in which no link helped
+    asked_before: bool = False
+    timer: Timer | None = None
+
+
+class Fetcher:
+    """Decides what is fetched, and from which link.
+
+    Attributes:
+        requests: The fetches under way.
+    """
+
+    def __init__(self, sync: SyncContext) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._paused = False
+        self.requests: dict[WriterKey, FetchRequest] = {}
+        # By link: keys that wait for one of its wants to end, those of known users and the others.
+        self._queue: dict[int, tuple[dict[WriterKey, None], dict[WriterKey, None]]] = {}
+
+    def request(self, key: WriterKey, *, urgent: bool) -> None:
+        """Fetch the entries of a writer of which a remote is ahead."""
+        if self._paused:
+            return
+        request = self.requests.get(key)
+        if request is None:
+            request = self.requests[key] = FetchRequest(key)
+            if urgent:
+                self._ask(request)
+            else:
+                self._set_timer(request, self._ctx.settings.want_after)
+        elif urgent and request.source is None and not request.fruitless:
+            self._ask(request)
+
+    def on_host_ahead(self, key: WriterKey, remote: RemoteState) -> None:
+        """Ask a peer of the writer soon if somebody else, who is asked already, gives nearly nothing."""
+        request = self.requests.get(key)
+        if request is not None and request.source is not None and not self._is_host(request.source, key):
+            self._sync.after(self._ctx.settings.want_after, partial(self.prefer, key, remote))
+
+    def ask_about(self, remote: RemoteState, conversation: ConversationState, ref: Ref, *, first_hand: bool) -> None:
+        """Want an entry of a remote that must have it, since it has what follows it, or ask whether it has it.
+
+        Anybody may write what follows nothing, and have it passed on. So half of the questions to a link are kept for
+        what users wrote there (`first_hand`).
+        """
+        key = remote.writer_claimed(conversation.id, ref)
+        if key is not None:
+            self.prefer(key, remote)
+            return
+        questions, now = remote.wants.questions, self._ctx.now.mono
+        is_compared = remote.comparison.begun and self._sync.shares(remote, conversation)
+        if self._paused or not (is_compared and remote.accepts_marks):
+            return
+        if questions.take(now, spare=0.0 if first_hand else questions.burst / 2):
+            span = (ref.log[:16] + "0" * 48, ref.log[:16] + "f" * 48)
+            marks = conversation.marks(span, self._ctx.settings.max_tips)
+            self._sync.send(Have({conversation.id: marks}, span=span, ask=True), remote, conversation.id)
+
+    def prefer(self, key: WriterKey, remote: RemoteState) -> None:
+        """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second.
+
+        One that was given up more often, and gave nothing so far, gets no second.
+        """
+        request = self.requests.get(key)
+        if request is None or request.source == remote.link.id or not self._sync.is_up(remote):
+            return
+        source = self._sync.remotes.get(request.source) if request.source is not None else None
+        failed_more = source is not None and source.wants.failed > remote.wants.failed and not request.gained
+        is_patient = not request.sent or self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
+        is_served = source is not None and is_patient and not failed_more
+        if not is_served and self._is_ahead(remote, key) and self._has_room(remote, key):
+            self._give_up(request)
+            self._open_want(request, remote)
+
+    def _give_up(self, request: FetchRequest) -> None:
+        """Ask the present source no more."""
+        if request.source is not None:
+            request.tried.add(request.source)
+            if request.source in self._sync.remotes:
+                self._sync.remotes[request.source].wants.failed += 1
+            request.source = None
+
+    def _is_host(self, link: int, key: WriterKey) -> bool:
+        return link in self._sync.presence.hosts.get(key[1], ())
+
+    def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
+        """Fetch what lies before a batch that was dropped because it leaves a gap."""
+        self._ctx.emit(Counted("gap_batch_dropped"))
+        wants = remote.wants
+        if frame.n in wants.by_number:
+            wants.with_gaps = {frame.n, *(wants.with_gaps & wants.by_number.keys())}
+        mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
+        known = remote.ahead.get(log.key, {}).get(log.run)
+        if known is not None or remote.add_ahead(log.key, mark):
+            self.request(log.key, urgent=False)
+
+    def on_progress(self, key: WriterKey, link: int, count: int, size: int) -> None:
+        """Note that so many entries of a writer, of so many bytes, came by a link while they are being fetched."""
+        request = self.requests[key]
+        if request.source is None or not request.sent:
+            self._adopt_late_answer(request, link)
+        if request.source == link:
+            request.fruitless = 0
+            request.heard_at = self._ctx.now.mono
+            request.gained += max(count, size // 1024)
+            if request.gained >= PROGRESS:
+                request.progress_at, request.gained = self._ctx.now.mono, 0
+
+    def _adopt_late_answer(self, request: FetchRequest, link: int) -> None:
+        """Take the late answer of a want that was given up, instead of asking that link again."""
+        remote = self._sync.remotes.get(link)
+        late = [n for n, key in remote.wants.by_number.items() if key == request.key] if remote else []
+        late = [n for n in late if request.sent or (link, n) != (request.source, request.n)]
+        if late:
+            request.source, request.n, request.sent = link, late[-1], True
+            self._set_timer(request, self._ctx.settings.want_progress_timeout)
+
+    def on_want_ended(self, remote: RemoteState, n: int) -> None:
+        """End want n: the remote has given all it has."""
+        key = remote.wants.by_number.pop(n, None)
+        request = self.requests.get(key) if key else None
+        if key in remote.unproven:
+            other = remote.unproven[key]
+            if other.ask_at <= self._ctx.now.mono:
+                other.ask_at = self._ctx.now.mono + UNPROVEN_AFTER
+            other.marks = {*remote.ahead.get(key, {}).values()}
+        if request is not None and request.source == remote.link.id and request.n == n:
+            request.source = None
+            request.tried.add(remote.link.id)
+            self._ask(request)
+        self._start_queued(remote)
+
+    def pause(self, on: bool) -> None:
+        """Fetch nothing while nothing can be stored, and give up what was asked for. Everything is compared again."""
+        self._paused = on
+        for request in self.requests.values():
+            if request.timer is not None:
+                request.timer.cancel()
+        self.requests.clear()
+        self._queue.clear()
+
+    def on_link_down(self, remote: RemoteState) -> None:
+        """End the wants at a link."""
+        known, others = self._queue.pop(remote.link.id, ({}, {}))
+        for key in dict.fromkeys((*remote.wants.by_number.values(), *known, *others)):
+            request = self.requests.get(key)
+            if request is not None and request.source in (remote.link.id, None):
+                request.source = None
+                self._ask(request)
+
+    def _start_queued(self, remote: RemoteState) -> None:
+        """Start requests that waited for a want at this link to end."""
+        known, others = self._queue.get(remote.link.id, ({}, {}))
+        while (queue := known or others) and len(remote.wants.by_number) < self._ctx.settings.max_wants:
+            key = next(iter(queue))
+            del queue[key]
+            request = self.requests.get(key)
+            if request is not None and request.source is None:
+                self._ask(request)
+
+    def _remotes_ahead(self, key: WriterKey) -> list[RemoteState]:
+        return [remote for remote in self._sync.remotes.values() if self._is_ahead(remote, key)]
+
+    def _is_ahead(self, remote: RemoteState, key: WriterKey) -> bool:
+        marks = remote.ahead.get(key)
+        if not marks:
+            return False
+        if self._sync.quota.refuses(remote.link, key):
+            remote.set_ahead(key, {})
+            return False
+        conversation = self._sync.conversations.by_id.get(key[0])
+        if conversation is None:
+            remote.set_ahead(key, {})
+            return False
+        left = {run: mark for run, mark in marks.items() if conversation.lacks(key[1], mark)}
+        refusals = self._sync.refusals
+        if refusals.by_ref:
+            left = {run: mark for run, mark in left.items() if not refusals.find_at(LogId(*key, run), mark.seq)}
+        if len(left) < len(marks):
+            remote.set_ahead(key, left)
+        if key in remote.unproven and all(
+            remote.unproven[key].hides(mark, self._ctx.now.mono) for mark in left.values()
+        ):
+            return False
+        return bool(left) and self._may_ask(remote, conversation)
+
+    def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:
+        """Return whether the remote may be asked: not for a talk whose group it knows better.
+
+        Nor for a conversation it no longer shares because its users or ours changed; it would not answer.
+        """
+        if conversation.is_operations:
+            return True
+        group = conversation.group
+        knows_better = group is not None and any(key[0] == group.id for key in remote.ahead)
+        return self._sync.shares(remote, conversation) and not knows_better
+
+    def _set_timer(self, request: FetchRequest, seconds: float) -> None:
+        if request.timer is not None:
+            request.timer.cancel()
+        request.timer = self._sync.after(seconds, partial(self._on_timer, request))
+
+    def _on_timer(self, request: FetchRequest) -> None:
+        if self.requests.get(request.key) is not request:
+            return
+        if request.source is None:
+            request.tried.clear()
+            self._ask(request)
+            return
+        timeout = self._ctx.settings.want_progress_timeout
+        since = request.progress_at if self._has_other_source(request) else request.heard_at
+        left = since + timeout - self._ctx.now.mono if request.sent else timeout
+        if left > 0:
+            self._set_timer(request, left)
+            return
+        self._give_up(request)
+        self._ask(request)
+
+    def _has_other_source(self, request: FetchRequest) -> bool:
+        tried = {*request.tried, request.source}
+        return any(remote.link.id not in tried for remote in self._remotes_ahead(request.key))
+
+    def _ask(self, request: FetchRequest) -> None:
+        """Choose a link that is ahead and send it a want. The request ends when no link is."""
+        ahead = self._remotes_ahead(request.key)
+        if not ahead:
+            if request.timer is not None:
+                request.timer.cancel()
+            del self.requests[request.key]
+            return
+        fresh = [remote for remote in ahead if remote.link.id not in request.tried]
+        if not fresh:
+            wait = self._ctx.settings.want_after * 2.0 ** min(request.fruitless, MAX_DOUBLINGS)
+            request.fruitless += 1
+            self._set_timer(request, wait)
+            return
+        free = [remote for remote in fresh if self._has_room(remote, request.key)]
+        if not free:
+            for remote in fresh:
+                known, others = self._queue.setdefault(remote.link.id, ({}, {}))
+                (known if self._sync.requests.is_known(request.key[1]) else others)[request.key] = None
+            self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
+            return
+        self._open_want(request, min(free, key=partial(self._rank, request.key)))
+
+    def _rank(self, key: WriterKey, remote: RemoteState) -> tuple[int | bool, ...]:
+        """Return by what the link to ask is chosen: the least."""
+        wants, link = remote.wants, remote.link
+        return not self._is_host(link.id, key), wants.failed, not link.known, len(wants.by_number), link.id
+
+    def _has_room(self, remote: RemoteState, key: WriterKey) -> bool:
+        return len(remote.wants.by_number) < self._ctx.settings.max_wants or key in remote.wants.by_number.values()
+
+    def _open_want(self, request: FetchRequest, remote: RemoteState) -> None:
+        if request.asked_before:
+            self._ctx.emit(Counted("want_source_changed"))
+        request.asked_before = True
+        request.source, request.n, request.sent = remote.link.id, remote.wants.next, False
+        request.progress_at = request.heard_at = self._ctx.now.mono
+        request.gained = 0
+        remote.wants.by_number[remote.wants.next] = request.key
+        remote.wants.next += 1
+        self._set_timer(request, self._ctx.settings.want_progress_timeout)
+        conversation, user = request.key
+        send = partial(self._send_want, request.key, remote, request.n)
+        if not self._sync.conversations.by_id[conversation].may_be_only_stored(user):
+            send([])
+        elif self._sync.refusals.by_ref and self._sync.refusals.reopened(request.key):
+            self._sync.lookups.all_logs(conversation, user, lambda logs: send([], logs))
+        else:
+            self._sync.lookups.older(conversation, user, send)
+
+    def _send_want(
+        self, key: WriterKey, remote: RemoteState, n: int, older: list[Mark], stored: Sequence[LogFacts] = ()
+    ) -> None:
+        if not self._sync.is_up(remote) or n not in remote.wants.by_number:
+            return
+        request, conversation = self.requests.get(key), self._sync.conversations.by_id.get(key[0])
+        if request is None or conversation is None or (request.source, request.n) != (remote.link.id, n):
+            del remote.wants.by_number[n]  # meanwhile a late answer came, or everything arrived
+            self._start_queued(remote)
+            return
+        request.sent = True
+        request.progress_at = request.heard_at = self._ctx.now.mono  # do not count the time storage took
+        for former in [each for each, wanted in remote.wants.by_number.items() if wanted == key and each != n]:
+            del remote.wants.by_number[former]  # the remote replaces it with the new one
+        writer = conversation.writers.get(key[1])
+        logs = writer.tail_tips() if writer else []
+        if writer is not None and self._sync.refusals.by_ref:
+            for each in self._sync.refusals.reopened(key):  # a later tip would say that all of it is held
+                logs = [log for log in logs if log.id == each.log or not writer.may_build_on(log, each.log.run)]
+                older = []
+        tips = [log.tail_mark for log in logs]
+        if stored:
+            in_memory = {log.id.run for log in logs}
+            tips += [mark for mark in self._whole_tips(key, stored) if mark.run not in in_memory]
+        want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])
+        self._sync.send(want, remote, key[0])
+
+    def _whole_tips(self, key: WriterKey, stored: Sequence[LogFacts]) -> list[Mark]:
+        """Return the marks of stored logs that are whole with all that they build on, and on which no other such one
+        builds. The peer asked may have deleted these, and would otherwise serve nothing that follows them.
+        """
+        taken = {each.log.run for each in self._sync.refusals.reopened(key)}
+        whole: dict[RunId, LogFacts] = {}
+        left = [facts for facts in stored if facts.log.run not in taken]
+        while found := [
+            facts
+            for facts in left
+            if all(mark.run in whole and whole[mark.run].seq >= mark.seq for mark in facts.before)
+        ]:
+            whole.update((facts.log.run, facts) for facts in found)
+            left = [facts for facts in left if facts.log.run not in whole]
+        builds_on = [mark for facts in whole.values() for mark in facts.before]
+        covered = {mark.run for mark in builds_on if mark.seq >= whole[mark.run].seq}
+        return [
+            Mark(run, facts.seq, facts.chain[:8].hex())
+            for run, facts in whole.items()
+            if run not in covered and not facts.forked
+        ]

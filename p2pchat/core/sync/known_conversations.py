@@ -1,0 +1,303 @@
+"""Conversations: their ids, members and namings, and which of them are kept.
+
+The room is everyone; a direct conversation (dm) is two users. A group is two conversations, one of operations and one
+in which its members talk (group_sync.py). Until its first operation arrives, only the peers that named it are asked
+about it.
+
+Source: docs/protocol.md, "Conversations".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import islice
+
+from p2pchat.core.groups.group_replica import GroupReplica
+from p2pchat.core.limits_by_origin import OriginShares
+from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
+
+ROOM_TAG = b"p2pchat/room/1\0"
+DM_TAG = b"p2pchat/dm/1\0"
+MAX_UNKNOWN = 1000  # groups named by one peer of which nothing arrived; 2 KiB each, measured
+MAX_UNKNOWN_OF_ALL = 4000  # and those of all peers
+MAX_ASKED_USERS = 16  # users by whom a peer is recognized for each group it names, out of perhaps thousands
+SETS_CACHED = 64  # sets of users that many groups share
+DMS_CACHED = 1024  # pairs whose id is cached: a program that writes to a user needs it for every message
+
+
+def _hash(data: bytes) -> str:
+    return blake2b(data, digest_size=32).hexdigest()
+
+
+def room_id(network: str) -> ConversationId:
+    """Return the id of the room of network N (hex16)."""
+    return _hash(ROOM_TAG + bytes.fromhex(network))
+
+
+def dm_naming(one: UserId, other: UserId) -> Naming:
+    """Return the naming of the direct conversation of two users. A user may write to itself."""
+    first, second = sorted((one, other))
+    return Naming(dm=(first, second))
+
+
+@lru_cache(DMS_CACHED)
+def dm_id(one: UserId, other: UserId) -> ConversationId:
+    """Return the id of the direct conversation of two users."""
+    return _hash(DM_TAG + bytes.fromhex("".join(sorted((one, other)))))
+
+
+@lru_cache(SETS_CACHED)
+def _only(*users: UserId) -> frozenset[UserId]:
+    """Return one set for all groups that the same peer names, or one user owns."""
+    return frozenset(users)
+
+
+def _count_down(counts: Counter[UserId], users: Iterable[UserId]) -> None:
+    for user in users:
+        counts[user] -= 1
+        if not counts[user]:
+            del counts[user]
+
+
+class Conversations:
+    """All conversations in memory."""
+
+    def __init__(self, network: str) -> None:
+        self._network = network
+        self.by_id: dict[ConversationId, ConversationState] = {}
+        self.groups: dict[ConversationId, GroupReplica] = {}
+        self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
+        # How many groups name a user, and in how many talks it wrote: asked about for each made-up user.
+        self._in_groups: Counter[UserId] = Counter()
+        self._in_talks: Counter[UserId] = Counter()
+        self._asked: dict[UserId, dict[ConversationId, None]] = {}  # users who are asked about provisional groups
+        self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
+        self._kept: list[ConversationId] = []  # all others, in order
+        self._unknown = OriginShares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
+        self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
+        self.room: ConversationId = room_id(network) if network else ""
+        if network:
+            self.open(Naming(room=True))
+
+    def set_network(self, network: str) -> None:
+        """Take the id that an open network's first peer announced."""
+        self._network = network
+        self.room = room_id(network)
+        self.open(Naming(room=True))
+
+    def open(self, naming: Naming) -> ConversationState | None:
+        """Return the conversation of a naming, made if need be; None for kinds unknown to this version."""
+        named = self.identify(naming)
+        if named is None:
+            return None
+        conversation, members = named
+        found = self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
+        self.keep(conversation)
+        return found
+
+    def open_provisional(self, naming: Naming) -> None:
+        """Make a conversation that only a link or a file mentions.
+
+        It is kept once an entry of it is stored or a program opens it. Until then it may be swept.
+        """
+        named = self.identify(naming)
+        if named is None or named[0] in self.by_id or naming.group or naming.talk:
+            return
+        self._add(ConversationState(named[0], naming, named[1]))
+        self.provisional.add(named[0])
+
+    def count_direct(self, user: UserId, most: int, counts: Callable[[UserId], bool] | None) -> int:
+        """Return the number of direct conversations of a user. Above `most`, only those whose users count; None: all
+        do.
+        """
+        direct = self._dms.get(user, {})
+        if len(direct) < most or counts is None:
+            return len(direct)
+        return sum(all(map(counts, self.by_id[id].naming.dm or ())) for id in direct)
+
+    def direct(self, user: UserId) -> list[ConversationId]:
+        """Return the direct conversations of a user."""
+        return [*self._dms.get(user, ())]
+
+    def may_have_entries_of(self, user: UserId) -> list[ConversationState]:
+        """Return the conversations in which a user may have written: the room, its direct ones, and all groups."""
+        groups = (id for group in self.groups.values() for id in (group.id, group.talk))
+        return [self.by_id[id] for id in (self.room, *self._dms.get(user, ()), *groups) if id in self.by_id]
+
+    def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
+        """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
+
+        `teller` is that peer, "" for a file. Each may name a limited number of groups of which nothing arrives; when
+        there are too many in all, the newest of the peer that named most are forgotten.
+        """
+        assert naming.group is not None
+        id, owner, _ = naming.group
+        found = self.by_id.get(id)
+        if found is None:
+            if not self._unknown.make_room((teller,), self._evict):
+                return
+            found = self._add(self._new(id, naming, frozenset()))
+            self.provisional.add(id)
+            self._unknown.add(id, (teller,))
+        if found.group is not None and found.group.state is None:
+            asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
+            found.members = found.members.union(asked) if found.members else _only(*asked)
+            found.allow_writers(found.allowed_writers | {owner} if found.allowed_writers else _only(owner))
+            for user in asked if id in self.provisional else ():
+                self._asked.setdefault(user, {})[id] = None
+
+    def _evict(self, id: ConversationId) -> None:
+        forgotten = self.forget(id)
+        if forgotten is not None and self.on_evicted is not None:
+            self.on_evicted(forgotten)
+        self._unknown.remove(id)
+
+    def written_to_by(self, user: UserId) -> Iterator[UserId]:
+        """Yield the users to whom this user ever wrote directly."""
+        for id in self._dms.get(user, ()):
+            conversation = self.by_id[id]
+            if user in conversation.writers:
+                yield from conversation.naming.dm or ()
+
+    def keep(self, id: ConversationId) -> None:
+        """Keep a conversation: an entry of it arrived, or a program opened it."""
+        self._end_provisional(id)
+        at = bisect_left(self._kept, id)
+        if id in self.by_id and self._kept[at : at + 1] != [id]:
+            insort(self._kept, id)
+
+    def kept(self, span: tuple[ConversationId, ConversationId] | None = None) -> Iterator[ConversationState]:
+        """Yield the conversations that are kept, by id in order: all, or those within a span of ids."""
+        ids = self._kept
+        if span is not None:
+            ids = ids[bisect_left(ids, span[0]) : bisect_right(ids, span[1])]
+        return map(self.by_id.__getitem__, ids)
+
+    def _end_provisional(self, id: ConversationId) -> None:
+        self._unknown.remove(id)
+        if id not in self.provisional:
+            return
+        self.provisional.discard(id)
+        for user in self.by_id[id].members or ():
+            asked = self._asked.get(user, {})
+            asked.pop(id, None)
+            if not asked:
+                self._asked.pop(user, None)
+
+    def of_user(self, user: UserId) -> list[ConversationId]:
+        """Return the conversations that a user belongs to or did, without those of group operations and those that
+        wait.
+        """
+        talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
+        direct = [id for id in self._dms.get(user, ()) if not self.by_id[id].waits]
+        return [*([self.room] if self.room else ()), *direct, *talks]
+
+    def update_concern(self, user: UserId, hosted: Container[UserId]) -> None:
+        """Update which direct conversations concern hosted users, after this user was hosted or unhosted."""
+        for id in self._dms.get(user, ()):
+            conversation = self.by_id[id]
+            conversation.concerns_us = any(member in hosted for member in conversation.members or ())
+
+    def has_any_of(self, user: UserId) -> bool:
+        """Return whether this user has a conversation besides the room."""
+        return user in self._dms or user in self._in_groups
+
+    def has_entries_of(self, user: UserId) -> bool:
+        """Return whether this user wrote in the room or a group, or has a direct conversation that is kept."""
+        room = self.by_id.get(self.room)
+        if user in self._in_talks or (room is not None and user in room.writers):
+            return True
+        return any(id not in self.provisional for id in self._dms.get(user, ()))
+
+    def visible(self) -> list[ConversationId]:
+        """Return all conversations except those of group operations and those that wait."""
+        return [id for id, each in self.by_id.items() if not (each.naming.group or each.waits)]
+
+    def pack_quiet(self, most: int) -> None:
+        """Keep no more than so many quiet writers of the room as objects. Elsewhere there are not that many."""
+        room = self.by_id.get(self.room)
+        if room is not None:
+            room.writers.pack(most)
+
+    def newest_first(self, these: Iterable[ConversationId]) -> list[ConversationId]:
+        """Return these ids, those with the newest entries first.
+
+        Making or changing a group counts as an entry. Empty conversations come last.
+        """
+        return sorted(these, key=lambda id: self._newest_c(self.by_id[id]), reverse=True)
+
+    def _newest_c(self, conversation: ConversationState) -> int:
+        operations = self.by_id.get(conversation.naming.talk) if conversation.naming.talk else None
+        return max(conversation.newest_c, operations.newest_c if operations else 0)
+
+    def _new(self, id: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> ConversationState:
+        conversation = ConversationState(id, naming, members)
+        group = naming.group[0] if naming.group else naming.talk
+        if group is not None:
+            if group not in self.groups:
+                self.groups[group] = GroupReplica(group, self._in_groups)
+            conversation.group = self.groups[group]
+            conversation.is_talk = naming.talk is not None
+            if conversation.is_talk:
+                conversation.writers_of_all = self._in_talks
+        return conversation
+
+    def _add(self, conversation: ConversationState) -> ConversationState:
+        self.by_id[conversation.id] = conversation
+        for user in conversation.naming.dm or ():
+            self._dms.setdefault(user, {})[conversation.id] = None
+        return conversation
+
+    def sweep(
+        self, users: Iterable[UserId] | None, is_shared: Callable[[ConversationState], bool]
+    ) -> list[ConversationState]:
+        """Forget conversations without stored entries that no link may mention any more. Return them.
+
+        users: Look only at those that concern these users; None: at all.
+        """
+        near: Iterable[ConversationId] = [*self.provisional]
+        if users is not None:
+            near = dict.fromkeys(id for user in users for of in (self._asked, self._dms) for id in of.get(user, ()))
+        unshared = [id for id in near if id in self.provisional and not is_shared(self.by_id[id])]
+        return [found for id in unshared if (found := self.forget(id)) is not None]
+
+    def forget(self, id: ConversationId) -> ConversationState | None:
+        """Forget and return a conversation that only links mention; None for any other."""
+        if id not in self.provisional or self.by_id[id].is_stored:
+            return None
+        return self.remove(id)
+
+    def remove(self, id: ConversationId) -> ConversationState:
+        """Forget and return a conversation."""
+        self._end_provisional(id)
+        at = bisect_left(self._kept, id)
+        if self._kept[at : at + 1] == [id]:
+            del self._kept[at]
+        conversation = self.by_id.pop(id)
+        group = self.groups.pop(id, None)
+        if group is not None:
+            _count_down(self._in_groups, group.named)
+        if conversation.is_talk:
+            _count_down(self._in_talks, conversation.writers)
+        for user in {*(conversation.naming.dm or ())}:
+            del self._dms[user][id]
+            if not self._dms[user]:
+                del self._dms[user]
+        return conversation
+
+    def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
+        """Return (id, members) of a naming; members None is everyone. None for kinds unknown to this version."""
+        if naming.room:
+            return (self.room, None) if self._network else None
+        if naming.dm:
+            return dm_id(*naming.dm), frozenset(naming.dm)
+        if naming.group:
+            return naming.group[0], frozenset()
+        if naming.talk is not None and naming.talk in self.groups:
+            return self.groups[naming.talk].talk, frozenset()
+        return None

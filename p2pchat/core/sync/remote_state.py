@@ -1,0 +1,316 @@
+"""The replication state of each link: what the remote peer holds, lacks, refuses and was sent.
+
+Marks, cursors and wants belong to a link and end with it. To save memory, the marks a peer announced are kept only
+where they are needed: of writers hosted here (for receipts and for pushing), and where they are ahead of this node (to
+fetch). Each machine has a part of its own here; sync_context.py holds the remotes. How many marks of all
+unknown peers together are kept and looked up is limited here (MarkLimits).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sized
+from dataclasses import dataclass, field
+from functools import partial
+
+from p2pchat.core.limits_by_origin import TokenBucket
+from p2pchat.core.log import Batch, LogId, Ref, WriterKey
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import KeySet, Timer
+from p2pchat.core.storage_answers import Start
+from p2pchat.protocol import ConversationId, Mark, Naming, RefusedLog, RunId, UserId
+
+MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, refused or looked up, of each kind; a guess: 5 MiB
+MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
+MAX_LOOKUPS_UNKNOWN = 1_000  # the same, of marks looked up: the lookups of others wait for them; a guess
+MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
+MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
+QUESTIONS_A_SECOND = 64  # to a link, whether it has an entry that something follows; a guess: 3 % of a core
+MAX_QUESTIONS = 128  # at once; a guess
+MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
+
+
+@dataclass(slots=True)
+class TailCursor:
+    """Position up to which a log of a hosted user was written to a link."""
+
+    sent: int
+    reading: bool = False  # a read from storage is in progress
+    behind: bool = False  # below the tip
+
+
+@dataclass(slots=True)
+class ServedWant:
+    """A want of the remote peer that is being answered."""
+
+    n: int
+    key: WriterKey
+    start: Start  # where to continue reading
+    reading: bool = False
+    durable: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
+    refused: set[LogId] = field(default_factory=set)  # logs refused here whose batch was sent
+
+
+@dataclass(slots=True, eq=False)
+class ComparisonState:
+    """The comparison with one remote, kept by AntiEntropy."""
+
+    begun: bool = False
+    number: int = 0  # of the present or last one, counted from 1
+    ended: int = 0  # number of the last one that ended; one that gave way to the next never does
+    ended_at: float = float("-inf")  # monotonic: when it did
+    next_timer: Timer | None = None  # begins the next one; None: nobody waits for one
+    known_users: KeySet[UserId] = field(default_factory=dict)  # its users when the comparison began, and fresh ones
+    digest_sent: bool = False  # since the comparison began
+    digest_timer: Timer | None = None  # repeats the digest until everything is compared
+    had_random_digest: bool = False  # in this round of random digests
+    all_compared: bool = False  # including conversations that began since
+    compared: KeySet[ConversationId] = field(default_factory=dict)
+    equal: dict[ConversationId, int] = field(default_factory=dict)  # sums that were equal, and say nothing new again
+    sums_through: ConversationId = ""  # id up to which sums were received
+    differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not complete yet
+    marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # user up to whom marks were received
+
+    def is_over(self, conversation: ConversationId) -> bool:
+        """Return whether the first comparison of this conversation is over."""
+        return self.all_compared or conversation in self.compared
+
+
+@dataclass(slots=True)
+class MarkListing:
+    """The pages of marks of one conversation that are being sent to one remote."""
+
+    comparison: int  # number of the one that it began in
+    span: tuple[UserId, UserId]  # of users, all pages together
+    asks: bool  # for the marks of the remote
+    next: UserId  # where the next page begins
+    ends: deque[UserId]  # of the next pages; when there are none, those of the rest of the span are chosen
+    heard: UserId = ""  # user up to whom marks of the remote came meanwhile
+
+
+@dataclass(slots=True, eq=False)
+class PageListings:
+    """The conversations of which pages of marks are being sent to one remote, kept by MarkPages."""
+
+    by_conversation: dict[ConversationId, MarkListing] = field(default_factory=dict)  # the first one goes on
+    pong: int = 0  # the next page goes after it
+    timer: Timer | None = None  # tries again
+
+
+@dataclass(slots=True, eq=False)
+class OpenWants:
+    """The wants that were sent to one remote and have not ended, kept by Fetcher."""
+
+    by_number: dict[int, WriterKey] = field(default_factory=dict)
+    next: int = 1
+    failed: int = 0  # wants that were given up since too little came
+    with_gaps: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
+    questions: TokenBucket = field(default_factory=lambda: TokenBucket(QUESTIONS_A_SECOND, MAX_QUESTIONS, 0.0))
+
+
+@dataclass(slots=True, eq=False)
+class ServingState:
+    """The entries being sent to one remote, kept by Sender."""
+
+    wants: dict[int, ServedWant] = field(default_factory=dict)
+    cursors: dict[LogId, TailCursor] = field(default_factory=dict)
+
+    def answers(self, key: WriterKey) -> bool:
+        """Return whether a want of this writer is being answered."""
+        return any(want.key == key for want in self.wants.values())
+
+
+@dataclass(slots=True, eq=False)
+class ForkEvidence:
+    """The evidence of forks exchanged with one remote, or brought by files; kept by Forks."""
+
+    sent: dict[LogId, float] = field(default_factory=dict)  # forked logs, and when it was sent (monotonic)
+    owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there; it goes before any mark
+    evidence: Batch | None = None  # the first of two batches that prove a fork, until the second comes
+
+
+@dataclass(slots=True)
+class OtherVersions:
+    """Logs of one writer of which a remote serves another version than the one that was deleted here.
+
+    Nothing is left to prove the forks, so these and what builds on them would be served and dropped again and again.
+    """
+
+    runs: set[RunId] = field(default_factory=set)
+    marks: set[Mark] = field(default_factory=set)  # what it was ahead with after it had served everything
+    ask_at: float = 0.0  # when it is asked for all of this again (monotonic)
+
+    def hides(self, mark: Mark, now: float) -> bool:
+        return now < self.ask_at and (mark.run in self.runs or mark in self.marks)
+
+
+@dataclass(slots=True, eq=False)
+class RemoteState:
+    """The state of replication with the remote peer of one link."""
+
+    link: PeerLink
+    comparison: ComparisonState = field(default_factory=ComparisonState)
+    listings: PageListings = field(default_factory=PageListings)
+    wants: OpenWants = field(default_factory=OpenWants)
+    serving: ServingState = field(default_factory=ServingState)
+    forks: ForkEvidence = field(default_factory=ForkEvidence)
+    acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
+    ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
+    ahead_count: int = 0  # marks in `ahead`
+    unproven: dict[WriterKey, OtherVersions] = field(default_factory=dict)
+    # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
+    ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
+    most_remembered: int = 0  # marks of all kinds that may be kept; set before marks are taken
+    lookups_pending: int = 0  # marks that storage is looking up
+    named: KeySet[ConversationId] = field(default_factory=dict)  # conversations whose names it was sent
+    groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
+    groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
+    owed_marks: KeySet[WriterKey] = field(default_factory=dict)
+    refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
+    full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
+    unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
+    told_refused: KeySet[LogId] = field(default_factory=dict)  # logs refused here, as it was told
+    refused: dict[LogId, RefusedLog] = field(default_factory=dict)  # logs of which it takes no more
+    refused_of: dict[WriterKey, list[LogId]] = field(default_factory=dict)  # the same, by writer
+    # Its marks of hosted writers that storage looks up, once for all of its users.
+    looked_up: KeySet[tuple[ConversationId, UserId, Mark]] = field(default_factory=dict)
+
+    @property
+    def accepts_marks(self) -> bool:
+        """Return whether marks and sums may be sent now. If not, they are sent later."""
+        return not self.link.full and not self.forks.owed
+
+    def receivers(self, writers: Collection[UserId] | None, user: UserId) -> Collection[UserId]:
+        """Return its users who are in a conversation of these writers (None: the room), without one who writes."""
+        there = self.link.users.keys()
+        return (there if writers is None else there & writers) - {user}
+
+    def claims(self, conversation: ConversationId, ref: Ref) -> bool:
+        """Return whether it announced a mark that covers an entry which is not here."""
+        return self.writer_claimed(conversation, ref) is not None
+
+    def writer_claimed(self, conversation: ConversationId, ref: Ref) -> WriterKey | None:
+        """Return the writer of an entry that is not here and that a mark which it announced covers."""
+        for user in self.ahead_writers.get((conversation, ref.log[:16]), ()):
+            mark = self.ahead[conversation, user].get(ref.log[16:])
+            if mark is not None and mark.seq >= ref.seq:
+                return conversation, user
+        return None
+
+    @property
+    def remembered(self) -> int:
+        """Number of marks of this link that are kept."""
+        return self.ahead_count + len(self.refusals) + len(self.refused)
+
+    def _may_remember(self, present: int, more: int, most: int = MAX_REMEMBERED) -> bool:
+        """Return whether there is room for more marks beside those present of their kind."""
+        return present + more <= most and self.remembered + more <= self.most_remembered
+
+    def on_refused(self, key: WriterKey) -> None:
+        """Note that it accepts no further entries of a writer."""
+        if key in self.refusals or self._may_remember(len(self.refusals), 1):
+            self.refusals[key] = None
+
+    def on_logs_refused(self, key: WriterKey, logs: list[RefusedLog]) -> None:
+        """Note of which logs of a writer it takes no more. They replace those it named before."""
+        for log in self.refused_of.pop(key, ()):
+            del self.refused[log]
+        if logs and self._may_remember(len(self.refused), len(logs)):
+            by_log = {LogId(*key, each.run): each for each in logs}
+            self.refused.update(by_log)
+            self.refused_of[key] = [*by_log]
+
+    def takes(self, log: LogId, seq: int) -> bool:
+        """Return whether it takes this entry."""
+        return log not in self.refused or seq <= self.refused[log].seq
+
+    def on_marks(self, key: WriterKey, marks: list[Mark]) -> None:
+        """Note marks of a refused writer. New ones mean that it may take more again."""
+        if key in self.refusals and self.refusals[key] in (None, marks):
+            self.refusals[key] = marks
+        else:
+            self.refusals.pop(key, None)
+
+    def note_unopened(self, conversation: ConversationId, naming: Naming) -> None:
+        """Remember the name of a conversation for which there is no place, or nobody yet. A peer sends it once."""
+        if len(self.unopened) < MAX_UNOPENED:
+            self.unopened[conversation] = naming
+
+    def names_unopened(self, users: Collection[UserId]) -> bool:
+        """Return whether it named a conversation of one of these users that is not open here."""
+        return any(user in users for naming in self.unopened.values() for user in naming.dm or ())
+
+    def set_ahead(self, key: WriterKey, marks: dict[RunId, Mark]) -> bool:
+        """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
+        if not marks and key not in self.ahead:
+            return True  # mostly so, and a comparison may bring thousands
+        start, former = (key[0], key[1][:16]), self.ahead.pop(key, {})
+        self.ahead_count -= len(former)
+        most = MAX_REMEMBERED if self.link.known else MAX_AHEAD_UNKNOWN
+        alike = tuple(user for user in self.ahead_writers.get(start, ()) if user != key[1])
+        fits = len(alike) < MAX_ALIKE and self._may_remember(self.ahead_count, len(marks), most)
+        if marks and fits:
+            self.comparison.equal.pop(key[0], None)
+            self.ahead[key] = marks
+            self.ahead_count += len(marks)
+            alike = (*alike, key[1])
+        if alike:
+            self.ahead_writers[start] = alike
+        else:
+            self.ahead_writers.pop(start, None)
+        return fits or not marks
+
+    def clear_ahead(self) -> None:
+        """Note that it has nothing which this node lacks."""
+        self.ahead.clear()
+        self.ahead_writers.clear()
+        self.ahead_count = 0
+
+    def add_ahead(self, key: WriterKey, mark: Mark) -> bool:
+        return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})
+
+
+class MarkLimits:
+    """The limits on marks that links may have remembered and looked up here. Links to unknown peers share one.
+
+    Args:
+        remotes: A live view of all links.
+    """
+
+    def __init__(self, remotes: Mapping[int, RemoteState]) -> None:
+        self._remotes = remotes
+        self._unknown_lookups = 0  # marks of links to unknown peers that storage is looking up
+
+    def set_most(self, remote: RemoteState, *claims: Mapping[ConversationId, Mapping[UserId, Sized]]) -> None:
+        """Set how many marks of a link may be kept, before these are taken.
+
+        All links to unknown peers share a number of them; when that is used up, each may have an equal part. So many
+        links of one member take little memory.
+        """
+        if remote.link.known:
+            remote.most_remembered = 3 * MAX_REMEMBERED
+            return
+        equal_part = MAX_REMEMBERED_UNKNOWN // max(1, len(self._remotes))
+        more = sum(len(marks) for claim in claims for users in claim.values() for marks in users.values())
+        remote.most_remembered = equal_part
+        if remote.remembered + more > equal_part:  # otherwise it need not be known what others have
+            others = sum(one.remembered for one in self._remotes.values() if one is not remote and not one.link.known)
+            remote.most_remembered = max(equal_part, MAX_REMEMBERED_UNKNOWN - others)
+
+    def begin_lookup(self, remote: RemoteState) -> Callable[[], None] | None:
+        """Count a mark that storage looks up; return what ends that. None: too many of this remote are looked up."""
+        counted = not remote.link.known
+        if remote.lookups_pending >= self._max_lookups(remote):
+            return None
+        remote.lookups_pending += 1
+        self._unknown_lookups += counted
+        return partial(self._end_lookup, remote, counted)
+
+    def _max_lookups(self, remote: RemoteState) -> int:
+        if remote.link.known or self._unknown_lookups < MAX_LOOKUPS_UNKNOWN:
+            return MAX_REMEMBERED
+        return MAX_LOOKUPS_UNKNOWN // len(self._remotes)
+
+    def _end_lookup(self, remote: RemoteState, counted: bool) -> None:
+        remote.lookups_pending -= 1
+        self._unknown_lookups -= counted

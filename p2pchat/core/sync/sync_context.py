@@ -1,0 +1,389 @@
+"""The context of all machines of synchronisation: remotes, who shares a conversation, owed marks.
+
+It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the
+marks that a step owes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+from p2pchat.core.durable_changes import KnownConversation
+from p2pchat.core.effects import Counted, Effect, RequestBegun, Send
+from p2pchat.core.inputs import PruneRequest
+from p2pchat.core.limits_by_origin import address_line
+from p2pchat.core.log import LogId, WriterKey
+from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
+from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
+from p2pchat.core.sync.known_conversations import Conversations, dm_id
+from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.message_requests import Requests
+from p2pchat.core.sync.quota import NewLogs, Quota
+from p2pchat.core.sync.refusals import DistrustedPeers, Refusals, Refusers
+from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
+from p2pchat.core.sync.storage_lookups import Lookups
+from p2pchat.errors import LogError
+from p2pchat.protocol import (
+    ConversationId,
+    Digest,
+    Entries,
+    Have,
+    Marks,
+    MarksFrame,
+    Naming,
+    RefusedLog,
+    RunId,
+    TypingFrame,
+    UserId,
+    Want,
+)
+
+NO_LINK = -1  # entries of a file; links have numbers from 1
+MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
+MARK_BYTES = 128  # of a mark in a frame, with the user, about
+NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frames with `names`
+
+
+@dataclass(slots=True, eq=False)
+class PendingImport:
+    """The frames of one ImportRequest."""
+
+    ticket: int
+    undecided: int = 0  # frames that wait for a lookup
+    commits: int = 0  # commits with entries of it, not durable yet
+    new: int = 0  # entries
+    known: int = 0
+    foreign: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # entries by code
+
+
+@dataclass(slots=True)
+class Transaction:
+    """The results of one step besides its change: what follows when it is durable, and what links were sent in it."""
+
+    own: bool = False
+    writes: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
+    sources: dict[int, set[WriterKey]] = field(default_factory=dict)  # link (or NO_LINK) -> whose entries it brought
+    imports: dict[int, PendingImport] = field(default_factory=dict)  # imports with entries in this step, by ticket
+    groups: set[ConversationId] = field(default_factory=set)  # groups with new operations
+    sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries and of listed marks, by link
+    effects: list[Effect] = field(default_factory=list)  # emitted when all this is durable
+    requests: list[RequestBegun] = field(default_factory=list)  # the same, before what they are about is shown
+    reads: list[int] = field(default_factory=list)  # tickets of marks of readers
+    prunes: list[tuple[PruneRequest, PrunePlan | None]] = field(default_factory=list)  # None: before the first look
+    completed: list[LogId] = field(default_factory=list)  # logs that were refused once, and lack nothing any more
+
+
+class SyncContext:
+    """The state that all machines of synchronisation share."""
+
+    def __init__(
+        self, ctx: NodeContext, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
+        hosted: HostedIdentities, run: RunId, quota: Quota, requests: Requests, refusals: Refusals,
+        refusers: Refusers,
+    ) -> None:  # fmt: skip
+        self.ctx = ctx
+        self.requests = requests
+        self.quota = quota
+        self.refusals = refusals
+        self.refusers = refusers
+        self.run: RunId = run  # of logs that hosted users begin
+        self.conversations = conversations
+        self.lookups = lookups
+        self.presence = presence
+        self.hosted = hosted
+        self.remotes: dict[int, RemoteState] = {}
+        self.mark_limits: MarkLimits = MarkLimits(self.remotes)
+        self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
+        self.new_logs: NewLogs = NewLogs(ctx)
+        self.transaction: Transaction = Transaction()
+        self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
+        self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
+        self.discarded = False  # replaced after storage failed: its timers do nothing
+        self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
+        self.proven_forks: set[LogId] = set()  # storage looks up the held parts
+        self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
+
+    def is_up(self, remote: RemoteState) -> bool:
+        return self.remotes.get(remote.link.id) is remote
+
+    @property
+    def page_size(self) -> int:
+        """Number of sums or marks in one frame. With `names`, a frame of 1,000 would not fit."""
+        return min(self.ctx.settings.page_marks, MAX_PAGE)
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call `call` once, so many seconds from now, unless storage failed in between."""
+        return self.ctx.after(seconds, lambda: None if self.discarded else call())
+
+    def look_up(self, remote: RemoteState | None, key: LogKey, then: Callable[[LogFacts | None], None]) -> bool:
+        """Look up the log of a mark that a remote sent, or with None a user of this peer.
+
+        Return False if too many marks of the remote are being looked up.
+        """
+        if remote is None:
+            self.lookups.log(key, then)
+            return True
+        end = self.mark_limits.begin_lookup(remote)
+        if end is None:
+            return False
+
+        def on_found(facts: LogFacts | None) -> None:
+            end()
+            then(facts)
+
+        self.lookups.log(key, on_found)
+        return True
+
+    def fail(self, remote: RemoteState, error: LogError) -> None:
+        """Note that a remote peer broke the rules of logs."""
+        self.faults.append((remote, error))
+
+    def trusts(self, remote: RemoteState, user: UserId) -> bool:
+        """Return whether entries of this user are accepted from that peer; see DistrustedPeers."""
+        return not self.distrusted.until or self.distrusted.may_bring(remote.link, user)
+
+    def change_run_if_cloned(self, log: LogId) -> None:
+        """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
+
+        This applies to every user, since a user may be hosted here later, and a covered log is in storage only.
+        """
+        if log.run == self.run:
+            self.run = self.ctx.draw(8).hex()
+
+    def store_naming(self, conversation: ConversationState) -> None:
+        """Store the name behind a conversation id, together with its first entry."""
+        if not conversation.is_stored:
+            conversation.is_stored = True
+            self.conversations.keep(conversation.id)
+            begun = self.requests.on_begun(conversation) if conversation.naming.dm else None
+            if begun is not None:
+                self.transaction.requests.append(begun)
+            self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
+
+    def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
+        """Forget conversations that peers named and of which nothing is stored: those of these users, or all."""
+        for forgotten in self.conversations.sweep(users, self._may_be_mentioned):
+            self.requests.on_forgotten(forgotten)
+
+    def _may_be_mentioned(self, conversation: ConversationState) -> bool:
+        """Return whether there is a link that may hear of a conversation."""
+        near = {link for user in conversation.members or () for link in self.presence.hosts.get(user, ())}
+        near.update(id for id, remote in self.remotes.items() if conversation.id in remote.groups_announced)
+        remotes = (self.remotes[link] for link in near if link in self.remotes)
+        return any(remote.comparison.begun and self.shares(remote, conversation) for remote in remotes)
+
+    def forget_on_links(self, conversation: ConversationState) -> None:
+        """Forget what links keep of a conversation that is not known any more, but not its name."""
+        id = conversation.id
+        for remote in self.remotes.values():
+            for key in [key for key in (*remote.ahead, *remote.acked, *remote.owed_marks) if key[0] == id]:
+                remote.set_ahead(key, {})
+                remote.acked.pop(key, None)
+                remote.owed_marks.pop(key, None)
+            for known in (remote.named, remote.comparison.compared, remote.comparison.differing):
+                known.pop(id, None)
+            remote.comparison.marks_through.pop(id, None)
+            remote.comparison.equal.pop(id, None)
+            if any(user in remote.link.users for user in conversation.naming.dm or ()):
+                remote.note_unopened(id, conversation.naming)
+
+    def may_list(self, remote: RemoteState) -> bool:
+        """Return whether marks may be listed for a remote now, which may be thousands. If not, it asks again.
+
+        A link says that it is full only after the step, so what was listed in this step counts.
+        """
+        given = self.transaction.sent_bytes.get(remote.link.id, 0)
+        return remote.accepts_marks and given < self.ctx.settings.buffer_limit_bytes
+
+    def on_listed(self, remote: RemoteState, marks: int) -> None:
+        """Count so many marks as sent in this step."""
+        given = self.transaction.sent_bytes
+        given[remote.link.id] = given.get(remote.link.id, 0) + marks * MARK_BYTES
+
+    def send_full(self, remote: RemoteState, key: WriterKey) -> None:
+        """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends.
+
+        Nobody is told that a user is blocked: what it writes is dropped in silence.
+        """
+        if self.quota.is_blocked(key):
+            return
+        now, told_at = self.ctx.now.mono, remote.full_sent_at.get(key)
+        if told_at is not None and now - told_at < self.ctx.settings.want_after:
+            return
+        if len(remote.full_sent_at) >= MAX_REMEMBERED:
+            remote.full_sent_at.clear()
+        remote.full_sent_at[key] = now
+        self.send(Have({}, full={key[0]: [key[1]]}), remote, key[0])
+
+    def is_among_known(self, conversation: ConversationState) -> bool:
+        """Return whether this is a direct conversation of known users, or a group of a known one."""
+        if conversation.group is not None:
+            return self.requests.is_known(conversation.group.creator)
+        return conversation.naming.dm is not None and all(map(self.requests.is_known, conversation.naming.dm))
+
+    def shares(self, remote: RemoteState, conversation: ConversationState) -> bool:
+        """Return whether a conversation is shared with a remote.
+
+        An operation that named the remote's users may be in a forked log, and unknown here. So a remote that announced
+        such a group is one of those who hear of it.
+        """
+        users, dm = remote.link.users, conversation.naming.dm
+        if dm is not None:  # thousands
+            return conversation.concerns_us and (dm[0] in users or dm[1] in users)
+        is_announced = conversation.id in remote.groups_announced
+        if not conversation.shared_with(users):
+            group = conversation.group if conversation.is_operations and conversation.concerns_us else None
+            return is_announced and group is not None and group.may_lack_operations
+        return is_announced or not conversation.named_only_by_void or self._knows_group(users, conversation)
+
+    def _knows_group(self, users: Collection[UserId], conversation: ConversationState) -> bool:
+        """Return whether a peer surely knows why a group is shared with it. Not every peer received operations that are
+        void now.
+        """
+        assert conversation.members is not None
+        known = conversation.members - conversation.named_only_by_void
+        return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
+
+    def remotes_sharing(self, conversation: ConversationState) -> list[RemoteState]:
+        """Return the remotes that may hear of a conversation: their users are known, and one of them belongs to it."""
+        remotes = self.remotes.values()
+        return [remote for remote in remotes if remote.comparison.begun and self.shares(remote, conversation)]
+
+    def shared_conversations(
+        self, remote: RemoteState, span: tuple[ConversationId, ConversationId] | None = None
+    ) -> list[ConversationState]:
+        """Return the conversations with entries that are shared with a remote, by id in order: all, or of a span."""
+        users, shared = remote.link.users, list[ConversationState]()
+        for each in self.conversations.kept(span):
+            dm = each.naming.dm  # thousands, so this says for them what `shares` says
+            if dm is None:
+                is_shared = self.shares(remote, each)
+            else:
+                is_shared = each.concerns_us and (dm[0] in users or dm[1] in users)
+            if is_shared and each.writers:
+                shared.append(each)
+        return shared
+
+    def find_conversation(self, remote: RemoteState, conversation: ConversationId) -> ConversationState | None:
+        """Return a conversation that a remote mentions; None (and counted) if it is unknown or not shared.
+
+        Operations of a group are accepted from anyone: one that has not arrived here may have named that peer's users.
+        What this node sends about the group goes only to peers with which it `shares` it.
+        """
+        found = self.conversations.by_id.get(conversation)
+        if found is None and conversation in remote.unopened:  # perhaps there is a place now
+            self.learn_namings(remote, [remote.unopened.pop(conversation)])
+            found = self.conversations.by_id.get(conversation)
+        if found is None or not (found.is_operations or self.shares(remote, found)):
+            self.ctx.emit(Counted("conversation_ignored"))
+            return None
+        return found
+
+    def learn_namings(self, remote: RemoteState, namings: Iterable[Naming]) -> None:
+        """Store the names of conversation ids that a peer sent. Ids are computed from names, so none can be false."""
+        users, link = remote.link.users.keys(), remote.link
+        for naming in namings:
+            if naming.group:
+                self.conversations.open_group(naming, users, link.peer)
+                continue
+            if naming.dm and not set(naming.dm) & self.hosted.keys():
+                continue
+            if naming.dm and not set(naming.dm) & users:  # its user may be announced later
+                remote.note_unopened(dm_id(*naming.dm), naming)
+                continue
+            if naming.dm and not self.requests.open(naming, link.peer, address_line(link.host, link.peer)[0]):
+                self.ctx.emit(Counted("conversation_refused"))
+                remote.note_unopened(dm_id(*naming.dm), naming)
+
+    def send(self, frame: NamingFrame, remote: RemoteState, *conversations: ConversationId) -> None:
+        """Send a frame that mentions these conversations, with the names that this link has not received."""
+        if self.refusals.by_ref and isinstance(frame, (Have, Digest)):
+            self.tell_refused(remote)
+        new = [id for id in conversations if id not in remote.named]
+        if new:
+            remote.named.update(dict.fromkeys(new))
+            frame.names = [self.conversations.by_id[id].naming for id in new]
+        self.ctx.emit(Send(frame, [remote.link.id]))
+
+    def forget_names(self, remote: RemoteState, users: Iterable[UserId]) -> None:
+        """Name the conversations of these users again on a link, and all groups. Equal sums of theirs are news."""
+        for id in (id for user in users for id in self.conversations.direct(user)):
+            remote.named.pop(id, None)
+            remote.comparison.equal.pop(id, None)
+        for group in self.conversations.groups.values():
+            remote.named.pop(group.id, None)
+            remote.named.pop(group.talk, None)
+
+    def tell_refused(self, remote: RemoteState) -> None:
+        """Tell a peer which logs of shared conversations are refused here, each once.
+
+        It goes before any mark or sum: those may cover entries of such a log.
+        """
+        new = [each.log for each in self.refusals.by_ref.values() if each.log not in remote.told_refused]
+        new = [log for log in new if self._is_shared(remote, log.conversation)]
+        keys = sorted({log.key for log in new})
+        for start in range(0, len(keys), self.page_size):
+            page: dict[ConversationId, dict[UserId, list[RefusedLog]]] = {}
+            for conversation, user in keys[start : start + self.page_size]:
+                page.setdefault(conversation, {})[user] = self.refusals.of((conversation, user))
+            remote.told_refused.update(dict.fromkeys(new))
+            self.send(Have({}, refused=page), remote, *page)
+
+    def _is_shared(self, remote: RemoteState, conversation: ConversationId) -> bool:
+        found = self.conversations.by_id.get(conversation)
+        return found is not None and self.shares(remote, found)
+
+    def owe_marks(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
+        """Send these marks at the end of the step, or as soon as the link accepts marks."""
+        remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
+        self._owing[remote.link.id] = remote
+
+    def send_owed_marks(self) -> None:
+        """Send the marks that are due, as one frame per link."""
+        if not self._owing:
+            return  # checked at every step of a node
+        owing, self._owing = self._owing, {}
+        alike: dict[tuple[WriterKey, ...], list[RemoteState]] = {}  # news goes to most links
+        for id, remote in owing.items():
+            if not self.is_up(remote):
+                continue
+            if remote.accepts_marks:
+                owed, remote.owed_marks = remote.owed_marks.keys() - remote.refusals.keys(), {}
+                keys = tuple(sorted(key for key in owed if self._is_told(remote, key)))
+                alike.setdefault(keys, []).append(remote)
+            else:
+                self._owing[id] = remote
+        for keys, remotes in alike.items():
+            self._send_marks(remotes, keys)
+
+    def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
+        """Return whether a remote still hears the marks of a writer: its users may have been removed from the group."""
+        there = self.conversations.by_id[key[0]]
+        return there.group is None or self.shares(remote, there)
+
+    def _send_marks(self, remotes: list[RemoteState], keys: Iterable[WriterKey]) -> None:
+        page, count = Marks(), 0
+        for conversation, user in keys:
+            marks = self.conversations.by_id[conversation].writers.marks(user, self.ctx.settings.max_tips)
+            page.setdefault(conversation, {})[user] = marks
+            count += max(1, len(marks))
+            if count >= self.page_size:
+                self._send_page(remotes, page)
+                page, count = Marks(), 0
+        if page:
+            self._send_page(remotes, page)
+
+    def _send_page(self, remotes: list[RemoteState], page: Marks) -> None:
+        """Send marks to remotes: as one frame to those who know all names."""
+        links: list[int] = []
+        for remote in remotes:
+            if self.refusals.by_ref or not page.keys() <= remote.named.keys():
+                self.send(Have(page), remote, *page)
+            else:
+                links.append(remote.link.id)
+        if links:
+            self.ctx.emit(Send(Have(page), links))

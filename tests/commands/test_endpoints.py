@@ -1,0 +1,132 @@
+"""Endpoints, invites, and commands to paste."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat import InviteError
+from p2pchat.cli.standard_input import InputKind, read_invite
+from p2pchat.commands.endpoints import LOOPBACK
+from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.invite_screen import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
+from p2pchat.commands.shell_command import command, program, quoted
+from p2pchat.commands.wrap import fold
+
+
+def test_a_program_on_the_path_is_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / ("p2pchat.exe" if sys.platform == "win32" else "p2pchat")
+    script.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    assert program([".venv/bin/python", "-m", "p2pchat", "demo"]) == "p2pchat"
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path.parent / "other"))
+    assert program(["python", "p2pchat"]) == "p2pchat"
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))  # in this terminal only, that it was activated in
+    assert program(["python", "p2pchat"]) == quoted(str(script))
+
+
+def test_other_programs_repeat_how_they_were_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path / ".venv" / "bin" / "python")  # another terminal may be in another directory
+    assert program([".venv/bin/python", "-m", "p2pchat", "demo"]) == f"{quoted(here)} -m p2pchat"
+    quote = '"' if sys.platform == "win32" else "'"
+    assert program(["/a b/python", "-m", "p2pchat"]) == f"{quote}/a b/python{quote} -m p2pchat"
+    assert program(["/opt/venv/bin/python3", "/opt/venv/bin/p2pchat", "8080"]) == "/opt/venv/bin/p2pchat"
+    assert program(["/cache/bin/python3", "/cache/bin/p2pchat-mesh", "8080"]) == "/cache/bin/p2pchat-mesh"
+    assert program(["python3", "./p2pchat.pyz", "8080"]) == f"python3 {quoted(str(tmp_path / 'p2pchat.pyz'))}"
+    assert program(["python", "-c", "a program of its own"]) == "p2pchat"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_command_is_quoted_for_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["/a b/python", "-m", "p2pchat"])
+    monkeypatch.setenv("PATH", "")
+    quote = '"' if sys.platform == "win32" else "'"
+    assert command(8080, "--data", "my peer") == (
+        f"{quote}/a b/python{quote} -m p2pchat 8080 --data {quote}my peer{quote}"
+    )
+
+
+INVITE = "p2pchat:" + "a" * 136 + "@192.168.100.105:8080,[2001:db8:1234:5678:9abc:def0:1234:5678]:8080"
+
+
+@pytest.fixture(autouse=True)
+def terminal_with_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def shown_rows(screen: str, columns: int) -> int:
+    """Return the number of rows a terminal needs, with long lines wrapped."""
+    return sum(-(-len(line) // columns) or 1 for line in fold(screen, columns).split("\n"))
+
+
+def test_the_endpoints_of_an_invite() -> None:
+    assert endpoints_of("P2PCHAT:ABC@Host:1,\n [::1]:2") == ["host:1", "[::1]:2"]
+    assert endpoints_of("") == []
+
+
+def test_a_loopback_invite_gets_the_addresses_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
+    own = "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
+    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", LOOPBACK, 8080) == own
+    for told in ("chat.example:1", "localhost:9999", "localhost:8080", "127.0.0.1:22,[::1]:22"):  # of --advertise
+        assert beyond_loopback(f"p2pchat:abc@{told}", LOOPBACK, 8080) == f"p2pchat:abc@{told}"
+        assert f"p2pchat:abc@{told}" in welcome_screen(f"p2pchat:abc@{told}", "0.0.0.0", 8080, qr=False)
+    assert beyond_loopback("p2pchat:abc@[::1]:8080", "::1", 8080) == own
+    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
+    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", LOOPBACK, 8080) == "p2pchat:abc@127.0.0.1:8080"
+
+
+def test_without_an_address_the_screen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
+    screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", "0.0.0.0", 8080, qr=True)
+    assert "no address that others can reach" in screen and "p2pchat:abc" not in screen
+    assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", "0.0.0.0", 8080, qr=False)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])
+def test_the_screen_fits_small_terminals(columns: int, rows: int) -> None:
+    screen = invite_screen(INVITE, qr=True, size=os.terminal_size((columns, rows)))
+    assert f"    {JOIN_COMMAND}" in screen.splitlines()
+    assert f"    {INVITE}" in screen.splitlines()  # whole, to be copied
+    assert "\x1b" not in screen
+    assert shown_rows(screen, columns) < rows
+
+
+def test_a_tall_terminal_gets_a_code() -> None:
+    pytest.importorskip("segno")
+    size = os.terminal_size((80, 50))
+    screen = invite_screen(INVITE, qr=True, size=size)
+    assert "▀" in screen and shown_rows(screen, 80 + 40) < size.lines  # 40: what colours add to a line
+    assert "▀" not in invite_screen(INVITE, qr=False, size=size)
+    assert "▀" not in invite_screen(INVITE, qr=True, size=os.terminal_size((50, 60)))
+
+
+@pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_without_colours_there_is_no_code(variable: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*variable)
+    assert "\x1b" not in invite_screen(INVITE, qr=True, size=os.terminal_size((120, 80)))
+
+
+# ---- reading an invite
+
+
+def test_an_invalid_invite_is_refused_before_the_start(tmp_path: Path) -> None:
+    written = tmp_path / "invite"
+    for text, wrong in [("p2pchat:abc", "damaged"), ("hello", "this is no invite")]:
+        written.write_text(text, "utf-8")
+        with pytest.raises(InviteError, match=wrong):
+            read_invite(str(written), InputKind.NONE)
+    with pytest.raises(InviteError, match="typing error"):
+        read_invite("p2pchat:1@h:1", InputKind.TERMINAL)
+    with pytest.raises(UsageError, match="cannot read the invite"):
+        read_invite(str(tmp_path / "nowhere"), InputKind.PIPED)
+    with pytest.raises(UsageError, match="there is no input"):
+        read_invite("-", InputKind.NONE)
+    assert read_invite("", InputKind.TERMINAL) is None
