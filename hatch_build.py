@@ -327,6 +327,11 @@ def source() -> str:
         lines += [f"    from {module} import {', '.join(left)}"] if left else []
     variables = {name: text for name, text in names.definitions.items() if text.startswith("TypeVar(")}
     aliases = {name: text for name, text in names.definitions.items() if name not in variables}
+    own = [*mirrored(), *sorted(mirrored_functions())]
+    others = [name for name in sorted([*public(), "__version__"]) if name not in own]
+    lines += [f"    from p2pchat import {name} as {name}" for name in others]
+    shown = [name for name in own if name in public()]
+    lines += ["", "if TYPE_CHECKING:", f"    __all__ = {sorted([*shown, *others])}", "else:", f"    __all__ = {shown}"]
     lines += ["", *(f"{name} = {text}" for name, text in sorted(variables.items())), ""]
     lines += [*classes, *functions, "", "if TYPE_CHECKING:  # the names that arguments have in p2pchat"]
     lines += [f"    {name} = {text}" for name, text in sorted(aliases.items())]

@@ -179,6 +179,12 @@ def test_no_file_name_occurs_twice() -> None:
     assert repeated((path.name, path.as_posix()) for path in paths) == {}
 
 
+def test_a_file_has_one_subject() -> None:
+    folders = ("p2pchat", "simulation", "conformance", "tests", "docs", "benchmarks", "examples")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]
+    assert [path for path in paths if re.search(r"_(and|or)_", path.stem) and path.suffix in (".py", ".js")] == []
+
+
 def test_no_public_class_name_occurs_twice() -> None:
     classes = [
         (name, source.path)

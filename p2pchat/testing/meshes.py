@@ -190,7 +190,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
         sums = {conversation.sum for conversation in known}
         if len(sums) > 1 or (len(known) == 1 and sums != {0}):
             yield "have different messages"
-        if any(conversation.blocked for conversation in known):
+        if any(conversation.waiting_logs for conversation in known):
             yield "have messages that wait for others"
 
 

@@ -276,7 +276,7 @@ class GroupSync:
         if talk is not None:
             for writer in list(talk.writers.open.values()):
                 self._refresh_visible(talk, group, writer)
-            if talk.blocked:
+            if talk.waiting_logs:
                 self._order.retry(talk)
 
     def _refresh_visible_since(self, group: GroupReplica, former: GroupState | None) -> None:
@@ -289,7 +289,7 @@ class GroupSync:
             judged = {user for state in states if state is not None for user in state.judged_users}
             for user in sorted(judged & talk.writers.open.keys()):
                 self._refresh_visible(talk, group, talk.writers[user])
-            if talk.blocked:
+            if talk.waiting_logs:
                 self._order.retry(talk)
 
     def _refresh_visible(

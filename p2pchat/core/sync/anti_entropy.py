@@ -475,7 +475,7 @@ class AntiEntropy:
             if remote.takes(each.log, each.needed):  # it holds what later logs build on
                 ahead.setdefault(each.log.run, Mark(each.log.run, each.needed, ""))
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
-        if is_refused or self._sync.quota.refuses(remote.link, key):
+        if is_refused or self._sync.quota.is_full(remote.link, key):
             ahead, unsure = {}, []
         remembered = remote.set_ahead(key, ahead)
         if not remembered:

@@ -300,7 +300,7 @@ def _newest_references(conversation: ConversationState, user: UserId, since_plac
 def _is_left_out(conversation: ConversationState, ref: Ref) -> bool:
     log = conversation.log_at(ref.log)
     is_cut = log is not None and (log.forked or ref.seq > log.show_limit)
-    return is_cut or ref.log in conversation.blocked.shown_early
+    return is_cut or ref.log in conversation.waiting_logs.shown_early
 
 
 def _drafts(request: WriteRequest) -> list[Draft]:

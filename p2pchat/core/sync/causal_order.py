@@ -101,12 +101,12 @@ class CausalOrder:
             return
         self._block(conversation, log)
         self._advance(conversation, log)
-        if conversation.blocked:
+        if conversation.waiting_logs:
             if log.queue:
                 self._take_places(conversation, log, link)
                 self._ask_soon(conversation, log, link)
             if not conversation.writer(log.id.user).uncut:  # other logs may have changed visibility too
-                self._set_ready(conversation, conversation.blocked.waiting_for_user(log.ref[:16]))
+                self._set_ready(conversation, conversation.waiting_logs.waiting_for_user(log.ref[:16]))
             self._run()
 
     def on_visibility_changed(self, conversation: ConversationState, log: LogState) -> None:
@@ -153,7 +153,7 @@ class CausalOrder:
             self._emit_gap(conversation, each, seq, self._missing(conversation, each, seq, refs))
             while each.queue and each.queue[0].seq <= each.show_limit:
                 self._add_relations([each.pop_waiting().relation])
-            conversation.blocked.remove(each.id)
+            conversation.waiting_logs.remove(each.id)
             self._places.remove(each.id)
             if each.show_limit > each.released:
                 self._release(conversation, each, each.show_limit - each.released, gap=True)
@@ -161,7 +161,7 @@ class CausalOrder:
     def _take_places(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
         """Give the waiting entries of an unknown user places to wait, or release them at once."""
         payer = self._sync.quota.unknown_payer(log.id.user, link)
-        if payer in ("", IN_NO_BRANCH) or payer.startswith(OF_CONTACT) or log.id not in conversation.blocked:
+        if payer in ("", IN_NO_BRANCH) or payer.startswith(OF_CONTACT) or log.id not in conversation.waiting_logs:
             return
         line = self._places.line(log.id) or line_of(payer)
         if not self._places.make_room(line, self._evict):
@@ -172,12 +172,12 @@ class CausalOrder:
     def _release_early(self, conversation: ConversationState, log: LogState) -> None:
         """Release what finds no place to wait. Others may have one, so own entries do not name it."""
         self._ctx.emit(Counted("waiting_full"))
-        conversation.blocked.shown_early.update((each.ref, None) for each in _waiting_below(conversation, log))
+        conversation.waiting_logs.shown_early.update((each.ref, None) for each in _waiting_below(conversation, log))
         self._release_now(conversation, log)
 
     def _evict(self, id: LogId) -> None:
         conversation = self._sync.conversations.by_id.get(id.conversation)
-        log = conversation.blocked.get(id) if conversation is not None else None
+        log = conversation.waiting_logs.get(id) if conversation is not None else None
         if conversation is not None and log is not None and log.queue:
             self._release_early(conversation, log)
         self._places.remove(id)
@@ -237,15 +237,15 @@ class CausalOrder:
         if facts is not None:
             released = MAX_INT if facts.forked else facts.released
         self._stored_released[key] = max(released, self._stored_released.get(key, 0))
-        self._set_ready(conversation, conversation.blocked.waiting_for(ref, 1, released))
+        self._set_ready(conversation, conversation.waiting_logs.waiting_for(ref, 1, released))
 
     # ---- waiting
 
     def _block(self, conversation: ConversationState, log: LogState) -> None:
         """Let a log wait whose next entry has missing references, unless the entry is hidden."""
-        if log.queue and log.queue[0].seq <= log.show_limit and log.id not in conversation.blocked:
+        if log.queue and log.queue[0].seq <= log.show_limit and log.id not in conversation.waiting_logs:
             missing = self._missing(conversation, log, *log.queue[0][:2])
-            conversation.blocked.put(log, self._awaited(conversation, missing))
+            conversation.waiting_logs.put(log, self._awaited(conversation, missing))
             self._start_timer(conversation, log)
 
     def _awaited(self, conversation: ConversationState, missing: Sequence[Ref]) -> Iterable[Ref]:
@@ -266,15 +266,15 @@ class CausalOrder:
     def _start_timer(self, conversation: ConversationState, log: LogState) -> None:
         seq, refs, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
-        if self._sync.quota.refused_all(self._missing(conversation, log, seq, refs)):
+        if self._sync.quota.left_out_all(self._missing(conversation, log, seq, refs)):
             wait = min(wait, self._ctx.settings.want_after)  # enough for storage to say what is held
         self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
 
     def _on_overdue(self, conversation: ConversationState, log: LogState, seq: int) -> None:
-        if not log.queue or log.queue[0][0] != seq or conversation.blocked.get(log.id) is not log:
+        if not log.queue or log.queue[0][0] != seq or conversation.waiting_logs.get(log.id) is not log:
             return
         if seq > log.show_limit:
-            conversation.blocked.remove(log.id)
+            conversation.waiting_logs.remove(log.id)
             return
         _, refs, since, relation = log.queue[0]
         missing = self._missing(conversation, log, seq, refs)
@@ -297,7 +297,7 @@ class CausalOrder:
 
     def _ask_soon(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
         """Ask for what a log waits for that a link brought, unless it comes at once."""
-        if link is not None and log.id in conversation.blocked and self._asked.get(log.id) != log.queue[0].seq:
+        if link is not None and log.id in conversation.waiting_logs and self._asked.get(log.id) != log.queue[0].seq:
             self._asked[log.id] = log.queue[0].seq
             wait = self._ctx.settings.want_after / ASK_PARTS
             self._sync.after(wait, partial(self._ask, conversation, log, link.id, log.queue[0].seq, wait))
@@ -308,7 +308,7 @@ class CausalOrder:
         """
         if self._asked.get(log.id) != seq:
             return  # meanwhile another entry waits
-        if conversation.blocked.get(log.id) is not log or not log.queue:
+        if conversation.waiting_logs.get(log.id) is not log or not log.queue:
             del self._asked[log.id]
             return
         first = log.queue[0]
@@ -339,9 +339,9 @@ class CausalOrder:
         """Remember the users whose peers claimed to hold missing entries, before the link's state is dropped."""
         for (id, user), marks in remote.ahead.items():
             conversation = self._sync.conversations.by_id.get(id)
-            if conversation is not None and conversation.blocked:
+            if conversation is not None and conversation.waiting_logs:
                 for mark in marks.values():
-                    awaited = conversation.blocked.awaited(ref_key(user, mark.run), mark.seq)
+                    awaited = conversation.waiting_logs.awaited(ref_key(user, mark.run), mark.seq)
                     self._note_holder(remote, id, awaited)
 
     def _note_holder(self, remote: RemoteState, conversation: ConversationId, refs: Sequence[Ref]) -> None:
@@ -370,12 +370,12 @@ class CausalOrder:
 
     def retry(self, conversation: ConversationState) -> None:
         """Release everything that may be released now."""
-        self._set_ready(conversation, conversation.blocked.logs())
+        self._set_ready(conversation, conversation.waiting_logs.logs())
         self._run()
 
     def on_log_ended(self, conversation: ConversationState, ref: str) -> None:
         """Release what waits for entries of a log that will not come: it forked, or is refused."""
-        self._set_ready(conversation, conversation.blocked.waiting_for(ref, 1, MAX_INT))
+        self._set_ready(conversation, conversation.waiting_logs.waiting_for(ref, 1, MAX_INT))
         self._run()
 
     def _set_ready(self, conversation: ConversationState, logs: Iterable[LogState]) -> None:
@@ -385,7 +385,7 @@ class CausalOrder:
         """Release what logs may release that are ready, and what waits for that, until nothing changes."""
         while self._ready:
             conversation, log = self._ready.popleft()
-            if conversation.blocked.get(log.id) is log:
+            if conversation.waiting_logs.get(log.id) is log:
                 self._drain(conversation, log)
 
     def _drain(self, conversation: ConversationState, log: LogState) -> None:
@@ -397,12 +397,12 @@ class CausalOrder:
                 self._add_relations([log.pop_waiting().relation])
         self._advance(conversation, log)
         if log.queue:
-            conversation.blocked.put(log, self._awaited(conversation, missing))
+            conversation.waiting_logs.put(log, self._awaited(conversation, missing))
             self._places.reduce(log.id, max(0, self._places.amount(log.id) - len(log.queue)))
             if log.queue[0] is not first:
                 self._start_timer(conversation, log)
         else:
-            conversation.blocked.remove(log.id)
+            conversation.waiting_logs.remove(log.id)
             self._places.remove(log.id)
 
     def _advance(self, conversation: ConversationState, log: LogState) -> bool:
@@ -431,8 +431,8 @@ class CausalOrder:
         if conversation.boundary.marks:
             self.advance_boundary(conversation, log.id, end)
         conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
-        if conversation.blocked:
-            self._set_ready(conversation, conversation.blocked.waiting_for(log.ref, start, end))
+        if conversation.waiting_logs:
+            self._set_ready(conversation, conversation.waiting_logs.waiting_for(log.ref, start, end))
 
     def _split_by_age(self, conversation: ConversationState, log: LogState, first: int, end: int) -> tuple[int, bool]:
         """Return the entry up to which first..end are all old or all news, and whether they are old."""

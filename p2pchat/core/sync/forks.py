@@ -125,7 +125,7 @@ class Forks:
             self._lookups[log.id] = self._lookups.get(log.id, 0) + len(log.before)
         conversation.refresh_sum(log)
         self._on_fork(conversation, log.id)
-        if conversation.blocked:
+        if conversation.waiting_logs:
             self._order.on_log_ended(conversation, log.ref)
         self._warn(log.id.user)
 

@@ -230,7 +230,7 @@ class Ingest:
             for remote in self._sync.remotes_sharing(conversation):
                 remote.told_refused.pop(log.id, None)
                 self._sync.tell_refused(remote)
-            if conversation.blocked:
+            if conversation.waiting_logs:
                 self._order.on_log_ended(conversation, log.ref)
         extension.source.on_refused(error.code)
 

@@ -443,7 +443,7 @@ class ConversationState:
     """
 
     __slots__ = (
-        "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members",
+        "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
         "named_only_by_void", "naming", "is_newcomer", "newest_c", "newest_place", "boundary", "recently_shown",
         "is_stored", "sum", "waits", "writers", "writers_of_all",
     )  # fmt: skip
@@ -465,7 +465,7 @@ class ConversationState:
         self.sum: int = 0
         self.newest_c: int = 0
         self.newest_place: int = 0  # of an entry shown here, or a higher one; 0: none is known
-        self.blocked: WaitingLogs = WaitingLogs()
+        self.waiting_logs: WaitingLogs = WaitingLogs()
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
         self.is_newcomer: bool = False  # no peer has announced what there is, in this run or before
         self.boundary: HistoryBoundary = HistoryBoundary()  # what predates this peer

@@ -99,7 +99,7 @@ class Quota:
         self._full_conversations: set[ConversationId] = (
             set()
         )  # that wait, and of which enough is stored (message_requests.py)
-        self._refused: set[str] = set()  # beginnings of users of whom something was refused, as references name them
+        self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[UserId] = set()
         self.must_check: bool = bool(blocks)
         self._on_full = on_full
@@ -129,7 +129,7 @@ class Quota:
         if self.disk is not DiskLevel.ENOUGH and user not in self._hosted:
             if self.disk is not DiskLevel.KNOWN_ONLY or self._is_unknown(user):
                 return QuotaAdmission.REFUSE
-        if self._unknown.any_full and self._is_unknown(user) and self._unknown.refuses(self._payer(user, link), user):
+        if self._unknown.any_full and self._is_unknown(user) and self._unknown.is_full(self._payer(user, link), user):
             return QuotaAdmission.REFUSE
         return QuotaAdmission.ACCEPT
 
@@ -137,7 +137,7 @@ class Quota:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
         return bool(self._blocks.starts) and self._is_blocked(key)
 
-    def refuses(self, link: PeerLink, key: WriterKey) -> bool:
+    def is_full(self, link: PeerLink, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
         return self.must_check and self.check(link, key) is QuotaAdmission.REFUSE
 
@@ -160,7 +160,7 @@ class Quota:
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
         self.disk = level
-        self._refused.clear()
+        self._left_out.clear()
         self._update_must_check()
 
     # ---- charging
@@ -192,14 +192,14 @@ class Quota:
         return room
 
     def _note_refused(self, user: UserId) -> None:
-        if len(self._refused) >= MAX_REFUSED:
-            self._refused.clear()
-        self._refused.add(user[:16])
+        if len(self._left_out) >= MAX_REFUSED:
+            self._left_out.clear()
+        self._left_out.add(user[:16])
 
-    def refused_all(self, refs: Iterable[Ref]) -> bool:
-        """Return whether all of these entries are of users refused here. Then no entry that follows them waits."""
-        refused, blocked = self._refused, self._blocks.starts
-        return bool(refused or blocked) and all(ref.log[:16] in refused or ref.log[:16] in blocked for ref in refs)
+    def left_out_all(self, refs: Iterable[Ref]) -> bool:
+        """Return whether of the users of all these entries something was left out: no entry that follows them waits."""
+        left_out, blocked = self._left_out, self._blocks.starts
+        return bool(left_out or blocked) and all(ref.log[:16] in left_out or ref.log[:16] in blocked for ref in refs)
 
     def is_brought_by_contact(self, user: UserId, link: PeerLink | None) -> bool:
         """Return whether a contact answers for what this link brings of an unknown user."""
@@ -315,14 +315,14 @@ class Quota:
 
     def on_blocks_changed(self, user: UserId) -> None:
         """Check what is refused of a user again: it was blocked, or is no longer."""
-        self._refused.discard(user[:16])
+        self._left_out.discard(user[:16])
         self._update_must_check()
 
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
         self._accounts.allow(user)
         self._unknown.release(user)
-        self._refused.discard(user[:16])
+        self._left_out.discard(user[:16])
         self._full.discard(user)
         self._update_must_check()
 
@@ -353,7 +353,7 @@ class Quota:
     def on_contact(self, user: UserId) -> bool:
         """Count a user no more among the unknown ones. Return True if there is room now for refused entries."""
         made_room = self._unknown.release(user)
-        self._refused.discard(user[:16])
+        self._left_out.discard(user[:16])
         self._update_must_check()
         return made_room
 
@@ -499,7 +499,7 @@ class UnknownBytes:
     def any_full(self) -> bool:
         return bool(self._full)
 
-    def refuses(self, payer: str, user: UserId) -> bool:
+    def is_full(self, payer: str, user: UserId) -> bool:
         """Return whether there was no room for something of a user from there, and nothing has changed since."""
         line = (*line_of(payer), user)
         return any(line[:depth] in self._full for depth in range(len(line) + 1))
