@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.log import Entry, LogId, message_id
-from p2pchat.messaging.events import aware
+from p2pchat.messaging.events import aware, iso
 from p2pchat.messaging.users import User
 
 if TYPE_CHECKING:
@@ -37,17 +37,9 @@ class DurableEvent:
     event: ClassVar[str] = ""
 
     def __init__(
-        self,
-        viewer: Viewer,
-        log: LogId,
-        seq: int,
-        entry: Entry,
-        place: int,
-        received_at: int,
-        old: bool,
-        gap: bool,
+        self, viewer: Viewer, log: LogId, seq: int, entry: Entry, place: int, received_at: int, old: bool, gap: bool,
         edits: EntryEdits | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._viewer = viewer
         self.log: LogId = log
         self.seq: int = seq
@@ -83,6 +75,8 @@ class DurableEvent:
         """The user who wrote it."""
         return self._viewer.people.user(self.log.user)
 
+    sender = by
+
     @property
     def sent_at(self) -> datetime:
         """The time it was written, by the writer's clock."""
@@ -117,6 +111,14 @@ class DurableEvent:
 
     def to_json(self) -> dict[str, Any]:
         """Return the event line as a dict of plain JSON values."""
+        conversation = self.conversation
+        return {
+            "event": self.event, "at": iso(self._received_at), "id": self.id, "conversation": conversation.name,
+            "conversation_id": conversation.id, "kind": conversation.kind, **self._fields(conversation),
+        }  # fmt: skip
+
+    def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        """Return the fields that only some events have."""
         raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:

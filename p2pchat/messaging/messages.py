@@ -43,11 +43,6 @@ class Post(DurableEvent):
         return kind(*self._entry_for(viewer), self._edits)
 
     @property
-    def sender(self) -> User:
-        """The user who wrote it, as `by`."""
-        return self.by
-
-    @property
     def text(self) -> str:
         """The latest text; "" for a deleted message and for an `unsupported` kind of entry."""
         body = self._entry.b if self._edits is None else (self._newest or self._entry).b
@@ -184,42 +179,24 @@ class Post(DurableEvent):
         """
         return await self._viewer.react(self, reaction)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the event line as a dict of plain JSON values."""
-        conversation, sender = self.conversation, self.sender
+    def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        by, entry = self.by, self._entry
         line: dict[str, Any] = {
-            "event": self.event,
-            "at": iso(self._received_at),
-            "id": self.id,
-            "conversation": conversation.name,
-            "conversation_id": conversation.id,
-            "kind": conversation.kind,
-            "sender": sender.label,
-            "sender_id": sender.id,
-            "text": self.text,
-            "sent_at": iso(self._entry.at),
-            "action": self.action,
-            "reply_to": self.reply_to,
-            "after": list(self.after),
-            "old": self.old,
-        }
-        if conversation.kind == "group":
-            line["group"] = conversation.name
-        if self._entry.t is not None:
-            line["claimed_at"] = iso(self._entry.t)
-        if self.came is not None:
-            line["came"] = iso(self._received_at)
-        if self.gap:
-            line["gap"] = True
-        if self.automatic:
-            line["automatic"] = True
-        if self.unsupported is not None:
-            line["unsupported"] = self.unsupported
-        if self.attachments:
-            line["files"] = [attachment.to_json() for attachment in self.attachments]
-        if self._edits is not None:
-            line |= self._edits_json()
-        return line
+            "sender": by.label, "sender_id": by.id, "text": self.text, "sent_at": iso(entry.at), "action": self.action,
+            "reply_to": self.reply_to, "after": list(self.after), "old": self.old,
+        }  # fmt: skip
+        for name, value in (
+            ("group", conversation.kind == "group" and conversation.name),
+            ("claimed_at", entry.t is not None and iso(entry.t)),
+            ("came", self.came and iso(self._received_at)),
+            ("gap", self.gap),
+            ("automatic", self.automatic),
+            ("unsupported", self.unsupported),
+            ("files", [file.to_json() for file in self.attachments]),
+        ):
+            if value:
+                line[name] = value
+        return line if self._edits is None else line | self._edits_json()
 
     def _edits_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
@@ -252,9 +229,8 @@ class Sent(Post):
         """The name of the conversation: the room, or the label of the other user."""
         return self.conversation.name
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the event line as a dict of plain JSON values, with `to` and `ref`."""
-        return {**super().to_json(), "to": self.to, "ref": self.ref}
+    def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        return {**super()._fields(conversation), "to": self.to, "ref": self.ref}
 
 
 def post_of(viewer: Viewer, shown: ReleasedEntry, mine: bool | None = None) -> Message | Sent:
@@ -344,17 +320,11 @@ class MessageChange(DurableEvent):
         """Return this change as another user of the same peer sees it."""
         return type(self)(*self._entry_for(viewer), message=self.message.seen_by(viewer))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the event line as a dict of plain JSON values."""
-        conversation = self.conversation
-        line: dict[str, Any] = {
-            "event": self.event, "at": iso(self._received_at), "id": self.id, "conversation": conversation.name,
-            "conversation_id": conversation.id, "kind": conversation.kind, **json_fields(self.by, "by"),
-            "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old, **self._change_fields(),
+    def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        return {
+            **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
+            **self._change_fields(), **({"ref": self.ref} if self.by.is_me else {}),
         }  # fmt: skip
-        if self.by.is_me:
-            line["ref"] = self.ref
-        return line
 
     def _change_fields(self) -> dict[str, Any]:
         return {}
