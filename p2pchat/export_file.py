@@ -24,7 +24,7 @@ from functools import partial
 from heapq import heappop, heappush
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
@@ -51,7 +51,10 @@ from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.storage_worker import resolve
 from p2pchat.storage.content_store import ContentStore, LocalContent
-from p2pchat.storage.contract import Storage, StoredConversation
+from p2pchat.storage.contract import StoredConversation
+
+if TYPE_CHECKING:
+    from p2pchat.storage.sql import SqlStorage
 
 T = TypeVar("T")
 Place = str | os.PathLike[str] | BinaryIO
@@ -142,7 +145,7 @@ class Imported:
 
 
 async def write_file(
-    storage: Storage,
+    storage: SqlStorage,
     read: ReadStorage,
     to: Place,
     *,
@@ -176,8 +179,8 @@ async def write_file(
 
 
 async def _write_pages(
-    pages: Iterator[list[Frame]], read: ReadStorage, target: _ExportTarget, progress: Progress | None, storage: Storage,
-    content: ReadableContent | None,
+    pages: Iterator[list[Frame]], read: ReadStorage, target: _ExportTarget, progress: Progress | None,
+    storage: SqlStorage, content: ReadableContent | None,
 ) -> Exported:  # fmt: skip
     entries = size = 0
     named: dict[str, int] = {}
@@ -272,7 +275,7 @@ class Cursor(NamedTuple):
     more: Start | None
 
 
-def file_pages(storage: Storage, room: ConversationId, only: ConversationId | None = None) -> Iterator[list[Frame]]:
+def file_pages(storage: SqlStorage, room: ConversationId, only: ConversationId | None = None) -> Iterator[list[Frame]]:
     """Yield the frames of a file, in pages that are never empty; each page takes one or two reads of storage.
 
     Args:
@@ -297,7 +300,7 @@ def file_pages(storage: Storage, room: ConversationId, only: ConversationId | No
     yield [FileEnd(entries)]
 
 
-def _entries(storage: Storage, holding: StoredConversation) -> Iterator[list[Entries]]:
+def _entries(storage: SqlStorage, holding: StoredConversation) -> Iterator[list[Entries]]:
     conversation = holding.conversation.id
     for log in holding.forked:
         evidence, _ = storage.fetch(conversation, log.user, ForkStart(log.run), batches=MOST_READ)
@@ -306,7 +309,7 @@ def _entries(storage: Storage, holding: StoredConversation) -> Iterator[list[Ent
         yield [frame_of(batch) for batch in batches]
 
 
-def _merged(storage: Storage, conversation: ConversationId, writers: tuple[UserId, ...]) -> Iterator[list[Batch]]:
+def _merged(storage: SqlStorage, conversation: ConversationId, writers: tuple[UserId, ...]) -> Iterator[list[Batch]]:
     """Yield what these users wrote, the earliest batches first."""
     most = max(1, min(MOST_READ, MOST_HELD // max(1, len(writers))))
     numbers = count()
@@ -445,7 +448,7 @@ def _header(**fields: Any) -> bytes:
 
 
 async def _write_content(
-    named: dict[str, int], content: ReadableContent, read: ReadStorage, target: _ExportTarget, storage: Storage
+    named: dict[str, int], content: ReadableContent, read: ReadStorage, target: _ExportTarget, storage: SqlStorage
 ) -> tuple[int, int]:
     """Write what is here of these contents, and named by messages that are not deleted; return how many, and bytes."""
     roots, count, written, held = list(named), 0, 0, bytearray()

@@ -36,7 +36,7 @@ from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
 from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
-from p2pchat.messaging.search import SearchIndexer, open_indexer
+from p2pchat.messaging.search import SearchIndexer
 from p2pchat.messaging.subscription import EventFeed
 from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import PeerArguments, PeerResources, login_name, open_resources
@@ -68,7 +68,7 @@ class PeerLifecycle:
         listening_at: When this run began; everything it receives it receives later.
         closed: It was closed, or is being closed.
         names_deadline: Until when calls wait for names that are not known yet, on the clock of the loop.
-        indexer: The search index; None without one.
+        indexer: The search index; None before the start.
         relay: The links through an engine; None without one.
     """
 
@@ -272,8 +272,7 @@ class PeerLifecycle:
             _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
             stored, hosted = await asyncio.to_thread(_load, resources)
             lost = await asyncio.to_thread(resources.storage.lost)
-            if resources.storage.durable:
-                self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
+            self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
             if self._offline:
                 stored.addresses.clear()
             with gc_paused():
@@ -289,9 +288,8 @@ class PeerLifecycle:
             driver.start()
             if lost:
                 self.dispatcher.dispatch(WarningIssued("log_damaged", f"{lost}; check the disk, then delete that copy"))
-            self.indexer = open_indexer(resources.storage, self.settings, resources.directory)
-            if self.indexer is not None:
-                self.indexer.keep_up(lambda: driver.idle)
+            self.indexer = SearchIndexer(resources.storage, self.settings, resources.directory)
+            self.indexer.keep_up(lambda: driver.idle)
         except BaseException:  # also when cancelled: no link outlives a failed start
             await connections.cut_all()
             raise

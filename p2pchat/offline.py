@@ -28,7 +28,7 @@ from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import aware
 from p2pchat.messaging.history import To, Viewer
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
-from p2pchat.messaging.search import SearchIndexer, open_indexer
+from p2pchat.messaging.search import SearchIndexer
 from p2pchat.messaging.users import User
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
@@ -95,7 +95,7 @@ class _OpenStorage(NamedTuple):
     """The storage of a History."""
 
     storage: SqlStorage
-    indexer: SearchIndexer | None
+    indexer: SearchIndexer
 
     async def read(self, run: Callable[[], T]) -> T:
         return await asyncio.to_thread(run)
@@ -135,8 +135,7 @@ class History(Viewer):
     async def __aexit__(self, *_: object) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            if opened.indexer is not None:
-                await opened.indexer.aclose()
+            await opened.indexer.aclose()
             await asyncio.to_thread(opened.storage.close)
 
     def _open(self) -> None:
@@ -151,7 +150,7 @@ class History(Viewer):
         except FileNotFoundError:
             raise P2PChatError(f"there is no history in {directory}: name the data directory of a peer") from None
         storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
-        self._opened = _OpenStorage(storage, open_indexer(storage, Settings(), directory))
+        self._opened = _OpenStorage(storage, SearchIndexer(storage, Settings(), directory))
         stored = storage.load([me])
         self.people.load(me, stored)
         if META_NAME in stored.meta:
@@ -178,8 +177,8 @@ class History(Viewer):
         return self._opened
 
     @property
-    def _indexer(self) -> SearchIndexer | None:
-        return None if self._opened is None else self._opened.indexer
+    def _indexer(self) -> SearchIndexer:
+        return self._disk.indexer
 
     def _keys(self) -> list[ConversationId]:
         shown = (key for key, one in self._stored.items() if not (one.naming.group or one.waits))

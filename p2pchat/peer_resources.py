@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_NETWORK
@@ -25,7 +26,9 @@ from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.nats_client import EngineOptions, parse_servers
 from p2pchat.nats_client import require as require_engine
-from p2pchat.storage.contract import Storage
+
+if TYPE_CHECKING:
+    from p2pchat.storage.sql import SqlStorage
 
 MEMORY_URL = "memory://"
 PathLike = str | os.PathLike[str]
@@ -98,7 +101,7 @@ class PeerResources:
 
     identity: Identity
     network: Network
-    storage: Storage
+    storage: SqlStorage
     server_context: ssl.SSLContext = field(repr=False)
     client_context: ssl.SSLContext = field(repr=False)
     directory: Path | None = None
@@ -150,7 +153,7 @@ def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSL
 
 
 def _network(
-    profile: Profile, options: PeerArguments, invite: Invite | None, has_endpoints: bool, storage: Storage
+    profile: Profile, options: PeerArguments, invite: Invite | None, has_endpoints: bool, storage: SqlStorage
 ) -> Network:
     """Return the network of a profile, and store it there unless it is the login's.
 
@@ -192,12 +195,8 @@ def _same(one: Network, other: Network) -> bool:
     return (one.id, one.is_open) == (other.id, other.is_open)
 
 
-def open_storage(profile: Profile, options: PeerArguments) -> Storage:
-    """Open the database of a profile, another one that the options name, or memory."""
-    if options.db == MEMORY_URL:
-        from p2pchat.storage.memory import MemoryStorage
-
-        return MemoryStorage(options.settings)
+def open_storage(profile: Profile, options: PeerArguments) -> SqlStorage:
+    """Open the database of a profile, or another one that the options name."""
     from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 

@@ -8,7 +8,7 @@ every change in order, to restore an older state.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from p2pchat.config import Settings
@@ -17,8 +17,9 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.node_context import Timer
-from p2pchat.protocol import ConversationId
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.core.storage_answers import Stored
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.virtual_time import Schedule
 
 Answer = Callable[[Committed | CommitFailed], None]
@@ -46,7 +47,7 @@ class SimDisk:
         self._chance = chance
         self._counts = counts
         self._settings = settings
-        self.storage: MemoryStorage = MemoryStorage(settings)
+        self.storage: TemporaryStorage = TemporaryStorage(settings)
         self.logs: dict[LogId, list[str]] = {}
         self.ever: dict[LogId, int] = {}
         self.quick: float = 0.0005
@@ -58,6 +59,7 @@ class SimDisk:
         self.on_prune: Callable[[Prune], None] = lambda prune: None
         self.on_deletion: Callable[[ConversationId], None] = lambda conversation: None
         self.changes: list[Change] = []
+        self._stored: Stored | None = None  # since the last commit
         self._answer: Answer | None = None
         self._waiting: list[Commit] = []
         self._writing: list[Commit] = []  # not durable yet
@@ -90,6 +92,19 @@ class SimDisk:
     def has(self, log: LogId, seq: int) -> bool:
         """Return whether an entry was stored here since the last restore."""
         return len(self.logs.get(log, ())) >= seq
+
+    @property
+    def stored(self) -> Stored:
+        """What a process without users would start from now; for reading only."""
+        if self._stored is None:
+            self._stored = self.storage.load([])
+        return self._stored
+
+    def load(self, hosted: Sequence[UserId]) -> Stored:
+        """Return what a process of these users starts from, with the bytes of all entries: a file has more."""
+        stored = self.storage.load(hosted)
+        stored.most_bytes = sum(map(self.storage.size_bytes, {log.user for log in self.logs}))
+        return stored
 
     def open(self, answer: Answer) -> None:
         """Start to serve a process, which is answered through `answer`."""
@@ -129,8 +144,9 @@ class SimDisk:
     def restore(self, length: int) -> None:
         """Restore the first `length` changes. Only while no process uses this disk."""
         self.changes = self.changes[:length]
-        self.storage = MemoryStorage(self._settings)
+        self.storage = TemporaryStorage(self._settings)
         self.storage.commit(self.changes)
+        self._stored = None
         self.logs = {}
         self.pruned = {}
         for change in self.changes:
@@ -169,6 +185,7 @@ class SimDisk:
             for conversation in change.deleted:
                 self.on_deletion(conversation)
         self.storage.commit(changes)
+        self._stored = None
         for change in changes:
             self._note_deleted(change)
             for batch in change.batches:

@@ -217,7 +217,7 @@ class SimPeer:
         self._links, self._all_links, self._held_until, self._arrived = {}, {}, {}, {}
         self._turn_is_due = False
         self.content = SimContent(self)
-        stored = self.disk.storage.load(self.speaks_for)
+        stored = self.disk.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
         hosted = HostedIdentity(self.user, self.name_told, self._sign)
@@ -654,7 +654,7 @@ class SimPeer:
             if self.disk.broken:
                 self.soon(1.0, 1.0, load)
             else:
-                stored = self.disk.storage.load(self.speaks_for)
+                stored = self.disk.load(self.speaks_for)
                 self.put(inputs.Loaded(stored))
                 self.sim.invariants.display.began(self, stored.next_place)
 

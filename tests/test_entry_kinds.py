@@ -95,7 +95,7 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
         "docs/cli.md": f"`{kind.event}`", "docs/scripts.md": f"**`{kind.event}`**",
         "docs/protocol.md": f"`{kind.name}`",
         "docs/protocol-entries.md": f"`{kind.name}`", "docs/reference/*.md": f"::: p2pchat.{cls.__name__}\n",
-        "p2pchat/web/page/events.js": f" {kind.event}: (line) =>", "tests/mutants/table.py": kind.name,
+        "p2pchat/web/page/events.js": f" {kind.event}: (line) =>",
         "conformance/p2pchat_conformance/vectors/entries.json": rf'\"k\":\"{kind.name}\"',
     }.items():  # fmt: skip
         assert text in text_of(page), f"{page} lacks it"

@@ -363,7 +363,7 @@ class Progress:
         self.show(f"-- {count:,} entries")
 
     def indexed(self, done: int, of: int) -> None:
-        self.show(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
+        self.show(f"-- the first search: {done:,} of {of:,} messages are indexed")
 
     def rows(self, done: int, total: int) -> None:
         self.show(f"-- {done:,} of {total:,} rows")

@@ -389,7 +389,7 @@ def _index_progress(ctx: CommandContext) -> Callable[[int, int], None] | None:
         nonlocal next_at
         if time.monotonic() >= next_at:
             next_at = time.monotonic() + PROGRESS_EVERY
-            print_notice(f"-- first search this far back: {done:,} of {of:,} messages indexed")
+            print_notice(f"-- first search: {done:,} of {of:,} messages indexed")
 
     return on_progress
 

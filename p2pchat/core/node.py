@@ -77,7 +77,6 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.limits_by_origin import RateLimit, address_line
-from p2pchat.core.log import LogId
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
@@ -390,10 +389,6 @@ class Node:
     def accepts_writes(self) -> bool:
         """Return whether writes are accepted: storage works, and there is enough disk space."""
         return self._storage.accepts_writes
-
-    def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
-        """Return the position of this user's next entry if it is the next input; None if that is not certain."""
-        return self.sync.appender.next_entry(conversation, user) if self.accepts_writes else None
 
     def name_of(self, peer: PeerId) -> str:
         """Return the name of a peer's user for people. Called by Links."""

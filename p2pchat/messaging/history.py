@@ -40,13 +40,14 @@ from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirect
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.storage.contract import PROFILE_BEGINS, ReleasedEntry, SortKey, Storage
+from p2pchat.storage.contract import PROFILE_BEGINS, ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
     from p2pchat.messaging.receipts import Receipt, Receipts
     from p2pchat.messaging.search import SearchIndexer
     from p2pchat.runtime.content_worker import ContentWorker
+    from p2pchat.storage.sql import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
 AHEAD_PART = 4  # of the newest messages: most that may be stamped ahead of the present; a guess
@@ -60,7 +61,7 @@ class StorageReader(Protocol):
     """A storage, and the thread that reads it."""
 
     @property
-    def storage(self) -> Storage: ...
+    def storage(self) -> SqlStorage: ...
 
     async def read(self, run: Callable[[], T]) -> T:
         """Run a function in the thread, and return its result."""
@@ -98,7 +99,8 @@ class Viewer:
         raise _read_only()
 
     @property
-    def _indexer(self) -> SearchIndexer | None:
+    def _indexer(self) -> SearchIndexer:
+        """The search index; raises PeerClosed as `_disk` does."""
         raise NotImplementedError
 
     def _keys(self) -> Collection[ConversationId]:
@@ -306,7 +308,7 @@ class Viewer:
         Raises:
             ValueError: There are no words, or more than 64.
             UnknownName, AmbiguousName: Nothing has a name given, or several have.
-            StorageError: Storage cannot be read.
+            StorageError: Storage cannot be read, or there can be no index: no room, or no FTS5 in this Python.
             PeerClosed: The peer is not running.
         """
         disk, key = self._disk, None if conversation is None else self.find(conversation).key
@@ -462,7 +464,7 @@ def _read_only(what: str = "write") -> PeerClosed:
 
 
 def _read_page(
-    storage: Storage,
+    storage: SqlStorage,
     keys: Sequence[ConversationId] | None,
     after: SortKey | None,
     before: SortKey | None,

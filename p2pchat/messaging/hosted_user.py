@@ -43,11 +43,11 @@ from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.contract import Storage
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
     from p2pchat.runtime.driver import Driver
+    from p2pchat.storage.sql import SqlStorage
 
 T = TypeVar("T")
 READ_AT_ONCE = 16  # messages, for each client that comes; the longest take 2 MiB
@@ -531,7 +531,7 @@ class HostedDeliveries:
 
 
 def _entries_taken(
-    storage: Storage, user: UserId, keys: Sequence[ConversationId], since: int, until: int
+    storage: SqlStorage, user: UserId, keys: Sequence[ConversationId], since: int, until: int
 ) -> dict[LogId, tuple[int, int]]:
     """Return the first and last message of each log of others between two places; none that the user had read."""
     found: dict[LogId, tuple[int, int]] = {}

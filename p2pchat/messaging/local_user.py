@@ -113,7 +113,9 @@ class LocalUser(Viewer):
         return self._lifecycle.tracker.file_holders(log, file, elsewhere=elsewhere)
 
     @property
-    def _indexer(self) -> SearchIndexer | None:
+    def _indexer(self) -> SearchIndexer:
+        self._require_running()
+        assert self._lifecycle.indexer is not None
         return self._lifecycle.indexer
 
     def _keys(self) -> Collection[ConversationId]:
@@ -285,8 +287,7 @@ class LocalUser(Viewer):
                 log, seq = await requests.write_alone(*alone, files=kept, automatic=bool(automatic))
             self._lifecycle.tracker.note_files(log, seq, kept)
             return Receipt(self._lifecycle.tracker, self.people, log, seq)
-        entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
-        log, seq = requests.write_nowait(*entry) or await requests.write(*entry)
+        log, seq = await requests.write(self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         return Receipt(self._lifecycle.tracker, self.people, log, seq)
 
     async def keep_file(self, file: FileToSend, *, type: str = "", size: int = 0) -> KeptFile:
@@ -374,7 +375,7 @@ class LocalUser(Viewer):
         if size or is_offline:  # an earlier deletion beside a running peer may have left the file as large as it was
             with suppress(StorageError):  # the room is used again all the same
                 await driver.disk.compact(all=is_offline)
-            if self._indexer is not None:
+            with suppress(StorageError):  # then no search finds anything there either
                 await self._indexer.check_deleted()
         return DeletedHistory(messages, size, step.kept)
 

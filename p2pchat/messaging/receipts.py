@@ -28,13 +28,14 @@ from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.contract import ReleasedEntry, Storage
+from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
     from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.users import User
     from p2pchat.runtime.driver import Driver
+    from p2pchat.storage.sql import SqlStorage
 
 Kind = Literal["delivered", "read"]
 Positions = Sequence[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
@@ -802,8 +803,6 @@ class ReceiptTracker:
     ) -> None:  # fmt: skip
         """Wait for one member, for a number of members, or for all; `people` gives labels to those who lack it."""
         receipts = self._of(log)
-        if receipts.stretches and seq > receipts.stretches[-1].last:
-            await asyncio.sleep(0)  # the write was promised: the core takes it in this turn of the loop
         positions = receipts.positions(kind)
         wanted = (by,) if by is not None else receipts.members(seq)
         asked = count
@@ -927,7 +926,7 @@ class StoredReceipt(NamedTuple):
     read: Positions
 
 
-def look_up_receipt(storage: Storage, log: LogId, seq: int) -> StoredReceipt:
+def look_up_receipt(storage: SqlStorage, log: LogId, seq: int) -> StoredReceipt:
     """Return what storage knows of an entry of one's own."""
     return StoredReceipt(storage.entry(log, seq), storage.delivered_to(log, seq), storage.readers(log, seq))
 

@@ -1,21 +1,18 @@
-"""Search for messages by their words: the newest are scanned one by one, older ones found with an index.
+"""Search for messages by their words: an index finds them, and storage/search_words.py checks each one.
 
-Most searches concern recent messages, and most histories are short; neither needs an index. Every match is checked by
-storage/search_words.py, so both ways find the same messages.
-
-The index of a database is built when a search first reaches far back, in a thread of its own. It is brought up to date
-by searches, and between them while the peer is idle, in chunks that keep nobody waiting for the interpreter. Where it
-cannot be used, for lack of space, permission or FTS5, searches scan the database.
+The index of a database is built by its first search, in a thread of its own. It is brought up to date by searches, and
+between them while the peer is idle, in chunks that keep nobody waiting for the interpreter. The index of a database in
+memory is in memory, and so is one that cannot be written beside its database.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -24,14 +21,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.log import decode_entry
-from p2pchat.errors import P2PChatError
+from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.profile import DATABASE_NAME
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Post, key_of, sort_key
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.contract import ReleasedEntry, SortKey, Storage
+from p2pchat.storage.contract import ReleasedEntry, SortKey
 from p2pchat.storage.search_words import Query, parse_query, searchable_text
 
 if TYPE_CHECKING:
@@ -43,14 +40,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # called with the number of entries indexed, and of all
 
-SCANNED_AT_ONCE = 1000  # entries scanned at once: some 10 ms, then other readers get their turn
-PAGES_WITHOUT_INDEX = 10  # scanned before an index is built: a tenth of a second, which nobody minds
 FOUND_AT_ONCE = (20, 200)  # hits asked of the index, at least and at most: each is looked up one by one
 UPDATE_INTERVAL = 5.0  # seconds between updates of the index while a peer runs; a guess
 CHUNK_PAUSE = 0.2  # seconds between two chunks that nobody waits for: a tenth of one processor
-MAX_BEHIND = 2000  # entries an index may lack and still be the quicker way
 _LAST_ID = (1 << 63) - 1
-_log = logging.getLogger("p2pchat.search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,42 +105,13 @@ def search_request(
 
 
 async def search_messages(
-    disk: StorageReader, request: SearchRequest, indexer: SearchIndexer | None, progress: Progress | None = None
+    disk: StorageReader, request: SearchRequest, indexer: SearchIndexer, progress: Progress | None = None
 ) -> list[ReleasedEntry]:
-    """Return the newest entries that match, oldest first."""
-    found: list[ReleasedEntry] = []
-    high, pages = request.high, 0
-    indexed = indexer is not None and await indexer.is_near() and await indexer.catch_up()
-    while not indexed:
-        matches, high = await disk.read(partial(_scan_page, disk.storage, request, high))
-        found += matches
-        if high is None or len(found) >= request.limit:
-            return found[: request.limit][::-1]
-        pages += 1
-        if indexer is not None and pages == PAGES_WITHOUT_INDEX:
-            indexed = await indexer.catch_up(progress)
-    assert indexer is not None
-    older = await _search_index(disk, request, indexer, high, request.limit - len(found))
-    if older is None:  # the index is damaged, or another process holds it
-        return await search_messages(disk, request, None)
-    return [*found, *older][::-1]
-
-
-def _scan_page(
-    storage: Storage, request: SearchRequest, high: SortKey | None
-) -> tuple[list[ReleasedEntry], SortKey | None]:
-    """Return matches, newest first, and the position where the next page ends; None after the last page."""
-    page = storage.history(request.conversation, before=high, since=request.since, limit=SCANNED_AT_ONCE)
-    found = [one for one in reversed(page) if request.matches(one)]
-    return found, key_of(page[0]) if len(page) == SCANNED_AT_ONCE else None
-
-
-async def _search_index(
-    disk: StorageReader, request: SearchRequest, indexer: SearchIndexer, high: SortKey | None, limit: int
-) -> list[ReleasedEntry] | None:
-    """Return the newest entries below `high` that match, newest first; None when the index cannot be used."""
+    """Return the newest entries that match, oldest first. Raises StorageError if there can be no index."""
     from p2pchat.storage.search_index import clock_of, first_id
 
+    await indexer.catch_up(progress)
+    high, limit = request.high, request.limit
     at_once = min(max(limit, FOUND_AT_ONCE[0]), FOUND_AT_ONCE[1])
     above = 0 if request.since is None else first_id(request.since)
     below = _LAST_ID if high is None else first_id(high[0] + 1)
@@ -155,32 +119,18 @@ async def _search_index(
     found: dict[tuple[SortKey, ConversationId], ReleasedEntry] = {}
     while True:
         hits = await indexer.find(request, below, above, at_once)
-        if hits is None:
-            return None
         for one in await disk.read(partial(_entries_of, disk.storage, hits)):
             key = key_of(one)
             if (high is None or key < high) and request.matches(one):
                 found[key, one.log.conversation] = one
         newest = sorted(found, reverse=True)[:limit]
         if len(hits) < at_once or (len(newest) == limit and clock_of(hits[-1].id) < newest[-1][0][0]):
-            return [found[key] for key in newest]
+            return [found[key] for key in reversed(newest)]
         below = hits[-1].id
 
 
-def _entries_of(storage: Storage, hits: Sequence[IndexHit]) -> list[ReleasedEntry]:
+def _entries_of(storage: SqlStorage, hits: Sequence[IndexHit]) -> list[ReleasedEntry]:
     return [one for hit in hits if (one := storage.entry(hit.log, hit.seq)) is not None]
-
-
-def open_indexer(storage: Storage, settings: Settings, directory: Path | None) -> SearchIndexer | None:
-    """Return the indexer of a storage; None for storage in memory, which is scanned as a whole."""
-    if not storage.durable:
-        return None
-    from p2pchat.storage.sql import SqlStorage
-
-    if not isinstance(storage, SqlStorage):
-        return None
-    path = index_path(storage.path, directory)
-    return None if path is None else SearchIndexer(storage, settings, path)
 
 
 def index_path(database: Path | None, directory: Path | None = None) -> Path | None:
@@ -196,16 +146,15 @@ def index_path(database: Path | None, directory: Path | None = None) -> Path | N
 
 
 class SearchIndexer:
-    """Builds and queries the index of one database. Never raises: an index that fails cannot be used."""
+    """Builds and queries the index of one database."""
 
-    def __init__(self, storage: SqlStorage, settings: Settings, path: Path) -> None:
+    def __init__(self, storage: SqlStorage, settings: Settings, directory: Path | None) -> None:
         self._storage = storage
         self._settings = settings
-        self._path = path
+        self._path = None if storage.in_memory else index_path(storage.path, directory)  # None: in memory
         self._threads = ThreadPoolExecutor(1, "p2pchat index")  # none is started before there is work
         self._reader: SqlStorage | None = None
         self._index: SearchIndex | None = None
-        self._unusable = False
         self._upkeep: asyncio.Task[None] | None = None
         self._quiet: Callable[[], bool] | None = None
         self._used = False  # its thread was started
@@ -216,38 +165,39 @@ class SearchIndexer:
     def keep_up(self, quiet: Callable[[], bool]) -> None:
         """Index new entries from now on, whenever `quiet` returns True, as long as there is an index."""
         self._quiet = quiet
-        if self._path.exists():
+        if self._exists:
             self._begin_upkeep()
 
-    async def is_near(self) -> bool:
-        """Return whether there is an index that lacks few enough entries to be the quicker way."""
-        return self._path.exists() and (await self._run(self._behind, MAX_BEHIND + 1)) <= MAX_BEHIND
+    @property
+    def _exists(self) -> bool:
+        return self._index is not None or (self._path is not None and self._path.exists())
 
-    async def catch_up(self, progress: Progress | None = None) -> bool:
-        """Build the index, or bring it up to date; return whether it can be used."""
-        done, behind = 0, await self._run(self._behind, -1)
-        while behind >= 0:
-            taken = await self._run(self._feed, -1)
-            if taken <= 0:
-                behind = taken
-                break
+    async def catch_up(self, progress: Progress | None = None) -> None:
+        """Build the index, or bring it up to date. Raises StorageError."""
+        done, behind = 0, await self._run(self._behind)
+        while taken := await self._run(self._feed):
             done += taken
             if progress is not None:
                 progress(done, max(done, behind))
         self._begin_upkeep()
-        return behind == 0
 
-    async def find(self, request: SearchRequest, below: int, above: int, limit: int) -> list[IndexHit] | None:
-        """Return the newest hits with ids between these two; None when the index cannot be used."""
+    async def find(self, request: SearchRequest, below: int, above: int, limit: int) -> list[IndexHit]:
+        """Return the newest hits with ids between these two. Raises StorageError."""
         query, writer = request.query, request.writer
         within = request.within if request.conversation is None else (request.conversation,)
-        return await self._run(lambda: self._opened()[0].find(query, within, writer, below, above, limit), None)
+
+        def find() -> list[IndexHit]:
+            while self._feed():  # it may have been damaged, and be new
+                pass
+            return self._opened()[0].find(query, within, writer, below, above, limit)
+
+        return await self._run(find)
 
     async def check_deleted(self) -> None:
-        """Clear the index if it has words of entries that were deleted."""
-        if self._path.exists():
-            await self._run(self._close, None)
-            await self._run(lambda: self._opened() and None, None)
+        """Clear the index if it has words of entries that were deleted. Raises StorageError."""
+        if self._exists:
+            await self._run(self._close)
+            await self._run(self._opened)
 
     async def aclose(self) -> None:
         """Close the file."""
@@ -260,50 +210,49 @@ class SearchIndexer:
             await asyncio.to_thread(self._threads.shutdown)
 
     def _begin_upkeep(self) -> None:
-        if self._upkeep is None and self._quiet is not None and not self._closed:
+        if self._quiet is not None and not self._closed and (self._upkeep is None or self._upkeep.done()):
             self._upkeep = asyncio.create_task(self._keep_up(self._quiet))
 
     async def _keep_up(self, quiet: Callable[[], bool]) -> None:
-        while not self._unusable:
-            await asyncio.sleep(UPDATE_INTERVAL)
-            while quiet() and (await self._run(self._feed, -1)) > 0:
-                await asyncio.sleep(CHUNK_PAUSE)
+        """Feed the index until that fails; the next search says why, or begins this again."""
+        with suppress(P2PChatError):
+            while True:
+                await asyncio.sleep(UPDATE_INTERVAL)
+                while quiet() and (await self._run(self._feed)) > 0:
+                    await asyncio.sleep(CHUNK_PAUSE)
 
-    async def _run(self, work: Callable[[], T], otherwise: T) -> T:
-        """Run `work` in the index's thread and return its result; `otherwise` when the index cannot be used."""
-        if self._closed or self._unusable:
-            return otherwise
+    async def _run(self, work: Callable[[], T]) -> T:
+        """Run `work` in the index's thread and return its result. Raises StorageError, PeerClosed."""
+        if self._closed:
+            raise PeerClosed("the peer was closed")
         self._used = True
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, work)
-        except (sqlite3.Error, OSError, P2PChatError) as error:
-            _log.info("the search index cannot be used: %s", ascii(str(error))[:200])
-            self._unusable = "no such module" in str(error)  # other failures may pass
-            return otherwise
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, work)
 
     # ---- in the index's thread
 
     def _guarded(self, work: Callable[[], T]) -> T:
         """Run `work`; if the file is damaged, delete it and run `work` again."""
-        try:
-            return work()
-        except sqlite3.DatabaseError as error:
-            self._close()
-            if isinstance(error, (sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.InterfaceError)):
-                raise
-            from p2pchat.storage.search_index import delete
+        from p2pchat.storage import search_index
 
-            delete(self._path)
-            return work()
-        except P2PChatError:
-            self._close()
-            raise
+        was_damaged = False
+        while True:
+            try:
+                return work()
+            except sqlite3.Error as error:
+                self._close()
+                if was_damaged or self._path is None or not search_index.is_damage(error):
+                    raise StorageError(search_index.explain(error)) from None
+                was_damaged = True
+                search_index.delete(self._path)
+            except P2PChatError:
+                self._close()
+                raise
 
     def _opened(self) -> tuple[SearchIndex, SqlStorage]:
         if self._index is None or self._reader is None:
             from p2pchat.storage.search_index import SearchIndex
 
-            self._reader = self._storage.another_reader()
+            self._reader = self._storage if self._storage.in_memory else self._storage.another_reader()
             self._index = SearchIndex(self._path)
             if not self._index.belongs_to(self._reader):
                 self._index.forget(self._reader)
@@ -315,9 +264,11 @@ class SearchIndexer:
 
     def _feed(self) -> int:
         """Index one chunk; return its number of entries, 0 when the index is up to date."""
-        if shutil.disk_usage(self._path.parent).free < self._settings.min_free_disk_bytes:
-            raise sqlite3.OperationalError("there is no space for the index")
         index, reader = self._opened()
+        if not self._behind():
+            return 0
+        if self._path is not None and shutil.disk_usage(self._path.parent).free < self._settings.min_free_disk_bytes:
+            raise StorageError(f"there is no space for {self._path}, which a search needs: free some space")
         return index.feed(reader)
 
     def _close(self) -> None:
@@ -325,5 +276,5 @@ class SearchIndexer:
         reader, self._reader = self._reader, None
         if index is not None:
             index.close()
-        if reader is not None:
+        if reader is not None and reader is not self._storage:
             reader.close()

@@ -20,12 +20,13 @@ from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Message, Post, Sent
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.contract import ReleasedEntry, Storage
+from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
     from p2pchat.messaging.history import StorageReader
     from p2pchat.messaging.local_user import LocalUser
+    from p2pchat.storage.sql import SqlStorage
 
 READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
 HIDDEN_AT_ONCE = 64  # entries read at once behind a page of which most are no messages; the longest take 4 MiB. A guess
@@ -206,7 +207,7 @@ async def _untaken_among(posts: Sequence[Message], marks: Mapping[LogId, int], d
     return [post for post in rest if below.get(post.log, 0) < post.seq]
 
 
-def _place_before(storage: Storage, newest: int, moment: int) -> int:
+def _place_before(storage: SqlStorage, newest: int, moment: int) -> int:
     """Return the place of the last entry that was shown here before a moment, in UTC microseconds.
 
     Places are given in the order of time. So some 20 looks find it, most of them near the newest place.

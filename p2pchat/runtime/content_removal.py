@@ -1,6 +1,6 @@
 """Removal of content that no message names any more, or that a program forgets.
 
-A sweep compares what the store has with the messages that are stored (Storage.referring). There is one at the start,
+A sweep compares what the store has with the messages that are stored (SqlStorage.referring). There is one at the start,
 which finds what a killed process left behind, and one soon after each commit that may have taken a reference away: a
 deletion, or an edit. The cost of a sweep grows with the store, so the next one waits many times as long as the last one
 took.

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as fx
@@ -65,7 +65,10 @@ from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
 from p2pchat.storage.content_store import CONTENT_NAME
-from p2pchat.storage.contract import ReleasedEntry, Storage
+from p2pchat.storage.contract import ReleasedEntry
+
+if TYPE_CHECKING:
+    from p2pchat.storage.sql import SqlStorage
 
 FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
@@ -91,7 +94,7 @@ class Driver:
         self,
         *,
         node: Node,
-        storage: Storage,
+        storage: SqlStorage,
         connections: ConnectionManager,
         settings: Settings,
         directory: Path | None,
@@ -105,7 +108,7 @@ class Driver:
         Args:
             node: Not started yet.
             storage: Open, and already loaded into the node.
-            directory: Where free disk space is checked; None for storage in memory.
+            directory: Where free disk space is checked; None for temporary storage.
             emit: Called with each effect that is for programs: WriteAccepted, Delivered, Released, LinkChanged ...
             on_failed: Called after a defect: the peer has to be closed, and whatever still waits ends with it.
             clock: The present; tests on virtual time pass their own.
@@ -131,9 +134,7 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
-        self.requests: RequestQueue = RequestQueue(
-            node.next_entry, self.put, self._schedule, emit, promises=not storage.durable
-        )
+        self.requests: RequestQueue = RequestQueue(self.put, self._schedule, emit)
         self.writes: WriteBatcher = self.requests.writes
         self._in_flight = CommitsInFlight(
             settings.max_uncommitted_entries, settings.max_uncommitted_flood_units, connections.pause_all
@@ -234,8 +235,6 @@ class Driver:
         if self.broken is not None:
             return
         try:
-            if self.writes.has_promised:
-                self._handle_writes(self.writes.take_promised())
             if self._acked and not self._stopped:
                 self._save_acks()  # first: no commit of this turn may undo what ack_durably() has written
             self._handle_inbox()
@@ -244,7 +243,6 @@ class Driver:
             while self.writes and not self._in_flight.own and not self._stopped:
                 is_busy = True
                 self._handle_writes(self.writes.take())
-                self._handle_inbox()  # storage in memory has answered already
             if has_frames:
                 if (self._turns or self._undecoded) and not self._in_flight.is_behind:
                     self._handle_unknown(is_busy=is_busy or self.requests.woken > 0)
@@ -349,7 +347,7 @@ class Driver:
             if type(part) is LinkDown:
                 self._cancel_fetches(part.link)
             if self._inbox:
-                self._handle_inbox()  # storage in memory has answered already
+                self._handle_inbox()
 
     def _handle(self, input: Input) -> None:
         self._execute(self.node.handle(input, self._now()))

@@ -3,7 +3,6 @@
 The writer takes all commits that wait and makes them one transaction: that is the group commit. A transaction that
 fails voids every commit of its epoch, those that wait included, so that nothing is stored on top of what was lost. Free
 disk space is checked before a commit, at most once a second, so that the core stops accepting before SQLite fails.
-Storage in memory is used at once, in the loop: there is nothing to wait for.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
 from p2pchat.core.durable_changes import Change, DiskLevel
@@ -31,7 +30,10 @@ from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
-from p2pchat.storage.contract import Storage, files_of
+from p2pchat.storage.contract import files_of
+
+if TYPE_CHECKING:
+    from p2pchat.storage.sql import SqlStorage
 
 T = TypeVar("T")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space
@@ -59,7 +61,7 @@ class StorageWorker:
 
     Args:
         storage: Made and opened by the caller.
-        directory: Where free disk space is checked; None for storage in memory.
+        directory: Where free disk space is checked; None for temporary storage.
         put: Called in the event loop with inputs for the core.
         on_answered: Called in the event loop after all answers that the threads gave so far.
 
@@ -70,7 +72,7 @@ class StorageWorker:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: SqlStorage,
         settings: Settings,
         directory: Path | None,
         put: Callable[[Input], None],
@@ -95,27 +97,21 @@ class StorageWorker:
         self._warm = False
         self._committed = 0  # since storage last released memory
         self._closed = False
-        self._threads: list[threading.Thread] = []  # none with storage in memory
         self._closer: threading.Thread
-        self._waker: LoopWaker
-        if storage.durable:
-            self._waker = LoopWaker(self._loop, self._run_answers)
-            self._threads = [
-                threading.Thread(target=self._run_writer, name="p2pchat writer", daemon=True),
-                threading.Thread(target=self._run_reader, name="p2pchat reader", daemon=True),
-            ]
-            self._check_disk()  # before anything can be accepted
-            for thread in self._threads:
-                thread.start()
+        self._waker = LoopWaker(self._loop, self._run_answers)
+        self._threads = [
+            threading.Thread(target=self._run_writer, name="p2pchat writer", daemon=True),
+            threading.Thread(target=self._run_reader, name="p2pchat reader", daemon=True),
+        ]
+        self._check_disk()  # before anything can be accepted
+        for thread in self._threads:
+            thread.start()
 
     # In the loop
 
     def commit(self, commit: Commit) -> None:
         """Make a change durable. The answer is Committed, CommitFailed, or none when its epoch has failed already."""
-        if self._threads:
-            self._writes.put(commit)
-        elif not self._closed:
-            self._run_commits([commit], self._put)
+        self._writes.put(commit)
 
     async def read(self, run: Callable[[], T]) -> T:
         """Run in the reader thread; return or raise the outcome. Raises PeerClosed after close()."""
@@ -136,25 +132,19 @@ class StorageWorker:
             if not self._closed:
                 self.on_quiet()
 
-        if self._threads and not self._closed:
+        if not self._closed:
             self._writes.put(_Job(self.storage.release_memory, done))
 
     async def _run_in(self, queue: SimpleQueue[Any], run: Callable[[], T]) -> T:
         if self._closed:
             raise PeerClosed("the peer was closed")
-        if not self._threads:
-            await asyncio.sleep(0)  # let texts with a promised position go in before they are looked for
-            return run()
         future: asyncio.Future[T] = self._loop.create_future()
         queue.put(_Job(run, partial(resolve, future)))
         return await future
 
     def read_then(self, run: Callable[[], T], done: Callable[[T, BaseException | None], None]) -> None:
         """Run in the reader thread, then call `done` in the loop with the result or the error."""
-        if self._threads:
-            self._reads.put(_Job(run, done))
-        else:
-            done(run(), None)
+        self._reads.put(_Job(run, done))
 
     def reload(self, hosted: Sequence[UserId]) -> None:
         """Load the content of storage again as soon as it can be written; the answer is Loaded.
@@ -181,12 +171,8 @@ class StorageWorker:
             self.storage.check_writable()
             return self.storage.load(hosted)
 
-        if self._closed:
-            return
-        if self._threads:
+        if not self._closed:
             self._writes.put(_Job(load, done))
-        else:
-            done(load(), None)
 
     async def close(self, wait: bool = True, within: float = CLOSE_TIMEOUT) -> bool:
         """Finish everything requested, then close storage. `wait=False` drops what waits, as a crash would.
@@ -200,9 +186,6 @@ class StorageWorker:
         self._closed = True
         if not wait:
             self._failed_epoch = 1 << 62
-        if not self._threads:
-            self.storage.close()
-            return True
         self._writes.put(None)
         self._reads.put(None)
         closed: asyncio.Future[None] = self._loop.create_future()
@@ -294,9 +277,9 @@ class StorageWorker:
         if commits:
             if time.monotonic() - self._disk_checked_at >= DISK_CHECK_AFTER:
                 self._check_disk()
-            self._run_commits(commits, lambda input: self._answer(lambda: self._put(input)))
+            self._run_commits(commits)
 
-    def _run_commits(self, commits: list[Commit], put: Callable[[Input], None]) -> None:
+    def _run_commits(self, commits: list[Commit]) -> None:
         valid = [commit for commit in commits if commit.epoch > self._failed_epoch]
         if not valid:
             return
@@ -305,11 +288,12 @@ class StorageWorker:
             self.storage.commit([commit.change for commit in valid])
         except Exception as error:  # after any error, nothing may count as stored
             self._failed_epoch = max(commit.epoch for commit in valid)
-            put(CommitFailed(self._failed_epoch, str(error) if isinstance(error, StorageError) else repr(error)))
+            text = str(error) if isinstance(error, StorageError) else repr(error)
+            self._answer(partial(self._put, CommitFailed(self._failed_epoch, text)))
             if not isinstance(error, StorageError):
                 self._answer(partial(self._report, error))
         else:
-            put(Committed([commit.ticket for commit in valid]))
+            self._answer(partial(self._put, Committed([commit.ticket for commit in valid])))
 
     def _check_disk(self) -> None:
         """Compare free disk space with the limits, and tell the core when it crosses one."""
@@ -468,10 +452,7 @@ class CoreReads:
         if self._warned and not self._retries:
             self._warned = False
             self._emit(WarningIssued("storage_works", "what is stored can be read again"))
-        if isinstance(result, LookupResult) or self._disk.storage.durable:
-            self._put(result)
-        else:  # let the link take this page before the next is read, so that a slow link costs no memory
-            self._loop.call_soon(self._put, result)
+        self._put(result)
 
     def _on_failure(
         self, error: BaseException, effect: Lookup | Fetch, read: Callable[[], ReadResult], pause: float

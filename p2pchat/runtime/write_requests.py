@@ -1,8 +1,7 @@
 """Calls of programs into the core: writes, group requests and imports, each with a future for its result.
 
 Nothing here waits. Texts are collected into batches (WriteBatcher), everything else goes into the core at once. Answers
-come back as effects with the ticket of the request. With storage in memory, a text can be answered at
-once with the position it will get.
+come back as effects with the ticket of the request.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from p2pchat.core.effects import (
     WriteAccepted,
     WriteRefused,
 )
-from p2pchat.core.entry_kinds import MESSAGE_KINDS
 from p2pchat.core.inputs import ComparisonAwaited, ImportRequest, Input, WriteRequest
 from p2pchat.core.log import FileRef, LogId, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
@@ -29,7 +27,6 @@ from p2pchat.protocol import ConversationId, Entries, UserId
 
 MAX_BATCH_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
 MAX_BATCH_CHARACTERS = 4 * 1024 * 1024
-MAX_PROMISED = 1024  # entries with a promised position before the core has them: a turn of 2 ms
 MAX_REFS = 10_000  # own words of programs, remembered until their Sent is read
 STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # codes of WriteRefused that mean: it could not be stored
 
@@ -43,12 +40,9 @@ class RequestQueue:
     """Requests of programs, and their results.
 
     Args:
-        next_entry: Return the position of a user's next entry in a conversation, provided that it is the core's next
-            input; None when that is not settled.
         put: Give an input to the core.
         schedule: Have the core take the waiting writes soon.
         emit: Called with answers that no request waits for, and with WriteAccepted before the writers resume.
-        promises: Storage is only memory, so an entry surely gets the position that next_entry returns.
     Attributes:
         writes: The texts that wait for the core.
         woken: Number of writers whose call was answered in this turn.
@@ -56,21 +50,17 @@ class RequestQueue:
 
     def __init__(
         self,
-        next_entry: Callable[[ConversationId, UserId], Position | None],
         put: Callable[[Input], None],
         schedule: Callable[[], None],
         emit: Callable[[Effect], None],
-        *,
-        promises: bool,
     ) -> None:
         self.woken: int = 0
-        self.writes: WriteBatcher = WriteBatcher(next_entry, self._issue_ticket)
+        self.writes: WriteBatcher = WriteBatcher(self._issue_ticket)
         self._pending: dict[int, FutureRequest[Any] | PendingWrite] = {}  # in the core, by ticket
         self._last_ticket = 0
         self._put = put
         self._schedule = schedule
         self._emit = emit
-        self._promises = promises
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
@@ -86,8 +76,7 @@ class RequestQueue:
     ) -> asyncio.Future[Position]:
         """Write consecutive entries. The future gets the position of the first one when they are durable.
 
-        With storage in memory it gets the position at once, if that is settled, so that a loop of sends shares
-        signatures and frames. It fails with StorageError, PeerClosed or P2PChatError.
+        It fails with StorageError, PeerClosed or P2PChatError.
 
         Args:
             re: The entry that they answer, edit or react to.
@@ -97,8 +86,6 @@ class RequestQueue:
         future: asyncio.Future[Position] = self._loop.create_future()
         if self._closed:
             future.set_exception(PeerClosed("the peer was closed"))
-        elif (position := self.write_nowait(user, conversation, kind, bodies, re, ref, claimed)) is not None:
-            future.set_result(position)
         else:
             self.writes.add(future, user, conversation, kind, bodies, re, ref, claimed)
             self._schedule()
@@ -132,28 +119,6 @@ class RequestQueue:
             self.writes.end(conversation, files, automatic=automatic)
             self._schedule()
         return future
-
-    def write_nowait(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        kind: str,
-        bodies: Sequence[str],
-        re: Ref | None = None,
-        ref: str | None = None,
-        claimed: int | None = None,
-    ) -> Position | None:
-        """Write entries if the position of the first one is settled, and return that position.
-
-        Return None, having written nothing, when it is not settled or writing is impossible. write() then says why.
-        """
-        if not self._promises or kind not in MESSAGE_KINDS or self._closed:
-            return None
-        position = self.writes.next_position(user, conversation)
-        if position is not None:
-            self.writes.add(None, user, conversation, kind, bodies, re, ref, claimed, position)
-            self._schedule()
-        return position
 
     def request(self, make: MakeInput) -> asyncio.Future[ConversationId]:
         """Give a group request to the core. The future gets the conversation of the answer when it is durable.
@@ -279,7 +244,6 @@ class PendingWrite:
             "conversation",
             "files",
             "kind",
-            "promised",
             "re",
             "refs",
             "user",
@@ -297,7 +261,6 @@ class PendingWrite:
         self.claims: dict[int, int] = {}  # index in bodies -> claimed time of writing
         self.files: tuple[FileRef, ...] = ()
         self.automatic: bool = False
-        self.promised: Position | None = None  # position of the first entry, if any caller was promised one
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
         self.waiting: list[tuple[asyncio.Future[Position], int]] = []  # with the index in bodies
 
@@ -317,27 +280,17 @@ class WriteBatcher:
     """Texts that wait for the core. They collect while a commit of our own is under way.
 
     Consecutive texts of one user, conversation, kind and answered entry go to the core as one WriteRequest, so that one
-    signature and one transaction serve them all. With storage in memory a caller need not wait: it is promised the
-    position that next_entry returns, and the text goes into the core before anything else happens.
+    signature and one transaction serve them all.
 
     Args:
-        next_entry: As for RequestQueue.
         issue_ticket: Return the ticket of a write that goes into the core now.
     Attributes:
         refs: The programs' own words for their entries, by log and number.
-        has_promised: Whether a waiting text was promised a position.
     """
 
-    def __init__(
-        self,
-        next_entry: Callable[[ConversationId, UserId], Position | None],
-        issue_ticket: Callable[[PendingWrite], int],
-    ) -> None:
+    def __init__(self, issue_ticket: Callable[[PendingWrite], int]) -> None:
         self.refs: dict[Position, str] = {}
-        self.has_promised: bool = False
-        self._next_entry = next_entry
         self._issue_ticket = issue_ticket
-        self._next: dict[tuple[ConversationId, UserId], Position] = {}  # next_entry's answers since the last input
         self._waiting: deque[PendingWrite] = deque()
         self._last: dict[ConversationId, PendingWrite] = {}  # the write that takes the next text
 
@@ -347,7 +300,7 @@ class WriteBatcher:
 
     def add(
         self,
-        future: asyncio.Future[Position] | None,
+        future: asyncio.Future[Position],
         user: UserId,
         conversation: ConversationId,
         kind: str,
@@ -355,12 +308,11 @@ class WriteBatcher:
         re: Ref | None,
         ref: str | None,
         claimed: int | None = None,
-        promised: Position | None = None,
     ) -> None:
         """Add the bodies of one call, which become consecutive entries.
 
         Args:
-            future: Gets the position of the first one; None when that was `promised`.
+            future: Gets the position of the first one.
             claimed: When the first one is said to have been written.
         """
         write = self._last.get(conversation)
@@ -368,11 +320,7 @@ class WriteBatcher:
             write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
             self._waiting.append(write)
         offset = len(write.bodies)
-        if future is not None:
-            write.waiting.append((future, offset))
-        elif promised is not None and write.promised is None:
-            write.promised = (promised[0], promised[1] - offset)
-            self.has_promised = True
+        write.waiting.append((future, offset))
         if ref is not None:
             write.refs[offset] = ref
         if claimed is not None:
@@ -390,31 +338,6 @@ class WriteBatcher:
         write = self._last.pop(conversation)
         write.files, write.automatic = files, automatic
 
-    def next_position(self, user: UserId, conversation: ConversationId) -> Position | None:
-        """Return the position that the next text will get, or None when that is not settled."""
-        key, ahead = (conversation, user), self._entries_ahead(user, conversation)
-        position = self._next.get(key) or self._next_entry(conversation, user)
-        if position is None or ahead is None:
-            return None
-        self._next[key] = position
-        return position[0], position[1] + ahead
-
-    def _entries_ahead(self, user: UserId, conversation: ConversationId) -> int | None:
-        """Return how many entries of this user wait for this conversation.
-
-        Return None when a lot waits in total, or when one of them, such as an edit, has no promised position: it may
-        go into the core after a text that has one.
-        """
-        entries = characters = own = 0
-        for write in self._waiting:
-            entries += len(write.bodies)
-            characters += write.characters
-            if write.user == user and write.conversation == conversation:
-                if write.promised is None:
-                    return None
-                own += len(write.bodies)
-        return own if entries < MAX_PROMISED and characters < MAX_BATCH_CHARACTERS // 4 else None
-
     def take(self) -> Iterator[WriteRequest]:
         """Yield waiting writes, oldest first, up to the size of a good transaction."""
         entries = characters = 0
@@ -422,15 +345,6 @@ class WriteBatcher:
             write = self._waiting.popleft()
             entries += len(write.bodies)
             characters += write.characters
-            yield self._request(write)
-
-    def take_promised(self) -> Iterator[WriteRequest]:
-        """Yield the writes that were promised a position, in their order."""
-        self.has_promised = False
-        self._next.clear()
-        promised = [write for write in self._waiting if write.promised is not None]
-        for write in promised:
-            self._waiting.remove(write)
             yield self._request(write)
 
     def _request(self, write: PendingWrite) -> WriteRequest:
@@ -445,8 +359,6 @@ class WriteBatcher:
     def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> int:
         """Resolve the calls of a write that is durable; return their number."""
         log, first = effect.log, effect.first
-        if write.promised not in (None, (log, first)):
-            raise RuntimeError("an entry has another position than was promised")
         for offset, ref in write.refs.items():
             self.refs[log, first + offset] = ref
             if len(self.refs) > MAX_REFS:

@@ -34,10 +34,9 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_batch, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.contract import Head
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import InsertConflict
-from p2pchat.storage.log_queries import BODIES, NUMBER
+from p2pchat.storage.log_queries import BODIES, NUMBER, Head
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,

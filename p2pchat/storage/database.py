@@ -17,7 +17,7 @@ from typing import Any
 
 from p2pchat.errors import LogError, StorageError
 from p2pchat.storage.dialects.dialect import Dialect, InsertConflict
-from p2pchat.storage.schema import TABLES, UNDECODABLE, CorruptRow, Table
+from p2pchat.storage.schema import UNDECODABLE, CorruptRow, Table
 
 MOST_ROWS = 128  # in one statement; more gains nothing
 MOST_NUMBERS = 10_000  # of each table; about 1.3 MiB
@@ -40,10 +40,6 @@ class Database:
         self._is_suspect = False
         self.numbers: dict[str, dict[str, int]] = {"conversations": {}, "users": {}}  # by table and id
         self._inserts: dict[tuple[Table, InsertConflict, int], str] = {}  # by the number of rows
-        if writes:  # the usual ones are made once, not during a commit
-            for table in TABLES:
-                for conflict in InsertConflict:
-                    self._insert_text(table, conflict, 1)
         self._use(dialect.connect(writes=writes))
 
     def _use(self, driver: Any) -> None:

@@ -1,48 +1,34 @@
-"""Queries of a running node: facts of logs, receipts, batches to serve, and what a deletion may delete.
+"""Queries of a running node: facts of logs, receipts, and what a deletion may delete.
 
 Each call is one transaction, so everything it reads is of one moment. A commit during a call is seen by the next call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain, groupby, islice
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import EVERYTHING, Cite, GuestStay, Prune
-from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, head_message, size_bytes, verify
+from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, size_bytes
 from p2pchat.core.storage_answers import (
-    ForkStart,
     LogFacts,
     LogKey,
-    Position,
     PruneKey,
     PrunePlan,
     ShownKey,
-    Start,
 )
 from p2pchat.core.sync.prune import PRUNED_ENTRIES, entries_of_one_step
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
-from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
-from p2pchat.storage.contract import (
-    DeletedPart,
-    Head,
-    NumberedLog,
-    batch_ends,
-    count_messages,
-    logs_shown,
-    members_at,
-    position_of,
-    unservable,
-)
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+from p2pchat.storage.contract import DeletedPart, count_messages
 from p2pchat.storage.database import Database
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
-    MAX_LOG,
     NEWEST_HEAD,
     SEQ_BITS,
     SEQS,
@@ -53,6 +39,7 @@ from p2pchat.storage.schema import (
 )
 
 MOST_IDS = 5_000  # remembered; about 2 MiB
+MOST_SHOWN = 1000  # logs looked at by shown_by(); logs farther back were read long ago, or never
 
 FACTS = f"""
 select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released, p.upto
@@ -93,9 +80,6 @@ SIZE = f"""
 select coalesce(sum(h.size - coalesce(p.size, 0)), 0) from logs l {NEWEST_HEAD} left join pruned p on p.log = l.number
 where l.writer = ?
 """
-PRUNED_OF = """
-select p.log, p.upto from pruned p join logs l on l.number = p.log where l.writer = ? and l.conversation = ?
-"""
 PRUNED = "select size, c, chain, messages, place, received_at, upto from pruned where log = ?"
 DELETED = """
 select u.id, l.run, p.messages, p.c, p.upto from pruned p
@@ -110,6 +94,27 @@ SIZE_THERE = f"{SIZE} and l.conversation = ?"
 
 
 CITES = "select log, first, gen, chain8 from cites "
+
+
+class Head(NamedTuple):
+    """A stored head: `size` is the bytes of entries 1..seq, `c` the clock of entry seq."""
+
+    seq: int
+    size: int
+    c: int
+    chain: bytes
+    sig: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedLog:
+    """A log as serving needs it; `whole` says it builds on all logs of its user there with a smaller number."""
+
+    number: int
+    run: RunId
+    whole: bool
+    before: tuple[Mark, ...]
+    forked: bool = False
 
 
 def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
@@ -174,6 +179,7 @@ class LogQueries:
     def lookup(
         self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
     ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
+        """Return facts of the logs that are held, and for `older` the marks of the 1st, 2nd, 4th ... newest log."""
         found = {key: facts for key in logs if (facts := self._find(key))}
         return found, {whose: self._older(*whose) for whose in older}
 
@@ -190,6 +196,7 @@ class LogQueries:
         return None
 
     def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
+        """Return all logs of a user in one conversation, in the order they were stored."""
         whose = (self.db.number("users", user), self.db.number("conversations", conversation))
         rows = self.db.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
         return [self._facts(row) for row in rows if row[6] is not None]
@@ -230,9 +237,14 @@ class LogQueries:
     # ---- receipts, evidence, quota
 
     def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        """Return every member known to hold this entry of a hosted user's log, with the highest seq they hold.
+
+        Marks on later logs that build on this one count too. Sorted by member.
+        """
         return self._members(log, seq, DELIVERED, self._of_guests(log))
 
     def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        """Return every user known to have read this entry, in the form of `delivered_to`."""
         return self._members(log, seq, READ)
 
     def _of_guests(self, log: LogId) -> list[tuple[bytes, bytes, int]]:
@@ -265,12 +277,16 @@ class LogQueries:
         named = ((member.hex(), run.hex(), marked) for member, run, marked in rows)
         line = self.db.value("select value from meta where name = ?", REFUSERS + ",".join(log))
         refused = parse_refusers(line or "")
-        return members_at(log.run, seq, self.last(number), map(_numbered, later), named, refused)
+        return members_at(log.run, seq, self.last(number), map(numbered, later), named, refused)
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
-        """Return how far logs had been shown at a place; see Storage.shown_by."""
+        """Return how far each of these logs had been shown at a place, as (log, last seq).
+
+        A log that had not been shown at all is replaced by those that it builds on, and so on.
+        """
 
         def shown(log: LogId) -> int | None:
+            """Return the last entry of a log that had been shown, 0 for none; None if the log is not here."""
             number = self.log_number(log)
             row = self.db.first(SHOWN_BY, number * SEQS, (number + 1) * SEQS, key.place) if number else None
             if row is None:
@@ -281,10 +297,19 @@ class LogQueries:
             first_place, start, count = row
             return int(start % SEQS + min(count, key.place - first_place + 1) - 1)
 
-        def before(log: LogId) -> tuple[Mark, ...]:
-            return marks_of_bytes(self.db.value("select builds_on from logs where number = ?", self.log_number(log)))
-
-        return logs_shown(key, shown, before)
+        found: list[tuple[LogId, int]] = []
+        asked, seen = list(key.logs), set(key.logs)
+        while asked and len(seen) <= MOST_SHOWN:
+            log = asked.pop()
+            seq = shown(log)
+            if seq:
+                found.append((log, seq))
+            elif seq is not None:
+                builds_on = self.db.value("select builds_on from logs where number = ?", self.log_number(log))
+                below = {log._replace(run=mark.run) for mark in marks_of_bytes(builds_on)} - seen
+                seen |= below
+                asked += below
+        return found
 
     def last(self, number: int) -> int:
         """Return the last stored seq of a log; 0 if nothing of it is stored."""
@@ -310,6 +335,7 @@ class LogQueries:
     # ---- deletion
 
     def prunable(self, key: PruneKey) -> PrunePlan:
+        """Return what one step of a deletion (core/sync/prune.py) deletes: released entries, of each log the first."""
         conversation, user = self.db.number("conversations", key.conversation), self.db.number("users", key.user)
         only = f"and l.writer = {user}" if key.user else ""
         found: list[Prune] = []
@@ -363,6 +389,7 @@ class LogQueries:
         return int(self.db.value("select coalesce(sum(upto), 0) from pruned"))
 
     def deleted(self, conversation: ConversationId) -> list[DeletedPart]:
+        """Return what was deleted here of a conversation: the parts with messages, in the order of history."""
         rows = self.db.all(DELETED, self.db.number("conversations", conversation))
         parts = [
             DeletedPart(user.hex(), messages, (c, user.hex(), run.hex(), upto)) for user, run, messages, c, upto in rows
@@ -370,132 +397,36 @@ class LogQueries:
         return sorted(parts, key=attrgetter("key"))
 
 
-def _numbered(row: Any) -> NumberedLog:
+def numbered(row: Any) -> NumberedLog:
     number, run, whole, builds_on, state = row
     return NumberedLog(number, run.hex(), bool(whole), marks_of_bytes(builds_on), bool(state & FORKED))
 
 
-# ---- serving
-#
-# Batches of what a user wrote, in the order the logs were begun here. They are planned from the heads alone; then the
-# entries of each log are read at once.
+def members_at(
+    run: RunId, seq: int, last: int, later: Iterable[NumberedLog], marks: Iterable[tuple[UserId, RunId, int]],
+    refused: Mapping[UserId, int],
+) -> list[tuple[UserId, int]]:  # fmt: skip
+    """Return the members that hold entry `seq` of the log `run`, with the highest seq of it that they hold; sorted.
 
-HEADS_FROM = f"""
-select l.number, l.run, h.id, h.size, h.c, h.chain, h.sig
-from logs l
-join heads h on h.id > (case when l.number = ? then ? else l.number * {SEQS} end) and h.id < (l.number + 1) * {SEQS}
-where l.writer = ? and l.conversation = ? and l.number >= ? and l.number < ? and l.state < {FORKED}
-order by l.number, h.id limit ?
-"""
-BODIES_WITH_IDS = "select id, body from entries where id > ? and id <= ?"
+    A peer that holds a later log holds what that one builds on, except what only a forked log between them builds on:
+    it may have the other version of that one.
 
-
-class PlannedBatch(NamedTuple):
-    """A batch to be served: its log, from after the head `at` to the head `end`."""
-
-    number: int
-    log: LogId
-    at: Head
-    end: Head
-
-
-class BatchQueries:
-    """One fetch: serves what one user wrote in one conversation, from a start on."""
-
-    def __init__(self, reader: LogQueries, conversation: ConversationId, user: UserId) -> None:
-        self._reader = reader
-        self._names = (conversation, user)
-        self._whose = (reader.db.number("users", user), reader.db.number("conversations", conversation))
-        self._pruned: dict[int, int] = {}
-        self._unservable: frozenset[int] = frozenset()
-
-    def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | None]:
-        if isinstance(start, ForkStart):
-            evidence = self._reader.evidence(LogId(*self._names, start.run))
-            return [_signed(_chained(batch)) for batch in evidence], None
-        if not all(self._whose) or not is_key(self._names[1]):  # its log was stored before such keys were refused
-            return [], None
-        self._pruned = dict(tuple(row) for row in self._reader.db.all(PRUNED_OF, *self._whose))
-        position = position_of(start, self._find, self._chain, self._pruned)
-        if position is None:
-            return [], None
-        if self._pruned:
-            logs = map(_numbered, self._reader.db.all(f"{NUMBERED} order by number", *self._whose))
-            self._unservable = unservable(logs, self._pruned, position)
-        planned = list(islice(self._plan(position, batches), batches + 1))
-        more = planned[batches] if len(planned) > batches else None
-        served = self._read(planned[:batches])
-        if served:
-            _signed(served[-1])  # only the last: a signature costs as much as reading fifty entries
-        return served, position.replace(next_number=more.number, next_seq=more.at.seq + 1) if more else None
-
-    def _find(self, run: RunId) -> NumberedLog | None:
-        row = self._reader.db.first(f"{NUMBERED} and run = ?", *self._whose, bytes.fromhex(run))
-        return _numbered(row) if row else None
-
-    def _chain(self, log: NumberedLog, seq: int) -> bytes | None:
-        if seq > self._reader.last(log.number) or seq < self._pruned.get(log.number, 0):
-            return None
-        return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
-
-    def _plan(self, position: Position, most: int) -> Iterator[PlannedBatch]:
-        """Yield the batches to serve from `position` on, log after log."""
-        number, seq = position.next_number, position.next_seq - 1
-        if position.floor < 0:
-            yield from self._plan_between(number, seq, number + 1, most)
-            return
-        above = ((stop, held) for stop, held in position.held if stop > number)
-        for stop, held in chain(above, [(MAX_LOG + 1, 0)]):
-            yield from self._plan_between(number, seq, stop, most)
-            number, seq = stop, held
-
-    def _plan_between(self, number: int, seq: int, stop: int, most: int) -> Iterator[PlannedBatch]:
-        """Yield the batches of the logs number..stop-1: of the first one from after seq, of the others all."""
-        page = 2 * most + 2  # heads; a batch mostly ends on the next head, and later if limits were changed
-        while True:
-            rows = self._reader.db.all(HEADS_FROM, number, number * SEQS + seq, *self._whose, number, stop, page)
-            for log_number, group in groupby(rows, key=itemgetter(0)):
-                if log_number not in self._unservable:
-                    yield from self._plan_log(log_number, list(group), seq if log_number == number else 0)
-            if len(rows) < page:
-                return
-            number, seq = rows[-1][0], rows[-1][2] % SEQS
-
-    def _plan_log(self, number: int, rows: Sequence[Any], seq: int) -> Iterator[PlannedBatch]:
-        """Yield the batches of one log after seq; `rows` are its heads from there on."""
-        log = LogId(*self._names, rows[0][1].hex())
-        at = self._reader.head_at(number, log, seq)
-        for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._reader.settings):
-            yield PlannedBatch(number, log, at, end)
-            at = end
-
-    def _read(self, planned: Sequence[PlannedBatch]) -> list[Batch]:
-        """Return these batches with their entries."""
-        ranges: list[tuple[int, int]] = []
-        for number, group in groupby(planned, key=attrgetter("number")):
-            of_log = list(group)
-            ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
-        raws = (row[1] for row in self._reader.db.of_ranges(BODIES_WITH_IDS, ranges, " order by id"))
-        return [
-            _chained(Batch(log, at.seq + 1, list(islice(raws, end.seq - at.seq)), None, at.chain, end.chain, end.sig))
-            for _, log, at, end in planned
-        ]
-
-
-def _chained(batch: Batch) -> Batch:
-    """Return a batch; LogError if its chain is broken: the peer that got it would take this one for a forger."""
-    if (
-        len(batch.head) != 64
-        or type(batch.head) is not bytes
-        or not batch.raws
-        or extend_chain(batch.prev, batch.raws) != batch.chain
-    ):
-        raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was written")
-    return batch
-
-
-def _signed(batch: Batch) -> Batch:
-    """Return a batch; LogError if its writer did not sign its chain."""
-    if not verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain)):
-        raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was signed")
-    return batch
+    Args:
+        last: The last stored seq of the log.
+        later: The logs of the same user and conversation that may build on it, with larger numbers, ascending.
+        marks: The mark of each member on this log and on later ones: member, run, seq.
+        refused: The last entry of this log that a member takes, for those who do not take all of it.
+    """
+    implied: dict[RunId, int] = {}  # a holder of a later log holds this one up to here
+    forked: set[RunId] = set()
+    for log in later:
+        before = [mark for mark in log.before if mark.run not in forked]
+        held = [mark.seq if mark.run == run else implied.get(mark.run, 0) for mark in before]
+        implied[log.run] = last if log.whole else max(held, default=0)
+        if log.forked:
+            forked.add(log.run)
+    highest: dict[UserId, int] = {}
+    for member, marked, own in marks:
+        known = own if marked == run else min(implied.get(marked, 0), refused.get(member, last))
+        highest[member] = max(highest.get(member, 0), known)
+    return sorted((member, known) for member, known in highest.items() if known >= seq)

@@ -78,8 +78,10 @@ class MessageQueries(LogQueries):
     def places(
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None, *, hidden: bool = False
     ) -> list[ReleasedEntry]:
-        """Return released entries with place > after.
+        """Return released entries with place > after, in order of place.
 
+        Entries that Change.visible has hidden are left out. `conversations` None means all; entries of others are
+        skipped without being read.
         With `hidden` also those that programs may not read: the search index takes them, since they may become visible.
         """
         return self._with_edits(self._rows_by_place(after, limit, conversations, not hidden and self._hides))
@@ -106,6 +108,7 @@ class MessageQueries(LogQueries):
         return int(deleted or self.db.value(FIRST_RECEIVED, number * SEQS + 1) or 0)
 
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
+        """Return one released entry; None if it is not here."""
         number = self.log_number(log)
         statement = BY_NAME if hidden else f"{BY_NAME} and {VISIBLE}"
         id = number * SEQS + seq
@@ -113,6 +116,7 @@ class MessageQueries(LogQueries):
         return self._with_edits([row])[0] if row else None
 
     def meta_values(self, names: Sequence[str]) -> dict[str, str]:
+        """Return those of these values in `meta` that are there."""
         found: dict[str, str] = {}
         for at in range(0, len(names), MOST_ASKED):
             part = names[at : at + MOST_ASKED]
@@ -122,6 +126,13 @@ class MessageQueries(LogQueries):
         return found
 
     def referring(self, roots: Sequence[str], most: int = ALL_MESSAGES) -> dict[str, list[tuple[LogId, int]]]:
+        """Return the stored messages that name any of these contents, by root, in the order they were stored.
+
+        Of each content at most `most` messages are looked at, those that were stored first.
+
+        Messages that their writer deleted, and those that were deleted here, are left out. Messages that are not
+        released, or hidden, count. A root that no message names has no item.
+        """
         found: dict[str, list[tuple[LogId, int]]] = {}
         asked = MOST_ASKED if most == ALL_MESSAGES else 1  # contents in one statement
         for at in range(0, len(roots), asked):
@@ -144,6 +155,17 @@ class MessageQueries(LogQueries):
         limit: int = 100,
         within: Collection[ConversationId] | None = None,
     ) -> list[ReleasedEntry]:
+        """Return released entries sorted by (c, user, run, seq), oldest first.
+
+        Entries that Change.visible has hidden are left out.
+
+        Args:
+            conversation: None means all, or all of `within`.
+            before: Return the newest entries below this key; also the default, with no key.
+            after: Return the oldest entries above this key instead.
+            since: The lowest c.
+            limit: Most entries to return; 0 means no limit.
+        """
         bounds, newest_first = _bounds(before, after, since), after is None
         these = "" if within is None else self._numbers(within)
         if conversation is not None:

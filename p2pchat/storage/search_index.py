@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.entry_kinds import MESSAGE_KINDS
 from p2pchat.core.log import Entry, LogId, decode_entry
+from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.storage.dialects.sqlite import make_private
+from p2pchat.storage.dialects.sqlite import CANNOT_WRITE, make_private
 from p2pchat.storage.schema import SEQ_BITS, SEQS
 from p2pchat.storage.search_words import Query, SearchTerm, searchable_text, text_of, words
 
@@ -92,34 +93,42 @@ class IndexedText(NamedTuple):
 class SearchIndex:
     """One index, used from one thread at a time; its methods raise sqlite3.Error if the file cannot be used."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the index, or make it.
+    def __init__(self, path: Path | None) -> None:
+        """Open the index, or make it: in memory if there is no path, or no file can be written there.
 
         Raises:
-            sqlite3.Error, OSError, StorageError: It cannot be made or opened, or this SQLite has no FTS5.
+            sqlite3.Error: It cannot be made or opened, or this SQLite has no FTS5.
         """
-        self._path = path
-        self._db = self._open()
+        self._db = self._open(path)
         self._names: dict[str, int] = {}
         self._logs: dict[int, LogId] = {}
 
-    def _open(self) -> sqlite3.Connection:
-        if self._path.is_symlink():
-            delete(self._path)  # it leads to no index of ours
+    def _open(self, path: Path | None) -> sqlite3.Connection:
+        if path is None:
+            return self._opened(":memory:")
         try:
-            return self._opened()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise  # busy, full or no FTS5: deleting would not help
-            delete(self._path)  # no database, or a damaged one
-            return self._opened()
+            if path.is_symlink():
+                delete(path)  # it leads to no index of ours
+            make_private(path)
+            return self._opened(path)
+        except sqlite3.Error as error:
+            if is_damage(error):
+                delete(path)
+                make_private(path)
+                return self._opened(path)
+            if error.sqlite_errorcode & 0xFF not in CANNOT_WRITE:
+                raise
+        except (OSError, StorageError):
+            pass
+        return self._opened(":memory:")
 
-    def _opened(self) -> sqlite3.Connection:
-        make_private(self._path)
-        db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    def _opened(self, path: Path | str) -> sqlite3.Connection:
+        db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
             for pragma in ("journal_mode = wal", "synchronous = normal", "cache_size = -8000"):
                 db.execute(f"pragma {pragma}").fetchall()
+            db.execute("begin immediate")  # fails where it could not be fed
+            db.rollback()
             if db.execute("pragma user_version").fetchone()[0] != VERSION:
                 self._make(db)
             if _schema(db) != _own_schema():
@@ -298,6 +307,23 @@ def first_id(c: int) -> int:
 def clock_of(id: int) -> int:
     """Return the clock of the message that has this id."""
     return id >> TIE_BITS
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether the file is no index, or a damaged one; deleting it would not help against anything else."""
+    return type(error) is sqlite3.DatabaseError
+
+
+def explain(error: sqlite3.Error) -> str:
+    """Return why there can be no search, in words."""
+    if "no such module" in str(error):
+        return "this Python's SQLite has no full-text index (FTS5), which a search needs: use another build of Python"
+    code = getattr(error, "sqlite_errorcode", 0)
+    return f"the search index cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)}): " + (
+        "another process uses it, search again"
+        if code & 0xFF == sqlite3.SQLITE_BUSY
+        else "delete search.db in the data directory, it is made again"
+    )
 
 
 def delete(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Storage in a database, a file or on a server (dialects/): one connection writes, one reads.
+"""Storage in a database, a file, in memory or on a server (dialects/): one connection writes, one reads.
 
 An open storage has the right version; otherwise StorageError says what to do. After a failed commit nothing of it is
 stored, and the next commit may be tried. The next call that needs a lost connection to a server opens a new one. If a
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -21,10 +21,10 @@ from p2pchat.core.storage_answers import Position, Start
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage import schema
+from p2pchat.storage.batch_queries import BatchQueries
 from p2pchat.storage.commit_writer import CommitWriter
 from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, translate_errors
 from p2pchat.storage.dialects.dialect import dialect_of
-from p2pchat.storage.log_queries import BatchQueries
 from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.start_queries import (
     load_conversations,
@@ -57,9 +57,11 @@ def _query(ask: Callable[Concatenate[MessageQueries, P], T]) -> Callable[Concate
 
 
 class SqlStorage:
-    """See storage/contract.py for what each call promises."""
+    """Everything durable of one peer.
 
-    durable = True
+    One thread writes: it calls `load`, `commit` and `close`. Another reads, also while a commit runs. Every call raises
+    StorageError, with a sentence for people. Those that are queries have their promise with the query.
+    """
 
     def __init__(
         self, url: str, settings: Settings | None = None, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT
@@ -68,7 +70,7 @@ class SqlStorage:
 
         Args:
             url: sqlite:////absolute/path (`sqlite_url` makes one of a path), mysql://, mariadb:// or postgresql://
-                with user, host and database.
+                with user, host and database; memory:// for one that ends with this object.
             read_only: Make, migrate and write nothing, for programs that read while a peer runs.
             busy_timeout: Seconds to wait for another program that writes there.
         """
@@ -77,7 +79,8 @@ class SqlStorage:
         self._dialect = dialect_of(url, busy_timeout)
         self._failures = self._dialect.errors
         self._busy_timeout = busy_timeout
-        self._lock = threading.Lock()  # one reader at a time
+        self._lock = threading.RLock()  # one reader at a time
+        self._write_lock: AbstractContextManager[object] = self._lock if self._dialect.in_memory else nullcontext()
         self._damaged = False  # a check found something wrong
         self._untidied = 0  # commits since the last tidying
         self._databases: list[Database] = []
@@ -92,7 +95,8 @@ class SqlStorage:
     def _open_writer(self) -> CommitWriter:
         self._write = self._open(writes=True)
         schema.prepare(self._write)
-        make_views(self._write)
+        if not self._dialect.in_memory:  # where nobody else reads
+            make_views(self._write)
         return CommitWriter(self._write, self._settings)
 
     def _open_reader(self) -> None:
@@ -110,8 +114,9 @@ class SqlStorage:
     # ---- the writer thread
 
     def commit(self, changes: Sequence[Change]) -> None:
+        """Apply these changes in order in one transaction, all or nothing; durable when this returns."""
         writer = self._writing()
-        with translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
+        with self._write_lock, translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
             if writer.fence is None:
                 writer.commit(changes)
             else:
@@ -129,11 +134,13 @@ class SqlStorage:
             return self._check_damage()
 
     def warm(self) -> None:
+        """Make the first commits as quick as later ones. It takes a moment; call it when nothing waits."""
         if self._writer is not None and self._settings.wal_warm_bytes:
             with translate_errors(self._dialect):
                 self._dialect.warm(self._write, self._settings.wal_warm_bytes)
 
     def tidy(self) -> None:
+        """Do what commits leave for later, if it is due. Call it after a commit was answered, when nothing waits."""
         self._untidied += 1
         if self._untidied >= TIDIED_EVERY:
             self._untidied = 0
@@ -141,8 +148,9 @@ class SqlStorage:
                 self._dialect.tidy(self._write)
 
     def release_memory(self) -> None:
+        """Forget what only spares reading. Call it when nothing was committed for a while."""
         writer = self._writing()
-        with translate_errors(self._dialect):
+        with self._write_lock, translate_errors(self._dialect):
             writer.release_memory()
             self._dialect.release_memory(self._write)
             with self._lock:
@@ -150,11 +158,13 @@ class SqlStorage:
                 self._dialect.release_memory(self._read)
 
     def compact(self, *, all: bool) -> None:
+        """Give the room of deleted entries back to the disk; a large database only if `all` may take minutes."""
         self._writing()
-        with translate_errors(self._dialect):
+        with self._write_lock, translate_errors(self._dialect):
             self._dialect.compact(self._write, all=all)
 
     def check_writable(self) -> None:
+        """Write something and delete it. Raises StorageError if a commit would fail now."""
         writer = self._writing()
         with translate_errors(self._dialect):
             if writer.fence is not None:
@@ -168,6 +178,7 @@ class SqlStorage:
                 raise
 
     def close(self) -> None:
+        """Close the storage; idempotent."""
         with self._lock:
             while self._databases:
                 self._databases.pop().close()
@@ -230,6 +241,19 @@ class SqlStorage:
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:
+        """Return batches of what a user wrote, from `start` on.
+
+        Logs come in the order they were stored. Each batch runs from the cursor to the farthest head within the batch
+        limits, independent of the received batches. Forked logs are left out, except for the evidence that a ForkStart
+        asks for. So are logs of which the asker lacks a part that was deleted here, and those that build on such a
+        part.
+        A tip is unknown if its chain differs from the one stored here at its seq.
+
+        Args:
+            batches: Most batches to return.
+        Returns:
+            The batches, with Batch.entries None, and where to continue; None at the end.
+        """
         with self._reading():
             return BatchQueries(self._reader, conversation, user).fetch(start, batches)
 
@@ -242,10 +266,16 @@ class SqlStorage:
 
     @property
     def path(self) -> Path | None:
-        """Its file; None if a server keeps it."""
+        """Its file; None if a server or memory keeps it."""
         return self._dialect.path
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether it ends with this object, so that `another_reader` would find nothing."""
+        return self._dialect.in_memory
+
     def lost(self) -> str:
+        """Return a sentence about commits that the disk lost, found when it was opened; "" if none were."""
         return self._dialect.lost()
 
     def another_reader(self) -> SqlStorage:

@@ -5,9 +5,10 @@ It takes milliseconds however much is stored: no statement here reads all entrie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from p2pchat.config import Settings
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Address,
@@ -28,7 +29,7 @@ from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import UserId
-from p2pchat.storage.contract import StoredConversation, recent_logs
+from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
 from p2pchat.storage.database import Database, placeholders
 from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts
 from p2pchat.storage.schema import (
@@ -131,7 +132,7 @@ WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 
 def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
-    """Return what a node starts from."""
+    """Return what a starting node needs; `delivered` only for logs of the hosted users."""
     database, settings, rows = reader.db, reader.settings, reader.db.all
     cited = cites_of(rows(CITES_OF_TIPS))
     visible: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
@@ -197,9 +198,7 @@ def load_hosted(reader: LogQueries) -> list[StoredUser]:
 
 
 def load_users(reader: LogQueries, users: Sequence[UserId]) -> Stored:
-    """Return the delivered marks on logs of these users, the read marks on their logs and of their own, and what they
-    have taken.
-    """
+    """Return what `load` returns for these users only: `delivered` for their logs, their `reads` and `taken`."""
     database = reader.db
     return Stored(
         delivered=_delivered(database, users),
@@ -299,3 +298,22 @@ def _of_users(database: Database, statement: str, whose: Sequence[UserId]) -> li
         text = statement.replace("{whose}", placeholders(len(page), 1))
         rows += database.all(text, *page * statement.count("{whose}"))
     return rows
+
+
+def recent_logs(newest_first: Iterable[tuple[LogId, int, int, str]], settings: Settings) -> list[tuple[LogId, int]]:
+    """Return log and last seq of the newest stretches; the newest is the last.
+
+    Args:
+        newest_first: (log, last seq, count, last entry) of each, of that entry at least the first 14 characters. A
+            profile at the end does not count: it is the only entry of its stretch, or the one before it counts.
+    """
+    recent: list[tuple[LogId, int]] = []
+    places = 0
+    for log, last, count, entry in newest_first:
+        if places >= settings.recent_places:
+            break
+        places += count
+        is_profile = entry.startswith(PROFILE_BEGINS)
+        if count > is_profile:
+            recent.append((log, last - is_profile))
+    return recent[::-1]

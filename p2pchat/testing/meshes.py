@@ -32,7 +32,7 @@ from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.runtime.relay import BufferedTransport, hand_over
 from p2pchat.server import Server
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 
 QUICK = Settings(
     redial_most=0.2, redial_never_reached_most=0.2, left_grace=0.2, digest_every=1.0, peers_told_after=0.01
@@ -42,13 +42,20 @@ SETTLED_CHECK_EVERY = 0.005  # seconds between two checks
 SETTLED_CHECKS = 3  # checks in a row that must pass: work handed to the next turn of the loop shows in none of them
 
 
+class _Disk(TemporaryStorage):
+    """What a peer stores; it outlives the peer, which may be restarted, and ends with the mesh."""
+
+    def close(self) -> None:
+        """Keep everything."""
+
+
 @dataclass(slots=True)
 class _Host:
     """A host of the mesh: the parts of a peer that outlive a crash."""
 
     name: str
     identity: Identity
-    storage: MemoryStorage = field(default_factory=MemoryStorage)
+    storage: TemporaryStorage = field(default_factory=_Disk)
     port: int = 0
 
 

@@ -15,7 +15,7 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing.eventlog_parser import Fault
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class DeletionInvariants:
         """Compare a disk with what it would be without its deletions."""
         if not peer.disk.pruned:
             return
-        whole, storage = MemoryStorage(self._sim.settings), peer.disk.storage
+        whole, storage = TemporaryStorage(self._sim.settings), peer.disk.storage
         bare = [_without_deletions(change) for change in peer.disk.changes]
         whole.commit(bare)
         expected, found = whole.load(peer.speaks_for), storage.load(peer.speaks_for)
@@ -131,8 +131,10 @@ class DeletionInvariants:
 
         An equal sum ends a refusal. A peer that lacks what was deleted never has one.
         """
-        refusers = parse_refusers(at.disk.storage.meta().get(REFUSERS + ",".join(log), ""))
-        return refusers.get(user, seq) < seq and self.lacks_deleted(peer)
+        if not self.lacks_deleted(peer):
+            return False
+        refusers = parse_refusers(at.disk.stored.meta.get(REFUSERS + ",".join(log), ""))
+        return refusers.get(user, seq) < seq
 
     def _hides_fork(self, peer: SimPeer, log: LogId) -> bool:
         return self._invariants.may_fork(log) and peer.disk.pruned.get(log, 0) >= len(peer.disk.logs.get(log, ())) > 0

@@ -513,7 +513,7 @@ class Invariants:
         return self._sim.person(log.user).byzantine
 
     def _forked(self, peer: SimPeer) -> list[LogId]:
-        return peer.disk.storage.load([peer.user]).forked
+        return peer.disk.stored.forked
 
     def _served(self, peer: SimPeer, log: LogId) -> Iterator[Batch]:
         start, storage = StoredStart(), peer.disk.storage

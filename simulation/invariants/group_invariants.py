@@ -192,13 +192,13 @@ class GroupInvariants:
         return {log: raws for log, raws in peer.disk.logs.items() if log.conversation == conversation}
 
     def _forked(self, peer: SimPeer, id: ConversationId) -> set[LogId]:
-        return {log for log in peer.disk.storage.load([]).forked if log.conversation == id}
+        return {log for log in peer.disk.stored.forked if log.conversation == id}
 
     def _expected(self, peer: SimPeer, id: ConversationId) -> ExpectedGroup:
         return expected_group(id, self._logs(peer, id), self._forked(peer, id))
 
     def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, ExpectedGroup]]:
-        stored = peer.disk.storage.load([])
+        stored = peer.disk.stored
         names = {talk.id: talk.naming for talk in stored.conversations if talk.naming.group or talk.naming.talk}
         self.namings |= names
         for id in dict.fromkeys(naming.talk or id for id, naming in names.items()):

@@ -115,7 +115,7 @@ class ReceiptInvariants:
 
     def hosting(self, peer: SimPeer, stored: Stored) -> None:
         """Note the marks with which a process starts, or begins to host a user."""
-        every = stored.stays or peer.disk.storage.load([]).stays
+        every = stored.stays or peer.disk.stored.stays
         marks = [("delivered", *each) for each in guests_having(stored.delivered, every)]
         # A node reports read marks of users it hosts at that time, so marks of others are not known yet.
         marks += [

@@ -50,7 +50,7 @@ from p2pchat.core.log import (
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.storage_answers import LogKey
+from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
@@ -77,7 +77,7 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.storage.contract import files_of
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 
 N = "0a" * 16
 ROOM = room_id(N)
@@ -262,9 +262,9 @@ class World:
     def now(self) -> Now:
         return Now(1000.0 + self.seconds, START + round((self.seconds + self.ahead) * 1_000_000))
 
-    def peer(self, name: str, storage: MemoryStorage | None = None, **settings: float) -> Peer:
+    def peer(self, name: str, storage: TemporaryStorage | None = None, **settings: float) -> Peer:
         limits = {"log_bytes": 0, "auto_fetch_bytes": 0, **settings}  # so that tests count messages alone
-        peer = Peer(self, name, storage or MemoryStorage(), Settings(**limits))  # type: ignore[arg-type]
+        peer = Peer(self, name, storage or TemporaryStorage(), Settings(**limits))  # type: ignore[arg-type]
         self.peers.append(peer)
         return peer
 
@@ -297,7 +297,7 @@ class Peer:
     """A node whose effects are executed at once."""
 
     def __init__(
-        self, world: World, name: str, storage: MemoryStorage, settings: Settings, identity: Identity | None = None,
+        self, world: World, name: str, storage: TemporaryStorage, settings: Settings, identity: Identity | None = None,
         network: NetworkCredentials | None = None,
     ) -> None:  # fmt: skip
         self.world = world
@@ -327,13 +327,19 @@ class Peer:
     def start(self) -> None:
         """Begin a process on this storage."""
         self.links, self.held, self.wake_at, self.up = {}, [], 1e9, True
-        stored = self.storage.load([self.id])
+        stored = self.load()
         self.node = Node(
             settings=self.settings, peer=self.id, sign=self.identity.sign,
             users=[HostedIdentity(self.id, self.name, self.identity.sign)], network=self.network,
             draw=self._draw, stored=stored,
         )  # fmt: skip
         self._carry_out(self.node.start(self.world.now))
+
+    def load(self) -> Stored:
+        """Return what is stored, with the bytes of all entries: a file has more."""
+        stored = self.storage.load([self.id])
+        stored.most_bytes = sum(TemporaryStorage.size_bytes(self.storage, user) for user in IDS.values())
+        return stored
 
     def _draw(self, n: int) -> bytes:
         if n == 8:  # a run: a1a1..., a2a2...

@@ -18,7 +18,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, Author, Peer, World, dm, have
 
 
@@ -82,7 +82,7 @@ def test_the_peer_at_an_endpoint_that_a_user_named_is_a_contact_but_not_the_one_
 def test_contacts_survive_a_failure_of_storage_that_lost_them(ada: Peer) -> None:
     ada.put(QuotaLifted(IDS["bob"]))
     ada.put(CommitFailed(0, "disk"))
-    ada.storage = MemoryStorage()
+    ada.storage = TemporaryStorage()
     ada.put(Loaded(ada.storage.load([ada.id])))
     ada.take()
     assert ada.storage.meta().get(CONTACT + IDS["bob"]) == "1"
@@ -91,7 +91,7 @@ def test_contacts_survive_a_failure_of_storage_that_lost_them(ada: Peer) -> None
 # ---- accounts
 
 
-def with_account(storage: MemoryStorage | None = None, **settings: float) -> Peer:
+def with_account(storage: TemporaryStorage | None = None, **settings: float) -> Peer:
     """Return ada's peer, on which dan has an account, as anybody could."""
     ada = World().peer("ada", storage, **settings)
     ada.put(UserHosted(HostedIdentity(IDS["dan"], "dan", IDENTITIES["dan"].sign)))

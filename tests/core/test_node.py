@@ -27,7 +27,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.node_context import NodeContext, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 
 
@@ -296,9 +296,9 @@ def test_a_consumer_s_place_is_saved_at_stop(ada: Peer) -> None:
 # ---- gossip
 
 
-def knowing_a_few() -> MemoryStorage:
+def knowing_a_few() -> TemporaryStorage:
     """Return a storage with so many known peers that gossip is committed lazily."""
-    storage = MemoryStorage()
+    storage = TemporaryStorage()
     kept = ("bob", "cyd", "dan")  # the names of others are not stored
     contacts: dict[str, str | None] = {CONTACT + IDS[name]: "1" for name in kept}
     addresses = [Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW_PEERS + 1)]

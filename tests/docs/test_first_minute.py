@@ -16,7 +16,7 @@ from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Frame, encode
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core import scripted_nodes
 from tests.core.scripted_nodes import Far, World
 from tests.docs.pages import ROOT
@@ -55,7 +55,7 @@ class Recorder(World):
         self.frames: list[tuple[str, str]] = []  # sender, JSON
 
     def recorded(self, name: str, port: int) -> Peer:
-        peer = Peer(self, name, MemoryStorage(), Settings(), IDENTITIES[name], NETWORK)
+        peer = Peer(self, name, TemporaryStorage(), Settings(), IDENTITIES[name], NETWORK)
         self.peers.append(peer)
         peer.put(ListeningAt(port, (f"192.0.2.7:{port}",)))
         return peer

@@ -10,7 +10,7 @@ from p2pchat.core.inputs import CommitFailed, Input, Loaded
 from p2pchat.core.log import extend_chain, first_chain, head_message, verify
 from p2pchat.core.storage_answers import WantStart
 from p2pchat.protocol import MAX_FRAME_BYTES, Decoder, Frame, encode
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, Peer, World
 from tests.fuzz.member_frames import WHO
 from tests.fuzz.target import hold
@@ -23,7 +23,7 @@ class CheckedNode(Peer):
 
     def __init__(self, world: World, name: str, settings: Settings) -> None:
         self.sent = 0
-        super().__init__(world, name, MemoryStorage(), settings)
+        super().__init__(world, name, TemporaryStorage(), settings)
         world.peers.append(self)
 
     def put(self, input: Input) -> None:

@@ -18,7 +18,7 @@ from p2pchat.testing import Mesh
 
 
 async def test_a_search_finds_the_newest_oldest_first(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 3)  # so that many pages are read
+    monkeypatch.setattr(search, "FOUND_AT_ONCE", (2, 2))  # so that the index is asked often
     ada, bob, cyd = net.peers
     for number in range(8):
         await ada.broadcast(f"Tea number {number} at the STRASSE")

@@ -319,7 +319,8 @@ async def test_of_two_concurrent_renames_to_one_name_one_is_refused(net: Mesh) -
         await asyncio.sleep(0)  # it has begun
     with pytest.raises(NameTaken, match="taken"):
         await yan.rename("Zoe")
-    assert gate.hosted == [yan, await hosting]
+    zoe = await hosting
+    assert gate.hosted == [yan, zoe]
 
 
 async def test_users_hosted_at_once_have_the_names_and_keys_of_users_hosted_one_by_one(net: Mesh) -> None:

@@ -125,25 +125,7 @@ async def test_a_direct_message_reaches_one_user_only(net: Mesh) -> None:
     assert [conversation.kind for conversation in cyd.conversations()] == ["room"]
 
 
-async def test_in_memory_a_loop_of_sends_never_waits_and_returns_receipts(net: Mesh) -> None:
-    """Messages accepted in memory: 256 share a signature, the next one waits for it."""
-    ada, bob, _ = net.peers
-    receipts = [await ada.send("bob", "0")]
-    for number in range(1, 5):
-        with pytest.raises(StopIteration) as returned:
-            ada.send("bob", str(number)).send(None)  # it has not suspended
-        receipts.append(returned.value.value)
-    receipts.append(await ada.send("cyd", "elsewhere"))  # a new log: it needs the core, after those
-    receipts += [await ada.send("bob", str(number)) for number in range(5, 700)]
-    await receipts[1].delivered(timeout=60)
-    await receipts[-1].delivered(timeout=60)
-    wrote = await ada.history("bob", limit=0)
-    assert [post.text for post in wrote] == [str(number) for number in range(700)]
-    assert await bob.history("ada", limit=0) == wrote
-    assert [receipt.id for receipt in receipts if receipt.id != receipts[5].id] == [post.id for post in wrote]
-
-
-async def test_in_memory_a_message_after_an_edit_of_the_same_turn_keeps_its_place(ada: TCPPeer) -> None:
+async def test_a_message_after_an_edit_of_the_same_turn_keeps_its_place(ada: TCPPeer) -> None:
     first = await ada.send("bob", "frist")
     post = await ada.message(first.id)
     others = await asyncio.gather(

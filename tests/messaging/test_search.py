@@ -1,4 +1,4 @@
-"""Search finds the same with an index and without."""
+"""Search with an index: in a file, and in memory where there can be none."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from p2pchat import History, Settings, TCPPeer, UnknownName, open_history
+from p2pchat import History, Settings, StorageError, TCPPeer, UnknownName, open_history
 from p2pchat.core.durable_changes import Change, KnownConversation, KnownUser
 from p2pchat.identity.profile import Profile
 from p2pchat.messaging import search
 from p2pchat.protocol import Naming
+from p2pchat.storage import search_index
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.search_index import SearchIndex
 from p2pchat.storage.sql import SqlStorage
@@ -92,30 +94,21 @@ def add(storage: SqlStorage, count: int, *, run: int, place: int) -> None:
     storage.commit(changes)
 
 
-@asynccontextmanager
-async def indexed(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[History]:
-    """Open a history that uses its index for all but the newest few messages."""
-    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 3)
-    monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 2)
-    async with open_history(data) as history:
-        yield history
-
-
 async def found(history: History, asked: str, **narrowed: object) -> list[str]:
     return [post.id for post in await history.search(asked, limit=40, **narrowed)]  # type: ignore[arg-type]
 
 
-async def test_an_index_follows_its_database_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_index_follows_its_database_and_no_other(tmp_path: Path) -> None:
     data = tmp_path / "ada"
     write(data, 100)
     old = (data / "history.db").read_bytes()
-    async with indexed(data, monkeypatch) as history:
+    async with open_history(data) as history:
         assert len(await found(history, "the")) > 10
     storage = SqlStorage(sqlite_url(data / "history.db"))
     add(storage, 50, run=2, place=101)
     storage.commit([released(Author("bob", 9).begins("marzipan"), 151)])
     storage.close()
-    async with indexed(data, monkeypatch) as history:
+    async with open_history(data) as history:
         assert len(await found(history, "marzipan")) == 1
         assert await found(history, "marzipan", since=(await history.history(limit=1))[0].sent_at) == []
     (data / "history.db").write_bytes(old)  # a backup is restored, and other messages are written
@@ -123,42 +116,70 @@ async def test_an_index_follows_its_database_and_no_other(tmp_path: Path, monkey
     add(storage, 60, run=3, place=101)
     storage.commit([released(Author("cyd", 9).begins("nougat"), 161)])
     storage.close()
-    async with indexed(data, monkeypatch) as history:
+    async with open_history(data) as history:
         assert await found(history, "marzipan") == []
         assert len(await found(history, "nougat")) == 1
 
 
 @pytest.mark.parametrize("spoiled", [b"", b"this is no database, but long enough to be one" * 100])
-async def test_a_damaged_index_is_rebuilt_and_an_impossible_one_not_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoiled: bytes
-) -> None:
+async def test_a_damaged_index_is_rebuilt_and_an_impossible_one_made_in_memory(tmp_path: Path, spoiled: bytes) -> None:
     data, index = tmp_path / "ada", tmp_path / "ada" / "search.db"
     write(data, 100)
     index.write_bytes(spoiled)
-    async with indexed(data, monkeypatch) as history:
+    async with open_history(data) as history:
         wanted = await found(history, "fail")
         assert len(wanted) > 10
     with closing(sqlite3.connect(index)) as db:
         assert db.execute("select count(*) from docs").fetchone() == (100,)
     index.unlink()
     index.mkdir()
-    async with indexed(data, monkeypatch) as history:
+    async with open_history(data) as history:
         assert await found(history, "fail") == wanted
 
 
-async def test_progress_of_the_index_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_index_that_is_damaged_while_it_is_used_is_made_again(tmp_path: Path) -> None:
+    write(tmp_path / "ada", 100)
+    async with open_history(tmp_path / "ada") as history:
+        wanted = await found(history, "fail")
+        with closing(sqlite3.connect(tmp_path / "ada" / "search.db")) as db, db:
+            db.execute("update numbers set name = number")
+        history._indexer._index._logs.clear()  # type: ignore[union-attr]
+        assert await found(history, "fail") == wanted and len(wanted) > 10
+
+
+async def test_without_room_for_new_words_a_search_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "ada", 100)
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    async with open_history(tmp_path / "ada") as history:
+        with pytest.raises(StorageError, match="free some space"):
+            await history.search("fail")
+    monkeypatch.undo()
+    async with open_history(tmp_path / "ada") as history:
+        wanted = await found(history, "fail")
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+        assert await found(history, "fail") == wanted
+
+
+async def test_a_python_without_a_full_text_index_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "ada", 10)
+    monkeypatch.setattr(search_index, "SCHEMA", "create virtual table text using fts9(said);")
+    async with open_history(tmp_path / "ada") as history:
+        with pytest.raises(StorageError, match="FTS5"):
+            await history.search("fail")
+
+
+async def test_progress_of_the_index_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "ada", 3000)
     reports: list[tuple[int, int]] = []
-    async with indexed(tmp_path / "ada", monkeypatch) as history:
+    async with open_history(tmp_path / "ada") as history:
         await history.search("nothing of the kind", progress=lambda *done: reports.append(done))
         assert reports == [(1000, 3000), (2000, 3000), (3000, 3000)]
         await history.search("nothing of the kind", progress=lambda *done: reports.append(done))
     assert len(reports) == 3
 
 
-async def test_a_running_peer_updates_an_index_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 3)
-    monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 1)
+async def test_a_running_peer_updates_an_index_in_use(tmp_path: Path) -> None:
     async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
         for number in range(10):
             await ada.broadcast(f"tea number {number}")
@@ -168,13 +189,9 @@ async def test_a_running_peer_updates_an_index_in_use(tmp_path: Path, monkeypatc
     assert (tmp_path / "ada" / "search.db").stat().st_mode & 0o77 == 0
 
 
-@pytest.mark.parametrize("without_index", [1, 1000])
-async def test_a_search_finds_the_text_that_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_index: int
-) -> None:
-    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 2)
-    monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", without_index)
-    async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
+@pytest.mark.parametrize("db", [None, "memory://"])
+async def test_a_search_finds_the_text_that_is_shown(tmp_path: Path, db: str | None) -> None:
+    async with TCPPeer(0, data=tmp_path / "ada", db=db, name="ada", settings=Settings(start_timeout=0.0)) as ada:
         tea, milk = await ada.broadcast("tea at four"), await ada.broadcast("milk")
         for number in range(5):
             await ada.broadcast(f"number {number}")
@@ -184,13 +201,12 @@ async def test_a_search_finds_the_text_that_is_shown(
         assert [post.id for post in await ada.search("coffee")] == [tea.id]
         assert await ada.search("tea") == await ada.search("milk") == []
         assert [post.text for post in await ada.search("number", limit=1)] == ["number 4"]
+        assert (tmp_path / "ada" / "search.db").exists() is (db is None)  # what is in memory only is on no disk
 
 
 async def test_an_index_in_use_is_updated_while_the_peer_is_idle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 1)
-    monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 1)
     monkeypatch.setattr(search, "UPDATE_INTERVAL", 0.01)
     async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
         await ada.send_many("room", ["tea", "milk"])

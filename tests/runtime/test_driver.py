@@ -34,7 +34,7 @@ from p2pchat.runtime.frame_queue import CommitsInFlight
 from p2pchat.runtime.recent_entries import MAX_BYTES, MAX_ENTRIES, READ_BYTES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker, disk_level
 from p2pchat.server import Server
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK
 from tests.deadlines import until
@@ -42,10 +42,8 @@ from tests.deadlines import until
 LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
 
 
-class GatedStorage(MemoryStorage):
+class GatedStorage(TemporaryStorage):
     """Memory behind threads. `gate` lets commits through, `failing` makes them fail, `commits` counts changes each."""
-
-    durable = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +57,9 @@ class GatedStorage(MemoryStorage):
         self.tried_out = 0
         self.failed_at: list[float] = []  # monotonic seconds
         self.commits: list[list[Change]] = []
+
+    def close(self) -> None:
+        """Keep everything, for the tests to read."""
 
     def commit(self, changes: Sequence[Change]) -> None:
         self.waiting.set()
@@ -124,7 +125,7 @@ class Stumbling:
         return await self._transport.resolve(host, port, timeout=timeout)
 
 
-async def join(net: Mesh, name: str, storage: MemoryStorage, settings: Settings | None = None) -> TCPPeer:
+async def join(net: Mesh, name: str, storage: TemporaryStorage, settings: Settings | None = None) -> TCPPeer:
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name=name, settings=settings)
     home = PeerResources(identity, net.membership, storage, *contexts(identity))
@@ -297,7 +298,7 @@ async def test_a_refused_acknowledgement_is_written_when_repeated(
 async def test_an_address_is_dialled_again_after_any_error(net: Mesh) -> None:
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=QUICK)
-    home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
+    home = PeerResources(identity, net.membership, TemporaryStorage(), *contexts(identity))
     peer._lifecycle.run_in(lambda: home, Stumbling(net.network.transport("bob"), 2))
     async with peer:
         await peer.wait_user("ada", timeout=60)
@@ -306,7 +307,7 @@ async def test_an_address_is_dialled_again_after_any_error(net: Mesh) -> None:
 async def test_a_peer_that_closes_does_not_wait_for_a_dial_without_answer(net: Mesh) -> None:
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=Settings(start_timeout=0.01, bye_timeout=60.0))
-    home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
+    home = PeerResources(identity, net.membership, TemporaryStorage(), *contexts(identity))
     peer._lifecycle.run_in(lambda: home, Hanging(net.network.transport("bob")))
     await peer.start()
     async with asyncio.timeout(60):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import count
+from itertools import count, groupby
 from random import Random
 
 import pytest
@@ -309,12 +309,13 @@ async def test_unknown_links_wait_while_contacts_and_programs_have_something(mon
         assert handled == ["text"]
         await writing
         handled.clear()
+        driver.put(logs(FLOOD, 1000))  # the others had their turn while the text was stored
         driver._unknown_at -= 61.0  # they have waited for long
         driver.put(Got(FRIEND, [Ping()]))
         with monkeypatch.context() as patch:
             patch.setattr(driver._outgoing, "flush", lambda write: handled.append("written"))
             driver._pump_now()
-        assert handled[:3] == ["contact", "written", "flood"]
+        assert [what for what, _ in groupby(handled)][:3] == ["contact", "written", "flood"]
         handled.clear()
         driver._pump_now()
         assert set(handled) == {"flood"}  # nobody else has anything

@@ -14,6 +14,7 @@ from p2pchat.protocol import Naming, Want
 from p2pchat.runtime.driver import PageQueue
 from p2pchat.testing import mesh
 from p2pchat.testing.meshes import QUICK
+from tests.deadlines import until
 
 LIMIT = 256 * KIB
 SMALL = replace(QUICK, buffer_limit_bytes=LIMIT)
@@ -124,6 +125,7 @@ async def test_a_peer_that_wants_many_logs_and_reads_nothing_gets_one_page_too_m
         room = driver.node.room
         wants = [Want(n, room, user, [], names=[Naming(room=True)]) for n, user in enumerate(driver.node.hosted, 1)]
         driver.put(Got(link, [*wants]))
+        await until(lambda: buffered(ada) > LIMIT, "more than the limit")
         await turns(100)
         assert LIMIT < buffered(ada) < LIMIT + PAGE + OVERHEAD
 
@@ -133,11 +135,11 @@ async def test_a_link_that_is_full_again_before_the_core_heard_it_had_drained_st
         ada, bob = net.peers
         await net.settle()
         stop_reading(bob)
-        await ada.send_many("room", ["x" * 30_000] * 30)
-        await turns(10)
         driver = ada._driver
         assert driver is not None
         (link,) = driver.node.links.up.values()
+        await ada.send_many("room", ["x" * 30_000] * 30)
+        await until(lambda: link.full, "a full link")
         driver.put(LinkDrained(link.id))  # true when reported, no longer true when handled
         driver.put(LinkFilled(link.id))
         await turns(3)

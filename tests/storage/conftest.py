@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.storage.contract import Storage
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
 from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 
 SMALL = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)
 
@@ -31,9 +30,9 @@ def empty(url: str) -> None:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    opened: Storage = (
-        MemoryStorage(SMALL) if request.param == "memory" else SqlStorage(sqlite_url(tmp_path / "chat.db"), SMALL)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStorage]:
+    opened: SqlStorage = (
+        TemporaryStorage(SMALL) if request.param == "memory" else SqlStorage(sqlite_url(tmp_path / "chat.db"), SMALL)
     )
     yield opened
     opened.close()

@@ -25,11 +25,11 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain
 from p2pchat.core.storage_answers import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
 from p2pchat.protocol import Naming
-from p2pchat.storage.contract import Storage
+from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user
 
 
-def test_a_new_storage_is_empty(storage: Storage) -> None:
+def test_a_new_storage_is_empty(storage: SqlStorage) -> None:
     assert storage.load([user("ada")]) == Stored()
     assert storage.places(0, 10) == [] and storage.history(None) == []
     assert storage.entry(Author("ada", 1).log, 1) is None
@@ -41,7 +41,7 @@ def test_a_new_storage_is_empty(storage: Storage) -> None:
 # ---- logs
 
 
-def test_load_returns_tips_and_no_covered_logs(storage: Storage) -> None:
+def test_load_returns_tips_and_no_covered_logs(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([released(first.begins("1", "2"), 1)])
     second = Author("ada", 2, before=[first.mark])
@@ -54,7 +54,7 @@ def test_load_returns_tips_and_no_covered_logs(storage: Storage) -> None:
     assert storage.load([]).next_place == 4
 
 
-def test_lookup_finds_logs_by_reference_with_the_chain_at_any_seq(storage: Storage) -> None:
+def test_lookup_finds_logs_by_reference_with_the_chain_at_any_seq(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([Author("bob", 1).begins("the same run")])
     storage.commit([ada.begins("1")] + [ada.appends(str(number)) for number in range(2, 8)])
@@ -66,7 +66,7 @@ def test_lookup_finds_logs_by_reference_with_the_chain_at_any_seq(storage: Stora
     assert [found[key].chain_at for key in asked] == [chains[7], None, chains[1], chains[3], chains[4], chains[6], None]
 
 
-def test_lookup_finds_a_covered_log_marked_as_covered(storage: Storage) -> None:
+def test_lookup_finds_a_covered_log_marked_as_covered(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1"), Change(covered=[ada.log])])
     found, _ = storage.lookup([ada.lookup], [])
@@ -76,7 +76,7 @@ def test_lookup_finds_a_covered_log_marked_as_covered(storage: Storage) -> None:
     assert not found[ada.lookup].covered
 
 
-def test_older_marks_are_those_of_the_1st_2nd_and_4th_newest_log(storage: Storage) -> None:
+def test_older_marks_are_those_of_the_1st_2nd_and_4th_newest_log(storage: SqlStorage) -> None:
     runs = [Author("ada", run) for run in range(1, 7)]
     storage.commit([run.begins("hello") for run in runs])
     whose = (ROOM, user("ada"))
@@ -84,7 +84,7 @@ def test_older_marks_are_those_of_the_1st_2nd_and_4th_newest_log(storage: Storag
     assert older == {whose: [runs[5].mark, runs[4].mark, runs[2].mark], (DM, user("ada")): []}
 
 
-def test_a_batch_that_does_not_follow_fails_the_whole_commit(storage: Storage) -> None:
+def test_a_batch_that_does_not_follow_fails_the_whole_commit(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1")])
     ada.write("never given")
@@ -96,7 +96,7 @@ def test_a_batch_that_does_not_follow_fails_the_whole_commit(storage: Storage) -
     assert len(storage.load([]).tips) == 2
 
 
-def test_batches_of_one_commit_may_follow_each_other(storage: Storage) -> None:
+def test_batches_of_one_commit_may_follow_each_other(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     begins = ada.begins("1")
     begins.batches += [ada.write("2", "3"), ada.write("4")]
@@ -105,7 +105,7 @@ def test_batches_of_one_commit_may_follow_each_other(storage: Storage) -> None:
     assert (tip.seq, tip.chain) == (5, ada.chain)
 
 
-def evidence(storage: Storage, log: LogId) -> list[Batch]:
+def evidence(storage: SqlStorage, log: LogId) -> list[Batch]:
     batches, more = storage.fetch(log.conversation, log.user, ForkStart(log.run), batches=1)
     assert more is None
     return [msgspec.structs.replace(batch, entries=None) for batch in batches]
@@ -118,7 +118,7 @@ def without_entries(*batches: Batch) -> list[Batch]:
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize(("other", "side"), [(1, 0), (256, 0), (257, 1), (512, 1), (513, 2), (600, 2)])
 def test_a_forked_log_keeps_both_sides_as_evidence_and_is_no_tip(
-    storage: Storage, other: int, side: int, together: bool
+    storage: SqlStorage, other: int, side: int, together: bool
 ) -> None:
     """Our side of the fork is the stored batch with the last entry of the other, even if the same commit stores it."""
     ada, twin = Author("ada", 1), Author("ada", 1)
@@ -135,7 +135,7 @@ def test_a_forked_log_keeps_both_sides_as_evidence_and_is_no_tip(
     assert storage.lookup([ada.lookup], [])[0][ada.lookup].forked
 
 
-def test_a_fork_of_an_unknown_log_is_stored(storage: Storage) -> None:
+def test_a_fork_of_an_unknown_log_is_stored(storage: SqlStorage) -> None:
     one, other = Author("ada", 1), Author("ada", 1)
     batches = one.write("one"), other.write("other")
     storage.commit([Change(forks=[Fork(one.log, *batches)])])
@@ -145,7 +145,7 @@ def test_a_fork_of_an_unknown_log_is_stored(storage: Storage) -> None:
     assert storage.load([]).forked == [one.log] and storage.load([]).tips == []
 
 
-def test_a_log_covered_only_by_a_forked_log_is_a_tip_again(storage: Storage) -> None:
+def test_a_log_covered_only_by_a_forked_log_is_a_tip_again(storage: SqlStorage) -> None:
     """A peer that has the evidence and never held the log does not know what it covers."""
     first, second = Author("ada", 1), Author("ada", 2)
     storage.commit([first.begins("one"), second.begins("two", whole=False)])
@@ -160,7 +160,7 @@ def test_a_log_covered_only_by_a_forked_log_is_a_tip_again(storage: Storage) -> 
 # ---- what waits
 
 
-def test_entries_without_a_stretch_wait_and_cannot_be_read(storage: Storage) -> None:
+def test_entries_without_a_stretch_wait_and_cannot_be_read(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     batch = released(ada.begins("1"), 1)
     waits = ada.appends("2", "3")
@@ -173,7 +173,7 @@ def test_entries_without_a_stretch_wait_and_cannot_be_read(storage: Storage) -> 
     assert storage.entry(ada.log, 2) is None and len(storage.places(0, 9)) == 1
 
 
-def test_waiting_entries_can_be_released_in_parts(storage: Storage) -> None:
+def test_waiting_entries_can_be_released_in_parts(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1", "2", "3")])
     storage.commit([Change(stretches=[Stretch(1, ada.log, 1, 1, MORNING)])])
@@ -188,7 +188,7 @@ def test_waiting_entries_can_be_released_in_parts(storage: Storage) -> None:
     ]
 
 
-def test_a_covered_log_may_have_waiting_entries(storage: Storage) -> None:
+def test_a_covered_log_may_have_waiting_entries(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([first.begins("1")])
     begins = Author("ada", 2, before=[first.mark]).begins("2")
@@ -200,7 +200,7 @@ def test_a_covered_log_may_have_waiting_entries(storage: Storage) -> None:
 # ---- places
 
 
-def test_places_are_read_in_order_from_any_place(storage: Storage) -> None:
+def test_places_are_read_in_order_from_any_place(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("1", "2", "3"), 1), released(bob.begins("4", "5"), 4, old=True)])
     storage.commit([released(ada.appends("6"), 6)])
@@ -218,7 +218,7 @@ def test_places_are_read_in_order_from_any_place(storage: Storage) -> None:
         assert storage.places(after, 2) == shown[after : after + 2]
 
 
-def test_places_of_some_conversations_skip_the_others(storage: Storage) -> None:
+def test_places_of_some_conversations_skip_the_others(storage: SqlStorage) -> None:
     ada, bob, cyd = Author("ada", 1), Author("bob", 1, DM), Author("cyd", 1)
     storage.commit([released(ada.begins("1", "2"), 1), released(bob.begins("3", "4"), 3), released(cyd.begins("5"), 5)])
     storage.commit([released(bob.appends("6"), 6)])
@@ -228,14 +228,14 @@ def test_places_of_some_conversations_skip_the_others(storage: Storage) -> None:
     assert storage.places(0, 100, []) == [] and storage.places(0, 100, ["ee" * 32]) == []
 
 
-def test_load_returns_the_newest_stretches_oldest_first(storage: Storage) -> None:
+def test_load_returns_the_newest_stretches_oldest_first(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("1"), 1), released(bob.begins("2", "3", "4"), 2)])
     storage.commit([released(ada.appends("5"), 5), released(bob.appends("6"), 6)])
     assert storage.load([]).recent == [(bob.log, 3), (ada.log, 2), (bob.log, 4)]  # five places are enough here
 
 
-def test_a_profile_at_the_end_of_a_stretch_is_none_of_the_newest_entries(storage: Storage) -> None:
+def test_a_profile_at_the_end_of_a_stretch_is_none_of_the_newest_entries(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("1", "2"), 1)])
     storage.commit([released(bob.begins("3"), 3)])
@@ -246,7 +246,7 @@ def test_a_profile_at_the_end_of_a_stretch_is_none_of_the_newest_entries(storage
 # ---- history
 
 
-def test_history_is_sorted_by_clock_then_user_then_run(storage: Storage) -> None:
+def test_history_is_sorted_by_clock_then_user_then_run(storage: SqlStorage) -> None:
     bob, ada, again, dm = Author("bob", 1), Author("ada", 2), Author("ada", 1), Author("ada", 1, DM)
     for place, (author, c) in enumerate([(bob, 50), (ada, 50), (again, 50), (dm, 20), (ada, 70), (bob, 60)]):
         change = author.begins("x", c=c) if author.seq == 0 else author.appends("x", c=c)
@@ -263,7 +263,7 @@ def key_of(log: LogId, c: int, seq: int) -> tuple[int, str, str, int]:
     return (c, log.user, log.run, seq)
 
 
-def test_a_history_of_several_conversations_is_that_of_each_in_one_order(storage: Storage) -> None:
+def test_a_history_of_several_conversations_is_that_of_each_in_one_order(storage: SqlStorage) -> None:
     conversations = [ROOM, *(f"{number:064x}" for number in range(1, 6))]
     clocks = [5, 3, 3, 9, 1, 7, 7, 2, 8, 4, 6, 5, 3, 1, 9]
     place = 1
@@ -283,7 +283,7 @@ def test_a_history_of_several_conversations_is_that_of_each_in_one_order(storage
         assert storage.history(None, after=keys[at], limit=9, within=within) == wanted[at + 1 : at + 10]
 
 
-def test_history_can_be_paged_in_both_directions(storage: Storage) -> None:
+def test_history_can_be_paged_in_both_directions(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins(*many(9), c=100), 1), released(bob.begins(*many(9), c=100), 10)])
     all_entries = storage.history(ROOM, limit=0)
@@ -299,7 +299,7 @@ def test_history_can_be_paged_in_both_directions(storage: Storage) -> None:
     assert storage.history(ROOM, before=(10**16, "", "", 0), limit=1) == all_entries[-1:]
 
 
-def test_history_of_all_conversations_is_sorted_as_one(storage: Storage) -> None:
+def test_history_of_all_conversations_is_sorted_as_one(storage: SqlStorage) -> None:
     room, dm, quiet = Author("ada", 1), Author("ada", 2, DM), Author("ada", 3, "ab" * 32)
     storage.commit([released(quiet.begins("x", c=11), 1)])
     for turn in range(6):
@@ -316,7 +316,7 @@ def test_history_of_all_conversations_is_sorted_as_one(storage: Storage) -> None
     assert [(shown.log, shown.seq) for shown in before] == order[1:4]
 
 
-def test_one_entry_is_read_by_log_and_seq(storage: Storage) -> None:
+def test_one_entry_is_read_by_log_and_seq(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins("1", "2"), 7, gap=True)])
     shown = storage.entry(ada.log, 2)
@@ -328,7 +328,7 @@ def test_one_entry_is_read_by_log_and_seq(storage: Storage) -> None:
 # ---- receipts
 
 
-def test_delivered_marks_only_rise_and_are_loaded(storage: Storage) -> None:
+def test_delivered_marks_only_rise_and_are_loaded(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1", "2", "3"), bob.begins("1")])
     storage.commit([Change(delivered=[DeliveredMark(ada.log, user("eve"), 2), DeliveredMark(ada.log, user("bob"), 3)])])
@@ -344,7 +344,7 @@ def test_delivered_marks_only_rise_and_are_loaded(storage: Storage) -> None:
     assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
 
 
-def test_a_mark_of_a_host_counts_for_its_users_by_their_stays(storage: Storage) -> None:
+def test_a_mark_of_a_host_counts_for_its_users_by_their_stays(storage: SqlStorage) -> None:
     ada, eve = Author("ada", 1), user("eve")
     storage.commit([ada.begins("1", "2", "3")])
     marks = [DeliveredMark(ada.log, eve, 2, 0, 1), DeliveredMark(ada.log, eve, 3, 2, 3)]
@@ -363,7 +363,7 @@ def test_a_mark_of_a_host_counts_for_its_users_by_their_stays(storage: Storage) 
     assert marks[1].replace(told=4) in storage.load([user("ada")]).delivered
 
 
-def test_a_mark_on_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage) -> None:
+def test_a_mark_on_a_later_log_counts_for_the_logs_it_builds_on(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([first.begins("1", "2", "3")])
     part = Author("ada", 2, before=[first.mark._replace(seq=2)])
@@ -377,7 +377,7 @@ def test_a_mark_on_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage
     assert storage.delivered_to(first.log, 3) == [(user("eve"), 3)]
 
 
-def test_a_mark_on_a_log_on_a_forked_one_does_not_count_for_what_that_builds_on(storage: Storage) -> None:
+def test_a_mark_on_a_log_on_a_forked_one_does_not_count_for_what_that_builds_on(storage: SqlStorage) -> None:
     """Whoever gave it may have the other version of the forked log, which builds on less."""
     first = Author("ada", 1)
     storage.commit([first.begins("1", "2")])
@@ -394,7 +394,7 @@ def test_a_mark_on_a_log_on_a_forked_one_does_not_count_for_what_that_builds_on(
 # ---- small things
 
 
-def test_names_addresses_consumers_and_meta_keep_the_newest_value(storage: Storage) -> None:
+def test_names_addresses_consumers_and_meta_keep_the_newest_value(storage: SqlStorage) -> None:
     group = Naming(group=(ROOM, user("ada"), "01" * 8))
     talks = [
         KnownConversation(ROOM, Naming(room=True)),
@@ -434,7 +434,7 @@ def test_names_addresses_consumers_and_meta_keep_the_newest_value(storage: Stora
     assert storage.meta() == {"network": "ab"}
 
 
-def test_a_former_name_is_stored_once_with_the_newest_clock(storage: Storage) -> None:
+def test_a_former_name_is_stored_once_with_the_newest_clock(storage: SqlStorage) -> None:
     ada = user("ada")
     storage.commit(
         [Change(former_names=[FormerName(ada, "Ada", 5), FormerName(ada, "ada", 7), FormerName(ada, "Ada", 3)])]
@@ -444,7 +444,7 @@ def test_a_former_name_is_stored_once_with_the_newest_clock(storage: Storage) ->
     assert kept == [FormerName(ada, "ada", 7), FormerName(ada, "Ada", 9)]
 
 
-def test_first_received_at_is_the_time_of_the_first_released_entry(storage: Storage) -> None:
+def test_first_received_at_is_the_time_of_the_first_released_entry(storage: SqlStorage) -> None:
     ada, later = Author("ada", 1, DM), Author("ada", 2)
     storage.commit([ada.begins("1")])
     assert [storage.first_received_at(user(name)) for name in ("ada", "bob")] == [0, 0]  # it waits
@@ -455,13 +455,13 @@ def test_first_received_at_is_the_time_of_the_first_released_entry(storage: Stor
     assert [storage.first_received_at(user(name)) for name in ("ada", "bob")] == [MORNING, 0]
 
 
-def test_load_returns_the_newest_clock_of_each_conversation(storage: Storage) -> None:
+def test_load_returns_the_newest_clock_of_each_conversation(storage: SqlStorage) -> None:
     ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("1", c=90), bob.begins("1", "2", c=20), dm.begins("1", c=7), ada.appends("2", c=95)])
     assert storage.load([]).newest_c == {ROOM: 95, DM: 7}
 
 
-def test_size_bytes_counts_all_entries_of_a_user(storage: Storage) -> None:
+def test_size_bytes_counts_all_entries_of_a_user(storage: SqlStorage) -> None:
     ada, dm = Author("ada", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("é" * 10), dm.begins("2"), Author("bob", 1).begins(*many(20, 50))])
     assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
@@ -472,7 +472,7 @@ def test_size_bytes_counts_all_entries_of_a_user(storage: Storage) -> None:
     assert storage.load([]).most_bytes >= storage.size_bytes(user("ada")) + storage.size_bytes(user("bob"))
 
 
-def test_a_change_may_consist_of_a_new_log(storage: Storage) -> None:
+def test_a_change_may_consist_of_a_new_log(storage: SqlStorage) -> None:
     storage.commit([])
     storage.commit([Change(), Change(logs=[NewLog(Author("ada", 1).log, (), True)])])
     assert storage.load([]).tips == []
@@ -480,7 +480,7 @@ def test_a_change_may_consist_of_a_new_log(storage: Storage) -> None:
     assert len(storage.load([]).tips) == 1
 
 
-def test_texts_are_compared_by_every_bit(storage: Storage) -> None:
+def test_texts_are_compared_by_every_bit(storage: SqlStorage) -> None:
     """By default servers take these for equal: upper and lower case, accents, blanks at the end."""
     names = ["main", "Main", "main ", "máin", "ma\u0301in", "😀", "ß", "ss"]
     for number, name in enumerate(names):
@@ -492,7 +492,7 @@ def test_texts_are_compared_by_every_bit(storage: Storage) -> None:
     assert [one.name for one in stored.former_names] == names and stored.meta == {"any text": texts}
 
 
-def test_large_entries_are_stored_unchanged(storage: Storage) -> None:
+def test_large_entries_are_stored_unchanged(storage: SqlStorage) -> None:
     """More text than a server takes in one statement, and characters that it has to escape."""
     ada = Author("ada", 1)
     texts = ['\\"' * 15_000] * 200
@@ -504,7 +504,7 @@ def test_large_entries_are_stored_unchanged(storage: Storage) -> None:
 # ---- read marks in every kind of storage, and how far logs had been shown when a place was given
 
 
-def test_read_marks_only_rise_and_are_loaded_for_readers_and_writers(storage: Storage) -> None:
+def test_read_marks_only_rise_and_are_loaded_for_readers_and_writers(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1", "2", "3"), bob.begins("1")])
     storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 2), ReadMark(bob.log, user("ada"), 1)])])
@@ -522,7 +522,7 @@ def test_read_marks_only_rise_and_are_loaded_for_readers_and_writers(storage: St
     assert storage.readers(ada.log, 3) == [(user("eve"), 3)]
 
 
-def test_read_marks_on_covered_logs_are_loaded_for_the_reader_only(storage: Storage) -> None:
+def test_read_marks_on_covered_logs_are_loaded_for_the_reader_only(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([first.begins("1", "2"), Change(reads=[ReadMark(first.log, user("bob"), 2)])])
     second = Author("ada", 2, before=[first.mark])
@@ -533,14 +533,14 @@ def test_read_marks_on_covered_logs_are_loaded_for_the_reader_only(storage: Stor
     assert storage.load([user("bob")]).reads == [ReadMark(first.log, user("bob"), 2)]
 
 
-def test_a_read_mark_can_be_removed(storage: Storage) -> None:
+def test_a_read_mark_can_be_removed(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1"), Change(reads=[ReadMark(ada.log, user("bob"), 1)])])
     storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 0), ReadMark(ada.log, user("eve"), 0)])])
     assert storage.load([user("bob")]).reads == []
 
 
-def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: Storage) -> None:
+def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: SqlStorage) -> None:
     ada, bob, eve = Author("ada", 1), user("bob"), user("eve")
     storage.commit([ada.begins("1", "2", "3"), Change(taken=[ReadMark(ada.log, bob, 2), ReadMark(ada.log, eve, 1)])])
     storage.commit([Change(taken=[ReadMark(ada.log, bob, 1), ReadMark(Author("ada", 9).log, bob, 1)])])
@@ -551,7 +551,7 @@ def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: Storage)
     assert storage.readers(ada.log, 1) == []
 
 
-def test_who_has_which_content_is_kept_until_it_is_deleted(storage: Storage) -> None:
+def test_who_has_which_content_is_kept_until_it_is_deleted(storage: SqlStorage) -> None:
     bob, eve, roots = user("bob"), user("eve"), ("ab" * 32, "cd" * 32)
     holders = [Holder(root, peer, 7) for root in roots for peer in sorted((bob, eve))]
     storage.commit([Change(holders=holders[:3])])
@@ -561,7 +561,7 @@ def test_who_has_which_content_is_kept_until_it_is_deleted(storage: Storage) -> 
     assert [(each.root, each.peer) for each in storage.load([]).holders] == [(root, eve) for root in roots]
 
 
-def test_messages_that_name_content_are_loaded_the_oldest_first(storage: Storage) -> None:
+def test_messages_that_name_content_are_loaded_the_oldest_first(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     one, other = FileRef("a", 3, "", "ab" * 32), FileRef("b", 4, "", "cd" * 32)
     storage.commit([ada.begins("1", "2", files={2: (one,)}, c=MORNING + 900)])
@@ -570,7 +570,7 @@ def test_messages_that_name_content_are_loaded_the_oldest_first(storage: Storage
     assert storage.load([]).named == named
 
 
-def test_reading_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage) -> None:
+def test_reading_a_later_log_counts_for_the_logs_it_builds_on(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([first.begins("1", "2", "3")])
     later = Author("ada", 2, before=[first.mark_at(2)])
@@ -579,7 +579,7 @@ def test_reading_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage) 
     assert storage.readers(first.log, 3) == []
 
 
-def test_shown_by_returns_how_far_logs_were_released_at_a_place(storage: Storage) -> None:
+def test_shown_by_returns_how_far_logs_were_released_at_a_place(storage: SqlStorage) -> None:
     ada, bob, letter = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
     storage.commit([released(ada.begins("1", "2", "3"), 1), released(bob.begins("1"), 4)])
     storage.commit([released(ada.appends("4", "5"), 5), released(letter.begins("1"), 7)])
@@ -595,7 +595,7 @@ def test_shown_by_returns_how_far_logs_were_released_at_a_place(storage: Storage
         both(1), both(3), both(3, 1), both(4, 1), both(5, 1), both(5, 1), both(5, 1)]  # fmt: skip
 
 
-def test_shown_by_replaces_a_log_not_released_yet_by_those_it_builds_on(storage: Storage) -> None:
+def test_shown_by_replaces_a_log_not_released_yet_by_those_it_builds_on(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([released(first.begins("1", "2"), 1)])
     second = Author("ada", 2, before=[first.mark])
@@ -610,7 +610,7 @@ def test_shown_by_replaces_a_log_not_released_yet_by_those_it_builds_on(storage:
 # ---- users a gateway hosts, and what lets programs act for them
 
 
-def test_hosted_users_are_stored_in_order_until_removed(storage: Storage) -> None:
+def test_hosted_users_are_stored_in_order_until_removed(storage: SqlStorage) -> None:
     zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((2, "zoë"), (1, "yan")))
     storage.commit([Change(hosted=[zoe, yan])])
     assert storage.hosted() == [yan, zoe]
@@ -622,7 +622,7 @@ def test_hosted_users_are_stored_in_order_until_removed(storage: Storage) -> Non
     assert "02" * 32 not in repr(renamed) and "\\x02" not in repr(renamed)
 
 
-def test_tokens_are_found_by_hash_and_removed_with_their_user(storage: Storage) -> None:
+def test_tokens_are_found_by_hash_and_removed_with_their_user(storage: SqlStorage) -> None:
     zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((1, "zoe"), (2, "yan")))
     tokens = [Token(bytes([9 - n]) * 32, whose.id, n, f"label {n}") for n, whose in enumerate((zoe, yan, zoe))]
     storage.commit([Change(hosted=[zoe, yan], tokens=tokens)])
@@ -634,7 +634,7 @@ def test_tokens_are_found_by_hash_and_removed_with_their_user(storage: Storage) 
     assert storage.tokens() == [tokens[1]] and storage.token(tokens[2].hash) is None
 
 
-def test_load_users_agrees_with_load(storage: Storage) -> None:
+def test_load_users_agrees_with_load(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     change = Change()
     change.delivered.append(DeliveredMark(ada.log, user("bob"), 2))

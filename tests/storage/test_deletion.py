@@ -22,7 +22,6 @@ from p2pchat.core.storage_answers import (
 from p2pchat.core.sync import prune
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.protocol import Mark
-from p2pchat.storage.contract import Storage
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
@@ -31,7 +30,7 @@ from tests.storage.writers import MORNING, ROOM, Author, is_sound, many, release
 ALL = PruneKey(ROOM)
 
 
-def delete(storage: Storage, key: PruneKey = ALL) -> int:
+def delete(storage: SqlStorage, key: PruneKey = ALL) -> int:
     """Delete it, step by step; return how many messages were deleted."""
     messages, more = 0, True
     while more:
@@ -41,12 +40,12 @@ def delete(storage: Storage, key: PruneKey = ALL) -> int:
     return messages
 
 
-def facts_of(storage: Storage, author: Author) -> LogFacts:
+def facts_of(storage: SqlStorage, author: Author) -> LogFacts:
     key = author.lookup
     return storage.lookup([key], [])[0][key]
 
 
-def test_the_texts_go_and_the_log_stays(storage: Storage) -> None:
+def test_the_texts_go_and_the_log_stays(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     storage.commit([released(ada.begins(*many(9)), 1), released(bob.begins("one", "two"), 10)])
     before, first = facts_of(storage, ada), storage.first_received_at(user("ada"))
@@ -62,13 +61,13 @@ def test_the_texts_go_and_the_log_stays(storage: Storage) -> None:
     assert storage.prunable(PruneKey(ROOM, user("ada"))).pruned == []
 
 
-def test_places_are_not_given_again_after_the_newest_were_deleted(storage: Storage) -> None:
+def test_places_are_not_given_again_after_the_newest_were_deleted(storage: SqlStorage) -> None:
     storage.commit([released(Author("ada", 1).begins(*many(5)), 1)])
     delete(storage)
     assert storage.load([]).next_place == 6
 
 
-def test_a_log_goes_on_behind_what_was_deleted(storage: Storage) -> None:
+def test_a_log_goes_on_behind_what_was_deleted(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins(*many(9)), 1)])
     assert delete(storage, PruneKey(ROOM, before=1_700_000_000_000_005)) == 5
@@ -82,7 +81,7 @@ def test_a_log_goes_on_behind_what_was_deleted(storage: Storage) -> None:
     assert [one.seq for one in storage.history(ROOM)] == [12]
 
 
-def test_who_lacks_what_was_deleted_is_served_nothing_of_it_and_of_what_builds_on_it(storage: Storage) -> None:
+def test_who_lacks_what_was_deleted_is_served_nothing_of_it_and_of_what_builds_on_it(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([released(first.begins(*many(6)), 1)])
     second, other = Author("ada", 2, before=[first.mark]), Author("ada", 3)
@@ -100,7 +99,7 @@ def test_who_lacks_what_was_deleted_is_served_nothing_of_it_and_of_what_builds_o
     assert served(TailStart(first.log.run, 3)) == [] and served(TailStart(first.log.run, 4)) == [(first.log.run, 5)]
 
 
-def test_what_builds_on_a_forked_log_is_served_to_who_lacks_what_was_deleted_below(storage: Storage) -> None:
+def test_what_builds_on_a_forked_log_is_served_to_who_lacks_what_was_deleted_below(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([released(first.begins(*many(6)), 1)])
     second = Author("ada", 2, before=[first.mark])
@@ -112,7 +111,7 @@ def test_what_builds_on_a_forked_log_is_served_to_who_lacks_what_was_deleted_bel
     assert [(one.log.run, one.first) for one in batches] == [(third.log.run, 1)]
 
 
-def test_what_builds_on_a_deleted_part_is_served_to_who_holds_that_part(storage: Storage) -> None:
+def test_what_builds_on_a_deleted_part_is_served_to_who_holds_that_part(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([released(first.begins(*many(6)), 1)])
     second, other = Author("ada", 2, before=[first.mark]), Author("ada", 3)
@@ -130,7 +129,7 @@ def test_what_builds_on_a_deleted_part_is_served_to_who_holds_that_part(storage:
     assert served(first.mark_at(2)) == [other.log.run]  # its chain there is not known here any more
 
 
-def test_who_holds_another_version_of_what_was_deleted_is_served_the_rest(storage: Storage) -> None:
+def test_who_holds_another_version_of_what_was_deleted_is_served_the_rest(storage: SqlStorage) -> None:
     """It finds the fork by comparing that with what it holds (seed 1324147 with --deletions)."""
     first = Author("ada", 1)
     storage.commit([released(first.begins(*many(6)), 1)])
@@ -156,7 +155,7 @@ def test_who_holds_another_version_of_what_was_deleted_is_served_the_rest(storag
     assert served(second.mark, twin.mark_at(6)) == []  # who holds that holds the version it builds on
 
 
-def test_own_entries_that_nobody_else_has_stay(storage: Storage) -> None:
+def test_own_entries_that_nobody_else_has_stay(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     storage.commit([released(ada.begins(*many(6)), 1), released(bob.begins("one"), 7)])
     own = PruneKey(ROOM, own=frozenset({user("ada")}))
@@ -167,14 +166,14 @@ def test_own_entries_that_nobody_else_has_stay(storage: Storage) -> None:
     assert [one.seq for one in storage.history(ROOM)] == [5, 6]
 
 
-def test_entries_that_wait_stay(storage: Storage) -> None:
+def test_entries_that_wait_stay(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins("one", "two"), 1), ada.appends("three")])
     delete(storage)
     assert [waiting.seq for waiting in storage.load([]).waiting] == [3]
 
 
-def test_a_step_deletes_a_bounded_part(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_deletes_a_bounded_part(storage: SqlStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prune, "PRUNED_ENTRIES", 4)
     ada, bob = Author("ada", 1), Author("bob", 2)
     storage.commit([released(ada.begins(*many(6)), 1), released(bob.begins(*many(5)), 7)])
@@ -184,7 +183,7 @@ def test_a_step_deletes_a_bounded_part(storage: Storage, monkeypatch: pytest.Mon
     assert [part.messages for part in storage.deleted(ROOM)] == [5, 6]  # in the order of history
 
 
-def test_the_same_deletion_twice_changes_nothing_more(storage: Storage) -> None:
+def test_the_same_deletion_twice_changes_nothing_more(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins(*many(6)), 1)])
     plan = storage.prunable(ALL)
@@ -192,7 +191,7 @@ def test_the_same_deletion_twice_changes_nothing_more(storage: Storage) -> None:
     assert (facts_of(storage, ada).pruned, storage.size_bytes(user("ada"))) == (6, 0)
 
 
-def test_a_fork_behind_a_deletion_is_proven_with_what_is_left(storage: Storage) -> None:
+def test_a_fork_behind_a_deletion_is_proven_with_what_is_left(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins(*many(6)), 1)])
     other = Author("ada", 1)
@@ -204,7 +203,7 @@ def test_a_fork_behind_a_deletion_is_proven_with_what_is_left(storage: Storage) 
     assert (one.first, one.last, two.first) == (7, 7, 7) and is_sound(one) and one.prev == two.prev
 
 
-def test_a_fork_of_a_log_that_was_deleted_whole_is_not_kept(storage: Storage) -> None:
+def test_a_fork_of_a_log_that_was_deleted_whole_is_not_kept(storage: SqlStorage) -> None:
     """Half of its evidence is nowhere any more."""
     ada, twin = Author("ada", 1), Author("ada", 1)
     storage.commit([released(ada.begins(*many(6)), 1)])
@@ -264,7 +263,7 @@ def test_the_check_finds_a_fault_behind_a_deletion(path: Path) -> None:
         assert storage.faults(9) == ["log 1 is not what its writer signed (entries up to 9)"]
 
 
-def test_a_lookup_knows_no_chain_inside_of_what_was_deleted(storage: Storage) -> None:
+def test_a_lookup_knows_no_chain_inside_of_what_was_deleted(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins(*many(6)), 1)])
     delete(storage, PruneKey(ROOM, before=1_700_000_000_000_004))
@@ -291,7 +290,7 @@ def request(*authors: Author) -> Change:
     return change
 
 
-def test_a_conversation_that_waited_goes_as_if_nothing_had_come(storage: Storage) -> None:
+def test_a_conversation_that_waited_goes_as_if_nothing_had_come(storage: SqlStorage) -> None:
     other = Author("bob", 9)
     storage.commit([released(other.begins("in the room"), 1)])
     before = storage.load([user("ada")])
@@ -309,7 +308,7 @@ def test_a_conversation_that_waited_goes_as_if_nothing_had_come(storage: Storage
     storage.commit([Change(deleted=[DM])])  # once more is nothing
 
 
-def test_what_comes_of_a_deleted_conversation_in_the_same_commit_is_kept(storage: Storage) -> None:
+def test_what_comes_of_a_deleted_conversation_in_the_same_commit_is_kept(storage: SqlStorage) -> None:
     bob = Author("bob", 1, DM)
     storage.commit([request(bob)])
     again = Author("bob", 1, DM)  # the same log from its beginning, as its writer's peer brings it
@@ -324,7 +323,7 @@ def test_what_comes_of_a_deleted_conversation_in_the_same_commit_is_kept(storage
     assert [facts.log for facts in storage.logs_of(DM, user("bob"))] == [third.log]
 
 
-def test_a_conversation_that_is_deleted_in_the_commit_that_began_it_may_begin_again_there(storage: Storage) -> None:
+def test_a_conversation_that_is_deleted_in_the_commit_that_began_it_may_begin_again_there(storage: SqlStorage) -> None:
     """Seed 1353289 with --deletions."""
     bob, again = Author("bob", 1, DM), Author("bob", 1, DM)
     storage.commit([request(bob), Change(deleted=[DM]), request(again)])

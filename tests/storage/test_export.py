@@ -8,14 +8,14 @@ from p2pchat.core.durable_changes import Change, Fork, KnownConversation
 from p2pchat.core.log import batch_of, decode_entry
 from p2pchat.export_file import MOST_HELD, file_pages
 from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming
-from p2pchat.storage.contract import Storage
+from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, many, user
 
 ROOM_TALK = KnownConversation(ROOM, Naming(room=True))
 DM_TALK = KnownConversation(DM, Naming(dm=(user("ada"), user("bob"))))
 
 
-def exported(storage: Storage, only: str | None = None) -> list[Frame]:
+def exported(storage: SqlStorage, only: str | None = None) -> list[Frame]:
     return [frame for page in file_pages(storage, ROOM, only) for frame in page]
 
 
@@ -27,11 +27,11 @@ def spans(frames: list[Frame]) -> list[tuple[str, int, int]]:
     return [(names.get(frame.u, "?"), frame.first, frame.first + len(frame.e) - 1) for frame in entries]
 
 
-def test_an_empty_storage_makes_an_empty_file(storage: Storage) -> None:
+def test_an_empty_storage_makes_an_empty_file(storage: SqlStorage) -> None:
     assert exported(storage) == [File(1, ROOM), FileEnd(0)]
 
 
-def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: Storage) -> None:
+def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: SqlStorage) -> None:
     storage.commit([Change(conversations=[ROOM_TALK, DM_TALK])])
     storage.commit([Author("ada", 1).begins(*many(6)), Author("bob", 2, DM).begins("psst")])
     frames = exported(storage)
@@ -40,20 +40,20 @@ def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: St
     assert (frames[0], frames[-1]) == (File(1, ROOM), FileEnd(7))
 
 
-def test_a_single_conversation_can_be_exported(storage: Storage) -> None:
+def test_a_single_conversation_can_be_exported(storage: SqlStorage) -> None:
     storage.commit([Change(conversations=[ROOM_TALK, DM_TALK])])
     storage.commit([Author("ada", 1).begins("all"), Author("bob", 2, DM).begins("psst")])
     assert spans(exported(storage, DM)) == [("bob", 1, 1)]
 
 
-def test_batches_are_in_the_order_they_were_written(storage: Storage) -> None:
+def test_batches_are_in_the_order_they_were_written(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     storage.commit([Change(conversations=[ROOM_TALK]), ada.begins(*many(4)), bob.begins(*many(4), c=MORNING + 10)])
     storage.commit([ada.appends(*many(4), c=MORNING + 20), bob.appends(*many(4), c=MORNING + 30)])
     assert spans(exported(storage)) == [("ada", 1, 4), ("bob", 1, 4), ("ada", 5, 8), ("bob", 5, 8)]
 
 
-def test_many_writers_are_exported_completely_and_in_order(storage: Storage) -> None:
+def test_many_writers_are_exported_completely_and_in_order(storage: SqlStorage) -> None:
     authors = [Author(f"writer {number}", number) for number in range(1, MOST_HELD + 6)]
     storage.commit([Change(conversations=[ROOM_TALK])])
     for turn in range(3):
@@ -68,7 +68,7 @@ def test_many_writers_are_exported_completely_and_in_order(storage: Storage) -> 
     assert len(set(zip(began, ended, strict=True))) == len(frames)
 
 
-def test_the_evidence_of_a_fork_comes_before_later_logs_of_its_writer(storage: Storage) -> None:
+def test_the_evidence_of_a_fork_comes_before_later_logs_of_its_writer(storage: SqlStorage) -> None:
     ada, twin = Author("ada", 1), Author("ada", 1)
     storage.commit([Change(conversations=[ROOM_TALK]), ada.begins("one")])
     storage.commit([Change(forks=[Fork(ada.log, None, twin.write("another"))])])

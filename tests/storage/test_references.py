@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from p2pchat.core.durable_changes import EVERYTHING, Change, NewLog, Relation
 from p2pchat.core.log import FileRef, LogId, Ref, ref_key
-from p2pchat.storage.contract import Storage
+from p2pchat.storage.sql import SqlStorage
 from tests.storage.test_deletion import ALL, delete
 from tests.storage.writers import DM, MORNING, Author, many, released
 
 ONE, OTHER = FileRef("one.png", 1000, "image/png", "0a" * 32), FileRef("other", 0, "", "0b" * 32)
 
 
-def referring(storage: Storage) -> dict[str, list[tuple[LogId, int]]]:
+def referring(storage: SqlStorage) -> dict[str, list[tuple[LogId, int]]]:
     return storage.referring([ONE.root, OTHER.root, "0c" * 32])
 
 
@@ -24,7 +24,7 @@ def change_of(author: Author, kind: str, of: tuple[LogId, int], c: int, place: i
     return change
 
 
-def test_content_is_named_by_every_message_with_it(storage: Storage) -> None:
+def test_content_is_named_by_every_message_with_it(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2, DM)
     assert referring(storage) == {}
     storage.commit([released(ada.begins("a", "b", "c", files={2: (ONE, OTHER), 3: (OTHER, OTHER)}), 1)])
@@ -38,7 +38,7 @@ def test_content_is_named_by_every_message_with_it(storage: Storage) -> None:
     assert storage.referring([]) == {}
 
 
-def test_of_many_messages_the_first_are_looked_at(storage: Storage) -> None:
+def test_of_many_messages_the_first_are_looked_at(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     storage.commit([released(ada.begins("a", "b", files={1: (ONE, OTHER), 2: (ONE,)}), 1)])
     storage.commit([released(bob.begins("c", files={1: (ONE, OTHER)}), 3)])
@@ -48,7 +48,7 @@ def test_of_many_messages_the_first_are_looked_at(storage: Storage) -> None:
     }
 
 
-def test_a_message_that_its_writer_deleted_names_nothing_until_an_edit_restores_it(storage: Storage) -> None:
+def test_a_message_that_its_writer_deleted_names_nothing_until_an_edit_restores_it(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     shown = (ada.log, 1)
     storage.commit([released(ada.begins("look", files={1: (ONE,)}), 1)])
@@ -63,7 +63,7 @@ def test_a_message_that_its_writer_deleted_names_nothing_until_an_edit_restores_
     assert referring(storage) == {ONE.root: [shown]}
 
 
-def test_a_deletion_that_comes_before_its_message_counts(storage: Storage) -> None:
+def test_a_deletion_that_comes_before_its_message_counts(storage: SqlStorage) -> None:
     first, second = Author("ada", 1), Author("ada", 2)
     deletion = change_of(second, "delete", (first.log, 1), MORNING + 20, 1)
     storage.commit([Change(logs=[NewLog(second.log, (), False)]), deletion])
@@ -71,7 +71,7 @@ def test_a_deletion_that_comes_before_its_message_counts(storage: Storage) -> No
     assert referring(storage) == {}
 
 
-def test_what_is_deleted_here_names_nothing(storage: Storage) -> None:
+def test_what_is_deleted_here_names_nothing(storage: SqlStorage) -> None:
     ada, bob, dm = Author("ada", 1), Author("bob", 2), Author("bob", 3, DM)
     storage.commit([released(ada.begins(*many(9), files={1: (ONE,), 9: (ONE, OTHER)}), 1)])
     storage.commit([released(bob.begins("b", files={1: (OTHER,)}), 10), dm.begins("m", files={1: (ONE,)})])
@@ -83,7 +83,7 @@ def test_what_is_deleted_here_names_nothing(storage: Storage) -> None:
     assert referring(storage) == {}
 
 
-def test_a_thousand_contents_are_asked_for_at_once(storage: Storage) -> None:
+def test_a_thousand_contents_are_asked_for_at_once(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     files = [FileRef("", seq, "", f"{seq:064x}") for seq in range(1, 1201)]
     storage.commit([released(ada.begins(*many(1200), files={file.size: (file,) for file in files}), 1)])

@@ -49,7 +49,6 @@ def all_entries(storage: SqlStorage, name: str) -> list[str]:
 def test_a_database_is_private_and_durable(path: Path) -> None:
     ada = Author("ada", 1)
     with closing(opened(path, settings=Settings())) as storage:
-        assert storage.durable
         storage.commit([released(ada.begins("1", "2"), 1)])
         assert {"journal_mode": "wal", "synchronous": "2"}.items() <= storage.facts().items()
         if os.name == "posix":

@@ -25,7 +25,7 @@ from p2pchat.protocol import (
     Unknown,
     encode,
 )
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import Far, Peer, World
 
 LINK = 1
@@ -49,7 +49,7 @@ class VectorNode(Peer):
     def __init__(self, seed: str, network: str, now_us: int) -> None:
         self._far = Far("ada")
         identity = Identity.from_seed(bytes.fromhex(seed))
-        super().__init__(_World(now_us), "bob", MemoryStorage(), Settings(), identity, NetworkCredentials(network))
+        super().__init__(_World(now_us), "bob", TemporaryStorage(), Settings(), identity, NetworkCredentials(network))
         self.world.peers.append(self)
 
     def _line(self, effect: out.Effect) -> str:

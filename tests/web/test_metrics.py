@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from p2pchat import PeerClosed, StorageError, TCPPeer
 from p2pchat.peer_metrics import HealthCheck
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.sql import SqlStorage
 from p2pchat.web import Pace, WebSettings, create_app
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, serving
@@ -46,14 +46,14 @@ def test_an_application_needs_a_started_peer() -> None:
 
 async def test_a_failing_disk_is_unhealthy_until_it_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
     works = True
-    commit = MemoryStorage.commit
+    commit = SqlStorage.commit
 
-    def commit_or_not(self: MemoryStorage, changes: Any) -> None:
+    def commit_or_not(self: SqlStorage, changes: Any) -> None:
         if not works:
             raise StorageError("the disk is gone")
         commit(self, changes)
 
-    monkeypatch.setattr(MemoryStorage, "commit", commit_or_not)  # simulates a failing disk
+    monkeypatch.setattr(SqlStorage, "commit", commit_or_not)  # simulates a failing disk
     now = 100.0
     async with TCPPeer(db="memory://", name="gate") as peer:
         health = HealthCheck(peer, clock=lambda: now)

@@ -10,10 +10,12 @@ import locale
 import os
 import platform
 import shutil
+import sqlite3
 import ssl
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -72,6 +74,7 @@ FEW_FILES = 512  # 256 links, 64 unauthenticated connections, the database, and 
 def check_machine() -> Iterator[Finding]:
     """Check what all peers of this machine share."""
     yield check_python(ssl.HAS_TLSv1_3, ssl.OPENSSL_VERSION)
+    yield check_search()
     yield check_extras()
     if sys.platform != "win32":
         import resource
@@ -86,6 +89,17 @@ def check_python(has_tls13: bool, openssl: str) -> Finding:
     if has_tls13:
         return ok("python", text)
     return wrong("python", f"{text}: it has no TLS 1.3", "install a Python with OpenSSL 1.1.1 or later")
+
+
+def check_search(statement: str = "create virtual table words using fts5(word)") -> Finding:
+    """Check that this Python's SQLite can have an index of words."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        try:
+            database.execute(statement)
+        except sqlite3.OperationalError:
+            text = f"SQLite {sqlite3.sqlite_version} has no full-text index (FTS5)"
+            return warning("search", f"{text}: messages cannot be searched", "use another build of Python")
+    return ok("search", f"SQLite {sqlite3.sqlite_version} has a full-text index")
 
 
 def check_extras() -> Finding:

@@ -41,7 +41,7 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
-from p2pchat.protocol import MAX_INT, ConversationId, Mark, RunId, UserId
+from p2pchat.protocol import MAX_INT, Mark, RunId, UserId
 
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
 
@@ -60,7 +60,6 @@ class Appender:
         self._runs: dict[tuple[str, UserId], RunId] = {}  # of the running logs
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
         self._ahead: dict[tuple[str, UserId], int] = {}  # the highest clock of logs that a wrong clock ended
-        self._promises = False  # a position that was asked for is the next one, whatever the clock says by then
 
     def note_place(self, conversation: ConversationState, user: UserId, place: int) -> None:
         """Note the place of a hosted user's last entry before this run. Later calls change nothing."""
@@ -93,17 +92,6 @@ class Appender:
         self._sync.transaction.writes.append(
             (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
         )
-
-    def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
-        """Return the position of this user's next entry; None if that is not certain yet, and in groups."""
-        self._promises = True
-        run, known = self._runs.get((conversation, user)), self._sync.conversations.by_id.get(conversation)
-        if run is None or known is None or known.is_talk or user not in self._sync.hosted:
-            return None
-        log = known.log(user, run)
-        if log is None or not log.own or log.show_limit < log.seq or run in known.writer(user).sealed:
-            return None
-        return log.id, log.seq + 1
 
     def write_to_group(
         self, conversation: ConversationState, user: UserId, kind: str, body: Any, ticket: int | None,
@@ -178,8 +166,6 @@ class Appender:
 
     def _end_log_ahead(self, conversation: ConversationState, request: WriteRequest) -> None:
         """Have a text begin a log of its own if the clock of the running one is too far ahead of the present."""
-        if self._promises:
-            return
         if not self._counts(conversation.newest_c):  # the clock was put back since
             shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
             conversation.newest_c = max((log.last_c for log in shown if self._counts(log.last_c)), default=0)

@@ -3,8 +3,8 @@
 Deleted are the texts and places of the first entries of each log. The log itself stays, with its end, its chain and
 what it builds on. So its mark, every sum and every receipt stay as they are, and nothing that was deleted comes again:
 to other peers and to files this peer holds the log as before. Who wants entries that were deleted here is served
-nothing of that log, and of what builds on it (storage/contract.py, `unservable`), and gets them from others. Nothing on
-the wire says so.
+nothing of that log, and of what builds on it (storage/batch_queries.py, `unservable`), and gets them from others.
+Nothing on the wire says so.
 
 One request deletes at most PRUNED_ENTRIES in one transaction; its sender repeats it while there is more. So a kill
 between two steps leaves a beginning that is deleted and a rest that is whole.

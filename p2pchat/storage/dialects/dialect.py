@@ -84,7 +84,8 @@ class Dialect(ABC):
 
     Attributes:
         where: Its name in errors, without a password.
-        path: Its file; None if a server keeps it.
+        path: Its file; None if a server or memory keeps it.
+        in_memory: Whether it ends with the process; then all transactions are on one connection, one at a time.
         errors: The exceptions of its driver.
         types: Its words for the types of schema.py.
         words: Parts of statements, and what it takes instead of them.
@@ -100,6 +101,7 @@ class Dialect(ABC):
 
     where: str
     path: Path | None = None
+    in_memory = False
     errors: tuple[type[BaseException], ...]
     types: Types = COMMON_TYPES
     words: Mapping[str, str] = {}
@@ -224,7 +226,7 @@ class Dialect(ABC):
 # ---- URLs
 
 
-WRITTEN = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://USER@HOST/DATABASE"
+WRITTEN = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://USER@HOST/DATABASE, memory://"
 ALIASES = {"postgres": "postgresql"}  # people write both
 
 _URL = re.compile(
@@ -272,6 +274,10 @@ def dialect_of(url: str, busy_timeout: float) -> Dialect:
         StorageError: This is no URL, names no database we support, or its driver is not installed.
     """
     given = parse_url(url)
+    if given.kind == "memory":
+        from p2pchat.storage.dialects.sqlite import MemoryDialect
+
+        return MemoryDialect()
     if given.kind == "sqlite":
         from p2pchat.storage.dialects.sqlite import SQLiteDialect
 

@@ -1,8 +1,9 @@
-"""SQLite: one file, without a server; and the damage that a disk did to its write-ahead log, found at the start.
+"""SQLite: one file, or memory, without a server; and the damage that a disk did to its write-ahead log, found at the
+start.
 
-One connection writes, one reads. Transactions are begun here and not by the driver: the writer's with `begin
-immediate`, so that it never has to turn from a reader into a writer; the reader's plainly, so that everything read in
-one call is of one moment.
+One connection writes, one reads; in memory one does both, since another would see another database. Transactions are
+begun here and not by the driver: the writer's with `begin immediate`, so that it never has to turn from a reader into a
+writer; the reader's plainly, so that everything read in one call is of one moment.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ SENTENCES = {
 }
 
 
-class SQLiteDialect(Dialect):
-    """A database in a file."""
+class SQLite(Dialect):
+    """What databases in files and in memory have in common."""
 
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     types: dict[str, str] = COMMON_TYPES | {NUMBER: "INTEGER", BYTES: "BLOB"}  # INTEGER PRIMARY KEY is the row id
@@ -74,6 +75,78 @@ class SQLiteDialect(Dialect):
     begins_write = "begin immediate"
     begins_read = "begin"
     functions = FUNCTIONS
+
+    def explain(self, error: BaseException | None) -> str:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code != sqlite3.SQLITE_IOERR_SHMSIZE:
+            code &= 0xFF  # the higher bits say more, which is not needed
+        known = DAMAGED if str(error).startswith(NOT_TEXT) else SENTENCES.get(code)
+        if known is not None:
+            return known.format(where=self.where)
+        return f"{self.where} cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
+
+    def release_memory(self, database: Database) -> None:
+        database.driver.execute("pragma shrink_memory")
+
+    def most_stored(self, database: Database) -> int:
+        return int(database.value("pragma page_count") * database.value("pragma page_size"))
+
+    def faults(self, database: Database, most: int) -> list[str]:
+        """Read the whole database; return what is wrong with its structure, in SQLite's words."""
+        rows = database.all(f"pragma integrity_check({most})")
+        return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
+
+    def wrong_types(self, database: Database) -> Iterator[str]:
+        for table in TABLES:
+            wrong = " or ".join(f"typeof({column.name}) not in {_kinds(column)}" for column in table.columns)
+            if count := database.value(f"select count(*) from {table.name} where {wrong}"):
+                yield f"{count} rows of {table.name} hold values of a wrong type"
+
+    def copy_to(self, database: Database, path: Path, progress: Callable[[int, int], None]) -> None:
+        """Copy the whole database; inside a transaction, so that later commits of others are not in the copy."""
+        database.value("select count(*) from meta")  # the moment that is copied begins here
+        copy_database(database.driver, path, progress)
+
+    def interrupt(self, database: Database) -> None:
+        database.driver.interrupt()
+
+    def facts(self, database: Database) -> dict[str, str]:
+        return {name: str(database.value(f"pragma {name}")) for name in SHOWN_PRAGMAS}
+
+
+class MemoryDialect(SQLite):
+    """A database in the memory of this process, which leaves nothing behind, however the process ends."""
+
+    where = "memory://"
+    damaged = DAMAGED.format(where=where)
+    in_memory = True
+
+    def __init__(self) -> None:
+        self._driver: sqlite3.Connection | None = None
+
+    def require(self) -> None:
+        if self._driver is None:
+            raise StorageError("nothing is stored in memory once its peer has ended: name a file")
+
+    def connect(self, *, writes: bool) -> sqlite3.Connection:
+        """Return the one connection; any thread may use it, one at a time."""
+        if self._driver is None:
+            self._driver = _open(":memory:", 0.0)
+        return self._driver
+
+    def compact(self, database: Database, *, all: bool) -> None:
+        database.driver.execute("vacuum")
+
+    def check_writable(self, database: Database, size_bytes: int) -> None:
+        """Do nothing: memory can always be written."""
+
+    def size_on_disk(self, database: Database) -> int:
+        return self.most_stored(database)
+
+
+class SQLiteDialect(SQLite):
+    """A database in a file."""
+
     path: Path
 
     def __init__(self, url: DatabaseURL, busy_timeout: float) -> None:
@@ -169,15 +242,6 @@ class SQLiteDialect(Dialect):
             " what other peers have comes back by itself"
         )
 
-    def explain(self, error: BaseException | None) -> str:
-        code = getattr(error, "sqlite_errorcode", 0)
-        if code != sqlite3.SQLITE_IOERR_SHMSIZE:
-            code &= 0xFF  # the higher bits say more, which is not needed
-        known = DAMAGED if str(error).startswith(NOT_TEXT) else SENTENCES.get(code)
-        if known is not None:
-            return known.format(where=self.where)
-        return f"{self.where} cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
-
     # ---- care
 
     def check_in_place(self) -> None:
@@ -216,9 +280,6 @@ class SQLiteDialect(Dialect):
         """
         database.driver.execute("pragma wal_checkpoint(passive)").fetchall()
 
-    def release_memory(self, database: Database) -> None:
-        database.driver.execute("pragma shrink_memory")
-
     def compact(self, database: Database, *, all: bool) -> None:
         """Write the database anew without its free pages, then empty the write-ahead log, which holds old pages too.
 
@@ -235,35 +296,10 @@ class SQLiteDialect(Dialect):
         database.driver.execute("pragma wal_checkpoint(truncate)").fetchall()
         _write_and_delete(database.driver, size_bytes)
 
-    def most_stored(self, database: Database) -> int:
-        return int(database.value("pragma page_count") * database.value("pragma page_size"))
-
     def size_on_disk(self, database: Database) -> int:
         """Return the bytes of the database file and of its write-ahead log."""
         files = (self.path, self._log)
         return sum(path.stat().st_size for path in files if path.exists())
-
-    def faults(self, database: Database, most: int) -> list[str]:
-        """Read the whole database; return what is wrong with its structure, in SQLite's words."""
-        rows = database.all(f"pragma integrity_check({most})")
-        return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
-
-    def wrong_types(self, database: Database) -> Iterator[str]:
-        for table in TABLES:
-            wrong = " or ".join(f"typeof({column.name}) not in {_kinds(column)}" for column in table.columns)
-            if count := database.value(f"select count(*) from {table.name} where {wrong}"):
-                yield f"{count} rows of {table.name} hold values of a wrong type"
-
-    def copy_to(self, database: Database, path: Path, progress: Callable[[int, int], None]) -> None:
-        """Copy the whole database; inside a transaction, so that later commits of others are not in the copy."""
-        database.value("select count(*) from meta")  # the moment that is copied begins here
-        copy_database(database.driver, path, progress)
-
-    def interrupt(self, database: Database) -> None:
-        database.driver.interrupt()
-
-    def facts(self, database: Database) -> dict[str, str]:
-        return {name: str(database.value(f"pragma {name}")) for name in SHOWN_PRAGMAS}
 
 
 # ---- the write-ahead log

@@ -22,6 +22,7 @@ from p2pchat.cli.subcommands.doctor_checks import (
     check_open_files,
     check_profile,
     check_python,
+    check_search,
     check_terminal,
     size,
     span,
@@ -214,6 +215,12 @@ def test_a_python_without_tls13() -> None:
 
 def test_missing_extras_are_listed_and_never_wrong() -> None:
     assert check_extras().verdict == "ok" and "segno" in check_extras().seen and "zeroconf" in check_extras().seen
+
+
+def test_a_python_without_a_full_text_index() -> None:
+    assert check_search().verdict == "ok"
+    found = check_search("create virtual table words using fts9(word)")
+    assert found.verdict == "warning" and "cannot be searched" in found.seen
 
 
 def test_few_open_files() -> None:

@@ -9,7 +9,7 @@ from p2pchat.core.inputs import CommitFailed, Committed, Loaded
 from p2pchat.core.log import LogId, first_chain
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark, Naming
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World
 from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
@@ -248,7 +248,7 @@ def test_a_mark_counts_once_storage_has_found_its_log(ada: Peer) -> None:
     shown = ada.storage.places(0, 9)
     first, second = Author("ada", "a1"), Author("ada", "a2")
     frames = [log.write(*(one.raw for one in shown if one.log == log.log)) for log in (first, second)]
-    ada.storage.restore(MemoryStorage().snapshot())
+    ada.storage.restore(TemporaryStorage().snapshot())
     ada.start()
     far = ada.far("bob")
     ada.holding = ada.hold_lookups = True

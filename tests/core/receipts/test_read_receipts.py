@@ -20,7 +20,7 @@ from p2pchat.core.receipts.read_receipts import ReadTracker
 from p2pchat.core.sync.mark_pages import FIRST_ID
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
-from p2pchat.storage.memory import MemoryStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
 from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
@@ -218,7 +218,7 @@ def lost_and_found() -> Peer:
         ada.say(text)
         ada.restart()
     (one, _), (two, _) = log_of(ada, "a1"), log_of(ada, "a2")
-    ada.storage.restore(MemoryStorage().snapshot())
+    ada.storage.restore(TemporaryStorage().snapshot())
     ada.start()
     ada.say("three")
     ada.restart()

@@ -7,6 +7,7 @@ from collections import Counter
 
 import msgspec
 
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.groups.group_requests import GROUP_REQUEST
 from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.inputs import GroupLeaveRequest, RequestAccepted, RequestLeft, RequestsChosen, UserHosted
@@ -114,8 +115,7 @@ def test_what_was_stored_keeps_its_place_through_a_restart() -> None:
 def test_what_was_stored_before_there_were_places_closes_nothing() -> None:
     first = World().peer("ada")
     writes(gateway(first, "eve", "cyd", "dan"), "cyd", "dan", "eve")
-    for name in ("cyd", "dan", "eve"):
-        del first.storage._tables.meta[REQUEST + dm("ada", name)]
+    first.storage.commit([Change(meta={REQUEST + dm("ada", name): None for name in ("cyd", "dan", "eve")})])
     ada = World().peer("ada", first.storage, max_conversations_a_user=1, max_requests=1)
     writes(ada.far("bob"), "bob")
     assert ada.texts()[-1] == "I am bob"
@@ -382,7 +382,7 @@ def test_groups_of_contacts_and_those_stored_before_there_were_places_need_none(
     eve = old.far("eve")
     passed_on(eve, made("eve", 1, name="old"))
     [group] = old.node.groups
-    del old.storage._tables.meta[GROUP_REQUEST + group]
+    old.storage.commit([Change(meta={GROUP_REQUEST + group: None})])
     again = World().peer("ada", old.storage, max_requests_a_peer=1)
     eve = again.far("eve")
     passed_on(eve, made("eve", 2, name="new"))
@@ -423,7 +423,7 @@ def test_a_group_that_its_owner_did_not_sign_does_not_wait() -> None:
 
 def test_a_place_of_which_nothing_was_stored_is_free_after_a_restart() -> None:
     first = World().peer("ada")
-    first.storage._tables.meta[GROUP_REQUEST + "ab" * 32] = f"{IDS['eve']} {START}"
+    first.storage.commit([Change(meta={GROUP_REQUEST + "ab" * 32: f"{IDS['eve']} {START}"})])
     ada = World().peer("ada", first.storage, max_requests_a_peer=1)
     assert not ada.node.sync.requests.groups.by_id
 

@@ -226,7 +226,7 @@ def test_one_that_waits_and_loses_its_place_is_deleted_and_may_come_again() -> N
     other = ada.far("eve")
     other.say(author("eve").say("I am eve"))
     assert waiting(ada) == ["cyd 1", "eve 1"] and ada.counted["request_deleted"] == 1
-    assert not [log for log in ada.storage._tables.logs if log.conversation == dm("ada", "dan")]
+    assert not ada.storage.logs_of(dm("ada", "dan"), IDS["dan"])
     ada.drop(other)
     ada.restart()
     assert waiting(ada) == ["cyd 1", "eve 1"]
@@ -266,7 +266,7 @@ def test_one_that_waits_and_is_on_its_way_to_disk_is_deleted_when_it_is_there() 
     ada.commit()
     ada.commit()
     assert waiting(ada) == ["eve 1"]
-    assert {log.user for log in ada.storage._tables.logs} == {IDS["eve"]}
+    assert [name for name, user in IDS.items() if ada.storage.size_bytes(user)] == ["eve"]
 
 
 def test_what_waits_for_30_days_is_deleted() -> None:
@@ -277,7 +277,7 @@ def test_what_waits_for_30_days_is_deleted() -> None:
     assert waiting(ada) == ["dan 1", "eve 1"]
     ada.world.pass_time(7200.0)
     assert waiting(ada) == [] and ada.texts() == ["I am cyd"]
-    assert not [log for log in ada.storage._tables.logs if log.user in (IDS["dan"], IDS["eve"])]
+    assert not any(ada.storage.size_bytes(IDS[name]) for name in ("dan", "eve"))
     ada.far("bob").say(author("bob").say("I am bob"))  # the first of its peer again
     assert ada.texts() == ["I am cyd", "I am bob"]
 

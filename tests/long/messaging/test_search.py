@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from p2pchat import open_history
-from tests.messaging.test_search import found, indexed, write
+from p2pchat import Message, Sent, open_history
+from p2pchat.storage.search_words import parse_query
+from tests.messaging.test_search import found, write
 from tests.storage.writers import DM
 
 QUERIES = (
@@ -17,16 +17,28 @@ QUERIES = (
 )  # fmt: skip
 
 
-async def test_an_index_finds_what_a_scan_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_index_finds_what_a_scan_finds(tmp_path: Path) -> None:
     write(tmp_path / "ada", 500)
-    async with open_history(tmp_path / "ada") as plain:
-        middle = (await plain.history(limit=200))[0]
-        narrowings: list[dict[str, object]] = [{}, {"conversation": "room"}, {"sender": "cyd"}, {"before": middle}]
-        narrowings.append({"since": middle.sent_at, "conversation": plain.conversation(DM)})
-        wanted = [[await found(plain, asked, **how) for how in narrowings] for asked in QUERIES]
-    assert not (tmp_path / "ada" / "search.db").exists()
-    assert sum(len(ids) for row in wanted for ids in row) > 800
-    async with indexed(tmp_path / "ada", monkeypatch) as history:
-        got = [[await found(history, asked, **how) for how in narrowings] for asked in QUERIES]
-        assert (tmp_path / "ada" / "search.db").exists()
-    assert got == wanted
+    async with open_history(tmp_path / "ada") as history:
+        messages = await history.history(limit=0)
+        middle, dm = messages[-200], history.conversation(DM)
+        narrowings: list[tuple[dict[str, object], Callable[[Message | Sent], bool]]] = [
+            ({}, lambda one: True),
+            ({"conversation": "room"}, lambda one: one.conversation == history.room),
+            ({"sender": "cyd"}, lambda one: one.sender.name == "cyd"),
+            ({"before": middle}, lambda one: messages.index(one) < messages.index(middle)),
+            ({"since": middle.sent_at, "conversation": dm},
+             lambda one: one.conversation == dm and one.sent_at >= middle.sent_at),
+        ]  # fmt: skip
+        count = 0
+        for asked in QUERIES:
+            query = parse_query(asked)
+            for how, is_meant in narrowings:
+                wanted = [
+                    one.id
+                    for one in messages
+                    if is_meant(one) and query.sender in ("", one.sender.name) and query.matches(one.text)
+                ][-40:]
+                assert await found(history, asked, **how) == wanted, (asked, how)
+                count += len(wanted)
+    assert count > 800

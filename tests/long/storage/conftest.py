@@ -7,7 +7,6 @@ from contextlib import closing
 
 import pytest
 
-from p2pchat.storage.contract import Storage
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
@@ -25,7 +24,7 @@ def empty(url: str) -> None:
 
 
 @pytest.fixture(params=list(KINDS))
-def storage(request: pytest.FixtureRequest, one_database: Callable[[str], str]) -> Iterator[Storage]:
+def storage(request: pytest.FixtureRequest, one_database: Callable[[str], str]) -> Iterator[SqlStorage]:
     url = one_database(request.param)
     opened = SqlStorage(url, SMALL)
     yield opened

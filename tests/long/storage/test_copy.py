@@ -17,8 +17,8 @@ from p2pchat.core.storage_answers import PruneKey, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming
 from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.long.storage.test_agreement import GROUP, KINDS, Story, everything_read, resolved
 from tests.storage.conftest import SMALL
 from tests.storage.writers import MORNING, ROOM, Author, many, released, user
@@ -57,7 +57,7 @@ def read(url: str, story: Story) -> list[object]:
 
 
 def test_a_copy_from_any_kind_to_any_other_is_complete_and_equal(made: NewDatabase) -> None:
-    story, memory = Story(), MemoryStorage(SMALL)
+    story, memory = Story(), TemporaryStorage(SMALL)
     way = ["sqlite", "mariadb", "postgresql", "sqlite", "postgresql", "mariadb", "sqlite"]
     urls = [made(way[0])]
     with closing(SqlStorage(urls[0], SMALL)) as storage:

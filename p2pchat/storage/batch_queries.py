@@ -1,0 +1,243 @@
+"""Batches of what a user wrote, in the order the logs were begun here.
+
+They are planned from the heads alone; then the entries of each log are read at once. A log named in the `before` of
+another has the smaller number. Source: docs/protocol.md, "Heads" and "Pull".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import chain, groupby, islice
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
+
+from p2pchat.config import Settings
+from p2pchat.core.log import Batch, LogId, extend_chain, head_message, is_one_batch, verify
+from p2pchat.core.storage_answers import ForkStart, Position, Start, StoredStart, TailStart, WantStart
+from p2pchat.errors import LogError
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
+from p2pchat.storage.log_queries import NUMBERED, Head, LogQueries, NumberedLog, numbered
+from p2pchat.storage.schema import FORKED, MAX_LOG, SEQS
+
+HEADS_FROM = f"""
+select l.number, l.run, h.id, h.size, h.c, h.chain, h.sig
+from logs l
+join heads h on h.id > (case when l.number = ? then ? else l.number * {SEQS} end) and h.id < (l.number + 1) * {SEQS}
+where l.writer = ? and l.conversation = ? and l.number >= ? and l.number < ? and l.state < {FORKED}
+order by l.number, h.id limit ?
+"""
+BODIES_WITH_IDS = "select id, body from entries where id > ? and id <= ?"
+PRUNED_OF = """
+select p.log, p.upto from pruned p join logs l on l.number = p.log where l.writer = ? and l.conversation = ?
+"""
+
+
+class PlannedBatch(NamedTuple):
+    """A batch to be served: its log, from after the head `at` to the head `end`."""
+
+    number: int
+    log: LogId
+    at: Head
+    end: Head
+
+
+class BatchQueries:
+    """One fetch: serves what one user wrote in one conversation, from a start on."""
+
+    def __init__(self, reader: LogQueries, conversation: ConversationId, user: UserId) -> None:
+        self._reader = reader
+        self._names = (conversation, user)
+        self._whose = (reader.db.number("users", user), reader.db.number("conversations", conversation))
+        self._pruned: dict[int, int] = {}
+        self._unservable: frozenset[int] = frozenset()
+
+    def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | None]:
+        if isinstance(start, ForkStart):
+            evidence = self._reader.evidence(LogId(*self._names, start.run))
+            return [_signed(_chained(batch)) for batch in evidence], None
+        if not all(self._whose) or not is_key(self._names[1]):  # its log was stored before such keys were refused
+            return [], None
+        self._pruned = dict(tuple(row) for row in self._reader.db.all(PRUNED_OF, *self._whose))
+        position = self._position(start)
+        if position is None:
+            return [], None
+        if self._pruned:
+            logs = map(numbered, self._reader.db.all(f"{NUMBERED} order by number", *self._whose))
+            self._unservable = unservable(logs, self._pruned, position)
+        planned = list(islice(self._plan(position, batches), batches + 1))
+        more = planned[batches] if len(planned) > batches else None
+        served = self._read(planned[:batches])
+        if served:
+            _signed(served[-1])  # only the last: a signature costs as much as reading fifty entries
+        return served, position.replace(next_number=more.number, next_seq=more.at.seq + 1) if more else None
+
+    def _position(self, start: Position | TailStart | WantStart | StoredStart) -> Position | None:
+        """Return where serving begins; None for the tail of a log that is not here.
+
+        A known mark of a want says that the asker holds its log up to seq, and everything that log builds on: through
+        `before`, log by log, down to the first `whole` one, below which it holds everything. Logs on a forked one are
+        taken without it, so only a mark of a forked log itself says that the asker holds what that builds on. An
+        unknown mark says nothing.
+        A mark with another chain than is stored here says nothing either: the whole log is served, so that the asker
+        finds the fork. Where its beginning was deleted here, all that is left is served: the asker holds another
+        version at least up to there, since below nobody knows the chain.
+        """
+        if isinstance(start, Position):
+            return start
+        if isinstance(start, StoredStart):
+            return Position(0, tuple(sorted(self._pruned.items())), 1, self._pruned.get(1, 0) + 1)
+        if isinstance(start, TailStart):
+            tail = self._find(start.run)
+            return Position(-tail.number, (), tail.number, start.after_seq + 1) if tail else None
+        held: dict[int, int] = {}
+        logs: dict[int, NumberedLog] = {}
+        newest_first: list[int] = []
+
+        def take(marks: Iterable[Mark]) -> None:
+            for mark in marks:
+                log = self._find(mark.run)
+                if log is None:
+                    continue
+                if log.number not in logs:
+                    logs[log.number] = log
+                    heappush(newest_first, -log.number)
+                held[log.number] = max(held.get(log.number, 0), mark.seq)
+
+        def is_known(mark: Mark) -> bool:
+            log = self._find(mark.run)
+            stored = self._chain(log, mark.seq) if log else None
+            if log is None or stored is None:
+                return log is None or not log.forked  # above the end of a forked log: perhaps of its other version
+            return stored[:8].hex() == mark.chain8
+
+        marks = {*start.tips, *start.older}
+        known = set(filter(is_known, marks))
+        take(known)
+        named = {*held}
+        floor = 0
+        while newest_first:
+            log = logs[-heappop(newest_first)]
+            if log.forked and log.number not in named:
+                continue
+            if log.whole:
+                floor = log.number - 1
+                break
+            take(log.before)
+        for mark in marks - known:
+            other = self._find(mark.run)
+            if other is not None and other.number in self._pruned:
+                held[other.number] = max(held.get(other.number, 0), self._pruned[other.number])
+        above = tuple(sorted((number, seq) for number, seq in held.items() if number > floor))
+        return Position(floor, above, floor + 1, held.get(floor + 1, 0) + 1)
+
+    def _find(self, run: RunId) -> NumberedLog | None:
+        row = self._reader.db.first(f"{NUMBERED} and run = ?", *self._whose, bytes.fromhex(run))
+        return numbered(row) if row else None
+
+    def _chain(self, log: NumberedLog, seq: int) -> bytes | None:
+        if seq > self._reader.last(log.number) or seq < self._pruned.get(log.number, 0):
+            return None
+        return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
+
+    def _plan(self, position: Position, most: int) -> Iterator[PlannedBatch]:
+        """Yield the batches to serve from `position` on, log after log."""
+        number, seq = position.next_number, position.next_seq - 1
+        if position.floor < 0:
+            yield from self._plan_between(number, seq, number + 1, most)
+            return
+        above = ((stop, held) for stop, held in position.held if stop > number)
+        for stop, held in chain(above, [(MAX_LOG + 1, 0)]):
+            yield from self._plan_between(number, seq, stop, most)
+            number, seq = stop, held
+
+    def _plan_between(self, number: int, seq: int, stop: int, most: int) -> Iterator[PlannedBatch]:
+        """Yield the batches of the logs number..stop-1: of the first one from after seq, of the others all."""
+        page = 2 * most + 2  # heads; a batch mostly ends on the next head, and later if limits were changed
+        while True:
+            rows = self._reader.db.all(HEADS_FROM, number, number * SEQS + seq, *self._whose, number, stop, page)
+            for log_number, group in groupby(rows, key=itemgetter(0)):
+                if log_number not in self._unservable:
+                    yield from self._plan_log(log_number, list(group), seq if log_number == number else 0)
+            if len(rows) < page:
+                return
+            number, seq = rows[-1][0], rows[-1][2] % SEQS
+
+    def _plan_log(self, number: int, rows: Sequence[Any], seq: int) -> Iterator[PlannedBatch]:
+        """Yield the batches of one log after seq; `rows` are its heads from there on."""
+        log = LogId(*self._names, rows[0][1].hex())
+        at = self._reader.head_at(number, log, seq)
+        for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._reader.settings):
+            yield PlannedBatch(number, log, at, end)
+            at = end
+
+    def _read(self, planned: Sequence[PlannedBatch]) -> list[Batch]:
+        """Return these batches with their entries."""
+        ranges: list[tuple[int, int]] = []
+        for number, group in groupby(planned, key=attrgetter("number")):
+            of_log = list(group)
+            ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
+        raws = (row[1] for row in self._reader.db.of_ranges(BODIES_WITH_IDS, ranges, " order by id"))
+        return [
+            _chained(Batch(log, at.seq + 1, list(islice(raws, end.seq - at.seq)), None, at.chain, end.chain, end.sig))
+            for _, log, at, end in planned
+        ]
+
+
+def _chained(batch: Batch) -> Batch:
+    """Return a batch; LogError if its chain is broken: the peer that got it would take this one for a forger."""
+    if (
+        len(batch.head) != 64
+        or type(batch.head) is not bytes
+        or not batch.raws
+        or extend_chain(batch.prev, batch.raws) != batch.chain
+    ):
+        raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was written")
+    return batch
+
+
+def _signed(batch: Batch) -> Batch:
+    """Return a batch; LogError if its writer did not sign its chain."""
+    if not verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain)):
+        raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was signed")
+    return batch
+
+
+def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[Head]:
+    """Yield the heads on which batches from after (seq, size) end: each time the farthest head within the limits.
+
+    If even the next head is beyond the limits it is yielded all the same, since a batch cannot end elsewhere.
+    """
+    at = 0
+    while at < len(heads):
+        end = heads[at]
+        at += 1
+        while at < len(heads) and is_one_batch(heads[at].seq - seq, heads[at].size - size, settings):
+            end = heads[at]
+            at += 1
+        yield end
+        seq, size = end.seq, end.size
+
+
+def unservable(logs: Iterable[NumberedLog], pruned: Mapping[int, int], position: Position) -> frozenset[int]:
+    """Return the numbers of logs that cannot be served from a position: what the asker lacks of them was deleted here,
+    or they build on such a part, so that it could not take them.
+
+    Args:
+        logs: All logs of the writer there, by number in order.
+        pruned: How much of each log was deleted, by number.
+    """
+    if position.floor < 0:
+        is_gone = pruned.get(position.next_number, 0) >= position.next_seq
+        return frozenset([position.next_number] if is_gone else ())
+    held, found = dict(position.held), set[int]()
+    ends: dict[RunId, int] = {}  # of these logs: how far the asker can have them
+    for log in (log for log in logs if not log.forked):  # what builds on a forked log is taken without it
+        have = held.get(log.number, 0)
+        lacks = pruned.get(log.number, 0) > have or (
+            not have and any(mark.seq > ends.get(mark.run, mark.seq) for mark in log.before)
+        )
+        if log.number > position.floor and lacks:
+            found.add(log.number)
+            ends[log.run] = have
+    return frozenset(found)
