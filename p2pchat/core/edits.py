@@ -49,7 +49,7 @@ def edits_of(user: UserId, candidates: Iterable[Candidate]) -> EntryEdits | None
     newest = None
     reactions: list[Candidate] = []
     for relation, raw in candidates:
-        if relation.reaction:
+        if relation.aspect == "reaction":
             reactions.append((relation, raw))
         elif relation.log.user == user:  # not just a user with the same beginning of the id
             newest = RelatedEntry(relation.log, relation.seq, raw)
@@ -66,10 +66,10 @@ def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
     """
     if entry.k not in RELATION_KINDS or entry.re is None or shape_fault(entry.k, entry.b, entry.re):
         return None
-    is_of_writer = KINDS[entry.k].about == "own"
-    if is_of_writer and not is_own(log.user, entry.re):
+    kind = KINDS[entry.k]
+    if kind.about == "own" and not is_own(log.user, entry.re):
         return None
-    return Relation(log, seq, entry.c, entry.re, not is_of_writer)
+    return Relation(log, seq, entry.c, entry.re, kind.aspect)
 
 
 def is_own(user: UserId, re: Ref) -> bool:

@@ -22,12 +22,15 @@ class EntryKind:
         event: The word in event lines for what programs get of it; a message is "message", or "sent" for one's own.
         about: What it changes: an "own" message, "any" message, a "user" or a "group"; "" for a message itself, which
             is in the history, searched and counted, and may have attachments.
+        aspect: What of a message it changes: of all that change one aspect the newest counts, of "own" messages the
+            newest of their writer, else of each person. A new aspect needs no table of its own.
     """
 
     name: str
     body: str
     event: str
     about: str = ""
+    aspect: str = ""
 
 
 KINDS: dict[str, EntryKind] = {
@@ -35,9 +38,9 @@ KINDS: dict[str, EntryKind] = {
     for kind in (
         EntryKind("text", "text", "message"),
         EntryKind("action", "text", "message"),
-        EntryKind("edit", "text", "edited", "own"),
-        EntryKind("delete", "null", "deleted", "own"),
-        EntryKind("reaction", "text", "reaction", "any"),
+        EntryKind("edit", "text", "edited", "own", "text"),
+        EntryKind("delete", "null", "deleted", "own", "text"),
+        EntryKind("reaction", "text", "reaction", "any", "reaction"),
         EntryKind("profile", "object", "renamed", "user"),
         EntryKind("group", "object", "group", "group"),
         EntryKind("leave", "object", "group", "group"),
@@ -51,6 +54,7 @@ def _names(*about: str) -> frozenset[str]:
 
 MESSAGE_KINDS: frozenset[str] = _names("")
 RELATION_KINDS: frozenset[str] = _names("own", "any")  # change how another entry is shown
+ASPECTS: dict[str, str] = {kind.aspect: kind.about for kind in KINDS.values() if kind.aspect}
 GROUP_KINDS: frozenset[str] = _names("group")
 HIDDEN_KINDS: frozenset[str] = frozenset(KINDS) - MESSAGE_KINDS  # are no messages; a kind that is not known is one
 TEXT_KINDS: frozenset[str] = frozenset(kind.name for kind in KINDS.values() if kind.body == "text")

@@ -100,10 +100,10 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         case when {newest} = 'delete' then 1 else 0 end as deleted, e.c as clock
         from {shown}
         join users u on u.number = l.writer
-        left join entries r on r.id = (select m.id from mendings m join logs v on v.number = m.id >> {SEQ_BITS}
+        left join entries r on r.id = (select m.id from changes m join logs v on v.number = m.id >> {SEQ_BITS}
         left join seen t on t.log = v.number
         where m.conversation = l.conversation and m.run = l.run and m.seq = e.id & {SEQS - 1}
-        and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.reaction = 0
+        and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = 'text'
         and (t.log is null or m.id & {SEQS - 1} <= t.upto)
         order by m.c desc, v.run desc, m.id desc limit 1)
         where {kind} not in ({kinds}) and {released} and {visible}""",

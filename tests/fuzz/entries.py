@@ -60,8 +60,8 @@ def means_something(raw: str, seq: int, entry: Entry) -> None:
         group = GroupReplica(operation.hash)
         group.add(log, seq, raw, entry)
         hold(group.state is None or group.view is not None, "a group that nobody can look at")
-    mending = relation_of(log, seq, entry)
-    hold(mending is None or mending.reaction or is_own(log.user, mending.re), "an edit of what another wrote")
+    change = relation_of(log, seq, entry)
+    hold(change is None or change.aspect != "text" or is_own(log.user, change.re), "an edit of what another wrote")
 
 
 def says_the_same(raw: str, entry: Entry) -> None:
