@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from p2pchat.commands.chat_settings import SETTINGS
-from p2pchat.commands.typed_commands import COMMANDS
+from p2pchat.commands.command_table import TYPED, commands_at
 from tests.docs.valid_entries import TABLES as VALID_ENTRIES
 
 PAGES = Path(__file__).resolve().parent
@@ -23,9 +23,15 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
     """Yield the cells of a table, those of its head first."""
     if name == "typed lines":
         yield "line", "does", "example"
-        for command in COMMANDS:
+        for command in TYPED:
             names = [f"`{command.usage}`", *(f"`/{other}`" for other in command.aliases)]
-            yield ", ".join(names), command.summary, f"`{command.example}`"
+            yield ", ".join(names), command.help, f"`{command.example}`"
+    elif name == "gateway commands":
+        yield "`do`", "fields", "limit"
+        for command in commands_at("d").values():
+            fields = (f"`{name}`" + ("" if field.required else "?") for name, field in command.json.items())
+            limit = {"read": "calls", "small": "typing, reads, presence"}.get(command.kind, "messages")
+            yield f"`{command.name}`", ", ".join(fields), limit
     elif name == "settings":
         yield "setting", "values, default first", "meaning"
         for setting in SETTINGS:

@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from p2pchat.commands.json_commands import CommandFields
-
 SOCKET_NAME = "control.sock"
 FILE_NAME = "control.json"
 LOOPBACK = "127.0.0.1"
@@ -76,23 +74,3 @@ MAX_LAST = 10_000  # messages of one answer, as of a history
 DEFAULT_LAST = 10  # messages, as tail(1) has lines
 DEFAULT_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
 MAX_TIMEOUT = 86_400.0  # seconds; a program that waits longer asks again
-
-# The requests of the control socket beside the JSON commands of a chat; docs/scripts.md has an example of each.
-# `send_files`, `export` and `import` name files. A chat's input does not have them: what is piped into it may come from
-# anywhere.
-REQUESTS: CommandFields = {
-    "find": {"to": (str, True)},
-    "wait": {"timeout": (float, False), "what": (str, False)},
-    "tail": {"to": (str, False), "last": (int, False), "ignored": (bool, False)},
-    "send_files": {"to": (str, True), "text": (str, True), "paths": (list, True)},
-    "stored_files": {"before": (str, False), "keep": (int, False)},
-    "forget_files": {"before": (str, False), "keep": (int, False), "force": (bool, False)},
-    "forget_file": {"what": (str, True), "force": (bool, False)},
-    "export": {"path": (str, True), "to": (str, False), "files": (bool, False)},
-    "import": {"path": (str, True), "files": (bool, False)},
-    "web_token": {"name": (str, True)},
-    "web_users": {},
-    "web_revoke": {"name": (str, True)},
-    "web_delete": {"name": (str, True)},
-    "web_purge": {"idle": (int, True)},
-}

@@ -18,12 +18,11 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
 from p2pchat.cli.control_protocol import (
@@ -35,7 +34,6 @@ from p2pchat.cli.control_protocol import (
     MAX_LAST,
     MAX_TIMEOUT,
     READ_BYTES,
-    REQUESTS,
     SOCKET_NAME,
     SocketAddress,
     encode,
@@ -43,13 +41,12 @@ from p2pchat.cli.control_protocol import (
 from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.command_context import CommandContext
-from p2pchat.commands.command_session import Session
-from p2pchat.commands.conversation_commands import find
+from p2pchat.commands.command_session import Session, handlers_in
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
-from p2pchat.commands.file_commands import forget_file, forget_files, send_files, stored_files
-from p2pchat.commands.json_commands import JSON_COMMANDS, MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.file_commands import send_with_files
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.standard_output import StdoutWriter
 
@@ -250,8 +247,6 @@ class ControlConnection:
     Args:
         activity: The activity of the chat that runs here; None without one.
         accounts: The accounts of the gateway that runs here; None without one.
-    Attributes:
-        tail: Its tail, which ends with the peer; None: it has none.
     """
 
     def __init__(
@@ -259,33 +254,20 @@ class ControlConnection:
         activity: ActivityTracker | None = None, accounts: Accounts | None = None,
     ) -> None:  # fmt: skip
         self._peer = peer
-        self._accounts = accounts
         self._reader = reader
         self._writer = writer
         self._output = ControlOutput(writer)
         self._display = Display(self._output, None, as_json=True, echo=True)
         self._display.me = peer.me.label
-        self._session = Session(peer, self._display, interactive=False, as_json=True, activity=activity)
+        self._session = Session(
+            peer, self._display, interactive=False, as_json=True, activity=activity, door="s",
+            handlers=handlers_in(self, AccountCommands(peer, accounts)),
+        )  # fmt: skip
         self._session.on_bug = lambda error: _log.error("a command failed with an unexpected error", exc_info=error)
         self._session.only_json = True
         self._session.local_files = True
-        self._session.add_commands(
-            {
-                "find": find,
-                "wait": self._wait,
-                "tail": self._start_tail,
-                "send_files": self._send_files,
-                "stored_files": stored_files,
-                "forget_files": forget_files,
-                "forget_file": forget_file,
-                "export": self._export,
-                "import": self._import,
-                **{do: partial(self._run_account_request, do) for do in REQUESTS if do.startswith("web_")},
-            },
-            {**JSON_COMMANDS, **REQUESTS},
-        )
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
-        self.tail: asyncio.Task[None] | None = None
+        self._tail: asyncio.Task[None] | None = None  # ends with the peer
         self._asked = 0  # lines
         self._asked_for_tail = False
 
@@ -334,9 +316,9 @@ class ControlConnection:
     async def _close(self) -> None:
         await self._session.sender.stop()
         await self._session.fetches.stop()
-        if self.tail is not None:
-            self.tail.cancel()
-            await asyncio.gather(self.tail, return_exceptions=True)
+        if self._tail is not None:
+            self._tail.cancel()
+            await asyncio.gather(self._tail, return_exceptions=True)
         self._output.closed.set()
         self._display.close()
         self._writer.close()
@@ -345,14 +327,16 @@ class ControlConnection:
         """Send the client its last lines and `stopped`, after the peer has stopped."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                if self.tail is not None:
-                    await asyncio.wait([self.tail])
+                if self._tail is not None:
+                    await asyncio.wait([self._tail])
                 await self._display.show_event(Stopped(reason=reason).to_json())
         except TimeoutError:  # it does not read
             self._writer.transport.abort()
         self._writer.close()
 
-    async def _wait(
+    # Handlers of commands that a chat does not have
+
+    async def wait(
         self, ctx: CommandContext, timeout: float = DEFAULT_TIMEOUT, what: str = "delivered"
     ) -> CommandResult:
         if not 0 <= timeout <= MAX_TIMEOUT:  # nan fails too
@@ -365,46 +349,37 @@ class ControlConnection:
         status = what if more and delivered and not missing else "delivered" if delivered else "accepted"
         return CommandResult([{"status": status, "missing": [label for label in missing if label]}])
 
-    async def _send_files(
-        self, ctx: CommandContext, to: str, text: str, paths: list[str], ref: str | None = None
-    ) -> CommandResult:
+    async def send_files(self, ctx: CommandContext, to: Conversation, text: str, paths: list[str]) -> CommandResult:
+        ref = ctx.ref
+
         async def tell(copied: int, size: int) -> None:
             await self._display.show_event({"event": "copy_progress", "ref": ref, "copied": copied, "size": size})
             if self._output.closed.is_set():  # its user pressed Ctrl-C, or it was killed
                 message.stop()
 
-        where = await ctx.resolve(to)
-        message = OutgoingMessage(where, text, files=tuple(paths))
-        receipt = await send_files(ctx, message, tell)
-        ctx.on_accepted(where, receipt, [message.excerpt])
+        message = OutgoingMessage(to, text, files=tuple(paths))
+        receipt = await send_with_files(ctx, message, tell)
+        ctx.on_accepted(to, receipt, [message.excerpt])
         return CommandResult([{"id": receipt.id}])
 
-    async def _export(self, ctx: CommandContext, path: str, to: str | None = None, files: bool = True) -> CommandResult:
-        where = None if to is None else await ctx.resolve(to)
-        return CommandResult([asdict(await self._peer.export(path, where, files=files))])
+    async def export(
+        self, ctx: CommandContext, path: str, to: Conversation | None = None, files: bool = True
+    ) -> CommandResult:
+        return CommandResult([asdict(await self._peer.export(path, to, files=files))])
 
-    async def _import(self, ctx: CommandContext, path: str, files: bool = True) -> CommandResult:
+    async def import_(self, ctx: CommandContext, path: str, files: bool = True) -> CommandResult:
         return CommandResult([asdict(await self._peer.import_from(path, files=files))])
 
-    async def _run_account_request(self, do: str, ctx: CommandContext, **fields: Any) -> CommandResult:
-        if self._accounts is None:  # a chat runs here now, a gateway at other times
-            from p2pchat.web.accounts import open_accounts
-
-            self._accounts = await open_accounts(self._peer)
-        return CommandResult(await run_account_request(self._accounts, do, fields))
-
-    async def _start_tail(
-        self, ctx: CommandContext, to: str | None = None, last: int = DEFAULT_LAST, ignored: bool = True,
-        ref: str | None = None,
-    ) -> None:  # fmt: skip
+    async def tail(
+        self, ctx: CommandContext, to: Conversation | None = None, last: int = DEFAULT_LAST, ignored: bool = True
+    ) -> None:
         self._asked_for_tail = True
         if not 0 <= last <= MAX_LAST:
             raise UsageError(f"`last` must be from 0 to {MAX_LAST}")
-        if self.tail is not None:
+        if self._tail is not None:
             raise UsageError("this connection has a tail already: open another one")
-        where = None if to is None else await ctx.resolve(to)
-        self.tail = asyncio.create_task(self._run_tail(where, last, ignored, ref))
-        self.tail.add_done_callback(_log_unexpected_error)
+        self._tail = asyncio.create_task(self._run_tail(to, last, ignored, ctx.ref))
+        self._tail.add_done_callback(_log_unexpected_error)
 
     async def _run_tail(self, to: Conversation | None, last: int, ignored: bool, ref: str | None) -> None:
         try:
@@ -445,41 +420,62 @@ def _log_unexpected_error(task: asyncio.Task[None]) -> None:
         _log.error("a tail ended with an unexpected error", exc_info=error)
 
 
-# ---- accounts of a gateway, carried out with or without a running one
+# ---- accounts of a gateway
 
 
-async def run_account_request(accounts: Accounts, do: str, fields: Mapping[str, Any]) -> list[EventLine]:
-    """Return the rows for a request about accounts: those it is about.
+class AccountCommands:
+    """Handlers of the commands about the accounts of a gateway; the rows of an answer are those that it is about.
 
-    Raises:
-        CommandError: It was refused, because the name is taken for example.
+    Args:
+        accounts: Those of the gateway that runs here; None: a chat runs here now, a gateway at other times.
     """
-    from p2pchat.web.error_responses import WebError
 
-    found: Account | None
-    try:
-        match do:
-            case "web_token":
-                found, token = await accounts.new_token(fields["name"])
-                return [{**_row(found), "token": token}]
-            case "web_users":
-                elsewhere = [
-                    {"user": record.name, "user_id": id, "state": record.state, "sessions": 0,
-                     "used": record.used.isoformat(), "elsewhere": True}
-                    for record, id in accounts.elsewhere()
-                ]  # fmt: skip
-                return [*map(_row, accounts.list()), *elsewhere]
-            case "web_revoke":
-                found = await accounts.revoke(fields["name"])
-                return [] if found is None else [_row(found)]
-            case "web_delete":
-                found = await accounts.fetch(fields["name"])
-                rows = [] if found is None else [_row(found)]
-                return rows if found is not None and await accounts.delete(found) else []
-            case _:
-                return [_row(purged) for purged in await accounts.purge(fields["idle"])]
-    except WebError as error:
-        raise CommandError(error.text) from None
+    def __init__(self, peer: TCPPeer, accounts: Accounts | None) -> None:
+        self._peer = peer
+        self._accounts = accounts
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Accounts]:
+        """Yield the accounts. Raises CommandError for what they refuse, because a name is taken for example."""
+        from p2pchat.web.error_responses import WebError
+
+        if self._accounts is None:
+            from p2pchat.web.accounts import open_accounts
+
+            self._accounts = await open_accounts(self._peer)
+        try:
+            yield self._accounts
+        except WebError as error:
+            raise CommandError(error.text) from None
+
+    async def web_token(self, ctx: object, name: str) -> CommandResult:
+        async with self._open() as accounts:
+            found, token = await accounts.new_token(name)
+            return CommandResult([{**_row(found), "token": token}])
+
+    async def web_users(self, ctx: object) -> CommandResult:
+        async with self._open() as accounts:
+            elsewhere = [
+                {"user": record.name, "user_id": id, "state": record.state, "sessions": 0,
+                 "used": record.used.isoformat(), "elsewhere": True}
+                for record, id in accounts.elsewhere()
+            ]  # fmt: skip
+            return CommandResult([*map(_row, accounts.list()), *elsewhere])
+
+    async def web_revoke(self, ctx: object, name: str) -> CommandResult:
+        async with self._open() as accounts:
+            found = await accounts.revoke(name)
+            return CommandResult([] if found is None else [_row(found)])
+
+    async def web_delete(self, ctx: object, name: str) -> CommandResult:
+        async with self._open() as accounts:
+            found = await accounts.fetch(name)
+            rows = [] if found is None else [_row(found)]
+            return CommandResult(rows if found is not None and await accounts.delete(found) else [])
+
+    async def web_purge(self, ctx: object, idle: int) -> CommandResult:
+        async with self._open() as accounts:
+            return CommandResult([_row(purged) for purged in await accounts.purge(idle)])
 
 
 def _row(account: Account) -> EventLine:

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pchat import P2PChatError, User
+from p2pchat import Conversation, P2PChatError, User
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback
 from p2pchat.commands.event_text import EventLine
@@ -289,7 +289,7 @@ def write_private(path: Path, text: str) -> None:
 # ---- /set
 
 
-async def set_(ctx: CommandContext, name: str = "", value: str = "", to: str = "") -> CommandResult:
+async def set_(ctx: CommandContext, name: str = "", value: str = "", to: Conversation | None = None) -> CommandResult:
     """Show all settings or one, or change one, in general or for one conversation."""
     name, value = name.lower(), value.lower()
     if value and not name:
@@ -319,8 +319,8 @@ def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:
     return [_setting_row(ctx, setting), *(_setting_row(ctx, setting, id) for id in exceptions)]
 
 
-async def _set(ctx: CommandContext, setting: Setting, value: str, to: str) -> list[EventLine]:
-    there = (await ctx.resolve(to)).id if to else ""
+async def _set(ctx: CommandContext, setting: Setting, value: str, to: Conversation | None) -> list[EventLine]:
+    there = "" if to is None else to.id
     ctx.settings.change(setting.name, value, there)
     try:
         ctx.settings.save()
@@ -336,20 +336,20 @@ def _setting_row(ctx: CommandContext, setting: Setting, conversation_id: str = "
     return row
 
 
-async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: str) -> list[EventLine]:
+async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: Conversation | None) -> list[EventLine]:
     """Change read receipts, which the peer itself keeps: for everyone, or with one user."""
-    if error := value_error(setting, value, exception=bool(to)):
+    if error := value_error(setting, value, exception=to is not None):
         raise UsageError(error)
-    user = (await ctx.resolve(to)).user if to else None
-    if to and user is None:
+    user = None if to is None else to.user
+    if to is not None and user is None:
         raise UsageError("receipts are on or off for everyone, or with one user: /set receipts off bob")
     await ctx.peer.set_receipts(None if value == INHERIT else value == "on", user)
     return [_receipts_row(ctx, setting, user)] if user is not None else _rows(ctx, setting)
 
 
-async def _set_requests(ctx: CommandContext, setting: Setting, value: str, to: str) -> list[EventLine]:
+async def _set_requests(ctx: CommandContext, setting: Setting, value: str, to: Conversation | None) -> list[EventLine]:
     """Change which conversations of unknown users wait, which the peer itself keeps."""
-    if to:
+    if to is not None:
         raise UsageError("this setting is for everyone: /set requests known, and /accept or /ignore for one person")
     if error := value_error(setting, value, exception=False):
         raise UsageError(error)

@@ -7,7 +7,7 @@ if the input is one that waits. A person sees the error and can try again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from p2pchat import (
     Conversation,
     HostedUser,
+    KeptFile,
     Message,
     P2PChatError,
     Receipt,
@@ -26,16 +27,20 @@ from p2pchat import (
 )
 from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.display import CommandResult, Display, is_ignored, without_ignored
+from p2pchat.commands.command_table import YES
+from p2pchat.commands.display import Display, is_ignored, without_ignored
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.standard_output import iso
-from p2pchat.commands.typed_commands import YES
+from p2pchat.commands.typed_commands import CommandInput
 from p2pchat.commands.unread_counter import MAX_COUNTED, UnreadCounter, is_here
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway
+ID_CHARACTERS = 52  # of a whole id
+PAGE = 200  # messages read at once when searching for own ones, or for those of others
+MAX_PAGES = 50  # pages to search
 Unread = Sequence[Message]
 T = TypeVar("T")
 
@@ -56,6 +61,9 @@ class CommandContext:
         local_files: This session may read and write files of this machine, because it is of who runs the peer.
         fetches: The files that it fetches now.
         max_answer_bytes: Texts in one answer of /history and /search, in bytes; 0 for no limit.
+        uploads: Returns the files that a message names, where they were uploaded; None: they are paths.
+        line: The typed line that is executed; None: a JSON command is.
+        ref: That of the JSON command that is executed; None: it has none.
     """
 
     def __init__(
@@ -76,9 +84,11 @@ class CommandContext:
         self.activity: ActivityTracker = activity or ActivityTracker(peer.set_presence, idle_after=idle_after)
         self.last_elsewhere: str = ""
         self.deleted_texts: dict[str, str] = {}
-        self._says_yes = False
+        self.line: CommandInput | None = None
+        self.ref: str | None = None
         self.max_answer_bytes: int = 0
         self.local_files: bool = False
+        self.uploads: Callable[[Sequence[str]], tuple[KeptFile, ...]] | None = None
         self.fetches: FileFetches = FileFetches()
         self.fetches.on_change = display.refresh
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
@@ -283,17 +293,20 @@ class CommandContext:
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error; `ref` is that of the command that failed."""
 
-    def answer_questions(self, yes: bool) -> None:
-        """Have confirm() ask nobody if the typed line that is executed now says yes."""
-        self._says_yes = yes
+    @property
+    def shows_all(self) -> bool:
+        """True if everything is to be listed: for programs, and for a line that says so."""
+        return not self.for_people or (self.line is not None and self.line.all)
 
     async def confirm(self, question: str) -> bool:
         """Ask the user before something that cannot be undone; return True for yes.
 
+        A JSON command is the decision itself.
+
         Raises:
             UsageError: Nobody can be asked, and the line does not say yes.
         """
-        answer = True if self._says_yes else await self.display.confirm(question)
+        answer = True if self.line is None or self.line.yes else await self.display.confirm(question)
         if answer is None:
             raise UsageError(f"{question} Nobody can be asked here: the line does it with {YES} at its end")
         return answer
@@ -303,6 +316,9 @@ class CommandContext:
     async def flush(self) -> None:
         """Send the messages of earlier lines, which do not wait for the name in a later one."""
 
+    async def settle(self) -> None:
+        """Send the messages of earlier lines; return when those of a program are sent, with all of their files."""
+
     def stop_waiting_for_names(self) -> None:
         """Fail at once on what is not known from now on, also on what is waited for."""
         self._names_stopped.set()
@@ -311,9 +327,14 @@ class CommandContext:
         """Return the conversation of an address; a program's input waits for the name (TCPPeer.when_known)."""
         return await self.wait_for_name(lambda: self.peer.find(address))
 
-    async def resolve_user(self, address: str) -> User:
-        """Return the user of an address; waits like resolve."""
-        return await self.wait_for_name(lambda: self.peer.user(address))
+    async def resolve_user(self, address: str) -> User | str:
+        """Return the user of an address; waits like resolve. The full id of somebody never met stays an id."""
+        if len(address.removeprefix("@")) != ID_CHARACTERS:
+            return await self.wait_for_name(lambda: self.peer.user(address))
+        try:
+            return self.peer.user(address)
+        except UnknownName:
+            return address.removeprefix("@").upper()
 
     async def wait_for_name(self, find: Callable[[], T]) -> T:
         """Return what `find` returns; raises what it raises, waits like resolve."""
@@ -326,14 +347,25 @@ class CommandContext:
         await self._wait_for(self.peer.when_known(find))
         return find()
 
-    async def wait_for_message(self, find: Callable[[], Awaitable[str]]) -> str:
-        """Return the message id that `find` returns; while that is "", wait for messages like resolve."""
+    async def wait_for_message(self, find: Callable[[], Awaitable[Message | Sent | None]]) -> Message | Sent | None:
+        """Return the message that `find` returns; while that is None, wait for messages like resolve."""
         with closing(self.peer.events(Message, consumer=None)) as arriving:  # also between a search and a wait
-            while not (found := await find()):
+            while (found := await find()) is None:
                 await self.flush()
                 if not (timeout := self._name_timeout) or not await self._wait_for(anext(arriving), timeout):
                     break
             return found
+
+    async def recent_pages(
+        self, where: Conversation | None, before: Message | Sent | None
+    ) -> AsyncIterator[list[Message | Sent]]:
+        """Yield the newest messages before one, in pages, the newest page first; MAX_PAGES at most."""
+        for _ in range(MAX_PAGES):
+            page = await self.peer.history(where, before=before, limit=PAGE)
+            yield page
+            if len(page) < PAGE:
+                return
+            before = page[0]
 
     @property
     def _name_timeout(self) -> float:
@@ -349,6 +381,3 @@ class CommandContext:
             for task in tasks:
                 task.cancel()
         return tasks[0] in done and tasks[0].exception() is None
-
-
-Handler = Callable[..., Awaitable[CommandResult]]

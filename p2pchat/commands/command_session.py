@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
@@ -30,22 +31,22 @@ from p2pchat import (
     User,
     Warned,
 )
+from p2pchat.commands import chat_settings, file_commands
 from p2pchat.commands import conversation_commands as conversation
-from p2pchat.commands import file_commands
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
 from p2pchat.commands.activity_tracker import ActivityTracker, ReadMarker
-from p2pchat.commands.chat_settings import ChatSettings, set_
-from p2pchat.commands.command_context import CommandContext, Handler
+from p2pchat.commands.chat_settings import ChatSettings
+from p2pchat.commands.command_arguments import found_arguments, typed_arguments
+from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.command_table import TABLE, CommandRow, commands_at
 from p2pchat.commands.delivery_notices import is_delivered, last_receipt
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine, excerpt, file_label
 from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.json_commands import (
-    JSON_COMMANDS,
     MAX_LINE_BYTES,
     BadCommand,
-    CommandFields,
     JsonCommand,
     decode_line,
     looks_like_json,
@@ -53,6 +54,7 @@ from p2pchat.commands.json_commands import (
 )
 from p2pchat.commands.message_commands import OutgoingMessage, SendStopped
 from p2pchat.commands.typed_commands import (
+    BY_NAME,
     CommandInput,
     TextInput,
     UnknownCommand,
@@ -76,74 +78,24 @@ async def clear(ctx: CommandContext) -> CommandResult:
     return CommandResult()
 
 
-TEXT_COMMANDS: dict[str, Callable[..., Awaitable[OutgoingMessage]]] = {  # typed commands that send a message
-    "msg": messages.msg, "me": messages.me, "reply": messages.reply, "send": file_commands.send_here,
-}  # fmt: skip
-SHARED_COMMANDS: dict[str, Handler] = {  # typed and JSON alike
-    "who": people.who,
-    "whois": people.whois,
-    "nick": people.nick,
-    "about": people.about,
-    "away": people.away,
-    "back": people.back,
-    "ignore": people.ignore,
-    "unignore": people.unignore,
-    "block": people.block,
-    "unblock": people.unblock,
-    "requests": people.requests,
-    "accept": people.accept,
-    "decline": people.decline,
-    "list": conversation.list_,
-    "add": conversation.add,
-    "kick": conversation.kick,
-    "leave": conversation.leave,
-    "rename": conversation.rename,
-    "owner": conversation.owner,
-    "members": conversation.members,
-    "allow": people.allow,
-    "connect": people.connect,
-    "forget": people.forget,
-    "invite": people.invite,
-    "set": set_,
-}
-TYPED_COMMANDS: dict[str, Handler] = {
-    **SHARED_COMMANDS,
-    "go": conversation.go,
-    "group": conversation.group_here,
-    "delete-conversation": conversation.delete_conversation_here,
-    "get": file_commands.get_here,
-    "files": file_commands.files_here,
-    "history": messages.history_here,
-    "search": messages.search_here,
-    "receipts": messages.receipts_here,
-    "edit": messages.edit_here,
-    "delete": messages.delete_here,
-    "react": messages.react_here,
-    "help": help_,
-    "clear": clear,
-}
-QUERIES = frozenset(  # commands that change nothing others see; they do not wait while files are copied
-    ["who", "whois", "list", "members", "requests", "history", "search", "receipts", "files", "get", "read", "typing",
-     "invite", "help", "tail", "stored_files"]
-)  # fmt: skip
-# JSON commands whose `ref` comes back in more than their answer
-WITH_REF = ("edit", "delete", "react", "get", "tail", "send_files")
-JsonHandler = Callable[..., Awaitable[CommandResult | None]]  # None: it answers by itself
-JSON_HANDLERS: dict[str, JsonHandler] = {
-    **SHARED_COMMANDS,
-    "edit": messages.edit,
-    "delete": messages.delete,
-    "react": messages.react,
-    "history": messages.history,
-    "search": messages.search,
-    "receipts": messages.receipts,
-    "read": messages.read,
-    "files": file_commands.files,
-    "get": file_commands.get,
-    "typing": people.typing,
-    "group": conversation.group,
-    "delete_history": conversation.delete_history,
-}
+Handler = Callable[..., Awaitable[CommandResult | OutgoingMessage | None]]  # None: it answers by itself
+
+
+def handlers_in(*places: object) -> dict[str, Handler]:
+    """Return the handlers of modules or objects, by their names: those of commands, or with a `_` where that is taken.
+
+    Of several of one name the last counts.
+    """
+    names = [*(row.name for row in TABLE), *(f"typed_{row.name}" for row in TABLE if row.own_parser)]
+    return {
+        name: handler
+        for place in places
+        for name in names
+        if (handler := getattr(place, f"{name}_", getattr(place, name, None))) is not None
+    }
+
+
+HANDLERS = handlers_in(messages, conversation, people, file_commands, chat_settings, sys.modules[__name__])
 
 
 class Session(CommandContext):
@@ -154,6 +106,8 @@ class Session(CommandContext):
         as_json: Lines that begin with `{` are JSON commands.
         settings: Settings of the profile, if they were loaded already.
         activity: The activity tracker of the chat that this input comes from; None: a new one.
+        door: Where JSON commands come in, as in the table of commands.
+        handlers: Further handlers, or other ones.
     Attributes:
         sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
@@ -163,14 +117,15 @@ class Session(CommandContext):
 
     def __init__(
         self, peer: TCPPeer | HostedUser, display: Display, *, interactive: bool, as_json: bool,
-        settings: ChatSettings | None = None, activity: ActivityTracker | None = None,
+        settings: ChatSettings | None = None, activity: ActivityTracker | None = None, door: str = "c",
+        handlers: Mapping[str, Handler] | None = None,
     ) -> None:  # fmt: skip
         if settings is None:
             settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
         super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
-        self._json_fields: CommandFields = JSON_COMMANDS
-        self._json_handlers: Mapping[str, JsonHandler] = JSON_HANDLERS
+        self._json_commands = commands_at(door)
+        self._handlers: Mapping[str, Handler] = {**HANDLERS, **(handlers or {})}
         self.only_json: bool = False
         self.sender: MessageSender = MessageSender(self, self.report_error)
         self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = self.sender.add_receipt
@@ -182,11 +137,6 @@ class Session(CommandContext):
         self.on_bug: Callable[[Exception], None] | None = None
         display.hides = self.hides
         display.find_related = self.related_message
-
-    def add_commands(self, handlers: Mapping[str, JsonHandler], fields: CommandFields) -> None:
-        """Have further JSON commands, or other handlers of some; `fields` are those of all commands."""
-        self._json_handlers = {**self._json_handlers, **handlers}
-        self._json_fields = fields
 
     def track_reads(self) -> None:
         """Mark messages read from now on when the user sees them."""
@@ -278,7 +228,7 @@ class Session(CommandContext):
             text = "a line was not UTF-8; its invalid bytes were replaced"
             await self.display.show_event(Warned(code="encoding", text=text).to_json())
         if self._as_json and looks_like_json(line):
-            command = parse_json_command(line, self._json_fields)
+            command = parse_json_command(line, self._json_commands)
             return await self.reporting(self._run_json(command), command.ref)
         offered, self._offered = self._offered, None
         if offered is not None and self.is_current(offered[0]) and offered[1] == line:
@@ -342,62 +292,48 @@ class Session(CommandContext):
                 file_commands.require_sender(self)
                 await self.display.show_answer("send", [], self._stop_files())
                 return True
-            if typed.name == "msg" and len(typed.arguments) == 1:
-                typed = self._open_or_refuse(typed)
-            if typed.name in TEXT_COMMANDS:
-                await self._add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
-                self.display.numbers.clear()
-                return True
-            await self._settle(typed.name)
-            self.answer_questions(typed.yes)
-            rows, lines = await TYPED_COMMANDS[typed.name](self, *typed.arguments)
-            await self.display.show_answer(typed.name, rows, lines)
+            if typed.name == "msg" and len(typed.arguments) == 1 and self.interactive:
+                typed = CommandInput("go", typed.arguments)  # a script whose text is empty must not go there
+            await self._run(BY_NAME[typed.name], typed)
         return True
 
-    def _open_or_refuse(self, typed: CommandInput) -> CommandInput:
-        """Return what /msg without a text does: it opens the conversation.
-
-        Raises:
-            UsageError: Nobody types here. A script whose text is empty must not send its next lines there.
-        """
-        if not self.interactive:
-            raise UsageError("usage: /msg NAME TEXT, for example /msg bob see you at ten")
-        return CommandInput("go", typed.arguments)
-
     async def _run_json(self, command: JsonCommand) -> bool:
-        if command.do == "send":
-            await self._send(command)
-            return True
         if command.do == "quit":
             await self.sender.flush()
             return False
-        await self._settle(command.do)
-        fields = {**command.fields, "ref": command.ref} if command.do in WITH_REF else command.fields
-        result = await self._json_handlers[command.do](self, **fields)
-        if result is not None:
-            await self.display.show_answer(command.do, result.rows, result.lines, command.ref)
+        await self._run(self._json_commands[command.do], command)
         return True
 
-    async def _settle(self, command: str) -> None:
-        """Send what waits before a command. Unless it only asks, a program's command waits for files that are copied.
+    async def _run(self, row: CommandRow, given: CommandInput | JsonCommand) -> None:
+        """Run a command, and show its answer. A message waits for those of further lines, to be sent with them."""
+        if row.kind in ("read", "small"):
+            await self.sender.flush()
+        elif row.kind != "message":
+            await self.settle()
+        if isinstance(given, JsonCommand):
+            self.line, self.ref = None, given.ref
+            result = await self._handlers[row.name](self, **await found_arguments(self, row, given.fields))
+        elif row.own_parser:
+            self.line, self.ref = given, None
+            result = await self._handlers[f"typed_{row.name}"](self, *given.arguments)
+        else:
+            self.line, self.ref = given, None
+            result = await self._handlers[row.name](self, **await typed_arguments(self, row, given))
+        if isinstance(result, OutgoingMessage):
+            await self._add(result)
+            self.display.numbers.clear()
+        elif result is not None:
+            name = row.name if self.line is None else row.word
+            await self.display.show_answer(name, result.rows, result.lines, self.ref)
+
+    async def settle(self) -> None:
+        """Send what waits; return when a program's messages are sent, with all of their files.
 
         What was sent before a member was added must not be written after it.
         """
         await self.sender.flush()
-        if not self.interactive and command not in QUERIES:
+        if not self.interactive:
             await self.sender.wait_sent()
-
-    async def _send(self, command: JsonCommand) -> None:
-        fields = dict(command.fields)
-        again = fields.pop("again", False)
-        message = await messages.send(self, **fields, ref=command.ref)
-        if again:
-            await self._settle(command.do)  # the first attempt may be among these
-            sent = await messages.sent_before(self, message)
-            if sent is not None:
-                await self.display.show_event({**sent.to_json(), "ref": command.ref})
-                return
-        await self._add(message)
 
     async def _add(self, message: OutgoingMessage) -> None:
         """Send a message with those that wait; one with files alone, since its files are copied before.
@@ -544,7 +480,7 @@ class MessageSender:
 
     async def _send(self, one: OutgoingMessage) -> Receipt:
         if one.files:
-            return await file_commands.send_files(self._ctx, one)
+            return await file_commands.send_with_files(self._ctx, one)
         return await self._ctx.peer.send(
             one.to, one.text, one.reply_to, action=one.action, ref=one.ref, claimed_at=one.claimed_at, files=one.kept
         )

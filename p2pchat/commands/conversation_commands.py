@@ -1,7 +1,6 @@
 """Commands about conversations: /list, /go, and groups: /group, /add, /kick, /leave, /rename, /owner, /members.
 
-Typed group commands act on the current group; JSON commands name a group in `to`. A terminal shows the event of the
-change, by any member; programs get the changed group as the answer.
+A terminal shows the event of a change of a group, by any member; programs get the changed group as the answer.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from datetime import datetime
 
 from p2pchat import AmbiguousName, Conversation, DeletedHistory, Group, HostedUser, Sent, TCPPeer, UnknownName, User
 from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, excerpt, format_conversation, format_deletion, format_user, said
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.message_commands import parse_time
-from p2pchat.commands.people_commands import ALL, MAX_LISTED, is_id, user_row
+from p2pchat.commands.people_commands import MAX_LISTED, user_row
 from p2pchat.commands.unread_counter import UnreadCounter
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place
 
@@ -60,17 +59,12 @@ def _find_user_or_group(ctx: CommandContext, to: str) -> Conversation:
     return found[0]
 
 
-async def list_(ctx: CommandContext, which: str = "") -> CommandResult:
+async def list_(ctx: CommandContext) -> CommandResult:
     """List conversations: for people the most relevant, with ALL and for programs every one.
 
     People are told too how many requests wait and how many people are blocked, where there are some.
     """
-    if which not in ("", ALL):
-        raise UsageError(f"usage: /list [{ALL}]")
-    if ctx.for_people and not which:
-        shown, more = listed(ctx.peer, ctx.unread)
-    else:
-        shown, more = ctx.peer.conversations(), 0
+    shown, more = (ctx.peer.conversations(), 0) if ctx.shows_all else listed(ctx.peer, ctx.unread)
     rows = [_list_row(ctx, conversation) for conversation in shown]
     others = [f"-- and {more} more: /list {ALL} shows them too"] if more else []
     if waiting := len(ctx.peer.requests()):
@@ -106,9 +100,9 @@ def conversation_row(conversation: Conversation) -> EventLine:
     return row
 
 
-async def find(ctx: CommandContext, to: str) -> CommandResult:
+async def find(ctx: CommandContext, to: Conversation) -> CommandResult:
     """Return which conversation an address means."""
-    return CommandResult([conversation_row(await ctx.resolve(to))])
+    return CommandResult([conversation_row(to)])
 
 
 def _list_row(ctx: CommandContext, conversation: Conversation) -> EventLine:
@@ -123,23 +117,14 @@ def _list_row(ctx: CommandContext, conversation: Conversation) -> EventLine:
 # ---- deletion
 
 
-async def delete_conversation_here(ctx: CommandContext, to: str = "") -> CommandResult:
-    """/delete-conversation: the current conversation, or another one. The user is asked first."""
-    there = await ctx.resolve(to) if to else ctx.current
-    peer = ctx.tcp_peer  # refuses others before it asks
-    question = f"delete everything stored here of {quote_place(there)}, which the others keep?"
-    if not await ctx.confirm(question):
-        return CommandResult(lines=["-- nothing was deleted"])
-    return await _delete(ctx, await peer.delete_history(there.id), there)
-
-
 async def delete_history(
-    ctx: CommandContext, to: str, sender: str | None = None, before: str | None = None
+    ctx: CommandContext, to: Conversation, sender: User | str | None = None, before: datetime | None = None
 ) -> CommandResult:
-    there = await ctx.resolve(to)
-    writer = None if sender is None else await ctx.resolve_user(sender)
-    moment = None if before is None else parse_time(before, "before")
-    return await _delete(ctx, await ctx.tcp_peer.delete_history(there.id, sender=writer, before=moment), there)
+    """Delete what is stored here of a conversation. Who types it is asked first."""
+    peer = ctx.tcp_peer  # refuses others before it asks
+    if not await ctx.confirm(f"delete everything stored here of {quote_place(to)}, which the others keep?"):
+        return CommandResult(lines=["-- nothing was deleted"])
+    return await _delete(ctx, await peer.delete_history(to.id, sender=sender, before=before), to)
 
 
 async def _delete(ctx: CommandContext, deleted: DeletedHistory, there: Conversation) -> CommandResult:
@@ -154,67 +139,53 @@ async def _delete(ctx: CommandContext, deleted: DeletedHistory, there: Conversat
 # ---- groups
 
 
-async def group_here(ctx: CommandContext, name: str, *members: str) -> CommandResult:
-    """/group: create a group and switch to it."""
-    _refuse_known_name(ctx, name)
-    created = await _create(ctx, name, members)
-    await ctx.switch_to(created)
+async def group(ctx: CommandContext, name: str, members: Sequence[UserOrId] = ()) -> CommandResult:
+    """Create a group; a typed line goes there."""
+    name = name.removeprefix("#")
+    if ctx.line is not None:
+        _refuse_known_name(ctx, name)
+    created = await ctx.peer.create_group(name, members)
+    if ctx.line is not None:
+        await ctx.switch_to(created)
     return _group_result(created)
 
 
-async def group(ctx: CommandContext, name: str, members: Sequence[str] = ()) -> CommandResult:
-    """JSON command `group`: create a group."""
-    return _group_result(await _create(ctx, name, members))
+async def add(ctx: CommandContext, to: Group, users: Sequence[UserOrId]) -> CommandResult:
+    _require_owner(to)
+    if users and all(_is_member(to, one) for one in users):
+        raise UsageError(f"{_names_are(users)} already in {_shown(to)}")
+    await to.add(*users)
+    return _group_result(to)
 
 
-async def add(
-    ctx: CommandContext, *names: str, to: str | None = None, users: Sequence[str] = ()
-) -> CommandResult:  # fmt: skip
-    """Add users: `names` as typed, `users` of a JSON command."""
-    there = await _group(ctx, "add", to)
-    added = [await _user_or_id(ctx, user) for user in names or users]
-    _require_owner(there)
-    if added and all(_is_member(there, one) for one in added):
-        raise UsageError(f"{_names_are(added)} already in {_shown(there)}")
-    await there.add(*added)
-    return _group_result(there)
+async def kick(ctx: CommandContext, to: Group, users: Sequence[UserOrId]) -> CommandResult:
+    _require_owner(to)
+    if ctx.peer.me in users:
+        raise UsageError(f"to leave yourself, hand the group over first{_typed(ctx, ': /owner NAME, then /leave')}")
+    if strangers := [one for one in users if not _is_member(to, one)]:
+        hint = _typed(ctx, ": /members lists the members")
+        raise UsageError(f"{_names_are(strangers)} not in {_shown(to)}{hint}")
+    await to.remove(*users)
+    return _group_result(to)
 
 
-async def kick(
-    ctx: CommandContext, *names: str, to: str | None = None, users: Sequence[str] = ()
-) -> CommandResult:  # fmt: skip
-    """Remove users: `names` as typed, `users` of a JSON command."""
-    there = await _group(ctx, "kick", to)
-    removed = [await _user_or_id(ctx, user) for user in names or users]
-    _require_owner(there)
-    if ctx.peer.me in removed:
-        raise UsageError(f"to leave yourself, hand the group over first{_typed(to, ': /owner NAME, then /leave')}")
-    if strangers := [one for one in removed if not _is_member(there, one)]:
-        hint = _typed(to, ": /members lists the members")
-        raise UsageError(f"{_names_are(strangers)} not in {_shown(there)}{hint}")
-    await there.remove(*removed)
-    return _group_result(there)
-
-
-async def leave(ctx: CommandContext, to: str | None = None) -> CommandResult:
+async def leave(ctx: CommandContext, to: Group) -> CommandResult:
     """Leave a group; when typed, switch to the room, and say so where only the prompt would show it."""
-    there = await _group(ctx, "leave", to)
-    if not there.is_member:
-        hint = _typed(to, ": /go switches to another conversation")
-        raise UsageError(f"you are no longer in {_shown(there)}{hint}")
-    if _is_owner(there) and len(there.members) > 1:
-        raise UsageError(f"you own {_shown(there)}: hand it over first{_typed(to, ', /owner NAME')}")
-    is_asked = to is None and set(_others(there)).isdisjoint(ctx.peer.here())
-    if is_asked and (lost := await _known_to_nobody(ctx, there)):
-        if not await ctx.confirm(f"nobody in {_shown(there)} has {lost}, and nobody gets it once you left: leave?"):
-            return CommandResult(lines=[f"-- you are still in {_shown(there)}"])
-    await there.leave()
-    result = _group_result(there)
-    if to is not None:
+    if not to.is_member:
+        raise UsageError(f"you are no longer in {_shown(to)}{_typed(ctx, ': /go switches to another conversation')}")
+    if _is_owner(to) and len(to.members) > 1:
+        raise UsageError(f"you own {_shown(to)}: hand it over first{_typed(ctx, ', /owner NAME')}")
+    is_asked = ctx.line is not None and set(_others(to)).isdisjoint(ctx.peer.here())
+    if is_asked and (lost := await _known_to_nobody(ctx, to)):
+        if not await ctx.confirm(f"nobody in {_shown(to)} has {lost}, and nobody gets it once you left: leave?"):
+            return CommandResult(lines=[f"-- you are still in {_shown(to)}"])
+    await to.leave()
+    result = _group_result(to)
+    if ctx.line is None:
         return result
-    lost = await _known_to_nobody(ctx, there)
+    lost = await _known_to_nobody(ctx, to)
     await ctx.switch_to(ctx.peer.room)
-    lines = [f"-- nobody in {_shown(there)} has {lost}, and nobody gets it now"] if lost else []
+    lines = [f"-- nobody in {_shown(to)} has {lost}, and nobody gets it now"] if lost else []
     return result._replace(lines=lines + ["-- what you type goes to the room now"] * ctx.display.has_prompt)
 
 
@@ -230,71 +201,41 @@ async def _known_to_nobody(ctx: CommandContext, there: Group) -> str:
     return excerpt(said(sent[-1].to_json()))
 
 
-async def rename(ctx: CommandContext, name: str, to: str | None = None) -> CommandResult:
-    there = await _group(ctx, "rename", to)
-    _require_owner(there)
+async def rename(ctx: CommandContext, to: Group, name: str) -> CommandResult:
+    _require_owner(to)
     name = name.removeprefix("#")
-    if name == there.plain_name:
-        raise UsageError(f"it is already called {_shown(there)}")
-    await there.rename(name)
-    return _group_result(there)
+    if name == to.plain_name:
+        raise UsageError(f"it is already called {_shown(to)}")
+    await to.rename(name)
+    return _group_result(to)
 
 
-async def owner(ctx: CommandContext, user: str, to: str | None = None) -> CommandResult:
-    there = await _group(ctx, "owner", to)
-    new_owner = await _user_or_id(ctx, user)
-    _require_owner(there)
-    if new_owner == there.owner:
-        raise UsageError(f"you own {_shown(there)} already")
-    if not _is_member(there, new_owner):
-        raise UsageError(f"{_names_are([new_owner])} not in {_shown(there)}{_typed(to, ': /add first')}")
-    await there.hand_over(new_owner)
-    return _group_result(there)
+async def owner(ctx: CommandContext, to: Group, user: UserOrId) -> CommandResult:
+    _require_owner(to)
+    if user == to.owner:
+        raise UsageError(f"you own {_shown(to)} already")
+    if not _is_member(to, user):
+        raise UsageError(f"{_names_are([user])} not in {_shown(to)}{_typed(ctx, ': /add first')}")
+    await to.hand_over(user)
+    return _group_result(to)
 
 
-async def members(ctx: CommandContext, to: str | None = None) -> CommandResult:
-    there = await _group(ctx, "members", to)
-    rows = [{**user_row(ctx.peer, user), "owner": user == there.owner} for user in there.members]
+async def members(ctx: CommandContext, to: Group) -> CommandResult:
+    rows = [{**user_row(ctx.peer, user), "owner": user == to.owner} for user in to.members]
     now = datetime.now().astimezone()
-    return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(there)} has no members"])
-
-
-async def _create(ctx: CommandContext, name: str, members: Sequence[str]) -> Group:
-    return await ctx.peer.create_group(name.removeprefix("#"), [await _user_or_id(ctx, member) for member in members])
+    return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(to)} has no members"])
 
 
 def _refuse_known_name(ctx: CommandContext, name: str) -> None:
     """Refuse the name of a group of the user: `/group ops` most likely means /go #ops."""
-    wanted = name.removeprefix("#").casefold()
+    wanted = name.casefold()
     if any(one.is_member and one.plain_name.casefold() == wanted for one in ctx.peer.groups()):
-        raise UsageError(f"this group exists already: /go {quote_conversation(name.removeprefix('#'), 'group')}")
+        raise UsageError(f"this group exists already: /go {quote_conversation(name, 'group')}")
 
 
-async def _group(ctx: CommandContext, command: str, to: str | None) -> Group:
-    """Return the group that `to` names; None: the current one."""
-    if to is not None:
-        found = await ctx.resolve(to)
-        if not isinstance(found, Group):
-            raise UsageError(f"{to!r} is not a group: write #NAME")
-        return found
-    if isinstance(ctx.current, Group):
-        return ctx.current
-    raise UsageError(f"/{command} works in a group: /go #NAME first, or create one: /group NAME MEMBER")
-
-
-async def _user_or_id(ctx: CommandContext, user: str) -> UserOrId:
-    """Return the user of an address; the full id of somebody who was never met stays an id."""
-    if not is_id(user):
-        return await ctx.resolve_user(user)
-    try:
-        return ctx.peer.user(user)
-    except UnknownName:
-        return user.removeprefix("@").upper()
-
-
-def _typed(to: str | None, hint: str) -> str:
-    """Return what to type next; "" for a JSON command, which names its group: its client has no typed commands."""
-    return hint if to is None else ""
+def _typed(ctx: CommandContext, hint: str) -> str:
+    """Return what to type next; "" for a JSON command, whose client has no typed commands."""
+    return "" if ctx.line is None else hint
 
 
 def _is_member(there: Group, one: UserOrId) -> bool:

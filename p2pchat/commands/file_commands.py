@@ -18,19 +18,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
-from p2pchat import MAX_FILES, Attachment, Conversation, KeptFile, P2PChatError, Receipt, StoredFile
+from p2pchat import MAX_FILES, Attachment, Conversation, KeptFile, Message, P2PChatError, Receipt, Sent, StoredFile
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, holders_text
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.message_commands import (
-    OutgoingMessage,
-    parse_count,
-    parse_limit,
-    parse_time,
-    recent_pages,
-    resolve_or_all,
-)
+from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_paths import is_file, is_there, split_files, split_path, to_path
 from p2pchat.safe_text import quote_name, quote_place, safe_line
@@ -58,8 +51,8 @@ class FetchStopped(CommandError):
 # ---- send
 
 
-async def send_here(ctx: CommandContext, rest: str) -> OutgoingMessage:
-    """/send: one or several files to the current conversation, with a text behind them."""
+async def typed_send(ctx: CommandContext, rest: str) -> OutgoingMessage:
+    """Send one or several files to the current conversation, with a text behind them."""
     require_sender(ctx)
     files, text = await asyncio.to_thread(split_files, rest)
     if text and not await asyncio.to_thread(is_there, files[0]):
@@ -87,7 +80,7 @@ async def are_large(files: tuple[str, ...]) -> bool:
         return False
 
 
-async def send_files(
+async def send_with_files(
     ctx: CommandContext, message: OutgoingMessage, tell: Callable[[int, int], Awaitable[None]] | None = None
 ) -> Receipt:
     """Send a message with files; return its receipt.
@@ -192,22 +185,15 @@ def _require_person(ctx: CommandContext, command: str, instead: str) -> None:
 # ---- files
 
 
-async def files_here(ctx: CommandContext, count: str = str(FILES)) -> CommandResult:
-    """/files: the newest files of the current conversation."""
-    return await files(ctx, ctx.current, parse_count(count, "/files [N]"))
-
-
 async def files(
-    ctx: CommandContext, to: Conversation | str | None = None, limit: int = FILES, id: str | None = None
+    ctx: CommandContext, to: Conversation | None = None, limit: int = FILES, message: Message | Sent | None = None
 ) -> CommandResult:
-    """List the newest files, the oldest of them first; without `to` of all conversations, with `id` of one message."""
-    if id is not None:
-        of_message = (await ctx.peer.message(id)).attachments
-        return CommandResult([_row(file, number) for number, file in enumerate(of_message, 1)])
-    where, limit = await resolve_or_all(ctx, to), parse_limit(limit)
-    found = await _newest(ctx, where, limit)
+    """List the newest files, the oldest of them first; without `to` of all conversations, or those of one message."""
+    if message is not None:
+        return CommandResult([_row(file, number) for number, file in enumerate(message.attachments, 1)])
+    found = await _newest(ctx, to, parse_limit(limit))
     rows = [_row(*one) for one in reversed(found)]
-    return CommandResult(rows, _lines(ctx, where, found))
+    return CommandResult(rows, _lines(ctx, to, found))
 
 
 def _lines(ctx: CommandContext, where: Conversation | None, found: list[tuple[Attachment, int]]) -> list[str]:
@@ -240,7 +226,7 @@ def _row(file: Attachment, number: int) -> EventLine:
 async def _newest(ctx: CommandContext, where: Conversation | None, limit: int) -> list[tuple[Attachment, int]]:
     """Return the newest files and the number of each in its message, the newest first; none of ignored users."""
     found: list[tuple[Attachment, int]] = []
-    async for page in recent_pages(ctx, where, None):
+    async for page in ctx.recent_pages(where, None):
         for message in reversed(page):
             if message.attachments and not ctx.hides(message.to_json()):
                 found += reversed([(file, number) for number, file in enumerate(message.attachments, 1)])
@@ -252,8 +238,8 @@ async def _newest(ctx: CommandContext, where: Conversation | None, limit: int) -
 # ---- get
 
 
-async def get_here(ctx: CommandContext, rest: str = "") -> CommandResult:
-    """/get: save a file that is meant by its number, by its name, or by nothing: the newest one shown, else here."""
+async def typed_get(ctx: CommandContext, rest: str = "") -> CommandResult:
+    """Save a file that is meant by its number, by its name, or by nothing: the newest one shown, else here."""
     _require_person(ctx, "/get", "p2pchat get MESSAGE-ID --output FILE")
     if rest.strip() == STOP:
         count = await ctx.fetches.stop()
@@ -304,7 +290,7 @@ async def _meant(ctx: CommandContext, rest: str) -> tuple[Attachment, int, str]:
             raise UsageError(f"file {word} was deleted by its sender")
         return message.attachments[found[1] - 1], found[1], split_path(target)[0]
     for name, to in ((rest.strip(), ""), (word, split_path(target)[0])):
-        async for page in recent_pages(ctx, ctx.current, None):
+        async for page in ctx.recent_pages(ctx.current, None):
             for message in reversed(page):
                 for number, file in enumerate(message.attachments, 1):
                     if name.casefold() in (file.name.casefold(), file.disk_name.casefold()):
@@ -345,19 +331,18 @@ def _shown(path: Path) -> str:
 
 
 async def get(
-    ctx: CommandContext, id: str, number: int = 1, path: str | None = None, stop: bool = False, ref: str | None = None
+    ctx: CommandContext, message: Message | Sent, number: int = 1, path: str | None = None, stop: bool = False
 ) -> CommandResult | None:
-    """JSON command `get`: fetch a file of a message, save it if there is a `path`, and answer when that is done."""
+    """Fetch a file of a message, save it if there is a `path`, and answer when that is done."""
     require_local_files(ctx)
-    message = await ctx.peer.message(id)
     if not 1 <= number <= len(message.attachments):
         count = len(message.attachments)
         has = "no files" if not count else "1 file" if count == 1 else f"{count} files"
         raise UsageError(f"this message has {has}, so there is no file {number}")
     file = message.attachments[number - 1]
     if stop:
-        return CommandResult([{**_row(file, number), "stopped": await ctx.fetches.stop((id, file.root))}])
-    ctx.fetches.begin(file, _save_for_program(ctx, file, number, path, ref))
+        return CommandResult([{**_row(file, number), "stopped": await ctx.fetches.stop((message.id, file.root))}])
+    ctx.fetches.begin(file, _save_for_program(ctx, file, number, path, ctx.ref))
     return None
 
 
@@ -389,23 +374,22 @@ async def _save_for_program(
 # ---- files that take space on the disk of the peer
 
 
-async def stored_files(ctx: CommandContext, before: str | None = None, keep: int | None = None) -> CommandResult:
+async def stored_files(ctx: CommandContext, before: datetime | None = None, keep: int | None = None) -> CommandResult:
     """Return a row of sums, then the largest files; with `before` or `keep` of those that forget_files would remove."""
-    moment = None if before is None else parse_time(before, "before")
-    files = await ctx.tcp_peer.stored_files(before=moment, keep_bytes=keep)
+    files = await ctx.tcp_peer.stored_files(before=before, keep_bytes=keep)
     return CommandResult([await _sums(files), *map(_stored_row, files[:MOST_ROWS])])
 
 
 async def forget_files(
-    ctx: CommandContext, before: str | None = None, keep: int | None = None, force: bool = False
+    ctx: CommandContext, before: datetime | None = None, keep: int | None = None, force: bool = False
 ) -> CommandResult:
     """Remove what stored_files() returns for the same; return the row of sums.
 
     Without `force` those stay that nobody else is known to have; `kept` counts them.
     """
-    moment, peer = None if before is None else parse_time(before, "before"), ctx.tcp_peer
-    gone = await peer.forget_files(before=moment, keep_bytes=keep, held_only=not force)
-    left = [] if force else await peer.stored_files(before=moment, keep_bytes=keep)
+    peer = ctx.tcp_peer
+    gone = await peer.forget_files(before=before, keep_bytes=keep, held_only=not force)
+    left = [] if force else await peer.stored_files(before=before, keep_bytes=keep)
     return CommandResult([{**await _sums(gone), "kept": await _count_only_here(left)}])
 
 

@@ -2,7 +2,7 @@
 
     {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}
 
-JSON_COMMANDS lists the commands and their fields; docs/scripts.md has an example of each. `to` is an address as typed.
+command_table.py has the commands and their fields; docs/cli.md an example of each. `to` is an address as typed.
 Without `to` a text goes to the room, and a query covers all conversations. `ref` is any string and comes back in
 `sent`, `answer` and `error`. Unknown fields are refused: a misspelt `to` would send a text to the wrong place.
 """
@@ -14,61 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from p2pchat.commands.command_table import CommandRow
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import without_invisible
 
 MAX_LINE_BYTES = 256 * 1024  # the longest text is 32 KiB, and JSON may escape each byte of it with six
 
-CommandFields = Mapping[str, Mapping[str, tuple[type, bool]]]  # do -> field -> (type, required)
-JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
-    "send": {
-        "to": (str, False),
-        "text": (str, True),
-        "files": (list, False),
-        "action": (bool, False),
-        "reply_to": (str, False),
-        "claimed_at": (str, False),
-        "again": (bool, False),
-    },
-    "edit": {"id": (str, True), "text": (str, True)},
-    "delete": {"id": (str, True)},
-    "react": {"id": (str, True), "reaction": (str, True)},
-    "history": {"to": (str, False), "limit": (int, False), "before": (str, False), "after": (str, False)},
-    "search": {"words": (str, True), "to": (str, False), "limit": (int, False)},
-    "receipts": {"to": (str, False), "limit": (int, False), "before": (str, False), "id": (str, False)},
-    "read": {"id": (str, True)},
-    "files": {"to": (str, False), "limit": (int, False), "id": (str, False)},
-    "get": {"id": (str, True), "number": (int, False), "path": (str, False), "stop": (bool, False)},
-    "who": {},
-    "whois": {"user": (str, True)},
-    "list": {},
-    "nick": {"name": (str, True)},
-    "about": {"text": (str, False)},
-    "away": {"text": (str, False)},
-    "back": {},
-    "typing": {"to": (str, False), "on": (bool, False)},
-    "invite": {},
-    "connect": {"endpoint": (str, True)},
-    "forget": {"peer": (str, True)},
-    "allow": {"user": (str, True)},
-    "ignore": {"user": (str, False)},
-    "unignore": {"user": (str, True)},
-    "block": {"user": (str, False)},
-    "unblock": {"user": (str, True)},
-    "requests": {},
-    "accept": {"to": (str, True)},
-    "decline": {"to": (str, True)},
-    "group": {"name": (str, True), "members": (list, False)},
-    "add": {"to": (str, True), "users": (list, True)},
-    "kick": {"to": (str, True), "users": (list, True)},
-    "leave": {"to": (str, True)},
-    "delete_history": {"to": (str, True), "sender": (str, False), "before": (str, False)},
-    "rename": {"to": (str, True), "name": (str, True)},
-    "owner": {"to": (str, True), "user": (str, True)},
-    "members": {"to": (str, True)},
-    "set": {"name": (str, False), "value": (str, False), "to": (str, False)},
-    "quit": {},
-}
 _TYPE_NAMES = {
     str: "a string",
     int: "an integer",
@@ -126,11 +77,11 @@ def _refuse_constant(constant: str) -> float:
     raise ValueError(f"{constant} is not valid JSON")
 
 
-def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> JsonCommand:
+def parse_json_command(line: str, commands: Mapping[str, CommandRow]) -> JsonCommand:
     """Parse one JSON command.
 
     Args:
-        commands: The commands to accept.
+        commands: The commands to accept, by name.
     """
     try:
         found = json.loads(without_invisible(line))
@@ -138,23 +89,28 @@ def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> Js
         raise BadCommand(f"invalid JSON: {error}") from None
     if not isinstance(found, dict):
         raise BadCommand('this JSON is not an object; to send it as a text, use {"do": "send", "text": ...}')
+    return read_command(found, commands)
+
+
+def read_command(found: dict[str, Any], commands: Mapping[str, CommandRow]) -> JsonCommand:
+    """Return the command in a JSON object, which loses its `do` and `ref`."""
     ref = found.pop("ref", None)
     if ref is not None and not (isinstance(ref, str) and is_unicode(ref)):
         raise BadCommand("`ref` must be a string")
     do = found.pop("do", None)
-    fields = commands.get(do) if isinstance(do, str) else None
-    if fields is None or not isinstance(do, str):
+    if not isinstance(do, str) or do not in commands:
         raise BadCommand(f"`do` must be one of {', '.join(commands)}", ref)
+    fields = commands[do].json
     for name, value in found.items():
         if name not in fields:
             raise BadCommand(f"{do!r} has no field {name!r}; its fields are {', '.join((*fields, 'ref'))}", ref)
-        kind = fields[name][0]
+        kind = fields[name].type
         is_number = kind is float and type(value) is int
         if not (type(value) is kind or is_number) or (
             isinstance(value, list) and not all(isinstance(one, str) for one in value)
         ):
             raise BadCommand(f"`{name}` must be {_TYPE_NAMES[kind]}", ref)
-    missing = [name for name, (_, required) in fields.items() if required and name not in found]
+    missing = [name for name, one in fields.items() if one.required and name not in found]
     if missing:
         raise BadCommand(f"{do!r} needs `{missing[0]}`", ref)
     return JsonCommand(do, found, ref)

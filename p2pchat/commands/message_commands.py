@@ -1,21 +1,20 @@
 """Commands about messages: /msg, /me, /reply, /edit, /delete, /react, /history, /search, /receipts.
 
-Typed commands act on the current conversation, or with /search -a on all; JSON commands name a message by its id, and
-query all conversations unless they say `to`. Typed commands may name a message by the number that /history or /search
-showed last. Numbers expire when a message is sent or another conversation is opened, so that no number of an older list
-hits a wrong message. A number that names no line is an error, and no text: nobody sends "2 hello" unknowingly.
+Typed commands act on the current conversation, or with /search -a on all; JSON commands query all conversations unless
+they say `to`.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
     DeletedLines,
@@ -32,20 +31,14 @@ from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_place, safe_line
 
-LOOKED_BACK = (
-    200  # messages searched for one that may have been sent before (programs retry soon), or for the newest of a user
-)
-To = Conversation | str | None  # a conversation, its address, or None for all of them
+LOOKED_BACK = 200  # messages searched for one that may have been sent before: programs retry soon
 Position = Message | Sent | datetime | None
 HISTORY_LINES = 20  # fits into 24 rows with the prompt
 SEARCH_LINES = 50  # a guess: a few screens
-EVERYWHERE = "-a"  # before the words of /search
 RECEIPTS = 5  # messages; each may name many people
 PROGRESS_EVERY = 2.0  # seconds between progress lines of the search index
 MAX_MESSAGES = 10_000  # in one answer, which is built in memory
 READ_AT_ONCE = 50  # messages, so that a bounded answer never holds much more than its bound; the longest take 1.6 MiB
-PAGE = 200  # messages read at once when searching for own ones, or for those of others
-MAX_PAGES = 50  # pages to search
 
 
 # ---- new messages
@@ -92,35 +85,36 @@ class OutgoingMessage:
         self._is_final = final
 
 
-async def msg(ctx: CommandContext, to: str, text: str) -> OutgoingMessage:
-    """/msg: a message to one user, or to any address."""
-    return OutgoingMessage(await ctx.resolve(to), text)
+async def msg(ctx: CommandContext, to: Conversation, text: str | None = None) -> OutgoingMessage:
+    """Send a message to one user, or to any address."""
+    if text is None:  # at a prompt the line means /go
+        raise UsageError("usage: /msg NAME TEXT, for example /msg bob see you at ten")
+    return OutgoingMessage(to, text)
 
 
 async def me(ctx: CommandContext, text: str) -> OutgoingMessage:
-    """/me: an action in the current conversation."""
+    """Send an action in the current conversation."""
     return OutgoingMessage(ctx.current, text, action=True)
 
 
 async def send(
-    ctx: CommandContext, text: str, to: str = "room", action: bool = False, reply_to: str | None = None,
-    claimed_at: str | None = None, ref: str | None = None, files: Sequence[str] = (),
-    kept: tuple[KeptFile, ...] = (),
-) -> OutgoingMessage:  # fmt: skip
-    """JSON command `send`."""
-    claimed = None if claimed_at is None else parse_time(claimed_at, "claimed_at")
-    return OutgoingMessage(await ctx.resolve(to), text, action, reply_to, ref, claimed, tuple(files), kept)
-
-
-def parse_time(text: str, field: str) -> datetime:
-    """Return the moment in a field of a JSON command."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = datetime.min
-    if moment.tzinfo is None:
-        raise UsageError(f"`{field}` must be a time with a zone, such as 2026-11-20T11:42:31.689337Z")
-    return moment
+    ctx: CommandContext, to: Conversation, text: str | None = None, files: Sequence[str] = (), action: bool = False,
+    reply_to: str | None = None, claimed_at: datetime | None = None, again: bool = False,
+) -> OutgoingMessage | None:  # fmt: skip
+    """Send a message, unless it was sent before: then show it `again`."""
+    if text is None and not files:
+        raise UsageError("'send' needs `text`")
+    message = OutgoingMessage(to, text or "", action, reply_to, ctx.ref, claimed_at)
+    if ctx.uploads is None:
+        message.files = tuple(files)
+    else:
+        message.kept = ctx.uploads(files)
+    if again:
+        await ctx.settle()  # the first attempt may be among these
+        if (sent := await sent_before(ctx, message)) is not None:
+            await ctx.display.show_event({**sent.to_json(), "ref": ctx.ref})
+            return None
+    return message
 
 
 async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | None:
@@ -140,15 +134,10 @@ async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | N
 # ---- reply, edit, delete, react
 
 
-async def reply(ctx: CommandContext, text: str) -> OutgoingMessage:
-    """/reply: to the latest message of someone else, or to a numbered one."""
-    id, text = _split_number(ctx, text, "reply")
-    if not text:
-        raise UsageError("usage: /reply [N] TEXT, for example /reply yes, at ten")
-    id = id or await _latest_of_others(ctx)
-    to = (await ctx.peer.message(id)).conversation
-    _tell_where(ctx, to, text)
-    return OutgoingMessage(to, text, reply_to=id)
+async def reply(ctx: CommandContext, reply_to: Message | Sent, text: str) -> OutgoingMessage:
+    """Reply where the message came, also if that is elsewhere."""
+    _tell_where(ctx, reply_to.conversation, text)
+    return OutgoingMessage(reply_to.conversation, text, reply_to=reply_to.id)
 
 
 def _tell_where(ctx: CommandContext, to: Conversation, text: str) -> None:
@@ -157,110 +146,29 @@ def _tell_where(ctx: CommandContext, to: Conversation, text: str) -> None:
         print_notice(f"-- ↳ to {quote_place(to)}{', private' if to.kind == 'dm' else ''}: {safe_line(text)}")
 
 
-async def edit_here(ctx: CommandContext, text: str) -> CommandResult:
-    """/edit: the latest own message, or a numbered one."""
-    id, text = _split_number(ctx, text, "edit")
-    if not text:
-        raise UsageError("usage: /edit [N] TEXT, for example /edit at eleven, not at ten")
-    id = id or await _latest_own(ctx)
-    done = await edit(ctx, id, text)
-    _tell_where(ctx, (await ctx.peer.message(id)).conversation, text)
+async def edit(ctx: CommandContext, message: Message | Sent, text: str) -> CommandResult:
+    done = _accepted(ctx, message, await ctx.peer.edit(message, text, ref=ctx.ref), "your edit of")
+    _tell_where(ctx, message.conversation, text)
     return done
 
 
-async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
-    """/delete: the latest own message, or a numbered one. The user is asked first, and told what was deleted."""
-    id, rest = _split_number(ctx, number, "delete")
-    if rest:
-        raise UsageError(f"there is no line {rest[:20]!r}: /history shows lines with numbers")
-    message = await ctx.peer.message(id or await _latest_own(ctx))
-    if message.sender.is_me and not message.deleted:
+async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
+    """Delete an own message. Who types it is asked first, and told what was deleted."""
+    if ctx.line is not None and message.sender.is_me and not message.deleted:
         at, text = format_time(iso(message.sent_at), datetime.now().astimezone()), said(message.to_json())
         if not await ctx.confirm(f"delete {excerpt(text)} ({at})?"):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
-    done = await delete(ctx, message.id)
+    done = _accepted(ctx, message, await ctx.peer.delete(message, ref=ctx.ref), "the deletion of")
     _tell_where(ctx, message.conversation, "deleted")
     return done
 
 
-async def react_here(ctx: CommandContext, text: str = "") -> CommandResult:
-    """/react: to the latest message of someone else, or to a numbered one; no text removes the reaction."""
-    id, text = _split_number(ctx, text, "react")
-    id = id or await _latest_of_others(ctx)
-    done = await react(ctx, id, text)
-    _tell_where(ctx, (await ctx.peer.message(id)).conversation, text or "no reaction any more")
+async def react(ctx: CommandContext, message: Message | Sent, reaction: str) -> CommandResult:
+    """React to a message; "" removes the reaction."""
+    done = _accepted(ctx, message, await ctx.peer.react(message, reaction, ref=ctx.ref), "your reaction to")
+    _tell_where(ctx, message.conversation, reaction or "no reaction any more")
     return done
-
-
-_NO_LINE = "0"  # before a text that begins with a number
-
-
-def _split_number(ctx: CommandContext, text: str, command: str) -> tuple[str, str]:
-    """Return the id of the message whose number begins the text ("": none), and the rest of the text."""
-    word, _, rest = text.partition(" ")
-    if not (word.isascii() and word.isdecimal()):
-        return "", text
-    if word == _NO_LINE:
-        return "", rest.strip() or word
-    if id := next((id for id, number in ctx.display.numbers.items() if str(number) == word), ""):
-        return id, rest.strip()
-    lines = len(ctx.display.numbers)
-    found = f"there is no line {word}, the list ends at {lines}" if lines else "there is no list: /history shows one"
-    how = f"; to begin a text with a number, put 0 before it: /{command} 0 {text}"
-    raise UsageError(found + ("" if command == "delete" else safe_line(how)))
-
-
-async def _latest_own(ctx: CommandContext) -> str:
-    for message in reversed(await ctx.peer.history(ctx.wrote_last, limit=LOOKED_BACK)):
-        if isinstance(message, Sent) and not message.deleted and message.unsupported is None:
-            return message.id
-    raise UsageError("you have no recent message here: /history shows lines with numbers")
-
-
-async def _latest_of_others(ctx: CommandContext) -> str:
-    """Return the id of the newest message of others that was shown; else of the newest that is stored here."""
-    found = await ctx.wait_for_message(lambda: _newest_of_others(ctx))
-    if not found:
-        raise UsageError("nobody else has written here yet")
-    return found
-
-
-async def _newest_of_others(ctx: CommandContext) -> str:
-    if (shown := await ctx.last_shown("other")) is not None:  # perhaps while it was waited for
-        return shown.id
-    async for page in recent_pages(ctx, ctx.current, None):
-        for message in reversed(page):
-            if not message.sender.is_me and not message.deleted and not ctx.hides(message.to_json()):
-                return message.id
-    return ""
-
-
-async def recent_pages(
-    ctx: CommandContext, where: Conversation | None, before: Message | Sent | None
-) -> AsyncIterator[list[Message | Sent]]:
-    """Yield the newest messages before one, in pages, the newest page first; MAX_PAGES at most."""
-    for _ in range(MAX_PAGES):
-        page = await ctx.peer.history(where, before=before, limit=PAGE)
-        yield page
-        if len(page) < PAGE:
-            return
-        before = page[0]
-
-
-async def edit(ctx: CommandContext, id: str, text: str, ref: str | None = None) -> CommandResult:
-    message = await ctx.peer.message(id)
-    return _accepted(ctx, message, await ctx.peer.edit(message, text, ref=ref), "your edit of")
-
-
-async def delete(ctx: CommandContext, id: str, ref: str | None = None) -> CommandResult:
-    message = await ctx.peer.message(id)
-    return _accepted(ctx, message, await ctx.peer.delete(message, ref=ref), "the deletion of")
-
-
-async def react(ctx: CommandContext, id: str, reaction: str = "", ref: str | None = None) -> CommandResult:
-    message = await ctx.peer.message(id)
-    return _accepted(ctx, message, await ctx.peer.react(message, reaction, ref=ref), "your reaction to")
 
 
 def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt, what: str) -> CommandResult:
@@ -272,35 +180,35 @@ def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt, wh
 # ---- history, search, receipts
 
 
-async def history_here(ctx: CommandContext, count: str = str(HISTORY_LINES)) -> CommandResult:
-    here = ctx.current
-    listed = await history(ctx, here, parse_count(count, "/history [N]"))
-    await ctx.on_listed(here, {row["id"] for row in listed.rows})
-    return listed
-
-
 async def history(
-    ctx: CommandContext, to: To = None, limit: int = HISTORY_LINES, before: str | None = None, after: str | None = None
-) -> CommandResult:
-    where = await resolve_or_all(ctx, to)
-    first, last = await _message(ctx, before), await _message(ctx, after)
+    ctx: CommandContext, to: Conversation | None = None, limit: int = HISTORY_LINES,
+    before: Message | Sent | None = None, after: Message | Sent | None = None,
+) -> CommandResult:  # fmt: skip
     limit = parse_limit(limit)
     if ctx.max_answer_bytes:
-        messages, _ = await history_page(ctx.peer, where, first, last, limit, ctx.max_answer_bytes)
+        messages, _ = await history_page(ctx.peer, to, before, after, limit, ctx.max_answer_bytes)
     else:
-        messages = await ctx.peer.history(where, before=first, after=last, limit=limit)
+        messages = await ctx.peer.history(to, before=before, after=after, limit=limit)
     rows = [await with_gap(ctx.peer, message) for message in messages]
-    if not ctx.for_people:
-        return CommandResult(rows)
-    deleted = DeletedLines(await ctx.peer.deleted_messages(where))
+    lines = await _history_lines(ctx, to, rows, messages, limit) if ctx.for_people else []
+    if ctx.line is not None and to is not None:
+        await ctx.on_listed(to, {row["id"] for row in rows})
+    return CommandResult(rows, lines)
+
+
+async def _history_lines(
+    ctx: CommandContext, to: Conversation | None, rows: list[EventLine], messages: list[Message | Sent], limit: int
+) -> list[str]:
+    """Return the messages as lines, and those that tell of deleted ones in their places."""
+    deleted = DeletedLines(await ctx.peer.deleted_messages(to))
     if len(messages) >= limit:
         deleted.before(messages[0])  # they stand above the first line
     for row, message in zip(rows, messages, strict=True):
         row["above"] = deleted.before(message)
-    if rows:
-        rows[-1]["below"] = deleted.rest()
-        return CommandResult(rows, await ctx.to_lines(rows))
-    return CommandResult(rows, deleted.rest())
+    if not rows:
+        return deleted.rest()
+    rows[-1]["below"] = deleted.rest()
+    return await ctx.to_lines(rows)
 
 
 async def history_page(
@@ -359,24 +267,17 @@ async def _read_page(
     return found if forwards else found[::-1], is_full
 
 
-async def search_here(ctx: CommandContext, words: str) -> CommandResult:
-    option, _, rest = words.partition(" ")
-    if option != EVERYWHERE:
-        return await search(ctx, words, ctx.current)
-    if not rest:
-        raise UsageError(f"usage: /search [-a] WORDS, for example /search {EVERYWHERE} backup failed")
-    return await search(ctx, rest)
-
-
-async def search(ctx: CommandContext, words: str, to: To = None, limit: int = SEARCH_LINES) -> CommandResult:
-    where, limit = await resolve_or_all(ctx, to), parse_limit(limit)
+async def search(
+    ctx: CommandContext, words: str, to: Conversation | None = None, limit: int = SEARCH_LINES
+) -> CommandResult:
+    limit = parse_limit(limit)
     if ctx.max_answer_bytes:
-        messages, _ = await search_page(ctx.peer, words, where, None, limit, ctx.max_answer_bytes)
+        messages, _ = await search_page(ctx.peer, words, to, None, limit, ctx.max_answer_bytes)
     else:
-        messages = await ctx.peer.search(words, where, limit=limit, progress=_index_progress(ctx))
+        messages = await ctx.peer.search(words, to, limit=limit, progress=_index_progress(ctx))
     rows = [found_line(message, words) for message in messages]  # without gaps: search hits are no sequence
     lines = await ctx.to_lines(rows)
-    return CommandResult(rows, [*lines, _search_summary(where, len(lines), len(messages) == limit, words)])
+    return CommandResult(rows, [*lines, _search_summary(to, len(lines), len(messages) == limit, words)])
 
 
 def _index_progress(ctx: CommandContext) -> Callable[[int, int], None] | None:
@@ -399,26 +300,25 @@ def _search_summary(where: Conversation | None, shown: int, full: bool, words: s
     found = f"the newest {shown} matches" if full else "1 match" if shown == 1 else f"{shown or 'no'} matches"
     if where is None:
         return f"-- {found} in all conversations"
-    return f"-- {found} in {quote_place(where)}; everywhere: /search {EVERYWHERE} {safe_line(words)}"
-
-
-async def receipts_here(ctx: CommandContext, count: str = "") -> CommandResult:
-    """/receipts: of the last messages here, or without a number of those where the last one went."""
-    if count:
-        return await receipts(ctx, ctx.current, parse_count(count, "/receipts [N]"))
-    return await receipts(ctx, ctx.wrote_last)
+    return f"-- {found} in {quote_place(where)}; everywhere: /search {ALL} {safe_line(words)}"
 
 
 async def receipts(
-    ctx: CommandContext, to: To = None, limit: int = RECEIPTS, before: str | None = None, id: str | None = None
-) -> CommandResult:
-    """Report on the newest own messages, oldest first: only on older ones with `before`, on one with `id`."""
-    if id is not None:
-        await ctx.peer.receipt(id)  # raises unless it is an own message
-        return await _receipt_rows(ctx, [await ctx.peer.message(id)])
-    where, oldest, limit = await resolve_or_all(ctx, to), await _message(ctx, before), parse_limit(limit)
+    ctx: CommandContext, to: Conversation | None = None, limit: int | None = None,
+    before: Message | Sent | None = None, message: Message | Sent | None = None,
+) -> CommandResult:  # fmt: skip
+    """Report on the newest own messages, oldest first: only on older ones with `before`, on one `message`.
+
+    A line without a number is about those where the last one went.
+    """
+    if message is not None:
+        await ctx.peer.receipt(message.id)  # raises unless it is an own message
+        return await _receipt_rows(ctx, [message])
+    if ctx.line is not None and limit is None:
+        to = ctx.wrote_last
+    limit = parse_limit(RECEIPTS if limit is None else limit)
     found: list[Message | Sent] = []
-    async for page in recent_pages(ctx, where, oldest):
+    async for page in ctx.recent_pages(to, before):
         found = [*(message for message in page if isinstance(message, Sent)), *found]
         if len(found) >= limit:
             break
@@ -469,25 +369,10 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
     }
 
 
-async def read(ctx: CommandContext, id: str) -> CommandResult:
+async def read(ctx: CommandContext, message: Message | Sent) -> CommandResult:
     """Mark a conversation read up to a message."""
-    message = await ctx.peer.message(id)
     await ctx.peer.mark_read_durably(message)
     return CommandResult([{"id": message.id}])
-
-
-async def resolve_or_all(ctx: CommandContext, to: To) -> Conversation | None:
-    return await ctx.resolve(to) if isinstance(to, str) else to
-
-
-async def _message(ctx: CommandContext, id: str | None) -> Message | Sent | None:
-    return None if id is None else await ctx.peer.message(id)
-
-
-def parse_count(text: str, usage: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text[:9]) > 0):
-        raise UsageError(f"usage: {usage}, N above 0")
-    return int(text[:9])
 
 
 def parse_limit(limit: int) -> int:

@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from p2pchat import History, HostedUser, MessageRequest, TCPPeer, UnknownName, User
+from p2pchat import Conversation, History, HostedUser, MessageRequest, TCPPeer, UnknownName, User
 from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import is_loopback, parse_endpoint
 from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, is_gateway
@@ -19,25 +20,21 @@ from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
 
 MAX_STATUS_CHARACTERS = 512  # limit of the protocol
-ALL = "-a"  # behind /who and /list
 NOTHING = "-"  # typed to clear the /about text
 MAX_LISTED = 40  # users or conversations listed for people, but all users who are online; a guess
-ID_CHARACTERS = 52  # of a whole id
 Change = Callable[[User | str], Awaitable[User]]  # as TCPPeer.block
 _STATUS_ORDER = ("online", "idle", "offline", "unknown")
 
 
-async def who(ctx: CommandContext, which: str = "") -> CommandResult:
+async def who(ctx: CommandContext) -> CommandResult:
     """List users, online ones first. Programs, and people with ALL, get everyone known.
 
     Otherwise people get who is here and with whom they have a direct conversation. The rest are programs that ran once,
     closed accounts, and people who wrote in the room alone.
     """
-    if which not in ("", ALL):
-        raise UsageError(f"usage: /who [{ALL}]")
     users = sorted(ctx.peer.users(), key=lambda user: _STATUS_ORDER.index(user.status))
     known, now = len(users), datetime.now().astimezone()
-    if ctx.for_people and not which:
+    if not ctx.shows_all:
         talking = {one.user for one in ctx.peer.recent_conversations()}
         users = [user for user in users if user in talking or is_present(_status_row(user))]
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
@@ -61,9 +58,9 @@ def _engine_lines(peer: TCPPeer | HostedUser) -> list[str]:
     return [f"-- engine: {safe_line(peer.engine) or 'away, links through it wait'}"]
 
 
-async def whois(ctx: CommandContext, user: str) -> CommandResult:
-    """Show everything known about a user, given by name or full id."""
-    known = await ctx.peer.whois(await _user_or_id(ctx, user))
+async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
+    """Show everything known about a user."""
+    known = await ctx.peer.whois(user)
     hosts = [
         {"peer_id": host.id, "linked": host.linked, "address": host.address, "endpoints": list(host.endpoints)}
         for host in known.hosts
@@ -134,35 +131,34 @@ async def _let_peer_apply() -> None:
     await asyncio.sleep(0)
 
 
-async def typing(ctx: CommandContext, to: str = "room", on: bool = True) -> CommandResult:
+async def typing(ctx: CommandContext, to: Conversation, on: bool = True) -> CommandResult:
     """Send a typing indicator, or its end; nothing where /set typing is off."""
-    there = await ctx.resolve(to)
-    is_sent = ctx.settings.is_on("typing", there.id)
+    is_sent = ctx.settings.is_on("typing", to.id)
     if is_sent:
-        there.typing(on)
-    return CommandResult([{"conversation": there.name, "conversation_id": there.id, "typing": on and is_sent}])
+        to.typing(on)
+    return CommandResult([{"conversation": to.name, "conversation_id": to.id, "typing": on and is_sent}])
 
 
-async def ignore(ctx: CommandContext, user: str = "") -> CommandResult:
-    """Ignore a user, given by name or full id; without one, list ignored users."""
-    if not user:
+async def ignore(ctx: CommandContext, user: User | str | None = None) -> CommandResult:
+    """Ignore a user; without one, list ignored users."""
+    if user is None:
         return _hidden(ctx.peer.ignored(), "ignored", "/unignore shows them again")
     return await _hide(ctx, ctx.peer.ignore, user, "ignored", " from now on")
 
 
-async def unignore(ctx: CommandContext, user: str) -> CommandResult:
+async def unignore(ctx: CommandContext, user: User | str) -> CommandResult:
     return await _unhide(ctx, ctx.peer.ignored(), ctx.peer.unignore, user, "ignored")
 
 
-async def block(ctx: CommandContext, user: str = "") -> CommandResult:
-    """Block a user, given by name or full id; without one, list blocked users."""
-    if not user:
+async def block(ctx: CommandContext, user: User | str | None = None) -> CommandResult:
+    """Block a user; without one, list blocked users."""
+    if user is None:
         return _hidden(ctx.peer.blocked(), "blocked", "/unblock lifts that")
     done = ": no link, nothing stored, nothing shown; nobody is told"
     return await _hide(ctx, ctx.peer.block, user, "blocked", done)
 
 
-async def unblock(ctx: CommandContext, user: str) -> CommandResult:
+async def unblock(ctx: CommandContext, user: User | str) -> CommandResult:
     done = ": what was written meanwhile arrives"
     return await _unhide(ctx, ctx.peer.blocked(), ctx.peer.unblock, user, "blocked", done)
 
@@ -172,19 +168,18 @@ def _hidden(users: Sequence[User], how: str, hint: str) -> CommandResult:
     return CommandResult([_hidden_row(user, how) for user in users], lines or [f"-- nobody is {how}"])
 
 
-async def _hide(ctx: CommandContext, change: Change, user: str, how: str, done: str) -> CommandResult:
-    found = await change(await _user_or_id(ctx, user))
+async def _hide(ctx: CommandContext, change: Change, user: User | str, how: str, done: str) -> CommandResult:
+    found = await change(user)
     ctx.unread.forget_sender(found.id)
     return CommandResult([_hidden_row(found, how)], [f"-- {quote_name(found.label)} is {how}{done}"])
 
 
 async def _unhide(
-    ctx: CommandContext, hidden: Sequence[User], change: Change, user: str, how: str, done: str = ""
+    ctx: CommandContext, hidden: Sequence[User], change: Change, user: User | str, how: str, done: str = ""
 ) -> CommandResult:
-    one = await _user_or_id(ctx, user)
-    if (one if isinstance(one, str) else one.id) not in [each.id for each in hidden]:
-        raise UsageError(f"{quote_name(user)} is not {how}")
-    found = await change(one)
+    if not any(user in (one, one.id) for one in hidden):
+        raise UsageError(f"{quote_name(user if isinstance(user, str) else user.label)} is not {how}")
+    found = await change(user)
     await ctx.recount_unread()
     return CommandResult([_hidden_row(found, how)], [f"-- {quote_name(found.label)} is no longer {how}{done}"])
 
@@ -206,7 +201,7 @@ async def accept(ctx: CommandContext, to: str) -> CommandResult:
         owner = await ctx.peer.accept(group.user)
         text = f"-- {quote_name(owner.label)} is known to you now: #{safe_line(group.group)} is fetched"
         return CommandResult([_request_row(group)], [text])
-    user = await _user_or_id(ctx, to)
+    user = await ctx.resolve_user(to)
     if user == ctx.peer.me:
         raise UsageError("that is you: what you write to yourself never waits")
     found = await ctx.peer.accept(user)
@@ -254,15 +249,6 @@ def _request_row(request: MessageRequest) -> EventLine:
     }
 
 
-def is_id(text: str) -> bool:
-    return len(text.removeprefix("@")) == ID_CHARACTERS
-
-
-async def _user_or_id(ctx: CommandContext, user: str) -> User | str:
-    """Return the user of an address. A full id is returned as it is, because its user may be unknown."""
-    return user if is_id(user) else await ctx.resolve_user(user)
-
-
 # ---- peers: hosted users cannot give these commands, nor /allow
 
 
@@ -304,11 +290,10 @@ def invite_row(peer: TCPPeer) -> EventLine:
     return {"invite": invite, "host": peer.address, "port": peer.port, "only_this_machine": only_here}
 
 
-async def allow(ctx: CommandContext, user: str) -> CommandResult:
+async def allow(ctx: CommandContext, user: User | str) -> CommandResult:
     """Exempt a user from the storage limit for good."""
-    one = await _user_or_id(ctx, user)
-    if one == ctx.peer.me:
+    if user == ctx.peer.me:
         raise UsageError("that is you: your own messages have no limit here")
-    found = await ctx.tcp_peer.allow(one)
+    found = await ctx.tcp_peer.allow(user)
     row = {"user": found.label, "user_id": found.id, "allowed": True}
     return CommandResult([row], [f"-- everything {quote_name(found.label)} writes is stored, without a limit"])

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import P2PChatError, TCPPeer, __version__
-from p2pchat.web import WebSettings, chat_socket, event_socket, page_files, rest, rest_files
+from p2pchat.web import WebSettings, chat_socket, event_socket, page_files, rest, rest_commands, rest_files
 from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.error_responses import WebError, http_error, malformed_request
 from p2pchat.web.gateway_state import Gateway
@@ -35,7 +35,7 @@ def _included(*routers: APIRouter) -> list[BaseRoute]:
     return all_of_them.routes
 
 
-_INTERFACES = _included(rest.router, rest_files.router, chat_socket.router, event_socket.router)
+_INTERFACES = _included(rest.router, rest_commands.router, rest_files.router, chat_socket.router, event_socket.router)
 _PAGE = _included(page_files.router)
 UNIX_SOCKET = "unix:"  # stands for an address, which nobody has who connects through one
 

@@ -1,25 +1,13 @@
 """`ws /lines`: event lines out and command objects in, the language of `p2pchat --json`. The page speaks it.
 
-The first line is `listening`. A command session like that of the terminal carries out the commands one after the other,
-as the account's user. There are four more commands:
-
-    {"do":"find","to":"bob"}       an `answer` with the conversation an address means
-    {"do":"latest"}                an `answer` with the newest message of each conversation
-    {"do":"unread","to":"bob"}     an `answer` with the first unread message of a conversation
-    {"do":"active","on":false}     nobody is looking at this connection, so others see it as idle
-
-`send` has `files`: uploads of the account (account_files.py), by id.
-
-Commands about the peer itself (connect, forget, allow, quit) do not exist here, and none takes a path. `?since=ID`
-first replays what followed that message, with nothing lost or repeated. A command that terminals have too belongs into
-p2pchat/commands.
+The first line is `listening`. Commands (hosted_commands.py) are carried out one after the other. `?since=ID` first
+replays what followed that message, with nothing lost or repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,54 +15,20 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from p2pchat import DurableEvent, Failed, Link, Listening, Message, P2PChatError, Sent, Stopped
-from p2pchat.commands.activity_tracker import ActivityTracker
-from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.command_context import MAX_RECENT, CommandContext
-from p2pchat.commands.command_session import Session
-from p2pchat.commands.conversation_commands import find, group, list_
-from p2pchat.commands.display import CommandResult, Display
+from p2pchat.commands.command_table import commands_at
+from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
-from p2pchat.commands.people_commands import invite_row, nick
+from p2pchat.commands.json_commands import BadCommand, parse_json_command
 from p2pchat.commands.standard_output import StdoutWriter, iso
 from p2pchat.web.account_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
-from p2pchat.web.error_responses import Forbidden, WebError, problem_of
+from p2pchat.web.error_responses import WebError
+from p2pchat.web.hosted_commands import HostedCommands, hold_answer
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.sign_in import may_invite, sign_in
 
-# Commands of terminals that do nothing to the peer or its machine: one with a path would act on the gateway's disk.
-SHARED_COMMANDS = (
-    "edit", "delete", "react", "history", "search", "receipts", "read", "who", "whois", "list", "nick", "about", "away",
-    "back", "typing", "invite", "ignore", "unignore", "block", "unblock", "requests", "accept", "decline", "group",
-    "add", "kick", "leave", "rename", "owner", "members", "set",
-)  # fmt: skip
-COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
-    "send": {
-        "to": (str, False),
-        "text": (str, False),
-        "action": (bool, False),
-        "reply_to": (str, False),
-        "claimed_at": (str, False),
-        "again": (bool, False),
-        "files": (list, False),
-    },
-    **{do: JSON_COMMANDS[do] for do in SHARED_COMMANDS},
-    "find": {"to": (str, True)},
-    "latest": {},
-    "unread": {"to": (str, True)},
-    "active": {"on": (bool, True)},
-}
-SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
-WRITE_COMMANDS = frozenset(
-    {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick", "about"}
-)
-GROUP_COMMANDS = frozenset({"group", "add", "kick", "leave", "rename", "owner"})
-CHOICE_COMMANDS = frozenset(  # stored too; some have other peers compare
-    {"block", "unblock", "ignore", "unignore", "accept", "decline", "set"}
-)
-MAX_ROWS = 2000  # of one answer, and messages that `unread` counts: as many as the page loads
+COMMANDS = commands_at("l")
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
 router: APIRouter = APIRouter()
@@ -106,28 +60,8 @@ class EventSession(WebSocketSession):
             self.queue, self.ref_prefix, lambda rows, do: self.gateway.limits.answered(account.key, rows, do),
             self._safety,
         )  # fmt: skip
-        self._display.me = account.user.me.label
-        self._commands = Session(
-            account.user,
-            self._display,
-            interactive=False,
-            as_json=True,
-            settings=ChatSettings(),
-            activity=ActivityTracker(self._on_presence, idle_after=None),
-        )
-        self._commands.max_answer_bytes = self.gateway.settings.max_answer_bytes
-        self._commands.add_commands(
-            {
-                "active": self._set_active,
-                "find": find,
-                "group": self._create_group,
-                "invite": self._invite,
-                "latest": self._latest,
-                "list": self._list,
-                "nick": self._rename,
-                "unread": self._first_unread,
-            },
-            COMMANDS,
+        self._commands = HostedCommands(
+            websocket, account, self._display, "l", lambda on: self.hub_session.set_active(on)
         )
 
     async def finish(self) -> None:
@@ -213,115 +147,16 @@ class EventSession(WebSocketSession):
         try:
             command = parse_json_command(text, COMMANDS)
             ref = command.ref
-            self._charge(command)
+            self._commands.charge(command)
             command = replace(command, ref=None if ref is None else self.ref_prefix + ref)
-            if command.do in WRITE_COMMANDS or command.do in SMALL_COMMANDS:
-                await self._handle(command)
-            else:
-                async with self.gateway.answers.hold(self.account.key):
-                    await self._handle(command)
+            async with hold_answer(self.gateway, self.account, command) as is_long:
+                await self._commands.run(command, "lines")
+                if is_long:
                     await self.queue.drained()
         except BadCommand as error:
             await self._display.show_event(_error_line(WebError(400, "usage", str(error)), error.ref))
         except (WebError, ValueError) as error:
             await self._display.show_event(_error_line(self.gateway.metrics.problem(error), ref))
-
-    def _charge(self, command: JsonCommand) -> None:
-        """Count a command against the limits of the account. Raises TooMany."""
-        do, fields = command.do, command.fields.values()
-        if do in WRITE_COMMANDS or do in CHOICE_COMMANDS:
-            texts = (field for field in fields if isinstance(field, str))
-            self.gateway.limits.write(self.account.key, *texts, members=self._members(command))
-        elif do in SMALL_COMMANDS:
-            self.gateway.limits.small.take(self.account.key)
-
-    def _members(self, command: JsonCommand) -> int:
-        """Return how many members an operation of a group names: all that it has, and the new ones."""
-        if command.do not in GROUP_COMMANDS:
-            return 0
-        fields = command.fields
-        count = len(fields.get("users", ())) + len(fields.get("members", ()))
-        with suppress(P2PChatError):  # no such group: the command itself reports it
-            count += len(self.user.group(fields["to"]).members) if "to" in fields else 0
-        return count
-
-    async def _handle(self, command: JsonCommand) -> None:
-        if command.do in WRITE_COMMANDS:
-            with self.gateway.metrics.accepting("lines") if command.do == "send" else nullcontext():
-                await asyncio.shield(self._write(command))
-        else:
-            fields = command.fields
-            if fields.get("limit", 0) > MAX_ROWS:
-                command = replace(command, fields={**fields, "limit": MAX_ROWS})
-            await self._commands.execute_command(command)
-
-    async def _set_active(self, ctx: CommandContext, on: bool) -> CommandResult:
-        self.hub_session.set_active(on)
-        return CommandResult([{"on": on}])
-
-    async def _invite(self, ctx: CommandContext) -> CommandResult:
-        if not may_invite(self._websocket):
-            raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
-        return CommandResult([invite_row(self.gateway.peer)])
-
-    async def _create_group(self, ctx: CommandContext, name: str, members: Sequence[str] = ()) -> CommandResult:
-        with self.gateway.limits.new_group(self.account.key):
-            return await group(ctx, name, members)
-
-    async def _rename(self, ctx: CommandContext, name: str) -> CommandResult:
-        try:
-            async with self.gateway.accounts.renaming(self.account, name):  # not while the client takes the answer
-                return await nick(ctx, name)
-        except ValueError as error:
-            raise problem_of(error) from None  # worded as at sign-up
-
-    async def _list(self, ctx: CommandContext) -> CommandResult:
-        await ctx.count_unread()  # other connections mark messages as read too
-        return await list_(ctx)
-
-    async def _latest(self, ctx: CommandContext) -> CommandResult:
-        found: list[EventLine] = []
-        left = self.gateway.settings.max_answer_bytes
-        for talk in self.user.recent_conversations()[:MAX_RECENT]:
-            for post in await self.user.history(talk, limit=1):
-                found.append(post.to_json())
-                left -= len(post.text.encode())
-            if left < 0:  # the others, used longer ago, come with their history
-                break
-        return CommandResult(found)
-
-    async def _first_unread(self, ctx: CommandContext, to: str) -> CommandResult:
-        talk, max_bytes = await ctx.resolve(to), self.gateway.settings.max_answer_bytes
-        unread = await self.user.unread(talk, MAX_ROWS, max_bytes=max_bytes)
-        self.gateway.limits.answered(self.account.key, len(unread))
-        return CommandResult([{**unread[0].to_json(), "unread": len(unread)}] if unread else [])
-
-    async def _write(self, command: JsonCommand) -> None:
-        """Write one thing at a time for an account, so that a repeated message finds the first one written."""
-        async with self.gateway.write_locks[self.account.key]:
-            if command.do == "send":
-                command = self._with_files(command)
-                self._check_receiver(command.fields.get("to", "room"))
-            await self._commands.execute_command(command)
-
-    def _with_files(self, command: JsonCommand) -> JsonCommand:
-        """Return a command `send` with what the account uploaded in the place of its ids. Raises WebError."""
-        fields = dict(command.fields)
-        kept = self.gateway.uploads.find(self.account, fields.pop("files", ()))
-        if "text" not in fields and not kept:
-            raise BadCommand("'send' needs `text`", command.ref)
-        return replace(command, fields={"text": "", **fields, "kept": kept})
-
-    def _check_receiver(self, address: str) -> None:
-        with suppress(P2PChatError):  # of an address that means nobody: the command itself reports it
-            self.gateway.receivers.check(self.user.find(address))
-
-    def _on_presence(self, status: str, text: str) -> None:
-        """Take over a presence set by command; it counts for all connections of the account, later ones too."""
-        away = status == "idle"
-        if not away:
-            self.hub_session.set_active(True)
-        self.gateway.hub.set_away(self.account, text if away else None)
 
 
 class EventSocketDisplay(Display):

@@ -145,8 +145,10 @@ def _call_html(method: str, path: str, call: dict[str, Any], described: dict[str
             body = _resolve(content["application/json"]["schema"], described)
             rows += [
                 _row(name, {"schema": field, **field, "required": name in body.get("required", ())}, "in the body")
-                for name, field in body["properties"].items()
+                for name, field in body.get("properties", {}).items()
             ]
+            if "properties" not in body:
+                rows += [_form(one) for one in body["oneOf"]]
             command.append("-H 'Content-Type: application/json'")
             command += [f"-d '{json.dumps(example, ensure_ascii=False)}'" for example in body.get("examples", ())[:1]]
         else:
@@ -181,6 +183,16 @@ def _row(name: str, field: dict[str, Any], where: str) -> str:
     return (
         f'<tr><th scope="row"><code>{escape(name)}</code></th><td>{escape(facts)}</td>'
         f"<td>{_prose(field.get('description', ''))}</td></tr>"
+    )
+
+
+def _form(schema: dict[str, Any]) -> str:
+    """Return the row of one of several forms of a body: what it does, and its fields."""
+    required = schema["required"]
+    fields = [name if name in required else f"{name} (optional)" for name in schema["properties"] if name != "do"]
+    return (
+        f'<tr><th scope="row"><code>{escape(schema["title"])}</code></th><td>in the body, with "do"</td>'
+        f"<td>{escape(', '.join(fields))}</td></tr>"
     )
 
 

@@ -91,6 +91,14 @@ signup_router: APIRouter = APIRouter(tags=["accounts"])
 operations_router: APIRouter = APIRouter(tags=["operations"])
 Post = Message | Sent
 
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=128,
+        description="A key of yours for this message; repeated requests with it write the message once.",
+    ),
+]
 MessageId = Annotated[str, Path(pattern=MESSAGE_ID, description="The id of a message.")]
 _TIME = re.compile(r"\d{4}-\d")
 _NAMED = Query(max_length=64, description="One of two users whose messages with each other are wanted.")
@@ -278,14 +286,7 @@ async def write(
     new: NewMessage,
     account: CurrentAccount,
     gateway: CurrentGateway,
-    key: Annotated[
-        str,
-        Header(
-            alias="Idempotency-Key",
-            max_length=128,
-            description="A key of yours for this message; repeated requests with it write the message once.",
-        ),
-    ] = "",
+    key: IdempotencyKey = "",
 ) -> MessageAccepted:
     """Write a message to a user, to `room` or to a group; answered when it is stored.
 

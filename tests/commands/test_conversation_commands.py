@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 
-import pytest
-
 from p2pchat import GroupChanged, Left, Message, Requested, TCPPeer, Undelivered
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
@@ -310,10 +308,3 @@ async def test_who_shows_everyone_online_and_some_of_very_many_others(shown: Sho
         assert [line.split(":")[0] for line in some[:3]] == ["-- ada", "-- zoe", '-- "user 0"']
         assert more == "-- and 7 more offline: /who -a shows them too"
         assert len(every) == MANY + 2
-
-
-async def test_list_and_who_accept_only_all(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
-    async with mesh("ada") as net:
-        await open_session(net.peers[0], shown, as_json=False).execute([b"/list everything", b"/who else"])
-        said = capsys.readouterr().err
-        assert "/list [-a]" in said and "/who [-a]" in said

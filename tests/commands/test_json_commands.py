@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.commands.command_table import commands_at
 from p2pchat.commands.json_commands import (
     MAX_LINE_BYTES,
     BadCommand,
@@ -28,7 +29,7 @@ from p2pchat.commands.json_commands import (
     ],
 )
 def test_valid_json_commands(line: str, order: JsonCommand) -> None:
-    assert parse_json_command(line) == order
+    assert parse_json_command(line, commands_at("c")) == order
 
 
 @pytest.mark.parametrize(
@@ -37,10 +38,10 @@ def test_valid_json_commands(line: str, order: JsonCommand) -> None:
         ('{"do":"send"', "invalid JSON", None),
         ('["send"]', 'this JSON is not an object; to send it as a text, use {"do": "send", "text": ...}', None),
         ("{" * 100_000, "invalid JSON", None),
-        ('{"do":"fly","ref":"7"}', "`do` must be one of send, edit", "7"),
+        ('{"do":"fly","ref":"7"}', "`do` must be one of group, add", "7"),
         ('{"text":"hi"}', "`do` must be one of", None),
         ('{"do":["send"]}', "`do` must be one of", None),
-        ('{"do":"send","ref":"7"}', "'send' needs `text`", "7"),
+        ('{"do":"edit","id":"x","ref":"7"}', "'edit' needs `text`", "7"),
         ('{"do":"send","text":5}', "`text` must be a string", None),
         (
             '{"do":"send","text":"x","To":"bob"}',
@@ -53,7 +54,7 @@ def test_valid_json_commands(line: str, order: JsonCommand) -> None:
 )
 def test_invalid_json_commands_keep_their_ref(line: str, expected: str, ref: str | None) -> None:
     with pytest.raises(BadCommand) as error:
-        parse_json_command(line)
+        parse_json_command(line, commands_at("c"))
     assert str(error.value).startswith(expected)
     assert error.value.ref == ref
 

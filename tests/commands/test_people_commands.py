@@ -259,18 +259,6 @@ async def test_blocked_users_are_listed_hidden_and_shown_again(shown: Shown) -> 
         assert [post.text for post in await ada.history("room")] == ["look at me", "and now?"]
 
 
-async def test_programs_block_and_unblock_too(shown: Shown) -> None:
-    async with mesh("ada", "mallory") as net:
-        ada, mallory = net.peers
-        session = open_session(ada, shown)
-        for order in ({"user": "mallory"}, {}):
-            await session.execute([json.dumps({"do": "block", **order}).encode()])
-        await session.execute([b'{"do":"unblock","user":"mallory"}'])
-        row = {"user": "mallory", "user_id": mallory.me.id}
-        rows = [answer["rows"] for answer in shown.lines[-3:]]
-        assert rows == [[{**row, "blocked": True}], [{**row, "blocked": True}], [{**row, "blocked": False}]]
-
-
 async def test_allow_lifts_the_storage_limit(shown: Shown) -> None:
     small = Settings(user_quota_bytes=4_000, digest_every=1.0)
     async with mesh("ada", "bob", settings=small) as net:

@@ -15,7 +15,6 @@ from docs.tables import written
 from p2pchat import Edited, Message, Sent
 from p2pchat.cli.program import COMMANDS, chat
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
-from p2pchat.commands.json_commands import JSON_COMMANDS, parse_json_command
 from p2pchat.messaging import events
 from p2pchat.messaging.events import Undelivered
 from p2pchat.testing import mesh
@@ -44,14 +43,6 @@ def test_every_option_and_its_variable_and_every_command_has_a_row() -> None:
     rows = [f"`{option.opts[-1]} {option.metavar or ''}".rstrip() + f"` | `{option.envvar}` |" for option in options]
     assert [row for row in rows if row not in CLI] == []
     assert [word for word in COMMANDS if f"\n| `{word}" not in CLI] == []
-
-
-def test_every_json_command_and_each_of_its_fields_is_there() -> None:
-    found: dict[str, set[str]] = {}
-    for row in CLI.partition("\n## JSON commands\n")[2].partition("\n## ")[0].splitlines():
-        for command in map(parse_json_command, re.findall(r"`(\{.*?\})`", row)):
-            found[command.do] = {*command.fields, *re.findall(r'`"(\w+)":', row)}
-    assert found == {do: set(known) for do, known in JSON_COMMANDS.items()}
 
 
 def test_every_exit_code_is_explained() -> None:

@@ -10,9 +10,9 @@ from itertools import pairwise
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.control_protocol import REQUESTS
+from p2pchat.commands.command_table import BY_NAME as ORDERS
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, LineBuffer, parse_json_command
+from p2pchat.commands.json_commands import BadCommand, LineBuffer, parse_json_command
 from p2pchat.commands.typed_commands import (
     BY_NAME,
     CommandInput,
@@ -180,9 +180,6 @@ def typed_seeds() -> list[bytes]:
     return [line.encode() for line in sorted(lines)] + [b"/" + word + b"msg bob " + word for word in ODD_WORDS]
 
 
-ORDERS = {**JSON_COMMANDS, **REQUESTS}
-
-
 def orders(data: bytes) -> None:
     """Parse a command object from a pipe or the control socket."""
     line = any_text(data)
@@ -192,10 +189,10 @@ def orders(data: bytes) -> None:
         for_people(str(error))
         hold(error.ref is None or isinstance(error.ref, str), "a ref that is no text")
     else:
-        shape = ORDERS[order.do]
-        kinds = {key: (kind, int) if kind is float else (kind,) for key, (kind, _) in shape.items()}
+        shape = ORDERS[order.do].json
+        kinds = {key: (one.type, int) if one.type is float else (one.type,) for key, one in shape.items()}
         hold(all(type(value) in kinds[key] for key, value in order.fields.items()), "a field of another type")
-        hold(all(key in order.fields for key, (_, needed) in shape.items() if needed), "a field is missing")
+        hold(all(key in order.fields for key, one in shape.items() if one.required), "a field is missing")
         hold("text" not in repr(order) or order.do == "text", "a repr that shows what somebody wrote")
 
 
@@ -220,7 +217,7 @@ def order_seeds() -> list[bytes]:
 
 ORDER_WORDS = [
     *(f'"{word}":'.encode() for word in ("do", "to", "text", "ref", "limit", "path", "timeout", "last", "id")),
-    *(f'"{do}"'.encode() for do in (*JSON_COMMANDS, "find", "wait", "tail", "export", "import")),
+    *(f'"{do}"'.encode() for do in ORDERS),
     b"true", b"null", b"1e999", b"NaN", b"-1", b"9" * 400, b"\\ud800", b"\\u0000", b"\\u202e", b"{", b"}", b"[" * 1000,
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from p2pchat.testing import mesh
-from p2pchat.web import Pace, WebSettings, create_app
+from p2pchat.web import WebSettings, create_app
 from tests.deadlines import until
 from tests.web.chat_client import chatting, connect
 from tests.web.conftest import Served, listening
@@ -247,18 +247,6 @@ async def test_an_answer_ends_where_its_texts_are_too_long(serve: Callable[..., 
         assert [row["id"] for row in await zoe.ask(do="history", after=ids[0], limit=3)] == ids[1:3]
         long = await zoe.send("y" * 200)
         assert [row["id"] for row in await zoe.ask(do="history")] == [long["id"]]
-
-
-@pytest.mark.parametrize("do", ["accept", "decline", "block", "unblock", "ignore", "unignore"])
-async def test_commands_that_are_stored_count_as_messages(serve: Callable[..., Any], do: str) -> None:
-    served = await serve(WebSettings(messages=Pace(1e-6, 2)))
-    await served.register("zoe")
-    field = "to" if do in ("accept", "decline") else "user"
-    async with calling(served, "zoe") as zoe:
-        for n in range(3):
-            await zoe.say(do=do, **{field: "nobody"}, ref=f"n{n}")
-        codes = [(await zoe.next("error", ref=f"n{n}"))["code"] for n in range(3)]
-    assert codes[2] == "too_many" and "too_many" not in codes[:2]
 
 
 async def test_a_session_that_catches_up_takes_one_of_the_answers_of_its_account(serve: Callable[..., Any]) -> None:

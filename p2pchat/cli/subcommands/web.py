@@ -251,9 +251,8 @@ def users(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
 
 def _list_accounts(profile: cli.ProfileChoice, db: str, as_json: bool, *, with_day: bool = False) -> int:
     for row in _request(profile, db, "web_users"):
-        open_now = f", {row['sessions']} open" if row["sessions"] else ""
         used = f", used {row['used']}" if with_day else ""
-        text = f"{quote_name(row['user'])}  {row['state']}{used}{open_now}"
+        text = f"{quote_name(row['user'])}  {row['state']}{used}{_where(row)}"
         print(json_line(row) if as_json else text, flush=True)
     return DONE
 

@@ -10,7 +10,8 @@ from prompt_toolkit.document import Document
 
 from p2pchat.commands.chat_settings import BY_NAME as SETTINGS_BY_NAME
 from p2pchat.commands.chat_settings import SETTINGS
-from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, NAMES, TypedCommand, split_name, typed_name
+from p2pchat.commands.command_table import TYPED, CommandRow
+from p2pchat.commands.typed_commands import BY_NAME, NAMES, split_name, typed_name
 from p2pchat.commands.typed_paths import path_candidates, path_end, typed_path
 from p2pchat.safe_text import safe_line
 
@@ -80,7 +81,7 @@ class LineCompleter(Completer):
             return []
         return self._of_argument(command, rest.lstrip(" "))
 
-    def _of_argument(self, command: TypedCommand, rest: str) -> Iterable[Completion]:
+    def _of_argument(self, command: CommandRow, rest: str) -> Iterable[Completion]:
         if "file" in command.kinds:
             return self._of_files(command, rest)
         position, final, before = 0, MAX_ARGUMENTS if command.many else command.most - 1, ""
@@ -109,14 +110,14 @@ class LineCompleter(Completer):
         if is_user:
             return []
         if kind == "command":
-            return [command.name for command in COMMANDS]
+            return [command.word for command in TYPED]
         if kind == "setting":
             return [setting.name for setting in SETTINGS]
         return []
 
     # A file
 
-    def _of_files(self, command: TypedCommand, rest: str) -> Iterable[Completion]:
+    def _of_files(self, command: CommandRow, rest: str) -> Iterable[Completion]:
         """Complete a path, or the name of a file that was shown; behind them a path or a text."""
         position, typed = 0, rest
         while (end := path_end(typed)) < len(typed):

@@ -26,6 +26,7 @@ NOT_ALL_SAID = (
     "/groups",
     "/users/",
     "POST /v1/messages",
+    "POST /v1/do",
     "PATCH /v1/messages",
 )
 OPENAPI_EXAMPLES = 5  # requests for each call of REST and each way to generate them

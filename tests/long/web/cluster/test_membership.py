@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, UnknownName
-from p2pchat.cli.control_server import run_account_request
+from p2pchat.cli.control_server import AccountCommands
 from p2pchat.config import Settings
 from p2pchat.nats_client import cancel
 from p2pchat.web import Gateway, WebSettings, create_app, idempotency
@@ -139,7 +139,7 @@ async def test_accounts_of_the_whole_cluster_are_listed_at_each_door(engine: Kee
         await other.accounts.revoke("zoe")
         await known(one, "zoe", 2)
         await known(one, "eve", 2)
-        rows = await run_account_request(one.accounts, "web_users", {})
+        rows = (await AccountCommands(one.peer, one.accounts).web_users(None)).rows
         assert [(row["user"], row["state"], row.get("elsewhere", False)) for row in rows] == [
             ("ada", "registered", False), ("zoe", "revoked", True)
         ]  # fmt: skip

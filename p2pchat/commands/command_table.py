@@ -1,0 +1,319 @@
+"""The table of commands: one row each.
+
+Derived from the rows: the parsers of typed lines and of JSON commands, which commands a chat, the control socket and a
+gateway take, whose limits a command counts for at a gateway, Tab, /help, the table of typed lines in docs/cli.md, that
+of the gateway's commands in docs/gateway-api.md, and the description of `POST /v1/do`. The handler of a command is the
+function of its name in *_commands.py or chat_settings.py, and its parameters are the fields of the row.
+
+A row has data only. A command that needs more than that gets it in its handler. tests/test_features.py walks the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from p2pchat.commands.chat_settings import INHERIT, SETTINGS
+
+ALL = "-a"  # before all else behind /list, /search and /who: not only what is most likely meant
+YES = "--yes"  # at the end of a line that may ask
+# The JSON types of fields, by kind. A `conversation`, a `group`, a `user`, `users` and a `message` are found before the
+# handler is called, a `time` is read; a `place` is a conversation, and the room if it is left out.
+FIELD_TYPES: Mapping[str, type] = {
+    "text": str, "int": int, "float": float, "bool": bool, "list": list, "conversation": str, "place": str,
+    "group": str, "user": str, "users": list, "message": str, "time": str,
+}  # fmt: skip
+_COMPLETED = {"NAME": "user", "PEER": "user", "CONVERSATION": "conversation", "COMMAND": "command",
+    "HOST:PORT": "endpoint"}  # fmt: skip
+_NOT_COUNTED = re.compile(r"^\[(?:N|-a)\] (?=.)|^\[-a\]$")  # no argument by itself: it is a part of the text behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a JSON command; its kind is one of FIELD_TYPES."""
+
+    kind: str
+    required: bool
+
+    @property
+    def type(self) -> type:
+        return FIELD_TYPES[self.kind]
+
+
+@dataclass(frozen=True)
+class CommandRow:
+    """One command.
+
+    Attributes:
+        name: Its `do`, and its word when typed, unless `typed_as` is another.
+        fields: Its fields: NAME or NAME:KIND, with a `?` if it may be left out.
+        typed: Its arguments as /help shows them, "" for none; the last takes the rest of the line with its blanks. They
+            are the fields in order but for those of `here` and `latest`, or say theirs: WORD=FIELD. None: not typed.
+        kind: What it counts for at a gateway: "read"; "small", which is not stored; "message", "write" and "group" for
+            entries; "choice" for what is stored about others. "operator": it is about the peer itself. Only "read" and
+            "small" do not wait for files that are sent before them.
+        doors: Where its JSON form is taken: c chat, s control socket, l `/lines`, d `POST /v1/do`.
+        help: One line that says what it does when typed.
+        example: A whole line as typed.
+        details: Further lines of /help COMMAND.
+        aliases: Its other words.
+        completes: What Tab completes, for each argument, where their words do not tell.
+        here: The field that is the current conversation in a typed line.
+        latest: Its first field is a message, typed as a number; without one it is the message "shown" last, or the own
+            one written last ("own").
+        asks: It may ask before it does something that cannot be undone. YES answers that.
+        own_parser: The typed line has a handler of its own, `typed_NAME`, which gets the rest of it: it has paths.
+    """
+
+    name: str
+    fields: str = ""
+    typed: str | None = None
+    kind: str = "read"
+    doors: str = "csld"
+    help: str = ""
+    example: str = ""
+    details: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    typed_as: str = ""
+    completes: tuple[str, ...] = ()
+    here: str = ""
+    latest: str = ""
+    asks: bool = False
+    own_parser: bool = False
+
+    @cached_property
+    def json(self) -> dict[str, Field]:
+        """The fields by name."""
+        found = (word.rstrip("?").partition(":") for word in self.fields.split())
+        required = (not word.endswith("?") for word in self.fields.split())
+        return {name: Field(kind or "text", needed) for (name, _, kind), needed in zip(found, required, strict=True)}
+
+    @property
+    def word(self) -> str:
+        return self.typed_as or self.name
+
+    @property
+    def usage(self) -> str:
+        return re.sub(r"=\w+", "", f"/{self.word} {self.typed or ''}".rstrip())
+
+    @cached_property
+    def words(self) -> list[str]:
+        """One word for each argument, in brackets if it may be left out."""
+        return _NOT_COUNTED.sub("", self.usage.partition(" ")[2]).split()
+
+    @cached_property
+    def bound(self) -> list[str]:
+        """The field of each argument, as far as they have one."""
+        free = [name for name in self.json if name != self.here][bool(self.latest) :]
+        given = [word.strip("[]").partition("=")[2] for word in _NOT_COUNTED.sub("", self.typed or "").split()]
+        return [name or free[at] for at, name in enumerate(given) if name or at < len(free)]
+
+    @property
+    def least(self) -> int:
+        """The number of arguments that are needed."""
+        return sum(not word.startswith("[") for word in self.words)
+
+    @property
+    def most(self) -> int:
+        return len(self.words)
+
+    @property
+    def many(self) -> bool:
+        """True if the last argument is repeated: each further word is a name."""
+        return "..." in self.usage
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What Tab completes for each argument; "" for a text."""
+        return self.completes or tuple(_COMPLETED.get(word.strip("[.]"), "") for word in self.words)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes entries."""
+        return self.kind in ("message", "write", "group")
+
+
+_SAYS_YES = f"{YES} at the end of the line answers what it asks"
+_NUMBERS = "N is a number of /history or /search, valid until you send a message"
+_OR_TEXT = "0 before a text that begins with a number says that it is no N"
+_SETTINGS = [
+    f"{one.name} {'|'.join(one.values)}{', also for one conversation' if one.by_conversation else ''}"
+    for one in SETTINGS
+]
+TABLE = (
+    CommandRow("msg", "to:conversation text?", "NAME [TEXT]", kind="message", doors="",
+        help="message one person (delivered later if they're away)", example="/msg bob see you at ten", aliases=("dm",),
+        details=("with no text: switch there, as /go does", 'quote a name with blanks: /msg "Anna Maria" hi')),
+    CommandRow("go", "to?", "[CONVERSATION]", doors="",
+        help="switch to this conversation; with no name: the room", example="/go bob", aliases=("join", "query"),
+        details=(
+            "a conversation is `room`, a name, or a name with its id: bob#K7QF2M3P",
+            "@bob is a user, #ops a group; bob is whichever of them exists",
+        )),
+    CommandRow("group", "name members:users?", "NAME [MEMBER...]", kind="group",
+        help="create a group with these people, and go there", example="/group ops bob carol", completes=("", "user"),
+        details=("members who are offline get everything later", "name people you never met by their full id")),
+    CommandRow("add", "to:group users:users", "NAME...", kind="group", here="to",
+        help="add people to the current group", example="/add dave", details=("they get its whole history",)),
+    CommandRow("kick", "to:group users:users", "NAME...", kind="group", here="to",
+        help="remove people from the current group", example="/kick mallory", completes=("member",),
+        details=("what they write there later is shown to nobody; earlier messages stay",)),
+    CommandRow("leave", "to:group", "", kind="group", here="to",
+        help="leave the current group", example="/leave", aliases=("part",), asks=True,
+        details=("its owner hands it over first: /owner NAME", _SAYS_YES)),
+    CommandRow("rename", "to:group name", "NAME", kind="group", here="to",
+        help="rename the current group", example="/rename night-shift", completes=("",)),
+    CommandRow("owner", "to:group user:user", "NAME", kind="group", here="to",
+        help="make another member the owner of the current group", example="/owner bob", completes=("member",)),
+    CommandRow("members", "to:group", "", here="to", help="list the members of the current group", example="/members"),
+    CommandRow("list", "", "[-a]",
+        help="your conversations, with unread counts", example="/list",
+        details=(
+            "if there are very many: those with unread messages, and the latest",
+            "/list -a shows every one, by name",
+        )),
+    CommandRow("who", "", "[-a]",
+        help="who is here and with whom you talk, and since when", example="/who", aliases=("names",),
+        details=("/who -a shows everyone known: programs that ran once, closed accounts",)),
+    CommandRow("whois", "user:user", "NAME", help="details about one person, with their id", example="/whois bob"),
+    CommandRow("me", "text", "TEXT", kind="message", doors="",
+        help="say what you do, as in: * ada waves", example="/me waves"),
+    CommandRow("nick", "name", "NAME", kind="write", help="change your name", example="/nick Ada", completes=("",)),
+    CommandRow("about", "text?", "[TEXT]", kind="write",
+        help="say something about yourself; with no text: show it", example="/about on call this week",
+        details=("others see it with /whois, also while you are offline; /about - removes it",)),
+    CommandRow("reply", "reply_to:message text", "[N] TEXT", kind="message", doors="", latest="shown",
+        help="reply to the message shown last, or to line N", example="/reply yes, at ten",
+        details=("it goes where that message came, also if it was private", _NUMBERS, _OR_TEXT)),
+    CommandRow("edit", "id:message text", "[N] TEXT", kind="write", latest="own",
+        help="edit what you wrote last, or line N", example="/edit at eleven, not at ten",
+        details=("everyone sees the new text as edited; the original stays in everyone's log", _NUMBERS, _OR_TEXT)),
+    CommandRow("delete", "id:message", "[N]", kind="write", latest="own",
+        help="delete what you wrote last, or line N", example="/delete", asks=True,
+        details=("asks first; the text is no longer shown, but stays in everyone's log", _NUMBERS, _SAYS_YES)),
+    CommandRow("delete_history", "to:conversation sender:user? before:time?", "[CONVERSATION=to]", kind="operator",
+        doors="cs", typed_as="delete-conversation", here="to",
+        help="delete what is stored here of a conversation", example="/delete-conversation bob", asks=True,
+        details=(
+            "asks first; with no name: the current one. The others keep theirs",
+            "your messages that nobody else has yet stay, and new ones come as before",
+            "`p2pchat delete` can delete what one person wrote, or what is older",
+            _SAYS_YES,
+        )),
+    CommandRow("react", "id:message reaction", "[N] [TEXT]", kind="write", latest="shown",
+        help="react to the message shown last, or to line N", example="/react +1",
+        details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT)),
+    CommandRow("send", "to:place? text? files:list? action:bool? reply_to? claimed_at:time? again:bool?", "FILE [TEXT]",
+        kind="message", own_parser=True,
+        help="send a file to the current conversation", example="/send plan.pdf the plan", completes=("file", ""),
+        details=(
+            "Tab completes the path; quote blanks, or drop the file onto the terminal",
+            "several files: their full paths, one after the other",
+            "a large one is copied first; /send stop ends that, and it is not sent",
+        )),
+    CommandRow("get", "id:message number:int? path? stop:bool?", "[FILE] [PATH]", doors="cs", own_parser=True,
+        help="save a file; with nothing behind it: the newest one here", example="/get 3",
+        completes=("shown file", "file"), asks=True,
+        details=(
+            "FILE is the number behind it, as in /files, or its name",
+            "PATH is a directory or file; without: Downloads, or where p2pchat started",
+            "/get stop ends it; what has come stays, and /get goes on there",
+            "asks before it replaces a file",
+            _SAYS_YES,
+        )),
+    CommandRow("files", "to:conversation? limit:int? id:message?", "[N]", doors="cs", here="to",
+        help="the last N files here (10), with their numbers", example="/files"),
+    CommandRow("history", "to:conversation? limit:int? before:message? after:message?", "[N]", here="to",
+        help="the last N messages here (20), with numbers", example="/history 50"),
+    CommandRow("search", "words to:conversation? limit:int?", "[-a] WORDS", here="to",
+        help="the newest messages here that contain all these words", example="/search backup failed",
+        details=(
+            "/search -a finds them in all conversations",
+            '"backup failed" finds the exact phrase; fail also finds failed',
+            "from:bob finds only messages of bob",
+            "case and accents do not matter; at most 50 messages",
+        )),
+    CommandRow("receipts", "to:conversation? limit:int? before:message? id:message?", "[N]", here="to",
+        help="who has your last N messages here (5), and who lacks them", example="/receipts",
+        details=("delivered means: on the disk of that user's peer",)),
+    CommandRow("away", "text?", "[TEXT]", kind="small",
+        help="tell others that you are away; with no text: that you are back", example="/away lunch, back at one"),
+    CommandRow("back", "", "", kind="small", help="tell others that you are back", example="/back"),
+    CommandRow("set", "name? value? to:conversation?", "[NAME [VALUE [CONVERSATION]]]", kind="choice",
+        help="change a setting; with no name: show all settings", example="/set joins off",
+        completes=("setting", "value", "conversation"),
+        details=(
+            *_SETTINGS,
+            f"/set typing off bob: only with bob; {INHERIT} ends that",
+            "settings are saved with this profile",
+        )),
+    CommandRow("invite", "", "", help="show the invite to this network, and the command to join it", example="/invite"),
+    CommandRow("connect", "endpoint", "HOST:PORT", kind="operator", doors="cs",
+        help="connect to a peer; one is enough to join its network", example="/connect 192.168.1.20:8080"),
+    CommandRow("forget", "peer", "PEER", kind="operator", doors="cs",
+        help="stop connecting to a peer: a name, an id or HOST:PORT", example="/forget 192.168.1.20:8080",
+        details=("a link that is up stays until it ends; messages stay too",)),
+    CommandRow("ignore", "user:user?", "[NAME]", kind="choice",
+        help="hide this person's messages; with no name: list who is ignored", example="/ignore mallory",
+        details=("by id, so a new name does not help; --json and --log still have everything",)),
+    CommandRow("unignore", "user:user", "NAME", kind="choice",
+        help="show this person's messages again", example="/unignore mallory"),
+    CommandRow("requests", "", "",
+        help="who wrote to you that you do not know, and waits", example="/requests",
+        details=(
+            "of each peer the first 3 such people are shown; others wait here, 30 days",
+            "nothing of them is shown or counted until you /accept or write to them",
+            "/set requests known: all wait; /set requests all: none",
+        )),
+    CommandRow("accept", "to", "NAME", kind="choice",
+        help="show what this person wrote to you, and will write", example="/accept carol",
+        details=("writing to somebody does the same", "/accept #ops: fetch a group that waits, and know its owner")),
+    CommandRow("decline", "to", "#GROUP", kind="choice",
+        help="take a group that waits off /requests, for good", example="/decline #ops",
+        details=("its members are not told",)),
+    CommandRow("block", "user:user?", "[NAME]", kind="choice",
+        help="take nothing of this person; with no name: list who is blocked", example="/block mallory",
+        details=(
+            "no link, no presence, no message is stored; what is stored is hidden",
+            "nobody is told: messages to you stay undelivered",
+        )),
+    CommandRow("unblock", "user:user", "NAME", kind="choice",
+        help="take everything of this person again, and what was missed", example="/unblock mallory"),
+    CommandRow("allow", "user:user", "NAME", kind="operator", doors="cs",
+        help="store everything this person writes, without a limit", example="/allow bob",
+        details=("a warning says who reached the limit; messages that were refused arrive then",)),
+    CommandRow("clear", "", "", doors="", help="clear the screen (terminal only)", example="/clear"),
+    CommandRow("help", "command?", "[COMMAND]", doors="",
+        help="list the commands, or explain one", example="/help msg"),
+    CommandRow("quit", "", "[TEXT]", doors="cs",
+        help="leave the chat", example="/quit", aliases=("exit",),
+        details=("the text is sent to nobody: others see that you left",)),
+    CommandRow("read", "id:message", kind="small"),
+    CommandRow("typing", "to:place? on:bool?", kind="small"),
+    CommandRow("find", "to:conversation", doors="sld"),
+    CommandRow("latest", doors="ld"),
+    CommandRow("unread", "to:conversation", doors="ld"),
+    CommandRow("active", "on:bool", kind="small", doors="l"),
+    CommandRow("wait", "timeout:float? what?", kind="operator", doors="s"),
+    CommandRow("tail", "to:conversation? last:int? ignored:bool?", doors="s"),
+    CommandRow("stored_files", "before:time? keep:int?", doors="s"),
+    CommandRow("forget_files", "before:time? keep:int? force:bool?", kind="operator", doors="s"),
+    CommandRow("forget_file", "what force:bool?", kind="operator", doors="s"),
+    CommandRow("send_files", "to:conversation text paths:list", kind="operator", doors="s"),
+    CommandRow("export", "path to:conversation? files:bool?", kind="operator", doors="s"),
+    CommandRow("import", "path files:bool?", kind="operator", doors="s"),
+    CommandRow("web_token", "name", kind="operator", doors="s"),
+    CommandRow("web_users", kind="operator", doors="s"),
+    CommandRow("web_revoke", "name", kind="operator", doors="s"),
+    CommandRow("web_delete", "name", kind="operator", doors="s"),
+    CommandRow("web_purge", "idle:int", kind="operator", doors="s"),
+)  # fmt: skip
+BY_NAME = {row.name: row for row in TABLE}
+TYPED = tuple(row for row in TABLE if row.typed is not None)
+
+
+def commands_at(door: str) -> dict[str, CommandRow]:
+    """Return the JSON commands that are taken at one of the doors of a row, by their `do`."""
+    return {row.name: row for row in TABLE if door in row.doors}

@@ -1,0 +1,88 @@
+"""The tables that features stand in, walked row by row: whatever cannot be derived from a row is there too."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from p2pchat.cli.control_server import AccountCommands, ControlConnection
+from p2pchat.commands.command_session import HANDLERS, handlers_in
+from p2pchat.commands.command_table import BY_NAME, TABLE, TYPED, CommandRow, commands_at
+from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.json_commands import parse_json_command
+from p2pchat.commands.typed_commands import CommandInput, help_lines, parse_line
+from p2pchat.web.hosted_commands import HostedCommands
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+COMPLETED = {
+    "conversation", "user", "member", "command", "setting", "value", "endpoint", "file", "shown file", "",
+}  # fmt: skip
+HANDLERS_AT = {
+    "c": HANDLERS,
+    "d": HANDLERS | handlers_in(HostedCommands),
+    "s": HANDLERS | handlers_in(ControlConnection, AccountCommands),
+    "l": HANDLERS | handlers_in(HostedCommands),
+}
+# The doors of JSON commands, and the section of a page where each command of a door has an object, unless it has one in
+# the sections before.
+SECTIONS = (("c", "cli", "JSON commands"), ("s", "cli", "Control socket"), ("l", "page", "`ws /lines`"))
+
+
+def _objects(page: str, section: str) -> dict[str, set[str]]:
+    """Return the fields of each command that a section shows, in an object or behind one."""
+    found: dict[str, set[str]] = {}
+    text = (DOCS / f"{page}.md").read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    for row in text.splitlines():
+        for do, fields in re.findall(r'`(\{"do":"(\w+)".*?\})`', row):
+            command = parse_json_command(do, BY_NAME)
+            found.setdefault(fields, set()).update(command.fields, re.findall(r'`"(\w+)":', row))
+    return found
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_a_command_is_everywhere_where_its_row_says(row: CommandRow) -> None:
+    if row.typed is not None:
+        _check_typed(row)
+    for door in row.doors or "c":
+        if row.name != "quit":  # ends a session, which needs no handler
+            _check_handler(row, HANDLERS_AT[door][row.name])
+    for door, page, section in SECTIONS:
+        if door in row.doors:
+            assert _objects(page, section)[row.name] == row.json.keys(), f"docs/{page}.md, {section}"
+            break
+
+
+def _check_handler(row: CommandRow, handler: Callable[..., object]) -> None:
+    """Its parameters are the fields of the row; those that may be left out have a default."""
+    parameters = inspect.signature(handler).parameters
+    found = {name: one.default is one.empty for name, one in parameters.items() if name not in ("self", "ctx")}
+    assert found == {
+        "message" if name == "id" else name: field.required or field.kind == "place" for name, field in row.json.items()
+    }, handler
+
+
+def _check_typed(row: CommandRow) -> None:
+    meant = parse_line(row.example)
+    assert isinstance(meant, CommandInput) and meant.name == row.word
+    words = row.example.partition(" ")[2]
+    assert all(parse_line(f"/{alias} {words}".rstrip()) == meant for alias in row.aliases)
+    assert not row.own_parser or f"typed_{row.name}" in HANDLERS
+    if row.least:
+        with pytest.raises(UsageError, match=f"^usage: {re.escape(row.usage)}"):
+            parse_line(f"/{row.word}")
+    assert len(row.kinds) == row.most and set(row.kinds) <= COMPLETED
+    assert row.help and all(len(line) <= 80 for line in help_lines(row.word))
+    assert any(f"/{row.word}" in line for line in help_lines())
+
+
+def test_nothing_is_a_command_without_a_row() -> None:
+    assert len({row.name for row in TABLE}) == len(TABLE)
+    assert len(names := [name for row in TYPED for name in (row.word, *row.aliases)]) == len(set(names))
+    known: set[str] = set()
+    for door, page, section in SECTIONS:
+        known |= commands_at(door).keys()
+        assert _objects(page, section).keys() <= known
