@@ -20,6 +20,7 @@ from p2pchat.cli.subcommands.doctor import shown, summary
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, with_progress, wrong
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity
+from p2pchat.storage.schema import SCHEMA_VERSION
 from tests.cli.conftest import Here, OpenChats
 from tests.deadlines import WAIT, within
 from tests.ports import free_ports
@@ -121,9 +122,10 @@ def test_a_damaged_database(doctor: Doctor, ada: Path) -> None:
 
 
 def test_a_database_of_a_newer_version_or_of_another_program(doctor: Doctor, ada: Path) -> None:
-    change(ada, "update meta set value = '9' where name = 'schema'")
+    newer = SCHEMA_VERSION + 1
+    change(ada, f"update meta set value = '{newer}' where name = 'schema'")
     code, found = doctor("--data", str(ada))
-    assert code == 1 and "newer version of p2pchat (schema 9)" in found["database"]["seen"]
+    assert code == 1 and f"newer version of p2pchat (schema {newer})" in found["database"]["seen"]
     assert found["database"]["mend"] == "update this one"
     change(ada, "drop table meta")
     code, found = doctor("--data", str(ada))
