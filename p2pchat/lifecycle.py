@@ -246,7 +246,7 @@ class PeerLifecycle:
                 await asyncio.to_thread(resources.storage.close)
         finally:
             await self._close_relay()
-            await self._close_trace()
+            self._close_trace()
             if self.options.listener is not None:
                 self.options.listener.close()  # start() may have ended before it listened there
             self.dispatcher.close(None)
@@ -497,7 +497,7 @@ class PeerLifecycle:
         finally:
             await stopping_discovery
             await self._close_relay()
-            await self._close_trace()
+            self._close_trace()
             self.dispatcher.close(None if kill else Stopped(reason=reason))
             await self._release(self.resources, closed)
             _log.info("the peer at port %s stopped: %s", self.port, reason)
@@ -518,10 +518,9 @@ class PeerLifecycle:
         if self.relay is not None:
             await self.relay.aclose()
 
-    async def _close_trace(self) -> None:
-        """Write the last lines of the trace; a failure is still reported."""
+    def _close_trace(self) -> None:
         if self._trace is not None:
-            await self._trace.aclose()
+            self._trace.close()
 
     async def _release(self, resources: PeerResources | None, storage_closed: bool) -> None:
         """Release files and locks; those of a storage that is still busy as soon as it is closed."""

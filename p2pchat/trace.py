@@ -6,28 +6,27 @@ strings appear as their size, and hashes of texts as eight digits under a key th
 nowhere: equal ones look equal, and nobody can confirm a guessed text with them. Only fields known to this file are
 shown, so one that a later version adds is hidden.
 
-A line is made in the event loop, which takes 10 to 50 us a frame (0.7 ms for 256 entries), and written by a thread,
-which may wait for the disk. A disk that is too slow costs lines, which are counted; one that fails ends the trace. The
-peer goes on.
+A line is made and written in the event loop, which takes 20 to 60 us a frame (0.7 ms for 256 entries). A disk that
+fails ends the trace, and the peer goes on; one that is slow slows the peer down.
 
 Source: docs/troubleshooting.md, "A trace of the links".
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import os
 import re
 import secrets
-import stat
-import threading
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from queue import SimpleQueue
+from io import TextIOWrapper
+from logging import LogRecord, makeLogRecord
+from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from p2pchat import __version__
@@ -35,12 +34,7 @@ from p2pchat.errors import FrameError
 from p2pchat.protocol import LENGTH, MAX_DEPTH, PIECE_HEAD, RAW_FLAG, PeerId
 
 SCHEMA = 1
-FLUSH_AFTER = 0.25  # seconds a line waits for others: what a crash may lose; a guess
-FLUSH_ABOVE_BYTES = 64 * 1024  # of waiting lines: one write
-MAX_WAITING_BYTES = 8 * 1024 * 1024  # given to the thread; a disk that is further behind costs lines; a guess
-CLOSE_TIMEOUT = 2.0  # seconds for the last lines at the end; a guess
 MAX_SHOWN = 200  # characters of an endpoint, a word or the text of a bye
-TAIL_BYTES = 1024 * 1024  # longer than any line: a frame of 256 KiB with each character escaped has 768 KiB
 
 LEFT_OUT = "<left out>"
 _SECRETS = frozenset(("sig", "proof", "net"))  # never shown, in any frame; `net` is an open network's id
@@ -58,122 +52,46 @@ _is_key = re.compile(r"[A-Za-z_]{1,40}").fullmatch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class TraceFile:
-    """A file of lines and its thread. Above the limit it is renamed to FILE.1, in place of the one before.
-
-    Lines are written whole. The cut last line of a killed process is removed at the next start.
+class TraceFile(RotatingFileHandler):
+    """A file of lines. Above the limit it is renamed to FILE.1, in place of the one before.
 
     Args:
         limit_bytes: Size of each of the two files. Devices and pipes have no limit.
-        first_line: Called in the thread; its line begins each file, and each run in it.
-        on_failed: Called in the thread, once, with the reason as a sentence. Nothing is written afterwards.
+        first_line: Its line begins each file, and each run in it.
+        on_failed: Called once, with the reason as a sentence. Nothing is written afterwards.
+
+    Raises OSError or ValueError for a path that cannot be opened.
     """
 
     def __init__(
-        self, path: str, limit_bytes: int, first_line: Callable[[], bytes], on_failed: Callable[[str], None]
+        self, path: str, limit_bytes: int, first_line: Callable[[], str], on_failed: Callable[[str], None]
     ) -> None:
-        self._path = path
-        self.failed: bool = False
-        self._limit = limit_bytes
         self._first_line = first_line
         self._on_failed = on_failed
-        self._fd = -1
-        self._is_regular = False
-        self._writes: SimpleQueue[bytes | None] = SimpleQueue()
-        self._given = 0  # bytes; counted by the loop
-        self._taken = 0  # bytes; counted by the thread
-        self._thread = threading.Thread(target=self._run, name="p2pchat trace", daemon=True)
-        self._thread.start()
+        self.failed: bool = False
+        super().__init__(path, maxBytes=limit_bytes, backupCount=1, encoding="ascii")
 
-    @property
-    def is_behind(self) -> bool:
-        """True while the disk does not keep up."""
-        return self._given - self._taken > MAX_WAITING_BYTES
-
-    def write(self, lines: bytes) -> None:
-        """Write whole lines. Never waits."""
-        self._given += len(lines)
-        self._writes.put(lines)
-
-    async def aclose(self) -> None:
-        """Write what waits, and close; wait CLOSE_TIMEOUT at most."""
-        self._writes.put(None)
-        await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT)
-        if self._thread.is_alive():
-            self._fail("the disk does not answer")
-
-    # In the thread
-
-    def _run(self) -> None:
+    def _open(self) -> TextIOWrapper:
+        """Open a file that is readable by its owner only."""
+        fd = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self._open()
-            while (lines := self._writes.get()) is not None:
-                self._append(lines)
-                self._taken += len(lines)
-        except OSError as error:
-            self._fail(error.strerror or str(error))
-        except ValueError as error:  # a path with a zero byte
-            self._fail(str(error))
-        finally:
-            if self._fd >= 0:
-                os.close(self._fd)
+            os.write(fd, f"{self._first_line()}\n".encode())
+        except OSError:
+            os.close(fd)
+            raise
+        return os.fdopen(fd, "a", encoding="ascii")
 
-    def _fail(self, why: str) -> None:
+    def handleError(self, record: LogRecord) -> None:
+        self.fail(sys.exc_info()[1])
+
+    def fail(self, error: BaseException | None) -> None:
         if not self.failed:
             self.failed = True
-            self._on_failed(why)
-
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        self._fd = os.open(self._path, flags, 0o600)  # readable by its owner only
-        self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-        if self._is_regular:
-            self._end_cut_line()
-        self._append(self._first_line())
-
-    def _end_cut_line(self) -> None:
-        """Remove a line that a killed process left half written; a line that is not ours is ended instead."""
-        with open(self._path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - TAIL_BYTES))
-            tail = file.read().rpartition(b"\n")[2]
-        if tail.startswith(b'{"at":"'):
-            os.ftruncate(self._fd, size - len(tail))
-        elif tail:
-            self._write_all(b"\n")
-
-    def _append(self, lines: bytes) -> None:
-        if not self._is_regular:
-            self._write_all(lines)
-            return
-        size = os.fstat(self._fd).st_size
-        if size and size + len(lines) > self._limit:
-            self._rotate()
-            size = os.fstat(self._fd).st_size
-        try:
-            self._write_all(lines)
-        except OSError:
-            with suppress(OSError):  # keep the lines that are whole: the disk took a part
-                written = os.fstat(self._fd).st_size - size
-                os.ftruncate(self._fd, size + lines.rfind(b"\n", 0, written) + 1)
-            raise
-
-    def _rotate(self) -> None:
-        fd, self._fd = self._fd, -1
-        is_ours = os.path.exists(self._path) and os.path.samestat(os.fstat(fd), os.stat(self._path))
-        os.close(fd)  # first: Windows renames no open file
-        if is_ours:  # else someone moved it, and there is a new one already
-            os.replace(self._path, f"{self._path}.1")
-        self._open()
-
-    def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+            self._on_failed((isinstance(error, OSError) and error.strerror) or type(error).__name__)
 
 
 class FrameTrace:
-    """The trace of one peer. Use it in the event loop it was made in.
+    """The trace of one peer.
 
     Args:
         path: The file.
@@ -190,17 +108,16 @@ class FrameTrace:
         self._clock = clock
         self._peer = peer
         self._hash_key = secrets.token_bytes(16)
-        self._loop = asyncio.get_running_loop()
-        self._lines: list[bytes] = []
-        self._size = 0  # of these lines
-        self._flush_timer: asyncio.TimerHandle | None = None
-        self._skipped = 0  # lines
         self._failure = ""
         self._warn: Callable[[str], None] | None = None
         self._path = os.fspath(path)
-        self._file = TraceFile(self._path, limit_bytes, self._first_line, self._on_failed)  # starts the thread
+        self._file: TraceFile | None = None
+        try:
+            self._file = TraceFile(self._path, limit_bytes, self._first_line, self._end_early)
+        except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+            self._end_early(getattr(error, "strerror", None) or str(error))
 
-    def _first_line(self) -> bytes:
+    def _first_line(self) -> str:
         return self._line(event="start", schema=SCHEMA, version=__version__, peer=self._peer, texts=self._texts)
 
     def report_to(self, warn: Callable[[str], None]) -> None:
@@ -211,23 +128,19 @@ class FrameTrace:
 
     def give_up(self, error: Exception) -> None:
         """Write nothing any more after a defect of this file."""
-        self._file.failed = True
-        self._on_failed(type(error).__name__)
-
-    def _on_failed(self, why: str) -> None:
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._end_early, why)
+        if self._file is not None:
+            self._file.fail(error)
 
     def _end_early(self, why: str) -> None:
         self._failure = f"cannot write the trace {self._path}: {why}; the peer goes on without it"
         if self._warn is not None:
             self._warn(self._failure)
 
-    async def aclose(self) -> None:
-        """Write the last lines, and close the file."""
-        self.flush()
-        await self._file.aclose()
-        await asyncio.sleep(0)  # a failure in the last lines is reported
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            with suppress(OSError):  # of lines that the disk did not take
+                self._file.close()
 
     # Lines
 
@@ -239,38 +152,16 @@ class FrameTrace:
     @property
     def failed(self) -> bool:
         """True once nothing is written any more."""
-        return self._file.failed
+        return self._file is None or self._file.failed
 
     def put(self, **fields: Any) -> None:
-        """Add one line."""
-        if self._file.failed:
-            return
-        line = self._line(**fields)
-        self._lines.append(line)
-        self._size += len(line)
-        if self._size >= FLUSH_ABOVE_BYTES:
-            self.flush()
-        elif self._flush_timer is None:
-            self._flush_timer = self._loop.call_later(FLUSH_AFTER, self.flush)
+        """Write one line."""
+        if self._file is not None and not self._file.failed:
+            self._file.handle(makeLogRecord({"msg": self._line(**fields)}))
 
-    def _line(self, **fields: Any) -> bytes:
+    def _line(self, **fields: Any) -> str:
         at = (_EPOCH + timedelta(microseconds=self._clock())).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        text = json.dumps({"at": at, **fields}, separators=(",", ":"), allow_nan=False)  # ASCII: safe on a terminal
-        return text.encode() + b"\n"
-
-    def flush(self) -> None:
-        """Give the lines so far to the thread."""
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
-        lines, self._lines, self._size = self._lines, [], 0
-        if self._file.is_behind:
-            self._skipped += len(lines)
-        elif lines:
-            if self._skipped:
-                lines.insert(0, self._line(event="skipped", lines=self._skipped))
-                self._skipped = 0
-            self._file.write(b"".join(lines))
+        return json.dumps({"at": at, **fields}, separators=(",", ":"), allow_nan=False)  # ASCII: safe on a terminal
 
     # What is shown of a frame
 

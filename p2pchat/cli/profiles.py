@@ -96,11 +96,6 @@ def _is_of(profile: Path, name: str) -> bool:
     return summarize_profile(profile, 0).name.casefold() == name.removeprefix("@").casefold()
 
 
-def profile_exists(directory: Path) -> bool:
-    """Return whether a peer has an identity in this directory."""
-    return bool(inspect_profile(directory).peer_id)
-
-
 def complete_conversation(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return what a user can write to: the room, all other users, and the groups the user is in.
 

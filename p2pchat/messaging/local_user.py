@@ -61,10 +61,6 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
-E = TypeVar("E")
-F = TypeVar("F")
-G = TypeVar("G")
-H = TypeVar("H")
 T = TypeVar("T")
 
 
@@ -502,68 +498,6 @@ class LocalUser(Viewer):
     ) -> Events[A | B | C | D]: ...
     @overload
     def events(
-        self,
-        a: type[A],
-        b: type[B],
-        c: type[C],
-        d: type[D],
-        e: type[E],
-        /,
-        *,
-        consumer: str | None = "main",
-        start: Start = "now",
-        ignored: bool = True,
-    ) -> Events[A | B | C | D | E]: ...
-    @overload
-    def events(
-        self,
-        a: type[A],
-        b: type[B],
-        c: type[C],
-        d: type[D],
-        e: type[E],
-        f: type[F],
-        /,
-        *,
-        consumer: str | None = "main",
-        start: Start = "now",
-        ignored: bool = True,
-    ) -> Events[A | B | C | D | E | F]: ...
-    @overload
-    def events(
-        self,
-        a: type[A],
-        b: type[B],
-        c: type[C],
-        d: type[D],
-        e: type[E],
-        f: type[F],
-        g: type[G],
-        /,
-        *,
-        consumer: str | None = "main",
-        start: Start = "now",
-        ignored: bool = True,
-    ) -> Events[A | B | C | D | E | F | G]: ...
-    @overload
-    def events(
-        self,
-        a: type[A],
-        b: type[B],
-        c: type[C],
-        d: type[D],
-        e: type[E],
-        f: type[F],
-        g: type[G],
-        h: type[H],
-        /,
-        *,
-        consumer: str | None = "main",
-        start: Start = "now",
-        ignored: bool = True,
-    ) -> Events[A | B | C | D | E | F | G | H]: ...
-    @overload
-    def events(
         self, *types: type[Any], consumer: str | None = "main", start: Start = "now", ignored: bool = True
     ) -> Events[Any]: ...
     def events(
@@ -577,7 +511,8 @@ class LocalUser(Viewer):
         Open the iterator before start() to get those of the start.
 
         Args:
-            types: The classes of events to return, e.g. Message, Left; none for all.
+            types: The classes of events to return, e.g. Message, Left; none for all. Of up to four the type of the
+                iterator is known to type checkers.
             consumer: The name under which the cursor is stored; None for a cursor that is not stored.
             start: Where a new consumer begins: "now" is where this peer started, so that nothing since then is missed
                 (with consumer=None: where the iterator is opened); "beginning" is the first message stored. "main"

@@ -56,21 +56,36 @@ join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 order by p.first_place desc limit ?
 """
-DELIVERED = """
-select c.id, u.id, l.run, m.id, h.seq from logs l
-join heard h on h.log = l.number
+
+
+def _of_tips_and_newest(table: str, reader: str) -> str:
+    """Return the condition for marks `m` on logs of these users that tell what was reported of all their logs.
+
+    They are those on tips, and of whoever has none there the one on the newest log: it implies what that builds on.
+    """
+    return f"""
+u.id in {{whose}} and (l.state = 0 or (m.log, m.{reader}) in (
+    select max(n.log), n.{reader} from {table} n join logs w on w.number = n.log
+    where w.writer in (select number from users where id in {{whose}}) group by w.conversation, w.writer, n.{reader}
+))
+order by m.log, m.{reader}"""
+
+
+DELIVERED = f"""
+select c.id, u.id, l.run, r.id, m.seq from logs l
+join heard m on m.log = l.number
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
-join users m on m.number = h.member
-where l.state = 0 and u.id in {whose}
+join users r on r.number = m.member
+where {_of_tips_and_newest("heard", "member")}
 """
-HOST_MARKS = """
+HOST_MARKS = f"""
 select c.id, u.id, l.run, p.id, m.seq, m.version, m.told from logs l
 join host_marks m on m.log = l.number
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 join users p on p.number = m.host
-where l.state = 0 and u.id in {whose}
+where {_of_tips_and_newest("host_marks", "host")}
 """
 STAYS = """
 select p.id, g.id, s.since, s.ended from stays s
@@ -84,7 +99,7 @@ join users r on r.number = m.reader
 """
 READS = f"""
 select c.id, u.id, l.run, r.id, m.seq from read_marks m {MARKS_ON_LOGS}
-where r.id in {{whose}} or (l.state = 0 and u.id in {{whose}})
+where (r.id in {{whose}}) or {_of_tips_and_newest("read_marks", "reader")}
 """
 TAKEN = f"select c.id, u.id, l.run, r.id, m.seq from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
 FORKED_STATES = (FORKED, FORKED | COVERED)  # listed: for a comparison SQLite would read all logs

@@ -298,6 +298,20 @@ async def test_what_was_delivered_before_an_orderly_stop_is_not_reported_again(n
     assert (await anext(news)).id == third.id
 
 
+async def test_who_was_away_for_a_run_gets_only_what_is_new(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    await (await ada.send("bob", "first")).delivered(timeout=60)
+    await ada.aclose()
+    ada = await net.restart(ada)
+    net.partition([ada, cyd], [bob])
+    second = await ada.send("bob", "while bob is away")
+    await ada.aclose()
+    ada = await net.restart(ada)
+    news = ada.events(Delivered)
+    net.heal()
+    assert (await asyncio.wait_for(anext(news), 60)).id == second.id
+
+
 async def test_reads_while_apart_are_reported_when_peers_meet(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")

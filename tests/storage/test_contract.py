@@ -339,8 +339,13 @@ def test_delivered_marks_only_rise_and_are_loaded(storage: SqlStorage) -> None:
     assert storage.load([]).delivered == []
     assert storage.delivered_to(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
     assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
-    storage.commit([Change(covered=[ada.log])])
-    assert storage.load([user("ada")]).delivered == []  # tips only; the rest is looked up on request
+    later = Author("ada", 2, before=[ada.mark])
+    begins = later.begins("4")
+    begins.covered = [ada.log]
+    storage.commit([begins, Change(delivered=[DeliveredMark(later.log, user("bob"), 1)])])
+    # Of a covered log only the marks of those who have nothing later; the rest is looked up on request.
+    marks = [DeliveredMark(ada.log, user("eve"), 2), DeliveredMark(later.log, user("bob"), 1)]
+    assert storage.load([user("ada")]).delivered == marks
     assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
 
 
@@ -522,15 +527,18 @@ def test_read_marks_only_rise_and_are_loaded_for_readers_and_writers(storage: Sq
     assert storage.readers(ada.log, 3) == [(user("eve"), 3)]
 
 
-def test_read_marks_on_covered_logs_are_loaded_for_the_reader_only(storage: SqlStorage) -> None:
+def test_of_read_marks_on_logs_of_others_the_reader_gets_all_and_the_writer_the_newest(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([first.begins("1", "2"), Change(reads=[ReadMark(first.log, user("bob"), 2)])])
     second = Author("ada", 2, before=[first.mark])
     begins = second.begins("3")
     begins.covered = [first.log]
     storage.commit([begins])
-    assert storage.load([user("ada")]).reads == []
-    assert storage.load([user("bob")]).reads == [ReadMark(first.log, user("bob"), 2)]
+    assert storage.load([user("ada")]).reads == [ReadMark(first.log, user("bob"), 2)]
+    storage.commit([Change(reads=[ReadMark(second.log, user("bob"), 1)])])
+    assert storage.load([user("ada")]).reads == [ReadMark(second.log, user("bob"), 1)]
+    assert storage.load([user("bob")]).reads == [ReadMark(log, user("bob"), seq) for log, seq in
+                                                 ((first.log, 2), (second.log, 1))]  # fmt: skip
 
 
 def test_a_read_mark_can_be_removed(storage: SqlStorage) -> None:

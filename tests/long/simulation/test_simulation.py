@@ -8,8 +8,8 @@ import sys
 
 # With files, and with deletions where two conversations wait at a start.
 FINGERPRINTS = """
-from simulation.random_histories import Wanted, play
-for seed, wanted in ((7, Wanted()), (11, Wanted(files=True)), (1354010, Wanted(deletions=True))):
+from simulation.random_histories import WantedEvents, play
+for seed, wanted in ((7, WantedEvents()), (11, WantedEvents(files=True)), (1354010, WantedEvents(deletions=True))):
     print(play(seed, wanted=wanted)[0].fingerprint())
 """
 
