@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.conversations import DeletedHistory as DeletedHistory
     from p2pchat.messaging.conversations import DeletedMessages as DeletedMessages
     from p2pchat.messaging.conversations import MessageRequest as MessageRequest
+    from p2pchat.messaging.durable_event import DurableEvent as DurableEvent
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
     from p2pchat.messaging.events import EventCounts as EventCounts
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.messages import Deleted as Deleted
     from p2pchat.messaging.messages import Edited as Edited
     from p2pchat.messaging.messages import Message as Message
+    from p2pchat.messaging.messages import MessageChange as MessageChange
     from p2pchat.messaging.messages import Reaction as Reaction
     from p2pchat.messaging.messages import Sent as Sent
     from p2pchat.messaging.receipts import Receipt as Receipt
@@ -111,7 +113,8 @@ _MODULES = {
     "export_file": ("Exported", "Imported"),
     "messaging.attachments": ("Attachment", "KeptFile"),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "MessageRequest"),
-    "messaging.messages": ("Message", "Sent", "Deleted", "Edited", "Reaction"),
+    "messaging.durable_event": ("DurableEvent",),
+    "messaging.messages": ("Message", "Sent", "MessageChange", "Deleted", "Edited", "Reaction"),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),

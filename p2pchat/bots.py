@@ -38,12 +38,10 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
 from p2pchat import (
     AmbiguousName,
     Conversation,
-    Deleted,
-    Edited,
+    DurableEvent,
     Message,
     P2PChatError,
     PeerClosed,
-    Reaction,
     Receipt,
     Sent,
     TCPPeer,
@@ -510,7 +508,7 @@ class Bot:
                 async for event in events:
                     if isinstance(event, Message):
                         self._wake(tasks, event.conversation)
-                    elif not isinstance(event, Sent | Edited | Deleted | Reaction) or self._handles(event):
+                    elif not isinstance(event, DurableEvent) or self._handles(event):
                         self._start_handlers(tasks, event)
         finally:
             tasks.stopping = True

@@ -30,6 +30,7 @@ from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from p2pchat import __version__
+from p2pchat.core.entry_kinds import KINDS
 from p2pchat.errors import FrameError
 from p2pchat.protocol import LENGTH, MAX_DEPTH, PIECE_HEAD, RAW_FLAG, PeerId
 
@@ -46,7 +47,6 @@ _IDS = frozenset(
 _WORDS = frozenset(("t", "code", "at", "linked"))  # of a frame itself; `at` and `linked` hold endpoints
 _MARKS = frozenset(("marks", "tips", "older"))
 _STATUSES = frozenset(("online", "idle", "offline"))
-_KINDS = frozenset(("text", "action", "edit", "delete", "reaction", "profile", "group", "leave"))
 _is_hex = re.compile(r"(?:[0-9a-f]{16}){1,8}").fullmatch
 _is_key = re.compile(r"[A-Za-z_]{1,40}").fullmatch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -297,7 +297,7 @@ def _entry(raw: Any) -> Any:
     except (ValueError, RecursionError):
         return {"bytes": size}
     kind = entry.get("k") if isinstance(entry, dict) else None
-    return {"k": kind, "bytes": size} if isinstance(kind, str) and kind in _KINDS else {"bytes": size}
+    return {"k": kind, "bytes": size} if isinstance(kind, str) and kind in KINDS else {"bytes": size}
 
 
 def _without_secrets(value: Any, depth: int) -> Any:

@@ -19,15 +19,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p2pchat import (
-    Deleted,
-    Edited,
+    DurableEvent,
     Events,
     InviteError,
     Link,
     Message,
     P2PChatError,
-    Reaction,
-    Sent,
     TCPPeer,
     UnknownName,
 )
@@ -221,11 +218,9 @@ class Chat:
             self._shutdown.request("ended")
 
     def _is_older(self, event: Any) -> bool:
-        if isinstance(event, Sent):
-            return event.old or event.received_at < self._since
-        if isinstance(event, (Edited, Deleted, Reaction)):
-            return event.old or event.at < self._since
-        return isinstance(event, Message) and event.old
+        if not isinstance(event, DurableEvent):
+            return False
+        return event.old or (event.received_at < self._since and not isinstance(event, Message))
 
     async def _begin(self, peer: TCPPeer) -> None:
         """Say where this peer listens, before anything else."""

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from p2pchat import Deleted, Edited, Message, PeerClosed, Reaction
+from p2pchat import DurableEvent, Message, PeerClosed
 
 
 class ActivityTracker:
@@ -119,7 +119,6 @@ class ActivityTracker:
 
 
 MARK_DELAY = 0.02  # seconds: messages within it share one mark
-Markable = Message | Edited | Deleted | Reaction
 
 
 class ReadMarker:
@@ -135,14 +134,14 @@ class ReadMarker:
     def __init__(self, activity: ActivityTracker, on_read: Callable[[str], None]) -> None:
         self._activity = activity
         self._on_read = on_read
-        self._shown: dict[str, Markable] = {}  # the newest shown and not marked yet, by conversation id
-        self._came: dict[str, Markable] = {}  # the newest that came and was not shown
+        self._shown: dict[str, DurableEvent] = {}  # the newest shown and not marked yet, by conversation id
+        self._came: dict[str, DurableEvent] = {}  # the newest that came and was not shown
         self._timer: asyncio.TimerHandle | None = None
         activity.on_view.append(self.mark_seen)
 
     def on_event(self, event: object, *, shown: bool) -> None:
         """Handle an event that came; `shown`: it was shown in full, and so was everything before it."""
-        if not isinstance(event, Markable) or (not isinstance(event, Message) and event.by.is_me):
+        if not isinstance(event, DurableEvent) or event.by.is_me:
             return
         (self._shown if shown else self._came)[event.conversation.id] = event
         if shown and self._timer is None and self._activity.is_active:

@@ -16,17 +16,14 @@ from contextlib import suppress
 
 from p2pchat import (
     Conversation,
-    Deleted,
-    Edited,
+    DurableEvent,
     Failed,
     Group,
     HostedUser,
     Message,
     P2PChatError,
-    Reaction,
     Receipt,
     Receipts,
-    Sent,
     StorageError,
     TCPPeer,
     TooLong,
@@ -156,8 +153,8 @@ class Session(CommandContext):
 
     def on_displayed(self, event: object, *, shown: bool) -> None:
         """Handle an event after the display had it; `shown` as on_event() returned it."""
-        if isinstance(event, (Sent, Edited, Deleted, Reaction)):
-            self.sender.on_shown(event.conversation, event.id if isinstance(event, Sent) else event.entry_id)
+        if isinstance(event, DurableEvent) and event.by.is_me:
+            self.sender.on_shown(event.conversation, event.entry_id)
         if self._reads is not None:
             self._reads.on_event(event, shown=shown)
 

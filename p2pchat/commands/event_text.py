@@ -34,6 +34,7 @@ EventLine = dict[str, Any]  # an event as one line of --json: its fields are in 
 Line = Mapping[str, Any]  # an event line or a row, which is only read
 EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an earlier message
 DELETED = "[deleted]"  # shown instead of the text
+UNSUPPORTED = "[a message of a kind that this version does not know: update p2pchat]"  # so is this
 AT_A_GATEWAY = "a gateway: nobody reads here"  # the status text of a gateway's own user, while the gateway is linked
 QUOTED_CHARACTERS = 24  # of the message a reply belongs to: enough to recognize it
 FILE_NAME_CHARACTERS = 64  # shown of the name of a file; a guess
@@ -135,7 +136,7 @@ def message_text(event: Line) -> Row:
     if event.get("deleted"):
         return [("", DELETED)]
     if event.get("unsupported"):
-        return [("", f"[unsupported: {safe_line(event['unsupported'])}]")]
+        return [("", UNSUPPORTED)]
     text = _highlighted(event) if event["text"] else []
     files = ", ".join(map(_file_text, event.get("files", ())))
     return [*text, ("", f"{' ' if text else ''}[{files}]")] if files else text or [("", "")]
@@ -174,7 +175,7 @@ def edit_marks(event: Line) -> str:
 def said(event: Line) -> str:
     """Return the text of a message; without one the names of its files."""
     text: str = event["text"] or ", ".join(file_label(file["name"]) for file in event.get("files", ()))
-    return text
+    return UNSUPPORTED if event.get("unsupported") else text
 
 
 def message_excerpt(event: Line) -> str:

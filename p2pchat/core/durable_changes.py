@@ -164,14 +164,14 @@ class Address(Record, frozen=True):
 class Relation(Record, frozen=True):
     """A released entry that edits, deletes or reacts to another (`re`, of the same conversation).
 
-    `reaction` is False for an edit or a deletion.
+    `aspect` is what of it: "text" for an edit or a deletion, or "reaction".
     """
 
     log: LogId
     seq: int
     c: int
     re: Ref
-    reaction: bool
+    aspect: str
 
 
 class Cite(NamedTuple):

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from p2pchat.core.durable_changes import Relation
+from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 
 Candidate = tuple[Relation, str]  # the newest of one person for one message, and its JSON text
-RELATION_KINDS = frozenset({"edit", "delete", "reaction"})  # kinds that only change another entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def edits_of(user: UserId, candidates: Iterable[Candidate]) -> EntryEdits | None
     newest = None
     reactions: list[Candidate] = []
     for relation, raw in candidates:
-        if relation.reaction:
+        if relation.aspect == "reaction":
             reactions.append((relation, raw))
         elif relation.log.user == user:  # not just a user with the same beginning of the id
             newest = RelatedEntry(relation.log, relation.seq, raw)
@@ -66,9 +66,10 @@ def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
     """
     if entry.k not in RELATION_KINDS or entry.re is None or shape_fault(entry.k, entry.b, entry.re):
         return None
-    if entry.k != "reaction" and not is_own(log.user, entry.re):
+    kind = KINDS[entry.k]
+    if kind.about == "own" and not is_own(log.user, entry.re):
         return None
-    return Relation(log, seq, entry.c, entry.re, entry.k == "reaction")
+    return Relation(log, seq, entry.c, entry.re, kind.aspect)
 
 
 def is_own(user: UserId, re: Ref) -> bool:
@@ -83,8 +84,8 @@ def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
     """
     if re is None:
         return f"{'an' if kind == 'edit' else 'a'} {kind} that names no entry"
-    if kind == "delete" and body is not None:
-        return "a delete with a body"
+    if KINDS[kind].body == "null" and body is not None:
+        return f"a {kind} with a body"
     if kind == "reaction" and isinstance(body, str) and len(body) > MAX_REACTION_CHARACTERS:
         return f"a reaction above {MAX_REACTION_CHARACTERS} characters"
     return ""

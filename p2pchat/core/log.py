@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta, Struct
 
 from p2pchat.config import Settings
+from p2pchat.core.entry_kinds import MESSAGE_KINDS
 from p2pchat.errors import FrameError, LogError
 from p2pchat.protocol import (
     MAX_DEPTH,
@@ -212,7 +213,7 @@ def decode_entry(raw: str) -> Entry:
 def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
     """Return the attachments of a message; () for an entry of another kind, and if content is named in two sizes."""
     sizes = {file.root: file.size for file in entry.files}
-    if entry.k not in ("text", "action") or any(sizes[file.root] != file.size for file in entry.files):
+    if entry.k not in MESSAGE_KINDS or any(sizes[file.root] != file.size for file in entry.files):
         return ()
     return entry.files
 

@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 from p2pchat.core import effects as fx
+from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.names import base32
 from p2pchat.core.storage_answers import Stored
@@ -25,7 +26,7 @@ from p2pchat.messaging.event_builder import group_changed
 from p2pchat.messaging.events import aware
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.history import Viewer
-from p2pchat.messaging.messages import NOT_SHOWN, users_with
+from p2pchat.messaging.messages import users_with
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
 from p2pchat.messaging.receipts import Kind, ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import Subscription
@@ -177,7 +178,7 @@ class EventDispatcher:
             handler(effect)
 
     def _on_accepted(self, effect: fx.WriteAccepted) -> None:
-        is_message = effect.kind not in NOT_SHOWN  # receipts of edits and the like cause no events
+        is_message = effect.kind not in HIDDEN_KINDS  # receipts of edits and the like cause no events
         updates = self._tracker.add(
             effect.log, effect.first, effect.count, effect.members, effect.here, is_message=is_message
         )

@@ -6,28 +6,24 @@ a page of storage at a time.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
-from p2pchat.core.edits import RELATION_KINDS, EntryEdits
 from p2pchat.core.effects import GroupUpdate
+from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, MESSAGE_KINDS
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.groups.group_state import LEAVE, OPERATION
 from p2pchat.core.groups.group_sync import group_updates
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.messaging.access import AccessPolicy
+from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import GroupChanged, aware, now_micros
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import (
-    MESSAGE_CHANGES,
-    NOT_SHOWN,
-    AnyMessageChange,
-    Deleted,
-    Edited,
+    CHANGES,
     Message,
-    Reaction,
     Sent,
     post_of,
 )
@@ -41,24 +37,23 @@ if TYPE_CHECKING:
 
 
 PAGE = 500  # entries read from storage at once
-Made = Message | Sent | AnyMessageChange
+KIND_OF: Callable[[Entry], str] = attrgetter("k")
 
 
 class Step(NamedTuple):
-    """One released entry."""
+    """One released entry, as the classes of events take it."""
 
-    place: int
     log: LogId
     seq: int
     entry: Entry
+    place: int
     received_at: int
     old: bool
     gap: bool
 
 
-Special = dict[
-    int, AnyMessageChange | EntryEdits
-]  # by place: the event of an entry that is no message, edits of one that is
+Found = dict[int, ReleasedEntry]  # by place: a message that was changed; the message that a change names
+EditedEntries = Mapping[tuple[ConversationId, str], Container[int]]  # as RecentEntries has them
 Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: the place before it, and the event
 
 
@@ -71,7 +66,7 @@ class BuiltEvents(NamedTuple):
         changes: Changes of groups in earlier runs, among them.
     """
 
-    made: list[Made]
+    made: list[DurableEvent]
     read: int
     changes: Changes
 
@@ -80,17 +75,17 @@ class EventBuilder:
     """Builds the events of one subscription, a run in memory or a page of storage at a time.
 
     Args:
-        posts: The classes wanted of messages and of changes of messages.
+        wanted: The classes wanted of messages and of changes of messages.
         groups: Changes of groups are wanted.
     """
 
     def __init__(
-        self, source: EventFeed, viewer: Viewer, access: AccessPolicy, posts: Sequence[type], groups: bool
+        self, source: EventFeed, viewer: Viewer, access: AccessPolicy, wanted: Sequence[type], groups: bool
     ) -> None:
         self._source = source
         self._viewer = viewer
         self._access = access
-        self._posts = posts
+        self._wanted = wanted
         self._groups = groups
 
     async def after(self, read: int) -> BuiltEvents | None:
@@ -99,56 +94,52 @@ class EventBuilder:
         run = recent.after(read)
         if run is None:
             return await self._from_storage(read)
-        if not recent.edited and self._access.is_all:
+        if not recent.edited and self._access.is_all and MESSAGE_KINDS.issuperset(map(KIND_OF, run.entries)):
             return self._from_run(run, read)
         steps = _steps_of(run, read)
-        if not recent.edited:
-            return self._from_steps(steps, {}, {})
         # What became of a message costs as much as its reactions, so it is looked up once for as many entries as wait.
-        while len(steps) < PAGE and (run := recent.after(steps[-1].place)) is not None:
+        while recent.edited and len(steps) < PAGE and (run := recent.after(steps[-1].place)) is not None:
             steps += _steps_of(run, steps[-1].place)
-        return self._from_steps(steps, await self._edits_of(steps), {})
+        return self._from_steps(steps, await self._look_up(steps, recent.edited), {})
 
     async def _from_storage(self, read: int) -> BuiltEvents | None:
         shown = await self._source.places(read, PAGE)
-        steps = [Step(s.place, s.log, s.seq, decode_entry(s.raw), s.received_at, s.old, s.gap) for s in shown]
-        special: Special = {s.place: s.edits for s in shown if s.edits is not None}
-        special |= await self._message_changes(steps)
-        changes = await self._group_changes(steps)
-        return self._from_steps(steps, special, changes) if steps else None
+        if not shown:
+            return None
+        steps = [Step(s.log, s.seq, decode_entry(s.raw), s.place, s.received_at, s.old, s.gap) for s in shown]
+        pairs = zip(shown, steps, strict=True)
+        found: Found = {s.place: s for s, step in pairs if s.edits is not None and step.entry.k not in HIDDEN_KINDS}
+        return self._from_steps(steps, found | await self._look_up(steps, {}), await self._group_changes(steps))
 
     def _from_run(self, run: EntrySpan, read: int) -> BuiltEvents:
-        """Build messages from memory where nothing was edited and everything is visible: the quickest way."""
+        """Build messages from memory where all are visible and none was changed: _from_steps() for this, but quick."""
         viewer, log, received_at, old, gap = self._viewer, run.log, run.received_at, run.old, run.gap
-        made: list[Made] = []
-        kind = Sent if log.user in self._access.mine else Message
-        if kind in self._posts:
+        made: list[DurableEvent] = []
+        cls = Sent if log.user in self._access.mine else Message
+        if cls in self._wanted:
             first, to_seq = read + 1, run.first - run.place
             newest_first = zip(range(run.end - 1, first - 1, -1), reversed(run.entries), strict=False)
-            made = [
-                kind(viewer, log, place + to_seq, entry, place, received_at, old, gap)
-                for place, entry in newest_first
-                if entry.k not in NOT_SHOWN
-            ]
+            made = [cls(viewer, log, at + to_seq, entry, at, received_at, old, gap) for at, entry in newest_first]
         return BuiltEvents(made, run.end - 1, {})
 
-    def _from_steps(self, steps: list[Step], special: Special, changes: Changes) -> BuiltEvents:
+    def _from_steps(self, steps: Sequence[Step], found: Found, changes: Changes) -> BuiltEvents:
         """Build what this subscription wants and may see."""
-        wanted, access, mine, viewer = self._posts, self._access, self._access.mine, self._viewer
-        read = steps[-1].place
-        if not access.is_all:
-            steps = [step for step in steps if access.sees(step.log, step.entry)]
-        made: list[Made] = []
-        for place, log, seq, entry, received_at, old, gap in reversed(steps):
-            found = special.get(place) if special else None
-            if entry.k in NOT_SHOWN:
-                if found is not None and not isinstance(found, EntryEdits):
-                    made.append(found)
+        viewer, wanted, access = self._viewer, self._wanted, self._access
+        mine, is_all, sees = access.mine, access.is_all, access.sees
+        made: list[DurableEvent] = []
+        for step in reversed(steps):
+            log, seq, entry, place, received_at, old, gap = step
+            if not is_all and not sees(log, entry):
                 continue
-            kind = Sent if log.user in mine else Message
-            if kind in wanted:
-                made.append(kind(viewer, log, seq, entry, place, received_at, old, gap, found))  # type: ignore[arg-type]
-        return BuiltEvents(made, read, changes)
+            message = found.get(place)
+            if entry.k not in HIDDEN_KINDS:
+                if (cls := Sent if log.user in mine else Message) in wanted:
+                    edits = None if message is None else message.edits
+                    made.append(cls(viewer, log, seq, entry, place, received_at, old, gap, edits))
+            elif message is not None:  # otherwise it is of a name or a group, which the core reports
+                change = CHANGES[entry.k](viewer, *step, message=post_of(viewer, message, message.log.user in mine))
+                made += [change] if change.counts else []  # another one is newer
+        return BuiltEvents(made, steps[-1].place, changes)
 
     async def _group_changes(self, steps: Sequence[Step]) -> Changes:
         """Return the changes that groups underwent in earlier runs, by these entries."""
@@ -164,54 +155,19 @@ class EventBuilder:
             if self._access.hears(event.audience)
         }
 
-    async def _edits_of(self, steps: Sequence[Step]) -> Special:
-        """Return the edits of entries in memory, and the events of those that are edits themselves."""
-        special: Special = {}
-        edited = self._source.recent.edited
-        named = [(step, Ref(ref_key(step.log.user, step.log.run), step.seq)) for step in steps]
-        named = [(step, ref) for step, ref in named if ref.seq in edited.get((step.log.conversation, ref.log), ())]
-        for (step, _), shown in zip(named, await self._entries(named), strict=True):
-            if shown is not None and shown.edits is not None:
-                special[step.place] = shown.edits
-        return special | await self._message_changes(steps)
+    async def _look_up(self, steps: Sequence[Step], edited: EditedEntries) -> Found:
+        """Return the messages that wanted changes name, and those in `edited` as they are now; each is read once."""
+        named = [(step, (step.log.conversation, ref)) for step in steps if (ref := self._named(step, edited))]
+        asked = list(dict.fromkeys(key for _, key in named))
+        shown = dict(zip(asked, await self._source.entries(asked), strict=True)) if asked else {}
+        return {step.place: one for step, key in named if (one := shown[key]) is not None}
 
-    async def _entries(self, named: Sequence[tuple[Step, Ref]]) -> list[ReleasedEntry | None]:
-        """Return the entries that steps name, each looked up once."""
-        keys = [(step.log.conversation, ref) for step, ref in named]
-        asked = list(dict.fromkeys(keys))
-        found = dict(zip(asked, await self._source.entries(asked), strict=True)) if asked else {}
-        return [found[key] for key in keys]
-
-    async def _message_changes(self, steps: Sequence[Step]) -> Special:
-        """Return the events of the edits, deletions and reactions among these entries, by place."""
-        if not any(kind in self._posts for kind in MESSAGE_CHANGES):
-            return {}
-        named = [(step, re) for step in steps if step.entry.k in RELATION_KINDS and (re := step.entry.re) is not None]
-        special: Special = {}
-        for (step, _), shown in zip(named, await self._entries(named), strict=True):
-            event = None if shown is None else self._change_event(step, shown)
-            if event is not None and type(event) in self._posts:
-                special[step.place] = event
-        return special
-
-    def _change_event(self, step: Step, shown: ReleasedEntry) -> AnyMessageChange | None:
-        """Return the change that an entry makes to a message; None if it makes none, or is superseded."""
-        place, log, seq, entry, received_at, old, _ = step
-        viewer = self._viewer
-        by, message = viewer.people.user(log.user), post_of(viewer, shown, mine=shown.log.user in self._access.mine)
-        common: dict[str, Any] = {
-            "at": aware(received_at), "message": message, "by": by, "sent_at": aware(entry.at), "old": old, "log": log,
-            "seq": seq, "place": place, "ref": viewer._ref_of(log, seq),
-        }  # fmt: skip
-        if message.unsupported is not None:
-            return None
-        if entry.k == "reaction":
-            present = message.reaction_of(by)
-            reaction = entry.b if isinstance(entry.b, str) else ""
-            return Reaction(**common, reaction=reaction) if present == ((log, seq) if reaction else None) else None
-        if message.mended_by != (log, seq):
-            return None
-        return Edited(**common, text=message.text) if entry.k == "edit" else Deleted(**common)
+    def _named(self, step: Step, edited: EditedEntries) -> Ref | None:
+        """Return the entry to look up for this one: the message that it changes, or itself if it was edited."""
+        if (change := CHANGES.get(step.entry.k)) is not None:
+            return step.entry.re if change in self._wanted else None
+        own = Ref(ref_key(step.log.user, step.log.run), step.seq) if edited else None
+        return own if own and own.seq in edited.get((step.log.conversation, own.log), ()) else None
 
 
 def _steps_of(run: EntrySpan, read: int) -> list[Step]:
@@ -219,7 +175,7 @@ def _steps_of(run: EntrySpan, read: int) -> list[Step]:
     skip = read + 1 - run.place
     log, first, place = run.log, run.first, run.place
     return [
-        Step(place + i, log, first + i, entry, run.received_at, run.old, run.gap)
+        Step(log, first + i, entry, place + i, run.received_at, run.old, run.gap)
         for i, entry in enumerate(run.entries)
         if i >= skip
     ]
@@ -252,7 +208,6 @@ def group_changed(viewer: Viewer, effect: GroupUpdate, former: str, at: datetime
 # everything written to the group in the order in which it arrived, and returned at their places among the messages.
 
 
-GROUP_KINDS = frozenset({OPERATION, LEAVE})
 ReadGroup = Callable[[ConversationId], Awaitable[list[ReleasedEntry]]]  # reads everything written to a group
 
 

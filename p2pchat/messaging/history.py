@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p2pchat.config import Settings
+from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
@@ -22,14 +23,13 @@ from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.conversations import Conversation, DeletedHistory, DeletedMessages, MessageRequest
+from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import Gap, aware, micros_of
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
-    NOT_SHOWN,
     Message,
     Post,
     Sent,
-    ShownEntry,
     key_of,
     parse_message_id,
     post_of,
@@ -273,7 +273,7 @@ class Viewer:
         if raw.startswith(PROFILE_BEGINS) and raw.count('"k"') == 1 and "\\" not in raw:  # not named anew behind it
             return False  # hundreds of users who come to a room begin with theirs
         entry = decode_entry(raw)
-        return entry.k not in NOT_SHOWN and (self._access.is_all or self._access.sees(shown.log, entry))
+        return entry.k not in HIDDEN_KINDS and (self._access.is_all or self._access.sees(shown.log, entry))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
         return [post_of(self, one) for one in entries]
@@ -454,7 +454,7 @@ class Viewer:
         """Show that the own user is typing; see TCPPeer.typing."""
         raise _read_only()
 
-    def mark_read(self, post: ShownEntry) -> None:
+    def mark_read(self, post: DurableEvent) -> None:
         """Mark messages as read; see Message.mark_read."""
         raise _read_only("mark messages read")
 

@@ -23,6 +23,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.durable_changes import Change, StoredUser, Token
+from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
@@ -32,20 +33,11 @@ from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
+from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.event_builder import PAGE
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
-from p2pchat.messaging.messages import (
-    MESSAGE_CHANGES,
-    NOT_SHOWN,
-    Deleted,
-    Edited,
-    Message,
-    Post,
-    Reaction,
-    Sent,
-    ShownEntry,
-)
+from p2pchat.messaging.messages import Message, Sent
 from p2pchat.messaging.named_user import NamedUser
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
@@ -183,7 +175,7 @@ class HostedUser(NamedUser):
         disk, place = self._disk, place - 1
         while page := await disk.read(partial(disk.storage.places, place, READ_AT_ONCE, [key])):
             for shown in page:
-                if shown.log.user != self.key or decode_entry(shown.raw).k in NOT_SHOWN:
+                if shown.log.user != self.key or decode_entry(shown.raw).k in HIDDEN_KINDS:
                     continue
                 receipt = await self.receipt(message_id(shown.log, shown.seq))
                 if receipt.status not in (kind, "read"):
@@ -202,13 +194,12 @@ class HostedUser(NamedUser):
         The user's own message becomes Sent, that of another user Message. Users, conversations and messages in the
         event become this user's own objects, with its view of `is_me` and of conversation names.
         """
-        if isinstance(event, Post):
-            return event.seen_by(self)
+        if isinstance(event, DurableEvent):
+            durable: T | Message | Sent = event.seen_by(self)
+            return durable
         if not isinstance(event, Event):
             return event
         seen: dict[str, Any] = {one.name: self._seen(getattr(event, one.name)) for one in fields(event)}
-        if isinstance(event, MESSAGE_CHANGES):
-            seen["ref"] = self._ref_of(event.log, event.seq)
         return replace(event, **seen)
 
     def _seen(self, value: object) -> object:
@@ -216,8 +207,6 @@ class HostedUser(NamedUser):
             return self.people.user(value.key)
         if isinstance(value, Conversation):
             return self.conversation(value.key)
-        if isinstance(value, Post):
-            return value.seen_by(self)
         if isinstance(value, tuple) and value and isinstance(value[0], User):
             return tuple(map(self._seen, value))
         return value
@@ -479,7 +468,7 @@ class HostedDeliveries:
             self._storing = asyncio.get_running_loop().create_task(self._store(), name="p2pchat deliveries")
         return True
 
-    def on_reading(self, user: UserId, post: ShownEntry, since: int) -> None:
+    def on_reading(self, user: UserId, post: DurableEvent, since: int) -> None:
         """Keep the receipts of what a user is about to read in a conversation, for writers of whom no client hears."""
         key, taken = post.log.conversation, self._lifecycle.tracker.taken.get(user, post.place)
         for writer in audience_of(self._lifecycle.conversations(), key) or ():
@@ -549,7 +538,7 @@ def _entries_taken(
     while since < until:
         page = storage.places(since, PAGE, keys)
         for shown in page:
-            if shown.place <= until and shown.log.user != user and decode_entry(shown.raw).k not in NOT_SHOWN:
+            if shown.place <= until and shown.log.user != user and decode_entry(shown.raw).k not in HIDDEN_KINDS:
                 if user not in (reader for reader, _ in storage.readers(shown.log, shown.seq)):
                     first, _ = found.get(shown.log, (shown.seq, 0))
                     found[shown.log] = first, shown.seq
@@ -612,7 +601,7 @@ class AllUsersSubscription(Subscription):
             return event.inner, event.users
         if isinstance(event, ReceiptEvent):
             return event, (event.log.user,)
-        assert isinstance(event, Post | Edited | Deleted | Reaction)
+        assert isinstance(event, DurableEvent)
         return event, self._users_of(event.log)
 
     def _users_of(self, log: LogId) -> Users:

@@ -25,6 +25,7 @@ from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory
+from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.groups import Group, Who
 from p2pchat.messaging.history import To, Viewer
@@ -32,7 +33,6 @@ from p2pchat.messaging.messages import (
     Message,
     Post,
     Sent,
-    ShownEntry,
     check_change,
     parse_message_id,
     ref_of,
@@ -410,12 +410,12 @@ class LocalUser(Viewer):
         driver = self._require_running()
         driver.put(TypingSet(self.people.me, self.find(to).key, bool(on)))
 
-    def mark_read(self, post: ShownEntry) -> None:
+    def mark_read(self, post: DurableEvent) -> None:
         """Mark everything in the conversation up to this message as read; see Message.mark_read."""
         driver = self._require_running()
         driver.put(self._cursors.mark(post)(0))
 
-    async def mark_read_durably(self, post: ShownEntry) -> None:
+    async def mark_read_durably(self, post: DurableEvent) -> None:
         """As mark_read, and return when that is on disk; marks made at the same time share a commit.
 
         Raises StorageError, PeerClosed.
@@ -639,7 +639,7 @@ class LocalUser(Viewer):
         """
         return await self._cursors.without_read(posts)
 
-    def hand_on(self, post: ShownEntry, consumer: str) -> None:
+    def hand_on(self, post: DurableEvent, consumer: str) -> None:
         """Acknowledge every message up to this one for a consumer; stored soon. It never goes back.
 
         Raises PeerClosed.

@@ -1,113 +1,52 @@
-"""The classes of messages, and the events about their edits, deletions and reactions.
-
-Messages and these events are read from storage, in the order in which they were shown here, and are equally durable. A
-`repr` shows the writer and the id, never a text. Times are aware datetimes in UTC; ids are base32.
-"""
+"""The durable events: messages, and changes of them. Ids are base32."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.config import Settings
-from p2pchat.core.edits import RELATION_KINDS
+from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, attachments_of, decode_entry, message_id, ref_key, referred_id
 from p2pchat.core.names import plain
 from p2pchat.core.sync.appender import check_text
 from p2pchat.messaging.attachments import Attachment
-from p2pchat.messaging.events import Event, aware, iso, json_fields, micros_of
+from p2pchat.messaging.durable_event import DurableEvent
+from p2pchat.messaging.events import aware, iso, json_fields, micros_of
 from p2pchat.messaging.users import User
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
-    from p2pchat.core.edits import EntryEdits
     from p2pchat.messaging.conversations import Conversation
     from p2pchat.messaging.history import Viewer
     from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.receipts import Receipt
 
-SHOWN_KINDS = ("text", "action")
 LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take
-NOT_SHOWN = RELATION_KINDS | {"profile", "group", "leave"}  # kinds of entries that are no messages
 
 
-class Post:
-    """A message; base of Message and Sent. Two with the same id are equal.
+class Post(DurableEvent):
+    """A message; base of Message and Sent.
 
     Edits, deletion and reactions are those of the moment when it was read. The events Edited, Deleted and Reaction
     report later ones.
-
-    Attributes:
-        event: The word for it in event lines: "message", or "sent" for one's own.
-        log: The log of its entry.
-        seq: The number of its entry in the log.
-        at: The time this peer received it, as `received_at`.
-        place: Its number in this peer's database, in the order in which messages were shown here.
-        old: It was written before this peer came to the conversation.
-        gap: It was shown although an entry that it follows was missing; `TCPPeer.missing` says what still is.
     """
 
-    __slots__ = ("_edits", "_entry", "_received_at", "_viewer", "gap", "log", "old", "place", "seq")
-    event: ClassVar[str] = ""
-
-    def __init__(
-        self,
-        viewer: Viewer,
-        log: LogId,
-        seq: int,
-        entry: Entry,
-        place: int,
-        received_at: int,
-        old: bool,
-        gap: bool,
-        edits: EntryEdits | None = None,
-    ) -> None:
-        self._viewer = viewer
-        self.log: LogId = log
-        self.seq: int = seq
-        self._entry = entry
-        self.place: int = place
-        self._received_at = received_at
-        self.old: bool = old
-        self.gap: bool = gap
-        self._edits = edits
-
-    @property
-    def id(self) -> str:
-        """The id of the message, the same on every peer."""
-        return message_id(self.log, self.seq)
-
-    @property
-    def viewer(self) -> Viewer:
-        """The TCPPeer, HostedUser or History that read it."""
-        return self._viewer
+    __slots__ = ()
 
     def seen_by(self, viewer: Viewer) -> Message | Sent:
         """Return this message as another user of the same peer sees it."""
         kind = Sent if self.log.user == viewer.people.me else Message
-        return kind(
-            viewer, self.log, self.seq, self._entry, self.place, self._received_at, self.old, self.gap, self._edits
-        )
-
-    @property
-    def conversation(self) -> Conversation:
-        """The conversation in which it was written."""
-        return self._viewer.conversation(self.log.conversation)
-
-    @property
-    def sender(self) -> User:
-        """The user who wrote it."""
-        return self._viewer.people.user(self.log.user)
+        return kind(*self._entry_for(viewer), self._edits)
 
     @property
     def text(self) -> str:
         """The latest text; "" for a deleted message and for an `unsupported` kind of entry."""
         body = self._entry.b if self._edits is None else (self._newest or self._entry).b
-        return body if self._entry.k in SHOWN_KINDS and isinstance(body, str) else ""
+        return body if self._entry.k in MESSAGE_KINDS and isinstance(body, str) else ""
 
     @property
     def _newest(self) -> Entry | None:
@@ -177,24 +116,12 @@ class Post:
     @property
     def unsupported(self) -> str | None:
         """The kind of an entry that this version does not know: show "unsupported"; None for a message."""
-        return None if self._entry.k in SHOWN_KINDS else self._entry.k
-
-    @property
-    def sent_at(self) -> datetime:
-        """The time it was written, by the writer's clock."""
-        return aware(self._entry.at)
+        return None if self._entry.k in MESSAGE_KINDS else self._entry.k
 
     @property
     def claimed_at(self) -> datetime | None:
         """The time it was written, as claimed by the writer's program; None without a claim. It affects no order."""
         return None if self._entry.t is None else aware(self._entry.t)
-
-    @property
-    def received_at(self) -> datetime:
-        """The time this peer received it."""
-        return aware(self._received_at)
-
-    at = received_at
 
     @property
     def came(self) -> datetime | None:
@@ -228,13 +155,6 @@ class Post:
         """Its position in the history of its conversation, the same on every peer."""
         return self._entry.c, self.log.user, self.log.run, self.seq
 
-    def mark_read(self) -> None:
-        """Mark everything in the conversation up to this message as read; writers get a receipt.
-
-        Nothing happens for a message already marked, or one's own. Raises PeerClosed where no peer runs.
-        """
-        self._viewer.mark_read(self)
-
     async def reply(self, text: str) -> Receipt:
         """Answer in the same conversation; raises as Conversation.send."""
         return await self._viewer.send(self.conversation, text, reply_to=self)
@@ -259,42 +179,24 @@ class Post:
         """
         return await self._viewer.react(self, reaction)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the event line as a dict of plain JSON values."""
-        conversation, sender = self.conversation, self.sender
+    def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        by, entry = self.by, self._entry
         line: dict[str, Any] = {
-            "event": self.event,
-            "at": iso(self._received_at),
-            "id": self.id,
-            "conversation": conversation.name,
-            "conversation_id": conversation.id,
-            "kind": conversation.kind,
-            "sender": sender.label,
-            "sender_id": sender.id,
-            "text": self.text,
-            "sent_at": iso(self._entry.at),
-            "action": self.action,
-            "reply_to": self.reply_to,
-            "after": list(self.after),
-            "old": self.old,
-        }
-        if conversation.kind == "group":
-            line["group"] = conversation.name
-        if self._entry.t is not None:
-            line["claimed_at"] = iso(self._entry.t)
-        if self.came is not None:
-            line["came"] = iso(self._received_at)
-        if self.gap:
-            line["gap"] = True
-        if self.automatic:
-            line["automatic"] = True
-        if self.unsupported is not None:
-            line["unsupported"] = self.unsupported
-        if self.attachments:
-            line["files"] = [attachment.to_json() for attachment in self.attachments]
-        if self._edits is not None:
-            line |= self._edits_json()
-        return line
+            "sender": by.label, "sender_id": by.id, "text": self.text, "sent_at": iso(entry.at), "action": self.action,
+            "reply_to": self.reply_to, "after": list(self.after), "old": self.old,
+        }  # fmt: skip
+        for name, value in (
+            ("group", conversation.kind == "group" and conversation.name),
+            ("claimed_at", entry.t is not None and iso(entry.t)),
+            ("came", self.came and iso(self._received_at)),
+            ("gap", self.gap),
+            ("automatic", self.automatic),
+            ("unsupported", self.unsupported),
+            ("files", [file.to_json() for file in self.attachments]),
+        ):
+            if value:
+                line[name] = value
+        return line if self._edits is None else line | self._edits_json()
 
     def _edits_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
@@ -307,15 +209,6 @@ class Post:
                 for user in users
             ]
         return found
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Post) and (other.seq, other.log) == (self.seq, self.log)
-
-    def __hash__(self) -> int:
-        return hash((self.log, self.seq))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} from {self.sender.label!a}>"
 
 
 class Message(Post):
@@ -336,14 +229,8 @@ class Sent(Post):
         """The name of the conversation: the room, or the label of the other user."""
         return self.conversation.name
 
-    @property
-    def ref(self) -> str | None:
-        """The `ref` given to send() in this run; None without one."""
-        return self._viewer._ref_of(self.log, self.seq)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the event line as a dict of plain JSON values, with `to` and `ref`."""
-        return {**super().to_json(), "to": self.to, "ref": self.ref}
+    def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        return {**super()._fields(conversation), "to": self.to, "ref": self.ref}
 
 
 def post_of(viewer: Viewer, shown: ReleasedEntry, mine: bool | None = None) -> Message | Sent:
@@ -406,38 +293,18 @@ def users_with(
 # without its message, since the message will arrive in its latest state.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageChange(Event):
+class MessageChange(DurableEvent):
     """Base of Edited, Deleted and Reaction.
 
     Attributes:
         message: The message in its present state.
-        by: The user who did it; for edits and deletions the writer of the message.
-        sent_at: When, by the clock of `by`.
-        old: It was done before this peer came to the conversation.
-        log: The log of the entry that did it.
-        seq: The number of that entry in the log.
-        place: Its place in the order shown here.
-        ref: The `ref` given in this run, if it was done here.
     """
 
-    message: Message | Sent
-    by: User
-    sent_at: datetime
-    old: bool
-    log: LogId
-    seq: int
-    place: int
-    ref: str | None = None
+    __slots__ = ("message",)
 
-    @property
-    def conversation(self) -> Conversation:
-        """The conversation of the message."""
-        return self.message.conversation
-
-    def mark_read(self) -> None:
-        """Mark everything in the conversation up to this change as read; see Message.mark_read."""
-        self.message.viewer.mark_read(self)
+    def __init__(self, *entry: Any, message: Message | Sent) -> None:
+        super().__init__(*entry)
+        self.message: Message | Sent = message
 
     @property
     def id(self) -> str:
@@ -445,65 +312,76 @@ class MessageChange(Event):
         return self.message.id
 
     @property
-    def entry_id(self) -> str:
-        """The id of the edit, deletion or reaction itself, for TCPPeer.receipt."""
-        return message_id(self.log, self.seq)
+    def counts(self) -> bool:
+        """True if this is the newest of what was done to the message."""
+        return self.message.mended_by == (self.log, self.seq)
 
-    def _fields(self) -> dict[str, Any]:
-        conversation = self.message.conversation
-        line: dict[str, Any] = {
-            "id": self.id, "conversation": conversation.name, "conversation_id": conversation.id,
-            "kind": conversation.kind, **json_fields(self.by, "by"), "entry_id": self.entry_id,
-            "sent_at": iso(micros_of(self.sent_at)), "old": self.old, **self._change_fields(),
+    def seen_by(self, viewer: Viewer) -> MessageChange:
+        """Return this change as another user of the same peer sees it."""
+        return type(self)(*self._entry_for(viewer), message=self.message.seen_by(viewer))
+
+    def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        return {
+            **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
+            **self._change_fields(), **({"ref": self.ref} if self.by.is_me else {}),
         }  # fmt: skip
-        if self.by.is_me:
-            line["ref"] = self.ref
-        return line
 
     def _change_fields(self) -> dict[str, Any]:
         return {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Edited(MessageChange):
-    """A message was edited.
+    """A message was edited."""
 
-    Attributes:
-        text: The new text.
-    """
-
+    __slots__ = ()
     event: ClassVar[Literal["edited"]] = "edited"
-    text: str = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The new text."""
+        return self.message.text
+
+    @property
+    def counts(self) -> bool:
+        """True if this is the newest of what was done to the message, and this version knows its kind."""
+        return super().counts and self.message.unsupported is None
 
     def _change_fields(self) -> dict[str, Any]:
         return {"text": self.text}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted(MessageChange):
     """A message was deleted by its writer. Its text is no longer shown, though logs keep it."""
 
+    __slots__ = ()
     event: ClassVar[Literal["deleted"]] = "deleted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction(MessageChange):
-    """A user reacted to a message.
+    """A user reacted to a message."""
 
-    Attributes:
-        reaction: At most 8 characters; "" if an earlier reaction was removed.
-    """
-
+    __slots__ = ()
     event: ClassVar[Literal["reaction"]] = "reaction"
-    reaction: str = field(repr=False)
+
+    @property
+    def reaction(self) -> str:
+        """At most 8 characters; "" if an earlier reaction was removed."""
+        return self._entry.b if isinstance(self._entry.b, str) else ""
+
+    @property
+    def counts(self) -> bool:
+        """True if this is what the user said last."""
+        present = self.message.reaction_of(self.by)
+        return present == ((self.log, self.seq) if self.reaction else None)
 
     def _change_fields(self) -> dict[str, Any]:
         return {"reaction": self.reaction}
 
 
-AnyMessageChange = Edited | Deleted | Reaction
-ShownEntry = Post | MessageChange
-MESSAGE_CHANGES: tuple[type[AnyMessageChange], ...] = (Edited, Deleted, Reaction)
+CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
+    kind.name: cls for kind in KINDS.values() for cls in (Edited, Deleted, Reaction) if kind.event == cls.event
+}
+DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
 
 def check_change(kind: str, post: Post, text: str, me: UserId, settings: Settings) -> str:
@@ -513,7 +391,7 @@ def check_change(kind: str, post: Post, text: str, me: UserId, settings: Setting
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows.
     """
-    if post.log.user != me and kind != "reaction":
+    if post.log.user != me and KINDS[kind].about == "own":
         raise ValueError(f"only the writer of a message can {kind} it")
     if post.unsupported is not None:
         raise ValueError("this version does not know this kind of message")

@@ -21,11 +21,11 @@ from itertools import accumulate, islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
+from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.access import audience_of
-from p2pchat.messaging.messages import NOT_SHOWN
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
@@ -648,7 +648,7 @@ class ReceiptTracker:
         receipts = self._of(log)
         receipts.earlier[seq] = of
         self.note_files(log, seq, attachments_of(decode_entry(shown.raw)))
-        if decode_entry(shown.raw).k in NOT_SHOWN:
+        if decode_entry(shown.raw).k in HIDDEN_KINDS:
             receipts.changes.add(seq)
         else:
             here = [(member, seq) for member in self.holders_at(shown.place, of) if self.takes(log, member)]

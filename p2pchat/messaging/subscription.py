@@ -13,19 +13,16 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterab
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import AccessPolicy, Audience
-from p2pchat.messaging.event_builder import EventBuilder, Made
+from p2pchat.messaging.durable_event import DurableEvent
+from p2pchat.messaging.event_builder import EventBuilder
 from p2pchat.messaging.events import Delivered, Event, GroupChanged, Read, ReceiptEvent
 from p2pchat.messaging.history import Viewer
-from p2pchat.messaging.messages import (
-    MESSAGE_CHANGES,
-    NOT_SHOWN,
-    Message,
-    Sent,
-)
+from p2pchat.messaging.messages import DURABLE_EVENTS
 from p2pchat.messaging.receipts import (
     Kind,
     ReceiptTracker,
@@ -46,7 +43,7 @@ LOOKS = 32  # events returned between two checks of the clock and of everything 
 MAX_LIVE = 10_000  # unread subjects of a subscription; beyond it the oldest are dropped
 RECEIPTS_AT_ONCE = 500  # looked up together
 
-AnyEvent = Event | Message | Sent
+AnyEvent = Event | DurableEvent
 RECEIPT_EVENTS: dict[Kind, type[ReceiptEvent]] = {"delivered": Delivered, "read": Read}
 ReceiptKey = tuple[type[ReceiptEvent], LogId, int, UserId]  # the message, and the user who has or has read it
 T_co = TypeVar("T_co", covariant=True)
@@ -72,7 +69,7 @@ class Subscription:
         self.viewer = viewer
         self.access = access
         self._types = types
-        self._posts = tuple(kind for kind in (Message, Sent, *MESSAGE_CHANGES) if self._wants(kind))
+        self._posts = tuple(kind for kind in DURABLE_EVENTS if self._wants(kind))
         self._builder = EventBuilder(source, viewer, self.access, self._posts, self._wants(GroupChanged))
         self.consumer = consumer if self._posts else None
         self.start = start
@@ -82,7 +79,7 @@ class Subscription:
         self._read = 0  # everything up to here is in _built, or is nothing for this subscription
         self._out = 0  # everything up to here was returned, or is nothing for this subscription
         self._saved = 0  # up to here the acknowledgement is on disk
-        self._built: list[Made] = []  # to be returned, the next one last
+        self._built: list[DurableEvent] = []  # to be returned, the next one last
         self._live: dict[Hashable, tuple[int, Event | ReceiptUpdate]] = {}  # by subject, after a place
         self._fast = 0  # how many more messages can be returned without any check: nothing has happened
         self._turn_began = 0.0  # when this turn of the loop began, by its clock
@@ -314,7 +311,7 @@ class Subscription:
         user = self.viewer.people.user(update.member)
         return RECEIPT_EVENTS[update.kind](log=update.log, seq=seq, user=user, count=update.having, of=update.of)
 
-    def _pop_message(self) -> Made | None:
+    def _pop_message(self) -> DurableEvent | None:
         if not self._built or self.closed or self._no_messages:
             return None
         event = self._built.pop()
@@ -426,7 +423,7 @@ def is_of_ignored(event: Any) -> bool:
     """
     if event.event in ("delivered", "read"):
         return False
-    for name in ("target",) if event.event == "group" else ("sender", "by", "user"):
+    for name in ("target",) if event.event == "group" else ("by", "user"):
         who = getattr(event, name, None)
         if isinstance(who, User):
             return who.ignored
@@ -577,7 +574,7 @@ class EventFeed:
 
     def _completed(self, event: ReceiptEvent, stored: StoredReceipt) -> ReceiptEvent | None:
         log, seq, (shown, marks, read) = event.log, event.seq, stored
-        if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
+        if shown is None or decode_entry(shown.raw).k in HIDDEN_KINDS:
             return None
         if isinstance(event, Delivered) and self._tracker.taken_before.get(event.user.key, -1) >= shown.place:
             return None  # a read delivers all before it, whatever of that was taken in an earlier run

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from p2pchat.core.inputs import MarkedRead
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.storage_answers import LogFacts
+from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import micros_of
-from p2pchat.messaging.messages import Message, Post, Sent, ShownEntry
+from p2pchat.messaging.messages import Message, Post, Sent
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 
@@ -59,7 +60,7 @@ class UserCursors:
         """Return the place of the newest message that a consumer acknowledged."""
         return self._lifecycle.feed.place_of(self._prefix + consumer, self.first)
 
-    def hand_on(self, post: ShownEntry, consumer: str) -> None:
+    def hand_on(self, post: DurableEvent, consumer: str) -> None:
         """Acknowledge every message up to this one for a consumer; stored soon. It never goes back."""
         if post.place > self.of(consumer):
             name, feed = self._prefix + consumer, self._lifecycle.feed
@@ -93,7 +94,7 @@ class UserCursors:
 
     # ---- marks
 
-    def mark(self, post: ShownEntry) -> Callable[[int], MarkedRead]:
+    def mark(self, post: DurableEvent) -> Callable[[int], MarkedRead]:
         """Mark everything in the conversation up to this message as read.
 
         Returns:

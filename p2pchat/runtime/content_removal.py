@@ -178,4 +178,4 @@ def _unknown(store: ContentStore, roots: Collection[str]) -> set[str]:
 
 def _may_unname(change: Change) -> bool:
     """Return whether a message that names content may be gone once this is durable."""
-    return bool(change.pruned or change.deleted or any(not relation.reaction for relation in change.relations))
+    return bool(change.pruned or change.deleted or any(relation.aspect == "text" for relation in change.relations))

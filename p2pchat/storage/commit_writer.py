@@ -52,6 +52,7 @@ from p2pchat.storage.schema import (
     attachment_rows,
     attachments,
     batch_to_text,
+    changes,
     cites,
     consumers,
     conversations,
@@ -66,7 +67,6 @@ from p2pchat.storage.schema import (
     logs,
     marks_of_bytes,
     marks_to_bytes,
-    mendings,
     meta,
     naming_to_text,
     places,
@@ -315,7 +315,7 @@ class RowBuffer:
         self._db.insert(attachments, self._attachments)
         self._write_heads()
         self._db.insert(places, self._places)
-        self._db.insert(mendings, self._relations)
+        self._db.insert(changes, self._relations)
         for log in self._touched.values():
             self._write_waiting(log)
         delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
@@ -421,7 +421,7 @@ class RowBuffer:
         run("delete from entries where id > ? and id <= ?", start, last)
         run("delete from attachments where id > ? and id <= ?", start, last)
         run("delete from heads where id > ? and id <= ? and id < ?", start, last, start + log.newest.seq)
-        run("delete from mendings where id > ? and id <= ?", start, last)
+        run("delete from changes where id > ? and id <= ?", start, last)
         run("delete from places where start > ? and start + entries <= ?", start, last + 1)
         for place, first, count in self._db.all(PLACES_FROM, start, last):
             gone = last + 1 - first

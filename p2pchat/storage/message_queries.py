@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from p2pchat.core.durable_changes import Relation
 from p2pchat.core.edits import Candidate, EntryEdits, edits_of
+from p2pchat.core.entry_kinds import ASPECTS
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
@@ -42,8 +43,8 @@ join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer
 """
 NAMING = f"""
 select a.root, a.id, exists (
-    select 1 from mendings m where m.conversation = l.conversation and m.run = l.run and m.seq = a.id & {SEQS - 1}
-    and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.reaction = 0
+    select 1 from changes m where m.conversation = l.conversation and m.run = l.run and m.seq = a.id & {SEQS - 1}
+    and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = 'text'
 ) from attachments a join logs l on l.number = a.id >> {SEQ_BITS} join users u on u.number = l.writer where a.root in
 """
 MOST_ASKED = 500  # contents, or names, in one statement
@@ -51,15 +52,15 @@ SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 FIRST_LOG = "select min(number) from logs where writer = ?"
 ALL = 1 << 62  # rows
 Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
-ANY_RELATION = "select 1 from mendings where conversation = ? limit 1"
+ANY_RELATION = "select 1 from changes where conversation = ? limit 1"
 # One message and one person after the other, instead of a row for each of a thousand edits.
-NEXT_RELATED = "select min(seq) from mendings where conversation = ? and run = ? and seq > ? and seq <= ?"
+NEXT_RELATED = "select min(seq) from changes where conversation = ? and run = ? and seq > ? and seq <= ?"
 NEXT_AUTHOR = """
-select min(author) from mendings where conversation = ? and run = ? and seq = ? and writer = ? and author > ?
+select min(author) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author > ?
 """
 NEWEST_RELATION = f"""
-select m.id, m.c, e.body from mendings m join entries e on e.id = m.id join logs l on l.number = m.id >> {SEQ_BITS}
-where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.reaction = ?
+select m.id, m.c, e.body from changes m join entries e on e.id = m.id join logs l on l.number = m.id >> {SEQ_BITS}
+where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.aspect = ?
 and {IS_VISIBLE.replace("(id)", "m.id")}
 order by m.c desc, l.run desc, m.id desc limit 1
 """  # a million edits of one message cost one look at the index, not a million entries
@@ -238,27 +239,27 @@ class MessageQueries(LogQueries):
         number = self.db.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
         candidates: dict[int, list[Candidate]] = {}
-        for seq, author, reaction in self._authors(log, number, first, last):
-            row = self.db.first(NEWEST_RELATION, number, run, seq, writer, author, int(reaction))
+        for seq, author, aspect in self._authors(log, number, first, last):
+            row = self.db.first(NEWEST_RELATION, number, run, seq, writer, author, aspect)
             if row is None:
                 continue  # there is none, or it is hidden
             decode_entry(row[2])  # as in _entry
             by = self.log_id(row[0] >> SEQ_BITS)
-            relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
+            relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), aspect)
             candidates.setdefault(seq, []).append((relation, row[2]))
         found = {seq: edits_of(log.user, some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 
-    def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
-        """Yield the changes of entries first..last of a log: seq, number of the user, True for a reaction."""
+    def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, str]]:
+        """Yield the changes of entries first..last of a log: seq, number of the user, aspect."""
         run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self.db.number("users", log.user)
         seq = first - 1
         while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
             author = 0
             while author := self._least(NEXT_AUTHOR, conversation, run, seq, writer, author):
-                yield seq, author, True
-                if author == own:  # only its writer can edit a message
-                    yield seq, author, False
+                for aspect, about in ASPECTS.items():
+                    if about != "own" or author == own:
+                        yield seq, author, aspect
 
     def _least(self, statement: str, *parameters: object) -> int:
         """Return the number a statement asks for; 0 for none."""

@@ -28,7 +28,7 @@ from p2pchat.protocol import Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -175,8 +175,8 @@ places: Table = Table(
         Column("flags", SMALLINT),
     ),
 )
-mendings: Table = Table(  # released edits, deletions and reactions, by the message they name
-    "mendings",
+changes: Table = Table(  # released entries that change a message: edits, deletions and reactions
+    "changes",
     (
         _key("id"),  # of the entry itself
         Column("conversation"),
@@ -184,10 +184,10 @@ mendings: Table = Table(  # released edits, deletions and reactions, by the mess
         Column("seq"),
         Column("writer", BYTES, 8),  # the first bytes of the id of the message's writer
         Column("author"),  # the user who edits, deletes or reacts
-        Column("reaction", SMALLINT),
+        Column("aspect", NAME),  # as in core/entry_kinds.py
         Column("c"),
     ),
-    {"mendings_by_message": ("conversation", "run", "seq", "writer", "author", "reaction", "c")},
+    {"changes_by_message": ("conversation", "run", "seq", "writer", "author", "aspect", "c")},
 )
 attachments: Table = Table(  # of stored messages, deleted or not: which content they name
     "attachments",
@@ -259,8 +259,8 @@ tokens: Table = Table(  # what lets programs act for hosted users
     ),
     {"ix_tokens_owner": ("owner",)},
 )
-TABLES = (addresses, attachments, cites, consumers, conversations, entries, forks, former_names, heads, heard,
-          holders, host_marks, hosted, logs, mendings, meta, places, pruned, read_marks, seen, stays, taken_marks,
+TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, heads, heard,
+          holders, host_marks, hosted, logs, meta, places, pruned, read_marks, seen, stays, taken_marks,
           tokens, users, waiting)  # fmt: skip
 
 
@@ -303,7 +303,7 @@ def decoding() -> Iterator[None]:
 def relation_row(relation: Relation, id: int, conversation: int, author: int) -> tuple[object, ...]:
     """Return the row of an entry that changes how another is shown; the others are numbers in this database."""
     writer, run = bytes.fromhex(relation.re.log[:16]), bytes.fromhex(relation.re.log[16:])
-    return (id, conversation, run, relation.re.seq, writer, author, int(relation.reaction), relation.c)
+    return (id, conversation, run, relation.re.seq, writer, author, relation.aspect, relation.c)
 
 
 def attachment_rows(id: int, entry: Entry) -> list[object]:

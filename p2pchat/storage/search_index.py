@@ -27,13 +27,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from p2pchat.core.entry_kinds import MESSAGE_KINDS
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import CANNOT_WRITE, make_private
 from p2pchat.storage.schema import SEQ_BITS, SEQS
-from p2pchat.storage.search_words import TEXT_KINDS, Query, SearchTerm, searchable_text, text_of, words
+from p2pchat.storage.search_words import Query, SearchTerm, searchable_text, text_of, words
 
 if TYPE_CHECKING:
     from p2pchat.storage.sql import SqlStorage
@@ -362,7 +363,7 @@ def documents_of(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> list
 
     The text of an edit belongs to the message it edits. If that message is not here yet, the text comes with it.
     """
-    if entry.k in TEXT_KINDS:
+    if entry.k in MESSAGE_KINDS:
         texts = dict.fromkeys((text_of(entry.b), searchable_text(shown, entry)))
         return [IndexedText(shown.log, shown.seq, entry.c, text) for text in texts if text]
     message = _edited_message(source, shown, entry) if entry.k == "edit" else None

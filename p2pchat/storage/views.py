@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from p2pchat.core.edits import RELATION_KINDS
+from p2pchat.core.entry_kinds import HIDDEN_KINDS, MESSAGE_KINDS
 from p2pchat.core.sync.refusals import REFUSERS
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
 
@@ -41,7 +41,6 @@ class ViewFunctions:
     joined: str
 
 
-HIDDEN_KINDS = RELATION_KINDS | {"profile", "group", "leave"}  # of entries that are no messages, as in messaging/
 USERS_AT = (10, 78)  # where the ids of two users begin in the text of a direct conversation (naming_to_text)
 RUN_AT = len(REFUSERS) + 64 + 1 + 64 + 1 + 1  # where the run begins in a name in meta: conversation, user, run
 
@@ -49,9 +48,9 @@ RUN_AT = len(REFUSERS) + 64 + 1 + 64 + 1 + 1  # where the run begins in a name i
 def definitions(functions: ViewFunctions) -> dict[str, str]:
     """Return the query of each view, by its name."""
     hex, time, member, joined = (text.format for text in astuple(functions))
-    kinds = ", ".join(f"'{kind}'" for kind in sorted(HIDDEN_KINDS))
+    kinds, known = (", ".join(f"'{kind}'" for kind in sorted(those)) for those in (HIDDEN_KINDS, MESSAGE_KINDS))
     kind, newest = member("e.body", "k"), member("r.body", "k")
-    text = f"""case when {newest} = 'delete' or {kind} not in ('text', 'action') then null
+    text = f"""case when {newest} = 'delete' or {kind} not in ({known}) then null
         when r.id is null then {member("e.body", "b")} else {member("r.body", "b")} end"""
     released = f"(w.log is null or e.id & {SEQS - 1} <= w.released)"
     visible = f"(s.log is null or e.id & {SEQS - 1} <= s.upto)"
@@ -101,10 +100,10 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         case when {newest} = 'delete' then 1 else 0 end as deleted, e.c as clock
         from {shown}
         join users u on u.number = l.writer
-        left join entries r on r.id = (select m.id from mendings m join logs v on v.number = m.id >> {SEQ_BITS}
+        left join entries r on r.id = (select m.id from changes m join logs v on v.number = m.id >> {SEQ_BITS}
         left join seen t on t.log = v.number
         where m.conversation = l.conversation and m.run = l.run and m.seq = e.id & {SEQS - 1}
-        and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.reaction = 0
+        and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = 'text'
         and (t.log is null or m.id & {SEQS - 1} <= t.upto)
         order by m.c desc, v.run desc, m.id desc limit 1)
         where {kind} not in ({kinds}) and {released} and {visible}""",

@@ -32,12 +32,13 @@ A fault never contains a message's text: logs are private.
 from __future__ import annotations
 
 from base64 import b32decode
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cache, cached_property
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
+from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.names import base32
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.testing.eventlog_parser import POSTS, Fault, Line, Log, LoggedSession, copies, moment, run_of, seconds
@@ -603,7 +604,8 @@ def _without_goodbye(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
 # Only the writer of a message edits or deletes it, and every log shows the same result. An edited message names the
 # edit (`mended_id`), and logs that name the same edit have the same text. Histories made at rest agree.
 
-EDIT_EVENTS = ("edited", "deleted", "reaction")
+EDIT_EVENTS = frozenset(KINDS[kind].event for kind in RELATION_KINDS)
+OWN_EDITS = frozenset(kind.event for kind in KINDS.values() if kind.about == "own")
 _SAME = ("event", "id", "by_id", "text", "reaction", "sent_at")
 
 
@@ -617,7 +619,7 @@ def check_edits(logs: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
             yield from _views(one, other)
 
 
-def _lines(logs: Sequence[Log], events: Sequence[str]) -> Iterator[tuple[Log, int, Line]]:
+def _lines(logs: Sequence[Log], events: Container[str]) -> Iterator[tuple[Log, int, Line]]:
     return ((log, number, line) for log in logs for number, line in enumerate(log.lines) if line["event"] in events)
 
 
@@ -635,7 +637,7 @@ def _entries(logs: Sequence[Log]) -> Iterator[Fault]:
 def _authors(logs: Sequence[Log]) -> Iterator[Fault]:
     """Check that only its writer edits or deletes a message."""
     writers = {line["id"]: line["sender_id"] for _, _, line in _lines(logs, POSTS)}
-    for log, number, line in _lines(logs, ("edited", "deleted")):
+    for log, number, line in _lines(logs, OWN_EDITS):
         if writers.get(line["id"], line["by_id"]) != line["by_id"]:
             yield Fault("edit", f"{line['id']} is {line['event']} by a user who did not write it", log.where(number))
 
@@ -643,7 +645,7 @@ def _authors(logs: Sequence[Log]) -> Iterator[Fault]:
 def _versions(logs: Sequence[Log]) -> Iterator[Fault]:
     """Check that a message has the text of the edit it names, in every log."""
     said: dict[str, tuple[Log, int, str]] = {}
-    for log, number, line in _lines(logs, ("edited", "deleted", *POSTS)):
+    for log, number, line in _lines(logs, {*OWN_EDITS, *POSTS}):
         edit = line.get("mended_id") if line["event"] in POSTS else line["entry_id"]
         if edit is None:
             continue

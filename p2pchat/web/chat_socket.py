@@ -40,16 +40,14 @@ from starlette.types import Receive, Scope, Send
 
 from p2pchat import (
     Conversation,
-    Deleted,
     Delivered,
-    Edited,
     FileArrived,
     FileProgress,
     FileReceipt,
     GroupChanged,
     Message,
+    MessageChange,
     Presence,
-    Reaction,
     Read,
     Sent,
     Typing,
@@ -70,8 +68,8 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
+from p2pchat.web.message_form import CHAT_EVENTS, chat_json
 from p2pchat.web.rate_limit import written_bytes
-from p2pchat.web.schemas import iso, message_json
 from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, refuse, sign_in
 
 MAX_UNACCEPTED = 256  # messages of one socket that are not accepted yet; reading pauses at this number
@@ -80,7 +78,7 @@ EVENTS = {
     "presence": (Presence,),
     "receipts": (Delivered, Read),
     "typing": (Typing,),
-    "changes": (Edited, Deleted, Reaction, GroupChanged),
+    "changes": (MessageChange, GroupChanged),
     "files": (FileProgress, FileArrived, FileReceipt),
 }
 router: APIRouter = APIRouter()
@@ -350,7 +348,7 @@ def _presence(user: User, status: str) -> dict[str, Any]:
 
 
 def _message_frame(post: Post) -> Frame:
-    return as_frame({"type": "message", **message_json(post)})
+    return as_frame({"type": "message", **chat_json(post)})
 
 
 def _event_frame(event: Any) -> Frame | None:
@@ -359,24 +357,12 @@ def _event_frame(event: Any) -> Frame | None:
     match event:
         case Presence(user=user, status=status):
             content = _presence(user, status)
-        case Delivered() | Read():
-            content = {"type": event.event, "id": event.id, "by": event.user.label}
-            content |= {"count": event.count, "of": event.of}
         case Typing(user=user, conversation=talk, typing=on):
             content = {"type": "typing", "user": user.label, "conversation": talk.kind, "typing": on}
             content |= {"group": talk.name} if talk.kind == "group" else {}
-        case GroupChanged(group=group):
-            members = [user.label for user in event.members]
-            content = {"type": "group", "group": event.name, "id": group.id, "change": event.change, "members": members}
-        case Edited() | Deleted() | Reaction():
-            content = {"type": event.event, "id": event.message.id, "by": event.by.label, "timestamp": iso(event.at)}
-            content |= {"content": event.text} if isinstance(event, Edited) else {}
-            content |= {"reaction": event.reaction} if isinstance(event, Reaction) else {}
-        case FileProgress() | FileArrived() | FileReceipt():
-            content = {"type": event.event, "id": event.id, "name": event.name, "size": event.size, "root": event.root}
-            content |= {"stored": event.stored} if isinstance(event, FileProgress) else {}
-            if isinstance(event, FileReceipt):
-                content |= {"user": event.user.label, "has": event.has, "count": event.count, "of": event.of}
+        case _ if form := CHAT_EVENTS.get(event.event):
+            line = event.to_json()
+            content = {"type": event.event, **{name: line[field] for field, name in form.items() if field in line}}
         case _:
             return None
     return as_frame(content)

@@ -14,18 +14,7 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
-from p2pchat import (
-    Deleted,
-    Edited,
-    Failed,
-    Link,
-    Listening,
-    Message,
-    P2PChatError,
-    Reaction,
-    Sent,
-    Stopped,
-)
+from p2pchat import DurableEvent, Failed, Link, Listening, Message, P2PChatError, Sent, Stopped
 from p2pchat.commands.command_table import commands_at
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
@@ -107,14 +96,10 @@ class EventSession(WebSocketSession):
         if isinstance(event, Message | Sent):
             if not self.is_due(envelope):
                 return
-            is_own = event.log.user == user.key or event.conversation.kind == "dm"
             post = None if envelope.users is None else event  # room messages need no cursor
         elif self.was_told(event):
             return
-        else:
-            is_own = isinstance(event, Edited | Deleted | Reaction) and (
-                event.by.key == user.key or event.conversation.kind == "dm"
-            )
+        is_own = isinstance(event, DurableEvent) and (event.by.key == user.key or event.conversation.kind == "dm")
         if self._is_safe and isinstance(event, Sent) and self.wrote(event):
             self._answer_when_safe(envelope.for_user(user), post)
         elif is_own:  # its refs, or its view of the conversation, differ from what others get

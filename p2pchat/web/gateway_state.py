@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from p2pchat import Deleted, Edited, Link, Message, Reaction, Sent, TCPPeer
+from p2pchat import Deleted, Link, Message, MessageChange, Sent, TCPPeer
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
@@ -85,7 +85,7 @@ class Gateway:
         self.hub.on_delivered = self.limits.delivered
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
-        self.hub.observers.update(dict.fromkeys((Edited, Deleted, Reaction), self._on_change))
+        self.hub.observers[MessageChange] = self._on_change
         self.kept_receipts: KeptReceipts = KeptReceipts(self.hub, self.accounts.of)
         self.separations: PeerSeparations = PeerSeparations(peer, REPEATED)
         self.shared_frames: SharedFrames = SharedFrames()

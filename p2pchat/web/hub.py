@@ -17,20 +17,20 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, TypeVar
 
 from p2pchat import (
     Delivered,
+    DurableEvent,
     FileReceipt,
     HostedUser,
     Joined,
     Left,
-    Message,
     PeerClosed,
     Presence,
     Read,
     Renamed,
-    Sent,
     StorageError,
     TCPPeer,
     User,
@@ -88,7 +88,7 @@ class HubSession:
     deliver: Deliver
     kind: Kind
     on_end: Callable[[Ending], None]
-    wants: frozenset[type] | None
+    wants: tuple[type, ...] | None
     network: str
     active: bool = True
 
@@ -176,7 +176,7 @@ class SessionHub:
 
         Args:
             on_end: Called once if the hub ends the session, which is closed by then.
-            wants: Exact event classes to deliver, without subclasses; None for all. When a thousand sessions come at
+            wants: Event classes to deliver, none a subclass of another; None for all. When a thousand sessions come at
                 once, those that want presence hear of all users they have to do with.
             active: The user is looking at the connection.
         Raises:
@@ -196,7 +196,7 @@ class SessionHub:
         network, is_full = self.network_of(account), len(sessions) >= self._settings.max_sessions_of_account
         if is_full or (self.count >= self._settings.max_sessions and not self._make_room(account, network)):
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
-        kinds = None if wants is None else frozenset(wants)
+        kinds = None if wants is None else tuple(wants)
         session = HubSession(self, account, deliver, kind, on_end, kinds, network, active)
         self._sessions[account.key] = (*sessions, session)
         self._in_network[network] += 1
@@ -283,7 +283,7 @@ class SessionHub:
 
     def hears(self, account: Account, kind: type) -> bool:
         """Return whether an open session of an account wants events of this class."""
-        return any(one.wants is None or kind in one.wants for one in self._sessions.get(account.key, ()))
+        return any(one.wants is None or issubclass(kind, one.wants) for one in self._sessions.get(account.key, ()))
 
     # ---- presence
 
@@ -339,9 +339,10 @@ class SessionHub:
 
     def deliver(self, envelope: Envelope) -> None:
         """Deliver an event to every session it concerns."""
-        observer, sessions = self.observers.get(type(envelope.event)), self._sessions_for(envelope)
-        if observer is not None:
-            observer(envelope)
+        sessions = self._sessions_for(envelope)
+        for kind, observer in self.observers.items():
+            if isinstance(envelope.event, kind):
+                observer(envelope)
         failed: list[tuple[HubSession, Ending]] = []
         for session in sessions:
             try:
@@ -360,12 +361,13 @@ class SessionHub:
     def _sessions_for(self, envelope: Envelope) -> list[HubSession]:
         kind, by_user = type(envelope.event), self._sessions
         if envelope.users is None:
-            return [*self._all, *self._wanting.get(kind, ())]
+            wanting = (those for wanted, those in self._wanting.items() if issubclass(kind, wanted))
+            return [*self._all, *chain.from_iterable(wanting)]
         return [
             session
             for key in envelope.users
             for session in by_user.get(key, ())
-            if session.wants is None or kind in session.wants
+            if session.wants is None or issubclass(kind, session.wants)
         ]
 
 
@@ -409,7 +411,7 @@ class KeptReceipts:
 
 def _cause_of(event: Any) -> str:
     """Return the key of the user who caused an event; "" for none. Receipts are caused by who wrote the message."""
-    if isinstance(event, Message | Sent | Delivered | Read | FileReceipt):
+    if isinstance(event, DurableEvent | Delivered | Read | FileReceipt):
         return event.log.user
     user = getattr(event, "by", None) or getattr(event, "user", None)
     return user.key if isinstance(user, User) else ""

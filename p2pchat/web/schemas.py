@@ -6,13 +6,14 @@ The fields of an answer are the attributes of the object that a call returns.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pchat import Message, Sent
 from p2pchat.web.error_responses import EXAMPLE_ID
+from p2pchat.web.message_form import chat_json
 
 _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
 _USER_ID = "5CC3RP56PBODOGKOETVO5FETNDVQKRWLLQO7CH5U5KYGL4TV4UXQ"
@@ -117,6 +118,9 @@ class MessageOut(
     files: list[FileOut] | None = Field(None, description="Its attachments, at most 10.")
     id: str = Field(description="The same on every peer; it never changes.")
     reply_to: str | None = Field(None, description="The id of the message this answers.")
+    unsupported: str | None = Field(
+        None, description="The kind of a message that this version of the gateway does not know, which has no text."
+    )
     action: bool | None = Field(None, description="The text describes an action of the writer.")
     edited: bool | None = None
     deleted: bool | None = None
@@ -125,7 +129,7 @@ class MessageOut(
     @classmethod
     def of(cls, post: Message | Sent) -> MessageOut:
         reactions = {what: [user.label for user in users] for what, users in post.reactions.items()}
-        return cls(**message_json(post), reactions=reactions or None)
+        return cls(**chat_json(post), reactions=reactions or None)
 
 
 class NewMessage(
@@ -335,23 +339,3 @@ class NewAccount(BaseModel):
 def iso(moment: datetime) -> str:
     """Return an aware time as text in UTC, with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def message_json(post: Message | Sent) -> dict[str, Any]:
-    """Return a message as /chat and REST write it, the same for all readers: in the room without `to` and `group`."""
-    conversation = post.conversation
-    found: dict[str, Any] = {"id": post.id, "from": post.sender.label}
-    if conversation.kind == "dm" and conversation.user is not None:
-        found["to"] = (
-            conversation.user.label if isinstance(post, Sent) else post.viewer.people.label(post.viewer.people.me)
-        )
-    elif conversation.kind == "group":
-        found["group"] = conversation.name
-    found |= {"content": post.text, "timestamp": iso(post.sent_at)}
-    if post.came is not None:
-        found["came"] = iso(post.came)
-    if post.reply_to is not None:
-        found["reply_to"] = post.reply_to
-    if post.attachments:
-        found["files"] = [attachment.to_json() for attachment in post.attachments]
-    return found | {word: True for word in ("action", "edited", "deleted") if getattr(post, word)}

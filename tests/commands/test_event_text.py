@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.event_text import format_event, format_message, format_notice, format_receipt
+from p2pchat.commands.event_text import UNSUPPORTED, format_event, format_message, format_notice, format_receipt
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -34,7 +34,10 @@ def said(**fields: Any) -> dict[str, Any]:
             said(sent_at="2026-11-19T23:59:59.000000Z", came="2026-11-20T11:58:00.000000Z"),
             "2026-11-19 23:59 ada (came 2026-11-20 11:58): hi",
         ),
-        (said(unsupported="file", text=""), "11:30 ada: [unsupported: file]"),
+        (
+            said(unsupported="file", text=""),
+            f"11:30 ada: {UNSUPPORTED}",
+        ),
     ],
 )
 def test_a_message_shows_sender_and_time(event: dict[str, Any], shown: str) -> None:

@@ -8,11 +8,12 @@ from itertools import pairwise
 
 from p2pchat.config import Settings
 from p2pchat.core.edits import is_own, relation_of
+from p2pchat.core.entry_kinds import KINDS, TEXT_KINDS
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import group_body, leave_body, read_leave, read_operation
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, encode_entry, extend_chain
 from p2pchat.core.sync.import_file import ExportReader
-from p2pchat.core.sync.log_validation import TEXTS, decode_checked
+from p2pchat.core.sync.log_validation import decode_checked
 from p2pchat.errors import ImportRefused, LogError
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, Entries, File, FileEnd, Frame, Mark, Naming, encode
 from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, dm
@@ -25,7 +26,7 @@ from tests.vectors.files import vectors
 SMALL = Settings(max_entry_bytes=300, max_text_bytes=60)
 WORDS = [
     *(f'"{key}":'.encode() for key in ("k", "at", "c", "re", "after", "before", "g", "b")),
-    *(f'"{kind}"'.encode() for kind in ("text", "action", "edit", "delete", "reaction", "profile", "group", "later")),
+    *(f'"{kind}"'.encode() for kind in (*KINDS, "later")),
     b'["' + b"00" * 16 + b'",1]', b'["' + b"00" * 8 + b'",1,"' + b"11" * 8 + b'"]', b"null", b"true", b"1.0", b"1e400",
     b'"k":"leave","g":[1,"' + b"00" * 8 + b'"],', b'"gen":1,', b'"owner":"', b'"members":{"' + b"11" * 32 + b'":1}',
     b'"cuts":[["' + b"11" * 32 + b'","' + b"00" * 8 + b'",1,"' + b"22" * 8 + b'"]]', b'"redo":"', b'"salt":"',
@@ -59,8 +60,8 @@ def means_something(raw: str, seq: int, entry: Entry) -> None:
         group = GroupReplica(operation.hash)
         group.add(log, seq, raw, entry)
         hold(group.state is None or group.view is not None, "a group that nobody can look at")
-    mending = relation_of(log, seq, entry)
-    hold(mending is None or mending.reaction or is_own(log.user, mending.re), "an edit of what another wrote")
+    change = relation_of(log, seq, entry)
+    hold(change is None or change.aspect != "text" or is_own(log.user, change.re), "an edit of what another wrote")
 
 
 def says_the_same(raw: str, entry: Entry) -> None:
@@ -89,7 +90,7 @@ def in_order(raws: list[str], settings: Settings) -> None:
             not entry.before or (seq == 1 and len(entry.before) <= settings.max_before), "`before` where it may not be"
         )
         hold(len(entry.after) <= settings.max_after, "too many in `after`")
-        if entry.k in TEXTS:
+        if entry.k in TEXT_KINDS:
             hold(isinstance(entry.b, str) and "\0" not in entry.b, "a text that is none")
             hold(len(entry.b.encode()) <= settings.max_text_bytes, "a text above its limit")
 

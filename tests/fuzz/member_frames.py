@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from p2pchat import protocol as wire
+from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.groups.group_state import group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.sync.known_conversations import dm_naming
@@ -189,9 +190,9 @@ class MemberFrames:
         in_group, in_talk = author.log.conversation == GROUP, author.log.conversation == TALK
         if in_group and not supply.yes(6):
             return self.of_group(clock, before)
-        kind = supply.pick(("text", "text", "text", "profile", "action", "delete", "edit", "leave", "reaction", "x"))
+        kind = supply.pick(("text", "text", *(kind for kind in KINDS if kind != "group"), "x"))
         body = None if kind == "delete" and not supply.yes(4) else self.body(kind)
-        named = self.ref() if supply.yes(6) or (kind in ("edit", "delete", "reaction") and not supply.yes(4)) else None
+        named = self.ref() if supply.yes(6) or (kind in RELATION_KINDS and not supply.yes(4)) else None
         cite = self.cite() if in_talk != supply.yes(20) else None
         return encode_entry(Entry(kind, clock, clock, named, after, before, cite, body))
 

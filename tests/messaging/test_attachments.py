@@ -25,7 +25,7 @@ from p2pchat import (
 from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.messaging.attachments import FileToSend
 from p2pchat.testing import Mesh
-from p2pchat.web.schemas import message_json
+from p2pchat.web.message_form import chat_json
 from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
@@ -83,7 +83,7 @@ async def test_a_file_is_sent_fetched_and_saved(home: Path, tmp_path: Path) -> N
         assert saved == tmp_path / "a picture (2).png" and saved.read_bytes() == DATA
         assert again.read_bytes() == DATA
         assert without_holders(message) == {**said, "here": True}
-        assert message_json(message)["files"] == message.to_json()["files"]
+        assert chat_json(message)["files"] == message.to_json()["files"]
         assert seen == sorted(seen) and seen[0] == (0, len(DATA))
         assert (await small.save(tmp_path)).name == "x.txt"
         assert "picture" not in repr(picture)

@@ -166,13 +166,6 @@ def test_news_that_came_late_are_marked_and_a_newcomer_s_history_is_not() -> Non
     assert came(ada)[-1] == ("a file for a member", 2)
 
 
-def test_a_kind_of_a_later_version_is_shown_as_unsupported() -> None:
-    message = post(Message, ROOM, Entry("sticker", 1, 1, b={"fancy": True}))
-    assert (message.text, message.unsupported) == ("", "sticker")
-    assert message.to_json()["unsupported"] == "sticker"
-    assert post(Message, ROOM, Entry("text", 1, 1, b={"no": "string"})).text == ""
-
-
 def test_a_repr_shows_the_writer_and_never_the_text() -> None:
     secret = "the password is swordfish"
     user = VIEWER.people.user(BOB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pchat.core.durable_changes import EVERYTHING, Change, NewLog, Relation
+from p2pchat.core.entry_kinds import KINDS
 from p2pchat.core.log import FileRef, LogId, Ref, ref_key
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.test_deletion import ALL, delete
@@ -20,7 +21,7 @@ def change_of(author: Author, kind: str, of: tuple[LogId, int], c: int, place: i
     change = released(author.changes(kind, *of, c, text), place)
     log, seq = of
     named = Ref(ref_key(log.user, log.run), seq)
-    change.relations.append(Relation(author.log, author.seq, c, named, kind == "reaction"))
+    change.relations.append(Relation(author.log, author.seq, c, named, KINDS[kind].aspect))
     return change
 
 

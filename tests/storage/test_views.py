@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat import Message, TCPPeer
-from p2pchat.messaging.messages import NOT_SHOWN
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import VIEWS_KEY
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.views import HIDDEN_KINDS
 from tests.databases.servers import ROOT
 from tests.deadlines import WAIT
 from tests.docs.pages import blocks
@@ -115,7 +113,3 @@ def test_views_are_made_once_and_anew_when_they_are_defined_differently(url: str
     with closing(SqlStorage(url, SMALL)):
         assert rows(url, "select * from people") == []
         assert rows(url, f"select value from meta where name = '{VIEWS_KEY}'") == [(made,)]
-
-
-def test_entries_that_are_no_messages_are_the_same_everywhere() -> None:
-    assert HIDDEN_KINDS == NOT_SHOWN

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from p2pchat.config import Settings
+from p2pchat.core.entry_kinds import TEXT_KINDS
 from p2pchat.core.log import Entry
-from p2pchat.core.sync.log_validation import TEXTS
 from p2pchat.protocol import JSON_FRAMES, KnownFrame
 from tests.vectors.files import FOLDER
 
@@ -48,7 +48,7 @@ def entries() -> Schema:
     entry["properties"]["auto"] = {"default": False}
     del definitions["FileRef"]
     text = {"required": ["b"], "properties": {"b": {"type": "string", "pattern": "^[^\\u0000]*$"}}}
-    entry |= {"if": {"properties": {"k": {"enum": sorted(TEXTS)}}, "required": ["k"]}, "then": text}
+    entry |= {"if": {"properties": {"k": {"enum": sorted(TEXT_KINDS)}}, "required": ["k"]}, "then": text}
     return {
         "$schema": DIALECT,
         "title": "An entry of the p2pchat protocol, version 1",

@@ -44,6 +44,7 @@ from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_s
 from p2pchat.commands.wrap import plain_text
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
+from p2pchat.web.message_form import CHAT
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -291,7 +292,7 @@ class FramePrinter:
         if self._style == "words":
             await self._output.write(f"{'✅' if frame['status'] == 'ok' else '❌'} Acknowledgment: {frame['status']}")
         elif frame["status"] == "ok" and sent is not None and _text_of(sent):
-            line = {**sent, "content": _text_of(sent), "from": me, "timestamp": iso(datetime.now(UTC))}
+            line = {**sent, "content": _text_of(sent), "from": me, "timestamp": iso(datetime.now(UTC)), "files": []}
             await self._output.write(format_message(_line(line, me), me, datetime.now().astimezone()))
 
     async def _message(self, frame: Frame, me: str) -> None:
@@ -320,19 +321,9 @@ def _whom(frame: Frame) -> str:
 def _line(frame: Frame, me: str) -> Frame:
     """Return a frame as the event line that format_message() takes."""
     kind = "group" if "group" in frame else "dm" if "to" in frame else "room"
-    return {
-        "event": "sent" if frame["from"] == me else "message",
-        "kind": kind,
-        "conversation": frame.get("group", "room"),
-        "sender": frame["from"],
-        "to": frame.get("to", ""),
-        "text": frame["content"],
-        "sent_at": frame["timestamp"],
-        **({"came": frame["came"]} if "came" in frame else {}),
-        "action": frame.get("action", False),
-        "edited": frame.get("edited", False),
-        "deleted": frame.get("deleted", False),
-    }
+    said = {field: frame[name] for field, name in CHAT.items() if name in frame}
+    event = "sent" if frame["from"] == me else "message"
+    return {"to": "", "action": False, **said, "event": event, "kind": kind, "conversation": frame.get("group", "room")}
 
 
 # ---- token, which is never shown, nor part of a repr

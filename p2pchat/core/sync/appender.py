@@ -16,8 +16,9 @@ from itertools import accumulate
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.edits import RELATION_KINDS, is_own, shape_fault
+from p2pchat.core.edits import is_own, shape_fault
 from p2pchat.core.effects import WriteRefused
+from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import (
     MAX_FILES,
@@ -291,28 +292,29 @@ def _is_left_out(conversation: ConversationState, ref: Ref) -> bool:
 def _drafts(request: WriteRequest) -> list[Draft]:
     kind, re, claims = request.kind, request.re, request.claims
     if not claims:
-        return [(kind, _body(kind, body), re, None) for body in request.bodies]
-    return [(kind, _body(kind, body), re, claims.get(index)) for index, body in enumerate(request.bodies)]
+        return [(kind, body, re, None) for body in _bodies(request)]
+    return [(kind, body, re, claims.get(index)) for index, body in enumerate(_bodies(request))]
 
 
-def _body(kind: str, text: str) -> str | None:
-    return None if kind == "delete" else text
+def _bodies(request: WriteRequest) -> Sequence[str | None]:
+    has_text = KINDS[request.kind].body == "text"
+    return request.bodies if has_text else [None] * len(request.bodies)
 
 
 def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:
     """Return (code, sentence) for an invalid edit, deletion or reaction; None for a valid one."""
-    for body in request.bodies:
-        fault = shape_fault(request.kind, _body(request.kind, body), request.re)
+    for body in _bodies(request):
+        fault = shape_fault(request.kind, body, request.re)
         if fault:
             return "shape", fault
-    if request.kind != "reaction" and request.re is not None and not is_own(request.user, request.re):
+    if KINDS[request.kind].about == "own" and request.re is not None and not is_own(request.user, request.re):
         return "foreign", f"only the writer of a message can {request.kind} it"
     return None
 
 
 def _files_fault(request: WriteRequest, settings: Settings) -> tuple[str, str] | None:
     """Return (code, sentence) for attachments that an entry cannot have."""
-    if request.kind not in ("text", "action") or len(request.files) > MAX_FILES:
+    if request.kind not in MESSAGE_KINDS or len(request.files) > MAX_FILES:
         return "files", f"a message has at most {MAX_FILES} files"
     entry = with_files(Entry("text", 0, 0, b=request.bodies[-1]), request.files)
     if len(encode_entry(entry).encode()) > settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES:

@@ -23,8 +23,9 @@ from functools import partial
 from itertools import islice
 
 from p2pchat.core.durable_changes import Relation, Stretch
-from p2pchat.core.edits import RELATION_KINDS, relation_of
+from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import Counted, GapShown
+from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink

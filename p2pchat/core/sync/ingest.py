@@ -14,8 +14,8 @@ from functools import partial
 from itertools import groupby
 
 from p2pchat.core.durable_changes import Change, NewLog
-from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.log import (
     Batch,

@@ -13,6 +13,7 @@ from functools import partial
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted
+from p2pchat.core.entry_kinds import TEXT_KINDS
 from p2pchat.core.log import (
     Entry,
     LogId,
@@ -34,8 +35,6 @@ from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId
-
-TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is a text
 
 
 @dataclass(slots=True)
@@ -120,7 +119,7 @@ def _check(entry: Entry, raw: str, seq: int, settings: Settings) -> None:
         raise LogError("`before` where it may not be, or too long", code="malformed")
     if len(entry.after) > settings.max_after:
         raise LogError("`after` names too many entries", code="malformed")
-    if entry.k in TEXTS:
+    if entry.k in TEXT_KINDS:
         if type(body) is not str or "\0" in body:
             raise LogError("a text that is not a string, or holds NUL", code="malformed")
         if len(body) > settings.max_text_bytes // 4 and len(body.encode()) > settings.max_text_bytes:

@@ -599,7 +599,7 @@ class Replicator:
                 self.file_receipts.on_durable(batch)
         if change.pruned or change.relations:
             self.transfers.forget_allowed()
-        if change.pruned or any(not relation.reaction for relation in change.relations):
+        if change.pruned or any(relation.aspect == "text" for relation in change.relations):
             self.file_receipts.on_deleted()
         if done.transaction.effects:
             self._emit_group_updates(done.transaction.effects)

@@ -58,15 +58,18 @@ export function drawMessage(message, { model, talk, head }, actions) {
   );
 }
 
+const UNSUPPORTED = "[a message of a kind that this version does not know: update p2pchat]";
+
 /** @param {Message} message @param {number} most characters @returns {string} what it says on one line: its text, or the names of its files */
 export function gist(message, most) {
+  if (message.unsupported) return UNSUPPORTED;
   return [message.text && excerpt(message.text, most), fileNames(message, most)].filter(Boolean).join(" ");
 }
 
 /** @param {Message} message @param {string} name */
 function messageText(message, name) {
   if (message.deleted) return h("p", { class: "text gone" }, message.mine ? "You deleted this message" : "This message was deleted");
-  if (message.unsupported) return h("p", { class: "text gone" }, `[unsupported: ${safeLine(message.unsupported)}]`);
+  if (message.unsupported) return h("p", { class: "text gone" }, UNSUPPORTED);
   const { parts, blocks } = markdown(message.text);
   const actor = message.action && [h("span", { "aria-hidden": "true" }, "∗ "), h("bdi", {}, name), " "];
   return h(blocks ? "div" : "p", { class: `text${blocks ? " blocks" : ""}${actor ? " action" : ""}`, dir: "auto" }, actor, parts);

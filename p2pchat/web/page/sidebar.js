@@ -222,7 +222,7 @@ function byNews(model, one, other) {
  */
 function lineOf(model, talk, message) {
   const name = message.mine ? "You" : safeLine(model.labelOf(message.senderId, message.sender));
-  const said = message.deleted ? "deleted a message" : message.unsupported ? `[unsupported: ${safeLine(message.unsupported)}]` : gist(message, 120);
+  const said = message.deleted ? "deleted a message" : gist(message, 120);
   if (message.action || message.deleted) return `${name} ${said}`;
   return message.mine || talk.kind !== "dm" ? `${name}: ${said}` : said;
 }

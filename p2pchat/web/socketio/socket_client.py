@@ -35,7 +35,7 @@ from p2pchat.web.catch_up import QUEUED_KINDS, Post
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
-from p2pchat.web.schemas import iso
+from p2pchat.web.message_form import SOCKETIO, message_json
 from p2pchat.web.socketio.engineio import NEW_MESSAGE, EngineConnection, Newest, event_packet
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
@@ -111,10 +111,11 @@ class SocketClient(ClientSession):
     }  # fmt: skip
 
     def _packet(self, post: Post) -> EnginePacket | None:
-        """Return a message as a packet; None if it was deleted or this version cannot show it."""
-        if post.unsupported is not None or post.deleted:
+        """Return a message as a packet; None if it was deleted."""
+        if post.deleted:
             return None
-        return event_packet(NEW_MESSAGE, message_json(self.gateway.accounts, post))
+        sender = name_of(self.gateway.accounts, post.sender)
+        return event_packet(NEW_MESSAGE, message_json(post, SOCKETIO, sender=sender))
 
     def _put(self, packet: EnginePacket | None) -> None:
         if packet is not None:
@@ -322,23 +323,3 @@ def _file_packet(event: FileProgress | FileArrived) -> EnginePacket:
     stored = event.stored if isinstance(event, FileProgress) else event.size
     content = {"messageId": event.id, "name": event.name, "root": event.root, "size": event.size, "stored": stored}
     return event_packet("fileStatus", {**content, "here": isinstance(event, FileArrived)})
-
-
-def message_json(accounts: Accounts, post: Message | Sent) -> dict[str, Any]:
-    """Return the payload of `newMessage`."""
-    talk = post.conversation
-    found: dict[str, Any] = {
-        "id": post.id, "from": name_of(accounts, post.sender), "content": post.text, "timestamp": iso(post.sent_at),
-        "conversationId": talk.id, "kind": talk.kind,
-    }  # fmt: skip
-    if talk.kind == "group":
-        found["group"] = talk.name
-    if post.action:
-        found["action"] = True
-    if post.came is not None:
-        found["came"] = iso(post.came)
-    if post.claimed_at is not None:
-        found["clientTimestamp"] = iso(post.claimed_at)
-    if post.attachments:
-        found["files"] = [attachment.to_json() for attachment in post.attachments]
-    return found

@@ -80,7 +80,8 @@ class Story:
         target = self.authors[amount % len(self.authors)]
         change = author.appends("" if amount % 4 == 0 else f"edit {amount}")
         named = Ref(target.lookup.ref, 1 + amount % max(1, target.seq))
-        change.relations.append(Relation(author.log, author.seq, MORNING + amount // 3, named, amount % 2 == 0))
+        aspect = "text" if amount % 2 else "reaction"
+        change.relations.append(Relation(author.log, author.seq, MORNING + amount // 3, named, aspect))
         return change
 
     def _release(self, at: int, amount: int) -> Change:

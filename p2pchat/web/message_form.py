@@ -1,0 +1,47 @@
+"""Events as the interfaces of a gateway write them: event lines, whose fields have other names.
+
+`/lines` sends event lines as they are (`to_json()`). `/chat`, its stream and REST share one form of messages, Socket.IO
+has another. A form names the fields that it has, in the order in which they are written; a field of a message that says
+nothing is left out, but for the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from p2pchat import Message, Sent
+
+Form = Mapping[str, str]  # by the name in event lines
+CHAT: Form = {
+    "id": "id", "sender": "from", "to": "to", "group": "group", "text": "content", "sent_at": "timestamp",
+    "came": "came", "reply_to": "reply_to", "unsupported": "unsupported", "files": "files", "action": "action",
+    "edited": "edited", "deleted": "deleted",
+}  # fmt: skip
+SOCKETIO: Form = {
+    "id": "id", "sender": "from", "text": "content", "sent_at": "timestamp", "conversation_id": "conversationId",
+    "kind": "kind", "group": "group", "action": "action", "came": "came", "claimed_at": "clientTimestamp",
+    "unsupported": "unsupported", "files": "files",
+}  # fmt: skip
+
+_RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}
+_CHANGE = {"id": "id", "by": "by", "at": "timestamp", "text": "content", "reaction": "reaction"}
+_FILE = {name: name for name in ("id", "name", "size", "root", "stored", "user", "has", "count", "of")}
+_GROUP = {"group": "group", "conversation_id": "id", "change": "change", "members": "members"}
+CHAT_EVENTS: dict[str, Form] = {
+    "delivered": _RECEIPT, "read": _RECEIPT, "edited": _CHANGE, "deleted": _CHANGE, "reaction": _CHANGE,
+    "group": _GROUP, "file_progress": _FILE, "file_arrived": _FILE, "file_receipt": _FILE,
+}  # fmt: skip
+
+
+def message_json(post: Message | Sent, form: Form, **own: object) -> dict[str, Any]:
+    """Return a message in a form; `own` are fields of its line that differ for this interface."""
+    line = {**post.to_json(), **own}
+    return {name: line[field] for field, name in form.items() if line.get(field) or field == "text"}
+
+
+def chat_json(post: Message | Sent) -> dict[str, Any]:
+    """Return a message as /chat and REST write it, the same for all readers: in the room without `to` and `group`."""
+    people = post.viewer.people
+    receiver = post.to if isinstance(post, Sent) else people.label(people.me)
+    return message_json(post, CHAT, to=receiver if post.conversation.kind == "dm" else None)

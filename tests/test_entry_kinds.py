@@ -1,0 +1,171 @@
+"""The table of kinds of entries: what a new row needs and cannot be derived from it; kinds that nobody here knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import p2pchat
+from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent, TCPPeer
+from p2pchat.commands.event_text import EDIT_EVENTS, UNSUPPORTED, format_event
+from p2pchat.core.entry_kinds import KINDS, EntryKind
+from p2pchat.core.log import decode_entry, message_id
+from p2pchat.messaging.messages import ref_of
+from p2pchat.storage.contract import count_messages
+from p2pchat.testing import Mesh, mesh
+from p2pchat.web.chat_socket import EVENTS
+from p2pchat.web.message_form import CHAT, CHAT_EVENTS, SOCKETIO, chat_json, message_json
+from p2pchat.web.schemas import MessageOut
+from tests.deadlines import WAIT, until, within
+
+ROOT = Path(p2pchat.__file__).parent.parent
+MESSAGE_LINE_ONLY = {  # fields of a message that only event lines have
+    "event", "at", "conversation", "sender_id", "after", "old", "gap", "automatic", "mended_at", "mended_id", "ref",
+    "reactions",
+}  # fmt: skip
+MAY_BE_MISSING = {"edited", "deleted", "came", "unsupported", "to"}  # of a line
+
+
+async def leave(ada: TCPPeer, bob: TCPPeer) -> None:
+    group = await bob.create_group("ops", ["ada"])
+    await until(lambda: any(one.key == group.key for one in ada.conversations()), "ada is in the group")
+    await ada.group("ops").leave()
+
+
+async def of_newest(peer: TCPPeer, change: Callable[[Message | Sent], Awaitable[object]]) -> None:
+    await change((await peer.history("room"))[-1])
+
+
+# What somebody who adds a row writes by hand: ada does it once, bob is there, and ada has written to the room before.
+SAMPLES: dict[str, Callable[[TCPPeer, TCPPeer], Awaitable[object]]] = {
+    "text": lambda ada, bob: ada.broadcast("hi"),
+    "action": lambda ada, bob: ada.send("room", "waves", action=True),
+    "edit": lambda ada, bob: of_newest(ada, lambda one: one.edit("hi!")),
+    "delete": lambda ada, bob: of_newest(ada, lambda one: one.delete()),
+    "reaction": lambda ada, bob: of_newest(ada, lambda one: one.react("+1")),
+    "profile": lambda ada, bob: ada.rename("lovelace"),
+    "group": lambda ada, bob: ada.create_group("ops", ["bob"]),
+    "leave": leave,
+}
+
+
+@pytest.fixture
+async def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mesh]:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    async with mesh("ada", "bob", "cyd") as net:
+        yield net
+
+
+@cache
+def text_of(pattern: str) -> str:
+    return "\n".join(path.read_text("utf-8") for path in sorted(ROOT.glob(pattern)))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    public = [one for one in (getattr(p2pchat, name) for name in p2pchat.__all__) if isinstance(one, type)]
+    cls = next(one for one in public if getattr(one, "event", "") == kind.event)  # the class that programs get
+    seen: list[Any] = []
+    await ada.broadcast("before")
+    await net.settle()
+    events: Any = bob.events(cls)
+    reader = asyncio.ensure_future(collect(events, seen))
+    await SAMPLES[kind.name](ada, bob)
+    await net.settle()
+    change = {"group": "created", "leave": "left"}.get(kind.name)
+    await until(lambda: any(getattr(one, "change", None) == change for one in seen), f"the event of a {kind.name}")
+    event = next(one for one in seen if getattr(one, "change", None) == change)
+    reader.cancel()
+    storage = ada._require_running().disk.storage
+    entry = [one for shown in storage.places(0, 99) if (one := decode_entry(shown.raw)).k == kind.name][-1]
+    assert kind.body == ("text" if isinstance(entry.b, str) else "null" if entry.b is None else "object")
+
+    line = event.to_json()
+    assert line["event"] == kind.event and format_event(line, "bob", datetime.now(UTC)), "no text in a terminal"
+    assert (kind.event in EDIT_EVENTS) == issubclass(cls, MessageChange), "EDIT_EVENTS of commands/event_text.py"
+    assert (kind.event in CHAT_EVENTS) == issubclass(cls, EVENTS["changes"]), "CHAT_EVENTS of web/message_form.py"
+    for page, text in {
+        "docs/cli.md": f"`{kind.event}`", "docs/scripts.md": f"**`{kind.event}`**",
+        "docs/protocol.md": f"`{kind.name}`",
+        "docs/protocol-entries.md": f"`{kind.name}`", "docs/reference/*.md": f"::: p2pchat.{cls.__name__}\n",
+        "p2pchat/web/page/events.js": f" {kind.event}: (line) =>",
+        "conformance/p2pchat_conformance/vectors/entries.json": rf'\"k\":\"{kind.name}\"',
+    }.items():  # fmt: skip
+        assert text in text_of(page), f"{page} lacks it"
+
+    if isinstance(event, DurableEvent):  # from memory, and from storage
+        assert type(event.seen_by(bob)) is cls and event.seen_by(bob).to_json() == line and event.seen_by(ada).by.is_me
+        async with within(WAIT, "it comes from storage"):
+            again = bob.events(cls, consumer="again", start="beginning")
+            while (stored := await anext(again)) != event:
+                pass
+        assert stored.to_json() == line
+
+
+async def collect(events: Any, into: list[Any]) -> None:
+    async for event in events:
+        into.append(event)
+
+
+async def test_each_field_of_a_message_has_a_place_in_each_form(net: Mesh) -> None:
+    """A form that has none of a new field says so in MESSAGE_LINE_ONLY, or below."""
+    ada, bob, _ = net.peers
+    group = await ada.create_group("ops", ["bob"])
+    await ada.send(group, "hi", files=[("x.txt", b"x")], claimed_at=datetime.now(UTC))
+    await net.settle()
+    [message] = await bob.history("#ops")
+    fields = message.to_json().keys() | MAY_BE_MISSING
+    assert fields - MESSAGE_LINE_ONLY - CHAT.keys() == {"conversation_id", "kind", "claimed_at"}
+    assert fields - MESSAGE_LINE_ONLY - SOCKETIO.keys() == {"reply_to", "edited", "deleted", "to"}
+    assert {*CHAT.values(), "reactions"} == {one.alias or name for name, one in MessageOut.model_fields.items()}
+
+
+async def test_a_kind_of_a_later_version_is_a_message_for_everybody(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is shown in its place, from memory and from storage, and counted; it is delivered, read and reacted to."""
+    monkeypatch.setitem(KINDS, "sticker", EntryKind("sticker", "text", "message"))  # so that ada can write it
+    ada, bob, cyd = net.peers
+    zoe = await bob.host("zoe")
+    readers: list[Any] = [
+        cyd.events(Message),
+        bob.events(Message),
+        zoe.events(Message),
+        bob.events(DurableEvent, consumer="slow"),
+    ]
+    await ada.broadcast("before")
+    log, seq = await ada._require_running().requests.write(ada.me.key, ada.room.key, "sticker", ["a cat"])
+    await ada.broadcast("after")
+    await net.settle()
+    expected = [("before", None), ("", "sticker"), ("after", None)]
+    for events in (*readers, bob.events(Message, consumer="storage", start="beginning")):
+        came: list[Any] = []
+        async with within(WAIT, "the last message"):
+            while not came or came[-1].text != "after":
+                came.append(await anext(events))
+        assert [(one.text, one.unsupported) for one in came] == expected
+    sticker = (await bob.history("room"))[1]
+    assert [one.unsupported for one in await bob.unread("room")] == [None, "sticker", None]
+    storage = bob._require_running().disk.storage
+    assert count_messages(one.raw for one in storage.places(0, 99)) == 3  # and two profiles
+
+    line = sticker.to_json()
+    assert line["unsupported"] == "sticker" and UNSUPPORTED in (format_event(line, "bob", datetime.now(UTC)) or "")
+    assert chat_json(sticker)["unsupported"] == message_json(sticker, SOCKETIO)["unsupported"] == "sticker"
+    for reader in (bob, cyd, zoe):
+        (await reader.history("room"))[-1].mark_read()
+    receipt = await ada.receipt(message_id(log, seq))
+    async with within(WAIT, "that it is read"):
+        await receipt.read()
+
+    reactions = ada.events(Reaction)
+    with pytest.raises(ValueError, match="this version does not know this kind of message"):
+        await sticker.react("+1")
+    await bob._require_running().requests.write(bob.me.key, bob.room.key, "reaction", ["+1"], ref_of(sticker))
+    async with within(WAIT, "a reaction to it"):
+        assert (await anext(reactions)).message.unsupported == "sticker"
