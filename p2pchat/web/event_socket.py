@@ -175,9 +175,10 @@ class EventSocketDisplay(Display):
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:
         if event["event"] == "sent":  # a repeated message was written before
             event = {**event, **await self._safety(event["id"])}
-        frame = as_frame(self.with_own_ref(event))
         if event["event"] == "answer":
+            event = {**event, "rows": [self.with_own_ref(row) for row in event["rows"]]}
             self._on_rows(len(event["rows"]), event["command"])
+        frame = as_frame(self.with_own_ref(event))
         try:
             self._queue.put(frame)
         except QueueFull:  # answers are requested one by one, so the client can wait for this one

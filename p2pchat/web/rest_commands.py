@@ -131,7 +131,7 @@ async def do(
         if gateway.cluster is not None:
             await gateway.cluster.wait_here(account, written)
         sent = (await account.user.message(written)).to_json()
-        rows = [{**sent, **await gateway.safety(account, written)}]
+        rows = [{**sent, "ref": None, **await gateway.safety(account, written)}]
     return CommandAnswer(command=command.do, rows=rows, ref=command.ref)
 
 
@@ -155,7 +155,7 @@ class _CallDisplay(Display):
 
     async def show_event(self, event: EventLine, *, older: bool = False) -> None:
         if event["event"] == "answer":
-            self.rows = event["rows"]
+            self.rows = [{**row, "ref": None} if row.get("ref") else row for row in event["rows"]]
             self._gateway.limits.answered(self._account, len(self.rows), event["command"])
         elif event["event"] == "sent":  # a repeated message was written before
             self.written = event["id"]

@@ -159,6 +159,11 @@ async def test_refs_of_one_connection_are_not_shown_to_another(served: Served) -
     async with calling(served, "zoe") as here, calling(served, "zoe") as there:
         await here.send("7")
         assert (await there.next("sent", text="7"))["ref"] is None
+        rows = [await one.ask(do="history") for one in (here, there)]
+        assert [row["ref"] for [row] in rows] == ["7", None]
+        async with served.client("zoe") as http:
+            [row] = (await http.post("/v1/do", json={"do": "history"})).json()["rows"]
+        assert row["ref"] is None
 
 
 @pytest.mark.parametrize(
