@@ -185,17 +185,20 @@ class Post(DurableEvent):
             "sender": by.label, "sender_id": by.id, "text": self.text, "sent_at": iso(entry.at), "action": self.action,
             "reply_to": self.reply_to, "after": list(self.after), "old": self.old,
         }  # fmt: skip
-        for name, value in (
-            ("group", conversation.kind == "group" and conversation.name),
-            ("claimed_at", entry.t is not None and iso(entry.t)),
-            ("came", self.came and iso(self._received_at)),
-            ("gap", self.gap),
-            ("automatic", self.automatic),
-            ("unsupported", self.unsupported),
-            ("files", [file.to_json() for file in self.attachments]),
-        ):
-            if value:
-                line[name] = value
+        if conversation.kind == "group":
+            line["group"] = conversation.name
+        if entry.t is not None:
+            line["claimed_at"] = iso(entry.t)
+        if self.came:
+            line["came"] = iso(self._received_at)
+        if self.gap:
+            line["gap"] = True
+        if self.automatic:
+            line["automatic"] = True
+        if self.unsupported is not None:
+            line["unsupported"] = self.unsupported
+        if files := self.attachments:
+            line["files"] = [file.to_json() for file in files]
         return line if self._edits is None else line | self._edits_json()
 
     def _edits_json(self) -> dict[str, Any]:

@@ -36,7 +36,8 @@ CHAT_EVENTS: dict[str, Form] = {
 
 def message_json(post: Message | Sent, form: Form, **own: object) -> dict[str, Any]:
     """Return a message in a form; `own` are fields of its line that differ for this interface."""
-    line = {**post.to_json(), **own}
+    line = post.to_json()
+    line.update(own)
     return {name: line[field] for field, name in form.items() if line.get(field) or field == "text"}
 
 
