@@ -28,7 +28,7 @@ from p2pchat.web.rest import IdempotencyKey, problems
 from p2pchat.web.schemas import MESSAGE_ID
 from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, CurrentGateway
 
-_KNOWN = {row.name: row for row in BY_NAME.values() if "d" in row.doors or row.kind == "operator"}
+_TAKEN = commands_at("d")
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
 _FIELD_SHAPES: dict[str, dict[str, Any]] = {
     "conversation": {"description": "`room`, a user, `#ops`, or an id."},
@@ -57,7 +57,7 @@ def _shape(row: CommandRow) -> dict[str, Any]:
     }
 
 
-_SHAPES = [_shape(row) for row in commands_at("d").values()]
+_SHAPES = [_shape(row) for row in _TAKEN.values()]
 _EXAMPLES = [{"do": "history", "to": "bob", "limit": 20}]
 
 
@@ -77,13 +77,13 @@ async def _command(
     given: Annotated[dict[str, Any], Body(), WithJsonSchema({"oneOf": _SHAPES, "examples": _EXAMPLES})],
 ) -> JsonCommand:
     """Return the command in a body."""
+    row = BY_NAME.get(str(given.get("do")))
+    if row is not None and row.kind == "operator":
+        raise Forbidden(f"{row.name!r} is for the operator of this gateway, at the control socket of its peer")
     try:
-        command = read_command(given, _KNOWN)
+        return read_command(given, _TAKEN)
     except BadCommand as error:
         raise WebError(422, "malformed", str(error)) from None
-    if "d" not in BY_NAME[command.do].doors:
-        raise Forbidden(f"{command.do!r} is for the operator of this gateway, at the control socket of its peer")
-    return command
 
 
 GivenCommand = Annotated[JsonCommand, Depends(_command)]
