@@ -2,7 +2,7 @@
 
     from p2pchat.sync import Message, TCPPeer
 
-    with TCPPeer(8085, "localhost:8080", name="bot") as peer:
+    with TCPPeer(8086, "localhost:8080", name="bot") as peer:
         peer.send("bob", "hi").delivered(timeout=5)
         for event in peer.events(Message):
             print(event.sender, event.text)
