@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -13,12 +15,17 @@ import pytest
 
 import p2pchat
 from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent, TCPPeer
-from p2pchat.commands.event_text import EDIT_EVENTS, UNSUPPORTED, format_event
+from p2pchat.cli.terminal.terminal_display import TerminalDisplay
+from p2pchat.commands.arrivals import PendingArrivals, author_id
+from p2pchat.commands.display import Display
+from p2pchat.commands.event_text import EDIT_EVENTS, UNSUPPORTED, EventLine, format_event
+from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.core.entry_kinds import KINDS, EntryKind
 from p2pchat.core.log import decode_entry, message_id
 from p2pchat.messaging.messages import ref_of
 from p2pchat.storage.contract import count_messages
 from p2pchat.testing import Mesh, mesh
+from p2pchat.testing.eventlog_parser import _NEEDED as NEEDED
 from p2pchat.web.chat_socket import EVENTS
 from p2pchat.web.message_form import CHAT, CHAT_EVENTS, SOCKETIO, chat_json, message_json
 from p2pchat.web.schemas import MessageOut
@@ -100,6 +107,13 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
     }.items():  # fmt: skip
         assert text in text_of(page), f"{page} lacks it"
 
+    shown_in_terminal = re.findall(r'"(\w+)"', inspect.getsource(TerminalDisplay._show_for_people))
+    assert kind.event in {*shown_in_terminal, *EDIT_EVENTS}, "cli/terminal/terminal_display.py"
+    await _goes_through_displays(line, event)
+    is_change = isinstance(event, DurableEvent) and not isinstance(event, Message | Sent)
+    assert not is_change or issubclass(cls, EVENTS["changes"]), "EVENTS of web/chat_socket.py: no client is told of it"
+    _needs_its_fields(line)
+
     if isinstance(event, DurableEvent):  # from memory, and from storage
         assert type(event.seen_by(bob)) is cls and event.seen_by(bob).to_json() == line and event.seen_by(ada).by.is_me
         async with within(WAIT, "it comes from storage"):
@@ -107,6 +121,24 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
             while (stored := await anext(again)) != event:
                 pass
         assert stored.to_json() == line
+
+
+async def _goes_through_displays(line: EventLine, event: object) -> None:
+    """In a pipe an older one is counted only if it is a message; who does something is here before that."""
+    display = Display(StdoutWriter(None), None, as_json=False, echo=True)
+    if isinstance(event, DurableEvent):
+        await display.show_event(line, older=True)
+        assert display.notifier._older.total() == isinstance(event, Message | Sent), "Display._show_line"
+    display.close()
+    arrivals = PendingArrivals(display.show_event)
+    joined = {"event": "joined", "user_id": author_id(line)}
+    assert arrivals.lines(joined) == [] and arrivals.lines(line) == [joined, line], "_SEEN of commands/arrivals.py"
+
+
+def _needs_its_fields(line: EventLine) -> None:
+    """A line of an event log without what it says is a fault."""
+    assert line["event"] in {*NEEDED, "renamed"}, "_NEEDED of testing/eventlog_parser.py"
+    assert set(NEEDED.get(line["event"], ())) <= line.keys()
 
 
 async def collect(events: Any, into: list[Any]) -> None:

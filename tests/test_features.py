@@ -11,11 +11,13 @@ import pytest
 
 from p2pchat.cli.control_server import AccountCommands, ControlConnection
 from p2pchat.commands.command_session import HANDLERS, handlers_in
-from p2pchat.commands.command_table import BY_NAME, TABLE, TYPED, CommandRow, commands_at
+from p2pchat.commands.command_table import BY_NAME, TABLE, TYPED, YES, CommandRow, commands_at
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import parse_json_command
 from p2pchat.commands.typed_commands import CommandInput, help_lines, parse_line
+from p2pchat.testing import mesh
 from p2pchat.web.hosted_commands import HostedCommands
+from tests.commands.session_output import Shown, open_session
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COMPLETED = {
@@ -86,3 +88,22 @@ def test_nothing_is_a_command_without_a_row() -> None:
     for door, page, section in SECTIONS:
         known |= commands_at(door).keys()
         assert _objects(page, section).keys() <= known
+
+
+# Commands whose example says why it cannot be done in the mesh below: it has nobody and nothing of what they need.
+REFUSED_HERE = {"kick", "leave", "reply", "react", "send", "get", "decline"}
+
+
+async def test_each_example_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that calls what is not there fails here, whatever its parameters are."""
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    shown, refused = Shown(tmp_path / "out"), set()
+    async with mesh("ada", "bob", "carol", "dave", "mallory") as net:
+        session = open_session(net.peers[0], shown)
+        for row in TYPED:
+            before = len(shown.lines)
+            if row.name not in ("clear", "quit"):  # of a terminal; the end
+                await session.execute([f"{row.example}{f' {YES}' if row.asks else ''}".encode()])
+            refused |= {row.name for line in shown.lines[before:] if line["event"] == "error"}
+    shown.raw.close()
+    assert refused == REFUSED_HERE

@@ -1,4 +1,4 @@
-"""The files of test vectors, as any reader finds them: beside the package that is installed."""
+"""The files of test vectors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import p2pchat_conformance
-
-FOLDER = Path(p2pchat_conformance.__path__[0]) / "vectors"
+FOLDER = Path(__file__).resolve().parents[2] / "conformance" / "p2pchat_conformance" / "vectors"
 
 
 @cache

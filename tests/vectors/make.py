@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.vectors import attachments, entries, frames, groups, handshakes, proofs, sync
+from tests.vectors.files import FOLDER
 from tests.vectors.material import ADA, BOB, CYD, ROOM, SEEDS, N, Row
 
-FOLDER = Path(__file__).resolve().parents[2] / "conformance" / "p2pchat_conformance" / "vectors"
 FORMAT = 1  # of the files; a reader of this version refuses a later one
 PROTOCOL = 1
 _USERS = {"ada": {"seed": SEEDS["ada"].hex(), "id": ADA}, "bob": {"seed": SEEDS["bob"].hex(), "id": BOB}}
