@@ -76,6 +76,7 @@ def text_of(pattern: str) -> str:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
+    assert kind.about in ("", "own", "any", "user", "group"), "the core has no rule for what changes that"
     ada, bob, _ = net.peers
     public = [one for one in (getattr(p2pchat, name) for name in p2pchat.__all__) if isinstance(one, type)]
     cls = next(one for one in public if getattr(one, "event", "") == kind.event)  # the class that programs get
