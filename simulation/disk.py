@@ -95,7 +95,7 @@ class SimDisk:
 
     @property
     def stored(self) -> Stored:
-        """What a process without users would start from now; for reading only."""
+        """The stored state that a process without users would start from now; for reading only."""
         if self._stored is None:
             self._stored = self.storage.load([])
         return self._stored

@@ -104,9 +104,7 @@ def _parse_count(text: str, row: CommandRow) -> int:
 # ---- messages that a typed line means
 
 
-async def _split_message(
-    ctx: CommandContext, row: CommandRow, text: str
-) -> tuple[Message | Sent, tuple[str, ...]]:  # fmt: skip
+async def _split_message(ctx: CommandContext, row: CommandRow, text: str) -> tuple[Message | Sent, tuple[str, ...]]:
     """Return the message that a line means by the number before its text, or by none, and the text, if there is one."""
     id, text = _split_number(ctx, text, row)
     if text and not row.bound:

@@ -126,12 +126,12 @@ class CommandRow:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What Tab completes for each argument; "" for a text."""
+        """The kinds of words that Tab completes, one for each argument; "" for a text."""
         return self.completes or tuple(_COMPLETED.get(word.strip("[.]"), "") for word in self.words)
 
     @property
     def writes(self) -> bool:
-        """Whether it writes entries."""
+        """True if it writes entries."""
         return self.kind in ("message", "write", "group")
 
 

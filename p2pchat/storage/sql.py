@@ -271,7 +271,7 @@ class SqlStorage:
 
     @property
     def in_memory(self) -> bool:
-        """Whether it ends with this object, so that `another_reader` would find nothing."""
+        """True if it ends with this object, so that `another_reader` would find nothing."""
         return self._dialect.in_memory
 
     def lost(self) -> str:

@@ -43,7 +43,7 @@ SETTLED_CHECKS = 3  # checks in a row that must pass: work handed to the next tu
 
 
 class _Disk(TemporaryStorage):
-    """What a peer stores; it outlives the peer, which may be restarted, and ends with the mesh."""
+    """The storage of a peer, which may be restarted on it; it ends with the mesh."""
 
     def close(self) -> None:
         """Keep everything."""

@@ -8,22 +8,23 @@ sends no read mark that is not on its disk. At rest every writer has the read ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.durable_changes import ReadMark
+from p2pchat.core.durable_changes import DeliveredMark, GuestStay, ReadMark
 from p2pchat.core.effects import (
     DeliveryReceipt,
     ReadReceipt,
 )
-from p2pchat.core.inputs import MarkedRead, ReceiptsChosen, Stop
-from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen, Stop
+from p2pchat.core.log import LogId, decode_entry, ref_key
 from p2pchat.core.node import Node
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.rosters import guests_having
 from p2pchat.core.storage_answers import Stored
-from p2pchat.protocol import Frame, ReadFrame, UserId
+from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.protocol import ConversationId, Frame, PeerId, ReadFrame, TakenFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.invariants.protocol_invariants import log_name
@@ -31,26 +32,28 @@ from simulation.invariants.protocol_invariants import log_name
 if TYPE_CHECKING:
     from simulation.hosted_users import SimHostedUser
     from simulation.invariants.entry_invariants import Invariants
-    from simulation.simulated_peer import SimPeer
-    from simulation.simulated_program import WrittenMessage
-from functools import partial
-from typing import TYPE_CHECKING
-
-from p2pchat.core.inputs import MarkedTaken
-from p2pchat.core.log import decode_entry
-from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.protocol import ConversationId, TakenFrame
-
-if TYPE_CHECKING:
-    from simulation.hosted_users import SimHostedUser
-    from simulation.invariants.entry_invariants import Invariants
     from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
+    from simulation.simulated_program import WrittenMessage
 
 
 READ_IN = 0.5  # the part of histories
 WANT_NONE = 0.15  # the part of users that turn receipts off
 LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until an entry is read; -1 for never
+
+
+def guests_having(marks: Iterable[DeliveredMark], stays: Iterable[GuestStay]) -> Iterator[tuple[LogId, UserId, int]]:
+    """Yield who has which log how far, by stored marks: a mark of a peer's users counts for each of them."""
+    there: dict[PeerId, list[GuestStay]] = {}
+    for stay in stays:
+        there.setdefault(stay.peer, []).append(stay)
+    for mark in marks:
+        if not mark.is_of_host:
+            yield mark.log, mark.member, mark.seq
+            continue
+        for stay in there.get(mark.member, ()):
+            if stay.user != mark.log.user and stay.covers(mark.version, mark.told):
+                yield mark.log, stay.user, mark.seq
 
 
 class ReceiptInvariants:

@@ -79,9 +79,8 @@ class PresenceTracker:
         self._is_contact = is_contact
         self._on_gone = on_gone
         self._blocked = blocked
-        self._places: OriginShares[int] = OriginShares(
-            ctx.settings.max_unwritten_users
-        )  # links, by the number of such users
+        # Links, by the number of such users.
+        self._places: OriginShares[int] = OriginShares(ctx.settings.max_unwritten_users)
         self._departed: OriginShares[UserId] = OriginShares(MAX_DEPARTED)
         self._crowd = CrowdEvents(ctx)
         self._events = RateLimit(ctx.settings.user_events_a_second, USER_EVENTS_BURST)

@@ -26,8 +26,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
-from p2pchat.core.durable_changes import FORGOTTEN, DeliveredMark, GuestStay
-from p2pchat.core.log import LogId
+from p2pchat.core.durable_changes import FORGOTTEN, GuestStay
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.protocol import PeerId, UserId
 
@@ -348,20 +347,6 @@ class Rosters:
         roster = self._by_peer.setdefault(peer, Roster())
         roster.version = max(roster.version, row.version)
         roster.revision = max(roster.revision, row.told)
-
-
-def guests_having(marks: Iterable[DeliveredMark], stays: Iterable[GuestStay]) -> Iterator[tuple[LogId, UserId, int]]:
-    """Yield who has which log how far, by stored marks: a mark of a peer's users counts for each of them."""
-    there: dict[PeerId, list[GuestStay]] = {}
-    for stay in stays:
-        there.setdefault(stay.peer, []).append(stay)
-    for mark in marks:
-        if not mark.is_of_host:
-            yield mark.log, mark.member, mark.seq
-            continue
-        for stay in there.get(mark.member, ()):
-            if stay.user != mark.log.user and stay.covers(mark.version, mark.told):
-                yield mark.log, stay.user, mark.seq
 
 
 class RoomAudience:

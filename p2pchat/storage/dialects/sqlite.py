@@ -67,7 +67,7 @@ SENTENCES = {
 
 
 class SQLite(Dialect):
-    """What databases in files and in memory have in common."""
+    """The part that databases in files and in memory share."""
 
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     types: dict[str, str] = COMMON_TYPES | {NUMBER: "INTEGER", BYTES: "BLOB"}  # INTEGER PRIMARY KEY is the row id

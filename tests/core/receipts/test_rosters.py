@@ -9,8 +9,9 @@ from p2pchat.core.effects import DeliveryReceipt, Lookup
 from p2pchat.core.inputs import CommitFailed, Loaded, Stop
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.receipts.rosters import MAX_STAYS, guests_having
+from p2pchat.core.receipts.rosters import MAX_STAYS
 from p2pchat.protocol import Here, Hosted, Peers
+from simulation.invariants.receipt_invariants import guests_having
 from tests.core.scripted_nodes import IDENTITIES, IDS, NAMES, ROOM, START, Author, Far, Peer, World
 from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
