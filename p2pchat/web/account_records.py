@@ -173,6 +173,9 @@ class SharedNames(Protocol):
     def find(self, name: str) -> AccountRecord | None:
         """Return the record of a name, or of one that looks like it."""
 
+    async def look(self, name: str) -> AccountRecord | None:
+        """As find; where no record is known here, the engine of the cluster is asked, unless it is away."""
+
     def by_hash(self, hash: bytes) -> AccountRecord | None:
         """Return the record with this hash of a token."""
 

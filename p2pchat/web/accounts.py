@@ -320,6 +320,14 @@ class Accounts:
         self.use(account)
         return account
 
+    async def meet(self, name: str) -> None:
+        """Learn the user of a name that another gateway of the cluster gave, which its peer may not have told yet."""
+        if self.shared is not None:
+            with suppress(ValueError):  # no account has such a name
+                record = await self.shared.look(valid(name.partition("#")[0]))
+                if record is not None and not record.is_former:
+                    self._peer.people.learn([(record.user, record.name)])
+
     async def reserve(self, name: str) -> User:
         """Return the user of a name, which is reserved if nobody has it: messages wait until somebody does.
 

@@ -40,13 +40,18 @@ class Receivers:
 
         Raises UnknownName, also for an account that was deleted, AmbiguousName, StorageError.
         """
+        name = to.strip().removeprefix("@")
+        try:
+            self.find(account, to)
+        except UnknownName:
+            await self._accounts.meet(name)
         try:
             found = await account.user.when_known(lambda: self.find(account, to))
         except UnknownName:
             if not self._accounts.reserves:
                 raise
             try:
-                user = await self._accounts.reserve(to.strip().removeprefix("@"))
+                user = await self._accounts.reserve(name)
             except (AccountNameTaken, ValueError):
                 user = None
             if user is None:

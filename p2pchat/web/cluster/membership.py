@@ -181,6 +181,14 @@ class Cluster:
     def find(self, name: str) -> AccountRecord | None:
         return self.directory.find(name)
 
+    async def look(self, name: str) -> AccountRecord | None:
+        place = self.directory.place_of(name)
+        if self.directory.at(place) is None:
+            with suppress(ClusterAway):
+                data, number = await self.store.read(ACCOUNTS, place)
+                self._note(self.directory.on_entry(place, data, number, asked=True))
+        return self.directory.at(place)
+
     def records(self) -> Iterator[AccountRecord]:
         return (record for record in map(self.directory.at, self.directory.places()) if record is not None)
 

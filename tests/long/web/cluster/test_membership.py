@@ -176,6 +176,18 @@ async def test_of_each_pair_of_claims_exactly_one_wins(engine: KeepingServer) ->
         assert len(cluster_of(one).directory) == len(cluster_of(other).directory) == CLAIMS
 
 
+async def test_a_name_given_elsewhere_is_found_before_its_peer_tells_of_it(engine: KeepingServer) -> None:
+    async with doors_of(engine) as doors:
+        one, other = await doors.open(), await doors.open()
+        ada, _ = await other.accounts.register("ada")
+        mine = record("bob", owner=str(one))  # nobody hosts it yet
+        await cluster_of(one).claim("bob", partial(first_record, mine=mine, today=DAY, kept_days=90))
+        with pytest.raises(UnknownName):
+            await other.receivers.resolve(ada, "\ud800")
+        found = await other.receivers.resolve(ada, "@bob")
+        assert found.user is not None and (found.user.key, found.user.name) == (mine.user, "bob")
+
+
 async def test_in_a_cluster_no_name_is_reserved(engine: KeepingServer) -> None:
     async with doors_of(engine) as doors:
         one = await doors.open(settings=WebSettings(trust_loopback=True))
