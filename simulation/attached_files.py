@@ -62,26 +62,24 @@ class SimFile(MemoryFile):
         self.unsynced: dict[int, bytes] = {}  # what was there before, by block
         self._files = files
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: Any, /) -> int:
         if self._files.is_full():
             return 0
-        end = self._at + len(data)
-        for block in range(self._at // BLOCK_BYTES, -(-end // BLOCK_BYTES)):
-            start = block * BLOCK_BYTES
-            self.unsynced.setdefault(block, bytes(self.data[start : start + BLOCK_BYTES]))
-        if end > len(self.data):
-            self.data.extend(bytes(end - len(self.data)))
-        self.data[self._at : end] = data
-        self._at = end
-        return len(data)
+        at = self.tell()
+        for block in range(at // BLOCK_BYTES, -(-(at + len(data)) // BLOCK_BYTES)):
+            if block not in self.unsynced:
+                start = block * BLOCK_BYTES
+                self.unsynced[block] = bytes(self.getbuffer()[start : start + BLOCK_BYTES])
+        return super().write(data)
 
     def lose_power(self, chance: Random) -> None:
         """Lose some of what was not synced. The size stays."""
-        for block, before in self.unsynced.items():
-            start = block * BLOCK_BYTES
-            if chance.random() < 0.5:
-                end = min(start + BLOCK_BYTES, len(self.data))
-                self.data[start:end] = before.ljust(end - start, b"\0")[: end - start]
+        with self.getbuffer() as data:
+            for block, before in self.unsynced.items():
+                start = block * BLOCK_BYTES
+                if chance.random() < 0.5:
+                    end = min(start + BLOCK_BYTES, len(data))
+                    data[start:end] = before.ljust(end - start, b"\0")[: end - start]
         self.unsynced.clear()
 
 

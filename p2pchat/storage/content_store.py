@@ -15,19 +15,17 @@ One thread uses a store (runtime/content_worker.py). Storage in memory has the s
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import math
 import os
 import re
 import shutil
-import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +38,15 @@ from p2pchat.core.content.pieces import (
     ranges_of,
     root_of,
 )
-from p2pchat.core.log import MAX_FILE_BYTES, MAX_FILES
+from p2pchat.core.log import MAX_FILE_BYTES
 from p2pchat.errors import StorageError
 from p2pchat.identity.private_files import make_private_directory, sync_directory, sync_file
 
 CONTENT_NAME = "content"  # the directory of content, in the data directory
 SYNC_EVERY_BYTES = 64 * 1024 * 1024  # written between two fsyncs: what a power loss may cost; a guess
-# Written until the system begins to write them to the disk, where it knows how. Else all wait for the fsync, and what
-# the database commits then waits behind them: up to 33 and 91 ms in two runs, and 21 and 30 ms so.
-BEGIN_SYNC_EVERY_BYTES = 1024 * 1024
-SYNC_FILE_RANGE_WRITE = 2  # of <linux/fs.h>
 SWEEP_NAME = "sweep.due"  # an empty file: content may be here that messages named which were deleted
 MAX_OPEN = 32  # partial contents whose files are kept open; a guess: one has few downloads at once
 SYNC_THREADS = 8  # one disk did 200 syncs a second one by one, and 3,000 with 8 threads; 16 were no faster
-# Files synced with all of the file system, 10,000 a second there. That waits for what other programs write: for more
-# files than a message has.
-SYNC_ALL_FROM = MAX_FILES + 1
-SYNCED_FILE_SYSTEMS = {0xEF53, 0x58465342, 0x9123683E}  # ext2 to ext4, XFS, Btrfs, as in <linux/magic.h>
 WRITTEN, SYNCED = 1, 2  # the byte of a piece in a record; 0 for one that is not here
 
 
@@ -70,8 +60,6 @@ class DiskFiles:
         self._directory = directory
         self._prefix = os.path.join(directory, "")  # of paths: joined by hand, they take a fifth of pathlib's time
         self._min_free_bytes = min_free_bytes
-        self._syncfs: Callable[[int], int] | None = None  # the system's; found when it is first needed
-        self._begin_sync: Callable[..., int] | None = None  # the same
 
     def names(self) -> list[str]:
         return os.listdir(self._directory)
@@ -98,16 +86,8 @@ class DiskFiles:
     def sync(self, file: FileIO) -> None:
         sync_file(file.fileno())
 
-    def begin_sync(self, file: FileIO) -> None:
-        """Have the system begin to write a file to the disk, if it knows how. Nothing is durable before a sync."""
-        if self._begin_sync is None:
-            self._begin_sync = _sync_file_range()
-        self._begin_sync(file.fileno(), 0, 0, SYNC_FILE_RANGE_WRITE)  # all of it; the sync tells errors
-
     def sync_all(self, files: Sequence[FileIO]) -> None:
-        """Sync files: several at once, or with all of the file system if it knows how and they are many."""
-        if len(files) >= SYNC_ALL_FROM and self._sync_file_system(files[0]):
-            return
+        """Sync files, several at once."""
         left, errors = deque(files), list[BaseException]()
 
         def sync_next() -> None:
@@ -131,12 +111,6 @@ class DiskFiles:
         if errors:
             raise errors[0]
 
-    def _sync_file_system(self, file: FileIO) -> bool:
-        """Sync the file system of a file that was opened before the others; return whether that was done."""
-        if self._syncfs is None:
-            self._syncfs = _syncfs_of(self._directory)
-        return self._syncfs(file.fileno()) == 0
-
     def rename(self, names: Iterable[tuple[str, str]]) -> None:
         """Give files other names: pairs of the present one and the new one."""
         for name, to in names:
@@ -157,26 +131,8 @@ class DiskFiles:
             )
 
 
-class MemoryFile:
+class MemoryFile(BytesIO):
     """A file in memory. Closing it changes nothing."""
-
-    def __init__(self) -> None:
-        self.data: bytearray = bytearray()
-        self._at: int = 0
-
-    def seek(self, offset: int, /) -> None:
-        self._at = offset
-
-    def read(self, size: int, /) -> bytes:
-        return bytes(self.data[self._at : self._at + size])
-
-    def write(self, data: bytes, /) -> int:
-        missing = self._at - len(self.data)
-        if missing > 0:
-            self.data += bytes(missing)
-        self.data[self._at : self._at + len(data)] = data
-        self._at += len(data)
-        return len(data)
 
     def close(self) -> None:
         pass
@@ -195,7 +151,7 @@ class MemoryFiles:
         return list(self._files)
 
     def size(self, name: str) -> int | None:
-        return len(self._files[name].data) if name in self._files else None
+        return self._files[name].getbuffer().nbytes if name in self._files else None
 
     def age(self, name: str) -> float:
         """Return infinity: no file here is of an earlier process."""
@@ -212,9 +168,6 @@ class MemoryFiles:
     def sync(self, file: object) -> None:
         pass
 
-    def begin_sync(self, file: object) -> None:
-        pass
-
     def sync_all(self, files: Sequence[Any]) -> None:
         for file in files:
             self.sync(file)
@@ -227,7 +180,7 @@ class MemoryFiles:
         self._files.pop(name, None)
 
     def check_room(self, more: int) -> None:
-        used = sum(len(file.data) for file in self._files.values())
+        used = sum(file.getbuffer().nbytes for file in self._files.values())
         if used + more > self._max_bytes:
             raise StorageError(f"files in memory take at most {self._max_bytes} bytes, and {used} are taken")
 
@@ -248,7 +201,6 @@ class PartialContent:
         self.part = part
         self.record = record
         self.unsynced_bytes = 0
-        self.unbegun_bytes = 0  # written since a sync began
 
     def close(self) -> None:
         self.part.close()
@@ -343,8 +295,6 @@ class LocalContent:
         _write_all(self._file, piece)
         self._leaves += leaf_of(piece)
         self._size += len(piece)
-        if not self._size % BEGIN_SYNC_EVERY_BYTES:
-            self._files.begin_sync(self._file)
 
 
 class ContentStore:
@@ -681,15 +631,11 @@ class ContentStore:
         partial.part.seek(index * PIECE_BYTES)
         _write_all(partial.part, piece)
         partial.note(index, bytes([WRITTEN]))
-        partial.unbegun_bytes += len(piece)
         partial.unsynced_bytes += len(piece)
         if 0 not in partial.noted:
             self._finish(root, partial)
         elif partial.unsynced_bytes >= SYNC_EVERY_BYTES:
             self._sync(partial)
-        elif partial.unbegun_bytes >= BEGIN_SYNC_EVERY_BYTES:
-            partial.unbegun_bytes = 0
-            self._files.begin_sync(partial.part)
         return True
 
     def _sync(self, partial: PartialContent) -> None:
@@ -751,31 +697,6 @@ class ContentStore:
         partial = self._open.pop(root, None)
         if partial is not None:
             partial.close()
-
-
-def _syncfs_of(directory: Path) -> Callable[[int], int]:
-    """Return syncfs(2) where it does what fsync does for each file, else a function that returns -1.
-
-    It tells errors since Linux 5.8. Not all file systems pass it on to what they lie on.
-    """
-    if sys.platform == "linux" and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 8):
-        library = ctypes.CDLL(None)
-        found = (ctypes.c_long * 64)()  # a struct statfs is smaller, and begins with the type of the file system
-        if library.statfs(os.fsencode(directory), found) == 0 and found[0] in SYNCED_FILE_SYSTEMS:
-            syncfs: Callable[[int], int] = library.syncfs
-            return syncfs
-    return lambda _: -1
-
-
-def _sync_file_range() -> Callable[..., int]:
-    """Return sync_file_range(2) where it is, else a function that does nothing."""
-    if sys.platform == "linux":
-        with suppress(AttributeError):
-            found = ctypes.CDLL(None).sync_file_range
-            found.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-            begin: Callable[..., int] = found
-            return begin
-    return lambda *_: -1
 
 
 def whole_files(directory: Path) -> dict[Path, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -241,39 +240,16 @@ def test_a_system_without_more_threads_syncs_all_files(tmp_path: Path, monkeypat
     assert all(store.is_whole(one.root, one.size) for one in made)
 
 
-@pytest.mark.parametrize("many", [1, content_store.SYNC_ALL_FROM])
 def test_much_content_becomes_whole_together_and_what_is_deleted_before_does_not(
-    again: Callable[[], ContentStore], many: int
+    again: Callable[[], ContentStore],
 ) -> None:
-    store, made = again(), [Content(1000, seed) for seed in range(many + 1)]
+    store, made = again(), [Content(1000, seed) for seed in range(20)]
     for one in made:
         store.add(one.root, one.size, [(0, one.data)])
     store.delete(made[0].root)
     store.commit()
     assert [one for one in made if store.is_whole(one.root, one.size)] == made[1:]
     assert {*again().roots()} == {one.root for one in made[1:]}
-
-
-def test_elsewhere_than_on_linux_much_content_is_synced_file_by_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    synced: list[int] = []
-    sync = os.fsync
-
-    def noted(number: int) -> None:
-        synced.append(number)
-        sync(number)
-
-    store, made = (
-        opened(DiskFiles(tmp_path / "content", 0)),
-        [Content(1000, seed) for seed in range(content_store.SYNC_ALL_FROM)],
-    )
-    for one in made:
-        store.add(one.root, one.size, [(0, one.data)])
-    monkeypatch.setattr(os, "fsync", noted)
-    store.commit()
-    assert len(synced) >= len(made) and all(store.is_whole(one.root, one.size) for one in made)
 
 
 def test_a_wrong_piece_is_not_written(again: Callable[[], ContentStore]) -> None:
@@ -389,41 +365,6 @@ def test_a_kill_at_any_moment_loses_no_noted_piece_and_makes_nothing_whole_too_e
     for index in store.missing(made.root, made.size) or ():
         assert store.add(made.root, made.size, [(index, made.pieces[index])]) == [index]
     assert store.is_whole(made.root, made.size) and read_all(store, made.root, 3) == made.data
-
-
-@pytest.mark.parametrize("is_local", [True, False])
-def test_the_system_writes_large_content_to_the_disk_while_it_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool
-) -> None:
-    """Else all of it waits for the fsync, and commits of the database wait for that."""
-    _check_begun_syncs(tmp_path, monkeypatch, is_local, 0 if sys.platform == "linux" else -1)
-
-
-def test_elsewhere_than_on_linux_no_sync_is_begun_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    _check_begun_syncs(tmp_path, monkeypatch, True, -1)
-
-
-def _check_begun_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool, answer: int) -> None:
-    """Take content of two MiB and a half, and check what the system answers each time it is to begin a sync."""
-    begun, made, store = list[int](), Content(10 * PIECE_BYTES - 5), opened(DiskFiles(tmp_path / "content", 0))
-    system = content_store._sync_file_range()
-
-    def noted(*args: int) -> int:
-        begun.append(system(*args))
-        return begun[-1]
-
-    monkeypatch.setattr(content_store, "_sync_file_range", lambda: noted)
-    if is_local:
-        local = store.local()
-        local.add(made.data)
-        assert local.finish() == (made.root, made.size)
-    else:
-        store.begin(made.root, made.size, made.leaves)
-        for index in (9, *range(9)):  # the shorter one first
-            assert store.add(made.root, made.size, [(index, made.pieces[index])]) == [index]
-    assert begun == [answer] * 2  # once a MiB
-    assert read_all(store, made.root, 10) == made.data
 
 
 def test_a_damaged_record_costs_the_pieces_and_nothing_else(tmp_path: Path) -> None:
