@@ -12,11 +12,14 @@ import pytest
 from p2pchat.cli.control_server import AccountCommands, ControlConnection
 from p2pchat.commands.command_session import HANDLERS, handlers_in
 from p2pchat.commands.command_table import BY_NAME, TABLE, TYPED, YES, CommandRow, commands_at
+from p2pchat.commands.event_text import format_conversation
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import parse_json_command
 from p2pchat.commands.typed_commands import CommandInput, help_lines, parse_line
 from p2pchat.testing import mesh
 from p2pchat.web.hosted_commands import HostedCommands
+from p2pchat.web.page_files import FOLDER
+from p2pchat.web.schemas import ConversationOut
 from tests.commands.session_output import Shown, open_session
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -107,3 +110,32 @@ async def test_each_example_can_be_typed(tmp_path: Path, monkeypatch: pytest.Mon
             refused |= {row.name for line in shown.lines[before:] if line["event"] == "error"}
     shown.raw.close()
     assert refused == REFUSED_HERE
+
+
+REST_NAMES = {"conversation": "name", "conversation_id": "id", "kind": "kind"}
+NOT_IN_REST = {"user", "user_id", "members", "member", "unread", "mentions", "current"}
+NOT_TYPED = {"conversation_id", "user", "user_id", "members"}
+NOT_IN_PAGE = {"current"}
+
+
+async def test_each_field_of_a_conversation_has_a_place_in_each_interface(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interface that has none of a new field says so above."""
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    shown = Shown(tmp_path / "out")
+    async with mesh("ada", "bob") as net:
+        ada = net.peers[0]
+        await ada.send("bob", "hi")
+        await ada.create_group("ops", ["bob"])
+        await open_session(ada, shown).execute([b'{"do":"list"}'])
+    shown.raw.close()
+    fields = {field for row in shown.rows for field in row}
+    assert fields - NOT_IN_REST == REST_NAMES.keys(), "conversation_row() and _list_row() of conversation_commands.py"
+    assert ConversationOut.model_fields.keys() == {*REST_NAMES.values()}, "ConversationOut of web/schemas.py"
+    typed = {*re.findall(r"""row(?:\[|\.get\()['"](\w+)""", inspect.getsource(format_conversation))}
+    assert typed == fields - NOT_TYPED, "format_conversation() of commands/event_text.py"
+    page = (FOLDER / "events.js").read_text("utf-8")
+    assert fields - {*re.findall(r"\b(?:row|line)\.(\w+)", page)} == NOT_IN_PAGE, "setList() of web/page/events.js"
+    [described] = re.findall(r'^\| `{"do":"list"}` .*$', (DOCS / "cli.md").read_text("utf-8"), re.MULTILINE)
+    assert {*re.findall(r"`(\w+)`", described)} == fields, "docs/cli.md, JSON commands"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from p2pchat import protocol as wire
+from p2pchat.core.entry_kinds import TEXT_KINDS
 from p2pchat.core.log import decode_entry
 from p2pchat.errors import LogError
 from p2pchat_conformance.awaited_frames import (
@@ -355,7 +356,7 @@ def entries_are_valid(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> st
             entry = decode_entry(raw)
         except LogError as error:
             return f"{error}: {raw[:100]}"
-        if entry.k in ("text", "action", "edit", "reaction") and (not isinstance(entry.b, str) or "\0" in entry.b):
+        if entry.k in TEXT_KINDS and (not isinstance(entry.b, str) or "\0" in entry.b):
             return f"`b` is no text: {raw[:100]}"
         if (entry.before and seq > 1) or len(entry.before) > 8 or len(entry.after) > 2:
             return f"`before` or `after`: {raw[:160]}"

@@ -23,8 +23,7 @@ class EntryKind:
         about: What it changes: an "own" message, "any" message, a "user" or a "group"; "" for a message itself, which
             is in the history, searched and counted, and may have attachments.
         aspect: What of a message it changes: of all that change one aspect the newest counts, of "own" messages the
-            newest of their writer, else of each person. A new aspect needs no table of its own. No kind changes a
-            conversation as a whole: edits.py, sync/causal_order.py and sync/log_validation.py have no rule for that.
+            newest of their writer, else of each person. A new aspect needs no table of its own.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, KINDS, TEXT_KINDS
 from p2pchat.core.inputs import UserRenamed, WriteRequest
 from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry, is_plausible, next_c, ref_key
 from p2pchat.core.sync.appender import text_fault
@@ -169,21 +170,28 @@ def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour
     assert (profile.b, again.b) == ({"name": "ada"}, {"name": "ada"})
 
 
-def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer) -> None:
+# What is numbered needs no clock (groups); of all others the newest counts.
+@pytest.mark.parametrize("kind", sorted(HIDDEN_KINDS - GROUP_KINDS))
+def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer, kind: str) -> None:
+    def stamp_of(body: str) -> int:
+        if kind == "profile":
+            ada.put(UserRenamed(ada.id, body))
+        else:
+            ada.put(WriteRequest(2, ada.id, ROOM, kind, [body], Ref(ref_key(ada.id, "a1" * 8), 2)))
+        entry = stored(ada)[-1]
+        assert entry.k == kind
+        return entry.c
+
     ada.world.ahead = 7200.0
     ada.say("early")
-    ada.put(WriteRequest(2, ada.id, ROOM, "edit", ["earlier"], Ref(ref_key(ada.id, "a1" * 8), 2)))
+    first = stamp_of("first")
     ada.world.ahead = 0.0
     ada.say("now")
-    ada.put(WriteRequest(3, ada.id, ROOM, "edit", ["earliest"], Ref(ref_key(ada.id, "a1" * 8), 2)))
-    ada.put(UserRenamed(ada.id, "Ada"))
+    second = stamp_of("second")
     ada.world.seconds += 1
     ada.say("at last")
-    ada.put(UserRenamed(ada.id, "Ada L"))
-    stamps = {str(entry.b): entry.c - START for entry in reversed(stored(ada))}  # of each the first
-    names = [stamps[str({"name": name})] for name in ("ada", "Ada", "Ada L")]
-    assert names == sorted(names) and stamps["earlier"] < stamps["earliest"]
-    assert (stamps["now"], stamps["at last"]) == (1, 1_000_001)
+    assert first < second < stamp_of("third"), f"a later {kind} does not count: `above` of core/sync/appender.py"
+    assert [entry.c - START for entry in stored(ada) if entry.b in ("now", "at last")] == [1, 1_000_001]
 
 
 def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
@@ -208,6 +216,14 @@ def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
 def test_an_invalid_write_is_refused_as_a_whole(ada: Peer, said: WriteRequest, code: str) -> None:
     ada.put(said)
     assert ada.take() == [f"refused {code}"]
+
+
+@pytest.mark.parametrize("kind", sorted(TEXT_KINDS))
+@pytest.mark.parametrize("text", ["x" * 32_769, "\x01" * 12_000, "a\0b", "\ud800"])
+def test_no_text_of_any_kind_is_written_that_others_refuse(ada: Peer, kind: str, text: str) -> None:
+    re = Ref(ref_key(ada.id, "a1" * 8), 1) if KINDS[kind].about else None
+    ada.put(WriteRequest(1, ada.id, ROOM, kind, [text], re))
+    assert [one.split()[0] for one in ada.take()] == ["refused"], "_refusal() of core/sync/appender.py"
 
 
 def test_a_claimed_time_is_stored_and_does_not_affect_order(ada: Peer) -> None:
