@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import sqlite3
@@ -17,7 +16,7 @@ import pytest
 from p2pchat import Requested, TCPPeer
 from p2pchat.__main__ import main
 from p2pchat.cli.subcommands.doctor import shown, summary
-from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, with_progress, wrong
+from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity
 from p2pchat.storage.schema import SCHEMA_VERSION
@@ -159,43 +158,3 @@ def test_lines() -> None:
     )
     assert from_error("key", "it is bad: mend it: so") == Finding("key", "wrong", "it is bad", "mend it: so")
     assert from_error("key", "no colon").mend
-
-
-async def test_long_work_is_reported_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    news = asyncio.Event()
-
-    class Tty(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-        def write(self, text: str) -> int:
-            news.set()
-            return super().write(text)
-
-    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_checks.NOTICE_INTERVAL", 0.01)
-    monkeypatch.setattr(sys, "stderr", screen := Tty())
-    done = asyncio.Event()
-    waiting = asyncio.ensure_future(with_progress("looking", done.wait()))
-    async with asyncio.timeout(WAIT):
-        await news.wait()
-    assert "looking ... " in screen.getvalue()
-    done.set()
-    assert await waiting
-    assert screen.getvalue().endswith("\r\x1b[K")
-
-
-async def test_long_work_can_be_interrupted() -> None:
-    ended = asyncio.Event()
-
-    async def work() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    waiting = asyncio.ensure_future(with_progress("looking", work()))
-    await asyncio.sleep(0)  # the task starts
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert ended.is_set()

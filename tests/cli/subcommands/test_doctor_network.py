@@ -1,4 +1,4 @@
-"""Checks of the network: ports with real listeners on loopback, firewalls, known peers."""
+"""Checks of the network: ports with real listeners on loopback, known peers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from p2pchat.cli.subcommands.doctor_checks import Finding
 from p2pchat.cli.subcommands.doctor_network import (
     bind_error,
     check_addresses,
-    check_firewalls,
-    check_nat,
     check_peers,
     check_port,
     check_reachability,
@@ -154,48 +152,6 @@ def test_addresses_of_this_machine() -> None:
     found = check_addresses(["192.168.1.20", "100.64.0.9", "fd00::7", "8.8.8.8", "2606:4700::1"])
     assert found.verdict == "ok"
     assert found.seen == "192.168.1.20 (private), 100.64.0.9 (private), fd00::7 (private), 8.8.8.8"
-
-
-@pytest.mark.parametrize(
-    ("own", "known", "hinted"),
-    [
-        (["192.168.1.20"], ["203.0.114.7:8080"], True),
-        (["100.101.1.2"], ["chat.example.org:8080"], True),
-        (["192.168.1.20"], ["[2606:4700::1]:8080"], True),
-        (["192.168.1.20", "8.8.4.4"], ["8.8.8.8:8080"], False),
-        (["192.168.1.20"], ["10.0.0.7:8080", "box.local:8080", "localhost:8081"], False),
-        ([], ["8.8.8.8:8080"], False),
-    ],
-)
-def test_private_here_and_public_there(own: list[str], known: list[str], hinted: bool) -> None:
-    found = list(check_nat(8080, own, known))
-    assert bool(found) == hinted
-    if found:
-        assert found[0].verdict == "warning"
-        assert found[0].mend.startswith(f"make the router forward port 8080 to {own[0]}")
-        assert "--advertise" in found[0].mend
-
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="files and commands of Linux")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "etc/ufw").mkdir(parents=True)
-    return tmp_path
-
-
-def test_no_system_command_is_available(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(root))
-    [found] = check_firewalls(8080, root)
-    assert found.verdict == "ok"
-
-
-def test_ufw(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(root))
-    (root / "etc/ufw/ufw.conf").write_text("# comment\nENABLED=yes\nLOGLEVEL=low\n")
-    [found] = check_firewalls(8080, root)
-    assert (found.verdict, found.mend) == ("warning", "sudo ufw allow 8080/tcp")
 
 
 async def known(home: Path) -> list[KnownAddress]:
