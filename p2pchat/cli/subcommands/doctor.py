@@ -214,8 +214,6 @@ async def _check_stored(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
                 yield await checks.check_database(history)
                 for finding in checks.check_refused(history.refused()):
                     yield finding
-                for finding in checks.check_people(len(history.requests()), len(history.blocked())):
-                    yield finding
                 posts = await history.history(limit=NEWEST)
                 async for finding in _check_known_peers(diagnosis, history):
                     yield finding

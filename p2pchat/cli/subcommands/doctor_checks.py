@@ -198,18 +198,6 @@ def check_refused(refused: Sequence[RefusedMessages]) -> Iterator[Finding]:
         )
 
 
-def check_people(waiting: int, blocked: int) -> Iterator[Finding]:
-    """Say how many requests of people unknown here wait, and how many people are blocked, where there are some."""
-    if waiting:
-        yield ok(
-            "requests",
-            f"{waiting} wait{'s' if waiting == 1 else ''} of people you do not know",
-            "/requests in the chat",
-        )
-    if blocked:
-        yield ok("blocked", f"{blocked} {'person is' if blocked == 1 else 'people are'} blocked", "/block in the chat")
-
-
 async def check_database(history: History) -> Finding:
     """Read all of an opened database. Raises StorageError when it cannot be read."""
     found = await history.check()

@@ -13,15 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Requested, TCPPeer
+from p2pchat import TCPPeer
 from p2pchat.__main__ import main
 from p2pchat.cli.subcommands.doctor import shown, summary
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
-from p2pchat.core.names import base32
-from p2pchat.identity.keys import Identity
 from p2pchat.storage.schema import SCHEMA_VERSION
 from tests.cli.conftest import Here, OpenChats
-from tests.deadlines import WAIT, within
 from tests.ports import free_ports
 
 Findings = dict[str, dict[str, str]]
@@ -73,26 +70,6 @@ def test_beside_a_chat_the_lock_the_port_and_a_linked_user_are_named(chats: Open
     assert (ran.code, found["peers"]) == (0, ("ok", "linked with bob"))
     assert found["lock"] == ("ok", f"in use by process {os.getpid()}")
     assert found["port"] == ("ok", f"{ada.port} is this peer's, which answers")
-
-
-def test_requests_and_blocked_people_are_counted_where_there_are_some(doctor: Doctor, tmp_path: Path) -> None:
-    async def live() -> None:
-        async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
-            await ada.set_request_policy("known")
-            events = ada.events(Requested)
-            async with TCPPeer(0, f"127.0.0.1:{ada.port}", name="bob", temporary=True) as bob:
-                await bob.wait_user("ada", timeout=WAIT)
-                await bob.send("ada", "hello")
-                async with within(WAIT, "a request"):
-                    await anext(events)
-            for other in ("carol", "dave"):
-                await ada.block(base32(Identity.from_seed(other.encode().ljust(32)).peer_id))
-
-    assert not {"requests", "blocked"} & doctor("--data", str(tmp_path / "new"))[1].keys()
-    asyncio.run(live())
-    code, found = doctor("--data", str(tmp_path / "ada"))
-    assert code == 0 and found["requests"]["seen"] == "1 waits of people you do not know"
-    assert found["blocked"]["seen"] == "2 people are blocked"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
