@@ -45,18 +45,12 @@ def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterato
         there = host_port(outside[0], port)
         text = f"it answers on {there}; whether firewalls and routers let others in cannot be seen from here"
         yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
-    elif is_only_loopback(own, found):
+    elif own and all(found[address].verdict == "refused" for address in own):
         text = "it listens on this machine's loopback only: no other machine can link with it"
         yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', '0.0.0.0')}")
     elif own:
         text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"
         yield warning("reach", text, "check this machine's firewall, and --host")
-
-
-def is_only_loopback(own: Sequence[str], found: Answers) -> bool:
-    """Return whether the peer runs and listens on loopback only."""
-    here = any(found[address].verdict == "self" for address in LOOPBACKS if address in found)
-    return here and bool(own) and all(found[address].verdict == "refused" for address in own if address in found)
 
 
 async def check_engine(url: str, network: Path) -> Finding:
@@ -216,7 +210,6 @@ REMEDIES = {
     "turned_away": "update both, and check the events of the peer there",
 }
 START_HERE = "start a peer on that port: {start}"
-TAKEN_HERE = "something listens on that port at 127.0.0.1: p2pchat doctor 127.0.0.1:{port}"
 START_THERE = "start the peer there so that others can reach it: p2pchat {port} --host 0.0.0.0"
 
 
@@ -234,8 +227,7 @@ def check_remote(found: Probed, name: str) -> Finding:
     if found.verdict == "self":
         return ok(what, "this peer itself answers: linking with it would do nothing")
     if found.verdict == "refused":
-        free = START_HERE if bind_error(int(port)) != errno.EADDRINUSE else TAKEN_HERE
-        mend = free if is_loopback(what.rpartition(":")[0]) else START_THERE
+        mend = START_HERE if is_loopback(what.rpartition(":")[0]) else START_THERE
     else:
         mend = REMEDIES[found.verdict]
     at = f" ({found.address})" if found.address not in what else ""

@@ -20,12 +20,9 @@ from p2pchat.cli.subcommands.doctor_network import (
     check_peers,
     check_port,
     check_reachability,
-    check_remote,
     from_answers,
-    is_only_loopback,
     probe_own_addresses,
 )
-from p2pchat.commands.shell_command import command
 from tests.deadlines import WAIT
 from tests.ports import free_ports
 
@@ -81,14 +78,6 @@ async def test_a_free_port() -> None:
     assert held.verdict == "warning" and "does not listen on port" in held.seen
 
 
-async def test_a_port_taken_at_another_loopback_address() -> None:
-    async with listener() as number:
-        found = check_remote(Probed(f"[::1]:{number}", "refused", "no program listens there"), "")
-        assert "start" not in found.mend and found.mend.endswith(f"p2pchat doctor 127.0.0.1:{number}")
-    found = check_remote(Probed(f"[::1]:{number}", "refused", "no program listens there"), "")
-    assert found.mend.endswith(command(number))
-
-
 async def test_a_port_taken_by_another_peer_or_program(home: Path) -> None:
     async with TCPPeer(0, name="ada", temporary=True) as ada:
         found = await look(ada.port)
@@ -121,7 +110,6 @@ async def test_a_port_that_is_bound_and_not_listening() -> None:
 async def test_listening_on_loopback_only(home: Path) -> None:
     async with TCPPeer(0, name="ada", data=home / "ada") as ada:
         [found] = await ways(ada.port, [OTHER], home / "ada")
-        assert is_only_loopback([OTHER], await probe_own_addresses(ada.port, [*LOOPBACK, OTHER], str(home / "ada")))
     assert found.verdict == "warning" and "loopback only" in found.seen
     assert found.mend.endswith(f"p2pchat {ada.port} --host 0.0.0.0")
 
