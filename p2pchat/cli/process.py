@@ -39,16 +39,12 @@ T = TypeVar("T")
 # ---- the command line of another one
 
 
-def own_command(*options: str) -> list[str]:
-    """Return the words that start p2pchat again: the same Python with the module, or with the file p2pchat.pyz.
-
-    Args:
-        options: Options of Python.
-    """
+def own_command() -> list[str]:
+    """Return the words that start p2pchat again: the same Python with the module, or with the file p2pchat.pyz."""
     loader = getattr(sys.modules["__main__"], "__loader__", None)
     archive = getattr(loader, "archive", "")  # of a zip file that Python runs; a script's own on Windows, p2pchat.exe
     runs = ["-m", "p2pchat"] if not archive or archive.endswith(".exe") else [os.path.abspath(archive)]
-    return [sys.executable, *options, *runs]
+    return [sys.executable, *runs]
 
 
 # ---- the event loop

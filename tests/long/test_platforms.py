@@ -1,4 +1,4 @@
-"""Windows and macOS on Linux, in real processes and at real ports: the demo, taken ports, firewalls."""
+"""Windows and macOS on Linux, in real processes and at real ports: the demo, taken ports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -59,40 +58,3 @@ def test_a_taken_port_is_found_without_posix(monkeypatch: pytest.MonkeyPatch) ->
             forced.setattr(os, "name", "nt")
             assert [profiles.is_free("127.0.0.1", port) for port in ports] == [False, True]
             assert [bool(doctor_network.bind_error(port)) for port in ports] == [True, False]
-
-
-def test_the_firewall_of_each_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert not doctor_network._windows_is_on() or sys.platform == "win32"
-    profiles_on = {"StandardProfile": 0, "PublicProfile": 1}
-
-    class Key:
-        def __init__(self, root: object, path: str) -> None:
-            self.name = path.rpartition("\\")[2]
-            if self.name not in profiles_on:
-                raise FileNotFoundError(path)
-
-        def __enter__(self) -> str:
-            return self.name
-
-        def __exit__(self, *_: object) -> None: ...
-
-    registry = SimpleNamespace(
-        HKEY_LOCAL_MACHINE=None, OpenKey=Key, QueryValueEx=lambda name, value: (profiles_on[name], 4)
-    )
-    monkeypatch.setitem(sys.modules, "winreg", registry)
-    monkeypatch.setattr(sys, "platform", "win32")
-    assert [found.seen.partition(" is on")[0] for found in doctor_network.check_firewalls(8080)] == [
-        "the Windows firewall"
-    ]
-    profiles_on["PublicProfile"] = 0
-    assert [found.verdict for found in doctor_network.check_firewalls(8080)] == ["ok"]
-    if os.name != "posix":
-        return
-    tool = tmp_path / "socketfilterfw"
-    tool.write_text("#!/bin/sh\necho 'Firewall is enabled. (State = 1)'\n", "utf-8")
-    tool.chmod(0o755)
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(doctor_network, "MAC_TOOL", str(tool))
-    assert next(found.mend for found in doctor_network.check_firewalls(8080)).startswith("sudo /usr/libexec/")
-    tool.write_text("#!/bin/sh\necho 'Firewall is disabled. (State = 0)'\n", "utf-8")
-    assert [found.verdict for found in doctor_network.check_firewalls(8080)] == ["ok"]

@@ -154,10 +154,9 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str, engine
     diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db, linked)
     if engine and state.network:
         yield await network.check_engine(engine, state.network_path)
-    own = await asyncio.to_thread(own_addresses)
-    async for finding in _check_ways_in(diagnosis, own):
+    async for finding in _check_ways_in(diagnosis):
         yield finding
-    async for finding in _check_stored(diagnosis, own):
+    async for finding in _check_stored(diagnosis):
         yield finding
     if state.exists:
         yield await asyncio.to_thread(checks.check_disk, directory)
@@ -185,24 +184,21 @@ def _usual_port(which: ProfileChoice, directory: Path) -> int:
     return int(directory.name) if directory.name.isdecimal() and int(directory.name) <= 65535 else 0
 
 
-async def _check_ways_in(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterator[Finding]:
+async def _check_ways_in(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
     """Check the port, and how others can reach it."""
     number = diagnosis.port
     if not number:
         yield ok("port", "the port of this peer is not known while it is not running", "add --port PORT")
         return
-    found = {}
+    own, found = await asyncio.to_thread(own_addresses), {}
     if diagnosis.is_readable:
         found = await network.probe_own_addresses(number, [*network.LOOPBACKS, *own], str(diagnosis.state.directory))
     yield network.check_port(number, found, diagnosis.state.holder)
     for finding in network.check_reachability(number, own, found):
         yield finding
-    if not network.is_only_loopback(own, found):
-        for finding in await asyncio.to_thread(lambda: list(network.check_firewalls(number))):
-            yield finding
 
 
-async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterator[Finding]:
+async def _check_stored(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
     """Check the database, and what it says about the clock and the peers around."""
     state, posts = diagnosis.state, list[Message | Sent]()
     if not state.peer_id:
@@ -215,25 +211,20 @@ async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterat
     else:
         try:
             async with open_history(state.directory, db=diagnosis.db or None) as history:
-                yield await checks.with_progress(f"reading {state.database_path}", checks.check_database(history))
+                yield await checks.check_database(history)
                 for finding in checks.check_refused(history.refused()):
                     yield finding
-                for finding in checks.check_people(len(history.requests()), len(history.blocked())):
-                    yield finding
                 posts = await history.history(limit=NEWEST)
-                async for finding in _check_known_peers(diagnosis, own, history):
+                async for finding in _check_known_peers(diagnosis, history):
                     yield finding
         except StorageError as error:
             yield checks.from_error("database", error)
     yield checks.check_clock(datetime.now(UTC), posts)
 
 
-async def _check_known_peers(diagnosis: Diagnosis, own: Sequence[str], history: History) -> AsyncIterator[Finding]:
-    known = history.addresses()
-    for finding in network.check_nat(diagnosis.port or USUAL_PORT, own, [address.endpoint for address in known]):
-        yield finding
+async def _check_known_peers(diagnosis: Diagnosis, history: History) -> AsyncIterator[Finding]:
     if diagnosis.linked:  # perhaps over links that they opened, from where nobody can reach them
         yield ok("peers", f"linked with {quote_names(diagnosis.linked)}")
     elif diagnosis.is_readable:
-        for finding in await network.check_peers(known, str(diagnosis.state.directory)):
+        for finding in await network.check_peers(history.addresses(), str(diagnosis.state.directory)):
             yield finding

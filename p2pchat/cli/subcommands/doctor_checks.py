@@ -1,12 +1,10 @@
-"""Checks of this machine and of a profile, for `p2pchat doctor`: Python, terminal, clock, disk, database, key, lock.
+"""Checks of this machine and of a profile, for `p2pchat doctor`: Python, clock, disk, database, key, lock.
 
 A check returns findings: one line each about one subject, with one way to fix it where something is wrong.
 """
 
 from __future__ import annotations
 
-import asyncio
-import locale
 import os
 import platform
 import shutil
@@ -14,15 +12,15 @@ import sqlite3
 import ssl
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from p2pchat import Checked, History, Message, ProfileState, RefusedMessages, Sent, Settings, __version__
+from p2pchat import History, Message, ProfileState, RefusedMessages, Sent, Settings, __version__
 from p2pchat.commands.shell_command import command, quoted
 from p2pchat.safe_text import safe_line
 
@@ -68,7 +66,6 @@ def from_error(what: str, error: BaseException | str) -> Finding:
 # ---- machine
 
 EXTRAS = {"segno": "QR codes of invites", "zeroconf": "--discover"}
-FEW_FILES = 512  # 256 links, 64 unauthenticated connections, the database, and some
 
 
 def check_machine() -> Iterator[Finding]:
@@ -76,12 +73,6 @@ def check_machine() -> Iterator[Finding]:
     yield check_python(ssl.HAS_TLSv1_3, ssl.OPENSSL_VERSION)
     yield check_search()
     yield check_extras()
-    if sys.platform != "win32":
-        import resource
-
-        yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1], resource.RLIM_INFINITY)
-    if sys.stdout is not None and sys.stdout.isatty():
-        yield check_terminal(os.environ.get("TERM", ""), locale.getencoding())
 
 
 def check_python(has_tls13: bool, openssl: str) -> Finding:
@@ -107,28 +98,6 @@ def check_extras() -> Finding:
         return "here" if find_spec(name) else "not installed"
 
     return ok("extras", ", ".join(f"{name} ({use}): {present(name)}" for name, use in EXTRAS.items()))
-
-
-def check_open_files(most: int, unlimited: int) -> Finding:
-    """Check the hard limit of open files, up to which a peer raises its own soft limit."""
-    if most == unlimited or most >= FEW_FILES:
-        return ok("files", "as many open as a large mesh needs")
-    text = f"this login may have {most} files and connections open; a peer takes up to 320 connections"
-    return warning("files", text, "ulimit -Hn 4096, or raise it in /etc/security/limits.conf")
-
-
-def check_terminal(kind: str, encoding: str) -> Finding:
-    if encoding.lower().replace("-", "") not in ("utf8", "cp65001"):
-        return warning("terminal", f"it is set to {encoding}: names and texts may look wrong", utf8_mend())
-    if sys.platform != "win32" and kind in ("", "dumb"):
-        return warning(
-            "terminal", f"TERM is {kind or 'not set'}: lines can only be typed plainly", "TERM=xterm-256color"
-        )
-    return ok("terminal", f"{kind or 'the console'}, UTF-8")
-
-
-def utf8_mend() -> str:
-    return "chcp 65001" if sys.platform == "win32" else "export LC_ALL=C.UTF-8"
 
 
 # ---- clock
@@ -229,24 +198,9 @@ def check_refused(refused: Sequence[RefusedMessages]) -> Iterator[Finding]:
         )
 
 
-def check_people(waiting: int, blocked: int) -> Iterator[Finding]:
-    """Say how many requests of people unknown here wait, and how many people are blocked, where there are some."""
-    if waiting:
-        yield ok(
-            "requests",
-            f"{waiting} wait{'s' if waiting == 1 else ''} of people you do not know",
-            "/requests in the chat",
-        )
-    if blocked:
-        yield ok("blocked", f"{blocked} {'person is' if blocked == 1 else 'people are'} blocked", "/block in the chat")
-
-
 async def check_database(history: History) -> Finding:
     """Read all of an opened database. Raises StorageError when it cannot be read."""
-    return from_check(await history.check())
-
-
-def from_check(found: Checked) -> Finding:
+    found = await history.check()
     if found.faults:
         more = f" and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
         return wrong("database", f"it is damaged ({safe_line(found.faults[0])}{more})", RESTORE)
@@ -343,31 +297,3 @@ def check_lock(state: ProfileState) -> Finding:
     if state.holder is None:
         return ok("lock", "no peer is using this profile now")
     return ok("lock", f"in use by {f'process {state.holder}' if state.holder else 'another process'}")
-
-
-# ---- progress
-
-T = TypeVar("T")
-NOTICE_INTERVAL = 1.0  # seconds
-_CLEAR_LINE = "\r\x1b[K"
-
-
-async def with_progress(what: str, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`. While it takes long, show on stderr, if that is a terminal, what is done and for how long."""
-    task = asyncio.ensure_future(work)
-    seconds = 0.0
-    try:
-        while not (await asyncio.wait([task], timeout=NOTICE_INTERVAL))[0]:
-            seconds += NOTICE_INTERVAL
-            _show(f"\r{safe_line(what)} ... {seconds:.0f} s")
-        return await task
-    finally:
-        task.cancel()  # Ctrl-C: end work in a thread too
-        await asyncio.gather(task, return_exceptions=True)
-        if seconds:
-            _show(_CLEAR_LINE)
-
-
-def _show(text: str) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
-        print(text, end="", file=sys.stderr, flush=True)

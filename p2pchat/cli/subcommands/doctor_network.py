@@ -1,7 +1,7 @@
-"""Checks of the network, for `p2pchat doctor`: addresses, firewalls, the port, known peers, one endpoint.
+"""Checks of the network, for `p2pchat doctor`: addresses, the port, known peers, one endpoint.
 
 Whether a router or a firewall lets a connection through can only be seen from its other side. So these checks never
-say that others can reach the peer. They say what would keep them out, and what to run on the other machine.
+say that others can reach the peer. They say what to run on the other machine.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +27,6 @@ ENGINE_TIMEOUT = 10.0  # seconds for the engine to answer; a connection has 5
 ENGINE_MEND = "start nats-server there, or compare the address: nats://HOST:4222"
 
 MAX_NAMED = 4  # addresses in one line
-LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")
 
 
 def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterator[Finding]:
@@ -48,18 +45,12 @@ def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterato
         there = host_port(outside[0], port)
         text = f"it answers on {there}; whether firewalls and routers let others in cannot be seen from here"
         yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
-    elif is_only_loopback(own, found):
+    elif own and all(found[address].verdict == "refused" for address in own):
         text = "it listens on this machine's loopback only: no other machine can link with it"
         yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', '0.0.0.0')}")
     elif own:
         text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"
         yield warning("reach", text, "check this machine's firewall, and --host")
-
-
-def is_only_loopback(own: Sequence[str], found: Answers) -> bool:
-    """Return whether the peer runs and listens on loopback only."""
-    here = any(found[address].verdict == "self" for address in LOOPBACKS if address in found)
-    return here and bool(own) and all(found[address].verdict == "refused" for address in own if address in found)
 
 
 async def check_engine(url: str, network: Path) -> Finding:
@@ -98,117 +89,12 @@ def check_addresses(own: Sequence[str]) -> Finding:
     return ok("address", shown)
 
 
-def check_nat(port: int, own: Sequence[str], known: Sequence[str]) -> Iterator[Finding]:
-    """Compare this machine's addresses with the known endpoints of others.
-
-    A machine with only private addresses is behind a router, and a peer at a public address cannot dial it.
-    """
-    public = [endpoint for endpoint in known if is_public(endpoint)]
-    if not public or not own or not all(is_private(address) for address in own):
-        return
-    text = f"this machine has private addresses only, and others are on the internet ({public[0]})"
-    mend = f"make the router forward port {port} to {own[0]}, and start with --advertise PUBLIC-ADDRESS:{port}"
-    yield warning("router", text, mend)
-
-
 def is_private(address: str) -> bool:
     """Return whether an address is private: RFC 1918, carrier NAT (RFC 6598), fc00::/7, link-local."""
     try:
         return not ipaddress.ip_address(address).is_global
     except ValueError:
         return False
-
-
-def is_public(endpoint: str) -> bool:
-    """Return whether an endpoint looks like one on the internet."""
-    host = endpoint.rpartition(":")[0].strip("[]").lower()
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return "." in host and not host.endswith(LOCAL_NAMES)
-
-
-# ---- firewalls
-#
-# Only root can read their rules, so a firewall that is on is enough for a hint. What cannot be asked is left out.
-
-COMMAND_TIMEOUT = 3.0  # seconds for a command of the system
-SERVICES = {  # of systemd, and the command that lets a port through
-    "firewalld": "sudo firewall-cmd --permanent --add-port={port}/tcp && sudo firewall-cmd --reload",
-    "nftables": "add to /etc/nftables.conf: tcp dport {port} accept",
-    "iptables": "sudo iptables -I INPUT -p tcp --dport {port} -j ACCEPT",
-}
-WINDOWS_RULE = "netsh advfirewall firewall add rule name=p2pchat dir=in action=allow protocol=TCP localport={port}"
-MAC_TOOL = "/usr/libexec/ApplicationFirewall/socketfilterfw"
-MAC_RULE = f"sudo {MAC_TOOL} --add {{python}} && sudo {MAC_TOOL} --unblockapp {{python}}"
-
-
-def check_firewalls(port: int, root: Path = Path("/")) -> Iterator[Finding]:
-    """Return a finding for each firewall that is on, or one that none is seen.
-
-    Args:
-        root: The root of the system's files; tests use another.
-    """
-    active = list(_active(root))
-    for name, mend in active:
-        text = f"{name} is on, and may keep others out of port {port}"
-        yield warning("firewall", text, mend.format(port=port, python=sys.executable))
-    if not active:
-        yield ok("firewall", "none is seen on this machine")
-
-
-def _active(root: Path) -> Iterator[tuple[str, str]]:
-    if sys.platform == "win32":
-        if _windows_is_on():
-            yield "the Windows firewall", WINDOWS_RULE
-    elif sys.platform == "darwin":
-        if "enabled" in _ask(MAC_TOOL, "--getglobalstate"):
-            yield "the macOS firewall", MAC_RULE
-    else:
-        if _ufw_is_on(root / "etc/ufw/ufw.conf"):
-            yield "ufw", "sudo ufw allow {port}/tcp"
-        states = _ask("systemctl", "is-active", *SERVICES).split()
-        for (name, mend), state in zip(SERVICES.items(), states, strict=False):
-            if state == "active":
-                yield name, mend
-
-
-def _ufw_is_on(config: Path) -> bool:
-    try:
-        return re.search(r"^ENABLED=yes\s*$", config.read_text("utf-8", "replace"), re.MULTILINE) is not None
-    except OSError:
-        return False
-
-
-def _ask(*command: str) -> str:
-    """Return the output of a system command; "" when it is missing or does not answer."""
-    path = shutil.which(command[0])
-    if path is None:
-        return ""
-    try:
-        done = subprocess.run(
-            [path, *command[1:]], capture_output=True, text=True, errors="replace", timeout=COMMAND_TIMEOUT, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout
-
-
-def _windows_is_on() -> bool:
-    """Return whether any profile of it is on, from the registry: the output of netsh is localized."""
-    if sys.platform != "win32":
-        return False
-    import winreg
-
-    policy = r"SYSTEM\CurrentControlSet\Services\SharedAccess\Parameters\FirewallPolicy"
-    for name in ("StandardProfile", "PublicProfile", "DomainProfile"):
-        try:
-            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, rf"{policy}\{name}") as profile:
-                if winreg.QueryValueEx(profile, "EnableFirewall")[0]:
-                    return True
-        except OSError:
-            continue
-    return False
 
 
 # ---- port
@@ -324,7 +210,6 @@ REMEDIES = {
     "turned_away": "update both, and check the events of the peer there",
 }
 START_HERE = "start a peer on that port: {start}"
-TAKEN_HERE = "something listens on that port at 127.0.0.1: p2pchat doctor 127.0.0.1:{port}"
 START_THERE = "start the peer there so that others can reach it: p2pchat {port} --host 0.0.0.0"
 
 
@@ -342,8 +227,7 @@ def check_remote(found: Probed, name: str) -> Finding:
     if found.verdict == "self":
         return ok(what, "this peer itself answers: linking with it would do nothing")
     if found.verdict == "refused":
-        free = START_HERE if bind_error(int(port)) != errno.EADDRINUSE else TAKEN_HERE
-        mend = free if is_loopback(what.rpartition(":")[0]) else START_THERE
+        mend = START_HERE if is_loopback(what.rpartition(":")[0]) else START_THERE
     else:
         mend = REMEDIES[found.verdict]
     at = f" ({found.address})" if found.address not in what else ""

@@ -14,11 +14,10 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import click
@@ -175,7 +174,7 @@ class _Chat:
             for task in tasks:
                 if task.done():
                     task.result()
-            await self._connection.close()
+            await self._connection.close(tasks[0])
             return self._printer.code
         finally:
             for task in tasks:
@@ -274,7 +273,7 @@ class FramePrinter:
             await self._output.write(f"📨 Sent message to {_whom(frame)}: {safe_text(text)}")
 
     async def on_frame(self, frame: Frame, sent: Frame | None, me: str) -> None:
-        """Print a received frame; `sent` is the frame that it answers or repeats, None for neither."""
+        """Print a received frame; `sent` is the frame that it answers, None for none that is to be shown."""
         if frame.get("status") == "error" and "type" not in frame:
             self.code = worst_code(self.code, line_exit_code(frame))
             if self._style != "json":
@@ -433,7 +432,6 @@ class GatewayConnection:
         self._connected = 0
         self._told = False  # that it is connected
         self._closing = False
-        self._ended = asyncio.Event()  # the connection is closed, and everything that came was passed on
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._early_error: Frame | None = None  # why the gateway refuses this client, or does not know `since`
@@ -466,13 +464,16 @@ class GatewayConnection:
             pass
         return len(self._unacknowledged)
 
-    async def close(self) -> None:
-        """Close the connection once everything that has come is passed on: for the gateway the client has taken it."""
+    async def close(self, running: asyncio.Task[Any]) -> None:
+        """Close the connection once everything that has come is passed on: for the gateway the client has taken it.
+
+        Args:
+            running: The task of run(), which then ends.
+        """
         self._closing = True
         if self._socket is not None:
             await self._socket.close()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), CLOSE_TIMEOUT)
+            await asyncio.wait([running], timeout=CLOSE_TIMEOUT)
 
     async def run(self) -> None:
         """Connect, and reconnect for ever. Raises CommandError when the gateway refuses, or was never reached."""
@@ -481,7 +482,6 @@ class GatewayConnection:
             before, self._told = self._connected, False
             try:
                 await self._once()
-                reason = "it closed the connection"
             except OSError as error:
                 if not self._connected:
                     start = (
@@ -492,18 +492,16 @@ class GatewayConnection:
                 reason = _why(error)
             finally:
                 self._socket = None
-                self._ended.set()
             if self._closing:
                 return
-            self._ended.clear()
             if self._connected > before:
                 attempt = 0
                 self._on_status(f"the connection is lost ({reason}): trying again")
             await asyncio.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
             attempt += 1
 
-    async def _once(self) -> None:
-        """Run one connection until it ends. Raises OSError when it breaks, CommandError when the gateway refuses."""
+    async def _once(self) -> NoReturn:
+        """Run one connection until it ends. Raises OSError then, and CommandError when the gateway refuses."""
         from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
@@ -521,7 +519,7 @@ class GatewayConnection:
                     await socket.send(json.dumps({"user": gateway.user}))
                 async for text in socket:
                     await self._take(socket, json.loads(text))
-                raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+                raise ConnectionError("it closed the connection")
         except InvalidStatus as error:
             raise self._refusal_error(error.response.status_code, error.response.body) from None
         except ConnectionClosed as error:
@@ -557,7 +555,7 @@ class GatewayConnection:
                 self._tell_connected()
             self._since = frame["id"] + self._mark
             if self._is_news(frame["id"]):
-                await self._on_frame(frame, self._find_sent(frame))
+                await self._on_frame(frame, None)
         elif kind == "error" or ("status" in frame and kind is None):
             frame = frame if kind is None else {"status": "error", "code": frame.get("code"), "text": frame.get("text")}
             if self._socket is None:
@@ -596,27 +594,13 @@ class GatewayConnection:
             self._known.popitem(last=False)
         return True
 
-    def _find_sent(self, frame: Frame) -> Frame | None:
-        """Return the unacknowledged frame that this message, received after a break, is a copy of; None for none."""
-        if frame["from"] != self.me or self._socket is not None:
-            return None
-        same = (
-            ref
-            for ref, sent in self._unacknowledged.items()
-            if sent.get("text", sent.get("content")) == frame["content"]
-        )
-        return self._pop_sent(next(same, ""))
-
     async def _answered(self, frame: Frame) -> None:
-        if frame["status"] == "ok":
-            self._is_news(frame["id"])  # a copy received after a break is a duplicate
-        await self._on_frame(frame, self._pop_sent(str(frame.get("ref", ""))))
-
-    def _pop_sent(self, ref: str) -> Frame | None:
-        sent = self._unacknowledged.pop(ref, None)
+        sent = self._unacknowledged.pop(str(frame.get("ref", "")), None)
         if not self._unacknowledged:
             self._quiet.set()
-        return sent
+        if frame["status"] == "ok" and not self._is_news(frame["id"]):
+            sent = None  # it came as a message after a break
+        await self._on_frame(frame, sent)
 
 
 def _why(error: OSError) -> str:

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import click
@@ -52,7 +51,6 @@ from p2pchat.safe_text import quote_names
 
 STREAM = "-"  # as a file: standard input
 READ_BYTES = 64 * 1024
-CHECK_AFTER = 1.0  # seconds of input after which a warning says that it cannot be sent
 
 
 EPILOG = """\
@@ -165,41 +163,14 @@ def _from_shell(text: str) -> str:
 
 
 def _read_stdin(options: SendOptions) -> str:
-    """Return the text on standard input.
-
-    A wrong recipient is an error before the user types anything, and a warning while a pipe is read. The pipe is read
-    all the same, and sending is tried at its end.
-    """
+    """Return the text on standard input; before it is typed, the recipient must be one that a running peer knows."""
     kind = stdin_kind()
     if kind is InputKind.NONE:
         raise UsageError('there is no text and no input: p2pchat send TO "TEXT"')
     if kind is InputKind.TERMINAL:
-        _check_recipient(options)
+        asyncio.run(ask_running_peer(find_profile(options.profile, options.to, acts=True), "find", to=options.to))
         print_notice("-- type the message; Ctrl-D on a line of its own ends it")
-    check = Timer(CHECK_AFTER, _warn_if_unsendable, [options])
-    check.daemon = True
-    if kind is InputKind.PIPED:
-        check.start()
-    try:
-        return _read_text(Settings().max_text_bytes)
-    finally:
-        check.cancel()
-
-
-def _warn_if_unsendable(options: SendOptions) -> None:
-    try:
-        _check_recipient(options)
-    except (UsageError, CommandError) as error:
-        print_error(f"warning: {error}")
-
-
-def _check_recipient(options: SendOptions) -> None:
-    """Ask the running peer for the recipient; without a running peer the recipient is checked later.
-
-    Raises:
-        UsageError: There is no such profile. CommandError: The running peer knows no such name.
-    """
-    asyncio.run(ask_running_peer(find_profile(options.profile, options.to, acts=True), "find", to=options.to))
+    return _read_text(Settings().max_text_bytes)
 
 
 def _check_text(text: str) -> str:

@@ -150,7 +150,7 @@ async def _wanted(
             yield await history.message(id)
         return
     if options.limit:
-        for post in await _newest(history, where, options):
+        for post in await history.history(where, before=options.before, since=options.since, limit=options.limit):
             yield post
         return
     after: Message | Sent | datetime = options.since or datetime.fromtimestamp(0, UTC)
@@ -158,20 +158,6 @@ async def _wanted(
         for post in page:
             yield post
         after = page[-1]
-
-
-async def _newest(history: History, where: Conversation | None, options: HistoryOptions) -> list[Message | Sent]:
-    """Return the newest `limit` messages that are shown."""
-    found: list[Message | Sent] = []
-    before: Message | Sent | datetime | None = options.before
-    while len(found) < options.limit:
-        asked = options.limit - len(found)
-        page = await history.history(where, before=before, since=options.since, limit=asked)
-        found = [*(post for post in page if _is_shown(post, options)), *found]
-        if len(page) < asked:
-            break
-        before = page[0]
-    return found
 
 
 def _is_shown(post: Message | Sent, options: HistoryOptions) -> bool:

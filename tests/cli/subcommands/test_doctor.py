@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import sqlite3
@@ -14,15 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Requested, TCPPeer
+from p2pchat import TCPPeer
 from p2pchat.__main__ import main
 from p2pchat.cli.subcommands.doctor import shown, summary
-from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, with_progress, wrong
-from p2pchat.core.names import base32
-from p2pchat.identity.keys import Identity
+from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
 from p2pchat.storage.schema import SCHEMA_VERSION
 from tests.cli.conftest import Here, OpenChats
-from tests.deadlines import WAIT, within
 from tests.ports import free_ports
 
 Findings = dict[str, dict[str, str]]
@@ -74,26 +70,6 @@ def test_beside_a_chat_the_lock_the_port_and_a_linked_user_are_named(chats: Open
     assert (ran.code, found["peers"]) == (0, ("ok", "linked with bob"))
     assert found["lock"] == ("ok", f"in use by process {os.getpid()}")
     assert found["port"] == ("ok", f"{ada.port} is this peer's, which answers")
-
-
-def test_requests_and_blocked_people_are_counted_where_there_are_some(doctor: Doctor, tmp_path: Path) -> None:
-    async def live() -> None:
-        async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
-            await ada.set_request_policy("known")
-            events = ada.events(Requested)
-            async with TCPPeer(0, f"127.0.0.1:{ada.port}", name="bob", temporary=True) as bob:
-                await bob.wait_user("ada", timeout=WAIT)
-                await bob.send("ada", "hello")
-                async with within(WAIT, "a request"):
-                    await anext(events)
-            for other in ("carol", "dave"):
-                await ada.block(base32(Identity.from_seed(other.encode().ljust(32)).peer_id))
-
-    assert not {"requests", "blocked"} & doctor("--data", str(tmp_path / "new"))[1].keys()
-    asyncio.run(live())
-    code, found = doctor("--data", str(tmp_path / "ada"))
-    assert code == 0 and found["requests"]["seen"] == "1 waits of people you do not know"
-    assert found["blocked"]["seen"] == "2 people are blocked"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
@@ -159,43 +135,3 @@ def test_lines() -> None:
     )
     assert from_error("key", "it is bad: mend it: so") == Finding("key", "wrong", "it is bad", "mend it: so")
     assert from_error("key", "no colon").mend
-
-
-async def test_long_work_is_reported_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    news = asyncio.Event()
-
-    class Tty(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-        def write(self, text: str) -> int:
-            news.set()
-            return super().write(text)
-
-    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_checks.NOTICE_INTERVAL", 0.01)
-    monkeypatch.setattr(sys, "stderr", screen := Tty())
-    done = asyncio.Event()
-    waiting = asyncio.ensure_future(with_progress("looking", done.wait()))
-    async with asyncio.timeout(WAIT):
-        await news.wait()
-    assert "looking ... " in screen.getvalue()
-    done.set()
-    assert await waiting
-    assert screen.getvalue().endswith("\r\x1b[K")
-
-
-async def test_long_work_can_be_interrupted() -> None:
-    ended = asyncio.Event()
-
-    async def work() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    waiting = asyncio.ensure_future(with_progress("looking", work()))
-    await asyncio.sleep(0)  # the task starts
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert ended.is_set()

@@ -19,11 +19,9 @@ from p2pchat.cli.subcommands.doctor_checks import (
     check_clock,
     check_disk,
     check_extras,
-    check_open_files,
     check_profile,
     check_python,
     check_search,
-    check_terminal,
     size,
     span,
 )
@@ -221,17 +219,6 @@ def test_a_python_without_a_full_text_index() -> None:
     assert check_search().verdict == "ok"
     found = check_search("create virtual table words using fts9(word)")
     assert found.verdict == "warning" and "cannot be searched" in found.seen
-
-
-def test_few_open_files() -> None:
-    assert check_open_files(256, -1).verdict == "warning" and check_open_files(256, -1).mend.startswith("ulimit")
-    assert check_open_files(4096, -1).verdict == check_open_files(-1, -1).verdict == "ok"
-
-
-def test_terminals() -> None:
-    assert check_terminal("xterm-256color", "UTF-8").verdict == "ok"
-    assert check_terminal("xterm", "ANSI_X3.4-1968").verdict == "warning"
-    assert check_terminal("dumb", "utf-8").verdict == "warning"
 
 
 def test_a_disk_that_is_full_nearly_full_and_not(tmp_path: Path) -> None:

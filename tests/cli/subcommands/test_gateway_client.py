@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from p2pchat.__main__ import main
 from p2pchat.cli.subcommands.gateway_client import (
     ClientOptions,
     FramePrinter,
     GatewayAddress,
+    GatewayConnection,
     client_options,
     read_token,
 )
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE, UsageError
 from p2pchat.commands.standard_output import StdoutWriter
 from tests.cli.parsing import parse
+from tests.deadlines import WAIT
 
 URL = "ws://localhost:8000/chat"
 TOKEN = "t" * 43
@@ -140,3 +144,38 @@ async def test_the_worst_answer_is_the_exit_code(capsys: pytest.CaptureFixture[s
     await showing.on_frame({"status": "error", "code": "unknown_name", "text": "nobody"}, None, "A")
     assert showing.code == NO_SUCH_NAME
     assert capsys.readouterr().err == "p2pchat: too long\np2pchat: nobody\n"
+
+
+async def test_a_message_that_was_written_before_a_break_is_shown_once_and_acknowledged(tmp_path: Path) -> None:
+    page, keys = tmp_path / "page", list[str]()
+
+    async def gateway(socket: ServerConnection) -> None:
+        """Write the message and break; then send it as one that was missed, and again as an answer."""
+        assert json.loads(await socket.recv()) == {"user": "A"}
+        if keys:
+            await socket.send(json.dumps({**MESSAGE, "from": "A"}))
+        await socket.send(json.dumps({"type": "resumed", "user": "A", "count": len(keys)}))
+        frame = json.loads(await socket.recv())
+        keys.append(frame["key"])
+        if len(keys) == 2:
+            await socket.send(json.dumps({"status": "ok", "id": "X.1", "ref": frame["ref"]}))
+            await socket.wait_closed()
+
+    with page.open("wb", buffering=0) as raw:
+        printer = FramePrinter(StdoutWriter(raw), "plain")
+        async with serve(gateway, "127.0.0.1", 0) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            connection = GatewayConnection(
+                GatewayAddress(f"ws://127.0.0.1:{port}/chat", "A"),
+                lambda frame, sent: printer.on_frame(frame, sent, "A"),
+                lambda text: None,
+            )
+            running = asyncio.create_task(connection.run())
+            await connection.ready.wait()
+            await connection.send({"text": "hi"})
+            assert await connection.acknowledged(WAIT) == 0
+            await connection.close(running)
+            await running
+    assert len(keys) == 2 and len(set(keys)) == 1
+    [line] = page.read_text("utf-8").splitlines()
+    assert line.endswith("A: hi")

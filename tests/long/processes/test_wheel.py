@@ -134,19 +134,7 @@ def test_one_file_holds_the_chat_the_demo_and_the_doctor(pyz: Path, tmp_path: Pa
     assert "All of it was checked, and held" in alone(pyz, "demo", home=tmp_path)
     assert "nothing is wrong" in alone(pyz, "doctor", home=tmp_path)
     assert '"event":"listening"' in alone(pyz, "0", "--name", "ada", "--json", home=tmp_path)
-
-
-def test_a_shell_completes_with_the_one_file(pyz: Path, tmp_path: Path) -> None:
-    script = alone(pyz, "completion", "bash", home=tmp_path)
-    found = re.search(r"_P2PCHAT_COMPLETE=bash_complete (.*?) 2>", script)
-    assert found is not None
-    words = shlex.split(found[1])
-    assert words[-1] == str(pyz)
-    answer = subprocess.run(
-        words, env={**environment(tmp_path), "_P2PCHAT_COMPLETE": "bash_complete", "COMP_WORDS": "p2pchat\nhist",
-                    "COMP_CWORD": "1"}, capture_output=True, encoding="utf-8", timeout=WITHIN, check=True,
-    )  # fmt: skip
-    assert answer.stdout == "plain,history\n"
+    assert "complete -o nosort" in alone(pyz, "completion", "bash", home=tmp_path)
 
 
 def test_the_one_file_refuses_another_python(pyz: Path, tmp_path: Path) -> None:

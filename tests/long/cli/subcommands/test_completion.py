@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tests.deadlines import ROOT
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shells of POSIX")
 
 # Names of others; some would run a command in a shell that expands them.
-NAMES = ["bob", "Al Green", "$(touch pwned)", "`touch pwned`", "it's; touch pwned", 'say "hi" \\o', "*"]
+NAMES = ["bob", "Al Green", "$(touch pwned)", "`touch pwned`", "it's; touch pwned", 'say "hi" \\o', "Dr: Who", "*"]
 TIMEOUT = 60.0
 Complete = Callable[..., list[str]]
 
@@ -31,20 +32,27 @@ BASH = """\
 source ./script
 COMP_WORDS=("$@")
 COMP_CWORD=$(($# - 1))
-_p2pchat
+compopt() {
+    local how=${2/default/file} path
+    for path in $(compgen -A "${how/dirnames/directory}" -- "${COMP_WORDS[COMP_CWORD]}"); do COMPREPLY+=("$path"); done
+}
+_p2pchat_completion p2pchat
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 ZSH = """\
 compdef() { : }
 offer() { local one; for one; do [[ $one == "$PREFIX"* ]] && print -r -- $one; done }
-compadd() { if [[ $1 == -a ]]; then offer "${(@P)2}"; else shift; offer "$@"; fi }
-_describe() { offer "${(@)${(@P)4}%%:*}" }
-_files() { print -r -- "FILES $*" }
+compadd() { offer "${(@P)5}" }
+_describe() { offer "${(@)${(@P)3}%%:*}" }
+_path_files() { print -r -- "FILES $*" }
 source ./script
 words=("$@") CURRENT=$# PREFIX=${words[-1]}
-_p2pchat
+_p2pchat_completion
 """
-FISH = "source ./script; complete -C (string escape -- $argv | string join ' ')"
+FISH = """\
+source ./script
+complete -C (string escape -- $argv | string join ' ' | string replace -r "''\\$" '')
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +68,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(home: Path, user: Path) -> dict[str, str]:
     """Return that of a shell, whose p2pchat is the code of this tree and not what is installed."""
     return {
-        "PATH": "/usr/bin:/bin", "P2PCHAT_HOME": str(home), "HOME": str(user), "LC_ALL": "C.UTF-8",
-        "PYTHONPATH": str(ROOT),
+        "PATH": f"{sysconfig.get_path('scripts')}:/usr/bin:/bin", "P2PCHAT_HOME": str(home), "HOME": str(user),
+        "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
 
 
@@ -128,7 +136,7 @@ def test_values(complete: Complete, tmp_path: Path) -> None:
     assert sorted(complete("completion", "")) == sorted(SHELLS)
     files, directories = complete("check", "a"), complete("history", "--data", "a")
     if files[0].startswith("FILES"):  # zsh's own function
-        assert (files, directories) == (["FILES "], ["FILES -/"])
+        assert (files, directories) == (["FILES -f"], ["FILES -/"])
     else:
         assert "ada.jsonl" in files and [path.rstrip("/") for path in directories] == ["adir"]
 
@@ -169,13 +177,14 @@ async def test_an_inserted_name_is_quoted_for_the_shell(
         pytest.skip(f"{shell[0]} is not installed")
     echo = "function p2pchat; printf '<%s>' $argv; end" if shell[0] == "fish" else "p2pchat() { printf '<%s>' \"$@\"; }"
     env = environment(home, tmp_path)
+    ready = "autoload -Uz compinit; compinit -D -u; " if shell[0] == "zsh" else ""
     words = [sys.executable, "-m", "p2pchat", "completion", shell[0]]
     script = subprocess.run(words, env=env, capture_output=True, check=True, timeout=TIMEOUT)
     (tmp_path / "script").write_bytes(script.stdout)
     terminal = Terminal(["env", "-C", str(tmp_path), *shell, "-i"], env, columns=120)
     await terminal.start()
     try:
-        await terminal.type(f"source ./script; {echo}; echo rea''dy\r")
+        await terminal.type(f"{ready}source ./script; {echo}; echo rea''dy\r")
         await terminal.shows_line("^ready")
         await terminal.type(f"p2pchat send {begins}\t")
         await terminal.shows("pwned")
