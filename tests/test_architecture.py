@@ -51,7 +51,7 @@ NOT_IN_CORE = {
     *("datetime", "secrets", "uuid", "ssl", "threading", "subprocess", "pathlib", "tempfile", "sqlite3", "select"),
 }
 LIBRARIES_OF_CORE = {"cryptography", "msgspec"}
-FILES_WITH_MSGSPEC = {"core/log.py", "core/durable_changes.py", "protocol.py"}
+FILES_WITH_MSGSPEC = {"core/log.py", "core/durable_changes.py", "core/members/statement.py", "protocol.py"}
 # Optional libraries: imported where they are used, never by `import p2pchat`.
 ONLY_LAZILY = {"segno", "zeroconf", "ifaddr", "websockets", "pymysql", "psycopg", "pytest", "hypothesis"}
 

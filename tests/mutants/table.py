@@ -696,6 +696,61 @@ MUTANTS = (
         "core/sync/test_anti_entropy.py::test_pages_that_go_out_answer_what_is_asked_and_ask_for_nothing_that_came",
         ("self._send_page(remote, conversation, page, ask=listing.asks and listing.heard < page[1])",
          "self._send_page(remote, conversation, page, ask=listing.asks)")),
+    Mutant("member-added-again-is-in", "a removed member is back as soon as any admin adds it",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("self.members, self.removed, self.named = frozenset(members - out)",
+         "self.members, self.removed, self.named = frozenset(members)")),
+    Mutant("member-admin-bars-guests-of-founder", "an admin expels the founder's own programs and profiles",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("return removal.by in (self.founder, member) or member not in self.admins | {self.founder}",
+         "return True")),
+    Mutant("member-admin-is-back-with-a-pardon", "an admin that was expelled and pardoned has all its power again",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("return frozenset(made - {user for one in own if one.kind == REMOVE for user in one.who} - {self.founder})",
+         """\
+pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
+        return frozenset(made - {user for one in own if one.kind == REMOVE and one.id not in pardoned for user in one.who})""")),
+    Mutant("member-admin-removes-admins", "one bad admin removes all the others",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("safe = {self.founder} if is_founder else {self.founder, *self.admins}",
+         "safe = {self.founder}")),
+    Mutant("member-first-statements-are-kept", "peers disagree for ever about who is a member, once an admin has said very much",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("for id in sorted(statements):",
+         "for id in statements:")),
+    Mutant("member-guest-of-anybody", "a certificate of a stranger admits",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("""\
+        if member not in self.members:
+            return False
+        return user == member""",
+         "        return user == member")),
+    Mutant("member-guest-stays", "a removed user goes on under the certificate of its member",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("return user == member or not any(self._may_remove(one, member) for one in self._removals.get(user, ()))",
+         "return True")),
+    Mutant("member-kept-is-out", "when an admin is expelled, so is everybody whom it had added",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("""\
+                        members.update(one.keep)
+""",
+         "")),
+    Mutant("member-pardon-by-any-admin", "an admin takes back what the others removed",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("""\
+            own = {id for one in statements.values() if one.kind == PARDON for id in one.ids}
+            safe""",
+         """\
+            all = [one for kept in self._by_signer.values() for one in kept.values()]
+            own = {id for one in all if one.kind == PARDON for id in one.ids}
+            safe""")),
+    Mutant("member-statements-of-former-admins-count", "what an expelled admin says goes on counting",
+        "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
+        ("""\
+        for signer in self._by_signer.keys() - self.admins - {self.founder}:
+            del self._by_signer[signer]
+""",
+         "")),
     Mutant("middle-of-log-not-compared", "a file with another version of the middle of a log proves no fork",
         "core/sync/test_forks.py::test_a_file_that_contradicts_the_middle_of_a_held_log_is_a_fork",
         ("elif last <= log.durable_seq and extension.source.may_wait(self._held_count):  # only storage knows that chain",

@@ -1,0 +1,166 @@
+"""Statements about the members of a network: who is added, made an admin, removed or pardoned.
+
+    [text, signature]    text = {"at":µs,"by":U,"k":KIND,...}, canonical    signature of U over TAG || N || text
+
+One statement means nothing by itself: which of them count is a function of all of them (`member_list.py`). The text is
+kept and sent as its author made it. Canonical is JSON without blanks, with sorted keys, in ASCII, without a repeated
+key or a fraction, so that all programs read the same. A text of another form is the fault of its sender. A canonical
+one of a kind, or with fields, that are not known here is kept without effect: a later version may know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from p2pchat.core.log import verify
+from p2pchat.errors import FrameError, ProtocolError
+from p2pchat.protocol import MAX_INT, Hex16, Key32, UserId, check_values, is_key
+
+StatementId = str  # hex16
+
+ADD, ADMIN, REMOVE, PARDON = "add", "admin", "remove", "pardon"
+MAX_STATEMENT_BYTES = 48 * 1024
+"""Most bytes of a text; the longest removal has 40 KiB."""
+MAX_ADDED = 8
+"""Most users that one statement adds or makes admins."""
+MAX_REMOVED = 64
+"""Most users that one statement removes."""
+MAX_KEPT = 512
+"""Most users that the removal of an admin keeps."""
+MAX_PARDONED = 32
+"""Most removals that one statement pardons."""
+
+ID_TAG = b"p2pchat/statement/1\0"
+SIGNATURE_TAG = b"p2pchat/member/1\0"
+SIGNATURE_BYTES = 64
+
+
+class _Users(Struct, frozen=True, forbid_unknown_fields=True):
+    who: Annotated[tuple[Key32, ...], Meta(min_length=1, max_length=MAX_ADDED)]
+
+
+class _Removal(Struct, frozen=True, forbid_unknown_fields=True):
+    who: Annotated[tuple[Key32, ...], Meta(min_length=1, max_length=MAX_REMOVED)]
+    keep: Annotated[tuple[Key32, ...], Meta(max_length=MAX_KEPT)] = ()
+    hide: bool = False
+
+
+class _Pardon(Struct, frozen=True, forbid_unknown_fields=True):
+    ids: Annotated[tuple[Hex16, ...], Meta(min_length=1, max_length=MAX_PARDONED)]
+
+
+_FIELDS: dict[str, type[Struct]] = {ADD: _Users, ADMIN: _Users, REMOVE: _Removal, PARDON: _Pardon}
+
+
+class StatementError(ProtocolError):
+    """A statement of a form that no program makes."""
+
+    code: str = "malformed"
+
+
+class Statement(Struct, frozen=True, gc=False):
+    """One signed statement.
+
+    Attributes:
+        id: 32 hex digits, over the network's id and the text.
+        by: Who signed it.
+        kind: One of the four kinds; "" for what has no effect here.
+        at: When it was made, in UTC microseconds, as its author says. Only shown.
+        who: The users that it is about.
+        keep: Users that stay members although a removed admin had added them.
+        hide: What the removed users wrote is not shown any more.
+        ids: The removals that it pardons.
+    """
+
+    id: StatementId
+    by: UserId
+    kind: str
+    at: int
+    text: str
+    signature: bytes
+    who: tuple[UserId, ...] = ()
+    keep: tuple[UserId, ...] = ()
+    hide: bool = False
+    ids: tuple[StatementId, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes of its text and signature."""
+        return len(self.text) + SIGNATURE_BYTES
+
+    def is_signed(self, network: str) -> bool:
+        """Return whether its author signed it for the network with this id (hex)."""
+        return verify(self.by, self.signature, _signed(network, self.text))
+
+    def __repr__(self) -> str:
+        return f"Statement({self.kind or 'unknown'} {self.id[:8]} by {self.by[:8]})"
+
+
+def network_id(founder: UserId) -> str:
+    """Return the id (hex) of the network that this key founded."""
+    return blake2b(b"p2pchat/network/2\0" + bytes.fromhex(founder), digest_size=16).hexdigest()
+
+
+def make_statement(
+    network: str, by: UserId, sign: Callable[[bytes], bytes], kind: str, at: int, fields: Mapping[str, Any]
+) -> Statement:
+    """Return a new statement.
+
+    Args:
+        sign: Signs with the key of `by`.
+        fields: Those of the kind: `who`, `keep`, `hide`, `ids`.
+    Raises:
+        ValueError: The fields are not those of the kind, or are too many.
+    """
+    text = _canonical({"by": by, "k": kind, "at": at, **fields})
+    made = parse_statement(network, text, sign(_signed(network, text)))
+    if not made.kind:
+        raise ValueError(f"not the fields of {kind!r}")
+    return made
+
+
+def parse_statement(network: str, text: str, signature: bytes) -> Statement:
+    """Return the statement in a text, its signature not verified yet.
+
+    Raises:
+        StatementError: It is too long, not canonical, or does not say who made it, what it is, and when.
+    """
+    if len(text) > MAX_STATEMENT_BYTES:
+        raise StatementError(f"a statement above {MAX_STATEMENT_BYTES} bytes")
+    if len(signature) != SIGNATURE_BYTES:
+        raise StatementError(f"a signature that has not {SIGNATURE_BYTES} bytes")
+    try:
+        said = msgspec.json.decode(text)
+        check_values(said)
+    except (msgspec.MsgspecError, FrameError, ValueError, RecursionError):
+        raise StatementError("a statement that cannot be read") from None
+    if not isinstance(said, dict) or not text.isascii() or _has_fraction(said) or _canonical(said) != text:
+        raise StatementError("a statement that is not canonical")
+    by, kind, at = said.pop("by", None), said.pop("k", None), said.pop("at", None)
+    if not (isinstance(by, str) and is_key(by) and isinstance(kind, str) and type(at) is int and 0 <= at <= MAX_INT):
+        raise StatementError("a statement that does not say who made it, what it is, and when")
+    id = blake2b(ID_TAG + bytes.fromhex(network) + text.encode(), digest_size=16).hexdigest()
+    try:
+        fields = msgspec.structs.asdict(msgspec.convert(said, _FIELDS[kind]))
+    except (KeyError, msgspec.ValidationError):
+        return Statement(id, by, "", at, text, signature)
+    return Statement(id, by, kind, at, text, signature, **fields)
+
+
+def _signed(network: str, text: str) -> bytes:
+    return SIGNATURE_TAG + bytes.fromhex(network) + text.encode()
+
+
+def _canonical(said: dict[str, Any]) -> str:
+    return msgspec.json.encode(said, order="sorted").decode()
+
+
+def _has_fraction(said: object) -> bool:
+    if isinstance(said, dict):
+        return any(map(_has_fraction, said.values()))
+    return any(map(_has_fraction, said)) if isinstance(said, list) else isinstance(said, float)

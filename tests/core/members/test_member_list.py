@@ -1,0 +1,266 @@
+"""The member list: drawn histories of a network, told to several peers in different orders, and what must hold then."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import pytest
+
+from p2pchat.core.members import member_list
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import Statement, make_statement, network_id
+from p2pchat.protocol import UserId
+
+TRIALS = 200
+SMALL_LIMIT = 5000  # bytes of an admin's statements: some twenty
+
+
+def key(name: str) -> UserId:
+    return blake2b(name.encode(), digest_size=32).hexdigest()
+
+
+FOUNDER = key("founder")
+NETWORK = network_id(FOUNDER)
+ADA, BEN, CAT, ZOE = map(key, ("ada", "ben", "cat", "zoe"))
+
+
+class Author:
+    """Makes statements. Signatures are not looked at here: whoever gives statements to a list has verified them."""
+
+    def __init__(self) -> None:
+        self.said: list[Statement] = []
+
+    def say(self, by: UserId, kind: str, *who: UserId, **fields: Any) -> Statement:
+        if who:
+            fields["who"] = who
+        made = make_statement(NETWORK, by, lambda data: bytes(64), kind, len(self.said), fields)
+        self.said.append(made)
+        return made
+
+
+def list_of(statements: Iterable[Statement]) -> MemberList:
+    found = MemberList(FOUNDER)
+    found.add(statements)
+    return found
+
+
+def ids(members: MemberList) -> list[str]:
+    return sorted(one.id for one in members.statements())
+
+
+# ---- single rules
+
+
+def test_a_new_network_has_its_founder() -> None:
+    found = MemberList(FOUNDER)
+    assert found.members == {FOUNDER} and found.admits(FOUNDER, FOUNDER) and found.admits(ADA, FOUNDER)
+    assert not found.admits(ADA, ADA) and not found.admits(ADA, BEN)
+
+
+def test_what_changed_is_told() -> None:
+    author, found = Author(), MemberList(FOUNDER)
+    admin, early = author.say(FOUNDER, "admin", ADA), author.say(ADA, "add", BEN)
+    assert found.add([early]).kept == []  # nobody knows yet that ada may
+    change = found.add([early, admin, early])
+    assert {one.id for one in change.kept} == {admin.id, early.id} and change.dropped == []
+    assert found.add([admin, early]).kept == []
+    gone = author.say(FOUNDER, "remove", ADA)
+    change = found.add([gone])
+    assert [one.id for one in change.kept] == [gone.id] and change.dropped == [early.id]
+    assert found.members == {FOUNDER} and found.removed == {ADA} and BEN not in found.named
+
+
+def test_who_removed_somebody_is_told_as_long_as_that_stands() -> None:
+    author = Author()
+    author.say(FOUNDER, "admin", ADA)
+    author.say(FOUNDER, "add", BEN)
+    second, first = author.say(ADA, "remove", BEN), author.say(FOUNDER, "remove", BEN, hide=True)
+    found = list_of(author.said)
+    assert [one.id for one in found.removals(BEN)] == [second.id, first.id]
+    found.add([author.say(FOUNDER, "pardon", ids=[first.id])])
+    assert found.removals(BEN) == [second] and BEN not in found.members
+    found.add([author.say(ADA, "pardon", ids=[second.id])])
+    assert found.removals(BEN) == [] and BEN in found.members
+
+
+def test_the_founder_cannot_be_removed() -> None:
+    author = Author()
+    author.say(FOUNDER, "admin", ADA)
+    author.say(ADA, "remove", FOUNDER)
+    author.say(FOUNDER, "remove", FOUNDER)
+    found = list_of(author.said)
+    assert FOUNDER in found.members and found.removed == set()
+
+
+def test_an_admin_s_guest_is_removed_by_that_admin_and_the_founder_only() -> None:
+    author = Author()
+    author.say(FOUNDER, "admin", ADA, BEN)
+    author.say(FOUNDER, "add", CAT)
+    author.say(BEN, "remove", ZOE)
+    found = list_of(author.said)
+    assert ZOE in found.removed
+    assert found.admits(ZOE, ADA) and found.admits(ZOE, FOUNDER)
+    assert not found.admits(ZOE, BEN) and not found.admits(ZOE, CAT) and not found.admits(ZOE, ZOE)
+    found.add([author.say(FOUNDER, "remove", ZOE)])
+    assert not found.admits(ZOE, ADA) and not found.admits(ZOE, FOUNDER)
+
+
+def test_what_an_unknown_kind_says_is_kept_without_effect() -> None:
+    author = Author()
+    made = author.say(FOUNDER, "add", ADA)
+    odd = Statement("0" * 32, FOUNDER, "", 1, "{}", bytes(64))
+    found = list_of([made, odd])
+    assert ids(found) == sorted([made.id, odd.id]) and found.members == {FOUNDER, ADA}
+
+
+# ---- drawn networks
+
+
+class Trial:
+    """A drawn network. Its founder, admins and members say what people say; then hostile keys sign anything.
+
+    Attributes:
+        honest: Who must be a member; `out`, who must not.
+        answers: For each user who is no member, the member that answers for it; `barred`, those it answers for in vain.
+        rogue: An admin that turned against the others; its statements are dropped if it was `expelled`.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.draw = random.Random(seed)
+        self.author = Author()
+        self.say = self.author.say
+        self.admins = [key(f"admin {number}") for number in range(self.draw.randint(1, 3))]
+        self.rogue = self.admins[-1] if len(self.admins) > 1 and self.draw.random() < 0.6 else ""
+        self.good = [FOUNDER, *(admin for admin in self.admins if admin != self.rogue)]
+        self.strangers = [key(f"stranger {number}") for number in range(6)]
+        self.honest, self.out, self.barred = set[UserId](), set[UserId](), set[UserId]()
+        self.expelled = self.pardoned = False
+        self.say(FOUNDER, "admin", *self.admins)
+        of_rogue = self._add_members()
+        self._remove_and_pardon()
+        self._expel_rogue(of_rogue)
+        self.answers = {
+            key(f"guest {number} of {member}"): member
+            for member in [*sorted(self.honest), FOUNDER, *self.admins]
+            for number in range(2)
+        }
+        self._bar_guests()
+        if self.rogue:
+            self._turn_rogue()
+        self._attack()
+
+    def _add_members(self) -> set[UserId]:
+        of_rogue = set[UserId]()
+        for number in range(self.draw.randint(3, 6)):
+            by, who = self.draw.choice([FOUNDER, *self.admins]), key(f"member {number}")
+            self.say(by, "add", who)
+            (of_rogue if by == self.rogue else self.honest).add(who)
+        return of_rogue
+
+    def _remove_and_pardon(self) -> None:
+        for who in sorted(self.honest):
+            if self.draw.random() < 0.3:
+                by = self.draw.choice(self.good)
+                removal = self.say(by, "remove", who)
+                if self.draw.random() < 0.4:
+                    self.say(self.draw.choice([by, FOUNDER]), "pardon", ids=[removal.id])
+                else:
+                    self.out.add(who)
+
+    def _expel_rogue(self, of_rogue: set[UserId]) -> None:
+        removed_by_rogue = set[UserId]()
+        if self.rogue and self.draw.random() < 0.5:
+            self.say(self.rogue, "remove", ZOE)
+            self.say(FOUNDER, "add", ZOE)
+            removed_by_rogue.add(ZOE)
+        if not self.rogue or self.draw.random() >= 0.8:
+            return  # what it said may be cut off by its limit
+        self.expelled = True
+        keep = sorted(who for who in of_rogue if self.draw.random() < 0.8)
+        fields = {"keep": keep} if keep else {}
+        removal = self.say(FOUNDER, "remove", self.rogue, *sorted(removed_by_rogue), **fields)
+        self.honest.update(keep)
+        self.out |= removed_by_rogue
+        if self.draw.random() < 0.4:
+            self.pardoned = True
+            self.say(FOUNDER, "pardon", ids=[removal.id])
+            self.say(FOUNDER, "add", self.rogue, *keep)
+            if removed_by_rogue:
+                self.say(FOUNDER, "remove", *sorted(removed_by_rogue))
+
+    def _bar_guests(self) -> None:
+        for user, member in sorted(self.answers.items()):
+            if member in self.honest and self.draw.random() < 0.2:
+                self.say(self.draw.choice(self.good), "remove", user)
+                self.barred.add(user)
+
+    def _turn_rogue(self) -> None:
+        """Have it pardon what others removed, and remove the guests of the founder and of the other admins."""
+        for removal in [one for one in self.author.said if one.kind == "remove" and one.by != self.rogue]:
+            self.say(self.rogue, "pardon", ids=[removal.id])
+        for user, member in sorted(self.answers.items()):
+            if member in self.good:
+                self.say(self.rogue, "remove", user)
+
+    def _attack(self) -> None:
+        signers = [*self.strangers, *sorted(self.out), *([self.rogue] * 6 if self.expelled else [])]
+        anybody = [*self.strangers, *sorted(self.out), *sorted(self.honest), *self.admins]
+        for _ in range(self.draw.randint(5, 40)):
+            by, kind = self.draw.choice(signers), self.draw.choice(["add", "admin", "remove", "pardon"])
+            if kind == "pardon":
+                self.say(by, kind, ids=[self.draw.choice(self.author.said).id])
+            elif kind == "remove":
+                self.say(by, kind, self.draw.choice(anybody), keep=[self.draw.choice(self.strangers)])
+            else:
+                self.say(by, kind, self.draw.choice(anybody))
+        if self.rogue and not self.expelled:  # it may remove, but others of its rank stand
+            for _ in range(30):
+                self.say(self.rogue, "remove", self.draw.choice([FOUNDER, *self.admins, *self.strangers]))
+
+    def exchanged(self) -> Sequence[MemberList]:
+        """Return the lists of three peers that heard everything in different orders and then compared it."""
+        peers = [MemberList(FOUNDER) for _ in range(3)]
+        for peer in peers:
+            for _ in range(3):  # those who wrote something offer it again
+                for statement in self.draw.sample(self.author.said, len(self.author.said)):
+                    peer.add([statement])
+        for _ in range(12):
+            is_changed = False
+            for one in peers:
+                for other in peers:
+                    before = ids(other)
+                    for statement in self.draw.sample(one.statements(), len(one.statements())):
+                        other.add([statement])
+                    is_changed |= ids(other) != before
+            if not is_changed:
+                return peers
+        raise AssertionError("the exchange does not end")
+
+    def check(self) -> None:
+        found, *others = self.exchanged()
+        assert all(ids(other) == ids(found) for other in others)
+        assert ids(list_of(self.author.said)) == ids(found)
+        assert found.admins == set(self.admins) - ({self.rogue} if self.expelled else set())
+        assert found.members >= self.honest - self.out
+        assert found.members >= {*self.good}
+        assert not found.members & self.out
+        assert not found.members.intersection(self.strangers)
+        for user, member in self.answers.items():
+            wanted = self.pardoned if member == self.rogue and self.expelled else member in found.members
+            assert found.admits(user, member) == (wanted and user not in self.barred)
+        assert not found.admits(key("guest"), self.strangers[0])
+        if self.expelled:
+            assert (self.rogue in found.members) == self.pardoned
+            assert not any(one.by == self.rogue for one in found.statements())
+
+
+def test_peers_agree_on_members_whoever_says_what_in_which_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(member_list, "MAX_BYTES_OF_ADMIN", SMALL_LIMIT)
+    for seed in range(TRIALS):
+        try:
+            Trial(seed).check()
+        except AssertionError as error:
+            raise AssertionError(f"trial {seed}") from error
