@@ -61,7 +61,9 @@ def public() -> dict[str, Any]:
 
 
 def function_of(member: object) -> Any:
-    """Return the function behind a method or property; None for anything else."""
+    """Return the function behind a method, property or class method; None for anything else."""
+    if isinstance(member, classmethod):
+        return member.__func__
     found = member.fget if isinstance(member, property) else member
     return found if inspect.isfunction(found) else None
 
@@ -249,6 +251,10 @@ def method(name: str, member: object, names: Names) -> str:
         names.use(type, function.__module__)
         body = f'        return self._get("{name}")\n'
         return f"    @property\n    def {name}(self) -> {type}:\n{docstring(member, ' ' * 8)}{body}"
+    if isinstance(member, classmethod):  # it calls the class, so its last line means the same here
+        signature, last = Signature(function, names), inspect.getsource(function).splitlines()[-1]
+        head = f"    @classmethod\n    def {name}({signature.parameters}) -> {signature.result}:\n"
+        return f"{head}{docstring(function, ' ' * 8)}{last}\n"
     text = ""
     for one in get_overloads(function):
         signature = Signature(one, names)

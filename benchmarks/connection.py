@@ -157,7 +157,7 @@ async def measure_disk(place: Path, seconds: float) -> list[Figure]:
         place: A directory on the disk to measure.
         seconds: How long each of the two parts takes at most.
     """
-    async with TCPPeer(0, data=place, name="bench", open=True) as peer:
+    async with TCPPeer(0, data=place, name="bench", network="bench") as peer:
         for number in range(WARM_UP):
             await peer.send(peer.room, message_text(number))
         singly: list[float] = []

@@ -16,7 +16,7 @@
 //   fetches both
 // - the older runs of a peer: a late `go` of a process that is gone takes the link until its connection breaks
 // - `after`, `read`, `typing`, `refused`, `names` of others: nobody sees when it reads
-// - open networks, groups
+// - groups
 
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";

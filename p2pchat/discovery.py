@@ -16,8 +16,7 @@ Only members can see which peer announces itself:
 
 Without the network's key K these are random bytes, different at each start. With it, m proves that a member said
 exactly this, so that salt and proof cannot be combined with other addresses, and p says whose key must answer there. It
-does not prove that the peer may join: the handshake checks that. An open network has no key and uses one made from its
-id N, so anyone who knows N can read its announcements.
+does not prove that the peer may join: the handshake checks that.
 
 Source: docs/protocol-discovery.md; RFC 6762 and 6763.
 """
@@ -63,7 +62,6 @@ MAX_TXT_BYTES = 1024  # ours has 175; a later version may have more
 
 _TAG = b"p2pchat/discover/1\0"
 _PEER_TAG = b"p2pchat/discover/1 peer\0"
-_OPEN_TAG = b"p2pchat/discover/1 open\0"
 
 PeerEndpoints = tuple[PeerId, tuple[str, ...]]  # () when it is no longer announced
 Sighted = Callable[[PeerId, tuple[str, ...]], None]
@@ -82,7 +80,7 @@ class Discovery:
     """Discovery of members on the local network, and announcement of this peer.
 
     Args:
-        key: From discovery_key().
+        key: The network's key K.
         host: What this peer listens on. On loopback it looks for others, but is not announced.
         advertise: The endpoint to announce, None for the addresses of this machine.
         on_sighted: Called with a peer and all its announced endpoints; () when it is no longer announced.
@@ -291,18 +289,11 @@ class MDNSSession:
                 await self._zeroconf.async_close()
 
 
-def discovery_key(network: str, key: str | None) -> bytes:
-    """Return the key K by which members recognise each other; of an open network, a key made from N. All are hex."""
-    if key is not None:
-        return bytes.fromhex(key)
-    return hmac.digest(bytes.fromhex(network), _OPEN_TAG, "sha256")
-
-
 def txt_record(key: bytes, peer: PeerId, port: int, addresses: Sequence[str], salt: bytes) -> dict[str, str]:
     """Return the TXT record of an announcement.
 
     Args:
-        key: From discovery_key().
+        key: The network's key K.
         addresses: IPv4 and IPv6 addresses in any order, at most MAX_ADDRESSES.
         salt: SALT_BYTES random bytes that are used for nothing else.
     """

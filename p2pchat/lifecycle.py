@@ -27,8 +27,8 @@ from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
+from p2pchat.errors import PeerClosed
+from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher
@@ -83,7 +83,6 @@ class PeerLifecycle:
         self.listening_at: datetime = EPOCH
         self.newest_own: str | None = None  # see Listening
         self.resources: PeerResources | None = None
-        self.network: Network | None = None
         self.driver: Driver | None = None
         self.indexer: SearchIndexer | None = None
         self.relay: RelayTransport | None = None
@@ -99,11 +98,9 @@ class PeerLifecycle:
             self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever
         )
         self.groups: GroupDirectory = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
-        self.dispatcher: EventDispatcher = EventDispatcher(
-            self.people, self.tracker, self.groups, self._learn_network, self.conversations
-        )
+        self.dispatcher: EventDispatcher = EventDispatcher(self.people, self.tracker, self.groups, self.conversations)
         self._endpoints = endpoints
-        self._open_resources = lambda: open_resources(options, has_endpoints=bool(endpoints))
+        self._open_resources = lambda: open_resources(options)
         self._transport: Transport = TCPTransport(options.listener)
         self._clock: Callable[[], Now] | None = None
         self._offline = False  # neither listens nor dials
@@ -111,7 +108,6 @@ class PeerLifecycle:
         self._relayed_named: list[tuple[str, PeerId]] = []  # relayed endpoints to dial once the engine has answered
         self._starting = False  # start() was called
         self._closing: asyncio.Task[None] | None = None
-        self._joining: asyncio.Task[None] | None = None  # stores the network learnt
         self._discovery: Discovery | None = None
         self._trace: FrameTrace | None = None
 
@@ -321,14 +317,12 @@ class PeerLifecycle:
         engine = self.options.engine_options
         if engine is None or self._offline:
             return self._transport
-        network = resources.network
-        network_key = bytes.fromhex(network.key) if network is not None and network.key is not None else None
         self.relay = RelayTransport(
             resources.identity.peer_id,
             engine,
             resources.identity.derive(NKEY_PURPOSE),
             resources.identity.agree,
-            network_key,
+            bytes.fromhex(resources.network.key),
             self._transport,
             listens=bool(self.options.listen),
             ping_after=self.settings.ping_after,
@@ -369,7 +363,6 @@ class PeerLifecycle:
 
     def _load_own_user(self, resources: PeerResources, stored: Stored) -> None:
         me = resources.identity.peer_id
-        self.network = resources.network
         self.people.load(me, stored)
         self.dispatcher.load(stored)
         former = stored.meta.get(META_NAME) or self.people.name(me)
@@ -433,39 +426,21 @@ class PeerLifecycle:
             pass  # they are still dialled; events report the outcome
 
     def _start_discovery(self) -> None:
-        """Search the local network for members, if that is wanted and the network is known."""
-        resources, network, driver = self.resources, self.network, self.driver
-        if not self.options.discover or self._discovery or self.closed:
+        """Search the local network for members, if that is wanted."""
+        resources, driver = self.resources, self.driver
+        if not self.options.discover or self._discovery or self.closed or resources is None or driver is None:
             return
-        if resources is None or driver is None or network is None or not network.id:
-            return
-        from p2pchat.discovery import Discovery, discovery_key
+        from p2pchat.discovery import Discovery
 
         self._discovery = Discovery(
             resources.identity.peer_id,
-            discovery_key(network.id, network.key),
+            bytes.fromhex(resources.network.key),
             host=self.host,
             port=self.port,
             advertise=self.advertise[0] if self.advertise else None,
             on_sighted=lambda peer, at: driver.put(PeerSighted(peer, at)),
             warn=lambda text: self.dispatcher.dispatch(WarningIssued("discovery", text)),
         )
-
-    def _learn_network(self) -> None:
-        """Store the id of an open network, once the first peer has sent it."""
-        resources, driver = self.resources, self.driver
-        if resources is None or driver is None or resources.network.id or not driver.node.network.id:
-            return
-        resources.network = self.network = Network(driver.node.network.id, None)
-        self._joining = asyncio.ensure_future(self._store_network(resources))
-        self._start_discovery()
-
-    async def _store_network(self, resources: PeerResources) -> None:
-        try:
-            await asyncio.to_thread(resources.join, resources.network)
-        except P2PChatError as error:
-            text = f"the network joined could not be stored, so the next start needs an endpoint again: {error}"
-            self.dispatcher.dispatch(WarningIssued("network", text))
 
     # ---- stop
 
@@ -526,8 +501,6 @@ class PeerLifecycle:
         """Release files and locks; those of a storage that is still busy as soon as it is closed."""
         if self.indexer is not None:
             await self.indexer.aclose()
-        if self._joining is not None:
-            await self._joining
         if resources is not None and storage_closed:
             await asyncio.to_thread(resources.close)
         elif resources is not None and self.driver is not None:

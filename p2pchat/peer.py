@@ -74,10 +74,11 @@ class TCPPeer(NamedUser):
         key: A file with an identity kept elsewhere.
         db: The URL of another database; "memory://" stores nothing.
         invite: Join the network of this invite.
-        open: Use a network without a key: everyone who can connect is a member.
+        network: Join the network of this name: everyone who chooses the name is a member, and nobody can be kept out.
+            It has profiles of its own.
         advertise: The endpoint to tell others, if it is not the one listened on.
         discover: Find members on the local network, and be found by them when listening beyond loopback (extra
-            `discovery`). An invite is still needed to join.
+            `discovery`). It finds members only: to join, an invite or the name of a network is needed.
         engine: The URL of an engine (a NATS server, extra `nats`), "nats://host:4222", or several of one cluster. Peers
             that use the same engine link through it where none of them can be dialled (docs/relay.md).
         engine_credentials: A file of the engine's operator: .creds, or the seed of an nkey. Without it the peer signs
@@ -104,7 +105,7 @@ class TCPPeer(NamedUser):
         key: PathLike | None = None,
         db: str | None = None,
         invite: str | None = None,
-        open: bool = False,
+        network: str | None = None,
         advertise: str | None = None,
         discover: bool = False,
         engine: str | Sequence[str] | None = None,
@@ -129,7 +130,7 @@ class TCPPeer(NamedUser):
             key,
             db,
             invite,
-            open,
+            network,
             advertise,
             discover,
             engine,
@@ -141,6 +142,19 @@ class TCPPeer(NamedUser):
         )
         lifecycle = PeerLifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
         super().__init__(lifecycle, lifecycle.people, lifecycle.access)
+
+    @classmethod
+    def local(cls, network: str, *, name: str | None = None, port: int = 0) -> Self:
+        """Return a peer that finds the others of a named network on the local network (extra `discovery`).
+
+        It listens on all addresses of this machine. Everyone in reach who chooses the same name is a member.
+
+        Args:
+            port: 0 for any free port and a temporary profile.
+        Raises:
+            TypeError, ValueError: An argument is invalid.
+        """
+        return cls(port, name=name, host="0.0.0.0", network=network, discover=True)
 
     # ---- start and stop
 
@@ -209,9 +223,6 @@ class TCPPeer(NamedUser):
         """
         lifecycle = self._lifecycle
         resources = lifecycle.require_resources()
-        network = lifecycle.network or resources.network
-        if not network.id:
-            raise InviteError("this open network is known when the first peer has been met")
         relayed = lifecycle.relay_endpoints
         direct = lifecycle.told_endpoints
         if lifecycle.options.listen:
@@ -219,17 +230,12 @@ class TCPPeer(NamedUser):
             direct = direct or own or [self.endpoint]
         if not direct and not relayed:
             raise InviteError("nobody can dial this peer: it does not listen, and has no engine")
-        return encode_invite(resources.identity.peer_id, network, [*direct, *relayed])
+        return encode_invite(resources.identity.peer_id, resources.network, [*direct, *relayed])
 
     @property
     def data(self) -> Path | None:
         """The data directory; None when everything is in memory."""
         return self._lifecycle.require_resources().directory
-
-    @property
-    def is_open(self) -> bool:
-        """True if the network has no key."""
-        return self._lifecycle.require_resources().network.is_open
 
     @property
     def listening(self) -> Listening:
@@ -244,7 +250,7 @@ class TCPPeer(NamedUser):
             peer_id=base32(resources.identity.peer_id),
             user=self.people.user(self.people.me),
             data="" if resources.directory is None else str(resources.directory),
-            network="open" if resources.network.is_open else "keyed",
+            network=resources.network.name,
             newest_own=lifecycle.newest_own,
         )
 

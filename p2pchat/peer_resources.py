@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import META_NETWORK
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import Invite, Network, encode_invite, parse_invite
+from p2pchat.identity.network import Invite, Network, encode_invite, parse_invite, validate_network_name
 from p2pchat.identity.profile import Profile, network_of, stored_identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.name_resolution import id_of
@@ -46,7 +45,7 @@ class PeerArguments:
     key: PathLike | None = None
     db: str | None = field(default=None, repr=False)  # it may contain a password
     invite: str | None = field(default=None, repr=False)
-    open: bool = False
+    network: str | None = None
     advertise: str | None = None
     discover: bool = False
     engine: str | Sequence[str] | None = field(default=None, repr=False)  # URLs may contain passwords
@@ -64,6 +63,10 @@ class PeerArguments:
             raise ValueError(f"{self.port} is not a port: use 1 to 65535, or 0 for any free port")
         if self.name is not None:
             validate_name(self.name)
+        if self.network is not None:
+            validate_network_name(self.network)
+            if self.invite is not None:
+                raise ValueError("an invite says which network: leave out the name of one")
         if self.temporary and self.data is not None:
             raise ValueError("a peer is either temporary or has a data directory, not both")
         if self.engine is not None:
@@ -92,10 +95,8 @@ class PeerResources:
     """The open resources of a peer.
 
     Attributes:
-        network: Its id is "" in an open network, until the first peer met tells it.
         directory: The data directory; None for a peer in memory.
         pins: The endpoints in an invite, each with the key that must answer there.
-        join: Stores a network learnt later.
         close: Releases files and locks.
     """
 
@@ -106,11 +107,10 @@ class PeerResources:
     client_context: ssl.SSLContext = field(repr=False)
     directory: Path | None = None
     pins: list[tuple[str, str]] = field(default_factory=list)
-    join: Callable[[Network], None] = lambda network: None
     close: Callable[[], None] = lambda: None
 
 
-def open_resources(options: PeerArguments, *, has_endpoints: bool) -> PeerResources:
+def open_resources(options: PeerArguments) -> PeerResources:
     """Open everything a peer on this machine needs.
 
     Raises:
@@ -124,11 +124,13 @@ def open_resources(options: PeerArguments, *, has_endpoints: bool) -> PeerResour
         require_engine()
     invite = None if options.invite is None else parse_invite(options.invite)
     with ExitStack() as opened:  # closes what is open when a later step fails
-        profile = Profile.open(port=options.port, data=options.data, temporary=options.temporary, key=options.key)
+        profile = Profile.open(
+            port=options.port, data=options.data, temporary=options.temporary, key=options.key, network=options.network
+        )
         opened.callback(profile.close)
         storage = open_storage(profile, options)
         opened.callback(storage.close)
-        network = _network(profile, options, invite, has_endpoints, storage)
+        network = _network(profile, options, invite, storage)
         server, client = contexts(profile.identity, profile.directory)
         opened.pop_all()
     return PeerResources(
@@ -139,7 +141,6 @@ def open_resources(options: PeerArguments, *, has_endpoints: bool) -> PeerResour
         client_context=client,
         directory=profile.directory,
         pins=[] if invite is None else [(endpoint, invite.peer_id) for endpoint in invite.endpoints],
-        join=profile.join,
         close=profile.close,
     )
 
@@ -152,47 +153,23 @@ def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSL
         raise P2PChatError(f"cannot prepare TLS: {error.strerror or error}") from error
 
 
-def _network(
-    profile: Profile, options: PeerArguments, invite: Invite | None, has_endpoints: bool, storage: SqlStorage
-) -> Network:
+def _network(profile: Profile, options: PeerArguments, invite: Invite | None, storage: SqlStorage) -> Network:
     """Return the network of a profile, and store it there unless it is the login's.
 
     A profile that joined a network, or holds messages of one, stays in it.
     """
-    settled = profile.joined or bool(storage.places(0, 1))
-    if settled and not profile.joined:
-        learnt = storage.meta().get(META_NETWORK)
-        if learnt:  # the process ended before the open network it had met was stored
-            profile.join(Network(learnt, None))
     if invite is not None:
-        if settled and not _same(profile.network, invite.network):
-            raise InviteError(
-                f"{profile.directory} belongs to another network than this invite: "
-                "leave the invite out, or choose another port or --data for it"
-            )
-        if options.open and not invite.network.is_open:
-            raise InviteError("this invite is for a network with a key: leave --open out")
-        profile.join(invite.network)
-        return invite.network
-    if not options.open:
+        wanted, what = invite.network, "the invite"
+    elif options.network is not None:
+        wanted, what = Network.named(options.network), "the name of the network"
+    else:
         return profile.network
-    if settled:
-        if not profile.network.is_open:
-            raise P2PChatError(
-                f"{profile.directory} belongs to a network with a key: "
-                "leave --open out, or choose another port or --data for it"
-            )
-        return profile.network
-    if has_endpoints:
-        return Network("", None)  # the first peer met tells the id
-    network = Network.fresh(open=True)
-    profile.join(network)
-    return network
-
-
-def _same(one: Network, other: Network) -> bool:
-    """Return whether these are one network, also if its key has changed."""
-    return (one.id, one.is_open) == (other.id, other.is_open)
+    if profile.network.id != wanted.id and (profile.joined or storage.places(0, 1)):
+        raise InviteError(
+            f"{profile.directory} belongs to another network: leave {what} out, or choose another port or --data for it"
+        )
+    profile.join(wanted)
+    return wanted
 
 
 def open_storage(profile: Profile, options: PeerArguments) -> SqlStorage:

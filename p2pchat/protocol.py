@@ -149,13 +149,12 @@ class Hello(Frame, tag="hello"):
 
 
 class Welcome(Frame, tag="welcome"):
-    """The server accepts the client's proof. `net` is set in an open network only.
+    """The server accepts the client's proof, and gives its own.
 
     With `peers` the server has no place for the client, and these have perhaps; its `bye` comes next.
     """
 
     proof: Hex32 | None = None
-    net: Hex16 | None = None
     peers: list[tuple[Long32, tuple[str, ...]]] = []
 
 

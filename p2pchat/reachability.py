@@ -27,7 +27,7 @@ from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import load_network, parse_endpoint
+from p2pchat.identity.network import Network, load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory
 from p2pchat.identity.tls import client_context
 from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, Welcome, encode
@@ -106,7 +106,7 @@ async def probe(
 
 
 def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, NetworkCredentials]:
-    """Return the peer id ("" without one) and the network; without one, an open network of unknown id."""
+    """Return the peer id ("" without one) and the network; without one, a network that nobody else is in."""
     me = ""
     found = None
     if data is not None:
@@ -117,7 +117,8 @@ def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[Pe
             pass  # the profile does not exist yet, so the probe cannot reach its peer
         found = load_network(directory / NETWORK_NAME)
     found = found or load_network(home_directory() / NETWORK_NAME)
-    return me, NetworkCredentials("", None) if found is None else NetworkCredentials(found.id, found.key)
+    found = found or Network.fresh()
+    return me, NetworkCredentials(found.id, found.key)
 
 
 class _ProbeEnded(Exception):

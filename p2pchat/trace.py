@@ -38,7 +38,7 @@ SCHEMA = 1
 MAX_SHOWN = 200  # characters of an endpoint, a word or the text of a bye
 
 LEFT_OUT = "<left out>"
-_SECRETS = frozenset(("sig", "proof", "net"))  # never shown, in any frame; `net` is an open network's id
+_SECRETS = frozenset(("sig", "proof"))  # never shown, in any frame
 _HASHES = frozenset(("sum", "sums", "prev", "head"))
 _IDS = frozenset(
     ("id", "nonce", "run", "c", "u", "r", "gone", "linked", "span", "marks", "full", "tips", "older")

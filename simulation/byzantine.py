@@ -121,7 +121,7 @@ class ByzantinePeer:
 
     def _posing(self, frame: Hello | Welcome, to: SimPeer) -> Frame:
         if isinstance(frame, Welcome):
-            return self._chance.choice((Welcome(), Welcome(proof=self._hex(32)), Welcome(net=self._hex(16))))
+            return self._chance.choice((Welcome(), Welcome(proof=self._hex(32))))
         if frame.id is None:  # a server's
             return self._chance.choice((Hello(v=[2], nonce=frame.nonce), Hello(v=1, nonce=frame.nonce)))
         other = self._someone().user

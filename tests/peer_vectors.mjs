@@ -141,7 +141,6 @@ const files = {
       const { key, ...invite } = p2p.readInvite(text) ?? { refused: true };
       return key ? { ...invite, key } : invite;
     },
-    ({ result }) => result.refused || result.key,
   ],
   "logs.json": [
     ({ conversation, user, run, seed, texts }) => {
@@ -170,7 +169,6 @@ const files = {
       const out = sent.filter(({ t }) => t === "hello" || t === "welcome");
       return link.code ? { out, refused: link.code } : { out, transcript: link.transcript, peer: link.far };
     },
-    ({ given }) => given.key,
   ],
   "certificates.json": [
     ({ now_ms, user, peer, cert }) => ({ valid: user === peer || p2p.isCertified(user, peer, cert, now_ms) }),

@@ -14,14 +14,11 @@ from p2pchat import (
     InviteError,
     Link,
     Message,
-    P2PChatError,
     PeerClosed,
     PortInUse,
     Sent,
-    Settings,
     Stopped,
     TCPPeer,
-    UnknownName,
     Warned,
     home_directory,
     open_history,
@@ -218,40 +215,44 @@ async def test_an_invite_admits_a_stranger(home: Path, monkeypatch: pytest.Monke
 
 
 async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with TCPPeer(temporary=True, open=True) as other:
+    async with TCPPeer(temporary=True, network="lab") as other:
         async with TCPPeer(data=home / "ada", name="ada") as ada:
             pass
         async with TCPPeer(data=home / "new") as new:  # started before, without any message
             own = new.invite
         async with TCPPeer(data=home / "new", invite=other.invite) as new:
-            assert new.is_open
+            assert new.invite.partition("@")[0] != own.partition("@")[0]
         async with TCPPeer(data=home / "ada") as ada:
             await ada.broadcast("now it is used")
-        with pytest.raises(InviteError, match=r"belongs to another network .* choose another port or --data"):
+        with pytest.raises(InviteError, match="belongs to another network: leave the invite out, or choose"):
             await TCPPeer(data=home / "ada", invite=other.invite).start()
-        with pytest.raises(P2PChatError, match="belongs to a network with a key"):
-            await TCPPeer(data=home / "ada", open=True).start()
+        with pytest.raises(InviteError, match="leave the name of the network out"):
+            await TCPPeer(data=home / "ada", network="lab").start()
         with pytest.raises(InviteError):
             await TCPPeer(data=home / "new", invite=own).start()
         async with TCPPeer(data=home / "ada", invite=own) as ada:  # of its own network
             assert [post.text for post in await ada.history()] == ["now it is used"]
 
 
-async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> None:
-    async with TCPPeer(data=home / "ada", name="ada", open=True) as ada:
+async def test_who_knows_the_name_of_a_network_is_in_it(home: Path) -> None:
+    async with TCPPeer(0, name="ada", temporary=True, network="Lab") as ada:
         await ada.broadcast("welcome")
-        async with TCPPeer(0, ada.endpoint, data=home / "bob", name="bob", open=True) as bob:
+        async with TCPPeer(0, ada.endpoint, data=home / "bob", name="bob", network="lab") as bob:
             await bob.wait_user("ada", timeout=60)
             events = bob.events(Message, start="beginning")
             message = await asyncio.wait_for(anext(events), 60)
             assert (message.text, message.old) == ("welcome", True)
-            assert bob.listening.to_json()["network"] == "open"
-            room = bob.room
-        async with TCPPeer(0, ada.endpoint, data=home / "bob", open=True) as bob:
-            assert bob.room == room
-    (home / "bob" / "network").unlink()  # as after a kill before it was stored; the database has it too
-    async with TCPPeer(data=home / "bob", open=True) as bob:
-        assert bob.room == room
+            assert bob.listening.to_json()["network"] == "lab" and bob.room.id == ada.room.id
+    async with TCPPeer(data=home / "bob") as bob:  # it stays in it
+        assert bob.listening.network == "lab"
+    async with TCPPeer(data=home / "zoe") as zoe:
+        assert zoe.listening.network == ""
+
+
+@pytest.mark.parametrize("options", [{"network": ""}, {"network": "a\nb"}, {"network": "lab", "invite": "p2pchat:x"}])
+def test_a_network_is_named_by_a_name_or_by_an_invite(options: dict[str, str]) -> None:
+    with pytest.raises(ValueError):
+        TCPPeer(**options)  # type: ignore[arg-type]
 
 
 async def test_waiting_calls_end_after_a_defect_in_the_core(net: Mesh) -> None:
@@ -282,32 +283,3 @@ async def test_waiting_calls_end_after_a_defect_in_the_core(net: Mesh) -> None:
     assert isinstance(warned, Warned) and warned.code == "internal"
     assert isinstance(stopped, Stopped) and stopped.reason == "failed"
     assert [type(end) for end in ends] == [PeerClosed] * 11
-
-
-async def test_a_network_that_cannot_be_stored_causes_a_warning(home: Path) -> None:
-    async with TCPPeer(data=home / "ada", open=True) as ada:
-        bob = TCPPeer(0, "127.0.0.1:1", data=home / "bob", open=True)  # nobody answers there
-        events = bob.events(Warned)
-        await bob.start()
-        (home / "bob" / "network").mkdir()  # in place of the file
-        assert await bob.connect(ada.endpoint)
-        assert (await anext(events)).code == "network"
-        await bob.aclose()
-        (home / "bob" / "network").rmdir()
-        async with TCPPeer(0, ada.endpoint, data=home / "bob", open=True):
-            pass
-
-
-async def test_an_open_network_has_no_room_until_a_peer_is_met(home: Path) -> None:
-    port = int(free_ports(1)[0])
-    bob = TCPPeer(0, port, data=home / "bob", name="bob", open=True, settings=Settings(start_timeout=0.0))
-    async with bob:
-        for early in (bob.broadcast("too early"), bob.send_many("room", ["too early"]), bob.history("room")):
-            with pytest.raises(UnknownName, match=r"^there is no room yet: .* first peer has been met"):
-                await early
-        assert bob.conversations() == []
-        async with TCPPeer(port, data=home / "ada", name="ada", open=True) as ada:
-            events = ada.events(Message)
-            assert await bob.connect(port, timeout=60)
-            await (await bob.broadcast("met")).delivered(timeout=60)
-            assert (await anext(events)).conversation == ada.room == bob.room

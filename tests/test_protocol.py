@@ -314,7 +314,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, st.lists(SEQ, min_size=1, max_size=3), HEX32),
     st.builds(Hello, SEQ, HEX32, id=KEY, sig=HEX64, proof=st.none() | HEX32),
     st.builds(
-        Welcome, proof=st.none() | HEX32, net=st.none() | HEX8.map(lambda half: half * 2),
+        Welcome, proof=st.none() | HEX32,
         peers=st.lists(LINKED, max_size=3),
     ),
     st.builds(Go, HEX8, SEQ),

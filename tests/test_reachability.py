@@ -97,14 +97,15 @@ async def test_a_probe_of_the_own_peer_is_recognised_and_keeps_its_links(tmp_pat
             assert len(ada.links()) == len(bob.links()) == 1
 
 
-async def test_probes_of_another_network_and_of_an_open_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with TCPPeer(0, name="eve", temporary=True, open=True) as eve:
-        assert (await probe(eve.endpoint)).verdict == "other_network"  # the network of this login has a key
+async def test_probes_of_other_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with TCPPeer(0, name="eve", temporary=True, network="lab") as eve:
+        assert (await probe(eve.endpoint)).verdict == "other_network"
         async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
-            async with TCPPeer(0, name="bob", data=tmp_path / "bob", open=True):
+            async with TCPPeer(0, name="bob", data=tmp_path / "bob", network="lab"):
+                assert (await probe(eve.endpoint, data=tmp_path / "bob")).verdict == "reached"
                 there = await probe(ada.endpoint, data=tmp_path / "bob")
         monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "nothing yet"))
-        assert (await probe(eve.endpoint)).verdict == "reached"  # a peer without a network may join
+        assert (await probe(eve.endpoint)).verdict == "other_network"  # without a network of its own
     assert (there.verdict, there.peer_id) == ("other_network", ada.me.id)
     assert there.text == "a p2pchat peer of another network answers"
     assert not (tmp_path / "nothing yet").exists()

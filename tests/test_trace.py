@@ -161,18 +161,6 @@ async def test_keys_signatures_and_proofs_are_never_in_it(home: Path, texts: boo
         assert re.findall(r'"(?:sig|proof)":(?!"<left out>")', trace) == []
 
 
-async def test_the_id_of_an_open_network_is_not_in_it(home: Path) -> None:
-    """Its peers can be recognised by it on a local network."""
-    async with (
-        TCPPeer(data=home / "1", open=True, trace=home / "ada", trace_texts=True) as ada,
-        TCPPeer(0, ada.port, data=home / "2", open=True, name="bob") as bob,
-    ):
-        await ada.wait_user("bob", timeout=WAIT)
-        network = bob._lifecycle.network
-    assert network is not None and network.id not in (home / "ada").read_text("utf-8")
-    assert '"net":"<left out>"' in (home / "ada").read_text("utf-8")
-
-
 async def test_hashes_of_texts_are_shown_so_that_only_equal_ones_can_be_seen(home: Path) -> None:
     """A hash with its other parts known would confirm a guessed text."""
     async with traced(home) as (ada, _):

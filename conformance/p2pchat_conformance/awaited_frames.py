@@ -351,15 +351,13 @@ class ScriptedLink:
     def hello(self, offer: wire.Hello, *, key: str | None = None, proven: bool = True) -> wire.Hello:
         """Return the hello of a client. `key` replaces that of the network."""
         t = transcript(1, self.server, self.member.id, offer.nonce, self.nonce)
-        key = key or self.kit.network.key
-        given = proof(key, "client", t) if key and proven else None
+        given = proof(key or self.kit.network.key, "client", t) if proven else None
         return wire.Hello(1, self.nonce, self.member.id, self.member.identity.sign(t).hex(), given)
 
     def welcome(self, hello: wire.Hello) -> wire.Welcome:
         """Return the welcome of a server for this hello."""
         t = transcript(1, self.member.id, hello.id or "", self.nonce, hello.nonce)
-        key = self.kit.network.key
-        return wire.Welcome(proof(key, "server", t)) if key else wire.Welcome(net=self.kit.network.id)
+        return wire.Welcome(proof(self.kit.network.key, "server", t))
 
     async def prove(self) -> None:
         """Do the handshake up to `welcome`, on either side."""

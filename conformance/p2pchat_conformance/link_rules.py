@@ -133,19 +133,15 @@ async def the_signature_covers_both_nonces_and_ids(kit: Kit) -> None:
 
 @rule
 async def the_server_requires_a_proof(kit: Kit) -> None:
-    if kit.network.key is None:
-        raise RuleSkipped("the network is open")
     await refused(kit, lambda hello: replaced(hello, proof=None), "network")
 
 
 @rule
 async def the_server_checks_the_proof(kit: Kit) -> None:
-    if (key := kit.network.key) is None:
-        raise RuleSkipped("the network is open")
     link = await kit.dial(kit.member("ada"))
     offer = await link.offered()
     t = transcript(1, link.server, link.member.id, offer.nonce, link.nonce)
-    link.send(replaced(link.hello(offer), proof=proof(key, "server", t)))
+    link.send(replaced(link.hello(offer), proof=proof(kit.network.key, "server", t)))
     await link.ended("network")
     other = await kit.dial(kit.member("bob"))
     other.send(other.hello(await other.offered(), key="ab" * 32))
@@ -163,12 +159,8 @@ async def the_welcome_proves_the_network(kit: Kit) -> None:
     offer = await link.offered()
     link.send(link.hello(offer))
     welcome = await link.next(wire.Welcome)
-    if kit.network.key is None:
-        check(welcome.net == kit.network.id, "`net` is not the id of the network")
-        return
     t = transcript(1, link.server, link.member.id, offer.nonce, link.nonce)
     check(welcome.proof == proof(kit.network.key, "server", t), "the proof in `welcome` is wrong")
-    check(welcome.net is None, "`net` in a network with a key")
 
 
 @rule
@@ -220,8 +212,6 @@ async def the_client_refuses_other_versions(kit: Kit) -> None:
 
 @rule
 async def the_client_checks_the_proof(kit: Kit) -> None:
-    if kit.network.key is None:
-        raise RuleSkipped("the network is open")
     for name in ("ada", "bob"):
         link = await kit.accept(kit.member(name))
         link.send(wire.Hello([1], link.nonce))

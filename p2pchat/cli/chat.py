@@ -26,7 +26,6 @@ from p2pchat import (
     Message,
     P2PChatError,
     TCPPeer,
-    UnknownName,
 )
 from p2pchat.cli.chat_startup import (
     TERMINAL_DRAIN,
@@ -190,8 +189,7 @@ class Chat:
         self._display.notifier.history_command = history_command(self._options, peer.listening.data)
         self._display.notifier.is_at_gateway = lambda user_id: peer.is_at_gateway(peer.user(user_id))
         self._display.has_presence = lambda user_id: peer.user(user_id).since is not None
-        with suppress(UnknownName):  # an open network before the first peer was met
-            self._display.notifier.rooms.add(peer.room.id)
+        self._display.notifier.rooms.add(peer.room.id)
 
     # Events
 
@@ -233,7 +231,7 @@ class Chat:
         if self._front.interactive:
             since = first.to_json()["at"]
             await self._session.count_unread(since)
-            with suppress(P2PChatError):  # an open network before the first peer was met, or a closed peer
+            with suppress(P2PChatError):  # a closed peer
                 await self._session.open(self._session.current, self._display.on_start, before=since)
             self._session.mark_seen()
         self._print_next_steps(peer)
@@ -241,12 +239,13 @@ class Chat:
     def _print_next_steps(self, peer: TCPPeer) -> None:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
-            with suppress(InviteError):  # an open network before the first peer was met
+            with suppress(InviteError):  # nobody can dial it
                 print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
         self._report_reach()
         if self._options.bare:
             names = [user.name for user in peer.users()]
-            print_notice(next_steps(peer.port, self._options.host, names, dials=self._endpoints.dials))
+            network, dials = peer.listening.network, self._endpoints.dials
+            print_notice(next_steps(peer.port, self._options.host, network, names, dials=dials))
 
     def _report_reach(self) -> None:
         """Warn if fewer peers can connect than last time, and remember how it is now."""

@@ -118,7 +118,7 @@ def run_setup_wizard(options: ChatOptions, invite: str | None, ask: Ask) -> Chat
 
 def _known_profiles(options: ChatOptions) -> list[ProfileSummary]:
     """Return the profiles to choose from."""
-    return [] if options.data or options.temp or options.key else started_before()
+    return [] if options.data or options.temp or options.key else started_before(options.network)
 
 
 def _choose_profile(
@@ -127,8 +127,6 @@ def _choose_profile(
     """Return the profile to start again; None: a new one."""
     idle = [one for one in known if one.holder is None]
     idle = [one for one in idle if (one.name == options.name if options.name else one.is_persons)]
-    if options.open_network:
-        idle = [one for one in idle if one.is_open]
     if invite is not None:
         return _of_this_network(idle, invite)
     if not idle:
@@ -209,7 +207,7 @@ def _pick_port(options: ChatOptions, known: Sequence[ProfileSummary]) -> None:
     """Choose a free port, and the newest running peer of this login to link with."""
     options.port = free_port(options.host, {one.port for one in known})
     running = [one for one in known if one.holder is not None]
-    if running and not options.endpoints and not options.invite and not options.open_network:
+    if running and not options.endpoints and not options.invite:
         last = max(running, key=lambda one: one.held_at)
         print_notice(f"-- {last.label} is already running on port {last.port}: starting another peer, linked with it")
         options.endpoints = (f"{LOOPBACK}:{last.port}",)
@@ -230,10 +228,11 @@ def _answer(ask: Ask, prompt: str) -> str:
     return answer
 
 
-def next_steps(port: int, host: str, names: Collection[str], *, dials: bool) -> str:
+def next_steps(port: int, host: str, network: str, names: Collection[str], *, dials: bool) -> str:
     """Return lines that say what to do next.
 
     Args:
+        network: The name of a named network; "" for another.
         names: Names that are taken.
         dials: This peer dials others, so nobody has to join it.
     """
@@ -241,10 +240,12 @@ def next_steps(port: int, host: str, names: Collection[str], *, dials: bool) -> 
     if dials:
         return typing
     name = next((name for name in EXAMPLES if name not in names), EXAMPLES[0])
-    near = f"-- another terminal joins with: {program()} {next_port(port)} {port} --name {name}"
+    there = ["--network", network] if network else []
+    other = next_port(port, LOOPBACK, network or None)
+    near = f"-- another terminal joins with: {command(other, port, *there, '--name', name)}"
     far = f"-- another machine joins with: {JOIN_COMMAND}, and the invite above"
     if is_loopback(host):
-        far = f"-- for other machines: /quit, then {program()} {port} --host 0.0.0.0"
+        far = f"-- for other machines: /quit, then {command(port, *there, '--host', '0.0.0.0')}"
     return "\n".join([near, far, typing])
 
 
@@ -334,7 +335,9 @@ class StartupErrors:
         self._options = options
         self._others = list(others)
         self._tried: set[int] = set()
-        self._was_there = options.port > 0 and profile_directory(options.port) in known_profiles()
+        self._was_there = options.port > 0 and (
+            profile_directory(options.port, options.network) in known_profiles(options.network)
+        )
 
     def try_next_port(self, error: P2PChatError) -> bool:
         """Choose another port if the one chosen by the wizard was taken meanwhile; False: the error is another one."""
@@ -367,12 +370,13 @@ class StartupErrors:
         if any(looks_like_invite(word) for word in rest):
             rest = ["--invite", "-"]
         if self._was_there and not (self._options.data or self._options.temp):
-            rest = [*rest, "--data", str(profile_directory(self._options.port))]
+            rest = [*rest, "--data", str(profile_directory(self._options.port, self._options.network))]
         return command(port, *rest)
 
     def _in_use(self, error: DataLocked) -> CommandError:
         who = f"process {error.pid}" if error.pid else "another process"
-        which = ["--data", error.path] if self._options.data else ["--port", str(self._options.port)]
+        is_named = self._options.data or self._options.network is not None
+        which = ["--data", error.path] if is_named else ["--port", str(self._options.port)]
         send, tail = command("send", "room", "TEXT", *which), command("tail", *which)
         other = "another peer needs its own port and directory"
         if not self._options.data:

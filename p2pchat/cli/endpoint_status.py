@@ -59,11 +59,12 @@ _INVITE_ADVICE = {
 
 
 def announcement(peer: TCPPeer) -> str:
-    """Return the line that says where a peer listens, and where its data are."""
+    """Return the line that says where a peer listens, in which named network, and where its data are."""
     first = peer.listening
     where = f"listens on {first.host}:{first.port}" if first.port else "listens on no port"
     data = f", data in {safe_line(first.data)}" if first.data else ""
-    return f"-- {quote_name(peer.me.label)} {where}{data}"
+    network = f", in the network {safe_line(first.network)}" if first.network else ""
+    return f"-- {quote_name(peer.me.label)} {where}{network}{data}"
 
 
 class EndpointStatus:

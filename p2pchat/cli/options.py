@@ -264,7 +264,7 @@ def complete_port(ctx: click.Context, param: click.Parameter, incomplete: str) -
     """Return the ports that have a profile here."""
     from p2pchat import known_profiles
 
-    return [path.name for path in known_profiles() if path.name.startswith(incomplete)]
+    return [path.name for path in known_profiles(ctx.params.get("network")) if path.name.startswith(incomplete)]
 
 
 # ---- options that several commands have
@@ -272,19 +272,23 @@ def complete_port(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 @dataclass(slots=True)
 class ProfileChoice:
-    """The profile a command line means: `data` a directory, else `port`; -1: neither, see find_profile."""
+    """The profile a command line means: `data` a directory, else `port`; -1: neither, see find_profile.
+
+    `network` is the name of the network whose profiles are meant; None: those of all others.
+    """
 
     data: str = ""
     port: int = -1
+    network: str | None = None
 
 
 def profile_choice(ctx: click.Context) -> ProfileChoice:
-    """Return what --data and --port say; a --port on the command line counts more than a P2PCHAT_DATA."""
+    """Return what --data, --port and --network say; a --port on the command line counts more than a P2PCHAT_DATA."""
     data, port = ctx.params.get("data"), ctx.params.get("port")
     on_line = {name for name in ("data", "port") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if on_line == {"port"}:
         data = None
-    return ProfileChoice(data or "", -1 if port is None else port)
+    return ProfileChoice(data or "", -1 if port is None else port, ctx.params.get("network"))
 
 
 def option(names: str, metavar: str, help: str, **attributes: Any) -> Callable[[Function], Function]:
@@ -311,8 +315,23 @@ data_option: Callable[[Function], Function] = option(
 )
 
 
+def network_option(help: str) -> Callable[[Function], Function]:
+    """Return the decorator of --network."""
+    return option("--network", "NAME", help, callback=_check_network)
+
+
+def _check_network(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the name of a network in normal form."""
+    try:
+        from p2pchat import validate_network_name
+
+        return value if value is None else validate_network_name(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def profile_options(function: Function) -> Function:
-    """Add --data and --port, which the function gets as one `profile`."""
+    """Add --data, --port and --network, which the function gets as one `profile`."""
 
     @data_option
     @option(
@@ -322,9 +341,12 @@ def profile_options(function: Function) -> Function:
         type=PORT,
         shell_complete=complete_port,
     )
+    @network_option("a peer in the network of this name")
     @click.pass_context
     @wraps(function)
-    def with_profile(ctx: click.Context, /, data: str | None, port: int | None, **values: Any) -> Any:
+    def with_profile(
+        ctx: click.Context, /, data: str | None, port: int | None, network: str | None, **values: Any
+    ) -> Any:
         return function(profile=profile_choice(ctx), **values)
 
     return with_profile
@@ -426,11 +448,7 @@ def peer_options(function: Function) -> Function:
             callback=_check_invite,
             shell_complete=complete_file,
         ),
-        option(
-            "--open open_network",
-            "",
-            "an open network: anyone who can connect is a member, and reads the room's history",
-        ),
+        network_option("join the network of this name: whoever knows it is a member, and nobody can be kept out"),
         advertise_option,
         option("--discover", "", "find this network's members on the local network, and be found (extra: discovery)"),
         engine_option,
@@ -466,7 +484,7 @@ def peer_options(function: Function) -> Function:
 
 def check_exclusive(values: dict[str, Any], *pairs: tuple[str, str]) -> None:
     """Raise UsageError when two options that exclude each other are both given."""
-    names = {"as_json": "json", "open_network": "open"}
+    names = {"as_json": "json"}
     for pair in pairs:
         if all(values.get(one) for one in pair):
             one, other = (f"--{names.get(one, one)}".replace("_", "-") for one in pair)

@@ -21,7 +21,7 @@ import click
 from p2pchat import P2PChatError, home_directory, inspect_profile, known_profiles, open_history, profile_directory
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.endpoints import LOOPBACK
+from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, safe_line
@@ -58,11 +58,12 @@ def find_profile(
     if choice.data:
         return Path(os.path.expanduser(choice.data)).absolute()
     if choice.port >= 0:
-        return profile_directory(choice.port)
-    every = known_profiles()
+        return profile_directory(choice.port, choice.network)
+    every = known_profiles(choice.network)
     if not every:
-        text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR"
-        raise UsageError(f"there is no profile in {home_directory()}: {text}")
+        text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR or --network NAME"
+        of = "" if choice.network is None else f" of the network {choice.network}"
+        raise UsageError(f"there is no profile{of} in {home_directory()}: {text}")
     known = [path for path in every if of_programs or is_persons(path)]
     if not known:
         raise UsageError(
@@ -126,7 +127,6 @@ class ProfileSummary:
         holder: The pid that runs it, 0 if unknown; None: it does not run.
         held_at: Since when it runs, in seconds since 1970; 0.0: it does not.
         is_settled: It belongs to its network for good: it joined it, or holds messages of it.
-        is_open: Its network has no key.
         is_persons: It is a person's, and not a program's.
     """
 
@@ -137,7 +137,6 @@ class ProfileSummary:
     holder: int | None
     held_at: float
     is_settled: bool
-    is_open: bool
     is_persons: bool
 
     @property
@@ -145,12 +144,12 @@ class ProfileSummary:
         return quote_name(self.name) if self.name else "(no name yet)"
 
 
-def started_before() -> list[ProfileSummary]:
-    """Return the profiles of this login that are in use, lowest port first.
+def started_before(network: str | None) -> list[ProfileSummary]:
+    """Return the profiles of this login that are in use, of a named network or of all others, lowest port first.
 
     A profile without a name, a network and messages is left out: a start that found its port taken leaves one behind.
     """
-    found = [summarize_profile(directory, int(directory.name)) for directory in known_profiles()]
+    found = [summarize_profile(directory, int(directory.name)) for directory in known_profiles(network)]
     return [one for one in found if one.name or one.is_settled or one.holder is not None]
 
 
@@ -169,7 +168,6 @@ def summarize_profile(directory: Path, port: int) -> ProfileSummary:
         state.holder,
         state.held_at,
         is_settled,
-        state.network == "open",
         is_persons(directory),
     )
 
@@ -203,7 +201,7 @@ class PeerOptions:
     db: str = field(default="", repr=False)
     key: str = ""
     invite: str = field(default="", repr=False)
-    open_network: bool = False
+    network: str | None = None
     advertise: str = ""
     discover: bool = False
     engine: str = field(default="", repr=False)  # it may contain a password
@@ -232,7 +230,8 @@ def history_command(options: PeerOptions, data: str) -> str:
     """Return the command that shows the history of a running peer. `data` is its directory, "" in memory."""
     if not data or options.db.startswith("memory:"):
         return "/history"
-    which = ["--data", data] if options.data or options.is_temporary else ["--port", str(options.port)]
+    is_named = options.data or options.is_temporary or options.network is not None
+    which = ["--data", data] if is_named else ["--port", str(options.port)]
     database = ["--db", options.db] if options.db and not has_password(options.db) else []  # then it is in P2PCHAT_DB
     return command("history", *which, *database)
 
@@ -262,9 +261,11 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
         UsageError: Some of them exclude each other.
     """
     given = {name: value for name, value in values.items() if value is not None}
-    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
+    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("network", "invite"))
     check_exclusive(given, ("listen_fd", "host"), ("listen_fd", "no_listen"))
     options = kind(**{**others, **given})
+    if options.network is not None and options.discover and "host" not in given:
+        options.host = EVERYWHERE  # else the others on the local network would find it, and could not reach it
     if options.listen_fd is not None:
         options.host, options.port = address_of(options.listen_fd, "--listen-fd", options.port)
     return options
@@ -295,7 +296,7 @@ def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
             key=options.key or None,
             db=options.db or None,
             invite=invite,
-            open=options.open_network,
+            network=options.network,
             advertise=options.advertise or None,
             discover=options.discover,
             engine=options.engine or None,
@@ -313,7 +314,7 @@ def _warn_of_missing_key(options: PeerOptions) -> None:
     """Warn if a history was copied without the key of its user."""
     if options.is_temporary or options.key:
         return
-    state = inspect_profile(options.data or options.port)
+    state = inspect_profile(options.data or profile_directory(options.port, options.network))
     if state.database_path.exists() and not (state.peer_id or state.key_trouble):
         print_error(
             f"warning: there is a history in {state.directory}, but not the key of its user: this start makes a new "
@@ -386,9 +387,9 @@ def free_port(host: str, taken: Collection[int] = ()) -> int:
     raise CommandError(f"no port from {FIRST_PORT} to {last} is free: name one, p2pchat PORT")
 
 
-def next_port(port: int, host: str = LOOPBACK) -> int:
-    """Return the next port after `port` for another peer of this machine: free, and without a profile."""
-    taken = {int(directory.name) for directory in known_profiles()} | {port}
+def next_port(port: int, host: str = LOOPBACK, network: str | None = None) -> int:
+    """Return the next port after `port` for another peer of this machine: free, and without a profile there."""
+    taken = {int(directory.name) for directory in known_profiles(network)} | {port}
     ahead = range(port + 1, min(port + MAX_TRIED_PORTS, 65536))
     return next((one for one in ahead if one not in taken and is_free(host, one)), port + 1)
 

@@ -111,7 +111,7 @@ class CommandContext:
 
     @property
     def current(self) -> Conversation:
-        """The current conversation. Raises UnknownName in an open network before the first peer was met."""
+        """The current conversation."""
         return self.target or self.peer.room
 
     def is_current(self, conversation: Conversation) -> bool:

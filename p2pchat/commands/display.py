@@ -136,8 +136,6 @@ class Display:
 
     async def _show_for_people(self, event: EventLine) -> None:
         kind = event["event"]
-        if event.get("kind") == "room":
-            self.notifier.rooms.add(event["conversation_id"])  # unknown before in an open network
         if kind == "delivered":
             self.notifier.on_delivered(event)
         elif kind == "sent":

@@ -13,6 +13,7 @@ from p2pchat.commands.exit_codes import UsageError
 
 MAX_ENDPOINTS = 8  # limit of an invite
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # all addresses of this machine
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 

@@ -51,6 +51,11 @@ def welcome_screen(invite: str, host: str, port: int, *, qr: bool) -> str:
     return invite_screen(invite, qr=qr)
 
 
+def named_network_hint(name: str) -> str:
+    """Return what an invite does not say of a network with a name."""
+    return f"whoever knows the name of this network, {safe_line(name)}, is a member; nobody can be kept out"
+
+
 def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list[str]:
     code = qr_code(invite)
     rows_above = sum(-(-len(line) // size.columns) or 1 for line in fold("\n".join(above), size.columns).split("\n"))

@@ -17,7 +17,7 @@ from typing import Any
 from p2pchat.config import Settings
 from p2pchat.core.commits import NEEDS_NO_DISK, Commits, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import META_NETWORK, Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import (
     ContentStopped,
     Counted,
@@ -106,7 +106,7 @@ class Node:
         peer: This peer's id.
         sign: Signs with the peer's key.
         users: The users hosted here.
-        network: N and K; the id is "" in an open network not known yet.
+        network: N and K.
         draw: Returns n random bytes.
         stored: What storage holds.
     """
@@ -251,7 +251,7 @@ class Node:
 
     @property
     def room(self) -> ConversationId:
-        """The id of the room; "" while an open network is not known."""
+        """The id of the room."""
         return self.sync.conversations.room
 
     @property
@@ -393,11 +393,6 @@ class Node:
     def name_of(self, peer: PeerId) -> str:
         """Return the name of a peer's user for people. Called by Links."""
         return self.names.get(peer, "")
-
-    def network_found(self, network: str) -> None:
-        """Take the id of an open network. Called by Links."""
-        self._ctx.change.meta[META_NETWORK] = network
-        self.sync.on_network_found(network)
 
     def _on_drained(self, input: LinkDrained) -> None:
         self.links.on_drained(input)

@@ -108,12 +108,12 @@ class NetworkCredentials:
     """The id and key of a peer's network.
 
     Attributes:
-        id: N, hex16; "" in an open network until the first peer met announces it.
-        key: K, hex32; None in an open network, where anyone who connects is a member.
+        id: N, hex16.
+        key: K, hex32.
     """
 
     id: str
-    key: str | None = field(default=None, repr=False)
+    key: str = field(repr=False)
 
 
 # ---- small sets

@@ -1,17 +1,18 @@
 """Networks, invites, and endpoints as people write them.
 
-A network has an id N and, unless it is open, a key K that its members share. All peers of one login share one network:
-a private file in the login's data directory, made by the first peer that starts. A profile directory with a network
-file of its own has joined another network, and stays in it. The file is one line, `p2pchat-network 1 <N> <K or ->`, in
-hex.
+A network has an id N and a key K that its members share. All peers of one login share one network: a private file in
+the login's data directory, made by the first peer that starts. A profile directory with a network file of its own has
+joined another network, and stays in it. The file is one line, `p2pchat-network 1 <N> <K>`, in hex.
+
+Of a *named* network N and K are made from a word, so everyone who knows the word is a member. The word is a name and no
+password: anybody can guess it, and all networks of one name in reach of each other are one. Its file has the word too.
 
 An invite is one line of text that admits a peer to a network and says where to find it:
 
     p2pchat:<base32 of version, peer id, N, K, checksum>@host:port,...
 
-Version 1 contains the network's key K. Version 2, for open networks, does not. The checksum detects typing errors only:
-anyone who has an invite can read its key. Case, blanks and line breaks are ignored, so that an invite survives mail and
-dictation. Source: docs/protocol.md, "Invites".
+The version is 1. The checksum detects typing errors only: anyone who has an invite can read its key. Case, blanks and
+line breaks are ignored, so that an invite survives mail and dictation. Source: docs/protocol.md, "Invites".
 """
 
 from __future__ import annotations
@@ -21,24 +22,34 @@ import binascii
 import ipaddress
 import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from hashlib import blake2b, scrypt
 from pathlib import Path
 
+from p2pchat.core.members.statement import network_id
 from p2pchat.errors import InviteError, P2PChatError
+from p2pchat.identity.keys import Identity
 from p2pchat.identity.private_files import make_private_directory, read_private, remove_leftovers, write_private
 from p2pchat.protocol import PeerId
 
 FILE_NAME = "network"
-_LINE = re.compile(rb"p2pchat-network 1 ([0-9a-f]{32}) ([0-9a-f]{64}|-)\s*")
+_LINE = re.compile(rb"p2pchat-network 1 ([0-9a-f]{32}) ([0-9a-f]{64})(?: ((?:[0-9a-f]{2})+))?\s*")
 _LOCK_TIMEOUT = 10.0  # seconds; a process holds it for one small write
 PREFIX = "p2pchat:"
 MAX_ENDPOINTS = 8  # as many as the address book keeps of one peer
 MAX_ENDPOINT_BYTES = 100
 _SUM_TAG = b"p2pchat/invite/1 sum\0"
 _SUM_BYTES = 4  # one typing error in four thousand million passes
-_SIZES = {1: 1 + 32 + 16 + 32, 2: 1 + 32 + 16}  # version -> bytes before the checksum
+_VERSION = 1
+_BODY_BYTES = 1 + 32 + 16 + 32  # before the checksum
+MAX_NETWORK_NAME = 64
+"""Most characters in the name of a network."""
+_NAME_SALT = b"p2pchat/network name/2\0"
+# RFC 7914, section 2: 32 MiB and 0.1 s, once a start. Whoever looks for networks in reach with a list of names needs
+# that for each of them.
+_SCRYPT: dict[str, int] = {"n": 1 << 15, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024, "dklen": 64}
 _ZONE = re.compile(r"[^%]*(%[a-z0-9_.-]+)?")  # of an IPv6 address; the ipaddress module accepts anything
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
 LOOPBACK = "127.0.0.1"
@@ -46,19 +57,44 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network. `id` is N (hex16) and never changes; `key` is K (hex32), or None in an open network."""
+    """A network.
+
+    Attributes:
+        id: N (hex16), which never changes.
+        key: K (hex32).
+        name: The word that a named network is made from; "" for another one.
+    """
 
     id: str
-    key: str | None = field(default=None, repr=False)
+    key: str = field(repr=False)
+    name: str = ""
 
     @classmethod
-    def fresh(cls, *, open: bool = False) -> Network:
-        """Return a new network. An open one has no key: everyone who can connect is a member."""
-        return cls(secrets.token_bytes(16).hex(), None if open else secrets.token_bytes(32).hex())
+    def fresh(cls) -> Network:
+        """Return a new network."""
+        return cls(secrets.token_bytes(16).hex(), secrets.token_bytes(32).hex())
 
-    @property
-    def is_open(self) -> bool:
-        return self.key is None
+    @classmethod
+    def named(cls, name: str) -> Network:
+        """Return the network of a name. Raises ValueError for what is no name of a network."""
+        name = validate_network_name(name)
+        made = scrypt(name.encode(), salt=_NAME_SALT, **_SCRYPT)
+        founder = Identity.from_seed(made[32:]).peer_id
+        return cls(network_id(founder), made[:32].hex(), name)
+
+
+def validate_network_name(name: str) -> str:
+    """Return the name of a network in normal form: NFC, in lower case, without blanks around it.
+
+    Raises:
+        ValueError: It is empty, too long, not one line of visible characters, or an invite.
+    """
+    found = unicodedata.normalize("NFC", name.strip().casefold())
+    if not found.isprintable() or not 1 <= len(found) <= MAX_NETWORK_NAME:
+        raise ValueError(f"the name of a network has 1 to {MAX_NETWORK_NAME} visible characters")
+    if found.startswith(PREFIX):
+        raise ValueError("this is an invite and no name of a network: join with --invite")
+    return found
 
 
 def load_network(path: Path) -> Network | None:
@@ -74,8 +110,8 @@ def load_network(path: Path) -> Network | None:
     match = _LINE.fullmatch(data)
     if match is None:
         raise P2PChatError(f"{path} is damaged: restore it, or move it away and join again with an invite")
-    id, key = (group.decode() for group in match.groups())
-    return Network(id, None if key == "-" else key)
+    id, key, name = (group.decode() if group else "" for group in match.groups())
+    return Network(id, key, bytes.fromhex(name).decode(errors="replace"))
 
 
 def save_network(path: Path, network: Network) -> None:
@@ -85,7 +121,8 @@ def save_network(path: Path, network: Network) -> None:
         P2PChatError: It cannot be written.
     """
     try:
-        write_private(path, f"p2pchat-network 1 {network.id} {network.key or '-'}\n".encode())
+        name = f" {network.name.encode().hex()}" if network.name else ""
+        write_private(path, f"p2pchat-network 1 {network.id} {network.key}{name}\n".encode())
     except OSError as error:
         raise P2PChatError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -124,7 +161,7 @@ class Invite:
 
     Attributes:
         peer_id: The key (hex) that the first contact must have.
-        network: The network: its id, and its key (hex), None for an open network. The key is a secret.
+        network: The network: its id, and its key (hex), which is a secret.
         endpoints: Where the first contact listens, each as "host:port"; at least one.
     """
 
@@ -139,8 +176,7 @@ def encode_invite(peer_id: PeerId, network: Network, endpoints: Sequence[str]) -
     Raises:
         ValueError: No endpoint, or a malformed one.
     """
-    version = 2 if network.key is None else 1
-    body = bytes([version]) + bytes.fromhex(peer_id + network.id + (network.key or ""))
+    body = bytes([_VERSION]) + bytes.fromhex(peer_id + network.id + network.key)
     code = base64.b32encode(body + _checksum(body)).decode().rstrip("=")
     places = ",".join(normal_endpoint(endpoint) for endpoint in endpoints)
     if not places:
@@ -159,7 +195,7 @@ def parse_invite(text: str) -> Invite:
         raise InviteError(f"this is no invite: one begins with {PREFIX!r}; paste it whole")
     code, _, places = squeezed[len(PREFIX) :].partition("@")
     body = _decode(code)
-    network = Network(body[33:49].hex(), body[49:].hex() or None)
+    network = Network(body[33:49].hex(), body[49:].hex())
     return Invite(body[1:33].hex(), network, _endpoints(places))
 
 
@@ -173,12 +209,12 @@ def _decode(code: str) -> bytes:
     except binascii.Error:
         raw = b""
     body, checksum = raw[:-_SUM_BYTES], raw[-_SUM_BYTES:]
-    if body and body[0] not in _SIZES and checksum == _checksum(body):
-        raise InviteError(f"the invite has version {body[0]}, this program knows 1 and 2: a newer p2pchat is needed")
-    if not body or body[0] not in _SIZES:
+    if body and body[0] != _VERSION and checksum == _checksum(body):
+        raise InviteError(f"the invite has version {body[0]}, this program knows {_VERSION}: a newer p2pchat is needed")
+    if not body or body[0] != _VERSION:
         raise InviteError("the invite is damaged at its beginning or end: copy it again, whole")
-    if len(body) != _SIZES[body[0]]:
-        what = "incomplete" if len(body) < _SIZES[body[0]] else "too long"
+    if len(body) != _BODY_BYTES:
+        what = "incomplete" if len(body) < _BODY_BYTES else "too long"
         raise InviteError(f"the invite is {what}: copy it again, from {PREFIX!r} to the end")
     if checksum != _checksum(body) or base64.b32encode(raw).decode().rstrip("=") != code.upper():
         raise InviteError("the invite has a typing error (its checksum is wrong): copy it again")

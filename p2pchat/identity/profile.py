@@ -7,6 +7,7 @@
             network                  only when this profile joined another network than the login's
             history.db               the database
             lock, lock.pid           held while a peer runs, and the process that holds it
+        networks/lab-5fa1c03e/8080/  the same in the network of the name "lab"
 
 A temporary profile is a directory that is removed when it is closed. Its key is never written. This module opens,
 checks and closes profiles. The content of the database is the storage's.
@@ -15,19 +16,28 @@ checks and closes profiles. The content of the database is the storage's.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
-from p2pchat.identity.network import FILE_NAME, Network, load_network, login_network, save_network
+from p2pchat.identity.network import (
+    FILE_NAME,
+    Network,
+    load_network,
+    login_network,
+    save_network,
+    validate_network_name,
+)
 from p2pchat.identity.private_files import (
     OTHERS,
     POSIX,
@@ -64,14 +74,27 @@ def home_directory() -> Path:
         ) from None
 
 
-def profile_directory(port: int) -> Path:
-    """Return the profile directory of the peer on `port`, unless --data names another."""
-    return home_directory() / str(port)
+def profile_directory(port: int, network: str | None = None) -> Path:
+    """Return the profile directory of the peer on `port`, unless --data names another. See known_profiles."""
+    return _profiles_directory(network) / str(port)
 
 
-def known_profiles() -> list[Path]:
-    """Return the profile directories of this login that contain a key, lowest port first."""
+def _profiles_directory(network: str | None) -> Path:
     home = home_directory()
+    if network is None:
+        return home
+    name = validate_network_name(network)
+    shown = re.sub(r"[^a-z0-9]+", "-", name).strip("-")[:32]
+    return home / "networks" / f"{shown}-{blake2b(name.encode(), digest_size=4).hexdigest()}".removeprefix("-")
+
+
+def known_profiles(network: str | None = None) -> list[Path]:
+    """Return the profile directories of this login that contain a key, lowest port first.
+
+    Args:
+        network: Those of the network of this name; None: all others.
+    """
+    home = _profiles_directory(network)
     if not home.is_dir():
         return []
     found = [path for path in home.iterdir() if path.name.isdecimal() and (path / KEY_NAME).exists()]
@@ -116,6 +139,7 @@ class Profile:
         data: str | os.PathLike[str] | None = None,
         temporary: bool = False,
         key: str | os.PathLike[str] | None = None,
+        network: str | None = None,
     ) -> Profile:
         """Open the profile of `port`, or the one at `data`, or a temporary one.
 
@@ -124,6 +148,7 @@ class Profile:
             data: Another directory for the profile; made when missing.
             temporary: A fresh directory, gone on close, and a fresh identity in memory.
             key: A key file kept elsewhere; it must exist, and is used instead of the profile's own.
+            network: The name of the network whose profile of `port` is meant; None: the login's.
         Raises:
             DataLocked: Another process, or another peer of this one, holds the directory.
             P2PChatError: A directory, key or network file cannot be used; says what to do.
@@ -133,7 +158,7 @@ class Profile:
             raise ValueError("a profile is either temporary or at a place of its own, not both")
         if temporary or (data is None and port == 0):
             return cls._open_temporary(key)
-        directory = data_directory(port if data is None else data)
+        directory = profile_directory(port, network) if data is None else data_directory(data)
         if data is None:
             make_private_directory(home_directory())
         make_private_directory(directory)
@@ -142,12 +167,12 @@ class Profile:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
-            network = network_of(directory)
+            joined = network_of(directory)
             _make_database_private(directory / DATABASE_NAME)
         except BaseException:  # also when interrupted: release the lock
             _release(directory, lock)
             raise
-        return cls(directory, identity, network, temporary=False, lock=lock)
+        return cls(directory, identity, joined, temporary=False, lock=lock)
 
     @classmethod
     def _open_temporary(cls, key: str | os.PathLike[str] | None) -> Profile:
@@ -303,7 +328,8 @@ class ProfileState:
         key_path: The file of the key, whether it exists or not.
         peer_id: Base32; "" when there is no usable key.
         key_trouble: Why the key cannot be used; "" when it can, or when there is none.
-        network: keyed or open; "" when none is known yet.
+        network: keyed or named; "" when none is known yet.
+        network_name: The name of a named one; "" for another.
         network_path: The file of the network: the profile's own, or the login's.
         network_trouble: Why that file cannot be used; "" when it can.
         database_path: The file of the database, whether it exists or not.
@@ -317,7 +343,8 @@ class ProfileState:
     key_path: Path
     peer_id: str
     key_trouble: str
-    network: Literal["keyed", "open", ""]
+    network: Literal["keyed", "named", ""]
+    network_name: str
     network_path: Path
     network_trouble: str
     database_path: Path
@@ -331,7 +358,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
     network_path = own if _exists(own) else home_directory() / FILE_NAME
-    network, network_trouble = _network(network_path)
+    network, network_name, network_trouble = _network(network_path)
     held_at = _changed_at(directory / PID_NAME)
     holder = lock_holder(directory) if held_at else None
     return ProfileState(
@@ -342,6 +369,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
         peer_id=peer_id,
         key_trouble=key_trouble,
         network=network,
+        network_name=network_name,
         network_path=network_path,
         network_trouble=network_trouble,
         database_path=directory / DATABASE_NAME,
@@ -359,12 +387,15 @@ def _key(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _network(path: Path) -> tuple[Literal["keyed", "open", ""], str]:
+def _network(path: Path) -> tuple[Literal["keyed", "named", ""], str, str]:
+    """Return the kind and the name of the network in a file, and why the file cannot be used."""
     try:
         network = load_network(path)
     except P2PChatError as error:
-        return "", str(error)
-    return ("" if network is None else "open" if network.is_open else "keyed"), ""
+        return "", "", str(error)
+    if network is None:
+        return "", "", ""
+    return ("named" if network.name else "keyed"), network.name, ""
 
 
 def _changed_at(path: Path) -> float:

@@ -49,13 +49,15 @@ class EventDispatcher:
     """
 
     def __init__(
-        self, people: UserDirectory, tracker: ReceiptTracker, groups: GroupDirectory, on_link: Callable[[], None],
+        self,
+        people: UserDirectory,
+        tracker: ReceiptTracker,
+        groups: GroupDirectory,
         conversations: Conversations = dict,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._people = people
         self._tracker = tracker
         self._groups = groups
-        self._on_link = on_link
         self._conversations = conversations
         self.readers: WeakSet[Subscription] = WeakSet()
         self.endpoints: dict[str, str] = {}
@@ -219,7 +221,6 @@ class EventDispatcher:
             self._addresses[effect.peer] = effect.host
         elif effect.state == "down":
             self._addresses.pop(effect.peer, None)
-        self._on_link()
         _log_soon(
             logging.INFO,
             "link with %s at %s: %s%s",

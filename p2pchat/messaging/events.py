@@ -112,7 +112,7 @@ class Listening(Event):
         peer_id: The id of the peer (base32), which is also that of its own user.
         user: The peer's own user.
         data: The data directory; "" when everything is in memory.
-        network: `keyed`, or `open` for a network without a key.
+        network: The name of a named network; "" for one that is joined with invites.
         newest_own: The id of the newest entry of this user that was on the disk at the start, "" for none, None when it
             is not among the newest 1,000 or nothing is kept. `p2pchat check` knows a restored copy by it.
     """

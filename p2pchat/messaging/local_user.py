@@ -183,12 +183,8 @@ class LocalUser(Viewer):
 
     @property
     def room(self) -> Conversation:
-        """The conversation of everyone. UnknownName in an open network while no other peer has been met."""
-        key = self._driver.node.room
-        if not key:
-            text = "there is no room yet: this open network is known when the first peer has been met"
-            raise UnknownName("room", text=text)
-        return self._directory.get(key)
+        """The conversation of everyone."""
+        return self._directory.get(self._driver.node.room)
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all known conversations, the one with the newest message first."""
@@ -303,7 +299,7 @@ class LocalUser(Viewer):
 
     async def broadcast(self, text: str) -> Receipt:
         """Write one message to the room; see send."""
-        return await self.send(await self.when_known(lambda: self.room), text)
+        return await self.send(self.room, text)
 
     async def send_many(self, to: To, texts: Sequence[str]) -> Receipts:
         """Write many messages in order; returns when all are accepted. Much faster than one `send` after another.

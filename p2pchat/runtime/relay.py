@@ -348,7 +348,7 @@ class RelayTransport:
         me: The id of this peer.
         secret: 32 bytes derived from its identity, for the engine.
         agree: Returns what the identity and another one agree on (Identity.agree).
-        network_key: K, which whoever dials must know; None if the network is open.
+        network_key: K, which whoever dials must know.
         sockets: Takes everything else.
         listens: Whether sockets listen.
         on_state: Called when the engine comes (with the URL of the server, and "") and when it is away (with the
@@ -368,7 +368,7 @@ class RelayTransport:
         options: EngineOptions,
         secret: bytes,
         agree: Callable[[PeerId], bytes],
-        network_key: bytes | None,
+        network_key: bytes,
         sockets: Transport,
         *,
         listens: bool,
@@ -638,16 +638,14 @@ def _peer_of(label: str) -> PeerId:
     return base64.b32decode(label.upper() + "====").hex()
 
 
-def open_piece(network_key: bytes | None, to: PeerId, reply: str) -> bytes:
-    """Return the piece that dials a peer: in a keyed network with a proof of its key, for this peer and this pipe."""
-    if network_key is None:
-        return OPEN + VERSION
+def open_piece(network_key: bytes, to: PeerId, reply: str) -> bytes:
+    """Return the piece that dials a peer, with a proof of the network's key for this peer and this pipe."""
     return OPEN + VERSION + hmac.digest(network_key, OPEN_TAG + bytes.fromhex(to) + reply.encode(), "sha256")
 
 
-def pair_key(network_key: bytes | None, agreed: bytes) -> bytes:
+def pair_key(network_key: bytes, agreed: bytes) -> bytes:
     """Return the key of a pair of peers: what their identities agree on, for this use and in this network."""
-    return hmac.digest(network_key or b"", PAIR_TAG + agreed, "sha256")
+    return hmac.digest(network_key, PAIR_TAG + agreed, "sha256")
 
 
 def dial_proof(key: bytes, to: PeerId, challenge: bytes, reply: str) -> bytes:

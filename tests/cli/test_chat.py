@@ -67,13 +67,13 @@ def test_listening_beyond_loopback_shows_what_the_other_machine_needs(here: Here
     assert [line for line in lines if line.startswith("p2pchat:") and line.endswith("@chat.example:80")]
 
 
-def test_an_open_network_admits_everyone_and_another_network_is_reported(
+def test_a_named_network_admits_who_knows_it_and_another_network_is_reported(
     chats: OpenChats, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.cli.endpoint_status.REFUSED_GRACE", 0.0)
-    ada, bob = chats.open("ada", open=True), chats.open("bob")
+    ada, bob = chats.open("ada", network="lab"), chats.open("bob")
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
-    assert here("0", ada.endpoint, "--open", "--temp", "--name", "eve", stdin="hello\n").code == 0
+    assert here("0", ada.endpoint, "--network", "Lab", "--temp", "--name", "eve", stdin="hello\n").code == 0
     assert said(ada) == ["hello"]
     ran = here("0", bob.endpoint, stdin="hello\n")
     assert ran.code == 1 and f"-- {bob.endpoint} refused: it belongs to another network" in ran.err

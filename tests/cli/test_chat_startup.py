@@ -275,13 +275,14 @@ async def test_an_invite_selects_a_profile_of_its_network(
 def test_next_steps_are_three_short_lines(first_port: int) -> None:
     port = first_port
     for host in ("127.0.0.1", "0.0.0.0"):
-        lines = next_steps(port, host, ["ada"], dials=False).splitlines()
+        lines = next_steps(port, host, "", ["ada"], dials=False).splitlines()
         assert len(lines) == 3 and all(len(line) < 80 for line in lines)
         assert f" {port} --name bob" in lines[0] and "/help" in lines[2]
-    assert next_steps(port, "127.0.0.1", [], dials=False).splitlines()[1].endswith(f" {port} --host 0.0.0.0")
-    assert JOIN_COMMAND in next_steps(port, "0.0.0.0", [], dials=False)
-    assert len(next_steps(port, "127.0.0.1", [], dials=True).splitlines()) == 1
-    assert " --name carol" in next_steps(port, "127.0.0.1", ["ada", "bob"], dials=False)  # a name nobody has
+    assert next_steps(port, "127.0.0.1", "", [], dials=False).splitlines()[1].endswith(f" {port} --host 0.0.0.0")
+    assert JOIN_COMMAND in next_steps(port, "0.0.0.0", "", [], dials=False)
+    assert len(next_steps(port, "127.0.0.1", "", [], dials=True).splitlines()) == 1
+    assert f" {port} --network 'lab 5' --name " in next_steps(port, "127.0.0.1", "lab 5", [], dials=False)
+    assert " --name carol" in next_steps(port, "127.0.0.1", "", ["ada", "bob"], dials=False)  # a name nobody has
 
 
 def starting(*words: str, bare: bool = False) -> StartupErrors:

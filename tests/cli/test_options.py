@@ -29,7 +29,12 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
         ("8080 --name=ada --host 0.0.0.0", {"port": 8080, "name": "ada", "host": "0.0.0.0"}),
         ("8080 --data d --key k --log l", {"port": 8080, "data": "d", "key": "k", "log": "l"}),
         ("8080 --json --stay --drain 0.5", {"port": 8080, "as_json": True, "stay": True, "drain": 0.5}),
-        ("8080 --open --advertise h:1 -v", {"port": 8080, "open_network": True, "advertise": "h:1", "verbose": True}),
+        (
+            "0 --network LAB --advertise h:1 -v",
+            {"network": "lab", "advertise": "h:1", "verbose": True},
+        ),
+        ("0 --network lab --discover", {"port": 0, "network": "lab", "discover": True, "host": "0.0.0.0"}),
+        ("0 --network lab --discover --host ::1", {"port": 0, "network": "lab", "discover": True, "host": "::1"}),
         ("8080 --plain --invite f", {"plain": True, "port": 8080, "invite": "f"}),
     ],
 )
@@ -74,7 +79,8 @@ def test_a_variable_sets_the_port_of_the_chat_too(monkeypatch: pytest.MonkeyPatc
         ("8080 --db oracle+thin://h/d", "there are no 'oracle+thin' databases here: write sqlite:"),
         ("8080 --temp --data d", "--temp and --data exclude each other"),
         ("8080 --json --plain", "--json and --plain exclude each other"),
-        ("8080 --open --invite f", "--open and --invite exclude each other"),
+        ("8080 --network lab --invite f", "--network and --invite exclude each other"),
+        ("8080 --network p2pchat:abc", "Invalid value for '--network': this is an invite and no name of a network"),
         ("8080 --advertise h", "'h' is not an endpoint"),
         ("--listen-fd 2", "Invalid value for '--listen-fd': '2' is not a whole number from 3 to 2,147,483,647"),
         ("--listen-fd 3 --host ::", "--listen-fd and --host exclude each other"),
@@ -100,7 +106,8 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
     given = {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes", "LOG_LEVEL": "Info"}
     for name, value in {**given, "TRACE_LIMIT": "8", "TRACE_TEXTS": "1"}.items():
         monkeypatch.setenv(f"P2PCHAT_{name}", value)
-    monkeypatch.setenv("P2PCHAT_HOST", "")  # the same as not set
+    for name in ("HOST", "NETWORK"):
+        monkeypatch.setenv(f"P2PCHAT_{name}", "")  # the same as not set; an invite excludes a network
     options = parse_chat(["8080", "--name", "ada"])
     assert options.name == "ada"
     assert (options.host, options.data, options.db) == ("127.0.0.1", "from-data", "from-db")

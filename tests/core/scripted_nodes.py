@@ -79,7 +79,7 @@ from p2pchat.protocol import (
 from p2pchat.storage.contract import files_of
 from p2pchat.storage.temporary_storage import TemporaryStorage
 
-N = "0a" * 16
+N, K = "0a" * 16, "0b" * 32
 ROOM = room_id(N)
 START = 1_760_000_000_000_000  # UTC microseconds
 FAR_RUN = "f0" * 8
@@ -303,7 +303,7 @@ class Peer:
         self.world = world
         self.name = name
         self.identity = identity or IDENTITIES[name]
-        self.network = network or NetworkCredentials(N)
+        self.network = network or NetworkCredentials(N, K)
         self.id = self.identity.peer_id
         self.storage = storage
         self.settings = settings
@@ -431,7 +431,7 @@ class Peer:
         self.links[far.link] = far
         self.put(LinkAccepted(far.link, host))
         client = ClientSide(
-            IDS[name], IDENTITIES[name].sign, NetworkCredentials(N), server=self.id, pin="", nonce=b"1" * 32
+            IDS[name], IDENTITIES[name].sign, NetworkCredentials(N, K), server=self.id, pin="", nonce=b"1" * 32
         )
         hello = client.on_frame(far.heard.pop())
         assert hello is not None

@@ -8,12 +8,12 @@ from ipaddress import ip_address
 
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_shareable
-from p2pchat.discovery import discovery_key, identify, txt_record
+from p2pchat.discovery import identify, txt_record
 from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold
 
 PEER, SALT = "a1" * 32, bytes(range(16))
-KEYS = (discovery_key("0a" * 16, "0b" * 32), discovery_key("0a" * 16, None))
+KEYS = (b"\x0b" * 32, b"\x0a" * 32)
 PLACES = ("192.0.2.7", "2001:db8::7", "fe80::1%eth0", "127.0.0.1", "::ffff:192.0.2.1", "nonsense", "192.0.2.7\0", "")
 Txt = dict[bytes, bytes | None]
 

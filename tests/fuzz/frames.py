@@ -151,7 +151,7 @@ def decode_seeds() -> list[bytes]:
 
 ADA, BOB = Key("ada"), Key("bob")
 NONCE = bytes(range(32))
-NETWORKS = (NetworkCredentials("0a" * 16, "0b" * 32), NetworkCredentials("0a" * 16), NetworkCredentials(""))
+NETWORK = NetworkCredentials("0a" * 16, "0b" * 32)
 OFFERS: tuple[list[int] | int, ...] = ([1], [2], [1, 2], 1)
 CHOSEN: tuple[list[int] | int, ...] = (1, 1, 1, 2, [1])
 
@@ -159,45 +159,41 @@ CHOSEN: tuple[list[int] | int, ...] = (1, 1, 1, 2, [1])
 def shake_hands(data: bytes) -> None:
     """Send a frame of valid and invalid pieces to either side of the handshake: no stranger is admitted."""
     supply = Supply(data)
-    network = supply.pick(NETWORKS)
-    (as_server if supply.yes() else as_client)(supply, network)
+    (as_server if supply.yes() else as_client)(supply)
 
 
-def as_server(supply: Supply, network: NetworkCredentials) -> None:
-    server = ServerSide(ADA.id, network, NONCE)
+def as_server(supply: Supply) -> None:
+    server = ServerSide(ADA.id, NETWORK, NONCE)
     hold(not server.peer, "a peer before it said anything")
     for _ in range(3):
         frame = some_hello(supply, server.opening())
         if frame is None:
             continue
         try:
-            welcome = server.on_frame(frame)
+            server.on_frame(frame)
         except HandshakeError:
             continue
         hold(isinstance(frame, Hello) and server.peer == frame.id, "somebody else was let in")
         assert isinstance(frame, Hello)
-        hold(proves_itself(frame, network, server.opening().nonce), "somebody was let in who proved nothing")
-        hold((welcome.net is None) == (network.key is not None), "a network with a key tells its id")
+        hold(proves_itself(frame, server.opening().nonce), "somebody was let in who proved nothing")
 
 
-def proves_itself(frame: Hello, network: NetworkCredentials, nonce: str) -> bool:
+def proves_itself(frame: Hello, nonce: str) -> bool:
     """Return True if a client's hello is valid, by the rules of docs/protocol.md."""
     t = b"p2pchat/link/1\0\0\1" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(frame.id))).verify(bytes.fromhex(str(frame.sig)), t)
     except (InvalidSignature, ValueError):
         return False
-    if network.key is None:
-        return network.id != ""
-    proof = hmac.digest(bytes.fromhex(network.key), b"p2pchat/invite/1 client\0" + t, "sha256").hex()
+    proof = hmac.digest(bytes.fromhex(NETWORK.key), b"p2pchat/invite/1 client\0" + t, "sha256").hex()
     return frame.v == 1 and frame.proof == proof
 
 
-def as_client(supply: Supply, network: NetworkCredentials) -> None:
-    client = ClientSide(BOB.id, BOB.sign, network, server=ADA.id, pin=supply.pick(("", ADA.id)), nonce=NONCE)
+def as_client(supply: Supply) -> None:
+    client = ClientSide(BOB.id, BOB.sign, NETWORK, server=ADA.id, pin=supply.pick(("", ADA.id)), nonce=NONCE)
     nonce = ""
     for _ in range(4):
-        frame = some_hello(supply, None) if supply.yes() else some_welcome(supply, nonce, network)
+        frame = some_hello(supply, None) if supply.yes() else some_welcome(supply, nonce)
         if frame is None:
             continue
         try:
@@ -209,10 +205,8 @@ def as_client(supply: Supply, network: NetworkCredentials) -> None:
             hold(not client.peer, "a server was taken for proven by its hello")
         elif isinstance(frame, Welcome):
             t = transcript(1, ADA.id, BOB.id, nonce, NONCE.hex())
-            hold(network.key is None or frame.proof == mac(network.key, "server", t), "a server that proved nothing")
-            hold(network.key is not None or frame.net, "an open network without an id")
+            hold(frame.proof == mac(NETWORK.key, "server", t), "a server that proved nothing")
             hold(client.peer == ADA.id, "not the peer that was dialled")
-            hold(not network.id or not client.found or client.found == network.id, "another network than ours")
 
 
 def mac(key: str, side: Literal["client", "server"], t: bytes) -> str:
@@ -236,11 +230,11 @@ def some_hello(supply: Supply, opening: Hello | None) -> AnyFrame | None:
     ))  # fmt: skip
 
 
-def some_welcome(supply: Supply, nonce: str, network: NetworkCredentials) -> AnyFrame | None:
+def some_welcome(supply: Supply, nonce: str) -> AnyFrame | None:
     t = transcript(1, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
     side: Literal["client", "server"] = supply.pick(("server", "server", "client"))
     proof = bent(supply, mac(supply.pick(("0b" * 32, "0c" * 32)), side, t))
-    return checked(Welcome(supply.pick((proof, None)), supply.pick((None, bent(supply, network.id or "0d" * 16)))))
+    return checked(Welcome(supply.pick((proof, None))))
 
 
 def bent(supply: Supply, digits: str) -> str:

@@ -51,7 +51,7 @@ ODD_WORDS = [one.encode("utf-8", "surrogatepass") for one in ODD]
 # ---- invites
 
 SOME_INVITE = encode_invite("11" * 32, Network("22" * 16, "33" * 32), ["Host.example:8080", "[2001:db8::1]:99"])
-OPEN_INVITE = encode_invite("11" * 32, Network("22" * 16), ["127.0.0.1:1"])
+LOCAL_INVITE = encode_invite("11" * 32, Network("22" * 16, "44" * 32), ["127.0.0.1:1"])
 ENDPOINT = re.compile(r"(\[[0-9a-f:.]+(%[a-z0-9_.-]+)?\]|[a-z0-9_.-]+):[1-9][0-9]{0,4}")
 
 
@@ -93,7 +93,7 @@ def for_people(sentence: str) -> None:
 def invite_seeds() -> list[bytes]:
     more = [SOME_INVITE.upper(), SOME_INVITE[:40] + "\n  " + SOME_INVITE[40:], SOME_INVITE.partition("@")[0] + "@"]
     ends = ["localhost:8080", "[::1]:1", "[fe80::1%eth0]:22", "a.b-c.d:65535", "x:0", ":8080", "h:99999", "[]:1"]
-    return [one.encode() for one in (SOME_INVITE, OPEN_INVITE, *more, *ends, "p2pchat:")]
+    return [one.encode() for one in (SOME_INVITE, LOCAL_INVITE, *more, *ends, "p2pchat:")]
 
 
 # ---- names

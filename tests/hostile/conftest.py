@@ -73,18 +73,12 @@ async def meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
     async with AsyncExitStack() as stack:
 
-        async def make(*, open: bool = False, settings: Settings = QUICK) -> Honest:
-            ada = await stack.enter_async_context(TCPPeer(0, name="ada", db="memory://", open=open, settings=settings))
+        async def make(*, settings: Settings = QUICK) -> Honest:
+            ada = await stack.enter_async_context(TCPPeer(0, name="ada", db="memory://", settings=settings))
             # What ada writes waits at bob's no longer than at hers for an attacker's entries that are on their way.
             bobs = replace(QUICK, order_wait=settings.order_wait, order_wait_most=settings.order_wait_most)
-            bob = await stack.enter_async_context(
-                TCPPeer(0, ada.endpoint, name="bob", db="memory://", open=open, settings=bobs)
-            )
-            network = (
-                ada._lifecycle.resources.network
-                if open and ada._lifecycle.resources
-                else load_network(tmp_path / "home" / "network")
-            )
+            bob = await stack.enter_async_context(TCPPeer(0, ada.endpoint, name="bob", db="memory://", settings=bobs))
+            network = load_network(tmp_path / "home" / "network")
             assert network is not None
             honest = Honest(ada, bob, network)
 

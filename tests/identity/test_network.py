@@ -15,14 +15,13 @@ from tests.vectors.files import vectors
 VECTOR = vectors("invites")["version 1"]["result"]
 ADA: str = VECTOR["peer"]
 KEYED = Network(VECTOR["network"], VECTOR["key"])
-OPEN = Network(KEYED.id)
 INVITE = encode_invite(ADA, KEYED, ["127.0.0.1:8080"])
 CODE = INVITE.removeprefix("p2pchat:").partition("@")[0]
 
 
 def test_an_invite_without_addresses_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one address"):
-        encode_invite(ADA, OPEN, [])
+        encode_invite(ADA, KEYED, [])
     for text in (f"p2pchat:{CODE}", f"p2pchat:{CODE}@", f"p2pchat:{CODE}@,"):
         with pytest.raises(InviteError, match="no address"):
             parse_invite(text)
@@ -75,8 +74,20 @@ def test_an_invite_of_a_later_version_says_that_a_newer_program_is_needed() -> N
 
 
 def test_the_key_is_in_no_repr() -> None:
-    assert KEYED.key is not None
     assert KEYED.key not in repr(parse_invite(INVITE)) and KEYED.key not in repr(KEYED)
+
+
+@pytest.mark.parametrize("name", ["lab", " LAB ", "Lab"])
+def test_a_named_network_is_the_same_for_all_who_write_its_name(name: str) -> None:
+    assert Network.named(name) == Network.named("lab") != Network.named("lab2")
+    assert Network.named(name).name == "lab" and Network.named("STRASSE") == Network.named("straße")
+    assert Network.named("caf\u00e9") == Network.named("cafe\u0301")
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb", "a\0", INVITE[:60]])
+def test_what_is_no_name_of_a_network_is_refused(name: str) -> None:
+    with pytest.raises(ValueError):
+        Network.named(name)
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,24 @@ def test_a_profile_in_use_names_the_process_that_has_it(home: Path) -> None:
 
 
 def test_a_directory_remembers_the_network_it_joined(tmp_path: Path) -> None:
-    joined = Network.fresh(open=True)
+    joined = Network.named("lab")
     with Profile.open(data=tmp_path / "elsewhere") as profile:
         logins = profile.network
         assert not profile.joined
         profile.join(joined)
     with Profile.open(data=tmp_path / "elsewhere") as again, Profile.open(port=8080) as other:
-        assert again.network == joined and again.joined and again.network.is_open
-        assert other.network == logins and not other.network.is_open
+        assert again.network == joined and again.joined
+        assert other.network == logins
+
+
+def test_a_named_network_has_profiles_of_its_own(home: Path) -> None:
+    with Profile.open(port=8080) as one, Profile.open(port=8080, network="Lab 1") as other:
+        assert other.directory.parent.parent == home / "networks" and other.directory.parent.name.startswith("lab-1-")
+        assert known_profiles() == [one.directory] and known_profiles("lab 1") == [other.directory]
+        assert known_profiles("lab-1") == []
+        assert profile_directory(8080, "LAB 1") == other.directory
+    for odd in ("..", "con", "ы", "a/b"):
+        assert profile_directory(1, odd).resolve().parent.parent == (home / "networks").resolve()
 
 
 def test_a_temporary_profile_leaves_nothing(home: Path) -> None:
@@ -144,7 +154,7 @@ def test_a_damaged_network_file_is_refused_and_left_alone(home: Path, content: b
 
 def test_a_network_file_says_what_was_saved(tmp_path: Path) -> None:
     assert load_network(tmp_path / "network") is None
-    for network in (Network.fresh(), Network.fresh(open=True)):
+    for network in (Network.fresh(), Network.named("Straße 5")):
         save_network(tmp_path / "network", network)
         assert load_network(tmp_path / "network") == network
 
@@ -170,8 +180,8 @@ def test_a_profile_in_use_and_at_rest(home: Path) -> None:
         assert state.holder == os.getpid()
         assert state.peer_id == base32(profile.identity.peer_id)
         assert (state.network, state.network_path) == ("keyed", home / "network")
-        save_network(profile.directory / "network", Network.fresh(open=True))
-        assert inspect_profile(8080).network == "open"
+        save_network(profile.directory / "network", Network.named("lab"))
+        assert inspect_profile(8080).network == "named"
     assert inspect_profile(profile.directory).holder is None
 
 

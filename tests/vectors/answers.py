@@ -45,10 +45,10 @@ from p2pchat.core.receipts.mark_positions import read_sum
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id, room_id
 from p2pchat.core.sync.log_validation import decode_checked
-from p2pchat.discovery import discovery_key, identify, txt_record
+from p2pchat.discovery import identify, txt_record
 from p2pchat.errors import HandshakeError, ImportRefused, InviteError, LogError
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import encode_invite, parse_invite
+from p2pchat.identity.network import Network, encode_invite, parse_invite
 from p2pchat.protocol import LENGTH, Cert, Decoder, Entries, Mark, Naming, Piece, RunId, Unknown, encode, encode_piece
 from tests.vectors.files import read
 from tests.vectors.vector_node import VectorNode, decoded, encoded
@@ -224,7 +224,7 @@ def frames(given: Given) -> Result:
 
 def handshakes(given: Given) -> Result:
     me = Identity.from_seed(bytes.fromhex(given["seed"]))
-    network = NetworkCredentials(given.get("network", ""), given.get("key"))
+    network = NetworkCredentials(given["network"], given["key"])
     nonce, out = bytes.fromhex(given["nonce"]), list[Result]()
     came = list(map(decoded, given["in"]))
     side: ServerSide | ClientSide
@@ -245,8 +245,7 @@ def handshakes(given: Given) -> Result:
         t = transcript(1, me.peer_id, side.peer, given["nonce"], given["in"][0]["nonce"])
         return {"out": out, "transcript": t.hex(), "peer": side.peer}
     t = transcript(1, given["server"], me.peer_id, given["in"][0]["nonce"], given["nonce"])
-    found = {"network": side.found} if side.found else {}
-    return {"out": out, "transcript": t.hex(), "peer": side.peer, **found}
+    return {"out": out, "transcript": t.hex(), "peer": side.peer}
 
 
 def certificates(given: Given) -> Result:
@@ -265,17 +264,24 @@ def invites(given: Given) -> Result:
     except InviteError:
         return {"refused": True}
     network = invite.network
-    result = {"peer": invite.peer_id, "network": network.id, "endpoints": list(invite.endpoints)}
-    result |= {"key": network.key} if network.key else {}
+    result = {"peer": invite.peer_id, "network": network.id, "endpoints": list(invite.endpoints), "key": network.key}
     written = encode_invite(invite.peer_id, network, invite.endpoints) == given["text"]
     return result | ({"written": True} if written else {})
 
 
+def networks(given: Given) -> Result:
+    try:
+        found = Network.named(given["text"])
+    except ValueError:
+        return {"refused": True}
+    return {"name": found.name, "key": found.key, "network": found.id}
+
+
 def discovery(given: Given) -> Result:
-    key = discovery_key(given["network"], given.get("key"))
+    key = bytes.fromhex(given["key"])
     if "peer" in given:
         txt = txt_record(key, given["peer"], given["port"], given["addresses"], bytes.fromhex(given["salt"]))
-        return {"key": key.hex(), "txt": txt}
+        return {"txt": txt}
     told: dict[bytes, bytes | None] = {name.encode(): value.encode() for name, value in given["txt"].items()}
     peer = identify(key, told, given["port"], given["addresses"])
     return {"peer": peer} if peer else {"ignored": True}
@@ -402,6 +408,6 @@ ANSWERS: dict[str, Callable[[Given], Result]] = {
     function.__name__: function
     for function in (
         hashes, signatures, logs, entries, operations, batches, forks, clocks, frames, handshakes, certificates,
-        invites, discovery, attachments, files, names, elections, groups, visibility, sync,
+        invites, networks, discovery, attachments, files, names, elections, groups, visibility, sync,
     )
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.vectors.handshakes import CERT, OPEN_WELCOME, SERVER_HELLO, client_hello, proof, transcript
+from tests.vectors.handshakes import CERT, SERVER_HELLO, client_hello, proof, transcript
 from tests.vectors.material import (
     ADA,
     BOB,
@@ -38,7 +38,7 @@ from tests.vectors.proofs import no_keys
 
 # Frames
 
-_KEYED, _OPEN = client_hello(K, transcript("ada", "bob")), client_hello(None, transcript("ada", "bob"))
+_HELLO = client_hello(K, transcript("ada", "bob"))
 _BOB_MARK, _ADA_MARK, _OLD_MARK = (tip(LOGS[name]) for name in ("room_bob_1", "room_ada_2", "room_ada_1"))
 _SUM = sum_of([LOGS[name] for tips in TIPS.values() for name in tips])
 _READ_REF = ADA[:16] + RUNS["ada2"].hex()
@@ -57,13 +57,11 @@ def _pull(**asked: int) -> dict[str, Any]:
 
 SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "hello_server": ("The first frame of a listener.", SERVER_HELLO),
-    "hello_client_keyed": ("A client's answer, with its proof of K.", _KEYED),
-    "hello_client_open": ("A client's answer in an open network.", _OPEN),
-    "welcome_keyed": (
+    "hello_client": ("A client's answer, with its proof of K.", _HELLO),
+    "welcome": (
         "The server's proof of K.",
         {"t": "welcome", "proof": proof("server", K, transcript("ada", "bob"))},
     ),
-    "welcome_open": ("An open network's name.", OPEN_WELCOME),
     "welcome_busy": (
         "The server has no place, and tells where there may be one.",
         {
@@ -329,13 +327,10 @@ def _refused() -> list[Row]:
         ],
         "The id of a client or a hosted user is a key: not of small order, y below p.": [
             ("a hosted user of small order", having("here_gateway", users=[guest | {"id": no_keys()["1 T"].hex()}])),
-            *(
-                (f"a hello of the key {name}", having("hello_client_keyed", id=id.hex()))
-                for name, id in no_keys().items()
-            ),
+            *((f"a hello of the key {name}", having("hello_client", id=id.hex())) for name, id in no_keys().items()),
         ],
         "A client's hello has id and sig, a server's at least one version.": [
-            ("a client's hello without sig", without("hello_client_open", "sig")),
+            ("a client's hello without sig", without("hello_client", "sig")),
             ("a server's hello without versions", having("hello_server", v=[])),
         ],
     }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.vectors.material import (
     ADA,
@@ -51,28 +54,26 @@ def client_hello(key: bytes | None, t: bytes, client: str = "bob") -> dict[str, 
 
 
 SERVER_HELLO = {"t": "hello", "v": [1], "nonce": SERVER_NONCE.hex()}
-OPEN_WELCOME = {"t": "welcome", "net": N.hex()}
 
 
 def handshakes() -> list[Row]:
     """Return transcripts of bob dialling ada, from either end."""
     t = transcript("ada", "bob")
-    hello, open_hello = client_hello(K, t), client_hello(None, t)
+    hello, unproven = client_hello(K, t), client_hello(None, t)
     welcome = {"t": "welcome", "proof": proof("server", K, t)}
 
-    def end(side: str, network: bytes | None, key: bytes | None, *frames: object, **more: object) -> dict[str, Any]:
+    def end(side: str, *frames: object, **more: object) -> dict[str, Any]:
         seed, nonce = (SEEDS["ada"], SERVER_NONCE) if side == "listener" else (SEEDS["bob"], CLIENT_NONCE)
         made: dict[str, Any] = {"side": side, "seed": seed.hex(), "nonce": nonce.hex()}
-        made |= {"network": network.hex()} if network else {}
-        made |= {"key": key.hex()} if key else {}
+        made |= {"network": N.hex(), "key": K.hex()}
         made |= {"server": ADA} if side == "dialler" else {}
         return made | more | {"in": list(frames)}
 
-    def listener(*frames: object, network: bytes = N, key: bytes | None = K) -> dict[str, Any]:
-        return end("listener", network, key, *frames)
+    def listener(*frames: object) -> dict[str, Any]:
+        return end("listener", *frames)
 
-    def dialler(*frames: object, network: bytes | None = N, key: bytes | None = K, **more: object) -> dict[str, Any]:
-        return end("dialler", network, key, *frames, **more)
+    def dialler(*frames: object, **more: object) -> dict[str, Any]:
+        return end("dialler", *frames, **more)
 
     def proved(peer: str, *out: object, **more: object) -> dict[str, Any]:
         return {"out": list(out), "transcript": t.hex(), "peer": peer, **more}
@@ -86,24 +87,11 @@ def handshakes() -> list[Row]:
     of_other_key = hello | {"proof": proof("client", N + N, t)}
     of_server = hello | {"proof": welcome["proof"]}
     reflected = {"t": "welcome", "proof": hello["proof"]}
-    other_open = OPEN_WELCOME | {"net": N[::-1].hex()}
     later = SERVER_HELLO | {"v": [2]}
     go = {"t": "go", "run": RUNS["ada2"].hex(), "n": 1}
     opened = (SERVER_HELLO,)
     return [
-        row("listener keyed", "Both ends prove that they hold K.", listener(hello), proved(BOB, *opened, welcome)),
-        row(
-            "listener open",
-            "In an open network there is no proof, and the welcome names the network.",
-            listener(open_hello, key=None),
-            proved(BOB, *opened, OPEN_WELCOME),
-        ),
-        row(
-            "listener open, a proof comes",
-            "A side without K looks at no proof.",
-            listener(hello, key=None),
-            proved(BOB, *opened, OPEN_WELCOME),
-        ),
+        row("listener", "Both ends prove that they hold K.", listener(hello), proved(BOB, *opened, welcome)),
         row(
             "listener, version 2",
             "The client chooses a version that was not offered.",
@@ -125,8 +113,8 @@ def handshakes() -> list[Row]:
         ),
         row(
             "listener, no proof",
-            "A side that holds K requires the proof.",
-            listener(open_hello),
+            "Both sides require the proof.",
+            listener(unproven),
             refused("network", *opened),
         ),
         row(
@@ -159,24 +147,12 @@ def handshakes() -> list[Row]:
             listener(hello, hello),
             refused("order", *opened, welcome),
         ),
-        row("dialler keyed", "Both ends prove that they hold K.", dialler(SERVER_HELLO, welcome), proved(ADA, hello)),
+        row("dialler", "Both ends prove that they hold K.", dialler(SERVER_HELLO, welcome), proved(ADA, hello)),
         row(
-            "dialler keyed, pinned",
+            "dialler, pinned",
             "The key in the certificate is the pinned one.",
             dialler(SERVER_HELLO, welcome, pin=ADA),
             proved(ADA, hello),
-        ),
-        row(
-            "dialler open",
-            "In an open network there is no proof.",
-            dialler(SERVER_HELLO, OPEN_WELCOME, key=None),
-            proved(ADA, open_hello),
-        ),
-        row(
-            "dialler without a network",
-            "A peer that has no network takes N from the first welcome it meets.",
-            dialler(SERVER_HELLO, OPEN_WELCOME, network=None, key=None),
-            proved(ADA, open_hello, network=N.hex()),
         ),
         row(
             "dialler, versions 2 and 1",
@@ -194,8 +170,8 @@ def handshakes() -> list[Row]:
         row("dialler, its own key", "A peer met itself.", dialler(server=BOB), refused("self")),
         row(
             "dialler, no proof",
-            "A side that holds K requires the proof.",
-            dialler(SERVER_HELLO, OPEN_WELCOME),
+            "Both sides require the proof.",
+            dialler(SERVER_HELLO, {"t": "welcome"}),
             refused("network", hello),
         ),
         row(
@@ -203,18 +179,6 @@ def handshakes() -> list[Row]:
             "The server hands the client's proof back.",
             dialler(SERVER_HELLO, reflected),
             refused("network", hello),
-        ),
-        row(
-            "dialler, another open network",
-            "The welcome has another N.",
-            dialler(SERVER_HELLO, other_open, key=None),
-            refused("network", open_hello),
-        ),
-        row(
-            "dialler, an open network without a name",
-            "The welcome of an open network has net.",
-            dialler(SERVER_HELLO, {"t": "welcome"}, key=None),
-            refused("network", open_hello),
         ),
         row("dialler, a client's hello", "A client's hello came from a server.", dialler(hello), refused("malformed")),
         row("dialler, go at once", "The server's hello comes first.", dialler(go), refused("order")),
@@ -284,7 +248,7 @@ def invites() -> list[Row]:
         return b32(body + blake(b"p2pchat/invite/1 sum\0", body)[:sum_length])
 
     def read(key: bytes, listed: list[str] | None = None) -> dict[str, Any]:
-        return {"peer": ADA, "network": N.hex(), "endpoints": listed or endpoints} | ({"key": key.hex()} if key else {})
+        return {"peer": ADA, "network": N.hex(), "endpoints": listed or endpoints, "key": key.hex()}
 
     one = code(1, K)
     text = f"p2pchat:{one}@{where}"
@@ -293,10 +257,7 @@ def invites() -> list[Row]:
     refused = {"refused": True}
     written = "As p2pchat writes it."
     return [
-        row("version 1", "A network with a key.", {"text": text}, read(K) | {"written": True}),
-        row(
-            "version 2", "An open network.", {"text": f"p2pchat:{code(2, b'')}@{where}"}, read(b"") | {"written": True}
-        ),
+        row("version 1", "As p2pchat writes it.", {"text": text}, read(K) | {"written": True}),
         row(
             "one endpoint",
             written,
@@ -313,9 +274,8 @@ def invites() -> list[Row]:
         row("a digit 1", "1 is no digit of base32.", {"text": f"p2pchat:{one[:40]}1{one[41:]}@{where}"}, refused),
         row("another prefix", "It begins with p2pchat:", {"text": f"other:{one}@{where}"}, refused),
         row("empty", "There is no invite.", {"text": ""}, refused),
-        row("version 3", "A later version, with a good sum.", {"text": f"p2pchat:{code(3, K)}@{where}"}, refused),
-        row("version 2 with a key", "Too long for its version.", {"text": f"p2pchat:{code(2, K)}@{where}"}, refused),
-        row("version 1 without a key", "Too short for it.", {"text": f"p2pchat:{code(1, b'')}@{where}"}, refused),
+        row("version 2", "A later version, with a good sum.", {"text": f"p2pchat:{code(2, K)}@{where}"}, refused),
+        row("without a key", "Too short for its version.", {"text": f"p2pchat:{code(1, b'')}@{where}"}, refused),
         row("port 0", "Nobody listens at port 0.", {"text": f"p2pchat:{one}@ada.example:0"}, refused),
         row("no port", "An endpoint is host:port.", {"text": f"p2pchat:{one}@ada.example"}, refused),
         row(
@@ -325,6 +285,35 @@ def invites() -> list[Row]:
             refused,
         ),
     ]
+
+
+# Named networks
+
+
+def networks() -> list[Row]:
+    def of(name: str, meant: str) -> dict[str, Any]:
+        made = hashlib.scrypt(
+            meant.encode(), salt=b"p2pchat/network name/2\0", n=2**15, r=8, p=1, maxmem=2**26, dklen=64
+        )
+        founder = Ed25519PrivateKey.from_private_bytes(made[32:]).public_key().public_bytes_raw()
+        network = hashlib.blake2b(b"p2pchat/network/2\0" + founder, digest_size=16)
+        return {"name": meant, "key": made[:32].hex(), "network": network.hexdigest()}
+
+    good = {
+        "lab": ("lab", "A word."),
+        " Lab 5 ": ("lab 5", "Case does not matter, and blanks around it do not."),
+        "Stra\u00dfe": ("strasse", "Case is folded as Unicode says, and not only lowered."),
+        "cafe\u0301": ("caf\u00e9", "It is in NFC."),
+        "x" * 64: ("x" * 64, "This is the limit."),
+    }
+    bad = {
+        " ": "It needs one character.",
+        "x" * 65: "It has at most 64 characters.",
+        "a\nb": "A control character.",
+        "p2pchat:AEJ": "This is the beginning of an invite.",
+    }
+    rows = [row(ascii(name)[1:-1], why, {"text": name}, of(name, meant)) for name, (meant, why) in good.items()]
+    return rows + [row(ascii(name)[1:-1], why, {"text": name}, {"refused": True}) for name, why in bad.items()]
 
 
 # Announcements on the local network
@@ -343,35 +332,23 @@ def discovery() -> list[Row]:
         txt = {"v": "1", "s": salt.hex(), "p": hidden.hex(), "m": hmac.digest(key, message, "sha256").hex()}
         return txt, mask, message
 
-    def made(name: str, why: str, key: bytes | None) -> Row:
-        derived = key or hmac.digest(N, b"p2pchat/discover/1 open\0", "sha256")
-        txt, mask, message = announced(derived)
-        given = {"peer": ADA, "network": N.hex(), "port": port, "addresses": listed, "salt": salt.hex()}
-        given |= {"key": key.hex()} if key else {}
-        return row(name, why, given, {"key": derived.hex(), "mask": mask.hex(), "message": message.hex(), "txt": txt})
-
-    txt = announced(K)[0]
+    txt, mask, message = announced(K)
+    given = {"peer": ADA, "key": K.hex(), "port": port, "addresses": listed, "salt": salt.hex()}
+    made = row("made", "With the key K.", given, {"mask": mask.hex(), "message": message.hex(), "txt": txt})
 
     def seen(name: str, why: str, told: dict[str, str], at: int, addresses: list[str], peer: str | None = None) -> Row:
-        given = {"network": N.hex(), "key": K.hex(), "txt": told, "port": at, "addresses": addresses}
+        given = {"key": K.hex(), "txt": told, "port": at, "addresses": addresses}
         return row(name, why, given, {"peer": peer} if peer else {"ignored": True})
 
     return [
-        made("keyed", "The key is K.", K),
-        made("open", "The key is derived from N.", None),
+        made,
         seen("seen", "A member finds the peer that announced itself.", txt, port, listed, ADA),
         seen("addresses in another order", "m is over the sorted addresses.", txt, port, listed[::-1], ADA),
         seen("another port", "m is over the port.", txt, port + 1, listed),
         seen("one address fewer", "m is over all addresses.", txt, port, listed[1:]),
         seen("another salt", "m is over the salt.", txt | {"s": "00" * 16}, port, listed),
         seen("version 2", "A later version is ignored.", txt | {"v": "2"}, port, listed),
-        seen(
-            "of the open network",
-            "Another key made it.",
-            announced(hmac.digest(N, b"p2pchat/discover/1 open\0", "sha256"))[0],
-            port,
-            listed,
-        ),
+        seen("of another network", "Another key made it.", announced(N + N)[0], port, listed),
     ]
 
 

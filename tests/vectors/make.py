@@ -143,7 +143,7 @@ FILES = {
         {
             "side": "listener or dialler",
             "seed, nonce": "of this end",
-            "network, key": "N and K of this end; without `key` the network is open",
+            "network, key": "N and K of this end",
             "server": "the key in the server's certificate, for the dialler",
             "pin": "the key that the dialler expects; absent for any",
             "in": "the frames that come, in this order",
@@ -152,7 +152,6 @@ FILES = {
             "out": "the frames that this end sends; the listener's first comes before anything else",
             "transcript": "T",
             "peer": "the peer that has proved itself",
-            "network": "N, if this end had none",
             "refused": "the code of the bye; after a wrong pin there is no frame at all",
         },
         handshakes.handshakes,
@@ -170,20 +169,30 @@ FILES = {
         "Invites as people paste them.",
         {"text": "what is pasted"},
         {
-            "peer, network, key, endpoints": "what it says; without `key` the network is open",
+            "peer, network, key, endpoints": "what it says",
             "written": "p2pchat writes this invite so",
             "refused": "true: it is no invite, or a damaged one",
         },
         handshakes.invites,
     ),
+    "networks": VectorFile(
+        "Named networks.",
+        {"text": "what is typed"},
+        {
+            "name": "the name in normal form",
+            "key, network": "K and N",
+            "refused": "true: it is no name of a network",
+        },
+        handshakes.networks,
+    ),
     "discovery": VectorFile(
         "TXT records of announcements on the local network.",
         {
-            "peer, network, key, port, addresses, salt": "to make one; without `key` the network is open",
-            "network, key, txt, port, addresses": "to read one",
+            "peer, key, port, addresses, salt": "to make one",
+            "key, txt, port, addresses": "to read one",
         },
         {
-            "key, mask, message, txt": "the key derived, what hides the peer id, what m is over, and the record",
+            "mask, message, txt": "what hides the peer id, what m is over, and the record",
             "peer": "the peer that announced itself",
             "ignored": "true: nobody of this network did",
         },

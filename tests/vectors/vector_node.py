@@ -44,12 +44,14 @@ class _World(World):
 
 
 class VectorNode(Peer):
-    """A node of one user, in an open network, with at most one link."""
+    """A node of one user, with at most one link."""
 
     def __init__(self, seed: str, network: str, now_us: int) -> None:
         self._far = Far("ada")
         identity = Identity.from_seed(bytes.fromhex(seed))
-        super().__init__(_World(now_us), "bob", TemporaryStorage(), Settings(), identity, NetworkCredentials(network))
+        super().__init__(
+            _World(now_us), "bob", TemporaryStorage(), Settings(), identity, NetworkCredentials(network, "0b" * 32)
+        )
         self.world.peers.append(self)
 
     def _line(self, effect: out.Effect) -> str:

@@ -100,7 +100,7 @@ class Diagnosis:
 
 def _find_profile(choice: ProfileChoice) -> Path | None:
     """Return the profile that is meant, or None where none was named and there is none yet."""
-    if not choice.data and choice.port < 0 and not known_profiles():
+    if not choice.data and choice.port < 0 and not known_profiles(choice.network):
         return None
     return find_profile(choice, acts=True)
 

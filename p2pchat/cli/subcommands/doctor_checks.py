@@ -289,8 +289,8 @@ def check_network(state: ProfileState) -> Finding:
     if not state.network:
         return ok("network", "none yet: the first start creates one, or joins one with --invite")
     whose = "its own" if state.network_path.parent == state.directory else "this login's"
-    kind = "a network with a key" if state.network == "keyed" else "an open network: anyone who can connect is a member"
-    return ok("network", f"{whose}, {kind}")
+    name = safe_line(state.network_name)
+    return ok("network", f"{whose}, {name}: whoever knows that name is a member" if name else f"{whose}, with invites")
 
 
 def check_lock(state: ProfileState) -> Finding:

@@ -428,7 +428,7 @@ def _remember(ids: dict[str, None], id: str) -> None:
 
 
 def open_conversation(session: Session) -> Conversation | None:
-    """Return the current conversation; None in an open network before the first peer was met, or of a closed peer."""
+    """Return the current conversation; None of a closed peer."""
     try:
         return session.current
     except P2PChatError:

@@ -2,12 +2,12 @@
 
     server -> client   hello    versions and a nonce
     client -> server   hello    its id, a nonce, its signature over T and its proof
-    server -> client   welcome  the server's proof; in an open network the network's id
+    server -> client   welcome  the server's proof
 
 TLS has proved the server's key to the client before the first frame. T names that key and both nonces, so the signature
-in the client's hello is good for this connection and no other. A network with a key requires a proof of both sides; an
-open network takes anyone. A frame goes in; out comes what it proves, or a HandshakeError with the code of the bye. What
-to do about an error, and which of several links stays, is decided in links.py and election.py.
+in the client's hello is good for this connection and no other. Both sides prove that they know the network's key. A
+frame goes in; out comes what it proves, or a HandshakeError with the code of the bye. What to do about an error, and
+which of several links stays, is decided in links.py and election.py.
 
 A user whose key is not the peer's own lets the peer host it by a certificate for seven days.
 
@@ -44,11 +44,9 @@ def proof(key: str, side: Literal["client", "server"], t: bytes) -> str:
 
 
 def check_proof(network: NetworkCredentials, side: Literal["client", "server"], t: bytes, given: str | None) -> None:
-    """Raise HandshakeError("network") unless `given` is the required proof. An open network requires none."""
-    if network.key is None:
-        return
+    """Raise HandshakeError("network") unless `given` is the required proof."""
     if given is None:
-        raise HandshakeError("this network has a key, and no proof of it came", "network")
+        raise HandshakeError("no proof of the network's key came", "network")
     if not hmac.compare_digest(given.encode(), proof(network.key, side, t).encode()):
         raise HandshakeError("the proof is not made with this network's key", "network")
 
@@ -91,11 +89,7 @@ class ServerSide:
         if not verify(client, signature, t):
             raise HandshakeError("the signature is not this id's for this connection", "identity")
         check_proof(self._network, "client", t, frame.proof)
-        if not self._network.id:
-            raise HandshakeError("this peer has not joined a network yet", "network")
         self.peer = client
-        if self._network.key is None:
-            return Welcome(net=self._network.id)
         return Welcome(proof=proof(self._network.key, "server", t))
 
 
@@ -106,7 +100,7 @@ class ClientSide:
         HandshakeError: On construction: `server` is not `pin` ("" takes any key), or it is our own key.
     """
 
-    __slots__ = ("_me", "_network", "_nonce", "_sign", "_t", "found", "peer", "server")
+    __slots__ = ("_me", "_network", "_nonce", "_sign", "_t", "peer", "server")
 
     def __init__(
         self,
@@ -124,7 +118,6 @@ class ClientSide:
             raise HandshakeError("another key than the expected one answers there", "identity")
         self.server: PeerId = server
         self.peer: PeerId = ""  # set by a good welcome
-        self.found: str = ""  # the network's id in the welcome, if we had none
         self._me = me
         self._sign = sign
         self._network = network
@@ -150,28 +143,17 @@ class ClientSide:
         if PROTOCOL_VERSION not in frame.v:
             raise HandshakeError(f"this peer speaks version {PROTOCOL_VERSION}", "version")
         self._t = transcript(PROTOCOL_VERSION, self.server, self._me, frame.nonce, self._nonce)
-        key = self._network.key
         return Hello(
             v=PROTOCOL_VERSION,
             nonce=self._nonce,
             id=self._me,
             sig=self._sign(self._t).hex(),
-            proof=None if key is None else proof(key, "client", self._t),
+            proof=proof(self._network.key, "client", self._t),
         )
 
     def _check_welcome(self, frame: Welcome) -> None:
         check_proof(self._network, "server", self._t, frame.proof)
-        if self._network.key is None:
-            self._check_open(frame.net)
         self.peer = self.server
-
-    def _check_open(self, network: str | None) -> None:
-        if network is None:
-            raise HandshakeError("an open network's welcome names the network", "network")
-        if self._network.id and network != self._network.id:
-            raise HandshakeError("that is another open network", "network")
-        if not self._network.id:
-            self.found = network
 
 
 # Certificates of hosted users. Source: docs/protocol.md, "Users, peers, networks".

@@ -428,9 +428,6 @@ class Links:
         if isinstance(link.handshake, ClientSide):
             if self.dialer.on_proved(link.dial, link.peer).typed:
                 self._contacts.keep([link.peer])
-            if link.handshake.found and not self._network.id:
-                self._network.id = link.handshake.found
-                self._listener.network_found(link.handshake.found)
         if not is_decider(self._ctx.me, link.peer):
             link.phase = LinkPhase.WAITING
             self._handshakes.expect(link, self._ctx.settings.go_timeout)

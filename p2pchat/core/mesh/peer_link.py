@@ -132,9 +132,6 @@ class LinkListener(Protocol):
     def name_of(self, peer: PeerId) -> str:
         """Return the name of a peer's own user, "" when it has none."""
 
-    def network_found(self, n: str) -> None:
-        """The id of the open network was learned and stored in the credentials. Called before the link_up."""
-
 
 FAULTS = frozenset({"malformed", "limit", "order", "head", "host"})  # codes of `bye` for a rule that was broken
 REFUSALS = {

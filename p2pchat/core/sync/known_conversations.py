@@ -68,7 +68,6 @@ class Conversations:
     """All conversations in memory."""
 
     def __init__(self, network: str) -> None:
-        self._network = network
         self.by_id: dict[ConversationId, ConversationState] = {}
         self.groups: dict[ConversationId, GroupReplica] = {}
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
@@ -80,14 +79,7 @@ class Conversations:
         self._kept: list[ConversationId] = []  # all others, in order
         self._unknown = OriginShares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
         self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
-        self.room: ConversationId = room_id(network) if network else ""
-        if network:
-            self.open(Naming(room=True))
-
-    def set_network(self, network: str) -> None:
-        """Take the id that an open network's first peer announced."""
-        self._network = network
-        self.room = room_id(network)
+        self.room: ConversationId = room_id(network)
         self.open(Naming(room=True))
 
     def open(self, naming: Naming) -> ConversationState | None:
@@ -195,7 +187,7 @@ class Conversations:
         """
         talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
         direct = [id for id in self._dms.get(user, ()) if not self.by_id[id].waits]
-        return [*([self.room] if self.room else ()), *direct, *talks]
+        return [self.room, *direct, *talks]
 
     def update_concern(self, user: UserId, hosted: Container[UserId]) -> None:
         """Update which direct conversations concern hosted users, after this user was hosted or unhosted."""
@@ -293,7 +285,7 @@ class Conversations:
     def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
         """Return (id, members) of a naming; members None is everyone. None for kinds unknown to this version."""
         if naming.room:
-            return (self.room, None) if self._network else None
+            return self.room, None
         if naming.dm:
             return dm_id(*naming.dm), frozenset(naming.dm)
         if naming.group:

@@ -225,10 +225,6 @@ class Replicator:
         if room is not None:  # a peer that only wrote here or imported a file has received nothing yet
             room.is_newcomer = self._compared_room != room.id
 
-    def on_network_found(self, network: str) -> None:
-        self.conversations.set_network(network)
-        self._mark_newcomer()
-
     def set_disk(self, level: DiskLevel) -> None:
         """Fetch nothing and write nothing unasked while nothing can be stored; refuse what there is no space for."""
         self.fetcher.pause(level is DiskLevel.NOTHING)

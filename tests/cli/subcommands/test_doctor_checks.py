@@ -147,10 +147,10 @@ def test_all_is_well(data: Path) -> None:
 
 async def test_a_running_peer_holds_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    async with TCPPeer(0, name="ada", data=tmp_path / "ada", open=True):
+    async with TCPPeer(0, name="ada", data=tmp_path / "ada", network="lab"):
         found = look(tmp_path / "ada")
     assert found["lock"].seen == f"in use by process {os.getpid()}"
-    assert found["network"].seen.startswith("its own, an open network")
+    assert found["network"].seen.startswith("its own, lab: whoever knows")
 
 
 def test_a_directory_without_a_profile(tmp_path: Path) -> None:

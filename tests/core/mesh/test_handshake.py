@@ -11,15 +11,15 @@ from p2pchat.protocol import Bye, Frame, Hello, Ping, Unknown, Welcome
 from tests.core.mesh.linked_peers import Draws, K, Key, N
 
 ADA, BOB, EVE = Key("ada"), Key("bob"), Key("eve")
-KEYED, OPEN = NetworkCredentials(N, K), NetworkCredentials(N)
+NETWORK = NetworkCredentials(N, K)
 
 
-def server(me: Key = ADA, network: NetworkCredentials = KEYED, nonce: str = "s") -> ServerSide:
+def server(me: Key = ADA, network: NetworkCredentials = NETWORK, nonce: str = "s") -> ServerSide:
     return ServerSide(me.id, network, Draws(nonce)(32))
 
 
 def client(
-    me: Key = BOB, to: Key = ADA, network: NetworkCredentials = KEYED, *, pin: str = "", nonce: str = "c"
+    me: Key = BOB, to: Key = ADA, network: NetworkCredentials = NETWORK, *, pin: str = "", nonce: str = "c"
 ) -> ClientSide:
     return ClientSide(me.id, me.sign, network, server=to.id, pin=pin, nonce=Draws(nonce)(32))
 
@@ -41,21 +41,7 @@ def test_two_members_prove_themselves_to_each_other() -> None:
     a, b = server(), client(pin=ADA.id)
     welcome = a.on_frame(hello_to(a, b))
     assert b.on_frame(welcome) is None
-    assert (a.peer, b.peer, welcome.net) == (BOB.id, ADA.id, None)
-
-
-def test_an_open_network_asks_for_no_proof_and_names_itself() -> None:
-    a, b = server(network=OPEN), client(network=OPEN)
-    hello = hello_to(a, b)
-    welcome = a.on_frame(hello)
-    b.on_frame(welcome)
-    assert (hello.proof, welcome, a.peer, b.peer, b.found) == (None, Welcome(net=N), BOB.id, ADA.id, "")
-
-
-def test_a_peer_without_a_network_takes_the_open_one_it_meets() -> None:
-    a, b = server(network=OPEN), client(network=NetworkCredentials(""))
-    b.on_frame(a.on_frame(hello_to(a, b)))
-    assert b.found == N
+    assert (a.peer, b.peer) == (BOB.id, ADA.id)
 
 
 def test_a_hello_made_for_another_server_is_no_proof_here() -> None:
@@ -108,17 +94,6 @@ def test_a_welcome_stripped_of_its_proof_is_refused() -> None:
     a, b = server(), client()
     hello_to(a, b)
     assert refused(b, Welcome()) == "network"
-    assert refused(b, Welcome(net=N)) == "network"
-
-
-def test_an_open_peer_refuses_another_open_network() -> None:
-    a, b = server(network=OPEN), client(network=NetworkCredentials("0e" * 16))
-    assert refused(b, a.on_frame(hello_to(a, b))) == "network"
-
-
-def test_two_peers_without_a_network_have_none() -> None:
-    a, b = server(network=NetworkCredentials("")), client(network=NetworkCredentials(""))
-    assert refused(a, hello_to(a, b)) == "network"
 
 
 def test_another_key_than_the_pin_is_noticed_before_anything_is_sent() -> None:

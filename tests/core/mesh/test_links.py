@@ -213,13 +213,6 @@ def test_a_go_that_does_not_come_within_ten_seconds_ends_the_link() -> None:
     assert len(byes(met.b.wake(15.1))) == 1
 
 
-def test_a_peer_without_a_network_takes_the_first_open_one() -> None:
-    met = Meeting(Post(D, network=NetworkCredentials(N)), Post(F, network=NetworkCredentials("")))
-    met.connect(met.b)
-    assert met.b.heard == [("network", "", N), ("up", D.id, "")]
-    assert met.b.network.id == N
-
-
 # ---- silence, pings and floods
 
 

@@ -21,7 +21,7 @@ from p2pchat.core.names import name_fault
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
-from tests.core.mesh.linked_peers import START, Draws, Key, N
+from tests.core.mesh.linked_peers import START, Draws, K, Key, N
 
 ADA, BOB, GATE, GUEST = Key("ada"), Key("bob"), Key("gate"), Key("guest")
 NOW_MS = START // 1000
@@ -61,7 +61,7 @@ class Here_:
 
     def link(self, id: int, peer: Key) -> PeerLink:
         link = PeerLink(
-            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=LinkPhase.UP, peer=peer.id
+            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N, K), bytes(32)), phase=LinkPhase.UP, peer=peer.id
         )
         self.presence.link_up(link)
         self.take()
@@ -305,7 +305,7 @@ def test_a_new_link_gets_all_users_in_pages() -> None:
     users = [HostedIdentity(key.id, "u", key.sign) for key in (ADA, BOB, GUEST)]
     ada = Here_(*users, settings=Settings(page_items=2))
     ada.presence.link_up(
-        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=LinkPhase.UP, peer=GATE.id)
+        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N, K), bytes(32)), phase=LinkPhase.UP, peer=GATE.id)
     )
     frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert [(len(frame.users), frame.more) for frame in frames if isinstance(frame, Here)] == [(2, True), (1, False)]
@@ -318,7 +318,7 @@ def test_pages_fit_a_frame_with_names_of_any_length() -> None:
         ada.presence.set(key.id, "idle", "\x01" * 600)
     ada.take()
     ada.presence.link_up(
-        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=LinkPhase.UP, peer=GATE.id)
+        PeerLink(1, "h", ServerSide(ADA.id, NetworkCredentials(N, K), bytes(32)), phase=LinkPhase.UP, peer=GATE.id)
     )
     frames = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert len(frames) > 2

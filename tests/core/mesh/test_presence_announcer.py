@@ -10,7 +10,7 @@ from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.protocol import Here
 from simulation.simulation import Simulation
-from tests.core.mesh.linked_peers import START, Draws, Key, N
+from tests.core.mesh.linked_peers import START, Draws, K, Key, N
 
 ADA, BOB, CYD, GUEST = Key("ada"), Key("bob"), Key("cyd"), Key("guest")
 
@@ -32,7 +32,7 @@ class Announcing:
 
     def link(self, id: int) -> PeerLink:
         link = PeerLink(
-            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=LinkPhase.UP, peer=BOB.id
+            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N, K), bytes(32)), phase=LinkPhase.UP, peer=BOB.id
         )
         self.announcing.link_up(link)
         return link

@@ -12,12 +12,7 @@ from tests.processes.machines import Lan
 ROOT = Path(__file__).resolve().parents[3]
 HEAD = """\
 import asyncio, sys
-from p2pchat import Joined, Link, P2PChatError, PeerClosed, TCPPeer, Warned
-
-async def linked(peer, count=1):
-    async with asyncio.timeout(60), peer.events(Link, consumer=None) as news:
-        while len(peer.links()) < count:
-            await anext(news)
+from p2pchat import Joined, P2PChatError, PeerClosed, TCPPeer, Warned
 
 async def whole():
     await main()
@@ -48,14 +43,14 @@ async def main():
     run(body, tmp_path, *lan.machine("10.77.0.1/24").under())
 
 
-def test_an_open_network_is_looked_for_once_it_is_known(lan: Lan, tmp_path: Path) -> None:
+def test_who_knows_the_name_of_a_network_is_found_without_an_address(lan: Lan, tmp_path: Path) -> None:
     body = """
 async def main():
-    async with TCPPeer(host="0.0.0.0", name="ada", open=True, discover=True) as ada:
-        async with TCPPeer(0, ada.port, host="0.0.0.0", name="bob", open=True, discover=True) as bob:
-            await linked(bob)
-            async with TCPPeer(name="cyd", invite=ada.invite.partition("@")[0] + "@127.0.0.1:9", discover=True) as cyd:
-                await linked(cyd, 2)
+    async with TCPPeer.local("Lab", name="ada") as ada, TCPPeer.local("other", name="eve"):
+        async with TCPPeer.local("lab", name="bob") as bob:
+            receipt = await ada.send(await ada.wait_user("bob", timeout=60), "found you")
+            await receipt.delivered(timeout=60)
+            assert len(bob.links()) == 1
 """
     run(body, tmp_path, *lan.machine("10.77.0.1/24").under())
 

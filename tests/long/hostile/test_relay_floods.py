@@ -25,8 +25,7 @@ FLOODED_FOR = 3  # seconds before the others dial: all places and rates are used
 @asynccontextmanager
 async def flooded(server: NatsServer, target: TCPPeer, contact: str) -> AsyncIterator[dict[str, int]]:
     """Flood a peer from another process; yields the counts that it prints."""
-    network = target._lifecycle.network
-    assert network is not None and network.key is not None
+    network = target._lifecycle.require_resources().network
     id = relay_peer(target.endpoint.rpartition(":")[0])
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.hostile.relay_flood", server.url, id, network.key, contact, str(RATE),

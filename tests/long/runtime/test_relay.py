@@ -532,8 +532,7 @@ def _relay_of(peer: TCPPeer) -> RelayTransport:
 
 
 def _key_of(peer: TCPPeer) -> bytes:
-    network = peer._lifecycle.network
-    assert network is not None and network.key is not None
+    network = peer._lifecycle.require_resources().network
     return bytes.fromhex(network.key)
 
 
@@ -1115,8 +1114,7 @@ async def test_the_recorder_on_the_engine_finds_nothing(engine: NatsServer, tmp_
                 async with within(WAIT, "deliveries"):
                     receipts = await bob.send_many("adalbert", [f"{word} and more" for word in words])
                     await receipts[-1].delivered()
-                network = ada._lifecycle.network
-                assert network is not None and network.key is not None
+                network = ada._lifecycle.require_resources().network
     everything = b"\n".join(recorder.seen) + b"\n".join(recorder.heads)
     assert len(everything) > 100_000
     for secret in (*words, "adalbert", "bobbiline", network.id, network.key):
