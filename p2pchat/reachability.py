@@ -117,7 +117,7 @@ def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[Pe
             pass  # the profile does not exist yet, so the probe cannot reach its peer
         found = load_network(directory / NETWORK_NAME)
     found = found or load_network(home_directory() / NETWORK_NAME)
-    found = found or Network.fresh()
+    found = found or Network.found()
     return me, NetworkCredentials(found.id, found.key)
 
 

@@ -1,11 +1,15 @@
 """Networks, invites, and endpoints as people write them.
 
-A network has an id N and a key K that its members share. All peers of one login share one network: a private file in
-the login's data directory, made by the first peer that starts. A profile directory with a network file of its own has
-joined another network, and stays in it. The file is one line, `p2pchat-network 1 <N> <K>`, in hex.
+A network is founded by a key F, which signs who belongs to it; its id N is a hash of F. Its members share a key K. All
+peers of one login share one network, which the first peer that starts founds. Two private files in the login's data
+directory have it: `founder`, the seed of F, which stays there alone, and `network`. A profile directory with a network
+file of its own has joined another network, and stays in it. Each file is one line, in hex:
 
-Of a *named* network N and K are made from a word, so everyone who knows the word is a member. The word is a name and no
-password: anybody can guess it, and all networks of one name in reach of each other are one. Its file has the word too.
+    p2pchat-founder 1 <seed of F>
+    p2pchat-network 2 <N> <K> <F, or - where it is not known yet> [the name of a named network, in UTF-8]
+
+Of a *named* network F and K are made from a word, so everyone who knows the word is a member. The word is a name and no
+password: anybody can guess it, and all networks of one name in reach of each other are one.
 
 An invite is one line of text that admits a peer to a network and says where to find it:
 
@@ -25,6 +29,7 @@ import secrets
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b, scrypt
 from pathlib import Path
 
@@ -32,10 +37,12 @@ from p2pchat.core.members.statement import network_id
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.private_files import make_private_directory, read_private, remove_leftovers, write_private
-from p2pchat.protocol import PeerId
+from p2pchat.protocol import PeerId, UserId
 
 FILE_NAME = "network"
-_LINE = re.compile(rb"p2pchat-network 1 ([0-9a-f]{32}) ([0-9a-f]{64})(?: ((?:[0-9a-f]{2})+))?\s*")
+FOUNDER_NAME = "founder"
+_LINE = re.compile(rb"p2pchat-network 2 ([0-9a-f]{32}) ([0-9a-f]{64}) ([0-9a-f]{64}|-)(?: ((?:[0-9a-f]{2})+))?\s*")
+_FOUNDER_LINE = re.compile(rb"p2pchat-founder 1 ([0-9a-f]{64})\s*")
 _LOCK_TIMEOUT = 10.0  # seconds; a process holds it for one small write
 PREFIX = "p2pchat:"
 MAX_ENDPOINTS = 8  # as many as the address book keeps of one peer
@@ -62,25 +69,32 @@ class Network:
     Attributes:
         id: N (hex16), which never changes.
         key: K (hex32).
+        founder: F (hex32); "" in a network that was joined, until a member has told it.
         name: The word that a named network is made from; "" for another one.
     """
 
     id: str
     key: str = field(repr=False)
+    founder: UserId = ""
     name: str = ""
 
     @classmethod
-    def fresh(cls) -> Network:
-        """Return a new network."""
-        return cls(secrets.token_bytes(16).hex(), secrets.token_bytes(32).hex())
+    def found(cls, seed: bytes | None = None) -> Network:
+        """Return a new network that the key with this seed founds; None for a key that nobody keeps."""
+        founder = Identity.from_seed(seed or secrets.token_bytes(32)).peer_id
+        return cls(network_id(founder), secrets.token_bytes(32).hex(), founder)
 
     @classmethod
     def named(cls, name: str) -> Network:
         """Return the network of a name. Raises ValueError for what is no name of a network."""
-        name = validate_network_name(name)
-        made = scrypt(name.encode(), salt=_NAME_SALT, **_SCRYPT)
-        founder = Identity.from_seed(made[32:]).peer_id
-        return cls(network_id(founder), made[:32].hex(), name)
+        return _network_of_name(validate_network_name(name))
+
+
+@lru_cache(maxsize=8)
+def _network_of_name(name: str) -> Network:
+    made = scrypt(name.encode(), salt=_NAME_SALT, **_SCRYPT)
+    founder = Identity.from_seed(made[32:]).peer_id
+    return Network(network_id(founder), made[:32].hex(), founder, name)
 
 
 def validate_network_name(name: str) -> str:
@@ -107,11 +121,13 @@ def load_network(path: Path) -> Network | None:
         data = read_private(path)
     except FileNotFoundError:
         return None
-    match = _LINE.fullmatch(data)
-    if match is None:
-        raise P2PChatError(f"{path} is damaged: restore it, or move it away and join again with an invite")
-    id, key, name = (group.decode() if group else "" for group in match.groups())
-    return Network(id, key, bytes.fromhex(name).decode(errors="replace"))
+    if data.startswith(b"p2pchat-network 1 "):
+        raise P2PChatError(f"p2pchat 0.1 made {path}: use what belongs to it with that version, or move it away")
+    if (match := _LINE.fullmatch(data)) is not None:
+        id, key, founder, name = ((group or b"").decode().strip("-") for group in match.groups())
+        if not founder or network_id(founder) == id:
+            return Network(id, key, founder, bytes.fromhex(name).decode(errors="replace"))
+    raise P2PChatError(f"{path} is damaged: restore it, or move it away and join again with an invite")
 
 
 def save_network(path: Path, network: Network) -> None:
@@ -122,15 +138,16 @@ def save_network(path: Path, network: Network) -> None:
     """
     try:
         name = f" {network.name.encode().hex()}" if network.name else ""
-        write_private(path, f"p2pchat-network 1 {network.id} {network.key}{name}\n".encode())
+        write_private(path, f"p2pchat-network 2 {network.id} {network.key} {network.founder or '-'}{name}\n".encode())
     except OSError as error:
         raise P2PChatError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def login_network(home: Path) -> Network:
-    """Return the network of this login. Its first peer makes it.
+    """Return the network of this login. Its first peer founds it.
 
-    The file is made under a lock, so that two processes that start at the same time get the same network.
+    The files are made under a lock, so that two processes that start at the same time get the same network. The seed
+    comes first: whoever finds it alone, after a kill, makes the network of it.
     Raises:
         P2PChatError: The directory or file cannot be used.
     """
@@ -146,13 +163,27 @@ def login_network(home: Path) -> Network:
             network = load_network(path)
             if network is None:
                 remove_leftovers(path, untouched=0)
-                network = Network.fresh()
+                remove_leftovers(home / FOUNDER_NAME, untouched=0)
+                network = Network.found(_founder_seed(home / FOUNDER_NAME))
                 save_network(path, network)
             return network
     except Timeout:
         raise P2PChatError(f"another process holds {home / 'network.lock'}: stop it and try again") from None
     except OSError as error:
         raise P2PChatError(f"cannot use {home}: {error.strerror or error}") from error
+
+
+def _founder_seed(path: Path) -> bytes:
+    """Return the seed of the founder's key in a file, which is made if there is none."""
+    try:
+        match = _FOUNDER_LINE.fullmatch(read_private(path))
+    except FileNotFoundError:
+        seed = secrets.token_bytes(32)
+        write_private(path, f"p2pchat-founder 1 {seed.hex()}\n".encode())
+        return seed
+    if match is None:
+        raise P2PChatError(f"{path} is damaged: restore it from a copy, or move it away to found another network")
+    return bytes.fromhex(match[1].decode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Profiles: the directory of one peer on disk, used by one process at a time.
 
     <login's data directory>/        platformdirs' user data directory, or $P2PCHAT_HOME
-        network                      N and K of this login, shared by its peers
+        founder                      the seed of the key that founded the login's network; it is copied nowhere
+        network                      that network, shared by the peers of this login
         8080/                        one profile per port, or any directory named with --data
             identity.pem             the key
             network                  only when this profile joined another network than the login's
@@ -114,9 +115,10 @@ def stored_identity(directory: Path) -> Identity:
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
 
 
-def network_of(directory: Path) -> Network:
-    """Return the network of a profile: its own, or that of this login."""
-    return load_network(directory / FILE_NAME) or login_network(home_directory())
+def network_of(directory: Path, name: str | None = None) -> Network:
+    """Return the network of a profile: its own, else that of a name, or without one that of this login."""
+    found = load_network(directory / FILE_NAME)
+    return found or (login_network(home_directory()) if name is None else Network.named(name))
 
 
 class Profile:
@@ -157,7 +159,7 @@ class Profile:
         if temporary and data is not None:
             raise ValueError("a profile is either temporary or at a place of its own, not both")
         if temporary or (data is None and port == 0):
-            return cls._open_temporary(key)
+            return cls._open_temporary(key, network)
         directory = profile_directory(port, network) if data is None else data_directory(data)
         if data is None:
             make_private_directory(home_directory())
@@ -167,7 +169,7 @@ class Profile:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
-            joined = network_of(directory)
+            joined = network_of(directory, network if data is None else None)
             _make_database_private(directory / DATABASE_NAME)
         except BaseException:  # also when interrupted: release the lock
             _release(directory, lock)
@@ -175,11 +177,13 @@ class Profile:
         return cls(directory, identity, joined, temporary=False, lock=lock)
 
     @classmethod
-    def _open_temporary(cls, key: str | os.PathLike[str] | None) -> Profile:
+    def _open_temporary(cls, key: str | os.PathLike[str] | None, name: str | None) -> Profile:
         identity = Identity.generate() if key is None else _identity_from(key)
-        network = login_network(home_directory())
+        network = login_network(home_directory()) if name is None else Network.named(name)
         above = home_directory() if os.environ.get(HOME_VARIABLE) else None  # the variable moves temporary profiles too
         try:
+            if above is not None:
+                make_private_directory(above)
             directory = Path(tempfile.mkdtemp(prefix="temporary-" if above else "p2pchat-", dir=above))
         except OSError as error:
             raise P2PChatError(f"cannot make a temporary directory: {error.strerror or error}") from error

@@ -71,7 +71,7 @@ class Mesh:
     def __init__(self, *names: str, settings: Settings = QUICK) -> None:
         self._hosts = [_Host(name, Identity.generate()) for name in names]
         self._settings = settings
-        self.membership: Network = Network.fresh()
+        self.membership: Network = Network.found()
         self.network: PipeNetwork = PipeNetwork()
         self.peers: list[TCPPeer] = []
 

@@ -173,7 +173,7 @@ async def test_a_server_with_another_key_than_the_pin_gets_no_frame(
 ) -> None:
     """An invite names ada; eve answers at its address, and even knows the network's key."""
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    network = Network.fresh()
+    network = Network.found(b"f" * 32)
 
     def answer(writer: asyncio.StreamWriter, frames: list[AnyFrame]) -> None:
         if not frames:

@@ -143,18 +143,50 @@ def test_a_temporary_profile_at_a_place_of_its_own_is_a_contradiction(tmp_path: 
         Profile.open(data=tmp_path, temporary=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"p2pchat-network 1 00 -\n", b"p2pchat-network 2 " + b"0" * 32 + b" -\n"])
-def test_a_damaged_network_file_is_refused_and_left_alone(home: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "p2pchat-network 2 " + "0" * 32 + " -\n",
+        f"p2pchat-network 2 {'0' * 32} {'1' * 64} {Network.found(b'f' * 32).founder}\n",  # not the id of this key
+        f"p2pchat-network 2 {'0' * 32} {'1' * 64}\n",
+    ],
+)
+def test_a_damaged_network_file_is_refused_and_left_alone(home: Path, content: str) -> None:
     login_network(home)
-    write_private(home / "network", content)
+    write_private(home / "network", content.encode())
     with pytest.raises(P2PChatError, match="is damaged"):
         Profile.open(port=8080)
-    assert (home / "network").read_bytes() == content
+    assert (home / "network").read_text() == content
+
+
+def test_a_network_of_the_version_before_is_refused(home: Path) -> None:
+    login_network(home)
+    write_private(home / "network", f"p2pchat-network 1 {'0' * 32} {'1' * 64}\n".encode())
+    with pytest.raises(P2PChatError, match=r"^p2pchat 0\.1 made .*network: use .* with that version, or move it away$"):
+        Profile.open(port=8080)
+
+
+def test_the_first_peer_of_a_login_founds_its_network(home: Path) -> None:
+    network = login_network(home)
+    assert network.founder and login_network(home) == network
+    (home / "network").unlink()  # as after a kill between the two files
+    again = login_network(home)
+    assert (again.id, again.founder) == (network.id, network.founder)
+    assert not (home / "founder").stat().st_mode & 0o077 or sys.platform == "win32"
+    (home / "network").unlink()
+    write_private(home / "founder", b"nonsense")
+    with pytest.raises(P2PChatError, match=r"founder is damaged: .* found another network"):
+        login_network(home)
+    with Profile.open(port=8080, network="lab") as other:
+        assert other.network == Network.named("lab")
+    with Profile.open(network="lab") as other:
+        assert other.network == Network.named("lab")
 
 
 def test_a_network_file_says_what_was_saved(tmp_path: Path) -> None:
     assert load_network(tmp_path / "network") is None
-    for network in (Network.fresh(), Network.named("Straße 5")):
+    for network in (Network.found(), Network.named("Straße 5"), Network("0" * 32, "1" * 64)):
         save_network(tmp_path / "network", network)
         assert load_network(tmp_path / "network") == network
 
@@ -190,7 +222,7 @@ def test_files_that_others_can_read_are_reported_and_not_changed(tmp_path: Path)
     Profile.open(data=tmp_path / "ada").close()
     (tmp_path / "ada").chmod(0o750)
     (tmp_path / "ada" / "identity.pem").chmod(0o644)
-    save_network(tmp_path / "ada" / "network", Network.fresh())
+    save_network(tmp_path / "ada" / "network", Network.found(b"f" * 32))
     (tmp_path / "ada" / "network").write_text("nonsense")
     state = inspect_profile(tmp_path / "ada")
     assert (state.others_mode, state.peer_id) == (0o050, "")

@@ -195,7 +195,7 @@ def test_a_history_without_its_key_and_an_invalid_key(data: Path) -> None:
 
 def test_a_network_file_that_is_damaged_or_missing(data: Path) -> None:
     network = data.parent / "network"
-    network.write_text("p2pchat-network 1 00")
+    network.write_text("p2pchat-network 2 00")
     found = look(data)["network"]
     assert (found.verdict, found.seen) == ("wrong", f"{network} is damaged")
     assert found.mend == "restore it, or move it away and join again with an invite"
