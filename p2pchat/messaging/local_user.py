@@ -60,7 +60,6 @@ Start = Literal["now", "beginning"]
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
-D = TypeVar("D")
 T = TypeVar("T")
 
 
@@ -481,19 +480,6 @@ class LocalUser(Viewer):
     ) -> Events[A | B | C]: ...
     @overload
     def events(
-        self,
-        a: type[A],
-        b: type[B],
-        c: type[C],
-        d: type[D],
-        /,
-        *,
-        consumer: str | None = "main",
-        start: Start = "now",
-        ignored: bool = True,
-    ) -> Events[A | B | C | D]: ...
-    @overload
-    def events(
         self, *types: type[Any], consumer: str | None = "main", start: Start = "now", ignored: bool = True
     ) -> Events[Any]: ...
     def events(
@@ -507,7 +493,7 @@ class LocalUser(Viewer):
         Open the iterator before start() to get those of the start.
 
         Args:
-            types: The classes of events to return, e.g. Message, Left; none for all. Of up to four the type of the
+            types: The classes of events to return, e.g. Message, Left; none for all. Of up to three the type of the
                 iterator is known to type checkers.
             consumer: The name under which the cursor is stored; None for a cursor that is not stored.
             start: Where a new consumer begins: "now" is where this peer started, so that nothing since then is missed
