@@ -164,9 +164,11 @@ class HostedUser(NamedUser):
             for kind in RECEIPT_EVENTS:
                 name = self._kept(kind, talk.key)
                 if place := feed.place_of(name, 0):
+                    was_heard = is_heard()
                     async for event in self._receipts_from(place, kind, talk.key):
                         yield event
-                    if not is_heard():
+                        was_heard = is_heard()  # now: a client may go as soon as it has the last one
+                    if not was_heard:
                         return
                     feed.commit_offset(name, 0)
 

@@ -527,6 +527,28 @@ async def test_a_writer_whom_nobody_hears_is_owed_each_step_whenever_the_peer_is
         assert {step for step, about in owed if about == id} == {*steps}
 
 
+async def test_a_client_that_goes_once_it_was_told_everything_is_not_told_it_again(net: Mesh) -> None:
+    _, _, zoe, yan = await host_two(net)
+    for user in (zoe, yan):
+        user.deliver_when_taken("phone", lambda kind: False)
+    await zoe.send(yan.me, "one")
+    await zoe.send(yan.me, "two")
+    for post in await yan.released(consumer="phone", kinds=("dm",)):
+        take(yan, post)
+    told, gone = list[str](), list[bool]()
+    async with asyncio.timeout(WAIT):
+        while len(told) < 2:  # they are kept with a commit to come
+            await asyncio.sleep(0)  # poll: nobody is told of the commit
+            told = [event.id async for event in zoe.kept_receipts(lambda: False)]
+    told.clear()
+    async for event in zoe.kept_receipts(lambda: not gone):
+        told.append(event.id)
+        if len(told) == 2:
+            asyncio.get_running_loop().call_soon(gone.append, True)  # before anything more is read
+    assert len(told) == 2
+    assert [event.id async for event in zoe.kept_receipts()] == []
+
+
 async def test_waiting_calls_of_an_unhosted_user_end(net: Mesh) -> None:
     gate, _, zoe, _ = await host_two(net)
     waiting = [asyncio.ensure_future(zoe.wait_user("yan")), asyncio.ensure_future(zoe.wait_for(Message))]
