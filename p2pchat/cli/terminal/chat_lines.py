@@ -79,10 +79,6 @@ class DateRule:
 # ---- own lines
 
 
-SETTLED_AFTER = 5.0  # seconds: a recipient who has not answered by then is offline
-OVERTAKEN_AFTER = 0.3  # seconds an own line may delay those behind it; a receipt takes some milliseconds
-
-
 @dataclass(slots=True)
 class PendingLine:
     """An own line whose mark may change.
@@ -90,8 +86,7 @@ class PendingLine:
     Attributes:
         event: The `sent` line.
         fragments: The line without its mark.
-        shown_at: When it was shown first, in seconds of the loop's clock.
-        overtaken_at: When another line came behind it; None: none did.
+        due_at: The time at which it is printed with any mark, in seconds of the loop's clock.
         count, of: Number of recipients who have it, and of all; 0 and 0 until the first receipt.
         read: Number of recipients who have read it.
         files: Number of recipients who have each of its files, by root.
@@ -99,8 +94,7 @@ class PendingLine:
 
     event: EventLine
     fragments: list[Fragment]
-    shown_at: float
-    overtaken_at: float | None = None
+    due_at: float = 0.0
     count: int = 0
     of: int = 0
     read: int = 0
@@ -130,12 +124,6 @@ class PendingLine:
         """True if the mark is final: everyone has read it, and has its files."""
         roots = {file["root"] for file in self.event.get("files", ())}
         return 0 < self.of <= min([self.read, *(self.files.get(root, 0) for root in roots)])
-
-    @property
-    def due_at(self) -> float:
-        """The time at which it is printed with any mark."""
-        by = self.shown_at + SETTLED_AFTER
-        return by if self.overtaken_at is None else min(by, self.overtaken_at + OVERTAKEN_AFTER)
 
     def on_delivered(self, count: int, of: int) -> None:
         self.count, self.of = max(count, self.count), max(of, self.of)

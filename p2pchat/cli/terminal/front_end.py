@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-
-from prompt_toolkit.application import run_in_terminal
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.chat_startup import TERMINAL_DRAIN, ChatOptions
@@ -24,16 +22,14 @@ from p2pchat.cli.standard_input import echo_off
 from p2pchat.cli.terminal.completer import LineCompleter
 from p2pchat.cli.terminal.device import (
     DIM,
-    FocusReporter,
     TerminalAlerts,
     TerminalStream,
     colour_depth,
     create_terminal_output,
-    on_continued,
     reset_modes,
-    stop_process,
 )
 from p2pchat.cli.terminal.prompt import (
+    STALL_TIMEOUT,
     LineEntered,
     ProfileHistory,
     Prompt,
@@ -51,8 +47,6 @@ from p2pchat.commands.exit_codes import redirect_notices
 from p2pchat.commands.standard_output import EventLogFile
 from p2pchat.commands.wrap import Row
 from p2pchat.safe_text import quote_name
-
-STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay the end, or Ctrl-Z
 
 
 class TerminalFrontEnd:
@@ -94,14 +88,12 @@ class TerminalFrontEnd:
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         self._peer, self._session = peer, session
         self._typing = TypingNotifier(peer, session, asyncio.get_running_loop().time)
-        self._focus = FocusReporter(self._output if self._stream is not None else None, session.activity.on_focus)
         self._prompt = self._make_prompt(peer)
         self.display.ask = self._prompt.ask
         running = asyncio.create_task(self._prompt.run())
         try:
-            with on_continued(self._prompt.resume):
-                while await self._perform(await self._next_actions()):
-                    pass
+            while await self._perform(await self._actions.get()):
+                pass
         finally:
             self._screen.stop_waiting()
             await self._prompt.close()
@@ -110,7 +102,7 @@ class TerminalFrontEnd:
 
     def close(self) -> None:
         self.display.close()
-        self._screen.flush()
+        self._screen.close()
         self._alerts.close()
         redirect_notices(None)
         logging.getLogger("asyncio").removeHandler(self._log_handler)
@@ -138,9 +130,8 @@ class TerminalFrontEnd:
             output=self._output,
             depth=self._depth,
             on_action=self._on_action,
-            suspend=self._suspend,
-            on_editor=self._on_editor,
-            focus=self._focus,
+            on_covered=self._on_covered,
+            on_focus=self._session.activity.on_focus,
             on_change=self._on_change,
             status_row=self._status_row,
         )
@@ -163,35 +154,17 @@ class TerminalFrontEnd:
             self._shown_at_begin = self._session.shown_last
         self._typing.on_line(line)
 
-    async def _next_actions(self) -> Sequence[PromptAction]:
-        """Return all actions that wait, at least one."""
-        actions = [await self._actions.get()]
-        while not self._actions.empty():
-            actions.append(self._actions.get_nowait())
-        return actions
-
-    async def _perform(self, actions: Sequence[PromptAction]) -> bool:
-        """Perform actions in order; return False if one of them ends the chat."""
-        session = self._session
-        lines: list[bytes] = []  # consecutive lines are executed together
-        shown_last: Mapping[str, str] | None = None
-        for action in [*actions, None]:
-            if isinstance(action, LineEntered):
-                session.activity.on_input()
-                shown_last = shown_last if lines else action.shown_last
-                lines.append(action.text.encode("utf-8", "replace"))
-                continue
-            if lines and not await session.execute(lines, shown_last):
-                self._shutdown.request("quit")
-                return False
-            lines = []
-            if action is not None:
-                session.activity.on_input()
-            if isinstance(action, QuitRequest):
-                self._shutdown.request(action.reason)
-                return False
-            if isinstance(action, SwitchRequest):
-                await self._switch(action.where)
+    async def _perform(self, action: PromptAction) -> bool:
+        """Perform an action; return False if it ends the chat."""
+        self._session.activity.on_input()
+        if isinstance(action, QuitRequest):
+            self._shutdown.request(action.reason)
+            return False
+        if isinstance(action, SwitchRequest):
+            await self._switch(action.where)
+        elif not await self._session.execute([action.text.encode("utf-8", "replace")], action.shown_last):
+            self._shutdown.request("quit")
+            return False
         return True
 
     async def _switch(self, where: str) -> None:
@@ -215,7 +188,7 @@ class TerminalFrontEnd:
     def _refresh(self) -> None:
         if self._prompt is not None:
             self._alerts.title(quote_name(self._current()), self._session.unread.total)
-            self._prompt.redraw()
+            self._screen.update_soon()
 
     def _label(self, columns: int) -> Row:
         unread = self._session.unread
@@ -251,30 +224,9 @@ class TerminalFrontEnd:
         here = open_conversation(self._session)
         return "room" if here is None else _typed_address(here)
 
-    def _suspend(self) -> None:
-        """Stop the process, as Ctrl-Z does; the shell's `fg` continues it."""
-        if sys.platform == "win32":
-            return
-
-        def stop() -> None:
-            if self._stream is not None:
-                self._stream.wait_drained_blocking(STALL_TIMEOUT)
-            stop_process()
-
-        self._screen.hold()
-        self._focus.disable()
-        self._session.activity.on_covered(True)
-        stopping = asyncio.ensure_future(run_in_terminal(stop))
-        stopping.add_done_callback(lambda _: self._on_continued())
-
-    def _on_continued(self) -> None:
-        self._focus.enable()
-        self._screen.release()
-        self._session.activity.on_covered(False)
-
-    def _on_editor(self, opened: bool) -> None:
-        self._shutdown.ignore_interrupt(opened)
-        self._session.activity.on_covered(opened)
+    def _on_covered(self, covered: bool) -> None:
+        self._shutdown.ignore_interrupt(covered)
+        self._session.activity.on_covered(covered)
 
 
 def _typed_address(conversation: Conversation) -> str:

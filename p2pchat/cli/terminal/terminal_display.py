@@ -251,7 +251,7 @@ class TerminalDisplay(Display):
         elif kind in EDIT_EVENTS:
             await self._show_edit(event)
         elif kind == "delivered":
-            if not self._screen.on_delivered(event["id"], event["count"], event["of"]):
+            if not self._screen.update(event["id"], lambda own: own.on_delivered(event["count"], event["of"])):
                 self._on_later_delivery(event)
         elif kind == "typing":
             if event["user_id"] != self._own_id:
@@ -259,7 +259,7 @@ class TerminalDisplay(Display):
         elif kind == "file_receipt":
             self._show_file_receipt(event)
         elif kind == "read":
-            self._screen.on_read(event["id"], event["count"], event["of"])
+            self._screen.update(event["id"], lambda own: own.on_read(event["count"], event["of"]))
         elif kind == "group":
             self._show_group_change(event)
         elif kind in ("joined", "left", "many", "renamed"):
@@ -357,7 +357,7 @@ class TerminalDisplay(Display):
         self._show_day(event["sent_at"])
         _remember(self._seen, event["id"])
         fragments = message_line(event, self.me, elsewhere=not self._is_here(event), related=related)
-        own = PendingLine(event, fragments, self._screen.now)
+        own = PendingLine(event, fragments)
         for file in event.get("files", ()):  # content that was sent before may be known to be there
             own.on_file(file["root"], file.get("held_by", 0))
         self._screen.add_pending(own)
@@ -370,7 +370,7 @@ class TerminalDisplay(Display):
 
     def _show_file_receipt(self, event: EventLine) -> None:
         """Show that somebody has a file in the mark of its line; behind that line, of a direct message, as a notice."""
-        is_shown = self._screen.on_file(event["id"], event["root"], event["count"])
+        is_shown = self._screen.update(event["id"], lambda own: own.on_file(event["root"], event["count"]))
         if not is_shown and event["has"] and event["of"] < 2:
             self._screen.print_notice(f"-- {quote_name(event['user'])} has {file_label(event['name'])}")
 
