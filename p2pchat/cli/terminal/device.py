@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.keys import Keys
-from prompt_toolkit.output import ColorDepth, Output, create_output
+from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Attrs
 
@@ -44,10 +44,7 @@ class TerminalStream:
         self._fd = fd
         self._loop = loop
         self._buffer: list[str] = []
-        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
-        self._waiting = 0  # pieces the terminal has not taken yet
-        self._drained = asyncio.Event()
-        self._drained.set()
+        self._pieces: SimpleQueue[bytes | asyncio.Event | None] = SimpleQueue()
         self.closed: asyncio.Event = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
@@ -70,14 +67,14 @@ class TerminalStream:
         if self._buffer:
             data = "".join(self._buffer).encode("utf-8", "backslashreplace")
             self._buffer.clear()
-            self._waiting += 1
-            self._drained.clear()
             self._pieces.put(data)
 
     async def wait_drained(self) -> None:
         """Wait until the terminal has taken everything, or is gone."""
         self._send()
-        await self._drained.wait()
+        drained = asyncio.Event()
+        self._pieces.put(drained)
+        await drained.wait()
 
     def close(self, timeout: float = 1.0) -> None:
         """Write the remaining output, for up to `timeout` seconds."""
@@ -86,14 +83,11 @@ class TerminalStream:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while (data := self._pieces.get()) is not None:
-            self._write(data)
-            self._call(self._on_written)
-
-    def _on_written(self) -> None:
-        self._waiting -= 1
-        if not self._waiting:
-            self._drained.set()
+        while (piece := self._pieces.get()) is not None:
+            if isinstance(piece, bytes):
+                self._write(piece)
+            else:
+                self._call(piece.set)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -168,8 +162,9 @@ def bind_focus(keys: KeyBindings, on_focus: Callable[[bool], None]) -> None:
 
 def report_focus(output: Output, on: bool) -> None:
     """Ask the terminal for reports, or for none."""
-    output.write_raw("\x1b[?1004h" if on else "\x1b[?1004l")
-    output.flush()
+    if sys.platform != "win32":  # its console might print the request
+        output.write_raw("\x1b[?1004h" if on else "\x1b[?1004l")
+        output.flush()
 
 
 # ---- alerts
@@ -246,8 +241,3 @@ BLACK_ON_WHITE = "ansiblack bg:ansiwhite"  # a QR code is readable in these only
 def name_style(user_id: str) -> str:
     """Return the style of a user's name: the same on all days and all peers."""
     return _NAMES[zlib.crc32(user_id.encode()) % len(_NAMES)]
-
-
-def colour_depth(environment: Mapping[str, str] = os.environ) -> ColorDepth:
-    """Return the colour depth to use."""
-    return ColorDepth.DEPTH_1_BIT if environment.get("NO_COLOR") else ColorDepth.DEPTH_4_BIT

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+from prompt_toolkit.output import ColorDepth
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.chat_startup import TERMINAL_DRAIN, ChatOptions
@@ -24,18 +26,13 @@ from p2pchat.cli.terminal.device import (
     DIM,
     TerminalAlerts,
     TerminalStream,
-    colour_depth,
     create_terminal_output,
     reset_modes,
 )
 from p2pchat.cli.terminal.prompt import (
     STALL_TIMEOUT,
-    LineEntered,
     ProfileHistory,
     Prompt,
-    PromptAction,
-    QuitRequest,
-    SwitchRequest,
     UnreadBadge,
     prompt_label,
 )
@@ -63,10 +60,10 @@ class TerminalFrontEnd:
         loop = asyncio.get_running_loop()
         self._stream = None if sys.platform == "win32" else TerminalStream(sys.stdout.fileno(), loop)
         self._output = create_terminal_output(self._stream)
-        self._depth = colour_depth()
+        self._depth = ColorDepth.from_env() or ColorDepth.DEPTH_4_BIT
         self._alerts = TerminalAlerts(self._output, loop.time)
         self._screen = Screen(self._output, self._stream, self._depth, lambda own: self.display.on_settled(own))
-        self._actions: asyncio.Queue[PromptAction] = asyncio.Queue()
+        self._actions: asyncio.Queue[Callable[[], Awaitable[bool]]] = asyncio.Queue()  # in order; False ends the chat
         self._shown_at_begin: Mapping[str, str] | None = None  # Session.shown_last as the line was begun; None: no line
         self._prompt: Prompt | None = None
         self.display: TerminalDisplay = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
@@ -87,13 +84,14 @@ class TerminalFrontEnd:
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         self._peer, self._session = peer, session
-        self._typing = TypingNotifier(peer, session, asyncio.get_running_loop().time)
+        self._typing = TypingNotifier(peer, session)
         self._prompt = self._make_prompt(peer)
         self.display.ask = self._prompt.ask
         running = asyncio.create_task(self._prompt.run())
         try:
-            while await self._perform(await self._actions.get()):
+            while await (await self._actions.get())():
                 pass
+            self._shutdown.request("quit")
         finally:
             self._screen.stop_waiting()
             await self._prompt.close()
@@ -129,7 +127,9 @@ class TerminalFrontEnd:
             history=ProfileHistory(Path(directory) if directory else None),
             output=self._output,
             depth=self._depth,
-            on_action=self._on_action,
+            on_line=self._on_line,
+            on_switch=self._on_switch,
+            on_quit=self._on_quit,
             on_covered=self._on_covered,
             on_focus=self._session.activity.on_focus,
             on_change=self._on_change,
@@ -138,13 +138,19 @@ class TerminalFrontEnd:
 
     # Events of the prompt
 
-    def _on_action(self, action: PromptAction) -> None:
-        if isinstance(action, LineEntered):
-            action = replace(action, shown_last=self._shown_at_begin)
-            if is_text(action.text):
-                self._typing.on_sent()
-        self._shown_at_begin = None  # also when another conversation is opened below a line
-        self._actions.put_nowait(action)
+    def _on_line(self, line: str) -> None:
+        shown_last, self._shown_at_begin = self._shown_at_begin, None
+        if is_text(line):
+            self._typing.on_sent()
+        self._actions.put_nowait(partial(self._session.execute, [line.encode("utf-8", "replace")], shown_last))
+
+    def _on_switch(self, where: str) -> None:
+        self._session.activity.on_input()
+        self._shown_at_begin = None  # another conversation is opened below a line
+        self._actions.put_nowait(partial(self._switch, where))
+
+    def _on_quit(self, reason: str) -> None:
+        self._actions.put_nowait(partial(self._quit, reason))
 
     def _on_change(self, line: str) -> None:
         self._session.activity.on_input()
@@ -154,26 +160,18 @@ class TerminalFrontEnd:
             self._shown_at_begin = self._session.shown_last
         self._typing.on_line(line)
 
-    async def _perform(self, action: PromptAction) -> bool:
-        """Perform an action; return False if it ends the chat."""
-        self._session.activity.on_input()
-        if isinstance(action, QuitRequest):
-            self._shutdown.request(action.reason)
-            return False
-        if isinstance(action, SwitchRequest):
-            await self._switch(action.where)
-        elif not await self._session.execute([action.text.encode("utf-8", "replace")], action.shown_last):
-            self._shutdown.request("quit")
-            return False
-        return True
+    async def _quit(self, reason: str) -> bool:
+        self._shutdown.request(reason)
+        return False
 
-    async def _switch(self, where: str) -> None:
+    async def _switch(self, where: str) -> bool:
         there = self._find(where)
         if there is not None:
             try:
                 await self._session.switch_to(there)
             except P2PChatError as error:
                 await self._session.report_error(error)
+        return True
 
     def _find(self, where: str) -> Conversation | None:
         unread = self._session.unread

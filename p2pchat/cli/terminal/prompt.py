@@ -1,6 +1,6 @@
 """The prompt: prompt_toolkit's, kept open all the time, so that no key is lost between two lines.
 
-What the user does leaves it as PromptActions, in order. The file also has what belongs to typing: pastes, the external
+The file also has what belongs to typing: pastes, the external
 editor, the input history, and the label before the input.
 """
 
@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,41 +49,14 @@ STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay Ctrl-Z, an editor, o
 _HOW_TO_LEAVE = "Ctrl-C again, or /quit, leaves the chat"
 
 
-@dataclass(frozen=True, slots=True)
-class LineEntered:
-    """A complete line.
-
-    Attributes:
-        shown_last: The messages shown last when it was begun (Session.shown_last); None if that is not known.
-    """
-
-    text: str = field(repr=False)
-    shown_last: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchRequest:
-    """Switch to a conversation: `next` or `first` unread, or its number in /list."""
-
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
-class QuitRequest:
-    """End the chat: `input` (Ctrl-D), or `interrupted` (Ctrl-C twice)."""
-
-    reason: str
-
-
-PromptAction = LineEntered | SwitchRequest | QuitRequest
-
-
 class Prompt:
     """One prompt.
 
     Args:
         label: Returns the text before the input, for a number of columns.
-        on_action: Called with each action.
+        on_line: Called with each complete line.
+        on_switch: Called to switch to a conversation: `next` or `first` unread, or its number in /list.
+        on_quit: Called to end the chat: `input` (Ctrl-D), or `interrupted` (Ctrl-C twice).
         on_covered: Called with True when another program takes the terminal, and with False when it returns it.
         on_focus: Called with whether the window has the keyboard, if the terminal reports it.
         on_change: Called with the line after each change, and each move of the cursor.
@@ -99,7 +72,9 @@ class Prompt:
         history: History,
         output: Output,
         depth: ColorDepth,
-        on_action: Callable[[PromptAction], None],
+        on_line: Callable[[str], None],
+        on_switch: Callable[[str], None],
+        on_quit: Callable[[str], None],
         on_covered: Callable[[bool], None],
         on_focus: Callable[[bool], None],
         on_change: Callable[[str], None],
@@ -108,7 +83,9 @@ class Prompt:
         self._screen = screen
         self._label = label
         self._completer = completer
-        self._on_action = on_action
+        self._on_line = on_line
+        self._on_switch = on_switch
+        self._on_quit = on_quit
         self._on_covered = on_covered
         self._on_focus = on_focus
         self._on_change = on_change
@@ -116,7 +93,7 @@ class Prompt:
         self._output = output
         self._question: Question | None = None
         self._leaving: asyncio.TimerHandle | None = None  # runs after a Ctrl-C: another one leaves
-        self._editor: asyncio.Task[None] | None = None
+        self._editor: asyncio.Task[object] | None = None
         self._session: PromptSession[str] = PromptSession(
             self._render,
             completer=completer,
@@ -152,12 +129,12 @@ class Prompt:
         self._screen.app = self.app
         try:
             await self._session.prompt_async(
-                set_exception_handler=False, handle_sigint=False, pre_run=lambda: self._report_focus(True)
+                set_exception_handler=False, handle_sigint=False, pre_run=lambda: report_focus(self._output, True)
             )  # fmt: skip
         except EOFError:  # the terminal is gone
-            self._on_action(QuitRequest("input"))
+            self._on_quit("input")
         finally:
-            self._report_focus(False)
+            report_focus(self._output, False)
             self._screen.app = None
             if self._question is not None:
                 self._answer("n")
@@ -216,16 +193,14 @@ class Prompt:
         keys.add("tab", filter=editing)(self._tab)
         keys.add("/", filter=editing & Condition(lambda: self._buffer.complete_state is not None))(self._slash)
         keys.add("c-c", filter=~is_searching)(self._ctrl_c)
-        keys.add("c-d", filter=editing & empty)(lambda event: self._on_action(QuitRequest("input")))
+        keys.add("c-d", filter=editing & empty)(lambda event: self._on_quit("input"))
         keys.add("c-z", filter=Condition(lambda: sys.platform != "win32"))(self._suspend)
         keys.add("c-l")(lambda event: self._screen.clear())
         keys.add("c-x", "c-e", filter=editing)(self._edit)
         keys.add("c-x", "e", filter=editing)(self._edit)
         keys.add(Keys.BracketedPaste, filter=editing)(self._on_paste)
-        keys.add("escape", "a", filter=editing)(partial(self._switch, "next"))
-        keys.add("escape", "u", filter=editing)(partial(self._switch, "first"))
-        for number in "123456789":
-            keys.add("escape", number, filter=editing)(partial(self._switch, number))
+        for key, where in (("a", "next"), ("u", "first"), *zip("123456789", "123456789", strict=True)):
+            keys.add("escape", key, filter=editing)(partial(self._switch, where))
         for key in (Keys.Any, "escape"):
             keys.add(key, filter=asked)(self._on_answer)
         for other in (Keys.BracketedPaste, "enter", "tab", "c-d"):
@@ -233,7 +208,7 @@ class Prompt:
         return keys
 
     def _switch(self, where: str, event: KeyPressEvent) -> None:
-        self._on_action(SwitchRequest(where))
+        self._on_switch(where)
 
     def _enter(self, event: KeyPressEvent) -> None:
         text = self._buffer.text
@@ -242,7 +217,7 @@ class Prompt:
             return
         if text.strip():
             self._buffer.append_to_history()
-            self._on_action(LineEntered(text))
+            self._on_line(text)
         self._set_line()
 
     def _set_line(self, line: Document | None = None) -> None:
@@ -260,7 +235,7 @@ class Prompt:
         if again is not None:
             again.cancel()
             if not self._buffer.text:
-                self._on_action(QuitRequest("interrupted"))
+                self._on_quit("interrupted")
                 return
         self._set_line()
         self._leaving = asyncio.get_running_loop().call_later(LEAVE_WITHIN, self._stay)
@@ -308,7 +283,7 @@ class Prompt:
             self._buffer.append_to_history()
             self._set_line(None if key == "y" else before)
             if key == "y":
-                self._on_action(LineEntered(line.text))
+                self._on_line(line.text)
             else:
                 self._screen.print_notice(f"-- not sent{'' if is_secret(line.text) else '; Up brings it back'}")
 
@@ -326,14 +301,10 @@ class Prompt:
         question.on_answer(key)
         self._screen.update_soon()
 
-    def _report_focus(self, on: bool) -> None:
-        if sys.platform != "win32":  # its console might print the request
-            report_focus(self._output, on)
-
     @asynccontextmanager
     async def _covered(self) -> AsyncIterator[None]:
         """Leave the terminal to another program, once the prompt is erased there: later would erase its lines."""
-        self._report_focus(False)
+        report_focus(self._output, False)
         self._on_covered(True)
         try:
             async with in_terminal():
@@ -341,26 +312,21 @@ class Prompt:
                     await asyncio.wait_for(self._screen.wait_drained(), STALL_TIMEOUT)
                 yield
         finally:
-            self._report_focus(True)
+            report_focus(self._output, True)
             self._on_covered(False)
             self._screen.update_soon()
 
-    def _suspend(self, event: KeyPressEvent) -> None:
+    async def _suspend(self, event: KeyPressEvent) -> None:
         """Stop, as Ctrl-Z does, until the shell's `fg`."""
-        event.app.create_background_task(self._stop())
-
-    async def _stop(self) -> None:
         async with self._covered():
             if sys.platform != "win32":
                 os.kill(0, signal.SIGTSTP)
 
-    def _edit(self, event: KeyPressEvent) -> None:
-        self._editor = event.app.create_background_task(self._run_editor(self._buffer.text))
-
-    async def _run_editor(self, before: str) -> None:
+    async def _edit(self, event: KeyPressEvent) -> None:
+        self._editor = asyncio.current_task()
         try:
             async with self._covered():
-                text = await edit(before)
+                text = await edit(self._buffer.text)
             self._set_line(Document(text))
         except (OSError, ValueError) as error:
             self._screen.print_notice(f"p2pchat: the editor failed: {error}")
@@ -374,7 +340,6 @@ class Prompt:
 
 
 ASK_ABOVE = 5  # lines; longer pastes are sent only after a question
-_SLASH = "/"
 
 
 def pasted_text(pasted: str, before: str) -> str:
@@ -386,7 +351,7 @@ def pasted_text(pasted: str, before: str) -> str:
     text = pasted.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     if not before and dropped_files(text):
         return f"/send {text.strip()} "
-    return _SLASH + text if not before and text.startswith(_SLASH) else text
+    return f"/{text}" if not before and text.startswith("/") else text
 
 
 @dataclass(frozen=True, slots=True)

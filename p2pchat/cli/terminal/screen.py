@@ -17,12 +17,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Point
 from prompt_toolkit.layout.layout import Layout
 from prompt_toolkit.output import ColorDepth, Output
+from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
 from p2pchat.cli.terminal.chat_lines import PendingLine
@@ -36,9 +36,7 @@ SETTLED_AFTER = 5.0  # seconds: a recipient who has not answered by then is offl
 OVERTAKEN_AFTER = 0.3  # seconds an own line may delay those behind it; a receipt takes some milliseconds
 MAX_QUEUED = 500  # lines; above it wait_for_room() waits
 _TO_BE_COPIED = re.compile(r" {4}(?!\| )\S")  # the terminal wraps such a line, so that it is copied as one
-_HANG = "  "  # as print_notice folds
-
-_attrs_of = cache(Style([]).get_attrs_for_style_str)
+_WRAP, _NO_WRAP = ("[ZeroWidthEscape]", "\x1b[?7h"), ("[ZeroWidthEscape]", "\x1b[?7l")
 
 
 @dataclass(slots=True)
@@ -94,6 +92,7 @@ class Screen:
         self.app: Application[str] | None = None
         self.may_draw: Callable[[], bool] = lambda: True
         self._printing = asyncio.ensure_future(self._run())
+        self._printing.add_done_callback(lambda task: task.cancelled() or task.result())  # a failure is logged
 
     @property
     def columns(self) -> int:
@@ -122,7 +121,6 @@ class Screen:
         line.due_at = self._loop.time() + SETTLED_AFTER
         self._add(_QueuedLine(line.fragments, own=line))
         self._own[line.id] = line
-        self._loop.call_at(line.due_at, self.update_soon)
 
     def update(self, id: str, change: Callable[[PendingLine], None]) -> bool:
         """Change an own line, or its mark; return False if the line is printed already."""
@@ -140,7 +138,7 @@ class Screen:
             return
         style = ERROR if text.startswith("p2pchat: ") and not text.startswith("p2pchat: warning: ") else DIM
         for line in text.split("\n"):
-            self._add(_program_line(line, style, _HANG))
+            self._add(_program_line(line, style, hang="  "))
 
     async def write(self, text: str) -> None:
         """Print the lines of an answer; texts of others in them are safe already."""
@@ -158,7 +156,6 @@ class Screen:
         before = self._lines[-1].own if self._lines else None
         if before is not None:
             before.due_at = min(before.due_at, self._loop.time() + OVERTAKEN_AFTER)
-            self._loop.call_at(before.due_at, self.update_soon)
         self._lines.append(line)
         if len(self._lines) > self._most:
             self._has_room.clear()
@@ -174,10 +171,13 @@ class Screen:
             await self._changed.wait()
             self._changed.clear()
             await self.wait_drained()
-            if self.may_draw():
+            if self._lines and self.may_draw():
                 self._print(list(self._take_due()))
-                if self._lines and self._lines[0].own is None:
-                    self.update_soon()
+                if self._lines:
+                    own = self._lines[0].own
+                    self._loop.call_at(0.0 if own is None else own.due_at, self.update_soon)
+            elif self.app is not None:
+                self.app.invalidate()
             if len(self._lines) <= self._most:
                 self._has_room.set()
             await asyncio.sleep(BATCH_INTERVAL)
@@ -227,36 +227,25 @@ class Screen:
         return fold_row(line.fragments, self.columns, hang=line.hang, style=DIM, tail=mark)
 
     def _print(self, lines: Sequence[_QueuedLine]) -> None:
-        """Print lines above the prompt, and draw the prompt with its region again."""
+        """Print lines above the prompt, and draw it again with all of its region: widths of texts may be guesses."""
         app = self.app if self.app is not None and self.app.is_running else None
         output = self._output
         if app is not None:
             app.renderer.erase()
-        elif lines:
+        else:
             output.write_raw("\r")
             output.erase_end_of_line()  # typed before there was a prompt, and shown in it again
+        printed: list[Fragment] = []
         for line in lines:
             for row in self._rows(line):
                 # What surely fits wraps only where the terminal is narrower by now, as it breaks other rows then.
                 text = plain_text(row)
-                fits = text.isascii() and len(text) < self.columns
-                self._draw_row(row, wrap=fits or line.whole or is_wide(row, self.columns))
-        output.enable_autowrap()
+                wraps = line.whole or (text.isascii() and len(text) < self.columns) or is_wide(row, self.columns)
+                printed += [_WRAP if wraps else _NO_WRAP, *row, ("", "\n")]
+        print_formatted_text(output, [*printed, _WRAP], Style([]), color_depth=self._depth)
         output.flush()
         if app is not None:
             app._redraw()
-
-    def _draw_row(self, row: Row, *, wrap: bool) -> None:
-        output = self._output
-        if wrap:
-            output.enable_autowrap()
-        else:
-            output.disable_autowrap()
-        for style, text in row:
-            output.set_attributes(_attrs_of(style), self._depth)
-            output.write(text)
-        output.reset_attributes()
-        output.write_raw("\r\n")
 
 
 # ---- resized windows
@@ -330,5 +319,6 @@ class ResizeGuard:
             for y in range(cursor.y):
                 drawn = [x for x, cell in screen.data_buffer[y].items() if cell.char != " "]
                 above += max(drawn, default=0) // width + 1
-            renderer._cursor_pos = Point(cursor.x % width, above + cursor.x // width)
+            above += max(0, cursor.x - 1) // width  # behind a full row some terminals begin another one
+            renderer._cursor_pos = Point(width, above)  # up from there, and back to the first column
         self._erase(leave_alternate_screen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 
 import pytest
@@ -163,4 +164,4 @@ async def test_an_own_line_is_printed_soon_when_another_follows(screen: Screen, 
     screen.add_line([("", "bob: hello")])
     await printing
     await printed(paper, "bob: hello")
-    assert paper.text.replace("\r", "") == "12:00 ada: hi  · saved\nbob: hello\n"
+    assert re.sub(r"\x1b\[.*?[hlm]|\r", "", paper.text) == "12:00 ada: hi  · saved\nbob: hello\n"
