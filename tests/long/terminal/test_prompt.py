@@ -398,6 +398,21 @@ async def test_a_narrower_window_keeps_one_copy_of_the_line(terminal: OpenTermin
     assert "".join(above) in "".join(ada.all_lines)
 
 
+async def test_a_prompt_that_fills_its_rows_takes_no_line_with_it(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada, bob = await ada_and("bob", terminal, peer, columns=60)
+    await bob.broadcast("the line above")
+    await ada.shows("bob: the line above")
+    line = "x" * (90 - len("ada to room> "))
+    await ada.type(line)
+    await ada.until(lambda: "".join(ada.lines).endswith(f"> {line}"))
+    await ada.quiet(0.4)
+    ada.resize(30, 24)
+    await ada.quiet(0.4)
+    await bob.broadcast("the next one")
+    await ada.until(lambda: said(ada, "bob") == ["the line above", "the next one"], "both lines")
+    await ada.until(lambda: "".join(ada.lines).endswith(f"> {line}"))
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_dragged_edge_loses_no_message(terminal: OpenTerminal, peer: StartPeer, seed: int) -> None:
     ada, bob = await ada_and("bob", terminal, peer, columns=60)
