@@ -9,7 +9,6 @@ import asyncio
 import getpass
 import os
 import select
-import signal
 import socket
 import sys
 from datetime import UTC, datetime
@@ -124,19 +123,10 @@ def test_a_console_of_windows_needs_no_term(monkeypatch: pytest.MonkeyPatch, sys
 
 
 @pytest.mark.usefixtures("windows")
-async def test_the_terminal_of_windows_has_no_stream_and_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_terminal_of_windows_has_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "create_output", lambda stdout: DummyOutput())
-    monkeypatch.delattr(os, "kill")
     front = TerminalFrontEnd(ChatOptions(), None, Shutdown())
     assert front._stream is None
-    front._suspend()
-
-
-@pytest.mark.usefixtures("windows")
-def test_a_process_on_windows_is_never_stopped_nor_continued(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(signal, "SIGCONT")
-    with device.on_continued(pytest.fail):
-        device.stop_process()
 
 
 # ---- doctor

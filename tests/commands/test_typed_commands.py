@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.terminal.prompt import LineEntered, PasteQuestion
+from p2pchat.cli.terminal.prompt import Question
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import (
     BY_NAME,
@@ -117,7 +117,5 @@ def test_completed_names_can_be_parsed(name: str) -> None:
 
 def test_a_repr_shows_no_typed_text() -> None:
     secret = "meet me at noon"
-    shown = repr(
-        [parse_line(secret), parse_line(f"/msg bob {secret}"), LineEntered(secret), PasteQuestion(secret, 0, secret, 0)]
-    )
+    shown = repr([parse_line(secret), parse_line(f"/msg bob {secret}"), Question(secret, "yn", print)])
     assert "noon" not in shown and "msg" in shown

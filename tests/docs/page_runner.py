@@ -38,8 +38,8 @@ _ENDED = re.compile(rb"\0(\d+)\0")
 _P2PCHAT = """\
 import sys
 if sys.stdout is not None and sys.stdout.isatty():
-    from p2pchat.cli.terminal import chat_lines
-    chat_lines.SETTLED_AFTER = 60.0
+    from p2pchat.cli.terminal import screen
+    screen.SETTLED_AFTER = 60.0
 from p2pchat.__main__ import main
 sys.exit(main())"""
 COMMANDS = {  # and the words for Python behind each

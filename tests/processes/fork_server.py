@@ -330,7 +330,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
         from p2pchat.__main__ import main
         from p2pchat.cli import control_client, profiles
-        from p2pchat.cli.terminal import chat_lines
+        from p2pchat.cli.terminal import screen
         from tests.processes.failpoints import arm
         from tests.processes.settings_override import alter
 
@@ -339,7 +339,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
             alter(request["changes"])
         if request.get("terminal"):
             profiles.FIRST_PORT = request["terminal"]
-            chat_lines.SETTLED_AFTER = 60.0
+            screen.SETTLED_AFTER = 60.0
             control_client.CONNECT_TIMEOUT = control_client.START_TIMEOUT = 60.0
         code = main()
         sys.stdout.flush()

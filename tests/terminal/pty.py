@@ -119,9 +119,10 @@ class Screen(pyte.Screen):
         rows: list[pyte.screens.StaticDefaultDict[int, pyte.screens.Char]] = []
         cursor = (0, 0)
         for number, whole in enumerate(wholes):
+            last = max(0, x - 1)  # behind a full row the cursor stays there, as in tmux
             if number == y:
-                cursor = x % columns, len(rows) + x // columns
-            for start in range(0, max([0, *whole, *([x] if number == y else [])]) + 1, columns):
+                cursor = x - last // columns * columns, len(rows) + last // columns
+            for start in range(0, max([0, *whole, *([last] if number == y else [])]) + 1, columns):
                 row = pyte.screens.StaticDefaultDict(self.default_char)
                 row.update({at - start: whole[at] for at in range(start, start + columns) if at in whole})
                 row.continues = start > 0  # type: ignore[attr-defined]

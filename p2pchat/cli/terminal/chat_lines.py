@@ -1,4 +1,4 @@
-"""Lines of the chat on a terminal: messages and changes in colour, own lines with their delivery marks, lines of days.
+"""Lines of the chat on a terminal: messages and changes in colour, own lines with their delivery marks.
 
 The words are those of event_text.py, with times only: days have lines of their own. As there, every line begins with
 its time and ambiguous names are quoted, so that no line can pass for another speaker's. An own line waits for a better
@@ -7,40 +7,38 @@ delivery mark only for moments (PendingLine); screen.py prints it then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
 
 from p2pchat.cli.terminal.device import DIM, ME, name_style
-from p2pchat.commands.event_text import EventLine, LineStyle, delivery_mark, edit_row, format_event, message_row
+from p2pchat.commands.event_text import (
+    EDIT_EVENTS,
+    EventLine,
+    LineStyle,
+    delivery_mark,
+    edit_row,
+    format_event,
+    message_row,
+)
 from p2pchat.commands.wrap import Fragment, Row
-
-Event = Mapping[str, Any]
-
 
 COLOURS = LineStyle(of=name_style, mine=ME, dim=DIM)
 
 
-def message_line(event: Event, me: str, *, elsewhere: bool, related: Event | None = None) -> Row:
-    """Return a `message` or `sent` line.
+def chat_line(event: EventLine, me: str, *, elsewhere: bool, related: EventLine | None = None) -> Row:
+    """Return a line of a message, or of an edit, a deletion or a reaction.
 
     Args:
         me: The own label.
         elsewhere: The message is of another conversation, so the line names it.
-        related: The line of the message this one replies to, if available.
+        related: The line of the message this one replies to or changes, if available.
     """
     named = elsewhere and event["kind"] != "dm"  # of a direct conversation the users' names say it
-    return message_row(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
+    words = edit_row if event["event"] in EDIT_EVENTS else message_row
+    return words(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
 
 
-def edit_line(event: Event, me: str, *, elsewhere: bool, related: Event | None) -> Row:
-    """Return an `edited`, `deleted` or `reaction` line; arguments as of message_line."""
-    named = elsewhere and event["kind"] != "dm"
-    return edit_row(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
-
-
-def change_line(event: Event, me: str) -> Row:
+def change_line(event: EventLine, me: str) -> Row:
     """Return a `joined`, `left`, `renamed`, `request` or `group` line."""
     return [(DIM, format_event(event, me, local(event["at"])) or "")]
 
@@ -50,37 +48,7 @@ def local(iso: str) -> datetime:
     return datetime.fromisoformat(iso).astimezone()
 
 
-def rule_line(text: str, width: int) -> str:
-    """Return a line across the screen with a safe text in it, cut to the width."""
-    line = f"──── {text} ────"
-    return line if len(line) <= width else f"── {text}"[:width]
-
-
-# ---- days
-
-
-class DateRule:
-    """The day of the line printed last, so that a line needs no date."""
-
-    def __init__(self) -> None:
-        self._last: date | None = None
-
-    def change(self, moment: datetime, today: date) -> str | None:
-        """Return the day to print before a line of this moment; None if the line before was of the same day.
-
-        Before the first line the day counts as today.
-        """
-        before, self._last = self._last or today, moment.date()
-        if before == self._last:
-            return None
-        return f"{self._last:%A} {self._last.day} {self._last:%B %Y}"
-
-
 # ---- own lines
-
-
-SETTLED_AFTER = 5.0  # seconds: a recipient who has not answered by then is offline
-OVERTAKEN_AFTER = 0.3  # seconds an own line may delay those behind it; a receipt takes some milliseconds
 
 
 @dataclass(slots=True)
@@ -90,8 +58,7 @@ class PendingLine:
     Attributes:
         event: The `sent` line.
         fragments: The line without its mark.
-        shown_at: When it was shown first, in seconds of the loop's clock.
-        overtaken_at: When another line came behind it; None: none did.
+        due_at: The time at which it is printed with any mark, in seconds of the loop's clock.
         count, of: Number of recipients who have it, and of all; 0 and 0 until the first receipt.
         read: Number of recipients who have read it.
         files: Number of recipients who have each of its files, by root.
@@ -99,8 +66,7 @@ class PendingLine:
 
     event: EventLine
     fragments: list[Fragment]
-    shown_at: float
-    overtaken_at: float | None = None
+    due_at: float = 0.0
     count: int = 0
     of: int = 0
     read: int = 0
@@ -130,12 +96,6 @@ class PendingLine:
         """True if the mark is final: everyone has read it, and has its files."""
         roots = {file["root"] for file in self.event.get("files", ())}
         return 0 < self.of <= min([self.read, *(self.files.get(root, 0) for root in roots)])
-
-    @property
-    def due_at(self) -> float:
-        """The time at which it is printed with any mark."""
-        by = self.shown_at + SETTLED_AFTER
-        return by if self.overtaken_at is None else min(by, self.overtaken_at + OVERTAKEN_AFTER)
 
     def on_delivered(self, count: int, of: int) -> None:
         self.count, self.of = max(count, self.count), max(of, self.of)

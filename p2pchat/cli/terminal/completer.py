@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
@@ -15,7 +16,6 @@ from p2pchat.commands.typed_commands import BY_NAME, NAMES, split_name, typed_na
 from p2pchat.commands.typed_paths import path_candidates, path_end, typed_path
 from p2pchat.safe_text import safe_line
 
-MAX_SPEAKERS = 200  # remembered; others follow in alphabetical order
 MAX_ARGUMENTS = 256  # of a command that takes many names: a group has at most as many members
 _WORD = re.compile(r"\S*\Z")
 _MENTION = re.compile(r"(?<!\w)@\S*\Z")  # also behind a bracket, and not in an address of mail
@@ -31,8 +31,6 @@ class RecentSpeakers:
         """Move a user to the front."""
         self._spoke.pop(label, None)
         self._spoke[label] = None
-        if len(self._spoke) > MAX_SPEAKERS:
-            del self._spoke[next(iter(self._spoke))]
 
     def sorted(self, labels: Iterable[str]) -> list[str]:
         """Return the labels, the latest speaker first, silent users behind in alphabetical order."""
@@ -40,29 +38,22 @@ class RecentSpeakers:
         return sorted(labels, key=lambda label: (place.get(label, 1), label.casefold()))
 
 
+@dataclass(frozen=True, eq=False)
 class LineCompleter(Completer):
     """Completes a typed line.
 
-    Args:
+    Attributes:
         users: Returns the labels of all other users.
         conversations: Returns the names of all conversations, as typed.
         members: Returns the labels of the other members of the current group.
         files: Returns the names of the files that were shown, the newest first.
     """
 
-    def __init__(
-        self,
-        users: Callable[[], Iterable[str]],
-        conversations: Callable[[], Iterable[str]],
-        members: Callable[[], Iterable[str]],
-        speakers: RecentSpeakers,
-        files: Callable[[], Iterable[str]] = lambda: (),
-    ) -> None:
-        self._users = users
-        self._conversations = conversations
-        self._members = members
-        self._speakers = speakers
-        self._files = files
+    users: Callable[[], Iterable[str]]
+    conversations: Callable[[], Iterable[str]]
+    members: Callable[[], Iterable[str]]
+    speakers: RecentSpeakers
+    files: Callable[[], Iterable[str]]
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         before = document.text_before_cursor
@@ -102,11 +93,9 @@ class LineCompleter(Completer):
         if kind == "user" or (kind == "conversation" and is_user):
             return [typed_name(name) for name in self._names()]
         if kind == "conversation":
-            return [
-                typed_name(name) for name in self._speakers.sorted({"room", *self._conversations(), *self._users()})
-            ]
+            return [typed_name(name) for name in self.speakers.sorted({"room", *self.conversations(), *self.users()})]
         if kind == "member":
-            return [typed_name(name) for name in self._speakers.sorted(self._members())]
+            return [typed_name(name) for name in self.speakers.sorted(self.members())]
         if is_user:
             return []
         if kind == "command":
@@ -124,7 +113,7 @@ class LineCompleter(Completer):
             position, typed = position + 1, typed[end:].lstrip()
         kind = command.kinds[position] if position < len(command.kinds) else ""
         if kind == "shown file":
-            names = [typed_path(name) for name in self._files()]
+            names = [typed_path(name) for name in self.files()]
             return _starting(typed, names, after=lambda _: " ")
         if kind != "file" and not typed.startswith(("/", "~/")):
             return self._of_text(rest, rest)
@@ -145,7 +134,7 @@ class LineCompleter(Completer):
         return _starting(typed, self._names(), after=lambda _: end)
 
     def _names(self) -> list[str]:
-        return self._speakers.sorted(self._users())
+        return self.speakers.sorted(self.users())
 
 
 def _starting(typed: str, candidates: Iterable[str], after: Callable[[str], str]) -> Iterable[Completion]:

@@ -8,24 +8,21 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-import signal
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from queue import SimpleQueue
 
-from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.keys import Keys
-from prompt_toolkit.output import ColorDepth, Output, create_output
+from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Attrs
 
 from p2pchat.safe_text import safe_line
-
-_DEFAULT_SIZE = Size(rows=24, columns=80)
 
 # ---- output
 
@@ -33,8 +30,9 @@ _DEFAULT_SIZE = Size(rows=24, columns=80)
 class TerminalStream:
     """A terminal as a text file for prompt_toolkit, written by a thread.
 
-    A stalled terminal (a hanging ssh, a paused window) delays the output, and never the peer. Writes inside
-    batch() leave in one piece, so that erasing the prompt, printing lines and drawing the prompt are one change.
+    A stalled terminal (a hanging ssh, a paused window) delays the output, and never the peer. What is written in one
+    step of the event loop leaves in one piece, so that erasing the prompt, printing lines and drawing the prompt are
+    one change.
 
     Attributes:
         closed: Set when the terminal is gone; output is dropped then.
@@ -45,13 +43,8 @@ class TerminalStream:
     def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
         self._fd = fd
         self._loop = loop
-        self._changed = threading.Condition()
-        self._pieces: list[bytes] = []
-        self._backlog = 0
-        self._ended = False
         self._buffer: list[str] = []
-        self._batches = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._pieces: SimpleQueue[bytes | asyncio.Event | None] = SimpleQueue()
         self.closed: asyncio.Event = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
@@ -67,65 +60,34 @@ class TerminalStream:
         return len(text)
 
     def flush(self) -> None:
-        if self._batches or not self._buffer:
-            return
-        data = "".join(self._buffer).encode("utf-8", "backslashreplace")
-        self._buffer.clear()
-        with self._changed:
-            self._pieces.append(data)
-            self._backlog += len(data)
-            self._changed.notify_all()
+        if self._buffer:
+            self._loop.call_soon(self._send)
 
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Send all writes inside in one piece."""
-        self._batches += 1
-        try:
-            yield
-        finally:
-            self._batches -= 1
-            self.flush()
-
-    @property
-    def backlog(self) -> int:
-        """Bytes the terminal has not taken yet."""
-        return self._backlog
+    def _send(self) -> None:
+        if self._buffer:
+            data = "".join(self._buffer).encode("utf-8", "backslashreplace")
+            self._buffer.clear()
+            self._pieces.put(data)
 
     async def wait_drained(self) -> None:
         """Wait until the terminal has taken everything, or is gone."""
-        while self._backlog:
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            if not self._backlog:  # the thread may have been faster
-                self._wake_waiters()
-            await waiter
-
-    def wait_drained_blocking(self, timeout: float) -> None:
-        """Wait for the same outside the loop, for up to `timeout` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._backlog, timeout)
+        self._send()
+        drained = asyncio.Event()
+        self._pieces.put(drained)
+        await drained.wait()
 
     def close(self, timeout: float = 1.0) -> None:
-        """Write the remaining output, for up to `timeout` seconds; write nothing afterwards."""
-        self.wait_drained_blocking(timeout)
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        """Write the remaining output, for up to `timeout` seconds."""
+        self._send()
+        self._pieces.put(None)
+        self._thread.join(timeout)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._pieces or self._ended)
-                if self._ended and not self._pieces:
-                    return
-                data = b"".join(self._pieces)
-                self._pieces.clear()
-            self._write(data)
-            with self._changed:
-                self._backlog -= len(data)
-                self._changed.notify_all()
-            if not self._backlog:
-                self._call(self._wake_waiters)
+        while (piece := self._pieces.get()) is not None:
+            if isinstance(piece, bytes):
+                self._write(piece)
+            else:
+                self._call(piece.set)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -138,36 +100,21 @@ class TerminalStream:
                 self._call(self.closed.set)
                 return
 
-    def _call(self, what: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(what)  # type: ignore[arg-type]
-        except RuntimeError:  # the loop is closed
-            pass
-
-    def _wake_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for each in waiters:
-            if not each.done():
-                each.set_result(None)
+    def _call(self, what: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(what)
 
 
 def create_terminal_output(stream: TerminalStream | None) -> Output:
     """Return prompt_toolkit's output; without a stream on standard output, as on Windows."""
     if stream is None:
         return create_output(sys.stdout)
-
-    def size() -> Size:
-        try:
-            found = os.get_terminal_size(stream.fileno())
-        except OSError:
-            return _DEFAULT_SIZE
-        return Size(rows=found.lines or _DEFAULT_SIZE.rows, columns=found.columns or _DEFAULT_SIZE.columns)
-
-    # Without cursor position requests: late answers would be taken for keys.
-    return _TerminalOutput(stream, size, term=os.environ.get("TERM"), enable_cpr=False)  # type: ignore[arg-type]
+    return _TerminalOutput.from_pty(stream, term=os.environ.get("TERM"))  # type: ignore[arg-type]
 
 
 class _TerminalOutput(Vt100_Output):
+    responds_to_cpr = False  # late answers to cursor position requests would be taken for keys
+
     def erase_down(self) -> None:
         """Erase what is behind the cursor, in two parts: tmux would keep a whole screen erased at once."""
         self.write_raw("\x1b7\x1b[K\x1b[C\x1b[J\x1b8")
@@ -193,31 +140,6 @@ def reset_modes() -> None:
         os.write(sys.stdout.fileno(), _DEFAULT_MODES)
 
 
-@contextmanager
-def on_continued(call: Callable[[], object]) -> Iterator[None]:
-    """Call this whenever the process goes on after a stop, also one from outside: the shell has changed the modes."""
-    if sys.platform == "win32":  # it has no such signal
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGCONT, call)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGCONT)
-
-
-def stop_process() -> None:
-    """Stop, as Ctrl-Z does; return when the shell's `fg` continues the process, without a call by on_continued()."""
-    if sys.platform == "win32":
-        return
-    handler = signal.signal(signal.SIGCONT, signal.SIG_DFL)
-    try:
-        os.kill(0, signal.SIGTSTP)
-    finally:
-        signal.signal(signal.SIGCONT, handler)
-
-
 # ---- focus reports
 #
 # xterm's FocusIn and FocusOut, which most terminals have. They are on only while there is a prompt to interpret them,
@@ -227,41 +149,22 @@ def stop_process() -> None:
 # Source: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html, "FocusIn/FocusOut".
 
 
-FOCUS_OFF = "\x1b[?1004l"
-_FOCUS_ON = "\x1b[?1004h"
 # prompt_toolkit has no such keys and would take their letters for typed ones; these two exist on no keyboard.
 _FOCUS_IN, _FOCUS_OUT = Keys.ControlF23, Keys.ControlF24
-_SEQUENCES = {"\x1b[I": _FOCUS_IN, "\x1b[O": _FOCUS_OUT}
 
 
-class FocusReporter:
-    """Focus reports of one terminal.
+def bind_focus(keys: KeyBindings, on_focus: Callable[[bool], None]) -> None:
+    """Call `on_focus` with whether the window has the keyboard, in every state of the prompt."""
+    ANSI_SEQUENCES.update({"\x1b[I": _FOCUS_IN, "\x1b[O": _FOCUS_OUT})
+    keys.add(_FOCUS_IN)(lambda event: on_focus(True))
+    keys.add(_FOCUS_OUT)(lambda event: on_focus(False))
 
-    Args:
-        output: None: never request reports; a Windows console might print the request.
-        on_focus: Called with whether the window has the keyboard.
-    """
 
-    def __init__(self, output: Output | None, on_focus: Callable[[bool], None]) -> None:
-        self._output = output
-        self._on_focus = on_focus
-        ANSI_SEQUENCES.update(_SEQUENCES)
-
-    def bind(self, keys: KeyBindings) -> None:
-        """Handle the reports in every state of the prompt."""
-        keys.add(_FOCUS_IN)(lambda event: self._on_focus(True))
-        keys.add(_FOCUS_OUT)(lambda event: self._on_focus(False))
-
-    def enable(self) -> None:
-        self._write(_FOCUS_ON)
-
-    def disable(self) -> None:
-        self._write(FOCUS_OFF)
-
-    def _write(self, sequence: str) -> None:
-        if self._output is not None:
-            self._output.write_raw(sequence)
-            self._output.flush()
+def report_focus(output: Output, on: bool) -> None:
+    """Ask the terminal for reports, or for none."""
+    if sys.platform != "win32":  # its console might print the request
+        output.write_raw("\x1b[?1004h" if on else "\x1b[?1004l")
+        output.flush()
 
 
 # ---- alerts
@@ -338,8 +241,3 @@ BLACK_ON_WHITE = "ansiblack bg:ansiwhite"  # a QR code is readable in these only
 def name_style(user_id: str) -> str:
     """Return the style of a user's name: the same on all days and all peers."""
     return _NAMES[zlib.crc32(user_id.encode()) % len(_NAMES)]
-
-
-def colour_depth(environment: Mapping[str, str] = os.environ) -> ColorDepth:
-    """Return the colour depth to use."""
-    return ColorDepth.DEPTH_1_BIT if environment.get("NO_COLOR") else ColorDepth.DEPTH_4_BIT

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.output import ColorDepth
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.chat_startup import TERMINAL_DRAIN, ChatOptions
@@ -24,22 +24,15 @@ from p2pchat.cli.standard_input import echo_off
 from p2pchat.cli.terminal.completer import LineCompleter
 from p2pchat.cli.terminal.device import (
     DIM,
-    FocusReporter,
     TerminalAlerts,
     TerminalStream,
-    colour_depth,
     create_terminal_output,
-    on_continued,
     reset_modes,
-    stop_process,
 )
 from p2pchat.cli.terminal.prompt import (
-    LineEntered,
+    STALL_TIMEOUT,
     ProfileHistory,
     Prompt,
-    PromptAction,
-    QuitRequest,
-    SwitchRequest,
     UnreadBadge,
     prompt_label,
 )
@@ -51,8 +44,6 @@ from p2pchat.commands.exit_codes import redirect_notices
 from p2pchat.commands.standard_output import EventLogFile
 from p2pchat.commands.wrap import Row
 from p2pchat.safe_text import quote_name
-
-STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay the end, or Ctrl-Z
 
 
 class TerminalFrontEnd:
@@ -69,10 +60,10 @@ class TerminalFrontEnd:
         loop = asyncio.get_running_loop()
         self._stream = None if sys.platform == "win32" else TerminalStream(sys.stdout.fileno(), loop)
         self._output = create_terminal_output(self._stream)
-        self._depth = colour_depth()
+        self._depth = ColorDepth.from_env() or ColorDepth.DEPTH_4_BIT
         self._alerts = TerminalAlerts(self._output, loop.time)
         self._screen = Screen(self._output, self._stream, self._depth, lambda own: self.display.on_settled(own))
-        self._actions: asyncio.Queue[PromptAction] = asyncio.Queue()
+        self._actions: asyncio.Queue[Callable[[], Awaitable[bool]]] = asyncio.Queue()  # in order; False ends the chat
         self._shown_at_begin: Mapping[str, str] | None = None  # Session.shown_last as the line was begun; None: no line
         self._prompt: Prompt | None = None
         self.display: TerminalDisplay = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
@@ -93,15 +84,14 @@ class TerminalFrontEnd:
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         self._peer, self._session = peer, session
-        self._typing = TypingNotifier(peer, session, asyncio.get_running_loop().time)
-        self._focus = FocusReporter(self._output if self._stream is not None else None, session.activity.on_focus)
+        self._typing = TypingNotifier(peer, session)
         self._prompt = self._make_prompt(peer)
         self.display.ask = self._prompt.ask
         running = asyncio.create_task(self._prompt.run())
         try:
-            with on_continued(self._prompt.resume):
-                while await self._perform(await self._next_actions()):
-                    pass
+            while await (await self._actions.get())():
+                pass
+            self._shutdown.request("quit")
         finally:
             self._screen.stop_waiting()
             await self._prompt.close()
@@ -110,7 +100,7 @@ class TerminalFrontEnd:
 
     def close(self) -> None:
         self.display.close()
-        self._screen.flush()
+        self._screen.close()
         self._alerts.close()
         redirect_notices(None)
         logging.getLogger("asyncio").removeHandler(self._log_handler)
@@ -137,23 +127,30 @@ class TerminalFrontEnd:
             history=ProfileHistory(Path(directory) if directory else None),
             output=self._output,
             depth=self._depth,
-            on_action=self._on_action,
-            suspend=self._suspend,
-            on_editor=self._on_editor,
-            focus=self._focus,
+            on_line=self._on_line,
+            on_switch=self._on_switch,
+            on_quit=self._on_quit,
+            on_covered=self._on_covered,
+            on_focus=self._session.activity.on_focus,
             on_change=self._on_change,
             status_row=self._status_row,
         )
 
     # Events of the prompt
 
-    def _on_action(self, action: PromptAction) -> None:
-        if isinstance(action, LineEntered):
-            action = replace(action, shown_last=self._shown_at_begin)
-            if is_text(action.text):
-                self._typing.on_sent()
-        self._shown_at_begin = None  # also when another conversation is opened below a line
-        self._actions.put_nowait(action)
+    def _on_line(self, line: str) -> None:
+        shown_last, self._shown_at_begin = self._shown_at_begin, None
+        if is_text(line):
+            self._typing.on_sent()
+        self._actions.put_nowait(partial(self._session.execute, [line.encode("utf-8", "replace")], shown_last))
+
+    def _on_switch(self, where: str) -> None:
+        self._session.activity.on_input()
+        self._shown_at_begin = None  # another conversation is opened below a line
+        self._actions.put_nowait(partial(self._switch, where))
+
+    def _on_quit(self, reason: str) -> None:
+        self._actions.put_nowait(partial(self._quit, reason))
 
     def _on_change(self, line: str) -> None:
         self._session.activity.on_input()
@@ -163,44 +160,18 @@ class TerminalFrontEnd:
             self._shown_at_begin = self._session.shown_last
         self._typing.on_line(line)
 
-    async def _next_actions(self) -> Sequence[PromptAction]:
-        """Return all actions that wait, at least one."""
-        actions = [await self._actions.get()]
-        while not self._actions.empty():
-            actions.append(self._actions.get_nowait())
-        return actions
+    async def _quit(self, reason: str) -> bool:
+        self._shutdown.request(reason)
+        return False
 
-    async def _perform(self, actions: Sequence[PromptAction]) -> bool:
-        """Perform actions in order; return False if one of them ends the chat."""
-        session = self._session
-        lines: list[bytes] = []  # consecutive lines are executed together
-        shown_last: Mapping[str, str] | None = None
-        for action in [*actions, None]:
-            if isinstance(action, LineEntered):
-                session.activity.on_input()
-                shown_last = shown_last if lines else action.shown_last
-                lines.append(action.text.encode("utf-8", "replace"))
-                continue
-            if lines and not await session.execute(lines, shown_last):
-                self._shutdown.request("quit")
-                return False
-            lines = []
-            if action is not None:
-                session.activity.on_input()
-            if isinstance(action, QuitRequest):
-                self._shutdown.request(action.reason)
-                return False
-            if isinstance(action, SwitchRequest):
-                await self._switch(action.where)
-        return True
-
-    async def _switch(self, where: str) -> None:
+    async def _switch(self, where: str) -> bool:
         there = self._find(where)
         if there is not None:
             try:
                 await self._session.switch_to(there)
             except P2PChatError as error:
                 await self._session.report_error(error)
+        return True
 
     def _find(self, where: str) -> Conversation | None:
         unread = self._session.unread
@@ -215,7 +186,7 @@ class TerminalFrontEnd:
     def _refresh(self) -> None:
         if self._prompt is not None:
             self._alerts.title(quote_name(self._current()), self._session.unread.total)
-            self._prompt.redraw()
+            self._screen.update_soon()
 
     def _label(self, columns: int) -> Row:
         unread = self._session.unread
@@ -251,30 +222,9 @@ class TerminalFrontEnd:
         here = open_conversation(self._session)
         return "room" if here is None else _typed_address(here)
 
-    def _suspend(self) -> None:
-        """Stop the process, as Ctrl-Z does; the shell's `fg` continues it."""
-        if sys.platform == "win32":
-            return
-
-        def stop() -> None:
-            if self._stream is not None:
-                self._stream.wait_drained_blocking(STALL_TIMEOUT)
-            stop_process()
-
-        self._screen.hold()
-        self._focus.disable()
-        self._session.activity.on_covered(True)
-        stopping = asyncio.ensure_future(run_in_terminal(stop))
-        stopping.add_done_callback(lambda _: self._on_continued())
-
-    def _on_continued(self) -> None:
-        self._focus.enable()
-        self._screen.release()
-        self._session.activity.on_covered(False)
-
-    def _on_editor(self, opened: bool) -> None:
-        self._shutdown.ignore_interrupt(opened)
-        self._session.activity.on_covered(opened)
+    def _on_covered(self, covered: bool) -> None:
+        self._shutdown.ignore_interrupt(covered)
+        self._session.activity.on_covered(covered)
 
 
 def _typed_address(conversation: Conversation) -> str:

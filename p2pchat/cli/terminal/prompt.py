@@ -1,19 +1,21 @@
 """The prompt: prompt_toolkit's, kept open all the time, so that no key is lost between two lines.
 
-What the user does leaves it as PromptActions, in order. The file also has what belongs to typing: pastes, the external
+The file also has what belongs to typing: pastes, the external
 editor, the input history, and the label before the input.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import shlex
+import shutil
+import signal
+import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,15 +29,14 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus, is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.history import History
-from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.history import FileHistory, History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.terminal.device import UNREAD, FocusReporter, breaks_rows
+from p2pchat.cli.terminal.device import UNREAD, bind_focus, report_focus
 from p2pchat.cli.terminal.screen import ResizeGuard, Screen
 from p2pchat.cli.terminal.terminal_display import is_text
 from p2pchat.commands.typed_paths import dropped_files
@@ -43,38 +44,9 @@ from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import quote_name, safe_line
 
 MENU_ROWS = 7  # of the completion menu
-PASTE_WITHIN = 2.0  # seconds without input after which a paste has ended, although its end mark is missing; a guess
 LEAVE_WITHIN = 2.0  # seconds between two Ctrl-C that leave; a guess
+STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay Ctrl-Z, an editor, or the end
 _HOW_TO_LEAVE = "Ctrl-C again, or /quit, leaves the chat"
-
-
-@dataclass(frozen=True, slots=True)
-class LineEntered:
-    """A complete line.
-
-    Attributes:
-        shown_last: The messages shown last when it was begun (Session.shown_last); None if that is not known.
-    """
-
-    text: str = field(repr=False)
-    shown_last: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchRequest:
-    """Switch to a conversation: `next` or `first` unread, or its number in /list."""
-
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
-class QuitRequest:
-    """End the chat: `input` (Ctrl-D), or `interrupted` (Ctrl-C twice)."""
-
-    reason: str
-
-
-PromptAction = LineEntered | SwitchRequest | QuitRequest
 
 
 class Prompt:
@@ -82,9 +54,11 @@ class Prompt:
 
     Args:
         label: Returns the text before the input, for a number of columns.
-        on_action: Called with each action.
-        suspend: Stops the process until it is continued.
-        on_editor: Called with True when an editor takes the terminal, and with False when it returns it.
+        on_line: Called with each complete line.
+        on_switch: Called to switch to a conversation: `next` or `first` unread, or its number in /list.
+        on_quit: Called to end the chat: `input` (Ctrl-D), or `interrupted` (Ctrl-C twice).
+        on_covered: Called with True when another program takes the terminal, and with False when it returns it.
+        on_focus: Called with whether the window has the keyboard, if the terminal reports it.
         on_change: Called with the line after each change, and each move of the cursor.
         status_row: Returns the row above the input; None: none.
     """
@@ -98,32 +72,34 @@ class Prompt:
         history: History,
         output: Output,
         depth: ColorDepth,
-        on_action: Callable[[PromptAction], None],
-        suspend: Callable[[], None],
-        on_editor: Callable[[bool], None],
-        focus: FocusReporter,
+        on_line: Callable[[str], None],
+        on_switch: Callable[[str], None],
+        on_quit: Callable[[str], None],
+        on_covered: Callable[[bool], None],
+        on_focus: Callable[[bool], None],
         on_change: Callable[[str], None],
         status_row: Callable[[], Row | None],
     ) -> None:
         self._screen = screen
         self._label = label
         self._completer = completer
-        self._on_action = on_action
-        self._suspend = suspend
-        self._on_editor = on_editor
-        self._focus = focus
+        self._on_line = on_line
+        self._on_switch = on_switch
+        self._on_quit = on_quit
+        self._on_covered = on_covered
+        self._on_focus = on_focus
         self._on_change = on_change
         self._status_row = status_row
         self._output = output
-        self._question: PasteQuestion | YesNoQuestion | None = None
+        self._question: Question | None = None
         self._leaving: asyncio.TimerHandle | None = None  # runs after a Ctrl-C: another one leaves
-        self._editor: asyncio.Task[None] | None = None
+        self._editor: asyncio.Task[object] | None = None
         self._session: PromptSession[str] = PromptSession(
             self._render,
             completer=completer,
             complete_while_typing=False,
             enable_history_search=True,
-            enable_open_in_editor=False,  # bound here, so that nothing is printed meanwhile
+            enable_open_in_editor=False,  # the same keys are bound here, with what belongs to them
             enable_suspend=False,
             history=history,
             key_bindings=self._keys(),
@@ -135,10 +111,8 @@ class Prompt:
             erase_when_done=True,
             output=output,
         )
-        self._resizes = ResizeGuard(
-            self.app, output.get_size, breaks=breaks_rows(), on_settled=screen.update_soon
-        )  # fmt: skip
-        screen.may_draw = self._resizes.is_settled
+        resizes = ResizeGuard(self.app, on_settled=screen.update_soon)
+        screen.may_draw = lambda: not self.app._running_in_terminal and resizes.is_settled()
         for changed in (self._buffer.on_text_changed, self._buffer.on_cursor_position_changed):
             changed += lambda buffer: on_change(buffer.text)
 
@@ -155,24 +129,17 @@ class Prompt:
         self._screen.app = self.app
         try:
             await self._session.prompt_async(
-                set_exception_handler=False, handle_sigint=False, pre_run=self._begin
+                set_exception_handler=False, handle_sigint=False, pre_run=lambda: report_focus(self._output, True)
             )  # fmt: skip
         except EOFError:  # the terminal is gone
-            self._on_action(QuitRequest("input"))
+            self._on_quit("input")
         finally:
-            self._focus.disable()
-            self._resizes.cancel()
+            report_focus(self._output, False)
             self._screen.app = None
             if self._question is not None:
-                self._answer(send=False)
+                self._answer("n")
             if self._leaving is not None:
                 self._leaving.cancel()
-
-    def _begin(self) -> None:
-        self._focus.enable()
-        parser = getattr(self.app.input, "vt100_parser", None)  # Windows reports pastes in another way
-        if parser is not None:
-            UnfinishedPaste(self.app, parser)
 
     async def close(self) -> None:
         """End run(), and an open editor."""
@@ -182,32 +149,24 @@ class Prompt:
         if self.app.is_running and not self.app.is_done:
             self.app.exit(result="")
 
-    def resume(self) -> None:
-        """Take the terminal again after `kill -STOP` and the shell's `fg`: the shell left its own modes and text."""
-        if self.app.is_running and self._editor is None:
-            self.app.input.raw_mode().__enter__()  # left with the one that run() entered
-            self._output.write_raw("\r")  # over a prompt that something drew since then
-            self.app.renderer.reset()
-            self._focus.enable()
-            self.redraw()
-
-    def redraw(self) -> None:
-        self.app.invalidate()
-
     async def ask(self, text: str) -> bool:
         """Ask a question; return whether it was answered with y. What was being typed comes back afterwards."""
         if self._question is not None or not self.app.is_running:
             return False
-        line, cursor = self._buffer.text, self._buffer.cursor_position
-        self._question = question = YesNoQuestion(text, asyncio.get_running_loop().create_future())
+        before, answer = self._buffer.document, asyncio.Future[bool]()
+
+        def on_answer(key: str) -> None:
+            self._set_line(before)
+            if not answer.done():
+                answer.set_result(key == "y")
+
+        self._ask(Question(f"{text} y/n ", "yn", on_answer))
+        return await answer
+
+    def _ask(self, question: Question) -> None:
+        self._question = question
         self._set_line()
-        self.redraw()
-        try:
-            return await question.answer
-        finally:
-            self._question = None
-            self._set_line(line, cursor)
-            self.redraw()
+        self._screen.update_soon()
 
     def _render(self) -> StyleAndTextTuples:
         size = self._output.get_size()
@@ -217,7 +176,7 @@ class Prompt:
         if (status := self._status_row()) is not None:
             found += [*fold_row(status, size.columns)[0], ("", "\n")]
         if self._question is not None:
-            return [*found, ("bold", self._question.text_shown)]
+            return [*found, ("bold", self._question.text)]
         if self._leaving is not None:
             found += [*fold_row([("bold", _HOW_TO_LEAVE)], size.columns)[0], ("", "\n")]
         return [*found, *self._label(size.columns)]
@@ -226,7 +185,7 @@ class Prompt:
         keys = KeyBindings()
         editing = has_focus(DEFAULT_BUFFER) & ~is_searching & Condition(lambda: self._question is None)
         asked = Condition(lambda: self._question is not None)
-        self._focus.bind(keys)
+        bind_focus(keys, self._on_focus)
         empty = Condition(lambda: not self._buffer.text)
 
         keys.add("enter", filter=editing)(self._enter)
@@ -234,51 +193,49 @@ class Prompt:
         keys.add("tab", filter=editing)(self._tab)
         keys.add("/", filter=editing & Condition(lambda: self._buffer.complete_state is not None))(self._slash)
         keys.add("c-c", filter=~is_searching)(self._ctrl_c)
-        keys.add("c-d", filter=editing & empty)(lambda event: self._on_action(QuitRequest("input")))
-        keys.add("c-z")(lambda event: self._suspend())
+        keys.add("c-d", filter=editing & empty)(lambda event: self._on_quit("input"))
+        keys.add("c-z", filter=Condition(lambda: sys.platform != "win32"))(self._suspend)
         keys.add("c-l")(lambda event: self._screen.clear())
         keys.add("c-x", "c-e", filter=editing)(self._edit)
         keys.add("c-x", "e", filter=editing)(self._edit)
         keys.add(Keys.BracketedPaste, filter=editing)(self._on_paste)
-        keys.add("escape", "a", filter=editing)(partial(self._switch, "next"))
-        keys.add("escape", "u", filter=editing)(partial(self._switch, "first"))
-        for number in "123456789":
-            keys.add("escape", number, filter=editing)(partial(self._switch, number))
-        for answers, send in (("yY", True), ("nN", False), (["escape"], False), ("eE", None)):
-            for key in answers:
-                keys.add(key, filter=asked)(self._answering(send))
-        for other in (Keys.Any, Keys.BracketedPaste, "enter", "tab", "c-d"):
+        for key, where in (("a", "next"), ("u", "first"), *zip("123456789", "123456789", strict=True)):
+            keys.add("escape", key, filter=editing)(partial(self._switch, where))
+        for key in (Keys.Any, "escape"):
+            keys.add(key, filter=asked)(self._on_answer)
+        for other in (Keys.BracketedPaste, "enter", "tab", "c-d"):
             keys.add(other, filter=asked)(lambda event: None)
         return keys
 
     def _switch(self, where: str, event: KeyPressEvent) -> None:
-        self._on_action(SwitchRequest(where))
+        self._on_switch(where)
 
     def _enter(self, event: KeyPressEvent) -> None:
         text = self._buffer.text
         if is_secret(text) and (is_text(text) or _SENDS_HERE.match(text)):
-            self._question = PasteQuestion(text, self._buffer.cursor_position, text, self._buffer.cursor_position)
-        elif text.strip():
+            self._ask_before_sending(self._buffer.document)
+            return
+        if text.strip():
             self._buffer.append_to_history()
-            self._on_action(LineEntered(text))
+            self._on_line(text)
         self._set_line()
 
-    def _set_line(self, text: str = "", cursor: int = 0) -> None:
-        """Replace the line, as if this had been typed."""
-        self._buffer.reset(Document(text, cursor))
+    def _set_line(self, line: Document | None = None) -> None:
+        """Replace the line, as if this had been typed; None: with an empty one."""
+        self._buffer.reset(line)
         self._buffer.load_history_if_not_yet_loaded()
-        self._on_change(text)
+        self._on_change(self._buffer.text)
 
     def _ctrl_c(self, event: KeyPressEvent) -> None:
         """Clear the line, or cancel the question, and say how to leave; a second one soon after leaves."""
         if self._question is not None:
-            self._answer(send=False)
+            self._answer("n")
             return
         again, self._leaving = self._leaving, None
         if again is not None:
             again.cancel()
             if not self._buffer.text:
-                self._on_action(QuitRequest("interrupted"))
+                self._on_quit("interrupted")
                 return
         self._set_line()
         self._leaving = asyncio.get_running_loop().call_later(LEAVE_WITHIN, self._stay)
@@ -286,7 +243,7 @@ class Prompt:
     def _stay(self) -> None:
         """Let the next Ctrl-C be a first one again."""
         self._leaving = None
-        self.redraw()
+        self._screen.update_soon()
 
     def _tab(self, event: KeyPressEvent) -> None:
         """Complete with the first candidate, with each further Tab with the next one."""
@@ -310,52 +267,71 @@ class Prompt:
 
     def _on_paste(self, event: KeyPressEvent) -> None:
         buffer = self._buffer
-        before, cursor = buffer.text, buffer.cursor_position
-        buffer.insert_text(pasted_text(event.data, buffer.document.text_before_cursor))
+        before = buffer.document
+        buffer.insert_text(pasted_text(event.data, before.text_before_cursor))
         if needs_question(buffer.text):
-            self._question = PasteQuestion(buffer.text, buffer.cursor_position, before, cursor)
-            self._set_line()
+            self._ask_before_sending(before)
 
-    def _answering(self, send: bool | None) -> Callable[[KeyPressEvent], None]:
-        return lambda event: self._answer(send=send)
+    def _ask_before_sending(self, before: Document) -> None:
+        """Ask whether the line is sent; Up brings back what was not, and `before` is the line then."""
+        line = self._buffer.document
 
-    def _answer(self, *, send: bool | None) -> None:
-        """Send the text, leave it to Up (False), or let the user edit it (None). Other questions have only y and n."""
-        if isinstance(self._question, YesNoQuestion):
-            if send is not None and not self._question.answer.done():
-                self._question.answer.set_result(send)
-            return
+        def on_answer(key: str) -> None:
+            self._set_line(line)
+            if key == "e":
+                return
+            self._buffer.append_to_history()
+            self._set_line(None if key == "y" else before)
+            if key == "y":
+                self._on_line(line.text)
+            else:
+                self._screen.print_notice(f"-- not sent{'' if is_secret(line.text) else '; Up brings it back'}")
+
+        self._ask(Question(sending_question(line.text), "yne", on_answer))
+
+    def _on_answer(self, event: KeyPressEvent) -> None:
+        """Handle a key while there is a question; other keys than those that answer it do nothing."""
+        key = "n" if event.key_sequence[0].key == Keys.Escape else event.data.lower()
+        if self._question is not None and key in list(self._question.keys):
+            self._answer(key)
+
+    def _answer(self, key: str) -> None:
         question, self._question = self._question, None
         assert question is not None
-        if send is None:
-            self._set_line(question.text, question.cursor)
-            return
-        self._set_line(question.text)
-        self._buffer.append_to_history()
-        if send:
-            self._set_line()
-            self._on_action(LineEntered(question.text))
-            return
-        self._set_line(question.text_before, question.cursor_before)
-        self._screen.print_notice(f"-- not sent{'' if is_secret(question.text) else '; Up brings it back'}")
+        question.on_answer(key)
+        self._screen.update_soon()
 
-    def _edit(self, event: KeyPressEvent) -> None:
-        self._screen.hold()
-        self._focus.disable()
-        self._on_editor(True)
-        self._editor = event.app.create_background_task(self._run_editor(self._buffer.text))
-
-    async def _run_editor(self, before: str) -> None:
+    @asynccontextmanager
+    async def _covered(self) -> AsyncIterator[None]:
+        """Leave the terminal to another program, once the prompt is erased there: later would erase its lines."""
+        report_focus(self._output, False)
+        self._on_covered(True)
         try:
-            text = await edit(before, self._screen.wait_drained)
-            self._set_line(text, len(text))
+            async with in_terminal():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._screen.wait_drained(), STALL_TIMEOUT)
+                yield
+        finally:
+            report_focus(self._output, True)
+            self._on_covered(False)
+            self._screen.update_soon()
+
+    async def _suspend(self, event: KeyPressEvent) -> None:
+        """Stop, as Ctrl-Z does, until the shell's `fg`."""
+        async with self._covered():
+            if sys.platform != "win32":
+                os.kill(0, signal.SIGTSTP)
+
+    async def _edit(self, event: KeyPressEvent) -> None:
+        self._editor = asyncio.current_task()
+        try:
+            async with self._covered():
+                text = await edit(self._buffer.text)
+            self._set_line(Document(text))
         except (OSError, ValueError) as error:
             self._screen.print_notice(f"p2pchat: the editor failed: {error}")
         finally:
             self._editor = None
-            self._focus.enable()
-            self._screen.release()
-            self._on_editor(False)
 
 
 # ---- pastes
@@ -364,7 +340,6 @@ class Prompt:
 
 
 ASK_ABOVE = 5  # lines; longer pastes are sent only after a question
-_SLASH = "/"
 
 
 def pasted_text(pasted: str, before: str) -> str:
@@ -376,35 +351,23 @@ def pasted_text(pasted: str, before: str) -> str:
     text = pasted.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     if not before and dropped_files(text):
         return f"/send {text.strip()} "
-    return _SLASH + text if not before and text.startswith(_SLASH) else text
+    return f"/{text}" if not before and text.startswith("/") else text
 
 
 @dataclass(frozen=True, slots=True)
-class PasteQuestion:
-    """The question before many lines or an invite are sent, with line and cursor after the paste and before it."""
+class Question:
+    """A question in place of the line: its text, the keys that answer it, and what is called with one of them."""
 
     text: str = field(repr=False)
-    cursor: int
-    text_before: str = field(repr=False)
-    cursor_before: int
-
-    @property
-    def text_shown(self) -> str:
-        if is_secret(self.text):
-            return "whoever reads this invite can join: send it? y/n, e: edit "
-        return f"send {_line_count(self.text)} lines as one message? y/n, e: edit "
+    keys: str
+    on_answer: Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class YesNoQuestion:
-    """A question of a command."""
-
-    text: str = field(repr=False)
-    answer: asyncio.Future[bool]
-
-    @property
-    def text_shown(self) -> str:
-        return f"{self.text} y/n "
+def sending_question(line: str) -> str:
+    """Return the question before many lines or an invite are sent."""
+    if is_secret(line):
+        return "whoever reads this invite can join: send it? y/n, e: edit "
+    return f"send {_line_count(line)} lines as one message? y/n, e: edit "
 
 
 def needs_question(text: str) -> bool:
@@ -423,104 +386,34 @@ def _line_count(text: str) -> int:
 
 
 DEFAULT_EDITORS = ("editor", "nano", "pico", "vi", "emacs", "notepad")  # prompt_toolkit's order; notepad: Windows
-TERMINATE_TIMEOUT = 1.0  # seconds until a terminated editor is killed; a guess
 
 
-async def edit(text: str, wait_drained: Callable[[], Awaitable[None]]) -> str:
+async def edit(text: str) -> str:
     """Return the text as the user edited it; unchanged if the editor's exit code is not 0.
 
     Cancelling ends the editor first.
 
-    Args:
-        wait_drained: Waits until the prompt is erased on the terminal: later that would erase the editor's lines.
     Raises:
         OSError: There is no editor. UnicodeDecodeError: The file is no longer UTF-8.
     """
-    with _temporary_file(text) as path:
-        async with in_terminal():
-            await wait_drained()
-            editor = await _start_editor(path)
-            try:
-                done = await editor.wait() == 0
-            except asyncio.CancelledError:
-                await _terminate(editor)
-                raise
-        return path.read_text("utf-8").removesuffix("\n") if done else text
-
-
-@contextmanager
-def _temporary_file(text: str) -> Iterator[Path]:
-    """Write the text into a file that only the owner can read, and delete the file afterwards."""
-    descriptor, name = tempfile.mkstemp(".txt", "p2pchat-")
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        yield Path(name)
-    finally:
-        with suppress(OSError):  # the editor may have it open, on Windows, or have moved it
-            os.unlink(name)
-
-
-async def _start_editor(path: Path) -> asyncio.subprocess.Process:
-    chosen = [words for variable in ("VISUAL", "EDITOR") if (words := os.environ.get(variable))]
-    for words in (*chosen, *DEFAULT_EDITORS):
-        with suppress(FileNotFoundError):
-            return await asyncio.create_subprocess_exec(*shlex.split(words), str(path))
-    raise OSError("no editor found: name one in the variable EDITOR")
-
-
-async def _terminate(editor: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        editor.terminate()
+    found = next(filter(shutil.which, DEFAULT_EDITORS), "vi")
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or found
+    with tempfile.TemporaryDirectory(prefix="p2pchat-", ignore_cleanup_errors=True) as directory:  # only the owner's
+        path = Path(directory, "message.txt")
+        path.write_text(text, "utf-8", newline="")
+        editor = await asyncio.create_subprocess_exec(*shlex.split(command), str(path))
         try:
-            await asyncio.wait_for(editor.wait(), TERMINATE_TIMEOUT)
-        except TimeoutError:
-            editor.kill()
+            done = await editor.wait() == 0
+        except asyncio.CancelledError:
+            editor.terminate()
             await editor.wait()
-
-
-CTRL_C = "\x03"
-PASTE_END = "\x1b[201~"
-
-
-class UnfinishedPaste:
-    """Ends a paste whose end mark is lost: otherwise all keys would count as pasted, and do nothing.
-
-    It ends after PASTE_WITHIN seconds without input, or at Ctrl-C, and is taken as it is.
-    """
-
-    def __init__(self, app: Application[str], parser: Vt100Parser) -> None:
-        self._app = app
-        self._parser = parser
-        self._feed = parser.feed
-        self._timer: asyncio.TimerHandle | None = None
-        parser.feed = self._on_input  # type: ignore[method-assign]
-
-    def _on_input(self, data: str) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        before, interrupts, _ = data.rpartition(CTRL_C) if data.endswith(CTRL_C) else (data, "", "")
-        self._feed(before)
-        if interrupts:
-            self._feed(PASTE_END if self._parser._in_bracketed_paste else CTRL_C)
-        if self._parser._in_bracketed_paste:
-            self._timer = asyncio.get_running_loop().call_later(PASTE_WITHIN, self._end)
-
-    def _end(self) -> None:
-        self._feed(PASTE_END)
-        self._app.key_processor.feed_multiple(self._app.input.flush_keys())
-        self._app.key_processor.process_keys()
+            raise
+        return path.read_text("utf-8").removesuffix("\n") if done else text
 
 
 # ---- input history
 #
-# A file in the profile's directory: one JSON string per line, oldest first. prompt_toolkit's FileHistory would make it
-# readable for everyone, keep invites, grow without limit, and raise in a key handler when the disk is full.
-
-
 FILE_NAME = "input_history"
-MAX_LINES = 2000  # twice as many are cut to this at the next start
 _INVITE = re.compile(r"p2pchat:\w{8}", re.IGNORECASE)  # its beginning
 
 
@@ -532,51 +425,22 @@ def is_secret(line: str) -> bool:
     return _INVITE.search(line) is not None
 
 
-class ProfileHistory(History):
-    """The lines typed in one profile; in memory if there is no directory, or it cannot be written."""
+class ProfileHistory(FileHistory):
+    """The lines typed in one profile, without invites; in memory if there is no directory, or it cannot be written."""
 
     def __init__(self, directory: Path | None) -> None:
-        super().__init__()
-        self._path = None if directory is None else directory / FILE_NAME
-
-    def load_history_strings(self) -> Iterable[str]:
-        """Yield the lines, the newest first."""
-        lines = self._read()
-        if len(lines) > 2 * MAX_LINES:
-            lines = lines[-MAX_LINES:]
-            self._write(os.O_TRUNC, lines)
-        for line in reversed(lines):
-            try:
-                text = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(text, str):
-                yield text
+        super().__init__("" if directory is None else directory / FILE_NAME)
+        if directory is not None:
+            with suppress(OSError):
+                Path(directory, FILE_NAME).touch(mode=0o600)  # readable for nobody else
 
     def append_string(self, string: str) -> None:
         if not is_secret(string):
             super().append_string(string)
 
     def store_string(self, string: str) -> None:
-        if self._path is not None:
-            self._write(os.O_APPEND, [json.dumps(string)])
-
-    def _read(self) -> list[str]:
-        if self._path is None:
-            return []
-        try:
-            return self._path.read_text("utf-8", "replace").split("\n")[:-1]
-        except OSError:
-            return []
-
-    def _write(self, mode: int, lines: list[str]) -> None:
-        assert self._path is not None
-        flags = os.O_WRONLY | os.O_CREAT | mode | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        try:
-            with open(os.open(self._path, flags, 0o600), "wb") as file:
-                file.write("".join(line + "\n" for line in lines).encode())
-        except OSError:  # a full disk: the line stays in memory
-            pass
+        with suppress(OSError):  # a full disk: the line stays in memory
+            super().store_string(string)
 
 
 # ---- label

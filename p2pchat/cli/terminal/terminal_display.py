@@ -5,7 +5,6 @@ as unread counts in the prompt.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -13,13 +12,10 @@ from typing import Any
 
 from p2pchat import Conversation, Group, Message, P2PChatError, TCPPeer
 from p2pchat.cli.terminal.chat_lines import (
-    DateRule,
     PendingLine,
     change_line,
-    edit_line,
+    chat_line,
     local,
-    message_line,
-    rule_line,
 )
 from p2pchat.cli.terminal.completer import RecentSpeakers
 from p2pchat.cli.terminal.device import DIM, TerminalAlerts
@@ -35,9 +31,7 @@ from p2pchat.commands.unread_counter import is_addressed_to, is_here
 from p2pchat.commands.wrap import Fragment, Row, fold
 from p2pchat.safe_text import quote_conversation, quote_name, quote_names, quote_speaker
 
-NARROW_HELP = 60  # columns
 UNREAD_LINES = 200  # shown at once: what people scroll through; a guess
-_TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
 REMEMBERED = 1000  # message ids: many more than history may show before their events arrive
 
 
@@ -60,7 +54,7 @@ class TerminalDisplay(Display):
         self._screen = screen
         self._alerts = alerts
         self._on_change = on_change
-        self._days = DateRule()
+        self._day = datetime.now().astimezone().date()  # of the line printed last, so that a line needs no date
         self._own_id = ""
         self._since = ""  # start of this run, as event lines write it
         self._turn = asyncio.Lock()  # no event is shown between lines of history
@@ -251,7 +245,7 @@ class TerminalDisplay(Display):
         elif kind in EDIT_EVENTS:
             await self._show_edit(event)
         elif kind == "delivered":
-            if not self._screen.on_delivered(event["id"], event["count"], event["of"]):
+            if not self._screen.update(event["id"], lambda own: own.on_delivered(event["count"], event["of"])):
                 self._on_later_delivery(event)
         elif kind == "typing":
             if event["user_id"] != self._own_id:
@@ -259,7 +253,7 @@ class TerminalDisplay(Display):
         elif kind == "file_receipt":
             self._show_file_receipt(event)
         elif kind == "read":
-            self._screen.on_read(event["id"], event["count"], event["of"])
+            self._screen.update(event["id"], lambda own: own.on_read(event["count"], event["of"]))
         elif kind == "group":
             self._show_group_change(event)
         elif kind in ("joined", "left", "many", "renamed"):
@@ -287,7 +281,7 @@ class TerminalDisplay(Display):
         related = await self._related(event)
         self._show_day(event["sent_at"])
         _remember(self._seen, event["id"])
-        line = message_line(self.with_file_numbers(event), self.me, elsewhere=elsewhere, related=related)
+        line = chat_line(self.with_file_numbers(event), self.me, elsewhere=elsewhere, related=related)
         self._screen.add_line([*self._number(event), *line] if numbered else line)
 
     def _number(self, event: EventLine) -> list[Fragment]:
@@ -310,7 +304,7 @@ class TerminalDisplay(Display):
                 self._keep_for_return(event)
             return
         self._show_day(event["sent_at"])
-        self._screen.add_line(edit_line(event, self.me, elsewhere=not here, related=related))
+        self._screen.add_line(chat_line(event, self.me, elsewhere=not here, related=related))
 
     def _show_group_change(self, event: EventLine) -> None:
         """Show changes of the current group, and those of others that concern the user; the rest on return."""
@@ -345,19 +339,19 @@ class TerminalDisplay(Display):
         return joins == "on" or (joins == "auto" and len(self._peer.here()) <= QUIET_ABOVE)
 
     def _show_day(self, iso: str) -> None:
-        day = self._days.change(local(iso), datetime.now().astimezone().date())
-        if day is not None:
-            self._rule(day)
+        before, self._day = self._day, local(iso).date()
+        if before != self._day:
+            self._rule(f"{self._day:%A} {self._day.day} {self._day:%B %Y}")
 
     def _rule(self, text: str) -> None:
-        self._screen.add_line([(DIM, rule_line(text, self._screen.columns))])
+        self._screen.add_line([(DIM, f"──── {text} ────")])
 
     async def _show_sent(self, event: EventLine) -> None:
         related = await self._related(event)
         self._show_day(event["sent_at"])
         _remember(self._seen, event["id"])
-        fragments = message_line(event, self.me, elsewhere=not self._is_here(event), related=related)
-        own = PendingLine(event, fragments, self._screen.now)
+        fragments = chat_line(event, self.me, elsewhere=not self._is_here(event), related=related)
+        own = PendingLine(event, fragments)
         for file in event.get("files", ()):  # content that was sent before may be known to be there
             own.on_file(file["root"], file.get("held_by", 0))
         self._screen.add_pending(own)
@@ -370,7 +364,7 @@ class TerminalDisplay(Display):
 
     def _show_file_receipt(self, event: EventLine) -> None:
         """Show that somebody has a file in the mark of its line; behind that line, of a direct message, as a notice."""
-        is_shown = self._screen.on_file(event["id"], event["root"], event["count"])
+        is_shown = self._screen.update(event["id"], lambda own: own.on_file(event["root"], event["count"]))
         if not is_shown and event["has"] and event["of"] < 2:
             self._screen.print_notice(f"-- {quote_name(event['user'])} has {file_label(event['name'])}")
 
@@ -400,7 +394,7 @@ class TerminalDisplay(Display):
                 )
             lines = lines[-1:]  # the summary
         if command == "help":
-            lines = _in_columns(lines, self._screen.columns)
+            lines = fold("\n".join(lines), self._screen.columns, 3).split("\n")
         await super().show_answer(command, rows, lines, ref)
 
     def refresh(self) -> None:
@@ -435,45 +429,29 @@ def open_conversation(session: Session) -> Conversation | None:
         return None
 
 
-def _in_columns(lines: Sequence[str], width: int) -> list[str]:
-    """Fold lines of help; on a narrow screen the second column goes below the first."""
-    lines = [f"   {line[4:]}" if line[:4].isspace() and line[4:5] != " " else line for line in lines]
-    if width < NARROW_HELP:
-        lines = [_TWO_COLUMNS.sub(r"\1\n   ", line) for line in lines]
-    return [fold(line, width, 3) for text in lines for line in text.split("\n")]
-
-
 # ---- typing indicators
 #
 # Indicators are sent for texts, never for commands, and only where few people read them: in direct conversations, small
 # groups, and a small room.
 
 
-TYPING_EVERY = 1.0  # seconds between calls of Conversation.typing, which throttles further
-
-
 class TypingNotifier:
-    """Sends typing indicators for the line in the prompt. `clock` returns seconds."""
+    """Sends typing indicators for the line in the prompt; Conversation.typing drops repetitions."""
 
-    def __init__(self, peer: TCPPeer, session: Session, clock: Callable[[], float]) -> None:
+    def __init__(self, peer: TCPPeer, session: Session) -> None:
         self._peer = peer
         self._session = session
-        self._clock = clock
         self._where: Conversation | None = None  # where others see the indicator
-        self._sent_at = 0.0
 
     def on_line(self, text: str) -> None:
         """Handle a change of the line in the prompt."""
         here = open_conversation(self._session) if is_text(text) else None
-        if here is not None and here == self._where and self._clock() < self._sent_at + TYPING_EVERY:
-            return
         if here is not None and not self._is_enabled(here):
             here = None
         if self._where is not None and self._where != here:
             self._send(self._where, on=False)
         self._where = here
         if here is not None:
-            self._sent_at = self._clock()
             self._send(here, on=True)
 
     def on_sent(self) -> None:

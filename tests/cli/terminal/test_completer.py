@@ -8,7 +8,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from p2pchat.cli.terminal.completer import MAX_SPEAKERS, LineCompleter, RecentSpeakers
+from p2pchat.cli.terminal.completer import LineCompleter, RecentSpeakers
 
 USERS = ["Anna Maria", "annabel", "bob", "bob#K7QF2M3P", "Cyd"]
 
@@ -62,13 +62,6 @@ def test_the_latest_speaker_comes_first() -> None:
     assert offered("b", spoke=("bob", "bob#K7QF2M3P")) == ["bob#K7QF2M3P: ", "bob: "]
     assert offered("b", spoke=("bob", "bob#K7QF2M3P", "bob")) == ["bob: ", "bob#K7QF2M3P: "]
     assert offered("/msg a", spoke=("annabel", "Cyd")) == ["/msg annabel ", '/msg "Anna Maria" ']
-
-
-def test_only_recent_speakers_are_remembered() -> None:
-    speakers = RecentSpeakers()
-    for number in range(MAX_SPEAKERS + 1):
-        speakers.add(f"user{number:04}")
-    assert speakers.sorted(["user0000", "user0001", "a"]) == ["user0001", "a", "user0000"]
 
 
 def test_paths_and_files_that_were_shown_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from io import StringIO
 
 from prompt_toolkit.data_structures import Size
-from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
-from p2pchat.cli.terminal.device import BELL_EVERY, DIM, ERROR, ME, TerminalAlerts, colour_depth, name_style
+from p2pchat.cli.terminal.device import BELL_EVERY, DIM, ERROR, ME, TerminalAlerts, name_style
 
 
 class AlertOutput:
@@ -74,8 +73,3 @@ def test_styles_use_the_terminals_own_colours() -> None:
     for style in {DIM, ERROR, ME, *(name_style(str(number)) for number in range(50))}:
         attrs = Style([]).get_attrs_for_style_str(style)
         assert not attrs.bgcolor and (not attrs.color or attrs.color.startswith("ansi"))
-
-
-def test_no_color_is_respected_if_not_empty() -> None:
-    assert colour_depth({"NO_COLOR": "1"}) is ColorDepth.DEPTH_1_BIT
-    assert colour_depth({"NO_COLOR": ""}) is colour_depth({}) is ColorDepth.DEPTH_4_BIT

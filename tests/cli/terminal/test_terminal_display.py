@@ -1,14 +1,12 @@
-"""Day rules and typing indicators."""
+"""Typing indicators."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
-from p2pchat.cli.terminal.chat_lines import DateRule, rule_line
 from p2pchat.cli.terminal.terminal_display import TypingNotifier, TypingUsers, is_text
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_session import Session
@@ -16,31 +14,6 @@ from p2pchat.commands.display import Display
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.wrap import plain_text
 from p2pchat.testing import mesh
-
-TODAY = date(2026, 11, 20)
-NOON = datetime(2026, 11, 20, 12).astimezone()
-
-
-def test_a_new_day_gets_a_rule() -> None:
-    days = DateRule()
-    moments = [NOON, NOON, NOON - timedelta(days=1), NOON - timedelta(days=1), NOON, NOON + timedelta(days=1)]
-    assert [days.change(moment, TODAY) for moment in moments] == [
-        None,
-        None,
-        "Thursday 19 November 2026",
-        None,
-        "Friday 20 November 2026",
-        "Saturday 21 November 2026",
-    ]
-
-
-def test_the_first_line_gets_a_rule_unless_it_is_of_today() -> None:
-    assert DateRule().change(NOON - timedelta(days=2), TODAY) == "Wednesday 18 November 2026"
-
-
-def test_a_rule_is_cut_to_the_screen() -> None:
-    assert rule_line("room", 80) == "──── room ────"
-    assert rule_line("a long name", 12) == "── a long na"
 
 
 @pytest.mark.parametrize(
@@ -54,11 +27,10 @@ class Keys:
     """A TypingNotifier, and the indicators it sent."""
 
     def __init__(self, peer: TCPPeer, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 100.0
         self.said: list[tuple[str, bool]] = []
         display = Display(StdoutWriter(None), None, as_json=False, echo=False)
         self.session = Session(peer, display, interactive=False, as_json=False)
-        self.typist = TypingNotifier(peer, self.session, lambda: self.now)
+        self.typist = TypingNotifier(peer, self.session)
         monkeypatch.setattr(Conversation, "typing", lambda to, on=True: self.said.append((to.name, on)))
 
     def take(self) -> list[tuple[str, bool]]:
@@ -66,15 +38,12 @@ class Keys:
         return said
 
 
-async def test_typing_is_sent_once_a_second_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_typing_is_sent_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     async with mesh("ada", "bob") as net:
         keys = Keys(net.peers[0], monkeypatch)
-        for line in ("h", "he", "hel"):
+        for line in ("h", "he"):
             keys.typist.on_line(line)
-        assert keys.take() == [("room", True)]
-        keys.now += 1.0
-        keys.typist.on_line("hell")
-        assert keys.take() == [("room", True)]
+        assert keys.take() == [("room", True)] * 2
         await keys.session.switch_to(net.peers[0].find("bob"))
         keys.typist.on_line("hello")
         assert keys.take() == [("room", False), ("bob", True)]

@@ -101,17 +101,6 @@ async def test_a_refused_line_comes_back_with_up(terminal: OpenTerminal, peer: S
     assert (await texts_of(bob, 3))[2] == "x" * 32_768
 
 
-async def test_a_paste_without_its_end_is_taken_as_it_is(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada, bob = await ada_and("bob", terminal, peer)
-    for ends in ("after a while", "at once"):
-        await ada.type(f"\x1b[200~it ends {ends}")
-        if ends == "at once":
-            await ada.key("c-c")
-        await ada.prompts(f"room> it ends {ends}")
-        await ada.key("enter")
-    assert await texts_of(bob, 2) == ["it ends after a while", "it ends at once"]
-
-
 async def test_a_group_is_typed_as_it_is_shown(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")

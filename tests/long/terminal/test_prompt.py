@@ -14,14 +14,13 @@ from random import Random
 import pytest
 
 from p2pchat import Left, Message, TCPPeer
-from p2pchat.cli.terminal.prompt import edit
 from tests.deadlines import WAIT
 from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, port_of
 from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
-OWN = r"^\d\d:\d\d ada: {}  (✓ delivered \d/\d|· saved)$"
+OWN = r"^\d\d:\d\d ada: {}  (✓ delivered \d/\d here|· saved)$"
 
 
 def said(shown: Terminal, speaker: str) -> list[str]:
@@ -238,23 +237,6 @@ async def test_an_editor_edits_the_line_and_output_waits(
     assert await texts_of(bob, 1) == ["draft, edited"]
 
 
-async def test_an_editor_starts_once_the_prompt_is_erased_on_the_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a busy machine the editor's first line was erased with the prompt."""
-    started, before = tmp_path / "started", list[bool]()
-    editor = tmp_path / "editor"
-    editor.write_text(f"#!/bin/sh\n: > {started}\nprintf ', edited' >> $1\n")
-    editor.chmod(0o755)
-    monkeypatch.setenv("VISUAL", str(editor))
-
-    async def wait_drained() -> None:
-        before.append(started.exists())
-
-    assert await edit("draft", wait_drained) == "draft, edited"
-    assert (before, started.exists()) == ([False], True)
-
-
 async def test_sigterm_does_not_wait_for_the_editor(terminal: OpenTerminal, peer: StartPeer, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text(
@@ -367,39 +349,6 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
     await shell.prompts_after("/quit", "shell$")
 
 
-async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal, peer: StartPeer) -> None:
-    shell, bob = await chat_in_shell(terminal, peer)
-    messages = bob.events(Message, consumer=None)
-    await shell.line("hello")
-    async with asyncio.timeout(WAIT):
-        (await anext(messages)).mark_read()
-    await shell.shows("ada: hello  ✓✓ read 1/1")  # a line with its last mark is printed for good
-    await shell.type("half a li")
-    await shell.prompts("room> half a li")
-    if sys.platform == "win32":
-        raise NotImplementedError
-    os.kill(await _child_of(shell), signal.SIGSTOP)
-    await shell.shows("Stopped")
-    await bob.broadcast("meanwhile")
-    await shell.line("fg")
-    await shell.shows_line(r"^\d\d:\d\d bob: meanwhile$")
-    await shell.prompts("room> half a li")
-    resumed = shell.raw.count(b"\x1b[?1004h")
-    os.kill(await _child_of(shell), signal.SIGCONT)  # while the prompt is drawn
-    await shell.until(lambda: shell.raw.count(b"\x1b[?1004h") > resumed)
-    await bob.broadcast("later")
-    await shell.shows_line(r"^\d\d:\d\d bob: later$")
-    await shell.prompts("room> half a li")
-    assert shell.text.count("room> half a li") == 2  # the first one is of before the stop
-    await shell.key("c-c")
-    await shell.shows("Ctrl-C again, or /quit, leaves the chat")
-    await shell.line("/delete")
-    await shell.until(lambda: "delete" in shell.prompt and "y/n" in shell.prompt)
-    await shell.key("n")  # no Enter
-    await shell.shows("nothing was deleted")
-    await shell.prompts_after("/quit", "shell$")
-
-
 async def test_colours_respect_no_color(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob = await ada_and("bob", terminal, peer)
     await bob.broadcast("hi")
@@ -447,6 +396,21 @@ async def test_a_narrower_window_keeps_one_copy_of_the_line(terminal: OpenTermin
         await ada.until(lambda: "".join(ada.lines).endswith(f"> {line}"))
     assert "".join(ada.all_lines).count("word12") == 1
     assert "".join(above) in "".join(ada.all_lines)
+
+
+async def test_a_prompt_that_fills_its_rows_takes_no_line_with_it(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada, bob = await ada_and("bob", terminal, peer, columns=60)
+    await bob.broadcast("the line above")
+    await ada.shows("bob: the line above")
+    line = "x" * (90 - len("ada to room> "))
+    await ada.type(line)
+    await ada.until(lambda: "".join(ada.lines).endswith(f"> {line}"))
+    await ada.quiet(0.4)
+    ada.resize(30, 24)
+    await ada.quiet(0.4)
+    await bob.broadcast("the next one")
+    await ada.until(lambda: said(ada, "bob") == ["the line above", "the next one"], "both lines")
+    await ada.until(lambda: "".join(ada.lines).endswith(f"> {line}"))
 
 
 @pytest.mark.parametrize("seed", range(4))
