@@ -384,7 +384,7 @@ class PeerLifecycle:
             peer=me,
             sign=sign,
             users=[HostedIdentity(me, self.name, sign, about=self.people.user(me).about), *hosted],
-            network=NetworkCredentials(resources.network.id, resources.network.key),
+            network=NetworkCredentials(resources.network.id, resources.network.key, resources.network.founder),
             draw=secrets.token_bytes,
             stored=stored,
         )

@@ -199,6 +199,20 @@ class Here(Frame, tag="here"):
     more: bool = False
 
 
+class Members(Frame, tag="members"):
+    """Statements about members: the sum of all that the sender keeps, the ids of them in pages, or some of them.
+
+    With `sum` comes the key of the founder. With `ask`, answer a sum that differs with the own one.
+    """
+
+    founder: Key32 | None = None
+    sum: Hex16 | None = None
+    ask: bool = False
+    have: list[Hex16] | None = None
+    more: bool = False
+    s: list[tuple[str, Hex64]] = []
+
+
 class Digest(Frame, tag="digest"):
     """One sum of everything shared, or one for each conversation in `span`. With `ask`, answer an equal one too."""
 

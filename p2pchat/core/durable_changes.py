@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from msgspec import Struct, structs
 
 from p2pchat.core.log import Batch, LogId, Ref
+from p2pchat.core.members.statement import Statement, StatementId
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
 
 
@@ -270,4 +271,6 @@ class Change(Struct):
     unhosted: list[UserId] = []  # their keys and tokens go
     tokens: list[Token] = []
     revoked: list[bytes] = []  # hashes of tokens
+    statements: list[Statement] = []  # about members
+    unstated: list[StatementId] = []  # statements that go, after those of this change were added
     is_awaited: bool = False  # a caller waits for a commit, even of nothing: what it asked for may be on its way

@@ -144,9 +144,7 @@ class Node:
         self._handlers = self._connect_handlers()
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
-        return Replicator(
-            self._ctx, self.network.id, self.presence, self.hosted, self.contacts, self.blocks, stored, run
-        )
+        return Replicator(self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run)
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""

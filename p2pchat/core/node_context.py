@@ -110,10 +110,12 @@ class NetworkCredentials:
     Attributes:
         id: N, hex16.
         key: K, hex32.
+        founder: F, hex32; "" where it is not known yet.
     """
 
     id: str
     key: str = field(repr=False)
+    founder: UserId = ""
 
 
 # ---- small sets

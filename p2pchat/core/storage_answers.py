@@ -87,6 +87,7 @@ class Stored:
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
     meta: dict[str, str] = field(default_factory=dict)
+    statements: list[tuple[str, bytes]] = field(default_factory=list)  # text and signature
     group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
     most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
 

@@ -74,6 +74,7 @@ from p2pchat.storage.schema import (
     read_marks,
     relation_row,
     seen,
+    statements,
     stays,
     taken_marks,
     tokens,
@@ -546,6 +547,11 @@ class RowBuffer:
             for name in change.meta.keys() - dict(kept).keys():
                 run("delete from meta where name = ?", name)
         self._add_hosted(change)
+        for statement in change.statements:
+            row = (bytes.fromhex(statement.id), statement.text, statement.signature)
+            insert(statements, row, InsertConflict.REPLACE)
+        for id in change.unstated:
+            run("delete from statements where id = ?", bytes.fromhex(id))
 
     def _add_hosted(self, change: Change) -> None:
         for user in change.hosted:

@@ -28,7 +28,7 @@ from p2pchat.protocol import Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -259,8 +259,12 @@ tokens: Table = Table(  # what lets programs act for hosted users
     ),
     {"ix_tokens_owner": ("owner",)},
 )
+statements: Table = Table(  # about members of the network
+    "statements",
+    (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
+)
 TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, heads, heard,
-          holders, host_marks, hosted, logs, meta, places, pruned, read_marks, seen, stays, taken_marks,
+          holders, host_marks, hosted, logs, meta, places, pruned, read_marks, seen, statements, stays, taken_marks,
           tokens, users, waiting)  # fmt: skip
 
 

@@ -195,6 +195,9 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             ),
             settings,
         ),
+        statements=[
+            (said, signature) for said, signature in rows("select said, signature from statements order by id")
+        ],
         group_entries=[GroupEntry(log_of(*row), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(reader),

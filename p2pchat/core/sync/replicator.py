@@ -33,10 +33,11 @@ from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
+from p2pchat.core.members.statement_exchange import FOUNDER, StatementExchange
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.node_context import HostedIdentities, NodeContext
+from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_receipts import ReadReceipts, TakenMarks
@@ -70,6 +71,7 @@ from p2pchat.protocol import (
     Holds,
     Lacks,
     MarksFrame,
+    Members,
     Piece,
     Pong,
     Pull,
@@ -94,14 +96,17 @@ class Replicator:
     """Replicates logs: keeps the entries of all peers alike."""
 
     def __init__(
-        self, ctx: NodeContext, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
-        blocks: Blocks, stored: Stored, run: RunId,
+        self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
+        contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
         self._blocks = blocks
         self._pending_commits: dict[int, PendingCommit] = {}
-        self.conversations: Conversations = Conversations(network)
+        self.conversations: Conversations = Conversations(network.id)
+        self.statements: StatementExchange = StatementExchange(
+            ctx, network, stored.statements, stored.meta.get(FOUNDER, "")
+        )  # fmt: skip
         self.lookups: Lookups = Lookups(ctx)
         self.people: KnownPeople = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)
         accounts = QuotaAccounts(ctx, stored.meta)
@@ -238,8 +243,10 @@ class Replicator:
     def on_link_up(self, link: PeerLink) -> None:
         remote = self.context.remotes[link.id] = RemoteState(link)
         self.context.mark_limits.set_most(remote)
+        self.statements.on_link_up(link)
 
     def on_link_down(self, link: PeerLink) -> None:
+        self.statements.on_link_down(link)
         remote = self.context.remotes.pop(link.id, None)
         if remote is not None:
             self.fetcher.on_link_down(remote)
@@ -369,6 +376,8 @@ class Replicator:
             return LogError(text, code="limit") if text else None
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
+        elif isinstance(frame, Members):
+            return self.statements.on_frame(remote.link, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
         elif isinstance(frame, ReadFrame):
@@ -566,6 +575,8 @@ class Replicator:
     def _on_durable(self, done: PendingCommit) -> None:
         change = done.change
         touched = self._apply(change)
+        if change.statements or change.unstated:
+            self.statements.on_durable(change)
         for begun in done.transaction.requests:
             self._ctx.emit(begun)
         if change.stretches:

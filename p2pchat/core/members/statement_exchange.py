@@ -1,0 +1,156 @@
+"""The exchange of statements with other peers: compared on each link, stored, and told on once they are durable.
+
+Each end sends a sum of all that it keeps. Where they differ, both send the ids of theirs, and each sends what the other
+lacks. What is new here goes to all links in the step in which it was committed. The rule decides what is kept
+(`member_list.py`): statements of somebody who is no admin yet are dropped. So when the admins changed, all links are
+asked for their sums again.
+
+A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It takes
+the key from the first peer that tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from p2pchat.core.durable_changes import Change
+from p2pchat.core.effects import Send
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import NetworkCredentials, NodeContext
+from p2pchat.errors import LogError
+from p2pchat.protocol import Members, UserId
+
+FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
+FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
+IDS_AT_ONCE = 2000  # in one frame: 70 KB
+SUM_MODULUS = 1 << 128
+
+
+@dataclass(slots=True)
+class _Remote:
+    """A linked peer. Attributes: `have`, the ids of its statements as far as they came."""
+
+    link: PeerLink
+    have: set[StatementId] = field(default_factory=set)
+
+
+class StatementExchange:
+    """The statements of one peer.
+
+    Args:
+        stored: Texts and signatures that storage holds.
+        founder: The founder's key in storage, "" for none.
+
+    Attributes:
+        members: What follows from all that were taken; None while nobody told who founded the network.
+    """
+
+    def __init__(
+        self, ctx: NodeContext, network: NetworkCredentials, stored: Iterable[tuple[str, bytes]], founder: UserId
+    ) -> None:
+        self._ctx = ctx
+        self._network = network.id
+        self._remotes: dict[int, _Remote] = {}
+        self._durable: dict[StatementId, Statement] = {}
+        self._sum = 0  # of the ids of the durable ones
+        self.members: MemberList | None = None
+        if founder := network.founder or founder:
+            self.members = MemberList(founder)
+            for statement in (parse_statement(self._network, *pair) for pair in stored):
+                self._add_durable(statement)
+            self.members.add(self._durable.values())
+        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # when links were asked
+
+    def on_link_up(self, link: PeerLink) -> None:
+        self._remotes[link.id] = _Remote(link)
+        self._send_sum(link)
+
+    def on_link_down(self, link: PeerLink) -> None:
+        self._remotes.pop(link.id, None)
+
+    def on_frame(self, link: PeerLink, frame: Members) -> LogError | None:
+        """Take a frame. Return the fault that must end the link, if any."""
+        remote = self._remotes.setdefault(link.id, _Remote(link))
+        if self.members is None and frame.founder is not None and network_id(frame.founder) == self._network:
+            self.members = MemberList(frame.founder)
+            self._ctx.change.meta[FOUNDER] = frame.founder
+        if self.members is None:
+            return None
+        if frame.s and (fault := self._take(self.members, frame.s)) is not None:
+            return fault
+        if frame.sum is not None and frame.sum != self._shown_sum():
+            self._send_ids(link)
+            if frame.ask:
+                self._send_sum(link)
+        if frame.have is not None:
+            remote.have.update(frame.have)
+            if not frame.more:
+                have, remote.have = remote.have, set()
+                self._send(link, [one for id, one in self._durable.items() if id not in have])
+        return None
+
+    def on_durable(self, change: Change) -> None:
+        """Tell all links what was stored."""
+        for id in change.unstated:
+            if self._durable.pop(id, None) is not None:
+                self._sum = (self._sum - int(id, 16)) % SUM_MODULUS
+        for statement in change.statements:
+            self._add_durable(statement)
+        assert self.members is not None
+        asks = self.members.admins != self._admins
+        self._admins = self.members.admins
+        for remote in self._remotes.values():
+            self._send(remote.link, change.statements)
+            if asks:
+                self._send_sum(remote.link, ask=True)
+
+    def _add_durable(self, statement: Statement) -> None:
+        if statement.id not in self._durable:
+            self._durable[statement.id] = statement
+            self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
+
+    def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
+        """Keep what counts of these statements: those of the founder first, which say whose others do."""
+        known = {one.id for one in members.statements()}
+        try:
+            said = [parse_statement(self._network, text, bytes.fromhex(signature)) for text, signature in pairs]
+        except StatementError as error:
+            return LogError(str(error), code=error.code)
+        new = [one for one in said if one.id not in known]
+        for is_turn in (lambda one: one.by == members.founder, lambda one: one.by in members.admins):
+            turn = [one for one in new if is_turn(one)]
+            if not all(one.is_signed(self._network) for one in turn):
+                return LogError("a statement that its author did not sign", code="malformed")
+            change = members.add(turn)
+            self._ctx.change.statements += change.kept
+            self._ctx.change.unstated += change.dropped
+        return None
+
+    def _shown_sum(self) -> str:
+        return f"{self._sum:032x}"
+
+    def _send_sum(self, link: PeerLink, *, ask: bool = False) -> None:
+        if self.members is not None:
+            self._ctx.emit(Send(link.id, Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask)))
+
+    def _send_ids(self, link: PeerLink) -> None:
+        ids = list(self._durable)
+        for first in range(0, len(ids) or 1, IDS_AT_ONCE):
+            page = ids[first : first + IDS_AT_ONCE]
+            self._ctx.emit(Send(link.id, Members(have=page, more=first + len(page) < len(ids))))
+
+    def _send(self, link: PeerLink, statements: Iterable[Statement]) -> None:
+        """Send statements, those of the founder first."""
+        assert self.members is not None
+        frame, size = list[tuple[str, str]](), 0
+        for one in sorted(statements, key=lambda one: one.by != self.members.founder):  # type: ignore[union-attr]
+            if frame and size + one.size > FRAME_BYTES:
+                self._ctx.emit(Send(link.id, Members(s=frame)))
+                frame, size = [], 0
+            frame.append((one.text, one.signature.hex()))
+            size += one.size
+        if frame:
+            self._ctx.emit(Send(link.id, Members(s=frame)))
