@@ -253,4 +253,5 @@ async def test_answers_with_hostile_names(shown: Shown, capsys: pytest.CaptureFi
             assert (
                 (said is not None and said["sender"] in shown_as) or OURS.fullmatch(line) or line.startswith(CONTINUED)
             )
-        assert all(line.startswith("p2pchat: ") for line in lines_of(capsys.readouterr().err.rstrip("\n")) if line)
+        for line in filter(None, lines_of(capsys.readouterr().err.rstrip("\n"))):
+            assert line.startswith("p2pchat: ") or OURS.fullmatch(line)  # bob is away, if it takes long
