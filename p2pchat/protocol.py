@@ -377,7 +377,7 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | ReadFrame | TakenFrame
+    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries | ReadFrame | TakenFrame
     | TypingFrame | Pull | Lacks | Holds | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown

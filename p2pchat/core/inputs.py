@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Record
 from p2pchat.core.log import Batch, FileRef, LogId, Ref
+from p2pchat.core.members.statement import Statement
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import LogFacts, LogKey, Position, PruneKey, PrunePlan, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
@@ -427,6 +428,12 @@ class UserBlocked(Record, frozen=True):
     on: bool
 
 
+class StatementsMade(Record, frozen=True):
+    """Somebody here said something about members, signed with a key that this program has."""
+
+    statements: list[Statement]
+
+
 class UserHosted(Record, frozen=True):
     """This peer hosts one more user from now on. A user who is hosted already only gets this name.
 
@@ -534,7 +541,7 @@ Input = (
     | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
     | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
-    | GroupLeaveRequest | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
+    | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade | UserHosted | UserUnhosted | UserBlocked | Woke
     | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed
     | PullAnswered | ContentKept | HeldFound | ContentAnswered
 )  # fmt: skip

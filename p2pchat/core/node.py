@@ -67,6 +67,7 @@ from p2pchat.core.inputs import (
     RequestAccepted,
     RequestLeft,
     RequestsChosen,
+    StatementsMade,
     Stop,
     TypingSet,
     UserBlocked,
@@ -169,6 +170,7 @@ class Node:
             GroupLeaveRequest: self._on_group_request,
             ImportRequest: self._on_import,
             PruneRequest: self._on_prune,
+            StatementsMade: self._on_statements_made,
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
@@ -444,6 +446,10 @@ class Node:
     def _on_write(self, request: WriteRequest) -> None:
         if self._storage.check_writable(request.ticket):
             self.sync.write(request)
+
+    def _on_statements_made(self, input: StatementsMade) -> None:
+        if self._storage.works:
+            self.sync.statements.say(input.statements)
 
     def _on_group_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
         if self._storage.check_writable(request.ticket):

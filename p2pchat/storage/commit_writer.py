@@ -548,8 +548,11 @@ class RowBuffer:
                 run("delete from meta where name = ?", name)
         self._add_hosted(change)
         for statement in change.statements:
-            row = (bytes.fromhex(statement.id), statement.text, statement.signature)
-            insert(statements, row, InsertConflict.REPLACE)
+            insert(
+                statements,
+                (bytes.fromhex(statement.id), statement.text, statement.signature),
+                InsertConflict.REPLACE,
+            )
         for id in change.unstated:
             run("delete from statements where id = ?", bytes.fromhex(id))
 

@@ -133,6 +133,7 @@ select u.id, f.name, f.c from users u join former_names f on u.number = f.owner 
 """
 ADDRESSES = "select peer, endpoint, verified_at, failing_since, teller from addresses"
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
+STATEMENTS = "select said, signature from statements order by id"
 HOLDERS = "select root, peer, told_at from holders order by root, peer"
 NAMED = f"""
 select a.root, c.id, u.id, l.run, a.id from attachments a
@@ -195,9 +196,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             ),
             settings,
         ),
-        statements=[
-            (said, signature) for said, signature in rows("select said, signature from statements order by id")
-        ],
+        statements=[(said, signature) for said, signature in rows(STATEMENTS)],
         group_entries=[GroupEntry(log_of(*row), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(reader),

@@ -5,8 +5,8 @@ lacks. What is new here goes to all links in the step in which it was committed.
 (`member_list.py`): statements of somebody who is no admin yet are dropped. So when the admins changed, all links are
 asked for their sums again.
 
-A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It takes
-the key from the first peer that tells it.
+A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It
+takes the key from the first peer that tells it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
-from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.member_list import MemberChange, MemberList
 from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
@@ -92,6 +92,11 @@ class StatementExchange:
                 self._send(link, [one for id, one in self._durable.items() if id not in have])
         return None
 
+    def say(self, statements: Iterable[Statement]) -> None:
+        """Take statements that a program here made with a key of its own."""
+        assert self.members is not None
+        self._keep(self.members.add(statements))
+
     def on_durable(self, change: Change) -> None:
         """Tell all links what was stored."""
         for id in change.unstated:
@@ -124,23 +129,25 @@ class StatementExchange:
             turn = [one for one in new if is_turn(one)]
             if not all(one.is_signed(self._network) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
-            change = members.add(turn)
-            self._ctx.change.statements += change.kept
-            self._ctx.change.unstated += change.dropped
+            self._keep(members.add(turn))
         return None
+
+    def _keep(self, change: MemberChange) -> None:
+        self._ctx.change.statements += change.kept
+        self._ctx.change.unstated += change.dropped
 
     def _shown_sum(self) -> str:
         return f"{self._sum:032x}"
 
     def _send_sum(self, link: PeerLink, *, ask: bool = False) -> None:
         if self.members is not None:
-            self._ctx.emit(Send(link.id, Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask)))
+            self._ctx.emit(Send(Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link.id]))
 
     def _send_ids(self, link: PeerLink) -> None:
         ids = list(self._durable)
         for first in range(0, len(ids) or 1, IDS_AT_ONCE):
             page = ids[first : first + IDS_AT_ONCE]
-            self._ctx.emit(Send(link.id, Members(have=page, more=first + len(page) < len(ids))))
+            self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link.id]))
 
     def _send(self, link: PeerLink, statements: Iterable[Statement]) -> None:
         """Send statements, those of the founder first."""
@@ -148,9 +155,9 @@ class StatementExchange:
         frame, size = list[tuple[str, str]](), 0
         for one in sorted(statements, key=lambda one: one.by != self.members.founder):  # type: ignore[union-attr]
             if frame and size + one.size > FRAME_BYTES:
-                self._ctx.emit(Send(link.id, Members(s=frame)))
+                self._ctx.emit(Send(Members(s=frame), [link.id]))
                 frame, size = [], 0
             frame.append((one.text, one.signature.hex()))
             size += one.size
         if frame:
-            self._ctx.emit(Send(link.id, Members(s=frame)))
+            self._ctx.emit(Send(Members(s=frame), [link.id]))
