@@ -63,7 +63,7 @@ async def test_a_reply_means_what_was_shown_when_it_was_begun(terminal: OpenTerm
     await ada.type("gladly\r")
     await ada.shows('ada (to cyd: "marry me?"): yes, gladly')
     assert await texts_of(cyd, 1) == ["yes, gladly"]
-    assert (await bob.history("room"))[-1].reply_to == question.id
+    assert (await cyd.history("room"))[-1].reply_to == question.id
     await ada.line("/reply no")  # begun anew
     await ada.shows('ada -> bob (to bob: "are we late?"): no')
 
