@@ -42,6 +42,7 @@ PIECE_HEAD = Packed(">II")  # the number of the pull, and the index of the piece
 MAX_PIECE_FRAME_BYTES = PIECE_HEAD.size + PIECE_BYTES
 FILES = "files"  # in `can` of `peers`: pulls are answered, and pieces are understood
 MAX_FEATURES = 256  # in `can`
+MAX_STATEMENT_IDS = 2000  # in one page of `have` in `members`
 HOLDS = "holds"  # the same: it answers which content is here
 PULLS = "pulls"  # the same: it takes 128 pulls at a time, and not only 16
 
@@ -377,8 +378,8 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries | ReadFrame | TakenFrame
-    | TypingFrame | Pull | Lacks | Holds | File | FileEnd
+    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries | ReadFrame
+    | TakenFrame | TypingFrame | Pull | Lacks | Holds | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
 
@@ -606,6 +607,9 @@ class Decoder:
         for field, roots in (("ask", frame.ask), ("has", frame.has), ("lacks", frame.lacks)):
             _at_most(self._settings.page_items, "holds", field, roots)
 
+    def _check_members(self, frame: Members, size: int) -> None:
+        _at_most(MAX_STATEMENT_IDS, "members", "have", frame.have or ())
+
     def _check_typing(self, frame: TypingFrame, size: int) -> None:
         self._check_names("typing", frame)
 
@@ -623,6 +627,7 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Go: Decoder._check_go,
     Peers: Decoder._check_peers,
     Here: Decoder._check_here,
+    Members: Decoder._check_members,
     Digest: Decoder._check_digest,
     Have: Decoder._check_have,
     Want: Decoder._check_want,

@@ -36,6 +36,7 @@ from p2pchat.protocol import (
     Hosted,
     Mark,
     Marks,
+    Members,
     Naming,
     Peers,
     Ping,
@@ -316,6 +317,11 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(
         Welcome, proof=st.none() | HEX32,
         peers=st.lists(LINKED, max_size=3),
+    ),
+    st.builds(
+        Members, founder=st.none() | KEY, sum=st.none() | HEX8.map(lambda half: half * 2), ask=st.booleans(),
+        have=st.none() | st.lists(HEX8.map(lambda half: half * 2), max_size=3), more=st.booleans(),
+        s=st.lists(st.tuples(TEXT, HEX64), max_size=3),
     ),
     st.builds(Go, HEX8, SEQ),
     st.just(Ping()),

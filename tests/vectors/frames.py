@@ -88,6 +88,18 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "peers_change": ("A later one tells what is gone.", {"t": "peers", "port": 0, "at": [], "gone": [CYD]}),
+    "members_sum": (
+        "Who founded the network, and the sum of all statements of the sender.",
+        {"t": "members", "founder": ADA, "sum": "0a" * 16, "ask": True},
+    ),
+    "members_have": (
+        "A page of their ids.",
+        {"t": "members", "have": ["0a" * 16, "0b" * 16], "more": True},
+    ),
+    "members_said": (
+        "A statement, with its signature.",
+        {"t": "members", "s": [[compact({"at": T0, "by": ADA, "k": "add", "who": [BOB]}), "ab" * 64]]},
+    ),
     "here_own": ("The peer's own user.", {"t": "here", "users": [{"id": ADA, "name": "ada", "status": "online"}]}),
     "here_gateway": (
         "A hosted user has a certificate.",

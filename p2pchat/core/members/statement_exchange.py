@@ -21,11 +21,10 @@ from p2pchat.core.members.statement import Statement, StatementError, StatementI
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import Members, UserId
+from p2pchat.protocol import MAX_STATEMENT_IDS, Members, UserId
 
 FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
-IDS_AT_ONCE = 2000  # in one frame: 70 KB
 SUM_MODULUS = 1 << 128
 
 
@@ -145,8 +144,8 @@ class StatementExchange:
 
     def _send_ids(self, link: PeerLink) -> None:
         ids = list(self._durable)
-        for first in range(0, len(ids) or 1, IDS_AT_ONCE):
-            page = ids[first : first + IDS_AT_ONCE]
+        for first in range(0, len(ids) or 1, MAX_STATEMENT_IDS):
+            page = ids[first : first + MAX_STATEMENT_IDS]
             self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link.id]))
 
     def _send(self, link: PeerLink, statements: Iterable[Statement]) -> None:

@@ -38,9 +38,7 @@ class Net:
 
     def _peer(self, name: str, founder: UserId) -> Peer:
         settings = Settings(log_bytes=0, auto_fetch_bytes=0)
-        peer = Peer(
-            self.world, name, TemporaryStorage(), settings, network=NetworkCredentials(NETWORK, K, founder)
-        )
+        peer = Peer(self.world, name, TemporaryStorage(), settings, network=NetworkCredentials(NETWORK, K, founder))
         self.world.peers.append(peer)
         return peer
 
