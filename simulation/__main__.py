@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--deletions", action="store_true", help="someone deletes messages here, in each history")
     parser.add_argument("--blocks", action="store_true", help="someone blocks others, in each history")
+    parser.add_argument("--members", action="store_true", help="somebody says who is a member, in each history")
     parser.add_argument("--relay", action="store_true", help="an engine links peers behind routers, in each history")
     parser.add_argument("--files", action="store_true", help="messages have files, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")

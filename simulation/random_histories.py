@@ -30,6 +30,7 @@ from simulation.faults import FaultInjector
 from simulation.hosted_users import HostedUsers
 from simulation.invariants.contact_invariants import accept_some
 from simulation.invariants.presence_invariants import UserChatter
+from simulation.membership import Membership
 from simulation.relay_network import EngineFaults
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
@@ -94,6 +95,7 @@ class WantedEvents:
         rules_differ: The rules of peers differ, and someone writes what others refuse.
         deletions: Someone deletes what is stored.
         blocks: Someone blocks others.
+        members: Somebody says who is a member. Chance never decides this.
         relay: An engine links peers that cannot dial each other (relay_network.py). Chance never decides this.
         files: Messages have files (attached_files.py). Chance never decides this.
     """
@@ -101,6 +103,7 @@ class WantedEvents:
     rules_differ: bool = False
     deletions: bool = False
     blocks: bool = False
+    members: bool = False
     relay: bool = False
     files: bool = False
 
@@ -157,6 +160,7 @@ class RandomHistory:
             files = Random(f"{seed} files")
             settings = with_files(settings, files)
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
+        self._membership = Membership(self.sim, seed, on=wanted.members)
         self.program: list[str] = _draw_beginning(plan, most_peers)
         self.program += _draw_openings(rare, settings, self.program)
         if wanted.files and "join_byzantine" not in self.program and files.random() < LIAR:
@@ -182,6 +186,10 @@ class RandomHistory:
         blocks = Random(f"{seed} blocks")
         for name in _draw_blocks(blocks, always=wanted.blocks):
             self.program.insert(blocks.randint(self._begun, len(self.program)), name)
+        if wanted.members:
+            members = Random(f"{seed} statements")
+            for _ in range(self._membership.steps()):
+                self.program.insert(members.randint(self._begun, len(self.program)), "say_about_members")
         self._differ = wanted.rules_differ
         self._engine = EngineFaults(self.sim, on=wanted.relay)
         self._faults = FaultInjector(self.sim, most_peers, self._engine, differ=self._differ, crowded=self._crowded)
@@ -221,7 +229,10 @@ class RandomHistory:
     def _step(self, number: int, name: str) -> None:
         self._reseed(f"step {number}")
         self.sim.note(f"step {number}: {name}")
-        getattr(self._faults, name)()
+        if name == "say_about_members":
+            self._membership.say()
+        else:
+            getattr(self._faults, name)()
         self._chatter.step(number)
         self._guests.step(number)
         self._engine.step(number)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.config import Settings
@@ -17,6 +18,8 @@ from p2pchat.core import inputs
 from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
@@ -223,7 +226,7 @@ class SimPeer:
         hosted = HostedIdentity(self.user, self.name_told, self._sign)
         self.node = Node(
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
-            network=NetworkCredentials(self._network.id, self._network.key), draw=draw, stored=stored,
+            network=replace(self._network), draw=draw, stored=stored,
         )  # fmt: skip
         self._turns = LinkTurns(
             self.settings, self.node.is_known, lambda link, on: None
@@ -354,6 +357,16 @@ class SimPeer:
         for user in (*self.sim.by_user, *self.sim.guests):
             if user not in self.sim.crowd:
                 self.put(inputs.QuotaLifted(user))
+
+    @property
+    def members(self) -> MemberList | None:
+        """The member list of its process; None if it does not run, or does not know who founded the network."""
+        return None if self.node is None else self.node.sync.statements.members
+
+    @property
+    def statements(self) -> set[StatementId]:
+        """The ids of the statements about members that its process keeps."""
+        return set() if self.members is None else {one.id for one in self.members.statements()}
 
     def block(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Have a user of this peer block another, or end that."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 
@@ -38,6 +39,7 @@ from simulation.relay_network import SimEngine
 from simulation.simulated_peer import SimPeer
 from simulation.virtual_time import SMALL, Schedule
 
+FOUNDERS = 2  # peers that know the founder's key from their start
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most
 SETTLE_MORE = 90.0  # seconds for each peer above five: digests repair lost acknowledgements one link at a time
@@ -83,7 +85,7 @@ class Simulation:
         self.engine: SimEngine = SimEngine(self)
         self.invariants: Invariants = Invariants(self)
         draws = Random(f"{seed} network")
-        self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()
+        self._network = NetworkCredentials(draws.randbytes(16).hex(), draws.randbytes(32).hex())
         self._by_endpoint: dict[str, SimPeer] = {}
         self._apart: set[Pair] = set()
         self._never: set[Pair] = set()
@@ -127,7 +129,9 @@ class Simulation:
         number = len(self.by_user) + 1
         name = NAMES[number - 1] if number <= len(NAMES) else f"peer{number}"
         draws = Random(f"{self.seed} peer {number}")  # its own, so that other peers change nothing about it
-        keys = NetworkCredentials(self._network[0], draws.randbytes(32).hex()) if stranger else self.network()
+        keys = replace(self._network, key=draws.randbytes(32).hex()) if stranger else self.network()
+        if number > FOUNDERS:
+            keys = replace(keys, founder="")
         identity, host = Identity.from_seed(draws.randbytes(32)), f"{network}.{number}"
         peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host)
         others = self.honest_up
@@ -149,7 +153,11 @@ class Simulation:
 
     def network(self) -> NetworkCredentials:
         """Return the network of this mesh."""
-        return NetworkCredentials(*self._network)
+        return replace(self._network)
+
+    def found(self, network: NetworkCredentials) -> None:
+        """Take the network of a founder, before there are peers."""
+        self._network = network
 
     # ---- faults
 

@@ -248,6 +248,8 @@ class Invariants:
         yield from self._unlinked(honest)
         yield from self._relayed(honest)
         yield from self._unequal(honest)
+        if self._sim.network().founder:
+            yield from self._one_list(honest)
         yield from self._comparing(honest)
         newest: Counter[LogId] = Counter()
         for peer in honest:
@@ -307,6 +309,16 @@ class Invariants:
                     if self._lacks_evidence(one, other):
                         continue
                     yield Fault("digest", f"holds other entries than {other.name}", one.name)
+
+    def _one_list(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        """Check that linked peers keep the same statements about members, and have them on their disks."""
+        for one in honest:
+            kept, stored = one.statements, {said for said, _ in one.disk.storage.load([]).statements}
+            if one.members is not None and stored != {each.text for each in one.members.statements()}:
+                yield Fault("one_list", "keeps other statements in memory than on its disk", one.name)
+            for other in honest:
+                if one.end_to(other) and kept != other.statements:
+                    yield Fault("one_list", f"keeps other statements than {other.name}", one.name)
 
     def _comparing(self, honest: list[SimPeer]) -> Iterator[Fault]:
         """Check that nobody sends further pages of marks: each waits for the answer to the one before."""

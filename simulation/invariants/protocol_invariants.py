@@ -18,7 +18,7 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.sync.fetcher import PROGRESS
-from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
+from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, Members, UserId, Want
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.byzantine import THIRD_HOST
 
@@ -86,6 +86,10 @@ class ProtocolInvariants:
                 for mark in frame.tips:  # it claims to have these, perhaps not durable yet
                     key = (end.other, LogId(frame.c, frame.u, mark.run))
                     self._given[key] = max(mark.seq, self._given.get(key, 0))
+        elif isinstance(frame, Members):
+            stored = {one.text for change in peer.disk.changes for one in change.statements} if frame.s else set()
+            if any(text not in stored for text, _ in frame.s):
+                self._invariants.fail("uncommitted", peer, "told a statement that is not durable here")
         elif isinstance(frame, Digest):
             self._compared.update(ends)
 

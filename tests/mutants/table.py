@@ -744,6 +744,28 @@ pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
             all = [one for kept in self._by_signer.values() for one in kept.values()]
             own = {id for one in all if one.kind == PARDON for id in one.ids}
             safe""")),
+    Mutant("member-statement-not-asked-again", "what an admin said is missing where it was heard of before the admin was, until the next link",
+        "core/members/test_statement_exchange.py::test_links_are_asked_again_once_somebody_is_an_admin",
+        ("asks = self.members.admins != self._admins",
+         "asks = False")),
+    Mutant("member-statement-not-told", "an expulsion is heard of only by peers that connect later",
+        Rule("one_list", within=60, having="members"),
+        ("""\
+            self._send(remote.link, change.statements)
+            if asks:""",
+         "            if asks:")),
+    Mutant("member-statement-stays-on-disk", "what an expelled admin said counts again after a restart",
+        Rule("one_list", within=60, having="members"),
+        ('run("delete from statements where id = ?", bytes.fromhex(id))',
+         "pass")),
+    Mutant("member-statement-told-before-commit", "others have heard of an expulsion that a crash took back",
+        Rule("uncommitted", within=60, having="members"),
+        ("        self._ctx.change.statements += change.kept\n",
+         """\
+        self._ctx.change.statements += change.kept
+        for remote in self._remotes.values():
+            self._send(remote.link, change.kept)
+""")),
     Mutant("member-statements-of-former-admins-count", "what an expelled admin says goes on counting",
         "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
         ("""\

@@ -147,3 +147,16 @@ def test_statements_of_strangers_cost_no_signature_and_no_place() -> None:
     unsigned = [(said(STRANGER, "add", user).text, "00" * 64) for user in USERS]
     ada.put_frames(far, Members(s=unsigned), Members(founder=IDS["eve"], sum="00" * 16))
     assert not any("malformed" in line for line in ada.take()) and net.kept("ada") == set()
+
+
+def test_links_are_asked_again_once_somebody_is_an_admin() -> None:
+    net = Net("ada")
+    ada = net.peers["ada"]
+    far = ada.far("eve", compared=False)
+    early, admin = said(ADMIN, "add", USERS[1]), said(FOUNDER, "admin", ADMIN.peer_id)
+    ada.put_frames(far, Members(s=[(early.text, early.signature.hex())]))
+    far.heard.clear()
+    ada.put_frames(far, Members(s=[(admin.text, admin.signature.hex())]))
+    net.world.settle()
+    asked = [frame for frame in far.heard if isinstance(frame, Members) and frame.ask]
+    assert len(asked) == 1 and asked[0].sum is not None and net.kept("ada") == {admin.id}
