@@ -101,9 +101,9 @@ async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
     sent, received = frames_of(home / "ada", "out"), frames_of(home / "bob", "in")
     assert sent == received
     assert frames_of(home / "bob", "out") == frames_of(home / "ada", "in")
-    ada_decides = ada.me.key < bob.me.key
+    ada_decides = ada.me.key < bob.me.key  # and founded the network: bob joined it, and has nothing to compare yet
     go = ["go"]
-    assert names(sent) == ["hello", "welcome", *go * ada_decides, "peers", "here", "digest", "entries"]
+    assert names(sent) == ["hello", "welcome", *go * ada_decides, "peers", "members", "here", "digest", "entries"]
     answers = ["hello", *go * (not ada_decides), "peers", "here", "digest", "have", "bye"]
     assert names(frames_of(home / "bob", "out")) == answers
     ends = {}
