@@ -375,8 +375,8 @@ class StartupErrors:
 
     def _in_use(self, error: DataLocked) -> CommandError:
         who = f"process {error.pid}" if error.pid else "another process"
-        is_named = self._options.data or self._options.network is not None
-        which = ["--data", error.path] if is_named else ["--port", str(self._options.port)]
+        by_directory = self._options.data or self._options.network is not None
+        which = ["--data", error.path] if by_directory else ["--port", str(self._options.port)]
         send, tail = command("send", "room", "TEXT", *which), command("tail", *which)
         other = "another peer needs its own port and directory"
         if not self._options.data:

@@ -322,9 +322,9 @@ def network_option(help: str) -> Callable[[Function], Function]:
 
 def _check_network(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Return the name of a network in normal form."""
-    try:
-        from p2pchat import validate_network_name
+    from p2pchat import validate_network_name
 
+    try:
         return value if value is None else validate_network_name(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None

@@ -230,8 +230,8 @@ def history_command(options: PeerOptions, data: str) -> str:
     """Return the command that shows the history of a running peer. `data` is its directory, "" in memory."""
     if not data or options.db.startswith("memory:"):
         return "/history"
-    is_named = options.data or options.is_temporary or options.network is not None
-    which = ["--data", data] if is_named else ["--port", str(options.port)]
+    by_directory = options.data or options.is_temporary or options.network is not None
+    which = ["--data", data] if by_directory else ["--port", str(options.port)]
     database = ["--db", options.db] if options.db and not has_password(options.db) else []  # then it is in P2PCHAT_DB
     return command("history", *which, *database)
 

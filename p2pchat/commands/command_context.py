@@ -142,6 +142,7 @@ class CommandContext:
                 showed.
             before: As of count_unread.
         """
+        self.mark_seen()  # what was shown a moment ago is not shown again
         unread = await self._unread_in(conversation, before)
         count = await show(conversation, unread)
         for message in unread[:count]:

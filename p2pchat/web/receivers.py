@@ -40,13 +40,19 @@ class Receivers:
 
         Raises UnknownName, also for an account that was deleted, AmbiguousName, StorageError.
         """
-        name = to.strip().removeprefix("@")
         try:
-            self.find(account, to)
+            found = self.find(account, to)
         except UnknownName:
-            await self._accounts.meet(name)
+            found = await self._find_later(account, to)
+        self.check(found)
+        return found
+
+    async def _find_later(self, account: Account, to: str) -> Conversation:
+        """As resolve, for a name unknown here: another gateway gave it, it is still coming, or it is reserved."""
+        name = to.strip().removeprefix("@")
+        await self._accounts.meet(name)
         try:
-            found = await account.user.when_known(lambda: self.find(account, to))
+            return await account.user.when_known(lambda: self.find(account, to))
         except UnknownName:
             if not self._accounts.reserves:
                 raise
@@ -56,9 +62,7 @@ class Receivers:
                 user = None
             if user is None:
                 raise
-            found = account.user.find(user)
-        self.check(found)
-        return found
+        return account.user.find(user)
 
     def check(self, to: Conversation) -> None:
         """Raise WebError if a message there would reach nobody: the account was deleted."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from p2pchat import Message, Receipt, TCPPeer
+from p2pchat import Conversation, Message, Receipt, TCPPeer
 from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.command_session import Session
 from p2pchat.testing import mesh
@@ -116,6 +117,25 @@ async def test_messages_are_read_when_shown_or_opened(shown: Shown) -> None:
         assert psst.status == "delivered"
         await session.execute([b"/go ada"])
         await psst.read(timeout=60)
+
+
+async def test_what_was_shown_a_moment_ago_is_not_unread_when_its_conversation_is_opened(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session = open_session(bob, shown, as_json=False, interactive=True)
+        session.track_reads()
+        for number in range(7):
+            await ada.send("bob", f"line {number}")
+        await net.settle()
+        await show_until(bob, session, "line 6")  # all of it within MARK_DELAY
+        opened = list[Message]()
+
+        async def show(conversation: Conversation, unread: Sequence[Message]) -> int:
+            opened.extend(unread)
+            return len(unread)
+
+        await session.open(bob.find("ada"), show)
+        assert [message.text for message in opened] == []
 
 
 async def test_nothing_is_read_while_away(shown: Shown) -> None:

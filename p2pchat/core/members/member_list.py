@@ -16,7 +16,7 @@ cannot remove a guest of the founder or of another admin.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from p2pchat.core.members.statement import ADD, ADMIN, PARDON, REMOVE, Statement, StatementId
 from p2pchat.protocol import UserId
@@ -27,15 +27,15 @@ MAX_BYTES_OF_ADMIN = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class MemberChange:
-    """What a set of statements changed.
+    """Changes that new statements made.
 
     Attributes:
         kept: Statements that are new and kept.
         dropped: Ids of statements that are not kept any more.
     """
 
-    kept: list[Statement] = field(default_factory=list)
-    dropped: list[StatementId] = field(default_factory=list)
+    kept: list[Statement]
+    dropped: list[StatementId]
 
 
 class MemberList:
