@@ -118,6 +118,13 @@ class Cert(Struct, frozen=True, rename={"from_ms": "from", "until_ms": "until"},
     sig: Hex64
 
 
+class GuestCertificate(Struct, frozen=True, array_like=True, gc=False):
+    """A member's certificate that it answers for a user."""
+
+    member: Key32
+    sig: Hex64
+
+
 class Hosted(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One hosted user, in `here`. `cert` is absent when the user's key is the peer's own.
 

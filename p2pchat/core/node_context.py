@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import ContentOrder, Effect, WakeAt
-from p2pchat.protocol import Cert, PeerId, UserId
+from p2pchat.protocol import Cert, GuestCertificate, PeerId, UserId
 
 
 class Now(NamedTuple):
@@ -68,12 +68,16 @@ class NodeContext:
 
 @dataclass(slots=True)
 class HostedIdentity:
-    """A user hosted by this peer. `cert` is None when the user's key is the peer's own."""
+    """A user hosted by this peer. `cert` is None when the user's key is the peer's own.
+
+    `guest` is the certificate of the member that answers for the user; None when the user is a member itself.
+    """
 
     id: UserId
     name: str
     sign: Callable[[bytes], bytes] = field(repr=False)
     cert: Cert | None = None
+    guest: GuestCertificate | None = None
     about: str = field(default="", repr=False)  # what the user says about itself, "" for nothing
     status: str = "online"  # initial status
 
