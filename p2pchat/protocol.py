@@ -43,9 +43,12 @@ MAX_PIECE_FRAME_BYTES = PIECE_HEAD.size + PIECE_BYTES
 FILES = "files"  # in `can` of `peers`: pulls are answered, and pieces are understood
 MAX_FEATURES = 256  # in `can`
 MAX_STATEMENT_IDS = 2000  # in one page of `have` in `members`
+MAX_SHOWN = 4  # statements that a connection begins with: two are enough
+MAX_USES = 64  # of one invite
 HOLDS = "holds"  # the same: it answers which content is here
 PULLS = "pulls"  # the same: it takes 128 pulls at a time, and not only 16
 
+Hex4 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
 Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, because $ lets a newline pass
 Hex16 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -125,6 +128,35 @@ class GuestCertificate(Struct, frozen=True, array_like=True, gc=False):
     sig: Hex64
 
 
+class InviteProof(Struct, frozen=True, forbid_unknown_fields=True):
+    """Proof that the sender has an invite, for this connection: who made it, its id, its terms, and a code over them.
+
+    `until` is in UTC seconds. Source: docs/protocol.md, "Invites".
+    """
+
+    maker: Key32
+    id: Hex4
+    uses: Annotated[int, Meta(ge=1, le=MAX_USES)]
+    until: Count
+    proof: Hex32
+
+
+class Membership(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What one end of a connection shows of its membership.
+
+    Attributes:
+        founder: The key that founded the network.
+        guest: The certificate of the member that answers for the sender; None for a member.
+        s: Statements by which that member is one.
+        invite: What a newcomer joins with.
+    """
+
+    founder: Key32 | None = None
+    guest: GuestCertificate | None = None
+    s: Annotated[tuple[tuple[str, Hex64], ...], Meta(max_length=MAX_SHOWN)] = ()
+    invite: InviteProof | None = None
+
+
 class Hosted(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One hosted user, in `here`. `cert` is absent when the user's key is the peer's own.
 
@@ -157,13 +189,24 @@ class Hello(Frame, tag="hello"):
 
 
 class Welcome(Frame, tag="welcome"):
-    """The server accepts the client's proof, and gives its own.
+    """The server accepts the client's proof, gives its own, and shows its membership.
 
     With `peers` the server has no place for the client, and these have perhaps; its `bye` comes next.
     """
 
     proof: Hex32 | None = None
+    show: Membership | None = None
     peers: list[tuple[Long32, tuple[str, ...]]] = []
+
+
+class Show(Frame, tag="show"):
+    """The client admits the server, and shows its membership."""
+
+    show: Membership
+
+
+class Admit(Frame, tag="admit"):
+    """The server admits the client."""
 
 
 class Go(Frame, tag="go"):
@@ -385,7 +428,7 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries | ReadFrame
+    Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries | ReadFrame
     | TakenFrame | TypingFrame | Pull | Lacks | Holds | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown

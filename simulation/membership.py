@@ -18,10 +18,7 @@ from p2pchat.core.members.statement import (
     Statement,
     StatementId,
     make_statement,
-    network_id,
 )
-from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
 from simulation.simulation import Simulation
 
@@ -33,14 +30,11 @@ HAS_NO_SAY = 0.2  # the part that somebody says who is neither founder nor, as f
 class Membership:
     """The statements of one simulation. Attributes: `said`, all that were made, in order."""
 
-    def __init__(self, sim: Simulation, seed: int, *, on: bool) -> None:
+    def __init__(self, sim: Simulation, seed: int) -> None:
         self._sim = sim
         self._chance = Random(f"{seed} members")
-        self._founder = Identity.from_seed(Random(f"{seed} founder").randbytes(32))
+        self._founder = sim.founder
         self.said: list[Statement] = []
-        if on:
-            former = sim.network()
-            sim.found(NetworkCredentials(network_id(self._founder.peer_id), former.key, self._founder.peer_id))
 
     def steps(self) -> int:
         """Return how many statements this history has."""

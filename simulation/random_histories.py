@@ -160,7 +160,7 @@ class RandomHistory:
             files = Random(f"{seed} files")
             settings = with_files(settings, files)
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
-        self._membership = Membership(self.sim, seed, on=wanted.members)
+        self._membership = Membership(self.sim, seed)
         self.program: list[str] = _draw_beginning(plan, most_peers)
         self.program += _draw_openings(rare, settings, self.program)
         if wanted.files and "join_byzantine" not in self.program and files.random() < LIAR:

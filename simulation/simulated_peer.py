@@ -18,6 +18,7 @@ from p2pchat.core import inputs
 from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
@@ -223,7 +224,9 @@ class SimPeer:
         stored = self.disk.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
-        hosted = HostedIdentity(self.user, self.name_told, self._sign)
+        member, sign = self._network.member, self._network.sign
+        answered = None if sign is None else make_guest(self._network.id, member, sign, self.user)
+        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=answered)
         self.node = Node(
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
             network=replace(self._network), draw=draw, stored=stored,

@@ -26,6 +26,7 @@ from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.limits_by_origin import RELAY_HOST
+from p2pchat.core.members.statement import network_id
 from p2pchat.core.mesh.addressbook import is_relayed
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.keys import Identity
@@ -37,9 +38,8 @@ from simulation.invariants.entry_invariants import Invariants
 from simulation.network import SimWire
 from simulation.relay_network import SimEngine
 from simulation.simulated_peer import SimPeer
-from simulation.virtual_time import SMALL, Schedule
+from simulation.virtual_time import SMALL, Schedule, signer
 
-FOUNDERS = 2  # peers that know the founder's key from their start
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most
 SETTLE_MORE = 90.0  # seconds for each peer above five: digests repair lost acknowledgements one link at a time
@@ -85,7 +85,11 @@ class Simulation:
         self.engine: SimEngine = SimEngine(self)
         self.invariants: Invariants = Invariants(self)
         draws = Random(f"{seed} network")
-        self._network = NetworkCredentials(draws.randbytes(16).hex(), draws.randbytes(32).hex())
+        self.founder: Identity = Identity.from_seed(draws.randbytes(32))
+        founder = self.founder.peer_id
+        self._network = NetworkCredentials(
+            network_id(founder), draws.randbytes(32).hex(), founder, member=founder, sign=signer(self.founder)
+        )
         self._by_endpoint: dict[str, SimPeer] = {}
         self._apart: set[Pair] = set()
         self._never: set[Pair] = set()
@@ -130,8 +134,6 @@ class Simulation:
         name = NAMES[number - 1] if number <= len(NAMES) else f"peer{number}"
         draws = Random(f"{self.seed} peer {number}")  # its own, so that other peers change nothing about it
         keys = replace(self._network, key=draws.randbytes(32).hex()) if stranger else self.network()
-        if number > FOUNDERS:
-            keys = replace(keys, founder="")
         identity, host = Identity.from_seed(draws.randbytes(32)), f"{network}.{number}"
         peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host)
         others = self.honest_up
@@ -154,10 +156,6 @@ class Simulation:
     def network(self) -> NetworkCredentials:
         """Return the network of this mesh."""
         return replace(self._network)
-
-    def found(self, network: NetworkCredentials) -> None:
-        """Take the network of a founder, before there are peers."""
-        self._network = network
 
     # ---- faults
 

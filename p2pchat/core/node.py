@@ -78,6 +78,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.limits_by_origin import RateLimit, address_line
+from p2pchat.core.members.admission import Admission
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
@@ -135,17 +136,23 @@ class Node:
             lambda user: self.sync.people.forget(user), self.blocks.users,
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
-        self.links: Links = Links(
-            self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks
-        )
         self.sync: Replicator = self._replicator(stored, self.run)
+        self.admission: Admission = Admission(
+            self._ctx, network, self.hosted[peer].guest, lambda: self.sync.statements
+        )  # fmt: skip
+        self.links: Links = Links(
+            self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks, self.admission
+        )
         self._commits = Commits(self._ctx, self.links.book)
         self._storage = self._commits.storage
         self._renames = RateLimit(settings.renames_a_second, settings.renames_burst)
         self._handlers = self._connect_handlers()
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
-        return Replicator(self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run)
+        return Replicator(
+            self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
+            self._on_members_changed,
+        )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""
@@ -446,6 +453,11 @@ class Node:
     def _on_write(self, request: WriteRequest) -> None:
         if self._storage.check_writable(request.ticket):
             self.sync.write(request)
+
+    def _on_members_changed(self, change: Change) -> None:
+        """Take statements that are durable, and were told on, before links end that they leave nobody for."""
+        pardoned = self.admission.report(change)
+        self.links.on_members_changed({one.id for one in change.statements}, pardoned)
 
     def _on_statements_made(self, input: StatementsMade) -> None:
         if self._storage.works:

@@ -107,19 +107,46 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
         return self._by_prefix.get(start, ())
 
 
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """An invite that this peer joins with.
+
+    Attributes:
+        maker: The peer that made it.
+        id, uses, until: Its terms; `until` in UTC seconds.
+        secret: What its holder and its maker know, 16 bytes.
+    """
+
+    maker: PeerId
+    id: str
+    uses: int
+    until: int
+    secret: bytes = field(repr=False)
+
+
 @dataclass(slots=True)
 class NetworkCredentials:
-    """The id and key of a peer's network.
+    """The id and key of a peer's network, and who answers for the users here.
 
     Attributes:
         id: N, hex16.
         key: K, hex32.
         founder: F, hex32; "" where it is not known yet.
+        is_named: It is made from a word, so whoever knows that is a member, and statements count nothing.
+        member: The member that answers for the users here; "" where nobody does.
+        sign: Signs with the key of that member; None where it is elsewhere.
+        invites_key: The secret from which this peer makes those of its invites; b"" for none.
+        invitation: The invite that this peer joins with, until it is a member.
     """
 
     id: str
     key: str = field(repr=False)
     founder: UserId = ""
+    is_named: bool = False
+    member: UserId = ""
+    sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+    invites_key: bytes = field(default=b"", repr=False)
+    invitation: Invitation | None = None
 
 
 # ---- small sets

@@ -47,6 +47,7 @@ from p2pchat.core.log import (
     mark_hash,
     ref_key,
 )
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
@@ -60,18 +61,22 @@ from p2pchat.protocol import (
     Entries,
     Frame,
     Go,
+    GuestCertificate,
     Have,
     Hello,
     Here,
     Hosted,
     Mark,
+    Membership,
     Naming,
     Peers,
     Ping,
     Pong,
     ReadFrame,
+    Show,
     TypingFrame,
     Unknown,
+    UserId,
     Want,
     Welcome,
     encode,
@@ -293,6 +298,11 @@ class World:
         self.settle()
 
 
+def guest_of(network: NetworkCredentials, user: UserId) -> GuestCertificate | None:
+    """Return the certificate of the member whose key is here; None without one."""
+    return None if network.sign is None else make_guest(network.id, network.member, network.sign, user)
+
+
 class Peer:
     """A node whose effects are executed at once."""
 
@@ -303,7 +313,7 @@ class Peer:
         self.world = world
         self.name = name
         self.identity = identity or IDENTITIES[name]
-        self.network = network or NetworkCredentials(N, K)
+        self.network = network or NetworkCredentials(N, K, is_named=True)
         self.id = self.identity.peer_id
         self.storage = storage
         self.settings = settings
@@ -330,7 +340,8 @@ class Peer:
         stored = self.load()
         self.node = Node(
             settings=self.settings, peer=self.id, sign=self.identity.sign,
-            users=[HostedIdentity(self.id, self.name, self.identity.sign)], network=self.network,
+            users=[HostedIdentity(self.id, self.name, self.identity.sign, guest=guest_of(self.network, self.id))],
+            network=self.network,
             draw=self._draw, stored=stored,
         )  # fmt: skip
         self._carry_out(self.node.start(self.world.now))
@@ -436,6 +447,7 @@ class Peer:
         hello = client.on_frame(far.heard.pop())
         assert hello is not None
         self.put(Got(far.link, passed(hello)))
+        self.put(Got(far.link, passed(Show(Membership(guest=guest_of(self.network, IDS[name]))))))
         if self.id > IDS[name]:
             self.put(Got(far.link, passed(Go(FAR_RUN, 1))))
         here = [Here([Hosted(IDS[name], name, "online")])] if listed else []

@@ -94,6 +94,18 @@ class MemberList:
         """Return the removals of a user that nobody took back, the oldest first. Not all need count for a guest."""
         return sorted(self._removals.get(user, ()), key=lambda one: (one.at, one.id))
 
+    def vouching(self, member: UserId) -> list[Statement]:
+        """Return one statement by which a user is a member, after that by which its signer is an admin."""
+        founders = self._by_signer[self.founder].values()
+        admins = {user: one for one in founders if one.kind == ADMIN for user in one.who if user in self.admins}
+        if member in admins:
+            return [admins[member]]
+        for signer, statements in self._by_signer.items():
+            for one in statements.values():
+                if (one.kind == ADD and member in one.who) or (signer == self.founder and member in one.keep):
+                    return [admins[signer], one] if signer in admins else [one]
+        return []
+
     def _may_remove(self, removal: Statement, member: UserId) -> bool:
         """Return whether a removal counts for a guest of this member."""
         return removal.by in (self.founder, member) or member not in self.admins | {self.founder}

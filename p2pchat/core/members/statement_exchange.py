@@ -6,22 +6,23 @@ lacks. What is new here goes to all links in the step in which it was committed.
 asked for their sums again.
 
 A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It
-takes the key from the first peer that tells it.
+takes the key from the first peer that tells it. In a network that is made from a word there are no statements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
+from p2pchat.core.members.invites import Invites
 from p2pchat.core.members.member_list import MemberChange, MemberList
 from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import MAX_STATEMENT_IDS, Members, UserId
+from p2pchat.protocol import MAX_STATEMENT_IDS, Members, Membership, UserId
 
 FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
@@ -41,22 +42,33 @@ class StatementExchange:
 
     Args:
         stored: Texts and signatures that storage holds.
-        founder: The founder's key in storage, "" for none.
+        meta: What storage holds besides.
+        on_changed: Called when statements are durable that may change who is a member, with what they change.
 
     Attributes:
-        members: What follows from all that were taken; None while nobody told who founded the network.
+        members: What follows from all that were taken; None while nobody told who founded the network, and where there
+            are no statements.
+        invites: The invites that this peer made.
     """
 
     def __init__(
-        self, ctx: NodeContext, network: NetworkCredentials, stored: Iterable[tuple[str, bytes]], founder: UserId
+        self,
+        ctx: NodeContext,
+        network: NetworkCredentials,
+        stored: Iterable[tuple[str, bytes]],
+        meta: Mapping[str, str],
+        on_changed: Callable[[Change], None],
     ) -> None:
         self._ctx = ctx
         self._network = network.id
+        self._is_named = network.is_named
+        self._on_changed = on_changed
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
         self._sum = 0  # of the ids of the durable ones
         self.members: MemberList | None = None
-        if founder := network.founder or founder:
+        self.invites: Invites = Invites(ctx, network, meta)
+        if not network.is_named and (founder := network.founder or meta.get(FOUNDER, "")):
             self.members = MemberList(founder)
             for statement in (parse_statement(self._network, *pair) for pair in stored):
                 self._add_durable(statement)
@@ -73,9 +85,8 @@ class StatementExchange:
     def on_frame(self, link: PeerLink, frame: Members) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
         remote = self._remotes.setdefault(link.id, _Remote(link))
-        if self.members is None and frame.founder is not None and network_id(frame.founder) == self._network:
-            self.members = MemberList(frame.founder)
-            self._ctx.change.meta[FOUNDER] = frame.founder
+        if frame.founder is not None:
+            self._learn_founder(frame.founder)
         if self.members is None:
             return None
         if frame.s and (fault := self._take(self.members, frame.s)) is not None:
@@ -90,6 +101,22 @@ class StatementExchange:
                 have, remote.have = remote.have, set()
                 self._send(link, [one for id, one in self._durable.items() if id not in have])
         return None
+
+    def take_shown(self, shown: Membership) -> bool:
+        """Take what a peer shows before there is a link with it. Return whether it is in order."""
+        if shown.founder is not None:
+            self._learn_founder(shown.founder)
+        return self.members is None or self._take(self.members, shown.s) is None
+
+    def next_at(self) -> int:
+        """Return the time of a statement that is made now, above that of all others here."""
+        newest = 0 if self.members is None else max((one.at for one in self.members.statements()), default=0)
+        return max(self._ctx.now.utc, newest + 1)
+
+    def _learn_founder(self, founder: UserId) -> None:
+        if self.members is None and not self._is_named and network_id(founder) == self._network:
+            self.members = MemberList(founder)
+            self._ctx.change.meta[FOUNDER] = founder
 
     def say(self, statements: Iterable[Statement]) -> None:
         """Take statements that a program here made with a key of its own."""
@@ -110,6 +137,7 @@ class StatementExchange:
             self._send(remote.link, change.statements)
             if asks:
                 self._send_sum(remote.link, ask=True)
+        self._on_changed(change)
 
     def _add_durable(self, statement: Statement) -> None:
         if statement.id not in self._durable:

@@ -9,7 +9,7 @@ Source: docs/protocol.md, "Sync".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
@@ -33,7 +33,7 @@ from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
-from p2pchat.core.members.statement_exchange import FOUNDER, StatementExchange
+from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
@@ -98,6 +98,7 @@ class Replicator:
     def __init__(
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
+        on_members_changed: Callable[[Change], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
@@ -105,7 +106,7 @@ class Replicator:
         self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations: Conversations = Conversations(network.id)
         self.statements: StatementExchange = StatementExchange(
-            ctx, network, stored.statements, stored.meta.get(FOUNDER, "")
+            ctx, network, stored.statements, stored.meta, on_members_changed
         )  # fmt: skip
         self.lookups: Lookups = Lookups(ctx)
         self.people: KnownPeople = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)

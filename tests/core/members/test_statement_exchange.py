@@ -38,7 +38,8 @@ class Net:
 
     def _peer(self, name: str, founder: UserId) -> Peer:
         settings = Settings(log_bytes=0, auto_fetch_bytes=0)
-        peer = Peer(self.world, name, TemporaryStorage(), settings, network=NetworkCredentials(NETWORK, K, founder))
+        network = NetworkCredentials(NETWORK, K, founder, member=FOUNDER.peer_id, sign=FOUNDER.sign)
+        peer = Peer(self.world, name, TemporaryStorage(), settings, network=network)
         self.world.peers.append(peer)
         return peer
 

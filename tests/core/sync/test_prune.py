@@ -21,7 +21,7 @@ from tests.core.sync.test_serve import own, want
 CALM = 5.0  # seconds in which everything that can arrive does
 
 
-def linked(*names: str, seed: int = 1) -> tuple[Simulation, list[SimPeer]]:
+def linked(*names: str, seed: int = 2) -> tuple[Simulation, list[SimPeer]]:
     """Return peers that all have met."""
     sim = Simulation(seed)
     peers = sim.peers(len(names))
