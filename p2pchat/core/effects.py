@@ -400,8 +400,9 @@ class UserLeft(Record, frozen=True):
 
 
 class MemberChanged(Record, frozen=True):
-    """A member of the network, or a guest of one, was admitted, expelled or pardoned, or is an admin now (`admin`) or not
-    any more (`unadmin`). `by` said so; "" where it follows from what others said.
+    """A member of the network, or a guest of one, was admitted, expelled or pardoned, or is an admin now or no longer.
+
+    `change` is admitted, expelled, pardoned, admin or unadmin. `by` said so; "" where it follows from others' words.
     """
 
     user: UserId

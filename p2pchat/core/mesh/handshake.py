@@ -7,10 +7,11 @@
     server -> client   admit    the server admits the client
     decider -> other   go       this link is the one (election.py)
 
-This file has the first three; members/admission.py decides who is admitted. TLS has proved the server's key to the client before the first frame. T names that key and both nonces, so the signature
-in the client's hello is good for this connection and no other. Both sides prove that they know the network's key. A
-frame goes in; out comes what it proves, or a HandshakeError with the code of the bye. What to do about an error, and
-which of several links stays, is decided in links.py and election.py.
+This file has the first three; members/admission.py decides who is admitted. TLS has proved the server's key to the
+client before the first frame. T names that key and both nonces, so the signature in the client's hello is good for this
+connection and no other. Both sides prove that they know the network's key. A frame goes in; out comes what it proves,
+or a HandshakeError with the code of the bye. What to do about an error, and which of several links stays, is decided in
+links.py and election.py.
 
 A user whose key is not the peer's own lets the peer host it by a certificate for seven days.
 

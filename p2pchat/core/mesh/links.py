@@ -631,7 +631,8 @@ class _Undialled:
 class HandshakeRunner:
     """Handshakes of new connections: each far end proves its identity and membership in time, or its connection ends.
 
-    handshake.py has the frames and proofs, admission.py decides who is admitted. Which link of a pair stays is decided afterwards.
+    handshake.py has the frames and proofs, admission.py decides who is admitted. Which link of a pair stays is decided
+    afterwards.
 
     Args:
         refusal: Return why there is no link with the peer that has just proved itself on it, as Links._refusal().

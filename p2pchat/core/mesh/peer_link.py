@@ -1,8 +1,8 @@
 """Links: the state of a connection, reasons of its end, keepalive, and the limit on received frames.
 
-A link goes PROVING -> SHOWING -> (WAITING at the end that does not decide) -> UP -> GONE, and to GONE from any phase. Only
-links.py changes the phase. Other files of core/mesh keep their facts about a link in it, so that all of them end with
-it.
+A link goes PROVING -> SHOWING -> (WAITING at the end that does not decide) -> UP -> GONE, and to GONE from any phase.
+Only links.py changes the phase. Other files of core/mesh keep their facts about a link in it, so that all of them end
+with it.
 """
 
 from __future__ import annotations
