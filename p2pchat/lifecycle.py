@@ -28,6 +28,7 @@ from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import PeerClosed
+from p2pchat.identity.invite import INVITES_KEY
 from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
@@ -379,12 +380,14 @@ class PeerLifecycle:
         settings = self.settings
         if resources.directory is None:
             settings = replace(settings, auto_fetch_bytes=0)  # memory is for what a program sends, or asks for
+        about, guest = self.people.user(me).about, resources.network.guest(me)
+        own = HostedIdentity(me, self.name, sign, guest=guest, about=about)
         node = Node(
             settings=settings,
             peer=me,
             sign=sign,
-            users=[HostedIdentity(me, self.name, sign, about=self.people.user(me).about), *hosted],
-            network=NetworkCredentials(resources.network.id, resources.network.key, resources.network.founder),
+            users=[own, *hosted],
+            network=_credentials(resources),
             draw=secrets.token_bytes,
             stored=stored,
         )
@@ -517,3 +520,13 @@ def _load(resources: PeerResources) -> tuple[Stored, list[StoredUser]]:
     with gc_paused():
         hosted = resources.storage.hosted()
         return resources.storage.load([resources.identity.peer_id, *(user.id for user in hosted)]), hosted
+
+
+def _credentials(resources: PeerResources) -> NetworkCredentials:
+    network = resources.network
+    credentials = NetworkCredentials(network.id, network.key, network.founder, is_named=bool(network.name))
+    if network.member is not None and not network.name:
+        credentials.member, credentials.sign = network.member.peer_id, network.member.sign
+        credentials.invites_key = resources.identity.derive(INVITES_KEY)
+        credentials.invitation = network.invitation
+    return credentials

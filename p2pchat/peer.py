@@ -24,13 +24,14 @@ from typing import Any, Self
 from p2pchat import __version__
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
-from p2pchat.core.inputs import Connect, Forget, QuotaLifted
+from p2pchat.core.inputs import Connect, Forget, InviteMade, QuotaLifted
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.errors import InviteError, StorageError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
-from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
+from p2pchat.identity.invite import DAYS, encode_invite, make_invitation
+from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
@@ -215,14 +216,27 @@ class TCPPeer(NamedUser):
         """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
         return None if self._lifecycle.relay is None else self._lifecycle.engine_server
 
-    @property
-    def invite(self) -> str:
-        """One line that admits others to this network and says where this peer is. Its holders can invite, too.
+    def make_invite(self, *, uses: int = 1, days: float = DAYS) -> str:
+        """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.
 
         A peer that listens on all addresses names every one by which this machine can be reached now.
+
+        Args:
+            uses: How many people it admits, 1 to 64.
+            days: For how long it is good.
+        Raises:
+            InviteError: Nobody can dial this peer, or it is neither its network's founder nor an admin.
+            ValueError: The number or the time is out of range.
         """
         lifecycle = self._lifecycle
         resources = lifecycle.require_resources()
+        network = resources.network
+        if network.name:
+            raise InviteError(
+                f"whoever knows the name of this network is a member: join it with --network {network.name}"
+            )
+        if network.member is None or not lifecycle.require_running().node.admission.may_invite:
+            raise InviteError("only the founder of this network and its admins invite: ask one of them")
         relayed = lifecycle.relay_endpoints
         direct = lifecycle.told_endpoints
         if lifecycle.options.listen:
@@ -230,7 +244,9 @@ class TCPPeer(NamedUser):
             direct = direct or own or [self.endpoint]
         if not direct and not relayed:
             raise InviteError("nobody can dial this peer: it does not listen, and has no engine")
-        return encode_invite(resources.identity.peer_id, resources.network, [*direct, *relayed])
+        invitation = make_invitation(network, resources.identity, uses, days)
+        lifecycle.require_running().put(InviteMade(invitation.id, uses, invitation.until))
+        return encode_invite(network, invitation, [*direct, *relayed])
 
     @property
     def data(self) -> Path | None:

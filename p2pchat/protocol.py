@@ -428,8 +428,8 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries | ReadFrame
-    | TakenFrame | TypingFrame | Pull | Lacks | Holds | File | FileEnd
+    Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries
+    | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
 

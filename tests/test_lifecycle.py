@@ -206,12 +206,12 @@ async def test_an_invite_admits_a_stranger(home: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("P2PCHAT_HOME", str(home / "another login"))
         async with TCPPeer(0, ada.endpoint, data=home / "eve", name="eve") as eve:
             assert eve.links() == []  # another login's network
-        async with TCPPeer(data=home / "bob", name="bob", invite=ada.invite) as bob:
+        async with TCPPeer(data=home / "bob", name="bob", invite=ada.make_invite()) as bob:
             await (await bob.send("ada", "hello")).delivered(timeout=60)
         async with TCPPeer(data=home / "bob") as bob:  # without invite and endpoint: it is stored
             await bob.wait_user("ada", timeout=60)
             with pytest.raises(InviteError):
-                await TCPPeer(data=home / "bob2", invite=bob.invite + "x").start()
+                await TCPPeer(data=home / "bob2", invite=bob.make_invite() + "x").start()
 
 
 async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,13 +219,13 @@ async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypa
         async with TCPPeer(data=home / "ada", name="ada") as ada:
             pass
         async with TCPPeer(data=home / "new") as new:  # started before, without any message
-            own = new.invite
-        async with TCPPeer(data=home / "new", invite=other.invite) as new:
-            assert new.invite.partition("@")[0] != own.partition("@")[0]
+            own = new.make_invite()
+        async with TCPPeer(data=home / "new", invite=other.make_invite()) as new:
+            assert new.make_invite().partition("@")[0] != own.partition("@")[0]
         async with TCPPeer(data=home / "ada") as ada:
             await ada.broadcast("now it is used")
         with pytest.raises(InviteError, match="belongs to another network: leave the invite out, or choose"):
-            await TCPPeer(data=home / "ada", invite=other.invite).start()
+            await TCPPeer(data=home / "ada", invite=other.make_invite()).start()
         with pytest.raises(InviteError, match="leave the name of the network out"):
             await TCPPeer(data=home / "ada", network="lab").start()
         with pytest.raises(InviteError):

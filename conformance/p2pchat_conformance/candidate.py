@@ -130,7 +130,7 @@ async def _main(options: argparse.Namespace) -> None:
     with suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with peer:
-        print(peer.invite, flush=True)
+        print(peer.make_invite(), flush=True)
         running = asyncio.create_task(ConformanceCandidate(peer).run())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -239,8 +239,8 @@ class Chat:
     def _print_next_steps(self, peer: TCPPeer) -> None:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
-            with suppress(InviteError):  # nobody can dial it
-                print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
+            with suppress(InviteError):  # nobody can dial it, or it may not invite
+                print_notice(welcome_screen(peer.make_invite(), peer.address, peer.port, qr=can_ask()))
         self._report_reach()
         if self._options.bare:
             names = [user.name for user in peer.users()]

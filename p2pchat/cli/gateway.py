@@ -247,8 +247,8 @@ class GatewayRun:
                 f"-- others need an account: {command('web', 'token', 'NAME', *which)} makes one, or --sign-up open"
             )
         if not is_loopback(options.host):
-            with suppress(InviteError):  # nobody can dial it
-                print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
+            with suppress(InviteError):  # nobody can dial it, or it may not invite
+                print_notice(welcome_screen(peer.make_invite(), peer.address, peer.port, qr=can_ask()))
         else:
             there = ["--network", options.network] if options.network is not None else []
             print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, *there, '--name', 'bob')}")

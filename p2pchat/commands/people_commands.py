@@ -15,7 +15,7 @@ from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import is_loopback, parse_endpoint
 from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, is_gateway
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, named_network_hint, names_loopback
+from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, names_loopback
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
 
@@ -280,19 +280,15 @@ async def invite(ctx: CommandContext) -> CommandResult:
     lines = invite_screen(row["invite"], qr=ctx.interactive).splitlines()
     if row["only_this_machine"]:
         lines += ["-- only this computer can reach you at the moment; start with --host 0.0.0.0 to let others in"]
-    if name := row["network"]:
-        lines += [f"-- {named_network_hint(name)}"]
     return CommandResult([row], lines)
 
 
 def invite_row(peer: TCPPeer) -> EventLine:
     """Return the invite to a peer, whether other machines can use it, and the name of a named network."""
-    only_here = is_loopback(peer.address) and names_loopback(peer.invite, peer.address, peer.port)
-    invite = beyond_loopback(peer.invite, peer.address, peer.port)
-    network = peer.listening.network
-    return {
-        "invite": invite, "host": peer.address, "port": peer.port, "only_this_machine": only_here, "network": network,
-    }  # fmt: skip
+    made = peer.make_invite()
+    only_here = is_loopback(peer.address) and names_loopback(made, peer.address, peer.port)
+    invite = beyond_loopback(made, peer.address, peer.port)
+    return {"invite": invite, "host": peer.address, "port": peer.port, "only_this_machine": only_here}
 
 
 async def allow(ctx: CommandContext, user: User | str) -> CommandResult:

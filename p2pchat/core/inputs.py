@@ -428,6 +428,20 @@ class UserBlocked(Record, frozen=True):
     on: bool
 
 
+class InviteMade(Record, frozen=True):
+    """This peer made an invite that admits `uses` members until then, in UTC seconds."""
+
+    id: str
+    uses: int
+    until: int
+
+
+class InviteRevoked(Record, frozen=True):
+    """Nobody is to be admitted any more by an invite that this peer made."""
+
+    id: str
+
+
 class StatementsMade(Record, frozen=True):
     """Somebody here said something about members, signed with a key that this program has."""
 
@@ -541,7 +555,8 @@ Input = (
     | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
     | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
-    | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade | UserHosted | UserUnhosted | UserBlocked | Woke
+    | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade | InviteMade | InviteRevoked | UserHosted
+    | UserUnhosted | UserBlocked | Woke
     | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed
     | PullAnswered | ContentKept | HeldFound | ContentAnswered
 )  # fmt: skip

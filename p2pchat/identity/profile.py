@@ -1,11 +1,11 @@
 """Profiles: the directory of one peer on disk, used by one process at a time.
 
     <login's data directory>/        platformdirs' user data directory, or $P2PCHAT_HOME
-        founder                      the seed of the key that founded the login's network; it is copied nowhere
-        network                      that network, shared by the peers of this login
+        network                      the network, shared by the peers of this login
+        founder, or member           the key of the member that answers for them; a backup of a profile has neither
         8080/                        one profile per port, or any directory named with --data
             identity.pem             the key
-            network                  only when this profile joined another network than the login's
+            network, member          only when this profile joined another network than the login's
             history.db               the database
             lock, lock.pid           held while a peer runs, and the process that holds it
         networks/lab-5fa1c03e/8080/  the same in the network of the name "lab"
@@ -23,19 +23,24 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
+from p2pchat.identity.invite import Invite
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.network import (
     FILE_NAME,
+    MEMBER_NAME,
     Network,
+    join_network,
     load_network,
+    locked_network,
     login_network,
+    put_aside,
     save_network,
     validate_network_name,
 )
@@ -56,7 +61,7 @@ HOME_VARIABLE = "P2PCHAT_HOME"
 KEY_NAME = "identity.pem"
 DATABASE_NAME = "history.db"
 PID_NAME = "lock.pid"
-WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, "control.json", "chat.json")  # the last two by the command line
+WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, MEMBER_NAME, "control.json", "chat.json")  # the last two by the command line
 _LOCK_PATIENCE = 0.2  # seconds; lock_holder() has the lock for far less
 
 
@@ -115,10 +120,22 @@ def stored_identity(directory: Path) -> Identity:
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
 
 
-def network_of(directory: Path, name: str | None = None) -> Network:
-    """Return the network of a profile: its own, else that of a name, or without one that of this login."""
-    found = load_network(directory / FILE_NAME)
-    return found or (login_network(home_directory()) if name is None else Network.named(name))
+def network_of(directory: Path, name: str | None = None, invite: Invite | None = None) -> Network:
+    """Return the network of a profile: its own, else that of a name, or without one that of this login.
+
+    Args:
+        invite: A login without a network joins that of this invite, instead of founding one.
+    """
+    own = load_network(directory / FILE_NAME)
+    if own is None and name is not None:
+        return Network.named(name)
+    home = home_directory()
+    if own is None:
+        return login_network(home, None if invite is None else (invite.network, invite.invitation))
+    if own.member is None and not own.name:
+        login = load_network(home / FILE_NAME)
+        return login if login is not None and login.id == own.id else own
+    return own
 
 
 class Profile:
@@ -142,6 +159,7 @@ class Profile:
         temporary: bool = False,
         key: str | os.PathLike[str] | None = None,
         network: str | None = None,
+        invite: Invite | None = None,
     ) -> Profile:
         """Open the profile of `port`, or the one at `data`, or a temporary one.
 
@@ -151,6 +169,7 @@ class Profile:
             temporary: A fresh directory, gone on close, and a fresh identity in memory.
             key: A key file kept elsewhere; it must exist, and is used instead of the profile's own.
             network: The name of the network whose profile of `port` is meant; None: the login's.
+            invite: The invite that a login without a network joins with.
         Raises:
             DataLocked: Another process, or another peer of this one, holds the directory.
             P2PChatError: A directory, key or network file cannot be used; says what to do.
@@ -159,7 +178,7 @@ class Profile:
         if temporary and data is not None:
             raise ValueError("a profile is either temporary or at a place of its own, not both")
         if temporary or (data is None and port == 0):
-            return cls._open_temporary(key, network)
+            return cls._open_temporary(key, network, invite)
         directory = profile_directory(port, network) if data is None else data_directory(data)
         if data is None:
             make_private_directory(home_directory())
@@ -169,7 +188,7 @@ class Profile:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
-            joined = network_of(directory, network if data is None else None)
+            joined = network_of(directory, network if data is None else None, invite)
             _make_database_private(directory / DATABASE_NAME)
         except BaseException:  # also when interrupted: release the lock
             _release(directory, lock)
@@ -177,9 +196,8 @@ class Profile:
         return cls(directory, identity, joined, temporary=False, lock=lock)
 
     @classmethod
-    def _open_temporary(cls, key: str | os.PathLike[str] | None, name: str | None) -> Profile:
+    def _open_temporary(cls, key: str | os.PathLike[str] | None, name: str | None, invite: Invite | None) -> Profile:
         identity = Identity.generate() if key is None else _identity_from(key)
-        network = login_network(home_directory()) if name is None else Network.named(name)
         above = home_directory() if os.environ.get(HOME_VARIABLE) else None  # the variable moves temporary profiles too
         try:
             if above is not None:
@@ -187,21 +205,41 @@ class Profile:
             directory = Path(tempfile.mkdtemp(prefix="temporary-" if above else "p2pchat-", dir=above))
         except OSError as error:
             raise P2PChatError(f"cannot make a temporary directory: {error.strerror or error}") from error
-        return cls(directory, identity, network, temporary=True, lock=None)
+        return cls(directory, identity, network_of(directory, name, invite), temporary=True, lock=None)
 
     @property
     def database(self) -> Path:
         """The path of the database, unless --db names another."""
         return self.directory / DATABASE_NAME
 
-    def join(self, network: Network) -> None:
+    def join(self, network: Network, invite: Invite | None = None) -> None:
         """Join `network` from now on, also after restarts.
 
+        With an invite the whole login joins, if this is its only profile: what it founded is put aside, unused. Another
+        profile joins for itself.
         Raises:
-            P2PChatError: The network file cannot be written.
+            P2PChatError: A file cannot be written.
         """
-        save_network(self.directory / FILE_NAME, network)
-        self.network = network
+        if invite is None:
+            save_network(self.directory / FILE_NAME, network)
+            self.network = network
+            return
+        home = home_directory()
+        if self.directory.parent == home and known_profiles() in ([], [self.directory]) and not self.joined:
+            with locked_network(home):
+                put_aside(home)
+                self.network = join_network(home, network, invite.invitation)
+        else:
+            self.network = join_network(self.directory, network, invite.invitation)
+
+    def renew(self, invite: Invite) -> None:
+        """Keep another invite into the network that was joined: the former one may not admit any more."""
+        if self.network.invitation not in (None, invite.invitation):
+            directory = self.directory if self.joined else home_directory()
+            with locked_network(home_directory()):
+                self.network = join_network(
+                    directory, replace(invite.network, founder=self.network.founder), invite.invitation
+                )
 
     @property
     def joined(self) -> bool:

@@ -402,7 +402,10 @@ class HostedUserRegistry:
     def _identity(self, stored: StoredUser) -> HostedIdentity:
         """Return a user for the core: offline until it sets its presence."""
         about = self._lifecycle.people.abouts.get(stored.id, "")
-        return HostedIdentity(stored.id, stored.name, _signer(stored.secret), about=about, status="offline")
+        guest = self._lifecycle.require_resources().network.guest(stored.id)
+        return HostedIdentity(
+            stored.id, stored.name, _signer(stored.secret), guest=guest, about=about, status="offline"
+        )  # fmt: skip
 
 
 def _signer(secret: bytes) -> Callable[[bytes], bytes]:

@@ -252,7 +252,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
     ):
         seen = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
         heard = {peer: peer.events(Message) for peer in (ada, bob)}
-        code = str(ada.invite).partition("@")[0]
+        code = str(ada.make_invite()).partition("@")[0]
         command = ("peer.mjs", str(home / "echo.jsonl"), f"{code}@127.0.0.1:1,{ada.endpoint}")  # nobody is at the first
         async with example(*command) as process:
             echo = await ada.wait_user("echo", timeout=PATIENCE)
@@ -309,7 +309,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
 async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path) -> None:
     port = int(free_ports(1)[0])
     async with TCPPeer(port, data=home / "ada", name="ada") as ada:
-        invite = str(ada.invite)
+        invite = str(ada.make_invite())
         async with example("peer.mjs", str(home / "echo.jsonl"), invite) as process:
             own = await invite_of(process)
             echo = await ada.wait_user("echo", timeout=PATIENCE)
@@ -331,7 +331,7 @@ async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None
     """It shows the text, is asked for no content, and passes messages on with the files that they name."""
     port = int(free_ports(1)[0])
     async with TCPPeer(port, data=home / "ada", name="ada", trace=home / "trace") as ada:
-        async with example("peer.mjs", str(home / "echo.jsonl"), str(ada.invite)) as process:
+        async with example("peer.mjs", str(home / "echo.jsonl"), str(ada.make_invite())) as process:
             own, echo, writer = await invite_of(process), await ada.wait_user("echo", timeout=PATIENCE), ada.me
             heard = ada.events(Message)
             for text in ("look", ""):
@@ -370,13 +370,13 @@ async def test_an_odd_entry_costs_the_peer_in_javascript_no_link(home: Path) -> 
     async with (
         TCPPeer(temporary=True, name="ada", settings=quick, trace=trace) as ada,
         TCPPeer(0, ada.endpoint, temporary=True, name="bob", settings=quick) as bob,
-        example("peer.mjs", str(home / "echo.jsonl"), str(ada.invite)) as process,
+        example("peer.mjs", str(home / "echo.jsonl"), str(ada.make_invite())) as process,
     ):
         heard = {peer: peer.events(Message) for peer in (ada, bob)}
         port = int((await invite_of(process)).rpartition(":")[2])
         echo = await ada.wait_user("echo", timeout=PATIENCE)
         await bob.wait_user("echo", timeout=PATIENCE)
-        network = parse_invite(str(ada.invite)).network
+        network = parse_invite(str(ada.make_invite())).network
         for name, at in (("dan", port), ("joe", ada.port)):
             await pass_on_an_odd_entry(Attacker(name, network), at)
         said = await ada.broadcast("echo still here")

@@ -80,6 +80,14 @@ class Admission:
         """True if this peer is admitted itself, as far as it knows."""
         return self.admits(self._ctx.me, self.member)
 
+    @property
+    def may_invite(self) -> bool:
+        """True if the member that answers here may add others, and its key is here."""
+        members = self._statements().members
+        if members is None or self._network.sign is None:
+            return False
+        return self._network.member == members.founder or self._network.member in members.admins
+
     def show(self, t: bytes) -> Membership:
         """Return what this peer shows on the connection with transcript T."""
         network, members = self._network, self._statements().members

@@ -88,13 +88,13 @@ class Invites:
         found = [replace(invite, used_by=used[invite.id]) for invite in self._made.values()]
         return sorted(found, key=lambda invite: (-invite.made_at, invite.id))
 
-    def on_made(self, invite: MadeInvite) -> None:
+    def on_made(self, id: str, uses: int, until: int) -> None:
         """Remember a new one. Forget those that ended long ago."""
         now = self._ctx.now.utc // 1_000_000
         for old in [one for one in self._made.values() if one.until + REMEMBERED < now]:
             del self._made[old.id]
             self._ctx.change.meta[META_INVITE + old.id] = None
-        self._store(invite)
+        self._store(MadeInvite(id, uses, until, now))
 
     def revoke(self, id: str) -> None:
         """Let nobody in by this invite any more."""

@@ -54,8 +54,6 @@ from p2pchat.protocol import PeerId
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
 NOT_A_MEMBER_PAUSE = 3600.0  # seconds until a peer is dialled again that does not admit this one
-    3600.0  # seconds until a peer is dialled again that does not admit this one; a pardon takes no effect before
-)
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers take proportionally longer
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
