@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from p2pchat import inspect_profile, profile_invite
+from p2pchat import profile_invite
 from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.cli.options import (
     Command,
@@ -20,7 +20,7 @@ from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.endpoints import own_endpoints
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, UsageError
-from p2pchat.commands.invite_screen import invite_screen, named_network_hint
+from p2pchat.commands.invite_screen import invite_screen
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.wrap import fold, terminal_width
 
@@ -38,7 +38,7 @@ Examples:
 def invite(profile: ProfileChoice, advertise: str | None) -> int:
     """Show the command to paste on another machine, and the invite it asks for.
 
-    Anyone who has the invite can join, read the room's history, and invite others.
+    It admits one person within seven days, while this peer runs.
     """
     directory = find_profile(profile)
     rows = asyncio.run(ask_running_peer(directory, "invite"))
@@ -48,8 +48,6 @@ def invite(profile: ProfileChoice, advertise: str | None) -> int:
         text = f"{text.partition('@')[0]}@{advertise}"
     screen = invite_screen(text, qr=sys.stdout.isatty())
     print(fold(screen, terminal_width(sys.stdout)))
-    if name := inspect_profile(directory).network_name:
-        print(named_network_hint(name))
     if row["only_this_machine"] and not advertise:
         start = command(row["port"] or "PORT", "--host", "0.0.0.0")
         print(f"It works while the peer listens for other machines: {start}")
