@@ -284,6 +284,24 @@ class Node:
         """All groups known here by id, including those that hosted users were removed from."""
         return self.sync.groups.views
 
+    def member_of(self, user: UserId) -> UserId:
+        """Return the member that answers for a user; "" where that is not known."""
+        members = self.sync.statements.members
+        if user in self.hosted:
+            return self.admission.member
+        for link in self.links.up.values():
+            if user in link.users:
+                return link.member
+        return self.admission.last_members.get(user, user if members and user in members.named else "")
+
+    def users_of(self, member: UserId) -> set[UserId]:
+        """Return the users for whom a member answers, as far as they are known here."""
+        found = {peer for peer, known in self.admission.last_members.items() if known == member}
+        for link in self.links.up.values():
+            if link.member == member:
+                found.update(link.users)
+        return found | (set(self.hosted) if member == self.admission.member else set())
+
     @property
     def names(self) -> dict[UserId, str]:
         """The name of every known user: from the newest profile entry, or as announced by its peer."""
@@ -464,7 +482,7 @@ class Node:
         self.links.on_members_changed({one.id for one in change.statements}, pardoned)
 
     def _on_statements_made(self, input: StatementsMade) -> None:
-        if self._storage.works:
+        if self.accepts_writes:
             self.sync.statements.say(input.statements)
 
     def _on_group_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:

@@ -52,6 +52,9 @@ class Admission:
     Args:
         guest: The certificate by which a member answers for this peer; None for a member, and where nobody does.
         statements: Returns the statements of this peer.
+
+    Attributes:
+        last_members: Who answered for each peer when it was last here.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Admission:
         self._network = network
         self._guest = guest
         self._statements = statements
-        self._members: dict[PeerId, UserId] = {}  # who answered for each peer when it was last here
+        self.last_members: dict[PeerId, UserId] = {}
         members = statements().members
         self._reported = _Sides() if members is None else _Sides(members.members, members.admins, members.removed)
         self._was_member = self.is_member
@@ -133,10 +136,10 @@ class Admission:
         return Verdict(awaits=made.id)
 
     def _remember(self, peer: PeerId, member: UserId) -> None:
-        self._members.pop(peer, None)
-        self._members[peer] = member
-        if len(self._members) > MAX_REMEMBERED:
-            del self._members[next(iter(self._members))]
+        self.last_members.pop(peer, None)
+        self.last_members[peer] = member
+        if len(self.last_members) > MAX_REMEMBERED:
+            del self.last_members[next(iter(self.last_members))]
 
     def admits(self, user: UserId, member: UserId) -> bool:
         """Return whether a user belongs to the network by the member that answers for it."""
@@ -148,7 +151,7 @@ class Admission:
         members = self._statements().members
         if self._network.is_named or members is None:
             return False
-        member = self._members.get(peer, peer)
+        member = self.last_members.get(peer, peer)
         return bool(self.removals(peer, member)) and not self.admits(peer, member)
 
     def take_removals(self, frame: Members) -> None:

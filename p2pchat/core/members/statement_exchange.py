@@ -108,6 +108,10 @@ class StatementExchange:
             self._learn_founder(shown.founder)
         return self.members is None or self._take(self.members, shown.s) is None
 
+    def keeps(self, statements: Iterable[Statement]) -> bool:
+        """Return whether all these statements are durable."""
+        return all(one.id in self._durable for one in statements)
+
     def next_at(self) -> int:
         """Return the time of a statement that is made now, above that of all others here."""
         newest = 0 if self.members is None else max((one.at for one in self.members.statements()), default=0)
