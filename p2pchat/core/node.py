@@ -136,6 +136,7 @@ class Node:
         self.presence: PresenceTracker = PresenceTracker(
             self._ctx, users, self._stays, lambda user: self.contacts.has_any(user),
             lambda user: self.sync.people.forget(user), self.blocks.users,
+            lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         self.sync: Replicator = self._replicator(stored, self.run)
@@ -479,7 +480,10 @@ class Node:
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
         pardoned = self.admission.report(change)
-        self.links.on_members_changed({one.id for one in change.statements}, pardoned)
+        self.links.on_members_changed({one.id for one in change.statements})
+        self.presence.expel()
+        for user in pardoned:
+            self.links.unblock(user)
 
     def _on_statements_made(self, input: StatementsMade) -> None:
         if self.accepts_writes:

@@ -264,7 +264,8 @@ class EventDispatcher:
 
     def _on_member(self, effect: fx.MemberChanged) -> None:
         """Report a change of a member; that it was admitted when it is here, and has a name."""
-        if effect.change == "admitted" and not self.users_of(effect.user):
+        is_named = any(map(self._people.name, self.users_of(effect.user)))
+        if effect.change == "admitted" and not is_named:
             self._admitted[effect.user] = effect
             if len(self._admitted) > MAX_MET:
                 del self._admitted[next(iter(self._admitted))]

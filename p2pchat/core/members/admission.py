@@ -68,7 +68,7 @@ class Admission:
         self._network = network
         self._guest = guest
         self._statements = statements
-        self.last_members: dict[PeerId, UserId] = {}
+        self.last_members: dict[PeerId, UserId] = {ctx.me: self.member}
         members = statements().members
         self._reported = _Sides() if members is None else _Sides(members.members, members.admins, members.removed)
         self._was_member = self.is_member
@@ -179,6 +179,8 @@ class Admission:
         }
         for what, users in changes.items():
             for user in sorted(users):
+                if self.last_members.get(user, user) in users - {user}:
+                    continue  # its member is said to be
                 self._ctx.emit(MemberChanged(user, self._author(change, what, user), what))
         return [*changes["pardoned"]]
 

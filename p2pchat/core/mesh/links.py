@@ -11,7 +11,7 @@ acknowledgement before a goodbye counts. So the caller of `on_frames` calls `set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -252,7 +252,7 @@ class Links:
                 self.close(link.id, "error", "this link begins anew")
         self.dialer.resume(peer)
 
-    def on_members_changed(self, durable: Collection[StatementId], pardoned: Iterable[UserId]) -> None:
+    def on_members_changed(self, durable: Collection[StatementId]) -> None:
         """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has
         no link any more.
         """
@@ -261,8 +261,6 @@ class Links:
                 self._handshakes.admit(link)
             elif link.member and not link.awaits and not self._admission.admits(link.peer, link.member):
                 self._end(link, "expelled", Bye("member"), NOT_ADMITTED["member"], code="member")
-        for user in pardoned:
-            self.dialer.resume(user)
 
     # Inputs
 
