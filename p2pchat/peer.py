@@ -144,7 +144,7 @@ class TCPPeer(NamedUser):
         )
         lifecycle = PeerLifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
         super().__init__(lifecycle, lifecycle.directory, lifecycle.access)
-        self.people: People = People(lifecycle)
+        self._people = People(lifecycle)
 
     @classmethod
     def local(cls, network: str, *, name: str | None = None, port: int = 0) -> Self:
@@ -249,6 +249,11 @@ class TCPPeer(NamedUser):
         invitation = make_invitation(network, resources.identity, uses, days)
         lifecycle.require_running().put(InviteMade(invitation.id, uses, invitation.until))
         return encode_invite(network, invitation, [*direct, *relayed])
+
+    @property
+    def people(self) -> People:
+        """The members of the network, and what the founder and the admins decide about them."""
+        return self._people
 
     @property
     def data(self) -> Path | None:

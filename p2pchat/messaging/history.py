@@ -74,13 +74,13 @@ class Viewer:
         directory: The users known here, as this one sees them; `directory.me` is its own id (hex).
     """
 
-    __slots__ = ("__weakref__", "_access", "_directory", "_groups", "directory")
+    __slots__ = ("__weakref__", "_access", "_conversations", "_groups", "directory")
 
     def __init__(self, people: UserDirectory, groups: GroupDirectory, access: AccessPolicy) -> None:
         self.directory: UserDirectory = people
         self._access = access
         self._groups = groups.seen_by(access.knows)
-        self._directory = ConversationDirectory(self, self._groups, access.naming, self._open_direct)
+        self._conversations = ConversationDirectory(self, self._groups, access.naming, self._open_direct)
 
     # ---- where it reads
 
@@ -154,7 +154,7 @@ class Viewer:
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its id in hex (`Conversation.key`)."""
-        return self._directory.get(key)
+        return self._conversations.get(key)
 
     def find(self, to: To) -> Conversation:
         """Return the conversation that an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
@@ -166,7 +166,7 @@ class Viewer:
         if type(to) is Conversation and to.viewer is self:
             return to
         self._require_known()
-        return self._directory.find(to)
+        return self._conversations.find(to)
 
     def requests(self) -> list[MessageRequest]:
         """Return the conversations that wait until the own user writes there or accepts them, the oldest first.
@@ -200,7 +200,7 @@ class Viewer:
     def groups(self) -> list[Group]:
         """Return the known groups, sorted by name, also those left or removed from (see Group.is_member)."""
         self._require_known()
-        known = [self._directory.group(view.talk) for view in self._groups.all()]
+        known = [self._conversations.group(view.talk) for view in self._groups.all()]
         return sorted(known, key=lambda group: (group.name.casefold(), group.key))
 
     def _group_view(self, group: ConversationId) -> GroupView | None:

@@ -183,7 +183,7 @@ class LocalUser(Viewer):
     @property
     def room(self) -> Conversation:
         """The conversation of everyone."""
-        return self._directory.get(self._driver.node.room)
+        return self._conversations.get(self._driver.node.room)
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all known conversations, the one with the newest message first."""
@@ -214,7 +214,7 @@ class LocalUser(Viewer):
         ids = dict.fromkeys([(await self._resolve(member)).key for member in members])
         others, name = tuple(id for id in ids if id != me), validate_name(name)
         group = await driver.requests.request(lambda ticket: GroupCreateRequest(ticket, me, name, others))
-        return self._directory.group(talk_id(group))
+        return self._conversations.group(talk_id(group))
 
     def group(self, address: str) -> Group:
         """Return the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
@@ -223,7 +223,7 @@ class LocalUser(Viewer):
             UnknownName, AmbiguousName: No group has this name, or several have.
         """
         self._require_known()
-        return self._directory.group(self._groups.find(address))
+        return self._conversations.group(self._groups.find(address))
 
     # ---- writing
 
@@ -267,7 +267,7 @@ class LocalUser(Viewer):
             PeerClosed: The peer is not running.
         """
         requests = self._require_running().requests
-        conversation = to if type(to) is Conversation else await self.when_known(lambda: self._directory.find(to))
+        conversation = to if type(to) is Conversation else await self.when_known(lambda: self._conversations.find(to))
         text = check_text(text, self._lifecycle.settings) if text or not files else ""
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
