@@ -160,7 +160,7 @@ class RandomHistory:
             files = Random(f"{seed} files")
             settings = with_files(settings, files)
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
-        self._membership = Membership(self.sim, seed)
+        self._membership = Membership(self.sim, seed, on=wanted.members)
         self.program: list[str] = _draw_beginning(plan, most_peers)
         self.program += _draw_openings(rare, settings, self.program)
         if wanted.files and "join_byzantine" not in self.program and files.random() < LIAR:
@@ -270,6 +270,10 @@ class RandomHistory:
             peer.start()
             peer.allow_all()
         self.name_ways(remaining)
+        if self._membership.is_on:
+            self._membership.end()
+            remaining = [peer for peer in remaining if not peer.gone]
+            self.name_ways(remaining)
         if self._crowded:
             self._meet_again(remaining)
         if sim.invariants.blocks.any:

@@ -101,7 +101,8 @@ class Admission:
         if members is None:
             return Membership(guest=self._guest, invite=invite)
         shown, size = list[tuple[str, str]](), 0
-        for one in members.vouching(self.member):
+        vouching = [*members.vouching(self.member), *members.pardons((self._ctx.me, self.member))]
+        for one in self._statements().durable(vouching)[:MAX_SHOWN]:
             size += one.size
             if size <= MAX_SHOWN_BYTES:
                 shown.append((one.text, one.signature.hex()))
@@ -125,7 +126,7 @@ class Admission:
         if self.admits(peer, member):
             self._remember(peer, member)
             return Verdict()
-        if shown.invite is None or self.removals(peer, member):
+        if shown.invite is None or exchange.members.removals(member) or exchange.members.removals(peer):
             return Verdict(NO_MEMBER)
         fault = exchange.invites.fault(shown.invite, t, member, exchange.members.statements())
         if fault:
@@ -148,9 +149,6 @@ class Admission:
 
     def is_out(self, peer: PeerId) -> bool:
         """Return whether a peer is removed, as far as this one knows who answers for it."""
-        members = self._statements().members
-        if self._network.is_named or members is None:
-            return False
         member = self.last_members.get(peer, peer)
         return bool(self.removals(peer, member)) and not self.admits(peer, member)
 
@@ -185,9 +183,10 @@ class Admission:
         return [*changes["pardoned"]]
 
     def removals(self, user: UserId, member: UserId) -> list[Statement]:
-        """Return the removals by which a user is out."""
-        members = self._statements().members
-        return [] if members is None else [*members.removals(user), *members.removals(member)]
+        """Return the durable removals by which a user is out."""
+        exchange = self._statements()
+        members = exchange.members
+        return [] if members is None else exchange.durable([*members.removals(user), *members.removals(member)])
 
     def _author(self, change: Change, what: str, user: UserId) -> UserId:
         """Return who said a change of this user, the newest who did; "" for what follows from other statements."""

@@ -108,9 +108,9 @@ class StatementExchange:
             self._learn_founder(shown.founder)
         return self.members is None or self._take(self.members, shown.s) is None
 
-    def keeps(self, statements: Iterable[Statement]) -> bool:
-        """Return whether all these statements are durable."""
-        return all(one.id in self._durable for one in statements)
+    def durable(self, statements: Iterable[Statement]) -> list[Statement]:
+        """Return those of these statements that are durable."""
+        return [one for one in statements if one.id in self._durable]
 
     def next_at(self) -> int:
         """Return the time of a statement that is made now, above that of all others here."""
