@@ -151,15 +151,17 @@ class Membership:
             members, founder = self._final(), self._sim.founder
             plans = plan_pardon(members, founder.peer_id, out)
             made = make_statements(self._sim.network().id, founder.peer_id, signer(founder), len(self.said) + 1, plans)
-            next(peer for peer in self._sim.honest_up if self._admits(peer)).put(StatementsMade(made))
+            for peer in self._sim.honest_up:
+                peer.put(StatementsMade(made))
         while self._sim.now < until and not self._is_calm():
             self._sim.run(1.0)
-        for peer in self._outsiders():
-            self._sim.counts["left_as_outsider"] += 1
-            self._sim.note(f"{peer.name} is out, and leaves for good")
-            peer.stop()
-            peer.crash()
-            peer.gone = True
+        while out := self._outsiders():  # what only they knew counts no more
+            for peer in out:
+                self._sim.counts["left_as_outsider"] += 1
+                self._sim.note(f"{peer.name} is out, and leaves for good")
+                peer.stop()
+                peer.crash()
+                peer.gone = True
 
     def _is_calm(self) -> bool:
         ups = self._sim.honest_up

@@ -408,6 +408,8 @@ class Links:
         if bye.code == "self" and link.dialled:
             self.dialer.on_self(link.dial)
             link.dial = 0
+        if bye.code == "member" and link.phase is LinkPhase.SHOWING and link.dialled:
+            self.dialer.on_proved(link.dial, link.peer)  # it is a member there, and known whose endpoint that is
         if bye.code == "replaced" and link.phase is LinkPhase.WAITING:
             self._duplicates.on_reported()
         self._end(link, "lost", code=bye.code if bye.code in REFUSALS else "failed", why=farewell(bye))
