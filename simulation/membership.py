@@ -145,15 +145,7 @@ class Membership:
     def end(self) -> None:
         """Wait until all have the same statements; then those who are out leave for good."""
         until = self._sim.now + SETTLE_WITHIN
-        while self._sim.now < until and not self._is_calm():
-            self._sim.run(1.0)
-        if out := [user for user in self._sim.guests if user in self._final().removed]:  # others write to them
-            members, founder = self._final(), self._sim.founder
-            plans = plan_pardon(members, founder.peer_id, out)
-            made = make_statements(self._sim.network().id, founder.peer_id, signer(founder), len(self.said) + 1, plans)
-            for peer in self._sim.honest_up:
-                peer.put(StatementsMade(made))
-        while self._sim.now < until and not self._is_calm():
+        while self._sim.now < until and not (self._is_calm() and self._pardon_guests()):
             self._sim.run(1.0)
         while out := self._outsiders():  # what only they knew counts no more
             for peer in out:
@@ -163,12 +155,24 @@ class Membership:
                 peer.crash()
                 peer.gone = True
 
+    def _pardon_guests(self) -> bool:
+        """Have the founder take back that hosted users are out, as others wrote to them. Return whether none is."""
+        members, founder = self._final(), self._sim.founder
+        out = [user for user in self._sim.guests if user in members.removed]
+        if out:
+            plans, at = plan_pardon(members, founder.peer_id, out), len(self.said) + 1
+            made = make_statements(self._sim.network().id, founder.peer_id, signer(founder), at, plans)
+            for peer in self._sim.honest_up:
+                peer.put(StatementsMade(made))
+        return not out
+
     def _is_calm(self) -> bool:
         ups = self._sim.honest_up
         linked = {frozenset((one.name, other.name)) for one in ups for other in ups if one.end_to(other)}
         lists = {frozenset(peer.statements) for peer in ups if peer.members is not None and self._admits(peer)}
         waits = [peer for peer in ups if self._may_join(peer) and not self._admits(peer)]
-        return len(lists) <= 1 and not waits and bool(linked or len(ups) < 2)
+        is_stored = not any(peer.disk.busy for peer in ups)
+        return is_stored and len(lists) <= 1 and not waits and bool(linked or len(ups) < 2)
 
     def _may_join(self, peer: SimPeer) -> bool:
         """Return whether a newcomer's invite is good as far as one knows, and its maker is there."""

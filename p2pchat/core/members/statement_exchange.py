@@ -82,6 +82,11 @@ class StatementExchange:
     def on_link_down(self, link: PeerLink) -> None:
         self._remotes.pop(link.id, None)
 
+    def compare_all(self) -> None:
+        """Ask all links for what was not taken for a while."""
+        for remote in self._remotes.values():
+            self._send_sum(remote.link, ask=True)
+
     def on_frame(self, link: PeerLink, frame: Members) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
         remote = self._remotes.setdefault(link.id, _Remote(link))
@@ -139,8 +144,8 @@ class StatementExchange:
         self._admins = self.members.admins
         for remote in self._remotes.values():
             self._send(remote.link, change.statements)
-            if asks:
-                self._send_sum(remote.link, ask=True)
+        if asks:
+            self.compare_all()
         self._on_changed(change)
 
     def _add_durable(self, statement: Statement) -> None:
