@@ -139,10 +139,11 @@ class Node:
             lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
-        self.sync: Replicator = self._replicator(stored, self.run)
         self.admission: Admission = Admission(
             self._ctx, network, self.hosted[peer].guest, lambda: self.sync.statements
         )  # fmt: skip
+        self.sync: Replicator = self._replicator(stored, self.run)
+        self.admission.load()
         self.links: Links = Links(
             self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks, self.admission
         )
@@ -154,7 +155,7 @@ class Node:
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
-            self._on_members_changed,
+            self._on_members_changed, self.admission.is_out,
         )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
@@ -482,6 +483,7 @@ class Node:
         pardoned = self.admission.report(change)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
+        self.sync.group_editor.start()
         for peer in self.links.dialer.peers if self.peer in pardoned else pardoned:
             self.links.unblock(peer)
 

@@ -69,8 +69,14 @@ class Admission:
         self._guest = guest
         self._statements = statements
         self.last_members: dict[PeerId, UserId] = {ctx.me: self.member}
-        members = statements().members
-        self._reported = _Sides() if members is None else _Sides(members.members, members.admins, members.removed)
+        self._reported = _Sides()
+        self._was_member = False
+
+    def load(self) -> None:
+        """Take what is stored as known. Called when there are statements."""
+        members = self._statements().members
+        if members is not None:
+            self._reported = _Sides(members.members, members.admins, members.removed)
         self._was_member = self.is_member
 
     @property

@@ -98,7 +98,7 @@ class Replicator:
     def __init__(
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
-        on_members_changed: Callable[[Change], None],
+        on_members_changed: Callable[[Change], None], is_out: Callable[[UserId], bool],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
@@ -152,7 +152,7 @@ class Replicator:
         )  # fmt: skip
         self.sender: Sender = Sender(self.context, self.forks, self.people.names)
         self.typing: TypingTracker = TypingTracker(self.context)
-        self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts)
+        self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts, is_out)
         self.transfers: Transfers = Transfers(self.context, stored.meta)
         self.file_receipts: FileReceipts = FileReceipts(
             self.context, self.delivery_receipts.rosters, stored.named, stored.holders, self.transfers.may_have
