@@ -166,10 +166,11 @@ def format_size(count: int) -> str:
 
 
 def edit_marks(event: Line) -> str:
-    """Return the marks behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
+    """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = " (edited)" if event.get("edited") else ""
+    edited += " (from somebody who was expelled)" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
 

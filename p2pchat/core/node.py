@@ -304,6 +304,17 @@ class Node:
                 found.update(link.users)
         return found | (set(self.hosted) if member == self.admission.member else set())
 
+    def expelled(self) -> tuple[dict[UserId, int], set[UserId]]:
+        """Return the users who are out, and since when, in UTC microseconds; and those of whom nothing is shown."""
+        members, since, concealed = self.sync.statements.members, dict[UserId, int](), set[UserId]()
+        removed = {} if members is None else {who: members.removals(who) for who in sorted(members.removed)}
+        for who, removals in removed.items():
+            for user in {who, *self.users_of(who)}:
+                if self.admission.is_out(user):
+                    since[user] = min(since.get(user, removals[0].at), removals[0].at)
+                    concealed |= {user} if any(one.hide for one in removals) else set()
+        return since, concealed
+
     @property
     def names(self) -> dict[UserId, str]:
         """The name of every known user: from the newest profile entry, or as announced by its peer."""

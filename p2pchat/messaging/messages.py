@@ -124,6 +124,12 @@ class Post(DurableEvent):
         return None if self._entry.t is None else aware(self._entry.t)
 
     @property
+    def expelled(self) -> bool:
+        """True if it came when its writer was expelled from the network already."""
+        since = self._viewer.directory.expelled.get(self.log.user)
+        return since is not None and self._received_at >= since
+
+    @property
     def came(self) -> datetime | None:
         """The time this peer received it, if that was more than 10 minutes after `sent_at`; otherwise None.
 
@@ -195,6 +201,8 @@ class Post(DurableEvent):
             line["gap"] = True
         if self.automatic:
             line["automatic"] = True
+        if self.expelled:
+            line["expelled"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
         if files := self.attachments:

@@ -206,7 +206,7 @@ class People:
 
     def _users(self, key: UserId) -> tuple[User, ...]:
         node, directory = self._lifecycle.require_running().node, self._lifecycle.directory
-        known = node.users_of(key) | ({key} if key in node.names else set())
+        known = {user for user in node.users_of(key) | {key} if directory.name(user)}
         return by_label(map(directory.user, known))
 
     def _role(self, members: MemberList, key: UserId) -> Role:

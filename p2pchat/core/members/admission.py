@@ -172,7 +172,7 @@ class Admission:
         now = self._reported = _Sides(members.members, members.admins, members.removed)
         self._was_member = self.is_member
         changes = {
-            "admitted": now.members - former.members - former.removed,
+            "admitted": now.members - former.members - former.removed - {self.member},
             "expelled": now.removed - former.removed,
             "pardoned": former.removed - now.removed,
             "admin": now.admins - former.admins,
