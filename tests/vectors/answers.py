@@ -308,7 +308,8 @@ def joins(given: Given) -> Result:
     terms = [given[name] for name in ("id", "uses", "until")]
     if "key" in given:
         return {"secret": invite_secret(bytes.fromhex(given["key"]), given["network"], *terms).hex()}
-    invitation = Invitation(given["maker"], *terms, bytes.fromhex(given["secret"]))
+    id, uses, until = terms
+    invitation = Invitation(given["maker"], id, uses, until, bytes.fromhex(given["secret"]))
     made = prove_invite(invitation, bytes.fromhex(given["transcript"]), given["member"])
     return {"invite": msgspec.to_builtins(made)}
 

@@ -58,7 +58,7 @@ ADDED = said("founder", "add", who=[MEMBER])
 
 
 def statements() -> list[Row]:
-    def made(name: str, why: str, kind: str, **fields: object) -> Row:
+    def made(name: str, why: str, kind: str, **fields: Any) -> Row:
         one = said("founder", kind, **fields)
         given = {"network": N.hex(), "seed": SEEDS["founder"].hex(), "k": kind, "at": T0, "fields": fields}
         message = STATEMENT_TAG + N + one[0].encode()
@@ -70,7 +70,6 @@ def statements() -> list[Row]:
 
     base = {"at": T0, "by": FOUNDER, "k": "add", "who": [MEMBER]}
     text = canonical(base)
-    refused = {"refused": "malformed"}
     unusual = {"at": T0, "by": FOUNDER}
     return [
         made("add", "The founder adds a member.", "add", who=[MEMBER]),
@@ -96,7 +95,7 @@ def statements() -> list[Row]:
             ("a pardon of nothing", "It pardons one removal at least.", {"k": "pardon", "ids": []}),
             ("an odd invite", "The id of an invite has 8 digits.", {"k": "add", "who": [MEMBER], "invite": "x"}),
         )),
-        *(judged(name, why, signed("founder", odd), **refused) for name, why, odd in (
+        *(judged(name, why, signed("founder", odd), refused="malformed") for name, why, odd in (
             ("with a blank", "Canonical JSON has no blanks.", text.replace(":", ": ", 1)),
             ("keys in another order", "Keys are sorted.", compact(dict(reversed(base.items())))),
             ("a repeated key", "No key is repeated.", text.replace('"k":', '"k":"admin","k":', 1)),
@@ -218,7 +217,7 @@ def guests() -> list[Row]:
 
 # The key that ada makes secrets of: HKDF (RFC 5869) of its seed, for a purpose. Another maker may use any other.
 MAKER_KEY = hmac.digest(hmac.digest(bytes(32), SEEDS["ada"], "sha256"), b"p2pchat/invites/1\1", "sha256")
-INVITE = {"id": "0a0b0c0d", "uses": 2, "until": T0 // 1_000_000 + 86_400}
+INVITE: dict[str, Any] = {"id": "0a0b0c0d", "uses": 2, "until": T0 // 1_000_000 + 86_400}
 
 
 def invite_terms(id: str, uses: int, until: int) -> bytes:
