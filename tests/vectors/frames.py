@@ -232,6 +232,7 @@ def _taken() -> list[Row]:
     typing, want, here, digest = (FRAMES[name] for name in ("typing_on", "want_all", "here_own", "digest_sum"))
     unknown = compact(typing | {"later": {"t": ["x", 1.5, None, 2**53 - 1]}})
     later_users, later_names = compact(here)[:-3] + ',"later":[0]}]}', compact(digest)[:-2] + ',{"later":[0]}]}'
+    later_show = compact(FRAMES["show_invite"])[:-3] + ',"later":[0]},"later":[0]}}'
     nulls = compact(digest)[:-1] + ',"ask":false,"span":null}'
     rows = [
         (
@@ -247,6 +248,7 @@ def _taken() -> list[Row]:
         ("repeated t", "The last one counts.", {"t": "pong"}, '{"t":"ping","t":"pong"}'),
         ("a key spelled with an escape", "It is the same key.", {"t": "ping"}, '{"\\u0074":"\\u0070ing"}'),
         ("unknown field inside", "It is ignored in nested objects too.", here, later_users),
+        ("unknown field in what is shown", "It is ignored there too.", FRAMES["show_invite"], later_show),
         ("naming of an unknown kind", "It belongs to a later version and is skipped.", digest, later_names),
         ("false and null where a field may be absent", "p2pchat reads both as absent.", digest, nulls),
         ("blanks behind the object", "JSON allows them.", {"t": "ping"}, '{"t":"ping"} \r\n\t'),
