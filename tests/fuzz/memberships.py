@@ -19,7 +19,7 @@ from tests.fuzz.target import Target, hold
 from tests.vectors.files import vectors
 from tests.vectors.handshakes import CLIENT_NONCE, SERVER_NONCE, client_hello, transcript
 from tests.vectors.material import ADMIN, CYD, FOUNDER, IDS, KEYS, MEMBER, SEEDS, T0, K, N
-from tests.vectors.members import MAKER_KEY, Said, guest_of, id_of, invite_proof, said
+from tests.vectors.members import MAKER_KEY, Said, guest_of, id_of, invite_proof, said, signed
 from tests.vectors.vector_node import HandshakeNode
 
 KINDS = ("add", "admin", "remove", "pardon")
@@ -192,7 +192,8 @@ class AdmissionSession:
         exchange = self.node.node.admission._statements()
         assert exchange.members is not None
         for one in exchange.members.statements():
-            hold(one.is_signed(N.hex()), "a statement is kept that nobody signed")
+            made = signed(named(one.by), one.text)
+            hold([one.text, one.signature.hex()] == made, "a statement is kept that nobody signed")
         for link in self.node.node.links._links.values():
             if link.phase not in (LinkPhase.WAITING, LinkPhase.UP):
                 continue
