@@ -30,6 +30,12 @@ import * as p2p from "./peer_primitives.mjs";
 const HANDSHAKE = ["hello", "welcome", "show", "admit", "go"];
 const SHOWING = ["show", "admit"]; // then `members` may come too: what comes before a goodbye
 
+/** Of statements those that fit a frame before `go`. */
+function early(pairs) {
+  let size = 100;
+  return pairs.slice(0, 4).filter((pair) => (size += JSON.stringify(pair).length) <= 4096);
+}
+
 /** One link. `far` is the id of the other end: a client knows it from the certificate, a server from the `hello`. */
 export class Link {
   expected = "hello"; // the frame that must come next; undefined when the link is up
@@ -125,8 +131,8 @@ export class Link {
     const isSigned = this.peer.hear(s) && (!guest || isGuest(network, this.far, guest));
     this.member = guest ? guest[0] : this.far;
     if (isSigned && members.admits(this.far, this.member)) return;
-    const removals = members.against(this.far, this.member).slice(0, 4);
-    if (removals.length) this.out.send({ t: "members", s: removals });
+    const removals = members.against(this.far, this.member);
+    if (early(removals).length) this.out.send({ t: "members", s: early(removals) });
     const isNewcomer = isSigned && members.founder && invite && !removals.length;
     throw isNewcomer ? (invite.maker === id ? "invite" : "maker") : "member";
   }
