@@ -1,7 +1,7 @@
 // A peer in JavaScript, with Node's standard library only: a bot that echoes direct messages, and what begins with
 // "echo " in the room. It is a "bot" of docs/protocol.md#a-minimal-peer, written from that page and its test vectors.
 //
-// node examples/peer.mjs echo.jsonl p2pchat:AGLV2CIX...@192.0.2.7:8080 127.0.0.1:8085
+// node examples/peer.mjs echo.jsonl p2pchat:AOFV2CIX...@192.0.2.7:8080 127.0.0.1:8085
 //
 // "p2pchat invite" prints the invite; the last argument is where to listen. Node 20 or later is needed. The file keeps
 // the keys and all that was sent and received: run one process on it at a time. The peer has a member of its own, which

@@ -1,7 +1,8 @@
 // Members, of docs/protocol.md: statements of the founder and the admins, what follows from a set of them, and
 // certificates by which members answer for users.
 
-import { blake2b, has, hex, isObject, key, list, natural, optional, sign, sum, tag, text, userId, verify } from "./peer_primitives.mjs";
+import { blake2b, has, hex, isObject, key, list, natural, optional } from "./peer_primitives.mjs";
+import { sign, sum, tag, text, userId, verify } from "./peer_primitives.mjs";
 
 const ofText = (string) => Buffer.from(string).toString("hex");
 const guestMessage = (network, user) => tag("guest/1") + network + user;
@@ -19,10 +20,11 @@ function canonical(value) {
 }
 
 const listed = (good, least, most) => (value) => list(good)(value) && value.length >= least && value.length <= most;
+const isBoolean = (value) => typeof value === "boolean";
 const KINDS = {
   add: { who: listed(key, 1, 8), invite: optional((id) => id === "" || hex(4)(id)) },
   admin: { who: listed(key, 1, 8) },
-  remove: { who: listed(key, 1, 64), keep: optional(listed(key, 0, 512)), hide: optional((on) => typeof on === "boolean") },
+  remove: { who: listed(key, 1, 64), keep: optional(listed(key, 0, 512)), hide: optional(isBoolean) },
   pardon: { ids: listed(hex(16), 1, 32) },
 };
 

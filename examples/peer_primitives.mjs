@@ -172,7 +172,8 @@ export const isLocal = (host) => /^(::ffff:)?127\.|^::1$|^localhost$/.test(host)
 // The types of fields. Each function judges one value.
 export const natural = (value) => Number.isSafeInteger(value) && value >= 0;
 const positive = (value) => natural(value) && value > 0;
-export const hex = (size) => (value) => typeof value === "string" && value.length === 2 * size && /^[0-9a-f]*$/.test(value);
+export const hex = (size) => (value) =>
+  typeof value === "string" && value.length === 2 * size && /^[0-9a-f]*$/.test(value);
 export const key = (value) => hex(32)(value) && isKey(value);
 export const text = (value) => typeof value === "string";
 const flag = (value) => value === true;
