@@ -297,6 +297,13 @@ def _listening() -> list[Row]:
         newcomer("an invite, used up", "It admits two.", "used", held=uses),
         newcomer("an invite, once more", "Who was added by it before is a member.", held=[*uses[:1], again]),
         newcomer("an invite that has ended", "It was good until then.", "late", until=T0 // 1_000_000 - 1),
+        shows(
+            "an invite that was taken back",
+            "Its maker remembers that, whatever its other terms.",
+            shown(s=None, invite=invite_proof(T_OF_BOB, until=1)),
+            "revoked",
+            revoked=[INVITE["id"]],
+        ),
         newcomer("an invite of another maker", "Only its maker admits with it.", "maker", maker="cyd"),
         newcomer("an invite with other terms", "The secret is made of the terms.", "invite", changed={"uses": 64}),
         newcomer("an invite of another member", "The proof is over the member.", "invite", member="cyd"),

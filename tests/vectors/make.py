@@ -148,6 +148,7 @@ FILES = {
             "member": "the seed of the member that answers for this end",
             "statements": "those that this end keeps: text and signature",
             "invite": "what this end joins with, if it is no member yet",
+            "revoked": "ids of invites that this end made and took back",
             "named": "true: the network is made from a word",
             "server": "the key in the server's certificate, for the dialler",
             "pin": "the key that the dialler expects; absent for any",
