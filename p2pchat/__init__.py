@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Left as Left
     from p2pchat.messaging.events import Link as Link
     from p2pchat.messaging.events import Listening as Listening
+    from p2pchat.messaging.events import MemberChange as MemberChange
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
@@ -81,6 +82,8 @@ if TYPE_CHECKING:
     from p2pchat.messaging.messages import MessageChange as MessageChange
     from p2pchat.messaging.messages import Reaction as Reaction
     from p2pchat.messaging.messages import Sent as Sent
+    from p2pchat.messaging.people import Member as Member
+    from p2pchat.messaging.people import People as People
     from p2pchat.messaging.receipts import Receipt as Receipt
     from p2pchat.messaging.receipts import Receipts as Receipts
     from p2pchat.messaging.stored_files import StoredFile as StoredFile
@@ -123,9 +126,10 @@ _MODULES = {
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
         *("Joined", "Left", "Link", "Listening", "EventCounts", "Presence", "Read", "Renamed", "Requested", "Stopped"),
-        *("Typing", "Undelivered", "Warned"),
+        *("MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),
+    "messaging.people": ("Member", "People"),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.invite_text": ("Invite", "parse_invite"),

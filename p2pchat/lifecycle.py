@@ -89,17 +89,19 @@ class PeerLifecycle:
         self.relay: RelayTransport | None = None
         self.closed: bool = False
         self.names_deadline: float = 0.0
-        self.people: UserDirectory = UserDirectory(
+        self.directory: UserDirectory = UserDirectory(
             "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
         )
         self.tracker: ReceiptTracker = ReceiptTracker()
         self.feed: EventFeed = EventFeed(self.tracker)
         self.hosted: HostedUserRegistry = HostedUserRegistry(self)
         self.access: AccessPolicy = AccessPolicy(
-            self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever
+            self.conversations, lambda: self.directory.me, lambda: not self.hosted.any_ever
         )
         self.groups: GroupDirectory = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
-        self.dispatcher: EventDispatcher = EventDispatcher(self.people, self.tracker, self.groups, self.conversations)
+        self.dispatcher: EventDispatcher = EventDispatcher(
+            self.directory, self.tracker, self.groups, self.conversations
+        )
         self._endpoints = endpoints
         self._open_resources = lambda: open_resources(options)
         self._transport: Transport = TCPTransport(options.listener)
@@ -142,7 +144,7 @@ class PeerLifecycle:
 
     def require_resources(self) -> PeerResources:
         """Return what was opened; raise PeerClosed before the own user is known."""
-        if self.resources is None or not self.people.me:
+        if self.resources is None or not self.directory.me:
             raise PeerClosed(NOT_STARTED)
         return self.resources
 
@@ -276,6 +278,7 @@ class PeerLifecycle:
                 self._load_own_user(resources, stored)
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
+            self.dispatcher.member_of, self.dispatcher.users_of = driver.node.member_of, driver.node.users_of
             if self.relay is not None:
                 self.relay.standing = driver.node.links.standing
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
@@ -364,12 +367,12 @@ class PeerLifecycle:
 
     def _load_own_user(self, resources: PeerResources, stored: Stored) -> None:
         me = resources.identity.peer_id
-        self.people.load(me, stored)
+        self.directory.load(me, stored)
         self.dispatcher.load(stored)
-        former = stored.meta.get(META_NAME) or self.people.name(me)
+        former = stored.meta.get(META_NAME) or self.directory.name(me)
         self.name = validate_name(self.options.name) if self.options.name else former or login_name(self.port)
-        self.people.learn([(me, self.name)])
-        self.people.set_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
+        self.directory.learn([(me, self.name)])
+        self.directory.set_about(me, stored.meta.get(META_ABOUT, self.directory.user(me).about))
         self.feed.load(stored, self.dispatcher.is_reading_messages, self.dispatcher.read_to)
         self.feed.count_readers = self.dispatcher.count_readers
 
@@ -380,7 +383,7 @@ class PeerLifecycle:
         settings = self.settings
         if resources.directory is None:
             settings = replace(settings, auto_fetch_bytes=0)  # memory is for what a program sends, or asks for
-        about, guest = self.people.user(me).about, resources.network.guest(me)
+        about, guest = self.directory.user(me).about, resources.network.guest(me)
         own = HostedIdentity(me, self.name, sign, guest=guest, about=about)
         node = Node(
             settings=settings,
@@ -410,7 +413,7 @@ class PeerLifecycle:
 
     def _announce_name(self, driver: Driver, stored: Stored) -> None:
         """Write a changed name to the room, where it overrides other sources of the name."""
-        me = self.people.me
+        me = self.directory.me
         if any(user.id == me and user.named_c and user.name != self.name for user in stored.users):
             driver.put(UserRenamed(me, self.name))
 

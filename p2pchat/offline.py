@@ -107,7 +107,7 @@ class History(Viewer):
     Methods that TCPPeer has, too, do the same here. Those that write raise PeerClosed.
 
     Attributes:
-        people: The users known to the peer; `people.me` is the id (hex) of its own user.
+        directory: The users known to the peer; `directory.me` is the id (hex) of its own user.
     """
 
     def __init__(self, data: str | os.PathLike[str] | int, db: str | None = None) -> None:
@@ -121,7 +121,7 @@ class History(Viewer):
         self._stored: dict[ConversationId, ConversationState] = {}
         self._views: dict[ConversationId, GroupView] = {}
         self._hosts_others = False
-        access = AccessPolicy(lambda: self._stored, lambda: self.people.me, lambda: not self._hosts_others)
+        access = AccessPolicy(lambda: self._stored, lambda: self.directory.me, lambda: not self._hosts_others)
         super().__init__(
             UserDirectory("", lambda user: ("unknown", "", 0), lambda: self._former),
             GroupDirectory(lambda: self._views),
@@ -152,9 +152,9 @@ class History(Viewer):
         storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
         self._opened = _OpenStorage(storage, SearchIndexer(storage, Settings(), directory))
         stored = storage.load([me])
-        self.people.load(me, stored)
+        self.directory.load(me, stored)
         if META_NAME in stored.meta:
-            self.people.learn([(me, stored.meta[META_NAME])])
+            self.directory.learn([(me, stored.meta[META_NAME])])
         groups: dict[ConversationId, GroupReplica] = {}
         for log, seq, raw in stored.group_entries:
             groups.setdefault(log.conversation, GroupReplica(log.conversation)).add(log, seq, raw, decode_entry(raw))
@@ -190,7 +190,7 @@ class History(Viewer):
 
     def _waiting_groups(self) -> dict[ConversationId, GroupRequest]:
         found = stored_group_requests(self._meta)
-        return {id: request for id, request in found.items() if self.people.me in request.users}
+        return {id: request for id, request in found.items() if self.directory.me in request.users}
 
     @property
     def room(self) -> Conversation:
@@ -213,7 +213,9 @@ class History(Viewer):
         """Return the known addresses of other peers, those that answered last first."""
         known = sorted(self._addresses, key=lambda address: (-address.verified_at, address.endpoint))
         return [
-            KnownAddress(self.people.user(one.peer), one.endpoint, aware(one.verified_at) if one.verified_at else None)
+            KnownAddress(
+                self.directory.user(one.peer), one.endpoint, aware(one.verified_at) if one.verified_at else None
+            )
             for one in known
         ]
 
@@ -226,7 +228,7 @@ class History(Viewer):
         held = self._disk.storage.lookup(keys, [])[0]
         return [
             RefusedMessages(
-                self.people.user(each.log.user), self._kind(each.log.conversation),
+                self.directory.user(each.log.user), self._kind(each.log.conversation),
                 aware(held[key].last_c) if key in held and held[key].seq else None, each.reason,
             )
             for each, key in sorted(zip(here, keys, strict=True), key=lambda pair: pair[0].log.user)

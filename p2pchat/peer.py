@@ -40,6 +40,7 @@ from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
 from p2pchat.messaging.named_user import NamedUser, run_to_completion
+from p2pchat.messaging.people import People
 from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
@@ -142,7 +143,8 @@ class TCPPeer(NamedUser):
             limits,
         )
         lifecycle = PeerLifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
-        super().__init__(lifecycle, lifecycle.people, lifecycle.access)
+        super().__init__(lifecycle, lifecycle.directory, lifecycle.access)
+        self._people = People(lifecycle)
 
     @classmethod
     def local(cls, network: str, *, name: str | None = None, port: int = 0) -> Self:
@@ -249,6 +251,11 @@ class TCPPeer(NamedUser):
         return encode_invite(network, invitation, [*direct, *relayed])
 
     @property
+    def people(self) -> People:
+        """The members of the network, and what the founder and the admins decide about them."""
+        return self._people
+
+    @property
     def data(self) -> Path | None:
         """The data directory; None when everything is in memory."""
         return self._lifecycle.require_resources().directory
@@ -264,7 +271,7 @@ class TCPPeer(NamedUser):
             host=lifecycle.host,
             port=lifecycle.port,
             peer_id=base32(resources.identity.peer_id),
-            user=self.people.user(self.people.me),
+            user=self.directory.user(self.directory.me),
             data="" if resources.directory is None else str(resources.directory),
             network=resources.network.name,
             newest_own=lifecycle.newest_own,
@@ -308,7 +315,7 @@ class TCPPeer(NamedUser):
             StorageError: It could not be stored.
         """
         driver = self._require_running()
-        forgotten, inputs = _plan_forget(driver.node, self.people, who)
+        forgotten, inputs = _plan_forget(driver.node, self.directory, who)
         for input in inputs:
             driver.put(input)
         await driver.settle()
@@ -489,7 +496,7 @@ class TCPPeer(NamedUser):
             audience = audience_of(conversations.by_id, conversation) or ()
             if user.key in audience:
                 found.update(audience)
-        return [self.people.user(key) for key in found - {user.key}]
+        return [self.directory.user(key) for key in found - {user.key}]
 
     def everybody(self, *types: type[Any]) -> Events[tuple[AnyEvent, Users]]:
         """Return an iterator over the events of all hosted users: `(event, users)`, each event once for all of them.

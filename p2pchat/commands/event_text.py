@@ -42,6 +42,7 @@ _REASONS = {
     "left": "left",
     "lost": "left: connection lost",
     "timeout": "left: timed out",
+    "expelled": "left: expelled",
 }
 
 
@@ -252,6 +253,8 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
         joined, left = event["joined"], event["left"]
         counted = [f"{n} {more}" for n, more in ((joined, "more came online"), (left, "more went offline")) if n]
         return f"{time} -- {', '.join(counted)}; nobody here knows them" if counted else None
+    if kind == "member":
+        return f"{time} -- {format_member_change(event, me)}"
     if kind == "left":
         reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
         return f"{time} -- {quote_name(event['user'])} {reason}"
@@ -279,6 +282,23 @@ def format_group_change(event: Line, me: str) -> str | None:
         former = quote_conversation(event["former"], "group") if event.get("former") else "the group"
         return f"{by} renamed {former} to {place}"
     return f"{by} made {target} the owner of {place}" if change == "owner" else None
+
+
+def format_member_change(event: Line, me: str) -> str:
+    """Return a `member` line as a sentence."""
+    by, user = _name_or_you(event["by"], me), _name_or_you(event["user"], me)
+    if event["by_id"] == event["user_id"]:
+        by = "the founder"
+    match event["change"]:
+        case "admitted":
+            return f"{by} admitted {user} to this network"
+        case "expelled":
+            return f"{by} expelled {user} from this network"
+        case "pardoned":
+            return f"{by} took back that {user} was expelled"
+        case "admin":
+            return f"{by} made {user} an admin of this network"
+    return f"{by} made {user} a plain member again"
 
 
 def _name_or_you(label: str, me: str) -> str:

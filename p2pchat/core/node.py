@@ -136,6 +136,7 @@ class Node:
         self.presence: PresenceTracker = PresenceTracker(
             self._ctx, users, self._stays, lambda user: self.contacts.has_any(user),
             lambda user: self.sync.people.forget(user), self.blocks.users,
+            lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         self.sync: Replicator = self._replicator(stored, self.run)
@@ -283,6 +284,24 @@ class Node:
     def groups(self) -> dict[ConversationId, GroupView]:
         """All groups known here by id, including those that hosted users were removed from."""
         return self.sync.groups.views
+
+    def member_of(self, user: UserId) -> UserId:
+        """Return the member that answers for a user; "" where that is not known."""
+        members = self.sync.statements.members
+        if user in self.hosted:
+            return self.admission.member
+        for link in self.links.up.values():
+            if user in link.users:
+                return link.member
+        return self.admission.last_members.get(user, user if members and user in members.named else "")
+
+    def users_of(self, member: UserId) -> set[UserId]:
+        """Return the users for whom a member answers, as far as they are known here."""
+        found = {peer for peer, known in self.admission.last_members.items() if known == member}
+        for link in self.links.up.values():
+            if link.member == member:
+                found.update(link.users)
+        return found | (set(self.hosted) if member == self.admission.member else set())
 
     @property
     def names(self) -> dict[UserId, str]:
@@ -461,10 +480,13 @@ class Node:
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
         pardoned = self.admission.report(change)
-        self.links.on_members_changed({one.id for one in change.statements}, pardoned)
+        self.links.on_members_changed({one.id for one in change.statements})
+        self.presence.expel()
+        for peer in self.links.dialer.peers if self.peer in pardoned else pardoned:
+            self.links.unblock(peer)
 
     def _on_statements_made(self, input: StatementsMade) -> None:
-        if self._storage.works:
+        if self.accepts_writes:
             self.sync.statements.say(input.statements)
 
     def _on_group_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:

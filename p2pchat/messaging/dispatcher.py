@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -64,6 +64,9 @@ class EventDispatcher:
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
         self._changed = asyncio.Event()  # wakes calls of wait_until, once
         self._met: dict[UserId, None] = {}  # users who were here, those of the last runs first
+        self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
+        self.member_of: Callable[[UserId], UserId] = lambda user: ""  # set by the lifecycle, when there is a node
+        self.users_of: Callable[[UserId], Collection[UserId]] = lambda member: ()
         self._subjects = 0
         self._percents: dict[str, int] = {}  # told of content that is fetched, by root
         self._closed = False
@@ -75,6 +78,7 @@ class EventDispatcher:
             fx.LinkChanged: self._on_link_changed,
             fx.UserJoined: self._on_joined,
             fx.UserLeft: self._on_left,
+            fx.MemberChanged: self._on_member,
             fx.PresenceChanged: self._on_presence,
             fx.ManyChanged: self._on_many,
             fx.UserForgotten: self._on_forgotten,
@@ -243,24 +247,50 @@ class EventDispatcher:
         user, address = effect.user, self._addresses.get(effect.user, "")
         first = not self._people.name(user) and user not in self._met
         self._meet([user])
+        if (admitted := self._admitted.pop(self.member_of(user), None)) is not None:
+            self._push_member(admitted)
 
         def joined(viewer: Viewer) -> ev.Event:
-            shown = address if viewer.people is self._people else ""  # addresses are for the operator of this peer
-            return ev.Joined(user=viewer.people.user(user), first=first, address=shown)
+            shown = address if viewer.directory is self._people else ""  # addresses are for the operator of this peer
+            return ev.Joined(user=viewer.directory.user(user), first=first, address=shown)
 
         self._emit(None, joined, but=user)
         self.wake_waiters()
 
     def _on_left(self, effect: fx.UserLeft) -> None:
         user, reason = effect.user, effect.reason
-        self._emit(None, lambda viewer: ev.Left(user=viewer.people.user(user), reason=reason), but=user)
+        self._emit(None, lambda viewer: ev.Left(user=viewer.directory.user(user), reason=reason), but=user)
         self.wake_waiters()
+
+    def _on_member(self, effect: fx.MemberChanged) -> None:
+        """Report a change of a member; that it was admitted when it is here, and has a name."""
+        is_named = any(map(self._people.name, self.users_of(effect.user)))
+        if effect.change == "admitted" and not is_named:
+            self._admitted[effect.user] = effect
+            if len(self._admitted) > MAX_MET:
+                del self._admitted[next(iter(self._admitted))]
+        else:
+            self._push_member(effect)
+
+    def _push_member(self, effect: fx.MemberChanged) -> None:
+        user, by = map(self._user_of, (effect.user, effect.by))
+
+        def changed(viewer: Viewer) -> ev.Event:
+            directory = viewer.directory
+            return ev.MemberChange(user=directory.user(user), by=directory.user(by), change=effect.change)
+
+        self._emit(None, changed)
+
+    def _user_of(self, member: UserId) -> UserId:
+        """Return the user that stands for a member: one here, else the first by id, else the member itself."""
+        users = sorted(self.users_of(member))
+        return self._people.me if self._people.me in users else users[0] if users else member
 
     def _on_presence(self, effect: fx.PresenceChanged) -> None:
         since = aware(effect.since) if effect.since else None
 
         def presence(viewer: Viewer) -> ev.Event:
-            user = viewer.people.user(effect.user)
+            user = viewer.directory.user(effect.user)
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
         self._emit(("presence", effect.user), presence)
@@ -268,7 +298,7 @@ class EventDispatcher:
 
     def _on_many(self, effect: fx.ManyChanged) -> None:
         def many(viewer: Viewer) -> ev.Event:
-            links = effect.links if viewer.people is self._people else 0  # links are for the operator of this peer
+            links = effect.links if viewer.directory is self._people else 0  # links are for the operator of this peer
             return ev.EventCounts(joined=effect.joined, left=effect.left, changed=effect.changed, links=links)
 
         concerns_all = effect.joined or effect.left or effect.changed
@@ -282,7 +312,7 @@ class EventDispatcher:
         key, user = effect.conversation, effect.user
 
         def typing(viewer: Viewer) -> ev.Event:
-            return ev.Typing(user=viewer.people.user(user), conversation=viewer.conversation(key), typing=effect.on)
+            return ev.Typing(user=viewer.directory.user(user), conversation=viewer.conversation(key), typing=effect.on)
 
         self._emit(("typing", key, user), typing, audience_of(self._conversations(), key), but=user)
 
@@ -294,7 +324,7 @@ class EventDispatcher:
         if before and before != name and not effect.old:
 
             def renamed(viewer: Viewer) -> ev.Event:
-                return ev.Renamed(user=viewer.people.user(id), name=name, before=before, former=former)
+                return ev.Renamed(user=viewer.directory.user(id), name=name, before=before, former=former)
 
             self._emit(("renamed", id), renamed, but=id)
         self.wake_waiters()
@@ -305,7 +335,7 @@ class EventDispatcher:
         missing = tuple(referred_id(log.conversation, ref) for ref in refs)
 
         def gap(viewer: Viewer) -> ev.Event:
-            labels = users_with(viewer.people, log.user, refs, effect.last_seen_with)
+            labels = users_with(viewer.directory, log.user, refs, effect.last_seen_with)
             return ev.Gap(about=message_id(log, effect.seq), missing=missing, last_seen_with=labels)
 
         self._emit(None, gap, audience_of(self._conversations(), log.conversation))
@@ -322,7 +352,7 @@ class EventDispatcher:
     def _on_request(self, effect: fx.RequestBegun) -> None:
         def requested(viewer: Viewer) -> ev.Event:
             there = viewer.conversation(effect.conversation)
-            return ev.Requested(user=viewer.people.user(effect.user), conversation=there, waits=effect.waits)
+            return ev.Requested(user=viewer.directory.user(effect.user), conversation=there, waits=effect.waits)
 
         self._emit(None, requested, (effect.host,))
 
@@ -366,7 +396,7 @@ class EventDispatcher:
             def receipt(viewer: Viewer, user: UserId = user, count: int = count, of: int = of) -> ev.Event:
                 return ev.FileReceipt(
                     log=log, seq=effect.seq, name=file.name, size=file.size, root=file.root,
-                    user=viewer.people.user(user), has=has, count=count, of=of,
+                    user=viewer.directory.user(user), has=has, count=count, of=of,
                 )  # fmt: skip
 
             self._emit(("file_receipt", log, effect.seq, file.root, user), receipt, (log.user,))
@@ -397,7 +427,7 @@ class EventDispatcher:
             subject = self._subjects
         made: dict[UserId, ev.Event] = {}
         for reader in self.readers:
-            me = reader.viewer.people.me
+            me = reader.viewer.directory.me
             if reader.access.hears(audience) and not (me == but and me in reader.access.mine):
                 if me not in made:
                     made[me] = make(reader.viewer)

@@ -39,7 +39,7 @@ class Post(DurableEvent):
 
     def seen_by(self, viewer: Viewer) -> Message | Sent:
         """Return this message as another user of the same peer sees it."""
-        kind = Sent if self.log.user == viewer.people.me else Message
+        kind = Sent if self.log.user == viewer.directory.me else Message
         return kind(*self._entry_for(viewer), self._edits)
 
     @property
@@ -89,7 +89,7 @@ class Post(DurableEvent):
         found: dict[str, list[User]] = {}
         if self._edits is not None and not self.deleted:
             for one in self._edits.reactions:
-                found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.people.user(one.log.user))
+                found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.directory.user(one.log.user))
         return found
 
     def reaction_of(self, user: User) -> tuple[LogId, int] | None:
@@ -239,7 +239,7 @@ class Sent(Post):
 def post_of(viewer: Viewer, shown: ReleasedEntry, mine: bool | None = None) -> Message | Sent:
     """Return the message of a stored entry. `mine` is True for an own one, needed if `viewer` is several users."""
     log = shown.log
-    kind = Sent if (log.user == viewer.people.me if mine is None else mine) else Message
+    kind = Sent if (log.user == viewer.directory.me if mine is None else mine) else Message
     entry = decode_entry(shown.raw)
     return kind(viewer, log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
 

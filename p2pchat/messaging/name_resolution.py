@@ -98,14 +98,14 @@ class ConversationDirectory:
         if key and (key in self._handles or self._naming(key) is not None):
             return self.get(key)
         try:
-            return self._direct(self._viewer.people.find(text))
+            return self._direct(self._viewer.directory.find(text))
         except UnknownName:
             if not (hint := self._groups.hint(text)):
                 raise
         raise UnknownName(text, hint)
 
     def _direct(self, user: User) -> Conversation:
-        me = self._viewer.people.me
+        me = self._viewer.directory.me
         key = dm_id(me, user.key)
         found = self._handles.get(key)
         if found is None or found.naming is None:

@@ -43,6 +43,6 @@ def message_json(post: Message | Sent, form: Form, **own: object) -> dict[str, A
 
 def chat_json(post: Message | Sent) -> dict[str, Any]:
     """Return a message as /chat and REST write it, the same for all readers: in the room without `to` and `group`."""
-    people = post.viewer.people
+    people = post.viewer.directory
     receiver = post.to if isinstance(post, Sent) else people.label(people.me)
     return message_json(post, CHAT, to=receiver if post.conversation.kind == "dm" else None)

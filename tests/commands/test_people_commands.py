@@ -24,7 +24,7 @@ async def seen(peer: TCPPeer, name: str, status: str) -> None:
     """Wait until `peer` knows a user with this status."""
     async with asyncio.timeout(60):
         async with peer.events(Presence, consumer=None) as events:
-            if peer.people.find(name).status != status:
+            if peer.directory.find(name).status != status:
                 async for event in events:
                     if (event.user.name, event.status) == (name, status):
                         return
@@ -42,7 +42,7 @@ async def test_who_shows_status_time_and_text(shown: Shown) -> None:
         await session.execute([b"/who -a"])
         here, lunch, gone = shown.new
         now = datetime.now().astimezone()
-        times = {now.strftime("%H:%M"), ada.people.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
+        times = {now.strftime("%H:%M"), ada.directory.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
         assert TIMELESS.sub("", here) == "-- ada: online (you)"
         assert lunch in {f"-- bob: idle since {time} \"lunch, back at 'one'\"" for time in times}
         assert gone.startswith("-- cyd: offline since ")

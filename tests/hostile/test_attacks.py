@@ -176,7 +176,7 @@ async def test_attacks_that_end_the_link_do_so_with_their_code(meet: Meet) -> No
         if lying is not None:
             await lying
         assert await honest.while_chatting(eve.wait_closed()) == code, lie.__name__
-    assert honest.ada.people.user(key(honest.bob)).status_text == ""
+    assert honest.ada.directory.user(key(honest.bob)).status_text == ""
     posts = [post.text for post in await honest.ada.history(limit=0)]
     assert not {"I am bob", "I owe eve 99", "then"} & {*posts}
     assert honest.warned == []  # nothing that requires the user's attention
@@ -346,7 +346,7 @@ async def test_names_that_look_alike_are_distinguished(attacked: Attacked) -> No
     for name in ("bob", "b\u043eb", "BOB", "bob\u200b", "b\u202eob", "", " bob", "#bob", "\x1b[31mbob"):
         eve.say(wire.Here([wire.Hosted(eve.id, name, "online")]))
     await honest.while_chatting(lives_on(eve))
-    labels = {honest.ada.people.user(user).label for user in (eve.id, key(honest.bob))}
+    labels = {honest.ada.directory.user(user).label for user in (eve.id, key(honest.bob))}
     assert len(labels) == 2 and all("#" in label for label in labels)
     assert "\x1b" not in "".join(labels) and "name" in honest.warned
 

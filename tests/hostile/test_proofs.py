@@ -98,7 +98,7 @@ async def test_a_false_hello_ends_with_its_code_and_learns_nothing(meet: Meet) -
         assert [type(frame) for frame in eve.frames] == [Hello, Bye], what
         assert honest.network.id not in repr(eve.frames)
     assert len(honest.ada.users()) == before
-    assert {honest.ada.people.user(EVE.peer_id).name} == {""}
+    assert {honest.ada.directory.user(EVE.peer_id).name} == {""}
 
 
 def made_itself_a_member(eve: Attacker) -> Membership:
