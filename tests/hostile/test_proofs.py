@@ -154,7 +154,7 @@ async def test_who_knows_the_key_and_is_no_member_is_not_admitted(meet: Meet) ->
         eve.say(Show(shown(eve)))
         assert await honest.while_chatting(eve.wait_closed()) == code, shown.__name__
         assert [type(frame) for frame in eve.frames] == [Hello, Welcome, Bye], shown.__name__
-    assert {honest.ada.people.user(EVE.peer_id).name} == {""}
+    assert {honest.ada.directory.user(EVE.peer_id).name} == {""}
 
 
 async def test_nothing_goes_on_a_link_before_it_is_admitted(meet: Meet) -> None:
