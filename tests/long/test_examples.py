@@ -390,3 +390,27 @@ async def test_an_odd_entry_costs_the_peer_in_javascript_no_link(home: Path) -> 
         line["frame"]["code"] for line in lines_of(trace) if line["event"] == "frame" and line["frame"]["t"] == "bye"
     }
     assert byes <= {"left"}
+
+
+async def test_the_peer_in_javascript_is_expelled_and_pardoned(home: Path) -> None:
+    """Its member is one person: ada expels it, bob refuses it too, it learns who did it, and it comes back."""
+    async with (
+        TCPPeer(temporary=True, name="ada") as ada,
+        TCPPeer(0, ada.endpoint, temporary=True, name="bob") as bob,
+        example("peer.mjs", str(home / "echo.jsonl"), ada.make_invite()) as process,
+    ):
+        left = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
+        echo = await ada.wait_user("echo", timeout=PATIENCE)
+        await bob.wait_user("echo", timeout=PATIENCE)
+        expelled = await ada.people.expel(echo)
+        assert [user.key for user in expelled.users] == [echo.key] and expelled.key != echo.key
+        for peer in (ada, bob):
+            gone = await asyncio.wait_for(anext(left[peer]), PATIENCE)
+            assert (gone.user, gone.reason) == (echo, "expelled")
+        assert process.stderr is not None
+        assert await asyncio.wait_for(process.stderr.readline(), PATIENCE) == b"not admitted: member\n"
+        said = [line["s"] for line in lines_of(home / "echo.jsonl") if "s" in line]
+        assert any(json.loads(text)["k"] == "remove" for pairs in said for text, _ in pairs)  # it knows who did it
+        await ada.people.pardon(echo)
+        await (await ada.send("echo", "welcome back")).delivered(timeout=PATIENCE)
+        assert (await answer_of(echo, ada.events(Message))).text == "welcome back"
