@@ -318,7 +318,8 @@ export class Peer {
   show(transcript) {
     const { members, network, id } = this;
     const member = p2p.userId(this.member);
-    const said = members.vouching(member).map(({ string, signature }) => [string, signature]);
+    const fits = ({ size }) => size <= 1280; // of two
+    const said = members.vouching(member).filter(fits).map(({ string, signature }) => [string, signature]);
     const joins = this.invite && !members.admits(id, member);
     const invite = joins ? p2p.proveInvite(this.invite, member, transcript) : undefined;
     const s = said.length ? said : undefined;

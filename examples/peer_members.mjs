@@ -131,8 +131,9 @@ export class Members {
     return one ? [...(one.by === this.founder ? [] : made(one.by)), one] : [];
   }
 
+  /** The smallest statement that fits: what is shown before `go` has little room. */
   find(fits) {
-    return [...this.kept.values()].filter(fits).slice(0, 1);
+    return [...this.kept.values()].filter(fits).sort((one, other) => one.size - other.size).slice(0, 1);
   }
 
   get sum() {

@@ -8,7 +8,7 @@ from p2pchat.core.inputs import Got, LinkAccepted
 from p2pchat.protocol import Admit, Frame, encode
 from tests.core.mesh.linked_peers import Key
 from tests.core.scripted_nodes import Far
-from tests.vectors.handshakes import HELLO, T_OF_BOB, listener, shown
+from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
 from tests.vectors.material import ADMIN, MEMBER, SEEDS, T0
 from tests.vectors.members import ADDED, MAKER_KEY, id_of, invite_proof, said
 from tests.vectors.vector_node import HandshakeNode, decoded
@@ -58,3 +58,14 @@ def test_no_connection_of_a_newcomer_is_admitted_before_its_addition_is_durable(
     node.holding = False
     node.commit()
     assert all(any(isinstance(frame, Admit) for frame in far.heard) for far in (node._far, second))
+
+
+@pytest.mark.xfail(strict=True, reason="the first statement that is found is shown, or nothing if it is too large")
+def test_a_member_shows_the_statement_that_fits() -> None:
+    """The founder expelled an admin, kept the 40 people whom that had added, and added one of them anew."""
+    kept = [MEMBER, *(Key(f"user {n}").id for n in range(39))]
+    out = said("founder", "remove", 1, who=[ADMIN], keep=kept)
+    node = HandshakeNode(dialler(statements=[out, ADDED]), T0, MAKER_KEY.hex())
+    for frame in (SERVER_HELLO, WELCOME):
+        node.take_frame(decoded(frame))
+    assert [frame["show"].get("s") for frame in node.sent if frame["t"] == "show"] == [[ADDED]]
