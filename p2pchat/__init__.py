@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from p2pchat.errors import UnknownName as UnknownName
     from p2pchat.export_file import Exported as Exported
     from p2pchat.export_file import Imported as Imported
-    from p2pchat.identity.invite import Invite as Invite
-    from p2pchat.identity.invite import parse_invite as parse_invite
+    from p2pchat.identity.invite_text import Invite as Invite
+    from p2pchat.identity.invite_text import parse_invite as parse_invite
     from p2pchat.identity.network import validate_network_name as validate_network_name
     from p2pchat.identity.own_addresses import own_addresses as own_addresses
     from p2pchat.identity.profile import ProfileState as ProfileState
@@ -132,7 +132,7 @@ _MODULES = {
     "messaging.people": ("Member", "People"),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
-    "identity.invite": ("Invite", "parse_invite"),
+    "identity.invite_text": ("Invite", "parse_invite"),
     "identity.network": ("validate_network_name",),
     "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),
     "core.names": ("skeleton", "validate_name"),

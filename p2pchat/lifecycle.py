@@ -28,7 +28,7 @@ from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import PeerClosed
-from p2pchat.identity.invite import INVITES_KEY
+from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others

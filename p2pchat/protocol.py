@@ -725,7 +725,9 @@ def _is_known(naming: Naming) -> bool:
 
 JSON_FRAMES: tuple[type[Frame], ...] = tuple(kind for kind in Frame.__subclasses__() if kind is not Piece)
 _KINDS: dict[str, type[Frame]] = {str(kind.__struct_config__.tag): kind for kind in JSON_FRAMES}
-_INSIDE: dict[str, type[Struct]] = {"users": Hosted, "cert": Cert, "names": Naming}  # nested records
+_INSIDE: dict[str, type[Struct]] = {  # nested records
+    "users": Hosted, "cert": Cert, "names": Naming, "show": Membership, "invite": InviteProof,
+}  # fmt: skip
 _read_known: Callable[[memoryview], KnownFrame] = msgspec.json.Decoder(KnownFrame).decode
 _read_any: Callable[[memoryview], object] = msgspec.json.Decoder().decode
 

@@ -18,7 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import Committed, InviteRevoked, StatementsMade
-from p2pchat.core.members.invites import invite_secret
+from p2pchat.core.members.made_invites import invite_secret
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.removal import Plan, make_statements, plan_admin, plan_pardon, plan_removal
 from p2pchat.core.members.statement import ADD, ADMIN, REMOVE, Statement, parse_statement

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { Link, Peer } from "../examples/peer.mjs";
+import { Members, guestOf, isGuest, readStatement, statementMessage } from "../examples/peer_members.mjs";
 import * as p2p from "../examples/peer_primitives.mjs";
 
 const folder = new URL("../conformance/p2pchat_conformance/vectors/", import.meta.url);
@@ -30,7 +31,9 @@ const hashes = {
 /** A link of bob's peer that collects what it sends. */
 function linked(setting, given, isUp) {
   const sent = [];
-  const peer = new Peer({ seed: "02".repeat(32), name: "bob", run: setting.run, now: () => setting.now_us, ...given });
+  const keys = { seed: "02".repeat(32), member: "02".repeat(32) };
+  const peer = new Peer({ ...keys, name: "bob", run: setting.run, now: () => setting.now_us, ...given });
+  peer.members.take(given.statements ?? []);
   const out = { send: (frame) => sent.push(frame), close: () => {} };
   const link = new Link(peer, out, given.server, given.pin, given.nonce);
   if (isUp) link.expected = undefined;
@@ -109,15 +112,22 @@ function elect({ side, steps }) {
   return { steps: done };
 }
 
+/** Whether a listener is the maker of the invite that is shown: a peer that makes invites decides more. */
+const isMaker = ({ side, in: frames }, { refused }) =>
+  side === "listener" && frames.some(({ show }) => show?.invite) && refused !== "maker" && refused !== "member";
+
 const KNOWN = [
   "hello",
   "welcome",
+  "show",
+  "admit",
   "go",
   "ping",
   "pong",
   "bye",
   "peers",
   "here",
+  "members",
   "digest",
   "have",
   "want",
@@ -138,8 +148,7 @@ const files = {
   "clocks.json": [({ now, previous, others }) => ({ c: p2p.clock(now, previous, others) })],
   "invites.json": [
     ({ text }) => {
-      const { key, ...invite } = p2p.readInvite(text) ?? { refused: true };
-      return key ? { ...invite, key } : invite;
+      return p2p.readInvite(text) ?? { refused: true };
     },
   ],
   "logs.json": [
@@ -164,11 +173,51 @@ const files = {
   ],
   "handshakes.json": [
     (given) => {
-      const { link, sent } = linked({}, { ...given, nonce: given.nonce });
+      const { link, sent } = linked({}, given);
       receive(link, given.in);
-      const out = sent.filter(({ t }) => t === "hello" || t === "welcome");
+      const end = sent.findIndex(({ t }) => t === "go" || t === "bye");
+      const out = JSON.parse(JSON.stringify(end < 0 ? sent : sent.slice(0, end)));
+      if (given.in.at(-1)?.t === "bye") return { out, said: link.code };
       return link.code ? { out, refused: link.code } : { out, transcript: link.transcript, peer: link.far };
     },
+    ({ given, result }) => !given.named && !isMaker(given, result),
+  ],
+  "statements.json": [
+    ({ network, seed, k, at, fields, text, signature }) =>
+      attempt(() => {
+        if (seed) {
+          const said = { at, by: p2p.userId(seed), k, ...fields };
+          const made = JSON.stringify(said, Object.keys(said).sort());
+          const message = statementMessage(network, made);
+          const { id } = readStatement(network, [made, p2p.sign(seed, message)]);
+          return { text: made, id, message, signature: p2p.sign(seed, message) };
+        }
+        const { id, by, k: kind } = readStatement(network, [text, signature]);
+        const signed = p2p.verify(by, statementMessage(network, text), signature);
+        return { id, signed, ...(kind ? {} : { effect: false }) };
+      }),
+  ],
+  "members.json": [
+    ({ statements, guest, by }, { network, founder }) => {
+      const found = new Members(network, founder);
+      found.take(statements);
+      return {
+        members: [...found.all].sort(),
+        admins: [...found.admins].sort(),
+        removed: [...found.removed].sort(),
+        kept: [...found.kept.keys()].sort(),
+        sum: found.sum,
+        admitted: Object.fromEntries(by.map((member) => [member, found.admits(guest, member)])),
+      };
+    },
+  ],
+  "guests.json": [
+    ({ network, seed, user, guest }) =>
+      seed ? { guest: guestOf(network, seed, user) } : { valid: isGuest(network, user, guest) },
+  ],
+  "joins.json": [
+    ({ transcript, member, ...invite }) => ({ invite: p2p.proveInvite(invite, member, transcript) }),
+    ({ given }) => "transcript" in given,
   ],
   "certificates.json": [
     ({ now_ms, user, peer, cert }) => ({ valid: user === peer || p2p.isCertified(user, peer, cert, now_ms) }),
@@ -198,6 +247,7 @@ const LEFT_OUT = {
   "unknown fields stay, and mean nothing": [
     "unknown field",
     "unknown field inside",
+    "unknown field in what is shown",
     "sixteen deep",
     "naming of an unknown kind",
   ],

@@ -101,10 +101,11 @@ async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
     sent, received = frames_of(home / "ada", "out"), frames_of(home / "bob", "in")
     assert sent == received
     assert frames_of(home / "bob", "out") == frames_of(home / "ada", "in")
-    ada_decides = ada.me.key < bob.me.key  # and founded the network: bob joined it, and has nothing to compare yet
+    ada_decides = ada.me.key < bob.me.key  # and founded the network: bob joins it by her invite
     go = ["go"]
-    assert names(sent) == ["hello", "welcome", *go * ada_decides, "peers", "members", "here", "digest", "entries"]
-    answers = ["hello", *go * (not ada_decides), "peers", "here", "digest", "have", "bye"]
+    about = ["peers", "members", "here", "digest"]
+    assert names(sent) == ["hello", "welcome", "admit", *go * ada_decides, *about, "entries"]
+    answers = ["hello", "show", *go * (not ada_decides), *about, "have", "bye"]
     assert names(frames_of(home / "bob", "out")) == answers
     ends = {}
     for name, me, far in (("ada", ada, bob), ("bob", bob, ada)):

@@ -294,7 +294,7 @@ async def nothing_is_sent_before_go(kit: Kit) -> None:
     await link.prove()
     other = await kit.join("bob")
     await other.echoed("anything before go?")
-    early = [one for one in link.frames if not isinstance(one, wire.Hello | wire.Welcome)]
+    early = [one for one in link.frames if not isinstance(one, wire.Hello | wire.Welcome | wire.Show | wire.Admit)]
     check(not early, f"before `go` came {early[:3]}")
     await link.go()
     await link.introduce()

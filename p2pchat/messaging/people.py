@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from p2pchat.core.inputs import InviteRevoked, StatementsMade
-from p2pchat.core.members.invites import MadeInvite
+from p2pchat.core.members.made_invites import MadeInvite
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.removal import NO_SAY, Plan, make_statements, plan_admin, plan_pardon, plan_removal
 from p2pchat.core.members.statement import ADD, REMOVE, Statement

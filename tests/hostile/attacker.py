@@ -110,8 +110,8 @@ class Attacker:
         self.server = peer_key(self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         return self.server
 
-    async def join(self, port: int, *, introduce: bool = True) -> None:
-        """Become a member with a valid handshake; then announce users if `introduce` is true."""
+    async def introduce_itself(self, port: int) -> None:
+        """Prove identity and the network's key. What the peer shows is in its `welcome`."""
         server = await self.connect(port)
         side = ClientSide(
             self.id, self.identity.sign, CoreNetwork(self.network.id, self.network.key), server=server, pin="",
@@ -121,8 +121,15 @@ class Attacker:
         hello = side.on_frame(offer)
         assert hello is not None
         self.say(hello)
+        self.transcript = side.transcript
         await self.next(wire.Welcome)
-        if self.id < server:
+
+    async def join(self, port: int, *, introduce: bool = True) -> None:
+        """Become a linked peer with a valid handshake; then announce users if `introduce` is true."""
+        await self.introduce_itself(port)
+        self.say(wire.Show(self.shown()))
+        await self.next(wire.Admit)
+        if self.id < self.server:
             self.say(wire.Go(token_hex(8), 1))
             self._decoder.takes_pieces = True
         else:
@@ -132,6 +139,10 @@ class Attacker:
                 wire.Peers(0, []), wire.Here([wire.Hosted(self.id, self.name, "online")]), wire.Digest(sum="0" * 64)
             )
             await self.next(wire.Digest)
+
+    def shown(self) -> wire.Membership:
+        """Return what shows that the member whose key is in the network, here the founder, answers for this key."""
+        return wire.Membership(self.network.founder or None, self.network.guest(self.id))
 
     async def _listen(self) -> None:
         try:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from p2pchat.config import Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.durable_changes import Cite
@@ -30,6 +32,10 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
+from p2pchat.core.members.guests import is_guest, make_guest
+from p2pchat.core.members.made_invites import invite_secret, prove_invite
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import StatementError, make_statement, parse_statement
 from p2pchat.core.mesh.election import (
     DeciderState,
     FollowerState,
@@ -38,20 +44,35 @@ from p2pchat.core.mesh.election import (
     follower_link_down,
     follower_take_go,
 )
-from p2pchat.core.mesh.handshake import Certificates, ClientSide, ServerSide, host_message, transcript
+from p2pchat.core.mesh.handshake import Certificates, host_message
+from p2pchat.core.mesh.peer_link import LinkPhase
 from p2pchat.core.names import base32, name_fault
-from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.core.node_context import Invitation
 from p2pchat.core.receipts.mark_positions import read_sum
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id, room_id
 from p2pchat.core.sync.log_validation import decode_checked
 from p2pchat.discovery import identify, txt_record
-from p2pchat.errors import HandshakeError, ImportRefused, InviteError, LogError
+from p2pchat.errors import ImportRefused, InviteError, LogError
+from p2pchat.identity.invite_text import encode_invite, parse_invite
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import Network, encode_invite, parse_invite
-from p2pchat.protocol import LENGTH, Cert, Decoder, Entries, Mark, Naming, Piece, RunId, Unknown, encode, encode_piece
+from p2pchat.identity.network import Network
+from p2pchat.protocol import (
+    LENGTH,
+    Cert,
+    Decoder,
+    Entries,
+    GuestCertificate,
+    Mark,
+    Naming,
+    Piece,
+    RunId,
+    Unknown,
+    encode,
+    encode_piece,
+)
 from tests.vectors.files import read
-from tests.vectors.vector_node import VectorNode, decoded, encoded
+from tests.vectors.vector_node import HandshakeNode, VectorNode, decoded, encoded
 
 Given = dict[str, Any]
 Result = dict[str, Any]
@@ -223,29 +244,74 @@ def frames(given: Given) -> Result:
 
 
 def handshakes(given: Given) -> Result:
-    me = Identity.from_seed(bytes.fromhex(given["seed"]))
-    network = NetworkCredentials(given["network"], given["key"])
-    nonce, out = bytes.fromhex(given["nonce"]), list[Result]()
-    came = list(map(decoded, given["in"]))
-    side: ServerSide | ClientSide
+    setting = read("handshakes")["setting"]
+    node = HandshakeNode(given, setting["now_us"], setting["invites_key"])
+    for frame in given["in"]:
+        node.take_frame(decoded(frame))
+    result: Result = {"out": node.sent}
+    if node.refused:
+        return {"out": [frame for frame in node.sent if frame["t"] != "bye"], "refused": node.refused}
+    last = given["in"][-1]
+    if last["t"] == "bye":
+        return result | {"said": last["code"]}
+    (link,) = node.node.links._links.values()
+    assert link.phase in (LinkPhase.WAITING, LinkPhase.UP)
+    return result | {"transcript": link.handshake.transcript.hex(), "peer": link.peer}
+
+
+# Members
+
+
+def statements(given: Given) -> Result:
+    network = given["network"]
+    if "seed" in given:
+        author = Identity.from_seed(bytes.fromhex(given["seed"]))
+        made = make_statement(network, author.peer_id, author.sign, given["k"], given["at"], given["fields"])
+        return {"text": made.text, "id": made.id, "signature": made.signature.hex()}
     try:
-        if given["side"] == "listener":
-            side = ServerSide(me.peer_id, network, nonce)
-            out.append(encoded(side.opening()))
-        else:
-            pin = given.get("pin", "")
-            side = ClientSide(me.peer_id, me.sign, network, server=given["server"], pin=pin, nonce=nonce)
-        for frame in came:
-            answer = side.on_frame(frame)
-            if answer is not None:
-                out.append(encoded(answer))
-    except HandshakeError as error:
-        return {"out": out, "refused": error.code}
-    if isinstance(side, ServerSide):
-        t = transcript(1, me.peer_id, side.peer, given["nonce"], given["in"][0]["nonce"])
-        return {"out": out, "transcript": t.hex(), "peer": side.peer}
-    t = transcript(1, given["server"], me.peer_id, given["in"][0]["nonce"], given["nonce"])
-    return {"out": out, "transcript": t.hex(), "peer": side.peer}
+        found = parse_statement(network, given["text"], bytes.fromhex(given["signature"]))
+    except StatementError as error:
+        return {"refused": error.code}
+    effect = {} if found.kind else {"effect": False}
+    return {"signed": found.is_signed(network), "id": found.id, **effect}
+
+
+def members(given: Given) -> Result:
+    setting = read("members")["setting"]
+    said = [parse_statement(setting["network"], text, bytes.fromhex(sig)) for text, sig in given["statements"]]
+    assert all(one.is_signed(setting["network"]) for one in said)
+    found, backward = MemberList(setting["founder"]), MemberList(setting["founder"])
+    found.add(said)
+    backward.add(said[::-1])
+    kept = sorted(one.id for one in found.statements())
+    assert kept == sorted(one.id for one in backward.statements()), "the order means nothing"
+    return {
+        "members": sorted(found.members),
+        "admins": sorted(found.admins),
+        "removed": sorted(found.removed),
+        "kept": kept,
+        "sum": f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}",
+        "admitted": {member: found.admits(given["guest"], member) for member in given["by"]},
+    }
+
+
+def guests(given: Given) -> Result:
+    network, user = given["network"], given["user"]
+    if "seed" in given:
+        member = Identity.from_seed(bytes.fromhex(given["seed"]))
+        made = make_guest(network, member.peer_id, member.sign, user)
+        return {"guest": [made.member, made.sig]}
+    return {"valid": is_guest(network, user, GuestCertificate(*given["guest"]))}
+
+
+def joins(given: Given) -> Result:
+    terms = [given[name] for name in ("id", "uses", "until")]
+    if "key" in given:
+        return {"secret": invite_secret(bytes.fromhex(given["key"]), given["network"], *terms).hex()}
+    id, uses, until = terms
+    invitation = Invitation(given["maker"], id, uses, until, bytes.fromhex(given["secret"]))
+    made = prove_invite(invitation, bytes.fromhex(given["transcript"]), given["member"])
+    return {"invite": msgspec.to_builtins(made)}
 
 
 def certificates(given: Given) -> Result:
@@ -263,9 +329,18 @@ def invites(given: Given) -> Result:
         invite = parse_invite(given["text"])
     except InviteError:
         return {"refused": True}
-    network = invite.network
-    result = {"peer": invite.peer_id, "network": network.id, "endpoints": list(invite.endpoints), "key": network.key}
-    written = encode_invite(invite.peer_id, network, invite.endpoints) == given["text"]
+    network, made = invite.network, invite.invitation
+    result = {
+        "maker": invite.peer_id,
+        "network": network.id,
+        "key": network.key,
+        "id": made.id,
+        "uses": made.uses,
+        "until": made.until,
+        "secret": made.secret.hex(),
+        "endpoints": list(invite.endpoints),
+    }
+    written = encode_invite(network, made, invite.endpoints) == given["text"]
     return result | ({"written": True} if written else {})
 
 
@@ -408,6 +483,7 @@ ANSWERS: dict[str, Callable[[Given], Result]] = {
     function.__name__: function
     for function in (
         hashes, signatures, logs, entries, operations, batches, forks, clocks, frames, handshakes, certificates,
+        statements, members, guests, joins,
         invites, networks, discovery, attachments, files, names, elections, groups, visibility, sync,
     )
 }  # fmt: skip

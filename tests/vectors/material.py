@@ -44,7 +44,13 @@ SEEDS = {name: bytes([i]) * 32 for i, name in enumerate(USERS, 1)}
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(seed) for name, seed in SEEDS.items()}
 IDS = {name: key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) for name, key in KEYS.items()}
 ADA, BOB, CYD, GUEST = (IDS[name].hex() for name in USERS)
-N, K = bytes(range(16)), bytes(range(100, 132))
+MEMBERS = ("founder", "admin", "member")  # keys that answer for users: bob's login is `member`, ada's is the founder's
+SEEDS |= {name: bytes([0x20 + i]) * 32 for i, name in enumerate(MEMBERS, 1)}
+KEYS |= {name: Ed25519PrivateKey.from_private_bytes(SEEDS[name]) for name in MEMBERS}
+IDS |= {name: KEYS[name].public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) for name in MEMBERS}
+FOUNDER, ADMIN, MEMBER = (IDS[name].hex() for name in MEMBERS)
+N = hashlib.blake2b(b"p2pchat/network/2\0" + IDS["founder"], digest_size=16).digest()
+K = bytes(range(100, 132))
 RUNS = {name: bytes([0x10 * i]) * 7 + bytes([i]) for i, name in enumerate(("ada1", "ada2", "bob1", "cyd1"), 1)}
 FIRST_ID, LAST_ID = "0" * 64, "f" * 64
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.members.guests import is_guest
-from p2pchat.core.members.invites import prove_invite
+from p2pchat.core.members.made_invites import prove_invite
 from p2pchat.core.members.statement import ADD, ADMIN, PARDON, REMOVE, Statement, StatementId, make_statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.node_context import NetworkCredentials, NodeContext

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
-from p2pchat.core.members.invites import Invites
+from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import MemberChange, MemberList
 from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
 from p2pchat.core.mesh.peer_link import PeerLink
