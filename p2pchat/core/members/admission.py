@@ -9,13 +9,14 @@ Everybody is admitted to a network that is made from a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.members.guests import is_guest
-from p2pchat.core.members.made_invites import prove_invite
+from p2pchat.core.members.made_invites import UNKNOWN, prove_invite
+from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import ADD, ADMIN, PARDON, REMOVE, Statement, StatementId, make_statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
@@ -23,7 +24,8 @@ from p2pchat.protocol import MAX_SHOWN, GuestCertificate, Members, Membership, P
 
 NO_MEMBER = "member"  # code of `bye`
 MAX_REMEMBERED = 4096  # peers of whom is known who answered for them: as many as have addresses
-MAX_SHOWN_BYTES = 2560  # of statements, in a frame of at most 4 KiB
+MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
+FRAMED_BYTES = 96  # what a frame adds to one: its signature in hex, quotes, and backslashes before quotes
 
 
 class Verdict(NamedTuple):
@@ -106,21 +108,14 @@ class Admission:
         invite = None if invitation is None else prove_invite(invitation, t, self.member)
         if members is None:
             return Membership(guest=self._guest, invite=invite)
-        shown, size = list[tuple[str, str]](), 0
         vouching = [*members.vouching(self.member), *members.pardons((self._ctx.me, self.member))]
-        for one in self._statements().durable(vouching)[:MAX_SHOWN]:
-            size += one.size
-            if size <= MAX_SHOWN_BYTES:
-                shown.append((one.text, one.signature.hex()))
-        return Membership(members.founder, self._guest, tuple(shown), invite)
+        return Membership(members.founder, self._guest, _fitting(self._statements().durable(vouching)), invite)
 
     def member_of(self, peer: PeerId, shown: Membership) -> UserId:
         """Return the member that answers for a peer by what it shows; "" if that is wrong."""
-        if shown.guest is None:
+        if shown.guest is None or self._network.is_named:
             return peer
-        if self._network.is_named or not is_guest(self._network.id, peer, shown.guest):
-            return ""
-        return shown.guest.member
+        return shown.guest.member if is_guest(self._network.id, peer, shown.guest) else ""
 
     def judge(self, peer: PeerId, member: UserId, shown: Membership, t: bytes) -> Verdict:
         """Return whether a peer is admitted by what it shows on the connection with transcript T."""
@@ -131,15 +126,22 @@ class Admission:
             return Verdict(NO_MEMBER)
         self._remember(peer, member)
         if self.admits(peer, member):
-            return Verdict()
+            return Verdict(awaits=self._own_addition(exchange.members, member))
         if shown.invite is None or exchange.members.removals(member) or exchange.members.removals(peer):
             return Verdict(NO_MEMBER)
         fault = exchange.invites.fault(shown.invite, t, member, exchange.members.statements())
-        if fault:
-            return Verdict(fault)
+        if fault or not self.may_invite:
+            return Verdict(fault or UNKNOWN)
         made = self._addition(exchange, member, shown.invite.id)
         exchange.say([made])
-        return Verdict(awaits=made.id)
+        return (
+            Verdict(awaits=made.id) if self.admits(peer, member) else Verdict(UNKNOWN)
+        )  # an admin may say only so much
+
+    def _own_addition(self, members: MemberList, member: UserId) -> StatementId:
+        """Return the statement by which this peer is adding a member, until that is durable; "" for none."""
+        own = [one for one in members.vouching(member) if one.kind == ADD and one.by == self._network.member]
+        return own[0].id if own and not self._statements().durable(own) else ""
 
     def _remember(self, peer: PeerId, member: UserId) -> None:
         self.last_members.pop(peer, None)
@@ -187,6 +189,11 @@ class Admission:
         back = changes["pardoned"]
         return {*back, *(peer for peer, member in self.last_members.items() if member in back)}
 
+    def farewell(self, peer: PeerId, member: UserId) -> Members | None:
+        """Return what tells a peer before a goodbye who removed it; None for nothing."""
+        said = _fitting(self.removals(peer, member))
+        return Members(s=list(said)) if said else None
+
     def removals(self, user: UserId, member: UserId) -> list[Statement]:
         """Return the durable removals by which a user is out."""
         exchange = self._statements()
@@ -205,3 +212,13 @@ class Admission:
         assert network.sign is not None
         fields = {"who": [member], "invite": invite}
         return make_statement(network.id, network.member, network.sign, ADD, exchange.next_at(), fields)
+
+
+def _fitting(statements: Iterable[Statement]) -> tuple[tuple[str, str], ...]:
+    """Return the first statements, as far as they fit into a frame before `go`."""
+    found, size = list[tuple[str, str]](), 0
+    for one in statements:
+        size += one.size + FRAMED_BYTES
+        if size <= MAX_SHOWN_BYTES and len(found) < MAX_SHOWN:
+            found.append((one.text, one.signature.hex()))
+    return tuple(found)

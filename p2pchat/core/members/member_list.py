@@ -101,16 +101,21 @@ class MemberList:
         return [one for one in said if one.kind == PARDON and not removals.isdisjoint(one.ids)]
 
     def vouching(self, member: UserId) -> list[Statement]:
-        """Return one statement by which a user is a member, after that by which its signer is an admin."""
+        """Return the smallest statement by which a user is a member, after that by which its signer is an admin."""
         founders = self._by_signer[self.founder].values()
         admins = {user: one for one in founders if one.kind == ADMIN for user in one.who if user in self.admins}
         if member in admins:
             return [admins[member]]
-        for signer, statements in self._by_signer.items():
-            for one in statements.values():
-                if (one.kind == ADD and member in one.who) or (signer == self.founder and member in one.keep):
-                    return [admins[signer], one] if signer in admins else [one]
-        return []
+        said = [one for statements in self._by_signer.values() for one in statements.values()]
+        own = [
+            one
+            for one in said
+            if (one.kind == ADD and member in one.who) or (one.by == self.founder and member in one.keep)
+        ]
+        if not own:
+            return []
+        smallest = min(own, key=lambda one: (one.size, one.id))
+        return [admins[smallest.by], smallest] if smallest.by in admins else [smallest]
 
     def _may_remove(self, removal: Statement, member: UserId) -> bool:
         """Return whether a removal counts for a guest of this member."""
