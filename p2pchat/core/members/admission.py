@@ -25,7 +25,7 @@ from p2pchat.protocol import MAX_SHOWN, GuestCertificate, Members, Membership, P
 NO_MEMBER = "member"  # code of `bye`
 MAX_REMEMBERED = 4096  # peers of whom is known who answered for them: as many as have addresses
 MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
-FRAMED_BYTES = 96  # what a frame adds to one: its signature in hex, quotes, and backslashes before quotes
+FRAMED_BYTES = 160  # what a frame adds to one, besides backslashes before quotes: its signature in hex, brackets
 
 
 class Verdict(NamedTuple):
@@ -218,7 +218,7 @@ def _fitting(statements: Iterable[Statement]) -> tuple[tuple[str, str], ...]:
     """Return the first statements, as far as they fit into a frame before `go`."""
     found, size = list[tuple[str, str]](), 0
     for one in statements:
-        size += one.size + FRAMED_BYTES
+        size += len(one.text) + one.text.count('"') + FRAMED_BYTES
         if size <= MAX_SHOWN_BYTES and len(found) < MAX_SHOWN:
             found.append((one.text, one.signature.hex()))
     return tuple(found)

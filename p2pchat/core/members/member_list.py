@@ -107,14 +107,11 @@ class MemberList:
         if member in admins:
             return [admins[member]]
         said = [one for statements in self._by_signer.values() for one in statements.values()]
-        own = [
-            one
-            for one in said
-            if (one.kind == ADD and member in one.who) or (one.by == self.founder and member in one.keep)
-        ]
-        if not own:
+        added = [one for one in said if one.kind == ADD and member in one.who]
+        kept = [one for one in said if one.by == self.founder and member in one.keep]
+        if not added and not kept:
             return []
-        smallest = min(own, key=lambda one: (one.size, one.id))
+        smallest = min(added or kept, key=lambda one: (one.size, one.id))
         return [admins[smallest.by], smallest] if smallest.by in admins else [smallest]
 
     def _may_remove(self, removal: Statement, member: UserId) -> bool:

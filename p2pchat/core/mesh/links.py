@@ -369,6 +369,8 @@ class Links:
             self._handshakes.on_shown(link, frame)
         elif link.phase is LinkPhase.WAITING and isinstance(frame, Go):
             self._on_go(link, frame)
+        elif link.phase is LinkPhase.WAITING and isinstance(frame, Members):  # what follows is its goodbye
+            self._admission.take_removals(frame)
         elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Show, Admit, Go)):
             self._pending_ends[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
         elif isinstance(frame, Ping):
