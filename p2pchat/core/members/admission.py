@@ -134,9 +134,9 @@ class Admission:
             return Verdict(fault or UNKNOWN)
         made = self._addition(exchange, member, shown.invite.id)
         exchange.say([made])
-        return (
-            Verdict(awaits=made.id) if self.admits(peer, member) else Verdict(UNKNOWN)
-        )  # an admin may say only so much
+        if not self.admits(peer, member):
+            return Verdict(UNKNOWN)  # an admin may say only so much
+        return Verdict(awaits=made.id)
 
     def _own_addition(self, members: MemberList, member: UserId) -> StatementId:
         """Return the statement by which this peer is adding a member, until that is durable; "" for none."""
