@@ -559,7 +559,7 @@ def test_content_that_was_deleted_and_asked_for_again_is_not_wanted_by_a_disk_fr
 
 def test_an_edit_that_restores_a_deleted_message_need_not_bring_its_content() -> None:
     """Who got the edit late looked for the files of a deleted message, and looks no more (seed 1354128, with files)."""
-    sim, (ada, bob) = started(27, 2)
+    sim, (ada, bob) = started(28, 2)
     assert ada.node is not None and ada.content is not None and bob.content is not None
     sim.partition([ada], [bob])
     room = ada.node.room

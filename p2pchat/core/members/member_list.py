@@ -26,7 +26,7 @@ MAX_BYTES_OF_ADMIN = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class MemberChange:
+class ListChange:
     """Changes that new statements made.
 
     Attributes:
@@ -62,7 +62,7 @@ class MemberList:
         """Return all that are kept."""
         return [statement for statements in self._by_signer.values() for statement in statements.values()]
 
-    def add(self, statements: Iterable[Statement]) -> MemberChange:
+    def add(self, statements: Iterable[Statement]) -> ListChange:
         """Take statements whose signatures were verified; keep those that count."""
         before = {id for kept in self._by_signer.values() for id in kept}
         new: dict[UserId, list[Statement]] = {}
@@ -78,7 +78,7 @@ class MemberList:
             self._by_signer[admin] = _smallest(known)
         self._evaluate()
         kept = [one for kept in self._by_signer.values() for id, one in kept.items() if id not in before]
-        return MemberChange(kept, [*before.difference(*self._by_signer.values())])
+        return ListChange(kept, [*before.difference(*self._by_signer.values())])
 
     def admits(self, user: UserId, member: UserId) -> bool:
         """Return whether a user belongs to the network.
