@@ -127,7 +127,7 @@ MUTANTS = (
          "if key[1] in self.context.hosted or not members or not self._blocks.refuses(key[1], members):")),
     Mutant("blocked-user-comes-by-a-gateway", "a blocked user is shown again as soon as a peer that hosts it says so",
         "core/test_blocks.py::test_a_user_of_a_gateway_is_blocked_alone",
-        ("if hosted.id in self._blocked:",
+        ("if hosted.id in self._blocked or not self._admits(hosted.id, link.member):",
          "if hosted.id in self._blocked and hosted.id == link.peer:")),
     Mutant("bots-answer-each-other", "two bots that fail tell each other so for ever",
         "test_bots.py::test_bots_whose_handlers_of_messages_fail_do_not_answer_each_other",
@@ -714,6 +714,14 @@ pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
         "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
         ("safe = {self.founder} if is_founder else {self.founder, *self.admins}",
          "safe = {self.founder}")),
+    Mutant("member-admitted-before-commit", "a newcomer is in whose admission a crash takes back",
+        "core/members/test_admission.py::test_no_connection_of_a_newcomer_is_admitted_before_its_addition_is_durable",
+        ("return Verdict(awaits=self._own_addition(exchange.members, member))",
+         "return Verdict()")),
+    Mutant("member-certificate-of-another", "whoever saw the certificate of one user comes in with it",
+        "core/members/test_admission.py::test_a_certificate_for_another_user_admits_nobody",
+        ('return shown.guest.member if is_guest(self._network.id, peer, shown.guest) else ""',
+         "return shown.guest.member")),
     Mutant("member-first-statements-are-kept", "peers disagree for ever about who is a member, once an admin has said very much",
         "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
         ("for id in sorted(statements):",
@@ -729,12 +737,32 @@ pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
         "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
         ("return user == member or not any(self._may_remove(one, member) for one in self._removals.get(user, ()))",
          "return True")),
+    Mutant("member-invite-never-used-up", "an invite for one person lets in everybody who reads it",
+        Rule("invite_exact", within=120, having="members"),
+        ('return USED if len(self._used_by(proof.id, statements)) >= proof.uses else ""',
+         'return ""')),
+    Mutant("member-invite-taken-back-counts", "an invite that leaked cannot be taken back",
+        "core/members/test_admission.py::test_an_invite_that_was_taken_back_admits_nobody",
+        ("if made is not None and made.revoked_at:",
+         "if False:")),
+    Mutant("member-invite-without-end", "an invite that was mailed a year ago still lets people in",
+        "core/members/test_admission.py::test_an_invite_that_has_ended_admits_nobody",
+        ("if proof.until * 1_000_000 < self._ctx.now.utc:",
+         "if False:")),
     Mutant("member-kept-is-out", "when an admin is expelled, so is everybody whom it had added",
         "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
         ("""\
                         members.update(one.keep)
 """,
          "")),
+    Mutant("member-out-stays-linked", "who is expelled goes on reading until the link breaks",
+        Rule("out_is_out", within=60, having="members"),
+        ("""\
+                self._handshakes.refuse(link, "member")
+            elif""",
+         """\
+                pass
+            elif""")),
     Mutant("member-pardon-by-any-admin", "an admin takes back what the others removed",
         "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
         ("""\
@@ -750,10 +778,8 @@ pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
          "asks = False")),
     Mutant("member-statement-not-told", "an expulsion is heard of only by peers that connect later",
         Rule("one_list", within=60, having="members"),
-        ("""\
-            self._send(remote.link, change.statements)
-            if asks:""",
-         "            if asks:")),
+        ("            self._send(remote.link, change.statements)\n",
+         "            pass\n")),
     Mutant("member-statement-stays-on-disk", "what an expelled admin said counts again after a restart",
         Rule("one_list", within=60, having="members"),
         ('run("delete from statements where id = ?", bytes.fromhex(id))',
@@ -766,6 +792,10 @@ pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
         for remote in self._remotes.values():
             self._send(remote.link, change.kept)
 """)),
+    Mutant("member-statements-lost-on-a-full-disk", "an expulsion that came while the disk was full is never heard of",
+        "core/members/test_statement_exchange.py::test_what_came_while_the_disk_was_full_is_asked_for_again",
+        ("        self.statements.compare_all()\n",
+         "")),
     Mutant("member-statements-of-former-admins-count", "what an expelled admin says goes on counting",
         "core/members/test_member_list.py::test_peers_agree_on_members_whoever_says_what_in_which_order",
         ("""\
@@ -851,7 +881,7 @@ pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
          "pass")),
     Mutant("no-grace", "a quick reconnect is reported as a departure",
         Rule("grace", within=60),
-        ('elif reason == "left":',
+        ('elif reason in ("left", "expelled"):',
          "elif True:")),
     Mutant("no-ping", "quiet links are taken for dead",
         Rule("quiet", within=60, seed=7),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from p2pchat.core.inputs import Got, LinkAccepted
+from p2pchat.core.inputs import Got, InviteRevoked, LinkAccepted
 from p2pchat.protocol import Admit, Frame, encode
 from tests.core.mesh.linked_peers import Key
 from tests.core.scripted_nodes import Far
 from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
 from tests.vectors.material import ADMIN, MEMBER, SEEDS, T0
-from tests.vectors.members import ADDED, MAKER_KEY, id_of, invite_proof, said
+from tests.vectors.members import ADDED, INVITE, MAKER_KEY, guest_of, id_of, invite_proof, said
 from tests.vectors.vector_node import HandshakeNode, decoded
 
 
@@ -63,3 +63,21 @@ def test_a_member_shows_the_statement_that_fits() -> None:
     for frame in (SERVER_HELLO, WELCOME):
         node.take_frame(decoded(frame))
     assert [frame["show"].get("s") for frame in node.sent if frame["t"] == "show"] == [[ADDED]]
+
+
+def test_a_certificate_for_another_user_admits_nobody() -> None:
+    """Whoever knows K may have seen the certificate of a member's program."""
+    node = taken(HELLO, shown(guest=guest_of("member", "cyd")))
+    assert node.refused == "member" and not any(isinstance(frame, Admit) for frame in node._far.heard)
+
+
+def test_an_invite_that_was_taken_back_admits_nobody() -> None:
+    node = taken(HELLO)
+    node.put(InviteRevoked(INVITE["id"]))
+    node.take_frame(decoded(shown(s=None, invite=invite_proof(T_OF_BOB))))
+    assert node.refused == "revoked"
+
+
+def test_an_invite_that_has_ended_admits_nobody() -> None:
+    node = taken(HELLO, shown(s=None, invite=invite_proof(T_OF_BOB, until=1)))
+    assert node.refused == "late"
