@@ -187,7 +187,12 @@ def batch_of(frame: Entries) -> Batch:
 
 def before_of(frame: Entries) -> tuple[Mark, ...]:
     """Return the marks that the log begun by this frame builds on; () for a frame that begins none."""
-    return _decode_header(frame.h).before if frame.first == 1 else ()
+    return before_in(frame.h) if frame.first == 1 else ()
+
+
+def before_in(header: str) -> tuple[Mark, ...]:
+    """Return the marks in a header."""
+    return _decode_header(header).before
 
 
 def certificate_of(header: str) -> GuestCertificate | None:

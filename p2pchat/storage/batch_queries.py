@@ -27,7 +27,7 @@ join heads h on h.id > (case when l.number = ? then ? else l.number * {SEQS} end
 where l.writer = ? and l.conversation = ? and l.number >= ? and l.number < ? and l.state < {FORKED}
 order by l.number, h.id limit ?
 """
-STORED = "select c, body from entries where id > ? and id <= ?"
+STORED = "select id, c, body from entries where id > ? and id <= ?"
 PRUNED_OF = """
 select p.log, p.upto from pruned p join logs l on l.number = p.log where l.writer = ? and l.conversation = ?
 """
@@ -182,7 +182,7 @@ class BatchQueries:
         rows: Iterator[Any] = iter(self._reader.db.of_ranges(STORED, ranges, " order by id"))
         batches: list[Batch] = []
         for _, log, at, end, header in planned:
-            raws: list[RawEntry] = [(c, text) for c, text in islice(rows, end.seq - at.seq)]
+            raws: list[RawEntry] = [(c, text) for _, c, text in islice(rows, end.seq - at.seq)]
             batches.append(_chained(Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, header)))
         return batches
 
