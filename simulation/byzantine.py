@@ -311,14 +311,15 @@ class OddWriter:
         def sign_oddly(
             conversation: ConversationState, log: LogState, raws: list[RawEntry], entries: list[Entry]
         ) -> None:
-            raws = [*self._changed(raws, log.last_c)]
+            raws = [*self._changed(raws, log.seq, log.last_c)]
             sign(conversation, log, raws, list(map(decode_entry, raws)))
 
         appender.__dict__["_sign"] = sign_oddly
 
-    def _changed(self, raws: list[RawEntry], last_c: int) -> Iterator[RawEntry]:
-        for c, text in raws:
-            if f'"b":"{ODD}' not in text:
+    def _changed(self, raws: list[RawEntry], seq: int, last_c: int) -> Iterator[RawEntry]:
+        for seq, (c, text) in enumerate(raws, seq + 1):
+            # Behind a deletion only the references of its first entries say that a log follows the one before.
+            if f'"b":"{ODD}' not in text or (seq <= 2 and '"after"' in text):
                 last_c = max(c, last_c + 1)
                 yield last_c, text
                 continue

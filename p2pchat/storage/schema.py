@@ -130,6 +130,7 @@ users: Table = Table(
         Column("name", TEXT, nullable=True),  # null while the name is not known
         Column("named_c", BIGINT, nullable=True),
         Column("about", TEXT, nullable=True),
+        Column("member", BYTES, 32, nullable=True),  # the member that answers for it, as the headers of its logs say
     ),
 )
 logs: Table = Table(

@@ -134,10 +134,7 @@ select u.id, f.name, f.c from users u join former_names f on u.number = f.owner 
 """
 ADDRESSES = "select peer, endpoint, verified_at, failing_since, teller from addresses"
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
-MEMBERS = """
-select u.id, substr(l.certificate, 1, 32) from logs l join users u on u.number = l.writer
-where length(l.certificate) > 0 group by u.id, substr(l.certificate, 1, 32) order by 2 desc
-"""  # of several the one with the smallest key comes last, and counts
+MEMBERS = "select id, member from users where member is not null order by number"
 STATEMENTS = "select said, signature from statements order by id"
 HOLDERS = "select root, peer, told_at from holders order by root, peer"
 NAMED = f"""
