@@ -316,8 +316,8 @@ class OddWriter:
 
         appender.__dict__["_sign"] = sign_oddly
 
-    def _changed(self, raws: list[RawEntry], seq: int, last_c: int) -> Iterator[RawEntry]:
-        for seq, (c, text) in enumerate(raws, seq + 1):
+    def _changed(self, raws: list[RawEntry], held: int, last_c: int) -> Iterator[RawEntry]:
+        for seq, (c, text) in enumerate(raws, held + 1):
             # Behind a deletion only the references of its first entries say that a log follows the one before.
             if f'"b":"{ODD}' not in text or (seq <= 2 and '"after"' in text):
                 last_c = max(c, last_c + 1)
