@@ -16,7 +16,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, NewLog
-from p2pchat.core.log import Batch, LogId, encode_header, extend_chain, first_chain, size_bytes
+from p2pchat.core.log import Batch, LogId, RawEntry, encode_header, extend_chain, first_chain, size_bytes
 from p2pchat.core.storage_answers import Start, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage.dialects.dialect import dialect_of
@@ -36,7 +36,7 @@ def opened(path: Path, *, settings: Settings = SMALL, read_only: bool = False) -
     return SqlStorage(sqlite_url(path), settings, read_only=read_only, busy_timeout=0.05)
 
 
-def all_entries(storage: SqlStorage, name: str) -> list[str]:
+def all_entries(storage: SqlStorage, name: str) -> list[RawEntry]:
     """Return all entries of a user in the room, as a newcomer is served them."""
     batches, more = storage.fetch(ROOM, user(name), WantStart(()), batches=10**6)
     assert more is None and all(map(is_sound, batches))
@@ -194,7 +194,7 @@ def test_heads_stored_under_smaller_limits_are_all_served(path: Path) -> None:
         storage.commit([ada.begins("1")] + [ada.appends(str(n)) for n in range(2, 41)])
     with closing(opened(path)) as storage:
         for batches in (1, 2, 3, 50):
-            raws: list[str] = []
+            raws: list[RawEntry] = []
             start: Start | None = WantStart(())
             while start is not None:
                 served, start = storage.fetch(ROOM, user("ada"), start, batches=batches)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from tests.docs.valid_entries import NO_EFFECT, TABLES, UNSUPPORTED
@@ -116,6 +117,28 @@ def _turned(header: str) -> str:
     """Return a header whose first two keys are in another order."""
     user, conversation, rest = header[1:].split(",", 2)
     return "{" + ",".join((conversation, user, rest))
+
+
+def _bad_headers(later: Callable[..., dict[str, Any]], nine: list[Any], form: str) -> list[Any]:
+    """Return logs with a header that nobody takes."""
+    another = "It has one form."
+    rows: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("a certificate for another user", "It is for one user.", "head", {"by": certificate("cyd", "bob")}),
+        (
+            "a certificate of another network",
+            "It is for one network.",
+            "head",
+            {"by": certificate("cyd", "ada", bytes(16))},
+        ),
+        ("a header of nine marks", "At most eight.", "malformed", {"before": nine}),
+        ("a header with a blank", another, "malformed", {"header": form.replace(",", ", ", 1)}),
+        ("a header in another order", another, "malformed", {"header": _turned(form)}),
+        ("a header with a further key", another, "malformed", {"header": form[:-1] + ',"x":1}'}),
+        ("a header that is none", another, "malformed", {"header": "none"}),
+    ]
+    return [
+        (name, why, [], _batch(later(**said), 1, 1), {"refused": code, "entries": 1}) for name, why, code, said in rows
+    ]
 
 
 def batches() -> list[Row]:
@@ -263,23 +286,7 @@ def batches() -> list[Row]:
             _batch(answered, 1, 1),
             {"new": 1},
         ),
-        *(
-            (name, why, [], _batch(later(**said), 1, 1), {"refused": code, "entries": 1})
-            for name, why, code, said in [
-                ("a certificate for another user", "It is for one user.", "head", {"by": certificate("cyd", "bob")}),
-                (
-                    "a certificate of another network",
-                    "It is for one network.",
-                    "head",
-                    {"by": certificate("cyd", "ada", bytes(16))},
-                ),
-                ("a header of nine marks", "At most eight.", "malformed", {"before": nine}),
-                ("a header with a blank", "It has one form.", "malformed", {"header": odd.replace(",", ", ", 1)}),
-                ("a header in another order", "It has one form.", "malformed", {"header": _turned(odd)}),
-                ("a header with a further key", "It has one form.", "malformed", {"header": odd[:-1] + ',"x":1}'}),
-                ("a header that is none", "It has one form.", "malformed", {"header": "none"}),
-            ]
-        ),
+        *_bad_headers(later, nine, odd),
         (
             "another header, signed",
             "The author signed two beginnings of one log: a fork.",

@@ -529,7 +529,7 @@ def _sync_of_group() -> list[Row]:
         made.append(row(name, why, {"held": before, "heard": [], "in": frames}, {"out": out}))
 
     def talk(user: str, *cite: object) -> dict[str, Any]:
-        cites = {"g": list(cite)} if cite else {}
+        cites: dict[str, Any] = {"g": list(cite)} if cite else {}
         return log(TALK, user, RUNS["ada2" if user == "ada" else "cyd1"], [entry("text", 20_000, "hi", **cites)])
 
     def said(log: dict[str, Any]) -> list[Any]:
