@@ -33,7 +33,7 @@ FULL_DIRECT = (
     "kept, not taken: {} does not know you yet, or takes no more of one user; the rest goes when they answer, /accept"
     " or /allow you"
 )
-MAX_WARNED = 16  # of both, in one run that cause a warning about refused entries: a peer may lie; a guess
+MAX_WARNED = 16  # peers and conversations of one run that cause a warning: a peer may lie; a guess
 
 
 class Sender:
