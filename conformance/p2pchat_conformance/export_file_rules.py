@@ -46,7 +46,7 @@ async def a_file_begins_and_ends_as_one(kit: Kit) -> None:
     link = await kit.join("ada")
     frames = await exported(kit, link)
     first, last = frames[0], frames[-1]
-    check(isinstance(first, wire.File) and first.v == 1 and first.room == kit.room, f"the first frame is {first}")
+    check(first == wire.File(wire.FILE_VERSION, kit.room), f"the first frame is {first}")
     check(isinstance(last, wire.FileEnd), f"the last frame is {last}")
     batches = [one for one in frames[1:-1] if isinstance(one, wire.Entries)]
     check(len(batches) == len(frames) - 2, "a frame between them is no `entries`")
