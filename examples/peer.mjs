@@ -8,15 +8,13 @@
 // the maker of the invite adds. It is no admin, so it makes no invites: whoever is to reach it needs its address alone.
 //
 // Left out, and what it costs:
-// - judging entries: what its author signed is taken and served, whatever is in it. The sums of a peer that refuses it
-//   differ from then on.
 // - `linked` in `peers`: nobody meets through this peer
 // - forks: what comes after one may not arrive
 // - pages, and limits of what others send: it works below 1,000 users, and trusts the members of the network
 // - digests but the first, and where the other end stands: a new batch is sent at once, and who lacks the one before it
 //   fetches both
 // - the older runs of a peer: a late `go` of a process that is gone takes the link until its connection breaks
-// - `after`, `read`, `typing`, `refused`, `names` of others: nobody sees when it reads
+// - `after`, `read`, `typing`, `names` of others: nobody sees when it reads
 // - groups, named networks, making invites
 // - trying an hour later where it was refused: it goes on as after any other end
 
@@ -311,7 +309,7 @@ export class Peer {
     Object.assign(this, { seed, network, key, member, invite, name, run, now });
     Object.assign(this, { id: p2p.userId(seed), room: p2p.roomId(network) });
     this.members = new Members(network, founder);
-    this.logs = new p2p.Logs(() => {});
+    this.logs = new p2p.Logs(network, () => {});
   }
 
   /** What shows that this peer belongs to the network, on the connection with this transcript. */
@@ -368,14 +366,15 @@ export class Peer {
   append(c, { k, re, b }) {
     const { logs, id: u, run: r } = this;
     const id = c + u + r;
-    const { chains, clocks } = logs.all.get(id) ?? { chains: [p2p.chainStart(id)], clocks: [0] };
-    const [first, prev, tips] = [chains.length, chains.at(-1), logs.tips(c, u).slice(-8)];
-    const before = first === 1 && tips.length ? tips : undefined;
+    const log = logs.all.get(id);
+    const h = log ? undefined : p2p.writeHeader({ u, c, r, before: logs.tips(c, u).slice(-8) });
+    const { chains, clocks } = log ?? { chains: [p2p.chainStart(h)], clocks: [0] };
+    const [first, prev] = [chains.length, chains.at(-1)];
     const at = this.now();
     const others = logs.of(c).flatMap((log) => (log.u === u && log.r === r ? [] : log.clocks));
-    const entry = JSON.stringify({ k, at, c: p2p.clock(at, clocks.at(-1), others), re, before, b });
+    const entry = [p2p.clock(at, clocks.at(-1), others), JSON.stringify({ k, at, re, b })];
     const head = p2p.sign(this.seed, p2p.headMessage(id, first, p2p.chainNext(prev, entry)));
-    logs.take({ c, u, r, first, prev, e: [entry], head });
+    logs.take({ c, u, r, first, prev, e: [entry], head, h });
     for (const link of this.links.values())
       if (link.shared.has(c) && !link.full.has(c)) link.send(logs.batches.at(-1));
   }

@@ -60,11 +60,12 @@ export const sum = (hashes, size = 32) => {
   return BigInt.asUintN(8 * size, total).toString(16).padStart(2 * size, "0");
 };
 
-// Ids of conversations, and what is hashed and signed of a log: its conversation, user and run, one behind the other.
+// Ids of conversations, and what is hashed and signed of a log: its header, an entry (a clock and a text), and its
+// conversation, user and run, one behind the other.
 export const roomId = (network) => blake2b(tag("room/1") + network);
 export const dmId = (...users) => blake2b(tag("dm/1") + users.sort().join(""));
-export const chainStart = (log) => blake2b(tag("log/1") + log);
-export const chainNext = (chain, text) => blake2b(chain + Buffer.from(text).toString("hex"));
+export const chainStart = (header) => blake2b(tag("log/2") + Buffer.from(header).toString("hex"));
+export const chainNext = (chain, [c, text]) => blake2b(chain + u64(c) + Buffer.from(text).toString("hex"));
 export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
 export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain.slice(0, 16));
 
@@ -134,6 +135,23 @@ export function identity(seed) {
 export function isCertified(user, peer, { from, until, sig } = {}, now) {
   const timely = from < until && until - from <= 604_800_000 && from - 3_600_000 <= now && now <= until + 3_600_000;
   return timely && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);
+}
+
+/** The header with which a log begins. Of each header there is one form. */
+export const writeHeader = ({ u, c, r, before, by }) => JSON.stringify({ u, c, r, before, by });
+
+/** What a log builds on, by its header. Codes of bye are thrown: for another form, and a member that does not answer. */
+export function readHeader({ u, c, r, h }, network) {
+  let [said, before, by] = [{}];
+  try {
+    ({ before, by } = said = JSON.parse(h));
+  } catch {
+    throw "malformed";
+  }
+  const isForm = marks(before) && before.length <= 8 && (by === undefined || tuple(key, hex(64))(by));
+  if (!isForm || writeHeader({ u, c, r, before, by }) !== h) throw "malformed";
+  if (by && !verify(by[0], tag("guest/1") + network + u, by[1])) throw "head";
+  return before;
 }
 
 // Invites.
@@ -238,8 +256,9 @@ const FRAMES = {
     r: hex(8),
     first: positive,
     prev: hex(32),
-    e: (e) => list(text)(e) && e.length > 0,
+    e: (e) => list(tuple(positive, text))(e) && e.length > 0,
     head: hex(64),
+    h: optional(text),
     fork: optional(flag),
   },
 };
@@ -261,6 +280,8 @@ export function readFrame(buffer, limit) {
   for (const [field, value] of Object.entries(frame)) if (value === null || value === false) delete frame[field];
   const fields = Object.hasOwn(FRAMES, frame.t) ? FRAMES[frame.t] : {};
   if (!Object.entries(fields).every(([field, good]) => good(frame[field]))) throw "malformed";
+  if (frame.t === "entries" && (frame.first === 1) !== Boolean(frame.h)) throw "malformed";
+  if (frame.t === "entries" && frame.e.some(([, text]) => Buffer.byteLength(text) > 65536)) throw "limit";
   return [frame, buffer.subarray(4 + length)];
 }
 
@@ -314,14 +335,14 @@ function carry(socket, begin) {
   });
 }
 
-/** What a bot needs of an entry. It refuses none that its author signed: what is not valid has no meaning here. */
+/** What a bot needs of an entry. A text that cannot be read has no meaning, and is kept like all others. */
 export function readEntry(string) {
   let entry;
   try {
     entry = JSON.parse(string);
   } catch {}
-  const { k, c, re, before, b } = entry ?? {};
-  return { k, b, re, clock: natural(c) ? c : 0, before: marks(before) ? before : [] };
+  const { k, re, b, auto } = entry ?? {};
+  return { k, b, re, auto };
 }
 
 /** Whether a text may be written: other peers refuse what is longer, and an entry of more than 65,536 bytes. */
@@ -332,6 +353,8 @@ export const isText = (value) =>
   Buffer.byteLength(value) <= 32768 &&
   Buffer.byteLength(JSON.stringify(value)) <= 64000;
 
+const CONTROL = /[\0-\x08\x0b\x0c\x0e-\x1f]/; // no text of an entry has such a character
+
 export const LOWEST = "0".repeat(64);
 export const ALL = [LOWEST, "f".repeat(64)];
 export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highest;
@@ -341,8 +364,8 @@ export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
   batches = []; // as they were taken
 
-  constructor(write) {
-    this.write = write;
+  constructor(network, write) {
+    Object.assign(this, { network, write });
   }
 
   of(c) {
@@ -388,29 +411,31 @@ export class Logs {
     const cut = ({ first, e, ...batch }) => {
       const held = Math.max(0, (numbers.get(batch.r) ?? 0) + 1 - first);
       const prev = this.all.get(c + u + batch.r).chains[first + held - 1];
-      return { ...batch, first: first + held, prev, e: e.slice(held) };
+      return { ...batch, first: first + held, prev, e: e.slice(held), h: held ? undefined : batch.h };
     };
     return this.batches.filter((batch) => batch.c === c && batch.u === u).map(cut).filter(({ e }) => e.length);
   }
 
   /** Take a batch: its new entries, none if it forks a log; undefined if it leaves a gap. Codes of bye are thrown. */
-  take({ c, u, r, first, prev, e, head }) {
+  take({ c, u, r, first, prev, e, head, h }) {
     const id = c + u + r;
     const chains = [prev];
-    for (const text of e) chains.push(chainNext(chains.at(-1), text));
-    if (first === 1 && prev !== chainStart(id)) throw "head";
+    for (const entry of e) chains.push(chainNext(chains.at(-1), entry));
+    const before = first === 1 ? readHeader({ u, c, r, h }, this.network) : undefined;
+    if (first === 1 && prev !== chainStart(h)) throw "head";
     if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";
-    const entries = e.map((text, place) => ({ c, u, r, n: first + place, ...readEntry(text) }));
-    const { before } = entries[0];
-    const log = this.all.get(id) ?? { c, u, r, before, chains: [chainStart(id)], clocks: [0] };
+    const log = this.all.get(id) ?? { c, u, r, before, chains: [prev], clocks: [0] };
     const place = log.chains.length - first; // of what is new
-    if (place < 0 || !log.before.every((mark) => this.holds(c, u, mark))) return undefined;
+    if (place < 0 || !log.before?.every((mark) => this.holds(c, u, mark))) return undefined;
     if (place >= e.length || chains[place] !== log.chains.at(-1)) return [];
-    this.write({ c, u, r, first, prev, e, head });
-    this.batches.push({ t: "entries", c, u, r, first, prev, e, head });
+    const clocks = [log.clocks.at(-1), ...e.slice(place).map(([clock]) => clock)];
+    if (clocks.some((clock, at) => at && clock <= clocks[at - 1])) throw "head";
+    if (e.some(([, text]) => CONTROL.test(text))) throw "malformed";
+    this.write({ c, u, r, first, prev, e, head, h });
+    this.batches.push({ t: "entries", c, u, r, first, prev, e, head, h });
     this.all.set(id, log);
     log.chains.push(...chains.slice(place + 1));
-    log.clocks.push(...entries.slice(place).map(({ clock }) => clock));
-    return entries.slice(place);
+    log.clocks.push(...clocks.slice(1));
+    return e.map(([, text], at) => ({ c, u, r, n: first + at, ...readEntry(text) })).slice(place);
   }
 }

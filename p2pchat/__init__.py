@@ -94,7 +94,6 @@ if TYPE_CHECKING:
     from p2pchat.offline import Checked as Checked
     from p2pchat.offline import History as History
     from p2pchat.offline import KnownAddress as KnownAddress
-    from p2pchat.offline import RefusedMessages as RefusedMessages
     from p2pchat.offline import import_into as import_into
     from p2pchat.offline import open_alone as open_alone
     from p2pchat.offline import open_history as open_history
@@ -109,7 +108,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.search_words import where_found as where_found
 
 _MODULES = {
-    "offline": ("open_alone", "Checked", "History", "KnownAddress", "RefusedMessages", "open_history", "import_into"),
+    "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
     "once": ("SentReceipt", "send_once"),
     "peer_resources": ("login_name", "profile_invite"),
     "config": ("Settings",),

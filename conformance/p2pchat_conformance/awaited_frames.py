@@ -68,7 +68,7 @@ def mentioned(frame: wire.AnyFrame) -> list[ConversationId]:
     if isinstance(frame, wire.Want | wire.Entries | wire.TypingFrame):
         return [frame.c]
     if isinstance(frame, wire.Have):
-        return list(dict.fromkeys([*frame.marks, *frame.full, *frame.refused]))
+        return list(dict.fromkeys([*frame.marks, *frame.full]))
     if isinstance(frame, wire.ReadFrame):
         return list(frame.marks)
     return list(frame.sums or ()) if isinstance(frame, wire.Digest) else []
@@ -309,8 +309,8 @@ class ScriptedLink:
         found = {}
         for frame in self.frames[after:]:
             if isinstance(frame, wire.Entries) and (frame.c, frame.u) == (conversation, user):
-                for seq, raw in enumerate(frame.e, frame.first):
-                    found[frame.r, seq] = {**json.loads(raw), "run": frame.r, "seq": seq}
+                for seq, (c, text) in enumerate(frame.e, frame.first):
+                    found[frame.r, seq] = {**json.loads(text), "c": c, "run": frame.r, "seq": seq}
         return list(found.values())
 
     async def answer(self, conversation: ConversationId, text: str, re: list[object] | None = None, *,
@@ -451,22 +451,6 @@ class ScriptedLink:
             where=lambda one: one.span == span and conversation in one.marks and not one.ask,
         )  # fmt: skip
         return page.marks[conversation]
-
-    async def refused(self, log: ScriptedLog, held: int) -> None:
-        """Wait until the candidate says that it refuses a log behind an entry, on a link that stays."""
-        conversation, user, run = log.id
-
-        def told() -> list[wire.RefusedLog]:
-            lists = [one.refused[conversation][user] for one in self.frames
-                     if isinstance(one, wire.Have) and user in one.refused.get(conversation, {})]  # fmt: skip
-            return [one for one in lists[-1] if one.run == run] if lists else []
-
-        await self.until(told, "`have` with the log in `refused`")
-        check(
-            told()[0] == (run, held, log.chains[held][:8].hex()),
-            f"`refused` has {told()[0]}, and entry {held} is the last one",
-        )
-        await self.round_trip()
 
     async def in_step(self) -> str:
         """Wait until the member holds all that the candidate does, by sums alone; return the sum."""

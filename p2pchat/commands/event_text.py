@@ -136,7 +136,7 @@ def message_text(event: Line) -> Row:
     """Return the text of a `message` or `sent` line and its files, made safe; words found with a style."""
     if event.get("deleted"):
         return [("", DELETED)]
-    if event.get("unsupported"):
+    if "unsupported" in event:
         return [("", UNSUPPORTED)]
     text = _highlighted(event) if event["text"] else []
     files = ", ".join(map(_file_text, event.get("files", ())))
@@ -177,7 +177,7 @@ def edit_marks(event: Line) -> str:
 def said(event: Line) -> str:
     """Return the text of a message; without one the names of its files."""
     text: str = event["text"] or ", ".join(file_label(file["name"]) for file in event.get("files", ()))
-    return UNSUPPORTED if event.get("unsupported") else text
+    return UNSUPPORTED if "unsupported" in event else text
 
 
 def message_excerpt(event: Line) -> str:

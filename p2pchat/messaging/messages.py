@@ -150,11 +150,9 @@ class Post(DurableEvent):
 
     @property
     def follows(self) -> tuple[Ref, ...]:
-        """The entries that are shown before it: those its writer had seen, the one it answers, the writer's own."""
+        """The entries that it names and that are shown before it: those its writer had seen, and the one it answers."""
         entry = self._entry
-        own = [Ref(ref_key(self.log.user, mark.run), mark.seq) for mark in entry.before if self.seq == 1]
-        answered = [] if entry.re is None or entry.re in entry.after else [entry.re]
-        return (*entry.after, *answered, *own)
+        return entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
 
     @property
     def sort_key(self) -> tuple[int, str, str, int]:

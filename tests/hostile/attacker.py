@@ -15,7 +15,16 @@ from typing import TypeVar
 
 from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import group_body, operation_hash
-from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.log import (
+    Entry,
+    LogId,
+    RawEntry,
+    encode_entry,
+    encode_header,
+    extend_chain,
+    first_chain,
+    head_message,
+)
 from p2pchat.core.mesh.handshake import ClientSide, make_cert
 from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
@@ -40,25 +49,23 @@ class LogWriter:
     def __init__(self, author: Identity, conversation: str, run: str = "", before: Iterable[wire.Mark] = ()) -> None:
         self.author = author
         self.log = LogId(conversation, author.peer_id, run or token_hex(8))
-        self.before = tuple(before)
+        self.header = encode_header(self.log, tuple(before), None)
         self.seq = 0
-        self.chain = first_chain(self.log)
+        self.chain = first_chain(self.header)
 
     def say(self, *texts: str, c: int = NOW) -> wire.Entries:
         """Return a signed batch of these texts."""
-        entries = [
-            Entry("text", c + n, c + self.seq + n, None, (), self.before if self.seq + n == 1 else (), None, text)
-            for n, text in enumerate(texts, 1)
-        ]
+        entries = [Entry("text", c + n, c + self.seq + n, b=text) for n, text in enumerate(texts, 1)]
         return self.write(*map(encode_entry, entries))
 
-    def write(self, *raws: str) -> wire.Entries:
+    def write(self, *raws: RawEntry) -> wire.Entries:
         """Return a signed batch of these entries, unchanged."""
         first, prev = self.seq + 1, self.chain
         self.seq += len(raws)
         self.chain = extend_chain(prev, raws)
         head = self.author.sign(head_message(self.log, self.seq, self.chain))
-        return wire.Entries(*self.log, first, prev.hex(), list(raws), head.hex(), names=[ROOM])
+        header = self.header if first == 1 else ""
+        return wire.Entries(*self.log, first, prev.hex(), list(raws), head.hex(), header, names=[ROOM])
 
     @property
     def mark(self) -> wire.Mark:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -18,9 +19,12 @@ from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read
 from p2pchat.core.groups.visibility import visible_ends
 from p2pchat.core.log import (
     SUM_MODULUS,
+    UNREADABLE,
     LogId,
+    RawEntry,
     attachments_of,
     decode_entry,
+    encode_header,
     extend_chain,
     first_chain,
     head_message,
@@ -51,7 +55,6 @@ from p2pchat.core.node_context import Invitation
 from p2pchat.core.receipts.mark_positions import read_sum
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id, room_id
-from p2pchat.core.sync.log_validation import decode_checked
 from p2pchat.discovery import identify, txt_record
 from p2pchat.errors import ImportRefused, InviteError, LogError
 from p2pchat.identity.invite_text import encode_invite, parse_invite
@@ -97,13 +100,13 @@ def hashes(given: Given) -> Result:
 
 
 _HASHES: dict[str, Callable[[Given], str]] = {
-    "blake2b": lambda given: extend_chain(b"", [bytes.fromhex(given["message"]).decode()]).hex(),
+    "blake2b": lambda given: blake2b(bytes.fromhex(given["message"]), digest_size=32).hexdigest(),
     "room": lambda given: room_id(given["network"]),
     "dm": lambda given: dm_id(*given["users"]),
-    "group": lambda given: operation_hash(given["entry"]),
+    "group": lambda given: operation_hash(tuple(given["entry"])),
     "talk": lambda given: talk_id(given["group"]),
-    "chain_0": lambda given: first_chain(_log(given)).hex(),
-    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [given["entry"]]).hex(),
+    "chain_0": lambda given: first_chain(given["header"]).hex(),
+    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [tuple(given["entry"])]).hex(),
 }
 
 
@@ -121,9 +124,11 @@ def signatures(given: Given) -> Result:
 
 def logs(given: Given) -> Result:
     log, identity = _log(given), Identity.from_seed(bytes.fromhex(given["seed"]))
-    chain, entries = first_chain(log), []
-    for seq, text in enumerate(given["texts"], 1):
-        chain = extend_chain(chain, [text])
+    before, by = tuple(Mark(*mark) for mark in given["before"]), given.get("by")
+    header = encode_header(log, before, GuestCertificate(*by) if by else None)
+    chain, entries = first_chain(header), []
+    for seq, (c, text) in enumerate(given["entries"], 1):
+        chain = extend_chain(chain, [(c, text)])
         message = head_message(log, seq, chain)
         entries.append(
             {
@@ -138,7 +143,8 @@ def logs(given: Given) -> Result:
     return {
         "id72": log_bytes(log).hex(),
         "ref": ref_key(log.user, log.run),
-        "chain_0": first_chain(log).hex(),
+        "header": header,
+        "chain_0": first_chain(header).hex(),
         "entries": entries,
     }
 
@@ -169,32 +175,38 @@ def text_of(given: Given) -> str:
 
 def entries(given: Given) -> Result:
     text, last_c = text_of(given), given.get("clock_before", 0)
-    try:
-        (entry,), _ = decode_checked([text], 2 if last_c else 1, last_c, Settings())
-    except LogError as error:
-        return {"refused": error.code}
     setting = read("entries")["setting"]
     author = Identity.from_seed(bytes.fromhex(setting["bob"]["seed"]))
     log = LogId(setting["room"], author.peer_id, "3030303030303003")
     node = VectorNode(setting["ada"]["seed"], setting["network"], setting["now_us"])
-    held: list[str] = []
-    if last_c:
-        held = [f'{{"k":"text","at":1,"c":{last_c},"b":""}}']
-    for seq, one in enumerate([*held, text], 1):
-        prev = extend_chain(first_chain(log), held[: seq - 1])
+    raw, header = (given.get("clock", 2), text), encode_header(log, (), None)
+    held: list[RawEntry] = [(last_c, '{"k":"text","at":1,"b":""}')] if last_c else []
+    for seq, one in enumerate([*held, raw], 1):
+        prev = extend_chain(first_chain(header), held[: seq - 1])
         head = author.sign(head_message(log, seq, extend_chain(prev, [one])))
-        answer = node.hold([Entries(*log, seq, prev.hex(), [one], head.hex(), names=[Naming(room=True)])])
-        assert answer.new == 1 or (entry.before and answer.refused == {"gap": 1})
+        names, h = [Naming(room=True)], header if seq == 1 else ""
+        frame = Entries(*log, seq, prev.hex(), [one], head.hex(), h, names=names)
+        decoder = Decoder(max_frame_bytes=Settings().max_frame_bytes)
+        decoder.feed(encode(frame))
+        if decoder.fault is not None:
+            return {"refused": decoder.fault.code}
+        answer = node.hold([frame])
+    for code in answer.refused:
+        return {"refused": code}
+    assert answer.new == 1
+    entry = decode_entry(raw)
+    if entry.k == UNREADABLE:
+        return {"taken": True, "supported": False}
     is_lost = entry.k in RELATION_KINDS and relation_of(log, 1, entry) is None
     is_nameless = entry.k == "profile" and node.node.names.get(author.peer_id) != "robert"
     return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})
 
 
 def operations(given: Given) -> Result:
-    text = given["text"]
-    (entry,), _ = decode_checked([text], 1, 0, Settings())
+    raw = 2, given["text"]
+    entry = decode_entry(raw)
     log = LogId("00" * 32, read("operations")["setting"]["bob"]["id"], "3030303030303003")
-    has_shape = read_operation(log, 1, text, entry) or read_leave(log, 1, entry)
+    has_shape = read_operation(log, 1, raw, entry) or read_leave(log, 1, entry)
     return {"taken": True} | ({} if has_shape else {"effect": False})
 
 
@@ -373,7 +385,7 @@ def attachments(given: Given) -> Result:
         assert isinstance(piece, Piece) and encode_piece(piece).hex() == given["frame"]
         return {"n": piece.n, "index": piece.index, "data": piece.data.hex()}
     if "text" in given:
-        files = attachments_of(decode_entry(text_of(given)))
+        files = attachments_of(decode_entry((2, text_of(given))))
         return {"files": [{key: getattr(one, key) for key in ("name", "size", "type", "root")} for one in files]}
     size = given["size"]
     content = (bytes.fromhex(given["unit"]) * (size // len(bytes.fromhex(given["unit"])) + 1))[:size]
@@ -438,7 +450,10 @@ def _state(given: Given, entries: list[dict[str, Any]]) -> Result:
     group = GroupReplica(given["group"])
     for one in entries:
         log = LogId(given["group"], one["user"], one["run"])
-        group.add(log, one["seq"], one["text"], decode_entry(one["text"]))
+        c, text = one["entry"]
+        if "before" in one:
+            group.note_before(log, [Mark(*mark) for mark in one["before"]])
+        group.add(log, one["seq"], (c, text), decode_entry((c, text)))
     for user, run in given.get("forked", ()):
         group.fork(LogId(given["group"], user, run))
     state, view = group.state, group.view

@@ -200,7 +200,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "lacks_all": ("Nothing is there, or nothing is given.", {"t": "lacks", "n": 1}),
     "holds_ask": ("It asks about two contents.", {"t": "holds", "ask": ["ab" * 32, "cd" * 32]}),
     "holds": ("One of them is there, whole and verified.", {"t": "holds", "has": ["ab" * 32], "lacks": ["cd" * 32]}),
-    "file": ("The first frame of a file.", {"t": "file", "v": 1, "room": ROOM.hex()}),
+    "file": ("The first frame of a file.", {"t": "file", "v": 2, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),
 }
 FRAMES = {name: frame for name, (_, frame) in SENT.items()}
@@ -326,7 +326,13 @@ def _refused() -> list[Row]:
             ("an entry that is an object", having("entries_tail", e=[{}])),
             ("no entry", having("entries_tail", e=[])),
             ("entry 0", having("entries_tail", first=0)),
-            ("an entry number that overflows", having("entries_tail", first=2**53 - 1, e=["{}", "{}"])),
+            ("an entry number that overflows", having("entries_tail", first=2**53 - 1, e=[[1, "{}"], [2, "{}"]])),
+            ("an entry without a clock", having("entries_tail", e=["{}"])),
+            ("a clock of 0", having("entries_tail", e=[[0, "{}"]])),
+            ("a clock that is no integer", having("entries_tail", e=[[1.0, "{}"]])),
+            ("an entry of three parts", having("entries_tail", e=[[1, "{}", 1]])),
+            ("entry 1 without a header", without("entries_by_hand", "h")),
+            ("a later entry with a header", having("entries_tail", h="{}")),
             ("a mark of four parts", having("have_ack", marks={room: {room: [["00" * 8, 1, "00" * 8, 1]]}})),
             ("a mark of entry 0", having("have_ack", marks={room: {room: [["00" * 8, 0, "00" * 8]]}})),
             ("a negative port", having("peers_first", port=-1)),
@@ -383,12 +389,17 @@ def _refused() -> list[Row]:
         "65 tips": having("have_ack", marks={room: {BOB: [mark] * 65}}),
         "25 older marks": having("want_from", older=[mark] * 25),
         "257 contents asked about": having("holds_ask", ask=many),
-        "257 entries": having("entries_tail", e=["{}"] * 257),
+        "257 entries": having("entries_tail", e=[[number, "{}"] for number in range(1, 258)]),
     }
     why = "A sender keeps the limits of the document."
     rows += [row(name, why, _given(text), {"refused": "limit"}) for name, text in limits.items()]
-    batch = {"text": having("entries_tail", e=["~", "~", "x"]), "repeat": ["x", 49152], "limit": LIMIT}
-    return [*rows, row("a batch of 96 KiB and 1", why, batch, {"refused": "limit"})]
+    for name, e, size in (
+        ("an entry of 64 KiB and 1", [[1, "~"]], 65537),
+        ("a batch of 96 KiB and 1", [[1, "~"], [2, "~"], [3, "x"]], 49152),
+    ):
+        given = {"text": having("entries_tail", e=e), "repeat": ["x", size], "limit": LIMIT}
+        rows.append(row(name, why, given, {"refused": "limit"}))
+    return rows
 
 
 # Files
@@ -443,7 +454,8 @@ def files() -> list[Row]:
         ),
         file("no file frame", "The first frame marks the file.", [whole, dm, end], refused),
         file("empty", "There is no first frame.", [], refused),
-        file("a later version", "A larger v is refused.", [begin | {"v": 2}, whole, dm, end], refused),
+        file("a later version", "A larger v is refused.", [begin | {"v": 3}, whole, dm, end], refused),
+        file("an older version", "A smaller v is refused.", [begin | {"v": 1}, whole, dm, end], refused),
         file(
             "another room",
             "A file of another network is refused.",

@@ -41,7 +41,7 @@ FILES = {
             "what": "which row of the document's table; `group` is the hash of any operation",
             "message": "the bytes to hash, for `blake2b`",
             "hashes": "what is added, for `sum`",
-            "network, users, entry, group, seed": "what goes in",
+            "network, users, entry, header, group, seed": "what goes in; an entry is its clock and its text",
             "conversation, user, run, seq, chain, previous, reader, ref": "what goes in, by its name in the document",
         },
         {
@@ -60,10 +60,17 @@ FILES = {
     ),
     "logs": VectorFile(
         "Whole logs with everything that is computed from them.",
-        {"conversation, user, run": "the log", "seed": "the writer's secret key", "texts": "its entries"},
+        {
+            "conversation, user, run": "the log",
+            "seed": "the writer's secret key",
+            "before": "the marks that the log builds on",
+            "by": "the certificate of the member that answers for the writer; absent for a member",
+            "entries": "of each: its clock and its text",
+        },
         {
             "id72": "conversation, user and run, as in hashes and signatures",
             "ref": "hex16 of references",
+            "header": "the text with which the chain begins",
             "chain_0": "the chain before entry 1",
             "entries": "of each: the chain after it, the message of its head, the head, its mark, mark hash and id",
         },
@@ -73,11 +80,13 @@ FILES = {
         "Texts of entries of bob in the room: an example of each row of the tables of docs/protocol-entries.md.",
         {
             "text, repeat": _TEXT,
+            "clock": "the clock beside it; absent: 2",
             "clock_before": "it is entry 2, and this is the clock of entry 1; absent: it is entry 1",
         },
         {
-            "taken": "true: it is stored, served and acknowledged, once that what its `before` names is held",
+            "taken": "true: it is stored, served and acknowledged",
             "effect": "false: nothing else changes by it",
+            "supported": "false: nobody can read it, and it is shown as unsupported",
             "refused": "the code",
         },
         entries.entries,
@@ -297,7 +306,8 @@ FILES = {
         "Sets of operations and leaves of one group, and the state that follows from each, in any order.",
         {
             "group": "G",
-            "entries": "each with its writer, its log, its number there and its text",
+            "entries": "each with its writer, its log, its number there, its clock and its text; entry 1 with what its"
+            " log builds on, if that is something",
             "users": "those whose rules are asked for",
             "forked": "logs that have forked: user and run",
         },
