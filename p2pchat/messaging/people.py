@@ -12,8 +12,9 @@ from p2pchat.core.members.invites import MadeInvite
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.removal import NO_SAY, Plan, make_statements, plan_admin, plan_pardon, plan_removal
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
-from p2pchat.errors import P2PChatError, StorageError
+from p2pchat.errors import P2PChatError, StorageError, UnknownName
 from p2pchat.messaging.events import aware
+from p2pchat.messaging.name_resolution import id_of
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import UserId
 
@@ -83,7 +84,7 @@ class People:
             UnknownName, AmbiguousName: As TCPPeer.find.
             P2PChatError: Nobody is known to answer for this user.
         """
-        user = who if isinstance(who, User) else self._lifecycle.directory.find(who)
+        user = self._user(who)
         for one in self.members():
             if user.key == one.key or user in one.users:
                 return one
@@ -102,23 +103,57 @@ class People:
             ValueError: This peer may not expel this person; the text says why.
             UnknownName, AmbiguousName, P2PChatError: As find. StorageError, PeerClosed: It could not be stored.
         """
-        user = who if isinstance(who, User) else self._lifecycle.directory.find(who)
-        found = self.find(user)
-        keys = [user.key] if only or self.is_account(user) else [found.key, *(one.key for one in found.users)]
-        await self._say(plan_removal(self._members(), self._signer(), list(dict.fromkeys(keys)), hide=hide))
-        return found
+        user = self._user(who)
+        await self._say(self._plan_expel(user, only=only, hide=hide))
+        return self.find(user)
+
+    def would_expel(self, who: User | str, *, only: bool = False) -> list[User]:
+        """Return whom expel() expels, as far as they are known here, the user itself first. Raises as expel()."""
+        user = self._user(who)
+        self._plan_expel(user, only=only)
+        if self._is_alone(user, only=only):
+            return [user]
+        return [user, *(one for one in self.find(user).users if one != user)]
+
+    def _plan_expel(self, user: User, *, only: bool, hide: bool = False) -> list[Plan]:
+        found, signer = self.find(user), self._signer()
+        if user.is_me:
+            raise ValueError("that is you: nobody expels itself")
+        if not self._is_alone(user, only=only):
+            keys = [found.key, *(one.key for one in found.users)]
+            return plan_removal(self._members(), signer, list(dict.fromkeys(keys)), hide=hide)
+        plan = plan_removal(self._members(), signer, [user.key], hide=hide)
+        if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
+            raise ValueError("the founder or an admin answers for this user: ask the founder")
+        return plan
+
+    def _is_alone(self, user: User, *, only: bool) -> bool:
+        return only or self.is_account(user)
 
     async def expel_invited(self, invite: str, *, hide: bool = False) -> list[Member]:
         """Expel every member that came by an invite; return them when that is stored.
 
         Raises as expel. ValueError also if nobody came by it.
         """
+        found = self._invited(invite)
+        await self._say(self._plan_invited(found, hide=hide))
+        return found
+
+    def would_expel_invited(self, invite: str) -> list[User]:
+        """Return whom expel_invited() expels, as far as they are known here. Raises as it does."""
+        found = self._invited(invite)
+        self._plan_invited(found)
+        return [user for one in found for user in one.users or (self._lifecycle.directory.user(one.key),)]
+
+    def _invited(self, invite: str) -> list[Member]:
         found = [one for one in self.members() if one.invite == invite and one.role in ("member", "admin")]
         if not found:
             raise ValueError(f"nobody came by the invite {invite}")
-        keys = [key for one in found for key in (one.key, *(user.key for user in one.users))]
-        await self._say(plan_removal(self._members(), self._signer(), list(dict.fromkeys(keys)), hide=hide))
         return found
+
+    def _plan_invited(self, found: Sequence[Member], *, hide: bool = False) -> list[Plan]:
+        keys = [key for one in found for key in (one.key, *(user.key for user in one.users))]
+        return plan_removal(self._members(), self._signer(), list(dict.fromkeys(keys)), hide=hide)
 
     async def pardon(self, who: User | str) -> Member:
         """Take back that somebody was expelled; return that member when that is stored. Raises as expel."""
@@ -138,8 +173,10 @@ class People:
 
     def is_account(self, user: User) -> bool:
         """Return whether a user is hosted by the peer of another one, as accounts are by a gateway."""
-        links = self._lifecycle.require_running().node.links.up.values()
-        return any(user.key in link.users and user.key != link.peer for link in links)
+        node = self._lifecycle.require_running().node
+        if user.key in node.hosted:
+            return user.key != node.peer
+        return any(user.key in link.users and user.key != link.peer for link in node.links.up.values())
 
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
@@ -157,6 +194,17 @@ class People:
         driver = self._lifecycle.require_running()
         driver.put(InviteRevoked(invite))
         await driver.settle()
+
+    def _user(self, who: User | str) -> User:
+        if isinstance(who, User):
+            return who
+        directory = self._lifecycle.directory
+        try:
+            return directory.find(who)
+        except UnknownName:
+            if (key := id_of(who.strip())) and key in self._members().named:  # no user of this member was ever here
+                return directory.user(key)
+            raise
 
     def _members(self) -> MemberList:
         node = self._lifecycle.require_running().node
@@ -183,7 +231,8 @@ class People:
             raise StorageError("storage does not work: nothing was decided")
 
     def _member(self, key: UserId, role: Role, said: Statement | None) -> Member:
-        users = self._users(key)
+        admits = self._members().admits
+        users = tuple(user for user in self._users(key) if admits(user.key, key))
         since = None if said is None else aware(said.at)
         by = None if said is None else self.speaker(said.by)
         return Member(users, role, since, by, "" if said is None else said.invite, key)
@@ -191,7 +240,10 @@ class People:
     def _expelled(self, members: MemberList) -> list[Member]:
         """Return who is out, one for all that one statement names."""
         found = dict[tuple[UserId, ...], Member]()
+        member_of = self._lifecycle.require_running().node.member_of
         for key in sorted(members.removed):
+            if members.admits(key, member_of(key) or key):
+                continue  # who removed this guest may not
             removal = members.removals(key)[-1]
             users = tuple(user for who in removal.who for user in self._users(who) or ())
             by, since = self.speaker(removal.by), aware(removal.at)
