@@ -95,7 +95,9 @@ def handlers_in(*places: object) -> dict[str, Handler]:
     }
 
 
-HANDLERS = handlers_in(messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__])
+HANDLERS = handlers_in(
+    messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]
+)
 
 
 class Session(CommandContext):

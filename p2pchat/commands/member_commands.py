@@ -5,6 +5,7 @@ A terminal shows the event of a change of a member, by whomever; programs get wh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -83,6 +84,7 @@ def _who(user: User) -> EventLine:
 async def invite(ctx: CommandContext, uses: int = 1, days: float = DAYS) -> CommandResult:
     """Make an invite, and show what another machine needs to join."""
     row = invite_row(ctx.tcp_peer, uses, days)
+    await asyncio.sleep(0)  # the peer notes it in its next turn, so that an /invites that follows shows it
     lines = invite_screen(row["invite"], qr=ctx.interactive).splitlines()
     if row["only_this_machine"]:
         lines += ["-- only this computer can reach you at the moment; start with --host 0.0.0.0 to let others in"]
@@ -140,7 +142,8 @@ async def expel(
     if (user is None) == (invite is None):
         raise UsageError("name a user or an invite: whom to expel")
     if user is not None:
-        out = people.would_expel(user, only=only)
+        out = people.would_expel(user, only=only, hide=hide)
+        rows = [{**_who(one), "expelled": True} for one in out]  # as they are called before
         if not await ctx.confirm(_expel_question(out, hide=hide)):
             return CommandResult(lines=["-- nobody was expelled"])
         await people.expel(user, only=only, hide=hide)
@@ -148,9 +151,9 @@ async def expel(
         assert invite is not None
         if only:
             raise UsageError("`only` belongs to a user: by an invite whole members come")
-        out = people.would_expel_invited(invite)
+        rows = [{**_who(one), "expelled": True} for one in people.would_expel_invited(invite)]
         await people.expel_invited(invite, hide=hide)
-    return CommandResult([{**_who(one), "expelled": True} for one in out])
+    return CommandResult(rows)
 
 
 def _expel_question(out: Sequence[User], *, hide: bool) -> str:

@@ -107,10 +107,10 @@ class People:
         await self._say(self._plan_expel(user, only=only, hide=hide))
         return self.find(user)
 
-    def would_expel(self, who: User | str, *, only: bool = False) -> list[User]:
+    def would_expel(self, who: User | str, *, only: bool = False, hide: bool = False) -> list[User]:
         """Return whom expel() expels, as far as they are known here, the user itself first. Raises as expel()."""
         user = self._user(who)
-        self._plan_expel(user, only=only)
+        self._plan_expel(user, only=only, hide=hide)
         if self._is_alone(user, only=only):
             return [user]
         return [user, *(one for one in self.find(user).users if one != user)]
@@ -119,6 +119,8 @@ class People:
         found, signer = self.find(user), self._signer()
         if user.is_me:
             raise ValueError("that is you: nobody expels itself")
+        if found.role == "expelled" and not hide:
+            raise ValueError(f"{user.label} is expelled already")
         if not self._is_alone(user, only=only):
             keys = [found.key, *(one.key for one in found.users)]
             return plan_removal(self._members(), signer, list(dict.fromkeys(keys)), hide=hide)

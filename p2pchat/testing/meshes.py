@@ -56,7 +56,11 @@ class _Disk(TemporaryStorage):
 
 @dataclass(slots=True)
 class _Host:
-    """A host of the mesh: the parts of a peer that outlive a crash. `member`: the key of its login; None: the mesh's."""
+    """A host of the mesh: the parts of a peer that outlive a crash.
+
+    Attributes:
+        member: The key of the member that answers for it; None: that of the founder.
+    """
 
     name: str
     identity: Identity

@@ -141,7 +141,9 @@ class HostedCommands:
         if not self._may_invite:
             raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
         if uses != 1 or days > DAYS:
-            raise Forbidden(f"an account's invite admits one person within {DAYS:.0f} days: ask the operator for another")
+            raise Forbidden(
+                f"an account's invite admits one person within {DAYS:.0f} days: ask the operator for another"
+            )
         return CommandResult([invite_row(self._gateway.peer, uses, days)])
 
     async def group(self, ctx: CommandContext, name: str, members: Sequence[User | str] = ()) -> CommandResult:
