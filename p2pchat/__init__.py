@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Joined as Joined
     from p2pchat.messaging.events import Left as Left
     from p2pchat.messaging.events import Link as Link
-    from p2pchat.messaging.events import MemberChange as MemberChange
     from p2pchat.messaging.events import Listening as Listening
+    from p2pchat.messaging.events import MemberChange as MemberChange
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed

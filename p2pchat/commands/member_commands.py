@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from p2pchat import Conversation, Group, Member, TCPPeer, User
+from p2pchat import Conversation, Group, Member, TCPPeer, User, parse_invite
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.conversation_commands import group_members
@@ -92,11 +92,20 @@ async def invite(ctx: CommandContext, uses: int = 1, days: float = DAYS) -> Comm
 
 
 def invite_row(peer: TCPPeer, uses: int = 1, days: float = DAYS) -> EventLine:
-    """Return a new invite by a peer, and whether other machines can use it."""
+    """Return a new invite by a peer, whom it admits, and whether other machines can use it."""
     made = peer.make_invite(uses=uses, days=days)
     only_here = is_loopback(peer.address) and names_loopback(made, peer.address, peer.port)
     invite = beyond_loopback(made, peer.address, peer.port)
-    return {"invite": invite, "host": peer.address, "port": peer.port, "only_this_machine": only_here}
+    terms = parse_invite(made).invitation
+    return {
+        "invite": invite,
+        "id": terms.id,
+        "uses": terms.uses,
+        "until": _moment(terms.until),
+        "host": peer.address,
+        "port": peer.port,
+        "only_this_machine": only_here,
+    }
 
 
 async def invites(ctx: CommandContext) -> CommandResult:

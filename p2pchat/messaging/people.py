@@ -180,6 +180,15 @@ class People:
             return user.key != node.peer
         return any(user.key in link.users and user.key != link.peer for link in node.links.up.values())
 
+    def is_expelled(self, user: User) -> bool:
+        """Return whether a user is out, by itself or with the member that answers for it, as far as is known here."""
+        node = self._lifecycle.require_running().node
+        members = node.sync.statements.members
+        if node.network.is_named or members is None:
+            return False
+        member = node.member_of(user.key) or user.key
+        return bool(node.admission.removals(user.key, member)) and not members.admits(user.key, member)
+
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
         statements = self._lifecycle.require_running().node.sync.statements

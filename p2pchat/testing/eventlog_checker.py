@@ -512,7 +512,7 @@ def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
 # A departure is reported once, in time, and with the reason `left` only after a goodbye. A killed peer logs no end, so
 # its log does not say when it ended: the tests that kill check how soon a kill is noticed.
 
-REPORTED_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
+REPORTED_WITHIN = {"left": 1.0, "expelled": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
 SLACK = 2.0  # seconds that a busy machine may be late with a line
 AFTER_GOODBYE = ("stopped", "delivered", "read")  # a leaving peer reports its last receipts for up to 5 s
 DEPARTURE_WITHIN = max(REPORTED_WITHIN.values()) + SLACK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,11 @@ def roles(peer: TCPPeer) -> dict[str, str]:
 
 async def agreed(net: Mesh, expected: dict[str, str]) -> None:
     for peer in net.peers:
-        await until(lambda peer=peer: roles(peer) == expected, f"{peer.me.label} knows who is what")
+        await until(partial(_agrees, peer, expected), f"{peer.me.label} knows who is what")
+
+
+def _agrees(peer: TCPPeer, expected: dict[str, str]) -> bool:
+    return roles(peer) == expected
 
 
 ALL = {"ada": "founder", "bob": "member", "eve": "member"}
