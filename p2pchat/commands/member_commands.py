@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from p2pchat import Conversation, Group, Member, TCPPeer, User, parse_invite
+from p2pchat import Conversation, Group, MadeInvite, Member, TCPPeer, User, parse_invite
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.conversation_commands import group_members
@@ -20,10 +20,9 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, names_loopback
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.commands.standard_output import iso
-from p2pchat.core.members.invites import MadeInvite
-from p2pchat.identity.invite import DAYS
 from p2pchat.safe_text import quote_name, quote_names
 
+INVITE_DAYS = 7.0  # for which an invite is good, as TCPPeer.make_invite says
 MAX_NAMED = 8  # users in a question; a guess
 
 
@@ -81,7 +80,7 @@ def _who(user: User) -> EventLine:
 # ---- invites
 
 
-async def invite(ctx: CommandContext, uses: int = 1, days: float = DAYS) -> CommandResult:
+async def invite(ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) -> CommandResult:
     """Make an invite, and show what another machine needs to join."""
     row = invite_row(ctx.tcp_peer, uses, days)
     await asyncio.sleep(0)  # the peer notes it in its next turn, so that an /invites that follows shows it
@@ -91,7 +90,7 @@ async def invite(ctx: CommandContext, uses: int = 1, days: float = DAYS) -> Comm
     return CommandResult([row], lines)
 
 
-def invite_row(peer: TCPPeer, uses: int = 1, days: float = DAYS) -> EventLine:
+def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) -> EventLine:
     """Return a new invite by a peer, whom it admits, and whether other machines can use it."""
     made = peer.make_invite(uses=uses, days=days)
     only_here = is_loopback(peer.address) and names_loopback(made, peer.address, peer.port)

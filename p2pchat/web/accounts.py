@@ -316,8 +316,8 @@ class Accounts:
 
         A free name is registered, unless an account had it before it changed its name: that one is meant. To be called
         only if `trust_loopback` applies to the caller.
-        Raises as register, UnknownName for such a name, and Forbidden if the token of the account was revoked, or its user
-        expelled.
+        Raises as register, UnknownName for such a name, and Forbidden if the token of the account was revoked, or if it
+        was expelled.
         """
         await self.load()
         account = self.find(name)
