@@ -41,7 +41,7 @@ def list_members(ctx: CommandContext, peer: TCPPeer) -> CommandResult:
     People who do not ask for ALL get the first ones, and how many were expelled.
     """
     found = peer.people.members()
-    rows = [member_row(ctx, member) for member in found]
+    rows = [member_row(ctx, peer, member) for member in found]
     if not ctx.for_people:
         return CommandResult(rows)
     now = datetime.now().astimezone()
@@ -53,11 +53,11 @@ def list_members(ctx: CommandContext, peer: TCPPeer) -> CommandResult:
     return CommandResult(rows, [*(format_member(row, now) for row in shown), *others])
 
 
-def member_row(ctx: CommandContext, member: Member) -> EventLine:
+def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
     """Return a member for programs: `user` stands for it, `users` are all for whom it answers."""
     of = ctx.peer.directory
     users = [of.user(user.key) for user in member.users]
-    stands = next((user for user in users if user.is_me), users[0] if users else of.user(member.key))
+    stands = of.user(peer.people.speaker(member.key).key)
     by = None if member.by is None else of.user(member.by.key)
     return {
         **_who(stands),

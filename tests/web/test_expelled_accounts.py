@@ -128,7 +128,7 @@ async def test_accounts_see_members_and_decide_nothing(net: Network) -> None:
     assert code == 200
     assert [(row["user"], row["role"], row["me"]) for row in rows] == [
         ("ada", "founder", False),
-        ("zoe", "member", True),
+        ("gate", "member", True),
     ]
     assert rows[1]["users"] == ["gate", "yan", "zoe"]
     code, found = await do(served, "zoe", do="members", to="yan")

@@ -29,7 +29,8 @@ function memberRow(row) {
   const isOut = row.role === "expelled";
   const by = row.since ? `${isOut ? "" : "admitted "}by ${safeLine(row.by)}, ${when(row.since)}` : "";
   const role = row.role === "member" || isOut ? "" : row.role;
-  const what = [row.me && "you", role, by].filter(Boolean).join(", ");
+  const mine = row.me && (row.users.length > 1 ? "answers for you" : "you");
+  const what = [mine, role, by].filter(Boolean).join(", ");
   const names = (row.users.length ? row.users : [row.user]).map(safeLine).join(", ");
   return h("li", { class: "person-row" },
     disc(row.user_id, row.user, isOut ? "" : row.online ? "online" : "offline"),

@@ -45,7 +45,7 @@ async def test_members_are_listed_and_decisions_are_lines_in_the_room(net: Netwo
     dialog = xena.page.get_by_role("dialog", name="Members of this network")
     members, out = (dialog.get_by_role("list", name=name).locator("li") for name in ("Members", "Expelled"))
     await expect(members).to_have_text(
-        [re.compile("ada.*founder"), re.compile("gate, xena, yan.*you, admitted by ada")]
+        [re.compile("ada.*founder"), re.compile("gate, xena, yan.*answers for you, admitted by ada")]
     )
     await expect(out).to_have_text([re.compile("zoe.*by ada, ")])
     await xena.page.keyboard.press("Escape")
