@@ -279,6 +279,7 @@ class PeerLifecycle:
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
             self.dispatcher.member_of, self.dispatcher.users_of = driver.node.member_of, driver.node.users_of
+            self.dispatcher.speaker = driver.node.speaker
             if self.relay is not None:
                 self.relay.standing = driver.node.links.standing
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)

@@ -303,6 +303,16 @@ class Node:
                 found.update(link.users)
         return found | (set(self.hosted) if member == self.admission.member else set())
 
+    def speaker(self, member: UserId) -> UserId:
+        """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
+
+        So a gateway is named by its own user and not by an account. Of nobody known it is the member itself.
+        """
+        users = self.users_of(member)
+        if self.peer in users:
+            return self.peer
+        return min(users & self.admission.last_members.keys() or users, default=member)
+
     @property
     def names(self) -> dict[UserId, str]:
         """The name of every known user: from the newest profile entry, or as announced by its peer."""
@@ -479,7 +489,7 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
-        pardoned = self.admission.report(change)
+        pardoned = self.admission.report(change, self.member_of)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         for user in pardoned:

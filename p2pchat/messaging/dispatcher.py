@@ -67,6 +67,7 @@ class EventDispatcher:
         self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
         self.member_of: Callable[[UserId], UserId] = lambda user: ""  # set by the lifecycle, when there is a node
         self.users_of: Callable[[UserId], Collection[UserId]] = lambda member: ()
+        self.speaker: Callable[[UserId], UserId] = lambda member: member
         self._subjects = 0
         self._percents: dict[str, int] = {}  # told of content that is fetched, by root
         self._closed = False
@@ -273,18 +274,13 @@ class EventDispatcher:
             self._push_member(effect)
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
-        user, by = map(self._user_of, (effect.user, effect.by))
+        user, by = map(self.speaker, (effect.user, effect.by))
 
         def changed(viewer: Viewer) -> ev.Event:
             directory = viewer.directory
             return ev.MemberChange(user=directory.user(user), by=directory.user(by), change=effect.change)
 
         self._emit(None, changed)
-
-    def _user_of(self, member: UserId) -> UserId:
-        """Return the user that stands for a member: one here, else the first by id, else the member itself."""
-        users = sorted(self.users_of(member))
-        return self._people.me if self._people.me in users else users[0] if users else member
 
     def _on_presence(self, effect: fx.PresenceChanged) -> None:
         since = aware(effect.since) if effect.since else None

@@ -122,8 +122,7 @@ class People:
         if found.role == "expelled" and not hide:
             raise ValueError(f"{user.label} is expelled already")
         if not self._is_alone(user, only=only):
-            keys = [found.key, *(one.key for one in found.users)]
-            return plan_removal(self._members(), signer, list(dict.fromkeys(keys)), hide=hide)
+            return self._plan_member(found, hide=hide)
         plan = plan_removal(self._members(), signer, [user.key], hide=hide)
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
             raise ValueError("the founder or an admin answers for this user: ask the founder")
@@ -138,13 +137,14 @@ class People:
         Raises as expel. ValueError also if nobody came by it.
         """
         found = self._invited(invite)
-        await self._say(self._plan_invited(found, hide=hide))
+        await self._say([plan for one in found for plan in self._plan_member(one, hide=hide)])
         return found
 
     def would_expel_invited(self, invite: str) -> list[User]:
         """Return whom expel_invited() expels, as far as they are known here. Raises as it does."""
         found = self._invited(invite)
-        self._plan_invited(found)
+        for one in found:
+            self._plan_member(one)
         return [user for one in found for user in one.users or (self._lifecycle.directory.user(one.key),)]
 
     def _invited(self, invite: str) -> list[Member]:
@@ -153,15 +153,20 @@ class People:
             raise ValueError(f"nobody came by the invite {invite}")
         return found
 
-    def _plan_invited(self, found: Sequence[Member], *, hide: bool = False) -> list[Plan]:
-        keys = [key for one in found for key in (one.key, *(user.key for user in one.users))]
+    def _plan_member(self, found: Member, *, hide: bool = False) -> list[Plan]:
+        keys = [found.key, *(one.key for one in found.users)]
         return plan_removal(self._members(), self._signer(), list(dict.fromkeys(keys)), hide=hide)
 
     async def pardon(self, who: User | str) -> Member:
         """Take back that somebody was expelled; return that member when that is stored. Raises as expel."""
-        found = self.find(who)
-        keys = [found.key, *(one.key for one in found.users)]
-        await self._say(plan_pardon(self._members(), self._signer(), keys))
+        user, node = self._user(who), self._lifecycle.require_running().node
+        members, found = self._members(), self.find(user)
+        out = [
+            keys
+            for keys in self._out(members)
+            if user.key in {one for key in keys for one in (key, *node.users_of(key))}
+        ]
+        await self._say(plan_pardon(members, self._signer(), [key for keys in out for key in keys]))
         return found
 
     async def make_admin(self, who: User | str, on: bool = True) -> Member:
@@ -213,9 +218,12 @@ class People:
         try:
             return directory.find(who)
         except UnknownName:
-            if (key := id_of(who.strip())) and key in self._members().named:  # no user of this member was ever here
-                return directory.user(key)
-            raise
+            key, label = id_of(who.strip()), who.strip()  # of whom nothing but that is known
+            named = self._members().named
+            found = [one for one in named if one == key or directory.user(one).label == label]
+            if len(found) != 1:
+                raise
+            return directory.user(found[0])
 
     def _members(self) -> MemberList:
         node = self._lifecycle.require_running().node
@@ -249,23 +257,42 @@ class People:
         return Member(users, role, since, by, "" if said is None else said.invite, key)
 
     def _expelled(self, members: MemberList) -> list[Member]:
-        """Return who is out, one for all that one statement names."""
-        found = dict[tuple[UserId, ...], Member]()
+        """Return who is out, one for each member, or for a user who is out alone."""
+        found = list[Member]()
+        for keys, removal in self._out(members).items():
+            users = by_label({user for key in keys for user in self._users(key)})
+            found.append(Member(users, "expelled", aware(removal.at), self.speaker(removal.by), "", keys[0]))
+        return found
+
+    def _out(self, members: MemberList) -> dict[tuple[UserId, ...], Statement]:
+        """Return the newest removal of everybody who is out: of a member and its users, or of users alone.
+
+        Who was removed by somebody who may not remove this guest is not out.
+        """
         member_of = self._lifecycle.require_running().node.member_of
-        for key in sorted(members.removed):
-            if members.admits(key, member_of(key) or key):
-                continue  # who removed this guest may not
-            removal = members.removals(key)[-1]
-            users = tuple(user for who in removal.who for user in self._users(who) or ())
-            by, since = self.speaker(removal.by), aware(removal.at)
-            found.setdefault(removal.who, Member(by_label(set(users)), "expelled", since, by, "", removal.who[0]))
-        return [*found.values()]
+        found = dict[tuple[UserId, ...], Statement]()
+        for removal in {one.id: one for key in sorted(members.removed) for one in members.removals(key)}.values():
+            for keys in self._parts(removal, members):
+                if not all(members.admits(key, member_of(key) or key) for key in keys):
+                    found[keys] = removal
+        return found
+
+    def _parts(self, removal: Statement, members: MemberList) -> list[tuple[UserId, ...]]:
+        """Return whom a removal names, each member with the users that follow it. Many may be named at once."""
+        node = self._lifecycle.require_running().node
+        added = {user for one in members.statements() for user in (*one.keep, *(one.who if one.kind == ADD else ()))}
+        parts = list[list[UserId]]()
+        for key in removal.who:
+            member = node.member_of(key)
+            is_other = bool(member) and bool(parts) and member not in (key, parts[-1][0])
+            if not parts or key in added or is_other or node.users_of(key):
+                parts.append([])
+            parts[-1].append(key)
+        return [*map(tuple, parts)]
 
     def speaker(self, member: UserId) -> User:
-        """Return the user that stands for a member: itself here, else the first that it answers for."""
-        users = self._users(member)
-        own = next((user for user in users if user.is_me), None)
-        return own or (users[0] if users else self._lifecycle.directory.user(member))
+        """Return the user that stands for a member: the own one here, else one with a peer of its own, else any."""
+        return self._lifecycle.directory.user(self._lifecycle.require_running().node.speaker(member))
 
     def _users(self, key: UserId) -> tuple[User, ...]:
         node, directory = self._lifecycle.require_running().node, self._lifecycle.directory

@@ -20,7 +20,14 @@ Line = dict[str, Any]
 
 _NOT_JSON = "not JSON"
 POSTS = ("sent", "message")
-_AFTER_LISTENING = {*POSTS, "delivered", "joined", "left", "member", "stopped"}  # events that come only after `listening`
+_AFTER_LISTENING = {
+    *POSTS,
+    "delivered",
+    "joined",
+    "left",
+    "member",
+    "stopped",
+}  # events that come only after `listening`
 _POST = ("id", "conversation_id", "sender_id", "text", "sent_at")
 _EDIT = ("id", "by_id", "entry_id", "sent_at")
 _NEEDED = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import HostedUser, Settings, TCPPeer
+from p2pchat import HostedUser, Left, MemberChange, Settings, TCPPeer
 from p2pchat.commands.event_text import EventLine
 from p2pchat.testing import Mesh, mesh
 from tests.commands.session_output import Shown, open_session
@@ -72,6 +72,7 @@ def _agrees(peer: TCPPeer, expected: dict[str, str]) -> bool:
     return roles(peer) == expected
 
 
+SEEN = {"ada": "founder", "bert": "member", "carl": "member", "eve": "member", "zed": "member"}
 ALL = {"ada": "founder", "bob": "member", "eve": "member"}
 
 
@@ -239,6 +240,57 @@ async def test_a_question_names_whom_the_same_member_answers_for(
         await hosted(bob, "yan", sees=ada)
         await typed(ada, shown, "/expel bob")
         assert "yan, zoe belong to the same member and go too" in capsys.readouterr().err
+
+
+async def test_whom_an_expelled_admin_had_expelled_stays_out_alone(shown: Shown) -> None:
+    async with mesh("ada", "bob", "eve", "dan", logins=True) as net:
+        ada, bob, _, _ = net.peers
+        everybody = {**ALL, "dan": "member"}
+        await rows_of(ada, shown, do="admin", user="bob")
+        await agreed(net, {**everybody, "bob": "admin"})
+        await rows_of(bob, shown, do="expel", user="dan")
+        await until(partial(_agrees, ada, {**everybody, "bob": "admin", "dan": "expelled"}), "ada knows it")
+        await rows_of(ada, shown, do="expel", user="bob")
+        assert roles(ada) == {**everybody, "bob": "expelled", "dan": "expelled"}
+        assert [row["user"] for row in await rows_of(ada, shown, do="pardon", user="dan")] == ["dan"]
+        assert roles(ada) == {**everybody, "bob": "expelled"}
+        assert [row["user"] for row in await rows_of(ada, shown, do="pardon", user="bob")] == ["bob"]
+        await agreed(net, everybody)
+
+
+async def test_who_goes_with_a_member_is_one_event(shown: Shown) -> None:
+    """It names the member by a user with a peer of its own; whoever sees the others go sees that they left."""
+    async with mesh("ada", "zed", "eve", logins=True) as net:
+        ada, zed, eve = net.peers
+        for name in ("bert", "carl"):
+            await hosted(zed, name, sees=ada)
+        await net.settle()
+        changes, left = eve.events(MemberChange, consumer=None), eve.events(Left, consumer=None)
+        await rows_of(ada, shown, do="expel", user="bert")
+        await until(partial(_agrees, eve, {**SEEN, "bert": "expelled"}), "eve knows it")
+        await rows_of(ada, shown, do="expel", user="zed")
+        await until(partial(_agrees, eve, {**SEEN, "bert": "expelled", "carl": "expelled", "zed": "expelled"}), "both")
+        assert {(await anext(left)).reason for _ in range(3)} == {"expelled"}
+        await rows_of(ada, shown, do="pardon", user="zed")
+        await until(partial(_agrees, eve, {**SEEN, "bert": "expelled"}), "eve knows that, too")
+        found = [await anext(changes) for _ in range(3)]
+        assert [(one.user.label, one.by.label, one.change) for one in found] == [
+            ("bert", "ada", "expelled"),
+            ("zed", "ada", "expelled"),
+            ("zed", "ada", "pardoned"),
+        ]
+
+
+async def test_an_admin_cannot_expel_an_account_of_the_founder(shown: Shown) -> None:
+    async with mesh("ada", "bob", logins=True) as net:
+        ada, bob = net.peers
+        zoe = await hosted(ada, "zoe", sees=bob)
+        await rows_of(ada, shown, do="admin", user="bob")
+        await agreed(net, {"ada": "founder", "zoe": "founder", "bob": "admin"})
+        line = await answered(bob, shown, do="expel", user=zoe.me.id)
+        assert line["event"] == "error" and "ask the founder" in line["text"]
+        assert [row["user"] for row in await rows_of(ada, shown, do="expel", user="zoe")] == ["zoe"]
+        await agreed(net, {"ada": "founder", "zoe": "expelled", "bob": "admin"})
 
 
 async def test_in_a_network_with_a_name_nobody_is_listed(tmp_path: Path, shown: Shown) -> None:

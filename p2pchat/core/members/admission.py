@@ -72,6 +72,7 @@ class Admission:
         members = statements().members
         self._reported = _Sides() if members is None else _Sides(members.members, members.admins, members.removed)
         self._was_member = self.is_member
+        self._spared: set[UserId] = set()  # who was removed by somebody who may not
 
     @property
     def member(self) -> UserId:
@@ -158,10 +159,14 @@ class Admission:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""
         self._statements().take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
 
-    def report(self, change: Change) -> list[UserId]:
+    def report(self, change: Change, member_of: Callable[[UserId], UserId]) -> list[UserId]:
         """Report what statements that are durable now change. Return who is not out any more.
 
-        A peer that is no member yet learns who all the others are, and reports nothing.
+        A peer that is no member yet learns who all the others are, and reports nothing. Who is out, or in again, with
+        its member is not reported besides; nor who is admitted in spite of a removal, which cannot touch it.
+
+        Args:
+            member_of: Returns the member that answers for a user; "" where that is not known.
         """
         members = self._statements().members
         assert members is not None
@@ -179,10 +184,24 @@ class Admission:
         }
         for what, users in changes.items():
             for user in sorted(users):
-                if self.last_members.get(user, user) in users - {user}:
-                    continue  # its member is said to be
+                member = member_of(user) or user
+                if member in users - {user} or self._comes_with_another(change, user, users):
+                    continue
+                if what == "expelled" and self.admits(user, member):
+                    self._spared.add(user)
+                    continue
+                if what == "pardoned" and user in self._spared:
+                    self._spared.discard(user)
+                    continue
                 self._ctx.emit(MemberChanged(user, self._author(change, what, user), what))
         return [*changes["pardoned"]]
+
+    def _comes_with_another(self, change: Change, user: UserId, users: frozenset[UserId]) -> bool:
+        """Return whether a user is pardoned with the first of those whom one statement had removed."""
+        members = self._statements().members
+        ids = {id for one in change.statements if one.kind == PARDON for id in one.ids}
+        removals = [] if members is None or not ids else [one for one in members.statements() if one.id in ids]
+        return any(user in one.who and one.who[0] in users - {user} for one in removals)
 
     def removals(self, user: UserId, member: UserId) -> list[Statement]:
         """Return the removals by which a user is out."""
