@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from p2pchat import TCPPeer, parse_invite
 from p2pchat.web import WebSettings
+from p2pchat.web.error_responses import Unauthorized
 from tests.deadlines import until
 from tests.web.chat_client import chatting, connect
 from tests.web.conftest import Served, serving
@@ -85,6 +86,20 @@ async def test_an_expelled_account_is_refused_until_a_pardon(net: Network) -> No
     assert await status(served, "zoe") == (200, "")
     receipt = await served.account("zoe").user.broadcast("back again")
     await receipt.delivered(by=ada.me, timeout=60)
+
+
+async def test_neither_a_name_nor_a_link_lets_an_expelled_account_in(tmp_path: Path) -> None:
+    async with network(tmp_path, WebSettings(token_timeout=60.0, trust_loopback=True)) as (ada, served):
+        account = served.account("zoe")
+        ticket = served.gateway.file_links.ticket(account, "A.1", 0)
+        assert served.gateway.file_links.account_of(ticket, "A.1", 0) is account
+        await ada.people.expel("zoe")
+        await expelled(served, "zoe")
+        async with served.client() as http:
+            answer = await http.get("/v1/users", params={"as": "zoe"})
+            assert (answer.status_code, answer.json()["code"]) == (403, "expelled")
+        with pytest.raises(Unauthorized):
+            served.gateway.file_links.account_of(ticket, "A.1", 0)
 
 
 async def test_the_sessions_of_an_expelled_account_end(net: Network) -> None:
