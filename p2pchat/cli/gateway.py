@@ -23,7 +23,19 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from p2pchat import EventCounts, Failed, InviteError, Joined, Left, Link, Listening, Stopped, TCPPeer, Warned
+from p2pchat import (
+    EventCounts,
+    Failed,
+    InviteError,
+    Joined,
+    Left,
+    Link,
+    Listening,
+    MemberChange,
+    Stopped,
+    TCPPeer,
+    Warned,
+)
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
@@ -70,6 +82,7 @@ _EVENTS = (
     Link,
     Listening,
     EventCounts,
+    MemberChange,
     Stopped,
     Warned,
 )  # none of them holds a text that a user wrote

@@ -302,6 +302,34 @@ def format_member_change(event: Line, me: str) -> str:
     return f"{by} made {user} a plain member again"
 
 
+def format_member(row: Line, now: datetime) -> str:
+    """Return a row of /members about the network."""
+    names = quote_names(row["users"] or [row["user"]])
+    facts = [row["role"], *(["online"] if row["online"] else [])]
+    if row["since"] is not None:
+        verb = "" if row["role"] == "expelled" else "admitted "
+        facts.append(f"{verb}{format_time(row['since'], now)} by {quote_name(row['by'])}")
+    if row["invite"]:
+        facts.append(f"with the invite {safe_line(row['invite'])}")
+    return f"-- {names}: {', '.join(facts)}{_marks(you=row['me'])}"
+
+
+def format_invite(row: Line, now: datetime) -> str:
+    """Return a row of /invites: its id, and whom it admits or admitted."""
+    used = len(row["used_by"])
+    if row["revoked_at"] is not None:
+        state = f"revoked {format_time(row['revoked_at'], now)}"
+    elif used >= row["uses"]:
+        state = "used up"
+    else:
+        left = row["uses"] - used
+        is_late = datetime.fromisoformat(row["until"]) < now
+        until = f"{'ended' if is_late else 'until'} {format_time(row['until'], now)}"
+        state = until if is_late else f"admits {left} {'person' if left == 1 else 'people'} {until}"
+    came = f"; {quote_names(row['used_by'])} came by it" if used else ""
+    return f"-- {row['invite']}: {state}{came}"
+
+
 def _name_or_you(label: str, me: str) -> str:
     if label == me:
         return "you"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -265,7 +265,7 @@ class EventDispatcher:
     def _on_member(self, effect: fx.MemberChanged) -> None:
         """Report a change of a member; that it was admitted when it is here, and has a name."""
         self._note_expelled()
-        if effect.change == "admitted" and not self._people.name(self._user_of(effect.user)):
+        if effect.change == "admitted" and not self._people.name(self._speaker(effect.user)):
             self._admitted[effect.user] = effect
             if len(self._admitted) > MAX_MET:
                 del self._admitted[next(iter(self._admitted))]
@@ -280,8 +280,8 @@ class EventDispatcher:
     def _member_of(self, user: UserId) -> UserId:
         return "" if self._node is None else self._node.member_of(user)
 
-    def _users_of(self, member: UserId) -> Collection[UserId]:
-        return () if self._node is None else self._node.users_of(member)
+    def _speaker(self, member: UserId) -> UserId:
+        return member if self._node is None else self._node.speaker(member)
 
     def _note_expelled(self) -> None:
         since, concealed = ({}, set()) if self._node is None else self._node.expelled()
@@ -292,18 +292,13 @@ class EventDispatcher:
         people.concealed.update(concealed)
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
-        user, by = map(self._user_of, (effect.user, effect.by))
+        user, by = map(self._speaker, (effect.user, effect.by))
 
         def changed(viewer: Viewer) -> ev.Event:
             directory = viewer.directory
             return ev.MemberChange(user=directory.user(user), by=directory.user(by), change=effect.change)
 
         self._emit(None, changed)
-
-    def _user_of(self, member: UserId) -> UserId:
-        """Return the user that stands for a member: one here, else the first by id, else the member itself."""
-        users = sorted(self._users_of(member), key=lambda user: (not self._people.name(user), user))
-        return self._people.me if self._people.me in users else users[0] if users else member
 
     def _on_presence(self, effect: fx.PresenceChanged) -> None:
         since = aware(effect.since) if effect.since else None

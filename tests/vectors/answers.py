@@ -56,7 +56,7 @@ from p2pchat.core.receipts.mark_positions import read_sum
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id, room_id
 from p2pchat.discovery import identify, txt_record
-from p2pchat.errors import ImportRefused, InviteError, LogError
+from p2pchat.errors import ImportRefused, InviteError
 from p2pchat.identity.invite_text import encode_invite, parse_invite
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network

@@ -54,6 +54,7 @@ class Admission:
     Args:
         guest: The certificate by which a member answers for this peer; None for a member, and where nobody does.
         statements: Returns the statements of this peer.
+        member_by_logs: Returns the member that answers for a user by what the user wrote; else the user itself.
 
     Attributes:
         last_members: Who answered for each peer when it was last here.
@@ -65,11 +66,13 @@ class Admission:
         network: NetworkCredentials,
         guest: GuestCertificate | None,
         statements: Callable[[], StatementExchange],
+        member_by_logs: Callable[[UserId], UserId],
     ) -> None:
         self._ctx = ctx
         self._network = network
         self._guest = guest
         self._statements = statements
+        self._member_by_logs = member_by_logs
         self.last_members: dict[PeerId, UserId] = {ctx.me: self.member}
         self._reported = _Sides()
         self._was_member = False
@@ -80,6 +83,7 @@ class Admission:
         if members is not None:
             self._reported = _Sides(members.members, members.admins, members.removed)
         self._was_member = self.is_member
+        self._spared: set[UserId] = set()  # who was removed by somebody who may not
 
     @property
     def member(self) -> UserId:
@@ -156,17 +160,22 @@ class Admission:
 
     def is_out(self, peer: PeerId) -> bool:
         """Return whether a peer is removed, as far as this one knows who answers for it."""
-        member = self.last_members.get(peer, peer)
+        member = self.last_members.get(peer) or self._member_by_logs(peer)
         return bool(self.removals(peer, member)) and not self.admits(peer, member)
 
     def take_removals(self, frame: Members) -> None:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""
         self._statements().take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
 
-    def report(self, change: Change) -> set[PeerId]:
+    def report(self, change: Change, member_of: Callable[[UserId], UserId]) -> set[PeerId]:
         """Report what statements that are durable now change. Return the peers that are not out any more.
 
-        A peer that is no member yet learns who all the others are, and reports only what concerns itself.
+        A peer that is no member yet learns who all the others are, and reports only what concerns itself. Who is out,
+        or in again, with its member is not reported besides; nor who is admitted in spite of a removal, which cannot
+        touch it.
+
+        Args:
+            member_of: Returns the member that answers for a user; "" where that is not known.
         """
         members = self._statements().members
         assert members is not None
@@ -183,8 +192,15 @@ class Admission:
         own = {self._ctx.me, self.member}
         for what, users in changes.items():
             for user in sorted(users if was_member else users & own):
-                if self.last_members.get(user, user) in users - {user}:
-                    continue  # its member is said to be
+                member = member_of(user) or user
+                if member in users - {user} or self._comes_with_another(change, user, users):
+                    continue
+                if what == "expelled" and self.admits(user, member):
+                    self._spared.add(user)
+                    continue
+                if what == "pardoned" and user in self._spared:
+                    self._spared.discard(user)
+                    continue
                 self._ctx.emit(MemberChanged(user, self._author(change, what, user), what))
         back = changes["pardoned"]
         return {*back, *(peer for peer, member in self.last_members.items() if member in back)}
@@ -193,6 +209,13 @@ class Admission:
         """Return what tells a peer before a goodbye who removed it; None for nothing."""
         said = _fitting(self.removals(peer, member))
         return Members(s=list(said)) if said else None
+
+    def _comes_with_another(self, change: Change, user: UserId, users: frozenset[UserId]) -> bool:
+        """Return whether a user is pardoned with the first of those whom one statement had removed."""
+        members = self._statements().members
+        ids = {id for one in change.statements if one.kind == PARDON for id in one.ids}
+        removals = [] if members is None or not ids else [one for one in members.statements() if one.id in ids]
+        return any(user in one.who and one.who[0] in users - {user} for one in removals)
 
     def removals(self, user: UserId, member: UserId) -> list[Statement]:
         """Return the durable removals by which a user is out."""

@@ -38,6 +38,10 @@ class UserMembers:
         if known is None or member < known:
             self._members[user] = self._strings.setdefault(member, member)
 
+    def users_of(self, member: UserId) -> list[UserId]:
+        """Return the users with logs here for whom a member answers."""
+        return [user for user, known in self._members.items() if known == member] if member in self._strings else []
+
     def member_of(self, user: UserId) -> UserId:
         """Return the member that answers for a user; the user itself if it is a member."""
         return self._members.get(user, user)
