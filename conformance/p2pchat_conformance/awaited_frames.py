@@ -358,7 +358,7 @@ class ScriptedLink:
         """Return the hello of a client. `key` replaces that of the network."""
         t = transcript(2, self.server, self.member.id, offer.nonce, self.nonce)
         given = proof(key or self.kit.network.key, "client", t) if proven else None
-        return wire.Hello(1, self.nonce, self.member.id, self.member.identity.sign(t).hex(), given)
+        return wire.Hello(2, self.nonce, self.member.id, self.member.identity.sign(t).hex(), given)
 
     def shown(self) -> wire.Membership:
         """Return what shows that a member answers for this one: the founder, or the one that joined with the invite."""
