@@ -141,12 +141,12 @@ class ByzantinePeer:
         other = self._someone().user
         return self._chance.choice((
             Hello(2, frame.nonce, frame.id, frame.sig, frame.proof),
-            Hello(1, frame.nonce, other, frame.sig, frame.proof),
-            Hello(1, frame.nonce, to.user, frame.sig, frame.proof),
-            Hello(1, self._hex(32), frame.id, frame.sig, frame.proof),
-            Hello(1, frame.nonce, frame.id, frame.sig, None),
-            Hello(1, frame.nonce, frame.id, frame.sig, self._hex(32)),
-            Hello(1, frame.nonce),
+            Hello(2, frame.nonce, other, frame.sig, frame.proof),
+            Hello(2, frame.nonce, to.user, frame.sig, frame.proof),
+            Hello(2, self._hex(32), frame.id, frame.sig, frame.proof),
+            Hello(2, frame.nonce, frame.id, frame.sig, None),
+            Hello(2, frame.nonce, frame.id, frame.sig, self._hex(32)),
+            Hello(2, frame.nonce),
         ))  # fmt: skip
 
     # ---- invalid frames

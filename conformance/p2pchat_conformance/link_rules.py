@@ -195,7 +195,7 @@ async def the_client_proves_itself(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
     link.send(wire.Hello([2, 7], link.nonce))
     hello = await link.next(wire.Hello)
-    check(hello.v == 1, f"`v` is {hello.v}")
+    check(hello.v == 2, f"`v` is {hello.v}")
     check(hello.id == kit.candidate, "`id` is not the id on its other links")
     t = transcript(2, link.member.id, kit.candidate, link.nonce, hello.nonce)
     check(verify(kit.candidate, bytes.fromhex(hello.sig or ""), t), "`sig` does not verify")
