@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from p2pchat.core.log import MAX_FILE_BYTES as MAX_FILE_BYTES
     from p2pchat.core.log import MAX_FILE_NAME as MAX_FILE_NAME
     from p2pchat.core.log import MAX_FILES as MAX_FILES
+    from p2pchat.core.members.invites import MadeInvite as MadeInvite
     from p2pchat.core.names import skeleton as skeleton
     from p2pchat.core.names import validate_name as validate_name
     from p2pchat.errors import AmbiguousName as AmbiguousName
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     from p2pchat.export_file import Imported as Imported
     from p2pchat.identity.invite import Invite as Invite
     from p2pchat.identity.invite import parse_invite as parse_invite
+    from p2pchat.identity.login_key import LoginNetwork as LoginNetwork
+    from p2pchat.identity.login_key import backup_key as backup_key
+    from p2pchat.identity.login_key import found_anew as found_anew
+    from p2pchat.identity.login_key import read_login_network as read_login_network
+    from p2pchat.identity.login_key import restore_key as restore_key
     from p2pchat.identity.network import validate_network_name as validate_network_name
     from p2pchat.identity.own_addresses import own_addresses as own_addresses
     from p2pchat.identity.profile import ProfileState as ProfileState
@@ -64,8 +70,8 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Joined as Joined
     from p2pchat.messaging.events import Left as Left
     from p2pchat.messaging.events import Link as Link
-    from p2pchat.messaging.events import MemberChange as MemberChange
     from p2pchat.messaging.events import Listening as Listening
+    from p2pchat.messaging.events import MemberChange as MemberChange
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
@@ -133,7 +139,9 @@ _MODULES = {
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.invite": ("Invite", "parse_invite"),
+    "identity.login_key": ("LoginNetwork", "backup_key", "found_anew", "read_login_network", "restore_key"),
     "identity.network": ("validate_network_name",),
+    "core.members.invites": ("MadeInvite",),
     "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),
     "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from p2pchat import Link, TCPPeer, Warned
+from p2pchat import Link, MemberChange, TCPPeer, Warned
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
@@ -124,6 +124,7 @@ class _BotRun:
             freeze_started()
             control = await ControlServer(peer).start()
             print_notice(announcement(peer))
+            self._endpoints.begin(peer)
             serving = asyncio.create_task(self._serve(peer))
             serving.add_done_callback(lambda _: self._shutdown.request("ended"))
             with self._endpoints.watching(self._shutdown):
@@ -136,6 +137,9 @@ class _BotRun:
             await watching
         if isinstance(result, Exception):
             raise result
+        if self._endpoints.not_admitted is not None:
+            print_error(self._endpoints.not_admitted.text)
+            return FAILED
         if reason in ("ended", "refused"):
             print_error("the bot stopped by itself; what it accepted is saved: start it again")
             return FAILED
@@ -146,6 +150,8 @@ class _BotRun:
         async for event in peer.events(consumer=None):
             if isinstance(event, Link):
                 self._endpoints.on_link_event(event)
+            if isinstance(event, MemberChange):
+                self._endpoints.on_member_event(event)
             if isinstance(event, Warned):
                 print_error(f"warning: {event.text}")
             await self._display.show_event(event.to_json())

@@ -23,7 +23,19 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from p2pchat import EventCounts, Failed, InviteError, Joined, Left, Link, Listening, Stopped, TCPPeer, Warned
+from p2pchat import (
+    EventCounts,
+    Failed,
+    InviteError,
+    Joined,
+    Left,
+    Link,
+    Listening,
+    MemberChange,
+    Stopped,
+    TCPPeer,
+    Warned,
+)
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
@@ -69,6 +81,7 @@ _EVENTS = (
     Left,
     Link,
     Listening,
+    MemberChange,
     EventCounts,
     Stopped,
     Warned,
@@ -160,6 +173,7 @@ class GatewayRun:
                 await asyncio.gather(starting, return_exceptions=True)
                 return self._code(await leaving)
             await starting
+            self._endpoints.begin(peer)
             peer.set_presence("offline", AT_A_GATEWAY)  # the peer's own user is not at a terminal
             return await self._with_gateway(peer, serve)
         finally:
@@ -206,7 +220,8 @@ class GatewayRun:
         if reason == "ended":
             print_error("the gateway stopped by itself: what was accepted is kept; start it again")
         if reason == "refused":
-            print_error("every endpoint refused us, for the reasons above")
+            refused = self._endpoints.not_admitted
+            print_error("every endpoint refused us, for the reasons above" if refused is None else refused.text)
         return FAILED if reason in ("ended", "refused") else DONE
 
     async def _watch(self, events: Any) -> None:
@@ -215,6 +230,8 @@ class GatewayRun:
             async for event in events:
                 if isinstance(event, Link):
                     self._endpoints.on_link_event(event)
+                if isinstance(event, MemberChange):
+                    self._endpoints.on_member_event(event)
                 if isinstance(event, Warned | Failed):
                     print_error(f"warning: {event.text}")
                 self._event_log.write(event.to_json())
