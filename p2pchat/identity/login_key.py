@@ -157,7 +157,11 @@ def restore_key(source: Path, *, replace: bool = False) -> LoginNetwork:
         if here is not None and here.id != copy.id:
             _put_aside(home, here)
         elif here is not None and here.member is not None and here.member.peer_id != copy.member.peer_id:
-            raise P2PChatError("this login has another key for this network, which stays: nothing was restored")
+            if not replace:
+                raise P2PChatError(
+                    "this login has another key for this network, which stays: --replace puts it aside"
+                )
+            put_aside(home)
         for name in sorted(lines):  # `network` comes last: without it nobody looks at the key
             os.replace(Path(aside) / name, home / name)
         write_private(home / MARK_NAME, f"p2pchat-backup 1 {copy.id}\n".encode())
