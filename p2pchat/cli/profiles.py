@@ -147,10 +147,11 @@ class ProfileSummary:
 def started_before(network: str | None) -> list[ProfileSummary]:
     """Return the profiles of this login that are in use, of a named network or of all others, lowest port first.
 
-    A profile without a name, a network and messages is left out: a start that found its port taken leaves one behind.
+    A profile without a name, a network, messages and a terminal is left out: a start that found its port taken leaves
+    one behind.
     """
     found = [summarize_profile(directory, int(directory.name)) for directory in known_profiles(network)]
-    return [one for one in found if one.name or one.is_settled or one.holder is not None]
+    return [one for one in found if one.name or one.is_settled or one.is_persons or one.holder is not None]
 
 
 def summarize_profile(directory: Path, port: int) -> ProfileSummary:

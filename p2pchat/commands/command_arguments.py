@@ -50,7 +50,7 @@ async def found_arguments(ctx: CommandContext, row: CommandRow, fields: Mapping[
     found: dict[str, Any] = {}
     for name, field in row.json.items():
         if name in fields:
-            found["message" if name == "id" and field.kind == "message" else name] = await _find(ctx, row, name, fields[name])
+            found["message" if name == "id" else name] = await _find(ctx, row, name, fields[name])
         elif field.kind == "place":
             found[name] = await ctx.resolve("room")
     return found

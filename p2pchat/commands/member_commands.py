@@ -92,10 +92,10 @@ def _now() -> datetime:
     return datetime.now().astimezone()
 
 
-async def revoke(ctx: CommandContext, id: str) -> CommandResult:
-    """Admit nobody any more by an invite that this peer made."""
-    await ctx.tcp_peer.people.revoke(id)
-    return CommandResult([{"id": id, "revoked": True}], [f"-- the invite {id} admits nobody any more"])
+async def revoke(ctx: CommandContext, message: str) -> CommandResult:
+    """Admit nobody any more by an invite that this peer made. The field `id` of every command comes as `message`."""
+    await ctx.tcp_peer.people.revoke(message)
+    return CommandResult([{"id": message, "revoked": True}], [f"-- the invite {message} admits nobody any more"])
 
 
 async def expel(

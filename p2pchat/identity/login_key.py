@@ -158,9 +158,7 @@ def restore_key(source: Path, *, replace: bool = False) -> LoginNetwork:
             _put_aside(home, here)
         elif here is not None and here.member is not None and here.member.peer_id != copy.member.peer_id:
             if not replace:
-                raise P2PChatError(
-                    "this login has another key for this network, which stays: --replace puts it aside"
-                )
+                raise P2PChatError("this login has another key for this network, which stays: --replace puts it aside")
             put_aside(home)
         for name in sorted(lines):  # `network` comes last: without it nobody looks at the key
             os.replace(Path(aside) / name, home / name)

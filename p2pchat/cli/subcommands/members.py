@@ -89,12 +89,22 @@ def expel(
     directory = find_profile(profile, acts=True)
     fields: dict[str, Any] = {"invite": invite.lower()} if invite is not None else {"user": name, "only": only}
     rows = _ask(directory, "members")
+    _check_say(rows)
     question = _question_of_invite(rows, invite) if invite is not None else _question(directory, rows, name or "", only)
     print_notice(question + _fate(hide))
     if not yes and not asyncio.run(confirm("Expel?")):
         print_notice("-- nobody was expelled")
         return FAILED
     return _print_decided(_ask(directory, "expel", **fields, hide=hide), "expelled", as_json)
+
+
+def _check_say(rows: Sequence[EventLine]) -> None:
+    """Raise CommandError, before anything is asked, unless this login is the founder or an admin."""
+    deciding = [row for row in rows if row["role"] in ("founder", "admin")]
+    if not any(row["me"] for row in deciding):
+        names = [name for row in deciding for name in row["users"][:1]]
+        whom = quote_names(names) if names else "one of them"
+        raise CommandError(f"only the founder of this network and its admins expel: ask {whom}")
 
 
 def _question(directory: Path, rows: Sequence[EventLine], name: str, only: bool) -> str:
