@@ -222,9 +222,9 @@ async def test_a_profile_that_was_used_stays_in_its_network(
         monkeypatch.setenv("P2PCHAT_HOME", str(home))
         async with TCPPeer(data=home / "ada", name="ada") as ada:
             own = ada.make_invite()
-        async with TCPPeer(data=home / "new") as new:  # started before, without any message
+        async with TCPPeer(data=tmp_path / "elsewhere" / "new") as new:  # started before, without any message
             pass
-        async with TCPPeer(data=home / "new", invite=other.make_invite()) as new:
+        async with TCPPeer(data=tmp_path / "elsewhere" / "new", invite=other.make_invite()) as new:
             await new.wait_user(other.me.name, timeout=60)
             with pytest.raises(InviteError, match="only the founder"):
                 new.make_invite()
@@ -235,7 +235,7 @@ async def test_a_profile_that_was_used_stays_in_its_network(
         with pytest.raises(InviteError, match="leave the name of the network out"):
             await TCPPeer(data=home / "ada", network="lab").start()
         with pytest.raises(InviteError):
-            await TCPPeer(data=home / "new", invite=own).start()
+            await TCPPeer(data=tmp_path / "elsewhere" / "new", invite=own).start()
         async with TCPPeer(data=home / "ada", invite=own) as ada:  # of its own network
             assert [post.text for post in await ada.history()] == ["now it is used"]
     async with TCPPeer(data=home / "named", network="lab") as named:
