@@ -160,7 +160,7 @@ class RandomHistory:
             files = Random(f"{seed} files")
             settings = with_files(settings, files)
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
-        self._membership = Membership(self.sim, seed)
+        self._membership = Membership(self.sim, seed, on=wanted.members)
         self.program: list[str] = _draw_beginning(plan, most_peers)
         self.program += _draw_openings(rare, settings, self.program)
         if wanted.files and "join_byzantine" not in self.program and files.random() < LIAR:
@@ -254,10 +254,7 @@ class RandomHistory:
         sim, chance = self.sim, self._faults.chance
         sim.note("the end: everything heals")
         sim.heal()
-        remaining = [peer for peer in self._faults.honest if not peer.gone]
-        if len(self._reached(remaining)) < len(remaining):
-            sim.lift_never()
-            self._engine.open_routers()
+        remaining = self._remaining()
         if sim.rules_differ and Random(f"{sim.seed} upgrade").random() < UPGRADED:
             sim.note("all strict peers start with the rules of the others")
             sim.counts["upgraded"] += 1
@@ -270,6 +267,10 @@ class RandomHistory:
             peer.start()
             peer.allow_all()
         self.name_ways(remaining)
+        if self._membership.is_on:
+            self._membership.end()
+            remaining = self._remaining()
+            self.name_ways(remaining)
         if self._crowded:
             self._meet_again(remaining)
         if sim.invariants.blocks.any:
@@ -284,6 +285,14 @@ class RandomHistory:
         self._files.attach_last(remaining)
         self._files.ask_last(remaining)
         sim.settle()
+
+    def _remaining(self) -> list[SimPeer]:
+        """Return the peers that did not leave for good, after making a way from each to all others."""
+        remaining = [peer for peer in self._faults.honest if not peer.gone]
+        if len(self._reached(remaining)) < len(remaining):
+            self.sim.lift_never()
+            self._engine.open_routers()
+        return remaining
 
     def _end_blocks(self, remaining: list[SimPeer]) -> None:
         """Check that all others have what they should while some are blocked; then end all blocks."""

@@ -53,6 +53,7 @@ class SimPeer:
 
     Attributes:
         name: Its name.
+        network: Its credentials.
         user: Its id. The peer id and the user id are the same key.
         up: True while its process runs.
         gone: True after it left for good.
@@ -75,7 +76,7 @@ class SimPeer:
     ) -> None:  # fmt: skip
         self.sim = sim
         self._draw = draw
-        self._network = network
+        self.network: NetworkCredentials = network
         self.name = name
         self.identity = identity
         self.user: UserId = identity.peer_id
@@ -224,12 +225,12 @@ class SimPeer:
         stored = self.disk.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
-        member, sign = self._network.member, self._network.sign
-        answered = None if sign is None else make_guest(self._network.id, member, sign, self.user)
+        member, sign = self.network.member, self.network.sign
+        answered = None if sign is None else make_guest(self.network.id, member, sign, self.user)
         hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=answered)
         self.node = Node(
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
-            network=replace(self._network), draw=draw, stored=stored,
+            network=replace(self.network), draw=draw, stored=stored,
         )  # fmt: skip
         self._turns = LinkTurns(
             self.settings, self.node.is_known, lambda link, on: None
@@ -250,6 +251,8 @@ class SimPeer:
         self.sim.invariants.receipts.started(self)
         for guest in self.guests:
             self.put(inputs.PresenceSet(guest.user, "online"))
+        if self.sim.membership is not None and (maker := self.sim.membership.way(self)) is not None:
+            self.put(inputs.Connect(maker.endpoint))
         for endpoint in endpoints:
             if not (self.has_engine and is_relayed(endpoint)):
                 self.put(inputs.Connect(endpoint))
@@ -589,6 +592,8 @@ class SimPeer:
         is_evidence = isinstance(order.frame, Entries) and order.frame.fork
         self.sim.frames["Evidence" if is_evidence else type(order.frame).__name__] += len(ends)
         self.sim.invariants.protocol.frame_sent(self, order.frame, ends)
+        if self.sim.membership is not None:
+            self.sim.membership.frame_sent(self, order.frame, ends)
         self.sim.invariants.presence.frame_sent(self, order.frame, ends)
         self.sim.invariants.receipts.frame_sent(self, order.frame)
         self.sim.invariants.requests.frame_sent(self, order.frame, ends)

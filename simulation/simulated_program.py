@@ -72,7 +72,7 @@ class SimProgram:
             out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
             out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned, out.RequestBegun: lambda begun: None,
             out.ContentProgress: lambda news: None, out.FileHeld: self._held, out.ContentArrived: self._arrived,
-            out.ContentStopped: self._ended,
+            out.ContentStopped: self._ended, out.MemberChanged: self._member,
         }  # fmt: skip
 
     def begin(self, place: int) -> None:
@@ -291,6 +291,9 @@ class SimProgram:
 
     def _joined(self, news: out.UserJoined) -> None:
         self.log("joined", user=self._sim.person(news.user).name, user_id=shown_id(news.user))
+
+    def _member(self, news: out.MemberChanged) -> None:
+        self._sim.counts[f"member_{news.change}"] += 1
 
     def _left(self, news: out.UserLeft) -> None:
         self._sim.invariants.presence.on_left(self._peer, news)

@@ -35,6 +35,7 @@ from p2pchat.testing.eventlog_parser import Fault, Line, Log
 from simulation.byzantine import MadeUpUser
 from simulation.hosted_users import SimHostedUser
 from simulation.invariants.entry_invariants import Invariants
+from simulation.membership import Membership, invites_key
 from simulation.network import SimWire
 from simulation.relay_network import SimEngine
 from simulation.simulated_peer import SimPeer
@@ -90,6 +91,8 @@ class Simulation:
         self._network = NetworkCredentials(
             network_id(founder), draws.randbytes(32).hex(), founder, member=founder, sign=signer(self.founder)
         )
+        self.credentials_of: Callable[[int, Identity], NetworkCredentials] = lambda number, peer: self.network()
+        self.membership: Membership | None = None
         self._by_endpoint: dict[str, SimPeer] = {}
         self._apart: set[Pair] = set()
         self._never: set[Pair] = set()
@@ -133,8 +136,10 @@ class Simulation:
         number = len(self.by_user) + 1
         name = NAMES[number - 1] if number <= len(NAMES) else f"peer{number}"
         draws = Random(f"{self.seed} peer {number}")  # its own, so that other peers change nothing about it
-        keys = replace(self._network, key=draws.randbytes(32).hex()) if stranger else self.network()
+        wrong_key = draws.randbytes(32).hex() if stranger else ""
         identity, host = Identity.from_seed(draws.randbytes(32)), f"{network}.{number}"
+        keys = replace(self._network, key=wrong_key) if stranger else self.credentials_of(number, identity)
+        keys.invites_key = invites_key(identity.peer_id)
         peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host)
         others = self.honest_up
         self.by_user[peer.user] = peer

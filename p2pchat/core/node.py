@@ -482,8 +482,8 @@ class Node:
         pardoned = self.admission.report(change)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
-        for user in pardoned:
-            self.links.unblock(user)
+        for peer in self.links.dialer.peers if self.peer in pardoned else pardoned:
+            self.links.unblock(peer)
 
     def _on_statements_made(self, input: StatementsMade) -> None:
         if self.accepts_writes:

@@ -248,8 +248,9 @@ class Invariants:
         yield from self._unlinked(honest)
         yield from self._relayed(honest)
         yield from self._unequal(honest)
-        if self._sim.network().founder:
+        if self._sim.membership is not None:
             yield from self._one_list(honest)
+            yield from self._sim.membership.faults()
         yield from self._comparing(honest)
         newest: Counter[LogId] = Counter()
         for peer in honest:

@@ -18,7 +18,7 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.sync.fetcher import PROGRESS
-from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, Members, UserId, Want
+from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, Members, Show, UserId, Want, Welcome
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.byzantine import THIRD_HOST
 
@@ -33,6 +33,14 @@ ANNOUNCED_WITHIN = 5.0  # seconds until new entries are announced over a calm li
 QUICK_DISK = 0.25  # seconds; a peer with a slower disk may be late
 BLAMES = frozenset({"malformed", "limit", "order", "head", "host"})  # codes of `bye` for what its receiver did
 UNLIMITED_TIPS = 64  # below it some logs are refused and no longer announced
+
+
+def _statements(frame: Frame) -> Sequence[tuple[str, str]]:
+    """Return the statements about members in a frame."""
+    if isinstance(frame, Members):
+        return frame.s
+    shown = frame.show if isinstance(frame, Welcome | Show) else None
+    return () if shown is None else shown.s
 
 
 @dataclass(slots=True)
@@ -86,9 +94,9 @@ class ProtocolInvariants:
                 for mark in frame.tips:  # it claims to have these, perhaps not durable yet
                     key = (end.other, LogId(frame.c, frame.u, mark.run))
                     self._given[key] = max(mark.seq, self._given.get(key, 0))
-        elif isinstance(frame, Members):
-            stored = {one.text for change in peer.disk.changes for one in change.statements} if frame.s else set()
-            if any(text not in stored for text, _ in frame.s):
+        elif said := _statements(frame):
+            stored = {one.text for change in peer.disk.changes for one in change.statements}
+            if any(text not in stored for text, _ in said):
                 self._invariants.fail("uncommitted", peer, "told a statement that is not durable here")
         elif isinstance(frame, Digest):
             self._compared.update(ends)
@@ -263,6 +271,8 @@ class ProtocolInvariants:
             other = end.other.owner
             both = all(self._invariants.concerns(each, log, since) for each in (peer, other))  # all the time
             is_hidden = self._invariants.blocks.may_hide(peer, other, log)
+            membership = self._sim.membership
+            is_hidden = is_hidden or (membership is not None and membership.hides(peer, other))
             if not both or not self._is_calm(peer, life, end, since) or is_hidden:
                 continue
             user = (end, log.conversation, log.user)

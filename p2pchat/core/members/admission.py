@@ -101,7 +101,8 @@ class Admission:
         if members is None:
             return Membership(guest=self._guest, invite=invite)
         shown, size = list[tuple[str, str]](), 0
-        for one in members.vouching(self.member):
+        vouching = [*members.vouching(self.member), *members.pardons((self._ctx.me, self.member))]
+        for one in self._statements().durable(vouching)[:MAX_SHOWN]:
             size += one.size
             if size <= MAX_SHOWN_BYTES:
                 shown.append((one.text, one.signature.hex()))
@@ -122,17 +123,16 @@ class Admission:
         exchange = self._statements()
         if not member or not exchange.take_shown(shown) or exchange.members is None:
             return Verdict(NO_MEMBER)
+        self._remember(peer, member)
         if self.admits(peer, member):
-            self._remember(peer, member)
             return Verdict()
-        if shown.invite is None or self.removals(peer, member):
+        if shown.invite is None or exchange.members.removals(member) or exchange.members.removals(peer):
             return Verdict(NO_MEMBER)
         fault = exchange.invites.fault(shown.invite, t, member, exchange.members.statements())
         if fault:
             return Verdict(fault)
         made = self._addition(exchange, member, shown.invite.id)
         exchange.say([made])
-        self._remember(peer, member)
         return Verdict(awaits=made.id)
 
     def _remember(self, peer: PeerId, member: UserId) -> None:
@@ -148,9 +148,6 @@ class Admission:
 
     def is_out(self, peer: PeerId) -> bool:
         """Return whether a peer is removed, as far as this one knows who answers for it."""
-        members = self._statements().members
-        if self._network.is_named or members is None:
-            return False
         member = self.last_members.get(peer, peer)
         return bool(self.removals(peer, member)) and not self.admits(peer, member)
 
@@ -158,18 +155,16 @@ class Admission:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""
         self._statements().take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
 
-    def report(self, change: Change) -> list[UserId]:
-        """Report what statements that are durable now change. Return who is not out any more.
+    def report(self, change: Change) -> set[PeerId]:
+        """Report what statements that are durable now change. Return the peers that are not out any more.
 
-        A peer that is no member yet learns who all the others are, and reports nothing.
+        A peer that is no member yet learns who all the others are, and reports only what concerns itself.
         """
         members = self._statements().members
         assert members is not None
         former, was_member = self._reported, self._was_member
         now = self._reported = _Sides(members.members, members.admins, members.removed)
         self._was_member = self.is_member
-        if not was_member:
-            return []
         changes = {
             "admitted": now.members - former.members - former.removed,
             "expelled": now.removed - former.removed,
@@ -177,17 +172,20 @@ class Admission:
             "admin": now.admins - former.admins,
             "unadmin": former.admins - now.admins - now.removed,
         }
+        own = {self._ctx.me, self.member}
         for what, users in changes.items():
-            for user in sorted(users):
+            for user in sorted(users if was_member else users & own):
                 if self.last_members.get(user, user) in users - {user}:
                     continue  # its member is said to be
                 self._ctx.emit(MemberChanged(user, self._author(change, what, user), what))
-        return [*changes["pardoned"]]
+        back = changes["pardoned"]
+        return {*back, *(peer for peer, member in self.last_members.items() if member in back)}
 
     def removals(self, user: UserId, member: UserId) -> list[Statement]:
-        """Return the removals by which a user is out."""
-        members = self._statements().members
-        return [] if members is None else [*members.removals(user), *members.removals(member)]
+        """Return the durable removals by which a user is out."""
+        exchange = self._statements()
+        members = exchange.members
+        return [] if members is None else exchange.durable([*members.removals(user), *members.removals(member)])
 
     def _author(self, change: Change, what: str, user: UserId) -> UserId:
         """Return who said a change of this user, the newest who did; "" for what follows from other statements."""

@@ -15,7 +15,7 @@ cannot remove a guest of the founder or of another admin.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from p2pchat.core.members.statement import ADD, ADMIN, PARDON, REMOVE, Statement, StatementId
@@ -93,6 +93,12 @@ class MemberList:
     def removals(self, user: UserId) -> list[Statement]:
         """Return the removals of a user that nobody took back, the oldest first. Not all need count for a guest."""
         return sorted(self._removals.get(user, ()), key=lambda one: (one.at, one.id))
+
+    def pardons(self, users: Collection[UserId]) -> list[Statement]:
+        """Return the pardons of those who had removed one of these users."""
+        said = [one for statements in self._by_signer.values() for one in statements.values()]
+        removals = {one.id for one in said if one.kind == REMOVE and not set(users).isdisjoint(one.who)}
+        return [one for one in said if one.kind == PARDON and not removals.isdisjoint(one.ids)]
 
     def vouching(self, member: UserId) -> list[Statement]:
         """Return one statement by which a user is a member, after that by which its signer is an admin."""

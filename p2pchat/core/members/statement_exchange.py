@@ -82,6 +82,11 @@ class StatementExchange:
     def on_link_down(self, link: PeerLink) -> None:
         self._remotes.pop(link.id, None)
 
+    def compare_all(self) -> None:
+        """Ask all links for what was not taken for a while."""
+        for remote in self._remotes.values():
+            self._send_sum(remote.link, ask=True)
+
     def on_frame(self, link: PeerLink, frame: Members) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
         remote = self._remotes.setdefault(link.id, _Remote(link))
@@ -108,9 +113,9 @@ class StatementExchange:
             self._learn_founder(shown.founder)
         return self.members is None or self._take(self.members, shown.s) is None
 
-    def keeps(self, statements: Iterable[Statement]) -> bool:
-        """Return whether all these statements are durable."""
-        return all(one.id in self._durable for one in statements)
+    def durable(self, statements: Iterable[Statement]) -> list[Statement]:
+        """Return those of these statements that are durable."""
+        return [one for one in statements if one.id in self._durable]
 
     def next_at(self) -> int:
         """Return the time of a statement that is made now, above that of all others here."""
@@ -124,8 +129,8 @@ class StatementExchange:
 
     def say(self, statements: Iterable[Statement]) -> None:
         """Take statements that a program here made with a key of its own."""
-        assert self.members is not None
-        self._keep(self.members.add(statements))
+        if self.members is not None:
+            self._keep(self.members.add(statements))
 
     def on_durable(self, change: Change) -> None:
         """Tell all links what was stored."""
@@ -139,8 +144,8 @@ class StatementExchange:
         self._admins = self.members.admins
         for remote in self._remotes.values():
             self._send(remote.link, change.statements)
-            if asks:
-                self._send_sum(remote.link, ask=True)
+        if asks:
+            self.compare_all()
         self._on_changed(change)
 
     def _add_durable(self, statement: Statement) -> None:

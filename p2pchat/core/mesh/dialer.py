@@ -254,9 +254,11 @@ class Dialer:
 
     def knows(self, endpoint: str) -> bool:
         """Return whether an endpoint is some peer's, or was named by a user and has not answered yet."""
-        return endpoint in self._unanswered or any(endpoint in self.endpoints(peer) for peer in self._peers())
+        return endpoint in self._unanswered or any(endpoint in self.endpoints(peer) for peer in self.peers)
 
-    def _peers(self) -> set[PeerId]:
+    @property
+    def peers(self) -> set[PeerId]:
+        """The peers of whom an endpoint is known."""
         return {*self._plans, *self._book}
 
     @property
@@ -271,7 +273,7 @@ class Dialer:
 
     def forget_endpoint(self, endpoint: str, peer: PeerId = "") -> None:
         """Forget one endpoint of this peer; without a peer, of all peers and as one that a user named."""
-        for one in [peer] if peer else self._peers():
+        for one in [peer] if peer else self.peers:
             self._forget(one, endpoint)
         plan = None if peer else self._unanswered.pop(endpoint, None)
         if plan is not None:

@@ -257,10 +257,13 @@ class Links:
         no link any more.
         """
         for link in list(self._links.values()):
-            if link.awaits in durable:
+            awaited = link.awaits in durable
+            if awaited:
+                link.awaits = ""
+            if link.member and not link.awaits and not self._admission.admits(link.peer, link.member):
+                self._end(link, "expelled", Bye("member"), NOT_ADMITTED["member"], code="outsider")
+            elif awaited:
                 self._handshakes.admit(link)
-            elif link.member and not link.awaits and not self._admission.admits(link.peer, link.member):
-                self._end(link, "expelled", Bye("member"), NOT_ADMITTED["member"], code="member")
 
     # Inputs
 
@@ -405,6 +408,8 @@ class Links:
         if bye.code == "self" and link.dialled:
             self.dialer.on_self(link.dial)
             link.dial = 0
+        if bye.code == "member" and link.phase is LinkPhase.SHOWING and link.dialled:
+            self.dialer.on_proved(link.dial, link.peer)  # it is a member there, and known whose endpoint that is
         if bye.code == "replaced" and link.phase is LinkPhase.WAITING:
             self._duplicates.on_reported()
         self._end(link, "lost", code=bye.code if bye.code in REFUSALS else "failed", why=farewell(bye))
@@ -770,7 +775,6 @@ class HandshakeRunner:
 
     def admit(self, link: PeerLink) -> None:
         """Go on with a link whose far end is admitted."""
-        link.awaits = ""
         if isinstance(link.handshake, ServerSide):
             self._ctx.emit(Send(Admit(), [link.id]))
             self._on_proved(link)

@@ -296,6 +296,7 @@ class Replicator:
 
     def compare_all(self) -> None:
         """Compare with every link again."""
+        self.statements.compare_all()
         for remote in self.context.remotes.values():
             if remote.comparison.begun:
                 self.anti_entropy.begin(remote)
