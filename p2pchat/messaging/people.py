@@ -194,8 +194,11 @@ class People:
         await driver.settle()
 
     def _own_removals(self) -> list[Statement]:
+        """Return the removals by which the own user is out, also those that are not durable yet."""
         node = self._lifecycle.require_running().node
-        return node.admission.removals(node.peer, node.admission.member)
+        members = node.sync.statements.members
+        keys = dict.fromkeys([node.peer, node.admission.member])
+        return [] if members is None else [one for key in keys for one in members.removals(key)]
 
     def _members(self) -> MemberList:
         node = self._lifecycle.require_running().node
