@@ -48,10 +48,10 @@ _PREDICATES = frozenset(
 )  # others follow "refused:"
 _NOT_FINAL = frozenset(("busy", "full", "maker"))  # a place may become free, and it told others that may have one
 _ENDED = {  # why an invite admits nobody, and never will
-    "used": "this invite was used up",
-    "late": "this invite has ended",
-    "revoked": "this invite was taken back",
-    "invite": "this invite was changed on the way, or its maker has lost its key",
+    "used": "this invite was used up: ask for a new one",
+    "late": "this invite has ended: ask for a new one",
+    "revoked": "this invite was taken back: ask for a new one",
+    "invite": "this invite was changed on the way, or its maker has lost its key: copy it again, or ask for a new one",
 }
 _ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is typed
     "nobody": "is it running, and is {port} its port?",
@@ -206,8 +206,7 @@ class EndpointStatus:
     def _end_joining(self, code: str) -> None:
         """Take that the maker of the invite admits nobody with it."""
         if self.not_admitted is None:
-            why = "copy it again, or ask for a new one" if code == "invite" else "ask for a new one"
-            self.not_admitted = Failed(code=code, text=f"{_ENDED[code]}: {why}", ref=None)
+            self.not_admitted = Failed(code=code, text=_ENDED[code])
         self.all_known.set()
         self.refused.set()
 

@@ -49,7 +49,8 @@ def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None
         "",
         f"    {safe_line(invite)}",
         "",
-        f"{invite_terms(invite)}: send it over a channel you trust.",
+        f"{invite_terms(invite)}:",
+        "send it over a channel you trust.",
         "",
     ]
     if qr and may_colour():
