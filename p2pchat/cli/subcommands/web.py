@@ -79,7 +79,7 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 @cli.option(
     "--invites",
     "WHO",
-    "accounts that get the network's invite, for ever: off (default if others can sign in); operator: those on this "
+    "accounts that may make an invite to the network: off (default if others can sign in); operator: those on this "
     "machine; all",
     type=click.Choice(["off", "operator", "all"]),
 )
@@ -172,8 +172,8 @@ def web_options(values: dict[str, Any]) -> WebOptions:
         )
     if options.invites == "all":
         print_error(
-            "warning: with --invites all every account can read the network's key: whoever has read it is a member for "
-            "ever, also when the account is revoked or deleted"
+            "warning: with --invites all every account can let people into the network, who stay when the account is "
+            "revoked or deleted, until they are expelled"
         )
     return options
 

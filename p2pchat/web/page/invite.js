@@ -20,7 +20,7 @@ export async function showInvite(chat) {
     ),
     h("section", { class: "invite" },
       h("h3", {}, "With p2pchat in a terminal"),
-      h("p", {}, "Run ", h("code", {}, "p2pchat --invite -"), " and paste this invite. Anyone who has it can join, read the room and invite others, so send it over a channel you trust."),
+      h("p", {}, "Run ", h("code", {}, "p2pchat --invite -"), " and paste this invite. It admits one person within seven days, who then reads the whole room: send it over a channel you trust."),
       h("div", { class: "invite-row" }, inviteCode, h("div", { class: "invite-words" }, h("div", { class: "token", role: "group", "aria-label": "Invite" }, row.invite), copyButton(() => row.invite, "Copy invite"))),
       row.network && h("p", { class: "hint" }, "Whoever knows the name of this network, “", row.network, "”, is a member too. Nobody can be kept out."),
       row.only_this_machine && h("p", { class: "hint" }, "Others can't connect yet: restart the gateway with --host 0.0.0.0."),
