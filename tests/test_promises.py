@@ -446,7 +446,7 @@ async def test_who_is_expelled_gets_nothing_and_does_not_come_back(logins: list[
     for name in ("bob", "another"):  # with the old invite, and as another profile
         bob = await second.peer(name, ada.endpoint, invite=invite)
         await bob.event("link", state="refused", code="member", endpoint=ada.endpoint)
-        await says(bob, "expelled this peer from its network")
+        await says(bob, "again every hour")
         assert bob.is_running and not bob.count("message")
         await second.kill(bob)
     await first.decide("ada", "pardon", "bob")
