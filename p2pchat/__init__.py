@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from p2pchat.core.log import MAX_FILE_BYTES as MAX_FILE_BYTES
     from p2pchat.core.log import MAX_FILE_NAME as MAX_FILE_NAME
     from p2pchat.core.log import MAX_FILES as MAX_FILES
-    from p2pchat.core.members.invites import MadeInvite as MadeInvite
+    from p2pchat.core.members.made_invites import MadeInvite as MadeInvite
     from p2pchat.core.names import skeleton as skeleton
     from p2pchat.core.names import validate_name as validate_name
     from p2pchat.errors import AmbiguousName as AmbiguousName
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from p2pchat.errors import UnknownName as UnknownName
     from p2pchat.export_file import Exported as Exported
     from p2pchat.export_file import Imported as Imported
-    from p2pchat.identity.invite import Invite as Invite
-    from p2pchat.identity.invite import parse_invite as parse_invite
+    from p2pchat.identity.invite_text import Invite as Invite
+    from p2pchat.identity.invite_text import parse_invite as parse_invite
     from p2pchat.identity.login_key import LoginNetwork as LoginNetwork
     from p2pchat.identity.login_key import backup_key as backup_key
     from p2pchat.identity.login_key import found_anew as found_anew
@@ -100,7 +100,6 @@ if TYPE_CHECKING:
     from p2pchat.offline import Checked as Checked
     from p2pchat.offline import History as History
     from p2pchat.offline import KnownAddress as KnownAddress
-    from p2pchat.offline import RefusedMessages as RefusedMessages
     from p2pchat.offline import import_into as import_into
     from p2pchat.offline import open_alone as open_alone
     from p2pchat.offline import open_history as open_history
@@ -115,7 +114,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.search_words import where_found as where_found
 
 _MODULES = {
-    "offline": ("open_alone", "Checked", "History", "KnownAddress", "RefusedMessages", "open_history", "import_into"),
+    "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
     "once": ("SentReceipt", "send_once"),
     "peer_resources": ("login_name", "profile_invite"),
     "config": ("Settings",),
@@ -136,12 +135,12 @@ _MODULES = {
     ),
     "messaging.groups": ("Group",),
     "messaging.people": ("Member", "People"),
+    "core.members.made_invites": ("MadeInvite",),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
-    "identity.invite": ("Invite", "parse_invite"),
     "identity.login_key": ("LoginNetwork", "backup_key", "found_anew", "read_login_network", "restore_key"),
+    "identity.invite_text": ("Invite", "parse_invite"),
     "identity.network": ("validate_network_name",),
-    "core.members.invites": ("MadeInvite",),
     "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),
     "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),

@@ -28,7 +28,7 @@ from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import PeerClosed
-from p2pchat.identity.invite import INVITES_KEY
+from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
@@ -278,7 +278,7 @@ class PeerLifecycle:
                 self._load_own_user(resources, stored)
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
-            self.dispatcher.member_of, self.dispatcher.users_of = driver.node.member_of, driver.node.users_of
+            self.dispatcher.follow_members(driver.node)
             if self.relay is not None:
                 self.relay.standing = driver.node.links.standing
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)

@@ -30,7 +30,7 @@ from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.errors import InviteError, StorageError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
-from p2pchat.identity.invite import DAYS, encode_invite, make_invitation
+from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import PeerLifecycle

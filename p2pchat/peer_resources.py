@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from p2pchat.config import Settings
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
-from p2pchat.identity.invite import DAYS, Invite, encode_invite, make_invitation, parse_invite
+from p2pchat.identity.invite_text import DAYS, Invite, encode_invite, make_invitation, parse_invite
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network, validate_network_name
 from p2pchat.identity.profile import Profile, network_of, stored_identity

@@ -25,7 +25,7 @@ from p2pchat.config import Settings
 from p2pchat.errors import FrameError
 
 PROTOCOL_VERSION = 1
-FILE_VERSION = 1
+FILE_VERSION = 2
 MAX_INT = 2**53 - 1  # every JSON reader can hold it exactly
 MAX_DEPTH = 16  # nested containers, the frame included; the deepest known frame has 5
 # A peer of version 1 must accept this much after `go`, and sends no more. The limits of a Decoder are its Settings
@@ -89,14 +89,6 @@ class Mark(NamedTuple):
 
     run: Hex8
     seq: Seq
-    chain8: Hex8
-
-
-class RefusedLog(NamedTuple):
-    """A log of which its sender takes nothing after entry `seq`, 0 for nothing; `chain8` begins the chain there."""
-
-    run: Hex8
-    seq: Count
     chain8: Hex8
 
 
@@ -282,7 +274,6 @@ class Have(Frame, tag="have"):
     ask: bool = False
     end: Count | None = None
     full: dict[Hex32, list[Hex32]] = {}
-    refused: dict[Hex32, dict[Hex32, list[RefusedLog]]] = {}
     names: list[Naming] = []
 
 
@@ -298,21 +289,25 @@ class Want(Frame, tag="want"):
 
 
 class Entries(Frame, tag="entries"):
-    """A batch of one log: entries first, first+1, ... after the chain `prev`, signed at the last one by `head`."""
+    """A batch of one log: entries first, first+1, ... after the chain `prev`, signed at the last one by `head`.
+
+    An entry is a clock and a text. The first of a log come with the header of the log, `h`.
+    """
 
     c: Long32
     u: Long32
     r: Long8
     first: Seq
     prev: Long32
-    e: Annotated[list[str], Meta(min_length=1)]
+    e: Annotated[list[tuple[Seq, str]], Meta(min_length=1)]
     head: Long64
+    h: str = ""
     n: Count | None = None
     fork: bool = False
     names: list[Naming] = []
 
     def __repr__(self) -> str:
-        size = sum(len(entry.encode()) for entry in self.e)
+        size = sum(len(text.encode()) for _, text in self.e)
         flags = f", n={self.n}" * (self.n is not None) + ", fork=True" * self.fork
         return (
             f"Entries(c={self.c!r}, u={self.u!r}, r={self.r!r}, first={self.first}, "
@@ -609,11 +604,6 @@ class Decoder:
                 _at_most(self._settings.max_tips, "have", "tips", tips)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
-        if frame.refused and sum(map(len, frame.refused.values())) > self._settings.page_marks:
-            raise _too_many("have", "refused", self._settings.page_marks)
-        for writers in frame.refused.values():
-            for logs in writers.values():
-                _at_most(self._settings.max_tips, "have", "logs refused", logs)
         _in_order("have", frame.span)
         self._check_names("have", frame)
 
@@ -631,16 +621,19 @@ class Decoder:
             raise _too_many("entries", "e", self._settings.max_batch_entries)
         if frame.first + len(e) - 1 > MAX_INT:
             raise FrameError("entries: a number above 2^53 - 1")
+        if (frame.first == 1) != bool(frame.h):
+            raise FrameError("entries: the first of a log, and no others, come with its header")
         if size > self._settings.max_entry_bytes:  # JSON makes no string shorter, so a small frame has a small batch
             self._check_batch_bytes(e)
         if frame.names:
             self._check_names("entries", frame)
 
-    def _check_batch_bytes(self, e: list[str]) -> None:
-        """Check the size of a batch. Who passes on an entry above its limit is not at fault (refusals.py)."""
-        size = sum(len(entry) if entry.isascii() else len(entry.encode()) for entry in e)
-        if size > self._settings.max_batch_bytes:
-            raise _over("entries: a batch", size, self._settings.max_batch_bytes)
+    def _check_batch_bytes(self, e: list[tuple[int, str]]) -> None:
+        sizes = [len(text) if text.isascii() else len(text.encode()) for _, text in e]
+        if max(sizes) > self._settings.max_entry_bytes:
+            raise _over("entries: an entry", max(sizes), self._settings.max_entry_bytes)
+        if sum(sizes) > self._settings.max_batch_bytes:
+            raise _over("entries: a batch", sum(sizes), self._settings.max_batch_bytes)
 
     def _check_marks(self, frame: MarksFrame, size: int) -> None:
         kind = str(frame.__struct_config__.tag)
@@ -725,7 +718,9 @@ def _is_known(naming: Naming) -> bool:
 
 JSON_FRAMES: tuple[type[Frame], ...] = tuple(kind for kind in Frame.__subclasses__() if kind is not Piece)
 _KINDS: dict[str, type[Frame]] = {str(kind.__struct_config__.tag): kind for kind in JSON_FRAMES}
-_INSIDE: dict[str, type[Struct]] = {"users": Hosted, "cert": Cert, "names": Naming}  # nested records
+_INSIDE: dict[str, type[Struct]] = {  # nested records
+    "users": Hosted, "cert": Cert, "names": Naming, "show": Membership, "invite": InviteProof,
+}  # fmt: skip
 _read_known: Callable[[memoryview], KnownFrame] = msgspec.json.Decoder(KnownFrame).decode
 _read_any: Callable[[memoryview], object] = msgspec.json.Decoder().decode
 

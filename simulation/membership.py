@@ -18,7 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import Committed, InviteRevoked, StatementsMade
-from p2pchat.core.members.invites import invite_secret
+from p2pchat.core.members.made_invites import invite_secret
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.removal import Plan, make_statements, plan_admin, plan_pardon, plan_removal
 from p2pchat.core.members.statement import ADD, ADMIN, REMOVE, Statement, parse_statement
@@ -147,6 +147,7 @@ class Membership:
         until = self._sim.now + SETTLE_WITHIN
         while self._sim.now < until and not (self._is_calm() and self._pardon_guests()):
             self._sim.run(1.0)
+        self._pardon_guests()
         while out := self._outsiders():  # what only they knew counts no more
             for peer in out:
                 self._sim.counts["left_as_outsider"] += 1
@@ -184,9 +185,9 @@ class Membership:
         return not final.removals(member) and not final.removals(peer.user) and len(used - {member}) < invitation.uses
 
     def _final(self) -> MemberList:
-        """Return what follows from all statements that an honest peer has stored."""
+        """Return what follows from all statements that a peer has stored, and may tell."""
         final, network = MemberList(self._sim.founder.peer_id), self._sim.network().id
-        stored = {pair for peer in self._sim.honest_up for pair in peer.disk.storage.load([]).statements}
+        stored = {pair for peer in self._sim.up for pair in peer.disk.storage.load([]).statements}
         said = [parse_statement(network, *pair) for pair in stored]
         for _ in range(2):  # those of admins count only when it is known who is one
             final.add(said)

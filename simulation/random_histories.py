@@ -68,7 +68,7 @@ WITH_FEW_PLACES = 0.3
 WITH_REQUESTS = 0.2
 WITH_COPIES = 0.15
 WITH_A_FAILED_IMPORT = 0.15
-WITH_OTHER_RULES = 0.15
+WITH_ODD_ENTRIES = 0.15
 WITH_DELETIONS = 0.15
 WITH_BLOCKS = 0.15
 WITH_GROUPS = 0.35
@@ -78,9 +78,7 @@ FILLED = 0.9  # of those with quotas
 WITH_A_CROWD = 0.15  # of those with at most MOST_IN_A_CROWD honest peers that come to rest
 MOST_IN_A_CROWD = 3
 LIAR = 0.4  # of those with files and without a byzantine peer
-UPGRADED = 0.6  # of those in which rules differ
 
-OF_RULES = ("log_refused_by_strict", "log_refused_by_lenient", "upgraded")  # counted by history too
 LINKED_WITHIN = 120.0  # seconds, when all faults have stopped
 ATTACKS = 3  # at the end of a history with a crowd, one a second
 UNHARMED_WITHIN = 60.0  # seconds until all that contacts wrote meanwhile has arrived; some disks take one for a frame
@@ -92,7 +90,7 @@ class WantedEvents:
     """Events that each history has; chance decides about the others.
 
     Attributes:
-        rules_differ: The rules of peers differ, and someone writes what others refuse.
+        odd: Someone signs any text as an entry.
         deletions: Someone deletes what is stored.
         blocks: Someone blocks others.
         members: Somebody says who is a member. Chance never decides this.
@@ -100,7 +98,7 @@ class WantedEvents:
         files: Messages have files (attached_files.py). Chance never decides this.
     """
 
-    rules_differ: bool = False
+    odd: bool = False
     deletions: bool = False
     blocks: bool = False
     members: bool = False
@@ -176,10 +174,9 @@ class RandomHistory:
                 self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "press")
             for _ in range(crowd.randint(1, 4)):
                 self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "attack")
-        rules = Random(f"{seed} rules")
-        for name in _draw_odd_actions(rules, differ=wanted.rules_differ):
-            self.sim.rules_differ = True
-            self.program.insert(rules.randint(self._begun, len(self.program)), name)
+        odd = Random(f"{seed} odd")
+        for name in _draw_odd_actions(odd, always=wanted.odd):
+            self.program.insert(odd.randint(self._begun, len(self.program)), name)
         deletions = Random(f"{seed} deletions")
         for name in _draw_deletions(deletions, always=wanted.deletions):
             self.program.insert(deletions.randint(self._begun, len(self.program)), name)
@@ -190,9 +187,9 @@ class RandomHistory:
             members = Random(f"{seed} statements")
             for _ in range(self._membership.steps()):
                 self.program.insert(members.randint(self._begun, len(self.program)), "say_about_members")
-        self._differ = wanted.rules_differ
+        self._odd = wanted.odd
         self._engine = EngineFaults(self.sim, on=wanted.relay)
-        self._faults = FaultInjector(self.sim, most_peers, self._engine, differ=self._differ, crowded=self._crowded)
+        self._faults = FaultInjector(self.sim, most_peers, self._engine, crowded=self._crowded)
         self._chatter = UserChatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program, crowded=self._crowded)
         self._files = FileActions(self.sim, on=wanted.files, start=self._faults.start_one)
@@ -203,7 +200,7 @@ class RandomHistory:
             if steps is None or number in steps or number < 2:
                 self._step(number, name)
         self._reseed("end")
-        if self._differ:
+        if self._odd:
             self._faults.say_odd_at_last()
         if self.heals:
             self._end()
@@ -255,12 +252,6 @@ class RandomHistory:
         sim.note("the end: everything heals")
         sim.heal()
         remaining = self._remaining()
-        if sim.rules_differ and Random(f"{sim.seed} upgrade").random() < UPGRADED:
-            sim.note("all strict peers start with the rules of the others")
-            sim.counts["upgraded"] += 1
-            for peer in [peer for peer in sim.all_peers if peer.strict]:
-                peer.crash()
-                peer.strict = False
         for peer in sim.all_peers:
             peer.disk.broken = False
             peer.crash_never()
@@ -297,7 +288,7 @@ class RandomHistory:
     def _end_blocks(self, remaining: list[SimPeer]) -> None:
         """Check that all others have what they should while some are blocked; then end all blocks."""
         sim = self.sim
-        sure = not (self._crowded or sim.rules_differ or sim.invariants.deletions.any)
+        sure = not (self._crowded or sim.invariants.deletions.any)
         if sure and not any(peer.byzantine for peer in sim.all_peers):
             for peer in remaining:  # who knew others only through one that is blocked
                 for other in remaining:
@@ -381,9 +372,9 @@ def _draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> 
     return drawn
 
 
-def _draw_odd_actions(chance: Random, *, differ: bool) -> list[str]:
-    """Return the actions of a history in which the rules of peers differ; [] for most, unless they shall `differ`."""
-    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_OTHER_RULES or differ else []
+def _draw_odd_actions(chance: Random, *, always: bool) -> list[str]:
+    """Return the actions of a history in which someone signs any text; [] for most, unless `always`."""
+    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_ODD_ENTRIES or always else []
 
 
 def _draw_group_actions(chance: Random) -> list[str]:
@@ -458,7 +449,6 @@ def check_history(
     if counts is not None:
         counts.update(sim.counts)
         counts.update({f"frame {kind}": count for kind, count in sim.frames.items()})
-        counts.update({f"history {what}": 1 for what in OF_RULES if sim.counts[what]})
     return faults
 
 

@@ -36,7 +36,7 @@ from simulation.attached_files import SimContent, SimFiles
 from simulation.disk import SimDisk
 from simulation.network import SimWire, WireEnd
 from simulation.simulated_program import SimProgram, WrittenMessage, shown_id
-from simulation.virtual_time import LocalClock, signer, strict
+from simulation.virtual_time import LocalClock, signer
 
 if TYPE_CHECKING:
     from simulation.byzantine import ByzantinePeer, OddWriter
@@ -58,7 +58,7 @@ class SimPeer:
         up: True while its process runs.
         gone: True after it left for good.
         restored: True after its disk went back to an older copy.
-        strict, odd: How its rules differ from those of others.
+        odd: Its program signs any text as an entry.
         has_engine: It is linked through the engine (relay_network.py), too.
         listens: It takes direct connections; from its next start on.
         behind_router: A router lets none of them in.
@@ -97,8 +97,7 @@ class SimPeer:
         self.listens = True
         self.behind_router = False
         self.byzantine = False
-        self.strict = False  # refuses odd texts, from its next start on
-        self.odd: OddWriter | None = None  # its program writes odd texts so that no other takes them
+        self.odd: OddWriter | None = None
         self.tampering: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
         self.fails: bool = False  # storage failed and was not reloaded yet
         self.allows: bool = False  # its user lifted all quotas
@@ -144,8 +143,8 @@ class SimPeer:
 
     @property
     def settings(self) -> Settings:
-        """Its own settings: a strict peer has other limits than the rest."""
-        return strict(self.sim.settings) if self.strict else self.sim.settings
+        """The settings of all peers."""
+        return self.sim.settings
 
     @property
     def lines(self) -> list[Line]:
@@ -488,8 +487,8 @@ class SimPeer:
     def _handle(self, input: Input) -> None:
         assert self.node is not None
         self.sim.trace(self, input)
-        if self.odd is not None and isinstance(input, (inputs.Got, inputs.ImportRequest)):
-            input = input.replace(frames=list(map(self.odd.got, input.frames)))
+        if self.odd is not None:
+            self.odd.attach(self.node)
         if isinstance(input, inputs.Got) and input.link in self._all_links:
             self.sim.invariants.frames_got(self, self._all_links[input.link], input.frames)
         elif isinstance(input, inputs.ImportRequest):
@@ -604,8 +603,7 @@ class SimPeer:
                 for data in self.tampering.change(order.frame, end):
                     end.write(data)
             return
-        frame = order.frame if self.odd is None else self.odd.change(order.frame)
-        data = encode(frame)
+        data = encode(order.frame)
         for end in ends:
             end.write(data)
 

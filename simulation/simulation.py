@@ -59,7 +59,6 @@ class Simulation:
         settings: Limits and times of its peers, small ones by default.
         schedule: What happens next, in virtual time.
         chance: Draws the accidents of the network.
-        rules_differ: Some peers refuse entries that others sign.
         engine: Links peers behind routers; unused unless peers have one.
         invariants: What is checked after every step.
         counts: The number of each fault and of each counted event of the cores.
@@ -82,7 +81,6 @@ class Simulation:
         self.guests: dict[UserId, SimHostedUser] = {}
         self.crowd: dict[UserId, SimPeer] = {}
         self.made_up: dict[UserId, MadeUpUser] = {}
-        self.rules_differ = False
         self.engine: SimEngine = SimEngine(self)
         self.invariants: Invariants = Invariants(self)
         draws = Random(f"{seed} network")

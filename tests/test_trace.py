@@ -101,10 +101,11 @@ async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
     sent, received = frames_of(home / "ada", "out"), frames_of(home / "bob", "in")
     assert sent == received
     assert frames_of(home / "bob", "out") == frames_of(home / "ada", "in")
-    ada_decides = ada.me.key < bob.me.key  # and founded the network: bob joined it, and has nothing to compare yet
+    ada_decides = ada.me.key < bob.me.key  # and founded the network: bob joins it by her invite
     go = ["go"]
-    assert names(sent) == ["hello", "welcome", *go * ada_decides, "peers", "members", "here", "digest", "entries"]
-    answers = ["hello", *go * (not ada_decides), "peers", "here", "digest", "have", "bye"]
+    about = ["peers", "members", "here", "digest"]
+    assert names(sent) == ["hello", "welcome", "admit", *go * ada_decides, *about, "entries"]
+    answers = ["hello", "show", *go * (not ada_decides), *about, "have", "bye"]
     assert names(frames_of(home / "bob", "out")) == answers
     ends = {}
     for name, me, far in (("ada", ada, bob), ("bob", bob, ada)):
@@ -119,7 +120,7 @@ async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
         ends[name] = lines[0]["side"], lines[-1]["reason"]
     assert ends == {"ada": ("accepted", "closed"), "bob": ("dialled", "local")}
     [batch] = [frame for frame in sent if frame["t"] == "entries"]
-    assert WRITTEN[0] in batch["e"][0]  # verbatim: who writes a peer hashes it
+    assert WRITTEN[0] in batch["e"][0][1]  # verbatim: who writes a peer hashes it
 
 
 async def test_without_the_option_nothing_that_people_wrote_is_in_it(home: Path) -> None:
@@ -166,7 +167,7 @@ async def test_hashes_of_texts_are_shown_so_that_only_equal_ones_can_be_seen(hom
     async with traced(home) as (ada, _):
         await (await ada.send(WRITTEN[4], "yes")).delivered(timeout=WAIT)
     [batch] = [frame for frame in frames_of(home / "ada", "out") if frame["t"] == "entries"]
-    assert set(batch) == {"t", "c", "u", "r", "first", "prev", "e", "head", "names"}
+    assert set(batch) == {"t", "c", "u", "r", "first", "prev", "e", "head", "h", "names"}
     assert re.fullmatch("#[0-9a-f]{8}", batch["prev"]) and re.fullmatch("#[0-9a-f]{8}", batch["head"])
     assert [list(entry) for entry in batch["e"]] == [["k", "bytes"]]
     haves = [frame for frame in frames_of(home / "ada", "in") if frame["t"] == "have"]

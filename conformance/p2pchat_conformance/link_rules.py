@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.core.log import verify
+from p2pchat.core.log import before_of, verify
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, server_context
@@ -294,7 +294,7 @@ async def nothing_is_sent_before_go(kit: Kit) -> None:
     await link.prove()
     other = await kit.join("bob")
     await other.echoed("anything before go?")
-    early = [one for one in link.frames if not isinstance(one, wire.Hello | wire.Welcome)]
+    early = [one for one in link.frames if not isinstance(one, wire.Hello | wire.Welcome | wire.Show | wire.Admit)]
     check(not early, f"before `go` came {early[:3]}")
     await link.go()
     await link.introduce()
@@ -390,14 +390,9 @@ async def a_new_process_begins_new_logs(kit: Kit) -> None:
     link = await kit.link(member)
     _, two = await link.echoed("after the kill", member.dm())
     check(one["run"] != two["run"], "it went on writing into the log of the process that was killed")
-    first = next(
-        entry
-        for entry in link.entries_of(kit.candidate, member.dm())
-        if (entry["run"], entry["seq"]) == (two["run"], 1)
-    )
-    check(
-        list(tip) in first.get("before", []), f"`before` of its new log is {first.get('before')}, and not {[list(tip)]}"
-    )
+    first = next(one for one in link.frames if isinstance(one, wire.Entries) and (one.r, one.first) == (two["run"], 1))
+    before = before_of(first)
+    check(tip in before, f"`before` of its new log is {before}, and not {[tip]}")
 
 
 @rule

@@ -83,6 +83,7 @@ _EVENTS = (
     Listening,
     MemberChange,
     EventCounts,
+    MemberChange,
     Stopped,
     Warned,
 )  # none of them holds a text that a user wrote

@@ -1,4 +1,4 @@
-"""Commands about conversations: /list, /go, and groups: /group, /add, /kick, /leave, /rename, /owner, /members.
+"""Commands about conversations: /list, /go, and groups: /group, /add, /kick, /leave, /rename, /owner.
 
 A terminal shows the event of a change of a group, by any member; programs get the changed group as the answer.
 """
@@ -14,7 +14,6 @@ from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, excerpt, format_conversation, format_deletion, format_user, said
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.member_commands import network_members
 from p2pchat.commands.people_commands import MAX_LISTED, user_row
 from p2pchat.commands.unread_counter import UnreadCounter
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place
@@ -221,10 +220,8 @@ async def owner(ctx: CommandContext, to: Group, user: UserOrId) -> CommandResult
     return _group_result(to)
 
 
-async def members(ctx: CommandContext, to: Group | None = None) -> CommandResult:
-    """List the members of a group; without one those of the network."""
-    if to is None:
-        return network_members(ctx.tcp_peer)
+def group_members(ctx: CommandContext, to: Group) -> CommandResult:
+    """Return the answer to /members in a group."""
     rows = [{**user_row(ctx.peer, user), "owner": user == to.owner} for user in to.members]
     now = datetime.now().astimezone()
     return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(to)} has no members"])

@@ -136,7 +136,7 @@ def message_text(event: Line) -> Row:
     """Return the text of a `message` or `sent` line and its files, made safe; words found with a style."""
     if event.get("deleted"):
         return [("", DELETED)]
-    if event.get("unsupported"):
+    if "unsupported" in event:
         return [("", UNSUPPORTED)]
     text = _highlighted(event) if event["text"] else []
     files = ", ".join(map(_file_text, event.get("files", ())))
@@ -166,17 +166,18 @@ def format_size(count: int) -> str:
 
 
 def edit_marks(event: Line) -> str:
-    """Return the marks behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
+    """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = " (edited)" if event.get("edited") else ""
+    edited += " (from somebody who was expelled)" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
 
 def said(event: Line) -> str:
     """Return the text of a message; without one the names of its files."""
     text: str = event["text"] or ", ".join(file_label(file["name"]) for file in event.get("files", ()))
-    return UNSUPPORTED if event.get("unsupported") else text
+    return UNSUPPORTED if "unsupported" in event else text
 
 
 def message_excerpt(event: Line) -> str:
@@ -299,6 +300,34 @@ def format_member_change(event: Line, me: str) -> str:
         case "admin":
             return f"{by} made {user} an admin of this network"
     return f"{by} made {user} a plain member again"
+
+
+def format_member(row: Line, now: datetime) -> str:
+    """Return a row of /members about the network."""
+    names = quote_names(row["users"] or [row["user"]])
+    facts = [row["role"], *(["online"] if row["online"] else [])]
+    if row["since"] is not None:
+        verb = "" if row["role"] == "expelled" else "admitted "
+        facts.append(f"{verb}{format_time(row['since'], now)} by {quote_name(row['by'])}")
+    if row["invite"]:
+        facts.append(f"with the invite {safe_line(row['invite'])}")
+    return f"-- {names}: {', '.join(facts)}{_marks(you=row['me'])}"
+
+
+def format_invite(row: Line, now: datetime) -> str:
+    """Return a row of /invites: its id, and whom it admits or admitted."""
+    used = len(row["used_by"])
+    if row["revoked_at"] is not None:
+        state = f"revoked {format_time(row['revoked_at'], now)}"
+    elif used >= row["uses"]:
+        state = "used up"
+    else:
+        left = row["uses"] - used
+        is_late = datetime.fromisoformat(row["until"]) < now
+        until = f"{'ended' if is_late else 'until'} {format_time(row['until'], now)}"
+        state = until if is_late else f"admits {left} {'person' if left == 1 else 'people'} {until}"
+    came = f"; {quote_names(row['used_by'])} came by it" if used else ""
+    return f"-- {row['invite']}: {state}{came}"
 
 
 def _name_or_you(label: str, me: str) -> str:

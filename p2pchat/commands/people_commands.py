@@ -1,5 +1,5 @@
 """Commands about users (/who, /whois, /requests, /accept, /decline, /ignore, /unignore, /block, /unblock, /allow),
-oneself (/nick, /about, /away, /back), and peers (/connect, /forget, /invite).
+oneself (/nick, /about, /away, /back), and peers (/connect, /forget).
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from p2pchat import Conversation, History, HostedUser, MessageRequest, TCPPeer, 
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.endpoints import is_loopback, parse_endpoint
+from p2pchat.commands.endpoints import parse_endpoint
 from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, is_gateway
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, names_loopback, terms_of
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
 
 MAX_STATUS_CHARACTERS = 512  # limit of the protocol
-INVITE_DAYS = 7.0  # for which an invite is good
 NOTHING = "-"  # typed to clear the /about text
 MAX_LISTED = 40  # users or conversations listed for people, but all users who are online; a guess
 Change = Callable[[User | str], Awaitable[User]]  # as TCPPeer.block
@@ -273,27 +271,6 @@ async def forget(ctx: CommandContext, peer: str) -> CommandResult:
     return CommandResult(
         [{"endpoints": list(forgotten.endpoints), "linked": forgotten.linked}], [f"-- {done}{linked}"]
     )  # fmt: skip
-
-
-async def invite(ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) -> CommandResult:
-    """Make an invite, and show what another machine needs to join."""
-    row = invite_row(ctx.tcp_peer, uses, days)
-    lines = invite_screen(row["invite"], qr=ctx.interactive).splitlines()
-    if row["only_this_machine"]:
-        lines += ["-- only this computer can reach you at the moment; start with --host 0.0.0.0 to let others in"]
-    return CommandResult([row], lines)
-
-
-def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) -> EventLine:
-    """Return a new invite to a peer, its terms, and whether other machines can use it."""
-    try:
-        made = peer.make_invite(uses=uses, days=days)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    only_here = is_loopback(peer.address) and names_loopback(made, peer.address, peer.port)
-    invite = beyond_loopback(made, peer.address, peer.port)
-    where = {"host": peer.address, "port": peer.port, "only_this_machine": only_here}
-    return {"invite": invite, **where, **terms_of(invite)}
 
 
 async def allow(ctx: CommandContext, user: User | str) -> CommandResult:

@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.members.statement import Statement, StatementId
-from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
+from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, UserId
 
 
 class Record(Struct, frozen=True):
@@ -55,11 +55,15 @@ class Stretch(Record, frozen=True):
 
 
 class NewLog(Record, frozen=True):
-    """A log this change begins. `whole`: it builds on everything stored so far of its user here."""
+    """A log this change begins. `whole`: it builds on everything stored so far of its user here.
+
+    `by` is the certificate of the member that answers for the user, None for a member.
+    """
 
     log: LogId
     before: tuple[Mark, ...]
     whole: bool
+    by: GuestCertificate | None = None
 
 
 class DeliveredMark(Record, frozen=True):

@@ -139,10 +139,12 @@ class Node:
             lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
-        self.sync: Replicator = self._replicator(stored, self.run)
         self.admission: Admission = Admission(
-            self._ctx, network, self.hosted[peer].guest, lambda: self.sync.statements
+            self._ctx, network, self.hosted[peer].guest, lambda: self.sync.statements,
+            lambda user: self.sync.context.members.member_of(user),
         )  # fmt: skip
+        self.sync: Replicator = self._replicator(stored, self.run)
+        self.admission.load()
         self.links: Links = Links(
             self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks, self.admission
         )
@@ -154,7 +156,7 @@ class Node:
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
-            self._on_members_changed,
+            self._on_members_changed, self.admission.is_out,
         )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
@@ -293,15 +295,41 @@ class Node:
         for link in self.links.up.values():
             if user in link.users:
                 return link.member
-        return self.admission.last_members.get(user, user if members and user in members.named else "")
+        wrote = self.sync.context.members.member_of(user)
+        if user in self.admission.last_members or wrote != user:
+            return self.admission.last_members.get(user, wrote)
+        return user if members is not None and user in members.named else ""
 
     def users_of(self, member: UserId) -> set[UserId]:
         """Return the users for whom a member answers, as far as they are known here."""
         found = {peer for peer, known in self.admission.last_members.items() if known == member}
+        found.update(self.sync.context.members.users_of(member))
         for link in self.links.up.values():
             if link.member == member:
                 found.update(link.users)
         return found | (set(self.hosted) if member == self.admission.member else set())
+
+    def expelled(self) -> tuple[dict[UserId, int], set[UserId]]:
+        """Return the users who are out, and since when, in UTC microseconds; and those of whom nothing is shown."""
+        members, since, concealed = self.sync.statements.members, dict[UserId, int](), set[UserId]()
+        removed = {} if members is None else {who: members.removals(who) for who in sorted(members.removed)}
+        for who, removals in removed.items():
+            for user in {who, *self.users_of(who)}:
+                if self.admission.is_out(user):
+                    since[user] = min(since.get(user, removals[0].at), removals[0].at)
+                    concealed |= {user} if any(one.hide for one in removals) else set()
+        return since, concealed
+
+    def speaker(self, member: UserId) -> UserId:
+        """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
+
+        So a gateway is named by its own user and not by an account. Of nobody known it is the member itself.
+        """
+        users = self.users_of(member)
+        if self.peer in users:
+            return self.peer
+        named = {user for user in users if user in self.names} or users
+        return min(named & self.admission.last_members.keys() or named, default=member)
 
     @property
     def names(self) -> dict[UserId, str]:
@@ -479,9 +507,10 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
-        pardoned = self.admission.report(change)
+        pardoned = self.admission.report(change, self.member_of)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
+        self.sync.group_editor.start()
         for peer in self.links.dialer.peers if self.peer in pardoned else pardoned:
             self.links.unblock(peer)
 

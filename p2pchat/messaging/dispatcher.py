@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from p2pchat.core import effects as fx
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.names import base32
+from p2pchat.core.node import Node
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
@@ -65,8 +66,7 @@ class EventDispatcher:
         self._changed = asyncio.Event()  # wakes calls of wait_until, once
         self._met: dict[UserId, None] = {}  # users who were here, those of the last runs first
         self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
-        self.member_of: Callable[[UserId], UserId] = lambda user: ""  # set by the lifecycle, when there is a node
-        self.users_of: Callable[[UserId], Collection[UserId]] = lambda member: ()
+        self._node: Node | None = None
         self._subjects = 0
         self._percents: dict[str, int] = {}  # told of content that is fetched, by root
         self._closed = False
@@ -247,7 +247,7 @@ class EventDispatcher:
         user, address = effect.user, self._addresses.get(effect.user, "")
         first = not self._people.name(user) and user not in self._met
         self._meet([user])
-        if (admitted := self._admitted.pop(self.member_of(user), None)) is not None:
+        if (admitted := self._admitted.pop(self._member_of(user), None)) is not None:
             self._push_member(admitted)
 
         def joined(viewer: Viewer) -> ev.Event:
@@ -264,27 +264,41 @@ class EventDispatcher:
 
     def _on_member(self, effect: fx.MemberChanged) -> None:
         """Report a change of a member; that it was admitted when it is here, and has a name."""
-        is_named = any(map(self._people.name, self.users_of(effect.user)))
-        if effect.change == "admitted" and not is_named:
+        self._note_expelled()
+        if effect.change == "admitted" and not self._people.name(self._speaker(effect.user)):
             self._admitted[effect.user] = effect
             if len(self._admitted) > MAX_MET:
                 del self._admitted[next(iter(self._admitted))]
         else:
             self._push_member(effect)
 
+    def follow_members(self, node: Node) -> None:
+        """Take who is a member from the node, which runs now."""
+        self._node = node
+        self._note_expelled()
+
+    def _member_of(self, user: UserId) -> UserId:
+        return "" if self._node is None else self._node.member_of(user)
+
+    def _speaker(self, member: UserId) -> UserId:
+        return member if self._node is None else self._node.speaker(member)
+
+    def _note_expelled(self) -> None:
+        since, concealed = ({}, set()) if self._node is None else self._node.expelled()
+        people = self._people
+        people.expelled.clear()
+        people.concealed.clear()
+        people.expelled.update(since)
+        people.concealed.update(concealed)
+
     def _push_member(self, effect: fx.MemberChanged) -> None:
-        user, by = map(self._user_of, (effect.user, effect.by))
+        user, by = map(self._speaker, (effect.user, effect.by))
 
         def changed(viewer: Viewer) -> ev.Event:
             directory = viewer.directory
             return ev.MemberChange(user=directory.user(user), by=directory.user(by), change=effect.change)
 
         self._emit(None, changed)
-
-    def _user_of(self, member: UserId) -> UserId:
-        """Return the user that stands for a member: one here, else the first by id, else the member itself."""
-        users = sorted(self.users_of(member))
-        return self._people.me if self._people.me in users else users[0] if users else member
 
     def _on_presence(self, effect: fx.PresenceChanged) -> None:
         since = aware(effect.since) if effect.since else None

@@ -17,7 +17,7 @@ from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, referred_id
+from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
@@ -40,7 +40,7 @@ from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirect
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.storage.contract import PROFILE_BEGINS, ReleasedEntry, SortKey
+from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
@@ -269,10 +269,7 @@ class Viewer:
         return posts
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
-        raw = shown.raw
-        if raw.startswith(PROFILE_BEGINS) and raw.count('"k"') == 1 and "\\" not in raw:  # not named anew behind it
-            return False  # hundreds of users who come to a room begin with theirs
-        entry = decode_entry(raw)
+        entry = decode_entry(shown.raw)
         return entry.k not in HIDDEN_KINDS and (self._access.is_all or self._access.sees(shown.log, entry))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
@@ -407,9 +404,15 @@ class Viewer:
         disk, storage = self._disk, self._disk.storage
         if not post.gap:
             return None
-        keys = {ref: LogKey(post.log.conversation, ref.log) for ref in post.follows}
+        log = post.log
+        of_log = LogKey(log.conversation, ref_key(log.user, log.run))
 
         def look_up() -> list[Ref]:
+            named = [*post.follows]
+            if post.seq == 1:
+                facts = storage.lookup([of_log], [])[0].get(of_log)
+                named += (Ref(ref_key(log.user, mark.run), mark.seq) for mark in (facts.before if facts else ()))
+            keys = {ref: LogKey(log.conversation, ref.log) for ref in named}
             held = storage.lookup(list(keys.values()), [])[0]
             return [
                 ref

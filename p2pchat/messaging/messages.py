@@ -124,6 +124,12 @@ class Post(DurableEvent):
         return None if self._entry.t is None else aware(self._entry.t)
 
     @property
+    def expelled(self) -> bool:
+        """True if it came when its writer was expelled from the network already."""
+        since = self._viewer.directory.expelled.get(self.log.user)
+        return since is not None and self._received_at >= since
+
+    @property
     def came(self) -> datetime | None:
         """The time this peer received it, if that was more than 10 minutes after `sent_at`; otherwise None.
 
@@ -144,11 +150,9 @@ class Post(DurableEvent):
 
     @property
     def follows(self) -> tuple[Ref, ...]:
-        """The entries that are shown before it: those its writer had seen, the one it answers, the writer's own."""
+        """The entries that it names and that are shown before it: those its writer had seen, and the one it answers."""
         entry = self._entry
-        own = [Ref(ref_key(self.log.user, mark.run), mark.seq) for mark in entry.before if self.seq == 1]
-        answered = [] if entry.re is None or entry.re in entry.after else [entry.re]
-        return (*entry.after, *answered, *own)
+        return entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
 
     @property
     def sort_key(self) -> tuple[int, str, str, int]:
@@ -195,6 +199,8 @@ class Post(DurableEvent):
             line["gap"] = True
         if self.automatic:
             line["automatic"] = True
+        if self.expelled:
+            line["expelled"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
         if files := self.attachments:

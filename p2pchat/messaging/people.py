@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from p2pchat.core.inputs import InviteRevoked, StatementsMade
-from p2pchat.core.members.invites import MadeInvite
+from p2pchat.core.members.made_invites import MadeInvite
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.removal import NO_SAY, Plan, make_statements, plan_admin, plan_pardon, plan_removal
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
-from p2pchat.errors import P2PChatError, StorageError
+from p2pchat.errors import P2PChatError, StorageError, UnknownName
 from p2pchat.messaging.events import aware
+from p2pchat.messaging.name_resolution import id_of
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import UserId
 
@@ -118,7 +119,7 @@ class People:
             UnknownName, AmbiguousName: As TCPPeer.find.
             P2PChatError: Nobody is known to answer for this user.
         """
-        user = who if isinstance(who, User) else self._lifecycle.directory.find(who)
+        user = self._user(who)
         for one in self.members():
             if user.key == one.key or user in one.users:
                 return one
@@ -137,29 +138,70 @@ class People:
             ValueError: This peer may not expel this person; the text says why.
             UnknownName, AmbiguousName, P2PChatError: As find. StorageError, PeerClosed: It could not be stored.
         """
-        user = who if isinstance(who, User) else self._lifecycle.directory.find(who)
-        found = self.find(user)
-        keys = [user.key] if only or self.is_account(user) else [found.key, *(one.key for one in found.users)]
-        await self._say(plan_removal(self._members(), self._signer(), list(dict.fromkeys(keys)), hide=hide))
-        return found
+        user = self._user(who)
+        await self._say(self._plan_expel(user, only=only, hide=hide))
+        return self.find(user)
+
+    def would_expel(self, who: User | str, *, only: bool = False, hide: bool = False) -> list[User]:
+        """Return whom expel() expels, as far as they are known here, the user itself first. Raises as expel()."""
+        user = self._user(who)
+        self._plan_expel(user, only=only, hide=hide)
+        if self._is_alone(user, only=only):
+            return [user]
+        return [user, *(one for one in self.find(user).users if one != user)]
+
+    def _plan_expel(self, user: User, *, only: bool, hide: bool = False) -> list[Plan]:
+        found, signer = self.find(user), self._signer()
+        if user.is_me:
+            raise ValueError("that is you: nobody expels itself")
+        if found.role == "expelled" and not hide:
+            raise ValueError(f"{user.label} is expelled already")
+        if not self._is_alone(user, only=only):
+            return self._plan_member(found, hide=hide)
+        plan = plan_removal(self._members(), signer, [user.key], hide=hide)
+        if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
+            raise ValueError("the founder or an admin answers for this user: ask the founder")
+        return plan
+
+    def _is_alone(self, user: User, *, only: bool) -> bool:
+        return only or self.is_account(user)
 
     async def expel_invited(self, invite: str, *, hide: bool = False) -> list[Member]:
         """Expel every member that came by an invite; return them when that is stored.
 
         Raises as expel. ValueError also if nobody came by it.
         """
+        found = self._invited(invite)
+        await self._say([plan for one in found for plan in self._plan_member(one, hide=hide)])
+        return found
+
+    def would_expel_invited(self, invite: str) -> list[User]:
+        """Return whom expel_invited() expels, as far as they are known here. Raises as it does."""
+        found = self._invited(invite)
+        for one in found:
+            self._plan_member(one)
+        return [user for one in found for user in one.users or (self._lifecycle.directory.user(one.key),)]
+
+    def _invited(self, invite: str) -> list[Member]:
         found = [one for one in self.members() if one.invite == invite and one.role in ("member", "admin")]
         if not found:
             raise ValueError(f"nobody came by the invite {invite}")
-        keys = [key for one in found for key in (one.key, *(user.key for user in one.users))]
-        await self._say(plan_removal(self._members(), self._signer(), list(dict.fromkeys(keys)), hide=hide))
         return found
+
+    def _plan_member(self, found: Member, *, hide: bool = False) -> list[Plan]:
+        keys = [found.key, *(one.key for one in found.users)]
+        return plan_removal(self._members(), self._signer(), list(dict.fromkeys(keys)), hide=hide)
 
     async def pardon(self, who: User | str) -> Member:
         """Take back that somebody was expelled; return that member when that is stored. Raises as expel."""
-        found = self.find(who)
-        keys = [found.key, *(one.key for one in found.users)]
-        await self._say(plan_pardon(self._members(), self._signer(), keys))
+        user, node = self._user(who), self._lifecycle.require_running().node
+        members, found = self._members(), self.find(user)
+        out = [
+            keys
+            for keys in self._out(members)
+            if user.key in {one for key in keys for one in (key, *node.users_of(key))}
+        ]
+        await self._say(plan_pardon(members, self._signer(), [key for keys in out for key in keys]))
         return found
 
     async def make_admin(self, who: User | str, on: bool = True) -> Member:
@@ -173,8 +215,19 @@ class People:
 
     def is_account(self, user: User) -> bool:
         """Return whether a user is hosted by the peer of another one, as accounts are by a gateway."""
-        links = self._lifecycle.require_running().node.links.up.values()
-        return any(user.key in link.users and user.key != link.peer for link in links)
+        node = self._lifecycle.require_running().node
+        if user.key in node.hosted:
+            return user.key != node.peer
+        return any(user.key in link.users and user.key != link.peer for link in node.links.up.values())
+
+    def is_expelled(self, user: User) -> bool:
+        """Return whether a user is out, by itself or with the member that answers for it, as far as is known here."""
+        node = self._lifecycle.require_running().node
+        members = node.sync.statements.members
+        if node.network.is_named or members is None:
+            return False
+        member = node.member_of(user.key) or user.key
+        return bool(node.admission.removals(user.key, member)) and not members.admits(user.key, member)
 
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
@@ -199,6 +252,20 @@ class People:
         members = node.sync.statements.members
         keys = dict.fromkeys([node.peer, node.admission.member])
         return [] if members is None else [one for key in keys for one in members.removals(key)]
+
+    def _user(self, who: User | str) -> User:
+        if isinstance(who, User):
+            return who
+        directory = self._lifecycle.directory
+        try:
+            return directory.find(who)
+        except UnknownName:
+            key, label = id_of(who.strip()), who.strip()  # of whom nothing but that is known
+            named = self._members().named
+            found = [one for one in named if one == key or directory.user(one).label == label]
+            if len(found) != 1:
+                raise
+            return directory.user(found[0])
 
     def _members(self) -> MemberList:
         node = self._lifecycle.require_running().node
@@ -225,30 +292,53 @@ class People:
             raise StorageError("storage does not work: nothing was decided")
 
     def _member(self, key: UserId, role: Role, said: Statement | None) -> Member:
-        users = self._users(key)
+        admits = self._members().admits
+        users = tuple(user for user in self._users(key) if admits(user.key, key))
         since = None if said is None else aware(said.at)
         by = None if said is None else self.speaker(said.by)
         return Member(users, role, since, by, "" if said is None else said.invite, key)
 
     def _expelled(self, members: MemberList) -> list[Member]:
-        """Return who is out, one for all that one statement names."""
-        found = dict[tuple[UserId, ...], Member]()
-        for key in sorted(members.removed):
-            removal = members.removals(key)[-1]
-            users = tuple(user for who in removal.who for user in self._users(who) or ())
-            by, since = self.speaker(removal.by), aware(removal.at)
-            found.setdefault(removal.who, Member(by_label(set(users)), "expelled", since, by, "", removal.who[0]))
-        return [*found.values()]
+        """Return who is out, one for each member, or for a user who is out alone."""
+        found = list[Member]()
+        for keys, removal in self._out(members).items():
+            users = by_label({user for key in keys for user in self._users(key)})
+            found.append(Member(users, "expelled", aware(removal.at), self.speaker(removal.by), "", keys[0]))
+        return found
+
+    def _out(self, members: MemberList) -> dict[tuple[UserId, ...], Statement]:
+        """Return the newest removal of everybody who is out: of a member and its users, or of users alone.
+
+        Who was removed by somebody who may not remove this guest is not out.
+        """
+        member_of = self._lifecycle.require_running().node.member_of
+        found = dict[tuple[UserId, ...], Statement]()
+        for removal in {one.id: one for key in sorted(members.removed) for one in members.removals(key)}.values():
+            for keys in self._parts(removal, members):
+                if not all(members.admits(key, member_of(key) or key) for key in keys):
+                    found[keys] = removal
+        return found
+
+    def _parts(self, removal: Statement, members: MemberList) -> list[tuple[UserId, ...]]:
+        """Return whom a removal names, each member with the users that follow it. Many may be named at once."""
+        node = self._lifecycle.require_running().node
+        added = {user for one in members.statements() for user in (*one.keep, *(one.who if one.kind == ADD else ()))}
+        parts = list[list[UserId]]()
+        for key in removal.who:
+            member = node.member_of(key)
+            is_other = bool(member) and bool(parts) and member not in (key, parts[-1][0])
+            if not parts or key in added or is_other or node.users_of(key):
+                parts.append([])
+            parts[-1].append(key)
+        return [*map(tuple, parts)]
 
     def speaker(self, member: UserId) -> User:
-        """Return the user that stands for a member: itself here, else the first that it answers for."""
-        users = self._users(member)
-        own = next((user for user in users if user.is_me), None)
-        return own or (users[0] if users else self._lifecycle.directory.user(member))
+        """Return the user that stands for a member: the own one here, else one with a peer of its own, else any."""
+        return self._lifecycle.directory.user(self._lifecycle.require_running().node.speaker(member))
 
     def _users(self, key: UserId) -> tuple[User, ...]:
         node, directory = self._lifecycle.require_running().node, self._lifecycle.directory
-        known = node.users_of(key) | ({key} if key in node.names else set())
+        known = {user for user in node.users_of(key) | {key} if directory.name(user)}
         return by_label(map(directory.user, known))
 
     def _role(self, members: MemberList, key: UserId) -> Role:

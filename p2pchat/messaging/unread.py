@@ -126,7 +126,7 @@ class UserCursors:
         for _ in range(UNREAD_PAGES):
             page = await disk.read(partial(disk.storage.places, place, UNREAD_AT_ONCE, [key]))
             for post in await _unread_among(user._posts(filter(user._is_shown, page)), marks, disk):
-                if not (post.old or post.deleted or post.log.user in ignored):
+                if not (post.old or post.deleted or post.expelled or post.log.user in ignored):
                     found.append(post)
                     size += len(post.text.encode()) if max_bytes else 0
                 if len(found) == limit or (max_bytes and size >= max_bytes):

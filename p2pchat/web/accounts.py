@@ -65,6 +65,7 @@ from p2pchat.web.account_records import (
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import RateLimiter, TooMany
 
+EXPELLED = "expelled"  # code of the refusal of an account whose user is out of the network
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
 
 MAX_FORMER = 10_000  # former accounts that are known as such, as many as a peer hosts; the oldest is forgotten
@@ -204,7 +205,7 @@ class Accounts:
     # ---- queries
 
     async def by_token(self, token: str) -> Account | None:
-        """Return the account of a token, or None."""
+        """Return the account of a token, or None. Raises Forbidden for one that was expelled from the network."""
         await self.load()
         account = self._by_hash.get(hash := hash_of(token))
         if account is None and hash and self.shared is not None:
@@ -214,9 +215,21 @@ class Accounts:
                 account = await self.adopt(record)
         if account is None or not self._counts(account, hash):
             return None
+        self.check_admitted(account)
         self.use(account)  # before the wait, in which nobody is to let the user go
         await self._wait_compared(account)
         return account if self._counts(account, hash) else None  # it may have ended meanwhile
+
+    def is_expelled(self, account: Account) -> bool:
+        """Return whether the user of an account was expelled from the network, and not this whole gateway."""
+        people = self._peer.people
+        return people.is_expelled(account.user.me) and not people.is_expelled(self._peer.me)
+
+    def check_admitted(self, account: Account) -> None:
+        """Raise Forbidden if the user of an account was expelled from the network."""
+        if self.is_expelled(account):
+            text = "this account was expelled from the network: only who expelled it lets it in again"
+            raise Forbidden(text, EXPELLED)
 
     def _counts(self, account: Account, hash: bytes) -> bool:
         """Return whether the token with this hash is the account's."""
@@ -303,7 +316,8 @@ class Accounts:
 
         A free name is registered, unless an account had it before it changed its name: that one is meant. To be called
         only if `trust_loopback` applies to the caller.
-        Raises as register, UnknownName for such a name, and Forbidden if the token of the account was revoked.
+        Raises as register, UnknownName for such a name, and Forbidden if the token of the account was revoked, or if it
+        was expelled.
         """
         await self.load()
         account = self.find(name)
@@ -317,6 +331,7 @@ class Accounts:
         await self._wait_compared(account)
         if (self._ended_by(account) or account).state == "revoked":
             raise Forbidden("this account was revoked", "revoked")
+        self.check_admitted(account)
         self.use(account)
         return account
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
-from p2pchat.core.log import Batch, LogId, decode_entry
+from p2pchat.core.log import Batch, LogId, before_of
 from p2pchat.core.sync.fetcher import PROGRESS
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, Members, Show, UserId, Want, Welcome
 from p2pchat.testing.eventlog_parser import Fault
@@ -107,8 +107,7 @@ class ProtocolInvariants:
 
     def _entries(self, peer: SimPeer, frame: Entries, ends: list[WireEnd]) -> None:
         log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
-        if log not in self._invariants.odd:  # who refuses it passes on the odd batch, which is not stored
-            self._durable(peer, log, last)
+        self._durable(peer, log, last)
         for end in ends:
             if frame.n is not None:
                 self._served_at[end, frame.c, frame.u] = self._sim.now
@@ -118,14 +117,12 @@ class ProtocolInvariants:
 
     def _can_append(self, peer: SimPeer, log: LogId, frame: Entries, end: WireEnd) -> None:
         """Check that entries pushed without a want extend what the receiver has."""
-        if log in self._invariants.odd:
-            return
         needs = [(log, frame.first - 1)] if frame.first > 1 else []
         if frame.first == 1:
-            needs = [(log._replace(run=mark.run), mark.seq) for mark in decode_entry(frame.e[0]).before]
+            needs = [(log._replace(run=mark.run), mark.seq) for mark in before_of(frame)]
         for below, seq in needs:
             held = max(self._given.get((end, below), 0), end.other.owner.disk.ever.get(below, 0))
-            if held < seq and not self._invariants.may_fork(below) and below not in self._invariants.odd:
+            if held < seq and not self._invariants.may_fork(below):
                 text = (
                     f"sent {log_name(log)} {frame.first} to {end.other.owner.name}, which has {held} of {seq} before it"
                 )
@@ -279,7 +276,7 @@ class ProtocolInvariants:
             marked = self._marked_at.get(user, -1.0) >= since
             served = self._served_at.get(user, -ANNOUNCED_WITHIN) >= self._sim.now - ANNOUNCED_WITHIN
             held = max(self._given.get((end, log), 0), other.disk.ever.get(log, 0)) >= seq
-            if not (marked or served or held or user in self._full or log in self._invariants.odd):
+            if not (marked or served or held or user in self._full):
                 self._invariants.fail("unannounced", peer, f"has not announced {log_name(log)} {seq} to {other.name}")
 
 
@@ -361,12 +358,12 @@ class CrowdInvariants:
     def late(self, written: Iterable[WrittenMessage]) -> list[Fault]:
         """Return a fault for each message to one user that is not stored by whom it was written to.
 
-        Writers of odd texts are left out, since who refuses one lacks what builds on it, users who are no longer
-        hosted where they wrote, and the crowd: it may write too, and nobody owes a stranger a place.
+        Users who are no longer hosted where they wrote are left out, and the crowd: it may write too, and nobody owes
+        a stranger a place.
         """
         return [
             Fault("harmed", f"has not got {log_name(one.log)} {one.seq} of {one.at.name}", one.to.name)
             for one in written if one.log is not None and one.to is not None and not one.to.disk.has(one.log, one.seq)
             and one.user in one.at.speaks_for
-            and not (one.to.gone or one.at.byzantine or self._invariants.is_odd_writer(one.user))
+            and not (one.to.gone or one.at.byzantine)
         ]  # fmt: skip

@@ -39,8 +39,10 @@ from p2pchat.core.log import (
     SUM_MODULUS,
     Entry,
     LogId,
+    RawEntry,
     Ref,
     encode_entry,
+    encode_header,
     extend_chain,
     first_chain,
     head_message,
@@ -111,12 +113,28 @@ class Author:
     Each `say` returns a frame with its entries. `mark` covers everything written so far.
     """
 
-    def __init__(self, name: str, run: str, conversation: str = ROOM, before: Iterable[Mark] = ()) -> None:
+    def __init__(
+        self, name: str, run: str, conversation: str = ROOM, before: Iterable[Mark] = (),
+        by: GuestCertificate | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self.log = LogId(conversation, IDS[name], run * 8)
         self.before = tuple(before)
+        self.by = by
         self.seq = 0
-        self.chain = first_chain(self.log)
+        self._chain = b""
+
+    @property
+    def header(self) -> str:
+        return encode_header(self.log, self.before, self.by)
+
+    @property
+    def chain(self) -> bytes:
+        return self._chain or first_chain(self.header)
+
+    @chain.setter
+    def chain(self, chain: bytes) -> None:
+        self._chain = chain
 
     def say(
         self, *texts: str, after: Iterable[Ref] = (), re: Ref | None = None, at: int = START, kind: str = "text"
@@ -124,19 +142,19 @@ class Author:
         entries: list[Entry] = []
         for text in texts:
             seq = self.seq + len(entries) + 1
-            before = self.before if seq == 1 else ()
-            entries.append(Entry(kind, at + seq, at + seq, re, tuple(after), before, None, text))
+            entries.append(Entry(kind, at + seq, at + seq, re, tuple(after), None, text))
             after = ()
         return self.write(*map(encode_entry, entries))
 
-    def write(self, *raws: str) -> Entries:
+    def write(self, *raws: RawEntry) -> Entries:
         """Return a frame with these entries, unchanged and signed."""
         first, prev = self.seq + 1, self.chain
         self.seq += len(raws)
-        self.chain = extend_chain(prev, raws)
+        self._chain = extend_chain(prev, raws)
         head = IDENTITIES[self.name].sign(head_message(self.log, self.seq, self.chain))
         naming = Naming(room=True) if self.log.conversation == ROOM else NAMINGS[self.log.conversation]
-        return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), names=[naming])
+        header = self.header if first == 1 else ""
+        return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), header, names=[naming])
 
     @property
     def mark(self) -> Mark:
@@ -188,7 +206,6 @@ def describe(frame: Frame) -> str:
                 for user, tips in users.items()]  # fmt: skip
         flags = ["all"] * (frame.span == ALL) + ["part"] * (frame.span not in (None, ALL)) + ["ask"] * frame.ask
         flags += [f"end {frame.end}"] * (frame.end is not None) + ["full"] * bool(frame.full)
-        flags += ["refused"] * bool(frame.refused)
         return " ".join(["have", ", ".join(said) or "nothing", *flags])
     if isinstance(frame, TypingFrame):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
@@ -391,10 +408,21 @@ class Peer:
         self.put(ImportRequest(1, list(frames)))
         return self.take()
 
+    def author(self, run: str) -> Author:
+        """Return the author of the own log of a run in the room, with nothing written yet."""
+        author = Author(self.name, run)
+        author.before = self.before(author.log)
+        return author
+
+    def before(self, log: LogId) -> tuple[Mark, ...]:
+        """Return what a stored log builds on."""
+        key = LogKey(log.conversation, ref_key(log.user, log.run))
+        return self.storage.lookup([key], [])[0][key].before
+
     def texts(self) -> list[str]:
         """Return everything this peer's programs were shown, in order, except names; * marks old entries."""
         shown = self.storage.places(0, 10_000)
-        said = [("*" * one.old + "?" * one.gap, one.raw) for one in shown if '"profile"' not in one.raw[:16]]
+        said = [("*" * one.old + "?" * one.gap, one.raw[1]) for one in shown if '"profile"' not in one.raw[1][:16]]
         return [flags + raw.split('"b":"')[1][:-2] for flags, raw in said]
 
     def crash(self) -> None:

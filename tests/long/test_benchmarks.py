@@ -96,7 +96,7 @@ def test_a_history_written_one_by_one_has_valid_heads(tmp_path: Path) -> None:
     for writing, (batches, more) in zip(writers, given, strict=True):
         assert more is None
         assert [batch.first for batch in batches] == [1, 257, 513]
-        chain = first_chain(writing.log)
+        chain = first_chain(writing.header)
         for batch in batches:
             chain = extend_chain(chain, batch.raws)
             assert verify(batch.log.user, batch.head, head_message(batch.log, batch.last, chain))

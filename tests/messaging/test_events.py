@@ -150,7 +150,7 @@ def test_news_that_came_late_are_marked_and_a_newcomer_s_history_is_not() -> Non
     hour = 3600 * 1_000_000
 
     def came(peer: Peer) -> list[tuple[str, int | None]]:
-        shown = [one for one in peer.storage.places(0, 99) if '"profile"' not in one.raw[:16]]
+        shown = [one for one in peer.storage.places(0, 99) if '"profile"' not in one.raw[1][:16]]
         posts = [post_of(VIEWER, one, mine=one.log.user == peer.id) for one in shown]
         return [(one.text, None if one.came is None else (micros_of(one.came) - START) // hour) for one in posts]
 
@@ -172,7 +172,7 @@ def test_a_repr_shows_the_writer_and_never_the_text() -> None:
     shown = [
         repr(post(Message, ROOM, Entry("text", 1, 1, b=secret))),
         repr(Presence(user=user, status="idle", text=secret, since=None)),
-        repr(ReleasedEntry(LogId(ROOM, BOB, "01" * 8), 1, secret, 1, 1, old=False, gap=False)),
+        repr(ReleasedEntry(LogId(ROOM, BOB, "01" * 8), 1, (1, secret), 1, 1, old=False, gap=False)),
         repr([WriteRequest(1, BOB, ROOM, "text", [secret]), PresenceSet(BOB, "idle", secret)]),
         repr(PresenceChanged(BOB, "idle", secret, 0)),
     ]

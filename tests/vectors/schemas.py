@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from p2pchat.config import Settings
 from p2pchat.core.entry_kinds import TEXT_KINDS
 from p2pchat.core.log import Entry
 from p2pchat.protocol import JSON_FRAMES, KnownFrame
@@ -40,9 +39,8 @@ def entries() -> Schema:
     """Return the schema of an entry: the JSON object in the text of one."""
     made = msgspec.json.schema(Entry)
     definitions = {name: portable(one) for name, one in made["$defs"].items()}
-    settings, entry = Settings(), definitions["Entry"]
-    entry["properties"]["after"]["maxItems"] = settings.max_after
-    entry["properties"]["before"]["maxItems"] = settings.max_before
+    entry = definitions["Entry"]
+    del entry["properties"]["c"]  # it stands beside the text
     entry["properties"]["b"] = {"default": None}  # the code's types of both are what its quick decoder takes
     entry["properties"]["files"] = {"default": []}
     entry["properties"]["auto"] = {"default": False}

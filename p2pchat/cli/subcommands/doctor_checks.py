@@ -25,7 +25,6 @@ from p2pchat import (
     Message,
     P2PChatError,
     ProfileState,
-    RefusedMessages,
     Sent,
     Settings,
     __version__,
@@ -190,22 +189,6 @@ def span(length: timedelta) -> str:
 RESTORE = (
     "stop the peer, move history.db away and start again: what others hold comes back; or put a backup in its place"
 )
-
-
-PLACES = {"room": "in the room", "dm": "in direct messages", "group": "in a group"}
-
-
-def check_refused(refused: Sequence[RefusedMessages]) -> Iterator[Finding]:
-    """Warn of what others wrote and this version does not take."""
-    for one in refused:
-        after = f" after {one.after.astimezone():%Y-%m-%d %H:%M}" if one.after is not None else ""
-        yield warning(
-            "messages",
-            f"what {one.user.label} wrote {PLACES[one.kind]}{after} is refused by this version of p2pchat,"
-            f" {__version__}: {one.reason}",
-            "update p2pchat here, or the program there: a version that takes it fetches it by itself."
-            " What that program writes after its next start is taken",
-        )
 
 
 async def check_database(history: History) -> Finding:

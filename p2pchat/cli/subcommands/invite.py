@@ -25,10 +25,9 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.endpoints import own_endpoints
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, format_invite
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.invite_screen import invite_screen, terms_of
-from p2pchat.commands.member_commands import invite_text
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
@@ -114,8 +113,9 @@ def invite(**values: Any) -> int:
 
 
 def _print_list(rows: Sequence[EventLine], *, as_json: bool) -> int:
+    now = datetime.now().astimezone()
     for row in rows:
-        print(json_line(row) if as_json else invite_text(row))
+        print(json_line(row) if as_json else format_invite(row, now).removeprefix("-- "))
     if not rows and not as_json:
         print_notice("-- this peer has made no invite")
     return DONE
@@ -123,7 +123,7 @@ def _print_list(rows: Sequence[EventLine], *, as_json: bool) -> int:
 
 def _revoke(directory: Path, id: str, *, as_json: bool) -> int:
     try:
-        rows = asyncio.run(ask_profile(directory, "", "revoke", id=id.lower()))
+        rows = asyncio.run(ask_profile(directory, "", "revoke", invite=id.lower()))
     except RequestRefused as refused:
         raise CommandError(f"{refused}: p2pchat invite --list shows those it made") from None
     if as_json:

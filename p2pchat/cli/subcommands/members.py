@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from p2pchat.cli.control_client import RequestRefused, ask_running_peer
 from p2pchat.cli.options import Command, ProfileChoice, json_option, option, profile_choice, profile_options
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.standard_input import can_ask, confirm
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, format_member
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_notice
-from p2pchat.commands.member_commands import member_text
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
 from p2pchat.safe_text import quote_name, quote_names, safe_line
@@ -38,8 +38,9 @@ A member is a login: all its profiles and programs are its users, as accounts ar
 @json_option
 def members(profile: ProfileChoice, as_json: bool) -> int:
     """Print who is a member of the network, one line each: the founder first, and who was expelled last."""
+    now = datetime.now().astimezone()
     for row in _ask(find_profile(profile), "members"):
-        print(json_line(row) if as_json else member_text(row), flush=True)
+        print(json_line(row) if as_json else format_member(row, now).removeprefix("-- "), flush=True)
     return DONE
 
 
@@ -173,11 +174,11 @@ def _decide(profile: ProfileChoice, do: str, name: str, what: str, as_json: bool
 
 
 def _print_decided(rows: Sequence[EventLine], what: str, as_json: bool) -> int:
-    for row in rows:
-        if as_json:
+    if as_json:
+        for row in rows:
             print(json_line(row), flush=True)
-        else:
-            print_notice(f"-- {quote_names(row['users']) or quote_name(row['user'])}: {what}")
+    else:
+        print_notice(f"-- {quote_names([row['user'] for row in rows])}: {what}")
     return DONE
 
 

@@ -79,8 +79,8 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 @cli.option(
     "--invites",
     "WHO",
-    "accounts that may make an invite to the network: off (default if others can sign in); operator: those on this "
-    "machine; all",
+    "accounts that may make invites, each for one person: off (default if others can sign in); operator: those on "
+    "this machine; all",
     type=click.Choice(["off", "operator", "all"]),
 )
 @cli.option("--trust-loopback", "", "callers on this machine that carry no token say who they are")
@@ -172,8 +172,8 @@ def web_options(values: dict[str, Any]) -> WebOptions:
         )
     if options.invites == "all":
         print_error(
-            "warning: with --invites all every account can let people into the network, who stay when the account is "
-            "revoked or deleted, until they are expelled"
+            "warning: with --invites all every account can let others into the network, who stay when the account is "
+            "revoked or deleted: /members says who came by which invite, and /expel ends it"
         )
     return options
 

@@ -55,9 +55,10 @@ def plan_removal(members: MemberList, signer: UserId, who: Sequence[UserId], *, 
     return plans
 
 
-def plan_pardon(members: MemberList, signer: UserId, who: Iterable[UserId]) -> list[Plan]:
+def plan_pardon(members: MemberList, signer: UserId, who: Sequence[UserId]) -> list[Plan]:
     """Return what the signer says to take back all removals of users.
 
+    What one removal said of others stays: it is said anew. Whom it kept as members stay members.
     Raises:
         ValueError: None of them is removed, or by somebody whose removals the signer cannot take back.
     """
@@ -67,7 +68,20 @@ def plan_pardon(members: MemberList, signer: UserId, who: Iterable[UserId]) -> l
         raise ValueError("nobody has expelled this person")
     if signer != members.founder and any(one.by != signer for one in removals.values()):
         raise ValueError("the founder has expelled this person, or another admin: ask the founder")
-    return [(PARDON, {"ids": list(ids)}) for ids in _parts(removals, MAX_PARDONED)]
+    pardoned = set(who)
+    again = [plan for one in removals.values() for plan in _without(one, pardoned)]
+    return [*again, *((PARDON, {"ids": list(ids)}) for ids in _parts(removals, MAX_PARDONED))]
+
+
+def _without(removal: Statement, pardoned: set[UserId]) -> list[Plan]:
+    """Return what says the same of the others as a removal that is taken back."""
+    others = [user for user in removal.who if user not in pardoned]
+    if not others:
+        return list(_additions(removal.keep))
+    fields: dict[str, Any] = {"who": others}
+    fields |= {"keep": list(removal.keep)} if removal.keep else {}
+    fields |= {"hide": True} if removal.hide else {}
+    return [(REMOVE, fields)]
 
 
 def plan_admin(members: MemberList, signer: UserId, who: UserId, *, on: bool) -> list[Plan]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
-from p2pchat.core.members.invites import Invites
-from p2pchat.core.members.member_list import MemberChange, MemberList
+from p2pchat.core.members.made_invites import Invites
+from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
@@ -168,7 +168,7 @@ class StatementExchange:
             self._keep(members.add(turn))
         return None
 
-    def _keep(self, change: MemberChange) -> None:
+    def _keep(self, change: ListChange) -> None:
         self._ctx.change.statements += change.kept
         self._ctx.change.unstated += change.dropped
 

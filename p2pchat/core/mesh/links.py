@@ -68,7 +68,6 @@ from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import (
-    MAX_SHOWN,
     Admit,
     Bye,
     Frame,
@@ -261,7 +260,7 @@ class Links:
             if awaited:
                 link.awaits = ""
             if link.member and not link.awaits and not self._admission.admits(link.peer, link.member):
-                self._end(link, "expelled", Bye("member"), NOT_ADMITTED["member"], code="outsider")
+                self._handshakes.refuse(link, "member")
             elif awaited:
                 self._handshakes.admit(link)
 
@@ -370,6 +369,8 @@ class Links:
             self._handshakes.on_shown(link, frame)
         elif link.phase is LinkPhase.WAITING and isinstance(frame, Go):
             self._on_go(link, frame)
+        elif link.phase is LinkPhase.WAITING and isinstance(frame, Members):  # what follows is its goodbye
+            self._admission.take_removals(frame)
         elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Show, Admit, Go)):
             self._pending_ends[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
         elif isinstance(frame, Ping):
@@ -765,13 +766,16 @@ class HandshakeRunner:
         verdict = self._admission.judge(link.peer, link.member, shown, link.handshake.transcript)
         link.awaits = verdict.awaits
         if verdict.code:
-            self._ctx.emit(Counted("not_admitted"))
-            if removals := self._admission.removals(link.peer, link.member):
-                said = [(one.text, one.signature.hex()) for one in removals[:MAX_SHOWN]]
-                self._ctx.emit(Send(Members(s=said), [link.id]))
-            self._end(link, "lost", Bye(verdict.code), NOT_ADMITTED[verdict.code], code="outsider")
+            self.refuse(link, verdict.code)
         elif not verdict.awaits:
             self.admit(link)
+
+    def refuse(self, link: PeerLink, code: str) -> None:
+        """End a link whose far end is not admitted, and say who removed it."""
+        self._ctx.emit(Counted("not_admitted"))
+        if not link.up and (said := self._admission.farewell(link.peer, link.member)) is not None:
+            self._ctx.emit(Send(said, [link.id]))
+        self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
 
     def admit(self, link: PeerLink) -> None:
         """Go on with a link whose far end is admitted."""

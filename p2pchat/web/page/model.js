@@ -67,6 +67,8 @@ export class Talk {
     this.messages = [];
     /** @type {Map<string, Message>} */
     this.byId = new Map();
+    /** @type {{at: string, text: string}[]} what happened among the messages while the page was open */
+    this.notes = [];
     /** @type {Message[]} waiting to be sent */
     this.waiting = [];
     this.loaded = false; // the newest page was loaded on this connection

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.inputs import StatementsMade
+from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.inputs import DiskLow, StatementsMade
 from p2pchat.core.members.statement import Statement, make_statement, network_id
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.keys import Identity
@@ -148,6 +149,18 @@ def test_statements_of_strangers_cost_no_signature_and_no_place() -> None:
     unsigned = [(said(STRANGER, "add", user).text, "00" * 64) for user in USERS]
     ada.put_frames(far, Members(s=unsigned), Members(founder=IDS["eve"], sum="00" * 16))
     assert not any("malformed" in line for line in ada.take()) and net.kept("ada") == set()
+
+
+def test_what_came_while_the_disk_was_full_is_asked_for_again() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    net.peers["bob"].put(DiskLow(DiskLevel.NOTHING))
+    first = said(FOUNDER, "add", USERS[0])
+    net.say("ada", first)
+    assert net.kept("bob") == set()
+    net.peers["bob"].put(DiskLow(DiskLevel.ENOUGH))
+    net.world.settle()
+    assert net.kept("bob") == {first.id}
 
 
 def test_links_are_asked_again_once_somebody_is_an_admin() -> None:

@@ -74,7 +74,7 @@ class Post:
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
         statements = StatementExchange(self.ctx, self.network, [], {}, lambda change: None)
-        admission = Admission(self.ctx, self.network, None, lambda: statements)
+        admission = Admission(self.ctx, self.network, None, lambda: statements, lambda user: user)
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts, self.blocks, admission
         )
