@@ -117,6 +117,7 @@ class _BotRun:
         options = self._options
         peer = make_peer(options, self._invite)
         self._endpoints = EndpointStatus.of_start(options, self._invite)
+        self._endpoints.follow(peer)
         watching = asyncio.create_task(self._watch(peer))
         await asyncio.sleep(0)  # it reads events from before the start
         try:

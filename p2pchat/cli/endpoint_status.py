@@ -130,12 +130,18 @@ class EndpointStatus:
         invited = endpoints_of(invite or "")
         return cls(options.endpoints, invited, port=options.port, engine=bool(options.engine))
 
-    def begin(self, peer: TCPPeer) -> None:
-        """Take the started peer, which knows whether it is a member. Say who expelled it."""
+    def follow(self, peer: TCPPeer) -> None:
+        """Take the peer, which knows whether it is a member, before its first event."""
         self._people = peer.people
+
+    def begin(self, peer: TCPPeer) -> None:
+        """Take the started peer. Say who expelled it, or that nobody has admitted it and nobody is asked to."""
+        self.follow(peer)
         if not self._tell_expelled() and self._is_joining and not self._invited:
             start = command(self._port or "PORT", "--invite", "-")
-            self._notify(f"-- nobody has admitted this peer yet: start it with its invite again, {start}")
+            self._notify(
+                f"-- nobody has admitted this peer yet; if nobody does, start it with its invite again: {start}"
+            )
 
     @property
     def _is_joining(self) -> bool:

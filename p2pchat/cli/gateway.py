@@ -163,6 +163,7 @@ class GatewayRun:
     async def _with_peer(self, serve: Serve) -> int:
         peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(self._options, self._invite)
+        self._endpoints.follow(peer)
         events = peer.events(*_EVENTS, consumer=None)
         watching = asyncio.create_task(self._watch(events))
         leaving = asyncio.create_task(self._leaving.wait())

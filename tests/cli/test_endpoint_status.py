@@ -196,7 +196,9 @@ async def test_a_newcomer_without_its_invite_is_told_to_name_it() -> None:
     notices: list[str] = []
     endpoints = EndpointStatus([BOB], port=8081, notify=notices.append)
     endpoints.begin(peer_of(joining=True))
-    assert notices == ["-- nobody has admitted this peer yet: start it with its invite again, p2pchat 8081 --invite -"]
+    assert notices == [
+        "-- nobody has admitted this peer yet; if nobody does, start it with its invite again: p2pchat 8081 --invite -"
+    ]
 
 
 async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:
