@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,6 +33,7 @@ from p2pchat.identity.network import (
 from p2pchat.identity.private_files import make_private_directory, write_private
 from p2pchat.identity.profile import (
     DATABASE_NAME,
+    KEY_NAME,
     data_directory,
     home_directory,
     known_profiles,
@@ -200,7 +200,7 @@ def found_anew() -> tuple[LoginNetwork, list[Path]]:
 
 def _put_aside(home: Path, former: Network) -> list[Path]:
     """Move the network of a login away; return the profiles that stay in it. The caller holds the lock."""
-    stay = [path for path in known_profiles() if (path / DATABASE_NAME).exists() and not (path / FILE_NAME).exists()]
+    stay = [path for path in _profiles_in(home) if (path / DATABASE_NAME).exists() and not (path / FILE_NAME).exists()]
     for path in stay:
         certificate = former.guest(stored_identity(path).peer_id)
         if certificate is not None:
@@ -210,9 +210,17 @@ def _put_aside(home: Path, former: Network) -> list[Path]:
     return stay
 
 
-def refuse_running(profiles: Sequence[Path] | None = None) -> None:
+def _profiles_in(home: Path) -> list[Path]:
+    """Return the profiles below a home, those of ports first. Of --data elsewhere nothing is known."""
+    ports = known_profiles()
+    others = (path for path in sorted(home.iterdir()) if path not in ports and (path / KEY_NAME).exists())
+    return [*ports, *others]
+
+
+def refuse_running() -> None:
     """Raise P2PChatError if a peer of this login runs."""
-    for path in known_profiles() if profiles is None else profiles:
+    home = home_directory()
+    for path in _profiles_in(home) if home.is_dir() else ():
         if (pid := lock_holder(path)) is not None:
             who = f"process {pid}" if pid else "a process"
             raise P2PChatError(f"a peer of this login runs ({who}, {path.name}): stop it, and try again")

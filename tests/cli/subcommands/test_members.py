@@ -106,11 +106,16 @@ def test_the_network_of_a_login_and_its_copy(here: Here, chats: OpenChats, tmp_p
     ran = here("network")
     assert ran.code == 1 and "there is no network in" in ran.complains()
     assert here("network", "new").code == 2
-    chats.open("ada")
+    ada = chats.open("ada")
     out = here("network", "--data", chats.home / "ada").out
     assert "role     founder: " in out and "backup   no: p2pchat network backup FILE" in out
     assert here("network", "backup", tmp_path / "copy").code == 0
     [row] = here("network", "--json").events
     assert row["backed_up"] and row["files"] == [str(chats.home / "network"), str(chats.home / "founder")]
     assert here("network", "backup", tmp_path / "copy").code == 1
+    ran = here("network", "restore", tmp_path / "copy")
+    assert ran.code == 1 and "a peer of this login runs" in ran.complains()
+    chats.close(ada)
     assert here("network", "restore", tmp_path / "copy").code == 0
+    ran = here("network", "new")
+    assert ran.code == 0 and "-- ada: started before, and still in the former network" in ran.err
