@@ -30,7 +30,7 @@ from p2pchat.cli.options import (
     option,
     profile_options,
 )
-from p2pchat.cli.profiles import FIRST_PORT, find_profile, next_port
+from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
@@ -167,7 +167,7 @@ def new(**_: Any) -> int:
         ports = ", ".join(path.name for path in stay)
         print_notice(
             f"-- {ports}: started before, and still in the former network; "
-            f"for the new one: {command(next_port(FIRST_PORT))}"
+            f"another port is in the new one: {command('PORT')}"
         )
     return DONE
 
