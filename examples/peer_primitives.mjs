@@ -79,7 +79,7 @@ export function markOf({ r, first, prev, e }) {
 }
 
 // What both ends sign and prove in a handshake.
-export const transcript = (server, client, ...nonces) => tag("link/1") + "0001" + server + client + nonces.join("");
+export const transcript = (server, client, ...nonces) => tag("link/1") + "0002" + server + client + nonces.join("");
 const hmac = (key, hex) => createHmac("sha256", bytes(key)).update(bytes(hex)).digest("hex");
 export const proof = (key, side, transcript) => hmac(key, tag(`invite/1 ${side}`) + transcript);
 

@@ -137,7 +137,7 @@ class ByzantinePeer:
         if isinstance(frame, Welcome):
             return self._chance.choice((Welcome(), Welcome(proof=self._hex(32))))
         if frame.id is None:  # a server's
-            return self._chance.choice((Hello(v=[2], nonce=frame.nonce), Hello(v=1, nonce=frame.nonce)))
+            return self._chance.choice((Hello(v=[9], nonce=frame.nonce), Hello(v=2, nonce=frame.nonce)))
         other = self._someone().user
         return self._chance.choice((
             Hello(2, frame.nonce, frame.id, frame.sig, frame.proof),

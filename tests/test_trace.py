@@ -152,7 +152,7 @@ async def test_keys_signatures_and_proofs_are_never_in_it(home: Path, texts: boo
     assert key is not None
     hellos = [frame for direction in ("out", "in") for frame in frames_of(home / "ada", direction)][:1]
     [answer] = [frame for frame in frames_of(home / "ada", "in") if frame["t"] == "hello"]
-    t = transcript(1, ada.me.key, bob.me.key, hellos[0]["nonce"], answer["nonce"])
+    t = transcript(2, ada.me.key, bob.me.key, hellos[0]["nonce"], answer["nonce"])
     signed = bob._lifecycle.require_resources().identity.sign(t).hex()
     secrets = [key, invite.partition("@")[0], proof(key, "client", t), proof(key, "server", t), signed]
     for name in ("ada", "bob"):

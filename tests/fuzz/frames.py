@@ -184,7 +184,7 @@ def as_server(supply: Supply) -> None:
 
 def proves_itself(frame: Hello, nonce: str) -> bool:
     """Return True if a client's hello is valid, by the rules of docs/protocol.md."""
-    t = b"p2pchat/link/1\0\0\1" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
+    t = b"p2pchat/link/1\0\0\2" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(frame.id))).verify(bytes.fromhex(str(frame.sig)), t)
     except (InvalidSignature, ValueError):
@@ -208,7 +208,7 @@ def as_client(supply: Supply) -> None:
             nonce = frame.nonce
             hold(not client.peer, "a server was taken for proven by its hello")
         elif isinstance(frame, Welcome):
-            t = transcript(1, ADA.id, BOB.id, nonce, NONCE.hex())
+            t = transcript(2, ADA.id, BOB.id, nonce, NONCE.hex())
             hold(frame.proof == mac(NETWORK.key, "server", t), "a server that proved nothing")
             hold(client.peer == ADA.id, "not the peer that was dialled")
 
@@ -235,7 +235,7 @@ def some_hello(supply: Supply, opening: Hello | None) -> AnyFrame | None:
 
 
 def some_welcome(supply: Supply, nonce: str) -> AnyFrame | None:
-    t = transcript(1, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
+    t = transcript(2, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
     side: Literal["client", "server"] = supply.pick(("server", "server", "client"))
     proof = bent(supply, mac(supply.pick(("0b" * 32, "0c" * 32)), side, t))
     show = supply.pick((None, Membership(), Membership(ADA.id, GuestCertificate(BOB.id, bent(supply, "ab" * 64)))))

@@ -122,7 +122,7 @@ class MemberFrames:
                 (
                     wire.Go("0f" * 8, 1),
                     wire.Welcome(),
-                    wire.Hello([1], "00" * 32),
+                    wire.Hello([2], "00" * 32),
                     wire.Bye("left"),
                     wire.Bye("replaced"),
                 )

@@ -35,24 +35,24 @@ Change = Callable[[Attacker, Hello, Hello], Hello]
 
 
 def signed_under_another_tag(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, eve.server, eve.id, offer.nonce, hello.nonce)
+    t = transcript(2, eve.server, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(b"p2pchat/head/1\0" + t).hex())
 
 
 def made_for_another_server(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, invented_identity("bob").peer_id, eve.id, offer.nonce, hello.nonce)
+    t = transcript(2, invented_identity("bob").peer_id, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(t).hex())
 
 
 def made_for_another_nonce(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, eve.server, eve.id, token_hex(32), hello.nonce)
+    t = transcript(2, eve.server, eve.id, token_hex(32), hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(t).hex())
 
 
 def the_servers_proof(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
     """Make a proof with the right key and the tag of the other side, as in a reflection attack."""
     assert eve.network.key is not None
-    t = transcript(1, eve.server, eve.id, offer.nonce, hello.nonce)
+    t = transcript(2, eve.server, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, proof=proof(eve.network.key, "server", t))
 
 
@@ -69,7 +69,7 @@ FALSE: dict[str, tuple[str, Change]] = {
     "no proof": ("network", lambda eve, offer, hello: msgspec.structs.replace(hello, proof=None)),
     "a wrong proof": ("network", lambda eve, offer, hello: msgspec.structs.replace(hello, proof="0c" * 32)),
     "the server's proof": ("network", the_servers_proof),
-    "another version": ("version", lambda eve, offer, hello: msgspec.structs.replace(hello, v=2)),
+    "another version": ("version", lambda eve, offer, hello: msgspec.structs.replace(hello, v=3)),
 }
 
 
@@ -221,7 +221,7 @@ async def test_a_server_without_the_key_is_refused_and_learns_nothing(
 
     def answer(writer: asyncio.StreamWriter, frames: list[AnyFrame]) -> None:
         if not frames:
-            writer.write(encode(Hello(v=[1], nonce="ab" * 32)))
+            writer.write(encode(Hello(v=[2], nonce="ab" * 32)))
         for frame in frames:
             if isinstance(frame, Bye):
                 over.set()

@@ -238,7 +238,7 @@ def invite_proof(t: bytes, member: str = "member", maker: str = "ada", **terms: 
 
 
 def joins() -> list[Row]:
-    t = b"p2pchat/link/1\0" + b"\0\1" + IDS["ada"] + IDS["bob"] + bytes(64)
+    t = b"p2pchat/link/1\0" + b"\0\2" + IDS["ada"] + IDS["bob"] + bytes(64)
     secret = invite_secret()
     given = {"maker": ADA, **INVITE, "secret": secret.hex(), "transcript": t.hex()}
     return [
