@@ -148,17 +148,20 @@ def restore_key(source: Path, *, replace: bool = False) -> LoginNetwork:
         copy, here = load_network(Path(aside) / FILE_NAME), load_network(home / FILE_NAME)
         if copy is None or copy.member is None:
             raise P2PChatError(f"{source} is no copy of a network's key: p2pchat network backup makes one")
-        if here is not None and here.id != copy.id and not replace:
+        is_other_network = here is not None and here.id != copy.id
+        own_key = None if here is None or here.member is None else here.member.peer_id
+        is_other_key = own_key not in (None, copy.member.peer_id)
+        if is_other_network and not replace:
             raise P2PChatError(
                 "this login is in another network, which stays: --replace puts it aside, or set P2PCHAT_HOME to "
                 "another directory"
             )
+        if is_other_key and not replace:
+            raise P2PChatError("this login has another key for this network, which stays: --replace puts it aside")
         refuse_running()
-        if here is not None and here.id != copy.id:
+        if here is not None and is_other_network:
             _put_aside(home, here)
-        elif here is not None and here.member is not None and here.member.peer_id != copy.member.peer_id:
-            if not replace:
-                raise P2PChatError("this login has another key for this network, which stays: --replace puts it aside")
+        elif is_other_key:
             put_aside(home)
         for name in sorted(lines):  # `network` comes last: without it nobody looks at the key
             os.replace(Path(aside) / name, home / name)
