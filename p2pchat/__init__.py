@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from p2pchat.export_file import Imported as Imported
     from p2pchat.identity.invite_text import Invite as Invite
     from p2pchat.identity.invite_text import parse_invite as parse_invite
+    from p2pchat.identity.login_key import LoginNetwork as LoginNetwork
+    from p2pchat.identity.login_key import backup_key as backup_key
+    from p2pchat.identity.login_key import found_anew as found_anew
+    from p2pchat.identity.login_key import read_login_network as read_login_network
+    from p2pchat.identity.login_key import restore_key as restore_key
     from p2pchat.identity.network import validate_network_name as validate_network_name
     from p2pchat.identity.own_addresses import own_addresses as own_addresses
     from p2pchat.identity.profile import ProfileState as ProfileState
@@ -133,6 +138,7 @@ _MODULES = {
     "core.members.made_invites": ("MadeInvite",),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
+    "identity.login_key": ("LoginNetwork", "backup_key", "found_anew", "read_login_network", "restore_key"),
     "identity.invite_text": ("Invite", "parse_invite"),
     "identity.network": ("validate_network_name",),
     "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),

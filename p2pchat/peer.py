@@ -218,7 +218,7 @@ class TCPPeer(NamedUser):
         """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
         return None if self._lifecycle.relay is None else self._lifecycle.engine_server
 
-    def make_invite(self, *, uses: int = 1, days: float = DAYS) -> str:
+    def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = ()) -> str:
         """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.
 
         A peer that listens on all addresses names every one by which this machine can be reached now.
@@ -226,6 +226,7 @@ class TCPPeer(NamedUser):
         Args:
             uses: How many people it admits, 1 to 64.
             days: For how long it is good.
+            at: The endpoints to name, "host:port", instead of those known.
         Raises:
             InviteError: Nobody can dial this peer, or it is neither its network's founder nor an admin.
             ValueError: The number or the time is out of range.
@@ -238,10 +239,13 @@ class TCPPeer(NamedUser):
                 f"whoever knows the name of this network is a member: join it with --network {network.name}"
             )
         if network.member is None or not lifecycle.require_running().node.admission.may_invite:
-            raise InviteError("only the founder of this network and its admins invite: ask one of them")
-        relayed = lifecycle.relay_endpoints
-        direct = lifecycle.told_endpoints
-        if lifecycle.options.listen:
+            whom = [user.label for user in self._people.deciders() if not user.is_me]
+            raise InviteError(
+                f"only the founder of this network and its admins invite: ask {' or '.join(whom) or 'one of them'}"
+            )
+        relayed = [] if at else lifecycle.relay_endpoints
+        direct = list(at) or lifecycle.told_endpoints
+        if not at and lifecycle.options.listen:
             own = own_endpoints(lifecycle.host, lifecycle.port)[: MAX_ENDPOINTS - len(relayed)]
             direct = direct or own or [self.endpoint]
         if not direct and not relayed:

@@ -214,14 +214,20 @@ async def test_an_invite_admits_a_stranger(home: Path, monkeypatch: pytest.Monke
                 await TCPPeer(data=home / "bob2", invite=bob.make_invite() + "x").start()
 
 
-async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with TCPPeer(temporary=True, network="lab") as other:
+async def test_a_profile_that_was_used_stays_in_its_network(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
+    async with TCPPeer(temporary=True) as other:
+        monkeypatch.setenv("P2PCHAT_HOME", str(home))
         async with TCPPeer(data=home / "ada", name="ada") as ada:
+            own = ada.make_invite()
+        async with TCPPeer(data=tmp_path / "elsewhere" / "new") as new:  # started before, without any message
             pass
-        async with TCPPeer(data=home / "new") as new:  # started before, without any message
-            own = new.make_invite()
-        async with TCPPeer(data=home / "new", invite=other.make_invite()) as new:
-            assert new.make_invite().partition("@")[0] != own.partition("@")[0]
+        async with TCPPeer(data=tmp_path / "elsewhere" / "new", invite=other.make_invite()) as new:
+            await new.wait_user(other.me.name, timeout=60)
+            with pytest.raises(InviteError, match="only the founder"):
+                new.make_invite()
         async with TCPPeer(data=home / "ada") as ada:
             await ada.broadcast("now it is used")
         with pytest.raises(InviteError, match="belongs to another network: leave the invite out, or choose"):
@@ -229,9 +235,12 @@ async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypa
         with pytest.raises(InviteError, match="leave the name of the network out"):
             await TCPPeer(data=home / "ada", network="lab").start()
         with pytest.raises(InviteError):
-            await TCPPeer(data=home / "new", invite=own).start()
+            await TCPPeer(data=tmp_path / "elsewhere" / "new", invite=own).start()
         async with TCPPeer(data=home / "ada", invite=own) as ada:  # of its own network
             assert [post.text for post in await ada.history()] == ["now it is used"]
+    async with TCPPeer(data=home / "named", network="lab") as named:
+        with pytest.raises(InviteError, match="join it with --network lab"):
+            named.make_invite()
 
 
 async def test_who_knows_the_name_of_a_network_is_in_it(home: Path) -> None:

@@ -81,6 +81,7 @@ _EVENTS = (
     Left,
     Link,
     Listening,
+    MemberChange,
     EventCounts,
     MemberChange,
     Stopped,
@@ -162,6 +163,7 @@ class GatewayRun:
     async def _with_peer(self, serve: Serve) -> int:
         peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(self._options, self._invite)
+        self._endpoints.follow(peer)
         events = peer.events(*_EVENTS, consumer=None)
         watching = asyncio.create_task(self._watch(events))
         leaving = asyncio.create_task(self._leaving.wait())
@@ -173,6 +175,7 @@ class GatewayRun:
                 await asyncio.gather(starting, return_exceptions=True)
                 return self._code(await leaving)
             await starting
+            self._endpoints.begin(peer)
             peer.set_presence("offline", AT_A_GATEWAY)  # the peer's own user is not at a terminal
             return await self._with_gateway(peer, serve)
         finally:
@@ -219,7 +222,8 @@ class GatewayRun:
         if reason == "ended":
             print_error("the gateway stopped by itself: what was accepted is kept; start it again")
         if reason == "refused":
-            print_error("every endpoint refused us, for the reasons above")
+            refused = self._endpoints.not_admitted
+            print_error("every endpoint refused us, for the reasons above" if refused is None else refused.text)
         return FAILED if reason in ("ended", "refused") else DONE
 
     async def _watch(self, events: Any) -> None:
@@ -228,6 +232,8 @@ class GatewayRun:
             async for event in events:
                 if isinstance(event, Link):
                     self._endpoints.on_link_event(event)
+                if isinstance(event, MemberChange):
+                    self._endpoints.on_member_event(event)
                 if isinstance(event, Warned | Failed):
                     print_error(f"warning: {event.text}")
                 self._event_log.write(event.to_json())

@@ -9,6 +9,7 @@ from datetime import datetime
 from p2pchat import parse_invite
 from p2pchat.commands.endpoints import LOOPBACK, host_port, is_loopback, own_endpoints
 from p2pchat.commands.qr_code import may_colour, qr_code, width
+from p2pchat.commands.standard_output import iso
 from p2pchat.commands.wrap import fold
 from p2pchat.safe_text import safe_line
 
@@ -22,6 +23,13 @@ def invite_terms(invite: str) -> str:
     until = datetime.fromtimestamp(invitation.until).astimezone().strftime("%a %d %b %H:%M")
     who = "one person" if invitation.uses == 1 else f"{invitation.uses} people"
     return f"It admits {who} until {until}, while this peer runs"
+
+
+def terms_of(invite: str) -> dict[str, object]:
+    """Return the terms of an invite, for programs."""
+    invitation = parse_invite(invite).invitation
+    until = datetime.fromtimestamp(invitation.until).astimezone()
+    return {"id": invitation.id, "uses": invitation.uses, "until": iso(until)}
 
 
 def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None) -> str:
@@ -41,7 +49,8 @@ def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None
         "",
         f"    {safe_line(invite)}",
         "",
-        f"{invite_terms(invite)}: send it over a channel you trust.",
+        f"{invite_terms(invite)}:",
+        "send it over a channel you trust.",
         "",
     ]
     if qr and may_colour():

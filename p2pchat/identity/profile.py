@@ -371,6 +371,7 @@ class ProfileState:
         peer_id: Base32; "" when there is no usable key.
         key_trouble: Why the key cannot be used; "" when it can, or when there is none.
         network: keyed or named; "" when none is known yet.
+        network_id: Its id; "" when none is known yet.
         network_name: The name of a named one; "" for another.
         network_path: The file of the network: the profile's own, or the login's.
         network_trouble: Why that file cannot be used; "" when it can.
@@ -386,6 +387,7 @@ class ProfileState:
     peer_id: str
     key_trouble: str
     network: Literal["keyed", "named", ""]
+    network_id: str
     network_name: str
     network_path: Path
     network_trouble: str
@@ -400,7 +402,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
     network_path = own if _exists(own) else home_directory() / FILE_NAME
-    network, network_name, network_trouble = _network(network_path)
+    found, network_trouble = _network(network_path)
     held_at = _changed_at(directory / PID_NAME)
     holder = lock_holder(directory) if held_at else None
     return ProfileState(
@@ -410,8 +412,9 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
         key_path=directory / KEY_NAME,
         peer_id=peer_id,
         key_trouble=key_trouble,
-        network=network,
-        network_name=network_name,
+        network="" if found is None else "named" if found.name else "keyed",
+        network_id="" if found is None else found.id,
+        network_name="" if found is None else found.name,
         network_path=network_path,
         network_trouble=network_trouble,
         database_path=directory / DATABASE_NAME,
@@ -429,15 +432,12 @@ def _key(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _network(path: Path) -> tuple[Literal["keyed", "named", ""], str, str]:
-    """Return the kind and the name of the network in a file, and why the file cannot be used."""
+def _network(path: Path) -> tuple[Network | None, str]:
+    """Return the network in a file, and why the file cannot be used."""
     try:
-        network = load_network(path)
+        return load_network(path), ""
     except P2PChatError as error:
-        return "", "", str(error)
-    if network is None:
-        return "", "", ""
-    return ("named" if network.name else "keyed"), network.name, ""
+        return None, str(error)
 
 
 def _changed_at(path: Path) -> float:

@@ -65,6 +65,41 @@ class People:
     def __init__(self, lifecycle: PeerLifecycle) -> None:
         self._lifecycle = lifecycle
 
+    @property
+    def own_role(self) -> Role | Literal[""]:
+        """What the own member is; "" while nobody has admitted it, and where everybody is a member."""
+        admission = self._lifecycle.require_running().node.admission
+        members = self._lifecycle.require_running().node.sync.statements.members
+        if members is None:
+            return ""
+        if admission.is_member:
+            return self._role(members, admission.member)
+        return "expelled" if self._own_removals() else ""
+
+    @property
+    def expelled_by(self) -> User | None:
+        """Who expelled the own user or its member; None if nobody did."""
+        removals = self._own_removals()
+        return self.speaker(removals[-1].by) if removals and self.own_role == "expelled" else None
+
+    @property
+    def is_joining(self) -> bool:
+        """True while this peer has an invite and nobody has admitted it."""
+        network = self._lifecycle.require_running().node.network
+        return network.invitation is not None and self.own_role == ""
+
+    @property
+    def may_decide(self) -> bool:
+        """True if this peer is one of the founder or of an admin: it may invite and expel."""
+        return self._lifecycle.require_running().node.admission.may_invite
+
+    def deciders(self) -> list[User]:
+        """Return the users known here of the founder and the admins, whom others ask to invite or expel."""
+        node = self._lifecycle.require_running().node
+        members = None if node.network.is_named else node.sync.statements.members
+        keys = [] if members is None else [members.founder, *members.admins]
+        return list(by_label({user for key in keys for user in self._users(key)}))
+
     def members(self) -> list[Member]:
         """Return all members, the founder first, then by label, and behind them who was expelled."""
         members = self._members()
@@ -210,6 +245,13 @@ class People:
         driver = self._lifecycle.require_running()
         driver.put(InviteRevoked(invite))
         await driver.settle()
+
+    def _own_removals(self) -> list[Statement]:
+        """Return the removals by which the own user is out, also those that are not durable yet."""
+        node = self._lifecycle.require_running().node
+        members = node.sync.statements.members
+        keys = dict.fromkeys([node.peer, node.admission.member])
+        return [] if members is None else [one for key in keys for one in members.removals(key)]
 
     def _user(self, who: User | str) -> User:
         if isinstance(who, User):

@@ -258,7 +258,7 @@ class TerminalDisplay(Display):
             self._show_group_change(event)
         elif kind in ("joined", "left", "many", "renamed"):
             self._show_presence(event)
-        elif kind == "request":
+        elif kind in ("request", "member"):
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))
 
