@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from sys import intern
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -155,7 +156,7 @@ def parse_statement(network: str, text: str, signature: bytes) -> Statement:
         fields = msgspec.structs.asdict(msgspec.convert(said, _FIELDS[kind]))
     except (KeyError, msgspec.ValidationError):
         return Statement(id, by, "", at, text, signature)
-    return Statement(id, by, kind, at, text, signature, **fields)
+    return Statement(id, intern(by), intern(kind), at, text, signature, **fields)  # few strings for thousands
 
 
 def _signed(network: str, text: str) -> bytes:
