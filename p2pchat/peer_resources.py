@@ -161,7 +161,7 @@ def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSL
 def _network(profile: Profile, options: PeerArguments, invite: Invite | None, storage: SqlStorage) -> Network:
     """Return the network of a profile, and store it there unless it is the login's.
 
-    A profile that joined a network, or holds messages of one, stays in it.
+    A profile that joined a network, holds messages of one or has members of it, stays in it.
     """
     if invite is not None and profile.network.id == invite.network.id:
         profile.renew(invite)
@@ -172,7 +172,7 @@ def _network(profile: Profile, options: PeerArguments, invite: Invite | None, st
         wanted, what = Network.named(options.network), "the name of the network"
     else:
         return profile.network
-    if profile.network.id != wanted.id and (profile.joined or storage.places(0, 1)):
+    if profile.network.id != wanted.id and (profile.joined or storage.places(0, 1) or storage.load([]).statements):
         raise InviteError(
             f"{profile.directory} belongs to another network: leave {what} out, or choose another port or --data for it"
         )

@@ -292,3 +292,19 @@ async def test_waiting_calls_end_after_a_defect_in_the_core(net: Mesh) -> None:
     assert isinstance(warned, Warned) and warned.code == "internal"
     assert isinstance(stopped, Stopped) and stopped.reason == "failed"
     assert [type(end) for end in ends] == [PeerClosed] * 11
+
+
+async def test_a_profile_elsewhere_stays_in_the_network_that_its_login_leaves(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "bob's"))
+        async with TCPPeer(data=tmp_path / "elsewhere", name="bot") as bot:
+            await bot.broadcast("before")
+            room = bot.room.id
+        async with TCPPeer(data=tmp_path / "bob's" / "8080", name="bob", invite=ada.make_invite()) as bob:
+            await bob.wait_user("ada", timeout=60)
+        async with TCPPeer(data=tmp_path / "elsewhere") as bot:
+            assert bot.room.id == room and [post.text for post in await bot.history()] == ["before"]
+        async with TCPPeer(temporary=True, name="bob's program") as program:
+            assert program.room.id == ada.room.id

@@ -46,7 +46,7 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
                     change.delivered.append(DeliveredMark(change.batches[0].log, others.identity.peer_id, 2))
             storage.commit(changes)
             storage.close()
-    last = written[-1].log if written else tip.log
+    last = written[-1][1].log if written else tip.log
     channel.send(last=message_id(last, 2))
 
 

@@ -33,11 +33,10 @@ from p2pchat.identity.network import (
 from p2pchat.identity.private_files import make_private_directory, write_private
 from p2pchat.identity.profile import (
     DATABASE_NAME,
-    KEY_NAME,
     data_directory,
     home_directory,
-    known_profiles,
     lock_holder,
+    profiles_in,
     stored_identity,
 )
 
@@ -203,7 +202,7 @@ def found_anew() -> tuple[LoginNetwork, list[Path]]:
 
 def _put_aside(home: Path, former: Network) -> list[Path]:
     """Move the network of a login away; return the profiles that stay in it. The caller holds the lock."""
-    stay = [path for path in _profiles_in(home) if (path / DATABASE_NAME).exists() and not (path / FILE_NAME).exists()]
+    stay = [path for path in profiles_in(home) if (path / DATABASE_NAME).exists() and not (path / FILE_NAME).exists()]
     for path in stay:
         certificate = former.guest(stored_identity(path).peer_id)
         if certificate is not None:
@@ -213,17 +212,10 @@ def _put_aside(home: Path, former: Network) -> list[Path]:
     return stay
 
 
-def _profiles_in(home: Path) -> list[Path]:
-    """Return the profiles below a home, those of ports first. Of --data elsewhere nothing is known."""
-    ports = known_profiles()
-    others = (path for path in sorted(home.iterdir()) if path not in ports and (path / KEY_NAME).exists())
-    return [*ports, *others]
-
-
 def refuse_running() -> None:
     """Raise P2PChatError if a peer of this login runs."""
     home = home_directory()
-    for path in _profiles_in(home) if home.is_dir() else ():
+    for path in profiles_in(home) if home.is_dir() else ():
         if (pid := lock_holder(path)) is not None:
             who = f"process {pid}" if pid else "a process"
             raise P2PChatError(f"a peer of this login runs ({who}, {path.name}): stop it, and try again")

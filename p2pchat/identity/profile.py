@@ -5,6 +5,7 @@
         founder, or member           the key of the member that answers for them; a backup of a profile has neither
         8080/                        one profile per port, or any directory named with --data
             identity.pem             the key
+            network, guest           only of a profile at another place: the login's network, should the login leave it
             network, member          only when this profile joined another network than the login's
             history.db               the database
             lock, lock.pid           held while a peer runs, and the process that holds it
@@ -34,6 +35,7 @@ from p2pchat.identity.invite_text import Invite
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.network import (
     FILE_NAME,
+    GUEST_NAME,
     MEMBER_NAME,
     Network,
     join_network,
@@ -41,6 +43,7 @@ from p2pchat.identity.network import (
     locked_network,
     login_network,
     put_aside,
+    save_certificate,
     save_network,
     validate_network_name,
 )
@@ -105,6 +108,13 @@ def known_profiles(network: str | None = None) -> list[Path]:
         return []
     found = [path for path in home.iterdir() if path.name.isdecimal() and (path / KEY_NAME).exists()]
     return sorted(found, key=lambda path: int(path.name))
+
+
+def profiles_in(home: Path) -> list[Path]:
+    """Return the profiles below a home, those of ports first. Of --data elsewhere nothing is known."""
+    ports = known_profiles()
+    others = (path for path in sorted(home.iterdir()) if path not in ports and (path / KEY_NAME).exists())
+    return [*ports, *others]
 
 
 def data_directory(data: str | os.PathLike[str] | int) -> Path:
@@ -190,10 +200,13 @@ class Profile:
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             joined = network_of(directory, network if data is None else None, invite)
             _make_database_private(directory / DATABASE_NAME)
+            profile = cls(directory, identity, joined, temporary=False, lock=lock)
+            if directory.parent != home_directory() and network is None and not profile._has_network:
+                profile._keep_network()
         except BaseException:  # also when interrupted: release the lock
             _release(directory, lock)
             raise
-        return cls(directory, identity, joined, temporary=False, lock=lock)
+        return profile
 
     @classmethod
     def _open_temporary(cls, key: str | os.PathLike[str] | None, name: str | None, invite: Invite | None) -> Profile:
@@ -225,7 +238,7 @@ class Profile:
             self.network = network
             return
         home = home_directory()
-        if self.directory.parent == home and known_profiles() in ([], [self.directory]) and not self.joined:
+        if self.directory.parent == home and set(profiles_in(home)) <= {self.directory} and not self.joined:
             with locked_network(home):
                 put_aside(home)
                 self.network = join_network(home, network, invite.invitation)
@@ -243,8 +256,22 @@ class Profile:
 
     @property
     def joined(self) -> bool:
-        """True if this directory has a network of its own, apart from the login's."""
+        """True if this directory has another network than the login."""
+        own, login = load_network(self.directory / FILE_NAME), load_network(home_directory() / FILE_NAME)
+        return own is not None and (login is None or own.id != login.id)
+
+    @property
+    def _has_network(self) -> bool:
         return (self.directory / FILE_NAME).exists()
+
+    def _keep_network(self) -> None:
+        """Note the network of the login beside the profile, which stays in it when its login joins another one.
+
+        The login knows its profiles by their ports alone, and none of those at other places.
+        """
+        save_network(self.directory / FILE_NAME, self.network)
+        if (certificate := self.network.guest(self.identity.peer_id)) is not None:
+            save_certificate(self.directory / GUEST_NAME, certificate)
 
     def close(self) -> None:
         """Release the directory; remove a temporary one. Calling it again does nothing."""
