@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from p2pchat.identity.login_key import LoginNetwork as LoginNetwork
     from p2pchat.identity.login_key import backup_key as backup_key
     from p2pchat.identity.login_key import found_anew as found_anew
+    from p2pchat.identity.login_key import make_member as make_member
     from p2pchat.identity.login_key import read_login_network as read_login_network
     from p2pchat.identity.login_key import restore_key as restore_key
     from p2pchat.identity.network import validate_network_name as validate_network_name
@@ -138,7 +139,14 @@ _MODULES = {
     "core.members.made_invites": ("MadeInvite",),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
-    "identity.login_key": ("LoginNetwork", "backup_key", "found_anew", "read_login_network", "restore_key"),
+    "identity.login_key": (
+        "LoginNetwork",
+        "backup_key",
+        "found_anew",
+        "make_member",
+        "read_login_network",
+        "restore_key",
+    ),
     "identity.invite_text": ("Invite", "parse_invite"),
     "identity.network": ("validate_network_name",),
     "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
+from p2pchat.core.durable_changes import Change
+from p2pchat.core.members.statement import parse_statement
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.invite_text import DAYS, Invite, encode_invite, make_invitation, parse_invite
@@ -136,6 +138,8 @@ def open_resources(options: PeerArguments) -> PeerResources:
         storage = open_storage(profile, options)
         opened.callback(storage.close)
         network = _network(profile, options, invite, storage)
+        if network.added is not None and network.added not in storage.load([]).statements:
+            storage.commit([Change(statements=[parse_statement(network.id, *network.added)])])
         server, client = contexts(profile.identity, profile.directory)
         opened.pop_all()
     return PeerResources(

@@ -23,6 +23,7 @@ from p2pchat.identity.network import (
     GUEST_NAME,
     MEMBER_NAME,
     Network,
+    add_member,
     load_network,
     locked_network,
     login_network,
@@ -128,6 +129,16 @@ def backup_key(to: Path, data: str | os.PathLike[str] | int | None = None) -> Lo
     except OSError as error:
         raise P2PChatError(f"cannot write {to}: {error.strerror or error}") from error
     return found
+
+
+def make_member(directory: Path) -> None:
+    """Make a member of this login's network, and write its files, `network` and `member`, into a directory.
+
+    A peer whose data directory has them is a member at once, on whatever machine, and answers for the users it hosts.
+    Raises:
+        P2PChatError: This login did not found its network, or the directory cannot be used.
+    """
+    add_member(directory, login_network(home_directory()))
 
 
 def restore_key(source: Path, *, replace: bool = False) -> LoginNetwork:

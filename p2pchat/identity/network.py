@@ -9,6 +9,7 @@ are private, and one line in hex:
     network    p2pchat-network 2 <N> <K> <F, or - where it is not known yet> [the name of a named network, in UTF-8]
     founder    p2pchat-founder 1 <seed of F>
     member     p2pchat-member 1 <seed of the member> <the invite: maker, id, uses, until, secret>
+               p2pchat-member 1 <seed of the member> <the statement by which the founder added it> <its signature>
     guest      p2pchat-guest 1 <member> <its certificate for the profile>, only where the member's key is elsewhere
 
 Copies of a profile have `network` and `guest` alone.
@@ -23,6 +24,7 @@ import ipaddress
 import os
 import re
 import secrets
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +34,7 @@ from hashlib import scrypt
 from pathlib import Path
 
 from p2pchat.core.members.guests import make_guest
-from p2pchat.core.members.statement import network_id
+from p2pchat.core.members.statement import ADD, make_statement, network_id
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
@@ -48,6 +50,7 @@ _FOUNDER_LINE = re.compile(rb"p2pchat-founder 1 ([0-9a-f]{64})\s*")
 _MEMBER_LINE = re.compile(
     rb"p2pchat-member 1 ([0-9a-f]{64}) ([0-9a-f]{64}) ([0-9a-f]{8}) (\d{1,3}) (\d{1,12}) ([0-9a-f]{32})\s*"
 )
+_ADDED_LINE = re.compile(rb"p2pchat-member 1 ([0-9a-f]{64}) ((?:[0-9a-f]{2})+) ([0-9a-f]{128})\s*")
 _GUEST_LINE = re.compile(rb"p2pchat-guest 1 ([0-9a-f]{64}) ([0-9a-f]{128})\s*")
 _LOCK_TIMEOUT = 10.0  # seconds; a process holds it for one small write
 PREFIX = "p2pchat:"  # of an invite
@@ -75,6 +78,7 @@ class Network:
         name: The word that a named network is made from; "" for another one.
         member: The key of the member that answers for the users here; None where it is elsewhere.
         invitation: The invite with which that member joined; None for a founder.
+        added: The statement by which the founder added that member before, if it did: its text and signature.
         certificate: Where that key is elsewhere, its certificate for the profile here.
     """
 
@@ -84,6 +88,7 @@ class Network:
     name: str = ""
     member: Identity | None = field(default=None, repr=False, compare=False)
     invitation: Invitation | None = field(default=None, compare=False)
+    added: tuple[str, bytes] | None = field(default=None, repr=False, compare=False)
     certificate: GuestCertificate | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -151,7 +156,10 @@ def _with_member(network: Network, directory: Path) -> Network:
         founder = Identity.from_seed(bytes.fromhex(match[1].decode()))
         if founder.peer_id == network.founder:
             return replace(network, member=founder)
-    if (match := _read(directory / MEMBER_NAME, _MEMBER_LINE)) is not None:
+    if (match := _read(directory / MEMBER_NAME, _ADDED_LINE, _MEMBER_LINE)) is not None and match.re is _ADDED_LINE:
+        key, text, signature = (bytes.fromhex(group.decode()) for group in match.groups())
+        return replace(network, member=Identity.from_seed(key), added=(text.decode(errors="replace"), signature))
+    if match is not None:
         seed, maker, id, uses, until, secret = (group.decode() for group in match.groups())
         invitation = Invitation(maker, id, int(uses), int(until), bytes.fromhex(secret))
         return replace(network, member=Identity.from_seed(bytes.fromhex(seed)), invitation=invitation)
@@ -160,12 +168,13 @@ def _with_member(network: Network, directory: Path) -> Network:
     return network
 
 
-def _read(path: Path, line: re.Pattern[bytes]) -> re.Match[bytes] | None:
+def _read(path: Path, *lines: re.Pattern[bytes]) -> re.Match[bytes] | None:
     """Return the line of a private file; None when there is none. Raises P2PChatError for one that is damaged."""
     try:
-        match = line.fullmatch(read_private(path))
+        data = read_private(path)
     except FileNotFoundError:
         return None
+    match = next(filter(None, (line.fullmatch(data) for line in lines)), None)
     if match is None:
         raise P2PChatError(f"{path} is damaged: restore it from a copy, or move it away to found or join anew")
     return match
@@ -201,6 +210,28 @@ def join_network(directory: Path, network: Network, invitation: Invitation) -> N
         raise P2PChatError(f"cannot write {path}: {error.strerror or error}") from error
     save_network(directory / FILE_NAME, network)
     return replace(network, member=Identity.from_seed(bytes.fromhex(seed)), invitation=invitation)
+
+
+def add_member(directory: Path, network: Network) -> None:
+    """Write the files of a new member of a network, which its founder adds, into a directory.
+
+    Raises:
+        P2PChatError: The founder's key is not here, or the directory has a network or cannot be written.
+    """
+    founder = network.member
+    if founder is None or founder.peer_id != network.founder:
+        raise P2PChatError("only the login that founded this network can do that: it has the founder's key")
+    if (directory / FILE_NAME).exists() or (directory / MEMBER_NAME).exists():
+        raise P2PChatError(f"{directory} has the files of a network already: name another directory")
+    seed, at = secrets.token_bytes(32), time.time_ns() // 1000
+    fields = {"who": [Identity.from_seed(seed).peer_id]}
+    added = make_statement(network.id, founder.peer_id, founder.sign, ADD, at, fields)
+    line = f"p2pchat-member 1 {seed.hex()} {added.text.encode().hex()} {added.signature.hex()}\n"
+    try:
+        write_private(directory / MEMBER_NAME, line.encode())
+    except OSError as error:
+        raise P2PChatError(f"cannot write {directory / MEMBER_NAME}: {error.strerror or error}") from error
+    save_network(directory / FILE_NAME, network)
 
 
 def save_certificate(path: Path, certificate: GuestCertificate) -> None:

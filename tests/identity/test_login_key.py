@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import P2PChatError, TCPPeer, backup_key, found_anew, read_login_network, restore_key
-from p2pchat.identity.network import Network, load_network, save_network
+from p2pchat import P2PChatError, TCPPeer, backup_key, found_anew, make_member, read_login_network, restore_key
+from p2pchat.identity.network import Network, add_member, load_network, save_network
 
 
 @pytest.fixture
@@ -128,3 +128,22 @@ async def test_a_guest_has_no_key_to_copy(home: Path, tmp_path: Path, monkeypatc
     assert read_login_network(tmp_path / "other" / "8080").role == "guest"
     with pytest.raises(P2PChatError, match="the key of this network's member is on another machine"):
         backup_key(tmp_path / "copy", tmp_path / "other" / "8080")
+
+
+async def test_a_member_made_by_the_founder_is_one_elsewhere_without_an_invite(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    make_member(gate)
+    with pytest.raises(P2PChatError, match="has the files of a network already"):
+        make_member(gate)
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "another login"))
+        with pytest.raises(P2PChatError, match="only the login that founded this network"):
+            add_member(tmp_path, load_network(gate / "network") or Network.found())
+        async with TCPPeer(0, ada.endpoint, data=gate, name="gate") as peer:
+            await peer.wait_user("ada", timeout=60)
+            assert [one.role for one in ada.people.members()] == ["founder", "member"]
+        async with TCPPeer(0, ada.endpoint, data=gate) as peer:  # once more: the statement is stored
+            await peer.wait_user("ada", timeout=60)

@@ -289,11 +289,24 @@ def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int
 @web.command("cluster-key")
 @click.argument("file", type=click.Path(path_type=Path))
 def cluster_key(file: Path) -> int:
-    """Make the key of a cluster. Copy the file to all its gateways, and to nobody else."""
+    """Make the key of a cluster, and beside it the files of its member of this login's network: network and member.
+
+    Copy all three to all its gateways, and to nobody else: network and member into their data directories.
+    """
+    from p2pchat import P2PChatError, home_directory, make_member
     from p2pchat.web.cluster.cluster_key import make_key_file
 
     make_key_file(file)
     print_notice(f"-- {file} is the key of a new cluster: who has it has all its accounts")
+    directory = file.absolute().parent
+    if directory == home_directory():
+        return DONE  # gateways of one home are of its login
+    try:
+        make_member(directory)
+    except P2PChatError as error:
+        print_notice(f"-- no member was made for it ({error}): let each gateway join with --invite")
+    else:
+        print_notice(f"-- {directory / 'network'} and {directory / 'member'} make each gateway that has them a member")
     return DONE
 
 
