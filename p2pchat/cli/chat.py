@@ -21,7 +21,6 @@ import click
 from p2pchat import (
     DurableEvent,
     Events,
-    InviteError,
     Link,
     MemberChange,
     Message,
@@ -246,7 +245,7 @@ class Chat:
     def _print_next_steps(self, peer: TCPPeer) -> None:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
-            with suppress(InviteError):  # nobody can dial it, or it may not invite
+            with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
                 print_notice(welcome_screen(peer.make_invite(), peer.address, peer.port, qr=can_ask()))
         self._report_reach()
         if self._founds and self._front.interactive and peer.people.own_role == "founder":

@@ -26,12 +26,12 @@ from starlette.types import Receive, Scope, Send
 from p2pchat import (
     EventCounts,
     Failed,
-    InviteError,
     Joined,
     Left,
     Link,
     Listening,
     MemberChange,
+    P2PChatError,
     Stopped,
     TCPPeer,
     Warned,
@@ -266,7 +266,7 @@ class GatewayRun:
                 f"-- others need an account: {command('web', 'token', 'NAME', *which)} makes one, or --sign-up open"
             )
         if not is_loopback(options.host):
-            with suppress(InviteError):  # nobody can dial it, or it may not invite
+            with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
                 print_notice(welcome_screen(peer.make_invite(), peer.address, peer.port, qr=can_ask()))
         else:
             there = ["--network", options.network] if options.network is not None else []

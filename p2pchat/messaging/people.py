@@ -68,8 +68,8 @@ class People:
     @property
     def own_role(self) -> Role | Literal[""]:
         """What the own member is; "" while nobody has admitted it, and where everybody is a member."""
-        admission = self._lifecycle.require_running().node.admission
-        members = self._lifecycle.require_running().node.sync.statements.members
+        admission = self._lifecycle.started_driver.node.admission
+        members = self._lifecycle.started_driver.node.sync.statements.members
         if members is None:
             return ""
         if admission.is_member:
@@ -85,17 +85,17 @@ class People:
     @property
     def is_joining(self) -> bool:
         """True while this peer has an invite and nobody has admitted it."""
-        network = self._lifecycle.require_running().node.network
+        network = self._lifecycle.started_driver.node.network
         return network.invitation is not None and self.own_role == ""
 
     @property
     def may_decide(self) -> bool:
         """True if this peer is one of the founder or of an admin: it may invite and expel."""
-        return self._lifecycle.require_running().node.admission.may_invite
+        return self._lifecycle.started_driver.node.admission.may_invite
 
     def deciders(self) -> list[User]:
         """Return the users known here of the founder and the admins, whom others ask to invite or expel."""
-        node = self._lifecycle.require_running().node
+        node = self._lifecycle.started_driver.node
         members = None if node.network.is_named else node.sync.statements.members
         keys = [] if members is None else [members.founder, *members.admins]
         return list(by_label({user for key in keys for user in self._users(key)}))
@@ -248,7 +248,7 @@ class People:
 
     def _own_removals(self) -> list[Statement]:
         """Return the removals by which the own user is out, also those that are not durable yet."""
-        node = self._lifecycle.require_running().node
+        node = self._lifecycle.started_driver.node
         members = node.sync.statements.members
         keys = dict.fromkeys([node.peer, node.admission.member])
         return [] if members is None else [one for key in keys for one in members.removals(key)]
@@ -334,10 +334,10 @@ class People:
 
     def speaker(self, member: UserId) -> User:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any."""
-        return self._lifecycle.directory.user(self._lifecycle.require_running().node.speaker(member))
+        return self._lifecycle.directory.user(self._lifecycle.started_driver.node.speaker(member))
 
     def _users(self, key: UserId) -> tuple[User, ...]:
-        node, directory = self._lifecycle.require_running().node, self._lifecycle.directory
+        node, directory = self._lifecycle.started_driver.node, self._lifecycle.directory
         known = {user for user in node.users_of(key) | {key} if directory.name(user)}
         return by_label(map(directory.user, known))
 

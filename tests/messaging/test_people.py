@@ -43,3 +43,14 @@ async def test_hide_shows_nothing_of_the_expelled() -> None:
         assert ada.user("eve").ignored
         await ada.people.pardon("eve")
         await until(lambda: not bob.user("eve").ignored, "bob shows it again")
+
+
+async def test_the_own_role_can_be_read_of_a_peer_that_was_closed() -> None:
+    """A terminal that is left while it starts says the rest of its first screen."""
+    async with mesh("ada", "bob", logins=True) as net:
+        ada, bob = net.peers
+        await net.settle()
+        await ada.aclose()
+        await bob.aclose()
+        assert (ada.people.own_role, ada.people.may_decide, ada.people.expelled_by) == ("founder", True, None)
+        assert (bob.people.own_role, bob.people.may_decide, bob.people.is_joining) == ("member", False, False)
