@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
+from p2pchat.core.log import is_plausible
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
@@ -118,9 +119,13 @@ class StatementExchange:
         return [one for one in statements if one.id in self._durable]
 
     def next_at(self) -> int:
-        """Return the time of a statement that is made now, above that of all others here."""
-        newest = 0 if self.members is None else max((one.at for one in self.members.statements()), default=0)
-        return max(self._ctx.now.utc, newest + 1)
+        """Return the time of a statement that is made now, above that of all others here with a plausible one.
+
+        An admin may give its own any time, and the last one there is would leave none for its removal.
+        """
+        said = [] if self.members is None else self.members.statements()
+        now, ahead = self._ctx.now.utc, self._ctx.settings.clock_ahead
+        return max([now, *(one.at + 1 for one in said if is_plausible(one.at, now, ahead))])
 
     def _learn_founder(self, founder: UserId) -> None:
         if self.members is None and not self._is_named and network_id(founder) == self._network:
