@@ -1,4 +1,4 @@
-"""Attacks by somebody who was expelled, or will be: with its profile, its member's key, K, old invites and own programs.
+"""Attacks by somebody who was expelled, or will be: with its profile, member's key, K, old invites and own programs.
 
 Each login has a home of its own. Eve's peers of the package make her profile and member; her own programs use their
 keys.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
@@ -37,16 +37,14 @@ class Logins:
     root: Path
     set_home: Callable[[Path], None]
     stack: AsyncExitStack
-    ports: dict[str, int] = field(default_factory=dict)
 
     async def start(self, login: str, name: str = "", *endpoints: str, invite: str | None = None) -> TCPPeer:
-        """Start a peer of a login; again at its former port."""
+        """Start a peer of a login."""
         name = name or login
         self.set_home(self.root / login)
         data = self.root / login / name
-        peer = TCPPeer(self.ports.get(name, 0), *endpoints, name=name, data=data, invite=invite, settings=QUICK)
+        peer = TCPPeer(0, *endpoints, name=name, data=data, invite=invite, settings=QUICK)
         await self.stack.enter_async_context(peer)
-        self.ports[name] = peer.port
         return peer
 
     async def join(self, login: str, founder: TCPPeer, invite: str = "") -> TCPPeer:
@@ -131,7 +129,7 @@ def now() -> int:
 
 @pytest.mark.parametrize("hide", [False, True])
 async def test_what_another_profile_wrote_later_is_marked_when_it_comes(logins: Logins, hide: bool) -> None:
-    """Nobody had seen that profile before. It writes to a peer that has not heard of the removal, which passes it on."""
+    """Nobody saw that profile before. It writes to a peer that has not heard of the removal, which passes it on."""
     ada = await logins.start("ada")
     dan = await logins.join("dan", ada)
     eve = await logins.join("eve", ada)
@@ -144,7 +142,7 @@ async def test_what_another_profile_wrote_later_is_marked_when_it_comes(logins: 
     second = await logins.start("eve", "second", dan.endpoint)
     await (await second.broadcast("I am still here")).delivered(by="dan", timeout=WAIT)
     await second.aclose()
-    ada = await logins.start("ada")
+    ada = await logins.start("ada", "", dan.endpoint)
     post = await came(ada, "I am still here")
     assert post.expelled
     assert is_hidden(ada, post) == hide
@@ -152,7 +150,7 @@ async def test_what_another_profile_wrote_later_is_marked_when_it_comes(logins: 
 
 
 async def test_a_certificate_of_a_made_up_member_takes_nobody_out_of_a_removal(logins: Logins) -> None:
-    """A profile without a name is in no removal by itself. It comes again, as the guest of a member that nobody added."""
+    """A profile without a name is in no removal. It comes again, as the guest of a member that nobody added."""
     ada = await logins.start("ada")
     await (await logins.join("eve", ada)).aclose()
     network, user = logins.network("eve"), invented_identity("a profile without a name")
@@ -233,7 +231,7 @@ async def test_a_user_of_no_member_says_nothing(logins: Logins) -> None:
     await came(dan, "I am ada's friend")
     await eve.disconnect()
     await dan.broadcast("after that")
-    ada = await logins.start("ada")
+    ada = await logins.start("ada", "", dan.endpoint)
     await came(ada, "after that")
     post = (await texts(ada)).get("I am ada's friend")
     assert post is None or post.expelled
