@@ -135,7 +135,7 @@ class Admission:
             return Verdict(awaits=self._own_addition(exchange.members, member))
         if shown.invite is None or exchange.members.removals(member) or exchange.members.removals(peer):
             return Verdict(NO_MEMBER)
-        fault = exchange.invites.fault(shown.invite, t, member, exchange.members.statements())
+        fault = exchange.invites.fault(shown.invite, t, member, exchange.members)
         if fault or not self.may_invite:
             return Verdict(fault or UNKNOWN)
         made = self._addition(exchange, member, shown.invite.id)
