@@ -102,7 +102,7 @@ class StatementExchange:
             if frame.ask:
                 self._send_sum(link)
         if frame.have is not None:
-            remote.have.update(frame.have)
+            remote.have.update(self._durable.keys() & set(frame.have))  # anybody can make up ids without end
             if not frame.more:
                 have, remote.have = remote.have, set()
                 self._send(link, [one for id, one in self._durable.items() if id not in have])
