@@ -341,3 +341,29 @@ async def test_statements_do_not_pile_up_for_a_peer_that_reads_nothing(logins: L
     async with asyncio.timeout(WAIT):
         await answered.wait()
     assert sent < 40 * size
+
+
+async def test_what_it_changes_later_is_marked(logins: Logins) -> None:
+    """Its peer edits what it wrote before it was expelled, and reacts, by a peer that has not heard of the removal."""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    eve = await logins.join("eve", ada)
+    await eve.wait_user("dan", timeout=WAIT)
+    receipt = await eve.broadcast("good morning")
+    await receipt.delivered(by="ada", timeout=WAIT)
+    await receipt.delivered(by="dan", timeout=WAIT)
+    await dan.aclose()
+    await eve.aclose()
+    await ada.people.expel("eve")
+    await ada.aclose()
+    dan = await logins.start("dan")
+    eve = await logins.start("eve", "", dan.endpoint)
+    await eve.wait_user("dan", timeout=WAIT)
+    old = await came(eve, "good morning")
+    await (await eve.edit(old, "buy my coins")).delivered(by="dan", timeout=WAIT)
+    await eve.aclose()
+    ada = await logins.start("ada", "", dan.endpoint)
+    await dan.broadcast("after that")
+    await came(ada, "after that")
+    found = await texts(ada)
+    assert "good morning" in found or found["buy my coins"].expelled
