@@ -12,10 +12,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from p2pchat import Message, TCPPeer
+from p2pchat.cli.terminal.terminal_display import TerminalDisplay
 from p2pchat.core.effects import Effect, Send
 from p2pchat.core.inputs import Got, Input, StatementsMade
 from p2pchat.core.log import encode_header, first_chain
@@ -24,7 +27,7 @@ from p2pchat.core.members.statement import Statement, make_statement
 from p2pchat.core.node_context import Now
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network import Network, load_network
-from p2pchat.protocol import Digest, GuestCertificate, Members, Membership, Show, encode
+from p2pchat.protocol import Digest, GuestCertificate, Members, Membership, Show, Welcome, encode
 from tests.deadlines import WAIT, until
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import QUICK
@@ -237,6 +240,45 @@ async def test_a_user_of_no_member_says_nothing(logins: Logins) -> None:
     assert post is None or post.expelled
 
 
+async def test_a_message_of_somebody_expelled_rings_no_bell() -> None:
+    rung: list[str] = []
+    display: Any = object.__new__(TerminalDisplay)
+    display._alerts = SimpleNamespace(ring=lambda text, **_: rung.append(text))
+    display._session = SimpleNamespace(settings=SimpleNamespace(bell=True, desktop=True))
+    display.speakers = set()
+    display._is_here, display.shows = lambda _: False, lambda _: True
+    display._show_message = lambda *_, **__: asyncio.sleep(0)
+    for more in ({}, {"expelled": True}):
+        await display._show_received({"sender": "eve", "text": f"hello {len(more)}", "old": False, **more})
+    assert [text.rpartition(": ")[2] for text in rung] == ["hello 0"]
+
+
+async def test_an_expelled_owner_changes_no_group(logins: Logins) -> None:
+    """Its operation comes by a peer that has not heard of the removal: it takes dan out of a group with ada."""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    eve = await logins.join("eve", ada)
+    await eve.wait_user("dan", timeout=WAIT)
+    receipt = await eve.send(await eve.create_group("plans", ["ada", "dan"]), "welcome")
+    for one in ("ada", "dan"):
+        await receipt.delivered(by=one, timeout=WAIT)
+    await dan.aclose()
+    await eve.aclose()
+    await ada.people.expel("eve")
+    await ada.aclose()
+    dan = await logins.start("dan")
+    eve = await logins.start("eve", "", dan.endpoint)
+    await eve.wait_user("dan", timeout=WAIT)
+    await eve.group("plans").remove("dan")
+    await (await eve.broadcast("done")).delivered(by="dan", timeout=WAIT)
+    await eve.aclose()
+    ada = await logins.start("ada", "", dan.endpoint)
+    await came(ada, "done")
+    await dan.broadcast("after that")
+    await came(ada, "after that")
+    assert "dan" in {user.name for user in ada.group("plans").members}
+
+
 # What it holds
 
 
@@ -367,3 +409,21 @@ async def test_what_it_changes_later_is_marked(logins: Logins) -> None:
     await came(ada, "after that")
     found = await texts(ada)
     assert "good morning" in found or found["buy my coins"].expelled
+
+
+# What it learns and tells
+
+
+async def test_who_knows_the_key_alone_learns_no_addresses(logins: Logins) -> None:
+    """A peer without a free place tells a newcomer whom else to dial, before the newcomer has shown what it is."""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    await (await logins.join("eve", ada)).aclose()
+    await ada.people.expel("eve")
+    eve = Attacker("eve", logins.network("eve"), identity=logins.identity("eve"))
+    logins.stack.push_async_callback(eve.disconnect)
+    await ada.block(ada.user("eve"))
+    await eve.introduce_itself(ada.port)
+    await eve.wait_closed()
+    told = [frame.peers for frame in eve.frames if isinstance(frame, Welcome)]
+    assert dan.me.key not in repr(told)
