@@ -729,7 +729,8 @@ class HandshakeRunner:
             if code == "blocked" and link.dialled:
                 self._dialer.on_proved(link.dial, peer)  # now it is known whose endpoint that is
             if isinstance(answer, Welcome):  # a newcomer that knows this peer only would never join
-                link.peer, answer.peers = peer, self._exchange.sample(link, peer)
+                link.peer = peer
+                answer.peers = [] if self._admission.is_out(peer) else self._exchange.sample(link, peer)
                 if answer.peers:
                     self._ctx.emit(Send(answer, [link.id]))
             self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
