@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat import Message, TCPPeer
+from p2pchat import Message, Sent, TCPPeer
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
 from p2pchat.core.effects import Effect, Send
 from p2pchat.core.inputs import Got, Input, StatementsMade
@@ -92,11 +92,11 @@ def additions(peer: TCPPeer, network: Network) -> list[Statement]:
     return [one for one in said_of(peer) if one.kind == "add" and network.member.peer_id in one.who]
 
 
-async def texts(peer: TCPPeer) -> dict[str, Message]:
+async def texts(peer: TCPPeer) -> dict[str, Message | Sent]:
     return {one.text: one for one in await peer.history(peer.room)}
 
 
-async def came(peer: TCPPeer, text: str) -> Message:
+async def came(peer: TCPPeer, text: str) -> Message | Sent:
     """Wait until a text is in the room."""
     async with asyncio.timeout(WAIT):
         while text not in (found := await texts(peer)):
@@ -104,7 +104,7 @@ async def came(peer: TCPPeer, text: str) -> Message:
     return found[text]
 
 
-def is_hidden(peer: TCPPeer, post: Message) -> bool:
+def is_hidden(peer: TCPPeer, post: Message | Sent) -> bool:
     return post.log.user in peer.directory.hidden
 
 
@@ -369,9 +369,9 @@ async def test_statements_do_not_pile_up_for_a_peer_that_reads_nothing(logins: L
     node, sent, answered = ada._driver.node, 0, asyncio.Event()
     handle = node.handle
 
-    def counting(input: Input, at: Now) -> list[Effect]:
+    def counting(input: Input, now: Now) -> list[Effect]:
         nonlocal sent
-        effects = handle(input, at)
+        effects = handle(input, now)
         frames = [one.frame for one in effects if isinstance(one, Send)]
         sent += sum(len(encode(frame)) for frame in frames if isinstance(frame, Members))
         if isinstance(input, Got) and any(isinstance(frame, Digest) for frame in input.frames):
@@ -423,7 +423,8 @@ async def test_who_knows_the_key_alone_learns_no_addresses(logins: Logins) -> No
     eve = Attacker("eve", logins.network("eve"), identity=logins.identity("eve"))
     logins.stack.push_async_callback(eve.disconnect)
     await ada.block(ada.user("eve"))
-    await eve.introduce_itself(ada.port)
+    with suppress(AssertionError):  # it hears goodbye instead of a welcome
+        await eve.introduce_itself(ada.port)
     await eve.wait_closed()
     told = [frame.peers for frame in eve.frames if isinstance(frame, Welcome)]
     assert dan.me.key not in repr(told)
