@@ -191,6 +191,9 @@ class EventDispatcher:
         self._push_receipts(updates)
 
     def _on_released(self, effect: fx.Released) -> None:
+        writers = {one.log.user for one in effect.stretches} - self._people.expelled.keys()
+        if self._node is not None and any(map(self._node.admission.is_out, writers)):
+            self._note_expelled()  # of a user that was not known when its member was expelled
         for reader in self.readers:
             reader.wake()
 

@@ -273,7 +273,7 @@ class TerminalDisplay(Display):
         self.speakers.add(event["sender"])
         if here or notified:
             await self._show_message(event, elsewhere=not here)
-        if notified and not event["old"]:
+        if notified and not event["old"] and not event.get("expelled"):
             text = f"{quote_speaker(event['sender'])}: {event['text']}"
             self._alerts.ring(text, bell=settings.bell, desktop=settings.desktop)
 

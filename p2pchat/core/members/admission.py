@@ -128,18 +128,21 @@ class Admission:
         exchange = self._statements()
         if not member or not exchange.take_shown(shown) or exchange.members is None:
             return Verdict(NO_MEMBER)
-        self._remember(peer, member)
+        if member in exchange.members.removed and len(self.last_members) < MAX_REMEMBERED:
+            self.last_members.setdefault(peer, member)  # it names itself: what is known already stays
         if self.admits(peer, member):
+            self._remember(peer, member)
             return Verdict(awaits=self._own_addition(exchange.members, member))
         if shown.invite is None or exchange.members.removals(member) or exchange.members.removals(peer):
             return Verdict(NO_MEMBER)
-        fault = exchange.invites.fault(shown.invite, t, member, exchange.members.statements())
+        fault = exchange.invites.fault(shown.invite, t, member, exchange.members)
         if fault or not self.may_invite:
             return Verdict(fault or UNKNOWN)
         made = self._addition(exchange, member, shown.invite.id)
         exchange.say([made])
         if not self.admits(peer, member):
             return Verdict(UNKNOWN)  # an admin may say only so much
+        self._remember(peer, member)
         return Verdict(awaits=made.id)
 
     def _own_addition(self, members: MemberList, member: UserId) -> StatementId:

@@ -15,6 +15,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import ADD, Statement
 from p2pchat.core.node_context import Invitation, NetworkCredentials, NodeContext
 from p2pchat.protocol import InviteProof, UserId
@@ -101,8 +102,11 @@ class Invites:
         now = self._ctx.now.utc // 1_000_000
         self._store(replace(self._made.get(id, MadeInvite(id, 1, now, now)), revoked_at=now))
 
-    def fault(self, proof: InviteProof, t: bytes, member: UserId, statements: list[Statement]) -> str:
-        """Return why an invite does not let a member in, as the code of a bye; "" if it does."""
+    def fault(self, proof: InviteProof, t: bytes, member: UserId, members: MemberList) -> str:
+        """Return why an invite does not let a member in, as the code of a bye; "" if it does.
+
+        One by which somebody came who is out lets nobody in: whoever is out would come again with another key.
+        """
         network = self._network
         if proof.maker != self._ctx.me:
             return ELSEWHERE
@@ -110,12 +114,12 @@ class Invites:
         given = Invitation(proof.maker, proof.id, proof.uses, proof.until, secret)
         if network.sign is None or not hmac.compare_digest(prove_invite(given, t, member).proof, proof.proof):
             return UNKNOWN
-        made = self._made.get(proof.id)
-        if made is not None and made.revoked_at:
+        made, used_by = self._made.get(proof.id), self._used_by(proof.id, members.statements())
+        if (made is not None and made.revoked_at) or not members.removed.isdisjoint(used_by):
             return REVOKED
         if proof.until * 1_000_000 < self._ctx.now.utc:
             return LATE
-        return USED if len(self._used_by(proof.id, statements)) >= proof.uses else ""
+        return USED if len(used_by) >= proof.uses else ""
 
     def _used_by(self, id: str, statements: list[Statement]) -> tuple[UserId, ...]:
         own = [one for one in statements if one.kind == ADD and one.invite == id and one.by == self._network.member]

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
+from p2pchat.core.limits_by_origin import TokenBucket
+from p2pchat.core.log import is_plausible
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
@@ -27,13 +29,23 @@ from p2pchat.protocol import MAX_STATEMENT_IDS, Members, Membership, UserId
 FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
 SUM_MODULUS = 1 << 128
+# Answers to one peer that may have all statements. A link that comes up takes two, and so does each new admin.
+ANSWERS_A_SECOND, ANSWERS_BURST = 1.0, 16  # a guess
 
 
 @dataclass(slots=True)
 class _Remote:
-    """A linked peer. Attributes: `have`, the ids of its statements as far as they came."""
+    """A linked peer.
+
+    Attributes:
+        answers: How many answers it may get now that have all statements, or the ids of all.
+        have: The ids of its statements as far as they came.
+        owed: It is asked again for its sum when it may get one.
+    """
 
     link: PeerLink
+    answers: TokenBucket
+    owed: bool = False
     have: set[StatementId] = field(default_factory=set)
 
 
@@ -76,7 +88,7 @@ class StatementExchange:
         self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # when links were asked
 
     def on_link_up(self, link: PeerLink) -> None:
-        self._remotes[link.id] = _Remote(link)
+        self._remotes[link.id] = self._remote(link)
         self._send_sum(link)
 
     def on_link_down(self, link: PeerLink) -> None:
@@ -89,23 +101,42 @@ class StatementExchange:
 
     def on_frame(self, link: PeerLink, frame: Members) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
-        remote = self._remotes.setdefault(link.id, _Remote(link))
+        remote = self._remotes.setdefault(link.id, self._remote(link))
         if frame.founder is not None:
             self._learn_founder(frame.founder)
         if self.members is None:
             return None
         if frame.s and (fault := self._take(self.members, frame.s)) is not None:
             return fault
-        if frame.sum is not None and frame.sum != self._shown_sum():
+        if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
             self._send_ids(link)
             if frame.ask:
                 self._send_sum(link)
         if frame.have is not None:
-            remote.have.update(frame.have)
+            remote.have.update(self._durable.keys() & set(frame.have))  # anybody can make up ids without end
             if not frame.more:
                 have, remote.have = remote.have, set()
-                self._send(link, [one for id, one in self._durable.items() if id not in have])
+                missing = [one for id, one in self._durable.items() if id not in have]
+                if missing and self._may_answer(remote):
+                    self._send(link, missing)
         return None
+
+    def _remote(self, link: PeerLink) -> _Remote:
+        return _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
+
+    def _may_answer(self, remote: _Remote) -> bool:
+        """Return whether a peer gets an answer now. Else it is compared with again later."""
+        if remote.answers.take(self._ctx.now.mono):
+            return True
+        if not remote.owed:
+            remote.owed = True
+            self._ctx.after(1 / ANSWERS_A_SECOND, lambda: self._compare_again(remote))
+        return False
+
+    def _compare_again(self, remote: _Remote) -> None:
+        remote.owed = False
+        if self._remotes.get(remote.link.id) is remote:
+            self._send_sum(remote.link, ask=True)
 
     def take_shown(self, shown: Membership) -> bool:
         """Take what a peer shows before there is a link with it. Return whether it is in order."""
@@ -118,9 +149,13 @@ class StatementExchange:
         return [one for one in statements if one.id in self._durable]
 
     def next_at(self) -> int:
-        """Return the time of a statement that is made now, above that of all others here."""
-        newest = 0 if self.members is None else max((one.at for one in self.members.statements()), default=0)
-        return max(self._ctx.now.utc, newest + 1)
+        """Return the time of a statement that is made now, above that of all others here with a plausible one.
+
+        An admin may give its own any time, and the last one there is would leave none for its removal.
+        """
+        said = [] if self.members is None else self.members.statements()
+        now, ahead = self._ctx.now.utc, self._ctx.settings.clock_ahead
+        return max([now, *(one.at + 1 for one in said if is_plausible(one.at, now, ahead))])
 
     def _learn_founder(self, founder: UserId) -> None:
         if self.members is None and not self._is_named and network_id(founder) == self._network:
@@ -165,7 +200,8 @@ class StatementExchange:
             turn = [one for one in new if is_turn(one)]
             if not all(one.is_signed(self._network) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
-            self._keep(members.add(turn))
+            if turn:
+                self._keep(members.add(turn))
         return None
 
     def _keep(self, change: ListChange) -> None:

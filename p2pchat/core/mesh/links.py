@@ -369,8 +369,8 @@ class Links:
             self._handshakes.on_shown(link, frame)
         elif link.phase is LinkPhase.WAITING and isinstance(frame, Go):
             self._on_go(link, frame)
-        elif link.phase is LinkPhase.WAITING and isinstance(frame, Members):  # what follows is its goodbye
-            self._admission.take_removals(frame)
+        elif link.phase is LinkPhase.WAITING and isinstance(frame, Members) and not link.parting:
+            self._handshakes.on_parting(link, frame)
         elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Show, Admit, Go)):
             self._pending_ends[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
         elif isinstance(frame, Ping):
@@ -729,7 +729,8 @@ class HandshakeRunner:
             if code == "blocked" and link.dialled:
                 self._dialer.on_proved(link.dial, peer)  # now it is known whose endpoint that is
             if isinstance(answer, Welcome):  # a newcomer that knows this peer only would never join
-                link.peer, answer.peers = peer, self._exchange.sample(link, peer)
+                link.peer = peer
+                answer.peers = [] if self._admission.is_out(peer) else self._exchange.sample(link, peer)
                 if answer.peers:
                     self._ctx.emit(Send(answer, [link.id]))
             self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
@@ -751,14 +752,19 @@ class HandshakeRunner:
     def on_shown(self, link: PeerLink, frame: Frame | Unknown) -> None:
         """Handle a frame of the far end when both ends have proved what they are."""
         is_server = isinstance(link.handshake, ServerSide)
-        if isinstance(frame, Members):  # what follows is its goodbye
-            self._admission.take_removals(frame)
+        if isinstance(frame, Members) and not link.parting:
+            self.on_parting(link, frame)
         elif is_server and isinstance(frame, Show) and not link.member:
             self._consider(link, frame.show)
         elif not is_server and isinstance(frame, Admit) and link.member and not link.awaits:
             self._on_proved(link)
         else:
             self._on_error(link, HandshakeError(f"{_kind(frame)} may not come now", "order"))
+
+    def on_parting(self, link: PeerLink, frame: Members) -> None:
+        """Take the statements before a goodbye: once, since each frame of them costs as much as all that are known."""
+        link.parting = True
+        self._admission.take_removals(frame)
 
     def _consider(self, link: PeerLink, shown: Membership) -> None:
         """Admit the far end by what it shows, now or when that is durable, or say why not."""

@@ -45,6 +45,7 @@ class PeerLink:
         peer: The peer at the other end; "" until it has proved itself.
         member: The member that answers for that peer, as it showed; "" until then.
         awaits: The statement that admits the peer, until that is durable; "" for none.
+        parting: Statements came before it was up, so what follows is its goodbye.
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
         users: The users that the other end hosts, while the link is up.
         users_changed: How often users came to `users` or were taken out.
@@ -70,6 +71,7 @@ class PeerLink:
     peer: PeerId = ""
     member: UserId = ""
     awaits: StatementId = ""
+    parting: bool = False
     full: bool = False
     users: dict[UserId, Hosted] = field(default_factory=dict)
     users_changed: int = 0
