@@ -170,7 +170,7 @@ def edit_marks(event: Line) -> str:
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = " (edited)" if event.get("edited") else ""
-    edited += " (from somebody who was expelled)" if event.get("expelled") else ""
+    edited += " (from somebody who is no member)" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
 

@@ -156,7 +156,7 @@ class Node:
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
-            self._on_members_changed, self.admission.is_out,
+            self._on_members_changed, self.admission.is_out, lambda user: self.admission.last_members.get(user),
         )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
@@ -319,6 +319,15 @@ class Node:
                     since[user] = min(since.get(user, removals[0].at), removals[0].at)
                     concealed |= {user} if any(one.hide for one in removals) else set()
         return since, concealed
+
+    def is_nobody(self, user: UserId) -> bool:
+        """Return whether no member is known to answer for a user, and nobody ever said that it is one.
+
+        Anybody can make up such users, and have others pass on what they write.
+        """
+        if self.network.is_named or self.sync.statements.is_named(user):
+            return False
+        return self.sync.context.members.member_of(user) == user and not self.member_of(user)
 
     def speaker(self, member: UserId) -> UserId:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.

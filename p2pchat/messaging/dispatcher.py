@@ -192,7 +192,8 @@ class EventDispatcher:
 
     def _on_released(self, effect: fx.Released) -> None:
         writers = {one.log.user for one in effect.stretches} - self._people.expelled.keys()
-        if self._node is not None and any(map(self._node.admission.is_out, writers)):
+        node = self._node
+        if node is not None and any(map(node.admission.is_out, writers)):
             self._note_expelled()  # of a user that was not known when its member was expelled
         for reader in self.readers:
             reader.wake()
@@ -278,6 +279,7 @@ class EventDispatcher:
     def follow_members(self, node: Node) -> None:
         """Take who is a member from the node, which runs now."""
         self._node = node
+        self._people.expelled.is_nobody = node.is_nobody
         self._note_expelled()
 
     def _member_of(self, user: UserId) -> UserId:

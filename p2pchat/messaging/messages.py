@@ -126,7 +126,7 @@ class Post(DurableEvent):
     @property
     def expelled(self) -> bool:
         """True if it came when its writer was expelled from the network already, or may have been edited then."""
-        since = self._viewer.directory.expelled.get(self.log.user)
+        since = self._viewer.directory.expelled.since(self.log.user)
         return since is not None and (self._received_at >= since or self.edited)
 
     @property

@@ -116,6 +116,21 @@ class ConversationDirectory:
         return found
 
 
+class ExpelledUsers(dict[UserId, int]):
+    """Users who are out of the network, and since when, in UTC microseconds.
+
+    Attributes:
+        is_nobody: Returns whether no member answers for a user, who is out since ever then.
+    """
+
+    is_nobody: Callable[[UserId], bool] = staticmethod(lambda user: False)
+
+    def since(self, user: UserId) -> int | None:
+        """Return since when a user is out; None for one who is not."""
+        found = self.get(user)
+        return 0 if found is None and self.is_nobody(user) else found
+
+
 class UserDirectory:
     """All users known to one peer, as one of its own users sees them.
 
@@ -153,7 +168,7 @@ class UserDirectory:
         self._former = former
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
-        self.expelled: dict[UserId, int] = {}
+        self.expelled: ExpelledUsers = ExpelledUsers()
         self.concealed: set[UserId] = set()
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()

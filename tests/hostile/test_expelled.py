@@ -253,32 +253,6 @@ async def test_a_message_of_somebody_expelled_rings_no_bell() -> None:
     assert [text.rpartition(": ")[2] for text in rung] == ["hello 0"]
 
 
-async def test_an_expelled_owner_changes_no_group(logins: Logins) -> None:
-    """Its operation comes by a peer that has not heard of the removal: it takes dan out of a group with ada."""
-    ada = await logins.start("ada")
-    dan = await logins.join("dan", ada)
-    eve = await logins.join("eve", ada)
-    await eve.wait_user("dan", timeout=WAIT)
-    receipt = await eve.send(await eve.create_group("plans", ["ada", "dan"]), "welcome")
-    for one in ("ada", "dan"):
-        await receipt.delivered(by=one, timeout=WAIT)
-    await dan.aclose()
-    await eve.aclose()
-    await ada.people.expel("eve")
-    await ada.aclose()
-    dan = await logins.start("dan")
-    eve = await logins.start("eve", "", dan.endpoint)
-    await eve.wait_user("dan", timeout=WAIT)
-    await eve.group("plans").remove("dan")
-    await (await eve.broadcast("done")).delivered(by="dan", timeout=WAIT)
-    await eve.aclose()
-    ada = await logins.start("ada", "", dan.endpoint)
-    await came(ada, "done")
-    await dan.broadcast("after that")
-    await came(ada, "after that")
-    assert "dan" in {user.name for user in ada.group("plans").members}
-
-
 # What it holds
 
 

@@ -148,6 +148,10 @@ class StatementExchange:
         """Return those of these statements that are durable."""
         return [one for one in statements if one.id in self._durable]
 
+    def is_named(self, user: UserId) -> bool:
+        """Return whether somebody was ever said to be a member, or everybody is one."""
+        return self.members is None or user in self.members.named
+
     def next_at(self) -> int:
         """Return the time of a statement that is made now, above that of all others here with a plausible one.
 

@@ -452,9 +452,8 @@ class Ingest:
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not (writer.tail_tips() or self._forks.may_uncover(log.id.key))
         by = certificate_of(header)
-        if by is not None:
-            self._sync.members.note(log.id.user, by.member)
-        change.logs.append(NewLog(log.id, log.before, is_whole, by))
+        member = self._sync.members.note(log.id.user, None if by is None else by.member)
+        change.logs.append(NewLog(log.id, log.before, is_whole, by, member))
 
 
 def _uncover(log: LogId, change: Change) -> None:

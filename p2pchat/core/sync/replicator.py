@@ -100,6 +100,7 @@ class Replicator:
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
         on_members_changed: Callable[[Change], None], is_out: Callable[[UserId], bool],
+        proved: Callable[[UserId], UserId | None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
@@ -121,7 +122,7 @@ class Replicator:
             lambda: {remote.link.peer for remote in self.context.remotes.values()}, stored.meta,
             lambda conversation: self.context.forget_on_links(conversation), self._delete_request, self._on_opened,
         )  # fmt: skip
-        members = UserMembers(network.id, stored.members)
+        members = UserMembers(network.id, stored.members, self.statements.is_named, proved)
         left_out = LeftOut(ctx, stored.meta)
         self.context: SyncContext = SyncContext(
             ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, members, left_out
