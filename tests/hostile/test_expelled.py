@@ -415,7 +415,7 @@ async def test_what_it_changes_later_is_marked(logins: Logins) -> None:
 
 
 async def test_a_key_known_to_be_out_learns_no_addresses(logins: Logins) -> None:
-    """A peer without a free place tells whom else to dial before the other end shows what it is: a fresh key learns it."""
+    """A full peer tells whom else to dial before the other end shows what it is. (A fresh key still learns it.)"""
     ada = await logins.start("ada")
     dan = await logins.join("dan", ada)
     await (await logins.join("eve", ada)).aclose()
