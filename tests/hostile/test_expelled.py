@@ -388,8 +388,8 @@ async def test_what_it_changes_later_is_marked(logins: Logins) -> None:
 # What it learns and tells
 
 
-async def test_who_knows_the_key_alone_learns_no_addresses(logins: Logins) -> None:
-    """A peer without a free place tells a newcomer whom else to dial, before the newcomer has shown what it is."""
+async def test_a_key_known_to_be_out_learns_no_addresses(logins: Logins) -> None:
+    """A full peer tells whom else to dial before the other end shows what it is. (A fresh key still learns it.)"""
     ada = await logins.start("ada")
     dan = await logins.join("dan", ada)
     await (await logins.join("eve", ada)).aclose()
