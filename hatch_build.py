@@ -47,7 +47,7 @@ WORDS = {
 }
 DUNDERS = ("__len__", "__getitem__")
 # Attributes of classes that are for p2pchat itself: they hold what is not public.
-PRIVATE = {"people"}
+PRIVATE = {"directory"}
 
 
 def is_ours(kind: object) -> bool:

@@ -34,9 +34,10 @@ from p2pchat import (
     Receipts,
     TCPPeer,
     User,
+    inspect_profile,
     probe,
     profile_directory,
-    profile_invite,
+    read_login_network,
 )
 from p2pchat.commands.endpoints import parse_endpoint
 
@@ -217,9 +218,14 @@ DELIVERY_WITHIN = 30.0  # seconds for one delivery: far more than any network ne
 
 @asynccontextmanager
 async def temporary_peer(there: Probed, directory: Path, place: Path) -> AsyncIterator[tuple[TCPPeer, User]]:
-    """Run a peer of the profile's network with its own key; yield it, and the user at the endpoint, who is online."""
-    invite = profile_invite(directory, [there.endpoint], to=there.peer_id)
-    async with TCPPeer(0, data=place, name="bench", invite=invite) as peer:
+    """Run a peer of the same login with its own key; yield it, and the user at the endpoint, who is online.
+
+    Raises:
+        NotMeasured: The profile is in another network than its login, which answers for no other peer there.
+    """
+    if inspect_profile(directory).network_id != read_login_network().id:
+        raise NotMeasured("this profile has joined a network apart from its login: leave --write out")
+    async with TCPPeer(0, there.endpoint, data=place, name="bench") as peer:
         try:
             user = await peer.wait_user(there.peer_id, timeout=MEET_TIMEOUT)
         except TimeoutError:

@@ -66,13 +66,14 @@ class LogWriter:
     """The log of one user in the room, up to the last written entry."""
 
     def __init__(self, room: str, identity: Any, number: int) -> None:
-        from p2pchat.core.log import LogId, first_chain
+        from p2pchat.core.log import LogId, encode_header, first_chain
 
         self.log = LogId(room, identity.peer_id, "0123456789abcdef")
         self.sign = identity.sign
         self.name = f"writer {number}"
         self.seq = 0
-        self._chain = first_chain(self.log)
+        self.header = encode_header(self.log, (), None)
+        self._chain = first_chain(self.header)
 
     def write(self, count: int, at: int, place: int, signed: bool) -> Any:
         """Return the change that stores `count` more entries, the first of them with that time and place."""
@@ -89,7 +90,8 @@ class LogWriter:
         prev, self._chain = self._chain, extend_chain(self._chain, raws)
         self.seq += count
         head = self.sign(head_message(log, self.seq, self._chain)) if signed else UNSIGNED
-        change = Change(batches=[Batch(log, first, raws, entries, prev, self._chain, head)])
+        header = self.header if first == 1 else ""
+        change = Change(batches=[Batch(log, first, raws, entries, prev, self._chain, head, header)])
         change.stretches.append(Stretch(place, log, first, count, at, False, False))
         if first == 1:
             change.logs.append(NewLog(log, (), True))

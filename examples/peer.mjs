@@ -1,30 +1,38 @@
 // A peer in JavaScript, with Node's standard library only: a bot that echoes direct messages, and what begins with
 // "echo " in the room. It is a "bot" of docs/protocol.md#a-minimal-peer, written from that page and its test vectors.
 //
-// node examples/peer.mjs echo.jsonl p2pchat:AGLV2CIX...@192.0.2.7:8080 127.0.0.1:8085
+// node examples/peer.mjs echo.jsonl p2pchat:AOFV2CIX...@192.0.2.7:8080 127.0.0.1:8085
 //
 // "p2pchat invite" prints the invite; the last argument is where to listen. Node 20 or later is needed. The file keeps
-// the key and all that was sent and received: run one process on it at a time.
+// the keys and all that was sent and received: run one process on it at a time. The peer has a member of its own, which
+// the maker of the invite adds. It is no admin, so it makes no invites: whoever is to reach it needs its address alone.
 //
 // Left out, and what it costs:
-// - judging entries: what its author signed is taken and served, whatever is in it. The sums of a peer that refuses it
-//   differ from then on.
 // - `linked` in `peers`: nobody meets through this peer
 // - forks: what comes after one may not arrive
 // - pages, and limits of what others send: it works below 1,000 users, and trusts the members of the network
 // - digests but the first, and where the other end stands: a new batch is sent at once, and who lacks the one before it
 //   fetches both
 // - the older runs of a peer: a late `go` of a process that is gone takes the link until its connection breaks
-// - `after`, `read`, `typing`, `refused`, `names` of others: nobody sees when it reads
-// - groups
+// - `after`, `read`, `typing`, `names` of others: nobody sees when it reads
+// - groups, named networks, making invites
+// - trying an hour later where it was refused: it goes on as after any other end
 
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
+import { Members, guestOf, isGuest } from "./peer_members.mjs";
 import * as p2p from "./peer_primitives.mjs";
 
-const HANDSHAKE = ["hello", "welcome", "go"];
+const HANDSHAKE = ["hello", "welcome", "show", "admit", "go"];
+const SHOWING = ["show", "admit"]; // then `members` may come too: what comes before a goodbye
+
+/** Of statements those that fit a frame before `go`. */
+function early(pairs) {
+  let size = 100;
+  return pairs.slice(0, 4).filter((pair) => (size += JSON.stringify(pair).length) <= 4096);
+}
 
 /** One link. `far` is the id of the other end: a client knows it from the certificate, a server from the `hello`. */
 export class Link {
@@ -32,13 +40,14 @@ export class Link {
   users = new Set(); // hosted at the other end
   shared = new Map(); // conversations: id -> what the id stands for
   theirs = new Map(); // conversation and user -> the tips that the other end told last
+  has = []; // ids of statements that the other end has, as far as they came
   wants = new Map(); // number -> conversation and user
   full = new Set(); // conversations in which the other end takes no more of this peer's user
   news = true; // users were announced since the last comparison
 
   constructor(peer, out, far, pin = far, nonce = randomBytes(32).toString("hex")) {
     Object.assign(this, { peer, out, far, nonce, isClient: far !== undefined });
-    if (!far) out.send({ t: "hello", v: [1], nonce });
+    if (!far) out.send({ t: "hello", v: [2], nonce });
     else if (far === peer.id || far !== pin) this.close(far === peer.id ? "self" : "identity");
   }
 
@@ -70,43 +79,74 @@ export class Link {
   /** Handle a frame. Codes of bye are thrown. */
   receive(frame) {
     if (this.code) return;
-    if (frame.t === "bye") return this.close(frame.code);
+    if (frame.t === "bye") {
+      if (!this.code) this.peer.refused?.(frame.code);
+      return this.close(frame.code);
+    }
+    const isFarewell = frame.t === "members" && SHOWING.includes(this.expected);
+    if (isFarewell) return this.peer.hear(frame.s);
     if (this.expected ? frame.t !== this.expected : HANDSHAKE.includes(frame.t)) throw "order";
     this[`on_${frame.t}`]?.(frame);
   }
 
   on_hello(frame) {
     if (this.isClient) this.answer(frame);
-    else this.admit(frame);
+    else this.welcome(frame);
   }
 
   /** The client's turn, after the server's hello. */
   answer({ v, nonce }) {
     const { id, seed, key } = this.peer;
     if (!Array.isArray(v)) throw "malformed";
-    if (!v.includes(1)) throw "version";
+    if (!v.includes(2)) throw "version";
     this.transcript = p2p.transcript(this.far, id, nonce, this.nonce);
     const [sig, proof] = [p2p.sign(seed, this.transcript), p2p.proof(key, "client", this.transcript)];
-    this.out.send({ t: "hello", v: 1, nonce: this.nonce, id, sig, proof });
+    this.out.send({ t: "hello", v: 2, nonce: this.nonce, id, sig, proof });
     this.expected = "welcome";
   }
 
-  on_welcome({ proof }) {
+  on_welcome({ proof, show }) {
     this.check(proof, "server");
+    this.admit(show);
+    this.out.send({ t: "show", show: this.peer.show(this.transcript) });
+    this.expected = "admit";
+  }
+
+  on_admit() {
     this.elect();
   }
 
+  on_show({ show }) {
+    this.admit(show);
+    this.out.send({ t: "admit" });
+    this.elect();
+  }
+
+  /** Admit the other end by what it shows. */
+  admit({ founder, guest, s = [], invite } = {}) {
+    const { members, network, id } = this.peer;
+    members.learn(founder);
+    const isSigned = this.peer.hear(s) && (!guest || isGuest(network, this.far, guest));
+    this.member = guest ? guest[0] : this.far;
+    if (isSigned && members.admits(this.far, this.member)) return;
+    const removals = members.against(this.far, this.member);
+    if (early(removals).length) this.out.send({ t: "members", s: early(removals) });
+    const isNewcomer = isSigned && members.founder && invite && !removals.length;
+    throw isNewcomer ? (invite.maker === id ? "invite" : "maker") : "member";
+  }
+
   /** The server's turn, after the client's hello. */
-  admit({ v, nonce, id, sig, proof }) {
+  welcome({ v, nonce, id, sig, proof }) {
     if (Array.isArray(v) || !id || !sig) throw "malformed";
-    if (v !== 1) throw "version";
+    if (v !== 2) throw "version";
     if (id === this.peer.id) throw "self";
     this.transcript = p2p.transcript(this.peer.id, id, this.nonce, nonce);
     if (!p2p.verify(id, this.transcript, sig)) throw "identity";
     this.check(proof, "client");
     this.far = id;
-    this.out.send({ t: "welcome", proof: p2p.proof(this.peer.key, "server", this.transcript) });
-    this.elect();
+    const own = p2p.proof(this.peer.key, "server", this.transcript);
+    this.out.send({ t: "welcome", proof: own, show: this.peer.show(this.transcript) });
+    this.expected = "show";
   }
 
   check(proof = p2p.LOWEST, side) {
@@ -133,6 +173,7 @@ export class Link {
     this.peer.links.set(this.far, this);
     if (go) this.send(go);
     this.send({ t: "peers", port: this.peer.port, at: [] });
+    this.tellSum();
     this.send({ t: "here", users: [{ id: this.peer.id, name: this.peer.name, status: "online" }] });
   }
 
@@ -158,6 +199,27 @@ export class Link {
     if (more || !this.news) return;
     this.news = false;
     this.send({ t: "digest", sum: p2p.sum(Object.values(this.sums())) });
+  }
+
+  tellSum(ask) {
+    const { founder, sum } = this.peer.members;
+    if (founder) this.send({ t: "members", founder, sum, ask });
+  }
+
+  /** Compare statements about members, and take those that are missing here. */
+  on_members({ founder, sum, ask, have, more, s = [] }) {
+    const { members } = this.peer;
+    members.learn(founder);
+    if (!members.founder) return;
+    if (!this.peer.hear(s)) throw "malformed";
+    if (sum && sum !== members.sum) {
+      this.send({ t: "members", have: [...members.kept.keys()] });
+      if (ask) this.tellSum();
+    }
+    if (have) this.has.push(...have);
+    if (!have || more) return;
+    const missing = members.pairs(this.has.splice(0));
+    if (missing.length) this.send({ t: "members", s: missing });
   }
 
   on_typing({ u }) {
@@ -241,9 +303,44 @@ export class Peer {
   port = 0;
   wanted = 0;
 
-  constructor({ seed, network, key, name, run = randomBytes(8).toString("hex"), now = () => Date.now() * 1000 }) {
-    Object.assign(this, { seed, key, name, run, now, id: p2p.userId(seed), room: p2p.roomId(network) });
-    this.logs = new p2p.Logs(() => {});
+  /** `member` is the seed of the key that answers for this peer; `invite` is what it joins with. */
+  constructor({ seed, network, key, member, founder, invite, name, run = randomBytes(8).toString("hex"), now }) {
+    now ??= () => Date.now() * 1000;
+    Object.assign(this, { seed, network, key, member, invite, name, run, now });
+    Object.assign(this, { id: p2p.userId(seed), room: p2p.roomId(network) });
+    this.members = new Members(network, founder);
+    this.logs = new p2p.Logs(network, () => {});
+  }
+
+  /** What shows that this peer belongs to the network, on the connection with this transcript. */
+  show(transcript) {
+    const { members, network, id } = this;
+    const member = p2p.userId(this.member);
+    const fits = ({ size }) => size <= 1280; // of two
+    const said = members.vouching(member).filter(fits).map(({ string, signature }) => [string, signature]);
+    const joins = this.invite && !members.admits(id, member);
+    const invite = joins ? p2p.proveInvite(this.invite, member, transcript) : undefined;
+    const s = said.length ? said : undefined;
+    return { founder: members.founder, guest: guestOf(network, this.member, id), s, invite };
+  }
+
+  /** Take statements about members, and tell all links what is new. Return false if one is none. */
+  hear(s = []) {
+    const before = [...this.members.admins].sort();
+    let news;
+    try {
+      news = this.members.founder ? this.members.take(s) : [];
+    } catch (code) {
+      if (typeof code !== "string") throw code; // a full disk
+      return false;
+    }
+    const isOther = String([...this.members.admins].sort()) !== String(before);
+    for (const link of news.length ? [...this.links.values()] : []) {
+      link.send({ t: "members", s: news });
+      if (isOther) link.tellSum(true);
+      if (!this.members.admits(link.far, link.member)) link.fail("member");
+    }
+    return true;
   }
 
   nextGo(id) {
@@ -269,14 +366,15 @@ export class Peer {
   append(c, { k, re, b }) {
     const { logs, id: u, run: r } = this;
     const id = c + u + r;
-    const { chains, clocks } = logs.all.get(id) ?? { chains: [p2p.chainStart(id)], clocks: [0] };
-    const [first, prev, tips] = [chains.length, chains.at(-1), logs.tips(c, u).slice(-8)];
-    const before = first === 1 && tips.length ? tips : undefined;
+    const log = logs.all.get(id);
+    const h = log ? undefined : p2p.writeHeader({ u, c, r, before: logs.tips(c, u).slice(-8) });
+    const { chains, clocks } = log ?? { chains: [p2p.chainStart(h)], clocks: [0] };
+    const [first, prev] = [chains.length, chains.at(-1)];
     const at = this.now();
     const others = logs.of(c).flatMap((log) => (log.u === u && log.r === r ? [] : log.clocks));
-    const entry = JSON.stringify({ k, at, c: p2p.clock(at, clocks.at(-1), others), re, before, b });
+    const entry = [p2p.clock(at, clocks.at(-1), others), JSON.stringify({ k, at, re, b })];
     const head = p2p.sign(this.seed, p2p.headMessage(id, first, p2p.chainNext(prev, entry)));
-    logs.take({ c, u, r, first, prev, e: [entry], head });
+    logs.take({ c, u, r, first, prev, e: [entry], head, h });
     for (const link of this.links.values())
       if (link.shared.has(c) && !link.full.has(c)) link.send(logs.batches.at(-1));
   }
@@ -324,15 +422,17 @@ function echo(peer, answered, { c, u, r, n, k, b, auto }) {
   peer.write(c, said, re);
 }
 
-/** Read the lines of the file, or begin it with a new key. A line that was cut off was acknowledged to nobody. */
+/** Read the lines of the file, or begin it with new keys. A line that was cut off was acknowledged to nobody. */
 function readFile(file) {
-  const seed = randomBytes(32).toString("hex");
-  if (!existsSync(file)) appendFileSync(file, JSON.stringify({ seed }) + "\n", { mode: 0o600 });
+  const [seed, member] = [randomBytes(32).toString("hex"), randomBytes(32).toString("hex")];
+  if (!existsSync(file)) appendFileSync(file, JSON.stringify({ seed, member }) + "\n", { mode: 0o600 });
   const stored = readFileSync(file, "utf8");
   const lines = stored.slice(0, stored.lastIndexOf("\n") + 1);
   truncateSync(file, Buffer.byteLength(lines));
   return lines.trimEnd().split("\n").map((line) => JSON.parse(line));
 }
+
+const REFUSED = ["member", "invite", "used", "late", "revoked"]; // codes after which only a new invite helps
 
 function main([file, text = "", at = "127.0.0.1:0"]) {
   const invite = p2p.readInvite(text);
@@ -341,21 +441,25 @@ function main([file, text = "", at = "127.0.0.1:0"]) {
     console.error("usage: node examples/peer.mjs FILE INVITE [HOST:PORT]");
     process.exit(1);
   }
-  const [{ seed }, ...batches] = readFile(file);
+  const { network, key } = invite;
+  const [{ seed, member }, ...lines] = readFile(file);
   const disk = openSync(file, "a");
-  const peer = new Peer({ ...invite, seed, name: "echo" });
-  const held = batches.flatMap((batch) => peer.logs.take(batch));
-  peer.logs.write = (batch) => {
-    appendFileSync(disk, JSON.stringify(batch) + "\n");
+  const founder = lines.find((line) => line.founder)?.founder;
+  const peer = new Peer({ network, key, seed, member, founder, invite, name: "echo" });
+  peer.members.take(lines.flatMap(({ s = [] }) => s));
+  const held = lines.filter(({ e }) => e).flatMap((batch) => peer.logs.take(batch));
+  const write = (line) => {
+    appendFileSync(disk, JSON.stringify(line) + "\n");
     fsyncSync(disk);
   };
+  peer.logs.write = peer.members.write = write;
+  peer.refused = (code) => REFUSED.includes(code) && console.error(`not admitted: ${code}`);
   const answered = new Set(held.filter(({ u }) => u === peer.id).map(({ c, re }) => String([c, re])));
   peer.heard = (entry) => echo(peer, answered, entry);
   held.forEach(peer.heard); // those that a crash left unanswered
   peer.listen(host, port, () => {
-    const own = { ...invite, peer: peer.id, endpoints: [`${host}:${peer.port}`] };
-    console.log(`echo is ${peer.id}, invite ${p2p.writeInvite(own)}`);
-    for (const endpoint of invite.endpoints) peer.learn(endpoint, invite.peer, true);
+    console.log(`echo is ${peer.id} at ${host}:${peer.port}`);
+    for (const endpoint of invite.endpoints) peer.learn(endpoint, invite.maker, true);
   });
   const stop = () => {
     for (const link of peer.links.values()) link.fail("left");

@@ -8,7 +8,7 @@ const bytes = (hex) => Buffer.from(hex, "hex");
 const u64 = (number) => number.toString(16).padStart(16, "0");
 export const tag = (name) => Buffer.from(`p2pchat/${name}\0`).toString("hex");
 
-// BLAKE2b (RFC 7693) with a digest of 32 bytes, which Node does not have. Typed arrays cut each sum to 64 bits.
+// BLAKE2b (RFC 7693) with digests of 16 and 32 bytes, which Node does not have. Typed arrays cut each sum to 64 bits.
 const START = BigUint64Array.from(
   ("6a09e667f3bcc908 bb67ae8584caa73b 3c6ef372fe94f82b a54ff53a5f1d36f1 " +
     "510e527fade682d1 9b05688c2b3e6c1f 1f83d9abfb41bd6b 5be0cd19137e2179").split(" "),
@@ -21,12 +21,12 @@ const ORDER = rows(
 );
 const QUARTERS = rows("048c 159d 26ae 37bf 05af 16bc 278d 349e");
 
-export function blake2b(hex) {
+export function blake2b(hex, size = 32) {
   const message = bytes(hex);
   const padded = Buffer.alloc(Math.max(128, Math.ceil(message.length / 128) * 128));
   message.copy(padded);
   const state = START.slice();
-  state[0] ^= 0x01010020n; // no key, 32 bytes of digest
+  state[0] ^= 0x01010000n ^ BigInt(size); // no key, so many bytes of digest
   const v = new BigUint64Array(16);
   const turn = (at, by, bits) => {
     const mixed = v[at] ^ v[by];
@@ -52,19 +52,20 @@ export function blake2b(hex) {
       });
     for (let word = 0; word < 8; word++) state[word] ^= v[word] ^ v[word + 8];
   }
-  return Buffer.from(state.buffer).toString("hex", 0, 32); // of a little-endian machine
+  return Buffer.from(state.buffer).toString("hex", 0, size); // of a little-endian machine
 }
 
-export const sum = (hashes) => {
+export const sum = (hashes, size = 32) => {
   const total = hashes.reduce((before, hash) => before + BigInt(`0x${hash}`), 0n);
-  return BigInt.asUintN(256, total).toString(16).padStart(64, "0");
+  return BigInt.asUintN(8 * size, total).toString(16).padStart(2 * size, "0");
 };
 
-// Ids of conversations, and what is hashed and signed of a log: its conversation, user and run, one behind the other.
+// Ids of conversations, and what is hashed and signed of a log: its header, an entry (a clock and a text), and its
+// conversation, user and run, one behind the other.
 export const roomId = (network) => blake2b(tag("room/1") + network);
 export const dmId = (...users) => blake2b(tag("dm/1") + users.sort().join(""));
-export const chainStart = (log) => blake2b(tag("log/1") + log);
-export const chainNext = (chain, text) => blake2b(chain + Buffer.from(text).toString("hex"));
+export const chainStart = (header) => blake2b(tag("log/2") + Buffer.from(header).toString("hex"));
+export const chainNext = (chain, [c, text]) => blake2b(chain + u64(c) + Buffer.from(text).toString("hex"));
 export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
 export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain.slice(0, 16));
 
@@ -78,9 +79,14 @@ export function markOf({ r, first, prev, e }) {
 }
 
 // What both ends sign and prove in a handshake.
-export const transcript = (server, client, ...nonces) => tag("link/1") + "0001" + server + client + nonces.join("");
-export const proof = (key, side, transcript) =>
-  createHmac("sha256", bytes(key)).update(bytes(tag(`invite/1 ${side}`) + transcript)).digest("hex");
+export const transcript = (server, client, ...nonces) => tag("link/1") + "0002" + server + client + nonces.join("");
+const hmac = (key, hex) => createHmac("sha256", bytes(key)).update(bytes(hex)).digest("hex");
+export const proof = (key, side, transcript) => hmac(key, tag(`invite/1 ${side}`) + transcript);
+
+/** What a newcomer shows of its invite on one connection. */
+export const proveInvite = ({ maker, id, uses, until, secret }, member, transcript) => ({
+  maker, id, uses, until, proof: hmac(secret, tag("invite/3 proof") + member + transcript),
+});
 
 // Ed25519 keys, with the few bytes of ASN.1 that Node wants before them. The id of a user or peer is the public key.
 const spki = (id) => `302a300506032b6570032100${id}`; // SubjectPublicKeyInfo
@@ -131,27 +137,41 @@ export function isCertified(user, peer, { from, until, sig } = {}, now) {
   return timely && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);
 }
 
-// Invites to keyed networks.
+/** The header with which a log begins. Of each header there is one form. */
+export const writeHeader = ({ u, c, r, before, by }) => JSON.stringify({ u, c, r, before, by });
+
+/** What a log builds on, by its header. Codes of bye are thrown: for another form, and a member that does not answer. */
+export function readHeader({ u, c, r, h }, network) {
+  let [said, before, by] = [{}];
+  try {
+    ({ before, by } = said = JSON.parse(h));
+  } catch {
+    throw "malformed";
+  }
+  const isForm = marks(before) && before.length <= 8 && (by === undefined || tuple(key, hex(64))(by));
+  if (!isForm || writeHeader({ u, c, r, before, by }) !== h) throw "malformed";
+  if (by && !verify(by[0], tag("guest/1") + network + u, by[1])) throw "head";
+  return before;
+}
+
+// Invites.
 const BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const checksum = (body) => blake2b(tag("invite/1 sum") + body).slice(0, 8);
+const checksum = (body) => blake2b(tag("invite/3 sum") + body).slice(0, 8);
 const split = (text, size) => text.match(new RegExp(`.{${size}}`, "g")) ?? [];
 const binary = (values, size) => [...values].map((value) => value.toString(2).padStart(size, "0")).join("");
 
-/** The peer, network, key and endpoints of an invite; undefined if it is none. */
+/** The maker, network, key, terms, secret and endpoints of an invite; undefined if it is none. */
 export function readInvite(text) {
-  const [, code, places] = /^p2pchat:([a-z2-7]{136})@(.+)$/i.exec(text.replace(/\s/g, "")) ?? [];
+  const [, code, places] = /^p2pchat:([a-z2-7]{178})@(.+)$/i.exec(text.replace(/\s/g, "")) ?? [];
   const endpoints = [...new Set(places?.toLowerCase().split(","))];
   if (!endpoints.length || endpoints.length > 8 || !endpoints.every(splitEndpoint)) return undefined;
-  const bits = binary([...code.toUpperCase()].map((sign) => BASE32.indexOf(sign)), 5); // all 680 of them count
+  const bits = binary([...code.toUpperCase()].map((sign) => BASE32.indexOf(sign)), 5); // the last 2 of 890 are 0
   const packed = Buffer.from(split(bits, 8).map((octet) => parseInt(octet, 2))).toString("hex");
-  const [, peer, network, key, check] = /^01(.{64})(.{32})(.{64})(.{8})$/.exec(packed) ?? [];
-  return peer && checksum(packed.slice(0, -8)) === check ? { peer, network, key, endpoints } : undefined;
-}
-
-export function writeInvite({ peer, network, key, endpoints }) {
-  const body = `01${peer}${network}${key}`;
-  const code = split(binary(bytes(body + checksum(body)), 8), 5).map((sign) => BASE32[parseInt(sign, 2)]);
-  return `p2pchat:${code.join("")}@${endpoints.join(",")}`;
+  const parts = /^03(.{64})(.{32})(.{64})(.{8})(.{2})(.{10})(.{32})(.{8})$/.exec(packed) ?? [];
+  const [, maker, network, key, id, count, end, secret, check] = parts;
+  const [uses, until] = [parseInt(count, 16), parseInt(end, 16)];
+  const good = maker && bits.endsWith("00") && checksum(packed.slice(0, -8)) === check && uses >= 1 && uses <= 64;
+  return good ? { maker, network, key, id, uses, until, secret, endpoints } : undefined;
 }
 
 /** The host and port of an endpoint; undefined for what must not be dialled from anywhere. */
@@ -168,25 +188,36 @@ export function splitEndpoint(endpoint) {
 export const isLocal = (host) => /^(::ffff:)?127\.|^::1$|^localhost$/.test(host);
 
 // The types of fields. Each function judges one value.
-const natural = (value) => Number.isSafeInteger(value) && value >= 0;
+export const natural = (value) => Number.isSafeInteger(value) && value >= 0;
 const positive = (value) => natural(value) && value > 0;
-const hex = (size) => (value) => typeof value === "string" && value.length === 2 * size && /^[0-9a-f]*$/.test(value);
-const key = (value) => hex(32)(value) && isKey(value);
-const text = (value) => typeof value === "string";
+export const hex = (size) => (value) =>
+  typeof value === "string" && value.length === 2 * size && /^[0-9a-f]*$/.test(value);
+export const key = (value) => hex(32)(value) && isKey(value);
+export const text = (value) => typeof value === "string";
 const flag = (value) => value === true;
-const list = (good) => (value) => Array.isArray(value) && value.every(good);
+export const optional = (good) => (value) => value === undefined || good(value);
+export const list = (good) => (value) => Array.isArray(value) && value.every(good);
 const tuple = (...goods) => (value) =>
   Array.isArray(value) && value.length === goods.length && goods.every((good, at) => good(value[at]));
-const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+export const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const map = (good) => (value) =>
   isObject(value) && Object.entries(value).every(([key, item]) => hex(32)(key) && good(item));
 const marks = list(tuple(hex(8), positive, hex(8)));
 const cert = (value) => isObject(value) && natural(value.from) && natural(value.until) && hex(64)(value.sig);
 const hosted = (value) => isObject(value) && key(value.id) && text(value.name) && (!value.cert || cert(value.cert));
 const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
+const statements = list(tuple(text, hex(64)));
+const terms = { maker: key, id: hex(4), uses: (uses) => positive(uses) && uses <= 64, until: natural, proof: hex(32) };
+export const has = (fields) => (value) =>
+  isObject(value) && Object.entries(fields).every(([field, good]) => good(value[field] ?? undefined));
 
 // The frames that a bot looks into, with their fields. Those behind `optional` may be absent.
-const optional = (good) => (value) => value === undefined || good(value);
+const shown = has({
+  founder: optional(key),
+  guest: optional(tuple(key, hex(64))),
+  s: optional((s) => statements(s) && s.length <= 4),
+  invite: optional(has(terms)),
+});
 const FRAMES = {
   hello: {
     v: (v) => positive(v) || (list(natural)(v) && v.length > 0),
@@ -195,7 +226,16 @@ const FRAMES = {
     sig: optional(hex(64)),
     proof: optional(hex(32)),
   },
-  welcome: { proof: optional(hex(32)) },
+  welcome: { proof: optional(hex(32)), show: optional(shown) },
+  show: { show: shown },
+  members: {
+    founder: optional(key),
+    sum: optional(hex(16)),
+    ask: optional(flag),
+    have: optional(list(hex(16))),
+    more: optional(flag),
+    s: optional(statements),
+  },
   go: { run: hex(8), n: positive },
   peers: { linked: optional(list(tuple(hex(32), list(text)))) },
   here: { users: list(hosted), gone: optional(list(hex(32))), more: optional(flag) },
@@ -216,8 +256,9 @@ const FRAMES = {
     r: hex(8),
     first: positive,
     prev: hex(32),
-    e: (e) => list(text)(e) && e.length > 0,
+    e: (e) => list(tuple(positive, text))(e) && e.length > 0,
     head: hex(64),
+    h: optional(text),
     fork: optional(flag),
   },
 };
@@ -239,6 +280,8 @@ export function readFrame(buffer, limit) {
   for (const [field, value] of Object.entries(frame)) if (value === null || value === false) delete frame[field];
   const fields = Object.hasOwn(FRAMES, frame.t) ? FRAMES[frame.t] : {};
   if (!Object.entries(fields).every(([field, good]) => good(frame[field]))) throw "malformed";
+  if (frame.t === "entries" && (frame.first === 1) !== Boolean(frame.h)) throw "malformed";
+  if (frame.t === "entries" && frame.e.some(([, text]) => Buffer.byteLength(text) > 65536)) throw "limit";
   return [frame, buffer.subarray(4 + length)];
 }
 
@@ -292,14 +335,14 @@ function carry(socket, begin) {
   });
 }
 
-/** What a bot needs of an entry. It refuses none that its author signed: what is not valid has no meaning here. */
+/** What a bot needs of an entry. A text that cannot be read has no meaning, and is kept like all others. */
 export function readEntry(string) {
   let entry;
   try {
     entry = JSON.parse(string);
   } catch {}
-  const { k, c, re, before, b } = entry ?? {};
-  return { k, b, re, clock: natural(c) ? c : 0, before: marks(before) ? before : [] };
+  const { k, re, b, auto } = entry ?? {};
+  return { k, b, re, auto };
 }
 
 /** Whether a text may be written: other peers refuse what is longer, and an entry of more than 65,536 bytes. */
@@ -310,6 +353,8 @@ export const isText = (value) =>
   Buffer.byteLength(value) <= 32768 &&
   Buffer.byteLength(JSON.stringify(value)) <= 64000;
 
+const CONTROL = /[\0-\x08\x0b\x0c\x0e-\x1f]/; // no text of an entry has such a character
+
 export const LOWEST = "0".repeat(64);
 export const ALL = [LOWEST, "f".repeat(64)];
 export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highest;
@@ -319,8 +364,8 @@ export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
   batches = []; // as they were taken
 
-  constructor(write) {
-    this.write = write;
+  constructor(network, write) {
+    Object.assign(this, { network, write });
   }
 
   of(c) {
@@ -366,29 +411,31 @@ export class Logs {
     const cut = ({ first, e, ...batch }) => {
       const held = Math.max(0, (numbers.get(batch.r) ?? 0) + 1 - first);
       const prev = this.all.get(c + u + batch.r).chains[first + held - 1];
-      return { ...batch, first: first + held, prev, e: e.slice(held) };
+      return { ...batch, first: first + held, prev, e: e.slice(held), h: held ? undefined : batch.h };
     };
     return this.batches.filter((batch) => batch.c === c && batch.u === u).map(cut).filter(({ e }) => e.length);
   }
 
   /** Take a batch: its new entries, none if it forks a log; undefined if it leaves a gap. Codes of bye are thrown. */
-  take({ c, u, r, first, prev, e, head }) {
+  take({ c, u, r, first, prev, e, head, h }) {
     const id = c + u + r;
     const chains = [prev];
-    for (const text of e) chains.push(chainNext(chains.at(-1), text));
-    if (first === 1 && prev !== chainStart(id)) throw "head";
+    for (const entry of e) chains.push(chainNext(chains.at(-1), entry));
+    const before = first === 1 ? readHeader({ u, c, r, h }, this.network) : undefined;
+    if (first === 1 && prev !== chainStart(h)) throw "head";
     if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";
-    const entries = e.map((text, place) => ({ c, u, r, n: first + place, ...readEntry(text) }));
-    const { before } = entries[0];
-    const log = this.all.get(id) ?? { c, u, r, before, chains: [chainStart(id)], clocks: [0] };
+    const log = this.all.get(id) ?? { c, u, r, before, chains: [prev], clocks: [0] };
     const place = log.chains.length - first; // of what is new
-    if (place < 0 || !log.before.every((mark) => this.holds(c, u, mark))) return undefined;
+    if (place < 0 || !log.before?.every((mark) => this.holds(c, u, mark))) return undefined;
     if (place >= e.length || chains[place] !== log.chains.at(-1)) return [];
-    this.write({ c, u, r, first, prev, e, head });
-    this.batches.push({ t: "entries", c, u, r, first, prev, e, head });
+    const clocks = [log.clocks.at(-1), ...e.slice(place).map(([clock]) => clock)];
+    if (clocks.some((clock, at) => at && clock <= clocks[at - 1])) throw "head";
+    if (e.some(([, text]) => CONTROL.test(text))) throw "malformed";
+    this.write({ c, u, r, first, prev, e, head, h });
+    this.batches.push({ t: "entries", c, u, r, first, prev, e, head, h });
     this.all.set(id, log);
     log.chains.push(...chains.slice(place + 1));
-    log.clocks.push(...entries.slice(place).map(({ clock }) => clock));
-    return entries.slice(place);
+    log.clocks.push(...clocks.slice(1));
+    return e.map(([, text], at) => ({ c, u, r, n: first + at, ...readEntry(text) })).slice(place);
   }
 }

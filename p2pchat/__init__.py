@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from p2pchat.core.log import MAX_FILE_BYTES as MAX_FILE_BYTES
     from p2pchat.core.log import MAX_FILE_NAME as MAX_FILE_NAME
     from p2pchat.core.log import MAX_FILES as MAX_FILES
+    from p2pchat.core.members.made_invites import MadeInvite as MadeInvite
     from p2pchat.core.names import skeleton as skeleton
     from p2pchat.core.names import validate_name as validate_name
     from p2pchat.errors import AmbiguousName as AmbiguousName
@@ -36,8 +37,14 @@ if TYPE_CHECKING:
     from p2pchat.errors import UnknownName as UnknownName
     from p2pchat.export_file import Exported as Exported
     from p2pchat.export_file import Imported as Imported
-    from p2pchat.identity.network import Invite as Invite
-    from p2pchat.identity.network import parse_invite as parse_invite
+    from p2pchat.identity.invite_text import Invite as Invite
+    from p2pchat.identity.invite_text import parse_invite as parse_invite
+    from p2pchat.identity.login_key import LoginNetwork as LoginNetwork
+    from p2pchat.identity.login_key import backup_key as backup_key
+    from p2pchat.identity.login_key import found_anew as found_anew
+    from p2pchat.identity.login_key import make_member as make_member
+    from p2pchat.identity.login_key import read_login_network as read_login_network
+    from p2pchat.identity.login_key import restore_key as restore_key
     from p2pchat.identity.network import validate_network_name as validate_network_name
     from p2pchat.identity.own_addresses import own_addresses as own_addresses
     from p2pchat.identity.profile import ProfileState as ProfileState
@@ -65,6 +72,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Left as Left
     from p2pchat.messaging.events import Link as Link
     from p2pchat.messaging.events import Listening as Listening
+    from p2pchat.messaging.events import MemberChange as MemberChange
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
@@ -81,6 +89,8 @@ if TYPE_CHECKING:
     from p2pchat.messaging.messages import MessageChange as MessageChange
     from p2pchat.messaging.messages import Reaction as Reaction
     from p2pchat.messaging.messages import Sent as Sent
+    from p2pchat.messaging.people import Member as Member
+    from p2pchat.messaging.people import People as People
     from p2pchat.messaging.receipts import Receipt as Receipt
     from p2pchat.messaging.receipts import Receipts as Receipts
     from p2pchat.messaging.stored_files import StoredFile as StoredFile
@@ -91,7 +101,6 @@ if TYPE_CHECKING:
     from p2pchat.offline import Checked as Checked
     from p2pchat.offline import History as History
     from p2pchat.offline import KnownAddress as KnownAddress
-    from p2pchat.offline import RefusedMessages as RefusedMessages
     from p2pchat.offline import import_into as import_into
     from p2pchat.offline import open_alone as open_alone
     from p2pchat.offline import open_history as open_history
@@ -106,7 +115,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.search_words import where_found as where_found
 
 _MODULES = {
-    "offline": ("open_alone", "Checked", "History", "KnownAddress", "RefusedMessages", "open_history", "import_into"),
+    "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
     "once": ("SentReceipt", "send_once"),
     "peer_resources": ("login_name", "profile_invite"),
     "config": ("Settings",),
@@ -123,12 +132,23 @@ _MODULES = {
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
         *("Joined", "Left", "Link", "Listening", "EventCounts", "Presence", "Read", "Renamed", "Requested", "Stopped"),
-        *("Typing", "Undelivered", "Warned"),
+        *("MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),
+    "messaging.people": ("Member", "People"),
+    "core.members.made_invites": ("MadeInvite",),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
-    "identity.network": ("Invite", "parse_invite", "validate_network_name"),
+    "identity.login_key": (
+        "LoginNetwork",
+        "backup_key",
+        "found_anew",
+        "make_member",
+        "read_login_network",
+        "restore_key",
+    ),
+    "identity.invite_text": ("Invite", "parse_invite"),
+    "identity.network": ("validate_network_name",),
     "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),
     "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),

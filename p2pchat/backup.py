@@ -21,7 +21,7 @@ from typing import Any
 
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import save_network
+from p2pchat.identity.network import GUEST_NAME, save_certificate, save_network
 from p2pchat.identity.private_files import (
     MAX_PRIVATE_BYTES,
     make_private_directory,
@@ -126,6 +126,8 @@ def _copy(directory: Path, to: Path, db: str | None, files: bool, progress: Prog
         if _is_copied(path):
             write_private(to / path.name, path.read_bytes())
     save_network(to / NETWORK_NAME, network)
+    if (certificate := network.guest(stored_identity(directory).peer_id)) is not None:
+        save_certificate(to / GUEST_NAME, certificate)
 
 
 def _copy_content(content: Path, to: Path, done: int, progress: Progress) -> None:

@@ -343,11 +343,11 @@ def _due(batches: list[Batch], until: int) -> int:
 
 
 def _first_c(batch: Batch) -> int:
-    return decode_entry(batch.raws[0]).c
+    return batch.raws[0][0]
 
 
 def _last_c(batch: Batch) -> int:
-    return decode_entry(batch.raws[-1]).c
+    return batch.raws[-1][0]
 
 
 # ---- import
@@ -438,7 +438,7 @@ class StoredContent:
 
 def _named_content(frame: Entries) -> dict[str, int]:
     """Return the sizes of the contents that entries name, by root."""
-    entries = (decode_entry(raw) for raw in frame.e if '"files"' in raw)
+    entries = (decode_entry(raw) for raw in frame.e if '"files"' in raw[1])
     return {file.root: file.size for entry in entries for file in attachments_of(entry)}
 
 

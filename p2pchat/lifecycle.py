@@ -28,6 +28,7 @@ from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import PeerClosed
+from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
@@ -88,17 +89,19 @@ class PeerLifecycle:
         self.relay: RelayTransport | None = None
         self.closed: bool = False
         self.names_deadline: float = 0.0
-        self.people: UserDirectory = UserDirectory(
+        self.directory: UserDirectory = UserDirectory(
             "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
         )
         self.tracker: ReceiptTracker = ReceiptTracker()
         self.feed: EventFeed = EventFeed(self.tracker)
         self.hosted: HostedUserRegistry = HostedUserRegistry(self)
         self.access: AccessPolicy = AccessPolicy(
-            self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever
+            self.conversations, lambda: self.directory.me, lambda: not self.hosted.any_ever
         )
         self.groups: GroupDirectory = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
-        self.dispatcher: EventDispatcher = EventDispatcher(self.people, self.tracker, self.groups, self.conversations)
+        self.dispatcher: EventDispatcher = EventDispatcher(
+            self.directory, self.tracker, self.groups, self.conversations
+        )
         self._endpoints = endpoints
         self._open_resources = lambda: open_resources(options)
         self._transport: Transport = TCPTransport(options.listener)
@@ -141,7 +144,7 @@ class PeerLifecycle:
 
     def require_resources(self) -> PeerResources:
         """Return what was opened; raise PeerClosed before the own user is known."""
-        if self.resources is None or not self.people.me:
+        if self.resources is None or not self.directory.me:
             raise PeerClosed(NOT_STARTED)
         return self.resources
 
@@ -275,6 +278,7 @@ class PeerLifecycle:
                 self._load_own_user(resources, stored)
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
+            self.dispatcher.follow_members(driver.node)
             if self.relay is not None:
                 self.relay.standing = driver.node.links.standing
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
@@ -363,12 +367,12 @@ class PeerLifecycle:
 
     def _load_own_user(self, resources: PeerResources, stored: Stored) -> None:
         me = resources.identity.peer_id
-        self.people.load(me, stored)
+        self.directory.load(me, stored)
         self.dispatcher.load(stored)
-        former = stored.meta.get(META_NAME) or self.people.name(me)
+        former = stored.meta.get(META_NAME) or self.directory.name(me)
         self.name = validate_name(self.options.name) if self.options.name else former or login_name(self.port)
-        self.people.learn([(me, self.name)])
-        self.people.set_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
+        self.directory.learn([(me, self.name)])
+        self.directory.set_about(me, stored.meta.get(META_ABOUT, self.directory.user(me).about))
         self.feed.load(stored, self.dispatcher.is_reading_messages, self.dispatcher.read_to)
         self.feed.count_readers = self.dispatcher.count_readers
 
@@ -379,12 +383,14 @@ class PeerLifecycle:
         settings = self.settings
         if resources.directory is None:
             settings = replace(settings, auto_fetch_bytes=0)  # memory is for what a program sends, or asks for
+        about, guest = self.directory.user(me).about, resources.network.guest(me)
+        own = HostedIdentity(me, self.name, sign, guest=guest, about=about)
         node = Node(
             settings=settings,
             peer=me,
             sign=sign,
-            users=[HostedIdentity(me, self.name, sign, about=self.people.user(me).about), *hosted],
-            network=NetworkCredentials(resources.network.id, resources.network.key),
+            users=[own, *hosted],
+            network=_credentials(resources),
             draw=secrets.token_bytes,
             stored=stored,
         )
@@ -407,7 +413,7 @@ class PeerLifecycle:
 
     def _announce_name(self, driver: Driver, stored: Stored) -> None:
         """Write a changed name to the room, where it overrides other sources of the name."""
-        me = self.people.me
+        me = self.directory.me
         if any(user.id == me and user.named_c and user.name != self.name for user in stored.users):
             driver.put(UserRenamed(me, self.name))
 
@@ -517,3 +523,13 @@ def _load(resources: PeerResources) -> tuple[Stored, list[StoredUser]]:
     with gc_paused():
         hosted = resources.storage.hosted()
         return resources.storage.load([resources.identity.peer_id, *(user.id for user in hosted)]), hosted
+
+
+def _credentials(resources: PeerResources) -> NetworkCredentials:
+    network = resources.network
+    credentials = NetworkCredentials(network.id, network.key, network.founder, is_named=bool(network.name))
+    if network.member is not None and not network.name:
+        credentials.member, credentials.sign = network.member.peer_id, network.member.sign
+        credentials.invites_key = resources.identity.derive(INVITES_KEY)
+        credentials.invitation = network.invitation
+    return credentials

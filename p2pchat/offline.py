@@ -14,12 +14,10 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
-from p2pchat.core.log import decode_entry, ref_key
-from p2pchat.core.storage_answers import LogKey
+from p2pchat.core.log import decode_entry
 from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import Request, stored_requests
-from p2pchat.core.sync.refusals import parse_refusals
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
@@ -60,23 +58,6 @@ class KnownAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedMessages:
-    """Messages of a user's program that this version does not take.
-
-    Attributes:
-        user: The user.
-        kind: That of the conversation: room, dm, group.
-        after: The time of the last message before them; None if there is none.
-        reason: What is wrong with the first of them, in words.
-    """
-
-    user: User
-    kind: str
-    after: datetime | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Checked:
     """The result of History.check.
 
@@ -107,7 +88,7 @@ class History(Viewer):
     Methods that TCPPeer has, too, do the same here. Those that write raise PeerClosed.
 
     Attributes:
-        people: The users known to the peer; `people.me` is the id (hex) of its own user.
+        directory: The users known to the peer; `directory.me` is the id (hex) of its own user.
     """
 
     def __init__(self, data: str | os.PathLike[str] | int, db: str | None = None) -> None:
@@ -121,7 +102,7 @@ class History(Viewer):
         self._stored: dict[ConversationId, ConversationState] = {}
         self._views: dict[ConversationId, GroupView] = {}
         self._hosts_others = False
-        access = AccessPolicy(lambda: self._stored, lambda: self.people.me, lambda: not self._hosts_others)
+        access = AccessPolicy(lambda: self._stored, lambda: self.directory.me, lambda: not self._hosts_others)
         super().__init__(
             UserDirectory("", lambda user: ("unknown", "", 0), lambda: self._former),
             GroupDirectory(lambda: self._views),
@@ -152,11 +133,11 @@ class History(Viewer):
         storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
         self._opened = _OpenStorage(storage, SearchIndexer(storage, Settings(), directory))
         stored = storage.load([me])
-        self.people.load(me, stored)
+        self.directory.load(me, stored)
         if META_NAME in stored.meta:
-            self.people.learn([(me, stored.meta[META_NAME])])
+            self.directory.learn([(me, stored.meta[META_NAME])])
         groups: dict[ConversationId, GroupReplica] = {}
-        for log, seq, raw in stored.group_entries:
+        for log, seq, raw, _ in stored.group_entries:
             groups.setdefault(log.conversation, GroupReplica(log.conversation)).add(log, seq, raw, decode_entry(raw))
         self._views = {id: view for id, group in groups.items() if (view := group.view) is not None}
         self._groups.load()
@@ -190,7 +171,7 @@ class History(Viewer):
 
     def _waiting_groups(self) -> dict[ConversationId, GroupRequest]:
         found = stored_group_requests(self._meta)
-        return {id: request for id, request in found.items() if self.people.me in request.users}
+        return {id: request for id, request in found.items() if self.directory.me in request.users}
 
     @property
     def room(self) -> Conversation:
@@ -213,28 +194,13 @@ class History(Viewer):
         """Return the known addresses of other peers, those that answered last first."""
         known = sorted(self._addresses, key=lambda address: (-address.verified_at, address.endpoint))
         return [
-            KnownAddress(self.people.user(one.peer), one.endpoint, aware(one.verified_at) if one.verified_at else None)
+            KnownAddress(
+                self.directory.user(one.peer), one.endpoint, aware(one.verified_at) if one.verified_at else None
+            )
             for one in known
         ]
 
     # ---- the database
-
-    def refused(self) -> list[RefusedMessages]:
-        """Return what is refused here, by user. A version that takes it fetches it when it runs."""
-        here = parse_refusals(self._meta)
-        keys = [LogKey(each.log.conversation, ref_key(each.log.user, each.log.run)) for each in here]
-        held = self._disk.storage.lookup(keys, [])[0]
-        return [
-            RefusedMessages(
-                self.people.user(each.log.user), self._kind(each.log.conversation),
-                aware(held[key].last_c) if key in held and held[key].seq else None, each.reason,
-            )
-            for each, key in sorted(zip(here, keys, strict=True), key=lambda pair: pair[0].log.user)
-        ]  # fmt: skip
-
-    def _kind(self, id: ConversationId) -> str:
-        naming = self._stored[id].naming if id in self._stored else Naming()
-        return "room" if naming.room else "dm" if naming.dm else "group"
 
     async def check(self) -> Checked:
         """Read the whole database and return whether it is damaged. Cancelling stops it.

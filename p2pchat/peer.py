@@ -24,13 +24,14 @@ from typing import Any, Self
 from p2pchat import __version__
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
-from p2pchat.core.inputs import Connect, Forget, QuotaLifted
+from p2pchat.core.inputs import Connect, Forget, InviteMade, QuotaLifted
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.errors import InviteError, StorageError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
-from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
+from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation
+from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
@@ -39,6 +40,7 @@ from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
 from p2pchat.messaging.named_user import NamedUser, run_to_completion
+from p2pchat.messaging.people import People
 from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
@@ -141,7 +143,8 @@ class TCPPeer(NamedUser):
             limits,
         )
         lifecycle = PeerLifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
-        super().__init__(lifecycle, lifecycle.people, lifecycle.access)
+        super().__init__(lifecycle, lifecycle.directory, lifecycle.access)
+        self._people = People(lifecycle)
 
     @classmethod
     def local(cls, network: str, *, name: str | None = None, port: int = 0) -> Self:
@@ -215,22 +218,46 @@ class TCPPeer(NamedUser):
         """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
         return None if self._lifecycle.relay is None else self._lifecycle.engine_server
 
-    @property
-    def invite(self) -> str:
-        """One line that admits others to this network and says where this peer is. Its holders can invite, too.
+    def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = ()) -> str:
+        """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.
 
         A peer that listens on all addresses names every one by which this machine can be reached now.
+
+        Args:
+            uses: How many people it admits, 1 to 64.
+            days: For how long it is good.
+            at: The endpoints to name, "host:port", instead of those known.
+        Raises:
+            InviteError: Nobody can dial this peer, or it is neither its network's founder nor an admin.
+            ValueError: The number or the time is out of range.
         """
         lifecycle = self._lifecycle
         resources = lifecycle.require_resources()
-        relayed = lifecycle.relay_endpoints
-        direct = lifecycle.told_endpoints
-        if lifecycle.options.listen:
+        network = resources.network
+        if network.name:
+            raise InviteError(
+                f"whoever knows the name of this network is a member: join it with --network {network.name}"
+            )
+        if network.member is None or not lifecycle.require_running().node.admission.may_invite:
+            whom = [user.label for user in self._people.deciders() if not user.is_me]
+            raise InviteError(
+                f"only the founder of this network and its admins invite: ask {' or '.join(whom) or 'one of them'}"
+            )
+        relayed = [] if at else lifecycle.relay_endpoints
+        direct = list(at) or lifecycle.told_endpoints
+        if not at and lifecycle.options.listen:
             own = own_endpoints(lifecycle.host, lifecycle.port)[: MAX_ENDPOINTS - len(relayed)]
             direct = direct or own or [self.endpoint]
         if not direct and not relayed:
             raise InviteError("nobody can dial this peer: it does not listen, and has no engine")
-        return encode_invite(resources.identity.peer_id, resources.network, [*direct, *relayed])
+        invitation = make_invitation(network, resources.identity, uses, days)
+        lifecycle.require_running().put(InviteMade(invitation.id, uses, invitation.until))
+        return encode_invite(network, invitation, [*direct, *relayed])
+
+    @property
+    def people(self) -> People:
+        """The members of the network, and what the founder and the admins decide about them."""
+        return self._people
 
     @property
     def data(self) -> Path | None:
@@ -248,7 +275,7 @@ class TCPPeer(NamedUser):
             host=lifecycle.host,
             port=lifecycle.port,
             peer_id=base32(resources.identity.peer_id),
-            user=self.people.user(self.people.me),
+            user=self.directory.user(self.directory.me),
             data="" if resources.directory is None else str(resources.directory),
             network=resources.network.name,
             newest_own=lifecycle.newest_own,
@@ -292,7 +319,7 @@ class TCPPeer(NamedUser):
             StorageError: It could not be stored.
         """
         driver = self._require_running()
-        forgotten, inputs = _plan_forget(driver.node, self.people, who)
+        forgotten, inputs = _plan_forget(driver.node, self.directory, who)
         for input in inputs:
             driver.put(input)
         await driver.settle()
@@ -473,7 +500,7 @@ class TCPPeer(NamedUser):
             audience = audience_of(conversations.by_id, conversation) or ()
             if user.key in audience:
                 found.update(audience)
-        return [self.people.user(key) for key in found - {user.key}]
+        return [self.directory.user(key) for key in found - {user.key}]
 
     def everybody(self, *types: type[Any]) -> Events[tuple[AnyEvent, Users]]:
         """Return an iterator over the events of all hosted users: `(event, users)`, each event once for all of them.

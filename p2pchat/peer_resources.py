@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
+from p2pchat.core.durable_changes import Change
+from p2pchat.core.members.statement import parse_statement
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
+from p2pchat.identity.invite_text import DAYS, Invite, encode_invite, make_invitation, parse_invite
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import Invite, Network, encode_invite, parse_invite, validate_network_name
+from p2pchat.identity.network import Network, validate_network_name
 from p2pchat.identity.profile import Profile, network_of, stored_identity
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.messaging.name_resolution import id_of
 from p2pchat.nats_client import EngineOptions, parse_servers
 from p2pchat.nats_client import require as require_engine
 
@@ -125,12 +127,19 @@ def open_resources(options: PeerArguments) -> PeerResources:
     invite = None if options.invite is None else parse_invite(options.invite)
     with ExitStack() as opened:  # closes what is open when a later step fails
         profile = Profile.open(
-            port=options.port, data=options.data, temporary=options.temporary, key=options.key, network=options.network
+            port=options.port,
+            data=options.data,
+            temporary=options.temporary,
+            key=options.key,
+            network=options.network,
+            invite=invite,
         )
         opened.callback(profile.close)
         storage = open_storage(profile, options)
         opened.callback(storage.close)
         network = _network(profile, options, invite, storage)
+        if network.added is not None and network.added not in storage.load([]).statements:
+            storage.commit([Change(statements=[parse_statement(network.id, *network.added)])])
         server, client = contexts(profile.identity, profile.directory)
         opened.pop_all()
     return PeerResources(
@@ -156,20 +165,23 @@ def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSL
 def _network(profile: Profile, options: PeerArguments, invite: Invite | None, storage: SqlStorage) -> Network:
     """Return the network of a profile, and store it there unless it is the login's.
 
-    A profile that joined a network, or holds messages of one, stays in it.
+    A profile that joined a network, holds messages of one or has members of it, stays in it.
     """
+    if invite is not None and profile.network.id == invite.network.id:
+        profile.renew(invite)
+        return profile.network
     if invite is not None:
         wanted, what = invite.network, "the invite"
     elif options.network is not None:
         wanted, what = Network.named(options.network), "the name of the network"
     else:
         return profile.network
-    if profile.network.id != wanted.id and (profile.joined or storage.places(0, 1)):
+    if profile.network.id != wanted.id and (profile.joined or storage.places(0, 1) or storage.load([]).statements):
         raise InviteError(
             f"{profile.directory} belongs to another network: leave {what} out, or choose another port or --data for it"
         )
-    profile.join(wanted)
-    return wanted
+    profile.join(wanted, invite)
+    return profile.network
 
 
 def open_storage(profile: Profile, options: PeerArguments) -> SqlStorage:
@@ -188,18 +200,23 @@ def login_name(port: int = 0) -> str:
     return default_name(login, port)
 
 
-def profile_invite(data: PathLike, endpoints: Sequence[str], *, to: str = "") -> str:
+def profile_invite(data: PathLike, endpoints: Sequence[str], *, uses: int = 1, days: float = DAYS) -> str:
     """Return an invite into the network of a peer that need not run, from its data directory.
+
+    It admits when that peer runs. `TCPPeer.make_invite` is for one that runs now.
 
     Args:
         endpoints: Where others reach the peer, "host:port", at least one.
-        to: The id (base32, as in `Probed`) of another peer that answers there; "" for the peer itself.
+        uses: How many people it admits, 1 to 64.
+        days: For how long it is good.
     Raises:
+        InviteError: Its login did not found the network, so only the running peer can know whether it may invite.
         P2PChatError: There is no identity, or its files cannot be read.
-        ValueError: An endpoint or the id is invalid, or there are no endpoints.
+        ValueError: An endpoint, the number or the time is invalid, or there are no endpoints.
     """
-    own, network = stored_identity(Path(data)).peer_id, network_of(Path(data))
-    key = id_of(to) if to else own
-    if not key:
-        raise ValueError(f"{to!r} is no id of a peer")
-    return encode_invite(key, network, endpoints)
+    identity, network = stored_identity(Path(data)), network_of(Path(data))
+    if network.name:
+        raise InviteError(f"whoever knows the name of this network is a member: join it with --network {network.name}")
+    if network.member is None or network.member.peer_id != network.founder:
+        raise InviteError("only the founder of this network and its admins invite: start this peer if it is one")
+    return encode_invite(network, make_invitation(network, identity, uses, days), endpoints)

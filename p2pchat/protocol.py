@@ -24,11 +24,11 @@ from msgspec import Meta, Struct
 from p2pchat.config import Settings
 from p2pchat.errors import FrameError
 
-PROTOCOL_VERSION = 1
-FILE_VERSION = 1
+PROTOCOL_VERSION = 2
+FILE_VERSION = 2
 MAX_INT = 2**53 - 1  # every JSON reader can hold it exactly
 MAX_DEPTH = 16  # nested containers, the frame included; the deepest known frame has 5
-# A peer of version 1 must accept this much after `go`, and sends no more. The limits of a Decoder are its Settings
+# A peer of version 2 must accept this much after `go`, and sends no more. The limits of a Decoder are its Settings
 # (config.py): max_frame_bytes, which is the same, and before `go` max_early_frame_bytes.
 MAX_FRAME_BYTES = 256 * 1024
 MAX_STATUS_CHARACTERS = 512  # of the text beside a status
@@ -42,9 +42,13 @@ PIECE_HEAD = Packed(">II")  # the number of the pull, and the index of the piece
 MAX_PIECE_FRAME_BYTES = PIECE_HEAD.size + PIECE_BYTES
 FILES = "files"  # in `can` of `peers`: pulls are answered, and pieces are understood
 MAX_FEATURES = 256  # in `can`
+MAX_STATEMENT_IDS = 2000  # in one page of `have` in `members`
+MAX_SHOWN = 4  # statements that a connection begins with: two are enough
+MAX_USES = 64  # of one invite
 HOLDS = "holds"  # the same: it answers which content is here
 PULLS = "pulls"  # the same: it takes 128 pulls at a time, and not only 16
 
+Hex4 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
 Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, because $ lets a newline pass
 Hex16 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -88,14 +92,6 @@ class Mark(NamedTuple):
     chain8: Hex8
 
 
-class RefusedLog(NamedTuple):
-    """A log of which its sender takes nothing after entry `seq`, 0 for nothing; `chain8` begins the chain there."""
-
-    run: Hex8
-    seq: Count
-    chain8: Hex8
-
-
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
 ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq]]]]  # conversation -> reader -> last entries read
 
@@ -115,6 +111,42 @@ class Cert(Struct, frozen=True, rename={"from_ms": "from", "until_ms": "until"},
     from_ms: Count
     until_ms: Count
     sig: Hex64
+
+
+class GuestCertificate(Struct, frozen=True, array_like=True, gc=False):
+    """A member's certificate that it answers for a user."""
+
+    member: Key32
+    sig: Hex64
+
+
+class InviteProof(Struct, frozen=True, forbid_unknown_fields=True):
+    """Proof that the sender has an invite, for this connection: who made it, its id, its terms, and a code over them.
+
+    `until` is in UTC seconds. Source: docs/protocol.md, "Invites".
+    """
+
+    maker: Key32
+    id: Hex4
+    uses: Annotated[int, Meta(ge=1, le=MAX_USES)]
+    until: Count
+    proof: Hex32
+
+
+class Membership(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What one end of a connection shows of its membership.
+
+    Attributes:
+        founder: The key that founded the network.
+        guest: The certificate of the member that answers for the sender; None for a member.
+        s: Statements by which that member is one.
+        invite: What a newcomer joins with.
+    """
+
+    founder: Key32 | None = None
+    guest: GuestCertificate | None = None
+    s: Annotated[tuple[tuple[str, Hex64], ...], Meta(max_length=MAX_SHOWN)] = ()
+    invite: InviteProof | None = None
 
 
 class Hosted(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -149,13 +181,24 @@ class Hello(Frame, tag="hello"):
 
 
 class Welcome(Frame, tag="welcome"):
-    """The server accepts the client's proof, and gives its own.
+    """The server accepts the client's proof, gives its own, and shows its membership.
 
     With `peers` the server has no place for the client, and these have perhaps; its `bye` comes next.
     """
 
     proof: Hex32 | None = None
+    show: Membership | None = None
     peers: list[tuple[Long32, tuple[str, ...]]] = []
+
+
+class Show(Frame, tag="show"):
+    """The client admits the server, and shows its membership."""
+
+    show: Membership
+
+
+class Admit(Frame, tag="admit"):
+    """The server admits the client."""
 
 
 class Go(Frame, tag="go"):
@@ -199,6 +242,20 @@ class Here(Frame, tag="here"):
     more: bool = False
 
 
+class Members(Frame, tag="members"):
+    """Statements about members: the sum of all that the sender keeps, the ids of them in pages, or some of them.
+
+    With `sum` comes the key of the founder. With `ask`, answer a sum that differs with the own one.
+    """
+
+    founder: Key32 | None = None
+    sum: Hex16 | None = None
+    ask: bool = False
+    have: list[Hex16] | None = None
+    more: bool = False
+    s: list[tuple[str, Hex64]] = []
+
+
 class Digest(Frame, tag="digest"):
     """One sum of everything shared, or one for each conversation in `span`. With `ask`, answer an equal one too."""
 
@@ -217,7 +274,6 @@ class Have(Frame, tag="have"):
     ask: bool = False
     end: Count | None = None
     full: dict[Hex32, list[Hex32]] = {}
-    refused: dict[Hex32, dict[Hex32, list[RefusedLog]]] = {}
     names: list[Naming] = []
 
 
@@ -233,21 +289,25 @@ class Want(Frame, tag="want"):
 
 
 class Entries(Frame, tag="entries"):
-    """A batch of one log: entries first, first+1, ... after the chain `prev`, signed at the last one by `head`."""
+    """A batch of one log: entries first, first+1, ... after the chain `prev`, signed at the last one by `head`.
+
+    An entry is a clock and a text. The first of a log come with the header of the log, `h`.
+    """
 
     c: Long32
     u: Long32
     r: Long8
     first: Seq
     prev: Long32
-    e: Annotated[list[str], Meta(min_length=1)]
+    e: Annotated[list[tuple[Seq, str]], Meta(min_length=1)]
     head: Long64
+    h: str = ""
     n: Count | None = None
     fork: bool = False
     names: list[Naming] = []
 
     def __repr__(self) -> str:
-        size = sum(len(entry.encode()) for entry in self.e)
+        size = sum(len(text.encode()) for _, text in self.e)
         flags = f", n={self.n}" * (self.n is not None) + ", fork=True" * self.fork
         return (
             f"Entries(c={self.c!r}, u={self.u!r}, r={self.r!r}, first={self.first}, "
@@ -363,8 +423,8 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | ReadFrame | TakenFrame
-    | TypingFrame | Pull | Lacks | Holds | File | FileEnd
+    Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries
+    | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
 
@@ -544,11 +604,6 @@ class Decoder:
                 _at_most(self._settings.max_tips, "have", "tips", tips)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
-        if frame.refused and sum(map(len, frame.refused.values())) > self._settings.page_marks:
-            raise _too_many("have", "refused", self._settings.page_marks)
-        for writers in frame.refused.values():
-            for logs in writers.values():
-                _at_most(self._settings.max_tips, "have", "logs refused", logs)
         _in_order("have", frame.span)
         self._check_names("have", frame)
 
@@ -566,16 +621,19 @@ class Decoder:
             raise _too_many("entries", "e", self._settings.max_batch_entries)
         if frame.first + len(e) - 1 > MAX_INT:
             raise FrameError("entries: a number above 2^53 - 1")
+        if (frame.first == 1) != bool(frame.h):
+            raise FrameError("entries: the first of a log, and no others, come with its header")
         if size > self._settings.max_entry_bytes:  # JSON makes no string shorter, so a small frame has a small batch
             self._check_batch_bytes(e)
         if frame.names:
             self._check_names("entries", frame)
 
-    def _check_batch_bytes(self, e: list[str]) -> None:
-        """Check the size of a batch. Who passes on an entry above its limit is not at fault (refusals.py)."""
-        size = sum(len(entry) if entry.isascii() else len(entry.encode()) for entry in e)
-        if size > self._settings.max_batch_bytes:
-            raise _over("entries: a batch", size, self._settings.max_batch_bytes)
+    def _check_batch_bytes(self, e: list[tuple[int, str]]) -> None:
+        sizes = [len(text) if text.isascii() else len(text.encode()) for _, text in e]
+        if max(sizes) > self._settings.max_entry_bytes:
+            raise _over("entries: an entry", max(sizes), self._settings.max_entry_bytes)
+        if sum(sizes) > self._settings.max_batch_bytes:
+            raise _over("entries: a batch", sum(sizes), self._settings.max_batch_bytes)
 
     def _check_marks(self, frame: MarksFrame, size: int) -> None:
         kind = str(frame.__struct_config__.tag)
@@ -591,6 +649,9 @@ class Decoder:
     def _check_holds(self, frame: Holds, size: int) -> None:
         for field, roots in (("ask", frame.ask), ("has", frame.has), ("lacks", frame.lacks)):
             _at_most(self._settings.page_items, "holds", field, roots)
+
+    def _check_members(self, frame: Members, size: int) -> None:
+        _at_most(MAX_STATEMENT_IDS, "members", "have", frame.have or ())
 
     def _check_typing(self, frame: TypingFrame, size: int) -> None:
         self._check_names("typing", frame)
@@ -609,6 +670,7 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Go: Decoder._check_go,
     Peers: Decoder._check_peers,
     Here: Decoder._check_here,
+    Members: Decoder._check_members,
     Digest: Decoder._check_digest,
     Have: Decoder._check_have,
     Want: Decoder._check_want,
@@ -656,7 +718,9 @@ def _is_known(naming: Naming) -> bool:
 
 JSON_FRAMES: tuple[type[Frame], ...] = tuple(kind for kind in Frame.__subclasses__() if kind is not Piece)
 _KINDS: dict[str, type[Frame]] = {str(kind.__struct_config__.tag): kind for kind in JSON_FRAMES}
-_INSIDE: dict[str, type[Struct]] = {"users": Hosted, "cert": Cert, "names": Naming}  # nested records
+_INSIDE: dict[str, type[Struct]] = {  # nested records
+    "users": Hosted, "cert": Cert, "names": Naming, "show": Membership, "invite": InviteProof,
+}  # fmt: skip
 _read_known: Callable[[memoryview], KnownFrame] = msgspec.json.Decoder(KnownFrame).decode
 _read_any: Callable[[memoryview], object] = msgspec.json.Decoder().decode
 

@@ -118,7 +118,7 @@ def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[Pe
         found = load_network(directory / NETWORK_NAME)
     found = found or load_network(home_directory() / NETWORK_NAME)
     found = found or Network.found()
-    return me, NetworkCredentials(found.id, found.key)
+    return me, NetworkCredentials(found.id, found.key, found.founder)
 
 
 class _ProbeEnded(Exception):

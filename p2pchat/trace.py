@@ -289,11 +289,11 @@ class LinkTrace:
 
 def _entry(raw: Any) -> Any:
     """Return the kind and size of an entry."""
-    if not isinstance(raw, str):
+    if not isinstance(raw, list) or len(raw) != 2 or not isinstance(raw[1], str):
         return LEFT_OUT
-    size = len(raw.encode("utf-8", "surrogatepass"))
+    size = len(raw[1].encode("utf-8", "surrogatepass"))
     try:
-        entry = json.loads(raw)
+        entry = json.loads(raw[1])
     except (ValueError, RecursionError):
         return {"bytes": size}
     kind = entry.get("k") if isinstance(entry, dict) else None

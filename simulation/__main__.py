@@ -3,7 +3,7 @@
 `--seed 123 --verbose` replays one and prints everything that happens. `--shrink` finds the fewest of its steps that
 still break a promise, and `--steps 3,7,12` plays only those. Without --seed it plays many histories from --first on,
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
-given. In histories with --rules-differ someone writes what others refuse, with --deletions someone deletes what is
+given. In histories with --odd someone signs any text as an entry, with --deletions someone deletes what is
 stored, with --blocks someone blocks others, with --relay an engine links peers behind routers, and with --files
 messages have files. The exit code is 1 if a promise was broken.
 """
@@ -58,11 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=100, help="number of histories (default 100)")
     parser.add_argument("--minutes", type=float, default=0.0, help="play for this long instead of --count")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes (default 1; 0: one for each core)")
-    parser.add_argument(
-        "--rules-differ", action="store_true", help="someone writes what others refuse, in each history"
-    )
+    parser.add_argument("--odd", action="store_true", help="someone signs any text as an entry, in each history")
     parser.add_argument("--deletions", action="store_true", help="someone deletes messages here, in each history")
     parser.add_argument("--blocks", action="store_true", help="someone blocks others, in each history")
+    parser.add_argument("--members", action="store_true", help="somebody says who is a member, in each history")
     parser.add_argument("--relay", action="store_true", help="an engine links peers behind routers, in each history")
     parser.add_argument("--files", action="store_true", help="messages have files, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")

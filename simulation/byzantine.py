@@ -1,6 +1,6 @@
 """Byzantine peers: members and strangers that break the protocol. Honest peers must store only authentic entries.
 Sybils, the members of a crowd, do what the protocol allows, in the names of any number of users that they make up. Odd
-writers, which are honest otherwise, sign entries that no other peer takes.
+writers, which are honest otherwise, sign any text as an entry.
 
 A byzantine peer is a whole node whose frames are changed on their way out. It forges entries of others, sends different
 versions of its own to different peers, withholds entries, sends invalid frames, poses as others, or does not know the
@@ -14,11 +14,19 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core.groups.group_state import group_body, operation_hash
-from p2pchat.core.log import Entry, LogId, batch_of, decode_entry, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.log import (
+    Entry,
+    LogId,
+    RawEntry,
+    decode_entry,
+    encode_entry,
+    encode_header,
+    extend_chain,
+    first_chain,
+    head_message,
+)
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.sync.forks import is_signed
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.errors import LogError
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
     ConversationId,
@@ -43,14 +51,22 @@ from simulation.attached_files import curious
 from simulation.virtual_time import signer
 
 if TYPE_CHECKING:
+    from p2pchat.core.node import Node
+    from p2pchat.core.sync.appender import Appender
+    from p2pchat.core.sync.log_index import ConversationState, LogState
     from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
 
 MOODS = ("forges", "withholds", "babbles", "poses")
 BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
 RARE = 4  # weight of actions that matter only with tiny limits, which few histories have
-ODD = "odd "  # begins a text that strict peers refuse, and all others too if an odd writer wrote it
-THREE = [f'["{"00" * 16}",{n}]' for n in (1, 2, 3)]  # more references than `after` may have
+ODD = "odd"  # begins a message instead of which an odd writer signs something else
+# What it may sign besides changed messages: no JSON, no entry, and an entry of a kind that nobody knows.
+ODD_TEXTS = (
+    "", " \n", "{", "null", "[1]", "\u2028", "x" * 200, "[" * 40, '{"k":5}', '{"k":"text","at":1}',
+    '{"k":"text","at":1,"b":"\\u0000"}', '{"k":"text","at":1,"b":"x","k":7}', '{"k":"poll","at":1,"b":{"which":[1,2]}}',
+    '{"k":"text","at":1,"b":"x","after":[["00",1]]}', '{"k":"delete","at":1,"b":"x"}',
+)  # fmt: skip
 MADE_UP_AT_ONCE = 3  # users: more than one peer has places for
 THIRD_HOST = "198.51.100.7"  # which has nothing to do with the mesh
 FORKS_AT_ONCE = 3  # more evidence than harsh settings accept (max_tips)
@@ -94,20 +110,18 @@ class ByzantinePeer:
         if "forges" not in self.moods or self._chance.random() < 0.5:
             return frame
         *kept, last = frame.e
-        try:
-            true = decode_entry(last)
-        except LogError:  # an odd entry, passed on
-            return frame
+        true = decode_entry(last)
         if true.k != "text":
             return frame
-        false = Entry(true.k, true.at, true.c, true.re, true.after, true.before, true.g, f"a lie for {to.name}")
+        false = Entry(true.k, true.at, true.c, true.re, true.after, true.g, f"a lie for {to.name}")
         forged = [*kept, encode_entry(false)]
         head = frame.head if frame.u != self._peer.user else self._sign(frame, forged)
         return Entries(
-            frame.c, frame.u, frame.r, frame.first, frame.prev, forged, head, frame.n, frame.fork, names=frame.names
-        )
+            frame.c, frame.u, frame.r, frame.first, frame.prev, forged, head, frame.h, frame.n, frame.fork,
+            names=frame.names,
+        )  # fmt: skip
 
-    def _sign(self, frame: Entries, forged: list[str]) -> str:
+    def _sign(self, frame: Entries, forged: list[RawEntry]) -> str:
         """Return a head over another version of its own log; an author can sign any number of versions."""
         chain = extend_chain(bytes.fromhex(frame.prev), forged)
         last = frame.first + len(forged) - 1
@@ -123,16 +137,16 @@ class ByzantinePeer:
         if isinstance(frame, Welcome):
             return self._chance.choice((Welcome(), Welcome(proof=self._hex(32))))
         if frame.id is None:  # a server's
-            return self._chance.choice((Hello(v=[2], nonce=frame.nonce), Hello(v=1, nonce=frame.nonce)))
+            return self._chance.choice((Hello(v=[9], nonce=frame.nonce), Hello(v=2, nonce=frame.nonce)))
         other = self._someone().user
         return self._chance.choice((
             Hello(2, frame.nonce, frame.id, frame.sig, frame.proof),
-            Hello(1, frame.nonce, other, frame.sig, frame.proof),
-            Hello(1, frame.nonce, to.user, frame.sig, frame.proof),
-            Hello(1, self._hex(32), frame.id, frame.sig, frame.proof),
-            Hello(1, frame.nonce, frame.id, frame.sig, None),
-            Hello(1, frame.nonce, frame.id, frame.sig, self._hex(32)),
-            Hello(1, frame.nonce),
+            Hello(2, frame.nonce, other, frame.sig, frame.proof),
+            Hello(2, frame.nonce, to.user, frame.sig, frame.proof),
+            Hello(2, self._hex(32), frame.id, frame.sig, frame.proof),
+            Hello(2, frame.nonce, frame.id, frame.sig, None),
+            Hello(2, frame.nonce, frame.id, frame.sig, self._hex(32)),
+            Hello(2, frame.nonce),
         ))  # fmt: skip
 
     # ---- invalid frames
@@ -164,9 +178,9 @@ class ByzantinePeer:
         if not logs or self._peer.node is None:
             return
         log, raws = self._chance.choice(logs)
-        head, prev = self._hex(64), extend_chain(bytes(32), [])
+        head, header = self._hex(64), encode_header(log, (), None)
         for raw in (raws[0], encode_entry(Entry("text", 1, 1, b=f"a lie for {end.other.owner.name}"))):
-            yield encode(Entries(log.conversation, log.user, log.run, 1, prev.hex(), [raw], head, fork=True))
+            yield encode(Entries(*log, 1, first_chain(header).hex(), [raw], head, header, fork=True))
 
     def _many_forks(self, _: WireEnd) -> Iterator[bytes]:
         """Send evidence of forks of logs that no peer holds."""
@@ -174,7 +188,9 @@ class ByzantinePeer:
             log = LogId(self._room, self._peer.user, run)
             for text in ("yes", "no"):
                 raws = [encode_entry(Entry("text", 1, 1, b=text))]
-                frame = Entries(*log, 1, first_chain(log).hex(), raws, "", fork=True, names=[Naming(room=True)])
+                header = encode_header(log, (), None)
+                start = first_chain(header).hex()
+                frame = Entries(*log, 1, start, raws, "", header, fork=True, names=[Naming(room=True)])
                 frame.head = self._sign(frame, raws)
                 yield encode(frame)
 
@@ -228,11 +244,13 @@ class MadeUpUser:
         """Return the highest number of a log that it ever held: it holds nothing."""
         return 0
 
-    def write(self, conversation: ConversationId, naming: Naming, raw: str) -> Entries:
+    def write(self, conversation: ConversationId, naming: Naming, raw: RawEntry) -> Entries:
         """Return a log of this one entry."""
         log = LogId(conversation, self.user, self.user[:16])
-        head = self.sign(head_message(log, 1, extend_chain(first_chain(log), [raw]))).hex()
-        return Entries(*log, 1, first_chain(log).hex(), [raw], head, names=[naming])
+        header = encode_header(log, (), None)
+        start = first_chain(header)
+        head = self.sign(head_message(log, 1, extend_chain(start, [raw]))).hex()
+        return Entries(*log, 1, start.hex(), [raw], head, header, names=[naming])
 
 
 class Sybil:
@@ -276,49 +294,38 @@ class Sybil:
 
 
 class OddWriter:
-    """A member whose program signs entries that others refuse: those with an odd text, each always in the same way."""
+    """A member whose program signs any text as an entry, with any clock above its predecessor's."""
 
     def __init__(self, peer: SimPeer, chance: Random) -> None:
         self._peer = peer
-        make: tuple[Callable[[str], str], ...] = (
-            lambda raw: raw[:-1] + ',"t":"yesterday"}',
-            lambda raw: raw[:-1] + f',"after":[{",".join(THREE)}]}}',
-            lambda raw: raw[:-1],
-            lambda raw: raw.replace(ODD, "o\\u0000d "),
-            lambda raw: raw.replace(ODD, ODD + "long " * 7000),
-            lambda raw: raw.replace('"c":', '"c":0,"once":'),
-        )
-        self._make = chance.choice(make)
-        self._plain: dict[str, str] = {}  # odd entries as sent -> as they are on its own disk
+        self._chance = chance
+        self._attached: Appender | None = None
 
-    def change(self, frame: Frame) -> Frame:
-        """Return the frame to send. Heads fit what is sent."""
-        if not isinstance(frame, Entries) or frame.fork or frame.u != self._peer.user:
-            return frame
-        at = next((at for at, raw in enumerate(frame.e) if is_odd(raw)), None)
-        if at is None:
-            return frame
-        odd = self._make(frame.e[at])
-        self._plain[odd] = frame.e[at]
-        return self._with(frame, [*frame.e[:at], odd, *frame.e[at + 1 :]])
+    def attach(self, node: Node) -> None:
+        """Change what a node signs. A node has another appender after its storage failed."""
+        appender = node.sync.appender
+        if appender is self._attached:
+            return
+        self._attached, sign = appender, appender._sign
 
-    def got(self, frame: object) -> object:
-        """Return a frame that came, with its own entries as they are on its disk."""
-        if not isinstance(frame, Entries) or frame.u != self._peer.user or not self._plain.keys() & set(frame.e):
-            return frame
-        if not is_signed(batch_of(frame)):  # damaged
-            return frame
-        return self._with(frame, [self._plain.get(raw, raw) for raw in frame.e])
+        def sign_oddly(
+            conversation: ConversationState, log: LogState, raws: list[RawEntry], entries: list[Entry]
+        ) -> None:
+            raws = [*self._changed(raws, log.seq, log.last_c)]
+            sign(conversation, log, raws, list(map(decode_entry, raws)))
 
-    def _with(self, frame: Entries, raws: list[str]) -> Entries:
-        chain = extend_chain(bytes.fromhex(frame.prev), raws)
-        last = frame.first + len(raws) - 1
-        head = self._peer.identity.sign(head_message(LogId(frame.c, frame.u, frame.r), last, chain)).hex()
-        return Entries(
-            frame.c, frame.u, frame.r, frame.first, frame.prev, raws, head, frame.n, frame.fork, names=frame.names
-        )
+        appender.__dict__["_sign"] = sign_oddly
 
-
-def is_odd(raw: str) -> bool:
-    """Return whether an entry has an odd text, or gives a group an odd name."""
-    return f'"b":"{ODD}' in raw or f'"name":"{ODD}' in raw
+    def _changed(self, raws: list[RawEntry], held: int, last_c: int) -> Iterator[RawEntry]:
+        for seq, (c, text) in enumerate(raws, held + 1):
+            # Behind a deletion only the references of its first entries say that a log follows the one before.
+            if f'"b":"{ODD}' not in text or (seq <= 2 and '"after"' in text):
+                last_c = max(c, last_c + 1)
+                yield last_c, text
+                continue
+            c = self._chance.choice((last_c + 1, c, c + 1000, c + 7 * 86_400_000_000))
+            last_c = max(c, last_c + 1)
+            odd = self._chance.choice((*ODD_TEXTS, text[:-1], text[:-1] + ',"c":"x"}', text[:-1] + ',"t":"soon"}'))
+            self._peer.sim.invariants.odd.add((last_c, odd))
+            self._peer.sim.counts["odd_entry"] += 1
+            yield last_c, odd

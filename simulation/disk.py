@@ -15,10 +15,10 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
-from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.log import Batch, LogId, RawEntry, Ref, before_in, decode_entry, ref_key
 from p2pchat.core.node_context import Timer
 from p2pchat.core.storage_answers import Stored
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.virtual_time import Schedule
 
@@ -31,6 +31,7 @@ class SimDisk:
     Attributes:
         storage: The storage that a node loads and its owner reads.
         logs: The committed entries of each log. The first has number 1.
+        headers: The header of each log that was ever durable here.
         ever: The highest number of each log that was ever durable here, even before a restore.
         quick, slow: The bounds of the drawn time of a transaction, in seconds.
         broken: While True, every commit fails.
@@ -48,7 +49,8 @@ class SimDisk:
         self._counts = counts
         self._settings = settings
         self.storage: TemporaryStorage = TemporaryStorage(settings)
-        self.logs: dict[LogId, list[str]] = {}
+        self.logs: dict[LogId, list[RawEntry]] = {}
+        self.headers: dict[LogId, str] = {}
         self.ever: dict[LogId, int] = {}
         self.quick: float = 0.0005
         self.slow: float = 0.02
@@ -79,7 +81,7 @@ class SimDisk:
     def owes_deletion(self, log: LogId, seq: int) -> bool:
         """Return whether a deletion of this entry by its writer is durable and not yet reported to the node."""
         return any(
-            '"k":"delete"' in raw and decode_entry(raw).re == Ref(ref_key(log.user, log.run), seq)
+            '"k":"delete"' in raw[1] and decode_entry(raw).re == Ref(ref_key(log.user, log.run), seq)
             for order in self._unreported
             for batch in order.change.batches if batch.log.conversation == log.conversation
             for raw in batch.raws
@@ -152,8 +154,17 @@ class SimDisk:
         for change in self.changes:
             self._note_deleted(change)
             for batch in change.batches:
+                self._note_header(batch)
                 self.logs.setdefault(batch.log, []).extend(batch.raws)
             self._note_pruned(change)
+
+    def _note_header(self, batch: Batch) -> None:
+        if batch.first == 1:
+            self.headers[batch.log] = batch.header
+
+    def before(self, log: LogId) -> tuple[Mark, ...]:
+        """Return what a log builds on."""
+        return before_in(self.headers[log]) if log in self.headers else ()
 
     def _note_deleted(self, change: Change) -> None:
         for log in [log for log in self.logs if log.conversation in change.deleted] if change.deleted else ():
@@ -190,6 +201,7 @@ class SimDisk:
             self._note_deleted(change)
             for batch in change.batches:
                 self.on_batch(batch)
+                self._note_header(batch)
                 self.logs.setdefault(batch.log, []).extend(batch.raws)
                 self.ever[batch.log] = max(self.ever.get(batch.log, 0), batch.last)
             self._note_pruned(change)

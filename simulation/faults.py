@@ -39,9 +39,6 @@ MOST_GROUPS = 3
 SYBILS_AT_ONCE = 3  # that attack
 CROWD_NETWORK = "203.0.113"
 
-STRICT = 0.4  # the part of the peers of histories with different rules, and of the next
-ODD_WRITERS = 0.3
-ODD_TEXT = ODD + "x" * 1650  # above the limit of strict peers; with its entry still within a small batch
 UNBLOCKS = 0.4  # the part of those actions
 
 
@@ -52,12 +49,9 @@ class FaultInjector:
         chance: The randomness of the present step.
     """
 
-    def __init__(
-        self, sim: Simulation, most_peers: int, engine: EngineFaults, *, differ: bool = False, crowded: bool = False
-    ) -> None:
+    def __init__(self, sim: Simulation, most_peers: int, engine: EngineFaults, *, crowded: bool = False) -> None:
         self.sim = sim
         self._engine = engine
-        self._differ = differ
         self._crowded = crowded
         self.chance: Random = Random()
         self._most_peers = most_peers
@@ -93,28 +87,33 @@ class FaultInjector:
                 return
 
     def say_odd(self) -> None:
-        """Write a text that some peers refuse, and perhaps go on in a new log, as a repaired program would."""
-        lenient = [peer for peer in self.sim.honest_up if not peer.strict]
-        if not lenient:
+        """Have a member sign any texts as entries, among others and perhaps in a group."""
+        if not self.sim.honest_up:
             return
-        writer = self.chance.choice(lenient)
+        writer = self.chance.choice(self.sim.honest_up)
+        if writer.odd is None:
+            writer.odd = OddWriter(writer, Random(f"{self.sim.seed} oddities of {writer.name}"))
         others = [peer for peer in self.honest if peer is not writer and self.sim.can_link(writer, peer)]
         to = self.chance.choice([None, None, None, *others[:2]])
-        for text in self.chance.choice((["odd"], ["before", "odd"], ["odd", "after"])):
+        talks = [view.talk for view in self._views(writer).values() if writer.user in view.members]
+        for text in self.chance.choice((["odd"], ["before", "odd"], ["odd", "after"], ["odd", "odd", "after"])):
             self._said += 1
-            if writer.up:
-                writer.say(f"{ODD_TEXT} {self._said}" if text == "odd" else f"{writer.name} {text} {self._said}", to)
-        self.sim.note(f"{writer.name} has written an odd text")
-        if self.chance.random() < 0.6:
+            said = f"{ODD} {self._said}" if text == "odd" else f"{writer.name} {text} {self._said}"
+            if writer.up and talks and self.chance.random() < 0.5:
+                self.ask(writer, inputs.WriteRequest, self.chance.choice(talks), "text", [said])
+            elif writer.up:
+                writer.say(said, to)
+        self.sim.note(f"{writer.name} has signed odd entries")
+        if self.chance.random() < 0.3:
             self.sim.run(self.chance.choice((0.05, 1.0, 5.0)))
             writer.crash()
             self.start_one(writer)
             self.write(writer, to)
 
     def say_odd_at_last(self) -> None:
-        """Make sure that someone has written an odd text."""
+        """Make sure that someone has signed an odd entry."""
         for peer in self.honest:
-            if not self.sim.invariants.odd and not (peer.strict or peer.gone):
+            if not self.sim.invariants.odd and not peer.gone:
                 self.sim.heal()
                 self.start_one(peer)
                 self.say_odd()
@@ -288,12 +287,6 @@ class FaultInjector:
     def join(self) -> None:
         if len(self.honest) < self._most_peers:
             peer = self._next_peer()
-            if self.sim.rules_differ:
-                drawn = Random(f"{self.sim.seed} rules of {peer.name}")
-                peer.strict = drawn.random() < STRICT
-                if self._differ and len(self.honest) <= 2:  # one of each
-                    peer.strict = len(self.honest) == 2
-                peer.odd = None if peer.strict or drawn.random() > ODD_WRITERS else OddWriter(peer, drawn)
             peer.clock.rate = self.chance.choice((1.0, 0.999, 1.001))
             peer.clock.ahead = self.chance.choice((0.0, 0.0, 2.0, -2.0, 400.0))
             peer.disk.slow = self.chance.choice((0.002, 0.02, 0.2, 1.0))
@@ -399,7 +392,7 @@ class FaultInjector:
         self.sim.note(f"{to.name} imports a file of {export.maker.name}, made at {export.made_at:.1f}")
         self.sim.counts["export_again"] += bool(export.uses)
         export.uses += 1
-        to.program.import_file(self._damaged(export.data if to is export.maker else export.for_others))
+        to.program.import_file(self._damaged(export.data))
 
     def _damaged(self, data: bytes) -> bytes:
         """Return the file as it arrives: mostly whole, sometimes cut or with a wrong bit."""
@@ -472,7 +465,7 @@ class FaultInjector:
         self._await(lambda: bool(len(maker.disk)) and not maker.disk.busy)
         self.sim.note(f"{reader.name} imports a file of {maker.name} on a full disk")
         reader.disk.broken = True
-        reader.program.import_file(make_export(maker, reader).for_others)
+        reader.program.import_file(make_export(maker, reader).data)
         self._await(lambda: reader.fails)
         reader.disk.broken = False
         self.sim.heal()
@@ -635,19 +628,17 @@ class ExportFile:
     maker: SimPeer
     made_at: float  # true seconds
     data: bytes
-    for_others: bytes  # the same, with the odd entries of its maker as others see them
     uses: int = 0
 
 
 def make_export(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) -> ExportFile:
     """Export a peer's disk, whether the peer runs or not. A byzantine peer writes what it wants for `to`."""
     sim = maker.sim
-    data = for_others = b""
+    data = b""
     for page in file_pages(maker.disk.storage, sim.invariants.room, only):
         for frame in page:
             if maker.tampering is not None and isinstance(frame, Entries):
                 frame = maker.tampering.entries(frame, to)
             data += encode(frame)
-            for_others += encode(frame if maker.odd is None else maker.odd.change(frame))
     sim.counts["export_made"] += 1
-    return ExportFile(maker, sim.now, data, for_others)
+    return ExportFile(maker, sim.now, data)

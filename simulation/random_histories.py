@@ -30,6 +30,7 @@ from simulation.faults import FaultInjector
 from simulation.hosted_users import HostedUsers
 from simulation.invariants.contact_invariants import accept_some
 from simulation.invariants.presence_invariants import UserChatter
+from simulation.membership import Membership
 from simulation.relay_network import EngineFaults
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
@@ -67,7 +68,7 @@ WITH_FEW_PLACES = 0.3
 WITH_REQUESTS = 0.2
 WITH_COPIES = 0.15
 WITH_A_FAILED_IMPORT = 0.15
-WITH_OTHER_RULES = 0.15
+WITH_ODD_ENTRIES = 0.15
 WITH_DELETIONS = 0.15
 WITH_BLOCKS = 0.15
 WITH_GROUPS = 0.35
@@ -77,9 +78,7 @@ FILLED = 0.9  # of those with quotas
 WITH_A_CROWD = 0.15  # of those with at most MOST_IN_A_CROWD honest peers that come to rest
 MOST_IN_A_CROWD = 3
 LIAR = 0.4  # of those with files and without a byzantine peer
-UPGRADED = 0.6  # of those in which rules differ
 
-OF_RULES = ("log_refused_by_strict", "log_refused_by_lenient", "upgraded")  # counted by history too
 LINKED_WITHIN = 120.0  # seconds, when all faults have stopped
 ATTACKS = 3  # at the end of a history with a crowd, one a second
 UNHARMED_WITHIN = 60.0  # seconds until all that contacts wrote meanwhile has arrived; some disks take one for a frame
@@ -91,16 +90,18 @@ class WantedEvents:
     """Events that each history has; chance decides about the others.
 
     Attributes:
-        rules_differ: The rules of peers differ, and someone writes what others refuse.
+        odd: Someone signs any text as an entry.
         deletions: Someone deletes what is stored.
         blocks: Someone blocks others.
+        members: Somebody says who is a member. Chance never decides this.
         relay: An engine links peers that cannot dial each other (relay_network.py). Chance never decides this.
         files: Messages have files (attached_files.py). Chance never decides this.
     """
 
-    rules_differ: bool = False
+    odd: bool = False
     deletions: bool = False
     blocks: bool = False
+    members: bool = False
     relay: bool = False
     files: bool = False
 
@@ -157,6 +158,7 @@ class RandomHistory:
             files = Random(f"{seed} files")
             settings = with_files(settings, files)
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
+        self._membership = Membership(self.sim, seed, on=wanted.members)
         self.program: list[str] = _draw_beginning(plan, most_peers)
         self.program += _draw_openings(rare, settings, self.program)
         if wanted.files and "join_byzantine" not in self.program and files.random() < LIAR:
@@ -172,19 +174,22 @@ class RandomHistory:
                 self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "press")
             for _ in range(crowd.randint(1, 4)):
                 self.program.insert(crowd.randint(self._begun + 4, len(self.program)), "attack")
-        rules = Random(f"{seed} rules")
-        for name in _draw_odd_actions(rules, differ=wanted.rules_differ):
-            self.sim.rules_differ = True
-            self.program.insert(rules.randint(self._begun, len(self.program)), name)
+        odd = Random(f"{seed} odd")
+        for name in _draw_odd_actions(odd, always=wanted.odd):
+            self.program.insert(odd.randint(self._begun, len(self.program)), name)
         deletions = Random(f"{seed} deletions")
         for name in _draw_deletions(deletions, always=wanted.deletions):
             self.program.insert(deletions.randint(self._begun, len(self.program)), name)
         blocks = Random(f"{seed} blocks")
         for name in _draw_blocks(blocks, always=wanted.blocks):
             self.program.insert(blocks.randint(self._begun, len(self.program)), name)
-        self._differ = wanted.rules_differ
+        if wanted.members:
+            members = Random(f"{seed} statements")
+            for _ in range(self._membership.steps()):
+                self.program.insert(members.randint(self._begun, len(self.program)), "say_about_members")
+        self._odd = wanted.odd
         self._engine = EngineFaults(self.sim, on=wanted.relay)
-        self._faults = FaultInjector(self.sim, most_peers, self._engine, differ=self._differ, crowded=self._crowded)
+        self._faults = FaultInjector(self.sim, most_peers, self._engine, crowded=self._crowded)
         self._chatter = UserChatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program, crowded=self._crowded)
         self._files = FileActions(self.sim, on=wanted.files, start=self._faults.start_one)
@@ -195,7 +200,7 @@ class RandomHistory:
             if steps is None or number in steps or number < 2:
                 self._step(number, name)
         self._reseed("end")
-        if self._differ:
+        if self._odd:
             self._faults.say_odd_at_last()
         if self.heals:
             self._end()
@@ -221,7 +226,10 @@ class RandomHistory:
     def _step(self, number: int, name: str) -> None:
         self._reseed(f"step {number}")
         self.sim.note(f"step {number}: {name}")
-        getattr(self._faults, name)()
+        if name == "say_about_members":
+            self._membership.say()
+        else:
+            getattr(self._faults, name)()
         self._chatter.step(number)
         self._guests.step(number)
         self._engine.step(number)
@@ -243,22 +251,17 @@ class RandomHistory:
         sim, chance = self.sim, self._faults.chance
         sim.note("the end: everything heals")
         sim.heal()
-        remaining = [peer for peer in self._faults.honest if not peer.gone]
-        if len(self._reached(remaining)) < len(remaining):
-            sim.lift_never()
-            self._engine.open_routers()
-        if sim.rules_differ and Random(f"{sim.seed} upgrade").random() < UPGRADED:
-            sim.note("all strict peers start with the rules of the others")
-            sim.counts["upgraded"] += 1
-            for peer in [peer for peer in sim.all_peers if peer.strict]:
-                peer.crash()
-                peer.strict = False
+        remaining = self._remaining()
         for peer in sim.all_peers:
             peer.disk.broken = False
             peer.crash_never()
             peer.start()
             peer.allow_all()
         self.name_ways(remaining)
+        if self._membership.is_on:
+            self._membership.end()
+            remaining = self._remaining()
+            self.name_ways(remaining)
         if self._crowded:
             self._meet_again(remaining)
         if sim.invariants.blocks.any:
@@ -274,10 +277,18 @@ class RandomHistory:
         self._files.ask_last(remaining)
         sim.settle()
 
+    def _remaining(self) -> list[SimPeer]:
+        """Return the peers that did not leave for good, after making a way from each to all others."""
+        remaining = [peer for peer in self._faults.honest if not peer.gone]
+        if len(self._reached(remaining)) < len(remaining):
+            self.sim.lift_never()
+            self._engine.open_routers()
+        return remaining
+
     def _end_blocks(self, remaining: list[SimPeer]) -> None:
         """Check that all others have what they should while some are blocked; then end all blocks."""
         sim = self.sim
-        sure = not (self._crowded or sim.rules_differ or sim.invariants.deletions.any)
+        sure = not (self._crowded or sim.invariants.deletions.any)
         if sure and not any(peer.byzantine for peer in sim.all_peers):
             for peer in remaining:  # who knew others only through one that is blocked
                 for other in remaining:
@@ -361,9 +372,9 @@ def _draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> 
     return drawn
 
 
-def _draw_odd_actions(chance: Random, *, differ: bool) -> list[str]:
-    """Return the actions of a history in which the rules of peers differ; [] for most, unless they shall `differ`."""
-    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_OTHER_RULES or differ else []
+def _draw_odd_actions(chance: Random, *, always: bool) -> list[str]:
+    """Return the actions of a history in which someone signs any text; [] for most, unless `always`."""
+    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_ODD_ENTRIES or always else []
 
 
 def _draw_group_actions(chance: Random) -> list[str]:
@@ -438,7 +449,6 @@ def check_history(
     if counts is not None:
         counts.update(sim.counts)
         counts.update({f"frame {kind}": count for kind, count in sim.frames.items()})
-        counts.update({f"history {what}": 1 for what in OF_RULES if sim.counts[what]})
     return faults
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.config import Settings
@@ -17,6 +18,9 @@ from p2pchat.core import inputs
 from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
+from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
@@ -32,7 +36,7 @@ from simulation.attached_files import SimContent, SimFiles
 from simulation.disk import SimDisk
 from simulation.network import SimWire, WireEnd
 from simulation.simulated_program import SimProgram, WrittenMessage, shown_id
-from simulation.virtual_time import LocalClock, signer, strict
+from simulation.virtual_time import LocalClock, signer
 
 if TYPE_CHECKING:
     from simulation.byzantine import ByzantinePeer, OddWriter
@@ -49,11 +53,12 @@ class SimPeer:
 
     Attributes:
         name: Its name.
+        network: Its credentials.
         user: Its id. The peer id and the user id are the same key.
         up: True while its process runs.
         gone: True after it left for good.
         restored: True after its disk went back to an older copy.
-        strict, odd: How its rules differ from those of others.
+        odd: Its program signs any text as an entry.
         has_engine: It is linked through the engine (relay_network.py), too.
         listens: It takes direct connections; from its next start on.
         behind_router: A router lets none of them in.
@@ -71,7 +76,7 @@ class SimPeer:
     ) -> None:  # fmt: skip
         self.sim = sim
         self._draw = draw
-        self._network = network
+        self.network: NetworkCredentials = network
         self.name = name
         self.identity = identity
         self.user: UserId = identity.peer_id
@@ -92,8 +97,7 @@ class SimPeer:
         self.listens = True
         self.behind_router = False
         self.byzantine = False
-        self.strict = False  # refuses odd texts, from its next start on
-        self.odd: OddWriter | None = None  # its program writes odd texts so that no other takes them
+        self.odd: OddWriter | None = None
         self.tampering: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
         self.fails: bool = False  # storage failed and was not reloaded yet
         self.allows: bool = False  # its user lifted all quotas
@@ -139,8 +143,8 @@ class SimPeer:
 
     @property
     def settings(self) -> Settings:
-        """Its own settings: a strict peer has other limits than the rest."""
-        return strict(self.sim.settings) if self.strict else self.sim.settings
+        """The settings of all peers."""
+        return self.sim.settings
 
     @property
     def lines(self) -> list[Line]:
@@ -220,10 +224,12 @@ class SimPeer:
         stored = self.disk.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
-        hosted = HostedIdentity(self.user, self.name_told, self._sign)
+        member, sign = self.network.member, self.network.sign
+        answered = None if sign is None else make_guest(self.network.id, member, sign, self.user)
+        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=answered)
         self.node = Node(
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
-            network=NetworkCredentials(self._network.id, self._network.key), draw=draw, stored=stored,
+            network=replace(self.network), draw=draw, stored=stored,
         )  # fmt: skip
         self._turns = LinkTurns(
             self.settings, self.node.is_known, lambda link, on: None
@@ -244,6 +250,8 @@ class SimPeer:
         self.sim.invariants.receipts.started(self)
         for guest in self.guests:
             self.put(inputs.PresenceSet(guest.user, "online"))
+        if self.sim.membership is not None and (maker := self.sim.membership.way(self)) is not None:
+            self.put(inputs.Connect(maker.endpoint))
         for endpoint in endpoints:
             if not (self.has_engine and is_relayed(endpoint)):
                 self.put(inputs.Connect(endpoint))
@@ -354,6 +362,16 @@ class SimPeer:
         for user in (*self.sim.by_user, *self.sim.guests):
             if user not in self.sim.crowd:
                 self.put(inputs.QuotaLifted(user))
+
+    @property
+    def members(self) -> MemberList | None:
+        """The member list of its process; None if it does not run, or does not know who founded the network."""
+        return None if self.node is None else self.node.sync.statements.members
+
+    @property
+    def statements(self) -> set[StatementId]:
+        """The ids of the statements about members that its process keeps."""
+        return set() if self.members is None else {one.id for one in self.members.statements()}
 
     def block(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Have a user of this peer block another, or end that."""
@@ -469,8 +487,8 @@ class SimPeer:
     def _handle(self, input: Input) -> None:
         assert self.node is not None
         self.sim.trace(self, input)
-        if self.odd is not None and isinstance(input, (inputs.Got, inputs.ImportRequest)):
-            input = input.replace(frames=list(map(self.odd.got, input.frames)))
+        if self.odd is not None:
+            self.odd.attach(self.node)
         if isinstance(input, inputs.Got) and input.link in self._all_links:
             self.sim.invariants.frames_got(self, self._all_links[input.link], input.frames)
         elif isinstance(input, inputs.ImportRequest):
@@ -573,6 +591,8 @@ class SimPeer:
         is_evidence = isinstance(order.frame, Entries) and order.frame.fork
         self.sim.frames["Evidence" if is_evidence else type(order.frame).__name__] += len(ends)
         self.sim.invariants.protocol.frame_sent(self, order.frame, ends)
+        if self.sim.membership is not None:
+            self.sim.membership.frame_sent(self, order.frame, ends)
         self.sim.invariants.presence.frame_sent(self, order.frame, ends)
         self.sim.invariants.receipts.frame_sent(self, order.frame)
         self.sim.invariants.requests.frame_sent(self, order.frame, ends)
@@ -583,8 +603,7 @@ class SimPeer:
                 for data in self.tampering.change(order.frame, end):
                     end.write(data)
             return
-        frame = order.frame if self.odd is None else self.odd.change(order.frame)
-        data = encode(frame)
+        data = encode(order.frame)
         for end in ends:
             end.write(data)
 

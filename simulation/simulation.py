@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 
@@ -25,6 +26,7 @@ from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.limits_by_origin import RELAY_HOST
+from p2pchat.core.members.statement import network_id
 from p2pchat.core.mesh.addressbook import is_relayed
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.keys import Identity
@@ -33,10 +35,11 @@ from p2pchat.testing.eventlog_parser import Fault, Line, Log
 from simulation.byzantine import MadeUpUser
 from simulation.hosted_users import SimHostedUser
 from simulation.invariants.entry_invariants import Invariants
+from simulation.membership import Membership, invites_key
 from simulation.network import SimWire
 from simulation.relay_network import SimEngine
 from simulation.simulated_peer import SimPeer
-from simulation.virtual_time import SMALL, Schedule
+from simulation.virtual_time import SMALL, Schedule, signer
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most
@@ -56,7 +59,6 @@ class Simulation:
         settings: Limits and times of its peers, small ones by default.
         schedule: What happens next, in virtual time.
         chance: Draws the accidents of the network.
-        rules_differ: Some peers refuse entries that others sign.
         engine: Links peers behind routers; unused unless peers have one.
         invariants: What is checked after every step.
         counts: The number of each fault and of each counted event of the cores.
@@ -79,11 +81,16 @@ class Simulation:
         self.guests: dict[UserId, SimHostedUser] = {}
         self.crowd: dict[UserId, SimPeer] = {}
         self.made_up: dict[UserId, MadeUpUser] = {}
-        self.rules_differ = False
         self.engine: SimEngine = SimEngine(self)
         self.invariants: Invariants = Invariants(self)
         draws = Random(f"{seed} network")
-        self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()
+        self.founder: Identity = Identity.from_seed(draws.randbytes(32))
+        founder = self.founder.peer_id
+        self._network = NetworkCredentials(
+            network_id(founder), draws.randbytes(32).hex(), founder, member=founder, sign=signer(self.founder)
+        )
+        self.credentials_of: Callable[[int, Identity], NetworkCredentials] = lambda number, peer: self.network()
+        self.membership: Membership | None = None
         self._by_endpoint: dict[str, SimPeer] = {}
         self._apart: set[Pair] = set()
         self._never: set[Pair] = set()
@@ -127,8 +134,10 @@ class Simulation:
         number = len(self.by_user) + 1
         name = NAMES[number - 1] if number <= len(NAMES) else f"peer{number}"
         draws = Random(f"{self.seed} peer {number}")  # its own, so that other peers change nothing about it
-        keys = NetworkCredentials(self._network[0], draws.randbytes(32).hex()) if stranger else self.network()
+        wrong_key = draws.randbytes(32).hex() if stranger else ""
         identity, host = Identity.from_seed(draws.randbytes(32)), f"{network}.{number}"
+        keys = replace(self._network, key=wrong_key) if stranger else self.credentials_of(number, identity)
+        keys.invites_key = invites_key(identity.peer_id)
         peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host)
         others = self.honest_up
         self.by_user[peer.user] = peer
@@ -149,7 +158,7 @@ class Simulation:
 
     def network(self) -> NetworkCredentials:
         """Return the network of this mesh."""
-        return NetworkCredentials(*self._network)
+        return replace(self._network)
 
     # ---- faults
 

@@ -163,9 +163,6 @@ SMALL = Settings(
 QUOTA_BATCH = 2 * KIB  # bytes of a batch with small quotas: a long text of a history fits
 
 
-STRICT_TEXT_BYTES = 1600  # more than the longest usual text has
-
-
 def draw_settings(chance: Random, *, harsh: bool) -> Settings:
     """Return the settings of one history."""
     pick = chance.choice
@@ -265,11 +262,6 @@ def with_relay(drawn: Settings) -> Settings:
 def with_files(drawn: Settings, chance: Random) -> Settings:
     """Return the settings with which some of the files come by themselves."""
     return replace(drawn, auto_fetch_bytes=chance.choice((0, 300_000, 1 << 20, drawn.auto_fetch_bytes)))
-
-
-def strict(drawn: Settings) -> Settings:
-    """Return the settings of a peer that refuses odd texts (faults.py). All others are shorter."""
-    return replace(drawn, max_text_bytes=STRICT_TEXT_BYTES)
 
 
 def _harsh(drawn: Settings, chance: Random) -> Settings:

@@ -127,7 +127,8 @@ def test_kubernetes_starts_a_cluster_with_options_that_exist() -> None:
     variables = {one["name"]: _value(one, "gateway-0") for one in gateway["env"]}
     check_gateway(gateway["args"], variables, "/data/gateway")
     (keys,) = pod["initContainers"]
-    assert f"chmod 600 /data/gateway/network {variables['P2PCHAT_CLUSTER_KEY']}" in keys["command"][-1]
+    copied = f"chmod 600 /data/gateway/network /data/gateway/member {variables['P2PCHAT_CLUSTER_KEY']}"
+    assert copied in keys["command"][-1]
     host = variables["P2PCHAT_ORIGIN"].removeprefix("https://")
     probes = [gateway[name]["httpGet"] for name in ("livenessProbe", "readinessProbe")]
     assert [one["path"] for one in probes] == ["/healthz", "/readyz"]

@@ -94,14 +94,14 @@ def test_nothing_is_a_command_without_a_row() -> None:
 
 
 # Commands whose example says why it cannot be done in the mesh below: it has nobody and nothing of what they need.
-REFUSED_HERE = {"kick", "leave", "reply", "react", "send", "get", "decline"}
+REFUSED_HERE = {"kick", "leave", "reply", "react", "send", "get", "decline", "revoke"}
 
 
 async def test_each_example_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that calls what is not there fails here, whatever its parameters are."""
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     shown, refused = Shown(tmp_path / "out"), set()
-    async with mesh("ada", "bob", "carol", "dave", "mallory") as net:
+    async with mesh("ada", "bob", "carol", "dave", "mallory", logins=True) as net:
         session = open_session(net.peers[0], shown)
         for row in TYPED:
             before = len(shown.lines)

@@ -206,32 +206,41 @@ async def test_an_invite_admits_a_stranger(home: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("P2PCHAT_HOME", str(home / "another login"))
         async with TCPPeer(0, ada.endpoint, data=home / "eve", name="eve") as eve:
             assert eve.links() == []  # another login's network
-        async with TCPPeer(data=home / "bob", name="bob", invite=ada.invite) as bob:
+        async with TCPPeer(data=home / "bob", name="bob", invite=ada.make_invite()) as bob:
             await (await bob.send("ada", "hello")).delivered(timeout=60)
         async with TCPPeer(data=home / "bob") as bob:  # without invite and endpoint: it is stored
             await bob.wait_user("ada", timeout=60)
             with pytest.raises(InviteError):
-                await TCPPeer(data=home / "bob2", invite=bob.invite + "x").start()
+                await TCPPeer(data=home / "bob2", invite=bob.make_invite() + "x").start()
 
 
-async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with TCPPeer(temporary=True, network="lab") as other:
+async def test_a_profile_that_was_used_stays_in_its_network(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
+    async with TCPPeer(temporary=True) as other:
+        monkeypatch.setenv("P2PCHAT_HOME", str(home))
         async with TCPPeer(data=home / "ada", name="ada") as ada:
+            own = ada.make_invite()
+        async with TCPPeer(data=tmp_path / "elsewhere" / "new") as new:  # started before, without any message
             pass
-        async with TCPPeer(data=home / "new") as new:  # started before, without any message
-            own = new.invite
-        async with TCPPeer(data=home / "new", invite=other.invite) as new:
-            assert new.invite.partition("@")[0] != own.partition("@")[0]
+        async with TCPPeer(data=tmp_path / "elsewhere" / "new", invite=other.make_invite()) as new:
+            await new.wait_user(other.me.name, timeout=60)
+            with pytest.raises(InviteError, match="only the founder"):
+                new.make_invite()
         async with TCPPeer(data=home / "ada") as ada:
             await ada.broadcast("now it is used")
         with pytest.raises(InviteError, match="belongs to another network: leave the invite out, or choose"):
-            await TCPPeer(data=home / "ada", invite=other.invite).start()
+            await TCPPeer(data=home / "ada", invite=other.make_invite()).start()
         with pytest.raises(InviteError, match="leave the name of the network out"):
             await TCPPeer(data=home / "ada", network="lab").start()
         with pytest.raises(InviteError):
-            await TCPPeer(data=home / "new", invite=own).start()
+            await TCPPeer(data=tmp_path / "elsewhere" / "new", invite=own).start()
         async with TCPPeer(data=home / "ada", invite=own) as ada:  # of its own network
             assert [post.text for post in await ada.history()] == ["now it is used"]
+    async with TCPPeer(data=home / "named", network="lab") as named:
+        with pytest.raises(InviteError, match="join it with --network lab"):
+            named.make_invite()
 
 
 async def test_who_knows_the_name_of_a_network_is_in_it(home: Path) -> None:
@@ -283,3 +292,19 @@ async def test_waiting_calls_end_after_a_defect_in_the_core(net: Mesh) -> None:
     assert isinstance(warned, Warned) and warned.code == "internal"
     assert isinstance(stopped, Stopped) and stopped.reason == "failed"
     assert [type(end) for end in ends] == [PeerClosed] * 11
+
+
+async def test_a_profile_elsewhere_stays_in_the_network_that_its_login_leaves(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "bob's"))
+        async with TCPPeer(data=tmp_path / "elsewhere", name="bot") as bot:
+            await bot.broadcast("before")
+            room = bot.room.id
+        async with TCPPeer(data=tmp_path / "bob's" / "8080", name="bob", invite=ada.make_invite()) as bob:
+            await bob.wait_user("ada", timeout=60)
+        async with TCPPeer(data=tmp_path / "elsewhere") as bot:
+            assert bot.room.id == room and [post.text for post in await bot.history()] == ["before"]
+        async with TCPPeer(temporary=True, name="bob's program") as program:
+            assert program.room.id == ada.room.id

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
+from p2pchat.core.log import UNREADABLE, decode_entry
 from p2pchat.core.mesh.election import FollowerState, follower_take_go
-from tests.core.scripted_nodes import Author, World
+from tests.core.scripted_nodes import ROOM, Author, World
 
 
 def test_a_log_builds_on_8_logs_and_an_entry_follows_2_at_most() -> None:
@@ -17,11 +18,13 @@ def test_a_log_builds_on_8_logs_and_an_entry_follows_2_at_most() -> None:
         far.say(*(first.say("first") for first in firsts))
         last = Author("bob", "b1", before=[first.mark for first in firsts])
         refs = [firsts[n].ref(1) for n in range(after)]
-        return [line for line in far.say(last.say("last", after=refs)) if line.startswith(("commit b1", "warn"))]
+        said = [line for line in far.say(last.say("last", after=refs)) if line.startswith(("commit b1", "close"))]
+        kept = ada.storage.history(ROOM, limit=0)
+        return [*said, *(decode_entry(one.raw).k for one in kept if one.log == last.log)]
 
-    assert told(before=8, after=2) == ["commit b1:1..1, show b1:1..1"]
-    assert told(before=9, after=2) == ["warn entry_refused"]
-    assert told(before=8, after=3) == ["warn entry_refused"]
+    assert told(before=8, after=2) == ["commit b1:1..1, show b1:1..1", "text"]
+    assert told(before=9, after=2) == ["close bob: malformed"]
+    assert told(before=8, after=3) == ["commit b1:1..1, show b1:1..1", UNREADABLE]
 
 
 @pytest.mark.parametrize(("seconds", "believed"), [(3599, False), (3601, True)])

@@ -20,6 +20,7 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
+from p2pchat import parse_invite
 from p2pchat.core.log import Entry, Ref, encode_entry
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
@@ -27,7 +28,9 @@ from p2pchat.protocol import Bye, Hello, Ping, Pong
 from p2pchat.testing.process_mesh import Child, Line
 from tests.deadlines import until
 from tests.hostile.attacker import NOW, Attacker, LogWriter, appearing, group_of, invented_identity, letter_of
+from tests.ports import free_ports
 from tests.processes.fork_server import ForkServer
+from tests.processes.logins import Login, met, says
 from tests.processes.peers import KILLED, Cluster
 from tests.processes.proxy import Proxy
 from tests.processes.settings_override import changes
@@ -54,6 +57,14 @@ async def net(tmp_path: Path, fork_server: ForkServer | None, engine: str) -> As
         yield net
     finally:
         await net.destroy()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def logins(tmp_path: Path, fork_server: ForkServer | None) -> AsyncIterator[list[Login]]:
+    logins = [Login(tmp_path / name, tmp_path / "logs", fork_server) for name in ("first", "second", "third")]
+    yield logins
+    for login in logins:
+        await login.destroy()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -420,6 +431,44 @@ async def test_a_database_of_former_times_or_none_is_filled_by_others(net: Clust
 
 
 # ---- members and strangers who mean harm
+
+
+async def test_who_is_expelled_gets_nothing_and_does_not_come_back(logins: list[Login]) -> None:
+    first, second, _ = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada, "--uses", "9")
+    bob = await second.peer("bob", invite=invite)
+    await met(ada, bob)
+    await first.decide("ada", "expel", "bob", "--yes")
+    await bob.event("member", change="expelled", by="ada")
+    await ada.send("not for bob")
+    assert await bob.leave() in (0, 3)
+    for name in ("bob", "another"):  # with the old invite, and as another profile
+        bob = await second.peer(name, ada.endpoint, invite=invite)
+        await bob.event("link", state="refused", code="member", endpoint=ada.endpoint)
+        await says(bob, "again every hour")
+        assert bob.is_running and not bob.count("message")
+        await second.kill(bob)
+    await first.decide("ada", "pardon", "bob")
+    bob = await second.peer("bob", ada.endpoint)
+    await bob.event("message", text="not for bob")  # what comes later shows that nothing came before
+
+
+async def test_an_invite_admits_as_many_as_it_says_through_a_kill(logins: list[Login]) -> None:
+    first, second, third = logins
+    port = int(free_ports(1)[0])
+    ada = await first.peer("ada", port=port, points=["after-admission:1"])
+    invite = await first.invite(ada)
+    bob = await second.peer("bob", invite=invite)
+    assert await ada.ended() == KILLED
+    ada = await first.peer("ada", port=port)
+    await met(ada, bob)
+    assert (await third.refused("eve", "--invite", invite))[0] == "used"
+    revoked = await first.invite(ada)
+    await first.decide("ada", "invite", "--revoke", parse_invite(revoked).invitation.id)
+    assert (await third.refused("eve", "--invite", revoked))[0] == "revoked"
+    [row] = [row for row in await first.invites("ada") if row["used_by"]]
+    assert row["used_by"] == ["bob"]
 
 
 async def test_made_up_names_shut_nobody_out(net: Cluster) -> None:

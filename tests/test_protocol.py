@@ -20,6 +20,8 @@ from p2pchat.protocol import (
     LENGTH,
     MAX_FRAME_BYTES,
     MAX_INT,
+    MAX_SHOWN,
+    Admit,
     AnyFrame,
     Bye,
     Cert,
@@ -30,17 +32,22 @@ from p2pchat.protocol import (
     FileEnd,
     Frame,
     Go,
+    GuestCertificate,
     Have,
     Hello,
     Here,
     Hosted,
+    InviteProof,
     Mark,
     Marks,
+    Members,
+    Membership,
     Naming,
     Peers,
     Ping,
     Pong,
     ReadFrame,
+    Show,
     TakenFrame,
     TypingFrame,
     Unknown,
@@ -85,7 +92,8 @@ def code(frame: Frame, limits: Settings | None = None) -> str | None:
 
 
 def entries(*texts: str, first: int = 1) -> Entries:
-    return Entries(ROOM, ADA, RUN, first, "00" * 32, list(texts), HEAD)
+    numbered = list(enumerate(texts, 1))
+    return Entries(ROOM, ADA, RUN, first, "00" * 32, numbered, HEAD, "{}" if first == 1 else "")
 
 
 def ids(count: int) -> list[str]:
@@ -194,12 +202,18 @@ def test_an_entries_frame_holds_96_kib_of_entries_counted_in_utf8() -> None:
     assert code(entries("é" * (half // 2), "\n" * half, "x")) == "limit"
 
 
-def test_a_batch_has_96_kib_and_an_entry_above_its_limit_is_no_fault_of_the_frame() -> None:
-    assert code(entries("x" * 65537)) is None
-    assert code(entries("x" * 98304)) is None
-    assert code(entries("x" * 98305)) == "limit"
-    assert code(entries("\U0001f600" * 24576)) is None
-    assert code(entries("\U0001f600" * 24576, "x")) == "limit"
+def test_an_entry_has_64_kib_counted_in_utf8() -> None:
+    assert code(entries("x" * 65536)) is None
+    assert code(entries("x" * 65537)) == "limit"
+    assert code(entries("\U0001f600" * 16384)) is None
+    assert code(entries("x", "\U0001f600" * 16384 + "x")) == "limit"
+
+
+def test_the_first_of_a_log_and_no_others_come_with_its_header() -> None:
+    first, later = entries("x"), entries("x", first=2)
+    assert [code(first), code(later)] == [None, None]
+    first.h, later.h = later.h, first.h
+    assert [code(first), code(later)] == ["malformed", "malformed"]
 
 
 @pytest.mark.parametrize("field", ["c", "u", "r", "prev", "head"])
@@ -310,12 +324,31 @@ HOSTED = st.builds(
     Hosted, KEY, TEXT, TEXT, text=st.none() | TEXT, since=st.none() | COUNT,
     cert=st.none() | st.builds(Cert, COUNT, COUNT, HEX64),
 )  # fmt: skip
+MEMBERSHIPS = st.builds(
+    Membership, founder=st.none() | KEY, guest=st.none() | st.builds(GuestCertificate, KEY, HEX64),
+    s=st.lists(st.tuples(TEXT, HEX64), max_size=MAX_SHOWN).map(tuple),
+    invite=st.none() | st.builds(InviteProof, KEY, HEX8.map(lambda half: half[:8]), st.integers(1, 64), COUNT, HEX32),
+)  # fmt: skip
+
+
+def _with_header(frame: Entries) -> Entries:
+    frame.h = "{}" if frame.first == 1 else ""
+    return frame
+
+
 KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, st.lists(SEQ, min_size=1, max_size=3), HEX32),
     st.builds(Hello, SEQ, HEX32, id=KEY, sig=HEX64, proof=st.none() | HEX32),
     st.builds(
-        Welcome, proof=st.none() | HEX32,
+        Welcome, proof=st.none() | HEX32, show=st.none() | MEMBERSHIPS,
         peers=st.lists(LINKED, max_size=3),
+    ),
+    st.builds(Show, MEMBERSHIPS),
+    st.just(Admit()),
+    st.builds(
+        Members, founder=st.none() | KEY, sum=st.none() | HEX8.map(lambda half: half * 2), ask=st.booleans(),
+        have=st.none() | st.lists(HEX8.map(lambda half: half * 2), max_size=3), more=st.booleans(),
+        s=st.lists(st.tuples(TEXT, HEX64), max_size=3),
     ),
     st.builds(Go, HEX8, SEQ),
     st.just(Ping()),
@@ -330,9 +363,9 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Have, MARKS, ask=st.booleans(), end=st.none() | COUNT, names=NAMES),
     st.builds(Want, COUNT, HEX32, HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), names=NAMES),
     st.builds(
-        Entries, HEX32, HEX32, HEX8, st.integers(1, 2**52), HEX32, st.lists(TEXT, min_size=1), HEX64,
+        Entries, HEX32, HEX32, HEX8, st.integers(1, 2**52), HEX32, st.lists(st.tuples(SEQ, TEXT), min_size=1), HEX64,
         n=st.none() | COUNT, fork=st.booleans(), names=NAMES,
-    ),
+    ).map(_with_header),
     st.builds(ReadFrame, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
     st.builds(TakenFrame, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
     st.builds(TypingFrame, HEX32, HEX32, st.booleans(), names=NAMES),

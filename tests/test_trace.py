@@ -89,7 +89,7 @@ async def traced(home: Path, *, texts: bool = False) -> AsyncIterator[tuple[TCPP
     """Run ada and bob, linked. Their traces are in the files `ada` and `bob`."""
     async with TCPPeer(data=home / "1", name=WRITTEN[3], trace=home / "ada", trace_texts=texts) as ada:
         async with TCPPeer(
-            data=home / "2", name=WRITTEN[4], invite=ada.invite, trace=home / "bob", trace_texts=texts
+            data=home / "2", name=WRITTEN[4], invite=ada.make_invite(), trace=home / "bob", trace_texts=texts
         ) as bob:
             await ada.wait_user(WRITTEN[4], timeout=WAIT)
             yield ada, bob
@@ -101,10 +101,11 @@ async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
     sent, received = frames_of(home / "ada", "out"), frames_of(home / "bob", "in")
     assert sent == received
     assert frames_of(home / "bob", "out") == frames_of(home / "ada", "in")
-    ada_decides = ada.me.key < bob.me.key
+    ada_decides = ada.me.key < bob.me.key  # and founded the network: bob joins it by her invite
     go = ["go"]
-    assert names(sent) == ["hello", "welcome", *go * ada_decides, "peers", "here", "digest", "entries"]
-    answers = ["hello", *go * (not ada_decides), "peers", "here", "digest", "have", "bye"]
+    about = ["peers", "members", "here", "digest"]
+    assert names(sent) == ["hello", "welcome", "admit", *go * ada_decides, *about, "entries"]
+    answers = ["hello", "show", *go * (not ada_decides), *about, "have", "bye"]
     assert names(frames_of(home / "bob", "out")) == answers
     ends = {}
     for name, me, far in (("ada", ada, bob), ("bob", bob, ada)):
@@ -119,7 +120,7 @@ async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
         ends[name] = lines[0]["side"], lines[-1]["reason"]
     assert ends == {"ada": ("accepted", "closed"), "bob": ("dialled", "local")}
     [batch] = [frame for frame in sent if frame["t"] == "entries"]
-    assert WRITTEN[0] in batch["e"][0]  # verbatim: who writes a peer hashes it
+    assert WRITTEN[0] in batch["e"][0][1]  # verbatim: who writes a peer hashes it
 
 
 async def test_without_the_option_nothing_that_people_wrote_is_in_it(home: Path) -> None:
@@ -144,14 +145,14 @@ async def test_with_the_option_everything_is_in_it_that_people_wrote(home: Path)
 @pytest.mark.parametrize("texts", [False, True])
 async def test_keys_signatures_and_proofs_are_never_in_it(home: Path, texts: bool) -> None:
     async with traced(home, texts=texts) as (ada, bob):
-        invite = ada.invite
+        invite = ada.make_invite()
         (await ada.host("eve")).set_presence("online")  # with a certificate that the user has signed
         await bob.wait_user("eve", timeout=WAIT)
     key = parse_invite(invite).network.key
     assert key is not None
     hellos = [frame for direction in ("out", "in") for frame in frames_of(home / "ada", direction)][:1]
     [answer] = [frame for frame in frames_of(home / "ada", "in") if frame["t"] == "hello"]
-    t = transcript(1, ada.me.key, bob.me.key, hellos[0]["nonce"], answer["nonce"])
+    t = transcript(2, ada.me.key, bob.me.key, hellos[0]["nonce"], answer["nonce"])
     signed = bob._lifecycle.require_resources().identity.sign(t).hex()
     secrets = [key, invite.partition("@")[0], proof(key, "client", t), proof(key, "server", t), signed]
     for name in ("ada", "bob"):
@@ -166,7 +167,7 @@ async def test_hashes_of_texts_are_shown_so_that_only_equal_ones_can_be_seen(hom
     async with traced(home) as (ada, _):
         await (await ada.send(WRITTEN[4], "yes")).delivered(timeout=WAIT)
     [batch] = [frame for frame in frames_of(home / "ada", "out") if frame["t"] == "entries"]
-    assert set(batch) == {"t", "c", "u", "r", "first", "prev", "e", "head", "names"}
+    assert set(batch) == {"t", "c", "u", "r", "first", "prev", "e", "head", "h", "names"}
     assert re.fullmatch("#[0-9a-f]{8}", batch["prev"]) and re.fullmatch("#[0-9a-f]{8}", batch["head"])
     assert [list(entry) for entry in batch["e"]] == [["k", "bytes"]]
     haves = [frame for frame in frames_of(home / "ada", "in") if frame["t"] == "have"]
@@ -284,7 +285,7 @@ async def test_a_file_that_cannot_be_written_costs_the_trace_and_one_warning(hom
     ada = TCPPeer(data=home / "1", trace=home / path)
     warnings = ada.events(Warned, consumer=None)
     async with ada:
-        async with TCPPeer(data=home / "2", name="bob", invite=ada.invite):
+        async with TCPPeer(data=home / "2", name="bob", invite=ada.make_invite()):
             await ada.wait_user("bob", timeout=WAIT)
             await (await ada.send("bob", "hello")).delivered(timeout=WAIT)
         trace = ada._lifecycle._trace

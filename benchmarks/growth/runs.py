@@ -40,19 +40,28 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
         (tip,) = [facts for facts in stored[0].tips if facts.log.user == own.identity.peer_id]
         written = list(_further_runs(own.identity.sign, tip, runs - 1))
         for storage, found in zip(storages, stored, strict=True):
-            changes = [_kept(batch, found.next_place + 2 * n) for n, batch in enumerate(written)]
+            changes = [_kept(mark, batch, found.next_place + 2 * n) for n, (mark, batch) in enumerate(written)]
             if storage is storages[0]:
                 for change in changes:  # Bob was online each time, and acknowledged it
                     change.delivered.append(DeliveredMark(change.batches[0].log, others.identity.peer_id, 2))
             storage.commit(changes)
             storage.close()
-    last = written[-1].log if written else tip.log
+    last = written[-1][1].log if written else tip.log
     channel.send(last=message_id(last, 2))
 
 
 def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterator[Any]:
-    """Yield the entries of each run: a profile that builds on the previous run, and one text."""
-    from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain, head_message
+    """Yield the mark that each run builds on, and its entries: a profile and one text."""
+    from p2pchat.core.log import (
+        Batch,
+        Entry,
+        LogId,
+        encode_entry,
+        encode_header,
+        extend_chain,
+        first_chain,
+        head_message,
+    )
     from p2pchat.protocol import Mark
 
     mark = Mark(tip.log.run, tip.seq, tip.chain[:8].hex())
@@ -60,19 +69,19 @@ def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterat
     for number in range(runs):
         log = LogId(tip.log.conversation, tip.log.user, secrets.token_hex(8))
         stamp = at + 2 * number
-        profile = Entry("profile", stamp, stamp, before=(mark,), b={"name": "ada"})
+        profile, before = Entry("profile", stamp, stamp, b={"name": "ada"}), mark
         entries = [profile, Entry("text", stamp + 1, stamp + 1, b=text(number))]
-        raws, prev = [encode_entry(entry) for entry in entries], first_chain(log)
+        header = encode_header(log, (before,), None)
+        raws, prev = [encode_entry(entry) for entry in entries], first_chain(header)
         chain = extend_chain(prev, raws)
         mark = Mark(log.run, 2, chain[:8].hex())
-        yield Batch(log, 1, raws, entries, prev, chain, sign(head_message(log, 2, chain)))
+        yield before, Batch(log, 1, raws, entries, prev, chain, sign(head_message(log, 2, chain)), header)
 
 
-def _kept(batch: Any, place: int) -> Any:
+def _kept(mark: Any, batch: Any, place: int) -> Any:
     """Return the change that stores a run, shown from that place on."""
     from p2pchat.core.durable_changes import Change, NewLog, Stretch
 
-    (mark,) = batch.entries[0].before
     change = Change(batches=[batch], logs=[NewLog(batch.log, (mark,), True)])
     change.covered.append(batch.log._replace(run=mark.run))
     change.stretches.append(Stretch(place, batch.log, 1, 2, batch.entries[0].at, False, False))

@@ -89,7 +89,8 @@ class Participant(End):
         if not self._entries:
             return b"".join(encode(Bye("left", said)) for said in texts)  # the frame that is closest to only a text
         long, short, signature = "ab" * 32, "ab" * 8, "ab" * 64
-        return encode(Entries(long, long, short, 1, long, texts, signature))
+        entries = list(enumerate(texts, 1_760_000_000_000_000))
+        return encode(Entries(long, long, short, 2, long, entries, signature))
 
     async def close(self) -> None:
         self._server.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat.errors import InviteError
-from p2pchat.identity.network import parse_invite
+from p2pchat.identity.invite_text import parse_invite
 from p2pchat_conformance.runner import (
     LEVELS,
     ConformanceRule,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
+from p2pchat.core.members.made_invites import prove_invite
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.network import Network
@@ -67,7 +68,7 @@ def mentioned(frame: wire.AnyFrame) -> list[ConversationId]:
     if isinstance(frame, wire.Want | wire.Entries | wire.TypingFrame):
         return [frame.c]
     if isinstance(frame, wire.Have):
-        return list(dict.fromkeys([*frame.marks, *frame.full, *frame.refused]))
+        return list(dict.fromkeys([*frame.marks, *frame.full]))
     if isinstance(frame, wire.ReadFrame):
         return list(frame.marks)
     return list(frame.sums or ()) if isinstance(frame, wire.Digest) else []
@@ -87,6 +88,9 @@ class KitContext(Protocol):
     def watch(self, link: ScriptedLink, frame: wire.AnyFrame, text: str) -> None: ...
     def draw(self, what: str, size: int) -> bytes: ...
     def written(self, log: LogId) -> set[tuple[int, str]]: ...
+    def on_admitted(self, shown: wire.Membership) -> None: ...
+    def admit(self, shown: wire.Membership, t: bytes) -> None: ...
+    def statements(self) -> wire.Members | None: ...
 
 
 class ScriptedLink:
@@ -96,6 +100,7 @@ class ScriptedLink:
         frames: The frames received so far, in order.
         texts: The JSON of each.
         server: The id that the candidate's TLS certificate shows, "" if the candidate dialled.
+        t: What both ends signed and proved, once they did.
         fault: Why the candidate's bytes are no frame; "".
         over: The candidate has closed, or the connection broke.
     """
@@ -108,6 +113,7 @@ class ScriptedLink:
         self.writer: asyncio.StreamWriter = writer
         self.dialled = dialled
         self.server: str = ""
+        self.t: bytes = b""
         self.frames: list[wire.AnyFrame] = []
         self.texts: list[str] = []
         self.fault: str = ""
@@ -303,8 +309,8 @@ class ScriptedLink:
         found = {}
         for frame in self.frames[after:]:
             if isinstance(frame, wire.Entries) and (frame.c, frame.u) == (conversation, user):
-                for seq, raw in enumerate(frame.e, frame.first):
-                    found[frame.r, seq] = {**json.loads(raw), "run": frame.r, "seq": seq}
+                for seq, (c, text) in enumerate(frame.e, frame.first):
+                    found[frame.r, seq] = {**json.loads(text), "c": c, "run": frame.r, "seq": seq}
         return list(found.values())
 
     async def answer(self, conversation: ConversationId, text: str, re: list[object] | None = None, *,
@@ -350,24 +356,47 @@ class ScriptedLink:
 
     def hello(self, offer: wire.Hello, *, key: str | None = None, proven: bool = True) -> wire.Hello:
         """Return the hello of a client. `key` replaces that of the network."""
-        t = transcript(1, self.server, self.member.id, offer.nonce, self.nonce)
+        t = transcript(2, self.server, self.member.id, offer.nonce, self.nonce)
         given = proof(key or self.kit.network.key, "client", t) if proven else None
-        return wire.Hello(1, self.nonce, self.member.id, self.member.identity.sign(t).hex(), given)
+        return wire.Hello(2, self.nonce, self.member.id, self.member.identity.sign(t).hex(), given)
 
-    def welcome(self, hello: wire.Hello) -> wire.Welcome:
-        """Return the welcome of a server for this hello."""
-        t = transcript(1, self.member.id, hello.id or "", self.nonce, hello.nonce)
-        return wire.Welcome(proof(self.kit.network.key, "server", t))
+    def shown(self) -> wire.Membership:
+        """Return what shows that a member answers for this one: the founder, or the one that joined with the invite."""
+        network = self.kit.network
+        assert network.member is not None
+        invitation = network.invitation
+        invite = None if invitation is None else prove_invite(invitation, self.t, network.member.peer_id)
+        return wire.Membership(network.founder or None, network.guest(self.member.id), invite=invite)
+
+    async def prove_keys(self, shown: wire.Membership | None = None) -> wire.Membership:
+        """Do the handshake up to `welcome`, on either side.
+
+        Args:
+            shown: What to show as the server; None for what is right.
+        Returns:
+            What the candidate shows; as the client it shows it later.
+        """
+        if self.dialled:
+            offer = await self.offered()
+            self.send(self.hello(offer))
+            self.t = transcript(2, self.server, self.member.id, offer.nonce, self.nonce)
+            return (await self.next(wire.Welcome)).show or wire.Membership()
+        self.send(wire.Hello([2], self.nonce))
+        hello = await self.next(wire.Hello, "`hello` of the client")
+        self.t = transcript(2, self.member.id, hello.id or "", self.nonce, hello.nonce)
+        self.send(wire.Welcome(proof(self.kit.network.key, "server", self.t), shown or self.shown()))
+        return wire.Membership()
 
     async def prove(self) -> None:
-        """Do the handshake up to `welcome`, on either side."""
+        """Do the handshake up to `admit`, on either side."""
+        shown = await self.prove_keys()
         if self.dialled:
-            self.send(self.hello(await self.offered()))
-            await self.next(wire.Welcome)
+            self.send(wire.Show(self.shown()))
+            await self.next(wire.Admit)
+            self.kit.on_admitted(shown)
         else:
-            self.send(wire.Hello([1], self.nonce))
-            hello = await self.next(wire.Hello, "`hello` of the client")
-            self.send(self.welcome(hello))
+            self.kit.admit((await self.next(wire.Show)).show, self.t)
+            self.send(wire.Admit())
 
     async def go(self, n: int = 1, run: str = "") -> None:
         """Send `go`, or wait for that of the candidate."""
@@ -382,7 +411,10 @@ class ScriptedLink:
         From here on the member answers by itself.
         """
         at = [f"127.0.0.1:{self.member.port}"] if self.member.port else []
-        self.send(wire.Peers(self.member.port, at, can=[*self.member.can]), *(frames or (self.member.here(),)))
+        self.send(wire.Peers(self.member.port, at, can=[*self.member.can]))
+        if (said := self.kit.statements()) is not None:
+            self.send(said)
+        self.send(*(frames or (self.member.here(),)))
         waiting, self._waiting = self._waiting or [], None
         for frame in waiting:
             self.member.on_frame(self, frame)
@@ -419,22 +451,6 @@ class ScriptedLink:
             where=lambda one: one.span == span and conversation in one.marks and not one.ask,
         )  # fmt: skip
         return page.marks[conversation]
-
-    async def refused(self, log: ScriptedLog, held: int) -> None:
-        """Wait until the candidate says that it refuses a log behind an entry, on a link that stays."""
-        conversation, user, run = log.id
-
-        def told() -> list[wire.RefusedLog]:
-            lists = [one.refused[conversation][user] for one in self.frames
-                     if isinstance(one, wire.Have) and user in one.refused.get(conversation, {})]  # fmt: skip
-            return [one for one in lists[-1] if one.run == run] if lists else []
-
-        await self.until(told, "`have` with the log in `refused`")
-        check(
-            told()[0] == (run, held, log.chains[held][:8].hex()),
-            f"`refused` has {told()[0]}, and entry {held} is the last one",
-        )
-        await self.round_trip()
 
     async def in_step(self) -> str:
         """Wait until the member holds all that the candidate does, by sums alone; return the sum."""

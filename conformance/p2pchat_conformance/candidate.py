@@ -3,7 +3,8 @@
     python -m p2pchat_conformance.candidate --data DIR --port 8090
     python -m p2pchat_conformance.candidate --data DIR --invite p2pchat:...
 
-It prints its invite. Another one, in another language, answers the same messages.
+It prints an invite, or where it listens if it joined with one. Another one, in another language, answers the same
+messages.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from p2pchat import Group, HostedUser, Message, P2PChatError, Settings, TCPPeer
+from p2pchat import Group, HostedUser, InviteError, Message, P2PChatError, Settings, TCPPeer
 
 DONE = "done"  # the answer to a command that was carried out
 ECHO = "echo "  # before what is to be said in the room or a group
@@ -31,6 +32,7 @@ class ConformanceCandidate:
             "group": self._create_group, "add": self._add, "remove": self._remove, "leave": self._leave,
             "hand-over": self._hand_over, "host": self._host, "unhost": self._unhost,
             "export": self._export, "import": self._import, "attach": self._attach, "fetch": self._fetch,
+            "invite": self._invite,
         }  # fmt: skip
 
     async def run(self) -> None:
@@ -111,6 +113,10 @@ class ConformanceCandidate:
         for file in message.attachments:
             await file.fetch()
 
+    async def _invite(self, arguments: list[str], message: Message) -> None:
+        uses, seconds = int(arguments[0]), float(arguments[1])
+        await self._reply(message, self._peer.make_invite(uses=uses, days=seconds / 86_400))
+
     def _answer_as(self, user: HostedUser) -> None:
         if user.name not in self._tasks:
             self._tasks[user.name] = asyncio.create_task(self._answer_for(user))
@@ -130,7 +136,10 @@ async def _main(options: argparse.Namespace) -> None:
     with suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with peer:
-        print(peer.invite, flush=True)
+        try:
+            print(peer.make_invite(uses=64, days=1), flush=True)
+        except InviteError:  # it joined with an invite, and others invite
+            print(peer.endpoint, flush=True)
         running = asyncio.create_task(ConformanceCandidate(peer).run())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -7,6 +7,7 @@ both on one machine.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import LogId, batch_of, head_message, verify
@@ -45,7 +46,7 @@ async def a_file_begins_and_ends_as_one(kit: Kit) -> None:
     link = await kit.join("ada")
     frames = await exported(kit, link)
     first, last = frames[0], frames[-1]
-    check(isinstance(first, wire.File) and first.v == 1 and first.room == kit.room, f"the first frame is {first}")
+    check(first == wire.File(wire.FILE_VERSION, kit.room), f"the first frame is {first}")
     check(isinstance(last, wire.FileEnd), f"the last frame is {last}")
     batches = [one for one in frames[1:-1] if isinstance(one, wire.Entries)]
     check(len(batches) == len(frames) - 2, "a frame between them is no `entries`")
@@ -85,7 +86,9 @@ async def a_file_has_everything_in_order(kit: Kit) -> None:
 # ---- files the candidate reads
 
 
-def file_of(kit: Kit, *frames: wire.Frame | bytes, room: str = "", v: int = 1, end: bool = True) -> bytes:
+def file_of(
+    kit: Kit, *frames: wire.Frame | bytes, room: str = "", v: int = wire.FILE_VERSION, end: bool = True
+) -> bytes:
     """Return a file with these frames, each named as the room where it has a conversation."""
     parts = [wire.encode(wire.File(v, room or kit.room))]
     for frame in frames:
@@ -125,11 +128,17 @@ async def a_file_is_taken(kit: Kit) -> None:
 @rule
 async def other_files_are_refused(kit: Kit) -> None:
     link = await kit.join("ada")
-    for name, changes in (("later", {"v": 2}), ("elsewhere", {"room": "ab" * 32}), ("headless", {})):
+    others: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("later", {"v": 3}),
+        ("earlier", {"v": 1}),
+        ("elsewhere", {"room": "ab" * 32}),
+        ("headless", {}),
+    )
+    for name, changes in others:
         log = writer(kit, name)
         data = file_of(kit, log.batch(1), **changes)
         if name == "headless":
-            data = data[len(wire.encode(wire.File(1, kit.room))) :]
+            data = data[len(wire.encode(wire.File(wire.FILE_VERSION, kit.room))) :]
         await imported(kit, link, data, good=False)
         check(not await held(kit, link, log), f"something was taken from a file that is {name}")
 

@@ -1,13 +1,13 @@
-"""Rules of level peer about logs that forked, and logs that the candidate refuses."""
+"""Rules of level peer about logs that forked."""
 
 from __future__ import annotations
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import batch_of, contradict
-from p2pchat_conformance.awaited_frames import RuleSkipped, ScriptedLink, check
+from p2pchat_conformance.awaited_frames import ScriptedLink, check
 from p2pchat_conformance.runner import Kit, rule
 from p2pchat_conformance.scripted_member import ScriptedLog
-from p2pchat_conformance.serving_rules import numbers, sent, served
+from p2pchat_conformance.serving_rules import sent, served
 
 # ---- forks
 
@@ -116,75 +116,3 @@ async def a_mark_with_another_chain_is_wanted(kit: Kit) -> None:
     await bob.next(wire.Want, "`want` for a mark with another chain", where=lambda want: want.u == other.id.user)
     await bob.echoed("here is mine")
     await proved(cyd, one)
-
-
-# ---- refused logs
-
-
-async def poisoned(kit: Kit, link: ScriptedLink) -> ScriptedLog:
-    """Write a log in the room with an odd third entry, and await its refusal."""
-    log = link.member.log()
-    log.text("good")
-    await sent(link, log)
-    log.write(log.entry("text", "odd", t="yesterday"))
-    link.send(log.batch(3))
-    await link.refused(log, 2)
-    return log
-
-
-@rule
-async def refused_logs_are_told_before_marks(kit: Kit) -> None:
-    ada = await kit.join("ada")
-    log = await poisoned(kit, ada)
-    bob = await kit.join("bob")
-    await bob.refused(log, 2)
-    about = [one for one in bob.frames if isinstance(one, wire.Have | wire.Digest)]
-    check(isinstance(about[0], wire.Have) and about[0].refused, "a mark or sum came before `refused`")
-
-
-@rule
-async def further_batches_of_a_refused_log_are_dropped(kit: Kit) -> None:
-    ada = await kit.join("ada")
-    log = await poisoned(kit, ada)
-    del ada.member.held[log.id]
-    log.text("echo after the odd one")
-    ada.send(log.batch(4))
-    fresh, _ = await ada.echoed("in another log")
-    marks = (await ada.marks_in(kit.room))[ada.member.id]
-    check({mark.run: mark.seq for mark in marks} == {log.id.run: 2, fresh.id.run: len(fresh.raws)}, f"marks: {marks}")
-    texts = [one.get("b") for one in ada.entries_of(kit.candidate, kit.room)]
-    check("after the odd one" not in texts, "a text of the refused part was answered")
-
-
-@rule
-async def later_logs_of_a_refused_one_are_taken(kit: Kit) -> None:
-    ada = await kit.join("ada")
-    log = await poisoned(kit, ada)
-    later = ada.member.log(before=[log.mark()])
-    later.text("echo written later")
-    await sent(ada, later)
-    await ada.answer(kit.room, "written later", later.ref())
-
-
-@rule
-async def the_refused_batch_is_passed_on(kit: Kit) -> None:
-    ada, bob = await kit.join("ada"), await kit.join("bob")
-    log = await poisoned(kit, ada)
-    later = ada.member.log(before=[log.mark()])
-    await sent(ada, later)
-    got = numbers(await served(bob, log))
-    expected = [(log.id.run, 1), (log.id.run, 2), (log.id.run, 3), (later.id.run, 1)]
-    check(got == expected, f"served were {got}, and not {expected}")
-
-
-@rule
-async def a_refusal_survives_a_kill(kit: Kit) -> None:
-    if kit.restart is None:
-        raise RuleSkipped("needs --restart")
-    ada = await kit.join("ada")
-    log = await poisoned(kit, ada)
-    later = ada.member.log(before=[log.mark()])
-    await sent(ada, later)
-    await kit.restarted()
-    bob = await kit.join("bob")
-    await bob.refused(log, 2)

@@ -13,7 +13,7 @@ from typing import Any
 
 from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import operation_hash, talk_id
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, RawEntry
 from p2pchat.protocol import UserId
 from p2pchat_conformance.awaited_frames import ScriptedLink, check
 from p2pchat_conformance.runner import Kit, rule
@@ -65,7 +65,7 @@ class ScriptedGroup:
         self.talk: str = talk_id(self.id)
         self.log: ScriptedLog = owner.log(self.id)
         self.log.write(raw)
-        self.operation: str = raw
+        self.operation: RawEntry = raw
         self.share(owner)
 
     def share(self, *members: ScriptedMember) -> None:
@@ -391,14 +391,14 @@ def owned(link: ScriptedLink) -> list[ScriptedLog]:
     return [log for id, log in link.member.held.items() if id.conversation in groups and id.user == link.kit.candidate]
 
 
-async def operation(link: ScriptedLink, gen: int) -> tuple[dict[str, Any], str]:
-    """Wait for the candidate's operation of a gen; return its body and its text."""
-    found: list[tuple[dict[str, Any], str]] = []
+async def operation(link: ScriptedLink, gen: int) -> tuple[dict[str, Any], RawEntry]:
+    """Wait for the candidate's operation of a gen; return its body, and its clock and text."""
+    found: list[tuple[dict[str, Any], RawEntry]] = []
 
     def there() -> bool:
         found[:] = [
             (entry["b"], raw) for log in owned(link) for raw in log.raws
-            if (entry := json.loads(raw))["k"] == "group" and entry["b"]["gen"] == gen
+            if (entry := json.loads(raw[1]))["k"] == "group" and entry["b"]["gen"] == gen
         ]  # fmt: skip
         return bool(found)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.core.log import verify
+from p2pchat.core.log import before_of, verify
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, server_context
@@ -67,9 +67,9 @@ async def no_session_is_resumed(kit: Kit) -> None:
 
 
 @rule
-async def the_server_offers_version_1(kit: Kit) -> None:
+async def the_server_offers_version_2(kit: Kit) -> None:
     offer = await (await kit.dial(kit.member("ada"))).offered()
-    check(isinstance(offer.v, list) and 1 in offer.v, f"`v` is {offer.v}")
+    check(isinstance(offer.v, list) and 2 in offer.v, f"`v` is {offer.v}")
 
 
 @rule
@@ -80,7 +80,7 @@ async def nonces_are_fresh(kit: Kit) -> None:
             nonces.append((await (await kit.dial(kit.member(name))).offered()).nonce)
         else:
             link = await kit.accept(kit.member(name))
-            link.send(wire.Hello([1], link.nonce))
+            link.send(wire.Hello([2], link.nonce))
             nonces.append((await link.next(wire.Hello)).nonce)
     check(len(set(nonces)) == 3, f"of three nonces two are equal: {nonces[0]}")
     check(all(len(set(nonce)) > 4 for nonce in nonces), f"a nonce is not random: {nonces[0]}")
@@ -101,7 +101,7 @@ def replaced(hello: wire.Hello, **fields: Any) -> wire.Hello:
 
 @rule
 async def the_server_refuses_other_versions(kit: Kit) -> None:
-    await refused(kit, lambda hello: replaced(hello, v=2), "version")
+    await refused(kit, lambda hello: replaced(hello, v=3), "version")
 
 
 @rule
@@ -116,7 +116,7 @@ async def keys_of_small_order_are_no_ids(kit: Kit) -> None:
     neutral = "01" + "00" * 31  # with this key, the base point as R and 1 as S sign everything
     hello = replaced(link.hello(offer), id=neutral, sig="58" + "66" * 31 + neutral)
     if kit.network.key is not None:
-        hello.proof = proof(kit.network.key, "client", transcript(1, link.server, neutral, offer.nonce, link.nonce))
+        hello.proof = proof(kit.network.key, "client", transcript(2, link.server, neutral, offer.nonce, link.nonce))
     link.send(hello)
     await link.ended("malformed")
 
@@ -126,7 +126,7 @@ async def the_signature_covers_both_nonces_and_ids(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     offer = await link.offered()
     hello = link.hello(offer)
-    t = transcript(1, link.server, link.member.id, "0" * 64, link.nonce)  # of another connection
+    t = transcript(2, link.server, link.member.id, "0" * 64, link.nonce)  # of another connection
     link.send(replaced(hello, sig=link.member.identity.sign(t).hex()))
     await link.ended("identity")
 
@@ -140,7 +140,7 @@ async def the_server_requires_a_proof(kit: Kit) -> None:
 async def the_server_checks_the_proof(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     offer = await link.offered()
-    t = transcript(1, link.server, link.member.id, offer.nonce, link.nonce)
+    t = transcript(2, link.server, link.member.id, offer.nonce, link.nonce)
     link.send(replaced(link.hello(offer), proof=proof(kit.network.key, "server", t)))
     await link.ended("network")
     other = await kit.dial(kit.member("bob"))
@@ -159,7 +159,7 @@ async def the_welcome_proves_the_network(kit: Kit) -> None:
     offer = await link.offered()
     link.send(link.hello(offer))
     welcome = await link.next(wire.Welcome)
-    t = transcript(1, link.server, link.member.id, offer.nonce, link.nonce)
+    t = transcript(2, link.server, link.member.id, offer.nonce, link.nonce)
     check(welcome.proof == proof(kit.network.key, "server", t), "the proof in `welcome` is wrong")
 
 
@@ -193,11 +193,11 @@ async def peers_that_are_named_are_dialled(kit: Kit) -> None:
 @rule
 async def the_client_proves_itself(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
-    link.send(wire.Hello([1, 7], link.nonce))
+    link.send(wire.Hello([2, 7], link.nonce))
     hello = await link.next(wire.Hello)
-    check(hello.v == 1, f"`v` is {hello.v}")
+    check(hello.v == 2, f"`v` is {hello.v}")
     check(hello.id == kit.candidate, "`id` is not the id on its other links")
-    t = transcript(1, link.member.id, kit.candidate, link.nonce, hello.nonce)
+    t = transcript(2, link.member.id, kit.candidate, link.nonce, hello.nonce)
     check(verify(kit.candidate, bytes.fromhex(hello.sig or ""), t), "`sig` does not verify")
     if kit.network.key:
         check(hello.proof == proof(kit.network.key, "client", t), "the proof is wrong")
@@ -206,7 +206,7 @@ async def the_client_proves_itself(kit: Kit) -> None:
 @rule
 async def the_client_refuses_other_versions(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
-    link.send(wire.Hello([2, 3], link.nonce))
+    link.send(wire.Hello([1, 3], link.nonce))
     await link.ended("version")
 
 
@@ -214,7 +214,7 @@ async def the_client_refuses_other_versions(kit: Kit) -> None:
 async def the_client_checks_the_proof(kit: Kit) -> None:
     for name in ("ada", "bob"):
         link = await kit.accept(kit.member(name))
-        link.send(wire.Hello([1], link.nonce))
+        link.send(wire.Hello([2], link.nonce))
         hello = await link.next(wire.Hello)
         link.send(wire.Welcome(proof=hello.proof) if name == "ada" else wire.Welcome())
         await link.ended("network")
@@ -231,7 +231,7 @@ async def the_client_wants_the_hello_first(kit: Kit) -> None:
 async def the_client_compares_the_key_with_its_pin(kit: Kit) -> None:
     ada = kit.member("ada")
     sent = await dialled_with(
-        kit, ada, server_context(kit.identity("eve")), framed(wire.encode(wire.Hello([1], "ab" * 32))[4:])
+        kit, ada, server_context(kit.identity("eve")), framed(wire.encode(wire.Hello([2], "ab" * 32))[4:])
     )
     check(not sent, f"the candidate sent {(sent or b'')[:80]!r}")
 
@@ -294,7 +294,7 @@ async def nothing_is_sent_before_go(kit: Kit) -> None:
     await link.prove()
     other = await kit.join("bob")
     await other.echoed("anything before go?")
-    early = [one for one in link.frames if not isinstance(one, wire.Hello | wire.Welcome)]
+    early = [one for one in link.frames if not isinstance(one, wire.Hello | wire.Welcome | wire.Show | wire.Admit)]
     check(not early, f"before `go` came {early[:3]}")
     await link.go()
     await link.introduce()
@@ -390,14 +390,9 @@ async def a_new_process_begins_new_logs(kit: Kit) -> None:
     link = await kit.link(member)
     _, two = await link.echoed("after the kill", member.dm())
     check(one["run"] != two["run"], "it went on writing into the log of the process that was killed")
-    first = next(
-        entry
-        for entry in link.entries_of(kit.candidate, member.dm())
-        if (entry["run"], entry["seq"]) == (two["run"], 1)
-    )
-    check(
-        list(tip) in first.get("before", []), f"`before` of its new log is {first.get('before')}, and not {[list(tip)]}"
-    )
+    first = next(one for one in link.frames if isinstance(one, wire.Entries) and (one.r, one.first) == (two["run"], 1))
+    before = before_of(first)
+    check(tip in before, f"`before` of its new log is {before}, and not {[tip]}")
 
 
 @rule

@@ -15,7 +15,7 @@ import json
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
 from importlib.resources import files
@@ -25,9 +25,13 @@ from typing import Any
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
+from p2pchat.core.members.made_invites import prove_invite
+from p2pchat.core.members.statement import ADD, Statement, make_statement
+from p2pchat.core.node_context import Invitation
 from p2pchat.core.sync.known_conversations import room_id
+from p2pchat.identity.invite_text import Invite, encode_invite, make_invitation
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import Invite, Network, encode_invite
+from p2pchat.identity.network import Network
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat_conformance.awaited_frames import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
 from p2pchat_conformance.scripted_member import ScriptedLog, ScriptedMember
@@ -36,6 +40,7 @@ from p2pchat_conformance.sent_frame_rules import WATCHERS, FrameWatch
 LEVELS = ("bot", "peer", "full")
 FILES = (
     "link_rules",
+    "member_rules",
     "frame_rules",
     "entry_rules",
     "receipt_rules",
@@ -125,6 +130,8 @@ class Unreachable(Exception):
 class Kit:
     """The members that play against one candidate, in its network.
 
+    All are guests of one member: that which joins with the candidate's invite, or the founder if the kit listens.
+
     Attributes:
         candidate: The candidate's peer id, "" until its first link.
         endpoint: Where the candidate listens, "" for nowhere.
@@ -139,6 +146,7 @@ class Kit:
         timeout: float = 5.0, restart: Action | None = None, stop: Action | None = None, directory: Path | None = None,
     ) -> None:  # fmt: skip
         self.network = network
+        self.invitation: Invitation | None = None  # of a kit that listens: its invite for the candidate
         self.room: str = room_id(network.id)
         self.candidate: str = candidate
         self.endpoints: list[str] = list(endpoints)
@@ -153,6 +161,7 @@ class Kit:
         self.marked: dict[LogId, int] = {}
         self.frames: FrameWatch = FrameWatch()
         self.host: ScriptedMember | None = None  # of a kit that listens: whom the invite names
+        self.said: list[Statement] = []  # by the founder, if that is the kit
         self._name = ""  # of the rule that runs
         self._record: list[tuple[str, bool, str]] = []
         self._drawn: dict[str, int] = {}
@@ -179,6 +188,42 @@ class Kit:
     def written(self, log: LogId) -> set[tuple[int, str]]:
         """Return number and chain of all that the kit ever wrote into a log; an empty set for another's log."""
         return {(seq, chain[:8].hex()) for one in self.logs.get(log, ()) for seq, chain in enumerate(one.chains)}
+
+    # ---- who belongs to the network
+
+    @property
+    def founds(self) -> bool:
+        """True if the kit has the key of the network's founder."""
+        return self.network.member is not None and self.network.member.peer_id == self.network.founder
+
+    def say(self, kind: str, **fields: Any) -> Statement:
+        """Make a statement as the founder. Raises RuleSkipped where the candidate's network is not of the kit."""
+        founder = self.network.member
+        if founder is None or not self.founds:
+            raise RuleSkipped("the kit did not found the network: needs --listen")
+        at = max([now_us(), *(one.at + 1 for one in self.said)])
+        made = make_statement(self.network.id, founder.peer_id, founder.sign, kind, at, fields)
+        self.said.append(made)
+        return made
+
+    def statements(self) -> wire.Members | None:
+        """Return what the kit has said as the founder; None for nothing."""
+        pairs = [(one.text, one.signature.hex()) for one in self.said]
+        return wire.Members(founder=self.network.founder, s=pairs) if pairs else None
+
+    def on_admitted(self, shown: wire.Membership) -> None:
+        """Take that the candidate has admitted a member: the invite was used."""
+        self.network = replace(self.network, founder=shown.founder or self.network.founder, invitation=None)
+
+    def admit(self, shown: wire.Membership, t: bytes) -> None:
+        """Admit the candidate; add its member when it comes with the kit's invite for the first time."""
+        if self.invitation is None or any(one.invite == self.invitation.id for one in self.said):
+            return
+        check(shown.guest, "the candidate shows no certificate of the member that answers for it")
+        assert shown.guest is not None
+        due = prove_invite(self.invitation, t, shown.guest.member)
+        check(shown.invite == due, "the candidate does not prove the invite for its member and this connection")
+        self.say(ADD, who=[shown.guest.member], invite=self.invitation.id)
 
     @property
     def is_near(self) -> bool:
@@ -432,17 +477,21 @@ class Kit:
 
 def dialling_kit(invite: Invite, **options: Any) -> Kit:
     """Return a kit that dials the candidate whom an invite names."""
-    return Kit(invite.network, candidate=invite.peer_id, endpoints=invite.endpoints, **options)
+    member = Identity.from_seed(sha256(f"member {options.get('seed', '')}".encode()).digest())
+    network = replace(invite.network, member=member, invitation=invite.invitation)
+    return Kit(network, candidate=invite.peer_id, endpoints=invite.endpoints, **options)
 
 
 async def listening_kit(host: str = "127.0.0.1", port: int = 0, **options: Any) -> tuple[Kit, str]:
     """Return a kit that waits for the candidate, and the invite for it."""
     seed = options.get("seed", "")
-    network = Network(sha256(f"network {seed}".encode()).hexdigest()[:32], sha256(f"key {seed}".encode()).hexdigest())
+    network = Network.found(sha256(f"founder {seed}".encode()).digest())
+    network = replace(network, key=sha256(f"key {seed}".encode()).hexdigest())
     kit = Kit(network, **options)
     kit.host = ScriptedMember(kit, "kit", kit.identity("kit"))
     endpoint = await kit.listen(kit.host, host=host, port=port)
-    return kit, encode_invite(kit.host.id, network, [endpoint])
+    kit.invitation = make_invitation(network, kit.host.identity, days=1)
+    return kit, encode_invite(network, kit.invitation, [endpoint])
 
 
 def temporary_directory() -> TemporaryDirectory[str]:

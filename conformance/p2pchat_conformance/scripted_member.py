@@ -7,7 +7,6 @@ and acknowledges what it takes. A rule takes any of these answers away (`answers
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,17 @@ from typing import Any
 from p2pchat import protocol as wire
 from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import LogId, extend_chain, first_chain, head_message, mark_hash, ref_key
+from p2pchat.core.log import (
+    LogId,
+    RawEntry,
+    before_of,
+    encode_header,
+    extend_chain,
+    first_chain,
+    head_message,
+    mark_hash,
+    ref_key,
+)
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Mark, Naming, UserId
@@ -29,20 +38,23 @@ class ScriptedLog:
         self.id = id
         self.author = author
         self.before: tuple[Mark, ...] = tuple(before)
-        self.raws: list[str] = []
-        self.chains: list[bytes] = [first_chain(id)]
+        self.header: str = encode_header(id, self.before, None)
+        self.raws: list[RawEntry] = []
+        self.chains: list[bytes] = [first_chain(self.header)]
         self.heads: dict[int, str] = {}
         self.clock: int = 0
 
-    def entry(self, k: str, b: object = None, *, c: int | None = None, **keys: object) -> str:
-        """Return the text of a next entry. Keys with the value None are left out."""
-        now = now_us()
-        self.clock = c if c is not None else max(now, self.clock + 1)
-        first = not self.raws and "before" not in keys and self.before
-        members = {"k": k, "at": now, "c": self.clock, **keys, "before": list(self.before) if first else None, "b": b}
-        return compact({key: value for key, value in members.items() if value is not None})
+    def entry(self, k: str, b: object = None, *, c: int | None = None, **keys: object) -> RawEntry:
+        """Return a next entry, its clock and its text. Keys with the value None are left out."""
+        members = {"k": k, "at": now_us(), **keys, "b": b}
+        return self.of_text(compact({key: value for key, value in members.items() if value is not None}), c)
 
-    def write(self, *raws: str) -> wire.Entries:
+    def of_text(self, text: str, c: int | None = None) -> RawEntry:
+        """Return a next entry with this text."""
+        self.clock = c if c is not None else max(now_us(), self.clock + 1)
+        return self.clock, text
+
+    def write(self, *raws: RawEntry) -> wire.Entries:
         """Append these entries, unchanged, and return the batch with its head."""
         assert self.author is not None
         first = len(self.raws) + 1
@@ -60,7 +72,8 @@ class ScriptedLog:
         """Return entries `first` to `last`, which has a head; None for the last one."""
         last = last or len(self.raws)
         prev, head = self.chains[first - 1].hex(), self.heads[last]
-        return wire.Entries(*self.id, first, prev, self.raws[first - 1 : last], head, n, fork)
+        header = self.header if first == 1 else ""
+        return wire.Entries(*self.id, first, prev, self.raws[first - 1 : last], head, header, n, fork)
 
     def batches(self, after: int = 0, n: int | None = None) -> list[wire.Entries]:
         """Return what follows an entry, one batch for each head."""
@@ -73,10 +86,10 @@ class ScriptedLog:
     def take(self, frame: wire.Entries) -> None:
         """Append what is new in a batch of the candidate."""
         chain = bytes.fromhex(frame.prev)
+        if frame.first == 1 and not self.raws:
+            self.header, self.before, self.chains = frame.h, before_of(frame), [chain]
         if frame.first > len(self.raws) + 1 or self.chains[frame.first - 1] != chain:
             return
-        if frame.first == 1:
-            self.before = tuple(Mark(*mark) for mark in json.loads(frame.e[0]).get("before") or ())
         for place, raw in enumerate(frame.e, frame.first):
             chain = extend_chain(chain, [raw])
             if place > len(self.raws):

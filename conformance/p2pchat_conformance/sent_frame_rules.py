@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 
 from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import LogId, batch_of, first_chain, head_message, verify
+from p2pchat.core.log import LogId, RawEntry, batch_of, check_header, head_message, verify
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.errors import LogError
 from p2pchat_conformance.awaited_frames import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
 
 Watcher = Callable[[ScriptedLink, wire.AnyFrame, str], str]
@@ -43,8 +44,8 @@ class FrameWatch:
                 self.faults[name].append(f"{link.label}: {fault}")
 
 
-def entries_in(frame: wire.AnyFrame, link: ScriptedLink) -> Iterator[tuple[int, str]]:
-    """Yield number and text of the entries that the candidate's own users wrote."""
+def entries_in(frame: wire.AnyFrame, link: ScriptedLink) -> Iterator[tuple[int, RawEntry]]:
+    """Yield number, and clock and text, of the entries that the candidate's own users wrote."""
     if isinstance(frame, wire.Entries) and frame.u in link.member.told:
         yield from enumerate(frame.e, frame.first)
 
@@ -79,7 +80,8 @@ def small_until_go(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     ):  # what a candidate that follows sends is judged by a rule of its own
         return ""
     link.memory["go"] = isinstance(frame, wire.Go)
-    if not isinstance(frame, wire.Hello | wire.Welcome | wire.Go | wire.Bye):
+    early = wire.Hello | wire.Welcome | wire.Show | wire.Admit | wire.Members | wire.Go | wire.Bye
+    if not isinstance(frame, early):
         return f"before `go` came {text[:60]}"
     return "a frame above 4 KiB before `go`" if len(text.encode()) > 4096 else ""
 
@@ -142,8 +144,11 @@ def batches_are_signed(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> s
     if not isinstance(frame, wire.Entries):
         return ""
     batch = batch_of(frame)
-    if frame.first == 1 and batch.prev != first_chain(batch.log):
-        return f"`prev` of a batch from entry 1 on is not chain_0: {text[:80]}"
+    if frame.first == 1:
+        try:
+            check_header(frame)
+        except LogError as error:
+            return f"{error}: {text[:80]}"
     good = verify(frame.u, batch.head, head_message(LogId(*batch.log), batch.last, batch.chain))
     return "" if good else f"the head of entries {frame.first} to {batch.last} is wrong: {text[:80]}"
 

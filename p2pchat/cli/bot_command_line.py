@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from p2pchat import Link, TCPPeer, Warned
+from p2pchat import Link, MemberChange, TCPPeer, Warned
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
@@ -117,6 +117,7 @@ class _BotRun:
         options = self._options
         peer = make_peer(options, self._invite)
         self._endpoints = EndpointStatus.of_start(options, self._invite)
+        self._endpoints.follow(peer)
         watching = asyncio.create_task(self._watch(peer))
         await asyncio.sleep(0)  # it reads events from before the start
         try:
@@ -124,6 +125,7 @@ class _BotRun:
             freeze_started()
             control = await ControlServer(peer).start()
             print_notice(announcement(peer))
+            self._endpoints.begin(peer)
             serving = asyncio.create_task(self._serve(peer))
             serving.add_done_callback(lambda _: self._shutdown.request("ended"))
             with self._endpoints.watching(self._shutdown):
@@ -136,6 +138,9 @@ class _BotRun:
             await watching
         if isinstance(result, Exception):
             raise result
+        if self._endpoints.not_admitted is not None:
+            print_error(self._endpoints.not_admitted.text)
+            return FAILED
         if reason in ("ended", "refused"):
             print_error("the bot stopped by itself; what it accepted is saved: start it again")
             return FAILED
@@ -146,6 +151,8 @@ class _BotRun:
         async for event in peer.events(consumer=None):
             if isinstance(event, Link):
                 self._endpoints.on_link_event(event)
+            if isinstance(event, MemberChange):
+                self._endpoints.on_member_event(event)
             if isinstance(event, Warned):
                 print_error(f"warning: {event.text}")
             await self._display.show_event(event.to_json())

@@ -21,11 +21,12 @@ import click
 from p2pchat import (
     DurableEvent,
     Events,
-    InviteError,
     Link,
+    MemberChange,
     Message,
     P2PChatError,
     TCPPeer,
+    home_directory,
 )
 from p2pchat.cli.chat_startup import (
     TERMINAL_DRAIN,
@@ -74,6 +75,7 @@ from p2pchat.commands.exit_codes import (
     worst_code,
 )
 from p2pchat.commands.invite_screen import welcome_screen
+from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names
@@ -148,6 +150,7 @@ class Chat:
 
     async def _run_peer(self) -> int:
         make_metrics = _metrics_of(self._options.metrics)
+        self._founds = not (home_directory() / "network").exists()
         peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(self._options, self._invite)
         self._join_summary = JoinSummary(self._invite or "", dials=self._endpoints.dials)
@@ -207,6 +210,8 @@ class Chat:
                 if self._session.is_disabled(line):
                     continue
                 await self._display.show_event(line, older=self._is_older(event))
+                if isinstance(event, MemberChange):
+                    self._endpoints.on_member_event(event, shown=True)
                 self._session.on_displayed(event, shown=shown)
                 if self._front.closed:
                     events.hold()  # nobody read this one: it and all that follow come again at the next start
@@ -225,6 +230,7 @@ class Chat:
         first = peer.listening
         print_notice(announcement(peer))
         await self._display.show_event(first.to_json())
+        self._endpoints.begin(peer)
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # without input no user is there to read
             self._session.track_reads()
@@ -239,9 +245,12 @@ class Chat:
     def _print_next_steps(self, peer: TCPPeer) -> None:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
-            with suppress(InviteError):  # nobody can dial it
-                print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
+            with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
+                print_notice(welcome_screen(peer.make_invite(), peer.address, peer.port, qr=can_ask()))
         self._report_reach()
+        if self._founds and self._front.interactive and peer.people.own_role == "founder":
+            copy = command("network", "backup", "FILE")
+            print_notice(f"-- this login founded its network; {copy} keeps a copy of its key")
         if self._options.bare:
             names = [user.name for user in peer.users()]
             network, dials = peer.listening.network, self._endpoints.dials
@@ -297,6 +306,9 @@ class Chat:
         """Wait for deliveries where that makes sense; return the exit code."""
         if reason == "ended":
             print_error("the peer stopped by itself; what it accepted is saved: start it again")
+            return FAILED
+        if reason == "refused" and self._endpoints.not_admitted is not None:
+            await self._display.show_event(self._endpoints.not_admitted.to_json())
             return FAILED
         if reason == "refused":
             print_error("every endpoint refused us, for the reasons above; nothing was sent")

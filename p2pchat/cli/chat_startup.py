@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,12 +25,12 @@ from p2pchat import (
     P2PChatError,
     PortInUse,
     TCPPeer,
+    inspect_profile,
     known_profiles,
     login_name,
     parse_invite,
     probe,
     profile_directory,
-    profile_invite,
     validate_name,
 )
 from p2pchat.cli.profiles import (
@@ -139,9 +138,8 @@ def _of_this_network(idle: Sequence[ProfileSummary], invite: str) -> ProfileSumm
     """Return a profile of the invite's network, else the only one that belongs to no network yet."""
     network = parse_invite(invite).network.id
     for one in idle:
-        with suppress(P2PChatError):
-            if parse_invite(profile_invite(one.directory, [f"{LOOPBACK}:1"])).network.id == network:
-                return one
+        if inspect_profile(one.directory).network_id == network:
+            return one
     free = [one for one in idle if not one.is_settled]
     return free[0] if len(free) == 1 else None
 

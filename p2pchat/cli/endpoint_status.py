@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from p2pchat import Link, TCPPeer
+from p2pchat import Failed, Link, MemberChange, TCPPeer
 from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.invite_screen import endpoints_of
-from p2pchat.commands.shell_command import program
+from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, safe_line
+
+if TYPE_CHECKING:
+    from p2pchat import People
 
 ALONE_AFTER = 3.0  # seconds in which a known peer answers, if any does
 MAX_LISTED = 3  # of the peers that do not
@@ -36,9 +39,20 @@ _PROBLEMS = {  # by the `code` of a link event
     "full": "this peer has no free link",
     "blocked": "its user is blocked here",
     "engine": "waits for the engine",
+    "member": "does not admit this peer",
+    "maker": "is not the peer that admits with this invite",
+    "outsider": "is no member of this network",
 }
-_PREDICATES = frozenset(("no_answer", "no_name", "no_way", "no_peer", "self", "engine"))  # others follow "refused:"
-_NOT_FINAL = frozenset(("busy", "full"))  # a place may become free, and it told others that may have one
+_PREDICATES = frozenset(
+    ("no_answer", "no_name", "no_way", "no_peer", "self", "engine", "member", "maker", "outsider")
+)  # others follow "refused:"
+_NOT_FINAL = frozenset(("busy", "full", "maker"))  # a place may become free, and it told others that may have one
+_ENDED = {  # why an invite admits nobody, and never will
+    "used": "this invite was used up: ask for a new one",
+    "late": "this invite has ended: ask for a new one",
+    "revoked": "this invite was taken back: ask for a new one",
+    "invite": "this invite was changed on the way, or its maker has lost its key: copy it again, or ask for a new one",
+}
 _ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is typed
     "nobody": "is it running, and is {port} its port?",
     "no_answer": "is the address right, and does a firewall there let port {port} in?",
@@ -51,6 +65,8 @@ _ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is 
     "busy": "still trying",
     "full": "still trying",
     "blocked": "/unblock NAME lifts that",
+    "member": "ask there for an invite, which `p2pchat invite` shows, then run {program} {own} --invite -",
+    "outsider": "it needs an invite, or was expelled: `p2pchat members` shows it, `p2pchat pardon NAME` lifts that",
 }
 _INVITE_ADVICE = {
     "network": "its key was changed: ask there for a new invite, which `p2pchat invite` shows",
@@ -77,7 +93,8 @@ class EndpointStatus:
         engine: Whether the peer uses an engine, whose status is reported too.
     Attributes:
         all_known: Set when each of these has answered or failed once; endpoints of /connect do not count.
-        refused: Set when all of these have refused us for good.
+        refused: Set when all of these have refused us for good, or the invite admits nobody.
+        not_admitted: Why the invite admits nobody, as an error; None while it may.
     """
 
     def __init__(
@@ -101,6 +118,9 @@ class EndpointStatus:
         self.all_known: asyncio.Event = asyncio.Event()
         self._linked = asyncio.Event()
         self.refused: asyncio.Event = asyncio.Event()
+        self.not_admitted: Failed | None = None
+        self._people: People | None = None
+        self._told_expelled = False
         if not self._states:
             self.all_known.set()
 
@@ -109,6 +129,45 @@ class EndpointStatus:
         """Return the status of the endpoints that a start names. `invite` is the text of its invite, if any."""
         invited = endpoints_of(invite or "")
         return cls(options.endpoints, invited, port=options.port, engine=bool(options.engine))
+
+    def follow(self, peer: TCPPeer) -> None:
+        """Take the peer, which knows whether it is a member, before its first event."""
+        self._people = peer.people
+
+    def begin(self, peer: TCPPeer) -> None:
+        """Take the started peer. Say who expelled it, or that nobody has admitted it and nobody is asked to."""
+        self.follow(peer)
+        if not self._tell_expelled() and self._is_joining and not self._invited:
+            start = command(self._port or "PORT", "--invite", "-")
+            self._notify(
+                f"-- nobody has admitted this peer yet; if nobody does, start it with its invite again: {start}"
+            )
+
+    @property
+    def _is_joining(self) -> bool:
+        """Whether this peer has an invite, and nobody has admitted it."""
+        return self._people is not None and self._people.is_joining
+
+    def _tell_expelled(self) -> bool:
+        """Return whether this peer was expelled; say so once."""
+        by = None if self._people is None else self._people.expelled_by
+        if by is not None and not self._told_expelled:
+            self._told_expelled = True
+            who = quote_name(by.label)
+            self._notify(
+                f"-- {who} expelled this peer from its network: nothing is sent or taken; it asks again every hour"
+            )
+        return by is not None
+
+    def on_member_event(self, event: MemberChange, *, shown: bool = False) -> None:
+        """Report that this peer was expelled; not by whom if the event is `shown`."""
+        if self._people is not None and self._people.own_role == "expelled":
+            if shown and not self._told_expelled:
+                self._told_expelled = True
+                self._notify("-- nothing is sent or taken any more; this peer asks again every hour")
+            self._tell_expelled()
+        elif event.change == "pardoned" and event.user.is_me:
+            self._told_expelled = False
 
     def add(self, endpoint: str) -> None:
         """Report on this endpoint from now on: /connect dials it next."""
@@ -126,6 +185,12 @@ class EndpointStatus:
             self._left.discard(event.peer)
         elif state == "down" and reason == "left":
             self._left.add(event.peer)
+        if code in _ENDED and self._is_joining:
+            self._end_joining(code)
+            return
+        if code == "member" and self._tell_expelled():
+            self.all_known.set()
+            return
         former = self._states.get(endpoint)
         if former is None and state in ("refused", "trying"):
             self._remembered[endpoint] = _PROBLEMS.get(code) or safe_line(reason)
@@ -143,6 +208,13 @@ class EndpointStatus:
             self.all_known.set()
         if initial == {"refused"}:
             self.refused.set()
+
+    def _end_joining(self, code: str) -> None:
+        """Take that the maker of the invite admits nobody with it."""
+        if self.not_admitted is None:
+            self.not_admitted = Failed(code=code, text=_ENDED[code])
+        self.all_known.set()
+        self.refused.set()
 
     def _on_engine(self, server: str, state: str, reason: str) -> None:
         text = "connected" if state == "up" else f"{safe_line(reason)}; links through it wait, still trying"
@@ -162,7 +234,7 @@ class EndpointStatus:
     async def _watch_refusal(self, shutdown: Shutdown) -> None:
         """Request the shutdown when every given endpoint refuses us and no other peer is found."""
         await self.refused.wait()
-        if not await self.linked_within(REFUSED_GRACE):
+        if self.not_admitted is not None or not await self.linked_within(REFUSED_GRACE):
             shutdown.request("refused")
 
     def _report_alone(self) -> None:
@@ -182,6 +254,11 @@ class EndpointStatus:
             text = f"{status}: {text}" if text else status
         advice = self._advice(endpoint, code)
         text += f" ({advice})" if advice else ""
+        if state == "trying" and endpoint in self._invited and self._is_joining:
+            return f"{text}; waiting for the peer at {safe_line(endpoint)}, which admits with this invite"
+        if code == "maker":
+            where = next(iter(self._invited), "")
+            return f"{text}; waiting for the peer" + (f" at {safe_line(where)}" if where else " that made it")
         return text + ("; still trying" if state == "trying" else "")
 
     def _advice(self, endpoint: str, code: str) -> str:

@@ -23,7 +23,19 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from p2pchat import EventCounts, Failed, InviteError, Joined, Left, Link, Listening, Stopped, TCPPeer, Warned
+from p2pchat import (
+    EventCounts,
+    Failed,
+    Joined,
+    Left,
+    Link,
+    Listening,
+    MemberChange,
+    P2PChatError,
+    Stopped,
+    TCPPeer,
+    Warned,
+)
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
@@ -69,7 +81,9 @@ _EVENTS = (
     Left,
     Link,
     Listening,
+    MemberChange,
     EventCounts,
+    MemberChange,
     Stopped,
     Warned,
 )  # none of them holds a text that a user wrote
@@ -149,6 +163,7 @@ class GatewayRun:
     async def _with_peer(self, serve: Serve) -> int:
         peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(self._options, self._invite)
+        self._endpoints.follow(peer)
         events = peer.events(*_EVENTS, consumer=None)
         watching = asyncio.create_task(self._watch(events))
         leaving = asyncio.create_task(self._leaving.wait())
@@ -160,6 +175,7 @@ class GatewayRun:
                 await asyncio.gather(starting, return_exceptions=True)
                 return self._code(await leaving)
             await starting
+            self._endpoints.begin(peer)
             peer.set_presence("offline", AT_A_GATEWAY)  # the peer's own user is not at a terminal
             return await self._with_gateway(peer, serve)
         finally:
@@ -206,7 +222,8 @@ class GatewayRun:
         if reason == "ended":
             print_error("the gateway stopped by itself: what was accepted is kept; start it again")
         if reason == "refused":
-            print_error("every endpoint refused us, for the reasons above")
+            refused = self._endpoints.not_admitted
+            print_error("every endpoint refused us, for the reasons above" if refused is None else refused.text)
         return FAILED if reason in ("ended", "refused") else DONE
 
     async def _watch(self, events: Any) -> None:
@@ -215,6 +232,8 @@ class GatewayRun:
             async for event in events:
                 if isinstance(event, Link):
                     self._endpoints.on_link_event(event)
+                if isinstance(event, MemberChange):
+                    self._endpoints.on_member_event(event)
                 if isinstance(event, Warned | Failed):
                     print_error(f"warning: {event.text}")
                 self._event_log.write(event.to_json())
@@ -247,8 +266,8 @@ class GatewayRun:
                 f"-- others need an account: {command('web', 'token', 'NAME', *which)} makes one, or --sign-up open"
             )
         if not is_loopback(options.host):
-            with suppress(InviteError):  # nobody can dial it
-                print_notice(welcome_screen(peer.invite, peer.address, peer.port, qr=can_ask()))
+            with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
+                print_notice(welcome_screen(peer.make_invite(), peer.address, peer.port, qr=can_ask()))
         else:
             there = ["--network", options.network] if options.network is not None else []
             print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, *there, '--name', 'bob')}")

@@ -239,12 +239,36 @@ def parse_time(text: str, now: datetime) -> datetime:
         raise ValueError(f"{text!r} is not a time: write 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d") from None
 
 
+def parse_end(text: str, now: datetime) -> datetime:
+    """Return a point in time to come; a date without a time is its last second, here. `now` (aware) is what "3d" adds
+    to.
+
+    Raises:
+        ValueError: The text is not a time to come.
+    """
+    units = {"h": 3600, "d": 86400, "w": 7 * 86400}
+    try:
+        if text[:-1].isascii() and text[:-1].isdecimal() and text[-1] in units:
+            end = now + timedelta(seconds=int(text[:-1]) * units[text[-1]])
+        else:
+            end = datetime.fromisoformat(text)
+            if len(text) <= len("2026-11-20"):
+                end += timedelta(days=1, seconds=-1)
+            end = end if end.tzinfo else end.astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{text!r} is not a time: write 12h, 3d, 2w, 2026-11-20 or 2026-11-20T08:30") from None
+    if end <= now:
+        raise ValueError(f"{text!r} is over: write a time to come, such as 12h, 3d or 2w")
+    return end
+
+
 PORT = ParsedType("port", lambda text: parse_port(text, "port"))
 PORT_OR_ANY = ParsedType("port", lambda text: parse_port(text, "port", lowest=0))
 DESCRIPTOR = number(3, 2**31 - 1)  # a C int; the first three are standard input, output and error
 ENDPOINT = ParsedType("endpoint", parse_endpoint)
 SECONDS = ParsedType("seconds", _parse_seconds)
 TIME = ParsedType("time", lambda text: parse_time(text, datetime.now(UTC)))
+END = ParsedType("time", lambda text: parse_end(text, datetime.now(UTC)))
 
 
 # ---- completion

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from p2pchat import P2PChatError, home_directory, inspect_profile, known_profiles, open_history, profile_directory
+from p2pchat import (
+    P2PChatError,
+    home_directory,
+    inspect_profile,
+    known_profiles,
+    open_history,
+    profile_directory,
+    read_login_network,
+)
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK
@@ -159,7 +167,8 @@ def summarize_profile(directory: Path, port: int) -> ProfileSummary:
     with suppress(P2PChatError):
         name, has_messages = asyncio.run(_read(directory))
     state = inspect_profile(directory)
-    is_settled = has_messages or state.network_path.parent == directory
+    has_joined = state.network_path.parent == directory or (is_persons(directory) and _login_has_joined())
+    is_settled = has_messages or has_joined
     return ProfileSummary(
         directory,
         port,
@@ -170,6 +179,13 @@ def summarize_profile(directory: Path, port: int) -> ProfileSummary:
         is_settled,
         is_persons(directory),
     )
+
+
+def _login_has_joined() -> bool:
+    try:
+        return read_login_network().role == "member"
+    except P2PChatError:
+        return False
 
 
 async def _read(directory: Path) -> tuple[str, bool]:

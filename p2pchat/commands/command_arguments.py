@@ -35,6 +35,7 @@ async def typed_arguments(ctx: CommandContext, row: CommandRow, line: CommandInp
     fields |= zip(row.bound, given, strict=False)
     if row.many:
         fields[row.bound[-1]] = [*given[len(row.bound) - 1 :]]
+    fields |= dict.fromkeys(line.switches, True)
     if row.here and not line.all:
         fields.setdefault(row.here, ctx.current)
     for name in row.bound:

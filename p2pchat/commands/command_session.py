@@ -31,7 +31,7 @@ from p2pchat import (
     User,
     Warned,
 )
-from p2pchat.commands import chat_settings, file_commands
+from p2pchat.commands import chat_settings, file_commands, member_commands
 from p2pchat.commands import conversation_commands as conversation
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
@@ -95,7 +95,9 @@ def handlers_in(*places: object) -> dict[str, Handler]:
     }
 
 
-HANDLERS = handlers_in(messages, conversation, people, file_commands, chat_settings, sys.modules[__name__])
+HANDLERS = handlers_in(
+    messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]
+)
 
 
 class Session(CommandContext):

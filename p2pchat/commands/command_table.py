@@ -64,6 +64,7 @@ class CommandRow:
         latest: Its first field is a message, typed as a number; without one it is the message "shown" last, or the own
             one written last ("own").
         asks: It may ask before it does something that cannot be undone. YES answers that.
+        switches: Fields that are set by a word at the end of the line: `--NAME`.
         own_parser: The typed line has a handler of its own, `typed_NAME`, which gets the rest of it: it has paths.
     """
 
@@ -81,6 +82,7 @@ class CommandRow:
     here: str = ""
     latest: str = ""
     asks: bool = False
+    switches: tuple[str, ...] = ()
     own_parser: bool = False
 
     @cached_property
@@ -96,12 +98,17 @@ class CommandRow:
 
     @property
     def usage(self) -> str:
-        return re.sub(r"=\w+", "", f"/{self.word} {self.typed or ''}".rstrip())
+        words = [f"/{self.word}", self._arguments, *(f"[--{name}]" for name in self.switches)]
+        return " ".join(filter(None, words))
+
+    @property
+    def _arguments(self) -> str:
+        return re.sub(r"=\w+", "", self.typed or "")
 
     @cached_property
     def words(self) -> list[str]:
         """One word for each argument, in brackets if it may be left out."""
-        return _NOT_COUNTED.sub("", self.usage.partition(" ")[2]).split()
+        return _NOT_COUNTED.sub("", self._arguments).split()
 
     @cached_property
     def bound(self) -> list[str]:
@@ -167,7 +174,9 @@ TABLE = (
         help="rename the current group", example="/rename night-shift", completes=("",)),
     CommandRow("owner", "to:group user:user", "NAME", kind="group", here="to",
         help="make another member the owner of the current group", example="/owner bob", completes=("member",)),
-    CommandRow("members", "to:group", "", here="to", help="list the members of the current group", example="/members"),
+    CommandRow("members", "to:conversation?", "[-a]", here="to",
+        help="the members of the current group, elsewhere those of this network", example="/members",
+        details=("/members -a lists everyone of this network, and who was expelled from it",)),
     CommandRow("list", "", "[-a]",
         help="your conversations, with unread counts", example="/list",
         details=(
@@ -249,7 +258,33 @@ TABLE = (
             f"/set typing off bob: only with bob; {INHERIT} ends that",
             "settings are saved with this profile",
         )),
-    CommandRow("invite", "", "", help="show the invite to this network, and the command to join it", example="/invite"),
+    CommandRow("invite", "uses:int? days:float?", "[N]", kind="choice",
+        help="make an invite to this network, and show the command to join it", example="/invite",
+        details=("it admits one person, or N people, within seven days", "while this peer runs and may invite")),
+    CommandRow("invites", "", "", kind="operator", doors="cs",
+        help="the invites that this peer made, and who came by them", example="/invites"),
+    CommandRow("revoke", "invite", "INVITE", kind="operator", doors="cs",
+        help="admit nobody any more by an invite that this peer made", example="/revoke 1f4c09ab",
+        details=("INVITE is its id, as /invites shows it", "who came by it stays: /expel")),
+    CommandRow("expel", "user:user? invite? only:bool? hide:bool?", "NAME", kind="operator", doors="cs",
+        help="expel a person from this network, with all their profiles and programs", example="/expel mallory",
+        switches=("only", "hide"), asks=True,
+        details=(
+            "asks first: it names everybody else for whom the same member answers",
+            "an account of a gateway is expelled alone; --only: anybody else, too",
+            "what they wrote stays; --hide: it is shown to nobody any more",
+            "for the founder and the admins of the network; /pardon takes it back",
+            _SAYS_YES,
+        )),
+    CommandRow("pardon", "user:user", "NAME", kind="operator", doors="cs",
+        help="take back that this person was expelled", example="/pardon mallory",
+        details=("an admin takes back its own decisions alone, the founder all",)),
+    CommandRow("admin", "user:user", "NAME", kind="operator", doors="cs",
+        help="let this person invite and expel others", example="/admin bob",
+        details=("for the founder of the network",)),
+    CommandRow("unadmin", "user:user", "NAME", kind="operator", doors="cs",
+        help="make an admin a plain member again", example="/unadmin bob", asks=True,
+        details=("for the founder; who was an admin once can never be one again", _SAYS_YES)),
     CommandRow("connect", "endpoint", "HOST:PORT", kind="operator", doors="cs",
         help="connect to a peer; one is enough to join its network", example="/connect 192.168.1.20:8080"),
     CommandRow("forget", "peer", "PEER", kind="operator", doors="cs",

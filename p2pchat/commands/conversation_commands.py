@@ -1,4 +1,4 @@
-"""Commands about conversations: /list, /go, and groups: /group, /add, /kick, /leave, /rename, /owner, /members.
+"""Commands about conversations: /list, /go, and groups: /group, /add, /kick, /leave, /rename, /owner.
 
 A terminal shows the event of a change of a group, by any member; programs get the changed group as the answer.
 """
@@ -220,7 +220,8 @@ async def owner(ctx: CommandContext, to: Group, user: UserOrId) -> CommandResult
     return _group_result(to)
 
 
-async def members(ctx: CommandContext, to: Group) -> CommandResult:
+def group_members(ctx: CommandContext, to: Group) -> CommandResult:
+    """Return the answer to /members in a group."""
     rows = [{**user_row(ctx.peer, user), "owner": user == to.owner} for user in to.members]
     now = datetime.now().astimezone()
     return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(to)} has no members"])

@@ -42,6 +42,7 @@ _REASONS = {
     "left": "left",
     "lost": "left: connection lost",
     "timeout": "left: timed out",
+    "expelled": "left: expelled",
 }
 
 
@@ -135,7 +136,7 @@ def message_text(event: Line) -> Row:
     """Return the text of a `message` or `sent` line and its files, made safe; words found with a style."""
     if event.get("deleted"):
         return [("", DELETED)]
-    if event.get("unsupported"):
+    if "unsupported" in event:
         return [("", UNSUPPORTED)]
     text = _highlighted(event) if event["text"] else []
     files = ", ".join(map(_file_text, event.get("files", ())))
@@ -165,17 +166,18 @@ def format_size(count: int) -> str:
 
 
 def edit_marks(event: Line) -> str:
-    """Return the marks behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
+    """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = " (edited)" if event.get("edited") else ""
+    edited += " (from somebody who is no member)" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
 
 def said(event: Line) -> str:
     """Return the text of a message; without one the names of its files."""
     text: str = event["text"] or ", ".join(file_label(file["name"]) for file in event.get("files", ()))
-    return UNSUPPORTED if event.get("unsupported") else text
+    return UNSUPPORTED if "unsupported" in event else text
 
 
 def message_excerpt(event: Line) -> str:
@@ -252,6 +254,8 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
         joined, left = event["joined"], event["left"]
         counted = [f"{n} {more}" for n, more in ((joined, "more came online"), (left, "more went offline")) if n]
         return f"{time} -- {', '.join(counted)}; nobody here knows them" if counted else None
+    if kind == "member":
+        return f"{time} -- {format_member_change(event, me)}"
     if kind == "left":
         reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
         return f"{time} -- {quote_name(event['user'])} {reason}"
@@ -279,6 +283,51 @@ def format_group_change(event: Line, me: str) -> str | None:
         former = quote_conversation(event["former"], "group") if event.get("former") else "the group"
         return f"{by} renamed {former} to {place}"
     return f"{by} made {target} the owner of {place}" if change == "owner" else None
+
+
+def format_member_change(event: Line, me: str) -> str:
+    """Return a `member` line as a sentence."""
+    by, user = _name_or_you(event["by"], me), _name_or_you(event["user"], me)
+    if event["by_id"] == event["user_id"]:
+        by = "the founder"
+    match event["change"]:
+        case "admitted":
+            return f"{by} admitted {user} to this network"
+        case "expelled":
+            return f"{by} expelled {user} from this network"
+        case "pardoned":
+            return f"{by} took back that {user} was expelled"
+        case "admin":
+            return f"{by} made {user} an admin of this network"
+    return f"{by} made {user} a plain member again"
+
+
+def format_member(row: Line, now: datetime) -> str:
+    """Return a row of /members about the network."""
+    names = quote_names(row["users"] or [row["user"]])
+    facts = [row["role"], *(["online"] if row["online"] else [])]
+    if row["since"] is not None:
+        verb = "" if row["role"] == "expelled" else "admitted "
+        facts.append(f"{verb}{format_time(row['since'], now)} by {quote_name(row['by'])}")
+    if row["invite"]:
+        facts.append(f"with the invite {safe_line(row['invite'])}")
+    return f"-- {names}: {', '.join(facts)}{_marks(you=row['me'])}"
+
+
+def format_invite(row: Line, now: datetime) -> str:
+    """Return a row of /invites: its id, and whom it admits or admitted."""
+    used = len(row["used_by"])
+    if row["revoked_at"] is not None:
+        state = f"revoked {format_time(row['revoked_at'], now)}"
+    elif used >= row["uses"]:
+        state = "used up"
+    else:
+        left = row["uses"] - used
+        is_late = datetime.fromisoformat(row["until"]) < now
+        until = f"{'ended' if is_late else 'until'} {format_time(row['until'], now)}"
+        state = until if is_late else f"admits {left} {'person' if left == 1 else 'people'} {until}"
+    came = f"; {quote_names(row['used_by'])} came by it" if used else ""
+    return f"-- {row['invite']}: {state}{came}"
 
 
 def _name_or_you(label: str, me: str) -> str:

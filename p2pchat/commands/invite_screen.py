@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import datetime
 
+from p2pchat import parse_invite
 from p2pchat.commands.endpoints import LOOPBACK, host_port, is_loopback, own_endpoints
 from p2pchat.commands.qr_code import may_colour, qr_code, width
+from p2pchat.commands.standard_output import iso
 from p2pchat.commands.wrap import fold
 from p2pchat.safe_text import safe_line
 
 OTHER_ROWS = 6  # rows of the startup notices and the prompt on the same screen
 JOIN_COMMAND = "p2pchat --invite -"  # on a terminal; it asks for a name and the invite, and chooses a port
+
+
+def invite_terms(invite: str) -> str:
+    """Return whom an invite admits, as the beginning of a sentence."""
+    invitation = parse_invite(invite).invitation
+    until = datetime.fromtimestamp(invitation.until).astimezone().strftime("%a %d %b %H:%M")
+    who = "one person" if invitation.uses == 1 else f"{invitation.uses} people"
+    return f"It admits {who} until {until}, while this peer runs"
+
+
+def terms_of(invite: str) -> dict[str, object]:
+    """Return the terms of an invite, for programs."""
+    invitation = parse_invite(invite).invitation
+    until = datetime.fromtimestamp(invitation.until).astimezone()
+    return {"id": invitation.id, "uses": invitation.uses, "until": iso(until)}
 
 
 def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None) -> str:
@@ -31,7 +49,7 @@ def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None
         "",
         f"    {safe_line(invite)}",
         "",
-        "Anyone who has it can join, read the room, and invite others:",
+        f"{invite_terms(invite)}:",
         "send it over a channel you trust.",
         "",
     ]
@@ -49,11 +67,6 @@ def welcome_screen(invite: str, host: str, port: int, *, qr: bool) -> str:
             "or name one with --advertise HOST:PORT; /invite then shows how others join"
         )
     return invite_screen(invite, qr=qr)
-
-
-def named_network_hint(name: str) -> str:
-    """Return what an invite does not say of a network with a name."""
-    return f"whoever knows the name of this network, {safe_line(name)}, is a member; nobody can be kept out"
 
 
 def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list[str]:

@@ -1,5 +1,5 @@
 """Commands about users (/who, /whois, /requests, /accept, /decline, /ignore, /unignore, /block, /unblock, /allow),
-oneself (/nick, /about, /away, /back), and peers (/connect, /forget, /invite).
+oneself (/nick, /about, /away, /back), and peers (/connect, /forget).
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from p2pchat import Conversation, History, HostedUser, MessageRequest, TCPPeer, 
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.endpoints import is_loopback, parse_endpoint
+from p2pchat.commands.endpoints import parse_endpoint
 from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, is_gateway
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, named_network_hint, names_loopback
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
 
@@ -272,27 +271,6 @@ async def forget(ctx: CommandContext, peer: str) -> CommandResult:
     return CommandResult(
         [{"endpoints": list(forgotten.endpoints), "linked": forgotten.linked}], [f"-- {done}{linked}"]
     )  # fmt: skip
-
-
-async def invite(ctx: CommandContext) -> CommandResult:
-    """Show what another machine needs to join."""
-    row = invite_row(ctx.tcp_peer)
-    lines = invite_screen(row["invite"], qr=ctx.interactive).splitlines()
-    if row["only_this_machine"]:
-        lines += ["-- only this computer can reach you at the moment; start with --host 0.0.0.0 to let others in"]
-    if name := row["network"]:
-        lines += [f"-- {named_network_hint(name)}"]
-    return CommandResult([row], lines)
-
-
-def invite_row(peer: TCPPeer) -> EventLine:
-    """Return the invite to a peer, whether other machines can use it, and the name of a named network."""
-    only_here = is_loopback(peer.address) and names_loopback(peer.invite, peer.address, peer.port)
-    invite = beyond_loopback(peer.invite, peer.address, peer.port)
-    network = peer.listening.network
-    return {
-        "invite": invite, "host": peer.address, "port": peer.port, "only_this_machine": only_here, "network": network,
-    }  # fmt: skip
 
 
 async def allow(ctx: CommandContext, user: User | str) -> CommandResult:

@@ -42,12 +42,14 @@ class CommandInput:
     Attributes:
         yes: The line answers what the command would ask.
         all: It is not only about what is most likely meant.
+        switches: The fields that words at its end set.
     """
 
     name: str
     arguments: tuple[str, ...] = field(default=(), repr=False)
     yes: bool = False
     all: bool = False
+    switches: tuple[str, ...] = ()
 
 
 class UnknownCommand(UsageError):
@@ -74,13 +76,22 @@ def parse_line(line: str) -> TextInput | CommandInput | None:
     command = BY_NAME.get(word.lower())
     if command is None:
         raise UnknownCommand(word)
-    yes = command.asks and rest.split()[-1:] == [YES]
-    if yes:
-        rest = rest.removesuffix(YES).rstrip()
+    rest, ending = _split_ending(command, rest)
     all = command.usage.partition(" ")[2].startswith(f"[{ALL}]") and rest.split()[:1] == [ALL]
     if all:
         rest = rest.removeprefix(ALL).lstrip()
-    return CommandInput(command.word, _arguments(command, rest), yes, all)
+    switches = tuple(name for name in command.switches if f"--{name}" in ending)
+    return CommandInput(command.word, _arguments(command, rest), YES in ending, all, switches)
+
+
+def _split_ending(command: CommandRow, rest: str) -> tuple[str, set[str]]:
+    """Return the arguments of a line without the words at its end that answer or set something, and these words."""
+    known = {*([YES] if command.asks else []), *(f"--{name}" for name in command.switches)}
+    ending: set[str] = set()
+    while (last := "".join(rest.split()[-1:])) in known:
+        rest = rest.removesuffix(last).rstrip()
+        ending.add(last)
+    return rest, ending
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -64,7 +64,7 @@ class UnreadCounter:
             here: The id of the current conversation; None: the room, whose id may be unknown; "": count in all.
             shown: The message is shown in full to a user who is away.
         """
-        if line["event"] != "message" or line.get("deleted") or is_here(line, here):
+        if line["event"] != "message" or is_here(line, here) or line.get("deleted") or line.get("expelled"):
             return False
         if line["old"]:
             self._old.add(line["conversation_id"])

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 from msgspec import Struct, structs
 
 from p2pchat.core.log import Batch, LogId, Ref
-from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
+from p2pchat.core.members.statement import Statement, StatementId
+from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, UserId
 
 
 class Record(Struct, frozen=True):
@@ -54,11 +55,17 @@ class Stretch(Record, frozen=True):
 
 
 class NewLog(Record, frozen=True):
-    """A log this change begins. `whole`: it builds on everything stored so far of its user here."""
+    """A log this change begins. `whole`: it builds on everything stored so far of its user here.
+
+    `by` is the certificate of the member that answers for the user, None for a member. `member` is the one that counts
+    from now on, if several did; None for no change.
+    """
 
     log: LogId
     before: tuple[Mark, ...]
     whole: bool
+    by: GuestCertificate | None = None
+    member: UserId | None = None
 
 
 class DeliveredMark(Record, frozen=True):
@@ -270,4 +277,6 @@ class Change(Struct):
     unhosted: list[UserId] = []  # their keys and tokens go
     tokens: list[Token] = []
     revoked: list[bytes] = []  # hashes of tokens
+    statements: list[Statement] = []  # about members
+    unstated: list[StatementId] = []  # statements that go, after those of this change were added
     is_awaited: bool = False  # a caller waits for a commit, even of nothing: what it asked for may be on its way

@@ -16,10 +16,10 @@ from typing import Any
 
 from p2pchat.core.durable_changes import Relation
 from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry
+from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 
-Candidate = tuple[Relation, str]  # the newest of one person for one message, and its JSON text
+Candidate = tuple[Relation, RawEntry]  # the newest of one person for one message, and its entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class RelatedEntry:
 
     log: LogId
     seq: int
-    raw: str = field(repr=False)
+    raw: RawEntry = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -393,10 +393,21 @@ class UserJoined(Record, frozen=True):
 
 
 class UserLeft(Record, frozen=True):
-    """The last link to a user is gone: left, lost or timeout."""
+    """The last link to a user is gone: left, lost, timeout or expelled."""
 
     user: UserId
     reason: str
+
+
+class MemberChanged(Record, frozen=True):
+    """A member of the network, or a guest of one, was admitted, expelled or pardoned, or is an admin now or no longer.
+
+    `change` is admitted, expelled, pardoned, admin or unadmin. `by` said so; "" where it follows from others' words.
+    """
+
+    user: UserId
+    by: UserId
+    change: str
 
 
 class PresenceChanged(Record, frozen=True):
@@ -488,5 +499,5 @@ Effect = (
     | ComparisonEnded | DeliveryReceipt | ReadReceipt | OrderContent | GivePieces
     | ContentProgress | ContentArrived | ContentStopped | FindHeld | FileHeld
     | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged
-    | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | NodeStopped
+    | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | MemberChanged | NodeStopped
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Record
 from p2pchat.core.log import Batch, FileRef, LogId, Ref
+from p2pchat.core.members.statement import Statement
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import LogFacts, LogKey, Position, PruneKey, PrunePlan, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
@@ -427,6 +428,26 @@ class UserBlocked(Record, frozen=True):
     on: bool
 
 
+class InviteMade(Record, frozen=True):
+    """This peer made an invite that admits `uses` members until then, in UTC seconds."""
+
+    id: str
+    uses: int
+    until: int
+
+
+class InviteRevoked(Record, frozen=True):
+    """Nobody is to be admitted any more by an invite that this peer made."""
+
+    id: str
+
+
+class StatementsMade(Record, frozen=True):
+    """Somebody here said something about members, signed with a key that this program has."""
+
+    statements: list[Statement]
+
+
 class UserHosted(Record, frozen=True):
     """This peer hosts one more user from now on. A user who is hosted already only gets this name.
 
@@ -534,7 +555,8 @@ Input = (
     | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
     | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
-    | GroupLeaveRequest | NameKept | ComparisonAwaited | UserHosted | UserUnhosted | UserBlocked | Woke
+    | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade | InviteMade | InviteRevoked | UserHosted
+    | UserUnhosted | UserBlocked | Woke
     | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed
     | PullAnswered | ContentKept | HeldFound | ContentAnswered
 )  # fmt: skip

@@ -1,9 +1,11 @@
-"""Entries, logs and batches: their bytes, hash chains, signed heads and clock.
+"""Entries, logs and batches: their bytes, headers, hash chains, signed heads and clock.
 
-A log is what one user wrote in one conversation during one run, numbered 1, 2, 3 ... Its chain is a running hash over
-the exact bytes of its entries. A head is the author's signature over (log, seq, chain), so it proves every entry up to
-seq. An entry is sent and stored as the JSON text its author made and never re-encoded. This file knows bytes and shapes
-only; sync/ decides who may write what, and when.
+A log is what one user wrote in one conversation during one run, numbered 1, 2, 3 ... Its header says whose log it is
+and what it builds on. Its chain is a running hash over the header and the exact bytes of its entries. A head is the
+author's signature over (log, seq, chain), so it proves the header and every entry up to seq. An entry is a clock and a
+text, sent and stored as its author made it. Everybody keeps the same entries, whatever is in their texts: a text that
+cannot be read is an entry of no kind (`UNREADABLE`). This file knows bytes and shapes only; sync/ decides who may write
+what, and when.
 
 Source: docs/protocol.md, "Entries".
 """
@@ -20,16 +22,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from p2pchat.config import Settings
-from p2pchat.core.entry_kinds import MESSAGE_KINDS
+from p2pchat.core.entry_kinds import MESSAGE_KINDS, TEXT_KINDS
 from p2pchat.errors import FrameError, LogError
 from p2pchat.protocol import (
     MAX_DEPTH,
     MAX_INT,
     ConversationId,
     Entries,
+    GuestCertificate,
     Hex8,
     Hex16,
     Hex32,
@@ -42,7 +45,7 @@ from p2pchat.protocol import (
 )
 
 HEAD_TAG = b"p2pchat/head/1\0"
-LOG_TAG = b"p2pchat/log/1\0"
+LOG_TAG = b"p2pchat/log/2\0"
 MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
 
@@ -54,6 +57,15 @@ MAX_FILE_BYTES = 16 * 1024**3  # its list of leaves then has 2 MiB, which a rece
 MAX_FILE_NAME = 4096  # longer than any file system takes, and ten of them may still fill an entry
 """Most characters in the name of a file."""
 MAX_MEDIA_TYPE = 255  # code points: twice the longest that RFC 6838 allows for each half
+MAX_AFTER = 2
+"""Most entries that one follows by name."""
+MAX_TEXT_BYTES = 32 * 1024
+"""Most bytes of the text in an entry of a kind that has one."""
+MAX_BEFORE = 8
+"""Most logs that one builds on by name."""
+UNREADABLE = "unreadable"
+"""The kind of an entry whose text cannot be read: none that a version knows, so it is shown as unsupported."""
+RawEntry = tuple[int, str]  # a clock and a text: an entry as its author made it
 WriterKey = tuple[ConversationId, UserId]  # the conversation and the writer: the unit of wants
 
 
@@ -95,17 +107,17 @@ FileRefs = Annotated[tuple[FileRef, ...], Meta(max_length=MAX_FILES)]
 class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One immutable action of a user. Times are UTC microseconds. `b` is a string, an object or absent, by kind.
 
-    `t` is when the writer's program claims it was written. It is shown, and used for nothing else. `files` are its
-    attachments: () also for a value of another form, which has no effect (docs/protocol-attachments.md). `auto` marks
-    what a program wrote by itself, which no program answers by itself.
+    `c` is the clock, which stands beside the text and never in it. `t` is when the writer's program claims it was
+    written. It is shown, and used for nothing else. `files` are its attachments: () also for a value of another form,
+    which has no effect (docs/protocol-attachments.md). `auto` marks what a program wrote by itself, which no program
+    answers by itself.
     """
 
     k: str
     at: Micros
-    c: Micros
+    c: int = 0
     re: Ref | None = None
-    after: tuple[Ref, ...] = ()
-    before: tuple[Mark, ...] = ()
+    after: Annotated[tuple[Ref, ...], Meta(max_length=MAX_AFTER)] = ()
     g: tuple[Micros, Hex8] | None = None
     if TYPE_CHECKING:
         b: Any = None
@@ -119,24 +131,39 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
         return f"Entry({self.k}, c={self.c})"  # without the text
 
 
+class Header(Struct, gc=False, frozen=True, forbid_unknown_fields=True):
+    """The beginning of a log: whose it is, and what it builds on. `by` is the member that answers for its writer.
+
+    Its author makes the text once, and the chain begins with it. Everybody can make the same text from these values.
+    """
+
+    u: Hex32
+    c: Hex32
+    r: Hex8
+    before: Annotated[tuple[Mark, ...], Meta(max_length=MAX_BEFORE)]
+    by: GuestCertificate | UnsetType = UNSET
+
+
 class Batch(Struct, gc=False):
     """Consecutive entries of one log, ending at a head: the unit of verify, commit, serve and mark.
 
     Attributes:
-        raws: The entries as their author encoded them.
+        raws: The entries as their author made them.
         entries: The same decoded, or None where they were not needed.
         prev: The chain before the first entry.
         chain: The chain after the last entry.
         head: The signature over that chain.
+        header: The text of the log's header, in a batch with the first entry; "" in others.
     """
 
     log: LogId
     first: int
-    raws: list[str]
+    raws: list[RawEntry]
     entries: list[Entry] | None
     prev: bytes
     chain: bytes
     head: bytes
+    header: str = ""
 
     @property
     def last(self) -> int:
@@ -147,11 +174,6 @@ class Batch(Struct, gc=False):
         """True if an entry has attachments, as far as entries are decoded."""
         return self.entries is not None and any(entry.files for entry in self.entries)
 
-    @property
-    def clocks(self) -> list[int]:
-        """The clock of each entry."""
-        return [entry.c for entry in (decode_entries(self.raws) if self.entries is None else self.entries)]
-
     def __repr__(self) -> str:
         return f"Batch({self.log.user[:8]}/{self.log.run[:8]} {self.first}..{self.last})"
 
@@ -159,55 +181,87 @@ class Batch(Struct, gc=False):
 def batch_of(frame: Entries) -> Batch:
     """Return the batch that a frame carries, its entries not decoded."""
     prev, log = bytes.fromhex(frame.prev), LogId(frame.c, frame.u, frame.r)
-    return Batch(log, frame.first, frame.e, None, prev, extend_chain(prev, frame.e), bytes.fromhex(frame.head))
+    chain, head = extend_chain(prev, frame.e), bytes.fromhex(frame.head)
+    return Batch(log, frame.first, frame.e, None, prev, chain, head, frame.h)
 
 
 def before_of(frame: Entries) -> tuple[Mark, ...]:
     """Return the marks that the log begun by this frame builds on; () for a frame that begins none."""
-    if frame.first != 1:
-        return ()
+    return before_in(frame.h) if frame.first == 1 else ()
+
+
+def before_in(header: str) -> tuple[Mark, ...]:
+    """Return the marks in a header."""
+    return _decode_header(header).before
+
+
+def certificate_of(header: str) -> GuestCertificate | None:
+    """Return the certificate of the member that answers for the writer of a log; None in a member's own log."""
+    return _decode_header(header).by or None
+
+
+def encode_header(log: LogId, before: tuple[Mark, ...], by: GuestCertificate | None) -> str:
+    """Return the text of a log's header."""
+    return _encoder.encode(Header(log.user, log.conversation, log.run, before, by or UNSET)).decode()
+
+
+def check_header(frame: Entries) -> None:
+    """Raise LogError unless a frame that begins a log has the header of that log, and its chain begins with it.
+
+    The sender made up anything else: nobody takes or passes on such a log.
+    """
     try:
-        return decode_entry(frame.e[0]).before
-    except LogError:
-        return ()  # refused later, by ingest
+        header = _decode_header(frame.h)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise LogError("a log without a header", code="malformed") from None
+    if encode_header(LogId(frame.c, frame.u, frame.r), header.before, header.by or None) != frame.h:
+        raise LogError("a header of another log or in another form", code="malformed")
+    if first_chain(frame.h).hex() != frame.prev:
+        raise LogError("a chain that does not begin with the header", expected_seq=1, got_seq=1)
 
 
 def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entries:
     """Return the frame that carries a batch. `n` is the want it answers; `fork` marks evidence."""
     prev, head = batch.prev.hex(), batch.head.hex()
-    return Entries(*batch.log, batch.first, prev, batch.raws, head, n, fork)
+    return Entries(*batch.log, batch.first, prev, batch.raws, head, batch.header, n, fork)
 
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer
-_KEYS = Entry.__struct_encode_fields__
+_KEYS = [key for key in Entry.__struct_encode_fields__ if key != "c"]
 # One without an end reaches to the end, and the JSON decoder refuses it: otherwise each quote in it would be tried.
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _encoder = msgspec.json.Encoder()
 _decode_known: Callable[[str], Entry] = msgspec.json.Decoder(Entry).decode
 _decode_any = msgspec.json.Decoder().decode
+_decode_header: Callable[[str], Header] = msgspec.json.Decoder(Header).decode
+_set = msgspec.structs.force_setattr
 
 
-def encode_entry(entry: Entry) -> str:
-    """Return the JSON text of a new entry. Only its author does this, once."""
-    return _encoder.encode(entry).decode()
+def encode_entry(entry: Entry) -> RawEntry:
+    """Return a new entry as it is sent: its clock, and its JSON text without it. Only its author does this, once."""
+    return entry.c, _encoder.encode(msgspec.structs.replace(entry, c=0)).decode()
 
 
-def encode_entries(entries: Iterable[Entry]) -> list[str]:
-    """Return the JSON texts of new entries, as encode_entry."""
-    encode = _encoder.encode
-    return [encode(entry).decode() for entry in entries]
-
-
-def decode_entry(raw: str) -> Entry:
-    """Return the entry that a JSON text holds; LogError("malformed") for anything else.
+def decode_entry(raw: RawEntry) -> Entry:
+    """Return an entry; one of the kind UNREADABLE, written at its clock, if its text is none.
 
     The JSON rules of frames apply. A usual entry needs no further check: it has known keys with values of their types,
-    the repeated ones too, and a string or nothing as its body.
+    the repeated ones too, and a short string without escapes, or nothing, as its body. A key `c` in the text is one of
+    those that nobody knows. Raises LogError for what is no clock and text: the disk is damaged.
     """
+    c, text = raw
+    if type(c) is not int:
+        raise LogError("what is stored is no entry", code="malformed")
     try:
-        return _decode_known(raw)
+        entry = _decode_known(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _decode_exactly(raw)
+        entry = _decode_exactly(raw)
+    except TypeError:
+        raise LogError("what is stored is no entry", code="malformed") from None
+    if type(entry.b) is not str or len(text) > MAX_TEXT_BYTES // 4 or "\\" in text:
+        entry = _with_body_checked(entry, c)
+    _set(entry, "c", c)
+    return entry
 
 
 def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
@@ -223,26 +277,32 @@ def with_files(entry: Entry, files: tuple[FileRef, ...], *, automatic: bool = Fa
     return msgspec.structs.replace(entry, files=files, auto=automatic)
 
 
-def decode_entries(raws: Sequence[str]) -> list[Entry]:
-    """Return the entries of many texts, as decode_entry."""
-    try:
-        return [_decode_known(raw) for raw in raws]
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return [decode_entry(raw) for raw in raws]
+def _with_body_checked(entry: Entry, c: int) -> Entry:
+    """Return an entry, or one that cannot be read if its kind has a text, and this one has none, or one too long."""
+    body = entry.b
+    if entry.k not in TEXT_KINDS:
+        return entry
+    if type(body) is not str or "\0" in body:
+        return Entry(UNREADABLE, c)
+    is_long = len(body) > MAX_TEXT_BYTES // 4 and len(body.encode()) > MAX_TEXT_BYTES
+    return Entry(UNREADABLE, c) if is_long else entry
 
 
-def _decode_exactly(raw: str) -> Entry:
+def _decode_exactly(raw: RawEntry) -> Entry:
+    c, text = raw
+    if type(text) is not str:
+        raise LogError("what is stored is no entry", code="malformed")
     try:
-        _check_depth(raw)
-        said = _decode_any(raw)
+        _check_depth(text)
+        said = _decode_any(text)
         check_values(said)
         known = said if not isinstance(said, dict) else {key: said[key] for key in _KEYS if key in said}
         of_any_form = {key: known.pop(key, None) for key in ("b", "files", "auto")} if isinstance(known, dict) else {}
         entry = msgspec.convert(known, Entry)
         files, automatic = _files_of(of_any_form["files"]), of_any_form["auto"] is True
         return msgspec.structs.replace(entry, b=of_any_form["b"], files=files, auto=automatic)
-    except (msgspec.MsgspecError, FrameError, ValueError, RecursionError) as error:
-        raise LogError(f"an entry that cannot be read: {ascii(str(error))[:200]}", code="malformed") from None
+    except (msgspec.MsgspecError, FrameError, ValueError, RecursionError):
+        return Entry(UNREADABLE, c)
 
 
 _FILE_KEYS = FileRef.__struct_encode_fields__
@@ -274,9 +334,9 @@ def _check_depth(raw: str) -> None:
             raise FrameError(f"deeper than {MAX_DEPTH}")
 
 
-def size_bytes(raws: Sequence[str]) -> int:
-    """Return the size of these entries in bytes of UTF-8."""
-    joined = "".join(raws)
+def size_bytes(raws: Sequence[RawEntry]) -> int:
+    """Return the size of the texts of these entries in bytes of UTF-8."""
+    joined = "".join([text for _, text in raws])
     return len(joined) if joined.isascii() else len(joined.encode())
 
 
@@ -290,16 +350,16 @@ def log_bytes(log: LogId) -> bytes:
     return bytes.fromhex(log.conversation + log.user + log.run)
 
 
-def first_chain(log: LogId) -> bytes:
-    """Return chain_0 of a log."""
-    return blake2b(LOG_TAG + log_bytes(log), digest_size=32).digest()
+def first_chain(header: str) -> bytes:
+    """Return chain_0 of the log with this header."""
+    return blake2b(LOG_TAG + header.encode(), digest_size=32).digest()
 
 
-def extend_chain(chain: bytes, raws: Iterable[str]) -> bytes:
+def extend_chain(chain: bytes, raws: Iterable[RawEntry]) -> bytes:
     """Return the chain after these entries."""
-    for raw in raws:
+    for c, text in raws:
         hash = _HASH.copy()
-        hash.update(chain + raw.encode())
+        hash.update(chain + c.to_bytes(8, "big") + text.encode())
         chain = hash.digest()
     return chain
 

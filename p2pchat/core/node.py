@@ -51,6 +51,8 @@ from p2pchat.core.inputs import (
     HeldFound,
     ImportRequest,
     Input,
+    InviteMade,
+    InviteRevoked,
     LeavesStored,
     LinkDrained,
     Loaded,
@@ -67,6 +69,7 @@ from p2pchat.core.inputs import (
     RequestAccepted,
     RequestLeft,
     RequestsChosen,
+    StatementsMade,
     Stop,
     TypingSet,
     UserBlocked,
@@ -77,6 +80,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.limits_by_origin import RateLimit, address_line
+from p2pchat.core.members.admission import Admission
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
@@ -132,12 +136,18 @@ class Node:
         self.presence: PresenceTracker = PresenceTracker(
             self._ctx, users, self._stays, lambda user: self.contacts.has_any(user),
             lambda user: self.sync.people.forget(user), self.blocks.users,
+            lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
-        self.links: Links = Links(
-            self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks
-        )
+        self.admission: Admission = Admission(
+            self._ctx, network, self.hosted[peer].guest, lambda: self.sync.statements,
+            lambda user: self.sync.context.members.member_of(user),
+        )  # fmt: skip
         self.sync: Replicator = self._replicator(stored, self.run)
+        self.admission.load()
+        self.links: Links = Links(
+            self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks, self.admission
+        )
         self._commits = Commits(self._ctx, self.links.book)
         self._storage = self._commits.storage
         self._renames = RateLimit(settings.renames_a_second, settings.renames_burst)
@@ -145,8 +155,9 @@ class Node:
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
-            self._ctx, self.network.id, self.presence, self.hosted, self.contacts, self.blocks, stored, run
-        )
+            self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
+            self._on_members_changed, self.admission.is_out, lambda user: self.admission.last_members.get(user),
+        )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""
@@ -171,6 +182,9 @@ class Node:
             GroupLeaveRequest: self._on_group_request,
             ImportRequest: self._on_import,
             PruneRequest: self._on_prune,
+            StatementsMade: self._on_statements_made,
+            InviteMade: lambda input: sync.statements.invites.on_made(input.id, input.uses, input.until),
+            InviteRevoked: lambda input: sync.statements.invites.revoke(input.id),
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
@@ -272,6 +286,59 @@ class Node:
     def groups(self) -> dict[ConversationId, GroupView]:
         """All groups known here by id, including those that hosted users were removed from."""
         return self.sync.groups.views
+
+    def member_of(self, user: UserId) -> UserId:
+        """Return the member that answers for a user; "" where that is not known."""
+        members = self.sync.statements.members
+        if user in self.hosted:
+            return self.admission.member
+        for link in self.links.up.values():
+            if user in link.users:
+                return link.member
+        wrote = self.sync.context.members.member_of(user)
+        if user in self.admission.last_members or wrote != user:
+            return self.admission.last_members.get(user, wrote)
+        return user if members is not None and user in members.named else ""
+
+    def users_of(self, member: UserId) -> set[UserId]:
+        """Return the users for whom a member answers, as far as they are known here."""
+        found = {peer for peer, known in self.admission.last_members.items() if known == member}
+        found.update(self.sync.context.members.users_of(member))
+        for link in self.links.up.values():
+            if link.member == member:
+                found.update(link.users)
+        return found | (set(self.hosted) if member == self.admission.member else set())
+
+    def expelled(self) -> tuple[dict[UserId, int], set[UserId]]:
+        """Return the users who are out, and since when, in UTC microseconds; and those of whom nothing is shown."""
+        members, since, concealed = self.sync.statements.members, dict[UserId, int](), set[UserId]()
+        removed = {} if members is None else {who: members.removals(who) for who in sorted(members.removed)}
+        for who, removals in removed.items():
+            for user in {who, *self.users_of(who)}:
+                if self.admission.is_out(user):
+                    since[user] = min(since.get(user, removals[0].at), removals[0].at)
+                    concealed |= {user} if any(one.hide for one in removals) else set()
+        return since, concealed
+
+    def is_nobody(self, user: UserId) -> bool:
+        """Return whether no member is known to answer for a user, and nobody ever said that it is one.
+
+        Anybody can make up such users, and have others pass on what they write.
+        """
+        if self.network.is_named or self.sync.statements.is_named(user):
+            return False
+        return self.sync.context.members.member_of(user) == user and not self.member_of(user)
+
+    def speaker(self, member: UserId) -> UserId:
+        """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
+
+        So a gateway is named by its own user and not by an account. Of nobody known it is the member itself.
+        """
+        users = self.users_of(member)
+        if self.peer in users:
+            return self.peer
+        named = {user for user in users if user in self.names} or users
+        return min(named & self.admission.last_members.keys() or named, default=member)
 
     @property
     def names(self) -> dict[UserId, str]:
@@ -446,6 +513,19 @@ class Node:
     def _on_write(self, request: WriteRequest) -> None:
         if self._storage.check_writable(request.ticket):
             self.sync.write(request)
+
+    def _on_members_changed(self, change: Change) -> None:
+        """Take statements that are durable, and were told on, before links end that they leave nobody for."""
+        pardoned = self.admission.report(change, self.member_of)
+        self.links.on_members_changed({one.id for one in change.statements})
+        self.presence.expel()
+        self.sync.group_editor.start()
+        for peer in self.links.dialer.peers if self.peer in pardoned else pardoned:
+            self.links.unblock(peer)
+
+    def _on_statements_made(self, input: StatementsMade) -> None:
+        if self.accepts_writes:
+            self.sync.statements.say(input.statements)
 
     def _on_group_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
         if self._storage.check_writable(request.ticket):

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import ContentOrder, Effect, WakeAt
-from p2pchat.protocol import Cert, PeerId, UserId
+from p2pchat.protocol import Cert, GuestCertificate, PeerId, UserId
 
 
 class Now(NamedTuple):
@@ -68,12 +68,16 @@ class NodeContext:
 
 @dataclass(slots=True)
 class HostedIdentity:
-    """A user hosted by this peer. `cert` is None when the user's key is the peer's own."""
+    """A user hosted by this peer. `cert` is None when the user's key is the peer's own.
+
+    `guest` is the certificate of the member that answers for the user; None when the user is a member itself.
+    """
 
     id: UserId
     name: str
     sign: Callable[[bytes], bytes] = field(repr=False)
     cert: Cert | None = None
+    guest: GuestCertificate | None = None
     about: str = field(default="", repr=False)  # what the user says about itself, "" for nothing
     status: str = "online"  # initial status
 
@@ -103,17 +107,46 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
         return self._by_prefix.get(start, ())
 
 
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """An invite that this peer joins with.
+
+    Attributes:
+        maker: The peer that made it.
+        id, uses, until: Its terms; `until` in UTC seconds.
+        secret: What its holder and its maker know, 16 bytes.
+    """
+
+    maker: PeerId
+    id: str
+    uses: int
+    until: int
+    secret: bytes = field(repr=False)
+
+
 @dataclass(slots=True)
 class NetworkCredentials:
-    """The id and key of a peer's network.
+    """The id and key of a peer's network, and who answers for the users here.
 
     Attributes:
         id: N, hex16.
         key: K, hex32.
+        founder: F, hex32; "" where it is not known yet.
+        is_named: It is made from a word, so whoever knows that is a member, and statements count nothing.
+        member: The member that answers for the users here; "" where nobody does.
+        sign: Signs with the key of that member; None where it is elsewhere.
+        invites_key: The secret from which this peer makes those of its invites; b"" for none.
+        invitation: The invite that this peer joins with, until it is a member.
     """
 
     id: str
     key: str = field(repr=False)
+    founder: UserId = ""
+    is_named: bool = False
+    member: UserId = ""
+    sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+    invites_key: bytes = field(default=b"", repr=False)
+    invitation: Invitation | None = None
 
 
 # ---- small sets

@@ -23,16 +23,20 @@ from p2pchat.core.durable_changes import (
     ReadMark,
     Record,
 )
-from p2pchat.core.log import Entry, LogId
+from p2pchat.core.log import Entry, LogId, RawEntry
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 
 class GroupEntry(NamedTuple):
-    """An entry of a group's own conversation: an operation, a leave, or one without effect."""
+    """An entry of a group's own conversation: an operation, a leave, or one without effect.
+
+    With the first of a log comes what the log builds on.
+    """
 
     log: LogId
     seq: int
-    raw: str
+    raw: RawEntry
+    before: tuple[Mark, ...] = ()
 
 
 class LogFacts(Record, frozen=True):
@@ -87,6 +91,8 @@ class Stored:
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
     meta: dict[str, str] = field(default_factory=dict)
+    members: dict[UserId, UserId] = field(default_factory=dict)  # who answers for users that have logs here
+    statements: list[tuple[str, bytes]] = field(default_factory=list)  # text and signature
     group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
     most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
 

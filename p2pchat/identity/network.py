@@ -1,56 +1,61 @@
-"""Networks, invites, and endpoints as people write them.
+"""Networks, and endpoints as people write them.
 
 A network is founded by a key F, which signs who belongs to it; its id N is a hash of F. Its members share a key K. All
-peers of one login share one network, which the first peer that starts founds. Two private files in the login's data
-directory have it: `founder`, the seed of F, which stays there alone, and `network`. A profile directory with a network
-file of its own has joined another network, and stays in it. Each file is one line, in hex:
+peers of one login are in one network and answered for by one member, whose key is in the login's data directory: that
+of the founder, if the first peer that started founded the network, or one that was made for joining with an invite. A
+profile directory with a network file of its own has joined another network than its login, and stays in it. All files
+are private, and one line in hex:
 
-    p2pchat-founder 1 <seed of F>
-    p2pchat-network 2 <N> <K> <F, or - where it is not known yet> [the name of a named network, in UTF-8]
+    network    p2pchat-network 2 <N> <K> <F, or - where it is not known yet> [the name of a named network, in UTF-8]
+    founder    p2pchat-founder 1 <seed of F>
+    member     p2pchat-member 1 <seed of the member> <the invite: maker, id, uses, until, secret>
+               p2pchat-member 1 <seed of the member> <the statement by which the founder added it> <its signature>
+    guest      p2pchat-guest 1 <member> <its certificate for the profile>, only where the member's key is elsewhere
+
+Copies of a profile have `network` and `guest` alone.
 
 Of a *named* network F and K are made from a word, so everyone who knows the word is a member. The word is a name and no
 password: anybody can guess it, and all networks of one name in reach of each other are one.
-
-An invite is one line of text that admits a peer to a network and says where to find it:
-
-    p2pchat:<base32 of version, peer id, N, K, checksum>@host:port,...
-
-The version is 1. The checksum detects typing errors only: anyone who has an invite can read its key. Case, blanks and
-line breaks are ignored, so that an invite survives mail and dictation. Source: docs/protocol.md, "Invites".
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
+import os
 import re
 import secrets
+import time
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from hashlib import blake2b, scrypt
+from hashlib import scrypt
 from pathlib import Path
 
-from p2pchat.core.members.statement import network_id
-from p2pchat.errors import InviteError, P2PChatError
+from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.statement import ADD, make_statement, network_id
+from p2pchat.core.node_context import Invitation
+from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.private_files import make_private_directory, read_private, remove_leftovers, write_private
-from p2pchat.protocol import PeerId, UserId
+from p2pchat.protocol import GuestCertificate, UserId
 
 FILE_NAME = "network"
 FOUNDER_NAME = "founder"
+MEMBER_NAME = "member"
+GUEST_NAME = "guest"
 _LINE = re.compile(rb"p2pchat-network 2 ([0-9a-f]{32}) ([0-9a-f]{64}) ([0-9a-f]{64}|-)(?: ((?:[0-9a-f]{2})+))?\s*")
 _FOUNDER_LINE = re.compile(rb"p2pchat-founder 1 ([0-9a-f]{64})\s*")
+_MEMBER_LINE = re.compile(
+    rb"p2pchat-member 1 ([0-9a-f]{64}) ([0-9a-f]{64}) ([0-9a-f]{8}) (\d{1,3}) (\d{1,12}) ([0-9a-f]{32})\s*"
+)
+_ADDED_LINE = re.compile(rb"p2pchat-member 1 ([0-9a-f]{64}) ((?:[0-9a-f]{2})+) ([0-9a-f]{128})\s*")
+_GUEST_LINE = re.compile(rb"p2pchat-guest 1 ([0-9a-f]{64}) ([0-9a-f]{128})\s*")
 _LOCK_TIMEOUT = 10.0  # seconds; a process holds it for one small write
-PREFIX = "p2pchat:"
+PREFIX = "p2pchat:"  # of an invite
 MAX_ENDPOINTS = 8  # as many as the address book keeps of one peer
 MAX_ENDPOINT_BYTES = 100
-_SUM_TAG = b"p2pchat/invite/1 sum\0"
-_SUM_BYTES = 4  # one typing error in four thousand million passes
-_VERSION = 1
-_BODY_BYTES = 1 + 32 + 16 + 32  # before the checksum
 MAX_NETWORK_NAME = 64
 """Most characters in the name of a network."""
 _NAME_SALT = b"p2pchat/network name/2\0"
@@ -71,18 +76,32 @@ class Network:
         key: K (hex32).
         founder: F (hex32); "" in a network that was joined, until a member has told it.
         name: The word that a named network is made from; "" for another one.
+        member: The key of the member that answers for the users here; None where it is elsewhere.
+        invitation: The invite with which that member joined; None for a founder.
+        added: The statement by which the founder added that member before, if it did: its text and signature.
+        certificate: Where that key is elsewhere, its certificate for the profile here.
     """
 
     id: str
     key: str = field(repr=False)
     founder: UserId = ""
     name: str = ""
+    member: Identity | None = field(default=None, repr=False, compare=False)
+    invitation: Invitation | None = field(default=None, compare=False)
+    added: tuple[str, bytes] | None = field(default=None, repr=False, compare=False)
+    certificate: GuestCertificate | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def found(cls, seed: bytes | None = None) -> Network:
-        """Return a new network that the key with this seed founds; None for a key that nobody keeps."""
-        founder = Identity.from_seed(seed or secrets.token_bytes(32)).peer_id
-        return cls(network_id(founder), secrets.token_bytes(32).hex(), founder)
+        """Return a new network that the key with this seed founds; None for a key that is kept in memory alone."""
+        founder = Identity.from_seed(seed or secrets.token_bytes(32))
+        return cls(network_id(founder.peer_id), secrets.token_bytes(32).hex(), founder.peer_id, member=founder)
+
+    def guest(self, user: UserId) -> GuestCertificate | None:
+        """Return the certificate of the member that answers for a user here; None where nobody can make one."""
+        if self.name or self.member is None:
+            return self.certificate
+        return make_guest(self.id, self.member.peer_id, self.member.sign, user)
 
     @classmethod
     def named(cls, name: str) -> Network:
@@ -112,10 +131,10 @@ def validate_network_name(name: str) -> str:
 
 
 def load_network(path: Path) -> Network | None:
-    """Read a network file; None when there is none.
+    """Read a network file, and the key of the member beside it; None when there is none.
 
     Raises:
-        P2PChatError: Others can read it, or it is damaged.
+        P2PChatError: Others can read a file, or it is damaged.
     """
     try:
         data = read_private(path)
@@ -126,8 +145,39 @@ def load_network(path: Path) -> Network | None:
     if (match := _LINE.fullmatch(data)) is not None:
         id, key, founder, name = ((group or b"").decode().strip("-") for group in match.groups())
         if not founder or network_id(founder) == id:
-            return Network(id, key, founder, bytes.fromhex(name).decode(errors="replace"))
+            network = Network(id, key, founder, bytes.fromhex(name).decode(errors="replace"))
+            return network if network.name else _with_member(network, path.parent)
     raise P2PChatError(f"{path} is damaged: restore it, or move it away and join again with an invite")
+
+
+def _with_member(network: Network, directory: Path) -> Network:
+    """Return a network with the key of the founder or member, or the certificate, that is in a directory."""
+    if (match := _read(directory / FOUNDER_NAME, _FOUNDER_LINE)) is not None:
+        founder = Identity.from_seed(bytes.fromhex(match[1].decode()))
+        if founder.peer_id == network.founder:
+            return replace(network, member=founder)
+    if (match := _read(directory / MEMBER_NAME, _ADDED_LINE, _MEMBER_LINE)) is not None and match.re is _ADDED_LINE:
+        key, text, signature = (bytes.fromhex(group.decode()) for group in match.groups())
+        return replace(network, member=Identity.from_seed(key), added=(text.decode(errors="replace"), signature))
+    if match is not None:
+        seed, maker, id, uses, until, secret = (group.decode() for group in match.groups())
+        invitation = Invitation(maker, id, int(uses), int(until), bytes.fromhex(secret))
+        return replace(network, member=Identity.from_seed(bytes.fromhex(seed)), invitation=invitation)
+    if (match := _read(directory / GUEST_NAME, _GUEST_LINE)) is not None:
+        return replace(network, certificate=GuestCertificate(match[1].decode(), match[2].decode()))
+    return network
+
+
+def _read(path: Path, *lines: re.Pattern[bytes]) -> re.Match[bytes] | None:
+    """Return the line of a private file; None when there is none. Raises P2PChatError for one that is damaged."""
+    try:
+        data = read_private(path)
+    except FileNotFoundError:
+        return None
+    match = next(filter(None, (line.fullmatch(data) for line in lines)), None)
+    if match is None:
+        raise P2PChatError(f"{path} is damaged: restore it from a copy, or move it away to found or join anew")
+    return match
 
 
 def save_network(path: Path, network: Network) -> None:
@@ -143,8 +193,54 @@ def save_network(path: Path, network: Network) -> None:
         raise P2PChatError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def login_network(home: Path) -> Network:
-    """Return the network of this login. Its first peer founds it.
+def join_network(directory: Path, network: Network, invitation: Invitation) -> Network:
+    """Make a directory's network that of an invite, with a new key for the member; return it.
+
+    The key comes first, so that whoever finds it alone, after a kill, makes the same member of it.
+    Raises:
+        P2PChatError: A file cannot be written.
+    """
+    path = directory / MEMBER_NAME
+    match = _read(path, _MEMBER_LINE)
+    seed = secrets.token_bytes(32).hex() if match is None else match[1].decode()
+    terms = f"{invitation.maker} {invitation.id} {invitation.uses} {invitation.until} {invitation.secret.hex()}"
+    try:
+        write_private(path, f"p2pchat-member 1 {seed} {terms}\n".encode())
+    except OSError as error:
+        raise P2PChatError(f"cannot write {path}: {error.strerror or error}") from error
+    save_network(directory / FILE_NAME, network)
+    return replace(network, member=Identity.from_seed(bytes.fromhex(seed)), invitation=invitation)
+
+
+def add_member(directory: Path, network: Network) -> None:
+    """Write the files of a new member of a network, which its founder adds, into a directory.
+
+    Raises:
+        P2PChatError: The founder's key is not here, or the directory has a network or cannot be written.
+    """
+    founder = network.member
+    if founder is None or founder.peer_id != network.founder:
+        raise P2PChatError("only the login that founded this network can do that: it has the founder's key")
+    if (directory / FILE_NAME).exists() or (directory / MEMBER_NAME).exists():
+        raise P2PChatError(f"{directory} has the files of a network already: name another directory")
+    seed, at = secrets.token_bytes(32), time.time_ns() // 1000
+    fields = {"who": [Identity.from_seed(seed).peer_id]}
+    added = make_statement(network.id, founder.peer_id, founder.sign, ADD, at, fields)
+    line = f"p2pchat-member 1 {seed.hex()} {added.text.encode().hex()} {added.signature.hex()}\n"
+    try:
+        write_private(directory / MEMBER_NAME, line.encode())
+    except OSError as error:
+        raise P2PChatError(f"cannot write {directory / MEMBER_NAME}: {error.strerror or error}") from error
+    save_network(directory / FILE_NAME, network)
+
+
+def save_certificate(path: Path, certificate: GuestCertificate) -> None:
+    """Write the certificate of a profile whose member's key is elsewhere."""
+    write_private(path, f"p2pchat-guest 1 {certificate.member} {certificate.sig}\n".encode())
+
+
+def login_network(home: Path, join: tuple[Network, Invitation] | None = None) -> Network:
+    """Return the network of this login. Its first peer founds it, or joins one with an invite.
 
     The files are made under a lock, so that two processes that start at the same time get the same network. The seed
     comes first: whoever finds it alone, after a kill, makes the network of it.
@@ -152,120 +248,49 @@ def login_network(home: Path) -> Network:
         P2PChatError: The directory or file cannot be used.
     """
     path = home / FILE_NAME
-    network = load_network(path)
-    if network is not None:
+    if (network := load_network(path)) is not None:
         return network
+    make_private_directory(home)
+    with locked_network(home):
+        network = load_network(path)
+        if network is None:
+            for name in (FILE_NAME, FOUNDER_NAME, MEMBER_NAME):
+                remove_leftovers(home / name, untouched=0)
+            network = _found(home) if join is None else join_network(home, *join)
+        return network
+
+
+@contextmanager
+def locked_network(home: Path) -> Iterator[None]:
+    """Lock the network of a login while it is made or changed. Raises P2PChatError if that is impossible."""
     from filelock import FileLock, Timeout
 
-    make_private_directory(home)
     try:
         with FileLock(home / "network.lock", timeout=_LOCK_TIMEOUT, mode=0o600):
-            network = load_network(path)
-            if network is None:
-                remove_leftovers(path, untouched=0)
-                remove_leftovers(home / FOUNDER_NAME, untouched=0)
-                network = Network.found(_founder_seed(home / FOUNDER_NAME))
-                save_network(path, network)
-            return network
+            yield
     except Timeout:
         raise P2PChatError(f"another process holds {home / 'network.lock'}: stop it and try again") from None
     except OSError as error:
         raise P2PChatError(f"cannot use {home}: {error.strerror or error}") from error
 
 
-def _founder_seed(path: Path) -> bytes:
-    """Return the seed of the founder's key in a file, which is made if there is none."""
-    try:
-        match = _FOUNDER_LINE.fullmatch(read_private(path))
-    except FileNotFoundError:
-        seed = secrets.token_bytes(32)
-        write_private(path, f"p2pchat-founder 1 {seed.hex()}\n".encode())
-        return seed
+def put_aside(home: Path) -> None:
+    """Move the network of a login away, so that another one can be founded or joined there."""
+    network = load_network(home / FILE_NAME)
+    for name in (FILE_NAME, FOUNDER_NAME, MEMBER_NAME):
+        if network is not None and (home / name).exists():
+            os.replace(home / name, home / f"{name}.{network.id[:8]}.old")
+
+
+def _found(home: Path) -> Network:
+    path = home / FOUNDER_NAME
+    match = _read(path, _FOUNDER_LINE)
+    seed = secrets.token_bytes(32) if match is None else bytes.fromhex(match[1].decode())
     if match is None:
-        raise P2PChatError(f"{path} is damaged: restore it from a copy, or move it away to found another network")
-    return bytes.fromhex(match[1].decode())
-
-
-@dataclass(frozen=True, slots=True)
-class Invite:
-    """An invite.
-
-    Attributes:
-        peer_id: The key (hex) that the first contact must have.
-        network: The network: its id, and its key (hex), which is a secret.
-        endpoints: Where the first contact listens, each as "host:port"; at least one.
-    """
-
-    peer_id: PeerId
-    network: Network
-    endpoints: tuple[str, ...]
-
-
-def encode_invite(peer_id: PeerId, network: Network, endpoints: Sequence[str]) -> str:
-    """Return an invite as one line.
-
-    Raises:
-        ValueError: No endpoint, or a malformed one.
-    """
-    body = bytes([_VERSION]) + bytes.fromhex(peer_id + network.id + network.key)
-    code = base64.b32encode(body + _checksum(body)).decode().rstrip("=")
-    places = ",".join(normal_endpoint(endpoint) for endpoint in endpoints)
-    if not places:
-        raise ValueError("an invite needs at least one address where somebody answers")
-    return f"{PREFIX}{code}@{places}"
-
-
-def parse_invite(text: str) -> Invite:
-    """Read an invite as people paste it.
-
-    Raises:
-        InviteError: It is not an invite, or has a typing error; the text says what to do.
-    """
-    squeezed = "".join(text.split()).lower()
-    if not squeezed.startswith(PREFIX):
-        raise InviteError(f"this is no invite: one begins with {PREFIX!r}; paste it whole")
-    code, _, places = squeezed[len(PREFIX) :].partition("@")
-    body = _decode(code)
-    network = Network(body[33:49].hex(), body[49:].hex())
-    return Invite(body[1:33].hex(), network, _endpoints(places))
-
-
-def _decode(code: str) -> bytes:
-    """Return version, ids and key, after checking the checksum."""
-    wrong = sorted(set(code) - set("abcdefghijklmnopqrstuvwxyz234567"))
-    if wrong:
-        raise InviteError(f"the invite has a typing error: {wrong[0]!r} does not occur in one; copy it again")
-    try:
-        raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
-    except binascii.Error:
-        raw = b""
-    body, checksum = raw[:-_SUM_BYTES], raw[-_SUM_BYTES:]
-    if body and body[0] != _VERSION and checksum == _checksum(body):
-        raise InviteError(f"the invite has version {body[0]}, this program knows {_VERSION}: a newer p2pchat is needed")
-    if not body or body[0] != _VERSION:
-        raise InviteError("the invite is damaged at its beginning or end: copy it again, whole")
-    if len(body) != _BODY_BYTES:
-        what = "incomplete" if len(body) < _BODY_BYTES else "too long"
-        raise InviteError(f"the invite is {what}: copy it again, from {PREFIX!r} to the end")
-    if checksum != _checksum(body) or base64.b32encode(raw).decode().rstrip("=") != code.upper():
-        raise InviteError("the invite has a typing error (its checksum is wrong): copy it again")
-    return body
-
-
-def _checksum(body: bytes) -> bytes:
-    return blake2b(_SUM_TAG + body, digest_size=32).digest()[:_SUM_BYTES]
-
-
-def _endpoints(places: str) -> tuple[str, ...]:
-    listed = [place for place in places.split(",") if place]
-    if not listed:
-        raise InviteError("the invite has no address after an @: copy it again, to the end")
-    if len(listed) > MAX_ENDPOINTS:
-        raise InviteError(f"the invite names {len(listed)} addresses, at most {MAX_ENDPOINTS} make sense")
-    try:
-        return tuple(dict.fromkeys(normal_endpoint(place) for place in listed))
-    except ValueError as error:
-        raise InviteError(f"the invite has a bad address after the @: {error}; copy it again") from None
+        write_private(path, f"p2pchat-founder 1 {seed.hex()}\n".encode())
+    network = Network.found(seed)
+    save_network(home / FILE_NAME, network)
+    return network
 
 
 def normal_endpoint(endpoint: str) -> str:

@@ -1,11 +1,12 @@
 """Profiles: the directory of one peer on disk, used by one process at a time.
 
     <login's data directory>/        platformdirs' user data directory, or $P2PCHAT_HOME
-        founder                      the seed of the key that founded the login's network; it is copied nowhere
-        network                      that network, shared by the peers of this login
+        network                      the network, shared by the peers of this login
+        founder, or member           the key of the member that answers for them; a backup of a profile has neither
         8080/                        one profile per port, or any directory named with --data
             identity.pem             the key
-            network                  only when this profile joined another network than the login's
+            network, guest           only of a profile at another place: the login's network, should the login leave it
+            network, member          only when this profile joined another network than the login's
             history.db               the database
             lock, lock.pid           held while a peer runs, and the process that holds it
         networks/lab-5fa1c03e/8080/  the same in the network of the name "lab"
@@ -23,19 +24,26 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
+from p2pchat.identity.invite_text import Invite
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.network import (
     FILE_NAME,
+    GUEST_NAME,
+    MEMBER_NAME,
     Network,
+    join_network,
     load_network,
+    locked_network,
     login_network,
+    put_aside,
+    save_certificate,
     save_network,
     validate_network_name,
 )
@@ -56,7 +64,7 @@ HOME_VARIABLE = "P2PCHAT_HOME"
 KEY_NAME = "identity.pem"
 DATABASE_NAME = "history.db"
 PID_NAME = "lock.pid"
-WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, "control.json", "chat.json")  # the last two by the command line
+WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, MEMBER_NAME, "control.json", "chat.json")  # the last two by the command line
 _LOCK_PATIENCE = 0.2  # seconds; lock_holder() has the lock for far less
 
 
@@ -102,6 +110,13 @@ def known_profiles(network: str | None = None) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
+def profiles_in(home: Path) -> list[Path]:
+    """Return the profiles below a home, those of ports first. Of --data elsewhere nothing is known."""
+    ports = known_profiles()
+    others = (path for path in sorted(home.iterdir()) if path not in ports and (path / KEY_NAME).exists())
+    return [*ports, *others]
+
+
 def data_directory(data: str | os.PathLike[str] | int) -> Path:
     """Return the data directory that a path or a port names."""
     return profile_directory(data) if isinstance(data, int) else Path(os.path.expanduser(data)).absolute()
@@ -115,10 +130,22 @@ def stored_identity(directory: Path) -> Identity:
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
 
 
-def network_of(directory: Path, name: str | None = None) -> Network:
-    """Return the network of a profile: its own, else that of a name, or without one that of this login."""
-    found = load_network(directory / FILE_NAME)
-    return found or (login_network(home_directory()) if name is None else Network.named(name))
+def network_of(directory: Path, name: str | None = None, invite: Invite | None = None) -> Network:
+    """Return the network of a profile: its own, else that of a name, or without one that of this login.
+
+    Args:
+        invite: A login without a network joins that of this invite, instead of founding one.
+    """
+    own = load_network(directory / FILE_NAME)
+    if own is None and name is not None:
+        return Network.named(name)
+    home = home_directory()
+    if own is None:
+        return login_network(home, None if invite is None else (invite.network, invite.invitation))
+    if own.member is None and not own.name:
+        login = load_network(home / FILE_NAME)
+        return login if login is not None and login.id == own.id else own
+    return own
 
 
 class Profile:
@@ -142,6 +169,7 @@ class Profile:
         temporary: bool = False,
         key: str | os.PathLike[str] | None = None,
         network: str | None = None,
+        invite: Invite | None = None,
     ) -> Profile:
         """Open the profile of `port`, or the one at `data`, or a temporary one.
 
@@ -151,6 +179,7 @@ class Profile:
             temporary: A fresh directory, gone on close, and a fresh identity in memory.
             key: A key file kept elsewhere; it must exist, and is used instead of the profile's own.
             network: The name of the network whose profile of `port` is meant; None: the login's.
+            invite: The invite that a login without a network joins with.
         Raises:
             DataLocked: Another process, or another peer of this one, holds the directory.
             P2PChatError: A directory, key or network file cannot be used; says what to do.
@@ -159,7 +188,7 @@ class Profile:
         if temporary and data is not None:
             raise ValueError("a profile is either temporary or at a place of its own, not both")
         if temporary or (data is None and port == 0):
-            return cls._open_temporary(key, network)
+            return cls._open_temporary(key, network, invite)
         directory = profile_directory(port, network) if data is None else data_directory(data)
         if data is None:
             make_private_directory(home_directory())
@@ -169,17 +198,19 @@ class Profile:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
-            joined = network_of(directory, network if data is None else None)
+            joined = network_of(directory, network if data is None else None, invite)
             _make_database_private(directory / DATABASE_NAME)
+            profile = cls(directory, identity, joined, temporary=False, lock=lock)
+            if directory.parent != home_directory() and network is None and not profile._has_network:
+                profile._keep_network()
         except BaseException:  # also when interrupted: release the lock
             _release(directory, lock)
             raise
-        return cls(directory, identity, joined, temporary=False, lock=lock)
+        return profile
 
     @classmethod
-    def _open_temporary(cls, key: str | os.PathLike[str] | None, name: str | None) -> Profile:
+    def _open_temporary(cls, key: str | os.PathLike[str] | None, name: str | None, invite: Invite | None) -> Profile:
         identity = Identity.generate() if key is None else _identity_from(key)
-        network = login_network(home_directory()) if name is None else Network.named(name)
         above = home_directory() if os.environ.get(HOME_VARIABLE) else None  # the variable moves temporary profiles too
         try:
             if above is not None:
@@ -187,26 +218,60 @@ class Profile:
             directory = Path(tempfile.mkdtemp(prefix="temporary-" if above else "p2pchat-", dir=above))
         except OSError as error:
             raise P2PChatError(f"cannot make a temporary directory: {error.strerror or error}") from error
-        return cls(directory, identity, network, temporary=True, lock=None)
+        return cls(directory, identity, network_of(directory, name, invite), temporary=True, lock=None)
 
     @property
     def database(self) -> Path:
         """The path of the database, unless --db names another."""
         return self.directory / DATABASE_NAME
 
-    def join(self, network: Network) -> None:
+    def join(self, network: Network, invite: Invite | None = None) -> None:
         """Join `network` from now on, also after restarts.
 
+        With an invite the whole login joins, if this is its only profile: what it founded is put aside, unused. Another
+        profile joins for itself.
         Raises:
-            P2PChatError: The network file cannot be written.
+            P2PChatError: A file cannot be written.
         """
-        save_network(self.directory / FILE_NAME, network)
-        self.network = network
+        if invite is None:
+            save_network(self.directory / FILE_NAME, network)
+            self.network = network
+            return
+        home = home_directory()
+        if self.directory.parent == home and set(profiles_in(home)) <= {self.directory} and not self.joined:
+            with locked_network(home):
+                put_aside(home)
+                self.network = join_network(home, network, invite.invitation)
+        else:
+            self.network = join_network(self.directory, network, invite.invitation)
+
+    def renew(self, invite: Invite) -> None:
+        """Keep another invite into the network that was joined: the former one may not admit any more."""
+        if self.network.invitation not in (None, invite.invitation):
+            directory = self.directory if self.joined else home_directory()
+            with locked_network(home_directory()):
+                self.network = join_network(
+                    directory, replace(invite.network, founder=self.network.founder), invite.invitation
+                )
 
     @property
     def joined(self) -> bool:
-        """True if this directory has a network of its own, apart from the login's."""
+        """True if this directory has another network than the login."""
+        own, login = load_network(self.directory / FILE_NAME), load_network(home_directory() / FILE_NAME)
+        return own is not None and (login is None or own.id != login.id)
+
+    @property
+    def _has_network(self) -> bool:
         return (self.directory / FILE_NAME).exists()
+
+    def _keep_network(self) -> None:
+        """Note the network of the login beside the profile, which stays in it when its login joins another one.
+
+        The login knows its profiles by their ports alone, and none of those at other places.
+        """
+        save_network(self.directory / FILE_NAME, self.network)
+        if (certificate := self.network.guest(self.identity.peer_id)) is not None:
+            save_certificate(self.directory / GUEST_NAME, certificate)
 
     def close(self) -> None:
         """Release the directory; remove a temporary one. Calling it again does nothing."""
@@ -333,6 +398,7 @@ class ProfileState:
         peer_id: Base32; "" when there is no usable key.
         key_trouble: Why the key cannot be used; "" when it can, or when there is none.
         network: keyed or named; "" when none is known yet.
+        network_id: Its id; "" when none is known yet.
         network_name: The name of a named one; "" for another.
         network_path: The file of the network: the profile's own, or the login's.
         network_trouble: Why that file cannot be used; "" when it can.
@@ -348,6 +414,7 @@ class ProfileState:
     peer_id: str
     key_trouble: str
     network: Literal["keyed", "named", ""]
+    network_id: str
     network_name: str
     network_path: Path
     network_trouble: str
@@ -362,7 +429,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
     network_path = own if _exists(own) else home_directory() / FILE_NAME
-    network, network_name, network_trouble = _network(network_path)
+    found, network_trouble = _network(network_path)
     held_at = _changed_at(directory / PID_NAME)
     holder = lock_holder(directory) if held_at else None
     return ProfileState(
@@ -372,8 +439,9 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
         key_path=directory / KEY_NAME,
         peer_id=peer_id,
         key_trouble=key_trouble,
-        network=network,
-        network_name=network_name,
+        network="" if found is None else "named" if found.name else "keyed",
+        network_id="" if found is None else found.id,
+        network_name="" if found is None else found.name,
         network_path=network_path,
         network_trouble=network_trouble,
         database_path=directory / DATABASE_NAME,
@@ -391,15 +459,12 @@ def _key(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _network(path: Path) -> tuple[Literal["keyed", "named", ""], str, str]:
-    """Return the kind and the name of the network in a file, and why the file cannot be used."""
+def _network(path: Path) -> tuple[Network | None, str]:
+    """Return the network in a file, and why the file cannot be used."""
     try:
-        network = load_network(path)
+        return load_network(path), ""
     except P2PChatError as error:
-        return "", "", str(error)
-    if network is None:
-        return "", "", ""
-    return ("named" if network.name else "keyed"), network.name, ""
+        return None, str(error)
 
 
 def _changed_at(path: Path) -> float:

@@ -116,7 +116,7 @@ class Attachment:
             here = False
         found = {"name": self.name, "size": self.size, "type": self.type, "root": self.root, "here": here}
         holders = self._holders()
-        if count := len(holders) - (self.message.viewer.people.me in holders):  # of a gateway's thousands
+        if count := len(holders) - (self.message.viewer.directory.me in holders):  # of a gateway's thousands
             found["held_by"] = count
         if not here and self.is_forgotten:
             found["forgotten"] = True
@@ -129,12 +129,12 @@ class Attachment:
         What a member said last counts, also while it is away. Of files that were sent long ago it may not be known:
         a peer keeps it of the 20,000 files that were named last.
         """
-        people = self.message.viewer.people
+        people = self.message.viewer.directory
         return [people.user(user) for user in self._holders() if user != people.me]
 
     def _held_elsewhere(self) -> list[User]:
         """Return the members who are known to have it on another disk than this one."""
-        return [self.message.viewer.people.user(user) for user in self._holders(elsewhere=True)]
+        return [self.message.viewer.directory.user(user) for user in self._holders(elsewhere=True)]
 
     def _holders(self, *, elsewhere: bool = False) -> list[UserId]:
         try:

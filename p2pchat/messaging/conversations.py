@@ -140,7 +140,7 @@ class Conversation:
         """The other user of a direct conversation, or the own user in one with oneself; None otherwise."""
         if self.naming is None or self.naming.dm is None:
             return None
-        people = self._viewer.people
+        people = self._viewer.directory
         one, other = self.naming.dm
         return people.user(one if other == people.me else other)
 

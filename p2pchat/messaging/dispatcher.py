@@ -18,6 +18,7 @@ from p2pchat.core import effects as fx
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.names import base32
+from p2pchat.core.node import Node
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
@@ -64,6 +65,8 @@ class EventDispatcher:
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
         self._changed = asyncio.Event()  # wakes calls of wait_until, once
         self._met: dict[UserId, None] = {}  # users who were here, those of the last runs first
+        self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
+        self._node: Node | None = None
         self._subjects = 0
         self._percents: dict[str, int] = {}  # told of content that is fetched, by root
         self._closed = False
@@ -75,6 +78,7 @@ class EventDispatcher:
             fx.LinkChanged: self._on_link_changed,
             fx.UserJoined: self._on_joined,
             fx.UserLeft: self._on_left,
+            fx.MemberChanged: self._on_member,
             fx.PresenceChanged: self._on_presence,
             fx.ManyChanged: self._on_many,
             fx.UserForgotten: self._on_forgotten,
@@ -187,6 +191,10 @@ class EventDispatcher:
         self._push_receipts(updates)
 
     def _on_released(self, effect: fx.Released) -> None:
+        writers = {one.log.user for one in effect.stretches} - self._people.expelled.keys()
+        node = self._node
+        if node is not None and any(map(node.admission.is_out, writers)):
+            self._note_expelled()  # of a user that was not known when its member was expelled
         for reader in self.readers:
             reader.wake()
 
@@ -243,24 +251,65 @@ class EventDispatcher:
         user, address = effect.user, self._addresses.get(effect.user, "")
         first = not self._people.name(user) and user not in self._met
         self._meet([user])
+        if (admitted := self._admitted.pop(self._member_of(user), None)) is not None:
+            self._push_member(admitted)
 
         def joined(viewer: Viewer) -> ev.Event:
-            shown = address if viewer.people is self._people else ""  # addresses are for the operator of this peer
-            return ev.Joined(user=viewer.people.user(user), first=first, address=shown)
+            shown = address if viewer.directory is self._people else ""  # addresses are for the operator of this peer
+            return ev.Joined(user=viewer.directory.user(user), first=first, address=shown)
 
         self._emit(None, joined, but=user)
         self.wake_waiters()
 
     def _on_left(self, effect: fx.UserLeft) -> None:
         user, reason = effect.user, effect.reason
-        self._emit(None, lambda viewer: ev.Left(user=viewer.people.user(user), reason=reason), but=user)
+        self._emit(None, lambda viewer: ev.Left(user=viewer.directory.user(user), reason=reason), but=user)
         self.wake_waiters()
+
+    def _on_member(self, effect: fx.MemberChanged) -> None:
+        """Report a change of a member; that it was admitted when it is here, and has a name."""
+        self._note_expelled()
+        if effect.change == "admitted" and not self._people.name(self._speaker(effect.user)):
+            self._admitted[effect.user] = effect
+            if len(self._admitted) > MAX_MET:
+                del self._admitted[next(iter(self._admitted))]
+        else:
+            self._push_member(effect)
+
+    def follow_members(self, node: Node) -> None:
+        """Take who is a member from the node, which runs now."""
+        self._node = node
+        self._people.expelled.is_nobody = node.is_nobody
+        self._note_expelled()
+
+    def _member_of(self, user: UserId) -> UserId:
+        return "" if self._node is None else self._node.member_of(user)
+
+    def _speaker(self, member: UserId) -> UserId:
+        return member if self._node is None else self._node.speaker(member)
+
+    def _note_expelled(self) -> None:
+        since, concealed = ({}, set()) if self._node is None else self._node.expelled()
+        people = self._people
+        people.expelled.clear()
+        people.concealed.clear()
+        people.expelled.update(since)
+        people.concealed.update(concealed)
+
+    def _push_member(self, effect: fx.MemberChanged) -> None:
+        user, by = map(self._speaker, (effect.user, effect.by))
+
+        def changed(viewer: Viewer) -> ev.Event:
+            directory = viewer.directory
+            return ev.MemberChange(user=directory.user(user), by=directory.user(by), change=effect.change)
+
+        self._emit(None, changed)
 
     def _on_presence(self, effect: fx.PresenceChanged) -> None:
         since = aware(effect.since) if effect.since else None
 
         def presence(viewer: Viewer) -> ev.Event:
-            user = viewer.people.user(effect.user)
+            user = viewer.directory.user(effect.user)
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
         self._emit(("presence", effect.user), presence)
@@ -268,7 +317,7 @@ class EventDispatcher:
 
     def _on_many(self, effect: fx.ManyChanged) -> None:
         def many(viewer: Viewer) -> ev.Event:
-            links = effect.links if viewer.people is self._people else 0  # links are for the operator of this peer
+            links = effect.links if viewer.directory is self._people else 0  # links are for the operator of this peer
             return ev.EventCounts(joined=effect.joined, left=effect.left, changed=effect.changed, links=links)
 
         concerns_all = effect.joined or effect.left or effect.changed
@@ -282,7 +331,7 @@ class EventDispatcher:
         key, user = effect.conversation, effect.user
 
         def typing(viewer: Viewer) -> ev.Event:
-            return ev.Typing(user=viewer.people.user(user), conversation=viewer.conversation(key), typing=effect.on)
+            return ev.Typing(user=viewer.directory.user(user), conversation=viewer.conversation(key), typing=effect.on)
 
         self._emit(("typing", key, user), typing, audience_of(self._conversations(), key), but=user)
 
@@ -294,7 +343,7 @@ class EventDispatcher:
         if before and before != name and not effect.old:
 
             def renamed(viewer: Viewer) -> ev.Event:
-                return ev.Renamed(user=viewer.people.user(id), name=name, before=before, former=former)
+                return ev.Renamed(user=viewer.directory.user(id), name=name, before=before, former=former)
 
             self._emit(("renamed", id), renamed, but=id)
         self.wake_waiters()
@@ -305,7 +354,7 @@ class EventDispatcher:
         missing = tuple(referred_id(log.conversation, ref) for ref in refs)
 
         def gap(viewer: Viewer) -> ev.Event:
-            labels = users_with(viewer.people, log.user, refs, effect.last_seen_with)
+            labels = users_with(viewer.directory, log.user, refs, effect.last_seen_with)
             return ev.Gap(about=message_id(log, effect.seq), missing=missing, last_seen_with=labels)
 
         self._emit(None, gap, audience_of(self._conversations(), log.conversation))
@@ -322,7 +371,7 @@ class EventDispatcher:
     def _on_request(self, effect: fx.RequestBegun) -> None:
         def requested(viewer: Viewer) -> ev.Event:
             there = viewer.conversation(effect.conversation)
-            return ev.Requested(user=viewer.people.user(effect.user), conversation=there, waits=effect.waits)
+            return ev.Requested(user=viewer.directory.user(effect.user), conversation=there, waits=effect.waits)
 
         self._emit(None, requested, (effect.host,))
 
@@ -366,7 +415,7 @@ class EventDispatcher:
             def receipt(viewer: Viewer, user: UserId = user, count: int = count, of: int = of) -> ev.Event:
                 return ev.FileReceipt(
                     log=log, seq=effect.seq, name=file.name, size=file.size, root=file.root,
-                    user=viewer.people.user(user), has=has, count=count, of=of,
+                    user=viewer.directory.user(user), has=has, count=count, of=of,
                 )  # fmt: skip
 
             self._emit(("file_receipt", log, effect.seq, file.root, user), receipt, (log.user,))
@@ -397,7 +446,7 @@ class EventDispatcher:
             subject = self._subjects
         made: dict[UserId, ev.Event] = {}
         for reader in self.readers:
-            me = reader.viewer.people.me
+            me = reader.viewer.directory.me
             if reader.access.hears(audience) and not (me == but and me in reader.access.mine):
                 if me not in made:
                     made[me] = make(reader.viewer)

@@ -73,7 +73,7 @@ class DurableEvent:
     @property
     def by(self) -> User:
         """The user who wrote it."""
-        return self._viewer.people.user(self.log.user)
+        return self._viewer.directory.user(self.log.user)
 
     sender = by
 

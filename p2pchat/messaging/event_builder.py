@@ -186,7 +186,7 @@ def _steps_of(run: EntrySpan, read: int) -> list[Step]:
 
 def group_changed(viewer: Viewer, effect: GroupUpdate, former: str, at: datetime | None = None) -> GroupChanged:
     """Return the event of a change that the core reported; `former` is the name of the group before it."""
-    people, group = viewer.people, viewer.conversation(effect.talk)
+    people, group = viewer.directory, viewer.conversation(effect.talk)
     assert isinstance(group, Group)
     return GroupChanged(
         at=at or aware(now_micros()),

@@ -155,8 +155,9 @@ class Link(Event):
         state: up, down, trying, refused.
         reason: Why there is no link, for people.
         code: A stable word for the reason: nobody (listens there), no_answer, no_name, no_way, no_peer (another
-            program listens there), network, identity, version, busy, self, endpoint, full, engine, failed; "" for a
-            link that is up or down.
+            program listens there), network, identity, version, busy, self, endpoint, full, engine, failed; member (it
+            does not admit this peer), used, late, revoked, invite, maker (why an invite does not admit now), outsider
+            (it is no member itself); "" for a link that is up or down.
         address: The address of the other end of a link that came up, without its port; "relay" through an engine.
     """
 
@@ -195,12 +196,28 @@ class Left(Event):
 
     Attributes:
         user: The user.
-        reason: `left` (with a goodbye), `lost` (the connection broke) or `timeout` (silent for too long).
+        reason: `left` (with a goodbye), `lost` (the connection broke), `timeout` (silent for too long) or `expelled`.
     """
 
     event: ClassVar[Literal["left"]] = "left"
     user: User
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberChange(Event):
+    """Somebody was admitted to the network, expelled or pardoned, or is an admin now or no longer.
+
+    Attributes:
+        user: A user of that member; its label is the id of the member where no user of it is known yet.
+        by: A user of the member who said so.
+        change: admitted, expelled, pardoned, admin or unadmin.
+    """
+
+    event: ClassVar[Literal["member"]] = "member"
+    user: User
+    by: User
+    change: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,19 +47,19 @@ class Group(Conversation):
     def owner(self) -> User | None:
         """The user who may change the group; None while the group is unknown here."""
         view = self.view
-        return None if view is None else self._viewer.people.user(view.owner)
+        return None if view is None else self._viewer.directory.user(view.owner)
 
     @property
     def members(self) -> list[User]:
         """The present members, sorted by label; [] while nothing is known of the group here."""
-        view, people = self.view, self._viewer.people
+        view, people = self.view, self._viewer.directory
         return [] if view is None else list(by_label(map(people.user, view.members)))
 
     @property
     def is_member(self) -> bool:
         """True if the own user is a member."""
         view = self.view
-        return view is not None and self._viewer.people.me in view.members
+        return view is not None and self._viewer.directory.me in view.members
 
     async def add(self, *who: Who) -> None:
         """Add members; they receive the whole history. Name a user who was never met by the full id."""
@@ -84,7 +84,7 @@ class Group(Conversation):
         What was written stays with those who have it. Nobody else is given it by one who left, so this waits up to 3 s
         until the members who are online have it; `Receipt.delivered_to` of the last message tells whether anybody has.
         """
-        user, me, key = self._viewer._local_user, self._viewer.people.me, self.group_key
+        user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
         requests = user._require_running().requests
         if sent := [post for post in await user.history(self, limit=PAGE) if isinstance(post, Sent)]:
             last = await user.receipt(sent[-1].mended_id or sent[-1].id)
@@ -102,7 +102,7 @@ class Group(Conversation):
         name: str | None = None,
         owner: UserId | None = None,
     ) -> None:
-        user, me, key = self._viewer._local_user, self._viewer.people.me, self.group_key
+        user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
         requests = user._require_running().requests
         new_name = None if name is None else validate_name(name)
         await requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, add, remove, new_name, owner))

@@ -17,7 +17,7 @@ from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, referred_id
+from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
@@ -40,7 +40,7 @@ from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirect
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.storage.contract import PROFILE_BEGINS, ReleasedEntry, SortKey
+from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
@@ -71,16 +71,16 @@ class Viewer:
     """One user who reads. What only a running peer does raises PeerClosed here; LocalUser overrides it.
 
     Attributes:
-        people: The users known here, as this one sees them; `people.me` is its own id (hex).
+        directory: The users known here, as this one sees them; `directory.me` is its own id (hex).
     """
 
-    __slots__ = ("__weakref__", "_access", "_directory", "_groups", "people")
+    __slots__ = ("__weakref__", "_access", "_conversations", "_groups", "directory")
 
     def __init__(self, people: UserDirectory, groups: GroupDirectory, access: AccessPolicy) -> None:
-        self.people: UserDirectory = people
+        self.directory: UserDirectory = people
         self._access = access
         self._groups = groups.seen_by(access.knows)
-        self._directory = ConversationDirectory(self, self._groups, access.naming, self._open_direct)
+        self._conversations = ConversationDirectory(self, self._groups, access.naming, self._open_direct)
 
     # ---- where it reads
 
@@ -124,21 +124,21 @@ class Viewer:
     def me(self) -> User:
         """The own user."""
         self._require_known()
-        return self.people.user(self.people.me)
+        return self.directory.user(self.directory.me)
 
     def users(self) -> list[User]:
         """Return all users with a name, sorted by label; the own user too."""
         self._require_known()
-        return self.people.all()
+        return self.directory.all()
 
     def blocked(self) -> list[User]:
         """Return the blocked users, sorted by label."""
         self._require_known()
-        return list(by_label(map(self.people.user, self.people.blocked)))
+        return list(by_label(map(self.directory.user, self.directory.blocked)))
 
     def ignores(self, id: str) -> bool:
         """Return whether the user with this id, as in event lines, is ignored or blocked."""
-        return self.people.ignores(id)
+        return self.directory.ignores(id)
 
     # ---- conversations
 
@@ -154,7 +154,7 @@ class Viewer:
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its id in hex (`Conversation.key`)."""
-        return self._directory.get(key)
+        return self._conversations.get(key)
 
     def find(self, to: To) -> Conversation:
         """Return the conversation that an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
@@ -166,7 +166,7 @@ class Viewer:
         if type(to) is Conversation and to.viewer is self:
             return to
         self._require_known()
-        return self._directory.find(to)
+        return self._conversations.find(to)
 
     def requests(self) -> list[MessageRequest]:
         """Return the conversations that wait until the own user writes there or accepts them, the oldest first.
@@ -175,7 +175,7 @@ class Viewer:
         their messages are shown (see NamedUser.set_request_policy). Those of ignored users are left out.
         """
         self._require_known()
-        me, waiting = self.people.me, sorted(self._waiting().items(), key=lambda item: (item[1].since, item[0]))
+        me, waiting = self.directory.me, sorted(self._waiting().items(), key=lambda item: (item[1].since, item[0]))
         found: list[MessageRequest] = []
         for key, request in waiting:
             there = self.conversation(key)
@@ -183,7 +183,7 @@ class Viewer:
             if other is not None and not other.ignored and me in (members or ()):
                 found.append(MessageRequest(there, other, request.messages, aware(request.since)))
         for id, group in self._waiting_groups().items():
-            owner = self.people.user(group.owner)
+            owner = self.directory.user(group.owner)
             if not owner.ignored:
                 there = self.conversation(talk_id(id))
                 found.append(MessageRequest(there, owner, 0, aware(group.since), group.name))
@@ -200,7 +200,7 @@ class Viewer:
     def groups(self) -> list[Group]:
         """Return the known groups, sorted by name, also those left or removed from (see Group.is_member)."""
         self._require_known()
-        known = [self._directory.group(view.talk) for view in self._groups.all()]
+        known = [self._conversations.group(view.talk) for view in self._groups.all()]
         return sorted(known, key=lambda group: (group.name.casefold(), group.key))
 
     def _group_view(self, group: ConversationId) -> GroupView | None:
@@ -269,10 +269,7 @@ class Viewer:
         return posts
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
-        raw = shown.raw
-        if raw.startswith(PROFILE_BEGINS) and raw.count('"k"') == 1 and "\\" not in raw:  # not named anew behind it
-            return False  # hundreds of users who come to a room begin with theirs
-        entry = decode_entry(raw)
+        entry = decode_entry(shown.raw)
         return entry.k not in HIDDEN_KINDS and (self._access.is_all or self._access.sees(shown.log, entry))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
@@ -314,7 +311,15 @@ class Viewer:
         disk, key = self._disk, None if conversation is None else self.find(conversation).key
         keys = None if self._access.is_all else self._keys()
         request = search_request(
-            words, key, keys, self.people, sender=sender, before=before, since=since, limit=limit, access=self._access
+            words,
+            key,
+            keys,
+            self.directory,
+            sender=sender,
+            before=before,
+            since=since,
+            limit=limit,
+            access=self._access,
         )
         if request is None:
             return []
@@ -387,7 +392,7 @@ class Viewer:
         """
         disk, keys = self._disk, self._keys() if conversation is None else [self.find(conversation).key]
         parts = await disk.read(lambda: [part for key in keys for part in disk.storage.deleted(key)])
-        found = (DeletedMessages(self.people.user(part.user), part.messages, part.key) for part in parts)
+        found = (DeletedMessages(self.directory.user(part.user), part.messages, part.key) for part in parts)
         return sorted(found, key=lambda each: each.sort_key)
 
     async def missing(self, post: Post) -> Gap | None:
@@ -399,9 +404,15 @@ class Viewer:
         disk, storage = self._disk, self._disk.storage
         if not post.gap:
             return None
-        keys = {ref: LogKey(post.log.conversation, ref.log) for ref in post.follows}
+        log = post.log
+        of_log = LogKey(log.conversation, ref_key(log.user, log.run))
 
         def look_up() -> list[Ref]:
+            named = [*post.follows]
+            if post.seq == 1:
+                facts = storage.lookup([of_log], [])[0].get(of_log)
+                named += (Ref(ref_key(log.user, mark.run), mark.seq) for mark in (facts.before if facts else ()))
+            keys = {ref: LogKey(log.conversation, ref.log) for ref in named}
             held = storage.lookup(list(keys.values()), [])[0]
             return [
                 ref
@@ -413,7 +424,7 @@ class Viewer:
         if not missing:
             return None
         ids = tuple(referred_id(post.log.conversation, ref) for ref in missing)
-        labels = users_with(self.people, post.log.user, missing)
+        labels = users_with(self.directory, post.log.user, missing)
         return Gap(at=post.received_at, about=post.id, missing=ids, last_seen_with=labels)
 
     def _ref_of(self, log: LogId, seq: int) -> str | None:

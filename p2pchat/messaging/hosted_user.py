@@ -63,7 +63,7 @@ class HostedUser(NamedUser):
         self._stored = stored
         id = stored.id
         access = AccessPolicy(lifecycle.conversations, lambda: id)
-        super().__init__(lifecycle, lifecycle.people.seen_by(id), access, consumer_name(id, ""))
+        super().__init__(lifecycle, lifecycle.directory.seen_by(id), access, consumer_name(id, ""))
 
     @property
     def key(self) -> UserId:
@@ -206,7 +206,7 @@ class HostedUser(NamedUser):
 
     def _seen(self, value: object) -> object:
         if isinstance(value, User):
-            return self.people.user(value.key)
+            return self.directory.user(value.key)
         if isinstance(value, Conversation):
             return self.conversation(value.key)
         if isinstance(value, tuple) and value and isinstance(value[0], User):
@@ -260,7 +260,7 @@ class HostedUserRegistry:
         """Host the users that storage keeps; return them for the core."""
         for one in users:
             user = self._add(one)
-            user.people.load_hidden(stored.meta, user._ignored_key, user._blocked_key)
+            user.directory.load_hidden(stored.meta, user._ignored_key, user._blocked_key)
         return [self._identity(one) for one in users]
 
     async def host(
@@ -307,7 +307,7 @@ class HostedUserRegistry:
         feed.load_offsets(place)
         self.any_ever = True
         user = self._add(new)
-        user.people.blocked = set(driver.node.blocks.of(new.id))
+        user.directory.blocked = set(driver.node.blocks.of(new.id))
         marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
         driver.put(UserHosted(self._identity(new), *marks))
         await driver.wait_handled()
@@ -361,7 +361,7 @@ class HostedUserRegistry:
         if lifecycle.closed:
             raise PeerClosed("the peer was closed")
         access = AllUsersPolicy(lifecycle.conversations, self.by_id)
-        reader = AllUsersSubscription(LocalUser(lifecycle, lifecycle.people.seen_by(""), access), types, access)
+        reader = AllUsersSubscription(LocalUser(lifecycle, lifecycle.directory.seen_by(""), access), types, access)
         lifecycle.dispatcher.add_reader(reader)
         if lifecycle.driver is not None:
             lifecycle.feed.begin(reader)
@@ -372,7 +372,7 @@ class HostedUserRegistry:
         look, lifecycle = skeleton(name), self._lifecycle
         found, coming = self._by_look.get(look), self._coming.get(look)
         other = found.name if found is not None and found.key != user else coming.user.name if coming else ""
-        if user != lifecycle.people.me and skeleton(lifecycle.name) == look:
+        if user != lifecycle.directory.me and skeleton(lifecycle.name) == look:
             other = lifecycle.name
         if other:
             raise NameTaken(name, other)
@@ -387,7 +387,7 @@ class HostedUserRegistry:
             raise ValueError("the key of a user is 32 bytes")
         secret = secrets.token_bytes(32) if key is None else key
         id, most = Identity.from_seed(secret).peer_id, self._lifecycle.settings.max_hosted_users
-        if id in (self._lifecycle.people.me, *(one.user.id for one in self._coming.values())) or id in self.by_id:
+        if id in (self._lifecycle.directory.me, *(one.user.id for one in self._coming.values())) or id in self.by_id:
             raise P2PChatError("the user with this key has another name here")
         if len(self.by_id) + len(self._coming) + 2 > most:
             raise P2PChatError(f"this peer hosts at most {most} users, with its own (Settings.max_hosted_users)")
@@ -396,13 +396,16 @@ class HostedUserRegistry:
     def _add(self, stored: StoredUser) -> HostedUser:
         user = HostedUser(self._lifecycle, stored)
         self.by_id[stored.id] = self._by_look[skeleton(stored.name)] = user
-        self._lifecycle.people.learn([(stored.id, stored.name)])
+        self._lifecycle.directory.learn([(stored.id, stored.name)])
         return user
 
     def _identity(self, stored: StoredUser) -> HostedIdentity:
         """Return a user for the core: offline until it sets its presence."""
-        about = self._lifecycle.people.abouts.get(stored.id, "")
-        return HostedIdentity(stored.id, stored.name, _signer(stored.secret), about=about, status="offline")
+        about = self._lifecycle.directory.abouts.get(stored.id, "")
+        guest = self._lifecycle.require_resources().network.guest(stored.id)
+        return HostedIdentity(
+            stored.id, stored.name, _signer(stored.secret), guest=guest, about=about, status="offline"
+        )  # fmt: skip
 
 
 def _signer(secret: bytes) -> Callable[[bytes], bytes]:

@@ -67,7 +67,7 @@ class LocalUser(Viewer):
     """One user of a running peer.
 
     Attributes:
-        people: The users known here, as this one sees them; `people.me` is its own id (hex).
+        directory: The users known here, as this one sees them; `directory.me` is its own id (hex).
     """
 
     __slots__ = ("_consumer_prefix", "_gone", "_lifecycle", "_cursors")
@@ -114,10 +114,10 @@ class LocalUser(Viewer):
         return self._lifecycle.indexer
 
     def _keys(self) -> Collection[ConversationId]:
-        return self._driver.node.conversations_of(self.people.me)
+        return self._driver.node.conversations_of(self.directory.me)
 
     def _require_known(self) -> None:
-        if not self.people.me:
+        if not self.directory.me:
             raise self._lifecycle.closed_error()
 
     @property
@@ -169,25 +169,25 @@ class LocalUser(Viewer):
 
     async def _resolve(self, who: User | str) -> User:
         self._require_known()
-        return await self.when_known(lambda: self.people.resolve(who))
+        return await self.when_known(lambda: self.directory.resolve(who))
 
     # ---- conversations
 
     def _waiting(self) -> dict[ConversationId, Request]:
         requests = self._driver.node.sync.requests
-        return {key: requests.by_id[key] for key in requests.waiting(self.people.me)}
+        return {key: requests.by_id[key] for key in requests.waiting(self.directory.me)}
 
     def _waiting_groups(self) -> dict[ConversationId, GroupRequest]:
-        return self._driver.node.sync.requests.groups.waiting(self.people.me)
+        return self._driver.node.sync.requests.groups.waiting(self.directory.me)
 
     @property
     def room(self) -> Conversation:
         """The conversation of everyone."""
-        return self._directory.get(self._driver.node.room)
+        return self._conversations.get(self._driver.node.room)
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all known conversations, the one with the newest message first."""
-        return list(map(self.conversation, self._driver.node.newest_conversations(self.people.me)))
+        return list(map(self.conversation, self._driver.node.newest_conversations(self.directory.me)))
 
     def _open_direct(self, naming: Naming) -> None:
         driver = self._driver
@@ -208,13 +208,13 @@ class LocalUser(Viewer):
             P2PChatError: There are too many members.
             StorageError, PeerClosed: As send.
         """
-        driver, me = self._require_running(), self.people.me
+        driver, me = self._require_running(), self.directory.me
         if isinstance(members, str | User):
             raise TypeError("members is a list of users or names, not one of them")
         ids = dict.fromkeys([(await self._resolve(member)).key for member in members])
         others, name = tuple(id for id in ids if id != me), validate_name(name)
         group = await driver.requests.request(lambda ticket: GroupCreateRequest(ticket, me, name, others))
-        return self._directory.group(talk_id(group))
+        return self._conversations.group(talk_id(group))
 
     def group(self, address: str) -> Group:
         """Return the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
@@ -223,7 +223,7 @@ class LocalUser(Viewer):
             UnknownName, AmbiguousName: No group has this name, or several have.
         """
         self._require_known()
-        return self._directory.group(self._groups.find(address))
+        return self._conversations.group(self._groups.find(address))
 
     # ---- writing
 
@@ -267,19 +267,19 @@ class LocalUser(Viewer):
             PeerClosed: The peer is not running.
         """
         requests = self._require_running().requests
-        conversation = to if type(to) is Conversation else await self.when_known(lambda: self._directory.find(to))
+        conversation = to if type(to) is Conversation else await self.when_known(lambda: self._conversations.find(to))
         text = check_text(text, self._lifecycle.settings) if text or not files else ""
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
         if files or automatic:
-            alone = (self.people.me, conversation.key, kind, text, re, ref, claimed)
+            alone = (self.directory.me, conversation.key, kind, text, re, ref, claimed)
             async with kept_files(self._content, files) as kept:
                 log, seq = await requests.write_alone(*alone, files=kept, automatic=bool(automatic))
             self._lifecycle.tracker.note_files(log, seq, kept)
-            return Receipt(self._lifecycle.tracker, self.people, log, seq)
-        log, seq = await requests.write(self.people.me, conversation.key, kind, (text,), re, ref, claimed)
-        return Receipt(self._lifecycle.tracker, self.people, log, seq)
+            return Receipt(self._lifecycle.tracker, self.directory, log, seq)
+        log, seq = await requests.write(self.directory.me, conversation.key, kind, (text,), re, ref, claimed)
+        return Receipt(self._lifecycle.tracker, self.directory, log, seq)
 
     async def keep_file(self, file: FileToSend, *, type: str = "", size: int = 0) -> KeptFile:
         """Copy the content of a file to this disk, for messages that are sent later; see send.
@@ -308,7 +308,7 @@ class LocalUser(Viewer):
         requests = self._require_running().requests
         if isinstance(texts, str):
             raise TypeError("send_many takes a list of texts, not one text")
-        conversation, me = await self.when_known(lambda: self.find(to)), self.people.me
+        conversation, me = await self.when_known(lambda: self.find(to)), self.directory.me
         texts = check_texts(texts, self._lifecycle.settings)
         parts = [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]
         writes = [requests.write(me, conversation.key, "text", part) for part in parts]
@@ -319,7 +319,7 @@ class LocalUser(Viewer):
                 write.cancel()
             raise
         batches = [AcceptedBatch(*first, len(part)) for first, part in zip(firsts, parts, strict=True)]
-        return Receipts(self._lifecycle.tracker, self.people, batches)
+        return Receipts(self._lifecycle.tracker, self.directory, batches)
 
     async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
         """Replace the text of one's own message, for everyone.
@@ -352,7 +352,7 @@ class LocalUser(Viewer):
         """
         driver, key = self._require_running(), self.find(conversation).key
         self._access.check_deletion(driver.node.peer)
-        writer = "" if sender is None else self.people.resolve(sender).key
+        writer = "" if sender is None else self.directory.resolve(sender).key
         clock = 0 if before is None else max(1, micros_of(before))
         messages = size = 0
         while True:
@@ -384,7 +384,7 @@ class LocalUser(Viewer):
         return await self._change_message("reaction", message, reaction, ref)
 
     async def _change_message(self, kind: str, message: Post | str, text: str, ref: str | None) -> Receipt:
-        requests, me = self._require_running().requests, self.people.me
+        requests, me = self._require_running().requests, self.directory.me
         post = message if isinstance(message, Post) else await self.message(message)
         text = check_change(kind, post, text, me, self._lifecycle.settings)
         log, seq = await requests.write(me, post.log.conversation, kind, (text,), ref_of(post), ref)
@@ -403,7 +403,7 @@ class LocalUser(Viewer):
             PeerClosed: The peer is not running.
         """
         driver = self._require_running()
-        driver.put(TypingSet(self.people.me, self.find(to).key, bool(on)))
+        driver.put(TypingSet(self.directory.me, self.find(to).key, bool(on)))
 
     def mark_read(self, post: DurableEvent) -> None:
         """Mark everything in the conversation up to this message as read; see Message.mark_read."""
@@ -428,7 +428,7 @@ class LocalUser(Viewer):
             UnknownName: No message of the own user has it.
         """
         prefix, ref = parse_message_id(message_id)
-        driver, me, tracker = self._require_running(), self.people.me, self._lifecycle.tracker
+        driver, me, tracker = self._require_running(), self.directory.me, self._lifecycle.tracker
         unknown = UnknownName(message_id, text="no message of this user has this id")
         key = next((key for key in driver.node.conversations_of(me) if key.startswith(prefix)), None)
         if key is None or ref.log[:16] != me[:16]:
@@ -445,7 +445,7 @@ class LocalUser(Viewer):
         return self._receipt(log, seq)
 
     def _receipt(self, log: LogId, seq: int) -> Receipt:
-        return Receipt(self._lifecycle.tracker, self.people, log, seq)
+        return Receipt(self._lifecycle.tracker, self.directory, log, seq)
 
     def _ref_of(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""
@@ -554,7 +554,7 @@ class LocalUser(Viewer):
 
         def is_here() -> bool:
             with suppress(UnknownName):
-                user = self.people.find(name)
+                user = self.directory.find(name)
                 if user.is_me or user.status in ("online", "idle"):
                     found.append(user)
             if self._is_closed and not found:
@@ -590,7 +590,7 @@ class LocalUser(Viewer):
         """
 
         def asked() -> list[ConversationId]:
-            known = self._driver.node.conversations_of(self.people.me)
+            known = self._driver.node.conversations_of(self.directory.me)
             return [key for key in known if kinds is None or self.conversation(key).kind in kinds]
 
         return await self._cursors.released(after, consumer, asked, limit)

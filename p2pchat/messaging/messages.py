@@ -39,7 +39,7 @@ class Post(DurableEvent):
 
     def seen_by(self, viewer: Viewer) -> Message | Sent:
         """Return this message as another user of the same peer sees it."""
-        kind = Sent if self.log.user == viewer.people.me else Message
+        kind = Sent if self.log.user == viewer.directory.me else Message
         return kind(*self._entry_for(viewer), self._edits)
 
     @property
@@ -89,7 +89,7 @@ class Post(DurableEvent):
         found: dict[str, list[User]] = {}
         if self._edits is not None and not self.deleted:
             for one in self._edits.reactions:
-                found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.people.user(one.log.user))
+                found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.directory.user(one.log.user))
         return found
 
     def reaction_of(self, user: User) -> tuple[LogId, int] | None:
@@ -124,6 +124,12 @@ class Post(DurableEvent):
         return None if self._entry.t is None else aware(self._entry.t)
 
     @property
+    def expelled(self) -> bool:
+        """True if it came when its writer was expelled from the network already, or may have been edited then."""
+        since = self._viewer.directory.expelled.since(self.log.user)
+        return since is not None and (self._received_at >= since or self.edited)
+
+    @property
     def came(self) -> datetime | None:
         """The time this peer received it, if that was more than 10 minutes after `sent_at`; otherwise None.
 
@@ -144,11 +150,9 @@ class Post(DurableEvent):
 
     @property
     def follows(self) -> tuple[Ref, ...]:
-        """The entries that are shown before it: those its writer had seen, the one it answers, the writer's own."""
+        """The entries that it names and that are shown before it: those its writer had seen, and the one it answers."""
         entry = self._entry
-        own = [Ref(ref_key(self.log.user, mark.run), mark.seq) for mark in entry.before if self.seq == 1]
-        answered = [] if entry.re is None or entry.re in entry.after else [entry.re]
-        return (*entry.after, *answered, *own)
+        return entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
 
     @property
     def sort_key(self) -> tuple[int, str, str, int]:
@@ -195,6 +199,8 @@ class Post(DurableEvent):
             line["gap"] = True
         if self.automatic:
             line["automatic"] = True
+        if self.expelled:
+            line["expelled"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
         if files := self.attachments:
@@ -239,7 +245,7 @@ class Sent(Post):
 def post_of(viewer: Viewer, shown: ReleasedEntry, mine: bool | None = None) -> Message | Sent:
     """Return the message of a stored entry. `mine` is True for an own one, needed if `viewer` is several users."""
     log = shown.log
-    kind = Sent if (log.user == viewer.people.me if mine is None else mine) else Message
+    kind = Sent if (log.user == viewer.directory.me if mine is None else mine) else Message
     entry = decode_entry(shown.raw)
     return kind(viewer, log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
 

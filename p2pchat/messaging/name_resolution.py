@@ -98,14 +98,14 @@ class ConversationDirectory:
         if key and (key in self._handles or self._naming(key) is not None):
             return self.get(key)
         try:
-            return self._direct(self._viewer.people.find(text))
+            return self._direct(self._viewer.directory.find(text))
         except UnknownName:
             if not (hint := self._groups.hint(text)):
                 raise
         raise UnknownName(text, hint)
 
     def _direct(self, user: User) -> Conversation:
-        me = self._viewer.people.me
+        me = self._viewer.directory.me
         key = dm_id(me, user.key)
         found = self._handles.get(key)
         if found is None or found.naming is None:
@@ -114,6 +114,21 @@ class ConversationDirectory:
                 self._opened(naming)
             found = self._handles[key] = Conversation(self._viewer, key, naming)
         return found
+
+
+class ExpelledUsers(dict[UserId, int]):
+    """Users who are out of the network, and since when, in UTC microseconds.
+
+    Attributes:
+        is_nobody: Returns whether no member answers for a user, who is out since ever then.
+    """
+
+    is_nobody: Callable[[UserId], bool] = staticmethod(lambda user: False)
+
+    def since(self, user: UserId) -> int | None:
+        """Return since when a user is out; None for one who is not."""
+        found = self.get(user)
+        return 0 if found is None and self.is_nobody(user) else found
 
 
 class UserDirectory:
@@ -125,10 +140,24 @@ class UserDirectory:
         former: Returns the former names of users, by id; it may include present ones.
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
+        expelled: Users who are out of the network, and since when, in UTC microseconds.
+        concealed: Those of them of whom nothing is shown any more.
         abouts: What users tell about themselves.
     """
 
-    __slots__ = ("_former", "_index", "_sweep_at", "_users", "abouts", "blocked", "ignored", "me", "status")
+    __slots__ = (
+        "_former",
+        "_index",
+        "_sweep_at",
+        "_users",
+        "abouts",
+        "blocked",
+        "concealed",
+        "expelled",
+        "ignored",
+        "me",
+        "status",
+    )
 
     def __init__(
         self, me: UserId, status: Callable[[UserId], Status],
@@ -139,6 +168,8 @@ class UserDirectory:
         self._former = former
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
+        self.expelled: ExpelledUsers = ExpelledUsers()
+        self.concealed: set[UserId] = set()
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()
         self._users: dict[UserId, User] = {}
@@ -148,6 +179,7 @@ class UserDirectory:
         """Return the same users as another user of this peer sees them; names are shared."""
         other = UserDirectory(me, self.status, self._former)
         other.abouts, other._index = self.abouts, self._index
+        other.expelled, other.concealed = self.expelled, self.concealed
         return other
 
     def load(self, me: UserId, stored: Stored) -> None:
@@ -165,7 +197,7 @@ class UserDirectory:
     @property
     def hidden(self) -> AbstractSet[UserId]:
         """The ids of the users whom programs do not show to people."""
-        return self.ignored | self.blocked if self.blocked else self.ignored
+        return self.ignored | self.blocked | self.concealed if self.blocked or self.concealed else self.ignored
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Set the names of users."""
@@ -222,7 +254,7 @@ class UserDirectory:
 
     def ignores(self, id: str) -> bool:
         """Return whether the user with this id, as in event lines, is ignored or blocked."""
-        return bool(self.ignored or self.blocked) and id_of(id) in self.hidden
+        return bool(self.ignored or self.blocked or self.concealed) and id_of(id) in self.hidden
 
     def find(self, text: str) -> User:
         """Return the user that an address names; see NamedUser.user. A name fits all names that look like it."""

@@ -47,7 +47,7 @@ class NamedUser(LocalUser):
     def here(self) -> list[User]:
         """Return the users who are online or idle, in no order; the own user too, unless it is set to offline."""
         node = self._driver.node
-        known = map(self.people.user, {*node.presence.online(), *node.hosted})
+        known = map(self.directory.user, {*node.presence.online(), *node.hosted})
         return [user for user in known if user.status in ("online", "idle")]
 
     def user(self, address: str) -> User:
@@ -59,7 +59,7 @@ class NamedUser(LocalUser):
             UnknownName, AmbiguousName: No user has this name, or several have.
         """
         self._require_known()
-        return self.people.find(address)
+        return self.directory.find(address)
 
     def names_before(self, user: User) -> tuple[str, ...]:
         """Return the former names of a user, the newest first."""
@@ -116,14 +116,14 @@ class NamedUser(LocalUser):
     async def _rename(self, name: str, about: str | None) -> None:
         hosted = self._lifecycle.hosted
         async with hosted.lock:
-            driver, me = self._require_running(), self.people.me
+            driver, me = self._require_running(), self.directory.me
             hosted.check_free(name, me)
             if about is not None:
-                self.people.set_about(me, about)
+                self.directory.set_about(me, about)
             change = self._take_name(name, about)
             driver.put(UserRenamed(me, name, about))
             await driver.wait_handled()  # the event Renamed needs the former name
-            self.people.learn([(me, name)])
+            self.directory.learn([(me, name)])
             await driver.disk.write(change)
 
     def set_presence(self, status: str, text: str = "") -> None:
@@ -139,7 +139,7 @@ class NamedUser(LocalUser):
             raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
         if text:
             check_text(text, self._lifecycle.settings)
-        self._require_running().put(PresenceSet(self.people.me, status, text))
+        self._require_running().put(PresenceSet(self.directory.me, status, text))
 
     # ---- ignored and blocked users
 
@@ -159,7 +159,7 @@ class NamedUser(LocalUser):
         user = await self._resolve(who)
         if user.is_me:
             raise ValueError("that is the own user: you cannot ignore yourself")
-        if len(self.people.ignored | {user.key}) > MAX_BLOCKED:
+        if len(self.directory.ignored | {user.key}) > MAX_BLOCKED:
             raise ValueError(f"{MAX_BLOCKED} users are ignored, and that is the limit: unignore one first")
         return await self._set_ignored(user, True)
 
@@ -168,22 +168,22 @@ class NamedUser(LocalUser):
         return await self._set_ignored(await self._resolve(who), False)
 
     async def _set_ignored(self, user: User, on: bool) -> User:
-        driver, ignored = self._require_running(), self.people.ignored
+        driver, ignored = self._require_running(), self.directory.ignored
         if on:
             driver.put(NameKept(user.key))
         (ignored.add if on else ignored.discard)(user.key)
-        await driver.disk.write(Change(meta={self._ignored_key: json.dumps(sorted(self.people.ignored))}))
+        await driver.disk.write(Change(meta={self._ignored_key: json.dumps(sorted(self.directory.ignored))}))
         return user
 
     @property
     def _ignored_key(self) -> str:
         """The key under which storage keeps the ids of ignored users."""
-        return f"{META_IGNORED}:{self.people.me}" if self._consumer_prefix else META_IGNORED
+        return f"{META_IGNORED}:{self.directory.me}" if self._consumer_prefix else META_IGNORED
 
     def ignored(self) -> list[User]:
         """Return the ignored users, sorted by label."""
         self._require_known()
-        return list(by_label(map(self.people.user, self.people.ignored)))
+        return list(by_label(map(self.directory.user, self.directory.ignored)))
 
     async def block(self, who: User | str) -> User:
         """Block a user, by key and until `unblock`; returns that user when that is stored.
@@ -207,7 +207,7 @@ class NamedUser(LocalUser):
             raise ValueError("that is the own user: you cannot block yourself")
         if user.key in driver.node.hosted and not self._consumer_prefix:
             raise ValueError(f"this peer hosts {user.label!a}: a user hosted here can be ignored, not blocked")
-        if len(self.people.blocked | {user.key}) > MAX_BLOCKED:
+        if len(self.directory.blocked | {user.key}) > MAX_BLOCKED:
             raise ValueError(f"{MAX_BLOCKED} users are blocked, and that is the limit: unblock one first")
         return await self._set_blocked(user, True)
 
@@ -219,17 +219,17 @@ class NamedUser(LocalUser):
         return await self._set_blocked(await self._resolve(who), False)
 
     async def _set_blocked(self, user: User, on: bool) -> User:
-        driver, blocked = self._require_running(), self.people.blocked
+        driver, blocked = self._require_running(), self.directory.blocked
         if (user.key in blocked) is not on:
             (blocked.add if on else blocked.discard)(user.key)
-            driver.put(UserBlocked(self.people.me, user.key, on))
+            driver.put(UserBlocked(self.directory.me, user.key, on))
         await driver.settle()
         return user
 
     @property
     def _blocked_key(self) -> str:
         """The key under which storage keeps the ids of blocked users."""
-        return blocked_key(self.people.me if self._consumer_prefix else "")
+        return blocked_key(self.directory.me if self._consumer_prefix else "")
 
     # ---- message requests
 
@@ -251,10 +251,10 @@ class NamedUser(LocalUser):
         driver, user = self._require_running(), await self._resolve(who)
         if user.is_me:
             raise ValueError("that is the own user: what you write to yourself never waits")
-        known, most = driver.node.contacts.chosen_by(self.people.me), driver.node.settings.max_conversations_a_user
+        known, most = driver.node.contacts.chosen_by(self.directory.me), driver.node.settings.max_conversations_a_user
         if self._consumer_prefix and user.key not in known and len(known) >= most:
             raise ValueError(f"{most} users are known to you, and that is the limit")
-        driver.put(RequestAccepted(self.people.me, user.key))
+        driver.put(RequestAccepted(self.directory.me, user.key))
         await driver.settle()
         return user
 
@@ -270,7 +270,7 @@ class NamedUser(LocalUser):
         driver = self._require_running()
         for id in self._waiting_groups():
             if talk_id(id) == request.conversation.key:
-                driver.put(RequestLeft(self.people.me, id))
+                driver.put(RequestLeft(self.directory.me, id))
         await driver.settle()
 
     async def set_request_policy(self, policy: str) -> None:
@@ -289,12 +289,12 @@ class NamedUser(LocalUser):
         if policy not in CHOICES:
             raise ValueError(f"a request policy is one of {', '.join(CHOICES)}, not {policy!r}")
         driver = self._require_running()
-        driver.put(RequestsChosen(self.people.me, plain(policy)))
+        driver.put(RequestsChosen(self.directory.me, plain(policy)))
         await driver.settle()
 
     def request_policy(self) -> str:
         """Return which conversations of unknown users wait; see set_request_policy."""
-        return self._driver.node.sync.requests.choice(self.people.me)
+        return self._driver.node.sync.requests.choice(self.directory.me)
 
     # ---- read receipts
 
@@ -313,18 +313,18 @@ class NamedUser(LocalUser):
         """
         driver = self._require_running()
         other = "" if who is None else (await self._resolve(who)).key
-        driver.put(ReceiptsChosen(self.people.me, None if on is None else bool(on), other))
+        driver.put(ReceiptsChosen(self.directory.me, None if on is None else bool(on), other))
         await driver.settle()
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users for whom read receipts are set on or off individually."""
         privacy = self._driver.node.sync.read_receipts.privacy
-        return {self.people.user(other): on for other, on in privacy.exceptions(self.people.me).items()}
+        return {self.directory.user(other): on for other, on in privacy.exceptions(self.directory.me).items()}
 
     def receipts(self, who: User | None = None) -> bool:
         """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
         privacy = self._driver.node.sync.read_receipts.privacy
-        return privacy.default(self.people.me) if who is None else privacy.wants(self.people.me, who.key)
+        return privacy.default(self.directory.me) if who is None else privacy.wants(self.directory.me, who.key)
 
 
 async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:

@@ -308,7 +308,7 @@ class Subscription:
         return self._receipt(event, event.first)
 
     def _receipt(self, update: ReceiptUpdate, seq: int) -> ReceiptEvent:
-        user = self.viewer.people.user(update.member)
+        user = self.viewer.directory.user(update.member)
         return RECEIPT_EVENTS[update.kind](log=update.log, seq=seq, user=user, count=update.having, of=update.of)
 
     def _pop_message(self) -> DurableEvent | None:

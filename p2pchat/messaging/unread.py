@@ -64,7 +64,7 @@ class UserCursors:
         """Acknowledge every message up to this one for a consumer; stored soon. It never goes back."""
         if post.place > self.of(consumer):
             name, feed = self._prefix + consumer, self._lifecycle.feed
-            if self._lifecycle.hosted.deliveries.on_handed_on(self._user.people.me, consumer, post.place):
+            if self._lifecycle.hosted.deliveries.on_handed_on(self._user.directory.me, consumer, post.place):
                 feed.load_offsets({name: post.place})  # and stored together with what its writers will be told
             else:
                 feed.commit_offset(name, post.place)
@@ -100,7 +100,7 @@ class UserCursors:
         Returns:
             A function that makes the input of the core, given its ticket, or 0 for none.
         """
-        people, key = self._user.people, post.log.conversation
+        people, key = self._user.directory, post.log.conversation
         if post.place > (place := self._read_place(key)):
             self._lifecycle.hosted.deliveries.on_reading(people.me, post, place)
             self._lifecycle.feed.commit_offset(self._prefix + READ_PLACE + key, post.place)
@@ -113,12 +113,12 @@ class UserCursors:
     def _read_to(self, key: ConversationId) -> tuple[dict[LogId, int], int]:
         """Return how far each log of a conversation is marked as read, and the place up to which all of it is."""
         receipts = self._lifecycle.started_driver.node.sync.read_receipts
-        marks, place = receipts.marked_to(key, self._user.people.me)
+        marks, place = receipts.marked_to(key, self._user.directory.me)
         return dict(marks), max(place, self._read_place(key))
 
     async def unread(self, key: ConversationId, limit: int, max_bytes: int) -> list[Message]:
         """Return the messages of others in a conversation that are not marked as read; see LocalUser.unread."""
-        user, disk, ignored = self._user, self._user._disk, self._user.people.hidden
+        user, disk, ignored = self._user, self._user._disk, self._user.directory.hidden
         marks, place = self._read_to(key)
         place = max(place, self.first if self._prefix else 0)
         found: list[Message] = []
@@ -126,7 +126,7 @@ class UserCursors:
         for _ in range(UNREAD_PAGES):
             page = await disk.read(partial(disk.storage.places, place, UNREAD_AT_ONCE, [key]))
             for post in await _unread_among(user._posts(filter(user._is_shown, page)), marks, disk):
-                if not (post.old or post.deleted or post.log.user in ignored):
+                if not (post.old or post.deleted or post.expelled or post.log.user in ignored):
                     found.append(post)
                     size += len(post.text.encode()) if max_bytes else 0
                 if len(found) == limit or (max_bytes and size >= max_bytes):
@@ -146,7 +146,7 @@ class UserCursors:
         for key, those in by_key.items():
             marks, place = self._read_to(key)
             unread = await _unread_among([post for post in those if post.place > place], marks, self._user._disk)
-            taken, _ = sync.taken_marks.marked_to(key, self._user.people.me)
+            taken, _ = sync.taken_marks.marked_to(key, self._user.directory.me)
             found += await _untaken_among(unread, taken, self._user._disk) if taken else unread
         return found
 

@@ -13,7 +13,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId, extend_chain, head_message, is_one_batch, verify
+from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, head_message, is_one_batch, verify
 from p2pchat.core.storage_answers import ForkStart, Position, Start, StoredStart, TailStart, WantStart
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
@@ -27,7 +27,7 @@ join heads h on h.id > (case when l.number = ? then ? else l.number * {SEQS} end
 where l.writer = ? and l.conversation = ? and l.number >= ? and l.number < ? and l.state < {FORKED}
 order by l.number, h.id limit ?
 """
-BODIES_WITH_IDS = "select id, body from entries where id > ? and id <= ?"
+STORED = "select id, c, body from entries where id > ? and id <= ?"
 PRUNED_OF = """
 select p.log, p.upto from pruned p join logs l on l.number = p.log where l.writer = ? and l.conversation = ?
 """
@@ -40,6 +40,7 @@ class PlannedBatch(NamedTuple):
     log: LogId
     at: Head
     end: Head
+    header: str  # of a log that is served from its beginning, else ""
 
 
 class BatchQueries:
@@ -167,9 +168,10 @@ class BatchQueries:
         """Yield the batches of one log after seq; `rows` are its heads from there on."""
         log = LogId(*self._names, rows[0][1].hex())
         at = self._reader.head_at(number, log, seq)
+        header = "" if at.seq else self._reader.header(number, log)
         for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._reader.settings):
-            yield PlannedBatch(number, log, at, end)
-            at = end
+            yield PlannedBatch(number, log, at, end, header)
+            at, header = end, ""
 
     def _read(self, planned: Sequence[PlannedBatch]) -> list[Batch]:
         """Return these batches with their entries."""
@@ -177,11 +179,12 @@ class BatchQueries:
         for number, group in groupby(planned, key=attrgetter("number")):
             of_log = list(group)
             ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
-        raws = (row[1] for row in self._reader.db.of_ranges(BODIES_WITH_IDS, ranges, " order by id"))
-        return [
-            _chained(Batch(log, at.seq + 1, list(islice(raws, end.seq - at.seq)), None, at.chain, end.chain, end.sig))
-            for _, log, at, end in planned
-        ]
+        rows: Iterator[Any] = iter(self._reader.db.of_ranges(STORED, ranges, " order by id"))
+        batches: list[Batch] = []
+        for _, log, at, end, header in planned:
+            raws: list[RawEntry] = [(c, text) for _, c, text in islice(rows, end.seq - at.seq)]
+            batches.append(_chained(Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, header)))
+        return batches
 
 
 def _chained(batch: Batch) -> Batch:

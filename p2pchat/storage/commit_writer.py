@@ -31,12 +31,12 @@ from p2pchat.core.durable_changes import (
     Relation,
     Stretch,
 )
-from p2pchat.core.log import Batch, LogId, decode_entries, first_chain, is_one_batch, size_bytes
+from p2pchat.core.log import UNREADABLE, Batch, LogId, RawEntry, decode_entry, first_chain, is_one_batch, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import InsertConflict
-from p2pchat.storage.log_queries import BODIES, NUMBER, Head
+from p2pchat.storage.log_queries import BODIES, HEADER, NUMBER, Head
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
@@ -52,6 +52,7 @@ from p2pchat.storage.schema import (
     attachment_rows,
     attachments,
     batch_to_text,
+    certificate_to_bytes,
     changes,
     cites,
     consumers,
@@ -59,6 +60,7 @@ from p2pchat.storage.schema import (
     entries,
     forks,
     former_names,
+    header_of,
     heads,
     heard,
     holders,
@@ -74,9 +76,11 @@ from p2pchat.storage.schema import (
     read_marks,
     relation_row,
     seen,
+    statements,
     stays,
     taken_marks,
     tokens,
+    unreadable,
     users,
     waiting,
 )
@@ -89,6 +93,7 @@ COVER = f"update logs set state = state | {COVERED} where number = ?"
 UNCOVER = f"update logs set state = state & {FORKED} where number = ?"
 FORK = f"update logs set state = state | {FORKED} where number = ?"
 LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
+NAME_MEMBER = "update users set member = ? where number = ?"
 NAME_USER = "update users set name = ?, named_c = ?, about = ? where number = ?"
 MOVE_HEAD = "update heads set id = ?, size = ?, c = ?, chain = ?, sig = ? where id = ?"
 PLACES_FROM = "select first_place, start, entries from places where start > ? and start <= ?"
@@ -246,8 +251,10 @@ class CommitWriter:
         if number > MAX_LOG:
             raise StorageError("this database holds as many logs as it can: begin a new one")
         writer, conversation = self.number_of(users, new.log.user), self.number_of(conversations, new.log.conversation)
-        run, builds_on = bytes.fromhex(new.log.run), marks_to_bytes(new.before)
-        self._db.insert(logs, (number, conversation, writer, run, 0, int(new.whole), builds_on))
+        run, header = bytes.fromhex(new.log.run), (marks_to_bytes(new.before), certificate_to_bytes(new.by))
+        self._db.insert(logs, (number, conversation, writer, run, 0, int(new.whole), *header))
+        if new.member is not None:
+            self._db.run(NAME_MEMBER, bytes.fromhex(new.member), writer)
         self.logs[new.log] = OpenLog(number, conversation, writer, new.log.user)
         return self.logs[new.log]
 
@@ -261,6 +268,7 @@ class RowBuffer:
         self._settings = settings
         self._entries: list[object] = []
         self._attachments: list[object] = []
+        self._unreadable: list[object] = []
         self._places: list[object] = []
         self._heads: dict[int, Head] = {}
         self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
@@ -313,6 +321,7 @@ class RowBuffer:
         """Write the collected rows."""
         self._db.insert(entries, self._entries)
         self._db.insert(attachments, self._attachments)
+        self._db.insert(unreadable, self._unreadable)
         self._write_heads()
         self._db.insert(places, self._places)
         self._db.insert(changes, self._relations)
@@ -340,18 +349,19 @@ class RowBuffer:
             raise ValueError(f"{batch} does not follow entry {log.newest.seq}")
         if batch.last >= SEQS:
             raise StorageError("this log is as long as a log can be")
-        decoded = decode_entries(batch.raws) if batch.entries is None else batch.entries
-        clocks = [entry.c for entry in decoded]
-        id, count = log.number * SEQS + batch.first, len(clocks)
+        decoded = list(map(decode_entry, batch.raws)) if batch.entries is None else batch.entries
+        id, count = log.number * SEQS + batch.first, len(decoded)
         for at, entry in enumerate(decoded):
             if entry.files:
                 self._attachments += attachment_rows(id + at, entry)
+            if entry.k == UNREADABLE:
+                self._unreadable.append(id + at)
         rows: list[object] = [log.conversation] * (4 * count)
-        rows[0::4], rows[2::4], rows[3::4] = range(id, id + count), clocks, batch.raws
+        rows[0::4], rows[2::4], rows[3::4] = range(id, id + count), *zip(*batch.raws, strict=True)
         self._entries += rows
         self._touched[log.number] = log
         size = log.newest.size + size_bytes(batch.raws)
-        self._add_head(log, Head(batch.last, size, clocks[-1], batch.chain, batch.head))
+        self._add_head(log, Head(batch.last, size, batch.raws[-1][0], batch.chain, batch.head))
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
@@ -420,6 +430,7 @@ class RowBuffer:
         self._db.insert(pruned, row, InsertConflict.REPLACE)
         run("delete from entries where id > ? and id <= ?", start, last)
         run("delete from attachments where id > ? and id <= ?", start, last)
+        run("delete from unreadable where id > ? and id <= ?", start, last)
         run("delete from heads where id > ? and id <= ? and id < ?", start, last, start + log.newest.seq)
         run("delete from changes where id > ? and id <= ?", start, last)
         run("delete from places where start > ? and start + entries <= ?", start, last + 1)
@@ -432,7 +443,7 @@ class RowBuffer:
         """Delete all of a conversation, of which nothing has a place. None of its rows is among those collected."""
         number, run = self._db.number("conversations", conversation), self._db.run
         for (log,) in self._db.all("select number from logs where conversation = ?", number):
-            for table in (entries, attachments, heads):
+            for table in (entries, attachments, unreadable, heads):
                 run(f"delete from {table.name} where id > ? and id < ?", log * SEQS, (log + 1) * SEQS)
             for table in (waiting, heard, host_marks, read_marks, taken_marks, forks):
                 run(f"delete from {table.name} where log = ?", log)
@@ -465,9 +476,11 @@ class RowBuffer:
             there = self._db.value("select min(id) from heads where id >= ? and id < ?", start + seq, start + SEQS)
             end, at = self._writer.last_heads(log.number, there % SEQS)
             at = max(at, self._writer.deleted_to(log.number))
-        rows = self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
-        raws = [row[0] for row in rows]
-        return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(id), end.chain, end.sig)
+        raws: list[RawEntry] = [
+            (c, text) for c, text in self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
+        ]
+        header = "" if at.seq else header_of(id, *self._db.first(HEADER, log.number))
+        return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(header), end.chain, end.sig, header)
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
         """Make the logs that only a forked log covered tips again. Those on it are taken without what it builds on.
@@ -546,6 +559,14 @@ class RowBuffer:
             for name in change.meta.keys() - dict(kept).keys():
                 run("delete from meta where name = ?", name)
         self._add_hosted(change)
+        for statement in change.statements:
+            insert(
+                statements,
+                (bytes.fromhex(statement.id), statement.text, statement.signature),
+                InsertConflict.REPLACE,
+            )
+        for id in change.unstated:
+            run("delete from statements where id = ?", bytes.fromhex(id))
 
     def _add_hosted(self, change: Change) -> None:
         for user in change.hosted:

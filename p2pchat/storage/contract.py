@@ -9,7 +9,7 @@ from typing import Any
 from p2pchat.core.durable_changes import KnownConversation
 from p2pchat.core.edits import EntryEdits
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
-from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry
+from p2pchat.core.log import Entry, FileRef, LogId, RawEntry, attachments_of, decode_entry
 from p2pchat.protocol import RunId, UserId
 
 ALL_MESSAGES = 1 << 62  # more than any storage has
@@ -19,14 +19,14 @@ SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of hi
 
 @dataclass(frozen=True, slots=True)
 class ReleasedEntry:
-    """A released entry as programs read it: log, seq, JSON text, place, and the flags of its stretch.
+    """A released entry as programs read it: log, seq, clock and text, place, and the flags of its stretch.
 
     `edits` is None if nothing was edited, deleted or reacted to.
     """
 
     log: LogId
     seq: int
-    raw: str = field(repr=False)
+    raw: RawEntry = field(repr=False)
     place: int
     received_at: int  # UTC microseconds
     old: bool
@@ -55,7 +55,7 @@ class DeletedPart:
     key: SortKey  # of its last entry
 
 
-def count_messages(raws: Iterable[str]) -> int:
+def count_messages(raws: Iterable[RawEntry]) -> int:
     """Return how many of these entries are messages."""
     return sum(decode_entry(raw).k not in HIDDEN_KINDS for raw in raws)
 

@@ -5,7 +5,7 @@ Each call is one transaction, so everything it reads is of one moment. A commit 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import EVERYTHING, Cite, GuestStay, Prune
-from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, size_bytes
+from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
 from p2pchat.core.storage_answers import (
     LogFacts,
     LogKey,
@@ -21,8 +21,8 @@ from p2pchat.core.storage_answers import (
     PrunePlan,
     ShownKey,
 )
+from p2pchat.core.sync.left_out import LEFT_OUT
 from p2pchat.core.sync.prune import PRUNED_ENTRIES, entries_of_one_step
-from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.contract import DeletedPart, count_messages
 from p2pchat.storage.database import Database
@@ -34,6 +34,7 @@ from p2pchat.storage.schema import (
     SEQS,
     CorruptRow,
     batch_of_text,
+    header_of,
     log_of,
     marks_of_bytes,
 )
@@ -42,7 +43,7 @@ MOST_IDS = 5_000  # remembered; about 2 MiB
 MOST_SHOWN = 1000  # logs looked at by shown_by(); logs farther back were read long ago, or never
 
 FACTS = f"""
-select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released, p.upto
+select l.number, c.id, u.id, l.run, l.state, l.builds_on, l.certificate, h.id, h.c, h.chain, w.released, p.upto
 from logs l
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
@@ -52,7 +53,8 @@ left join pruned p on p.log = l.number
 """
 NUMBER = "select number from logs where conversation = ? and run = ? and writer = ?"
 HEAD_BELOW = "select id, size, c, chain, sig from heads where id > ? and id <= ? order by id desc limit 1"
-BODIES = "select body from entries where id > ? and id <= ? order by id"
+BODIES = "select c, body from entries where id > ? and id <= ? order by id"
+HEADER = "select builds_on, certificate from logs where number = ?"
 NEWEST = """
 select number from logs where writer = ? and conversation = ? and state < ? order by number desc limit 1 offset ?
 """
@@ -127,7 +129,7 @@ def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
 
 def log_facts(row: Any, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING) -> LogFacts:
     """Return the facts in a row of FACTS."""
-    _, conversation, user, run, state, builds_on, head, c, chain, released, upto = row
+    _, conversation, user, run, state, builds_on, certificate, head, c, chain, released, upto = row
     log = log_of(conversation, user, run)
     seq = 0 if head is None else head % SEQS
     if head is not None and not (type(chain) is bytes and len(chain) == 32 and type(c) is int):
@@ -135,7 +137,7 @@ def log_facts(row: Any, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING)
     return LogFacts(
         log,
         seq,
-        first_chain(log) if head is None else chain,
+        first_chain(header_of(log, builds_on, certificate)) if head is None else chain,
         c or 0,
         seq if released is None else released,
         bool(state & COVERED),
@@ -199,7 +201,7 @@ class LogQueries:
         """Return all logs of a user in one conversation, in the order they were stored."""
         whose = (self.db.number("users", user), self.db.number("conversations", conversation))
         rows = self.db.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
-        return [self._facts(row) for row in rows if row[6] is not None]
+        return [self._facts(row) for row in rows if row[7] is not None]
 
     def _facts(self, row: Any) -> LogFacts:
         """Return the facts in a row of FACTS, with the cites and the limit that only logs of talks have."""
@@ -220,18 +222,20 @@ class LogQueries:
                 marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
         return marks
 
+    def header(self, number: int, log: LogId) -> str:
+        """Return the text of the header of a stored log."""
+        return header_of(log, *self.db.first(HEADER, number))
+
     def head_at(self, number: int, log: LogId, seq: int) -> Head:
         """Return size and chain at seq, computed from the nearest head below; nothing before it may be deleted."""
-        if seq == 0:
-            return Head(0, 0, 0, first_chain(log), b"")
-        row = self.db.first(HEAD_BELOW, number * SEQS, number * SEQS + seq)
-        below = Head(row[0] % SEQS, *row[1:]) if row else Head(0, 0, 0, first_chain(log), b"")
+        row = self.db.first(HEAD_BELOW, number * SEQS, number * SEQS + seq) if seq else None
+        below = Head(row[0] % SEQS, *row[1:]) if row else Head(0, 0, 0, first_chain(self.header(number, log)), b"")
         if below.seq == seq:
             return below
         if deleted := self.db.first(PRUNED, number):
             size, c, chain, *_, upto = deleted
             below = max(below, Head(upto, size, c, chain, b""), key=attrgetter("seq"))
-        raws = [each[0] for each in self.db.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)]
+        raws = self.db.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)
         return Head(seq, below.size + size_bytes(raws), 0, extend_chain(below.chain, raws), b"")
 
     # ---- receipts, evidence, quota
@@ -275,9 +279,8 @@ class LogQueries:
         forked = self.db.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
         later = () if forked else self.db.all(LATER, *whose, number)
         named = ((member.hex(), run.hex(), marked) for member, run, marked in rows)
-        line = self.db.value("select value from meta where name = ?", REFUSERS + ",".join(log))
-        refused = parse_refusers(line or "")
-        return members_at(log.run, seq, self.last(number), map(numbered, later), named, refused)
+        line = self.db.value("select value from meta where name = ?", LEFT_OUT + ",".join(log)) or ""
+        return members_at(log.run, seq, self.last(number), map(numbered, later), named, frozenset(line.split()))
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
         """Return how far each of these logs had been shown at a place, as (log, last seq).
@@ -352,12 +355,12 @@ class LogQueries:
                 held = max((seq for _, seq in self.delivered_to(facts.log, 1)), default=0)
                 if held < last:
                     bodies = self.db.all(BODIES, start + max(held, facts.pruned), start + last)
-                    kept += count_messages(body for (body,) in bodies)
+                    kept += count_messages(bodies)
                     last = held
                 if last <= facts.pruned:
                     continue
             rows = self.db.all(FIRST_BODIES, start + facts.pruned, start + last)
-            raws = entries_of_one_step((row[2] for row in rows), entries, size)
+            raws = entries_of_one_step(((c, text) for _, c, text in rows), entries, size)
             if raws:
                 found.append(self._prune(start, facts, rows[: len(raws)], raws))
                 messages += self._visible_messages(row[0], facts, raws)
@@ -367,19 +370,22 @@ class LogQueries:
                 return PrunePlan(found, messages, freed, 0, more=True)
         return PrunePlan(found, messages, freed, kept)
 
-    def _prune(self, start: int, facts: LogFacts, rows: Sequence[Any], raws: Sequence[str]) -> Prune:
+    def _prune(self, start: int, facts: LogFacts, rows: Sequence[Any], raws: Sequence[RawEntry]) -> Prune:
         """Return the deletion of these next entries of a log, whose ids begin above `start`."""
         deleted = self.db.first(PRUNED, start >> SEQ_BITS)
-        size, _, chain, messages, _, received_at, _ = deleted or (0, 0, first_chain(facts.log), 0, 0, 0, 0)
+        number = start >> SEQ_BITS
+        size, _, chain, messages, _, received_at, _ = deleted or (
+            0, 0, first_chain(self.header(number, facts.log)), 0, 0, 0, 0
+        )  # fmt: skip
         if not deleted:
             received_at = self.db.value(FIRST_RECEIVED, start + 1)
         last, c, _ = rows[-1]
         place = self.db.value(PLACE_OF, last, last)
-        messages += self._visible_messages(start >> SEQ_BITS, facts, raws)
+        messages += self._visible_messages(number, facts, raws)
         chain = extend_chain(chain, raws)
         return Prune(facts.log, last % SEQS, size + size_bytes(raws), c, chain, messages, place, received_at)
 
-    def _visible_messages(self, number: int, facts: LogFacts, raws: Sequence[str]) -> int:
+    def _visible_messages(self, number: int, facts: LogFacts, raws: Sequence[RawEntry]) -> int:
         """Return how many of the next entries to be deleted are messages that programs may read."""
         visible = self.db.value("select upto from seen where log = ?", number)
         return count_messages(raws if visible is None else raws[: max(0, visible - facts.pruned)])
@@ -404,7 +410,7 @@ def numbered(row: Any) -> NumberedLog:
 
 def members_at(
     run: RunId, seq: int, last: int, later: Iterable[NumberedLog], marks: Iterable[tuple[UserId, RunId, int]],
-    refused: Mapping[UserId, int],
+    left_out: Collection[UserId],
 ) -> list[tuple[UserId, int]]:  # fmt: skip
     """Return the members that hold entry `seq` of the log `run`, with the highest seq of it that they hold; sorted.
 
@@ -415,7 +421,7 @@ def members_at(
         last: The last stored seq of the log.
         later: The logs of the same user and conversation that may build on it, with larger numbers, ascending.
         marks: The mark of each member on this log and on later ones: member, run, seq.
-        refused: The last entry of this log that a member takes, for those who do not take all of it.
+        left_out: The members of whom only a mark on this log itself counts.
     """
     implied: dict[RunId, int] = {}  # a holder of a later log holds this one up to here
     forked: set[RunId] = set()
@@ -427,6 +433,6 @@ def members_at(
             forked.add(log.run)
     highest: dict[UserId, int] = {}
     for member, marked, own in marks:
-        known = own if marked == run else min(implied.get(marked, 0), refused.get(member, last))
+        known = own if marked == run else 0 if member in left_out else implied.get(marked, 0)
         highest[member] = max(highest.get(member, 0), known)
     return sorted((member, known) for member, known in highest.items() if known >= seq)

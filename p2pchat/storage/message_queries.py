@@ -20,7 +20,7 @@ from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_de
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
-COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
+COLUMNS = "p.first_place + (e.id - p.start), e.id, e.c, e.body, p.received_at, p.flags"
 IS_VISIBLE = f"(id) & {SEQS - 1} <= coalesce((select upto from seen where log = (id) >> {SEQ_BITS}), {SEQS})"
 VISIBLE = IS_VISIBLE.replace("(id)", "e.id")
 ANY_HIDDEN = "select 1 from seen limit 1"
@@ -38,7 +38,7 @@ join places p on p.start = (select max(start) from places where start <= ?) and 
 where e.id = ?
 """
 SHOWN_BY_CLOCK = f"""
-select {COLUMNS}, e.c, u.id, l.run from entries e join {PLACED}
+select {COLUMNS}, u.id, l.run from entries e join {PLACED}
 join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
 """
 NAMING = f"""
@@ -176,7 +176,7 @@ class MessageQueries(LogQueries):
             rows = self._merged(bounds, newest_first, limit, these)
         else:
             rows = self._sorted([(f"e.conversation in {these}" if these else "1 = 1", ())], bounds, newest_first, limit)
-        return self._with_edits([row[:5] for row in (reversed(rows) if newest_first else rows)])
+        return self._with_edits([row[:6] for row in (reversed(rows) if newest_first else rows)])
 
     @property
     def _hides(self) -> bool:
@@ -207,10 +207,10 @@ class MessageQueries(LogQueries):
         rows: list[Any] = []
         for number, clock in edges:
             of: list[Condition] = [("e.conversation = ?", (number,))]
-            if clock is None or (len(rows) == limit and _beyond(clock, rows[-1][5], newest_first)):
+            if clock is None or (len(rows) == limit and _beyond(clock, rows[-1][2], newest_first)):
                 continue
             if len(rows) == limit:
-                of.append((f"e.c {'>=' if newest_first else '<='} ?", (rows[-1][5],)))
+                of.append((f"e.c {'>=' if newest_first else '<='} ?", (rows[-1][2],)))
             rows += self._sorted(of, bounds, newest_first, limit)
             rows = sorted(rows, key=_sort_key, reverse=newest_first)[:limit]
         return rows
@@ -243,10 +243,11 @@ class MessageQueries(LogQueries):
             row = self.db.first(NEWEST_RELATION, number, run, seq, writer, author, aspect)
             if row is None:
                 continue  # there is none, or it is hidden
-            decode_entry(row[2])  # as in _entry
+            raw = row[1], row[2]
+            decode_entry(raw)  # as in _entry
             by = self.log_id(row[0] >> SEQ_BITS)
             relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), aspect)
-            candidates.setdefault(seq, []).append((relation, row[2]))
+            candidates.setdefault(seq, []).append((relation, raw))
         found = {seq: edits_of(log.user, some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 
@@ -266,14 +267,14 @@ class MessageQueries(LogQueries):
         return int(self.db.value(statement, *parameters) or 0)
 
     def _entry(self, row: Any) -> ReleasedEntry:
-        place, id, body, received_at, flags = row
+        place, id, c, text, received_at, flags = row
         log = self.log_id(id >> SEQ_BITS)
-        decode_entry(body)  # LogError for what is no entry: the disk is damaged (database.py)
-        return ReleasedEntry(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
+        decode_entry((c, text))  # LogError for what is no entry: the disk is damaged (database.py)
+        return ReleasedEntry(log, id % SEQS, (c, text), place, received_at, bool(flags & OLD), bool(flags & GAP))
 
 
 def _sort_key(row: Any) -> tuple[int, bytes, bytes, int]:
-    return (row[5], row[6], row[7], row[1] % SEQS)
+    return (row[2], row[6], row[7], row[1] % SEQS)
 
 
 def _beyond(clock: int, last: int, newest_first: bool) -> bool:
@@ -309,7 +310,7 @@ def _columns(key: SortKey) -> tuple[object, ...]:
 # then its entries, then the stretches these were released in. If the page is too short, the bounds grow.
 
 STEPS_BY_CLOCK = f"""
-select e.id, e.body, e.c, u.id, l.run from entries e
+select e.id, e.c, e.body, u.id, l.run from entries e
 join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
 """
 STRETCHES = """
@@ -368,11 +369,11 @@ class BoundedMessageQueries(MessageQueries):
         stretches = self._stretches([row[0] for row in found])
         starts = [stretch[1] for stretch in stretches]
         rows = []
-        for id, body, *key in found:
+        for id, c, text, *writer in found:
             at = bisect_right(starts, id) - 1
             first_place, start, entries, received_at, flags = stretches[at] if at >= 0 else (0, 0, 0, 0, 0)
             if start <= id < start + entries:  # otherwise it is not released yet
-                rows.append((first_place + id - start, id, body, received_at, flags, *key))
+                rows.append((first_place + id - start, id, c, text, received_at, flags, *writer))
         return rows
 
     def _stretches(self, ids: Sequence[int]) -> list[Any]:

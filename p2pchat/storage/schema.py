@@ -21,14 +21,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.durable_changes import Relation
-from p2pchat.core.log import Batch, Entry, LogId, attachments_of
+from p2pchat.core.log import Batch, Entry, LogId, attachments_of, encode_header
 from p2pchat.errors import StorageError
-from p2pchat.protocol import Mark, Naming
+from p2pchat.protocol import GuestCertificate, Mark, Naming
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 11
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -130,6 +130,7 @@ users: Table = Table(
         Column("name", TEXT, nullable=True),  # null while the name is not known
         Column("named_c", BIGINT, nullable=True),
         Column("about", TEXT, nullable=True),
+        Column("member", BYTES, 32, nullable=True),  # the member that answers for it, as the headers of its logs say
     ),
 )
 logs: Table = Table(
@@ -141,7 +142,10 @@ logs: Table = Table(
         Column("run", BYTES, 8),
         Column("state", SMALLINT),
         Column("whole", SMALLINT),
-        Column("builds_on", BYTES, 24 * 64),  # the marks of `before`: run, seq and chain, 8 bytes each
+        # The rest of its header: the marks of `before` (run, seq and chain, 8 bytes each), and the certificate of the
+        # member that answers for the writer (key and signature; empty for a member).
+        Column("builds_on", BYTES, 24 * 64),
+        Column("certificate", BYTES, 96),
     ),
     {
         "logs_by_run": ("conversation", "run", "writer"),
@@ -155,6 +159,7 @@ entries: Table = Table(
     (_key("id"), Column("conversation"), Column("c"), Column("body", LONG_TEXT)),
     {"entries_by_clock": ("conversation", "c")},
 )
+unreadable: Table = Table("unreadable", (_key("id"),))  # entries whose texts cannot be read
 heads: Table = Table(
     "heads",
     (
@@ -259,9 +264,13 @@ tokens: Table = Table(  # what lets programs act for hosted users
     ),
     {"ix_tokens_owner": ("owner",)},
 )
+statements: Table = Table(  # about members of the network
+    "statements",
+    (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
+)
 TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, heads, heard,
-          holders, host_marks, hosted, logs, meta, places, pruned, read_marks, seen, stays, taken_marks,
-          tokens, users, waiting)  # fmt: skip
+          holders, host_marks, hosted, logs, meta, places, pruned, read_marks, seen, statements, stays, taken_marks,
+          tokens, unreadable, users, waiting)  # fmt: skip
 
 
 # ---- parts of statements that dialects replace; they find them by their text
@@ -326,6 +335,16 @@ def marks_of_bytes(data: bytes) -> tuple[Mark, ...]:
     return tuple(Mark(part[:8].hex(), int.from_bytes(part[8:16], "big"), part[16:].hex()) for part in parts)
 
 
+def certificate_to_bytes(certificate: GuestCertificate | None) -> bytes:
+    return b"" if certificate is None else bytes.fromhex(certificate.member + certificate.sig)
+
+
+def header_of(log: LogId, builds_on: bytes, certificate: bytes) -> str:
+    """Return the text of a log's header, from what is stored of it."""
+    by = GuestCertificate(certificate[:32].hex(), certificate[32:].hex()) if certificate else None
+    return encode_header(log, marks_of_bytes(builds_on), by)
+
+
 def naming_to_text(naming: Naming) -> str:
     values = {"room": naming.room, "dm": naming.dm, "group": naming.group, "talk": naming.talk}
     return json.dumps({name: value for name, value in values.items() if value})
@@ -339,13 +358,15 @@ def naming_of_text(text: str) -> Naming:
 
 
 def batch_to_text(batch: Batch) -> str:
-    return json.dumps([batch.first, batch.raws, batch.prev.hex(), batch.chain.hex(), batch.head.hex()])
+    ends = batch.prev.hex(), batch.chain.hex(), batch.head.hex()
+    return json.dumps([batch.first, batch.raws, *ends, batch.header])
 
 
 def batch_of_text(log: LogId, text: str) -> Batch:
     with decoding():
-        first, raws, prev, chain, head = json.loads(text)
-        return Batch(log, first, raws, None, bytes.fromhex(prev), bytes.fromhex(chain), bytes.fromhex(head))
+        first, raws, prev, chain, head, header = json.loads(text)
+        entries = [(c, entry) for c, entry in raws]
+        return Batch(log, first, entries, None, bytes.fromhex(prev), bytes.fromhex(chain), bytes.fromhex(head), header)
 
 
 # ---- versions

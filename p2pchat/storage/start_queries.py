@@ -42,6 +42,7 @@ from p2pchat.storage.schema import (
     CorruptRow,
     decoding,
     log_of,
+    marks_of_bytes,
     naming_of_text,
 )
 
@@ -119,7 +120,7 @@ CITES_OF_TIPS = f"""
 """
 # The operations and leaves written to groups, no messages; entries of logs that forked stay.
 GROUP_ENTRIES = f"""
-select c.id, u.id, l.run, e.id, e.body
+select c.id, u.id, l.run, e.id, e.c, e.body, case when e.id & {SEQS - 1} = 1 then l.builds_on end
 from (select number, id from conversations where naming like '%"group"%') c
 {THEN_ENTRIES}
 join logs l on l.number = e.id >> {SEQ_BITS}
@@ -133,6 +134,8 @@ select u.id, f.name, f.c from users u join former_names f on u.number = f.owner 
 """
 ADDRESSES = "select peer, endpoint, verified_at, failing_since, teller from addresses"
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
+MEMBERS = "select id, member from users where member is not null order by number"
+STATEMENTS = "select said, signature from statements order by id"
 HOLDERS = "select root, peer, told_at from holders order by root, peer"
 NAMED = f"""
 select a.root, c.id, u.id, l.run, a.id from attachments a
@@ -143,7 +146,7 @@ join users u on u.number = l.writer
 order by e.c desc, a.id desc limit ?
 """
 USERS_AT_ONCE = 500
-WAITING = "select id, body from entries where id > ? and id < ? order by id"
+WAITING = "select id, c, body from entries where id > ? and id < ? order by id"
 
 
 def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
@@ -166,9 +169,9 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         forked=[log_of(*row) for row in rows(FORKED_LOGS)],
         unreleased=[facts for _, facts in unreleased],
         waiting=[
-            UnreleasedEntry(facts.log, id % SEQS, decode_entry(body))
+            UnreleasedEntry(facts.log, id % SEQS, decode_entry((c, text)))
             for number, facts in unreleased
-            for id, body in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
+            for id, c, text in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
         ],
         next_place=reader.last_place() + 1,
         conversations=_conversations(database),
@@ -195,7 +198,12 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             ),
             settings,
         ),
-        group_entries=[GroupEntry(log_of(*row), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
+        members={user.hex(): member.hex() for user, member in rows(MEMBERS)},
+        statements=[(said, signature) for said, signature in rows(STATEMENTS)],
+        group_entries=[
+            GroupEntry(log_of(*row), row[3] % SEQS, (row[4], row[5]), marks_of_bytes(row[6] or b""))
+            for row in rows(GROUP_ENTRIES)
+        ],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(reader),
     )

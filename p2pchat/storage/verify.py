@@ -7,18 +7,17 @@ runs only on demand (`p2pchat doctor`), or after an error that a damaged row may
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from p2pchat.core.log import decode_entry, extend_chain, first_chain, head_message, verify
+from p2pchat.core.log import extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
 from p2pchat.protocol import is_key
 from p2pchat.storage.database import Database
-from p2pchat.storage.schema import NEWEST_HEAD, SEQS, log_of
+from p2pchat.storage.schema import NEWEST_HEAD, SEQS, header_of, log_of
 
 LOGS = """
-select l.number, c.id, u.id, l.run, l.conversation from logs l
+select l.number, c.id, u.id, l.run, l.conversation, l.builds_on, l.certificate from logs l
 left join conversations c on c.number = l.conversation left join users u on u.number = l.writer order by l.number
 """
 DELETED_TO = "select c, chain, upto from pruned where log = ?"
@@ -58,27 +57,21 @@ def verify_logs(database: Database, most: int = MAX_FAULTS) -> list[str]:
 
 def _fault(database: Database, row: Any) -> str:
     """Return what is wrong with one log; "" for nothing."""
-    number, conversation, user, run, conversation_number = row
+    number, conversation, user, run, conversation_number, *header = row
     if conversation is None or user is None:
         return "has no writer or no conversation"
     log = log_of(conversation, user, run)
     if not is_key(log.user):
         return f"is by {log.user}, a key with which anybody can sign: nothing of it is sent or taken any more"
-    clock, chain, seq = database.first(DELETED_TO, number) or (-1, first_chain(log), 0)
+    clock, chain, seq = database.first(DELETED_TO, number) or (-1, first_chain(header_of(log, *header)), 0)
     for id, signed, sig in database.all(HEADS, number * SEQS + max(0, seq - 1), (number + 1) * SEQS):
-        stretch = list(_entries(database, number * SEQS + seq, id, conversation_number))
+        stretch = [(c, text) for stored_in, c, text in database.all(ENTRIES, number * SEQS + seq, id)
+                   if stored_in == conversation_number]  # fmt: skip
         clocks = [clock, *(c for c, _ in stretch)]
         if len(stretch) != id % SEQS - seq or any(one >= other for one, other in pairwise(clocks)):
             return f"lacks entries before entry {id % SEQS}, or has them elsewhere"
         clock, seq = clocks[-1], id % SEQS
-        chain = extend_chain(chain, (raw for _, raw in stretch))
+        chain = extend_chain(chain, stretch)
         if chain != signed or not verify(log.user, sig, head_message(log, seq, chain)):
             return f"is not what its writer signed (entries up to {seq})"
     return ""
-
-
-def _entries(database: Database, after: int, last: int, conversation: int) -> Iterator[tuple[int, str]]:
-    """Yield clock and text of the entries of one stretch whose columns agree with their text."""
-    for stored_in, c, raw in database.all(ENTRIES, after, last):
-        if stored_in == conversation and decode_entry(raw).c == c:
-            yield c, raw

@@ -4,7 +4,8 @@ They store nothing, and p2pchat never reads them. They are made when a peer open
 when a version of p2pchat defines them differently: `meta` says which definition is there. A
 user without the right to make views has none, and misses nothing else.
 
-A text stands in the JSON of its entry, which the functions of the database decode. In an entry that writes a key twice
+A text stands in the JSON of its entry, which the functions of the database decode; what cannot be read is listed in a
+table of its own (`unreadable`). In an entry that writes a key twice
 or with escapes the last one counts (docs/protocol-entries.md, "The text"). MariaDB takes the first one, so there such
 an entry is left out. No program of ours writes any, but a member can.
 """
@@ -17,7 +18,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from p2pchat.core.entry_kinds import HIDDEN_KINDS, MESSAGE_KINDS
-from p2pchat.core.sync.refusals import REFUSERS
+from p2pchat.core.log import UNREADABLE
+from p2pchat.core.sync.left_out import LEFT_OUT
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
 
 if TYPE_CHECKING:
@@ -42,16 +44,18 @@ class ViewFunctions:
 
 
 USERS_AT = (10, 78)  # where the ids of two users begin in the text of a direct conversation (naming_to_text)
-RUN_AT = len(REFUSERS) + 64 + 1 + 64 + 1 + 1  # where the run begins in a name in meta: conversation, user, run
+RUN_AT = len(LEFT_OUT) + 64 + 1 + 64 + 1 + 1  # where the run begins in a name in meta: conversation, user, run
 
 
 def definitions(functions: ViewFunctions) -> dict[str, str]:
     """Return the query of each view, by its name."""
     hex, time, member, joined = (text.format for text in astuple(functions))
     kinds, known = (", ".join(f"'{kind}'" for kind in sorted(those)) for those in (HIDDEN_KINDS, MESSAGE_KINDS))
-    kind, newest = member("e.body", "k"), member("r.body", "k")
+    said = f"""case when exists (select 1 from unreadable y where y.id = e.id) then '{{"k":"{UNREADABLE}"}}'
+        else e.body end"""
+    kind, newest = member(said, "k"), member("r.body", "k")
     text = f"""case when {newest} = 'delete' or {kind} not in ({known}) then null
-        when r.id is null then {member("e.body", "b")} else {member("r.body", "b")} end"""
+        when r.id is null then {member(said, "b")} else {member("r.body", "b")} end"""
     released = f"(w.log is null or e.id & {SEQS - 1} <= w.released)"
     visible = f"(s.log is null or e.id & {SEQS - 1} <= s.upto)"
     shown = f"""entries e
@@ -59,15 +63,15 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         left join waiting w on w.log = l.number
         left join seen s on s.log = l.number"""
     # A mark on a log covers those it builds on: a log that builds on everything before it, which is the rule, covers
-    # all earlier ones. Where somebody does not take all of a log, only marks on that log itself count.
+    # all earlier ones. Where somebody is left out of a log, only marks on that log itself count.
     marks = """select l.number as log, m.{who} as person, {seq} as seq
         from logs l
         join logs n on n.conversation = l.conversation and n.writer = l.writer
         join {table} m on m.log = n.number and m.seq > 0
         where n.number = l.number or (n.number > l.number and n.whole = 1 and l.state < {forked}
-        and not exists (select 1 from meta x where x.name like '{refusers}%' and substr(x.name, {at}, 16) = {run}))"""
+        and not exists (select 1 from meta x where x.name like '{left_out}%' and substr(x.name, {at}, 16) = {run}))"""
     seq = f"case when n.number = l.number then m.seq else {SEQS} end"
-    every = {"seq": seq, "forked": FORKED, "refusers": REFUSERS, "at": RUN_AT, "run": hex("l.run")}
+    every = {"seq": seq, "forked": FORKED, "left_out": LEFT_OUT, "at": RUN_AT, "run": hex("l.run")}
     guests = """(select k.log as log, x.guest as member, k.seq as seq from host_marks k
         join stays x on x.host = k.host and x.since <= k.told and (x.ended = 0 or k.version < x.ended)
         join logs y on y.number = k.log and y.writer <> x.guest
@@ -95,7 +99,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         left join users b on c.naming like '{{"dm"%' and {hex("b.id")} = {other}
         where c.naming is not null and c.naming not like '{{"group"%'""",
         "messages": f"""select e.id as message, l.conversation as chat, l.writer as person, u.name as name,
-        {time(member("e.body", "at"))} as sent_at, {kind} as kind, {text} as text,
+        {time(member(said, "at"))} as sent_at, {kind} as kind, {text} as text,
         case when {newest} = 'edit' then 1 else 0 end as edited,
         case when {newest} = 'delete' then 1 else 0 end as deleted, e.c as clock
         from {shown}

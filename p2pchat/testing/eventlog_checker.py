@@ -111,6 +111,7 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
         found += _answers(log)
         found += _own_receipts(log, writers.get(log.user_id))
         found += _alternate(log)
+        found += _expulsions(log)
     for log in events:
         for other in events:
             if log.user_id and other.user_id and log.user_id != other.user_id:
@@ -512,7 +513,7 @@ def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
 # A departure is reported once, in time, and with the reason `left` only after a goodbye. A killed peer logs no end, so
 # its log does not say when it ended: the tests that kill check how soon a kill is noticed.
 
-REPORTED_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
+REPORTED_WITHIN = {"left": 1.0, "expelled": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
 SLACK = 2.0  # seconds that a busy machine may be late with a line
 AFTER_GOODBYE = ("stopped", "delivered", "read")  # a leaving peer reports its last receipts for up to 5 s
 DEPARTURE_WITHIN = max(REPORTED_WITHIN.values()) + SLACK
@@ -552,6 +553,30 @@ def _alternate(log: Log) -> Iterator[Fault]:
                 text = f"reported {'again ' if user in last else ''}that {user[:8]} {event}"
                 yield Fault("departure", f"{text}, who was {'here' if event == 'joined' else 'not'}", log.where(number))
             last[user] = event
+
+
+def _expulsions(log: Log) -> Iterator[Fault]:
+    """Check that whoever is reported as expelled while here is reported as gone soon."""
+    for life in log.sessions:
+        here = set[str]()
+        expelled = dict[str, tuple[float, int]]()  # when, and the line that says so; of users who were here
+        ends = list[tuple[tuple[float, int], float]]()
+        for number, line in life.of("joined", "left", "many", "member"):
+            user = line.get("user_id", "")
+            if line["event"] == "joined":
+                here.add(user)
+            elif line["event"] == "left":
+                here.discard(user)
+                ends += [(expelled.pop(user), seconds(line))] if user in expelled else []
+            elif line["event"] == "many":  # it counts users who left, and names none
+                here.clear()
+                expelled.clear()
+            elif line["change"] == "expelled" and user in here:
+                expelled[user] = seconds(line), number
+        ends += [(one, seconds(life.lines[-1])) for one in expelled.values()]
+        for (at, number), end in ends:
+            if end - at > REPORTED_WITHIN["expelled"] + SLACK:
+                yield Fault("departure", f"somebody was expelled and here for {end - at:.1f} s more", log.where(number))
 
 
 def _departures(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:

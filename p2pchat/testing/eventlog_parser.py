@@ -20,13 +20,21 @@ Line = dict[str, Any]
 
 _NOT_JSON = "not JSON"
 POSTS = ("sent", "message")
-_AFTER_LISTENING = {*POSTS, "delivered", "joined", "left", "stopped"}  # events that come only after `listening`
+_AFTER_LISTENING = {
+    *POSTS,
+    "delivered",
+    "joined",
+    "left",
+    "member",
+    "stopped",
+}  # events that come only after `listening`
 _POST = ("id", "conversation_id", "sender_id", "text", "sent_at")
 _EDIT = ("id", "by_id", "entry_id", "sent_at")
 _NEEDED = {
     "sent": _POST, "message": _POST, "delivered": ("id", "user_id"), "joined": ("user_id",),
     "left": ("user_id", "reason"), "listening": ("user_id",), "edited": (*_EDIT, "text"), "deleted": _EDIT,
     "reaction": (*_EDIT, "reaction"), "group": ("conversation_id", "change", "group"),
+    "member": ("user_id", "by_id", "change"),
 }  # fmt: skip
 _STRINGS = ("kind", "target_id", "to_id", "reply_to", "about", "code", "peer_id", "mended_id")  # optional fields
 _LISTS = ("after", "missing", "member_ids", "undelivered")

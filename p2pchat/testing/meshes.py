@@ -9,6 +9,10 @@
 
 Everything is production code, TLS included, except sockets (PipeNetwork) and the disk. Each peer has a storage in
 memory that outlives a crash, so a restarted peer finds its data. Redials and grace times are short.
+
+The peers are those of one login, so the network has one member, its founder. With `mesh(..., logins=True)` each is of a
+login of its own: the first founded the network, and the others joined it with invites of the first, so they are members
+that can be expelled.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 from types import TracebackType
 from typing import Self
@@ -26,6 +30,7 @@ from p2pchat.config import Settings
 from p2pchat.core.node import Node
 from p2pchat.core.sync.log_index import TalkLog
 from p2pchat.errors import P2PChatError, PortInUse
+from p2pchat.identity.invite_text import make_invitation
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from p2pchat.peer import TCPPeer
@@ -51,10 +56,15 @@ class _Disk(TemporaryStorage):
 
 @dataclass(slots=True)
 class _Host:
-    """A host of the mesh: the parts of a peer that outlive a crash."""
+    """A host of the mesh: the parts of a peer that outlive a crash.
+
+    Attributes:
+        member: The key of the member that answers for it; None: that of the founder.
+    """
 
     name: str
     identity: Identity
+    member: Identity | None = None
     storage: TemporaryStorage = field(default_factory=_Disk)
     port: int = 0
 
@@ -68,8 +78,9 @@ class Mesh:
         membership: The network id and key that all share, for peers made in other ways.
     """
 
-    def __init__(self, *names: str, settings: Settings = QUICK) -> None:
-        self._hosts = [_Host(name, Identity.generate()) for name in names]
+    def __init__(self, *names: str, settings: Settings = QUICK, logins: bool = False) -> None:
+        self._logins = logins
+        self._hosts = [self._host_of(name) for name in names]
         self._settings = settings
         self.membership: Network = Network.found()
         self.network: PipeNetwork = PipeNetwork()
@@ -96,10 +107,13 @@ class Mesh:
 
     async def add(self, name: str) -> TCPPeer:
         """Start one more peer, linked with the first. The others find it."""
-        host = _Host(name, Identity.generate())
+        host = self._host_of(name)
         self._hosts.append(host)
         self.peers.append(await self._start(host, [peer.endpoint for peer in self.peers[:1]]))
         return self.peers[-1]
+
+    def _host_of(self, name: str) -> _Host:
+        return _Host(name, Identity.generate(), Identity.generate() if self._logins else None)
 
     async def _start(self, host: _Host, endpoints: Sequence[str]) -> TCPPeer:
         peer = TCPPeer(host.port, *endpoints, name=host.name, settings=self._settings)
@@ -110,7 +124,15 @@ class Mesh:
 
     def _home(self, host: _Host) -> PeerResources:
         server, client = contexts(host.identity)
-        return PeerResources(host.identity, self.membership, host.storage, server, client)
+        return PeerResources(host.identity, self._network_of(host), host.storage, server, client)
+
+    def _network_of(self, host: _Host) -> Network:
+        """Return the network as a host knows it: that of its founder, or as it was joined with an invite."""
+        first = self._hosts[0]
+        if host.member is None or host is first:
+            return self.membership
+        invitation = make_invitation(self.membership, first.identity)
+        return replace(self.membership, member=host.member, invitation=invitation)
 
     # Faults
 
@@ -178,7 +200,8 @@ class Mesh:
         if not self.network.quiet:
             yield "bytes are in flight"
         for (one, here, node), (other, there, far) in combinations(running, 2):
-            if self.network.reaches(one, other):
+            is_out = node.admission.is_out(far.peer) or far.admission.is_out(node.peer)  # they have no link
+            if self.network.reaches(one, other) and not is_out:
                 for difference in chain(_differences(node, far), _unsure(here, node, far), _unsure(there, far, node)):
                     yield f"{one} and {other} {difference}"
 
@@ -213,9 +236,13 @@ def _unsure(writer: TCPPeer, node: Node, reader: Node) -> Iterator[str]:
                     yield "lack a receipt"
 
 
-def mesh(*names: str, settings: Settings = QUICK) -> Mesh:
-    """Return a mesh of real, linked peers with these names: `async with mesh("ada", "bob") as net`."""
-    return Mesh(*names, settings=settings)
+def mesh(*names: str, settings: Settings = QUICK, logins: bool = False) -> Mesh:
+    """Return a mesh of real, linked peers with these names: `async with mesh("ada", "bob") as net`.
+
+    Args:
+        logins: Each peer is a member of its own, and the first is the founder of the network.
+    """
+    return Mesh(*names, settings=settings, logins=logins)
 
 
 # ---- in-memory connections

@@ -43,7 +43,7 @@ class WebSettings:
     Attributes:
         sign_up: Who may register: "open" for everyone; "token" only with a token made by `p2pchat web token NAME`;
             "auto" is "open" for callers on this machine and "token" for all others.
-        invites: Which accounts are given the invite to the peer's network, which nobody can take back: "off" for none,
+        invites: Which accounts are given invites to the peer's network, each for one person: "off" for none,
             "operator" for those that call from this machine, "all"; "auto" is "off" if sign_up is "open" or there are
             origins, trusted_proxies or a root_path, otherwise "operator".
         trust_loopback: Callers on this machine may give a name instead of a token, and messages to names that nobody

@@ -65,6 +65,7 @@ from p2pchat.web.account_records import (
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limit import RateLimiter, TooMany
 
+EXPELLED = "expelled"  # code of the refusal of an account whose user is out of the network
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
 
 MAX_FORMER = 10_000  # former accounts that are known as such, as many as a peer hosts; the oldest is forgotten
@@ -204,7 +205,7 @@ class Accounts:
     # ---- queries
 
     async def by_token(self, token: str) -> Account | None:
-        """Return the account of a token, or None."""
+        """Return the account of a token, or None. Raises Forbidden for one that was expelled from the network."""
         await self.load()
         account = self._by_hash.get(hash := hash_of(token))
         if account is None and hash and self.shared is not None:
@@ -214,9 +215,21 @@ class Accounts:
                 account = await self.adopt(record)
         if account is None or not self._counts(account, hash):
             return None
+        self.check_admitted(account)
         self.use(account)  # before the wait, in which nobody is to let the user go
         await self._wait_compared(account)
         return account if self._counts(account, hash) else None  # it may have ended meanwhile
+
+    def is_expelled(self, account: Account) -> bool:
+        """Return whether the user of an account was expelled from the network, and not this whole gateway."""
+        people = self._peer.people
+        return people.is_expelled(account.user.me) and not people.is_expelled(self._peer.me)
+
+    def check_admitted(self, account: Account) -> None:
+        """Raise Forbidden if the user of an account was expelled from the network."""
+        if self.is_expelled(account):
+            text = "this account was expelled from the network: only who expelled it lets it in again"
+            raise Forbidden(text, EXPELLED)
 
     def _counts(self, account: Account, hash: bytes) -> bool:
         """Return whether the token with this hash is the account's."""
@@ -303,7 +316,8 @@ class Accounts:
 
         A free name is registered, unless an account had it before it changed its name: that one is meant. To be called
         only if `trust_loopback` applies to the caller.
-        Raises as register, UnknownName for such a name, and Forbidden if the token of the account was revoked.
+        Raises as register, UnknownName for such a name, and Forbidden if the token of the account was revoked, or if it
+        was expelled.
         """
         await self.load()
         account = self.find(name)
@@ -311,12 +325,13 @@ class Accounts:
             name = valid(name)
             async with self._changing(name) as account:
                 if account is None:  # not so for the second of two concurrent calls
-                    if hint := self._peer.people.renamed_hint(name, self._by_key.keys()):
+                    if hint := self._peer.directory.renamed_hint(name, self._by_key.keys()):
                         raise UnknownName(name, hint)
                     account = await self._store(None, name, random_hash(), NAMED, "registered")
         await self._wait_compared(account)
         if (self._ended_by(account) or account).state == "revoked":
             raise Forbidden("this account was revoked", "revoked")
+        self.check_admitted(account)
         self.use(account)
         return account
 
@@ -326,7 +341,7 @@ class Accounts:
             with suppress(ValueError):  # no account has such a name
                 record = await self.shared.look(valid(name.partition("#")[0]))
                 if record is not None and not record.is_former:
-                    self._peer.people.learn([(record.user, record.name)])
+                    self._peer.directory.learn([(record.user, record.name)])
 
     async def reserve(self, name: str) -> User:
         """Return the user of a name, which is reserved if nobody has it: messages wait until somebody does.
@@ -335,7 +350,7 @@ class Accounts:
             AccountNameTaken: A name like it is known, or somebody here had it. ValueError: It is no valid name.
             StorageError: It could not be stored.
         """
-        name, people = valid(name), self._peer.people
+        name, people = valid(name), self._peer.directory
         async with self._lock:
             if (account := self.find(name)) is not None:
                 return account.user.me
@@ -353,7 +368,7 @@ class Accounts:
         secret, _, name = word.removeprefix(RESERVED).partition(":")
         self._reserved[name.casefold()] = bytes.fromhex(secret)
         if self.reserves:
-            self._peer.people.learn([(user_of(bytes.fromhex(secret)), name)])
+            self._peer.directory.learn([(user_of(bytes.fromhex(secret)), name)])
 
     async def new_token(self, name: str) -> tuple[Account, str]:
         """Give an account a new token, which replaces the old one; a free name is registered.
@@ -452,14 +467,14 @@ class Accounts:
         all = self.shared.records() if self.shared is not None else ()
         others = [record for record in all if not record.is_former and record.user not in self._by_key]
         for record in sorted(others, key=lambda record: record.name.casefold()):
-            yield record, self._peer.people.user(record.user).id
+            yield record, self._peer.directory.user(record.user).id
 
     def records(self) -> Iterator[AccountRecord]:
         """Return the records of all accounts, and of deleted ones whose names nobody gets yet."""
         for account in self._by_key.values():
             yield account.record
         for key, former in self._former.items():
-            if former.word == DELETED and (name := self._peer.people.name(key)):
+            if former.word == DELETED and (name := self._peer.directory.name(key)):
                 yield AccountRecord(name, key, b"", b"", former.word, former.day, former.version)
 
     async def adopt(self, record: AccountRecord) -> Account:
@@ -642,20 +657,20 @@ class Accounts:
 
     def _check_free(self, name: str, but: AbstractSet[str]) -> None:
         """Raise AccountNameTaken if a known user has this name, other than those with the keys in `but`."""
-        people, alike = self._peer.people, self._alike(name, but)
+        people, alike = self._peer.directory, self._alike(name, but)
         taken = {key for key in alike if not self._is_free_again(key)}
         if len(taken) > 1 or any(people.name(key).casefold() == name.casefold() for key in taken):
             raise AccountNameTaken(name)
 
     def _alike(self, name: str, but: AbstractSet[str]) -> set[str]:
         """Return the keys of the users whose names look like this one, other than those in `but`."""
-        return set(self._peer.people.alike(name) - but)
+        return set(self._peer.directory.alike(name) - but)
 
     def _is_free_again(self, key: str) -> bool:
         """Return whether others may have the name of the user with this key, a former account."""
         former = self._former.get(key)
         if former is None and self.shared is not None:  # it was deleted at another gateway
-            there = self.shared.find(self._peer.people.name(key))
+            there = self.shared.find(self._peer.directory.name(key))
             if there is not None and there.user == key:
                 former = _Former(there.word, there.used, there.version)
         if former is None:

@@ -45,6 +45,7 @@ from p2pchat import (
     FileProgress,
     FileReceipt,
     GroupChanged,
+    MemberChange,
     Message,
     MessageChange,
     Presence,
@@ -80,6 +81,7 @@ EVENTS = {
     "typing": (Typing,),
     "changes": (MessageChange, GroupChanged),
     "files": (FileProgress, FileArrived, FileReceipt),
+    "members": (MemberChange,),
 }
 router: APIRouter = APIRouter()
 _log = logging.getLogger("p2pchat.web")

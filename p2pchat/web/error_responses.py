@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from p2pchat import AmbiguousName, NameTaken, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
+from p2pchat import AmbiguousName, InviteError, NameTaken, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
 PROBLEM_TYPE = "application/problem+json"
 EXAMPLE_ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"  # of a message, in texts and in /docs
@@ -65,6 +65,8 @@ def problem_of(error: Exception) -> WebError:
             return WebError(409, "ambiguous_name", text)
         case NameTaken():
             return WebError(409, "name_taken", text)
+        case InviteError():  # this gateway is neither the network's founder nor an admin, or nobody can dial it
+            return WebError(403, "invite_error", text)
         case TooLong():
             return WebError(413, "too_long", text)
         case PeerClosed():

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from p2pchat import Deleted, Link, Message, MessageChange, Sent, TCPPeer
+from p2pchat import Deleted, Link, MemberChange, Message, MessageChange, Sent, TCPPeer
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
@@ -72,7 +72,7 @@ class Gateway:
         self.transfers: KeyedSlots = KeyedSlots(settings.max_files_of_account)
         self.uploads: Uploads = Uploads(settings, self.limits)
         self.fetches: Fetches = Fetches(settings, self.uploads)
-        self.file_links: FileLinks = FileLinks(self.accounts.of)
+        self.file_links: FileLinks = FileLinks(self._holder_of_links)
         self.idempotency: IdempotencyCache = IdempotencyCache() if cluster is None else SharedIdempotency(cluster)
         self.health: HealthCheck = HealthCheck(peer, settings.health_every, settings.health_within)
         self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health, cluster)
@@ -86,6 +86,8 @@ class Gateway:
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers[Link] = lambda envelope: self.separations.on_link(envelope.event)
         self.hub.observers[MessageChange] = self._on_change
+        self.hub.observers[MemberChange] = self._on_member_change
+        self.hub.check = self.accounts.check_admitted
         self.kept_receipts: KeptReceipts = KeptReceipts(self.hub, self.accounts.of)
         self.separations: PeerSeparations = PeerSeparations(peer, REPEATED)
         self.shared_frames: SharedFrames = SharedFrames()
@@ -129,6 +131,23 @@ class Gateway:
             self.hub.forget(account)
             self.write_locks.pop(account.key, None)
             self.limits.sites.pop(account.key, None)
+
+    def _holder_of_links(self, key: str) -> Account | None:
+        """Return the account of a user key whose links to files are served."""
+        account = self.accounts.of(key)
+        return None if account is None or self.accounts.is_expelled(account) else account
+
+    def _on_member_change(self, envelope: Envelope) -> None:
+        """End the sessions of an account that was expelled from the network."""
+        event: MemberChange = envelope.event
+        account = self.accounts.of(event.user.key)
+        if account is None or event.change not in ("expelled", "pardoned"):
+            return
+        if event.change == "expelled" and not self.accounts.is_expelled(account):
+            return  # who said so may not
+        self.audit_log.record("account", change=event.change, user=account.name, user_id=account.id)
+        if event.change == "expelled":
+            self.hub.end_sessions_of(account, "expelled")
 
     def _on_change(self, envelope: Envelope) -> None:
         if isinstance(envelope.event, Deleted):

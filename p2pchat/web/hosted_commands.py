@@ -24,7 +24,8 @@ from p2pchat.commands.conversation_commands import group, list_
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import JsonCommand
-from p2pchat.commands.people_commands import invite_row, nick
+from p2pchat.commands.member_commands import INVITE_DAYS, invite_row, list_members, members
+from p2pchat.commands.people_commands import nick
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, problem_of
 from p2pchat.web.gateway_state import Gateway, gateway_of
@@ -130,10 +131,19 @@ class HostedCommands:
         self._set_active(on)
         return CommandResult([{"on": on}])
 
-    async def invite(self, ctx: CommandContext) -> CommandResult:
+    async def members(self, ctx: CommandContext, to: Conversation | None = None) -> CommandResult:
+        if to is None or to.kind == "room":
+            return list_members(ctx, self._gateway.peer)
+        return await members(ctx, to)
+
+    async def invite(self, ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) -> CommandResult:
         if not self._may_invite:
             raise Forbidden("accounts get no invite here: ask whoever runs this gateway, who has `p2pchat invite`")
-        return CommandResult([invite_row(self._gateway.peer)])
+        if uses != 1 or days > INVITE_DAYS:
+            raise Forbidden(
+                f"an account's invite admits one person within {INVITE_DAYS:.0f} days: ask the operator for another"
+            )
+        return CommandResult([invite_row(self._gateway.peer, uses, days)])
 
     async def group(self, ctx: CommandContext, name: str, members: Sequence[User | str] = ()) -> CommandResult:
         with self._gateway.limits.new_group(self._account.key):

@@ -41,9 +41,12 @@ from p2pchat.web.error_responses import Forbidden, WebError
 
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]
-Ending = Literal["slow", "full", "stopping", "revoked", "deleted", "failed"]  # reasons for which the hub ends a session
+Ending = Literal[
+    "slow", "full", "stopping", "revoked", "deleted", "expelled", "failed"
+]  # reasons for which the hub ends a session
 CLOSE_CODES: dict[Ending, int] = {  # RFC 6455, IANA
-    "slow": 1013, "full": 1013, "stopping": 1012, "revoked": 1008, "deleted": 1008, "failed": 1011,
+    "slow": 1013, "full": 1013, "stopping": 1012, "revoked": 1008, "deleted": 1008, "expelled": 1008,
+    "failed": 1011,
 }  # fmt: skip
 CROWD = 100  # sessions up to which everyone hears everyone's presence
 _log = logging.getLogger("p2pchat.web")
@@ -113,6 +116,7 @@ class SessionHub:
         on_rename: Called with the key of a user that was renamed.
         on_close: Called with the account of a session that has ended.
         on_delivered: Called with the key of the user who caused an event, and how many sessions got it.
+        check: Raises WebError for an account that is not served, because it was expelled from the network.
         network_of: Return what counts as the network of an account that opens a session.
     """
 
@@ -135,6 +139,7 @@ class SessionHub:
         self.on_rename: Callable[[str], None] = lambda key: None
         self.on_close: Callable[[Account], None] = lambda account: None
         self.on_delivered: Callable[[str, int], None] = lambda key, count: None
+        self.check: Callable[[Account], None] = lambda account: None
         self.network_of: Callable[[Account], str] = lambda account: account.key
 
     @property
@@ -180,7 +185,8 @@ class SessionHub:
                 once, those that want presence hear of all users they have to do with.
             active: The user is looking at the connection.
         Raises:
-            WebError: Too many sessions, of this account or in all; the account was revoked; the gateway is stopping.
+            WebError: Too many sessions, of this account or in all; the account was revoked, deleted or expelled; the
+                gateway is stopping.
         """
         self.start()
         if self.stopping:
@@ -190,6 +196,7 @@ class SessionHub:
                 raise Forbidden("this account was revoked", "revoked")
             case "deleted":
                 raise Forbidden("this account was deleted", "deleted")
+        self.check(account)
         if account.is_leaving:  # it has moved to other gateways of the cluster; the next call brings it back
             raise WebError(503, "cluster", "this account was just moved: try again", {"Retry-After": "1"})
         sessions = self._sessions.get(account.key, ())

@@ -28,9 +28,11 @@ _RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}
 _CHANGE = {"id": "id", "by": "by", "at": "timestamp", "text": "content", "reaction": "reaction"}
 _FILE = {name: name for name in ("id", "name", "size", "root", "stored", "user", "has", "count", "of")}
 _GROUP = {"group": "group", "conversation_id": "id", "change": "change", "members": "members"}
+_MEMBER = {"user": "user", "by": "by", "change": "change"}
 CHAT_EVENTS: dict[str, Form] = {
     "delivered": _RECEIPT, "read": _RECEIPT, "edited": _CHANGE, "deleted": _CHANGE, "reaction": _CHANGE,
     "group": _GROUP, "file_progress": _FILE, "file_arrived": _FILE, "file_receipt": _FILE,
+    "member": _MEMBER,
 }  # fmt: skip
 
 
@@ -43,6 +45,6 @@ def message_json(post: Message | Sent, form: Form, **own: object) -> dict[str, A
 
 def chat_json(post: Message | Sent) -> dict[str, Any]:
     """Return a message as /chat and REST write it, the same for all readers: in the room without `to` and `group`."""
-    people = post.viewer.people
+    people = post.viewer.directory
     receiver = post.to if isinstance(post, Sent) else people.label(people.me)
     return message_json(post, CHAT, to=receiver if post.conversation.kind == "dm" else None)

@@ -18,7 +18,7 @@ class Receivers:
     """The receivers that the accounts of one gateway name."""
 
     def __init__(self, peer: TCPPeer, accounts: Accounts) -> None:
-        self._people = peer.people
+        self._people = peer.directory
         self._accounts = accounts
 
     def find(self, account: Account, to: str) -> Conversation:

@@ -576,7 +576,7 @@ async def metrics(request: Request, gateway: CurrentGateway) -> Response:
     """Metrics in the text format of Prometheus, for callers on this machine and for accounts."""
     if not is_on_loopback(request):
         account = await current_account(request)
-        gateway.limits.charge(account.key, len(gateway.peer.people.known) / USERS_A_CALL)
+        gateway.limits.charge(account.key, len(gateway.peer.directory.known) / USERS_A_CALL)
     text, kind = gateway.metrics.text()
     return Response(text, headers={"Content-Type": kind})
 

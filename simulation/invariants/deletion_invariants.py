@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
-from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
-from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
+from p2pchat.core.log import LogId, Ref, ref_key
+from p2pchat.core.sync.left_out import LEFT_OUT
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing.eventlog_parser import Fault
@@ -92,7 +92,7 @@ class DeletionInvariants:
         held = len(peer.disk.logs.get(log, ()))
         if one.disk.pruned.get(log, 0) > held:
             return False
-        before = decode_entry(one.disk.logs[log][0]).before if not held else ()
+        before = one.disk.before(log) if not held else ()
         below = {log._replace(run=mark.run): mark.seq for mark in before}
         return all(
             len(peer.disk.logs.get(each, ())) >= seq and not any(self._hides_fork(at, each) for at in (one, peer))
@@ -124,19 +124,16 @@ class DeletionInvariants:
             if each.key == log.key and 0 < len(at.disk.logs.get(each, ())) < upto
         ]  # fmt: skip
         for each in lost:
-            before = decode_entry(at.disk.logs[each][0]).before
+            before = at.disk.before(each)
             lost += [below for mark in before if (below := each._replace(run=mark.run)) not in lost]
         return log in lost
 
-    def keeps_refusal(self, log: LogId, seq: int, at: SimPeer, user: UserId, peer: SimPeer) -> bool:
-        """Return whether a log counts as refused by a user although that user's peer may hold it now.
+    def leaves_out(self, log: LogId, at: SimPeer, user: UserId, peer: SimPeer) -> bool:
+        """Return whether a user is left out of a log although that user's peer may hold it now.
 
-        An equal sum ends a refusal. A peer that lacks what was deleted never has one.
+        An equal sum ends that. A peer that lacks what was deleted never has one.
         """
-        if not self.lacks_deleted(peer):
-            return False
-        refusers = parse_refusers(at.disk.stored.meta.get(REFUSERS + ",".join(log), ""))
-        return refusers.get(user, seq) < seq
+        return self.lacks_deleted(peer) and user in at.disk.stored.meta.get(LEFT_OUT + ",".join(log), "").split()
 
     def _hides_fork(self, peer: SimPeer, log: LogId) -> bool:
         return self._invariants.may_fork(log) and peer.disk.pruned.get(log, 0) >= len(peer.disk.logs.get(log, ())) > 0

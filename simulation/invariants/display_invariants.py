@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Digest, Have, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
@@ -100,8 +100,7 @@ class DisplayInvariants:
         if peer.byzantine:
             return
         is_byzantine = self._sim.person(log.user).byzantine
-        is_late = self._invariants.is_odd_writer(log.user)  # what builds on a refused log, or that after an upgrade
-        if not (peer.ever_spoke_for(log.user) or is_byzantine or is_late or self._invariants.may_fork(log)):
+        if not (peer.ever_spoke_for(log.user) or is_byzantine or self._invariants.may_fork(log)):
             self._is_of_its_age(peer, one)
         if one.place < self._since.get(peer.name, 0):
             self._newest.pop(key, None)  # of an earlier session
@@ -115,7 +114,8 @@ class DisplayInvariants:
             shown, seq = self._newest.pop(key, (log, 0))
             newest = Ref(ref_key(shown.user, shown.run), seq)
             forked = self._invariants.may_fork(shown)  # forked since it was shown, so it is not named
-            if seq and not forked and (not entry.after or entry.after[-1] != newest):
+            is_odd = one.raw in self._invariants.odd
+            if seq and not (forked or is_odd) and (not entry.after or entry.after[-1] != newest):
                 named = [f"{ref.log[16:22]} {ref.seq}" for ref in entry.after]
                 text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[16:22]} {newest.seq}"
                 self._invariants.fail("after", peer, text)
@@ -137,7 +137,7 @@ class DisplayInvariants:
         if one.log.user in self._claimed.get(peer.name, ()):
             return  # a log that does not exist is not shown, and others may be older
         is_late = one.old and known is not None and written > known
-        if self._invariants.deletions.any and not decode_entry(peer.disk.logs[one.log][0]).before:
+        if self._invariants.deletions.any and not peer.disk.before(one.log):
             return  # it begins behind a deletion: it cannot be told from an ancestor of the logs that were announced
         if is_late and not (self._sim.person(one.log.user).restored or self._began_apart(peer, one.log)):
             self._invariants.fail("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
@@ -152,8 +152,7 @@ class DisplayInvariants:
             return False
         runs = [log.run]
         for run in runs:
-            raws = peer.disk.logs.get(log._replace(run=run))
-            runs += [mark.run for mark in (decode_entry(raws[0]).before if raws else ()) if mark.run not in runs]
+            runs += [mark.run for mark in peer.disk.before(log._replace(run=run)) if mark.run not in runs]
         return known.isdisjoint(runs)
 
 
@@ -174,7 +173,7 @@ def history_faults(invariants: Invariants) -> Iterator[Fault]:
     """Check that all peers have the same history in the same order."""
     sim = invariants.sim
     byzantines = {peer.user for peer in sim.all_peers if peer.byzantine} | sim.made_up.keys()
-    first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
+    first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, RawEntry]]]] = {}
     for peer in sim.honest_up:
         everywhere = {
             log.conversation
@@ -185,8 +184,7 @@ def history_faults(invariants: Invariants) -> Iterator[Fault]:
             shown = [
                 (one.log, one.seq, one.raw)
                 for one in peer.disk.storage.history(conversation, limit=0)
-                if one.log.user not in byzantines
-                and not (invariants.may_fork(one.log) or invariants.is_odd_writer(one.log.user))
+                if one.log.user not in byzantines and not invariants.may_fork(one.log)
             ]
             other, known = first.setdefault(conversation, (peer, shown))
             if byzantines or invariants.deletions.any:  # they may release withheld entries at any moment

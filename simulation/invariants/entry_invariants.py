@@ -19,9 +19,10 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import ImportResult, WriteAccepted
 from p2pchat.core.log import (
     Batch,
-    Entry,
     LogId,
+    RawEntry,
     Ref,
+    before_in,
     decode_entry,
     extend_chain,
     first_chain,
@@ -36,7 +37,6 @@ from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check
 from p2pchat.testing.eventlog_parser import Fault, Log
-from simulation.byzantine import is_odd
 from simulation.invariants.contact_invariants import BlockInvariants, RequestInvariants
 from simulation.invariants.content_invariants import OF_FILES, ContentInvariants
 from simulation.invariants.deletion_invariants import DeletionInvariants
@@ -66,16 +66,16 @@ class Invariants:
     def __init__(self, sim: Simulation) -> None:
         self.sim = self._sim = sim
         self._faults: list[Fault] = []
-        self._authored: dict[LogId, list[str]] = {}  # the entries that writers made durable
+        self._authored: dict[LogId, list[RawEntry]] = {}  # the entries that writers made durable
         self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable at its writer
-        self._came: dict[tuple[str, int, LogId], set[str]] = {}  # entries of running logs by a copy
+        self._came: dict[tuple[str, int, LogId], set[RawEntry]] = {}  # entries of running logs by a copy
         self._of_a_copy: set[tuple[str, int, LogId]] = set()  # logs of which such an entry is stored
         self.at_rest: bool = False
         self.written: list[WrittenMessage] = []  # accepted messages
         self.written_in: dict[LogId, tuple[str, int]] = {}  # log -> (peer, session)
         self.copied: set[tuple[UserId, RunId]] = set()  # runs resumed from a snapshot; their logs may fork
         self.without_room: set[UserId] = set()  # peers that had no room for the evidence of a fork
-        self.odd: dict[LogId, int] = {}  # logs with an entry that some peers refuse -> the number of the first
+        self.odd: set[RawEntry] = set()  # what odd writers signed
         self.protocol: ProtocolInvariants = ProtocolInvariants(self)
         self.crowd: CrowdInvariants = CrowdInvariants(self)
         self.receipts: ReceiptInvariants = ReceiptInvariants(self)
@@ -109,7 +109,6 @@ class Invariants:
             size = peer.disk.storage.size_bytes(batch.log.user)
             if size > quota:
                 self.fail("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
-        self._note_odd(peer, batch)
         if self.may_fork(batch.log):
             self._check_copied(peer, batch)
             return
@@ -131,31 +130,12 @@ class Invariants:
                 self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
         self.protocol.stored(peer, batch, own=own)
 
-    def _note_odd(self, peer: SimPeer, batch: Batch) -> None:
-        """Note the first entry of a log that some peers refuse. They must not store it."""
-        for seq, raw in enumerate(batch.raws, batch.first) if self._sim.rules_differ else ():
-            if is_odd(raw):
-                self.odd.setdefault(batch.log, seq)
-                if self.refuses(peer, batch.log) and not self.may_fork(batch.log):
-                    self.fail("odd", peer, f"stores {log_name(batch.log)} {seq}, which it should refuse")
-
-    def refuses(self, peer: SimPeer, log: LogId) -> bool:
-        """Return whether a peer takes only the beginning of a log, by its present rules."""
-        writer = self._sim.by_user.get(log.user)
-        return (
-            log in self.odd and writer is not peer and (peer.strict or (writer is not None and writer.odd is not None))
-        )
-
-    def is_odd_writer(self, user: UserId) -> bool:
-        """Return whether some peers refuse a log of this user."""
-        return any(log.user == user for log in self.odd)
-
     def _check_beginning(self, peer: SimPeer, batch: Batch) -> None:
         """Check that a stored log builds only on entries that are held, or forked."""
-        for mark in decode_entry(batch.raws[0]).before:
+        for mark in before_in(batch.header):
             below = batch.log._replace(run=mark.run)
             suspect = ref_key(below.user, below.run).startswith(self._suspects())
-            if len(peer.disk.logs.get(below, ())) < mark.seq and not suspect and below not in self.odd:
+            if len(peer.disk.logs.get(below, ())) < mark.seq and not suspect:
                 self.fail("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
@@ -194,7 +174,7 @@ class Invariants:
         for raw in peer.disk.logs.get(log, [])[first - 1 : first - 1 + count]:
             entry = decode_entry(raw)
             ahead = entry.c - entry.at - self._sim.settings.clock_ahead * 1_000_000
-            if answer.kind == "text" and ahead > len(peer.disk.logs[log]):
+            if answer.kind == "text" and ahead > len(peer.disk.logs[log]) and peer.odd is None:
                 self.fail("clock", peer, f"stamps {log_name(log)} {first} further ahead than clocks may differ")
         for seq, one in enumerate(written, first):
             one.log, one.seq = log, seq
@@ -248,6 +228,9 @@ class Invariants:
         yield from self._unlinked(honest)
         yield from self._relayed(honest)
         yield from self._unequal(honest)
+        if self._sim.membership is not None:
+            yield from self._one_list(honest)
+            yield from self._sim.membership.faults()
         yield from self._comparing(honest)
         newest: Counter[LogId] = Counter()
         for peer in honest:
@@ -308,6 +291,16 @@ class Invariants:
                         continue
                     yield Fault("digest", f"holds other entries than {other.name}", one.name)
 
+    def _one_list(self, honest: list[SimPeer]) -> Iterator[Fault]:
+        """Check that linked peers keep the same statements about members, and have them on their disks."""
+        for one in honest:
+            kept, stored = one.statements, {said for said, _ in one.disk.storage.load([]).statements}
+            if one.members is not None and stored != {each.text for each in one.members.statements()}:
+                yield Fault("one_list", "keeps other statements in memory than on its disk", one.name)
+            for other in honest:
+                if one.end_to(other) and kept != other.statements:
+                    yield Fault("one_list", f"keeps other statements than {other.name}", one.name)
+
     def _comparing(self, honest: list[SimPeer]) -> Iterator[Fault]:
         """Check that nobody sends further pages of marks: each waits for the answer to the one before."""
         for one in honest:
@@ -335,7 +328,7 @@ class Invariants:
         return (log.user, log.run) in self.copied
 
     def _belongs(self, peer: SimPeer, log: LogId) -> bool:
-        if self._sim.person(log.user).byzantine or self.may_fork(log) or self.refuses(peer, log):
+        if self._sim.person(log.user).byzantine or self.may_fork(log):
             return False
         return self.concerns(peer, log)
 
@@ -348,21 +341,9 @@ class Invariants:
         if self.deletions.any:
             holders = [one for one in holders if self.deletions.can_serve(one, peer, log)]
             return any(self._sim.can_link(peer, one) for one in holders)  # others on the way are judged themselves
-        if self.is_odd_writer(log.user):  # those who refuse some of it pass on neither that nor what builds on it
-            holders = [one for one in holders if self._has_all_of(one, log)]
-        elif log.conversation == self.room:
+        if log.conversation == self.room:
             return True
         return any(self._sim.can_link(peer, one) for one in holders)
-
-    def _has_all_of(self, peer: SimPeer, log: LogId) -> bool:
-        """Return whether a peer holds everything that a log builds on."""
-        raws = peer.disk.logs.get(log)
-        below = decode_entry(raws[0]).before if raws else ()
-        return bool(raws) and all(
-            len(peer.disk.logs.get(log._replace(run=mark.run), ())) >= mark.seq
-            and self._has_all_of(peer, log._replace(run=mark.run))
-            for mark in below
-        )
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
         own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
@@ -385,8 +366,6 @@ class Invariants:
             log, at, to = written.log, written.at, written.to
             if log is None or at not in honest or self.may_fork(log) or newest[log] < written.seq:
                 continue  # not there, or lost with a disk, and no peer had a copy
-            if self.is_odd_writer(written.user) and (at.odd or at.restored or any(peer.strict for peer in honest)):
-                continue  # who refuses it gives no receipt before an upgrade; what was refused may be lost with a disk
             if written.user not in at.speaks_for or (to is None and log.conversation != self.room):
                 continue
             if self.deletions.any and not at.disk.has(log, written.seq):
@@ -396,7 +375,7 @@ class Invariants:
                     continue  # judged as `lost` if it could have it
                 if self.deletions.hides_fork(log, at, member) or self.deletions.hides_end(log, at, member):
                     continue
-                if self.deletions.keeps_refusal(log, written.seq, at, member.user, member):
+                if self.deletions.leaves_out(log, at, member.user, member):
                     continue
                 if member is not at and member in honest and self._sim.can_link(at, member):
                     yield from self.receipts.lacking(written, member)
@@ -405,8 +384,7 @@ class Invariants:
                 hosts = [host for host in hosts if not self.deletions.hides_fork(log, at, host)]
                 hosts = [host for host in hosts if not self.deletions.ended_below(log, at, host)]
                 hosts = [host for host in hosts if not self.deletions.hides_end(log, at, host)]
-                seq, user = written.seq, guest.user
-                hosts = [host for host in hosts if not self.deletions.keeps_refusal(log, seq, at, user, host)]
+                hosts = [host for host in hosts if not self.deletions.leaves_out(log, at, guest.user, host)]
                 if any(host is not at and host in honest and self._sim.can_link(host, at) for host in hosts):
                     yield from self.receipts.lacking(written, guest)
 
@@ -417,7 +395,7 @@ class Invariants:
     def _has_traffic(self) -> bool:
         """Return whether there may be traffic at rest: of a byzantine peer, or since sums differ."""
         lacking = [peer for peer in self._sim.honest_up if self.deletions.lacks_deleted(peer)]
-        return bool(any(peer.byzantine for peer in self._sim.up) or self.odd or lacking)
+        return bool(any(peer.byzantine for peer in self._sim.up) or lacking)
 
     def loud(self, frames: Counter[str], *, forks_differ: bool) -> dict[str, int]:
         """Return the frames that are not of a quiet minute, unless there may be such."""
@@ -470,16 +448,7 @@ class Invariants:
 
     @property
     def _copied_logs(self) -> set[LogId]:
-        forked = {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
-        # What names the messages before a deletion may be left out with the odd log that it begins.
-        deleted = {log for peer in self._sim.all_peers for log in peer.disk.pruned if self.is_odd_writer(log.user)}
-        ended = {(log.conversation, log.user) for log in deleted}
-        below = {
-            log for odd in self.odd if odd[:2] in ended for log in self._written_at
-            if odd in self._written_at and log[:2] == odd[:2]
-            and self._written_at[log][0] < self._written_at[odd][0]
-        }  # fmt: skip
-        return forked | self.odd.keys() | deleted | below
+        return {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
 
     def _byzantine_names(self) -> set[str]:
         byzantines = {peer.name for peer in self._sim.all_peers if peer.byzantine}
@@ -498,7 +467,7 @@ class Invariants:
                 continue
             deleted = peer.disk.pruned.get(log, 0)
             served = raws[:deleted]
-            chain = extend_chain(first_chain(log), served)
+            chain = extend_chain(first_chain(peer.disk.headers[log]), served)
             for batch in self._served(peer, log):
                 served += batch.raws
                 chain = extend_chain(chain, batch.raws)
@@ -538,7 +507,7 @@ class Invariants:
             if key in seen:
                 yield Fault("twice", f"{self._name(log)} {one.seq} is shown twice", peer.name)
             seen.add(key)
-            for ref in missing(log.conversation, self._strictly_before(one, entry)):
+            for ref in missing(log.conversation, self._strictly_before(peer, one)):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {ref.seq}", peer.name)
             if not one.gap and missing(log.conversation, (*entry.after, entry.re)):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before an entry it follows", peer.name)
@@ -547,15 +516,14 @@ class Invariants:
         """Return the beginnings of references to logs of byzantine peers and to those that may fork."""
         byzantine = [peer.user[:16] for peer in self._sim.all_peers if peer.byzantine]
         byzantine += [user[:16] for user in self._sim.made_up]
-        odd = [ref_key(log.user, log.run) for log in self.odd]
-        return (*byzantine, *(ref_key(*log) for log in self.copied), *odd)
+        return (*byzantine, *(ref_key(*log) for log in self.copied))
 
-    def _strictly_before(self, one: ReleasedEntry, entry: Entry) -> Iterator[Ref]:
+    def _strictly_before(self, peer: SimPeer, one: ReleasedEntry) -> Iterator[Ref]:
         if self._is_byzantine(one.log):
             return
         if one.seq > 1:
             yield Ref(ref_key(one.log.user, one.log.run), one.seq - 1)
-        for mark in entry.before if one.seq == 1 else ():
+        for mark in peer.disk.before(one.log) if one.seq == 1 else ():
             yield Ref(ref_key(one.log.user, mark.run), mark.seq)
 
     def _name(self, log: LogId) -> str:

@@ -8,14 +8,14 @@ the talk of a group that it never belonged to.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.effects import DeliveryRevoked, GroupUpdate
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
-from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
+from p2pchat.protocol import ConversationId, Mark, Naming, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.invariants.protocol_invariants import log_name
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from simulation.simulated_peer import SimPeer
 
 # ---- the expected group, from the entries on one disk
+
+Logs = dict[LogId, list[RawEntry]]
+Before = Callable[[LogId], Sequence[Mark]]
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ class ExpectedGroup:
         return self.gen, self.name, self.owner, sorted(self.members.items()), sorted(self.left)
 
 
-def expected_group(id: ConversationId, logs: dict[LogId, list[str]], forked: Collection[LogId] = ()) -> ExpectedGroup:
+def expected_group(id: ConversationId, logs: Logs, forked: Collection[LogId] = ()) -> ExpectedGroup:
     """Return the group that these entries define, given its logs known to have forked."""
     group = ExpectedGroup()
     void = {log for log in forked if _is_redone(log, logs, forked)}
@@ -81,28 +84,32 @@ def expected_group(id: ConversationId, logs: dict[LogId, list[str]], forked: Col
     return group
 
 
-def _operation(raw: str) -> str:
-    return blake2b(b"p2pchat/group/1\0" + raw.encode(), digest_size=32).hexdigest()
+def _operation(raw: RawEntry) -> str:
+    return _hashed(raw[0].to_bytes(8, "big") + raw[1].encode())
 
 
-def _is_redone(forked: LogId, logs: dict[LogId, list[str]], but: Collection[LogId]) -> bool:
+def _hashed(data: bytes) -> str:
+    return blake2b(b"p2pchat/group/1\0" + data, digest_size=32).hexdigest()
+
+
+def _is_redone(forked: LogId, logs: Logs, but: Collection[LogId]) -> bool:
     """Return whether the writer redid the operations of a forked log in a log that did not fork."""
     own = [
         decode_entry(raw) for log, raws in logs.items() if log.user == forked.user and log not in but for raw in raws
     ]
-    return any(entry.k == "group" and entry.b.get("redo") == _operation(forked.run) for entry in own)
+    return any(entry.k == "group" and entry.b.get("redo") == _hashed(forked.run.encode()) for entry in own)
 
 
 def _hash(one: tuple[str, UserId, dict[str, Any]]) -> str:
     return one[0]
 
 
-def visible(group: ExpectedGroup, logs: dict[LogId, list[str]]) -> dict[LogId, int]:
-    """Return for each log of a talk the last visible entry."""
-    return {log: min((_upto(group, body, log, logs) for body in group.top), default=0) for log in logs}
+def visible(group: ExpectedGroup, logs: Logs, before: Before) -> dict[LogId, int]:
+    """Return for each log of a talk the last visible entry. `before` says what a log builds on."""
+    return {log: min((_upto(group, body, log, logs, before) for body in group.top), default=0) for log in logs}
 
 
-def _upto(group: ExpectedGroup, body: dict[str, Any], log: LogId, logs: dict[LogId, list[str]]) -> int:
+def _upto(group: ExpectedGroup, body: dict[str, Any], log: LogId, logs: Logs, before: Before) -> int:
     user = log.user
     added = body["members"].get(user, group.members[user] if user == group.owner else None)
     cuts = [tuple(mark) for by, *mark in body["cuts"] if by == user]
@@ -111,23 +118,24 @@ def _upto(group: ExpectedGroup, body: dict[str, Any], log: LogId, logs: dict[Log
     if counting and added is not None:
         added = None
         cuts += [tuple(mark) for marks in counting for mark in marks]
-    covered = _covered(cuts, user, logs)
+    covered = _covered(cuts, user, logs, before)
+    gen = 0
     for seq, raw in enumerate(logs[log], 1):
-        gen = (decode_entry(raw).g or (0, ""))[0]
+        gen = (decode_entry(raw).g or (gen, ""))[0]  # that of the entry before, if it cites none
         if seq > covered.get(log.run, 0) and (added is None or gen < added):
             return seq - 1
     return len(logs[log])
 
 
-def _covered(cuts: list[Any], user: UserId, logs: dict[LogId, list[str]]) -> dict[str, int]:
+def _covered(cuts: list[Any], user: UserId, logs: Logs, before: Before) -> dict[str, int]:
     covered: dict[str, int] = {}
     for run, seq, _ in cuts:
         covered[run] = max(seq, covered.get(run, 0))
     grown = True
     while grown:
         grown = False
-        for log, raws in logs.items():
-            for mark in decode_entry(raws[0]).before if log.user == user and covered.get(log.run) else ():
+        for log in logs:
+            for mark in before(log) if log.user == user and covered.get(log.run) else ():
                 if mark.seq > covered.get(mark.run, 0):
                     covered[mark.run], grown = mark.seq, True
     return covered
@@ -188,7 +196,7 @@ class GroupInvariants:
         naming = self.namings.get(talk)
         return naming is not None and other.user in self._expected(peer, naming.talk or talk).named
 
-    def _logs(self, peer: SimPeer, conversation: ConversationId) -> dict[LogId, list[str]]:
+    def _logs(self, peer: SimPeer, conversation: ConversationId) -> Logs:
         return {log: raws for log, raws in peer.disk.logs.items() if log.conversation == conversation}
 
     def _forked(self, peer: SimPeer, id: ConversationId) -> set[LogId]:
@@ -277,7 +285,7 @@ class GroupInvariants:
     def _talks_unlike(self, talk: ConversationId, group: ExpectedGroup, members: list[SimPeer]) -> Iterator[Fault]:
         seen: dict[str, dict[LogId, int]] = {}
         for peer in members:
-            upto = visible(group, self._logs(peer, talk))
+            upto = visible(group, self._logs(peer, talk), peer.disk.before)
             seen[peer.name] = {log: n for log, n in upto.items() if n and not self._invariants.may_fork(log)}
         most: dict[LogId, int] = {}
         for each in seen.values():
@@ -308,9 +316,10 @@ class GroupInvariants:
             for log, raws in logs.items():
                 if log.user not in group.named:
                     yield Fault("member", f"holds {log_name(log)} of a user who was never a member", peer.name)
-                if self._is_sound(id) and any(decode_entry(raw).g not in group.known for raw in raws):
+                cites = {decode_entry(raw).g for raw in raws} - {None}
+                if self._is_sound(id) and not cites <= group.known:
                     yield Fault("cite", f"holds {log_name(log)}, which cites an operation that is not here", peer.name)
-            yield from self._shown(peer, talk, visible(group, logs), at_rest)
+            yield from self._shown(peer, talk, visible(group, logs, peer.disk.before), at_rest)
 
     def _shown(self, peer: SimPeer, talk: ConversationId, upto: dict[LogId, int], at_rest: bool) -> Iterator[Fault]:
         shown = [(one.log, one.seq) for one in peer.disk.storage.history(talk, limit=0)]
@@ -334,7 +343,7 @@ class GroupInvariants:
         if naming is None or naming.talk is None:
             return False
         logs = self._logs(peer, conversation)
-        upto = visible(self._expected(peer, naming.talk), logs)
+        upto = visible(self._expected(peer, naming.talk), logs, peer.disk.before)
         return not any(ref_key(log.user, log.run) == ref.log and seq >= ref.seq for log, seq in upto.items())
 
     def unseen(self, peer: SimPeer) -> int:
@@ -343,7 +352,7 @@ class GroupInvariants:
             len(logs[log]) - n
             for _, talk, group in self._groups(peer)
             for logs in [self._logs(peer, talk)]
-            for log, n in visible(group, logs).items()
+            for log, n in visible(group, logs, peer.disk.before).items()
         )
 
 

@@ -148,8 +148,8 @@ class PresenceInvariants:
             self._invariants.fail("invented", peer, f"hears that {person.name} types")
 
     def on_left(self, peer: SimPeer, news: UserLeft) -> None:
-        """Check a reported departure. Who is blocked leaves at once."""
-        is_late = news.reason == "left" or peer.handling is inputs.UserBlocked
+        """Check a reported departure. Who is blocked or expelled leaves at once."""
+        is_late = news.reason in ("left", "expelled") or peer.handling is inputs.UserBlocked
         if not is_late and news.user in peer.here_before and not peer.byzantine:
             self._invariants.fail(
                 "grace", peer, f"reported at once that {self._sim.person(news.user).name} is {news.reason}"

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
-from p2pchat.core.log import Batch, LogId, decode_entry
+from p2pchat.core.log import Batch, LogId, before_of
 from p2pchat.core.sync.fetcher import PROGRESS
-from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, UserId, Want
+from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, Members, Show, UserId, Want, Welcome
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.byzantine import THIRD_HOST
 
@@ -33,6 +33,14 @@ ANNOUNCED_WITHIN = 5.0  # seconds until new entries are announced over a calm li
 QUICK_DISK = 0.25  # seconds; a peer with a slower disk may be late
 BLAMES = frozenset({"malformed", "limit", "order", "head", "host"})  # codes of `bye` for what its receiver did
 UNLIMITED_TIPS = 64  # below it some logs are refused and no longer announced
+
+
+def _statements(frame: Frame) -> Sequence[tuple[str, str]]:
+    """Return the statements about members in a frame."""
+    if isinstance(frame, Members):
+        return frame.s
+    shown = frame.show if isinstance(frame, Welcome | Show) else None
+    return () if shown is None else shown.s
 
 
 @dataclass(slots=True)
@@ -86,6 +94,10 @@ class ProtocolInvariants:
                 for mark in frame.tips:  # it claims to have these, perhaps not durable yet
                     key = (end.other, LogId(frame.c, frame.u, mark.run))
                     self._given[key] = max(mark.seq, self._given.get(key, 0))
+        elif said := _statements(frame):
+            stored = {one.text for change in peer.disk.changes for one in change.statements}
+            if any(text not in stored for text, _ in said):
+                self._invariants.fail("uncommitted", peer, "told a statement that is not durable here")
         elif isinstance(frame, Digest):
             self._compared.update(ends)
 
@@ -95,8 +107,7 @@ class ProtocolInvariants:
 
     def _entries(self, peer: SimPeer, frame: Entries, ends: list[WireEnd]) -> None:
         log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
-        if log not in self._invariants.odd:  # who refuses it passes on the odd batch, which is not stored
-            self._durable(peer, log, last)
+        self._durable(peer, log, last)
         for end in ends:
             if frame.n is not None:
                 self._served_at[end, frame.c, frame.u] = self._sim.now
@@ -106,14 +117,12 @@ class ProtocolInvariants:
 
     def _can_append(self, peer: SimPeer, log: LogId, frame: Entries, end: WireEnd) -> None:
         """Check that entries pushed without a want extend what the receiver has."""
-        if log in self._invariants.odd:
-            return
         needs = [(log, frame.first - 1)] if frame.first > 1 else []
         if frame.first == 1:
-            needs = [(log._replace(run=mark.run), mark.seq) for mark in decode_entry(frame.e[0]).before]
+            needs = [(log._replace(run=mark.run), mark.seq) for mark in before_of(frame)]
         for below, seq in needs:
             held = max(self._given.get((end, below), 0), end.other.owner.disk.ever.get(below, 0))
-            if held < seq and not self._invariants.may_fork(below) and below not in self._invariants.odd:
+            if held < seq and not self._invariants.may_fork(below):
                 text = (
                     f"sent {log_name(log)} {frame.first} to {end.other.owner.name}, which has {held} of {seq} before it"
                 )
@@ -259,13 +268,15 @@ class ProtocolInvariants:
             other = end.other.owner
             both = all(self._invariants.concerns(each, log, since) for each in (peer, other))  # all the time
             is_hidden = self._invariants.blocks.may_hide(peer, other, log)
+            membership = self._sim.membership
+            is_hidden = is_hidden or (membership is not None and membership.hides(peer, other))
             if not both or not self._is_calm(peer, life, end, since) or is_hidden:
                 continue
             user = (end, log.conversation, log.user)
             marked = self._marked_at.get(user, -1.0) >= since
             served = self._served_at.get(user, -ANNOUNCED_WITHIN) >= self._sim.now - ANNOUNCED_WITHIN
             held = max(self._given.get((end, log), 0), other.disk.ever.get(log, 0)) >= seq
-            if not (marked or served or held or user in self._full or log in self._invariants.odd):
+            if not (marked or served or held or user in self._full):
                 self._invariants.fail("unannounced", peer, f"has not announced {log_name(log)} {seq} to {other.name}")
 
 
@@ -347,12 +358,12 @@ class CrowdInvariants:
     def late(self, written: Iterable[WrittenMessage]) -> list[Fault]:
         """Return a fault for each message to one user that is not stored by whom it was written to.
 
-        Writers of odd texts are left out, since who refuses one lacks what builds on it, users who are no longer
-        hosted where they wrote, and the crowd: it may write too, and nobody owes a stranger a place.
+        Users who are no longer hosted where they wrote are left out, and the crowd: it may write too, and nobody owes
+        a stranger a place.
         """
         return [
             Fault("harmed", f"has not got {log_name(one.log)} {one.seq} of {one.at.name}", one.to.name)
             for one in written if one.log is not None and one.to is not None and not one.to.disk.has(one.log, one.seq)
             and one.user in one.at.speaks_for
-            and not (one.to.gone or one.at.byzantine or self._invariants.is_odd_writer(one.user))
+            and not (one.to.gone or one.at.byzantine)
         ]  # fmt: skip

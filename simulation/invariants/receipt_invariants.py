@@ -19,7 +19,7 @@ from p2pchat.core.effects import (
     ReadReceipt,
 )
 from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen, Stop
-from p2pchat.core.log import LogId, decode_entry, ref_key
+from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node import Node
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.storage_answers import Stored
@@ -181,12 +181,9 @@ class ReceiptInvariants:
         if peer.byzantine or reader.byzantine:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
-        is_late = news.log in self._invariants.odd and not self._invariants.refuses(
-            reader, news.log
-        )  # after an upgrade
         is_marked = self._said.get((news.member, news.log), 0) >= news.last
         is_marked |= reader.disk.pruned.get(news.log, 0) >= news.last  # it is not among what was shown any more
-        if not (is_marked or is_late or self._invariants.may_fork(news.log)):
+        if not (is_marked or self._invariants.may_fork(news.log)):
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
         if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
             self._invariants.fail("read", peer, f"{what}: reported, though one of the two turned receipts off")
@@ -221,8 +218,6 @@ class ReceiptInvariants:
         reader = self._sim.by_user[mark.reader]
         if writer.node is None or not self._sim.can_link(writer, reader) or self._invariants.may_fork(mark.log):
             return True
-        if self._invariants.is_odd_writer(mark.log.user):
-            return True  # its logs arrive in another order than they were written
         if reader.node is not None and mark.log.conversation in reader.node.sync.requests.by_id:
             return True  # it is told once the reader answers
         if self.wants_none(writer) or self.wants_none(reader):
@@ -350,9 +345,7 @@ class TakenInvariants:
     def _is_unsure(self, peer: SimPeer, log: LogId) -> bool:
         """Return whether a log may have another version, or be stored in parts."""
         invariants = self._invariants
-        return (
-            invariants.may_fork(log) or invariants.is_odd_writer(log.user) or invariants.deletions.any or peer.restored
-        )
+        return invariants.may_fork(log) or invariants.deletions.any or peer.restored
 
     def _covers(self, peer: SimPeer, marks: Sequence[ReadMark], mark: ReadMark) -> bool:
         """Return whether one of these marks is as high, or on a log that builds on it."""
@@ -362,8 +355,7 @@ class TakenInvariants:
             log, seq = asked.pop()
             if log == mark.log and seq >= mark.seq:
                 return True
-            raws = peer.disk.logs.get(log)
-            below = [(log._replace(run=each.run), each.seq) for each in decode_entry(raws[0]).before] if raws else []
+            below = [(log._replace(run=each.run), each.seq) for each in peer.disk.before(log)]
             asked += [each for each in below if each not in seen]
             seen.update(below)
         return False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
-from p2pchat import Link
+from p2pchat import Link, MemberChange, TCPPeer, User
 from p2pchat.cli.endpoint_status import EndpointStatus
 
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
@@ -145,3 +148,87 @@ async def test_refused_is_set_when_all_endpoints_refuse() -> None:
     assert not await endpoints.linked_within(0)
     endpoints.on_link_event(link("10.0.0.1:1", "up", ""))
     assert await endpoints.linked_within(0)
+
+
+# ---- members
+
+
+def peer_of(*, joining: bool = False, by: str = "") -> TCPPeer:
+    """Return a started peer as far as EndpointStatus asks it."""
+    role = "expelled" if by else "" if joining else "member"
+    expelled_by = SimpleNamespace(label=by) if by else None
+    people = SimpleNamespace(own_role=role, expelled_by=expelled_by, is_joining=joining)
+    return cast(TCPPeer, SimpleNamespace(people=people))
+
+
+@pytest.mark.parametrize("code", ["used", "late", "revoked", "invite"])
+async def test_an_invite_that_admits_nobody_ends_the_start_with_one_sentence(code: str) -> None:
+    notices: list[str] = []
+    endpoints = EndpointStatus([], [ADA, BOB], notify=notices.append)
+    endpoints.begin(peer_of(joining=True))
+    endpoints.on_link_event(link(ADA, "refused", "why", code))
+    assert endpoints.not_admitted is not None and endpoints.not_admitted.code == code
+    assert endpoints.refused.is_set() and notices == []
+    assert endpoints.not_admitted.text.endswith("ask for a new one")
+
+
+async def test_a_member_goes_on_when_its_invite_has_ended() -> None:
+    notices: list[str] = []
+    endpoints = EndpointStatus([BOB], [ADA], notify=notices.append)
+    endpoints.begin(peer_of())
+    endpoints.on_link_event(link(ADA, "refused", "the invite was used up", "used"))
+    assert endpoints.not_admitted is None and not endpoints.refused.is_set()
+    assert notices == [f"-- {ADA} refused: the invite was used up"]
+
+
+async def test_a_newcomer_says_for_whom_it_waits() -> None:
+    notices: list[str] = []
+    endpoints = EndpointStatus([BOB], [ADA], notify=notices.append)
+    endpoints.begin(peer_of(joining=True))
+    endpoints.on_link_event(link(ADA, "trying", "nobody listens there", "nobody"))
+    endpoints.on_link_event(link(BOB, "refused", "not the maker", "maker"))
+    assert notices[0].endswith(f"; waiting for the peer at {ADA}, which admits with this invite")
+    assert notices[1] == f"-- {BOB} is not the peer that admits with this invite; waiting for the peer at {ADA}"
+    assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
+
+
+async def test_a_newcomer_without_its_invite_is_told_to_name_it() -> None:
+    notices: list[str] = []
+    endpoints = EndpointStatus([BOB], port=8081, notify=notices.append)
+    endpoints.begin(peer_of(joining=True))
+    assert notices == [
+        "-- nobody has admitted this peer yet; if nobody does, start it with its invite again: p2pchat 8081 --invite -"
+    ]
+
+
+async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:
+    notices: list[str] = []
+    endpoints = EndpointStatus([ADA, BOB], notify=notices.append)
+    endpoints.begin(peer_of(by="ada"))
+    for endpoint in (ADA, BOB, ADA):
+        endpoints.on_link_event(link(endpoint, "refused", "no member", "member"))
+    assert notices == ["-- ada expelled this peer from its network: nothing is sent or taken; it asks again every hour"]
+    assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_who_is_expelled_now_reads_that_it_asks_again(shown: bool) -> None:
+    notices: list[str] = []
+    endpoints = EndpointStatus([ADA], notify=notices.append)
+    endpoints.begin(peer_of())
+    endpoints._people = peer_of(by="ada").people
+    me = cast(User, SimpleNamespace(label="bob", is_me=True))
+    change = MemberChange(user=me, by=me, change="expelled")
+    endpoints.on_member_event(change, shown=shown)
+    endpoints.on_member_event(change, shown=shown)
+    [line] = notices
+    assert ("ada expelled" in line) is not shown and line.endswith("again every hour")
+
+
+async def test_who_is_no_member_there_is_refused_for_good() -> None:
+    notices: list[str] = []
+    endpoints = EndpointStatus([ADA], port=8081, notify=notices.append)
+    endpoints.begin(peer_of())
+    endpoints.on_link_event(link(ADA, "refused", "no member", "member"))
+    assert notices[0].startswith(f"-- {ADA} does not admit this peer (ask there for an invite")
+    assert endpoints.refused.is_set()

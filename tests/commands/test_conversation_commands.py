@@ -275,7 +275,7 @@ async def test_list_and_who_give_programs_every_row(shown: Shown) -> None:
     async with mesh("ada") as net:
         ada = net.peers[0]
         await asyncio.gather(*(ada.create_group(f"group {number}") for number in range(MANY)))
-        ada.people.learn((f"{number:064x}", f"user {number}") for number in range(MANY))
+        ada.directory.learn((f"{number:064x}", f"user {number}") for number in range(MANY))
         await open_session(ada, shown).execute([b'{"do":"list"}', b'{"do":"who"}'])
         assert [len(line["rows"]) for line in shown.lines] == [MANY + 1, MANY + 1]
 
@@ -300,7 +300,7 @@ async def test_who_shows_who_is_here_and_with_whom_one_talks(shown: Shown) -> No
 async def test_who_shows_everyone_online_and_some_of_very_many_others(shown: Shown) -> None:
     async with mesh("ada", "zoe") as net:
         ada = net.peers[0]
-        ada.people.learn((f"{number:064x}", f"user {number}") for number in range(MANY))  # as if they had written
+        ada.directory.learn((f"{number:064x}", f"user {number}") for number in range(MANY))  # as if they had written
         await asyncio.gather(*(ada.send(f"user {number}", "hello") for number in range(MANY)))
         await open_session(ada, shown, as_json=False).execute([b"/who", b"/who -a"])
         lines = shown.text.splitlines()

@@ -15,6 +15,9 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.invite_screen import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
 from p2pchat.commands.shell_command import command, program, quoted
 from p2pchat.commands.wrap import fold
+from p2pchat.identity.invite_text import encode_invite, make_invitation
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network import Network
 
 
 def test_a_program_on_the_path_is_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +55,13 @@ def test_a_command_is_quoted_for_the_shell(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
-INVITE = "p2pchat:" + "a" * 136 + "@192.168.100.105:8080,[2001:db8:1234:5678:9abc:def0:1234:5678]:8080"
+def invite_at(*endpoints: str) -> str:
+    """Return an invite by a peer that listens at these endpoints."""
+    network, maker = Network.found(), Identity.generate()
+    return encode_invite(network, make_invitation(network, maker), endpoints)
+
+
+INVITE = invite_at("192.168.100.105:8080", "[2001:db8:1234:5678:9abc:def0:1234:5678]:8080")
 
 
 @pytest.fixture(autouse=True)
@@ -73,21 +82,24 @@ def test_the_endpoints_of_an_invite() -> None:
 
 def test_a_loopback_invite_gets_the_addresses_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
-    own = "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
-    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", LOOPBACK, 8080) == own
+    code, _, _ = INVITE.partition("@")
+    own = f"{code}@192.0.2.7:8080,[2001:db8::7]:8080"
+    assert beyond_loopback(f"{code}@127.0.0.1:8080", LOOPBACK, 8080) == own
     for told in ("chat.example:1", "localhost:9999", "localhost:8080", "127.0.0.1:22,[::1]:22"):  # of --advertise
-        assert beyond_loopback(f"p2pchat:abc@{told}", LOOPBACK, 8080) == f"p2pchat:abc@{told}"
-        assert f"p2pchat:abc@{told}" in welcome_screen(f"p2pchat:abc@{told}", "0.0.0.0", 8080, qr=False)
-    assert beyond_loopback("p2pchat:abc@[::1]:8080", "::1", 8080) == own
+        assert beyond_loopback(f"{code}@{told}", LOOPBACK, 8080) == f"{code}@{told}"
+        assert f"{code}@{told}" in welcome_screen(f"{code}@{told}", "0.0.0.0", 8080, qr=False)
+    assert beyond_loopback(f"{code}@[::1]:8080", "::1", 8080) == own
     monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
-    assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", LOOPBACK, 8080) == "p2pchat:abc@127.0.0.1:8080"
+    assert beyond_loopback(f"{code}@127.0.0.1:8080", LOOPBACK, 8080) == f"{code}@127.0.0.1:8080"
 
 
 def test_without_an_address_the_screen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
-    screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", "0.0.0.0", 8080, qr=True)
-    assert "no address that others can reach" in screen and "p2pchat:abc" not in screen
-    assert "p2pchat:abc@h:1" in welcome_screen("p2pchat:abc@h:1", "0.0.0.0", 8080, qr=False)
+    invite = invite_at("127.0.0.1:8080")
+    screen = welcome_screen(invite, "0.0.0.0", 8080, qr=True)
+    assert "no address that others can reach" in screen and invite not in screen
+    reachable = invite_at("h:1")
+    assert reachable in welcome_screen(reachable, "0.0.0.0", 8080, qr=False)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])
@@ -101,11 +113,11 @@ def test_the_screen_fits_small_terminals(columns: int, rows: int) -> None:
 
 def test_a_tall_terminal_gets_a_code() -> None:
     pytest.importorskip("segno")
-    size = os.terminal_size((80, 50))
+    size = os.terminal_size((80, 56))
     screen = invite_screen(INVITE, qr=True, size=size)
     assert "▀" in screen and shown_rows(screen, 80 + 40) < size.lines  # 40: what colours add to a line
     assert "▀" not in invite_screen(INVITE, qr=False, size=size)
-    assert "▀" not in invite_screen(INVITE, qr=True, size=os.terminal_size((50, 60)))
+    assert "▀" not in invite_screen(INVITE, qr=True, size=os.terminal_size((50, 66)))
 
 
 @pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -24,7 +24,7 @@ async def seen(peer: TCPPeer, name: str, status: str) -> None:
     """Wait until `peer` knows a user with this status."""
     async with asyncio.timeout(60):
         async with peer.events(Presence, consumer=None) as events:
-            if peer.people.find(name).status != status:
+            if peer.directory.find(name).status != status:
                 async for event in events:
                     if (event.user.name, event.status) == (name, status):
                         return
@@ -42,7 +42,7 @@ async def test_who_shows_status_time_and_text(shown: Shown) -> None:
         await session.execute([b"/who -a"])
         here, lunch, gone = shown.new
         now = datetime.now().astimezone()
-        times = {now.strftime("%H:%M"), ada.people.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
+        times = {now.strftime("%H:%M"), ada.directory.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
         assert TIMELESS.sub("", here) == "-- ada: online (you)"
         assert lunch in {f"-- bob: idle since {time} \"lunch, back at 'one'\"" for time in times}
         assert gone.startswith("-- cyd: offline since ")
@@ -302,31 +302,3 @@ async def test_forget_takes_a_name_or_an_address(shown: Shown) -> None:
         assert error["code"] == "unknown_name" and session.exit_code == NO_SUCH_NAME
         await open_session(ada, shown, as_json=False).execute([b"/forget bob"])
         assert shown.new[-1] == f"-- no longer dialling {bob.endpoint}; the current link stays until it ends"
-
-
-async def test_invite_shows_a_screen_and_warns_on_loopback(
-    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
-    async with TCPPeer(0, name="ada", db="memory://", settings=Settings(start_timeout=0.0)) as ada:
-        await open_session(ada, shown, as_json=False).execute([b"/invite"])
-        lines = shown.new
-        assert any("--invite -" in line for line in lines)
-        assert any(line.strip().startswith("p2pchat:") for line in lines)
-        assert lines[-1].startswith("-- only this computer can reach you at the moment")
-        await open_session(ada, shown).execute([b'{"do":"invite","ref":"i"}'])
-        row = json.loads(shown.new[-1])["rows"][0]
-        assert row["invite"].startswith("p2pchat:") and row["only_this_machine"] is True
-        assert (row["host"], row["port"], row["network"]) == ("127.0.0.1", ada.port, "")
-    where = {"host": "127.0.0.1", "advertise": "chat.example:8080"}
-    async with TCPPeer(0, name="bob", db="memory://", settings=Settings(start_timeout=0.0), **where) as bob:  # type: ignore[arg-type]
-        await open_session(bob, shown, as_json=False).execute([b"/invite"])
-        assert not shown.new[-1].startswith("-- only this computer")  # the advertised address leads here
-    async with TCPPeer(0, name="dan", db="memory://", settings=Settings(start_timeout=0.0), network="Lab") as dan:
-        await open_session(dan, shown, as_json=False).execute([b"/invite"])
-        assert shown.new[-1] == "-- whoever knows the name of this network, lab, is a member; nobody can be kept out"
-    where["advertise"] = "localhost:9999"  # the end of a tunnel
-    async with TCPPeer(0, name="cyd", db="memory://", settings=Settings(start_timeout=0.0), **where) as cyd:  # type: ignore[arg-type]
-        await open_session(cyd, shown).execute([b'{"do":"invite","ref":"i"}'])
-        row = json.loads(shown.new[-1])["rows"][0]
-        assert row["invite"].endswith("@localhost:9999") and row["only_this_machine"] is False

@@ -237,7 +237,7 @@ async def test_answers_with_hostile_names(shown: Shown, capsys: pytest.CaptureFi
         await bob.send("ada", name, action=True)
         bob.set_presence("idle", name)
         await net.settle()
-        ada.people.learn([(bob.me.key, name)])  # as another implementation may call itself
+        ada.directory.learn([(bob.me.key, name)])  # as another implementation may call itself
         session = open_session(ada, shown, as_json=False, interactive=True)
         who = bob.me.id
         commands = ["who", "list", f"whois {who}", f"go {who}", "reply hi", "history", "search ada", "receipts"]
@@ -245,7 +245,7 @@ async def test_answers_with_hostile_names(shown: Shown, capsys: pytest.CaptureFi
         await session.execute([f"/{command}".encode() for command in commands])
         lines = lines_of(shown.text.rstrip("\n"))
         assert len(lines) > len(commands)
-        label = ada.people.user(bob.me.key).label
+        label = ada.directory.user(bob.me.key).label
         shown_as = {"ada", quote_name(label), quote_speaker(label)}
         for line in lines:
             listed = NUMBER.sub("", line, count=1)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from p2pchat.identity.network import Network, encode_invite, parse_invite
+from p2pchat.identity.invite_text import parse_invite
 from p2pchat_conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
 from tests.long.test_examples import node
 from tests.ports import free_ports
@@ -61,10 +61,8 @@ def python_candidate(home: Path, *options: str) -> CandidateProcess:
     return CandidateProcess([sys.executable, "-m", module, "--data", str(home / "data"), *options], home)
 
 
-def node_candidate(home: Path, invite: str = "", port: int = 0, examples: Path = EXAMPLES) -> CandidateProcess:
-    """Return the peer in JavaScript, whose file is below `home`; without an invite it knows a network and no peer."""
-    network = Network("ab" * 16, "cd" * 32)
-    invite = invite or encode_invite("ef" * 32, network, ["127.0.0.1:1"])
+def node_candidate(home: Path, invite: str, port: int = 0, examples: Path = EXAMPLES) -> CandidateProcess:
+    """Return the peer in JavaScript, whose file is below `home`. It makes no invites, so it joins the kit's network."""
     command = [node(), str(examples / "peer.mjs"), str(home / "echo.jsonl"), invite, f"127.0.0.1:{port}"]
     return CandidateProcess(command, home, quiet=examples != EXAMPLES)
 

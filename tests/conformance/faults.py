@@ -1,6 +1,6 @@
 """Deliberate faults of the peer in JavaScript, each with the rule of the conformance kit that finds it.
 
-`python -m tests.conformance.faults` puts each into a copy of examples/peer.mjs or peer_primitives.mjs, runs the peer
+`python -m tests.conformance.faults` puts each into a copy of the files of examples/peer.mjs, runs the peer
 and its rule, and prints a table; NAME...: only these. A fault is found when the rule fails.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.conformance.candidates import EXAMPLES, free_port, listened, node_candidate
 
-FILES = ("peer.mjs", "peer_primitives.mjs")
+FILES = ("peer.mjs", "peer_members.mjs", "peer_primitives.mjs")
 AT_ONCE = 10  # peers that run at the same time; most of the time each waits
 TIMEOUT = 1.5  # seconds in which a rule expects an answer
 
@@ -53,9 +53,9 @@ FAULTS = (
               '...identity(seed), minVersion: "TLSv1.3"', '...identity(seed), minVersion: "TLSv1.2"'),
     PeerFault("version-unchecked", "it goes on in a version that it does not speak",
               "the-server-refuses-other-versions",
-              'if (v !== 1) throw "version";'),
+              'if (v !== 2) throw "version";'),
     PeerFault("offer-unchecked", "it chooses a version that was not offered", "the-client-refuses-other-versions",
-              'if (!v.includes(1)) throw "version";'),
+              'if (!v.includes(2)) throw "version";'),
     PeerFault("signature-unchecked", "anybody can be anybody", "the-server-checks-the-signature",
               'if (!p2p.verify(id, this.transcript, sig)) throw "identity";'),
     PeerFault("small-order-taken", "anybody can sign for such a key", "keys-of-small-order-are-no-ids",
@@ -77,7 +77,40 @@ FAULTS = (
     PeerFault("early-frames-large", "a stranger fills its memory", "frames-before-go-are-small",
               "link.expected ? 4096 : 262144", "262144"),
     PeerFault("welcome-unsigned", "a client cannot tell that it is in the network", "the-welcome-proves-the-network",
-              'proof: p2p.proof(this.peer.key, "server", this.transcript)', 'proof: p2p.LOWEST'),
+              'const own = p2p.proof(this.peer.key, "server", this.transcript);', "const own = p2p.LOWEST;"),
+    # ---- who is admitted
+    PeerFault("anybody-admitted", "whoever was removed comes back",
+              "only-members-and-their-guests-are-admitted",
+              "if (isSigned && members.admits(this.far, this.member)) return;", "return;"),
+    PeerFault("server-not-judged", "it writes to whoever was removed",
+              "the-client-admits-members-and-their-guests-only",
+              """    this.check(proof, "server");
+    this.admit(show);""", """    this.check(proof, "server");
+    this.member = this.far;"""),
+    PeerFault("certificates-of-guests-unsigned", "anybody is the guest of anybody",
+              "only-members-and-their-guests-are-admitted", " && (!guest || isGuest(network, this.far, guest))"),
+    PeerFault("statements-unsigned", "anybody adds anybody", "forged-statements-admit-nobody",
+              'if (!turn.every(isSigned)) throw "malformed";'),
+    PeerFault("nothing-shown", "nobody admits it", "the-server-shows-its-member",
+              "proof: own, show: this.peer.show(this.transcript)", "proof: own"),
+    PeerFault("certificate-of-another-user", "nobody admits it", "the-client-shows-its-member",
+              'this.out.send({ t: "show", show: this.peer.show(this.transcript) });',
+              'this.out.send({ t: "show", show: { ...this.peer.show(this.transcript), '
+              "guest: guestOf(this.peer.network, this.peer.member, this.far) } });"),
+    PeerFault("speaks-without-admit", "it speaks where it is not admitted", "go-waits-for-admit",
+              'this.expected = "admit";', 'this.expected = "admit";\n    if (this.peer.links.size) this.elect();'),
+    PeerFault("farewell-refused", "a removed one does not learn who did it", "members-may-come-before-admit",
+              "if (isFarewell) return this.peer.hear(frame.s);"),
+    PeerFault("one-code-for-invites", "a newcomer gives up", "only-the-maker-admits-with-an-invite",
+              '? "invite" : "maker"', '? "invite" : "invite"'),
+    PeerFault("statements-kept-to-itself", "others never hear of it", "statements-are-told-on",
+              'link.send({ t: "members", s: news });'),
+    PeerFault("sums-uncompared", "what was missed is never told", "who-lacks-statements-gets-them",
+              'this.send({ t: "members", have: [...members.kept.keys()] });'),
+    PeerFault("removed-stays-linked", "who was removed reads on", "who-is-removed-is-sent-away",
+              'if (!this.members.admits(link.far, link.member)) link.fail("member");'),
+    PeerFault("forged-statements-passed-over", "a liar goes on", "a-forged-statement-ends-the-link",
+              'if (!this.peer.hear(s)) throw "malformed";', "this.peer.hear(s);"),
     # ---- one link for each pair
     PeerFault("speaks-before-go", "it speaks on a link that may not count", "nothing-is-sent-before-go",
               "if (this.peer.id < this.far) this.begin(this.peer.nextGo(this.far));",
@@ -142,9 +175,9 @@ FAULTS = (
     PeerFault("foreign-conversations", "it stores what is not for it", "foreign-conversations-are-ignored",
               "if (fork || !this.shared.has(c) || (dm", "if (fork || (dm"),
     PeerFault("attachments-end-links", "who sends it a file is parted from it", "attachments-leave-an-entry-valid",
-              "const { k, c, re, before, b } = entry ?? {};",
-              'const { k, c, re, before, b, files } = entry ?? {};\n  if (files) throw "malformed";'),
-    PeerFault("odd-entries-end-links", "one odd entry parts it from all", "an-odd-entry-ends-no-link",
+              "const { k, re, b, auto } = entry ?? {};",
+              'const { k, re, b, auto, files } = entry ?? {};\n  if (files) throw "malformed";'),
+    PeerFault("odd-entries-end-links", "one odd entry parts it from all", "an-odd-entry-is-taken-like-others",
               "    entry = JSON.parse(string);\n  } catch {}",
               '    entry = JSON.parse(string);\n  } catch {\n    throw "malformed";\n  }'),
     PeerFault("unacknowledged", "nothing is ever delivered to it", "entries-are-acknowledged",
@@ -165,16 +198,23 @@ FAULTS = (
               "(c > now + 300e6 ? latest : Math.max(latest, c + 1))", "Math.max(latest, c + 1)"),
     PeerFault("clock-may-stand", "entries of one log have no order", "clocks-rise",
               "p2p.clock(at, clocks.at(-1), others)", "p2p.clock(at, 0, others)"),
+    PeerFault("headers-in-any-form", "of one header there are many", "a-header-has-one-form",
+              '  if (!isForm || writeHeader({ u, c, r, before, by }) !== h) throw "malformed";\n'),
+    PeerFault("certificates-of-logs-unchecked", "anybody names a member that answers for it",
+              "a-member-answers-for-a-user-with-its-signature",
+              'if (by && !verify(by[0], tag("guest/1") + network + u, by[1])) throw "head";'),
+    PeerFault("standing-clocks-taken", "entries of one log have no order", "a-clock-that-stands-ends-the-link",
+              'if (clocks.some((clock, at) => at && clock <= clocks[at - 1])) throw "head";'),
     PeerFault("entries-encoded-anew", "nobody can verify what it serves", "others-entries-are-served-verbatim",
-              'this.batches.push({ t: "entries", c, u, r, first, prev, e, head });',
-              'e = e.map((one) => JSON.stringify(JSON.parse(one)));\n'
-              '    this.batches.push({ t: "entries", c, u, r, first, prev, e, head });'),
+              'this.batches.push({ t: "entries", c, u, r, first, prev, e, head, h });',
+              'e = e.map(([clock, text]) => [clock, JSON.stringify(JSON.parse(text))]);\n'
+              '    this.batches.push({ t: "entries", c, u, r, first, prev, e, head, h });'),
     PeerFault("not-on-disk", "what it acknowledged is gone after a kill", "what-was-acknowledged-survives-a-kill",
-              'appendFileSync(disk, JSON.stringify(batch) + "\\n");', ";"),
+              'appendFileSync(disk, JSON.stringify(line) + "\\n");', ";"),
     PeerFault("run-kept", "two entries with one number after a restart", "a-new-process-begins-new-logs",
               'run = randomBytes(8).toString("hex")', 'run = "ab".repeat(8)'),
     PeerFault("before-left-out", "each start makes one more tip", "a-new-process-begins-new-logs",
-              "first === 1 && tips.length ? tips : undefined", "undefined"),
+              "before: logs.tips(c, u).slice(-8)", "before: []"),
     # ---- comparing
     PeerFault("sums-unanswered", "a difference is not found", "a-different-sum-is-answered-with-sums",
               'this.send({ t: "digest", sums: ours, span: p2p.ALL });', ";"),

@@ -39,14 +39,17 @@ from p2pchat.core.log import (
     SUM_MODULUS,
     Entry,
     LogId,
+    RawEntry,
     Ref,
     encode_entry,
+    encode_header,
     extend_chain,
     first_chain,
     head_message,
     mark_hash,
     ref_key,
 )
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
@@ -60,18 +63,22 @@ from p2pchat.protocol import (
     Entries,
     Frame,
     Go,
+    GuestCertificate,
     Have,
     Hello,
     Here,
     Hosted,
     Mark,
+    Membership,
     Naming,
     Peers,
     Ping,
     Pong,
     ReadFrame,
+    Show,
     TypingFrame,
     Unknown,
+    UserId,
     Want,
     Welcome,
     encode,
@@ -106,12 +113,28 @@ class Author:
     Each `say` returns a frame with its entries. `mark` covers everything written so far.
     """
 
-    def __init__(self, name: str, run: str, conversation: str = ROOM, before: Iterable[Mark] = ()) -> None:
+    def __init__(
+        self, name: str, run: str, conversation: str = ROOM, before: Iterable[Mark] = (),
+        by: GuestCertificate | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self.log = LogId(conversation, IDS[name], run * 8)
         self.before = tuple(before)
+        self.by = by
         self.seq = 0
-        self.chain = first_chain(self.log)
+        self._chain = b""
+
+    @property
+    def header(self) -> str:
+        return encode_header(self.log, self.before, self.by)
+
+    @property
+    def chain(self) -> bytes:
+        return self._chain or first_chain(self.header)
+
+    @chain.setter
+    def chain(self, chain: bytes) -> None:
+        self._chain = chain
 
     def say(
         self, *texts: str, after: Iterable[Ref] = (), re: Ref | None = None, at: int = START, kind: str = "text"
@@ -119,19 +142,19 @@ class Author:
         entries: list[Entry] = []
         for text in texts:
             seq = self.seq + len(entries) + 1
-            before = self.before if seq == 1 else ()
-            entries.append(Entry(kind, at + seq, at + seq, re, tuple(after), before, None, text))
+            entries.append(Entry(kind, at + seq, at + seq, re, tuple(after), None, text))
             after = ()
         return self.write(*map(encode_entry, entries))
 
-    def write(self, *raws: str) -> Entries:
+    def write(self, *raws: RawEntry) -> Entries:
         """Return a frame with these entries, unchanged and signed."""
         first, prev = self.seq + 1, self.chain
         self.seq += len(raws)
-        self.chain = extend_chain(prev, raws)
+        self._chain = extend_chain(prev, raws)
         head = IDENTITIES[self.name].sign(head_message(self.log, self.seq, self.chain))
         naming = Naming(room=True) if self.log.conversation == ROOM else NAMINGS[self.log.conversation]
-        return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), names=[naming])
+        header = self.header if first == 1 else ""
+        return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), header, names=[naming])
 
     @property
     def mark(self) -> Mark:
@@ -183,7 +206,6 @@ def describe(frame: Frame) -> str:
                 for user, tips in users.items()]  # fmt: skip
         flags = ["all"] * (frame.span == ALL) + ["part"] * (frame.span not in (None, ALL)) + ["ask"] * frame.ask
         flags += [f"end {frame.end}"] * (frame.end is not None) + ["full"] * bool(frame.full)
-        flags += ["refused"] * bool(frame.refused)
         return " ".join(["have", ", ".join(said) or "nothing", *flags])
     if isinstance(frame, TypingFrame):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
@@ -293,6 +315,11 @@ class World:
         self.settle()
 
 
+def guest_of(network: NetworkCredentials, user: UserId) -> GuestCertificate | None:
+    """Return the certificate of the member whose key is here; None without one."""
+    return None if network.sign is None else make_guest(network.id, network.member, network.sign, user)
+
+
 class Peer:
     """A node whose effects are executed at once."""
 
@@ -303,7 +330,7 @@ class Peer:
         self.world = world
         self.name = name
         self.identity = identity or IDENTITIES[name]
-        self.network = network or NetworkCredentials(N, K)
+        self.network = network or NetworkCredentials(N, K, is_named=True)
         self.id = self.identity.peer_id
         self.storage = storage
         self.settings = settings
@@ -330,7 +357,8 @@ class Peer:
         stored = self.load()
         self.node = Node(
             settings=self.settings, peer=self.id, sign=self.identity.sign,
-            users=[HostedIdentity(self.id, self.name, self.identity.sign)], network=self.network,
+            users=[HostedIdentity(self.id, self.name, self.identity.sign, guest=guest_of(self.network, self.id))],
+            network=self.network,
             draw=self._draw, stored=stored,
         )  # fmt: skip
         self._carry_out(self.node.start(self.world.now))
@@ -380,10 +408,21 @@ class Peer:
         self.put(ImportRequest(1, list(frames)))
         return self.take()
 
+    def author(self, run: str) -> Author:
+        """Return the author of the own log of a run in the room, with nothing written yet."""
+        author = Author(self.name, run)
+        author.before = self.before(author.log)
+        return author
+
+    def before(self, log: LogId) -> tuple[Mark, ...]:
+        """Return what a stored log builds on."""
+        key = LogKey(log.conversation, ref_key(log.user, log.run))
+        return self.storage.lookup([key], [])[0][key].before
+
     def texts(self) -> list[str]:
         """Return everything this peer's programs were shown, in order, except names; * marks old entries."""
         shown = self.storage.places(0, 10_000)
-        said = [("*" * one.old + "?" * one.gap, one.raw) for one in shown if '"profile"' not in one.raw[:16]]
+        said = [("*" * one.old + "?" * one.gap, one.raw[1]) for one in shown if '"profile"' not in one.raw[1][:16]]
         return [flags + raw.split('"b":"')[1][:-2] for flags, raw in said]
 
     def crash(self) -> None:
@@ -436,6 +475,7 @@ class Peer:
         hello = client.on_frame(far.heard.pop())
         assert hello is not None
         self.put(Got(far.link, passed(hello)))
+        self.put(Got(far.link, passed(Show(Membership(guest=guest_of(self.network, IDS[name]))))))
         if self.id > IDS[name]:
             self.put(Got(far.link, passed(Go(FAR_RUN, 1))))
         here = [Here([Hosted(IDS[name], name, "online")])] if listed else []

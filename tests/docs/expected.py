@@ -10,7 +10,7 @@ _BLANK = re.compile(r"\s+")
 _PORT = re.compile(r"(?<![\w.])80[89]\d(?!\w)")
 _INVITE = re.compile(r"p2pchat:[A-Z2-7]+\.\.\.@")
 _DIFFERS = {
-    "invite": (_INVITE.pattern, r"(?P<invite>p2pchat:[A-Z2-7]{136})@"),
+    "invite": (_INVITE.pattern, r"(?P<invite>p2pchat:[A-Z2-7]{178})@"),
     "rest": (r"\.\.\.", r".*?"),
     "moment": (r"\d{4}-\d\d-\d\dT[\d:.]+Z", r"\d{4}-\d\d-\d\dT[\d:.]+Z"),
     "date": (r"\b\d{4}-\d\d-\d\d\b", r"\d{4}-\d\d-\d\d"),

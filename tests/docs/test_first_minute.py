@@ -11,7 +11,9 @@ import sys
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.inputs import Connect, ConversationOpened, ListeningAt, RequestAccepted, Stop
+from p2pchat.core.members.statement import parse_statement
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
@@ -20,13 +22,14 @@ from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core import scripted_nodes
 from tests.core.scripted_nodes import Far, World
 from tests.docs.pages import ROOT
-from tests.vectors.material import SEEDS, K, N
+from tests.vectors.material import FOUNDER, MEMBER, SEEDS, K, N
+from tests.vectors.members import ADDED
 
 IDENTITIES = {name: Identity.from_seed(SEEDS[name]) for name in ("ada", "bob")}
 ADA, BOB = (IDENTITIES[name].peer_id for name in ("ada", "bob"))
-NETWORK = NetworkCredentials(N.hex(), K.hex())
+MEMBERS = {"bob": Identity.from_seed(SEEDS["founder"]), "ada": Identity.from_seed(SEEDS["member"])}
 ROOM, DM = room_id(N.hex()), dm_id(ADA, BOB)
-SHORT = {ADA: "ADA", BOB: "BOB", ROOM: "ROOM", DM: "DM", "0" * 64: "00…", "f" * 64: "ff…"}
+SHORT = {ADA: "ADA", BOB: "BOB", FOUNDER: "F", MEMBER: "M", ROOM: "ROOM", DM: "DM", "0" * 64: "00…", "f" * 64: "ff…"}
 
 
 class Peer(scripted_nodes.Peer):
@@ -55,7 +58,10 @@ class Recorder(World):
         self.frames: list[tuple[str, str]] = []  # sender, JSON
 
     def recorded(self, name: str, port: int) -> Peer:
-        peer = Peer(self, name, TemporaryStorage(), Settings(), IDENTITIES[name], NETWORK)
+        member, storage = MEMBERS[name], TemporaryStorage()
+        storage.commit([Change(statements=[parse_statement(N.hex(), ADDED[0], bytes.fromhex(ADDED[1]))])])
+        network = NetworkCredentials(N.hex(), K.hex(), FOUNDER, member=member.peer_id, sign=member.sign)
+        peer = Peer(self, name, storage, Settings(), IDENTITIES[name], network)
         self.peers.append(peer)
         peer.put(ListeningAt(port, (f"192.0.2.7:{port}",)))
         return peer
@@ -94,6 +100,7 @@ def test_the_page_shows_the_session_as_recorded() -> None:
     shown = re.findall(r"^(ada|bob)  (\{.*\})\n      \S", section, re.MULTILINE)  # each with a line of comment
     assert shown == [(name, shortened(frame)) for name, frame in first_minute()]
     assert f"ADA = `{ADA}`" in section and f"BOB = `{BOB}`" in section
+    assert f"F = `{FOUNDER}`" in section and f"M = `{MEMBER}`" in section
     assert f"ROOM = `{ROOM}`" in section and f"DM = `{DM}`" in section
 
 

@@ -1,4 +1,4 @@
-"""Which entries are valid: the tables of docs/protocol.md and docs/protocol-groups.md, with examples of every row.
+"""Which entries can be read: the tables of docs/protocol-entries.md and docs/protocol-groups.md, with examples.
 
 `python -m docs.tables` writes the tables into the pages. The examples are the test vectors entries.json and
 operations.json.
@@ -14,6 +14,7 @@ OWN = "8139770ea87d175f"  # the first 8 bytes of the id of bob, who writes the e
 OWN_REF = f'["{OWN}{"ab" * 8}",1]'
 FILE = f'{{"name":"a.txt","size":3,"type":"text/plain","root":"{"ab" * 32}"}}'
 NO_EFFECT = "taken, no effect"
+UNSUPPORTED = "taken, unsupported"
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,21 @@ class Row:
 
     Attributes:
         name: Unique in its table; that of its examples, with a number behind it.
-        verdict: `taken`, `taken, no effect`, or the code of the refusal.
-        seq, last_c: The number of each example in its log, and the clock of the entry before it.
+        verdict: `taken`; with that it has no effect, or cannot be read; or the code with which the link ends.
+        c, last_c: The clock of each example, and of the entry before it; 0: it is the first of its log.
     """
 
     name: str
     rule: str
     verdict: str
     examples: tuple[str, ...]
-    seq: int = 1
+    c: int = 2
     last_c: int = 0
 
 
 def entry(**changed: str) -> str:
     """Return the text of a valid text entry with these keys set to JSON, or without them when that is ""."""
-    keys = {"k": '"text"', "at": "1", "c": "2", "b": '"x"'} | changed
+    keys = {"k": '"text"', "at": "1", "b": '"x"'} | changed
     return "{" + ",".join(f'"{key}":{value}' for key, value in keys.items() if value) + "}"
 
 
@@ -62,17 +63,20 @@ TEXTS = tuple(f'"{kind}"' for kind in ("text", "action", "edit", "reaction"))
 JSON = [
     Row("blanks",
         "one object, with blanks (space, tab, CR, LF) around and inside, its keys in any order", "taken",
-        (entry(), ' \t\r\n{ "b" : "x",\n"c":2, "at":1, "k":"text" }\n')),
+        (entry(), ' \t\r\n{ "b" : "x",\n"at":1, "k":"text" }\n')),
     Row("no object",
         "another value; nothing; anything after the object; a byte order mark, a comment, a trailing comma",
-        "malformed",
+        UNSUPPORTED,
         ("[]", "7", "null", "", "  ", entry() + "x", entry() + entry(), "\ufeff" + entry(), entry()[:-1] + ",}",
-         entry()[:-1] + "/* */}", "\u00a0" + entry(), "{'k':'text','at':1,'c':2,'b':'x'}")),
+         entry()[:-1] + "/* */}", "\u00a0" + entry(), "{'k':'text','at':1,'b':'x'}", "hello")),
     Row("control character",
-        "a character below U+0020 in a string; an escape that JSON does not have", "malformed",
-        entries("b", '"a\nb"', '"a\tb"', '"a\0b"', r'"\x41"')),
+        "tab, LF or CR in a string; an escape that JSON does not have", UNSUPPORTED,
+        entries("b", '"a\nb"', '"a\tb"', r'"\x41"')),
+    Row("other control character",
+        "any other character below U+0020, anywhere", "malformed",
+        (*entries("b", '"a\0b"', '"a\x1fb"'), "\0", "no entry\x08")),
     Row("half of a pair",
-        "half of a surrogate pair in an escape, anywhere", "malformed",
+        "half of a surrogate pair in an escape, anywhere", UNSUPPORTED,
         (*entries("b", r'"\ud83d"', r'"\ude00"', r'"\ud83dx"'), entry(later=r'"\ud83d"'),
          '{"later":"\\ud83d","later":1,' + entry()[1:])),
     Row("any character",
@@ -81,41 +85,42 @@ JSON = [
     Row("16 levels",
         "16 levels of objects and arrays, the entry counted", "taken", entries("later", nested(16))),
     Row("17 levels",
-        "17 levels, also in a value that a later occurrence of its key replaces", "malformed",
+        "17 levels, also in a value that a later occurrence of its key replaces", UNSUPPORTED,
         (*entries("later", nested(17), nested(300), f'{nested(17)},"later":1', f'{nested(800)},"later":1'),
          entry(k='"later"', b=nested(17)), entry(b=f'{nested(17)},"b":"x"'), entry(b=f'{nested(800)},"b":"x"'))),
     Row("brackets in strings",
         "brackets in strings, however many", "taken",
         (entry(b=f'"{"[{" * 40}"'), entry(b=r'"\"[[[[[[[[[[[[[[[[[[[[[\\"'), entry(**{'{' * 20: nested(16)}))),
     Row("large integer",
-        "an integer below -(2^53 - 1) or above 2^53 - 1, anywhere, in unknown keys too", "malformed",
-        (*entries("later", str(2**53), str(-(2**53)), "1" + "0" * 30, f"[[{2**53}]]"), entry(c=str(2**53)),
+        "an integer below -(2^53 - 1) or above 2^53 - 1, anywhere, in unknown keys too", UNSUPPORTED,
+        (*entries("later", str(2**53), str(-(2**53)), "1" + "0" * 30, f"[[{2**53}]]"), entry(at=str(2**53)),
          entry(k='"later"', b=str(2**53)))),
     Row("other number",
         "a number that is no integer, where no integer is asked for: `2.0`, `1e20`, `9007199254740993.0`", "taken",
         (*entries("later", "2.0", "1e20", "9007199254740993.0", "-0", "1e-999", "1.7976931348623157e308"),
          entry(k='"later"', b="1e20"))),
     Row("no number",
-        "a number that no double holds; one that JSON does not have: a leading zero, `+1`, `.5`, `NaN`", "malformed",
+        "a number that no double holds; one that JSON does not have: a leading zero, `+1`, `.5`, `NaN`", UNSUPPORTED,
         entries("later", "1e400", "-1e400", "1.8e308", "01", "+1", ".5", "5.", "NaN", "Infinity")),
     Row("repeated key",
         "a key again: the last one counts. Those before it may have any type, and an integer of up to 4,300 characters",
         "taken",
-        ('{"c":"x",' + entry()[1:], '{"c":null,"b":7,' + entry()[1:], f'{{"later":{2**53},"later":1,{entry()[1:]}',
+        ('{"at":"x",' + entry()[1:], '{"at":null,"b":7,' + entry()[1:], f'{{"later":{2**53},"later":1,{entry()[1:]}',
          f'{{"later":{"9" * 4300},"later":1,{entry()[1:]}', f'{{"later":-{"9" * 4299},"later":1,{entry()[1:]}',
          '{"b":"a\\u0000",' + entry()[1:], entry(k='"text","k":"later"', b="7"))),
     Row("4,301 digits",
-        "an integer of more than 4,300 characters, there too", "malformed",
+        "an integer of more than 4,300 characters, there too", UNSUPPORTED,
         (f'{{"later":{"9" * 4301},"later":1,{entry()[1:]}', f'{{"later":-{"9" * 4300},"later":1,{entry()[1:]}')),
     Row("repeated key that is invalid",
-        "the same, and the last one is not valid", "malformed",
-        (entry()[:-1] + ',"c":"x"}', entry()[:-1] + ',"c":2.0}', entry(k='"later","k":"text"', b="7"))),
+        "the same, and the last one is not valid", UNSUPPORTED,
+        (entry()[:-1] + ',"at":"x"}', entry()[:-1] + ',"at":2.0}', entry(k='"later","k":"text"', b="7"))),
     Row("escaped key",
         "a key written with escapes is that key: `\"\\u006b\"` is `\"k\"`", "taken",
         (entry().replace('"k"', '"\\u006b"'), entry(k='"te\\u0078t"'))),
     Row("unknown key",
         "unknown keys, the empty one and other spellings of known ones (`K`) too", "taken",
-        (entry(later='{"a":[1,null,true]}'), entry(K="7"), entry()[:-1] + ',"":1}', entry(**{"\\u0000": "1"}))),
+        (entry(later='{"a":[1,null,true]}'), entry(K="7"), entry()[:-1] + ',"":1}', entry(**{"\\u0000": "1"}),
+         *entries("c", "7", '"x"', "null", "-1", "[]"), entry(before="7"))),
     Row("65,536 bytes",
         "65,536 bytes of UTF-8", "taken", (of_bytes(65536),)),
     Row("65,537 bytes",
@@ -125,31 +130,31 @@ JSON = [
 KEYS = [
     Row("k",
         "`k`: any string, `\"\"` too", "taken", entries("k", '"text"', '""', '"later"', r'"a\u0000"')),
-    Row("k, at or c missing",
-        "`k`, `at` or `c`: absent, `null` or of another type", "malformed",
-        (*entries("k", "", "null", "7"), *entries("at", "", "null", '"1"'), *entries("c", "", "null", '"2"', "true"))),
+    Row("k or at missing",
+        "`k` or `at`: absent, `null` or of another type", UNSUPPORTED,
+        (*entries("k", "", "null", "7"), *entries("at", "", "null", '"1"', "true"))),
     Row("at",
         "`at`: an integer from 0", "taken", entries("at", "0", "-0", "1", str(2**53 - 1))),
-    Row("at or c of another form",
-        "`at` or `c`: `2.0`, `2e0`, `1e20`, an integer below 0", "malformed",
-        (*entries("at", "2.0", "2e0", "1e20", "-0.0", "-1"), *entries("c", "2.0", "2e0", "1e20", "-0.0", "-1"))),
-    Row("c",
-        "`c`: an integer above the `c` of the entry before, however far ahead of any clock", "taken",
-        entries("c", "8", str(2**53 - 1)), 2, 7),
-    Row("c that does not rise",
-        "`c`: not above the `c` of the entry before", "head", entries("c", "7", "6", "0"), 2, 7),
-    Row("c of 0",
-        "`c` of entry 1: 0", "head", entries("c", "0", "-0")),
+    Row("at of another form",
+        "`at`: `2.0`, `2e0`, `1e20`, an integer below 0", UNSUPPORTED,
+        entries("at", "2.0", "2e0", "1e20", "-0.0", "-1")),
+    Row("clock",
+        "the clock beside it: above that of the entry before, however far ahead of any clock", "taken",
+        (entry(), entry(k='"later"')), 2**53 - 1, 7),
+    Row("clock that stays",
+        "the clock beside it: that of the entry before", "head", (entry(), "no entry"), 7, 7),
+    Row("clock that falls",
+        "the clock beside it: below that of the entry before", "head", (entry(),), 6, 7),
     Row("null as absent",
         "`re`, `g`, `t`, `b`: `null` is read as absent", "taken",
         (*(entry(**{key: "null"}) for key in ("re", "g", "t")), entry(k='"delete"', b="null", re=OWN_REF))),
-    Row("null in after or before",
-        "`after`, `before`: `null`", "malformed", (entry(after="null"), entry(before="null"))),
+    Row("null in after",
+        "`after`: `null`", UNSUPPORTED, (entry(after="null"),)),
     Row("re",
         "`re`: a reference, of an entry that nobody holds too", "taken",
         entries("re", REF, f'["{"0" * 32}",{2**53 - 1}]')),
     Row("re or after of another form",
-        "`re`, or an item of `after`: not exactly a hex16 in lower case and an integer from 1", "malformed",
+        "`re`, or an item of `after`: not exactly a hex16 in lower case and an integer from 1", UNSUPPORTED,
         (*entries("re", "[]", "{}", '"x"', "7", REF.replace("1", "0"), REF.replace("1", "1.0"), REF[:-1] + ",1]",
                   REF.replace("ab", "AB"), REF.replace("ab", "a", 1)),
          *entries("after", f"[{REF[:-2]}0]]", "[[]]", "{}"))),
@@ -157,29 +162,16 @@ KEYS = [
         "`after`: none, one or two references, equal ones too", "taken",
         entries("after", "[]", f"[{REF}]", f"[{REF},{REF}]")),
     Row("three after",
-        "`after`: three or more", "malformed", entries("after", f"[{REF},{REF},{REF}]")),
-    Row("before",
-        "`before`: in entry 1, up to eight marks", "taken",
-        entries("before", "[]", f"[{MARK}]", f"[{','.join([MARK] * 8)}]")),
-    Row("nine before",
-        "`before`: nine or more", "malformed", entries("before", f"[{','.join([MARK] * 9)}]")),
-    Row("empty before later",
-        "`before`: empty in a later entry", "taken", entries("before", "[]"), 2, 1),
-    Row("before later",
-        "`before`: with a mark in a later entry", "malformed", entries("before", f"[{MARK}]"), 2, 1),
-    Row("before of another form",
-        "`before`: a mark of another shape, of entry 0 too", "malformed",
-        entries("before", f"[{MARK.replace(',1,', ',0,')}]", f"[{MARK[:-1]},1]]", f"[{MARK.replace('cd', 'CD')}]",
-                "{}")),
+        "`after`: three or more", UNSUPPORTED, entries("after", f"[{REF},{REF},{REF}]")),
     Row("g",
         "`g`: an integer from 0 and a hex8, in any conversation", "taken", entries("g", f'[0,"{"ab" * 8}"]')),
     Row("g of another form",
-        "`g`: any other value", "malformed",
+        "`g`: any other value", UNSUPPORTED,
         entries("g", "[]", "[1]", f'[-1,"{"ab" * 8}"]', f'[1.0,"{"ab" * 8}"]', f'[1,"{"AB" * 8}"]', "7")),
     Row("t",
         "`t`: an integer from 0", "taken", entries("t", "0", "-0", str(2**53 - 1))),
     Row("t of another form",
-        "`t`: any other value", "malformed", entries("t", '"yesterday"', "2.0", "-1", "1e20", "false")),
+        "`t`: any other value", UNSUPPORTED, entries("t", '"yesterday"', "2.0", "-1", "1e20", "false")),
     Row("files",
         "`files`: any value, in an entry of any kind (which has a meaning: [attachments](protocol-attachments.md))",
         "taken",
@@ -195,16 +187,16 @@ KINDS = [
         "`text`, `action`, `edit`, `reaction`: `b` is a string, `\"\"` too", "taken",
         tuple(entry(k=kind, b=body, re=OWN_REF) for kind in TEXTS for body in ('"x"', '""'))),
     Row("no text in b",
-        "these: `b` is absent, `null` or no string", "malformed",
+        "these: `b` is absent, `null` or no string", UNSUPPORTED,
         tuple(entry(k=kind, b=body) for kind in TEXTS for body in ("", "null", "7", '{"a":"x"}'))),
     Row("U+0000 in b",
-        "these: U+0000 in `b`", "malformed", tuple(entry(k=kind, b=r'"a\u0000b"') for kind in TEXTS)),
+        "these: U+0000 in `b`", UNSUPPORTED, tuple(entry(k=kind, b=r'"a\u0000b"') for kind in TEXTS)),
     Row("32,768 bytes",
         "these: `b` has 32,768 bytes of UTF-8 once unescaped", "taken",
         (entry(b=f'"{"ü" * 16384}"'),
          entry(k='"edit"', b=f'"{"x" * 32768}"', re=OWN_REF), entry(b=f'"{ESCAPED * 9000}"'))),
     Row("32,769 bytes",
-        "these: 32,769 bytes", "limit", tuple(entry(k=kind, b=f'"{"x" * 32769}"') for kind in TEXTS)),
+        "these: 32,769 bytes", UNSUPPORTED, tuple(entry(k=kind, b=f'"{"x" * 32769}"') for kind in TEXTS)),
     Row("without re",
         "`edit`, `delete`, `reaction` without `re`", NO_EFFECT,
         (entry(k='"edit"'), entry(k='"delete"', b=""), entry(k='"reaction"'))),

@@ -68,7 +68,7 @@ class CheckedNode(Peer):
         hold(more is None, "more than a thousand batches")
         chains: dict[str, bytes] = {}
         for batch in batches:
-            prev = chains.get(batch.log.run, first_chain(batch.log))
+            prev = chains.get(batch.log.run) or first_chain(batch.header)
             chain = chains[batch.log.run] = extend_chain(prev, batch.raws)
             message = head_message(batch.log, batch.last, chain)
             hold(prev == batch.prev and verify(user, batch.head, message), "kept, and its writer never signed it")

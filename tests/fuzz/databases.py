@@ -20,7 +20,7 @@ from typing import Any
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address, Change, DeliveredMark, Fork, KnownConversation, KnownUser
 from p2pchat.core.inputs import WriteRequest
-from p2pchat.core.log import LogId, decode_entry, extend_chain
+from p2pchat.core.log import LogId, RawEntry, decode_entry, extend_chain
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import ForkStart, LogKey, Stored, TailStart, WantStart
@@ -69,8 +69,8 @@ def whole() -> bytes:
 
 
 @cache
-def written() -> frozenset[tuple[object, int, str]]:
-    """Return (log, seq, text) of everything written."""
+def written() -> frozenset[tuple[object, int, RawEntry]]:
+    """Return (log, seq, entry) of everything written."""
     batches = [batch for change in life() for batch in change.batches]
     return frozenset((batch.log, batch.first + at, raw) for batch in batches for at, raw in enumerate(batch.raws))
 

@@ -24,7 +24,9 @@ from p2pchat.protocol import (
     Decoder,
     Frame,
     Go,
+    GuestCertificate,
     Hello,
+    Membership,
     Piece,
     Unknown,
     Welcome,
@@ -43,12 +45,14 @@ SMALL = Settings(
 CODES = {"malformed", "limit"}
 WORDS = [
     *(f'"t":"{kind}"'.encode() for kind in (
-        "hello", "welcome", "go", "ping", "pong", "bye", "peers", "here", "digest", "have", "want", "entries", "read",
+        "hello", "welcome", "show", "admit", "members",
+        "go", "ping", "pong", "bye", "peers", "here", "digest", "have", "want", "entries", "read",
         "typing", "file", "file_end", "pull", "lacks", "holds")),
     *(f'"{field}":'.encode() for field in (
         "v", "nonce", "id", "sig", "proof", "net", "run", "n", "code", "text", "port", "at", "linked", "gone", "users",
         "more", "sum", "sums", "span", "names", "marks", "ask", "end", "full", "c", "u", "tips", "older", "r", "first",
-        "prev", "e", "head", "fork", "on", "room", "dm", "group", "talk", "cert", "from", "until", "status", "since")),
+        "prev", "e", "head", "fork", "on", "show", "founder", "guest", "s", "invite", "maker", "uses",
+        "have", "room", "dm", "group", "talk", "cert", "from", "until", "status", "since")),
     b"null", b"true", b"false", b"1.0", b"1e999", b"-0", b"9007199254740991", b"9007199254740992", b"NaN", b"Infinity",
     b"\\ud800", b"\\udc00\\ud800", b"\\u0000", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"[" * 17,
     b'{"":' * 17, b"]" * 17, b"}" * 17,
@@ -180,7 +184,7 @@ def as_server(supply: Supply) -> None:
 
 def proves_itself(frame: Hello, nonce: str) -> bool:
     """Return True if a client's hello is valid, by the rules of docs/protocol.md."""
-    t = b"p2pchat/link/1\0\0\1" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
+    t = b"p2pchat/link/1\0\0\2" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(frame.id))).verify(bytes.fromhex(str(frame.sig)), t)
     except (InvalidSignature, ValueError):
@@ -204,7 +208,7 @@ def as_client(supply: Supply) -> None:
             nonce = frame.nonce
             hold(not client.peer, "a server was taken for proven by its hello")
         elif isinstance(frame, Welcome):
-            t = transcript(1, ADA.id, BOB.id, nonce, NONCE.hex())
+            t = transcript(2, ADA.id, BOB.id, nonce, NONCE.hex())
             hold(frame.proof == mac(NETWORK.key, "server", t), "a server that proved nothing")
             hold(client.peer == ADA.id, "not the peer that was dialled")
 
@@ -231,10 +235,11 @@ def some_hello(supply: Supply, opening: Hello | None) -> AnyFrame | None:
 
 
 def some_welcome(supply: Supply, nonce: str) -> AnyFrame | None:
-    t = transcript(1, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
+    t = transcript(2, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
     side: Literal["client", "server"] = supply.pick(("server", "server", "client"))
     proof = bent(supply, mac(supply.pick(("0b" * 32, "0c" * 32)), side, t))
-    return checked(Welcome(supply.pick((proof, None))))
+    show = supply.pick((None, Membership(), Membership(ADA.id, GuestCertificate(BOB.id, bent(supply, "ab" * 64)))))
+    return checked(Welcome(supply.pick((proof, None)), show))
 
 
 def bent(supply: Supply, digits: str) -> str:

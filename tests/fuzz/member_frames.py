@@ -11,9 +11,10 @@ from collections.abc import Callable
 from p2pchat import protocol as wire
 from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.groups.group_state import group_body, leave_body, operation_hash, talk_id
-from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
+from p2pchat.core.log import Entry, RawEntry, Ref, encode_entry, ref_key
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.sync.known_conversations import dm_naming
-from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, Far, Peer, dm
+from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, Peer, dm
 from tests.core.scripted_nodes import NAMINGS as NAMED
 from tests.fuzz.choices import Supply
 
@@ -70,11 +71,7 @@ class MemberFrames:
             marks = dict(list(marks.items())[:1]) or {ROOM: {}}
         full = {supply.pick(TALKS): [supply.pick(USERS)]} if supply.yes(5) else {}
         end = supply.pick(NUMBERS) if supply.yes(3) else None
-        refused: dict[str, dict[str, list[wire.RefusedLog]]] = {}
-        for _ in range(supply.often(3) if supply.yes(4) else 0):
-            logs = [wire.RefusedLog(*mark) for mark in self.marks()]
-            refused.setdefault(supply.pick(TALKS), {})[supply.pick(USERS)] = logs
-        return wire.Have(marks, span, supply.yes(2), end, full, refused, self.names())
+        return wire.Have(marks, span, supply.yes(2), end, full, self.names())
 
     def want(self) -> wire.Want:
         supply = self.supply
@@ -125,7 +122,7 @@ class MemberFrames:
                 (
                     wire.Go("0f" * 8, 1),
                     wire.Welcome(),
-                    wire.Hello([1], "00" * 32),
+                    wire.Hello([2], "00" * 32),
                     wire.Bye("left"),
                     wire.Bye("replaced"),
                 )
@@ -152,7 +149,7 @@ class MemberFrames:
     def evidence(self) -> wire.Entries:
         frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()
         return wire.Entries(
-            frame.c, frame.u, frame.r, frame.first, frame.prev, frame.e, frame.head, frame.n, True, frame.names
+            frame.c, frame.u, frame.r, frame.first, frame.prev, frame.e, frame.head, frame.h, frame.n, True, frame.names
         )
 
     # ---- entries
@@ -166,7 +163,8 @@ class MemberFrames:
         author = self.authors.get((name, talk, run))
         if author is None or supply.yes(12):  # or a fork: the same log from the beginning
             before = self.marks() if supply.yes(3) else []
-            author = self.authors[name, talk, run] = Author(name, run[:2], talk, before)
+            by = self.certificate(IDS[name]) if supply.yes(20) else None
+            author = self.authors[name, talk, run] = Author(name, run[:2], talk, before, by)
         raws = [self.entry(author, at) for at in range(1 + supply.often(5))]
         if (name, talk, run) == ("bob", GROUP, RUNS[0]) and not author.seq and not supply.yes(8):
             raws[0] = FIRST
@@ -179,22 +177,27 @@ class MemberFrames:
         self.made.append(frame)
         return frame
 
-    def entry(self, author: Author, at: int) -> str:
+    def certificate(self, user: str) -> wire.GuestCertificate:
+        """Return a certificate by which somebody answers for a user, mostly a true one."""
+        member = self.supply.pick(WHO)
+        network = "0a" * 16 if not self.supply.yes(4) else "00" * 16
+        return make_guest(network, IDS[member], IDENTITIES[member].sign, user)
+
+    def entry(self, author: Author, at: int) -> RawEntry:
         supply = self.supply
-        if supply.yes(60):
-            return supply.text(60)
         seq = author.seq + at + 1
-        clock = START + seq if not supply.yes(16) else supply.pick((0, wire.MAX_INT, START + 10**12, START))
-        before = author.before if seq == 1 or supply.yes(60) else ()
+        clock = START + seq if not supply.yes(16) else supply.pick((1, wire.MAX_INT, START + 10**12, START))
+        if supply.yes(20):
+            return clock, supply.text(60)
         after = tuple(self.ref() for _ in range(supply.below(3 + supply.yes(20)) if supply.yes(3) else 0))
         in_group, in_talk = author.log.conversation == GROUP, author.log.conversation == TALK
         if in_group and not supply.yes(6):
-            return self.of_group(clock, before)
+            return self.of_group(clock)
         kind = supply.pick(("text", "text", *(kind for kind in KINDS if kind != "group"), "x"))
         body = None if kind == "delete" and not supply.yes(4) else self.body(kind)
         named = self.ref() if supply.yes(6) or (kind in RELATION_KINDS and not supply.yes(4)) else None
         cite = self.cite() if in_talk != supply.yes(20) else None
-        return encode_entry(Entry(kind, clock, clock, named, after, before, cite, body))
+        return encode_entry(Entry(kind, clock, clock, named, after, cite, body))
 
     # ---- groups
 
@@ -209,11 +212,11 @@ class MemberFrames:
         view = self.peer.node.groups.get(GROUP)
         return (view.gen, view.owner) if view is not None else (1, IDS["bob"])
 
-    def of_group(self, clock: int, before: tuple[wire.Mark, ...]) -> str:
+    def of_group(self, clock: int) -> RawEntry:
         """Return an operation or a leave, mostly a valid one."""
         supply = self.supply
         if supply.yes(3):
-            return encode_entry(Entry("leave", clock, clock, None, (), before, self.cite(), leave_body(self.marks())))
+            return encode_entry(Entry("leave", clock, clock, None, (), self.cite(), leave_body(self.marks())))
         gen = supply.pick(GENS) if supply.yes(4) else self.now()[0] + supply.below(2)
         members = {supply.pick(USERS): min(gen, supply.pick(GENS)) for _ in range(1 + supply.often(5))}
         owner = supply.pick((*members, IDS["ada"]) if not supply.yes(6) else USERS)
@@ -222,9 +225,7 @@ class MemberFrames:
         cuts = {supply.pick(USERS): tuple(self.marks()) for _ in range(supply.often(3))}
         name = supply.text(40) if supply.yes(4) else "ops"
         redo = supply.pick(self.operations)[1] if supply.yes(4) else ""
-        raw = encode_entry(
-            Entry("group", clock, clock, b=group_body(gen, name, owner, members, cuts, redo=redo), before=before)
-        )
+        raw = encode_entry(Entry("group", clock, clock, b=group_body(gen, name, owner, members, cuts, redo=redo)))
         self.operations = [*self.operations[-8:], (gen, operation_hash(raw))]
         return raw
 
@@ -282,7 +283,8 @@ class MemberFrames:
         """Return a batch with a change that its author did not sign."""
         supply = self.supply
         c, u, r, first, prev, e, head = frame.c, frame.u, frame.r, frame.first, frame.prev, list(frame.e), frame.head
-        match supply.below(9):
+        h = frame.h
+        match supply.below(11):
             case 0:
                 first = max(1, supply.pick(NUMBERS))
             case 1:
@@ -290,9 +292,13 @@ class MemberFrames:
             case 2:
                 head = head[:10] + supply.pick("0123456789abcdef") + head[11:]
             case 3:
-                e = e[:-1] or ["{}"]
+                e = e[:-1] or [(1, "{}")]
             case 4:
-                e[0] = e[0] + " "
+                e[0] = e[0][0], e[0][1] + " "
+            case 8:
+                e[0] = e[0][0] + 1, e[0][1]
+            case 9:
+                h = h and h.replace("[]", "[ ]", 1)
             case 5:
                 u = supply.pick(USERS)
             case 6:
@@ -300,4 +306,5 @@ class MemberFrames:
             case 7:
                 c = supply.pick(TALKS)
         first = min(first, wire.MAX_INT - len(e))
-        return wire.Entries(c, u, r, first, prev, e, head, frame.n, supply.yes(6), frame.names)
+        h = (h or "{}") if first == 1 else ""
+        return wire.Entries(c, u, r, first, prev, e, head, h, frame.n, supply.yes(6), frame.names)

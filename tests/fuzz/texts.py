@@ -33,8 +33,10 @@ from p2pchat.core.names import (
     split_label,
     validate_name,
 )
+from p2pchat.core.node_context import Invitation
 from p2pchat.errors import InviteError
-from p2pchat.identity.network import MAX_ENDPOINTS, Network, encode_invite, normal_endpoint, parse_invite
+from p2pchat.identity.invite_text import encode_invite, parse_invite
+from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
 from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
 from tests.fuzz.choices import Supply, any_text
 from tests.fuzz.target import Target, hold
@@ -50,8 +52,10 @@ ODD_WORDS = [one.encode("utf-8", "surrogatepass") for one in ODD]
 
 # ---- invites
 
-SOME_INVITE = encode_invite("11" * 32, Network("22" * 16, "33" * 32), ["Host.example:8080", "[2001:db8::1]:99"])
-LOCAL_INVITE = encode_invite("11" * 32, Network("22" * 16, "44" * 32), ["127.0.0.1:1"])
+TERMS = Invitation("11" * 32, "0a0b0c0d", 1, 1_800_000_000, b"5" * 16)
+MANY = Invitation("11" * 32, "ffffffff", 64, 2**40 - 1, bytes(16))
+SOME_INVITE = encode_invite(Network("22" * 16, "33" * 32), TERMS, ["Host.example:8080", "[2001:db8::1]:99"])
+LOCAL_INVITE = encode_invite(Network("22" * 16, "44" * 32), MANY, ["127.0.0.1:1"])
 ENDPOINT = re.compile(r"(\[[0-9a-f:.]+(%[a-z0-9_.-]+)?\]|[a-z0-9_.-]+):[1-9][0-9]{0,4}")
 
 
@@ -68,7 +72,8 @@ def read_invite(data: bytes) -> None:
         hold(ENDPOINT.fullmatch(endpoint) and len(endpoint) <= 100, "an endpoint that is none")
         hold(normal_endpoint(endpoint) == endpoint, "an endpoint that is not in normal form")
     hold(len(invite.peer_id) == 64 and len(invite.network.id) == 32, "ids of another length")
-    again = encode_invite(invite.peer_id, invite.network, invite.endpoints)
+    hold(1 <= invite.invitation.uses <= 64 and len(invite.invitation.secret) == 16, "terms that no invite has")
+    again = encode_invite(invite.network, invite.invitation, invite.endpoints)
     hold(parse_invite(again) == invite, "an invite that is another one when written and read")
     hold(
         "".join(text.split()).lower().partition("@")[0] == again.lower().partition("@")[0], "an invite read as another"

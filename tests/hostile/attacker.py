@@ -15,7 +15,16 @@ from typing import TypeVar
 
 from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import group_body, operation_hash
-from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.log import (
+    Entry,
+    LogId,
+    RawEntry,
+    encode_entry,
+    encode_header,
+    extend_chain,
+    first_chain,
+    head_message,
+)
 from p2pchat.core.mesh.handshake import ClientSide, make_cert
 from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
@@ -40,25 +49,23 @@ class LogWriter:
     def __init__(self, author: Identity, conversation: str, run: str = "", before: Iterable[wire.Mark] = ()) -> None:
         self.author = author
         self.log = LogId(conversation, author.peer_id, run or token_hex(8))
-        self.before = tuple(before)
+        self.header = encode_header(self.log, tuple(before), None)
         self.seq = 0
-        self.chain = first_chain(self.log)
+        self.chain = first_chain(self.header)
 
     def say(self, *texts: str, c: int = NOW) -> wire.Entries:
         """Return a signed batch of these texts."""
-        entries = [
-            Entry("text", c + n, c + self.seq + n, None, (), self.before if self.seq + n == 1 else (), None, text)
-            for n, text in enumerate(texts, 1)
-        ]
+        entries = [Entry("text", c + n, c + self.seq + n, b=text) for n, text in enumerate(texts, 1)]
         return self.write(*map(encode_entry, entries))
 
-    def write(self, *raws: str) -> wire.Entries:
+    def write(self, *raws: RawEntry) -> wire.Entries:
         """Return a signed batch of these entries, unchanged."""
         first, prev = self.seq + 1, self.chain
         self.seq += len(raws)
         self.chain = extend_chain(prev, raws)
         head = self.author.sign(head_message(self.log, self.seq, self.chain))
-        return wire.Entries(*self.log, first, prev.hex(), list(raws), head.hex(), names=[ROOM])
+        header = self.header if first == 1 else ""
+        return wire.Entries(*self.log, first, prev.hex(), list(raws), head.hex(), header, names=[ROOM])
 
     @property
     def mark(self) -> wire.Mark:
@@ -110,8 +117,8 @@ class Attacker:
         self.server = peer_key(self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         return self.server
 
-    async def join(self, port: int, *, introduce: bool = True) -> None:
-        """Become a member with a valid handshake; then announce users if `introduce` is true."""
+    async def introduce_itself(self, port: int) -> None:
+        """Prove identity and the network's key. What the peer shows is in its `welcome`."""
         server = await self.connect(port)
         side = ClientSide(
             self.id, self.identity.sign, CoreNetwork(self.network.id, self.network.key), server=server, pin="",
@@ -121,8 +128,15 @@ class Attacker:
         hello = side.on_frame(offer)
         assert hello is not None
         self.say(hello)
+        self.transcript = side.transcript
         await self.next(wire.Welcome)
-        if self.id < server:
+
+    async def join(self, port: int, *, introduce: bool = True) -> None:
+        """Become a linked peer with a valid handshake; then announce users if `introduce` is true."""
+        await self.introduce_itself(port)
+        self.say(wire.Show(self.shown()))
+        await self.next(wire.Admit)
+        if self.id < self.server:
             self.say(wire.Go(token_hex(8), 1))
             self._decoder.takes_pieces = True
         else:
@@ -132,6 +146,10 @@ class Attacker:
                 wire.Peers(0, []), wire.Here([wire.Hosted(self.id, self.name, "online")]), wire.Digest(sum="0" * 64)
             )
             await self.next(wire.Digest)
+
+    def shown(self) -> wire.Membership:
+        """Return what shows that the member whose key is in the network, here the founder, answers for this key."""
+        return wire.Membership(self.network.founder or None, self.network.guest(self.id))
 
     async def _listen(self) -> None:
         try:

@@ -1,12 +1,12 @@
 """A branch that makes all attacks at once: `python -m tests.hostile.branch [--mixed] HOST PORT NETWORK KEYS HOLDERS
 ADDRESS...`.
 
-All its keys are members by one invite, at one address, and attack the peer at HOST:PORT. KEYS of them make every attack
-again and again that a member can make under made-up names; with --mixed also those with files, marks, forks and
-comparisons. HOLDERS of them only hold a link each. All come back when they are sent away. Meanwhile silent connections
-from further ADDRESSES of this machine hold the places of strangers. Where HOST is an IPv6 address, the keys use these
-addresses too, one after the other. With --contact DIRECTORY its only key is the one there: it comes, names ports of the
-third host as its own, and goes, again and again.
+All its keys are guests of the founder of the network, at one address, and attack the peer at HOST:PORT. KEYS of them
+make every attack again and again that a member can make under made-up names; with --mixed also those with files, marks,
+forks and comparisons. HOLDERS of them only hold a link each. All come back when they are sent away. Meanwhile silent
+connections from further ADDRESSES of this machine hold the places of strangers. Where HOST is an IPv6 address, the keys
+use these addresses too, one after the other. With --contact DIRECTORY its only key is the one there: it comes, names
+ports of the third host as its own, and goes, again and again.
 
 The places are taken at once, and the attacks begin with a line of input. It ends with its input. Each second it prints
 a JSON object: how often keys were `linked`, how many links are `held` now, and how much of each attack was sent.

@@ -16,7 +16,7 @@ from p2pchat import Conversation, Message, Sent, TCPPeer, User
 from p2pchat import protocol as wire
 from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.content.transfers import MAX_PULL_PIECES, MAX_PULLS_SERVED
-from p2pchat.core.log import Entry, FileRef, encode_entry
+from p2pchat.core.log import Entry, FileRef, RawEntry, encode_entry
 from tests.deadlines import within
 from tests.hostile.attacker import NOW, Attacker, LogWriter
 from tests.hostile.conftest import Attacked, Meet
@@ -43,7 +43,7 @@ def content() -> Content:
     return Content(data, leaves, root_of(len(data), leaves))
 
 
-def message(eve: Attacker, log: LogWriter, *files: FileRef) -> str:
+def message(eve: Attacker, log: LogWriter, *files: FileRef) -> RawEntry:
     """Return the next entry of a log, which names these files."""
     seq = log.seq + 1
     return encode_entry(Entry("text", NOW + seq, NOW + seq, b="a gift", files=files))

@@ -447,9 +447,9 @@ async def test_a_label_is_looked_up_among_the_names_like_it(monkeypatch: pytest.
             return base32(id)
 
         monkeypatch.setattr("p2pchat.messaging.name_resolution.base32", spell)
-        assert served.peer.people.find(label).key == ann.key
+        assert served.peer.directory.find(label).key == ann.key
         with pytest.raises(UnknownName):
-            served.peer.people.find("user8#AAAAAAAA")
+            served.peer.directory.find("user8#AAAAAAAA")
         assert len(spelled) < 10
 
 

@@ -51,8 +51,8 @@ def operation(gen: int, name: str, owner: str, *members: str, cuts: Any = None, 
 
 async def test_a_removed_member_can_neither_write_nor_break_the_group(attacked: Attacked) -> None:
     honest, eve = attacked
-    group = await honest.ada.create_group("ops", ["bob", honest.ada.people.user(eve.id)])
-    await group.remove(honest.ada.people.user(eve.id))
+    group = await honest.ada.create_group("ops", ["bob", honest.ada.directory.user(eve.id)])
+    await group.remove(honest.ada.directory.user(eve.id))
     [id] = honest.ada._driver.node.groups
     naming = honest.ada._driver.node.namings[id]
     writes, ada, bob = ConversationWriter(eve, id, naming), key(honest.ada), key(honest.bob)

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from p2pchat.core.groups.group_state import fork_mark, group_body, operation_hash, talk_id
-from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.log import (
+    Entry,
+    LogId,
+    RawEntry,
+    encode_entry,
+    encode_header,
+    extend_chain,
+    first_chain,
+    head_message,
+)
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Entries, Naming
 from tests.core.scripted_nodes import IDENTITIES, NAMES, Far, Peer, World
@@ -33,14 +42,16 @@ class Writer:
         self._author = author
         self._naming = naming
         self._seq = 0
-        self._chain = first_chain(self.log)
+        self._header = encode_header(self.log, (), None)
+        self._chain = first_chain(self._header)
 
-    def write(self, *raws: str, fork: bool = False) -> Entries:
+    def write(self, *raws: RawEntry, fork: bool = False) -> Entries:
         first, prev = self._seq + 1, self._chain
         self._seq += len(raws)
         self._chain = extend_chain(prev, raws)
         head = self._author.sign(head_message(self.log, self._seq, self._chain)).hex()
-        return Entries(*self.log, first, prev.hex(), list(raws), head, fork=fork, names=[self._naming])
+        header = self._header if first == 1 else ""
+        return Entries(*self.log, first, prev.hex(), list(raws), head, header, fork=fork, names=[self._naming])
 
 
 class LongGroup:
@@ -61,7 +72,7 @@ class LongGroup:
         self.far.say(self.pen.write(raw))
         self.group = self.ada.node.sync.conversations.groups[operation_hash(raw)]
 
-    def operation(self, members: Iterable[Identity] = (), *, redo: str = "", salt: str = "", tied: int = 0) -> str:
+    def operation(self, members: Iterable[Identity] = (), *, redo: str = "", salt: str = "", tied: int = 0) -> RawEntry:
         """Return the next operation; with `tied` one more of the same gen."""
         self.gen += not tied
         named = dict.fromkeys([*self.always, *(each.peer_id for each in members)], 1)
@@ -77,7 +88,7 @@ class LongGroup:
     def evidence(self, author: Identity, number: int) -> list[Entries]:
         """Return the two batches that prove a fork of a log."""
         pens = [Writer(author, self.group.id, f"{number:016x}", self.naming) for _ in range(2)]
-        return [pen.write(f'{{"k":"x","t":{n},"c":{n}}}', fork=True) for n, pen in enumerate(pens, 1)]
+        return [pen.write((n, '{"k":"x","at":1}'), fork=True) for n, pen in enumerate(pens, 1)]
 
     def calls_for(self, *frames: Entries) -> int:
         """Send frames to the node, and return how many functions were called by it."""

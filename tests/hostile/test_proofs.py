@@ -17,11 +17,16 @@ import msgspec
 import pytest
 
 from p2pchat import Link, TCPPeer
+from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.made_invites import prove_invite
+from p2pchat.core.members.statement import make_statement
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
+from p2pchat.core.node_context import Invitation
 from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
-from p2pchat.identity.network import Network, encode_invite, load_network
+from p2pchat.identity.invite_text import encode_invite, make_invitation
+from p2pchat.identity.network import Network, load_network
 from p2pchat.identity.tls import server_context
-from p2pchat.protocol import AnyFrame, Bye, Decoder, Go, Hello, Peers, Welcome, encode
+from p2pchat.protocol import AnyFrame, Bye, Decoder, Digest, Go, Hello, Membership, Peers, Ping, Show, Welcome, encode
 from tests.hostile.attacker import Attacker, invented_identity
 from tests.hostile.conftest import QUICK, Honest, Meet
 
@@ -30,24 +35,24 @@ Change = Callable[[Attacker, Hello, Hello], Hello]
 
 
 def signed_under_another_tag(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, eve.server, eve.id, offer.nonce, hello.nonce)
+    t = transcript(2, eve.server, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(b"p2pchat/head/1\0" + t).hex())
 
 
 def made_for_another_server(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, invented_identity("bob").peer_id, eve.id, offer.nonce, hello.nonce)
+    t = transcript(2, invented_identity("bob").peer_id, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(t).hex())
 
 
 def made_for_another_nonce(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, eve.server, eve.id, token_hex(32), hello.nonce)
+    t = transcript(2, eve.server, eve.id, token_hex(32), hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(t).hex())
 
 
 def the_servers_proof(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
     """Make a proof with the right key and the tag of the other side, as in a reflection attack."""
     assert eve.network.key is not None
-    t = transcript(1, eve.server, eve.id, offer.nonce, hello.nonce)
+    t = transcript(2, eve.server, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, proof=proof(eve.network.key, "server", t))
 
 
@@ -64,7 +69,7 @@ FALSE: dict[str, tuple[str, Change]] = {
     "no proof": ("network", lambda eve, offer, hello: msgspec.structs.replace(hello, proof=None)),
     "a wrong proof": ("network", lambda eve, offer, hello: msgspec.structs.replace(hello, proof="0c" * 32)),
     "the server's proof": ("network", the_servers_proof),
-    "another version": ("version", lambda eve, offer, hello: msgspec.structs.replace(hello, v=2)),
+    "another version": ("version", lambda eve, offer, hello: msgspec.structs.replace(hello, v=3)),
 }
 
 
@@ -93,7 +98,74 @@ async def test_a_false_hello_ends_with_its_code_and_learns_nothing(meet: Meet) -
         assert [type(frame) for frame in eve.frames] == [Hello, Bye], what
         assert honest.network.id not in repr(eve.frames)
     assert len(honest.ada.users()) == before
-    assert {honest.ada.people.user(EVE.peer_id).name} == {""}
+    assert {honest.ada.directory.user(EVE.peer_id).name} == {""}
+
+
+def made_itself_a_member(eve: Attacker) -> Membership:
+    """Show an addition that nobody but the newcomer signed."""
+    said = make_statement(eve.network.id, eve.id, eve.identity.sign, "add", 1, {"who": [eve.id]})
+    return Membership(eve.network.founder, s=((said.text, said.signature.hex()),))
+
+
+def in_the_founders_name(eve: Attacker) -> Membership:
+    said = make_statement(eve.network.id, eve.network.founder, eve.identity.sign, "add", 1, {"who": [eve.id]})
+    return Membership(eve.network.founder, s=((said.text, said.signature.hex()),))
+
+
+def of_another_user(eve: Attacker) -> Membership:
+    return Membership(eve.network.founder, eve.network.guest(invented_identity("dan").peer_id))
+
+
+def of_a_network_of_its_own(eve: Attacker) -> Membership:
+    own = Network.found(b"e" * 32)
+    return Membership(own.founder, own.guest(eve.id))
+
+
+def signed_by_itself(eve: Attacker) -> Membership:
+    certificate = make_guest(eve.network.id, eve.network.founder, eve.identity.sign, eve.id)
+    return Membership(eve.network.founder, certificate)
+
+
+def an_invite_of_its_own(eve: Attacker) -> Membership:
+    made = Invitation(eve.server, "00" * 4, 64, 1 << 39, b"e" * 16)
+    t = eve.transcript
+    return Membership(eve.network.founder, make_guest(eve.network.id, eve.id, eve.identity.sign, eve.id),
+                      invite=prove_invite(made, t, eve.id))  # fmt: skip
+
+
+OUTSIDERS: dict[Callable[[Attacker], Membership], str] = {
+    lambda eve: Membership(): "member",
+    made_itself_a_member: "member",
+    in_the_founders_name: "member",
+    of_another_user: "member",
+    of_a_network_of_its_own: "member",
+    signed_by_itself: "member",
+    an_invite_of_its_own: "invite",
+}
+
+
+async def test_who_knows_the_key_and_is_no_member_is_not_admitted(meet: Meet) -> None:
+    """Whoever was expelled knows the key of the network for ever."""
+    honest = await meet()
+    for shown, code in OUTSIDERS.items():
+        eve = Attacker("eve", honest.network)
+        honest.attackers.append(eve)
+        await eve.introduce_itself(honest.ada.port)
+        eve.say(Show(shown(eve)))
+        assert await honest.while_chatting(eve.wait_closed()) == code, shown.__name__
+        assert [type(frame) for frame in eve.frames] == [Hello, Welcome, Bye], shown.__name__
+    assert {honest.ada.directory.user(EVE.peer_id).name} == {""}
+
+
+async def test_nothing_goes_on_a_link_before_it_is_admitted(meet: Meet) -> None:
+    honest = await meet()
+    for frame in (Go("ab" * 8, 1), Peers(0, []), Ping(), Digest(sum="0" * 64)):
+        eve = Attacker("eve", honest.network)
+        honest.attackers.append(eve)
+        await eve.introduce_itself(honest.ada.port)
+        eve.say(frame)
+        assert await eve.wait_closed() == "order", frame
+        assert [type(frame) for frame in eve.frames] == [Hello, Welcome, Bye], frame
 
 
 # Attacks by the listening side
@@ -149,7 +221,7 @@ async def test_a_server_without_the_key_is_refused_and_learns_nothing(
 
     def answer(writer: asyncio.StreamWriter, frames: list[AnyFrame]) -> None:
         if not frames:
-            writer.write(encode(Hello(v=[1], nonce="ab" * 32)))
+            writer.write(encode(Hello(v=[2], nonce="ab" * 32)))
         for frame in frames:
             if isinstance(frame, Bye):
                 over.set()
@@ -182,7 +254,8 @@ async def test_a_server_with_another_key_than_the_pin_gets_no_frame(
             )
 
     async with listening(answer) as (port, said):
-        invite = encode_invite(invented_identity("ada").peer_id, network, [f"127.0.0.1:{port}"])
+        ada = invented_identity("ada")
+        invite = encode_invite(network, make_invitation(network, ada), [f"127.0.0.1:{port}"])
         cyd = TCPPeer(0, name="cyd", invite=invite, db="memory://", settings=QUICK)
         try:
             assert await refused(cyd)

@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pchat.errors import InviteError
-from p2pchat.identity.network import MAX_ENDPOINTS, Network, encode_invite, normal_endpoint, parse_invite
-from tests.vectors.files import vectors
+from p2pchat.identity.invite_text import encode_invite, make_invitation, parse_invite
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
 
-VECTOR = vectors("invites")["version 1"]["result"]
-ADA: str = VECTOR["peer"]
-KEYED = Network(VECTOR["network"], VECTOR["key"])
-INVITE = encode_invite(ADA, KEYED, ["127.0.0.1:8080"])
+KEYED = Network.found(b"f" * 32)
+ADA = make_invitation(KEYED, Identity.from_seed(b"a" * 32))
+INVITE = encode_invite(KEYED, ADA, ["127.0.0.1:8080"])
 CODE = INVITE.removeprefix("p2pchat:").partition("@")[0]
 
 
 def test_an_invite_without_addresses_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one address"):
-        encode_invite(ADA, KEYED, [])
+        encode_invite(KEYED, ADA, [])
     for text in (f"p2pchat:{CODE}", f"p2pchat:{CODE}@", f"p2pchat:{CODE}@,"):
         with pytest.raises(InviteError, match="no address"):
             parse_invite(text)
@@ -68,7 +68,7 @@ def test_an_invite_of_a_later_version_says_that_a_newer_program_is_needed() -> N
     from hashlib import blake2b
 
     body = bytes([9]) + bytes(40)
-    raw = body + blake2b(b"p2pchat/invite/1 sum\0" + body, digest_size=32).digest()[:4]
+    raw = body + blake2b(b"p2pchat/invite/3 sum\0" + body, digest_size=32).digest()[:4]
     with pytest.raises(InviteError, match=r"version 9.*newer"):
         parse_invite("p2pchat:" + base64.b32encode(raw).decode().rstrip("="))
 

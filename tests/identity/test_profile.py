@@ -176,7 +176,7 @@ def test_the_first_peer_of_a_login_founds_its_network(home: Path) -> None:
     assert not (home / "founder").stat().st_mode & 0o077 or sys.platform == "win32"
     (home / "network").unlink()
     write_private(home / "founder", b"nonsense")
-    with pytest.raises(P2PChatError, match=r"founder is damaged: .* found another network"):
+    with pytest.raises(P2PChatError, match=r"founder is damaged: .* move it away to found or join anew"):
         login_network(home)
     with Profile.open(port=8080, network="lab") as other:
         assert other.network == Network.named("lab")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Events, Left, Message, Settings, TCPPeer, User
-from p2pchat.identity.network import parse_invite
+from p2pchat.identity.network import load_network
 from p2pchat.protocol import Have
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.json_lines import lines_of
@@ -234,8 +234,8 @@ async def answer_of(user: User, messages: Events[Message]) -> Message:
     raise AssertionError("the events have ended")
 
 
-async def invite_of(process: asyncio.subprocess.Process) -> str:
-    """Return the invite that the peer in JavaScript prints when it listens."""
+async def endpoint_of(process: asyncio.subprocess.Process) -> str:
+    """Return the endpoint that the peer in JavaScript prints when it listens."""
     assert process.stdout is not None
     line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
     assert line.startswith("echo is ")
@@ -252,7 +252,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
     ):
         seen = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
         heard = {peer: peer.events(Message) for peer in (ada, bob)}
-        code = str(ada.invite).partition("@")[0]
+        code = str(ada.make_invite()).partition("@")[0]
         command = ("peer.mjs", str(home / "echo.jsonl"), f"{code}@127.0.0.1:1,{ada.endpoint}")  # nobody is at the first
         async with example(*command) as process:
             echo = await ada.wait_user("echo", timeout=PATIENCE)
@@ -276,7 +276,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             async with asyncio.timeout(PATIENCE):
                 while pongs(trace, echo.key) < 4:
                     await asyncio.sleep(0.05)  # poll: no event reports a line of the trace
-            async with TCPPeer(0, invite=await invite_of(process), temporary=True, name="cyd") as cyd:
+            async with TCPPeer(0, await endpoint_of(process), temporary=True, name="cyd") as cyd:
                 sent = await cyd.send("echo", "you listen")
                 await sent.delivered(timeout=PATIENCE)
                 answers = cyd.events(Message)
@@ -300,23 +300,23 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             assert (await answer_of(echo, heard[bob])).text == "and I?"
             await ada.broadcast("echo enough")
             assert (await answer_of(echo, heard[ada])).text == "enough"
-    batches = lines_of(home / "echo.jsonl")[1:]
-    begun = [json.loads(batch["e"][0]) for batch in batches if batch["u"] == echo.key and batch["first"] == 1]
-    starts = Counter("before" in entry for entry in begun)
+    batches = [line for line in lines_of(home / "echo.jsonl") if "e" in line]
+    begun = [json.loads(batch["h"]) for batch in batches if batch["u"] == echo.key and batch["first"] == 1]
+    starts = Counter(bool(header["before"]) for header in begun)
     assert starts == {False: 4, True: 2}  # room, bob, cyd, ada; then each log names the one before it
 
 
 async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path) -> None:
     port = int(free_ports(1)[0])
     async with TCPPeer(port, data=home / "ada", name="ada") as ada:
-        invite = str(ada.invite)
+        invite = str(ada.make_invite())
         async with example("peer.mjs", str(home / "echo.jsonl"), invite) as process:
-            own = await invite_of(process)
+            own = await endpoint_of(process)
             echo = await ada.wait_user("echo", timeout=PATIENCE)
             await (await ada.send("echo", "first")).delivered(timeout=PATIENCE)
             assert (await answer_of(echo, ada.events(Message))).text == "first"
             await ada.aclose()
-            async with TCPPeer(0, invite=own, temporary=True, name="bob") as bob:
+            async with TCPPeer(0, own, temporary=True, name="bob") as bob:
                 await bob.broadcast("echo to whom it may concern")
                 assert (await answer_of(echo, bob.events(Message))).text == "to whom it may concern"
             async with TCPPeer(port, data=home / "ada", name="ada") as again:
@@ -331,8 +331,8 @@ async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None
     """It shows the text, is asked for no content, and passes messages on with the files that they name."""
     port = int(free_ports(1)[0])
     async with TCPPeer(port, data=home / "ada", name="ada", trace=home / "trace") as ada:
-        async with example("peer.mjs", str(home / "echo.jsonl"), str(ada.invite)) as process:
-            own, echo, writer = await invite_of(process), await ada.wait_user("echo", timeout=PATIENCE), ada.me
+        async with example("peer.mjs", str(home / "echo.jsonl"), str(ada.make_invite())) as process:
+            own, echo, writer = await endpoint_of(process), await ada.wait_user("echo", timeout=PATIENCE), ada.me
             heard = ada.events(Message)
             for text in ("look", ""):
                 sent = await ada.send("echo", text, files=[("large", bytes(300_000)), ("small", b"1")])
@@ -340,7 +340,7 @@ async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None
                 assert (await answer_of(echo, heard)).text == text
             await (await ada.send(ada.room, "for all", files=[("plan.txt", b"tea")])).delivered(timeout=PATIENCE)
             await ada.aclose()
-            async with TCPPeer(0, invite=own, data=home / "bob", name="bob") as bob:
+            async with TCPPeer(0, own, data=home / "bob", name="bob") as bob:
                 message = await answer_of(writer, bob.events(Message))
                 [file] = message.attachments
                 assert (message.text, file.name, await file.is_here()) == ("for all", "plan.txt", False)
@@ -352,16 +352,28 @@ async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None
 
 
 async def pass_on_an_odd_entry(lenient: Attacker, port: int) -> None:
-    """Pass on what eve signed, as a peer does that takes it. The other end goes on with what eve's next run wrote."""
+    """Pass on what eve signed. The other end takes it all, and what eve's next run wrote."""
     await lenient.join(port)
-    eve, odd = invented_identity("eve"), '{"k":"text","at":1,"c":1760000000000009,"b":"hi","t":"yesterday"}'
+    eve, odd = invented_identity("eve"), '{"k":"text","at":1,"b":"hi","t":"yesterday"}'
     first = LogWriter(eve, lenient.room, run="e1" * 8)
-    lenient.say(first.say("good"), first.write(odd, "no JSON"), first.say("behind it"))
+    clock = 1_760_000_000_000_002
+    lenient.say(first.say("good"), first.write((clock, odd), (clock + 1, "no JSON")), first.say("behind it"))
     later = LogWriter(eve, lenient.room, run="e2" * 8, before=[first.mark])
     lenient.say(later.say("from the repaired program"), Have({lenient.room: {eve.peer_id: [later.mark]}}))
     await lenient.until(lambda: later.mark in lenient.marks(eve.peer_id))
     assert not lenient.over
     await lenient.disconnect()
+
+
+async def texts_of_eve(heard: Events[Message]) -> list[str]:
+    """Return the next five messages of eve, whatever others say meanwhile; "" for each that cannot be read."""
+    eve = invented_identity("eve").peer_id
+    said: list[str] = []
+    while len(said) < 5:
+        message = await asyncio.wait_for(anext(heard), PATIENCE)
+        if message.sender.key == eve:
+            said.append("" if message.unsupported else message.text)
+    return said
 
 
 async def test_an_odd_entry_costs_the_peer_in_javascript_no_link(home: Path) -> None:
@@ -370,15 +382,17 @@ async def test_an_odd_entry_costs_the_peer_in_javascript_no_link(home: Path) -> 
     async with (
         TCPPeer(temporary=True, name="ada", settings=quick, trace=trace) as ada,
         TCPPeer(0, ada.endpoint, temporary=True, name="bob", settings=quick) as bob,
-        example("peer.mjs", str(home / "echo.jsonl"), str(ada.invite)) as process,
+        example("peer.mjs", str(home / "echo.jsonl"), str(ada.make_invite())) as process,
     ):
         heard = {peer: peer.events(Message) for peer in (ada, bob)}
-        port = int((await invite_of(process)).rpartition(":")[2])
+        port = int((await endpoint_of(process)).rpartition(":")[2])
         echo = await ada.wait_user("echo", timeout=PATIENCE)
         await bob.wait_user("echo", timeout=PATIENCE)
-        network = parse_invite(str(ada.invite)).network
-        for name, at in (("dan", port), ("joe", ada.port)):
-            await pass_on_an_odd_entry(Attacker(name, network), at)
+        network = load_network(home / "home" / "network")
+        assert network is not None
+        await pass_on_an_odd_entry(Attacker("dan", network), port)
+        for peer in (ada, bob):
+            assert await texts_of_eve(heard[peer]) == ["good", "", "", "behind it", "from the repaired program"]
         said = await ada.broadcast("echo still here")
         for peer in (ada, bob):
             answer = await answer_of(echo, heard[peer])
@@ -389,3 +403,27 @@ async def test_an_odd_entry_costs_the_peer_in_javascript_no_link(home: Path) -> 
         line["frame"]["code"] for line in lines_of(trace) if line["event"] == "frame" and line["frame"]["t"] == "bye"
     }
     assert byes <= {"left"}
+
+
+async def test_the_peer_in_javascript_is_expelled_and_pardoned(home: Path) -> None:
+    """Its member is one person: ada expels it, bob refuses it too, it learns who did it, and it comes back."""
+    async with (
+        TCPPeer(temporary=True, name="ada") as ada,
+        TCPPeer(0, ada.endpoint, temporary=True, name="bob") as bob,
+        example("peer.mjs", str(home / "echo.jsonl"), ada.make_invite()) as process,
+    ):
+        left = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
+        echo = await ada.wait_user("echo", timeout=PATIENCE)
+        await bob.wait_user("echo", timeout=PATIENCE)
+        expelled = await ada.people.expel(echo)
+        assert [user.key for user in expelled.users] == [echo.key] and expelled.key != echo.key
+        for peer in (ada, bob):
+            gone = await asyncio.wait_for(anext(left[peer]), PATIENCE)
+            assert (gone.user, gone.reason) == (echo, "expelled")
+        assert process.stderr is not None
+        assert await asyncio.wait_for(process.stderr.readline(), PATIENCE) == b"not admitted: member\n"
+        said = [line["s"] for line in lines_of(home / "echo.jsonl") if "s" in line]
+        assert any(json.loads(text)["k"] == "remove" for pairs in said for text, _ in pairs)  # it knows who did it
+        await ada.people.pardon(echo)
+        await (await ada.send("echo", "welcome back")).delivered(timeout=PATIENCE)
+        assert (await answer_of(echo, ada.events(Message))).text == "welcome back"

@@ -52,8 +52,8 @@ class Viewer(History):
 
     def __init__(self) -> None:
         super().__init__("nowhere")
-        self.people.me = ADA
-        self.people.learn([(ADA, "ada"), (BOB, "bob")])
+        self.directory.me = ADA
+        self.directory.learn([(ADA, "ada"), (BOB, "bob")])
         self._stored = {
             ROOM: ConversationState(ROOM, Naming(room=True), None),
             DM: ConversationState(DM, Naming(dm=(ADA, BOB)), frozenset((ADA, BOB))),
@@ -150,7 +150,7 @@ def test_news_that_came_late_are_marked_and_a_newcomer_s_history_is_not() -> Non
     hour = 3600 * 1_000_000
 
     def came(peer: Peer) -> list[tuple[str, int | None]]:
-        shown = [one for one in peer.storage.places(0, 99) if '"profile"' not in one.raw[:16]]
+        shown = [one for one in peer.storage.places(0, 99) if '"profile"' not in one.raw[1][:16]]
         posts = [post_of(VIEWER, one, mine=one.log.user == peer.id) for one in shown]
         return [(one.text, None if one.came is None else (micros_of(one.came) - START) // hour) for one in posts]
 
@@ -168,11 +168,11 @@ def test_news_that_came_late_are_marked_and_a_newcomer_s_history_is_not() -> Non
 
 def test_a_repr_shows_the_writer_and_never_the_text() -> None:
     secret = "the password is swordfish"
-    user = VIEWER.people.user(BOB)
+    user = VIEWER.directory.user(BOB)
     shown = [
         repr(post(Message, ROOM, Entry("text", 1, 1, b=secret))),
         repr(Presence(user=user, status="idle", text=secret, since=None)),
-        repr(ReleasedEntry(LogId(ROOM, BOB, "01" * 8), 1, secret, 1, 1, old=False, gap=False)),
+        repr(ReleasedEntry(LogId(ROOM, BOB, "01" * 8), 1, (1, secret), 1, 1, old=False, gap=False)),
         repr([WriteRequest(1, BOB, ROOM, "text", [secret]), PresenceSet(BOB, "idle", secret)]),
         repr(PresenceChanged(BOB, "idle", secret, 0)),
     ]
@@ -185,7 +185,7 @@ def test_a_repr_shows_the_writer_and_never_the_text() -> None:
     [
         (
             Listening(
-                at=AT, version="0.1.0", host="h", port=1, peer_id="P", user=VIEWER.people.user(BOB), data="d",
+                at=AT, version="0.1.0", host="h", port=1, peer_id="P", user=VIEWER.directory.user(BOB), data="d",
                 network="open",
             ),
             {
@@ -202,26 +202,26 @@ def test_a_repr_shows_the_writer_and_never_the_text() -> None:
             },
         ),
         (
-            Joined(at=AT, user=VIEWER.people.user(BOB), first=True, address="192.0.2.7"),
+            Joined(at=AT, user=VIEWER.directory.user(BOB), first=True, address="192.0.2.7"),
             {"event": "joined", "user": "bob", "user_id": BOB_ID, "first": True, "address": "192.0.2.7"},
         ),
         (
-            Left(at=AT, user=VIEWER.people.user(BOB), reason="lost"),
+            Left(at=AT, user=VIEWER.directory.user(BOB), reason="lost"),
             {"event": "left", "user": "bob", "user_id": BOB_ID, "reason": "lost"},
         ),
         (
-            Presence(at=AT, user=VIEWER.people.user(BOB), status="idle", text="tea", since=AT),
+            Presence(at=AT, user=VIEWER.directory.user(BOB), status="idle", text="tea", since=AT),
             {"event": "presence", "user": "bob", "user_id": BOB_ID, "status": "idle", "text": "tea", "since": AT_JSON},
         ),
         (
-            Typing(at=AT, user=VIEWER.people.user(BOB), conversation=VIEWER.conversation(DM), typing=True),
+            Typing(at=AT, user=VIEWER.directory.user(BOB), conversation=VIEWER.conversation(DM), typing=True),
             {
                 "event": "typing", "user": "bob", "user_id": BOB_ID, "conversation_id": VIEWER.conversation(DM).id,
                 "typing": True,
             },
         ),
         (
-            Delivered(at=AT, log=LogId(ROOM, ADA, RUN), seq=2, user=VIEWER.people.user(BOB), count=1, of=3),
+            Delivered(at=AT, log=LogId(ROOM, ADA, RUN), seq=2, user=VIEWER.directory.user(BOB), count=1, of=3),
             {
                 "event": "delivered", "id": message_id(LogId(ROOM, ADA, RUN), 2), "conversation_id": ROOM_ID,
                 "user": "bob", "user_id": BOB_ID, "count": 1, "of": 3,
@@ -258,8 +258,8 @@ def test_users_and_conversations_are_equal_by_id() -> None:
     people = UserDirectory(ADA, lambda user: ("idle", "tea", 1_000_000))
     people.learn([(BOB, "robert")])
     bob = people.user(BOB)
-    assert bob == VIEWER.people.user(BOB)
-    assert len({bob, VIEWER.people.user(BOB), VIEWER.people.user(ADA)}) == 2
+    assert bob == VIEWER.directory.user(BOB)
+    assert len({bob, VIEWER.directory.user(BOB), VIEWER.directory.user(ADA)}) == 2
     assert (bob.status, bob.status_text, bob.since) == ("idle", "tea", aware(1_000_000))
     assert people.user(ADA).label == f"user#{people.user(ADA).id[:8]}"
     assert VIEWER.conversation(DM) == Conversation(Viewer(), DM, None)

@@ -337,9 +337,9 @@ async def test_users_with_an_entry_are_named_once_without_oneself() -> None:
         await net.settle()
         of = {peer.me.name: peer.me.key for peer in net.peers}
         refs = [Ref(of[name][:16] + "01" * 8, 1) for name in ("ada", "bob")]
-        assert users_with(cyd.people, of["bob"], refs, [of["bob"]]) == ("ada", "bob")
-        assert users_with(ada.people, of["bob"], refs[:1]) == ("bob",)
-        assert users_with(bob.people, of["ada"], [Ref("77" * 16, 1)]) == ("ada",)  # a writer unknown here
+        assert users_with(cyd.directory, of["bob"], refs, [of["bob"]]) == ("ada", "bob")
+        assert users_with(ada.directory, of["bob"], refs[:1]) == ("bob",)
+        assert users_with(bob.directory, of["ada"], [Ref("77" * 16, 1)]) == ("ada",)  # a writer unknown here
 
 
 async def test_a_message_is_looked_up_once_for_all_who_react_meanwhile(

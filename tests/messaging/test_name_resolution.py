@@ -24,7 +24,7 @@ async def test_names_as_typed(net: Mesh) -> None:
     for typed in ("@bob", " bob ", "Bob", f"bob#{suffix}", f"bob#{suffix.lower()}", bob.me.id, dm.id):
         assert ada.find(typed) == dm
     assert ada.find("room") == ada.find("#room") == ada.room
-    assert ada.find(ada.people.find("bob")) == dm
+    assert ada.find(ada.directory.find("bob")) == dm
     assert (dm.kind, dm.name, dm.user) == ("dm", "bob", bob.me)
     assert f"{bob.me}, {dm}" == "bob, bob"
     for nobody in ("dave", "bob#AAAAAAAA", "#ops", "b0b", "bob#" + suffix[:4]):
@@ -52,7 +52,7 @@ async def test_names_are_listed_in_quotes_if_they_have_blanks_and_with_how_many_
         net.peers[2].find("zoe")
     with pytest.raises(UnknownName, match='did you mean "Anna Maria"'):
         net.peers[2].find("Ana Maria")
-    net.peers[2]._lifecycle.people.learn([(f"{number:064x}", f"user{number}") for number in range(7)])
+    net.peers[2]._lifecycle.directory.learn([(f"{number:064x}", f"user{number}") for number in range(7)])
     with pytest.raises(UnknownName, match=r"user4 and 2 more$"):
         net.peers[2].find("zoe")
 
@@ -82,9 +82,9 @@ async def test_a_user_called_room_is_shown_with_the_id(net: Mesh) -> None:
         await bob.rename("Room")
     with pytest.raises(ValueError, match="everybody"):
         TCPPeer(0, name="r00m")
-    bob.people.learn([(ada.me.key, "room")])  # as a peer of another implementation may tell
+    bob.directory.learn([(ada.me.key, "room")])  # as a peer of another implementation may tell
     assert ada.me.label == "ada"
-    assert bob.people.user(ada.me.key).label == f"room#{ada.me.id[:8]}"
+    assert bob.directory.user(ada.me.key).label == f"room#{ada.me.id[:8]}"
     assert bob.find("room") == bob.room
     assert bob.find(f"room#{ada.me.id[:8]}").user == ada.me
 

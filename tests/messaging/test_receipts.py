@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from p2pchat import Delivered, DeliveryTimeout, Left, PeerClosed, Read, TCPPeer, UnknownName
-from p2pchat.core.log import Entry, LogId, encode_entries
+from p2pchat.core.log import Entry, LogId, encode_entry
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, ReceiptTracker, ReceiptUpdate, _Waiter
 from p2pchat.storage.contract import ReleasedEntry
@@ -19,7 +19,7 @@ ADA, BOB, CYD = "a1" * 32, "b0" * 32, "cd" * 32
 ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")
 
 
-SHOWN = ReleasedEntry(ROOM, 2, encode_entries([Entry("text", 0, 1, None, (), (), None, "hi")])[0], 2, 0, False, False)
+SHOWN = ReleasedEntry(ROOM, 2, encode_entry(Entry("text", 0, 1, b="hi")), 2, 0, False, False)
 PEOPLE = UserDirectory(ADA, lambda user: ("unknown", "", 0))
 PEOPLE.learn([(ADA, "ada"), (BOB, "bob"), (CYD, "cyd")])
 

@@ -186,14 +186,14 @@ async def test_a_user_is_blocked_by_key_over_restarts_and_is_hidden(tmp_path: Pa
 
 
 async def test_as_many_users_are_blocked_as_there_is_room_for(ada: TCPPeer) -> None:
-    ada.people.blocked = {f"{n:064x}" for n in range(4096)}
+    ada.directory.blocked = {f"{n:064x}" for n in range(4096)}
     with pytest.raises(ValueError, match="4096 users are blocked, and that is the limit: unblock one first"):
         await ada.block("bob")
 
 
 async def test_as_many_users_are_ignored_as_there_is_room_for(ada: TCPPeer) -> None:
     """The list is stored whole with each change."""
-    ada.people.ignored = {f"{n:064x}" for n in range(4096)}
+    ada.directory.ignored = {f"{n:064x}" for n in range(4096)}
     with pytest.raises(ValueError, match="4096 users are ignored, and that is the limit: unignore one first"):
         await ada.ignore("bob")
 

@@ -266,6 +266,10 @@ POINTS: dict[str, Callable[[Count], None]] = {
     "before-address-book": _at_commits("addresses", before=True),
     "after-address-book": _at_commits("addresses", before=False),
     "before-cursor": _at_commits("consumers", before=True),  # the program has read events, and its place is not saved
+    "before-admission": _at_commits("statements", before=True),  # a newcomer is not added yet
+    "after-admission": _at_commits("statements", before=False),  # it is, on disk, and the core does not know it yet
+    "before-show": _at_frames("Show"),  # a newcomer has not shown its invite yet
+    "before-admit": _at_frames("Admit"),  # it is admitted, and not told so
     "statement": _statement,
     "copying": _at_pages,  # by `p2pchat backup`
     "mid-record": _mid_record,

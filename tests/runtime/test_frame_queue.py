@@ -23,7 +23,7 @@ CERT = Cert(1, 2, "00" * 64)
 
 
 def begin_log(number: int) -> Entries:
-    return Entries("c0" * 32, f"{number:064x}", "ab" * 8, 1, "00" * 32, ["{}"], "00" * 64)
+    return Entries("c0" * 32, f"{number:064x}", "ab" * 8, 1, "00" * 32, [(1, "{}")], "00" * 64)
 
 
 def logs(link: int, many: int) -> Got:
@@ -67,7 +67,7 @@ def work(taken: list[LinkInput], link: int) -> int:
     ("frame", "units"),
     [
         (begin_log(1), 13),
-        (Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, ["{}"] * 256, "00" * 64), 260),
+        (Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, [(1, "{}")] * 256, "00" * 64), 260),
         (Here([Hosted("ab" * 32, "x", "online")] * 8), 3),
         (Here([Hosted("ab" * 32, "x", "online", cert=CERT)] * 8, ["cd" * 32] * 8), 35),
         (Have({"c0" * 32: {f"{n:064x}": [Mark("ab" * 8, 1, "ab" * 8)] for n in range(400)}}), 101),
@@ -354,7 +354,7 @@ def test_frames_of_one_read_are_handled_in_parts_and_entries_stay_together() -> 
     few, many = Got(OTHER, [Ping()] * 16), Got(OTHER, [Ping()] * 40)
     assert list(parts_of(few, UNITS)) == [few]
     assert [len(part.frames) for part in parts_of(many, UNITS) if isinstance(part, Got)] == [16, 16, 8]
-    entries = Got(OTHER, [Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, ["{}"], "00" * 64)] * 100)
+    entries = Got(OTHER, [Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, [(1, "{}")], "00" * 64)] * 100)
     assert list(parts_of(entries, UNITS)) == [entries]
     assert list(parts_of(LinkDown(OTHER, "lost"), UNITS)) == [LinkDown(OTHER, "lost")]
 

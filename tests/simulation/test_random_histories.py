@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,11 +10,9 @@ from p2pchat.core.entry_kinds import KINDS
 from p2pchat.core.log import decode_entry
 from simulation.__main__ import main, replay
 from simulation.random_histories import (
-    OF_RULES,
     RandomHistory,
     Steps,
     WantedEvents,
-    check_history,
     fewest,
     play,
     shrink,
@@ -68,23 +65,14 @@ def test_the_steps_of_a_replay_are_those_of_its_command(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("1 histories in ")
 
 
-def test_in_each_history_of_members_with_other_rules_someone_writes_what_others_refuse() -> None:
-    histories_of_other_rules(range(3))
-
-
-def histories_of_other_rules(seeds: range) -> Counter[str]:
-    """Play histories whose members have other rules; return in how many of them each refusal occurred."""
-    counts: Counter[str] = Counter()
-    for seed in seeds:
-        sim, faults = play(seed, wanted=WantedEvents(rules_differ=True))
+def test_in_each_history_with_odd_entries_someone_signs_any_text_and_all_show_the_same() -> None:
+    shown = 0
+    for seed in range(3):
+        sim, faults = play(seed, wanted=WantedEvents(odd=True))
         assert sim.invariants.odd and faults == []
-        counts.update(what for what in OF_RULES if sim.counts[what])
-    return counts
-
-
-def test_a_history_with_an_odd_log_that_no_honest_peer_wrote_is_judged_to_its_end() -> None:
-    """A deletion in that conversation made the checker stop with a KeyError."""
-    assert check_history(1933370) == []
+        entries = [one for peer in sim.all_peers for one in peer.disk.storage.places(0, 9999)]
+        shown += sum(one.raw in sim.invariants.odd for one in entries)
+    assert shown > 3
 
 
 def test_simulated_people_write_each_kind_of_entry() -> None:

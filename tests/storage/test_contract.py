@@ -22,7 +22,7 @@ from p2pchat.core.durable_changes import (
     Stretch,
     Token,
 )
-from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain
+from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain, size_bytes
 from p2pchat.core.storage_answers import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
 from p2pchat.protocol import Naming
 from p2pchat.storage.sql import SqlStorage
@@ -62,7 +62,7 @@ def test_lookup_finds_logs_by_reference_with_the_chain_at_any_seq(storage: SqlSt
     found, _ = storage.lookup([*asked, LogKey(DM, ada.lookup.ref), LogKey(ROOM, "ab" * 16)], [])
     assert list(found) == asked
     assert all((facts.log, facts.seq, facts.chain) == (ada.log, 7, ada.chain) for facts in found.values())
-    chains = [extend_chain(first_chain(ada.log), ada.raws[:seq]) for seq in range(9)]
+    chains = [extend_chain(first_chain(ada.header), ada.raws[:seq]) for seq in range(9)]
     assert [found[key].chain_at for key in asked] == [chains[7], None, chains[1], chains[3], chains[4], chains[6], None]
 
 
@@ -141,7 +141,7 @@ def test_a_fork_of_an_unknown_log_is_stored(storage: SqlStorage) -> None:
     storage.commit([Change(forks=[Fork(one.log, *batches)])])
     assert evidence(storage, one.log) == without_entries(*batches)
     facts = storage.lookup([one.lookup], [])[0][one.lookup]
-    assert (facts.forked, facts.seq, facts.released, facts.chain) == (True, 0, 0, first_chain(one.log))
+    assert (facts.forked, facts.seq, facts.released, facts.chain) == (True, 0, 0, first_chain(one.header))
     assert storage.load([]).forked == [one.log] and storage.load([]).tips == []
 
 
@@ -469,11 +469,11 @@ def test_load_returns_the_newest_clock_of_each_conversation(storage: SqlStorage)
 def test_size_bytes_counts_all_entries_of_a_user(storage: SqlStorage) -> None:
     ada, dm = Author("ada", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("é" * 10), dm.begins("2"), Author("bob", 1).begins(*many(20, 50))])
-    assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
+    assert storage.size_bytes(user("ada")) == size_bytes(ada.raws + dm.raws)
     storage.commit([ada.appends("3"), ada.appends("4")])
-    assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
-    assert storage.size_bytes(user("ada"), DM) == sum(len(raw.encode()) for raw in dm.raws)
-    assert storage.size_bytes(user("ada"), ROOM) == sum(len(raw.encode()) for raw in ada.raws)
+    assert storage.size_bytes(user("ada")) == size_bytes(ada.raws + dm.raws)
+    assert storage.size_bytes(user("ada"), DM) == size_bytes(dm.raws)
+    assert storage.size_bytes(user("ada"), ROOM) == size_bytes(ada.raws)
     assert storage.load([]).most_bytes >= storage.size_bytes(user("ada")) + storage.size_bytes(user("bob"))
 
 
@@ -503,7 +503,7 @@ def test_large_entries_are_stored_unchanged(storage: SqlStorage) -> None:
     texts = ['\\"' * 15_000] * 200
     storage.commit([released(ada.begins(*texts), 1)])
     assert [shown.raw for shown in storage.history(ROOM, limit=0)] == ada.raws
-    assert storage.size_bytes(user("ada")) == sum(map(len, ada.raws)) <= storage.load([]).most_bytes
+    assert storage.size_bytes(user("ada")) == size_bytes(ada.raws) <= storage.load([]).most_bytes
 
 
 # ---- read marks in every kind of storage, and how far logs had been shown when a place was given

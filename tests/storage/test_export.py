@@ -28,7 +28,7 @@ def spans(frames: list[Frame]) -> list[tuple[str, int, int]]:
 
 
 def test_an_empty_storage_makes_an_empty_file(storage: SqlStorage) -> None:
-    assert exported(storage) == [File(1, ROOM), FileEnd(0)]
+    assert exported(storage) == [File(2, ROOM), FileEnd(0)]
 
 
 def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: SqlStorage) -> None:
@@ -37,7 +37,7 @@ def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: Sq
     frames = exported(storage)
     assert spans(frames) == [("ada", 1, 6), ("bob", 1, 1)]
     assert [frame.names for frame in frames if isinstance(frame, Entries)] == [[ROOM_TALK.naming], [DM_TALK.naming]]
-    assert (frames[0], frames[-1]) == (File(1, ROOM), FileEnd(7))
+    assert (frames[0], frames[-1]) == (File(2, ROOM), FileEnd(7))
 
 
 def test_a_single_conversation_can_be_exported(storage: SqlStorage) -> None:

@@ -14,8 +14,10 @@ from p2pchat.core.log import (
     Entry,
     FileRef,
     LogId,
+    RawEntry,
     Ref,
     encode_entry,
+    encode_header,
     extend_chain,
     first_chain,
     head_message,
@@ -49,8 +51,9 @@ class Author:
         self.log = LogId(conversation, user(name), f"{run:016x}")
         self.before = tuple(before)
         self.seq = 0
-        self.chain = first_chain(self.log)
-        self.raws: list[str] = []
+        self.header = encode_header(self.log, self.before, None)
+        self.chain = first_chain(self.header)
+        self.raws: list[RawEntry] = []
 
     @property
     def mark(self) -> Mark:
@@ -58,7 +61,7 @@ class Author:
 
     def mark_at(self, seq: int) -> Mark:
         """Return the mark of everything up to an earlier entry."""
-        return Mark(self.log.run, seq, extend_chain(first_chain(self.log), self.raws[:seq])[:8].hex())
+        return Mark(self.log.run, seq, extend_chain(first_chain(self.header), self.raws[:seq])[:8].hex())
 
     @property
     def lookup(self) -> LogKey:
@@ -70,7 +73,7 @@ class Author:
         `files` are the attachments of some, by their number in the log.
         """
         begin, named = MORNING + self.seq * 1000 if c is None else c, files or {}
-        entries = [self._entry(text, begin + at, at == 0) for at, text in enumerate(texts)]
+        entries = [Entry("text", begin + at, begin + at, b=text) for at, text in enumerate(texts)]
         return self._sign([with_files(each, named.get(seq, ())) for seq, each in enumerate(entries, self.seq + 1)])
 
     def _sign(self, entries: list[Entry]) -> Batch:
@@ -80,10 +83,8 @@ class Author:
         self.seq += len(raws)
         self.raws += raws
         signature = self.key.sign(head_message(self.log, self.seq, self.chain))
-        return Batch(self.log, first, raws, entries, prev, self.chain, signature)
-
-    def _entry(self, text: str, c: int, first: bool) -> Entry:
-        return Entry("text", c, c, before=self.before if first and self.seq == 0 else (), b=text)
+        header = self.header if first == 1 else ""
+        return Batch(self.log, first, raws, entries, prev, self.chain, signature, header)
 
     def begins(
         self,

@@ -456,6 +456,17 @@ def test_a_late_report_of_a_goodbye_is_a_fault() -> None:
     assert rules(gone, bob().left("ada", "timeout", at=44.0)) == []
 
 
+def test_who_is_expelled_is_reported_as_gone_within_a_second() -> None:
+    def expelled(at: float) -> Writer:
+        return bob().line("member", user_id=id_of("ada"), by_id=id_of("cyd"), change="expelled", at=at)
+
+    assert rules(expelled(10.0).left("ada", "expelled", at=10.2)) == []
+    assert rules(expelled(10.0).left("ada", "expelled", at=14.0)) == ["departure"]
+    assert rules(expelled(10.0).line("presence", at=14.0)) == ["departure"]
+    assert rules(expelled(10.0).line("presence", at=11.0)) == []
+    assert rules(bob().left("ada", "lost", at=9.0).line("presence", at=9.5)) == []
+
+
 def test_a_departure_twice_or_without_a_join_is_a_fault() -> None:
     assert rules(bob().left("ada", "lost").left("ada", "lost")) == ["departure"]
     assert rules(bob().left("cyd", "lost")) == ["departure"]

@@ -25,7 +25,7 @@ async def test_a_mesh_settles_with_any_presence() -> None:
     async with mesh("ada", "bob") as net:
         net.peers[1].set_presence("idle", "lunch")
         await net.settle(timeout=60)
-        assert net.peers[0].people.find("bob").status_text == "lunch"
+        assert net.peers[0].directory.find("bob").status_text == "lunch"
 
 
 async def test_a_partition_cuts_both_ways_and_healing_brings_everything() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
+
+import msgspec
 
 from p2pchat.config import Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
@@ -16,9 +19,12 @@ from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read
 from p2pchat.core.groups.visibility import visible_ends
 from p2pchat.core.log import (
     SUM_MODULUS,
+    UNREADABLE,
     LogId,
+    RawEntry,
     attachments_of,
     decode_entry,
+    encode_header,
     extend_chain,
     first_chain,
     head_message,
@@ -30,6 +36,10 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
+from p2pchat.core.members.guests import is_guest, make_guest
+from p2pchat.core.members.made_invites import invite_secret, prove_invite
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import StatementError, make_statement, parse_statement
 from p2pchat.core.mesh.election import (
     DeciderState,
     FollowerState,
@@ -38,20 +48,34 @@ from p2pchat.core.mesh.election import (
     follower_link_down,
     follower_take_go,
 )
-from p2pchat.core.mesh.handshake import Certificates, ClientSide, ServerSide, host_message, transcript
+from p2pchat.core.mesh.handshake import Certificates, host_message
+from p2pchat.core.mesh.peer_link import LinkPhase
 from p2pchat.core.names import base32, name_fault
-from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.core.node_context import Invitation
 from p2pchat.core.receipts.mark_positions import read_sum
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id, room_id
-from p2pchat.core.sync.log_validation import decode_checked
 from p2pchat.discovery import identify, txt_record
-from p2pchat.errors import HandshakeError, ImportRefused, InviteError, LogError
+from p2pchat.errors import ImportRefused, InviteError
+from p2pchat.identity.invite_text import encode_invite, parse_invite
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.network import Network, encode_invite, parse_invite
-from p2pchat.protocol import LENGTH, Cert, Decoder, Entries, Mark, Naming, Piece, RunId, Unknown, encode, encode_piece
+from p2pchat.identity.network import Network
+from p2pchat.protocol import (
+    LENGTH,
+    Cert,
+    Decoder,
+    Entries,
+    GuestCertificate,
+    Mark,
+    Naming,
+    Piece,
+    RunId,
+    Unknown,
+    encode,
+    encode_piece,
+)
 from tests.vectors.files import read
-from tests.vectors.vector_node import VectorNode, decoded, encoded
+from tests.vectors.vector_node import HandshakeNode, VectorNode, decoded, encoded
 
 Given = dict[str, Any]
 Result = dict[str, Any]
@@ -76,13 +100,13 @@ def hashes(given: Given) -> Result:
 
 
 _HASHES: dict[str, Callable[[Given], str]] = {
-    "blake2b": lambda given: extend_chain(b"", [bytes.fromhex(given["message"]).decode()]).hex(),
+    "blake2b": lambda given: blake2b(bytes.fromhex(given["message"]), digest_size=32).hexdigest(),
     "room": lambda given: room_id(given["network"]),
     "dm": lambda given: dm_id(*given["users"]),
-    "group": lambda given: operation_hash(given["entry"]),
+    "group": lambda given: operation_hash(tuple(given["entry"])),
     "talk": lambda given: talk_id(given["group"]),
-    "chain_0": lambda given: first_chain(_log(given)).hex(),
-    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [given["entry"]]).hex(),
+    "chain_0": lambda given: first_chain(given["header"]).hex(),
+    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [tuple(given["entry"])]).hex(),
 }
 
 
@@ -100,9 +124,11 @@ def signatures(given: Given) -> Result:
 
 def logs(given: Given) -> Result:
     log, identity = _log(given), Identity.from_seed(bytes.fromhex(given["seed"]))
-    chain, entries = first_chain(log), []
-    for seq, text in enumerate(given["texts"], 1):
-        chain = extend_chain(chain, [text])
+    before, by = tuple(Mark(*mark) for mark in given["before"]), given.get("by")
+    header = encode_header(log, before, GuestCertificate(*by) if by else None)
+    chain, entries = first_chain(header), []
+    for seq, (c, text) in enumerate(given["entries"], 1):
+        chain = extend_chain(chain, [(c, text)])
         message = head_message(log, seq, chain)
         entries.append(
             {
@@ -117,7 +143,8 @@ def logs(given: Given) -> Result:
     return {
         "id72": log_bytes(log).hex(),
         "ref": ref_key(log.user, log.run),
-        "chain_0": first_chain(log).hex(),
+        "header": header,
+        "chain_0": first_chain(header).hex(),
         "entries": entries,
     }
 
@@ -148,32 +175,38 @@ def text_of(given: Given) -> str:
 
 def entries(given: Given) -> Result:
     text, last_c = text_of(given), given.get("clock_before", 0)
-    try:
-        (entry,), _ = decode_checked([text], 2 if last_c else 1, last_c, Settings())
-    except LogError as error:
-        return {"refused": error.code}
     setting = read("entries")["setting"]
     author = Identity.from_seed(bytes.fromhex(setting["bob"]["seed"]))
     log = LogId(setting["room"], author.peer_id, "3030303030303003")
     node = VectorNode(setting["ada"]["seed"], setting["network"], setting["now_us"])
-    held: list[str] = []
-    if last_c:
-        held = [f'{{"k":"text","at":1,"c":{last_c},"b":""}}']
-    for seq, one in enumerate([*held, text], 1):
-        prev = extend_chain(first_chain(log), held[: seq - 1])
+    raw, header = (given.get("clock", 2), text), encode_header(log, (), None)
+    held: list[RawEntry] = [(last_c, '{"k":"text","at":1,"b":""}')] if last_c else []
+    for seq, one in enumerate([*held, raw], 1):
+        prev = extend_chain(first_chain(header), held[: seq - 1])
         head = author.sign(head_message(log, seq, extend_chain(prev, [one])))
-        answer = node.hold([Entries(*log, seq, prev.hex(), [one], head.hex(), names=[Naming(room=True)])])
-        assert answer.new == 1 or (entry.before and answer.refused == {"gap": 1})
+        names, h = [Naming(room=True)], header if seq == 1 else ""
+        frame = Entries(*log, seq, prev.hex(), [one], head.hex(), h, names=names)
+        decoder = Decoder(max_frame_bytes=Settings().max_frame_bytes)
+        decoder.feed(encode(frame))
+        if decoder.fault is not None:
+            return {"refused": decoder.fault.code}
+        answer = node.hold([frame])
+    for code in answer.refused:
+        return {"refused": code}
+    assert answer.new == 1
+    entry = decode_entry(raw)
+    if entry.k == UNREADABLE:
+        return {"taken": True, "supported": False}
     is_lost = entry.k in RELATION_KINDS and relation_of(log, 1, entry) is None
     is_nameless = entry.k == "profile" and node.node.names.get(author.peer_id) != "robert"
     return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})
 
 
 def operations(given: Given) -> Result:
-    text = given["text"]
-    (entry,), _ = decode_checked([text], 1, 0, Settings())
+    raw = 2, given["text"]
+    entry = decode_entry(raw)
     log = LogId("00" * 32, read("operations")["setting"]["bob"]["id"], "3030303030303003")
-    has_shape = read_operation(log, 1, text, entry) or read_leave(log, 1, entry)
+    has_shape = read_operation(log, 1, raw, entry) or read_leave(log, 1, entry)
     return {"taken": True} | ({} if has_shape else {"effect": False})
 
 
@@ -223,29 +256,74 @@ def frames(given: Given) -> Result:
 
 
 def handshakes(given: Given) -> Result:
-    me = Identity.from_seed(bytes.fromhex(given["seed"]))
-    network = NetworkCredentials(given["network"], given["key"])
-    nonce, out = bytes.fromhex(given["nonce"]), list[Result]()
-    came = list(map(decoded, given["in"]))
-    side: ServerSide | ClientSide
+    setting = read("handshakes")["setting"]
+    node = HandshakeNode(given, setting["now_us"], setting["invites_key"])
+    for frame in given["in"]:
+        node.take_frame(decoded(frame))
+    result: Result = {"out": node.sent}
+    if node.refused:
+        return {"out": [frame for frame in node.sent if frame["t"] != "bye"], "refused": node.refused}
+    last = given["in"][-1]
+    if last["t"] == "bye":
+        return result | {"said": last["code"]}
+    (link,) = node.node.links._links.values()
+    assert link.phase in (LinkPhase.WAITING, LinkPhase.UP)
+    return result | {"transcript": link.handshake.transcript.hex(), "peer": link.peer}
+
+
+# Members
+
+
+def statements(given: Given) -> Result:
+    network = given["network"]
+    if "seed" in given:
+        author = Identity.from_seed(bytes.fromhex(given["seed"]))
+        made = make_statement(network, author.peer_id, author.sign, given["k"], given["at"], given["fields"])
+        return {"text": made.text, "id": made.id, "signature": made.signature.hex()}
     try:
-        if given["side"] == "listener":
-            side = ServerSide(me.peer_id, network, nonce)
-            out.append(encoded(side.opening()))
-        else:
-            pin = given.get("pin", "")
-            side = ClientSide(me.peer_id, me.sign, network, server=given["server"], pin=pin, nonce=nonce)
-        for frame in came:
-            answer = side.on_frame(frame)
-            if answer is not None:
-                out.append(encoded(answer))
-    except HandshakeError as error:
-        return {"out": out, "refused": error.code}
-    if isinstance(side, ServerSide):
-        t = transcript(1, me.peer_id, side.peer, given["nonce"], given["in"][0]["nonce"])
-        return {"out": out, "transcript": t.hex(), "peer": side.peer}
-    t = transcript(1, given["server"], me.peer_id, given["in"][0]["nonce"], given["nonce"])
-    return {"out": out, "transcript": t.hex(), "peer": side.peer}
+        found = parse_statement(network, given["text"], bytes.fromhex(given["signature"]))
+    except StatementError as error:
+        return {"refused": error.code}
+    effect = {} if found.kind else {"effect": False}
+    return {"signed": found.is_signed(network), "id": found.id, **effect}
+
+
+def members(given: Given) -> Result:
+    setting = read("members")["setting"]
+    said = [parse_statement(setting["network"], text, bytes.fromhex(sig)) for text, sig in given["statements"]]
+    assert all(one.is_signed(setting["network"]) for one in said)
+    found, backward = MemberList(setting["founder"]), MemberList(setting["founder"])
+    found.add(said)
+    backward.add(said[::-1])
+    kept = sorted(one.id for one in found.statements())
+    assert kept == sorted(one.id for one in backward.statements()), "the order means nothing"
+    return {
+        "members": sorted(found.members),
+        "admins": sorted(found.admins),
+        "removed": sorted(found.removed),
+        "kept": kept,
+        "sum": f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}",
+        "admitted": {member: found.admits(given["guest"], member) for member in given["by"]},
+    }
+
+
+def guests(given: Given) -> Result:
+    network, user = given["network"], given["user"]
+    if "seed" in given:
+        member = Identity.from_seed(bytes.fromhex(given["seed"]))
+        made = make_guest(network, member.peer_id, member.sign, user)
+        return {"guest": [made.member, made.sig]}
+    return {"valid": is_guest(network, user, GuestCertificate(*given["guest"]))}
+
+
+def joins(given: Given) -> Result:
+    terms = [given[name] for name in ("id", "uses", "until")]
+    if "key" in given:
+        return {"secret": invite_secret(bytes.fromhex(given["key"]), given["network"], *terms).hex()}
+    id, uses, until = terms
+    invitation = Invitation(given["maker"], id, uses, until, bytes.fromhex(given["secret"]))
+    made = prove_invite(invitation, bytes.fromhex(given["transcript"]), given["member"])
+    return {"invite": msgspec.to_builtins(made)}
 
 
 def certificates(given: Given) -> Result:
@@ -263,9 +341,18 @@ def invites(given: Given) -> Result:
         invite = parse_invite(given["text"])
     except InviteError:
         return {"refused": True}
-    network = invite.network
-    result = {"peer": invite.peer_id, "network": network.id, "endpoints": list(invite.endpoints), "key": network.key}
-    written = encode_invite(invite.peer_id, network, invite.endpoints) == given["text"]
+    network, made = invite.network, invite.invitation
+    result = {
+        "maker": invite.peer_id,
+        "network": network.id,
+        "key": network.key,
+        "id": made.id,
+        "uses": made.uses,
+        "until": made.until,
+        "secret": made.secret.hex(),
+        "endpoints": list(invite.endpoints),
+    }
+    written = encode_invite(network, made, invite.endpoints) == given["text"]
     return result | ({"written": True} if written else {})
 
 
@@ -298,7 +385,7 @@ def attachments(given: Given) -> Result:
         assert isinstance(piece, Piece) and encode_piece(piece).hex() == given["frame"]
         return {"n": piece.n, "index": piece.index, "data": piece.data.hex()}
     if "text" in given:
-        files = attachments_of(decode_entry(text_of(given)))
+        files = attachments_of(decode_entry((2, text_of(given))))
         return {"files": [{key: getattr(one, key) for key in ("name", "size", "type", "root")} for one in files]}
     size = given["size"]
     content = (bytes.fromhex(given["unit"]) * (size // len(bytes.fromhex(given["unit"])) + 1))[:size]
@@ -363,7 +450,10 @@ def _state(given: Given, entries: list[dict[str, Any]]) -> Result:
     group = GroupReplica(given["group"])
     for one in entries:
         log = LogId(given["group"], one["user"], one["run"])
-        group.add(log, one["seq"], one["text"], decode_entry(one["text"]))
+        c, text = one["entry"]
+        if "before" in one:
+            group.note_before(log, [Mark(*mark) for mark in one["before"]])
+        group.add(log, one["seq"], (c, text), decode_entry((c, text)))
     for user, run in given.get("forked", ()):
         group.fork(LogId(given["group"], user, run))
     state, view = group.state, group.view
@@ -408,6 +498,7 @@ ANSWERS: dict[str, Callable[[Given], Result]] = {
     function.__name__: function
     for function in (
         hashes, signatures, logs, entries, operations, batches, forks, clocks, frames, handshakes, certificates,
+        statements, members, guests, joins,
         invites, networks, discovery, attachments, files, names, elections, groups, visibility, sync,
     )
 }  # fmt: skip

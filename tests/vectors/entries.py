@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from tests.docs.valid_entries import NO_EFFECT, TABLES
+from tests.docs.valid_entries import NO_EFFECT, TABLES, UNSUPPORTED
 from tests.vectors.material import (
     ADA,
     CYD,
@@ -17,9 +18,12 @@ from tests.vectors.material import (
     ROOM,
     RUNS,
     SEEDS,
+    T0,
     USERS,
+    Entry,
     Row,
     blake,
+    certificate,
     entries_frame,
     entry,
     log,
@@ -36,6 +40,7 @@ def logs() -> list[Row]:
         "room_ada_1": "A first log, with letters that JSON escapes.",
         "room_bob_1": "It answers, follows and reacts to entries of ada.",
         "room_ada_2": "It builds on ada's first log, edits and deletes there.",
+        "room_guest_1": "Ada answers for the writer, two of whose entries nobody can read.",
         "room_cyd_1": "Another order of keys, blanks and an unknown key: the bytes stay as they are.",
         "dm_ada_2": "A direct conversation.",
         "group_ada_2": "The create entry of a group.",
@@ -45,9 +50,11 @@ def logs() -> list[Row]:
     for name, one in LOGS.items():
         given = {key: one[key] for key in ("conversation", "user", "run")}
         given["seed"] = SEEDS[next(user for user in USERS if IDS[user].hex() == one["user"])].hex()
-        given["texts"] = [each["text"] for each in one["entries"]]
-        result = {key: one[key] for key in ("id72", "ref", "chain_0")}
-        result["entries"] = [{key: each[key] for key in each if key not in ("seq", "text")} for each in one["entries"]]
+        given["before"] = one["before"]
+        given |= {"by": one["by"]} if one["by"] else {}
+        given["entries"] = [each["entry"] for each in one["entries"]]
+        result = {key: one[key] for key in ("id72", "ref", "header", "chain_0")}
+        result["entries"] = [{key: each[key] for key in each if key not in ("seq", "entry")} for each in one["entries"]]
         made.append(row(name, why[name], given, result))
     return made
 
@@ -67,11 +74,11 @@ def _examples(table: str) -> list[Row]:
     made = []
     for rule in TABLES[table][1]:
         for at, text in enumerate(rule.examples, 1):
-            given = _short(text) | ({"clock_before": rule.last_c} if rule.seq > 1 else {})
-            result: dict[str, Any] = (
-                {"taken": True} if rule.verdict in ("taken", NO_EFFECT) else {"refused": rule.verdict}
-            )
+            given = _short(text) | ({"clock": rule.c, "clock_before": rule.last_c} if rule.last_c else {})
+            is_taken = rule.verdict in ("taken", NO_EFFECT, UNSUPPORTED)
+            result: dict[str, Any] = {"taken": True} if is_taken else {"refused": rule.verdict}
             result |= {"effect": False} if rule.verdict == NO_EFFECT else {}
+            result |= {"supported": False} if rule.verdict == UNSUPPORTED else {}
             made.append(row(f"{table}: {rule.name} {at}", f"{rule.rule}.", given, result))
     return made
 
@@ -94,12 +101,44 @@ def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[s
     return entries_frame(log, first, last, names=_ROOM_NAMED) | more
 
 
-def _texts(*clocks: int, said: str = "line") -> list[str]:
+def _texts(*clocks: int, said: str = "line") -> list[Entry]:
     return [entry("text", clock, f"{said} {clock}") for clock in clocks]
 
 
 def _signed(user: str, log: dict[str, Any], seq: int, chain: bytes) -> str:
     return KEYS[user].sign(b"p2pchat/head/1\0" + bytes.fromhex(log["id72"]) + u64(seq) + chain).hex()
+
+
+def _chained(chain: bytes, entry: Entry) -> bytes:
+    return blake(chain, u64(entry[0]), entry[1].encode())
+
+
+def _turned(header: str) -> str:
+    """Return a header whose first two keys are in another order."""
+    user, conversation, rest = header[1:].split(",", 2)
+    return "{" + ",".join((conversation, user, rest))
+
+
+def _bad_headers(later: Callable[..., dict[str, Any]], nine: list[Any], form: str) -> list[Any]:
+    """Return logs with a header that nobody takes."""
+    another = "It has one form."
+    rows: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("a certificate for another user", "It is for one user.", "head", {"by": certificate("cyd", "bob")}),
+        (
+            "a certificate of another network",
+            "It is for one network.",
+            "head",
+            {"by": certificate("cyd", "ada", bytes(16))},
+        ),
+        ("a header of nine marks", "At most eight.", "malformed", {"before": nine}),
+        ("a header with a blank", another, "malformed", {"header": form.replace(",", ", ", 1)}),
+        ("a header in another order", another, "malformed", {"header": _turned(form)}),
+        ("a header with a further key", another, "malformed", {"header": form[:-1] + ',"x":1}'}),
+        ("a header that is none", another, "malformed", {"header": "none"}),
+    ]
+    return [
+        (name, why, [], _batch(later(**said), 1, 1), {"refused": code, "entries": 1}) for name, why, code, said in rows
+    ]
 
 
 def batches() -> list[Row]:
@@ -108,18 +147,23 @@ def batches() -> list[Row]:
     other = log(ROOM, "ada", RUNS["ada1"], [*_texts(1, 2), *_texts(3, 4, said="another")])
     equal_clock = log(ROOM, "ada", RUNS["ada1"], _texts(1, 2, 2))
     falling = log(ROOM, "ada", RUNS["ada1"], _texts(1, 3, 2))
-    malformed = log(
-        ROOM, "ada", RUNS["ada1"], [*_texts(1), '{"k":"text","at":2,"c":2,"t":"yesterday","b":"x"}', *_texts(3)]
-    )
-    second = log(ROOM, "ada", RUNS["ada2"], [entry("text", 9, "on", before=[tip(one)])])
-    inside = log(ROOM, "ada", RUNS["ada2"], [entry("text", 9, "on", before=[one["entries"][1]["mark"]])])
-    wrong_tip = log(ROOM, "ada", RUNS["ada2"], [entry("text", 9, "on", before=[[*tip(one)[:2], "00" * 8]])])
+    unreadable = log(ROOM, "ada", RUNS["ada1"], [*_texts(1), [T0 + 2, "no entry"], *_texts(3)])
+    control = log(ROOM, "ada", RUNS["ada1"], [*_texts(1), [T0 + 2, "a\0b"], *_texts(3)])
+
+    def later(**said: Any) -> dict[str, Any]:
+        return log(ROOM, "ada", RUNS["ada2"], [entry("text", 9, "on")], **said)
+
+    second, inside = later(before=[tip(one)]), later(before=[one["entries"][1]["mark"]])
+    wrong_tip = later(before=[[*tip(one)[:2], "00" * 8]])
+    nine = [[f"{run:016x}", 1, "00" * 8] for run in range(9)]
+    odd = later()["header"]
+    answered = later(by=certificate("cyd", "ada"))
     foreign = log(blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["cyd"]))), "ada", RUNS["ada1"], _texts(1))
     intruder = log(DM, "cyd", RUNS["cyd1"], _texts(1))
     to_bob = log(DM, "ada", RUNS["ada1"], _texts(1))
     other_first = [entry("text", 1, "another")]
     wrong_begin = _batch(one, 1, 1) | {"prev": "00" * 32, "e": other_first}
-    wrong_begin["head"] = _signed("ada", one, 1, blake(bytes(32), other_first[0].encode()))
+    wrong_begin["head"] = _signed("ada", one, 1, _chained(bytes(32), other_first[0]))
     chain_2 = bytes.fromhex(one["entries"][1]["chain"])
     named_dm = {"names": [NAMINGS["dm"]]}
     cut = _batch(one, 1, 2)
@@ -160,17 +204,24 @@ def batches() -> list[Row]:
         ),
         (
             "another's log",
-            "The writer is in the chain and in the head.",
+            "The writer is in the header.",
             [],
             cut | {"u": CYD},
-            {"refused": "head", "entries": 2},
+            {"refused": "malformed", "entries": 2},
         ),
         (
             "another run",
-            "The run is in the chain and in the head.",
+            "The run is in the header.",
             [],
             cut | {"r": RUNS["ada2"].hex()},
-            {"refused": "head", "entries": 2},
+            {"refused": "malformed", "entries": 2},
+        ),
+        (
+            "another conversation",
+            "The conversation is in the header.",
+            [],
+            _batch(one, 1, 2) | {"c": DM.hex(), "names": [NAMINGS["dm"]]},
+            {"refused": "malformed", "entries": 2},
         ),
         (
             "a wrong prev",
@@ -208,19 +259,40 @@ def batches() -> list[Row]:
             {"refused": "head", "entries": 3},
         ),
         (
-            "a malformed entry inside",
+            "an entry inside that cannot be read",
+            "It is taken like any other.",
+            [],
+            _batch(unreadable, 1, 3),
+            {"new": 3},
+        ),
+        (
+            "a control character",
             "A batch is stored whole or not at all.",
             [],
-            _batch(malformed, 1, 3),
+            _batch(control, 1, 3),
             {"refused": "malformed", "entries": 3},
         ),
-        ("the batch before a malformed entry", "It is good.", [], _batch(malformed, 1, 1), {"new": 1}),
         (
-            "the batch after a malformed entry",
-            "What is before it is not held.",
-            [_batch(malformed, 1, 1)],
-            _batch(malformed, 3, 3),
-            {"dropped": "gap", "entries": 1},
+            "a changed clock",
+            "The clocks are in the chain.",
+            [],
+            cut | {"e": [[T0 + 1, cut["e"][0][1]], [T0 + 3, cut["e"][1][1]]]},
+            {"refused": "head", "entries": 2},
+        ),
+        (
+            "a member that answers for the writer",
+            "It signed that for this user and network.",
+            [],
+            _batch(answered, 1, 1),
+            {"new": 1},
+        ),
+        *_bad_headers(later, nine, odd),
+        (
+            "another header, signed",
+            "The author signed two beginnings of one log: a fork.",
+            [_batch(later(), 1, 1)],
+            _batch(answered, 1, 1),
+            {"forked": True, "entries": 1},
         ),
         (
             "another entry 3, signed",
@@ -298,7 +370,8 @@ def forks() -> list[Row]:
         return _batch(log, first, last, fork=True) | more
 
     wrong_begin = part(other, 1, 1) | {"prev": "00" * 32}
-    wrong_begin["head"] = _signed("cyd", other, 1, blake(bytes(32), wrong_begin["e"][0].encode()))
+    wrong_begin["head"] = _signed("cyd", other, 1, _chained(bytes(32), wrong_begin["e"][0]))
+    anew = log(ROOM, "cyd", RUNS["cyd1"], [entry("text", 1, "a")], before=[tip(copy)])
     forged = part(other, 2, 2) | {"head": _signed("ada", other, 2, bytes.fromhex(other["entries"][1]["chain"]))}
     forked, refused = {"forked": True}, {"refused": "head"}
     rows = [
@@ -319,6 +392,7 @@ def forks() -> list[Row]:
             forked,
         ),
         ("the later batch first", "Their order means nothing.", part(other, 3, 3), part(one, 1, 2), forked),
+        ("two headers", "The chain before entry 1 is another.", part(one, 1, 1), part(anew, 1, 1), forked),
         ("twice the same", "They agree.", part(one, 2, 2), part(one, 2, 2), refused),
         ("one continues the other", "They agree.", part(one, 1, 2), part(one, 3, 4), refused),
         ("an overlap", "They agree.", part(one, 1, 3), part(one, 2, 4), refused),

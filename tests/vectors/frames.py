@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.vectors.handshakes import CERT, SERVER_HELLO, client_hello, proof, transcript
+from tests.vectors.handshakes import ADMIT, CERT, SERVER_HELLO, WELCOME, client_hello, proof, shown, transcript
 from tests.vectors.material import (
     ADA,
     BOB,
     CYD,
     DM,
     FIRST_ID,
+    FOUNDER,
     GROUP,
     GUEST,
     LAST_ID,
@@ -34,6 +35,7 @@ from tests.vectors.material import (
     tip,
     u64,
 )
+from tests.vectors.members import invite_proof, said
 from tests.vectors.proofs import no_keys
 
 # Frames
@@ -58,10 +60,7 @@ def _pull(**asked: int) -> dict[str, Any]:
 SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "hello_server": ("The first frame of a listener.", SERVER_HELLO),
     "hello_client": ("A client's answer, with its proof of K.", _HELLO),
-    "welcome": (
-        "The server's proof of K.",
-        {"t": "welcome", "proof": proof("server", K, transcript("ada", "bob"))},
-    ),
+    "welcome": ("The server's proof of K, and the certificate of the member that answers for it.", WELCOME),
     "welcome_busy": (
         "The server has no place, and tells where there may be one.",
         {
@@ -70,6 +69,10 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
             "peers": [[CYD, ["192.0.2.9:8082"]]],
         },
     ),
+    "show": ("The certificate of the client, and the statement that added its member.", shown()),
+    "show_invite": ("A newcomer shows its invite.", shown(s=None, invite=invite_proof(transcript("ada", "bob")))),
+    "show_nothing": ("Nothing is shown in a named network.", {"t": "show", "show": {}}),
+    "admit": ("The server admits the client.", ADMIT),
     "go": ("The decider's choice of this link.", {"t": "go", "run": RUNS["ada2"].hex(), "n": 1}),
     "ping": ("It asks for one pong.", {"t": "ping"}),
     "pong": ("It answers one ping.", {"t": "pong"}),
@@ -88,6 +91,18 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "peers_change": ("A later one tells what is gone.", {"t": "peers", "port": 0, "at": [], "gone": [CYD]}),
+    "members_sum": (
+        "Who founded the network, and the sum of all statements of the sender.",
+        {"t": "members", "founder": ADA, "sum": "0a" * 16, "ask": True},
+    ),
+    "members_have": (
+        "A page of their ids.",
+        {"t": "members", "have": ["0a" * 16, "0b" * 16], "more": True},
+    ),
+    "members_said": (
+        "A statement, with its signature.",
+        {"t": "members", "s": [[compact({"at": T0, "by": ADA, "k": "add", "who": [BOB]}), "ab" * 64]]},
+    ),
     "here_own": ("The peer's own user.", {"t": "here", "users": [{"id": ADA, "name": "ada", "status": "online"}]}),
     "here_gateway": (
         "A hosted user has a certificate.",
@@ -185,11 +200,11 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "lacks_all": ("Nothing is there, or nothing is given.", {"t": "lacks", "n": 1}),
     "holds_ask": ("It asks about two contents.", {"t": "holds", "ask": ["ab" * 32, "cd" * 32]}),
     "holds": ("One of them is there, whole and verified.", {"t": "holds", "has": ["ab" * 32], "lacks": ["cd" * 32]}),
-    "file": ("The first frame of a file.", {"t": "file", "v": 1, "room": ROOM.hex()}),
+    "file": ("The first frame of a file.", {"t": "file", "v": 2, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),
 }
 FRAMES = {name: frame for name, (_, frame) in SENT.items()}
-EARLY = ("hello", "welcome", "go", "bye")
+EARLY = ("hello", "welcome", "show", "admit", "go", "bye")
 EARLY_LIMIT, LIMIT = 4096, 2**18
 
 
@@ -217,6 +232,7 @@ def _taken() -> list[Row]:
     typing, want, here, digest = (FRAMES[name] for name in ("typing_on", "want_all", "here_own", "digest_sum"))
     unknown = compact(typing | {"later": {"t": ["x", 1.5, None, 2**53 - 1]}})
     later_users, later_names = compact(here)[:-3] + ',"later":[0]}]}', compact(digest)[:-2] + ',{"later":[0]}]}'
+    later_show = compact(FRAMES["show_invite"])[:-3] + ',"later":[0]},"later":[0]}}'
     nulls = compact(digest)[:-1] + ',"ask":false,"span":null}'
     rows = [
         (
@@ -232,6 +248,7 @@ def _taken() -> list[Row]:
         ("repeated t", "The last one counts.", {"t": "pong"}, '{"t":"ping","t":"pong"}'),
         ("a key spelled with an escape", "It is the same key.", {"t": "ping"}, '{"\\u0074":"\\u0070ing"}'),
         ("unknown field inside", "It is ignored in nested objects too.", here, later_users),
+        ("unknown field in what is shown", "It is ignored there too.", FRAMES["show_invite"], later_show),
         ("naming of an unknown kind", "It belongs to a later version and is skipped.", digest, later_names),
         ("false and null where a field may be absent", "p2pchat reads both as absent.", digest, nulls),
         ("blanks behind the object", "JSON allows them.", {"t": "ping"}, '{"t":"ping"} \r\n\t'),
@@ -251,6 +268,9 @@ def _refused() -> list[Row]:
 
     def having(name: str, **fields: object) -> str:
         return compact(FRAMES[name] | fields)
+
+    def showing(**fields: object) -> str:
+        return compact(shown(**fields))
 
     guest = FRAMES["here_gateway"]["users"][1]
     room = ROOM.hex()
@@ -306,12 +326,25 @@ def _refused() -> list[Row]:
             ("an entry that is an object", having("entries_tail", e=[{}])),
             ("no entry", having("entries_tail", e=[])),
             ("entry 0", having("entries_tail", first=0)),
-            ("an entry number that overflows", having("entries_tail", first=2**53 - 1, e=["{}", "{}"])),
+            ("an entry number that overflows", having("entries_tail", first=2**53 - 1, e=[[1, "{}"], [2, "{}"]])),
+            ("an entry without a clock", having("entries_tail", e=["{}"])),
+            ("a clock of 0", having("entries_tail", e=[[0, "{}"]])),
+            ("a clock that is no integer", having("entries_tail", e=[[1.0, "{}"]])),
+            ("an entry of three parts", having("entries_tail", e=[[1, "{}", 1]])),
+            ("entry 1 without a header", without("entries_by_hand", "h")),
+            ("a later entry with a header", having("entries_tail", h="{}")),
             ("a mark of four parts", having("have_ack", marks={room: {room: [["00" * 8, 1, "00" * 8, 1]]}})),
             ("a mark of entry 0", having("have_ack", marks={room: {room: [["00" * 8, 0, "00" * 8]]}})),
             ("a negative port", having("peers_first", port=-1)),
             ("port 65536", having("peers_first", port=65536)),
             ("a name of 129 characters", having("here_own", users=[long_name])),
+            ("a show without show", '{"t":"show"}'),
+            ("a certificate of a guest without a signature", showing(guest=[FOUNDER])),
+            ("a certificate of a guest by no key", showing(guest=["01" + "0" * 62, "ab" * 64])),
+            ("a statement without a signature", showing(s=[["{}"]])),
+            ("an invite without uses", showing(invite=invite_proof(bytes(145), uses=0))),
+            ("an invite with 65 uses", showing(invite=invite_proof(bytes(145)) | {"uses": 65})),
+            ("five statements are shown", showing(s=[said("founder", "add", who=[BOB])] * 5)),
         ],
         "A digest has either sum, or sums and span; a span goes upwards; a have with a span has one conversation.": [
             ("neither sum nor sums", '{"t":"digest"}'),
@@ -356,12 +389,17 @@ def _refused() -> list[Row]:
         "65 tips": having("have_ack", marks={room: {BOB: [mark] * 65}}),
         "25 older marks": having("want_from", older=[mark] * 25),
         "257 contents asked about": having("holds_ask", ask=many),
-        "257 entries": having("entries_tail", e=["{}"] * 257),
+        "257 entries": having("entries_tail", e=[[number, "{}"] for number in range(1, 258)]),
     }
     why = "A sender keeps the limits of the document."
     rows += [row(name, why, _given(text), {"refused": "limit"}) for name, text in limits.items()]
-    batch = {"text": having("entries_tail", e=["~", "~", "x"]), "repeat": ["x", 49152], "limit": LIMIT}
-    return [*rows, row("a batch of 96 KiB and 1", why, batch, {"refused": "limit"})]
+    for name, e, size in (
+        ("an entry of 64 KiB and 1", [[1, "~"]], 65537),
+        ("a batch of 96 KiB and 1", [[1, "~"], [2, "~"], [3, "x"]], 49152),
+    ):
+        given = {"text": having("entries_tail", e=e), "repeat": ["x", size], "limit": LIMIT}
+        rows.append(row(name, why, given, {"refused": "limit"}))
+    return rows
 
 
 # Files
@@ -416,7 +454,8 @@ def files() -> list[Row]:
         ),
         file("no file frame", "The first frame marks the file.", [whole, dm, end], refused),
         file("empty", "There is no first frame.", [], refused),
-        file("a later version", "A larger v is refused.", [begin | {"v": 2}, whole, dm, end], refused),
+        file("a later version", "A larger v is refused.", [begin | {"v": 3}, whole, dm, end], refused),
+        file("an older version", "A smaller v is refused.", [begin | {"v": 1}, whole, dm, end], refused),
         file(
             "another room",
             "A file of another network is refused.",

@@ -11,10 +11,12 @@ from tests.vectors.material import (
     CYD,
     GROUP,
     GUEST,
+    Entry,
     Row,
     blake,
     entry,
     row,
+    u64,
 )
 
 # Groups
@@ -23,8 +25,8 @@ _A1, _A2, _B1, _C1 = ("a1" * 8, "a2" * 8, "b1" * 8, "c1" * 8)
 GroupRows = list[dict[str, Any]]
 
 
-def op_hash(text: str) -> str:
-    return blake(b"p2pchat/group/1\0", text.encode()).hex()
+def op_hash(entry: Entry) -> str:
+    return blake(b"p2pchat/group/1\0", u64(entry[0]), entry[1].encode()).hex()
 
 
 class _Log:
@@ -34,10 +36,11 @@ class _Log:
         self.entries: GroupRows = []
         self.put(ADA, _A1, CREATE)
 
-    def put(self, user: str, run: str, text: str) -> str:
+    def put(self, user: str, run: str, entry: Entry, before: list[Any] | None = None) -> str:
         seq = 1 + sum((one["user"], one["run"]) == (user, run) for one in self.entries)
-        self.entries.append({"user": user, "run": run, "seq": seq, "text": text})
-        return op_hash(text)
+        made = {"user": user, "run": run, "seq": seq, "entry": entry}
+        self.entries.append(made | ({"before": before} if before else {}))
+        return op_hash(entry)
 
     def op(
         self,
@@ -53,8 +56,7 @@ class _Log:
         **more: object,
     ) -> str:
         body = {"gen": gen, "name": name, "owner": owner or by, "members": members, "cuts": cuts or []} | more
-        links = {"before": before} if before else {}
-        return self.put(by, run, entry("group", 50 + gen, body, **links))
+        return self.put(by, run, entry("group", 50 + gen, body), before)
 
     def leave(self, user: str, run: str, gen: int, *cuts: list[Any]) -> None:
         self.put(user, run, entry("leave", 90, {"cuts": list(cuts)}, g=[gen, "00" * 8]))
@@ -201,7 +203,7 @@ def groups() -> list[Row]:
         _state(2, second, three),
         [[ADA, _A2]],
     )
-    again = log.op(2, {ADA: 1, BOB: 1}, run="a3" * 8, redo=op_hash("a2" * 8))
+    again = log.op(2, {ADA: 1, BOB: 1}, run="a3" * 8, redo=blake(b"p2pchat/group/1\0", b"a2" * 8).hex())
     add(
         "a forked log made again",
         "redo is the hash of the forked run: its operations no longer count, and what they changed is lost.",

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tests.vectors import attachments, entries, frames, groups, handshakes, proofs, sync
+from tests.vectors import attachments, entries, frames, groups, handshakes, members, proofs, sync
 from tests.vectors.files import FOLDER
-from tests.vectors.material import ADA, BOB, CYD, ROOM, SEEDS, N, Row
+from tests.vectors.material import ADA, BOB, CYD, FOUNDER, ROOM, SEEDS, T0, N, Row
 
 FORMAT = 1  # of the files; a reader of this version refuses a later one
 PROTOCOL = 1
@@ -41,7 +41,7 @@ FILES = {
             "what": "which row of the document's table; `group` is the hash of any operation",
             "message": "the bytes to hash, for `blake2b`",
             "hashes": "what is added, for `sum`",
-            "network, users, entry, group, seed": "what goes in",
+            "network, users, entry, header, group, seed": "what goes in; an entry is its clock and its text",
             "conversation, user, run, seq, chain, previous, reader, ref": "what goes in, by its name in the document",
         },
         {
@@ -60,10 +60,17 @@ FILES = {
     ),
     "logs": VectorFile(
         "Whole logs with everything that is computed from them.",
-        {"conversation, user, run": "the log", "seed": "the writer's secret key", "texts": "its entries"},
+        {
+            "conversation, user, run": "the log",
+            "seed": "the writer's secret key",
+            "before": "the marks that the log builds on",
+            "by": "the certificate of the member that answers for the writer; absent for a member",
+            "entries": "of each: its clock and its text",
+        },
         {
             "id72": "conversation, user and run, as in hashes and signatures",
             "ref": "hex16 of references",
+            "header": "the text with which the chain begins",
             "chain_0": "the chain before entry 1",
             "entries": "of each: the chain after it, the message of its head, the head, its mark, mark hash and id",
         },
@@ -73,11 +80,13 @@ FILES = {
         "Texts of entries of bob in the room: an example of each row of the tables of docs/protocol-entries.md.",
         {
             "text, repeat": _TEXT,
+            "clock": "the clock beside it; absent: 2",
             "clock_before": "it is entry 2, and this is the clock of entry 1; absent: it is entry 1",
         },
         {
-            "taken": "true: it is stored, served and acknowledged, once that what its `before` names is held",
+            "taken": "true: it is stored, served and acknowledged",
             "effect": "false: nothing else changes by it",
+            "supported": "false: nobody can read it, and it is shown as unsupported",
             "refused": "the code",
         },
         entries.entries,
@@ -144,17 +153,72 @@ FILES = {
             "side": "listener or dialler",
             "seed, nonce": "of this end",
             "network, key": "N and K of this end",
+            "founder": "F, if this end knows it",
+            "member": "the seed of the member that answers for this end",
+            "statements": "those that this end keeps: text and signature",
+            "invite": "what this end joins with, if it is no member yet",
+            "revoked": "ids of invites that this end made and took back",
+            "named": "true: the network is made from a word",
             "server": "the key in the server's certificate, for the dialler",
             "pin": "the key that the dialler expects; absent for any",
             "in": "the frames that come, in this order",
         },
         {
-            "out": "the frames that this end sends; the listener's first comes before anything else",
+            "out": "the frames that this end sends up to its `go` or `bye`; the listener's first comes before all else",
             "transcript": "T",
-            "peer": "the peer that has proved itself",
+            "peer": "the peer that is admitted, and has admitted this end",
             "refused": "the code of the bye; after a wrong pin there is no frame at all",
+            "said": "the code of the bye that came",
         },
         handshakes.handshakes,
+        {"now_us": T0, "invites_key": members.MAKER_KEY.hex()},
+    ),
+    "statements": VectorFile(
+        "Statements about members: made, and judged as they come.",
+        {
+            "network": "N",
+            "seed, k, at, fields": "to make one",
+            "text, signature": "to judge one",
+        },
+        {
+            "text, message, signature": "the statement, and what is signed",
+            "id": "its id",
+            "signed": "whether its author signed it for this network",
+            "effect": "false: of a kind or with fields that are not known, so it is kept and changes nothing",
+            "refused": "the code: the text is none",
+        },
+        members.statements,
+    ),
+    "members": VectorFile(
+        "Sets of statements and what follows from each, in any order. All are signed.",
+        {
+            "statements": "each with its text and signature",
+            "guest": "a user that is no member",
+            "by": "members that may have signed a certificate for it",
+        },
+        {
+            "members, admins, removed": "who is what",
+            "kept, sum": "the ids that are kept, and their sum modulo 2^128",
+            "admitted": "whether the guest is admitted with the certificate of each of `by`",
+        },
+        members.members,
+        {"network": N.hex(), "founder": FOUNDER},
+    ),
+    "guests": VectorFile(
+        "Certificates by which a member answers for a user.",
+        {"network": "N", "seed, user": "to make one", "guest": "to judge one: the member and its signature"},
+        {"message, guest": "what is signed, and the certificate", "valid": "whether that member answers for the user"},
+        members.guests,
+    ),
+    "joins": VectorFile(
+        "Secrets of invites, and the proofs with which newcomers join.",
+        {
+            "key": "of the maker, for the secrets of its invites",
+            "network, id, uses, until": "N and the terms",
+            "maker, secret, transcript, member": "to prove an invite for this member and connection",
+        },
+        {"message": "what goes into the HMAC", "secret": "of the invite", "invite": "what the newcomer shows"},
+        members.joins,
     ),
     "certificates": VectorFile(
         "Certificates of hosted users.",
@@ -169,7 +233,7 @@ FILES = {
         "Invites as people paste them.",
         {"text": "what is pasted"},
         {
-            "peer, network, key, endpoints": "what it says",
+            "maker, network, key, id, uses, until, secret, endpoints": "what it says",
             "written": "p2pchat writes this invite so",
             "refused": "true: it is no invite, or a damaged one",
         },
@@ -242,7 +306,8 @@ FILES = {
         "Sets of operations and leaves of one group, and the state that follows from each, in any order.",
         {
             "group": "G",
-            "entries": "each with its writer, its log, its number there and its text",
+            "entries": "each with its writer, its log, its number there, its clock and its text; entry 1 with what its"
+            " log builds on, if that is something",
             "users": "those whose rules are asked for",
             "forked": "logs that have forked: user and run",
         },

@@ -44,7 +44,13 @@ SEEDS = {name: bytes([i]) * 32 for i, name in enumerate(USERS, 1)}
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(seed) for name, seed in SEEDS.items()}
 IDS = {name: key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) for name, key in KEYS.items()}
 ADA, BOB, CYD, GUEST = (IDS[name].hex() for name in USERS)
-N, K = bytes(range(16)), bytes(range(100, 132))
+MEMBERS = ("founder", "admin", "member")  # keys that answer for users: bob's login is `member`, ada's is the founder's
+SEEDS |= {name: bytes([0x20 + i]) * 32 for i, name in enumerate(MEMBERS, 1)}
+KEYS |= {name: Ed25519PrivateKey.from_private_bytes(SEEDS[name]) for name in MEMBERS}
+IDS |= {name: KEYS[name].public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) for name in MEMBERS}
+FOUNDER, ADMIN, MEMBER = (IDS[name].hex() for name in MEMBERS)
+N = hashlib.blake2b(b"p2pchat/network/2\0" + IDS["founder"], digest_size=16).digest()
+K = bytes(range(100, 132))
 RUNS = {name: bytes([0x10 * i]) * 7 + bytes([i]) for i, name in enumerate(("ada1", "ada2", "bob1", "cyd1"), 1)}
 FIRST_ID, LAST_ID = "0" * 64, "f" * 64
 
@@ -52,11 +58,10 @@ FIRST_ID, LAST_ID = "0" * 64, "f" * 64
 
 ROOM = blake(b"p2pchat/room/1\0", N)
 DM = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["bob"])))
-CREATE = compact(
+CREATE_TEXT = compact(
     {
         "k": "group",
         "at": T0 + 50,
-        "c": T0 + 50,
         "b": {
             "gen": 1,
             "name": "ops",
@@ -67,7 +72,9 @@ CREATE = compact(
         },
     }
 )
-GROUP = blake(b"p2pchat/group/1\0", CREATE.encode())
+Entry = list[Any]  # a clock and a text
+CREATE: Entry = [T0 + 50, CREATE_TEXT]
+GROUP = blake(b"p2pchat/group/1\0", u64(CREATE[0]), CREATE_TEXT.encode())
 TALK = blake(b"p2pchat/talk/1\0", GROUP)
 NAMINGS: dict[str, Any] = {
     "room": {"room": True},
@@ -79,26 +86,36 @@ NAMINGS: dict[str, Any] = {
 # Entries and logs
 
 
-def entry(kind: str, at: int, body: object = None, **fields: object) -> str:
-    """Return an entry's JSON: k, at, c, re, after, before, g, b, without empty values."""
-    made: dict[str, object] = {"k": kind, "at": T0 + at, "c": T0 + fields.pop("clock", at)}  # type: ignore[operator]
-    made |= {key: fields[key] for key in ("re", "after", "before", "g") if key in fields}
-    return compact(made | ({} if body is None else {"b": body}))
+def entry(kind: str, at: int, body: object = None, *, clock: int | None = None, **fields: object) -> Entry:
+    """Return an entry: its clock, and its JSON: k, at, re, after, g, b, without empty values."""
+    made: dict[str, object] = {"k": kind, "at": T0 + at}
+    made |= {key: fields[key] for key in ("re", "after", "g") if key in fields}
+    return [T0 + (at if clock is None else clock), compact(made | ({} if body is None else {"b": body}))]
 
 
-def log(conversation: bytes, user: str, run: bytes, texts: list[str]) -> dict[str, Any]:
-    """Return one log with everything that is computed from it."""
+def certificate(member: str, user: str, network: bytes = N) -> list[str]:
+    """Return the certificate by which a member answers for a user."""
+    return [IDS[member].hex(), KEYS[member].sign(b"p2pchat/guest/1\0" + network + IDS[user]).hex()]
+
+
+def log(
+    conversation: bytes, user: str, run: bytes, texts: list[Entry], *, before: list[Any] | None = None,
+    by: list[str] | None = None, header: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Return one log with everything that is computed from it. With `header` it begins with this text."""
     id72 = conversation + IDS[user] + run
-    chain = chain_0 = blake(b"p2pchat/log/1\0", id72)
+    said = {"u": IDS[user].hex(), "c": conversation.hex(), "r": run.hex(), "before": before or []}
+    header = header or compact(said | ({"by": by} if by else {}))
+    chain = chain_0 = blake(b"p2pchat/log/2\0", header.encode())
     prefix = b32(conversation[:8] + IDS[user][:8] + run)
     entries = []
-    for seq, text in enumerate(texts, 1):
-        chain = blake(chain, text.encode("utf-8", "surrogatepass"))
+    for seq, (clock, text) in enumerate(texts, 1):
+        chain = blake(chain, u64(clock), text.encode("utf-8", "surrogatepass"))
         message = b"p2pchat/head/1\0" + id72 + u64(seq) + chain
         entries.append(
             {
                 "seq": seq,
-                "text": text,
+                "entry": [clock, text],
                 "chain": chain.hex(),
                 "head_message": message.hex(),
                 "head": KEYS[user].sign(message).hex(),
@@ -113,6 +130,9 @@ def log(conversation: bytes, user: str, run: bytes, texts: list[str]) -> dict[st
         "run": run.hex(),
         "id72": id72.hex(),
         "ref": (IDS[user][:8] + run).hex(),
+        "before": before or [],
+        "by": by,
+        "header": header,
         "chain_0": chain_0.hex(),
         "message_id_prefix": prefix,
         "entries": entries,
@@ -138,16 +158,20 @@ def read_sum(conversation: str, reader: str, ref: str, seq: int) -> tuple[bytes,
 
 def entries_frame(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
     part = log["entries"][first - 1 : last]
-    return {
-        "t": "entries",
-        "c": log["conversation"],
-        "u": log["user"],
-        "r": log["run"],
-        "first": first,
-        "prev": log["entries"][first - 2]["chain"] if first > 1 else log["chain_0"],
-        "e": [entry["text"] for entry in part],
-        "head": part[-1]["head"],
-    } | more
+    return (
+        {
+            "t": "entries",
+            "c": log["conversation"],
+            "u": log["user"],
+            "r": log["run"],
+            "first": first,
+            "prev": log["entries"][first - 2]["chain"] if first > 1 else log["chain_0"],
+            "e": [entry["entry"] for entry in part],
+            "head": part[-1]["head"],
+        }
+        | ({"h": log["header"]} if first == 1 else {})
+        | more
+    )
 
 
 def framed(text: str | bytes) -> bytes:
@@ -192,13 +216,16 @@ def _logs() -> dict[str, dict[str, Any]]:
         "ada",
         RUNS["ada2"],
         [
-            entry("profile", 9_000, {"name": "ada"}, after=[[bob_1["ref"], 4]], before=[tip(ada_1)]),
+            entry("profile", 9_000, {"name": "ada"}, after=[[bob_1["ref"], 4]]),
             entry("edit", 9_100, "hello, everybody", re=[ada_1["ref"], 2]),
             entry("delete", 9_200, re=[ada_1["ref"], 3]),
         ],
+        before=[tip(ada_1)],
     )
-    by_hand = f'{{"b":"by hand", "c":{T0},"at":{T0},"k":"text","later":[1]}}'
-    made["room_cyd_1"] = log(ROOM, "cyd", RUNS["cyd1"], [by_hand])
+    by_hand = f'{{"b":"by hand", "at":{T0},"k":"text","later":[1]}}'
+    made["room_cyd_1"] = log(ROOM, "cyd", RUNS["cyd1"], [[T0, by_hand]])
+    odd = [entry("profile", 0, {"name": "guest"}), [T0 + 1, "no entry"], [T0 + 2, ""]]
+    made["room_guest_1"] = log(ROOM, "guest", b"\x50" * 8, odd, by=certificate("ada", "guest"))
     made["dm_ada_2"] = log(DM, "ada", RUNS["ada2"], [entry("text", 10_000, "psst")])
     made["group_ada_2"] = log(GROUP, "ada", RUNS["ada2"], [CREATE])
     cited = [1, GROUP[:8].hex()]  # the create entry is operation 1, and its hash is G

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from p2pchat.config import Settings
 from p2pchat.core.entry_kinds import TEXT_KINDS
 from p2pchat.core.log import Entry
 from p2pchat.protocol import JSON_FRAMES, KnownFrame
@@ -30,7 +29,7 @@ def frames() -> Schema:
     unknown = {"type": "object", "properties": {"t": {"type": "string", "not": {"enum": kinds}}}, "required": ["t"]}
     return {
         "$schema": DIALECT,
-        "title": "A frame of the p2pchat protocol, version 1",
+        "title": "A frame of the p2pchat protocol, version 2",
         "anyOf": [*top["anyOf"], unknown],
         "$defs": {name: portable(component) for name, component in components.items()},
     }
@@ -40,9 +39,8 @@ def entries() -> Schema:
     """Return the schema of an entry: the JSON object in the text of one."""
     made = msgspec.json.schema(Entry)
     definitions = {name: portable(one) for name, one in made["$defs"].items()}
-    settings, entry = Settings(), definitions["Entry"]
-    entry["properties"]["after"]["maxItems"] = settings.max_after
-    entry["properties"]["before"]["maxItems"] = settings.max_before
+    entry = definitions["Entry"]
+    del entry["properties"]["c"]  # it stands beside the text
     entry["properties"]["b"] = {"default": None}  # the code's types of both are what its quick decoder takes
     entry["properties"]["files"] = {"default": []}
     entry["properties"]["auto"] = {"default": False}
@@ -51,7 +49,7 @@ def entries() -> Schema:
     entry |= {"if": {"properties": {"k": {"enum": sorted(TEXT_KINDS)}}, "required": ["k"]}, "then": text}
     return {
         "$schema": DIALECT,
-        "title": "An entry of the p2pchat protocol, version 1",
+        "title": "An entry of the p2pchat protocol, version 2",
         "$ref": made["$ref"],
         "$defs": definitions,
     }

@@ -20,6 +20,7 @@ from tests.vectors.material import (
     RUNS,
     T0,
     TALK,
+    Entry,
     Row,
     blake,
     entries_frame,
@@ -163,7 +164,9 @@ def sync() -> list[Row]:
     two = [*held, _named(b, 1, 4), _named(a2, 1, 3)]
     foreign = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["cyd"])))
     naming = {"dm": sorted((ADA, CYD))}
-    other = log(ROOM, "ada", RUNS["ada1"], [entries_a[0]["text"], entry("text", 5_000, "x"), entry("text", 6_000, "y")])
+    other = log(
+        ROOM, "ada", RUNS["ada1"], [entries_a[0]["entry"], entry("text", 5_000, "x"), entry("text", 6_000, "y")]
+    )
     unknown, wrong = ["00" * 8, 3, "00" * 8], [*tip(a)[:2], "00" * 8]
     secret = log(foreign, "ada", RUNS["ada1"], [entry("text", 1, "psst")])
     dm = LOGS["dm_ada_2"]
@@ -415,7 +418,7 @@ def sync() -> list[Row]:
         closed="host",
     )
     add("go from F", "Only D sends go.", [], [{"t": "go", "run": "00" * 8, "n": 1}], [], closed="order")
-    add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [1], "nonce": "00" * 32}], [], closed="order")
+    add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [2], "nonce": "00" * 32}], [], closed="order")
     answers = [_named(a, 1, 3, n=8), _have(a, named=False, end=8)]
     own_here = {"t": "here", "users": [{"id": ADA, "name": "other", "status": "online"}]}
     gone = {"t": "here", "users": [], "gone": [ADA]}
@@ -511,7 +514,7 @@ def _sync_of_writing() -> list[Row]:
     ]
 
 
-def _line(clock: int, kind: str, body: object, **links: object) -> str:
+def _line(clock: int, kind: str, body: object, **links: object) -> Entry:
     """Return an entry that bob writes now; of several, each clock is the one before and 1."""
     return entry(kind, NOW - T0, body, clock=NOW - T0 + clock, **links)
 
@@ -526,7 +529,7 @@ def _sync_of_group() -> list[Row]:
         made.append(row(name, why, {"held": before, "heard": [], "in": frames}, {"out": out}))
 
     def talk(user: str, *cite: object) -> dict[str, Any]:
-        cites = {"g": list(cite)} if cite else {}
+        cites: dict[str, Any] = {"g": list(cite)} if cite else {}
         return log(TALK, user, RUNS["ada2" if user == "ada" else "cyd1"], [entry("text", 20_000, "hi", **cites)])
 
     def said(log: dict[str, Any]) -> list[Any]:

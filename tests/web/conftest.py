@@ -115,12 +115,13 @@ async def serving(
     peer_settings: Settings | None = None,
     prepare: Callable[[FastAPI], object] = bool,
     data: Path | None = None,
+    invite: str | None = None,
 ) -> AsyncIterator[Served]:
     """Run a gateway, where clients have a minute to authenticate; `prepare` may add to it. Storage is in memory, unless
     there is a directory for it.
     """
     db = "memory://" if data is None else None
-    async with TCPPeer(0, *endpoints, name=name, db=db, data=data, settings=peer_settings) as peer:
+    async with TCPPeer(0, *endpoints, name=name, db=db, data=data, invite=invite, settings=peer_settings) as peer:
         app = create_app(peer, settings or WebSettings(token_timeout=60.0))
         prepare(app)
         try:

@@ -127,7 +127,7 @@ async def test_a_direct_message_goes_to_one_user(served: Served) -> None:
 
 
 async def test_an_unknown_word_for_events_is_refused(served: Served) -> None:
-    words = "`events` takes presence, receipts, typing, changes, files and all, separated by commas"
+    words = "`events` takes presence, receipts, typing, changes, files, members and all, separated by commas"
     ada = await opened(served, "ada", "?events=receipts,foo")
     assert (await ada.answer())["text"] == words
     await ada.socket.wait_closed()

@@ -83,7 +83,7 @@ async def test_a_message_with_a_key_is_written_once(served: Served) -> None:
     [
         ({"do": "send", "to": "nobody", "text": "x"}, 404, "unknown_name"),
         ({"do": "edit", "id": "x", "text": "y"}, 400, "malformed"),
-        ({"do": "members", "to": "room"}, 400, "usage"),
+        ({"do": "leave", "to": "room"}, 400, "usage"),
         ({"do": "send", "text": "x" * 32769}, 413, "too_long"),
         ({"do": "send"}, 400, "usage"),
         ({"do": "send", "txt": "x"}, 422, "malformed"),

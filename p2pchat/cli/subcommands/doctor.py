@@ -212,8 +212,6 @@ async def _check_stored(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
         try:
             async with open_history(state.directory, db=diagnosis.db or None) as history:
                 yield await checks.check_database(history)
-                for finding in checks.check_refused(history.refused()):
-                    yield finding
                 posts = await history.history(limit=NEWEST)
                 async for finding in _check_known_peers(diagnosis, history):
                     yield finding

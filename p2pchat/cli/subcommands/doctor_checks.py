@@ -20,7 +20,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from p2pchat import History, Message, ProfileState, RefusedMessages, Sent, Settings, __version__
+from p2pchat import (
+    History,
+    Message,
+    P2PChatError,
+    ProfileState,
+    Sent,
+    Settings,
+    __version__,
+    read_login_network,
+)
 from p2pchat.commands.shell_command import command, quoted
 from p2pchat.safe_text import safe_line
 
@@ -182,22 +191,6 @@ RESTORE = (
 )
 
 
-PLACES = {"room": "in the room", "dm": "in direct messages", "group": "in a group"}
-
-
-def check_refused(refused: Sequence[RefusedMessages]) -> Iterator[Finding]:
-    """Warn of what others wrote and this version does not take."""
-    for one in refused:
-        after = f" after {one.after.astimezone():%Y-%m-%d %H:%M}" if one.after is not None else ""
-        yield warning(
-            "messages",
-            f"what {one.user.label} wrote {PLACES[one.kind]}{after} is refused by this version of p2pchat,"
-            f" {__version__}: {one.reason}",
-            "update p2pchat here, or the program there: a version that takes it fetches it by itself."
-            " What that program writes after its next start is taken",
-        )
-
-
 async def check_database(history: History) -> Finding:
     """Read all of an opened database. Raises StorageError when it cannot be read."""
     found = await history.check()
@@ -255,6 +248,7 @@ def check_profile(state: ProfileState) -> Iterator[Finding]:
     if state.exists:
         yield check_key(state)
         yield check_network(state)
+        yield from check_backup(state)
         yield check_lock(state)
 
 
@@ -291,6 +285,20 @@ def check_network(state: ProfileState) -> Finding:
     whose = "its own" if state.network_path.parent == state.directory else "this login's"
     name = safe_line(state.network_name)
     return ok("network", f"{whose}, {name}: whoever knows that name is a member" if name else f"{whose}, with invites")
+
+
+def check_backup(state: ProfileState) -> Iterator[Finding]:
+    """Remind of a copy of the founder's key, until there is one."""
+    if not state.network_id or state.network_trouble:
+        return
+    try:
+        found = read_login_network(state.directory)
+    except P2PChatError as error:
+        yield from_error("founder", str(error))
+        return
+    if found.role == "founder" and not found.backed_up:
+        seen = "there is no copy of this network's founder's key: without it nobody can make admins"
+        yield warning("founder", seen, f"make one: {command('network', 'backup', 'FILE')}")
 
 
 def check_lock(state: ProfileState) -> Finding:

@@ -1,65 +1,159 @@
-"""The command `p2pchat invite`: how others join the network."""
+"""The command `p2pchat invite`: how others join the network, which invites there are, and taking one back."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
-from p2pchat import inspect_profile, profile_invite
-from p2pchat.cli.control_client import ask_running_peer
+from p2pchat.cli.control_client import RequestRefused, ask_profile, ask_running_peer, profile_in_use
 from p2pchat.cli.options import (
+    END,
     Command,
     ProfileChoice,
     advertise_option,
+    json_option,
+    number,
+    option,
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.endpoints import own_endpoints
-from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.exit_codes import DONE, UsageError
-from p2pchat.commands.invite_screen import invite_screen, named_network_hint
+from p2pchat.commands.event_text import EventLine, format_invite
+from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
+from p2pchat.commands.invite_screen import invite_screen, terms_of
 from p2pchat.commands.shell_command import command
+from p2pchat.commands.standard_output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
+
+MAX_USES = 64
+SECONDS_A_DAY = 86400.0
 
 EPILOG = """\
 \b
 Examples:
-  p2pchat invite
+  p2pchat invite                         admits one person within seven days
+  p2pchat invite --uses 5 --until 12h    five people, until tonight
+  p2pchat invite --until 2026-12-24
   p2pchat invite --port 8080 --advertise chat.example.org:8080
+  p2pchat invite --list                  those of this peer, and who came by them
+  p2pchat invite --revoke 1f00ac3e       admits nobody any more
+
+Only the founder of the network and its admins invite. An invite admits while the peer that made it runs. Who came by \
+it stays a member when it ends: `p2pchat expel` is for that.
+
+Exit codes: 0 it is done; 1 failure; 2 usage, or this peer may not invite.
 """
+
+
+@dataclass(slots=True)
+class InviteOptions:
+    """Options of the command. `until` None: for the usual time."""
+
+    profile: ProfileChoice
+    advertise: str | None
+    uses: int | None
+    until: datetime | None
+    lists: bool
+    revokes: str | None
+    as_json: bool
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the request."""
+        found: dict[str, Any] = {} if self.uses is None else {"uses": self.uses}
+        if self.until is not None:
+            found["days"] = (self.until - datetime.now(UTC)).total_seconds() / SECONDS_A_DAY
+        return found
+
+    def check(self) -> None:
+        """Raise UsageError for options that exclude each other."""
+        makes = bool(self.fields) or self.advertise is not None
+        if self.lists + (self.revokes is not None) + makes > 1:
+            raise UsageError("--list and --revoke stand alone: they make no invite")
 
 
 @click.command("invite", cls=Command, epilog=EPILOG)
 @profile_options
 @advertise_option
-def invite(profile: ProfileChoice, advertise: str | None) -> int:
+@option("--uses", "N", "how many people it admits (default 1)", type=number(1, MAX_USES))
+@option("--until", "TIME", "when it ends: 12h, 3d, 2w, or a date (default 7d)", type=END)
+@option("--list lists", "", "list the invites of this peer")
+@option("--revoke revokes", "ID", "take an invite back: it admits nobody any more")
+@json_option
+def invite(**values: Any) -> int:
     """Show the command to paste on another machine, and the invite it asks for.
 
-    Anyone who has the invite can join, read the room's history, and invite others.
+    The invite admits one person within seven days, while this peer runs.
     """
-    directory = find_profile(profile)
-    rows = asyncio.run(ask_running_peer(directory, "invite"))
-    row = rows[0] if rows else _stored_invite(directory, advertise or "")
-    text = row["invite"]
-    if advertise:
-        text = f"{text.partition('@')[0]}@{advertise}"
-    screen = invite_screen(text, qr=sys.stdout.isatty())
-    print(fold(screen, terminal_width(sys.stdout)))
-    if name := inspect_profile(directory).network_name:
-        print(named_network_hint(name))
-    if row["only_this_machine"] and not advertise:
+    options = InviteOptions(**values)
+    options.check()
+    directory = find_profile(options.profile)
+    if options.lists:
+        return _print_list(asyncio.run(ask_profile(directory, "", "invites")), as_json=options.as_json)
+    if options.revokes is not None:
+        return _revoke(directory, options.revokes, as_json=options.as_json)
+    row = asyncio.run(_make(directory, options))
+    if options.advertise:
+        row["invite"] = f"{row['invite'].partition('@')[0]}@{options.advertise}"
+    if options.as_json:
+        print(json_line(row))
+        return DONE
+    print(fold(invite_screen(row["invite"], qr=sys.stdout.isatty()), terminal_width(sys.stdout)))
+    if row["only_this_machine"] and not options.advertise:
         start = command(row["port"] or "PORT", "--host", "0.0.0.0")
         print(f"It works while the peer listens for other machines: {start}")
     return DONE
 
 
-def _stored_invite(directory: Path, advertise: str) -> EventLine:
+def _print_list(rows: Sequence[EventLine], *, as_json: bool) -> int:
+    now = datetime.now().astimezone()
+    for row in rows:
+        print(json_line(row) if as_json else format_invite(row, now).removeprefix("-- "))
+    if not rows and not as_json:
+        print_notice("-- this peer has made no invite")
+    return DONE
+
+
+def _revoke(directory: Path, id: str, *, as_json: bool) -> int:
+    try:
+        rows = asyncio.run(ask_profile(directory, "", "revoke", invite=id.lower()))
+    except RequestRefused as refused:
+        raise CommandError(f"{refused}: p2pchat invite --list shows those it made") from None
+    if as_json:
+        print(json_line(rows[0]))
+    else:
+        print_notice(
+            f"-- the invite {id.lower()} admits nobody any more; who came by it stays: p2pchat expel --invite ID"
+        )
+    return DONE
+
+
+async def _make(directory: Path, options: InviteOptions) -> EventLine:
+    """Have the running peer make an invite; else make it from the profile's files."""
+    rows = await ask_running_peer(directory, "invite", **options.fields)
+    return rows[0] if rows else await _make_at_rest(directory, options)
+
+
+async def _make_at_rest(directory: Path, options: InviteOptions) -> EventLine:
     """Return the same row for a peer that is not running, with the profile's port and this machine's addresses."""
+    from p2pchat import DataLocked, open_alone
+
     port = int(directory.name) if directory.name.isdecimal() else 0
-    endpoints = [advertise] if advertise else own_endpoints(port) if port else []
+    endpoints = [options.advertise] if options.advertise else own_endpoints(port) if port else []
     if not endpoints:
         raise UsageError("at which address do others reach this peer? Add --advertise HOST:PORT")
-    return {"invite": profile_invite(directory, endpoints), "port": port, "only_this_machine": True}
+    try:
+        async with open_alone(directory) as peer:
+            text = peer.make_invite(**options.fields, at=endpoints)
+    except DataLocked as locked:
+        raise profile_in_use(directory, locked) from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return {"invite": text, "port": port, "only_this_machine": True, **terms_of(text)}

@@ -110,7 +110,7 @@ async def _print(options: HistoryOptions, directory: str) -> int:
     output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
     async with open_history(directory, db=options.db or None) as history:
         where = history.find(options.to) if options.to else None
-        me = history.people.label(history.people.me)
+        me = history.directory.label(history.directory.me)
         deleted = DeletedLines([] if options.as_json or options.search else await history.deleted_messages(where))
         is_first = options.limit > 0 or options.since is not None  # what stands above it was not asked for
         async for post in _wanted(history, where, options):

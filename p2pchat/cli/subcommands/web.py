@@ -79,8 +79,8 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 @cli.option(
     "--invites",
     "WHO",
-    "accounts that get the network's invite, for ever: off (default if others can sign in); operator: those on this "
-    "machine; all",
+    "accounts that may make invites, each for one person: off (default if others can sign in); operator: those on "
+    "this machine; all",
     type=click.Choice(["off", "operator", "all"]),
 )
 @cli.option("--trust-loopback", "", "callers on this machine that carry no token say who they are")
@@ -172,8 +172,8 @@ def web_options(values: dict[str, Any]) -> WebOptions:
         )
     if options.invites == "all":
         print_error(
-            "warning: with --invites all every account can read the network's key: whoever has read it is a member for "
-            "ever, also when the account is revoked or deleted"
+            "warning: with --invites all every account can let others into the network, who stay when the account is "
+            "revoked or deleted: /members says who came by which invite, and /expel ends it"
         )
     return options
 
@@ -289,11 +289,24 @@ def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int
 @web.command("cluster-key")
 @click.argument("file", type=click.Path(path_type=Path))
 def cluster_key(file: Path) -> int:
-    """Make the key of a cluster. Copy the file to all its gateways, and to nobody else."""
+    """Make the key of a cluster, and beside it the files of its member of this login's network: network and member.
+
+    Copy all three to all its gateways, and to nobody else: network and member into their data directories.
+    """
+    from p2pchat import P2PChatError, home_directory, make_member
     from p2pchat.web.cluster.cluster_key import make_key_file
 
     make_key_file(file)
     print_notice(f"-- {file} is the key of a new cluster: who has it has all its accounts")
+    directory = file.absolute().parent
+    if directory == home_directory():
+        return DONE  # gateways of one home are of its login
+    try:
+        make_member(directory)
+    except P2PChatError as error:
+        print_notice(f"-- no member was made for it ({error}): let each gateway join with --invite")
+    else:
+        print_notice(f"-- {directory / 'network'} and {directory / 'member'} make each gateway that has them a member")
     return DONE
 
 

@@ -258,7 +258,7 @@ class TerminalDisplay(Display):
             self._show_group_change(event)
         elif kind in ("joined", "left", "many", "renamed"):
             self._show_presence(event)
-        elif kind == "request":
+        elif kind in ("request", "member"):
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))
 
@@ -273,7 +273,7 @@ class TerminalDisplay(Display):
         self.speakers.add(event["sender"])
         if here or notified:
             await self._show_message(event, elsewhere=not here)
-        if notified and not event["old"]:
+        if notified and not event["old"] and not event.get("expelled"):
             text = f"{quote_speaker(event['sender'])}: {event['text']}"
             self._alerts.ring(text, bell=settings.bell, desktop=settings.desktop)
 

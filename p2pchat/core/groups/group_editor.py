@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from p2pchat.core.groups.group_state import (
     operation_hash,
 )
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest
-from p2pchat.core.log import Entry, LogId, encode_entry, next_c
+from p2pchat.core.log import Entry, LogId, encode_entry, next_c, size_bytes
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.sync_context import SyncContext
@@ -43,16 +43,19 @@ class GroupEditor:
     Source: docs/protocol-groups.md.
     """
 
-    def __init__(self, sync: SyncContext, appender: Appender, contacts: Contacts) -> None:
+    def __init__(
+        self, sync: SyncContext, appender: Appender, contacts: Contacts, is_out: Callable[[UserId], bool]
+    ) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._appender = appender
         self._contacts = contacts
-        self._repairing: set[str] = set()  # groups whose lost operations will be repeated
+        self._is_out = is_out
+        self._repairing: set[str] = set()  # groups whose lost operations will be repeated, or where members are out
         self._paused = False  # nothing can be stored now
 
     def start(self) -> None:
-        """Repeat operations lost before this node stopped."""
+        """Repeat operations lost before this node stopped, and remove members who are out of the network."""
         for group in self._sync.conversations.groups.values():
             self.repair_soon(group)
 
@@ -122,7 +125,7 @@ class GroupEditor:
             return fault
         if ({*members}, name, owner) == ({*state.present}, state.name, state.owner):
             return "nothing", "this would change nothing"
-        return self._operate(group, state, members, name, owner, ticket=request.ticket)
+        return self._operate(group, state, members, name, owner, ticket=request.ticket or None)
 
     def _leave(self, group: GroupReplica, state: GroupState, request: GroupLeaveRequest) -> Refusal | None:
         if not group.is_present(request.user):
@@ -160,23 +163,29 @@ class GroupEditor:
 
     def _too_long(self, entry: Entry) -> Refusal | None:
         most = self._ctx.settings.max_entry_bytes - 1024  # for stamps and references
-        if len(encode_entry(entry).encode()) <= most:
+        if size_bytes([encode_entry(entry)]) <= most:
             return None
         return "too_long", "too many people were removed from this group: begin a new one"
 
     # ---- repeating lost operations
 
     def repair_soon(self, group: GroupReplica) -> None:
-        """Repeat a hosted owner's lost operations soon, if a change of the group lost some.
+        """Repeat a hosted owner's lost operations soon, if a change of the group lost some; remove who is out.
 
         Not at once: another of the owner's peers may be doing it, and two operations of one gen would be lost again.
         """
-        if group.id not in self._repairing and any(
-            group.lost_operations(user) or group.logs_to_reissue(user) for user in self._users_to_repair(group)
-        ):
+        lost = (group.lost_operations(user) or group.logs_to_reissue(user) for user in self._users_to_repair(group))
+        if group.id not in self._repairing and (any(lost) or self._members_out(group)):
             self._repairing.add(group.id)
             wait = self._ctx.settings.gossip_within * (0.5 + 2 * self._ctx.random())
             self._sync.after(wait, partial(self._repair, group))
+
+    def _members_out(self, group: GroupReplica) -> list[UserId]:
+        """Return the members that are out of the network, where the owner is hosted here and can remove them."""
+        state = group.state
+        if state is None or state.owner not in self._sync.hosted or self._is_out(state.owner):
+            return []
+        return [user for user in state.present if user != state.owner and self._is_out(user)]
 
     def _users_to_repair(self, group: GroupReplica) -> list[UserId]:
         """Return the hosted users who may have something to repeat: hardly one of a gateway's thousands."""
@@ -189,6 +198,10 @@ class GroupEditor:
         for user in self._users_to_repair(group):
             self._rewrite_forked(group, user)
             self._repeat_lost(group, user)
+        if group.state is not None and (out := self._members_out(group)):
+            owner = group.state.owner
+            if self._change(group, GroupChangeRequest(0, owner, group.id, remove=tuple(out))) is not None:
+                return
         self.repair_soon(group)
 
     def _rewrite_forked(self, group: GroupReplica, user: UserId) -> None:

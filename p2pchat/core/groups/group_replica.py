@@ -26,7 +26,7 @@ from p2pchat.core.groups.group_state import (
     read_operation,
     talk_id,
 )
-from p2pchat.core.log import Entry, LogId
+from p2pchat.core.log import Entry, LogId, RawEntry
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 # Operations kept of one user that is not known to be an owner: they may come before the one that made it the owner. A
@@ -49,7 +49,7 @@ NO_MEMBERS: Mapping[UserId, int] = {}
 # ever comes, and empty sets would be most of what each takes.
 _MADE_WHEN_USED: dict[str, Callable[[], Any]] = {
     "_states": GroupStates, "_operations": dict, "_duplicates": dict, "_written_in": dict, "_forked_logs": set,
-    "_fork_marks": dict, "_redone_in": dict, "_refused_logs": set, "_void_logs": set, "_cited": set, "_before": dict,
+    "_fork_marks": dict, "_redone_in": dict, "_void_logs": set, "_cited": set, "_before": dict,
     "_owners": set, "_early_counts": dict, "_ids": dict,
 }  # fmt: skip
 
@@ -76,7 +76,6 @@ class GroupReplica:
     _forked_logs: set[LogId]  # logs of this group
     _fork_marks: dict[tuple[UserId, str], LogId]  # by writer and what replaces them
     _redone_in: dict[tuple[UserId, str], set[LogId]]  # logs, by writer and `redo`
-    _refused_logs: set[LogId]  # of which no more is taken here
     _void_logs: set[LogId]  # those whose operations were reissued
     _cited: set[tuple[int, str]]  # gen, first 8 bytes of the hash
     _before: dict[tuple[UserId, RunId], Sequence[Mark]]
@@ -132,16 +131,20 @@ class GroupReplica:
             waiting += found
         return self.named - named
 
-    def begins_with(self, log: LogId, raw: str, entry: Entry) -> bool:
+    def begins_with(self, log: LogId, raw: RawEntry, entry: Entry) -> bool:
         """Return whether this entry is the first operation of the group."""
         operation = read_operation(log, 1, raw, entry) if operation_hash(raw) == self.id else None
         return operation is not None and is_first(operation, entry)
 
-    def add(self, log: LogId, seq: int, raw: str, entry: Entry) -> list[GroupDifference]:
+    def note_before(self, log: LogId, before: Sequence[Mark]) -> None:
+        """Note what a log of the group's conversation builds on."""
+        self._before[log.user, log.run] = before
+
+    def add(self, log: LogId, seq: int, raw: RawEntry, entry: Entry) -> list[GroupDifference]:
         """Add an entry of the group's conversation; return what changed."""
         return self._update(log.user) if self._store(log, seq, raw, entry) else []
 
-    def load(self, entries: Iterable[tuple[LogId, int, str, Entry]], forked: Iterable[LogId] = ()) -> None:
+    def load(self, entries: Iterable[tuple[LogId, int, RawEntry, Entry]], forked: Iterable[LogId] = ()) -> None:
         """Add all stored entries of the group, and its logs that forked."""
         for log, seq, raw, entry in entries:
             self._store(log, seq, raw, entry)
@@ -162,13 +165,6 @@ class GroupReplica:
             self._fork_marks[log.user, fork_mark(log)] = log
             self._states.remove_leaves(log)
         self._refresh_void()
-
-    def refuse(self, log: LogId, *, on: bool = True) -> None:
-        """Note that no more of a log is taken here, or (on=False) that it is taken again."""
-        if on:
-            self._refused_logs.add(log)
-        else:
-            self._refused_logs.discard(log)
 
     def _refresh_void(self) -> None:
         """Count the operations of logs that are void now no longer, and those of logs that are not any more.
@@ -209,10 +205,8 @@ class GroupReplica:
         tied = (self._states[at].tied for at in range(1, len(self._states)))
         return [all_of[0] for all_of in tied if all(operation.log in logs for operation in all_of)]
 
-    def _store(self, log: LogId, seq: int, raw: str, entry: Entry) -> bool:
+    def _store(self, log: LogId, seq: int, raw: RawEntry, entry: Entry) -> bool:
         """Store an entry. Return False when it is neither an operation nor a leave."""
-        if seq == 1:
-            self._before[log.user, log.run] = entry.before
         leave = read_leave(log, seq, entry)
         operation = read_operation(log, seq, raw, entry)
         if leave is not None:
@@ -275,8 +269,8 @@ class GroupReplica:
 
     @property
     def may_lack_operations(self) -> bool:
-        """True if a log of an owner forked or is refused here: other peers may have operations that are not here."""
-        return any(log.user in self._owners for logs in (self._forked_logs, self._refused_logs) for log in logs)
+        """True if a log of an owner forked: other peers may have operations that are not here."""
+        return any(log.user in self._owners for log in self._forked_logs)
 
     @property
     def cite(self) -> tuple[int, str]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from p2pchat.core.log import Entry, LogId
+from p2pchat.core.log import Entry, LogId, RawEntry
 from p2pchat.core.names import name_fault
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, UserId
 
@@ -347,14 +347,15 @@ class GroupLeave:
     c: int = 0
 
 
-def operation_hash(raw: str) -> str:
+def operation_hash(raw: RawEntry) -> str:
     """Return the hash of an operation, by which entries cite it. The first one's hash is the group's id."""
-    return blake2b(GROUP_TAG + raw.encode(), digest_size=32).hexdigest()
+    c, text = raw
+    return blake2b(GROUP_TAG + c.to_bytes(8, "big") + text.encode(), digest_size=32).hexdigest()
 
 
 def fork_mark(log: LogId) -> str:
     """Return the value of `redo` in an operation that stands for all operations in a log that forked."""
-    return operation_hash(log.run)
+    return blake2b(GROUP_TAG + log.run.encode(), digest_size=32).hexdigest()
 
 
 def talk_id(group: ConversationId) -> ConversationId:
@@ -375,7 +376,7 @@ def leave_body(cuts: Sequence[Mark]) -> dict[str, Any]:
     return {"cuts": [list(mark) for mark in cuts]}
 
 
-def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> GroupOperation | None:
+def read_operation(log: LogId, seq: int, raw: RawEntry, entry: Entry) -> GroupOperation | None:
     """Read an operation from an entry; None when the entry does not have the shape of one."""
     body = entry.b
     if entry.k != OPERATION or not isinstance(body, dict):

@@ -29,7 +29,6 @@ from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, Wr
 from p2pchat.core.sync.log_validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
 UNDELIVERED = "undelivered:"  # in meta, before a log: entries that were cut off, until that was emitted
@@ -64,7 +63,10 @@ class GroupSync:
         for log in forked:
             forks.setdefault(log.conversation, []).append(log)
         for group in list(self._sync.conversations.groups.values()):
-            entries = ((log, seq, raw, decode_entry(raw)) for log, seq, raw in of_group.get(group.id, ()))
+            for each in of_group.get(group.id, ()):
+                if each.before:
+                    group.note_before(each.log, each.before)
+            entries = ((log, seq, raw, decode_entry(raw)) for log, seq, raw, _ in of_group.get(group.id, ()))
             group.load(entries, forks.get(group.id, ()))
             self._made.update([group.creator])
             self._refresh_members(group)
@@ -117,11 +119,8 @@ class GroupSync:
             self._ctx.emit(Counted("group_refused"))
             source.on_group_refused(id.key)
             return False
-        try:
-            known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
-            known = known and self._may_concern_us(conversation, id, frame)
-        except LogError:
-            known = False
+        known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
+        known = known and self._may_concern_us(conversation, id, frame)
         if not known:
             self._ctx.emit(Counted("group_not_known"))
         return known
@@ -147,10 +146,7 @@ class GroupSync:
             return []
         if not any(map(_may_have_stored_logs, talk.writers.open.values())):
             return []
-        try:
-            users = {user for frame in frames for user in _users_cut_by(group, frame)} & talk.writers.open.keys()
-        except LogError:
-            return []  # ingest refuses it later
+        users = {user for frame in frames for user in _users_cut_by(group, frame)} & talk.writers.open.keys()
         return [user for user in sorted(users) if _may_have_stored_logs(talk.writers[user])]
 
     def load_logs(self, group: GroupReplica, users: list[UserId], then: Callable[[], None]) -> None:
@@ -172,19 +168,18 @@ class GroupSync:
         if conversation.is_operations:
             return self._has_places(extension, frames)
         assert group is not None and isinstance(log, TalkLog)
-        cites = {entry.g for decoded in frames for entry in decoded.entries}
-        if not all(cite is not None and group.knows(cite) for cite in cites):
+        cites = {entry.g for decoded in frames for entry in decoded.entries if entry.g is not None}
+        if not all(map(group.knows, cites)):
             self._ctx.emit(Counted("cites_unknown"))
-            if None not in cites:
-                extension.source.on_gap(log.id, frame)  # its operation may be on its way
+            extension.source.on_gap(log.id, frame)  # its operation may be on its way
             return False
-        first = frames[0].entries[0]
-        assert first.g is not None
+        first = frames[0].entries[0].g
+        gen = first[0] if first is not None else log.cites[-1].gen if log.cites else 0
         if log.uncut and log.visible == log.seq and group.is_present(log.id.user):
-            if first.g[0] >= group.added(log.id.user):
+            if gen >= group.added(log.id.user):
                 return True
         log_views = conversation.writer(log.id.user).log_views
-        if may_be_visible(group.visibility_rules(log.id.user), log_views, log.id.run, log.seq + 1, first.g[0]):
+        if may_be_visible(group.visibility_rules(log.id.user), log_views, log.id.run, log.seq + 1, gen):
             return True
         self._ctx.emit(Counted("cut_off"))
         extension.source.on_cut(log.id.key)
@@ -214,6 +209,8 @@ class GroupSync:
             self._ctx.change.cites += [(log.id, cite) for cite in log.add_cites(batch)]
             self._extend_visible(conversation, conversation.group, log, batch)
         else:
+            if batch.first == 1:
+                conversation.group.note_before(log.id, log.before)
             self._on_operations(conversation.group, batch)
         if batch.first == 1 and log.id.user in self._sync.hosted:  # written here, or it came back
             self._sync.requests.groups.on_answered(conversation.group, log.id.user, is_talk=conversation.is_talk)
@@ -247,11 +244,6 @@ class GroupSync:
             self._sync.transaction.effects += group_updates(group, differences, newest.log, newest.seq)
             self._refresh_members(group)
             self._refresh_visible_since(group, former)
-
-    def on_refused(self, conversation: ConversationState, log: LogId) -> None:
-        """Take that a group's log is refused here: operations in it may be cited that cannot be known."""
-        if conversation.group is not None and conversation.is_operations:
-            conversation.group.refuse(log)
 
     def on_log_restored(self, conversation: ConversationState, user: UserId) -> None:
         """Update the visible part of a talk's log that came back from storage."""
@@ -401,7 +393,7 @@ def _may_have_stored_logs(writer: WriterLogs) -> bool:
 
 
 def _users_cut_by(group: GroupReplica, frame: Entries) -> Iterator[UserId]:
-    """Yield the users whose entries these operations and leaves may cut off. Raises LogError for an invalid entry."""
+    """Yield the users whose entries these operations and leaves may cut off."""
     assert group.state is not None
     log, now = LogId(frame.c, frame.u, frame.r), group.state.members
     for seq, raw in enumerate(frame.e, frame.first):

@@ -15,7 +15,7 @@ cannot remove a guest of the founder or of another admin.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from p2pchat.core.members.statement import ADD, ADMIN, PARDON, REMOVE, Statement, StatementId
@@ -26,7 +26,7 @@ MAX_BYTES_OF_ADMIN = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class MemberChange:
+class ListChange:
     """Changes that new statements made.
 
     Attributes:
@@ -62,7 +62,7 @@ class MemberList:
         """Return all that are kept."""
         return [statement for statements in self._by_signer.values() for statement in statements.values()]
 
-    def add(self, statements: Iterable[Statement]) -> MemberChange:
+    def add(self, statements: Iterable[Statement]) -> ListChange:
         """Take statements whose signatures were verified; keep those that count."""
         before = {id for kept in self._by_signer.values() for id in kept}
         new: dict[UserId, list[Statement]] = {}
@@ -78,7 +78,7 @@ class MemberList:
             self._by_signer[admin] = _smallest(known)
         self._evaluate()
         kept = [one for kept in self._by_signer.values() for id, one in kept.items() if id not in before]
-        return MemberChange(kept, [*before.difference(*self._by_signer.values())])
+        return ListChange(kept, [*before.difference(*self._by_signer.values())])
 
     def admits(self, user: UserId, member: UserId) -> bool:
         """Return whether a user belongs to the network.
@@ -93,6 +93,26 @@ class MemberList:
     def removals(self, user: UserId) -> list[Statement]:
         """Return the removals of a user that nobody took back, the oldest first. Not all need count for a guest."""
         return sorted(self._removals.get(user, ()), key=lambda one: (one.at, one.id))
+
+    def pardons(self, users: Collection[UserId]) -> list[Statement]:
+        """Return the pardons of those who had removed one of these users."""
+        said = [one for statements in self._by_signer.values() for one in statements.values()]
+        removals = {one.id for one in said if one.kind == REMOVE and not set(users).isdisjoint(one.who)}
+        return [one for one in said if one.kind == PARDON and not removals.isdisjoint(one.ids)]
+
+    def vouching(self, member: UserId) -> list[Statement]:
+        """Return the smallest statement by which a user is a member, after that by which its signer is an admin."""
+        founders = self._by_signer[self.founder].values()
+        admins = {user: one for one in founders if one.kind == ADMIN for user in one.who if user in self.admins}
+        if member in admins:
+            return [admins[member]]
+        said = [one for statements in self._by_signer.values() for one in statements.values()]
+        added = [one for one in said if one.kind == ADD and member in one.who]
+        kept = [one for one in said if one.by == self.founder and member in one.keep]
+        if not added and not kept:
+            return []
+        smallest = min(added or kept, key=lambda one: (one.size, one.id))
+        return [admins[smallest.by], smallest] if smallest.by in admins else [smallest]
 
     def _may_remove(self, removal: Statement, member: UserId) -> bool:
         """Return whether a removal counts for a guest of this member."""

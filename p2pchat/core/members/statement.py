@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Annotated, Any
+from sys import intern
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from p2pchat.core.log import verify
 from p2pchat.errors import FrameError, ProtocolError
-from p2pchat.protocol import MAX_INT, Hex16, Key32, UserId, check_values, is_key
+from p2pchat.protocol import MAX_INT, Hex4, Hex16, Key32, UserId, check_values, is_key
 
 StatementId = str  # hex16
 
@@ -44,6 +45,10 @@ class _Users(Struct, frozen=True, forbid_unknown_fields=True):
     who: Annotated[tuple[Key32, ...], Meta(min_length=1, max_length=MAX_ADDED)]
 
 
+class _Addition(_Users, frozen=True, forbid_unknown_fields=True):
+    invite: Hex4 | Literal[""] = ""
+
+
 class _Removal(Struct, frozen=True, forbid_unknown_fields=True):
     who: Annotated[tuple[Key32, ...], Meta(min_length=1, max_length=MAX_REMOVED)]
     keep: Annotated[tuple[Key32, ...], Meta(max_length=MAX_KEPT)] = ()
@@ -54,7 +59,7 @@ class _Pardon(Struct, frozen=True, forbid_unknown_fields=True):
     ids: Annotated[tuple[Hex16, ...], Meta(min_length=1, max_length=MAX_PARDONED)]
 
 
-_FIELDS: dict[str, type[Struct]] = {ADD: _Users, ADMIN: _Users, REMOVE: _Removal, PARDON: _Pardon}
+_FIELDS: dict[str, type[Struct]] = {ADD: _Addition, ADMIN: _Users, REMOVE: _Removal, PARDON: _Pardon}
 
 
 class StatementError(ProtocolError):
@@ -72,6 +77,7 @@ class Statement(Struct, frozen=True, gc=False):
         kind: One of the four kinds; "" for what has no effect here.
         at: When it was made, in UTC microseconds, as its author says. Only shown.
         who: The users that it is about.
+        invite: The id of the invite by which they were added; "" without one.
         keep: Users that stay members although a removed admin had added them.
         hide: What the removed users wrote is not shown any more.
         ids: The removals that it pardons.
@@ -84,6 +90,7 @@ class Statement(Struct, frozen=True, gc=False):
     text: str
     signature: bytes
     who: tuple[UserId, ...] = ()
+    invite: str = ""
     keep: tuple[UserId, ...] = ()
     hide: bool = False
     ids: tuple[StatementId, ...] = ()
@@ -113,7 +120,7 @@ def make_statement(
 
     Args:
         sign: Signs with the key of `by`.
-        fields: Those of the kind: `who`, `keep`, `hide`, `ids`.
+        fields: Those of the kind: `who`, `invite`, `keep`, `hide`, `ids`.
     Raises:
         ValueError: The fields are not those of the kind, or are too many.
     """
@@ -149,7 +156,7 @@ def parse_statement(network: str, text: str, signature: bytes) -> Statement:
         fields = msgspec.structs.asdict(msgspec.convert(said, _FIELDS[kind]))
     except (KeyError, msgspec.ValidationError):
         return Statement(id, by, "", at, text, signature)
-    return Statement(id, by, kind, at, text, signature, **fields)
+    return Statement(id, intern(by), intern(kind), at, text, signature, **fields)  # few strings for thousands
 
 
 def _signed(network: str, text: str) -> bytes:

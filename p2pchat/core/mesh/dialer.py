@@ -53,6 +53,7 @@ from p2pchat.protocol import PeerId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
+NOT_A_MEMBER_PAUSE = 3600.0  # seconds until a peer is dialled again that does not admit this one
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers take proportionally longer
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
@@ -253,9 +254,11 @@ class Dialer:
 
     def knows(self, endpoint: str) -> bool:
         """Return whether an endpoint is some peer's, or was named by a user and has not answered yet."""
-        return endpoint in self._unanswered or any(endpoint in self.endpoints(peer) for peer in self._peers())
+        return endpoint in self._unanswered or any(endpoint in self.endpoints(peer) for peer in self.peers)
 
-    def _peers(self) -> set[PeerId]:
+    @property
+    def peers(self) -> set[PeerId]:
+        """The peers of whom an endpoint is known."""
         return {*self._plans, *self._book}
 
     @property
@@ -270,7 +273,7 @@ class Dialer:
 
     def forget_endpoint(self, endpoint: str, peer: PeerId = "") -> None:
         """Forget one endpoint of this peer; without a peer, of all peers and as one that a user named."""
-        for one in [peer] if peer else self._peers():
+        for one in [peer] if peer else self.peers:
             self._forget(one, endpoint)
         plan = None if peer else self._unanswered.pop(endpoint, None)
         if plan is not None:
@@ -407,6 +410,8 @@ class Dialer:
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
         pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
+        if code == "member":
+            pause = NOT_A_MEMBER_PAUSE
         address.due_at = self._ctx.now.mono + pause
         address.tries += 1
         if plan.peer:

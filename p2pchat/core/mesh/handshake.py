@@ -2,12 +2,16 @@
 
     server -> client   hello    versions and a nonce
     client -> server   hello    its id, a nonce, its signature over T and its proof
-    server -> client   welcome  the server's proof
+    server -> client   welcome  the server's proof, and what shows that it is a member
+    client -> server   show     what shows that the client is one: it admits the server
+    server -> client   admit    the server admits the client
+    decider -> other   go       this link is the one (election.py)
 
-TLS has proved the server's key to the client before the first frame. T names that key and both nonces, so the signature
-in the client's hello is good for this connection and no other. Both sides prove that they know the network's key. A
-frame goes in; out comes what it proves, or a HandshakeError with the code of the bye. What to do about an error, and
-which of several links stays, is decided in links.py and election.py.
+This file has the first three; members/admission.py decides who is admitted. TLS has proved the server's key to the
+client before the first frame. T names that key and both nonces, so the signature in the client's hello is good for this
+connection and no other. Both sides prove that they know the network's key. A frame goes in; out comes what it proves,
+or a HandshakeError with the code of the bye. What to do about an error, and which of several links stays, is decided in
+links.py and election.py.
 
 A user whose key is not the peer's own lets the peer host it by a certificate for seven days.
 
@@ -52,15 +56,16 @@ def check_proof(network: NetworkCredentials, side: Literal["client", "server"], 
 
 
 class ServerSide:
-    """The accepting end. `peer` is "" until the client has proved itself."""
+    """The accepting end. `peer` is "" until the client has proved itself, and `transcript` is b""."""
 
-    __slots__ = ("_me", "_network", "_nonce", "peer")
+    __slots__ = ("_me", "_network", "_nonce", "peer", "transcript")
 
     def __init__(self, me: PeerId, network: NetworkCredentials, nonce: bytes) -> None:
         self._me = me
         self._network = network
         self._nonce = nonce.hex()
         self.peer: PeerId = ""
+        self.transcript: bytes = b""
 
     def opening(self) -> Hello:
         """Return the first frame on the connection."""
@@ -89,7 +94,7 @@ class ServerSide:
         if not verify(client, signature, t):
             raise HandshakeError("the signature is not this id's for this connection", "identity")
         check_proof(self._network, "client", t, frame.proof)
-        self.peer = client
+        self.peer, self.transcript = client, t
         return Welcome(proof=proof(self._network.key, "server", t))
 
 
@@ -100,7 +105,7 @@ class ClientSide:
         HandshakeError: On construction: `server` is not `pin` ("" takes any key), or it is our own key.
     """
 
-    __slots__ = ("_me", "_network", "_nonce", "_sign", "_t", "peer", "server")
+    __slots__ = ("_me", "_network", "_nonce", "_sign", "peer", "server", "transcript")
 
     def __init__(
         self,
@@ -122,7 +127,7 @@ class ClientSide:
         self._sign = sign
         self._network = network
         self._nonce = nonce.hex()
-        self._t = b""  # b"" until the server's hello
+        self.transcript: bytes = b""  # until the server's hello
 
     def on_frame(self, frame: Frame | Unknown) -> Hello | None:
         """Take the next frame; return the answer, or None after the welcome, when `peer` is set.
@@ -130,9 +135,9 @@ class ClientSide:
         Raises:
             HandshakeError: version, network; order for a frame that may not come now, malformed for a client's hello.
         """
-        if isinstance(frame, Hello) and not self._t:
+        if isinstance(frame, Hello) and not self.transcript:
             return self._introduce(frame)
-        if isinstance(frame, Welcome) and self._t and not self.peer:
+        if isinstance(frame, Welcome) and self.transcript and not self.peer:
             self._check_welcome(frame)
             return None
         raise HandshakeError("a server's hello, then its welcome were to come", "order")
@@ -142,17 +147,17 @@ class ClientSide:
             raise HandshakeError("hello: a server offers a list of versions", "malformed")
         if PROTOCOL_VERSION not in frame.v:
             raise HandshakeError(f"this peer speaks version {PROTOCOL_VERSION}", "version")
-        self._t = transcript(PROTOCOL_VERSION, self.server, self._me, frame.nonce, self._nonce)
+        self.transcript = transcript(PROTOCOL_VERSION, self.server, self._me, frame.nonce, self._nonce)
         return Hello(
             v=PROTOCOL_VERSION,
             nonce=self._nonce,
             id=self._me,
-            sig=self._sign(self._t).hex(),
-            proof=proof(self._network.key, "client", self._t),
+            sig=self._sign(self.transcript).hex(),
+            proof=proof(self._network.key, "client", self.transcript),
         )
 
     def _check_welcome(self, frame: Welcome) -> None:
-        check_proof(self._network, "server", self._t, frame.proof)
+        check_proof(self._network, "server", self.transcript, frame.proof)
         self.peer = self.server
 
 

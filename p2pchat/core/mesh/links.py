@@ -11,7 +11,7 @@ acknowledgement before a goodbye counts. So the caller of `on_frames` calls `set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -35,6 +35,8 @@ from p2pchat.core.inputs import (
     Stop,
 )
 from p2pchat.core.limits_by_origin import PeerStanding
+from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer, split_endpoint
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
@@ -52,6 +54,7 @@ from p2pchat.core.mesh.link_places import LinkPlaces
 from p2pchat.core.mesh.peer_exchange import PeerExchange
 from p2pchat.core.mesh.peer_link import (
     FAULTS,
+    NOT_ADMITTED,
     NOT_THE_ONE_KNOWN,
     REFUSALS,
     Keepalive,
@@ -64,7 +67,24 @@ from p2pchat.core.mesh.peer_link import (
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
-from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, UserId, Welcome
+from p2pchat.protocol import (
+    Admit,
+    Bye,
+    Frame,
+    Go,
+    Hello,
+    Members,
+    Membership,
+    PeerId,
+    Peers,
+    Ping,
+    Pong,
+    RunId,
+    Show,
+    Unknown,
+    UserId,
+    Welcome,
+)
 
 FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
@@ -95,6 +115,7 @@ class Links:
         listener: LinkListener,
         contacts: Contacts,
         blocks: Blocks,
+        admission: Admission,
     ) -> None:
         self.up: dict[int, PeerLink] = {}
         self.by_peer: dict[PeerId, PeerLink] = {}
@@ -104,6 +125,7 @@ class Links:
         self._listener = listener
         self._contacts = contacts
         self._blocked = blocks.users
+        self._admission = admission
         self._links: dict[int, PeerLink] = {}  # in any phase but GONE
         self._decider_states: dict[PeerId, DeciderState] = {}  # of peers for whose links we decide
         self._follower_states: dict[PeerId, FollowerState] = {}  # of peers that decide for us
@@ -115,7 +137,7 @@ class Links:
         self.book: AddressBook = AddressBook(ctx, addresses, contacts)
         self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
-        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self._may_dial)
+        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, _Undialled(blocks, admission), self._may_dial)
         self._duplicates = DuplicateKeyDetector(ctx, self.dialer.pause, listener.name_of, contacts)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
         self._exchange = PeerExchange(ctx, self.book, self.dialer, self.up, self.by_peer, self._duplicates.on_reported)
@@ -125,6 +147,7 @@ class Links:
             sign,
             self.dialer,
             self._exchange,
+            admission,
             refusal=self._refusal,
             on_proved=self._on_proved,
             end=self._end,
@@ -228,6 +251,19 @@ class Links:
                 self.close(link.id, "error", "this link begins anew")
         self.dialer.resume(peer)
 
+    def on_members_changed(self, durable: Collection[StatementId]) -> None:
+        """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has
+        no link any more.
+        """
+        for link in list(self._links.values()):
+            awaited = link.awaits in durable
+            if awaited:
+                link.awaits = ""
+            if link.member and not link.awaits and not self._admission.admits(link.peer, link.member):
+                self._handshakes.refuse(link, "member")
+            elif awaited:
+                self._handshakes.admit(link)
+
     # Inputs
 
     def _on_accepted(self, input: LinkAccepted) -> None:
@@ -329,9 +365,13 @@ class Links:
             self._pending_ends[link.id] = lambda: self._on_bye(link, frame)
         elif link.phase is LinkPhase.PROVING:
             self._handshakes.on_frame(link, frame)
+        elif link.phase is LinkPhase.SHOWING:
+            self._handshakes.on_shown(link, frame)
         elif link.phase is LinkPhase.WAITING and isinstance(frame, Go):
             self._on_go(link, frame)
-        elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Go)):
+        elif link.phase is LinkPhase.WAITING and isinstance(frame, Members) and not link.parting:
+            self._handshakes.on_parting(link, frame)
+        elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Show, Admit, Go)):
             self._pending_ends[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
         elif isinstance(frame, Ping):
             self._ctx.emit(Send(Pong(), [link.id]))
@@ -369,6 +409,8 @@ class Links:
         if bye.code == "self" and link.dialled:
             self.dialer.on_self(link.dial)
             link.dial = 0
+        if bye.code == "member" and link.phase is LinkPhase.SHOWING and link.dialled:
+            self.dialer.on_proved(link.dial, link.peer)  # it is a member there, and known whose endpoint that is
         if bye.code == "replaced" and link.phase is LinkPhase.WAITING:
             self._duplicates.on_reported()
         self._end(link, "lost", code=bye.code if bye.code in REFUSALS else "failed", why=farewell(bye))
@@ -579,10 +621,22 @@ def _kind(frame: Frame | Unknown) -> str:
     return quoted(frame.t) if isinstance(frame, Unknown) else str(frame.__struct_config__.tag)
 
 
-class HandshakeRunner:
-    """Handshakes of new connections: each far end proves its identity in time, or its connection ends.
+class _Undialled:
+    """The peers that are never dialled: those that are blocked here, and those that are out."""
 
-    handshake.py has the frames and proofs. Which link of a pair stays is decided afterwards.
+    def __init__(self, blocks: Blocks, admission: Admission) -> None:
+        self._blocks = blocks
+        self._admission = admission
+
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._blocks.users or (isinstance(peer, str) and self._admission.is_out(peer))
+
+
+class HandshakeRunner:
+    """Handshakes of new connections: each far end proves its identity and membership in time, or its connection ends.
+
+    handshake.py has the frames and proofs, admission.py decides who is admitted. Which link of a pair stays is decided
+    afterwards.
 
     Args:
         refusal: Return why there is no link with the peer that has just proved itself on it, as Links._refusal().
@@ -597,6 +651,7 @@ class HandshakeRunner:
         sign: Callable[[bytes], bytes],
         dialer: Dialer,
         exchange: PeerExchange,
+        admission: Admission,
         *,
         refusal: Callable[[PeerId, PeerLink], tuple[str, str]],
         on_proved: Callable[[PeerLink], None],
@@ -607,6 +662,7 @@ class HandshakeRunner:
         self._sign = sign
         self._dialer = dialer
         self._exchange = exchange
+        self._admission = admission
         self._refusal = refusal
         self._on_proved = on_proved
         self._end = end
@@ -673,7 +729,8 @@ class HandshakeRunner:
             if code == "blocked" and link.dialled:
                 self._dialer.on_proved(link.dial, peer)  # now it is known whose endpoint that is
             if isinstance(answer, Welcome):  # a newcomer that knows this peer only would never join
-                link.peer, answer.peers = peer, self._exchange.sample(link, peer)
+                link.peer = peer
+                answer.peers = [] if self._admission.is_out(peer) else self._exchange.sample(link, peer)
                 if answer.peers:
                     self._ctx.emit(Send(answer, [link.id]))
             self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
@@ -683,11 +740,56 @@ class HandshakeRunner:
             self._exchange.on_told_instead(link, frame.peers)
             self._end(link, "lost", None, REFUSALS["busy"], code="busy")
             return
+        if isinstance(answer, Welcome):
+            answer.show = self._admission.show(link.handshake.transcript)
         if answer is not None:
             self._ctx.emit(Send(answer, [link.id]))
         if peer:
-            link.peer = peer
+            link.peer, link.phase = peer, LinkPhase.SHOWING
+            if isinstance(frame, Welcome):
+                self._consider(link, frame.show or Membership())
+
+    def on_shown(self, link: PeerLink, frame: Frame | Unknown) -> None:
+        """Handle a frame of the far end when both ends have proved what they are."""
+        is_server = isinstance(link.handshake, ServerSide)
+        if isinstance(frame, Members) and not link.parting:
+            self.on_parting(link, frame)
+        elif is_server and isinstance(frame, Show) and not link.member:
+            self._consider(link, frame.show)
+        elif not is_server and isinstance(frame, Admit) and link.member and not link.awaits:
             self._on_proved(link)
+        else:
+            self._on_error(link, HandshakeError(f"{_kind(frame)} may not come now", "order"))
+
+    def on_parting(self, link: PeerLink, frame: Members) -> None:
+        """Take the statements before a goodbye: once, since each frame of them costs as much as all that are known."""
+        link.parting = True
+        self._admission.take_removals(frame)
+
+    def _consider(self, link: PeerLink, shown: Membership) -> None:
+        """Admit the far end by what it shows, now or when that is durable, or say why not."""
+        link.member = self._admission.member_of(link.peer, shown)
+        verdict = self._admission.judge(link.peer, link.member, shown, link.handshake.transcript)
+        link.awaits = verdict.awaits
+        if verdict.code:
+            self.refuse(link, verdict.code)
+        elif not verdict.awaits:
+            self.admit(link)
+
+    def refuse(self, link: PeerLink, code: str) -> None:
+        """End a link whose far end is not admitted, and say who removed it."""
+        self._ctx.emit(Counted("not_admitted"))
+        if not link.up and (said := self._admission.farewell(link.peer, link.member)) is not None:
+            self._ctx.emit(Send(said, [link.id]))
+        self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
+
+    def admit(self, link: PeerLink) -> None:
+        """Go on with a link whose far end is admitted."""
+        if isinstance(link.handshake, ServerSide):
+            self._ctx.emit(Send(Admit(), [link.id]))
+            self._on_proved(link)
+        else:
+            self._ctx.emit(Send(Show(self._admission.show(link.handshake.transcript)), [link.id]))
 
     def _on_error(self, link: PeerLink, error: HandshakeError) -> None:
         self._ctx.emit(Counted(f"handshake_{error.code}"))

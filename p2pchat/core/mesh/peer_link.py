@@ -1,8 +1,8 @@
 """Links: the state of a connection, reasons of its end, keepalive, and the limit on received frames.
 
-A link goes PROVING -> (WAITING at the end that does not decide) -> UP -> GONE, and to GONE from any phase. Only
-links.py changes the phase. Other files of core/mesh keep their facts about a link in it, so that all of them end with
-it.
+A link goes PROVING -> SHOWING -> (WAITING at the end that does not decide) -> UP -> GONE, and to GONE from any phase.
+Only links.py changes the phase. Other files of core/mesh keep their facts about a link in it, so that all of them end
+with it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Protocol
 
 from p2pchat.core.effects import Counted, LinkChanged, PauseReading, Send
 from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
+from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
@@ -25,8 +26,9 @@ PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 class LinkPhase(Enum):
     """Phase of a connection."""
 
-    PROVING = auto()  # exchanging the frames of the handshake
-    WAITING = auto()  # both sides proved; waiting for the decider's `go`
+    PROVING = auto()  # exchanging the proofs of identity and of the network's key
+    SHOWING = auto()  # the other end has proved both; it is not admitted yet, or has not admitted this end
+    WAITING = auto()  # both ends are admitted; waiting for the decider's `go`
     UP = auto()
     GONE = auto()
 
@@ -41,6 +43,9 @@ class PeerLink:
         endpoint: The dialled endpoint, "" when accepted.
         dial: The number of our dial, 0 when accepted.
         peer: The peer at the other end; "" until it has proved itself.
+        member: The member that answers for that peer, as it showed; "" until then.
+        awaits: The statement that admits the peer, until that is durable; "" for none.
+        parting: Statements came before it was up, so what follows is its goodbye.
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
         users: The users that the other end hosts, while the link is up.
         users_changed: How often users came to `users` or were taken out.
@@ -64,6 +69,9 @@ class PeerLink:
     begun: int = 0
     phase: LinkPhase = LinkPhase.PROVING
     peer: PeerId = ""
+    member: UserId = ""
+    awaits: StatementId = ""
+    parting: bool = False
     full: bool = False
     users: dict[UserId, Hosted] = field(default_factory=dict)
     users_changed: int = 0
@@ -140,6 +148,18 @@ REFUSALS = {
     "identity": "it does not take this peer's identity, or is not who it should be",
     "self": "that is this peer itself",
     "busy": "it has as many links as it takes; trying on",
+    "member": "no member of this network answers for this peer any more, or none ever did: a new invite is needed",
+    "invite": "the invite was not made there, or was changed on the way: copy it again",
+    "used": "the invite was used up: ask for a new one",
+    "late": "the invite has ended: ask for a new one",
+    "revoked": "the invite was taken back: ask for a new one",
+    "maker": "only the peer that made the invite admits with it; waiting for that",
+}
+NOT_ADMITTED = {
+    **dict.fromkeys(REFUSALS, "it is no member of this network"),
+    "used": "it wants to join with an invite that was used up",
+    "late": "it wants to join with an invite that has ended",
+    "revoked": "it wants to join with an invite that was taken back",
 }
 
 NOT_THE_ONE_KNOWN = "another peer answers there than the one known at this address: nothing was sent to it"

@@ -58,6 +58,7 @@ class PresenceTracker:
         is_contact: Returns whether a user is known to anybody here.
         on_gone: Called with each user that does not stay, when nothing is known of it any more.
         blocked: A live view of the users of whom nothing is taken in.
+        admits: Return whether a user belongs to the network by the member that answers for it.
 
     Attributes:
         announcer: Announces the users hosted here to other peers.
@@ -73,12 +74,14 @@ class PresenceTracker:
         is_contact: Callable[[UserId], bool],
         on_gone: Callable[[UserId], None],
         blocked: Container[UserId],
+        admits: Callable[[UserId, UserId], bool] = lambda user, member: True,
     ) -> None:
         self._ctx = ctx
         self._stays = stays
         self._is_contact = is_contact
         self._on_gone = on_gone
         self._blocked = blocked
+        self._admits = admits
         # Links, by the number of such users.
         self._places: OriginShares[int] = OriginShares(ctx.settings.max_unwritten_users)
         self._departed: OriginShares[UserId] = OriginShares(MAX_DEPARTED)
@@ -189,7 +192,7 @@ class PresenceTracker:
         """
         self._check(link, frame)
         for hosted in frame.users:
-            if hosted.id in self._blocked:
+            if hosted.id in self._blocked or not self._admits(hosted.id, link.member):
                 self._omit_blocked(link, hosted.id)
                 continue
             if hosted.id not in link.users and not self._take_over(link, hosted.id):
@@ -219,6 +222,14 @@ class PresenceTracker:
             timer.cancel()
             self._leave(user, "lost")
 
+    def expel(self) -> None:
+        """Take back what links say about users who are out now, though the peers that host them are not."""
+        for link in [*self._links.values(), *self._awaited.values()]:
+            out = {user for user in link.users if not self._admits(user, link.member)}
+            for user in out:
+                self._omit_blocked(link, user)
+            self._unhost_all(link, out, "expelled")
+
     def _omit_blocked(self, link: PeerLink, user: UserId) -> None:
         link.blocked[user] = None
         link.omits_users = True
@@ -234,7 +245,7 @@ class PresenceTracker:
             raise ProtocolError(f"here: more than {self._ctx.settings.max_hosted_users} users", "limit")
 
     def link_down(self, link: PeerLink, reason: str) -> None:
-        """Take the end of a link. The reason is left, lost, timeout, or replaced: a newer link to the peer is up."""
+        """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         del self._links[link.id]
         if link.peer in link.users and not self._stays(link.peer):
@@ -423,7 +434,7 @@ class PresenceTracker:
                 self._forget_if_gone(user)
             elif user in self._grace_timers:
                 continue
-            elif reason == "left":
+            elif reason in ("left", "expelled"):
                 self._leave(user, reason)
             else:
                 self._leave_after_grace(user, reason)

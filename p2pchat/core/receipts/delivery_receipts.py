@@ -164,24 +164,7 @@ class AckTracker:
             for each in (then, *self._followers.pop(key, ())):
                 self._run(each)
             return
-        known = ack.remote.refused if ack.remote is not None else None
-        refused = known.get(key[0]._replace(run=rest[0].run)) if known else None
-        if refused is not None and refused.seq < rest[0].seq and ack.remote is not None:
-            # Now, not when the log was looked up: it may be taken until then, and would never be counted.
-            receivers = ack.remote.receivers(ack.conversation.allowed_writers, ack.writer)
-            self._sync.refusers.on_told(key[0]._replace(run=refused.run), receivers, refused.seq)
-        if refused is not None and not refused.seq:
-            below = LogKey(ack.conversation.id, ref_key(ack.writer, refused.run))
-            self._sync.look_up(None, below, partial(self._skip_refused, ack, key, rest[1:], then))
-        else:
-            mark = Mark(*refused) if refused is not None and refused.seq < rest[0].seq else rest[0]
-            self._on_mark_below(ack, mark, partial(self._advance_below, ack, key, rest[1:], then))
-
-    def _skip_refused(
-        self, ack: Acknowledgement, key: AckKey, rest: list[Mark], then: Continuation, facts: LogFacts | None
-    ) -> None:
-        """Go on with what a log builds on of which the member holds nothing, since its peer refuses it."""
-        self._advance_below(ack, key, [*(facts.before if facts is not None else ()), *rest], then)
+        self._on_mark_below(ack, rest[0], partial(self._advance_below, ack, key, rest[1:], then))
 
     def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark from the `before` of a log."""
@@ -481,7 +464,7 @@ class DeliveryReceipts(AckTracker):
             return False
         here = conversation.log(log.user, log.run)
         for remote in self._sync.remotes.values():
-            if remote.link.peer not in peers or not remote.takes(log, seq):
+            if remote.link.peer not in peers:
                 continue
             marks = remote.acked.get(log.key, {})
             mark = marks.get(log.run)
@@ -580,10 +563,8 @@ class DeliveryReceipts(AckTracker):
             if mark is not None and mark.seq >= batch.first:
                 self.on_marks(remote, conversation, batch.log.user, [mark])
 
-    def on_refusal_lifted(
-        self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId
-    ) -> None:
-        """Count a log that a member refused before: it holds what builds on all of that log (an equal sum)."""
+    def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
+        """Count a log of which a member was left out: it holds what builds on all of that log (an equal sum)."""
         key = LogKey(log.conversation, ref_key(log.user, log.run))
         if conversation.allowed_writers is None and self.rosters.update(remote.link) is not None:
             member = host_holder(remote.link.peer)
@@ -640,7 +621,7 @@ class DeliveryReceipts(AckTracker):
             super()._on_mark_below(ack, mark, then)
             return
         receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
-        self._sync.refusers.on_told(log, receivers, 0)  # storage has to know
+        self._sync.left_out.add(log, receivers)  # storage has to know
         self._run(then)
 
     def _is_sure(self, log: LogId, holder: Holder, mark: Mark) -> bool:

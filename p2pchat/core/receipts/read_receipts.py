@@ -304,7 +304,7 @@ class ReadTracker(AckTracker):
     def on_link_down(self, remote: RemoteState) -> None:
         """Keep the marks announced on a link, without the rest of its state."""
         if any(by is remote for by, _ in self.early.values()):
-            bare = RemoteState(remote.link, refused=remote.refused)
+            bare = RemoteState(remote.link)
             self.early = {key: (bare if by is remote else by, seq) for key, (by, seq) in self.early.items()}
 
     def _look_up(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
@@ -318,7 +318,7 @@ class ReadTracker(AckTracker):
 
     def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark below. A reader who has a log has all that it builds on."""
-        if LogId(ack.conversation.id, ack.writer, mark.run) in self._sync.refusers.logs:
+        if LogId(ack.conversation.id, ack.writer, mark.run) in self._sync.left_out.logs:
             self.on_mark(ack, mark, then)
             return
         log = ack.conversation.log(ack.writer, mark.run)
@@ -342,7 +342,7 @@ class ReadTracker(AckTracker):
         """Advance in a log that storage found. It is an earlier one; this run knows who has what builds on it."""
         had = self._receipts.position(facts.log, ack.member)
         writer = ack.conversation.writers.get(facts.log.user)
-        if had < seq and writer is not None and facts.covered and facts.log not in self._sync.refusers.logs:
+        if had < seq and writer is not None and facts.covered and facts.log not in self._sync.left_out.logs:
             above = [tip for tip in writer.tips() if writer.may_build_on(tip, facts.log.run)]
             if above and all(self._receipts.position(tip.id, ack.member) for tip in above):
                 had = facts.seq

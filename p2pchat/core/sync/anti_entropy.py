@@ -33,7 +33,7 @@ from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, MarkPages, next_id
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, UserId
+from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 NO_SUM = "0" * 64  # over nothing
 NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
@@ -253,7 +253,7 @@ class AntiEntropy:
 
     def _is_remembered(self, conversation: ConversationState) -> bool:
         """Return whether an equal sum says nothing if the same was equal before."""
-        return bool(conversation.naming.dm) and not self._sync.refusals.by_ref
+        return bool(conversation.naming.dm)
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
         """Take an equal sum, which acknowledges everything held here."""
@@ -264,15 +264,10 @@ class AntiEntropy:
             marks = conversation.writers.marks(user)
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
             self._receipts.on_marks(remote, conversation, user, marks)
-            for log, member in self._sync.refusers.lift((conversation.id, user), remote.refused, remote.link.users):
-                self._receipts.on_refusal_lifted(remote, conversation, log, member)
+            for log, member in self._sync.left_out.lift((conversation.id, user), remote.link.users):
+                self._receipts.on_lifted(remote, conversation, log, member)
         for key in _keys_of(remote, conversation):
             remote.set_ahead(key, {})
-        for each in self._sync.refusals.by_ref.values():  # later logs cover what is missing
-            if each.log.conversation == conversation.id and self._sync.refusals.is_open(each):
-                if remote.takes(each.log, each.needed) and self._sync.trusts(remote, each.log.user):
-                    remote.add_ahead(each.log.key, Mark(each.log.run, each.needed, ""))
-                    self._fetcher.request(each.log.key, urgent=False)
         if self._is_remembered(conversation):
             remote.comparison.equal[conversation.id] = conversation.sum
 
@@ -284,8 +279,6 @@ class AntiEntropy:
     def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
         self._sync.learn_namings(remote, frame.names)
-        if frame.refused:
-            self.on_logs_refused(remote, frame.refused)
         self._sync.mark_limits.set_most(remote, frame.marks)
         for id, users in frame.marks.items():
             conversation = self._sync.find_conversation(remote, id)
@@ -304,28 +297,6 @@ class AntiEntropy:
                     remote.on_refused((id, user))
         if frame.end is not None:
             self._fetcher.on_want_ended(remote, frame.end)
-
-    def on_logs_refused(
-        self, remote: RemoteState, refused: dict[ConversationId, dict[UserId, list[RefusedLog]]]
-    ) -> None:
-        """Take that a remote refuses logs. Its users have no receipts for entries which it does not take."""
-        self._sync.mark_limits.set_most(remote, refused)
-        for id, users in refused.items():
-            conversation = self._sync.find_conversation(remote, id)
-            remote.comparison.equal.pop(id, None)
-            for user, logs in users.items() if conversation is not None else ():
-                remote.on_logs_refused((id, user), logs)
-                if user in self._sync.hosted:
-                    for each in logs:
-                        key = LogKey(id, ref_key(user, each.run))
-                        self._sync.look_up(remote, key, partial(self._on_refused_log_found, remote, each))
-
-    def _on_refused_log_found(self, remote: RemoteState, refused: RefusedLog, facts: LogFacts | None) -> None:
-        if facts is not None:
-            self._sync.refusers.logs.add(facts.log)
-        if facts is not None and facts.log in remote.refused:
-            writers = self._sync.conversations.by_id[facts.log.conversation].allowed_writers
-            self._sync.refusers.on_told(facts.log, remote.receivers(writers, facts.log.user), refused.seq)
 
     def _on_page(
         self,
@@ -447,8 +418,7 @@ class AntiEntropy:
     def _find_ahead(
         self, remote: RemoteState, conversation: ConversationState, key: WriterKey, marks: list[Mark], urgent: bool
     ) -> None:
-        refusals = self._sync.refusals
-        if not refusals.by_ref and len(marks) == 1 and conversation.writers.quiet.mark(key[1]) == marks[0]:
+        if len(marks) == 1 and conversation.writers.quiet.mark(key[1]) == marks[0]:
             remote.set_ahead(key, {})  # mostly so: a log that both have
             return
         ahead: dict[str, Mark] = {}
@@ -456,8 +426,6 @@ class AntiEntropy:
         former = remote.ahead.get(key, {})
         for mark in marks:
             log = conversation.log(key[1], mark.run)
-            if refusals.by_ref and refusals.find_at(LogId(*key, mark.run), mark.seq):
-                continue
             if log is not None:
                 if log.forked:
                     self._forks.send_evidence(remote, log)
@@ -471,9 +439,6 @@ class AntiEntropy:
                     ahead[mark.run] = mark
             else:
                 ahead[mark.run] = mark
-        for each in refusals.reopened(key) if refusals.by_ref and marks else ():
-            if remote.takes(each.log, each.needed):  # it holds what later logs build on
-                ahead.setdefault(each.log.run, Mark(each.log.run, each.needed, ""))
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
         if is_refused or self._sync.quota.is_full(remote.link, key):
             ahead, unsure = {}, []

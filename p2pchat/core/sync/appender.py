@@ -26,13 +26,15 @@ from p2pchat.core.log import (
     Entry,
     FileRef,
     LogId,
+    RawEntry,
     Ref,
-    encode_entries,
     encode_entry,
+    encode_header,
     extend_chain,
     head_message,
     is_plausible,
     next_c,
+    size_bytes,
     with_files,
 )
 from p2pchat.core.names import KnownPeople, plain
@@ -41,9 +43,9 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
-from p2pchat.protocol import MAX_INT, Mark, RunId, UserId
+from p2pchat.protocol import MAX_INT, RunId, UserId
 
-ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
+ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 2 references, stamps, what later versions add
 
 Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, when it claims to be written
 
@@ -207,15 +209,13 @@ class Appender:
             cite = conversation.group.cite
         entries: list[Entry] = []
         now = self._ctx.now.utc
-        before: tuple[Mark, ...] = () if log.seq else log.before
         numbered = enumerate(drafts, next_c(now, max(above, log.last_c), conversation.newest_c))
         for c, (kind, body, re, claimed) in numbered:
             follows = () if kind == "profile" else after
-            entries.append(Entry(kind, now, c, re, follows, before, cite, body, claimed))
-            before = ()
+            entries.append(Entry(kind, now, c, re, follows, cite, body, claimed))
             if kind != "profile":
                 break
-        entries += [Entry(kind, now, c, re, (), (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
+        entries += [Entry(kind, now, c, re, (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
         if files or automatic:
             entries[-1] = with_files(entries[-1], files, automatic=automatic)
         self._append_entries(conversation, log, entries)
@@ -236,10 +236,10 @@ class Appender:
         own = _sealed_reference(conversation, log) if is_first else ()
         return (*own, *_newest_references(conversation, user, since, most - len(own)))
 
-    def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
+    def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[RawEntry], list[Entry]]]:
         """Split new entries into batches."""
-        raws = encode_entries(entries)
-        sizes = list(map(len, raws)) if "".join(raws).isascii() else [len(raw.encode()) for raw in raws]
+        raws = list(map(encode_entry, entries))
+        sizes = [len(text) if text.isascii() else len(text.encode()) for _, text in raws]
         start = 0
         while start < len(raws):
             end = start + self._fitting(sizes[start : start + self._ctx.settings.max_batch_entries])
@@ -253,12 +253,17 @@ class Appender:
             return len(sizes)
         return max(1, sum(size <= most for size in accumulate(sizes)))
 
-    def _sign(self, conversation: ConversationState, log: LogState, raws: list[str], entries: list[Entry]) -> None:
+    def _sign(
+        self, conversation: ConversationState, log: LogState, raws: list[RawEntry], entries: list[Entry]
+    ) -> None:  # fmt: skip
+        user, header = self._sync.hosted[log.id.user], ""
+        if not log.seq:
+            header = encode_header(log.id, log.before, user.guest)
+            log.begin(header)
         first, prev = log.seq + 1, log.chain
         chain = extend_chain(prev, raws)
-        sign = self._sync.hosted[log.id.user].sign
-        head = sign(head_message(log.id, log.seq + len(raws), chain))
-        self._ingest.append(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
+        head = user.sign(head_message(log.id, log.seq + len(raws), chain))
+        self._ingest.append(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head, header))
 
 
 def _sealed_reference(conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
@@ -317,7 +322,7 @@ def _files_fault(request: WriteRequest, settings: Settings) -> tuple[str, str] |
     if request.kind not in MESSAGE_KINDS or len(request.files) > MAX_FILES:
         return "files", f"a message has at most {MAX_FILES} files"
     entry = with_files(Entry("text", 0, 0, b=request.bodies[-1]), request.files)
-    if len(encode_entry(entry).encode()) > settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES:
+    if size_bytes([encode_entry(entry)]) > settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES:
         return "too_long", "the text and the names of the files are too long together: shorten one of them"
     return None
 
@@ -378,4 +383,4 @@ def check_text(text: str, settings: Settings) -> str:
 
 def encoded_bytes(text: str) -> int:
     """Return the size of a text's entry without its marks. JSON takes six bytes for a control character."""
-    return len(encode_entry(Entry("text", 0, 0, b=text)).encode())
+    return size_bytes([encode_entry(Entry("text", 0, b=text))])

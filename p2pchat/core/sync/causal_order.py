@@ -89,7 +89,7 @@ class CausalOrder:
         if len(self._stored_released) >= MAX_KNOWN:
             self._stored_released.clear()
         for seq, entry in enumerate(entries, first):
-            if entry.after or entry.re is not None or entry.before:
+            if entry.after or entry.re is not None or (seq == 1 and log.before):
                 refs = references_of(log, seq, entry)
                 relation = None if entry.re is None else self._relation(log, seq, entry)
                 waits = log.queue or seq > log.show_limit or conversation.waits
@@ -213,11 +213,6 @@ class CausalOrder:
     def _is_released(self, conversation: ConversationState, log: LogState, seq: int, ref: Ref) -> bool:
         if ref.log == log.ref:
             return ref.seq < seq  # entries of one log are released in order anyway
-        if self._sync.refusals.by_ref and (cut := self._sync.refusals.cut(conversation.id, ref)) is not None:
-            if not cut:  # then it waits for what the refused log builds on
-                below = self._sync.refusals.below(conversation.id, ref)
-                return all(self._is_released(conversation, log, seq, each) for each in below)
-            ref = Ref(ref.log, cut)  # nothing waits for what is refused, but for what is held before it
         found = conversation.log_at(ref.log)
         if found is not None:
             return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_cut_off(ref))
@@ -245,23 +240,8 @@ class CausalOrder:
         """Let a log wait whose next entry has missing references, unless the entry is hidden."""
         if log.queue and log.queue[0].seq <= log.show_limit and log.id not in conversation.waiting_logs:
             missing = self._missing(conversation, log, *log.queue[0][:2])
-            conversation.waiting_logs.put(log, self._awaited(conversation, missing))
+            conversation.waiting_logs.put(log, missing)
             self._start_timer(conversation, log)
-
-    def _awaited(self, conversation: ConversationState, missing: Sequence[Ref]) -> Iterable[Ref]:
-        """Return the entries whose release may end a wait for these: of refused logs, what is waited for instead."""
-        refusals = self._sync.refusals
-        if not refusals.by_ref:
-            return missing
-        found, todo = dict.fromkeys(missing), [*missing]
-        while todo:
-            ref = todo.pop()
-            cut = refusals.cut(conversation.id, ref)
-            if cut is not None:
-                instead = [Ref(ref.log, cut)] if cut else refusals.below(conversation.id, ref)
-                todo += [each for each in instead if each not in found]
-                found.update(dict.fromkeys(instead))
-        return found
 
     def _start_timer(self, conversation: ConversationState, log: LogState) -> None:
         seq, refs, since, _ = log.queue[0]
@@ -326,8 +306,7 @@ class CausalOrder:
     def _is_unheld(self, conversation: ConversationState, ref: Ref) -> bool:
         """Return whether a missing entry is not here, as far as is known."""
         found = conversation.log_at(ref.log)
-        is_refused = self._sync.refusals.cut(conversation.id, ref) is not None
-        return not (is_refused or (conversation.id, ref.log) in self._asking or (found and found.seq >= ref.seq))
+        return not ((conversation.id, ref.log) in self._asking or (found and found.seq >= ref.seq))
 
     def _emit_gap(self, conversation: ConversationState, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
         for remote in self._sync.remotes.values():
@@ -374,7 +353,7 @@ class CausalOrder:
         self._run()
 
     def on_log_ended(self, conversation: ConversationState, ref: str) -> None:
-        """Release what waits for entries of a log that will not come: it forked, or is refused."""
+        """Release what waits for entries of a log that will not come, since it forked."""
         self._set_ready(conversation, conversation.waiting_logs.waiting_for(ref, 1, MAX_INT))
         self._run()
 
@@ -397,7 +376,7 @@ class CausalOrder:
                 self._add_relations([log.pop_waiting().relation])
         self._advance(conversation, log)
         if log.queue:
-            conversation.waiting_logs.put(log, self._awaited(conversation, missing))
+            conversation.waiting_logs.put(log, missing)
             self._places.reduce(log.id, max(0, self._places.amount(log.id) - len(log.queue)))
             if log.queue[0] is not first:
                 self._start_timer(conversation, log)
@@ -485,6 +464,6 @@ def _waiting_below(conversation: ConversationState, log: LogState) -> list[LogSt
 def references_of(log: LogState, seq: int, entry: Entry) -> tuple[Ref, ...]:
     """Return the references that an entry of this log must come after: `re`, `after` and what its log builds on."""
     refs = entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
-    if seq == 1 and entry.before:
-        refs += tuple(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in entry.before)
+    if seq == 1:
+        refs += tuple(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in log.before)
     return refs

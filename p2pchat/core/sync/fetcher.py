@@ -12,18 +12,16 @@ Source: docs/protocol.md, "Pull".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, Ref, WriterKey
 from p2pchat.core.node_context import Timer
-from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import Entries, Have, Mark, RunId, Want
+from p2pchat.protocol import Entries, Have, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
 UNPROVEN_AFTER = 3600.0  # seconds until another version of deleted logs is asked for again; a guess
@@ -218,9 +216,6 @@ class Fetcher:
             remote.set_ahead(key, {})
             return False
         left = {run: mark for run, mark in marks.items() if conversation.lacks(key[1], mark)}
-        refusals = self._sync.refusals
-        if refusals.by_ref:
-            left = {run: mark for run, mark in left.items() if not refusals.find_at(LogId(*key, run), mark.seq)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
         if key in remote.unproven and all(
@@ -310,14 +305,10 @@ class Fetcher:
         send = partial(self._send_want, request.key, remote, request.n)
         if not self._sync.conversations.by_id[conversation].may_be_only_stored(user):
             send([])
-        elif self._sync.refusals.by_ref and self._sync.refusals.reopened(request.key):
-            self._sync.lookups.all_logs(conversation, user, lambda logs: send([], logs))
         else:
             self._sync.lookups.older(conversation, user, send)
 
-    def _send_want(
-        self, key: WriterKey, remote: RemoteState, n: int, older: list[Mark], stored: Sequence[LogFacts] = ()
-    ) -> None:
+    def _send_want(self, key: WriterKey, remote: RemoteState, n: int, older: list[Mark]) -> None:
         if not self._sync.is_up(remote) or n not in remote.wants.by_number:
             return
         request, conversation = self.requests.get(key), self._sync.conversations.by_id.get(key[0])
@@ -330,36 +321,6 @@ class Fetcher:
         for former in [each for each, wanted in remote.wants.by_number.items() if wanted == key and each != n]:
             del remote.wants.by_number[former]  # the remote replaces it with the new one
         writer = conversation.writers.get(key[1])
-        logs = writer.tail_tips() if writer else []
-        if writer is not None and self._sync.refusals.by_ref:
-            for each in self._sync.refusals.reopened(key):  # a later tip would say that all of it is held
-                logs = [log for log in logs if log.id == each.log or not writer.may_build_on(log, each.log.run)]
-                older = []
-        tips = [log.tail_mark for log in logs]
-        if stored:
-            in_memory = {log.id.run for log in logs}
-            tips += [mark for mark in self._whole_tips(key, stored) if mark.run not in in_memory]
+        tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
         want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])
         self._sync.send(want, remote, key[0])
-
-    def _whole_tips(self, key: WriterKey, stored: Sequence[LogFacts]) -> list[Mark]:
-        """Return the marks of stored logs that are whole with all that they build on, and on which no other such one
-        builds. The peer asked may have deleted these, and would otherwise serve nothing that follows them.
-        """
-        taken = {each.log.run for each in self._sync.refusals.reopened(key)}
-        whole: dict[RunId, LogFacts] = {}
-        left = [facts for facts in stored if facts.log.run not in taken]
-        while found := [
-            facts
-            for facts in left
-            if all(mark.run in whole and whole[mark.run].seq >= mark.seq for mark in facts.before)
-        ]:
-            whole.update((facts.log.run, facts) for facts in found)
-            left = [facts for facts in left if facts.log.run not in whole]
-        builds_on = [mark for facts in whole.values() for mark in facts.before]
-        covered = {mark.run for mark in builds_on if mark.seq >= whole[mark.run].seq}
-        return [
-            Mark(run, facts.seq, facts.chain[:8].hex())
-            for run, facts in whole.items()
-            if run not in covered and not facts.forked
-        ]

@@ -118,6 +118,8 @@ class ExportReader:
             raise ImportRefused(NOT_AN_EXPORT)
         if frames[0].v > FILE_VERSION:
             raise ImportRefused("this file was made by a later version of p2pchat: use that one here too")
+        if frames[0].v < FILE_VERSION:
+            raise ImportRefused("this file was made by an older version of p2pchat: read it with that version")
         if frames[0].room != self._room:
             raise ImportRefused("this file is of another network: nothing of it belongs here")
         self._begun = True
@@ -293,9 +295,6 @@ class FileSource(EntrySource):
 
     def on_forked(self, log: LogState) -> None:
         self.reason = "fork"
-
-    def on_refused(self, code: str) -> None:
-        self.reason = code
 
     def on_contradiction(self) -> None:
         self.reason = "fork"

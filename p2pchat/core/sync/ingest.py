@@ -1,9 +1,9 @@
 """Ingest of entries from other peers and from files: what of a batch is taken, dropped, or proof of a fork.
 
 A batch must extend its log without a gap, and its chain must lead to a head signed by the author; a new log must build
-on what is held (log_validation.py). When a head fails, the good batches before it are kept. When the author signed
-another chain than the one held, the log has forked (forks.py). A batch that leaves a gap is dropped, not buffered, and
-everything missing is fetched (fetcher.py).
+on what is held (log_validation.py). What its entries say makes no difference: all peers keep the same. When a head
+fails, the good batches before it are kept. When the author signed another chain than the one held, the log has forked
+(forks.py). A batch that leaves a gap is dropped, not buffered, and everything missing is fetched (fetcher.py).
 
 Source: docs/protocol.md, "Entries" and "Heads"; docs/architecture.md has the cost of the rules.
 """
@@ -21,6 +21,8 @@ from p2pchat.core.log import (
     Batch,
     LogId,
     batch_of,
+    certificate_of,
+    check_header,
     extend_chain,
     is_plausible,
     ref_key,
@@ -115,6 +117,8 @@ class Ingest:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
             return
+        if frame.first == 1:
+            check_header(frame)
         if frame.fork:
             self._prove_all(extensions)
             source.on_evidence(conversation, frame)
@@ -125,8 +129,6 @@ class Ingest:
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         if id in self._held:
             self._hold(source, id, frame)
-            return
-        if self._sync.refusals.by_ref and self._drops(source, id, frame):
             return
         if self._sync.quota.must_check and not self._check_quota(source, conversation, id, frame):
             return
@@ -166,19 +168,8 @@ class Ingest:
         else:
             self._resume(conversation, id, log)
 
-    def _drops(self, source: EntrySource, id: LogId, frame: Entries) -> bool:
-        """Return whether a frame is dropped since its log is refused."""
-        refusal = self._sync.refusals.find_at(id, frame.first + len(frame.e) - 1)
-        if refusal is None:
-            return False
-        self._ctx.emit(Counted("refused_batch"))
-        source.on_refused(refusal.code)
-        return True
-
     def _extend(self, extension: LogExtension, frame: Entries) -> None:
         log = extension.log
-        if self._sync.refusals.by_ref and self._drops(extension.source, log.id, frame):
-            return
         if log.forked:
             extension.source.on_forked(log)
         elif log.covered and count_tips_with(extension.conversation, log) > self._ctx.settings.max_tips:
@@ -199,40 +190,9 @@ class Ingest:
             return
         raws = frame.e[skip:]
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
-        try:
-            entries, names = decode_checked(raws, extension.next_seq, extension.last_c, self._ctx.settings)
-        except LogError as error:
-            self._on_odd_entry(extension, rest, error)
-            return
+        entries, names = decode_checked(raws, extension.next_seq, extension.last_c)
         extension.source.on_repeated(skip)
         extension.frames.append(DecodedFrame(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws), names))
-
-    def _on_odd_entry(self, extension: LogExtension, frame: Entries, error: LogError) -> None:
-        """Refuse a log whose author signed an invalid entry. Without a true head, the sender is at fault."""
-        if not is_signed(batch_of(frame)):
-            raise error
-        held = extension.next_seq
-        fault = self._prove(extension)  # frames before it in this read may be good
-        if fault is not None:
-            raise fault
-        if extension.next_seq != held:
-            return  # there was no room for those
-        conversation, log = extension.conversation, extension.log
-        if self._sync.refusals.refuse(log, batch_of(frame), error.code, extension.source.link):
-            if not log.seq:
-                self._sync.refusals.on_refused_whole(log)
-            for later in conversation.writer(log.id.user).logs.values():
-                for mark in later.before:
-                    if mark.run == log.id.run and self._sync.refusals.on_named(log.id, mark.seq) and log.seq:
-                        log.covered = True
-                        self._ctx.change.covered.append(log.id)
-            self._groups.on_refused(conversation, log.id)
-            for remote in self._sync.remotes_sharing(conversation):
-                remote.told_refused.pop(log.id, None)
-                self._sync.tell_refused(remote)
-            if conversation.waiting_logs:
-                self._order.on_log_ended(conversation, log.ref)
-        extension.source.on_refused(error.code)
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
         """Take a frame without new entries: compare its chain with the one held at its end."""
@@ -408,7 +368,8 @@ class Ingest:
             raws = [raw for decoded in frames for raw in decoded.frame.e]
             entries = [entry for decoded in frames for entry in decoded.entries]
         chain, head = frames[-1].chain, bytes.fromhex(frame.head)
-        batch = Batch(log.id, frames[0].frame.first, raws, entries, frames[0].prev, chain, head)
+        first = frames[0].frame
+        batch = Batch(log.id, first.first, raws, entries, frames[0].prev, chain, head, first.h)
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
@@ -425,7 +386,7 @@ class Ingest:
             extension.conversation.boundary.on_imported(log.id, batch.last, log.before, self._ctx.settings.max_tips)
         if extension.conversation.boundary.marks and frame.n is None and extension.source.hosts(log.id.user):
             extension.conversation.boundary.on_pushed(log.id, log.before, batch.first)
-        names = any(decoded.has_references for decoded in frames)
+        names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
         self._order.on_entries(
             extension.conversation, log, batch.first, entries if names else (), extension.source.link
         )
@@ -460,7 +421,7 @@ class Ingest:
         self._sync.store_naming(conversation)
         if batch.first == 1:
             self._people.keep(log.id.user)
-            self._cover_predecessors(conversation, log)
+            self._begin(conversation, log, batch.header)
         elif log.covered:
             log.covered = False
             _uncover(log.id, change)
@@ -469,8 +430,6 @@ class Ingest:
         change.batches.append(batch)
         last = batch.entries[-1]
         log.extend(batch.last, batch.chain, last.c)
-        if self._sync.refusals.by_ref:
-            self._complete(log)
         if is_plausible(last.c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
             conversation.newest_c = max(conversation.newest_c, last.c)
         if conversation.group is not None:
@@ -481,27 +440,20 @@ class Ingest:
                     log.add_profile(seq)
                     self._people.on_profile(log.id.user, entry)
 
-    def _complete(self, log: LogState) -> None:
-        """End the refusal of a log once everything is durable that later logs build on."""
-        refusal = self._sync.refusals.find(log.id)
-        if refusal is not None and log.seq >= refusal.needed:
-            self._sync.transaction.completed.append(log.id)
-            log.covered = log.seq == refusal.covered  # stored once it was announced
-
-    def _cover_predecessors(self, conversation: ConversationState, log: LogState) -> None:
+    def _begin(self, conversation: ConversationState, log: LogState, header: str) -> None:
         """Begin a log, which covers the logs that it names at their last entry."""
         writer = conversation.writer(log.id.user)
         change = self._ctx.change
         for mark in log.before:
             named = writer.logs.get(mark.run)
-            refusals = self._sync.refusals
-            is_refused = refusals.by_ref and refusals.on_named(log.id._replace(run=mark.run), mark.seq)
-            if named is not None and named.seq and (named.seq == mark.seq or is_refused) and not named.covered:
+            if named is not None and named.seq and named.seq == mark.seq and not named.covered:
                 named.covered = True
                 change.covered.append(named.id)
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not (writer.tail_tips() or self._forks.may_uncover(log.id.key))
-        change.logs.append(NewLog(log.id, log.before, whole=is_whole))
+        by = certificate_of(header)
+        member = self._sync.members.note(log.id.user, None if by is None else by.member)
+        change.logs.append(NewLog(log.id, log.before, is_whole, by, member))
 
 
 def _uncover(log: LogId, change: Change) -> None:

@@ -58,14 +58,14 @@ class LogState:
     )  # fmt: skip
 
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
-        """Create a log whose last entry has this chain; None for an empty log."""
+        """Create a log whose last entry has this chain; None for one of which nothing is known yet."""
         self.id: LogId = log
         self.ref: str = ref_key(log.user, log.run)
         self.own: bool = own  # written by this process
         self.before: tuple[Mark, ...] = ()
         self.seq: int = 0
         self.durable_seq: int = 0
-        self.chain: bytes = first_chain(log) if chain is None else chain
+        self.chain: bytes = b"" if chain is None else chain
         self.durable_chain: bytes = self.chain
         self.last_c: int = 0
         self.covered: bool = False
@@ -105,6 +105,10 @@ class LogState:
         """True if it is a tip with nothing on its way to disk or to readers, and nobody writes in it here."""
         is_settled = self.seq == self.durable_seq == self.released and not (self.covered or self.queue or self.own)
         return is_settled and self.is_tip
+
+    def begin(self, header: str) -> None:
+        """Begin the chain with the header of the log."""
+        self.chain = self.durable_chain = first_chain(header)
 
     def extend(self, seq: int, chain: bytes, last_c: int) -> None:
         self.seq, self.chain, self.last_c = seq, chain, last_c
@@ -230,13 +234,17 @@ class TalkLog(LogState):
         return Mark(self.id.run, self.visible, self.chain8 if self.visible < self.seq else self.chain[:8].hex())
 
     def add_cites(self, batch: Batch) -> list[Cite]:
-        """Add the gens that this log's next batch cites. Return the entries where the gen changes."""
+        """Add the gens that this log's next batch cites. Return the entries where the gen changes.
+
+        An entry that cites none has that of the entry before, and the first of a log has 0.
+        """
         assert batch.entries is not None
         new: list[Cite] = []
-        gen = self.cites[-1].gen if self.cites else 0
+        gen = self.cites[-1].gen if self.cites else None
         for at, entry in enumerate(batch.entries):
-            if entry.g is not None and entry.g[0] != gen:
-                gen = entry.g[0]
+            cited = entry.g[0] if entry.g is not None else gen or 0
+            if cited != gen:
+                gen = cited
                 new.append(Cite(batch.first + at, gen, extend_chain(batch.prev, batch.raws[:at])[:8].hex()))
         self.cites += new
         return new

@@ -1,26 +1,29 @@
-"""Validation of entries: their form, their chain, their heads, and the start of new logs.
+"""Validation of entries: their clocks, their chain, their heads, and the start of new logs.
 
 A head proves every entry before it. So of contiguous frames only heads at most one batch apart are verified. Each entry
-is checked for its size, its form and a rising clock. A log may begin only if everything it builds on is held and its
-writer does not have too many tips. An EntrySource says where entries came from, and hears what became of them.
+is checked for a rising clock; what its text says is its author's business. A log may begin only if the member in its
+header answers for its writer, everything it builds on is held and its writer does not have too many tips. An
+EntrySource says where entries came from, and hears what became of them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted
-from p2pchat.core.entry_kinds import TEXT_KINDS
 from p2pchat.core.log import (
+    UNREADABLE,
     Entry,
     LogId,
-    Ref,
+    RawEntry,
     WriterKey,
     before_of,
-    decode_entries,
+    certificate_of,
+    decode_entry,
     head_message,
     is_one_batch,
     ref_key,
@@ -89,41 +92,26 @@ def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
     return count
 
 
-def decode_checked(raws: list[str], first: int, last_c: int, settings: Settings) -> tuple[list[Entry], bool]:
+def decode_checked(raws: list[RawEntry], first: int, last_c: int) -> tuple[list[Entry], bool]:
     """Decode entries first, first+1, ... of a log. Return them, and whether any of them names other entries.
 
-    Raises LogError for an invalid entry, or one whose clock does not exceed last_c.
+    Raises LogError for a clock that does not exceed last_c, or a text that no program can send.
     """
-    entries = decode_entries(raws)
-    within = min(settings.max_entry_bytes, settings.max_text_bytes) // 4  # so many characters exceed no limit
-    are_plain = len(max(raws, key=len, default="")) <= within and "\\" not in "".join(raws)  # a NUL is written with one
+    entries = list(map(decode_entry, raws))
     names = False
     for seq, entry in enumerate(entries, first):
-        c = entry.c
-        if c <= last_c:
+        if entry.c <= last_c:
             raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
-        last_c = c
-        named = entry.after or entry.before
-        if named or entry.re is not None:
+        last_c = entry.c
+        if entry.after or entry.re is not None:
             names = True
-        if named or not are_plain or entry.k != "text" or type(entry.b) is not str:
-            _check(entry, raws[seq - first], seq, settings)
+        if entry.k == UNREADABLE and _find_control(raws[seq - first][1]):  # there are none in JSON
+            raise LogError("a control character in the text of an entry", code="malformed")
     return entries, names
 
 
-def _check(entry: Entry, raw: str, seq: int, settings: Settings) -> None:
-    body = entry.b
-    if len(raw) > settings.max_entry_bytes // 4 and len(raw.encode()) > settings.max_entry_bytes:
-        raise LogError(f"an entry above {settings.max_entry_bytes} bytes", code="limit")
-    if entry.before and (seq > 1 or len(entry.before) > settings.max_before):
-        raise LogError("`before` where it may not be, or too long", code="malformed")
-    if len(entry.after) > settings.max_after:
-        raise LogError("`after` names too many entries", code="malformed")
-    if entry.k in TEXT_KINDS:
-        if type(body) is not str or "\0" in body:
-            raise LogError("a text that is not a string, or holds NUL", code="malformed")
-        if len(body) > settings.max_text_bytes // 4 and len(body.encode()) > settings.max_text_bytes:
-            raise LogError(f"a text above {settings.max_text_bytes} bytes", code="limit")
+# In a frame such a character takes six bytes, so that a batch of them would fit in none.
+_find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
 
 
 # ---- new logs
@@ -154,12 +142,10 @@ class NewLogChecks:
         was new: a writer may sign another version of any of them. Without this check, fetching thousands of runs of one
         user would look up each of them, and they come faster than storage answers.
         """
-        before = before_of(frame)[: self._ctx.settings.max_before]
+        before = before_of(frame)
         named = [conversation.log(id.user, mark.run) for mark in before]
         if conversation.is_talk or None in named or id in self._sync.proven_forks:
             return False
-        if self._sync.refusals.by_ref and self._sync.refusals.reopened(id.key):
-            return False  # a tip may be one that stored logs build on
         writer = conversation.writer(id.user)
         if writer.forgotten is None or id.run in writer.forgotten:
             return False
@@ -174,7 +160,7 @@ class NewLogChecks:
         """
         return any(
             log is not None and _must_be_looked_up(log, mark)
-            for mark in before_of(frame)[: self._ctx.settings.max_before]
+            for mark in before_of(frame)
             for log in [conversation.log(id.user, mark.run)]
         )
 
@@ -182,8 +168,7 @@ class NewLogChecks:
         self, conversation: ConversationState, id: LogId, frame: Entries, then: Callable[[], None]
     ) -> None:
         """Ask storage for the logs this one builds on that are not in memory, then call `then`."""
-        before = before_of(frame)[: self._ctx.settings.max_before]
-        unsure = [mark for mark in before if _must_be_looked_up(conversation.log(id.user, mark.run), mark)]
+        unsure = [mark for mark in before_of(frame) if _must_be_looked_up(conversation.log(id.user, mark.run), mark)]
         self._facts[id] = {}
         for mark in unsure:
             key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
@@ -203,14 +188,20 @@ class NewLogChecks:
         self._facts.pop(id, None)
 
     def begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> LogState | None:
-        """Return a new log if this frame begins it and everything it builds on is held; else None."""
+        """Return a new log if this frame begins it and everything it builds on is held; else None.
+
+        Raises LogError if the member in its header did not sign that it answers for the writer.
+        """
         log = conversation.new_log(id)
         if frame.first != 1:
             source.on_gap(id, frame)
             return None
+        certificate = certificate_of(frame.h)
+        if certificate is not None and not self._sync.members.vouches(id.user, certificate):
+            raise LogError("a member that does not answer for the writer", expected_seq=1, got_seq=1)
         log.before = before_of(frame)
-        named = log.before[: self._ctx.settings.max_before]  # with more, its first entry is refused
-        missing = [mark for mark in named if not self._holds(conversation, id, mark)]
+        log.begin(frame.h)
+        missing = [mark for mark in log.before if not self._holds(conversation, id, mark)]
         if missing and not self._are_cut(source, conversation, frame, missing):
             source.on_gap(id, frame)
             return None
@@ -225,9 +216,6 @@ class NewLogChecks:
         source.on_full(id.key)
 
     def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool:
-        refusals = self._sync.refusals
-        if refusals.by_ref and refusals.cut(id.conversation, Ref(ref_key(id.user, mark.run), mark.seq)) is not None:
-            return True
         log = conversation.log(id.user, mark.run)
         if log is not None and not _must_be_looked_up(log, mark):
             return log.forked or log.tail_mark == mark
@@ -329,9 +317,6 @@ class EntrySource:
 
     def on_forked(self, log: LogState) -> None:
         """No more of this log is taken."""
-
-    def on_refused(self, code: str) -> None:
-        """No more of this log is taken, since it holds an entry with a fault of this code."""
 
     def on_contradiction(self) -> None:
         """The frame proved a fork and is kept only as evidence."""

@@ -28,6 +28,7 @@ from functools import partial
 from p2pchat.config import MIB
 from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
+from p2pchat.core.log import RawEntry
 from p2pchat.core.storage_answers import PruneKey, PrunePlan
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -40,15 +41,15 @@ DELETED = "deleted"  # in meta, once anything was deleted here
 SEALED = "sealed:"  # in meta, before a conversation and a user: the highest clock in the sealed logs, and their runs
 
 
-def entries_of_one_step(raws: Iterable[str], entries: int, size: int) -> list[str]:
+def entries_of_one_step(raws: Iterable[RawEntry], entries: int, size: int) -> list[RawEntry]:
     """Return the first of these entries, as many as one step deletes with what it holds already."""
-    found: list[str] = []
+    found: list[RawEntry] = []
     for raw in raws:
         if entries >= PRUNED_ENTRIES or size >= PRUNED_BYTES:
             break
         found.append(raw)
         entries += 1
-        size += len(raw)
+        size += len(raw[1])
     return found
 
 

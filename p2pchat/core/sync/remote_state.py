@@ -18,7 +18,7 @@ from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
 from p2pchat.core.storage_answers import Start
-from p2pchat.protocol import ConversationId, Mark, Naming, RefusedLog, RunId, UserId
+from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, refused or looked up, of each kind; a guess: 5 MiB
 MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
@@ -48,7 +48,6 @@ class ServedWant:
     start: Start  # where to continue reading
     reading: bool = False
     durable: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
-    refused: set[LogId] = field(default_factory=set)  # logs refused here whose batch was sent
 
 
 @dataclass(slots=True, eq=False)
@@ -169,9 +168,6 @@ class RemoteState:
     refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
     full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
     unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
-    told_refused: KeySet[LogId] = field(default_factory=dict)  # logs refused here, as it was told
-    refused: dict[LogId, RefusedLog] = field(default_factory=dict)  # logs of which it takes no more
-    refused_of: dict[WriterKey, list[LogId]] = field(default_factory=dict)  # the same, by writer
     # Its marks of hosted writers that storage looks up, once for all of its users.
     looked_up: KeySet[tuple[ConversationId, UserId, Mark]] = field(default_factory=dict)
 
@@ -200,7 +196,7 @@ class RemoteState:
     @property
     def remembered(self) -> int:
         """Number of marks of this link that are kept."""
-        return self.ahead_count + len(self.refusals) + len(self.refused)
+        return self.ahead_count + len(self.refusals)
 
     def _may_remember(self, present: int, more: int, most: int = MAX_REMEMBERED) -> bool:
         """Return whether there is room for more marks beside those present of their kind."""
@@ -210,19 +206,6 @@ class RemoteState:
         """Note that it accepts no further entries of a writer."""
         if key in self.refusals or self._may_remember(len(self.refusals), 1):
             self.refusals[key] = None
-
-    def on_logs_refused(self, key: WriterKey, logs: list[RefusedLog]) -> None:
-        """Note of which logs of a writer it takes no more. They replace those it named before."""
-        for log in self.refused_of.pop(key, ()):
-            del self.refused[log]
-        if logs and self._may_remember(len(self.refused), len(logs)):
-            by_log = {LogId(*key, each.run): each for each in logs}
-            self.refused.update(by_log)
-            self.refused_of[key] = [*by_log]
-
-    def takes(self, log: LogId, seq: int) -> bool:
-        """Return whether it takes this entry."""
-        return log not in self.refused or seq <= self.refused[log].seq
 
     def on_marks(self, key: WriterKey, marks: list[Mark]) -> None:
         """Note marks of a refused writer. New ones mean that it may take more again."""

@@ -9,7 +9,7 @@ Source: docs/protocol.md, "Sync".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
@@ -33,10 +33,12 @@ from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
+from p2pchat.core.members.statement_exchange import StatementExchange
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.node_context import HostedIdentities, NodeContext
+from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_receipts import ReadReceipts, TakenMarks
@@ -51,11 +53,11 @@ from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import Conversations
+from p2pchat.core.sync.left_out import LeftOut
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
-from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.storage_lookups import Lookups
@@ -70,6 +72,7 @@ from p2pchat.protocol import (
     Holds,
     Lacks,
     MarksFrame,
+    Members,
     Piece,
     Pong,
     Pull,
@@ -94,14 +97,19 @@ class Replicator:
     """Replicates logs: keeps the entries of all peers alike."""
 
     def __init__(
-        self, ctx: NodeContext, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
-        blocks: Blocks, stored: Stored, run: RunId,
+        self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
+        contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
+        on_members_changed: Callable[[Change], None], is_out: Callable[[UserId], bool],
+        proved: Callable[[UserId], UserId | None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
         self._blocks = blocks
         self._pending_commits: dict[int, PendingCommit] = {}
-        self.conversations: Conversations = Conversations(network)
+        self.conversations: Conversations = Conversations(network.id)
+        self.statements: StatementExchange = StatementExchange(
+            ctx, network, stored.statements, stored.meta, on_members_changed
+        )  # fmt: skip
         self.lookups: Lookups = Lookups(ctx)
         self.people: KnownPeople = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)
         accounts = QuotaAccounts(ctx, stored.meta)
@@ -114,10 +122,10 @@ class Replicator:
             lambda: {remote.link.peer for remote in self.context.remotes.values()}, stored.meta,
             lambda conversation: self.context.forget_on_links(conversation), self._delete_request, self._on_opened,
         )  # fmt: skip
-        refusals = Refusals(ctx, stored.meta, self.people.names, self.quota.unknown_payer)
-        refusers = Refusers(ctx, stored.meta)
+        members = UserMembers(network.id, stored.members, self.statements.is_named, proved)
+        left_out = LeftOut(ctx, stored.meta)
         self.context: SyncContext = SyncContext(
-            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, refusals, refusers
+            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, members, left_out
         )
         self.fetcher: Fetcher = Fetcher(self.context)
         self.causal_order: CausalOrder = CausalOrder(self.context, self.fetcher, stored.next_place)
@@ -146,7 +154,7 @@ class Replicator:
         )  # fmt: skip
         self.sender: Sender = Sender(self.context, self.forks, self.people.names)
         self.typing: TypingTracker = TypingTracker(self.context)
-        self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts)
+        self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts, is_out)
         self.transfers: Transfers = Transfers(self.context, stored.meta)
         self.file_receipts: FileReceipts = FileReceipts(
             self.context, self.delivery_receipts.rosters, stored.named, stored.holders, self.transfers.may_have
@@ -169,56 +177,8 @@ class Replicator:
         self.group_editor.start()
         self.quota.start()
         self._expire_requests()
-        self._reopen_refused()
-        self.context.refusals.warn_again()
         self.transfers.requests.begin_next()
         self.file_receipts.start()
-
-    def _reopen_refused(self) -> None:
-        """Take logs again that were refused under other rules. Those with nothing built on them need no more than that:
-        the next marks of others are ahead.
-        """
-        refusals = self.context.refusals
-        for refusal in [each for each in refusals.by_ref.values() if refusals.is_open(each)]:
-            if not refusal.needed or refusal.log.conversation not in self.conversations.by_id:
-                refusals.forget(refusal)
-            elif refusal.held:
-                key = LogKey(refusal.log.conversation, ref_key(refusal.log.user, refusal.log.run))
-                self.lookups.log(key, partial(self._on_refused_found, refusal))
-
-    def _on_refused_found(self, refusal: Refusal, facts: LogFacts | None) -> None:
-        """Make a log a tip again that a later one covers although it is not complete."""
-        conversation = self.conversations.by_id.get(refusal.log.conversation)
-        if facts is None or facts.forked or conversation is None:
-            return
-        log = conversation.log(facts.log.user, facts.log.run) or conversation.add(conversation.log_from(facts))
-        if facts.seq >= refusal.needed:  # killed before the end of the refusal was stored
-            log.covered = log.seq == refusal.covered
-            self._on_completed(log.id)
-        elif log.covered and len(conversation.writer(log.id.user).tail_tips()) < self._ctx.settings.max_tips:
-            log.covered = False
-            self._ctx.change.uncovered.append(log.id)
-            self.groups.on_log_restored(conversation, log.id.user)
-
-    def _on_completed(self, id: LogId) -> None:
-        """Announce a log that was refused once and lacks nothing any more, then let later logs cover it again."""
-        conversation, refusal = self.conversations.by_id[id.conversation], self.context.refusals.find(id)
-        if refusal is None:
-            return
-        self.context.refusals.forget(refusal)
-        for remote in self.context.remotes_sharing(conversation):
-            ahead = remote.ahead.get(id.key, {})
-            remote.set_ahead(id.key, {run: mark for run, mark in ahead.items() if run != id.run})
-            if id in remote.told_refused:
-                del remote.told_refused[id]
-                logs = self.context.refusals.of(id.key)
-                self.context.send(Have({}, refused={id.conversation: {id.user: logs}}), remote, id.conversation)
-            self.context.owe_marks(remote, [id.key])
-        if conversation.group is not None and conversation.is_operations:
-            conversation.group.refuse(id, on=False)
-        log = conversation.log(id.user, id.run)
-        if log is not None and log.covered:
-            self._ctx.change.covered.append(id)
 
     def _mark_newcomer(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
@@ -238,8 +198,10 @@ class Replicator:
     def on_link_up(self, link: PeerLink) -> None:
         remote = self.context.remotes[link.id] = RemoteState(link)
         self.context.mark_limits.set_most(remote)
+        self.statements.on_link_up(link)
 
     def on_link_down(self, link: PeerLink) -> None:
+        self.statements.on_link_down(link)
         remote = self.context.remotes.pop(link.id, None)
         if remote is not None:
             self.fetcher.on_link_down(remote)
@@ -288,6 +250,7 @@ class Replicator:
 
     def compare_all(self) -> None:
         """Compare with every link again."""
+        self.statements.compare_all()
         for remote in self.context.remotes.values():
             if remote.comparison.begun:
                 self.anti_entropy.begin(remote)
@@ -346,13 +309,11 @@ class Replicator:
         return self.ingest.on_frames(remote, entries)
 
     def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
-        """Take only information that is never repeated: names of conversation ids, refused logs, the end of a want."""
+        """Take only information that is never repeated: names of conversation ids, the end of a want."""
         remote = self.context.remotes.get(link.id)
         for frame in frames:
             if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, MarksFrame, TypingFrame)):
                 self.context.learn_namings(remote, frame.names)
-            if remote is not None and isinstance(frame, Have) and frame.refused:
-                self.anti_entropy.on_logs_refused(remote, frame.refused)
             if remote is not None and isinstance(frame, Have) and frame.end is not None:
                 self.fetcher.on_want_ended(remote, frame.end)
 
@@ -361,14 +322,13 @@ class Replicator:
             self.anti_entropy.on_have(remote, frame)
             if frame.full:
                 self.sender.on_refused(remote, frame.full)
-            if frame.refused:
-                keys = [(id, user) for id, users in frame.refused.items() for user in users]
-                self.sender.on_logs_refused(remote, keys)
         elif isinstance(frame, Want):
             text = self.sender.on_want(remote, frame)
             return LogError(text, code="limit") if text else None
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
+        elif isinstance(frame, Members):
+            return self.statements.on_frame(remote.link, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
         elif isinstance(frame, ReadFrame):
@@ -466,8 +426,6 @@ class Replicator:
         self.quota.take_conversation(id)
         self.sender.on_deleted(id)
         self.context.forget_on_links(conversation)
-        for refusal in [each for each in self.context.refusals.by_ref.values() if each.log.conversation == id]:
-            self.context.refusals.forget(refusal)
         change.covered = [log for log in change.covered if log.conversation != id]
         change.uncovered = [log for log in change.uncovered if log.conversation != id]
         change.deleted.append(id)
@@ -566,6 +524,8 @@ class Replicator:
     def _on_durable(self, done: PendingCommit) -> None:
         change = done.change
         touched = self._apply(change)
+        if change.statements or change.unstated:
+            self.statements.on_durable(change)
         for begun in done.transaction.requests:
             self._ctx.emit(begun)
         if change.stretches:
@@ -601,8 +561,6 @@ class Replicator:
             self._emit_group_updates(done.transaction.effects)
         if done.transaction.groups:
             self.groups.on_durable(done.transaction.groups)
-        for log_id in done.transaction.completed:
-            self._on_completed(log_id)
         for fork in change.forks:
             self.forks.on_durable(fork)
             self.read_receipts.tracker.on_fork(fork.log)
@@ -707,10 +665,6 @@ class Replicator:
             self._load_log(facts)
         for id in stored.forked:
             self._load_forked(id)
-        for refusal in self.context.refusals.by_ref.values():
-            refused_in = self.conversations.by_id.get(refusal.log.conversation)
-            if refused_in is not None:
-                self.groups.on_refused(refused_in, refusal.log)
         for user in self.context.hosted:
             self.contacts.load(self.conversations.written_to_by(user), user)
         self.requests.load()

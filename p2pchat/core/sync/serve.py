@@ -11,7 +11,7 @@ Source: docs/protocol.md, "Pull" and "Tail".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send, WarningIssued
@@ -33,7 +33,7 @@ FULL_DIRECT = (
     "kept, not taken: {} does not know you yet, or takes no more of one user; the rest goes when they answer, /accept"
     " or /allow you"
 )
-MAX_WARNED = 16  # of both, in one run that cause a warning about refused entries: a peer may lie; a guess
+MAX_WARNED = 16  # peers and conversations of one run that cause a warning: a peer may lie; a guess
 
 
 class Sender:
@@ -82,15 +82,6 @@ class Sender:
             text = FULL_DIRECT.format(describe_user(self._names.get(others[0]))) if others else FULL
             self._warn_refused(remote, key, text, key[0] if others else "")
 
-    def on_logs_refused(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
-        """Push nothing more of logs of these writers that the remote refuses."""
-        for key in keys:
-            for log in remote.refused_of.get(key, ()):
-                remote.serving.cursors.pop(log, None)
-                self._warn_refused(
-                    remote, key, "a peer refuses something written here, and what follows: update p2pchat there or here"
-                )
-
     def on_deleted(self, conversation: ConversationId) -> None:
         """Serve no more of a conversation that was deleted here."""
         for remote in self._sync.remotes.values():
@@ -123,8 +114,6 @@ class Sender:
         for log in logs.values():
             if log.own:
                 remote.serving.cursors.pop(log.id, None)
-                if log.id in remote.refused:
-                    continue
                 held = next((mark.seq for mark in tips if mark.run == log.id.run), 0)
                 if log.durable_seq or not any(_is_on_its_way(logs.get(mark.run), mark) for mark in log.before):
                     remote.serving.cursors[log.id] = TailCursor(min(held, log.durable_seq))
@@ -153,8 +142,6 @@ class Sender:
         for batch in answer.batches:
             if conversation.is_talk and not conversation.shows(batch):
                 continue
-            if batch.first == 1 and self._sync.refusals.by_ref:
-                self._send_refused(remote, served, batch.log)
             self._sync.send(frame_of(batch, n=served.n), remote, batch.log.conversation)
             self._advance_cursor(remote, batch.log, batch.last)
         if answer.more is not None:
@@ -162,16 +149,6 @@ class Sender:
             self._read_more(remote, served)
             return
         self._finish_want(remote, served, conversation)
-
-    def _send_refused(self, remote: RemoteState, served: ServedWant, log: LogId) -> None:
-        """Send the batches refused here before a log that may build on them: the remote may take or refuse them."""
-        for each in self._sync.refusals.by_ref.values():
-            is_new = each.log != log and each.log not in served.refused and each.log not in remote.refused
-            if each.log.key == served.key and is_new:
-                served.refused.add(each.log)
-                frame = each.frame
-                frame.n = served.n
-                self._sync.send(frame, remote, log.conversation)
 
     def _finish_want(self, remote: RemoteState, served: ServedWant, conversation: ConversationState) -> None:
         """Close a want after everything was sent. Entries written in between are pushed like new ones."""
@@ -209,8 +186,6 @@ class Sender:
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
             if log.id.key in remote.refusals or remote.serving.answers(log.id.key):
                 continue  # it comes with what is being served
-            if remote.refused and not remote.takes(log.id, batch.last):
-                continue
             cursor = remote.serving.cursors.get(log.id)
             if cursor is None and self._is_right_before(remote, log, batch):
                 cursor = remote.serving.cursors[log.id] = TailCursor(batch.first - 1)

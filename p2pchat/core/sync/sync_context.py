@@ -1,7 +1,7 @@
 """The context of all machines of synchronisation: remotes, who shares a conversation, owed marks.
 
 It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the
-marks that a step owes.
+marks that a step owes. A peer that sent a wrong head made it up itself: little is accepted from it for a time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from p2pchat.core.effects import Counted, Effect, RequestBegun, Send
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.log import LogId, WriterKey
+from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
 from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
+from p2pchat.core.sync.left_out import LeftOut
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import NewLogs, Quota
-from p2pchat.core.sync.refusals import DistrustedPeers, Refusals, Refusers
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.errors import LogError
@@ -34,7 +36,7 @@ from p2pchat.protocol import (
     Marks,
     MarksFrame,
     Naming,
-    RefusedLog,
+    PeerId,
     RunId,
     TypingFrame,
     UserId,
@@ -74,7 +76,28 @@ class Transaction:
     requests: list[RequestBegun] = field(default_factory=list)  # the same, before what they are about is shown
     reads: list[int] = field(default_factory=list)  # tickets of marks of readers
     prunes: list[tuple[PruneRequest, PrunePlan | None]] = field(default_factory=list)  # None: before the first look
-    completed: list[LogId] = field(default_factory=list)  # logs that were refused once, and lack nothing any more
+
+
+class DistrustedPeers:
+    """Peers that sent a wrong head. For an hour, only what their own users write is accepted from them.
+
+    Attributes:
+        until: The end of that for each (monotonic). Empty at nearly all peers, so that nothing else need be asked.
+    """
+
+    def __init__(self, ctx: NodeContext) -> None:
+        self._ctx = ctx
+        self.until: dict[PeerId, float] = {}
+
+    def add(self, peer: PeerId) -> None:
+        """Distrust a peer from now on."""
+        now = self._ctx.now.mono
+        self.until = {each: until for each, until in self.until.items() if until > now}
+        self.until[peer] = now + self._ctx.settings.wrong_head_ban
+
+    def may_bring(self, link: PeerLink, user: UserId) -> bool:
+        """Return whether entries of this user are accepted from the peer of this link."""
+        return self.until.get(link.peer, 0.0) <= self._ctx.now.mono or user in link.users
 
 
 class SyncContext:
@@ -82,14 +105,14 @@ class SyncContext:
 
     def __init__(
         self, ctx: NodeContext, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
-        hosted: HostedIdentities, run: RunId, quota: Quota, requests: Requests, refusals: Refusals,
-        refusers: Refusers,
+        hosted: HostedIdentities, run: RunId, quota: Quota, requests: Requests, members: UserMembers,
+        left_out: LeftOut,
     ) -> None:  # fmt: skip
         self.ctx = ctx
         self.requests = requests
         self.quota = quota
-        self.refusals = refusals
-        self.refusers = refusers
+        self.members = members
+        self.left_out = left_out
         self.run: RunId = run  # of logs that hosted users begin
         self.conversations = conversations
         self.lookups = lookups
@@ -301,8 +324,6 @@ class SyncContext:
 
     def send(self, frame: NamingFrame, remote: RemoteState, *conversations: ConversationId) -> None:
         """Send a frame that mentions these conversations, with the names that this link has not received."""
-        if self.refusals.by_ref and isinstance(frame, (Have, Digest)):
-            self.tell_refused(remote)
         new = [id for id in conversations if id not in remote.named]
         if new:
             remote.named.update(dict.fromkeys(new))
@@ -317,25 +338,6 @@ class SyncContext:
         for group in self.conversations.groups.values():
             remote.named.pop(group.id, None)
             remote.named.pop(group.talk, None)
-
-    def tell_refused(self, remote: RemoteState) -> None:
-        """Tell a peer which logs of shared conversations are refused here, each once.
-
-        It goes before any mark or sum: those may cover entries of such a log.
-        """
-        new = [each.log for each in self.refusals.by_ref.values() if each.log not in remote.told_refused]
-        new = [log for log in new if self._is_shared(remote, log.conversation)]
-        keys = sorted({log.key for log in new})
-        for start in range(0, len(keys), self.page_size):
-            page: dict[ConversationId, dict[UserId, list[RefusedLog]]] = {}
-            for conversation, user in keys[start : start + self.page_size]:
-                page.setdefault(conversation, {})[user] = self.refusals.of((conversation, user))
-            remote.told_refused.update(dict.fromkeys(new))
-            self.send(Have({}, refused=page), remote, *page)
-
-    def _is_shared(self, remote: RemoteState, conversation: ConversationId) -> bool:
-        found = self.conversations.by_id.get(conversation)
-        return found is not None and self.shares(remote, found)
 
     def owe_marks(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
@@ -381,7 +383,7 @@ class SyncContext:
         """Send marks to remotes: as one frame to those who know all names."""
         links: list[int] = []
         for remote in remotes:
-            if self.refusals.by_ref or not page.keys() <= remote.named.keys():
+            if not page.keys() <= remote.named.keys():
                 self.send(Have(page), remote, *page)
             else:
                 links.append(remote.link.id)

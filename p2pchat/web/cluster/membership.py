@@ -309,7 +309,7 @@ class Cluster:
 
     async def _accept(self, records: Iterable[AccountRecord]) -> None:
         """Make the users of these records contacts of this gateway: what they write to its accounts never waits."""
-        users = [self._peer.people.user(record.user) for record in records if not record.is_former]
+        users = [self._peer.directory.user(record.user) for record in records if not record.is_former]
         for first in range(0, len(users), ACCEPTED_AT_ONCE):
             await asyncio.gather(*map(self._peer.accept, users[first : first + ACCEPTED_AT_ONCE]))
 

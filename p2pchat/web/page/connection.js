@@ -19,7 +19,7 @@ const HEARTBEAT = 25000; // a connection without answers is broken, even if the 
 const PATIENCE = 10000;
 const DUE_WITHIN = 4000; // milliseconds without a line until the gateway is asked whether it is there; a guess
 const ASK_AGAIN = 1000; // milliseconds, if a line came while a gateway was asked that did not answer; a guess
-const REFUSED = new Set(["unauthorized", "revoked", "deleted"]); // close reasons after which the token is of no use: do not reconnect
+const REFUSED = new Set(["unauthorized", "revoked", "deleted", "expelled"]); // close reasons after which the token is of no use: do not reconnect
 
 /** @typedef {"connecting"|"open"|"waiting"|"refused"|"closed"} State */
 

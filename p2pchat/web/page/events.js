@@ -1,8 +1,10 @@
 /** Event lines, applied to the model, one function per kind of line. Requests to the gateway are made in chat.js. */
 
 import { Talk, mentions, messageOf } from "./model.js";
+import { safeLine } from "./safe_text.js";
 
 const TYPING_FOR = 6500; // milliseconds; the gateway ends it after 6 s by itself
+const MAX_NOTES = 100; // kept of what happened in the room; a guess
 const MAX_TAIL = 400; // messages kept of a conversation that was never opened
 
 /** @typedef {import("./model.js").Model} Model */
@@ -35,6 +37,7 @@ export class Events {
       joined: (line) => this._presence(line.user_id, line.user, { status: "online" }),
       left: (line) => this._presence(line.user_id, line.user, { status: "offline" }),
       many: () => this._asks.who(),
+      member: (line) => this._member(line),
       renamed: (line) => this._renamed(line),
       typing: (line) => this._typing(line),
       file_progress: (line) => this._file(line, line.stored, false),
@@ -248,6 +251,15 @@ export class Events {
     this._model.bus.changed("people");
   }
 
+  /** Show in the room what was decided about a member of the network. @param {any} line */
+  _member(line) {
+    const { room, me } = this._model;
+    this._asks.who();
+    if (!room) return;
+    room.notes = [...room.notes, { at: line.at, text: changeOfMember(line, me.id) }].slice(-MAX_NOTES);
+    this._model.changed(room);
+  }
+
   /** @param {any} line */
   _renamed(line) {
     const model = this._model;
@@ -333,4 +345,19 @@ function joinPages(talk, page, ids) {
   const behind = first < 0 ? known.filter((message) => message.sentAt > newest) : known.slice(last + 1);
   if (first < 0) talk.complete = false; // messages in between are unknown; scrolling back loads them
   return [...known.slice(0, Math.max(first, 0)), ...page, ...behind];
+}
+
+/** Return a line `member` as a sentence. @param {any} line @param {string} myId @returns {string} */
+function changeOfMember(line, myId) {
+  const name = (/** @type {string} */ label, /** @type {string} */ id) => (id === myId ? "you" : safeLine(label));
+  const user = name(line.user, line.user_id);
+  const by = line.by_id === line.user_id ? "the founder" : name(line.by, line.by_id);
+  const said = {
+    admitted: `${by} admitted ${user} to this network`,
+    expelled: `${by} expelled ${user} from this network`,
+    pardoned: `${by} took back that ${user} was expelled`,
+    admin: `${by} made ${user} an admin of this network`,
+    unadmin: `${by} made ${user} a plain member again`,
+  };
+  return said[/** @type {"admitted"} */ (line.change)] ?? "";
 }

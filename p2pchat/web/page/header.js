@@ -2,6 +2,7 @@
 
 import { fill, h, iconButton } from "./dom.js";
 import { memberCount, showGroup } from "./groups.js";
+import { showMembers } from "./members.js";
 import { disc, showPerson, statusText } from "./people.js";
 import { Redraw } from "./rows.js";
 import { safeLine } from "./safe_text.js";
@@ -53,6 +54,7 @@ export class Header {
   _buttons(talk) {
     const layout = this._layout;
     return h("div", { class: "talk-buttons" },
+      talk.kind === "room" && iconButton("people", "Members of this network", () => layout.notifyFailure(showMembers(this._chat))),
       talk.kind === "group" && iconButton("people", "Members of this group", () => layout.notifyFailure(showGroup(this._chat, layout, talk))),
       talk.kind === "dm" && iconButton("info", `About ${safeLine(talk.name)}`, () => layout.notifyFailure(showPerson(this._chat, layout, talk.userId))),
       iconButton("search", "Search in this conversation", () => layout.search.open("", false)),

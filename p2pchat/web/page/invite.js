@@ -3,6 +3,7 @@
 import { dialog } from "./dialog.js";
 import { copyButton, h } from "./dom.js";
 import { pageAddress, urlOf } from "./http.js";
+import { when } from "./times.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,12 +21,16 @@ export async function showInvite(chat) {
     ),
     h("section", { class: "invite" },
       h("h3", {}, "With p2pchat in a terminal"),
-      h("p", {}, "Run ", h("code", {}, "p2pchat --invite -"), " and paste this invite. Anyone who has it can join, read the room and invite others, so send it over a channel you trust."),
+      h("p", {}, "Run ", h("code", {}, "p2pchat --invite -"), " and paste this invite. ", termsOf(row), " Send it over a channel you trust: whoever joins can read the whole room."),
       h("div", { class: "invite-row" }, inviteCode, h("div", { class: "invite-words" }, h("div", { class: "token", role: "group", "aria-label": "Invite" }, row.invite), copyButton(() => row.invite, "Copy invite"))),
-      row.network && h("p", { class: "hint" }, "Whoever knows the name of this network, “", row.network, "”, is a member too. Nobody can be kept out."),
       row.only_this_machine && h("p", { class: "hint" }, "Others can't connect yet: restart the gateway with --host 0.0.0.0."),
     ),
   ], { class: "wide" });
+}
+
+/** Return whom an invite admits, as a sentence. @param {any} row of `invite` */
+function termsOf({ uses, until }) {
+  return `It admits ${uses === 1 ? "one person" : `${uses} people`} until ${when(until)}, while this gateway runs.`;
 }
 
 /** @param {string} address */

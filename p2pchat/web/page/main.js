@@ -14,7 +14,7 @@ const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const region = /** @type {HTMLElement} */ (document.getElementById("announcer"));
 
 /** @type {Record<string, string>} */
-const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway.", deleted: "This account was deleted." };
+const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway.", deleted: "This account was deleted.", expelled: "This account was expelled from the network. Only who expelled it can let it in again." };
 
 /** @param {string} [why] the reason why a token was refused @param {string} [tried] that token */
 function start(why = "", tried = "") {

@@ -35,6 +35,7 @@
  * @property {string} came when it came here, if much later than it was sent; else ""
  * @property {boolean} action @property {string|null} replyTo
  * @property {boolean} edited @property {boolean} deleted @property {string} unsupported
+ * @property {boolean} expelled it came when its writer was no member any more
  * @property {string} mendedAt when it was edited, "" for never
  * @property {Reaction[]} reactions
  * @property {FileInfo[]} files
@@ -67,6 +68,8 @@ export class Talk {
     this.messages = [];
     /** @type {Map<string, Message>} */
     this.byId = new Map();
+    /** @type {{at: string, text: string}[]} what happened among the messages while the page was open */
+    this.notes = [];
     /** @type {Message[]} waiting to be sent */
     this.waiting = [];
     this.loaded = false; // the newest page was loaded on this connection
@@ -126,7 +129,7 @@ export class Model {
 
   /** @param {Message} message @returns {boolean} whether it counts while it is unread */
   isNews(message) {
-    return !message.mine && !message.deleted && !this.ignores(message.senderId);
+    return !message.mine && !message.deleted && !message.expelled && !this.ignores(message.senderId);
   }
 
   /** @param {Talk} talk @returns {boolean} whether it is open and on the screen */
@@ -207,6 +210,7 @@ export function messageOf(line) {
     replyTo: line.reply_to,
     edited: line.edited ?? false,
     deleted: line.deleted ?? false,
+    expelled: line.expelled ?? false,
     mendedAt: line.mended_at ?? "",
     unsupported: line.unsupported ?? "",
     reactions: line.reactions ?? [],

@@ -16,7 +16,7 @@ import { ACCEPTING, messageCount } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 import { keyOf } from "./shortcuts.js";
-import { day, dayKey } from "./times.js";
+import { clock, day, dayKey } from "./times.js";
 
 const NEAR = 60; // pixels from the end that still count as the end
 const HELD_BELOW = 1 / 3; // of the height: where the first unread message stays; a guess
@@ -111,18 +111,21 @@ export class Timeline {
     const { model } = this._chat;
     const items = [];
     let before = null;
+    const notes = [...talk.notes];
     for (const message of [...talk.messages, ...talk.waiting]) {
       if (model.ignores(message.senderId)) continue;
+      const isNoted = Boolean(message.sentAt) && notes.length > 0 && notes[0].at < message.sentAt;
+      while (message.sentAt && notes.length && notes[0].at < message.sentAt) items.push(noteItem(notes.shift()));
       const sameDay = before !== null && dayKey(before.sentAt) === dayKey(message.sentAt);
       const unread = message.id !== "" && message.id === talk.firstUnread;
       if (!sameDay) items.push({ key: `day ${dayKey(message.sentAt)}`, drawn: day(message.sentAt), draw: () => h("li", { class: "day" }, h("span", {}, day(message.sentAt))) });
       if (unread) items.push({ key: "unread", drawn: "", draw: () => h("li", { class: "unread-line" }, h("span", {}, "New")) });
-      const head = !sameDay || unread || !before || before.senderId !== message.senderId || message.action || before.action || Date.parse(message.sentAt) - Date.parse(before.sentAt) > TOGETHER;
+      const head = !sameDay || unread || isNoted || !before || before.senderId !== message.senderId || message.action || before.action || Date.parse(message.sentAt) - Date.parse(before.sentAt) > TOGETHER;
       const drawn = [message.id, message.version, head, talk.member, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
       items.push({ key: message.id || message.ref, former: message.mine ? refOf(message.claimedAt) : "", drawn, draw: () => drawMessage(message, { model, talk, head }, this._actions) });
       before = message;
     }
-    return items;
+    return [...items, ...notes.map(noteItem)];
   }
 
   /** @param {Talk} talk */
@@ -312,4 +315,10 @@ function setTabStop(message, on) {
   message.classList.toggle("active", on);
   message.tabIndex = on ? 0 : -1;
   for (const button of message.querySelectorAll("button, audio, video")) button.tabIndex = on ? 0 : -1;
+}
+
+/** Return the row of what happened among the messages. @param {{at: string, text: string}|undefined} note @returns {import("./rows.js").Item} */
+function noteItem(note) {
+  const { at, text } = note ?? { at: "", text: "" };
+  return { key: `note ${at} ${text}`, drawn: "", draw: () => h("li", { class: "day note" }, h("span", {}, `${clock(at)} ${text}`)) };
 }

@@ -207,10 +207,11 @@ class SocketClient(ClientSession):
 
     def on_end(self, why: Ending) -> None:
         """Close the connection; only a client whose token is of no use is told why, and not to come back."""
-        if why in ("revoked", "deleted"):
+        is_final = why in ("revoked", "deleted", "expelled")
+        if is_final:
             with suppress(QueueFull):
                 self._put(event_packet("error", {"code": why, "text": f"this account was {why}"}))
-        self.registry.spawn(self.connection.end(away=why in ("revoked", "deleted"), flush=why != "slow"))
+        self.registry.spawn(self.connection.end(away=is_final, flush=why != "slow"))
 
 
 class ClientRegistry:

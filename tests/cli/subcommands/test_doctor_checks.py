@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, Sent, Settings, TCPPeer, inspect_profile, open_history
+from p2pchat import Message, Sent, Settings, TCPPeer, backup_key, inspect_profile, open_history
 from p2pchat.cli.subcommands.doctor_checks import (
     Finding,
     check_clock,
@@ -137,7 +137,10 @@ def look(data: Path) -> dict[str, Finding]:
     return {finding.what: finding for finding in check_profile(inspect_profile(data))}
 
 
-def test_all_is_well(data: Path) -> None:
+def test_all_is_well(data: Path, tmp_path: Path) -> None:
+    founder = look(data)["founder"]
+    assert founder.verdict == "warning" and founder.mend == "make one: p2pchat network backup FILE"
+    backup_key(tmp_path / "copy")
     found = look(data)
     assert [(one.what, one.verdict, one.mend) for one in found.values()] == [
         (what, "ok", "") for what in ("profile", "key", "network", "lock")

@@ -76,12 +76,12 @@ def test_an_entry_keeps_its_attachments() -> None:
 
 
 def test_an_entry_without_attachments_has_the_bytes_that_it_had() -> None:
-    assert encode_entry(Entry("text", 1, 2, b="look")) == '{"k":"text","at":1,"c":2,"b":"look"}'
+    assert encode_entry(Entry("text", 1, 2, b="look")) == (2, '{"k":"text","at":1,"b":"look"}')
 
 
 @pytest.mark.parametrize("before", ["7", "[[[[]]]]", '"x"', '[{"name":1}]'])
 def test_of_a_repeated_key_the_last_counts(before: str) -> None:
     named = f'[{{"name":"a","size":1,"type":"","root":"{ROOT}"}}]'
-    text = '{"k":"text","at":1,"c":2,"b":"x","files":%s,"files":%s}'
-    assert decode_entry(text % (before, named)).files == (FileRef("a", 1, "", ROOT),)
-    assert decode_entry(text % (named, before)).files == ()
+    text = '{"k":"text","at":1,"b":"x","files":%s,"files":%s}'
+    assert decode_entry((2, text % (before, named))).files == (FileRef("a", 1, "", ROOT),)
+    assert decode_entry((2, text % (named, before))).files == ()

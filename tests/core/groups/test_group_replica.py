@@ -24,14 +24,14 @@ from p2pchat.core.groups.group_state import (
     talk_id,
 )
 from p2pchat.core.groups.visibility import VisibleEnd, is_wanted, may_be_visible, visible_ends
-from p2pchat.core.log import Entry, LogId, encode_entry
+from p2pchat.core.log import Entry, LogId, RawEntry, encode_entry
 from p2pchat.protocol import MAX_INT, Mark
 
 IDS = {name: sha256(name.encode()).hexdigest() for name in ("ada", "bob", "cyd", "dan")}
 NAMES = {id: name for name, id in IDS.items()}
 SALT = "00" * 16
 
-Written = tuple[LogId, int, str, Entry]
+Written = tuple[LogId, int, RawEntry, Entry]
 
 
 class Pen:
@@ -42,12 +42,14 @@ class Pen:
         first = Entry("group", 1, 1, b=group_body(1, "ops", IDS["ada"], everybody, {}, salt=SALT))
         self.id = operation_hash(encode_entry(first))
         self.written: list[Written] = []
+        self.before: dict[LogId, tuple[Mark, ...]] = {}
         self._logs: dict[LogId, int] = {}
         self.first = self.put("ada", "a1", first)
 
-    def put(self, by: str, run: str, entry: Entry) -> Written:
+    def put(self, by: str, run: str, entry: Entry, before: tuple[Mark, ...] = ()) -> Written:
         log = LogId(self.id, IDS[by], run * 8)
         self._logs[log] = self._logs.get(log, 0) + 1
+        self.before.setdefault(log, before)
         self.written.append((log, self._logs[log], encode_entry(entry), entry))
         return self.written[-1]
 
@@ -57,7 +59,7 @@ class Pen:
     ) -> str:  # fmt: skip
         ids = {IDS[who]: added for who, added in members.items()}
         body = group_body(gen, name, IDS[owner or by], ids, cuts or {}, redo=redo)
-        return operation_hash(self.put(by, run, Entry("group", gen, gen, before=before, b=body))[2])
+        return operation_hash(self.put(by, run, Entry("group", gen, gen, b=body), before)[2])
 
     def leave(self, by: str, gen: int, *cuts: Mark) -> None:
         self.put(by, by[0] + "9", Entry("leave", 1, 1, g=(gen, "00" * 8), b=leave_body(cuts)))
@@ -65,6 +67,7 @@ class Pen:
     def group(self, written: list[Written] | None = None) -> GroupReplica:
         group = GroupReplica(self.id)
         for log, seq, raw, entry in self.written if written is None else written:
+            group.note_before(log, self.before[log])
             group.add(log, seq, raw, entry)
         return group
 

@@ -44,13 +44,24 @@ def test_nothing_of_a_group_is_stored_before_its_first_operation() -> None:
     assert away.ada.node.groups == {} and away.ada.storage.load([]).conversations == []
 
 
+def test_an_entry_that_cites_nothing_counts_as_the_one_before_it() -> None:
+    """Also one that nobody can read: all members keep it, and show it in its place."""
+    away = Away()
+    away.bob.say(away.operations.write(away.first))
+    log, cite = Author("bob", "b1", talk_id(away.id)), (1, away.id[:16])
+    raws = encode_entry(Entry("text", 1, 1, g=cite, b="one")), (2, "no entry"), encode_entry(Entry("text", 3, 3, b="3"))
+    away.bob.say(log.write(*raws), log.write((4, "nor this")))
+    kept = [one.raw for one in away.ada.storage.history(talk_id(away.id), limit=0)]
+    assert kept == [*raws, (4, "nor this")]
+
+
 def test_an_entry_citing_a_missing_operation_is_not_kept() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first))
     heard = len(away.bob.heard)
     away.bob.say(away.talk("b2", "early", cite=(2, "ab" * 8)), away.talk("b3", "uncited", cite=None))
     assert away.shown() == [] and not [frame for frame in away.bob.heard[heard:] if isinstance(frame, Have)]
-    assert away.ada.counted["cites_unknown"] == 2
+    assert (away.ada.counted["cites_unknown"], away.ada.counted["cut_off"]) == (1, 1)
     away.bob.say(away.talk("b1", "now", cite=(1, away.id[:16])))
     assert away.shown() == ["now"]
 
@@ -113,7 +124,7 @@ def test_a_talk_s_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     first = Author("bob", "b1", talk)
     one = first.write(encode_entry(Entry("text", 1, 1, g=cite, b="one")))
     two, lie = (
-        Author("bob", "b2", talk).write(encode_entry(Entry("text", 2, 2, before=(first.mark,), g=cite, b=text)))
+        Author("bob", "b2", talk, [first.mark]).write(encode_entry(Entry("text", 2, 2, g=cite, b=text)))
         for text in ("two", "lie")
     )
     away.bob.say(away.operations.write(away.first), one, two)
@@ -130,8 +141,8 @@ def test_an_entry_that_may_lie_below_a_missing_cut_is_awaited() -> None:
     cite, talk = (1, away.id[:16]), talk_id(away.id)
     question = Author("cyd", "c1", talk)
     asked = question.write(encode_entry(Entry("text", 1, 1, g=cite, b="why?")))
-    later = Author("cyd", "c2", talk)
-    more = later.write(encode_entry(Entry("text", 2, 2, before=(question.mark,), g=cite, b="please")))
+    later = Author("cyd", "c2", talk, [question.mark])
+    more = later.write(encode_entry(Entry("text", 2, 2, g=cite, b="please")))
     body["cuts"] = [[IDS["cyd"], *later.mark]]
     removal = away.operations.write(away.first, encode_entry(Entry("group", 3, 3, b=body)))
     answer = encode_entry(Entry("text", 4, 4, re=question.ref(1), g=cite, b="because"))
@@ -152,7 +163,8 @@ def test_a_log_does_not_begin_before_the_one_it_builds_on_which_waits_for_storag
     logs, frames = [Author("cyd", run, talk) for run in ("c1", "c2", "c3", "c4")], list[Entries]()
     named: tuple[Mark, ...] = ()
     for c, log in enumerate(logs, 1):
-        frames.append(log.write(encode_entry(Entry("text", c, c, before=named, g=cite, b=str(c)))))
+        log.before = named
+        frames.append(log.write(encode_entry(Entry("text", c, c, g=cite, b=str(c)))))
         named = (log.mark,)
     body["cuts"] = [[IDS["cyd"], *logs[-1].mark]]
     lost = logs[0].write(encode_entry(Entry("text", 9, 9, g=cite, b="lost")))  # so the second builds on its middle
@@ -224,12 +236,13 @@ def test_operations_repeated_while_logs_are_loaded_are_known() -> None:
     away = Away()
     first = away.operations.write(away.first)
     body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1, IDS["cyd"]: 2}, {})
-    second = encode_entry(Entry("group", 2, 2, before=(away.operations.mark,), b=body))
-    away.bob.say(first, Author("bob", "b1", away.id).write(second))
+    second = encode_entry(Entry("group", 2, 2, b=body))
+    away.bob.say(first, Author("bob", "b1", away.id, [away.operations.mark]).write(second))
     cite = operation_hash(second)[:16]
     question, answer = (Author("cyd", run, talk_id(away.id)) for run in ("c1", "c2"))
     asked = question.write(encode_entry(Entry("text", 3, 3, g=(2, cite), b="why?")))
-    more = encode_entry(Entry("text", 4, 4, before=(question.mark,), g=(2, cite), b="because"))
+    more = encode_entry(Entry("text", 4, 4, g=(2, cite), b="because"))
+    answer.before = (question.mark,)
     away.bob.say(asked, answer.write(more))
     away.ada.start()
     away.ada.far("bob").say(first)
@@ -270,7 +283,7 @@ class Cut:
         two = Author("dan", "d2", talk, before=[one.mark])
         self.more = one.write(encode_entry(Entry("text", 2, 2, g=cite, b="dan 2")))
         never = cyd.ref(9) if beyond else None  # the second log replies to it
-        self.second = two.write(encode_entry(Entry("text", 3, 3, never, before=two.before, g=cite, b="dan 3")))
+        self.second = two.write(encode_entry(Entry("text", 3, 3, never, g=cite, b="dan 3")))
         follows = Entry("text", 4, 4, after=(one.ref(2 if beyond else 1),), g=cite, b="cyd")
         self.follows = cyd.write(encode_entry(follows))
         members = {IDS[name]: 1 for name in ("ada", "bob", "cyd")}

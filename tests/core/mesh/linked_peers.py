@@ -15,6 +15,8 @@ from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
+from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext, Now
@@ -66,13 +68,15 @@ class Post:
     ) -> None:
         self.key = key
         self.ctx = NodeContext(settings or Settings(), key.id, Draws(key.id))
-        self.network = network or NetworkCredentials(N, K)
+        self.network = network or NetworkCredentials(N, K, is_named=True)
         self.run = Draws(f"run {id(self)}")(8).hex()
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
+        statements = StatementExchange(self.ctx, self.network, [], {}, lambda change: None)
+        admission = Admission(self.ctx, self.network, None, lambda: statements, lambda user: user)
         self.links = Links(
-            self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts, self.blocks
+            self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts, self.blocks, admission
         )
         self.at(0.0)
 

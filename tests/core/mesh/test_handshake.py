@@ -66,7 +66,7 @@ def test_an_id_swapped_in_a_hello_does_not_fit_its_signature() -> None:
 def test_a_signature_under_another_tag_is_invalid() -> None:
     a, b = server(), client()
     hello = hello_to(a, b)
-    hello.sig = BOB.sign(b"p2pchat/head/1\0" + b._t[len(b"p2pchat/link/1\0") :]).hex()
+    hello.sig = BOB.sign(b"p2pchat/head/1\0" + b.transcript[len(b"p2pchat/link/1\0") :]).hex()
     assert refused(a, hello) == "identity"
 
 
@@ -81,7 +81,7 @@ def test_a_hello_without_the_right_invite_is_refused(given: str | None) -> None:
 def test_a_peer_of_another_network_is_refused_by_either_side() -> None:
     a, b = server(), client(network=NetworkCredentials(N, "0d" * 32))
     assert refused(a, hello_to(a, b)) == "network"
-    assert refused(b, Welcome(proof=proof(K, "server", b._t))) == "network"
+    assert refused(b, Welcome(proof=proof(K, "server", b.transcript))) == "network"
 
 
 def test_the_client_s_own_proof_sent_back_is_invalid() -> None:
@@ -115,10 +115,10 @@ def test_a_peer_that_dials_itself_notices_at_either_end() -> None:
 def test_unknown_versions() -> None:
     a = server()
     hello = hello_to(a, client())
-    hello.v = 2
+    hello.v = 3
     assert refused(a, hello) == "version"
-    assert refused(client(), Hello(v=[2, 3], nonce="00" * 32)) == "version"
-    assert client().on_frame(Hello(v=[7, 1], nonce="00" * 32)) is not None
+    assert refused(client(), Hello(v=[1, 3], nonce="00" * 32)) == "version"
+    assert client().on_frame(Hello(v=[7, 2], nonce="00" * 32)) is not None
 
 
 @pytest.mark.parametrize("frame", [Ping(), Unknown("later"), Bye("left")], ids=lambda frame: type(frame).__name__)

@@ -346,7 +346,7 @@ def test_who_proves_nothing_is_told_nothing_and_believed_nothing() -> None:
     newcomer = Post(Key("newcomer"))
     (dial,) = dials(newcomer.handle(Connect("10.9.9.9:8080")))
     newcomer.handle(LinkDialled(1, dial.dial, Key("liar").id, "10.9.9.9"))
-    newcomer.got(1, Hello(v=[1], nonce="00" * 32))
+    newcomer.got(1, Hello(v=[2], nonce="00" * 32))
     newcomer.got(1, Welcome(proof="11" * 32, peers=[(Key("victim").id, ("203.0.113.1:7000",))]))
     assert Key("victim").id not in newcomer.links.book
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 
 from p2pchat.config import Settings
@@ -22,10 +24,25 @@ from p2pchat.core.limits_by_origin import RELAY_HOST
 from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
 from p2pchat.core.mesh.peer_link import NOT_THE_ONE_KNOWN
 from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
+from p2pchat.protocol import (
+    Admit,
+    Bye,
+    Frame,
+    Go,
+    Have,
+    Hello,
+    Peers,
+    Ping,
+    Pong,
+    Show,
+    TypingFrame,
+    Unknown,
+    Welcome,
+)
 from tests.core.mesh.linked_peers import HOST, Draws, K, Key, Meeting, N, Post, byes, link_changes, peers_in_order
 
 D, F = peers_in_order("ada", "bob")
+T = TypeVar("T")
 ENDPOINT = "10.0.0.9:8080"
 
 
@@ -46,7 +63,7 @@ def dials(effects: list[Effect]) -> list[Dial]:
     return [effect for effect in effects if isinstance(effect, Dial)]
 
 
-def sent(effects: list[Effect], kind: type) -> list[object]:
+def sent(effects: list[Effect], kind: type[T]) -> list[T]:
     return [effect.frame for effect in effects if isinstance(effect, Send) and isinstance(effect.frame, kind)]
 
 
@@ -74,9 +91,11 @@ def test_f_says_nothing_on_a_new_link_before_go() -> None:
     assert isinstance(hello, Hello)
     (answer,) = sent(met.b.got(1, hello), Hello)
     assert isinstance(answer, Hello)
-    welcome, go = (e.frame for e in met.a.got(1, answer)[:3] if isinstance(e, Send))
-    assert met.b.got(1, welcome) == []
-    assert not met.b.links.up
+    (welcome,) = sent(met.a.got(1, answer), Welcome)
+    (show,) = sent(met.b.got(1, welcome), Frame)
+    assert isinstance(show, Show) and not met.b.links.up
+    admit, go = sent(met.a.got(1, show), Frame)[:2]
+    assert met.b.got(1, admit)[1:] == [] and not met.b.links.up
     assert sent(met.b.got(1, go), Peers)
 
 
@@ -206,9 +225,11 @@ def test_a_go_that_does_not_come_within_ten_seconds_ends_the_link() -> None:
     assert isinstance(hello, Hello)
     (answer,) = sent(met.b.got(1, hello), Hello)
     assert isinstance(answer, Hello)
-    welcome = next(e.frame for e in met.a.got(1, answer) if isinstance(e, Send))
+    (welcome,) = sent(met.a.got(1, answer), Welcome)
+    (show,) = sent(met.b.got(1, welcome), Show)
+    (admit,) = sent(met.a.got(1, show), Admit)
     met.b.wake(5.0)
-    met.b.got(1, welcome)
+    met.b.got(1, admit)
     assert byes(met.b.wake(14.9)) == []
     assert len(byes(met.b.wake(15.1))) == 1
 

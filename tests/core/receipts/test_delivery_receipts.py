@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.core.inputs import CommitFailed, Committed, Loaded
-from p2pchat.core.log import LogId, first_chain
+from p2pchat.core.log import LogId
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.temporary_storage import TemporaryStorage
@@ -36,7 +36,7 @@ def test_a_linked_peer_stores_what_its_marks_cover_and_nothing_else(ada: Peer) -
     ada.start()
     far, log = ada.far("bob"), own_log(ada, "a2")
     ada.say("one", "two")
-    last = Author("ada", "a2")
+    last = ada.author("a2")
     last.write(*(shown.raw for shown in ada.storage.places(2, 9)))
 
     def stored(log: LogId, seq: int, name: str = "bob") -> bool:
@@ -68,7 +68,7 @@ def test_a_receipt_of_a_log_covers_all_it_builds_on(ada: Peer) -> None:
         ada.start()
     ada.say("four")
     far = ada.far("bob")
-    last = Author("ada", "a4")
+    last = ada.author("a4")
     last.write(*(shown.raw for shown in ada.storage.places(6, 9)))
     assert delivered(announce(far, last.mark)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3, 4)]
 
@@ -79,11 +79,12 @@ def test_a_receipt_waits_while_a_log_below_it_is_looked_up(ada: Peer) -> None:
         ada.say(text)
         ada.start()  # the first log is found in storage only
     far = ada.far("bob")
-    second, third = Author("ada", "a2"), Author("ada", "a3")
+    second = ada.author("a2")
     second.write(*(shown.raw for shown in ada.storage.places(2, 9)))
     ada.hold_lookups = True
     lines = announce(far, second.mark)
     ada.say("three")
+    third = ada.author("a3")
     third.write(*(shown.raw for shown in ada.storage.places(4, 9)))
     lines += announce(far, third.mark)
     assert delivered(lines) == []
@@ -97,7 +98,6 @@ def test_a_thousand_logs_below_are_followed_to_the_end(ada: Peer) -> None:
     for n in range(400):
         log = Author("ada", "a0", before=before)
         log.log = first.log._replace(run=f"{n:016x}")
-        log.chain = first_chain(log.log)
         ada.put_frames(far, log.say("word"))
         ada.world.settle()
         before = [log.mark]
@@ -144,7 +144,8 @@ def covered_and_copied(ada: Peer) -> tuple[Author, Entries, Entries]:
     ada.restart()  # so the first is found in storage only
     mine, copy, second = Author("ada", "a1"), Author("ada", "a1"), Author("ada", "a2")
     raws = [shown.raw for shown in ada.storage.places(0, 4)]
-    one, other = mine.write(*raws[:2]), copy.write(raws[0], raws[1].replace("one", "the copy's"))
+    c, text = raws[1]
+    one, other = mine.write(*raws[:2]), copy.write(raws[0], (c, text.replace("one", "the copy's")))
     second.before = (mine.mark,)
     second.write(*raws[2:])
     return second, msgspec.structs.replace(one, fork=True), msgspec.structs.replace(other, fork=True)
@@ -246,7 +247,7 @@ def test_a_mark_counts_once_storage_has_found_its_log(ada: Peer) -> None:
     ada.start()
     ada.say("two")
     shown = ada.storage.places(0, 9)
-    first, second = Author("ada", "a1"), Author("ada", "a2")
+    first, second = ada.author("a1"), ada.author("a2")
     frames = [log.write(*(one.raw for one in shown if one.log == log.log)) for log in (first, second)]
     ada.storage.restore(TemporaryStorage().snapshot())
     ada.start()

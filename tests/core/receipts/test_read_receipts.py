@@ -91,7 +91,7 @@ def test_marking_a_message_marks_everything_shown_before_it() -> None:
     ada.say("three")
     cyd.say("four")
     ada.world.pass_time(1.0)
-    places = {one.raw.split('"b":"')[-1][:-2]: one.place for one in ada.storage.places(0, 99)}
+    places = {one.raw[1].split('"b":"')[-1][:-2]: one.place for one in ada.storage.places(0, 99)}
     assert of_reading(ada.read(places["two"])) == ["to cyd: read room by ada c1:2"]
     assert of_reading(cyd.take())[-1:] == ["read c1:1..2 by ada"]
     bob.take()
@@ -157,7 +157,7 @@ def test_a_mark_on_the_newest_log_covers_all_earlier_ones(ada: Peer) -> None:
         ada.restart()
     ada.say("three")
     far = ada.far("bob")
-    last = Author("ada", "a3")
+    last = ada.author("a3")
     last.write(*(one.raw for one in ada.storage.places(4, 9)))
     announce(far, last.mark)
     assert of_reading(far.say(marked("bob", "a3", 1))) == [
@@ -181,7 +181,7 @@ def test_a_mark_on_an_earlier_log_waits_for_its_delivery(ada: Peer) -> None:
         ada.say(text)
         ada.restart()
     far = ada.far("bob")
-    second = Author("ada", "a2")
+    second = ada.author("a2")
     second.write(*(one.raw for one in ada.storage.places(2, 2)))
     ada.hold_lookups = True
     announce(far, second.mark)
@@ -207,7 +207,7 @@ def test_a_delivery_of_one_log_counts_no_mark_on_an_earlier_one(ada: Peer) -> No
 
 def log_of(peer: Peer, run: str) -> tuple[Entries, Mark]:
     """Return the entries that a peer's own user wrote in the room in one run, as a frame, and their mark."""
-    log = Author(peer.name, run)
+    log = peer.author(run)
     return log.write(*(one.raw for one in peer.storage.places(0, 99) if one.log == log.log)), log.mark
 
 

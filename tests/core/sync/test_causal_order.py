@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.log import LogId, Ref, first_chain
+from p2pchat.core.log import LogId, Ref
 from p2pchat.core.sync.history_boundary import MAX_OLD_MARKS, HistoryBoundary
 from p2pchat.protocol import Mark
 from tests.core.scripted_nodes import ROOM, Author, Far, Peer, World, have, page
@@ -353,7 +353,6 @@ def waiting_logs(far: Far, count: int) -> None:
     for n in range(count):
         log = Author("cyd", f"{n:02x}")
         log.log = log.log._replace(run=f"{n:016x}")
-        log.chain = first_chain(log.log)
         far.say(log.say("because", after=[Ref(f"{n:016x}" * 2, 1)]))
 
 

@@ -10,7 +10,18 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, NewLog, Stretch
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
-from p2pchat.core.log import Batch, Entry, LogId, Ref, decode_entry, encode_entry, extend_chain, first_chain, frame_of
+from p2pchat.core.log import (
+    Batch,
+    Entry,
+    LogId,
+    Ref,
+    decode_entry,
+    encode_entry,
+    encode_header,
+    extend_chain,
+    first_chain,
+    frame_of,
+)
 from p2pchat.core.sync import forks
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from simulation.simulation import Simulation
@@ -467,21 +478,23 @@ def test_a_stored_log_of_a_key_of_small_order_is_frozen(ada: Peer) -> None:
     sum = ada.node.sync.conversations.by_id[ROOM].sum
     log = LogId(ROOM, "01" + "00" * 31, "11" * 8)
     raw = encode_entry(Entry("text", START, START, b="anyone"))
-    chain = extend_chain(first_chain(log), [raw])
+    header = encode_header(log, (), None)
+    chain = extend_chain(first_chain(header), [raw])
     head = bytes.fromhex("58" + "66" * 31 + log.user)  # the base point and 1
     place = ada.storage.load([]).next_place
-    batch = Batch(log, 1, [raw], None, first_chain(log), chain, head)
+    batch = Batch(log, 1, [raw], None, first_chain(header), chain, head, header)
     stretch = Stretch(place, log, 1, 1, START)
     ada.storage.commit([Change(logs=[NewLog(log, (), True)], batches=[batch], stretches=[stretch])])
     ada.restart()
     assert ada.texts() == ["anyone"] and ada.node.sync.conversations.by_id[ROOM].sum == sum
-    new = msgspec.structs.replace(frame_of(batch), r="22" * 8, prev=first_chain(log._replace(run="22" * 8)).hex())
+    other = encode_header(log._replace(run="22" * 8), (), None)
+    new = msgspec.structs.replace(frame_of(batch), r="22" * 8, prev=first_chain(other).hex(), h=other)
     assert ada.far("eve").say(new) == ["close eve: head"]
 
 
 def test_evidence_against_unknown_users_counts_where_it_comes_from() -> None:
     """Otherwise one member fills the disk with forks of users it makes up."""
-    ada = World().peer("ada", branch_bytes=600)
+    ada = World().peer("ada", branch_bytes=560)
     far = ada.far("eve")
     for name in ("bob", "cyd", "dan"):
         far.say(*evidence(Author(name, name[0] + "1").say("y" * 100), Author(name, name[0] + "1").say("n" * 100)))

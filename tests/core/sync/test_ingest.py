@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
 
 from p2pchat.core.effects import PauseReading
 from p2pchat.core.inputs import Got
-from p2pchat.core.log import Entry, Ref, encode_entry
-from p2pchat.protocol import Entries
-from tests.core.scripted_nodes import START, Author, Far, Peer, World, covered_log, dm, page, passed
+from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.members.guests import make_guest
+from p2pchat.protocol import Entries, Naming, Want
+from tests.core.scripted_nodes import (
+    IDENTITIES,
+    IDS,
+    ROOM,
+    START,
+    Author,
+    Far,
+    N,
+    Peer,
+    World,
+    covered_log,
+    dm,
+    page,
+    passed,
+)
 
 
 def test_a_batch_is_kept_then_acknowledged() -> None:
@@ -100,56 +115,134 @@ def test_a_false_batch_before_a_true_one_is_no_fork() -> None:
 
 
 def test_the_clock_rises_inside_a_log() -> None:
+    """Nobody passes on such an entry, so who sends it made it up."""
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(bob.say("one"))
-    assert far.say(bob.say("two", at=START - 5))[0] == "warn entry_refused"
+    assert far.say(bob.say("two", at=START - 5)) == ["close bob: head"]
     assert ada.texts() == ["one"]
 
 
-def raw(**fields: object) -> str:
-    return encode_entry(Entry(**{"k": "text", "at": START, "c": START, "b": "word", **fields}))  # type: ignore[arg-type]
+def shown_kinds(peer: Peer) -> list[str]:
+    return [decode_entry(shown.raw).k for shown in peer.storage.places(0, 99)]
+
+
+ODD = ["", "hello", '{"k":"text"}', '{"k":"text","at":1,"b":5}', '{"k":"later","at":1}', " \n\t", "\u2028"]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_any_text_is_kept_shown_and_acknowledged_in_its_place(text: str) -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    frames = [bob.say("one"), bob.write((START + 5, text)), bob.say("three", at=START + 10)]
+    said = far.say(*frames)
+    assert said == ["commit b1:1..3, show b1:1..3", "to bob: have room bob b1:3"]
+    kind = "later" if "later" in text else UNREADABLE
+    assert shown_kinds(ada) == ["text", kind, "text"]
+    ada.start()
+    assert shown_kinds(ada) == ["text", kind, "text"]
+    cyd = ada.far("cyd")
+    cyd.say(Want(1, ROOM, IDS["bob"], [], names=[Naming(room=True)]))
+    (served,) = [frame for frame in cyd.heard if isinstance(frame, Entries)]
+    assert served.e == [entry for frame in frames for entry in frame.e] and served.h == bob.header
+
+
+@pytest.mark.parametrize("control", ["\0", "\x08", "\x1f"])
+def test_a_control_character_is_the_fault_of_the_sender(control: str) -> None:
+    """In a frame it takes six bytes, so that a batch of them would fit in none."""
+    ada = World().peer("ada")
+    assert ada.far("bob").say(Author("bob", "b1").write((START, f"a{control}b"))) == ["close bob: malformed"]
+
+
+# ---- headers
+
+
+def with_header(author: Author, header: str) -> Entries:
+    """Return a log that begins with this text, signed."""
+    frame = author.say("word")
+    chain = first_chain(header)
+    head = IDENTITIES[author.name].sign(head_message(author.log, 1, extend_chain(chain, frame.e))).hex()
+    return msgspec.structs.replace(frame, prev=chain.hex(), head=head, h=header)
 
 
 @pytest.mark.parametrize(
-    ("entry", "code"),
+    "change",
     [
-        (raw(b=5), "malformed"),
-        (raw(b="a\0b"), "malformed"),
-        (raw(k="edit", b=None), "malformed"),
-        (raw(b="x" * 32769), "limit"),
-        (raw(b="ä" * 16385), "limit"),
-        (raw(after=(Ref("00" * 16, 1),) * 3), "malformed"),
-        ('{"k":"text"}', "malformed"),
+        lambda header: header.replace(",", ", ", 1),
+        lambda header: header[:-1] + ',"later":1}',
+        lambda header: header[:-1] + ',"by":null}',
+        lambda header: header.replace("b1" * 8, "b2" * 8),
+        lambda header: header.replace(ROOM, "00" * 32),
+        lambda header: header.replace('"before":[]', '"before":[["00",1,"00"]]'),
+        lambda header: header.replace(',"before":[]', ""),
+        lambda header: header.replace("[]", f"[{','.join(9 * [EARLIER])}]"),
+        lambda header: "null",
+        lambda header: "\0",
     ],
 )
-def test_entries_over_a_limit_end_their_log_or_the_link_if_they_are_not_signed(entry: str, code: str) -> None:
+def test_a_header_in_another_form_or_of_another_log_is_the_fault_of_the_sender(
+    change: Callable[[str], str]
+) -> None:  # fmt: skip
+    bob = Author("bob", "b1")
     ada = World().peer("ada")
-    frame = Author("bob", "b1").write(entry)
-    said = ada.far("bob").say(frame)
-    assert said == ["warn entry_refused", "to bob: have nothing refused", "commit small things"]
-    frame.head = "00" * 64
-    other = World().peer("ada")
-    assert other.far("bob").say(frame) == [f"close bob: {code}"]
-    assert ada.texts() == other.texts() == []
+    assert ada.far("eve").say(with_header(bob, change(bob.header))) == ["close eve: malformed"]
+    assert ada.texts() == []
 
 
-def test_a_log_that_names_too_many_others_is_refused_once_they_are_held(ada: Peer) -> None:
-    far = ada.far("bob")
-    firsts = [Author("bob", f"{n:02x}") for n in range(9)]
-    last = Author("bob", "b1", before=[first.mark for first in firsts])
-    frames = [first.say("first") for first in firsts]
-    last.before = tuple(first.mark for first in firsts)
-    odd = last.say("last")
-    assert far.say(odd) == []
-    assert "warn entry_refused" in far.say(*frames, odd)
+EARLIER = '["00aa00aa00aa00aa",1,"00bb00bb00bb00bb"]'
 
 
-@pytest.mark.parametrize(
-    "entry", [raw(b="x" * 32768), raw(b="ä" * 16384), raw(k="later", b={"x": [1]}), raw(k="delete", b=None)]
-)
-def test_entries_at_a_limit_or_of_a_later_kind_are_kept(ada: Peer, entry: str) -> None:
-    assert ada.far("bob").say(Author("bob", "b1").write(entry))[0] == "commit b1:1..1, show b1:1..1"
+def test_a_chain_begins_with_the_header(ada: Peer) -> None:
+    frame = Author("bob", "b1").say("word")
+    frame.prev = "00" * 32
+    assert ada.far("eve").say(frame) == ["close eve: head"]
+
+
+def test_two_headers_of_one_log_are_a_fork(ada: Peer) -> None:
+    first, far = Author("bob", "b0"), ada.far("bob")
+    far.say(first.say("before"))
+    far.say(Author("bob", "b1", before=[first.mark]).say("yes"))
+    assert far.say(Author("bob", "b1").say("yes"))[0] == "warn fork"
+
+
+def certified(network: str, member: str, user: str) -> Author:
+    certificate = make_guest(network, IDS[member], IDENTITIES[member].sign, IDS["bob"])
+    return Author(user, "b1", by=certificate)
+
+
+def test_who_answers_for_a_writer_is_known_from_the_header_and_after_a_restart(ada: Peer) -> None:
+    log = certified(N, "eve", "bob")
+    assert ada.far("bob").say(log.say("hi"))[0] == "commit b1:1..1, show b1:1..1"
+    assert ada.node.sync.context.members.member_of(IDS["bob"]) == IDS["eve"]
+    ada.start()
+    assert ada.node.sync.context.members.member_of(IDS["bob"]) == IDS["eve"]
+    assert ada.node.sync.context.members.member_of(IDS["cyd"]) == IDS["cyd"]
+    far = ada.far("cyd")
+    far.say(Want(1, ROOM, IDS["bob"], [], names=[Naming(room=True)]))
+    assert [frame.h for frame in far.heard if isinstance(frame, Entries)] == [log.header]
+
+
+@pytest.mark.parametrize(("network", "user"), [("00" * 16, "bob"), (N, "cyd")])
+def test_a_certificate_of_another_network_or_user_is_the_fault_of_the_sender(
+    ada: Peer, network: str, user: str
+) -> None:  # fmt: skip
+    log = certified(network, "eve", user)
+    assert ada.far("dan").say(log.say("hi")) == ["close dan: head"]
+    assert ada.texts() == [] and ada.node.sync.context.members.member_of(IDS["bob"]) == IDS["bob"]
+
+
+def test_of_two_members_that_answer_for_a_user_all_peers_choose_the_same() -> None:
+    smaller, larger = sorted(("eve", "dan"), key=lambda name: IDS[name])
+    for order in ((smaller, larger), (larger, smaller)):
+        ada = World().peer("ada")
+        far = ada.far("bob")
+        for number, member in enumerate(order):
+            log = certified(N, member, "bob")
+            log.log = log.log._replace(run=f"b{number}" * 8)
+            far.say(log.say(member))
+        for _ in range(2):
+            assert ada.node.sync.context.members.member_of(IDS["bob"]) == IDS[smaller]
+            ada.start()
 
 
 def test_only_members_write_in_a_direct_conversation() -> None:
@@ -307,9 +400,7 @@ def test_a_name_of_long_ago_that_nobody_has_now_causes_no_warning() -> None:
 
     def named(author: Author, name: str, seconds: float) -> list[str]:
         at, seq = START + round(seconds * 1_000_000), author.seq + 1
-        effects = far.say(
-            author.write(encode_entry(Entry("profile", at + seq, at, None, (), (), None, {"name": name})))
-        )
+        effects = far.say(author.write(encode_entry(Entry("profile", at + seq, at, None, (), None, {"name": name}))))
         return [line for line in effects if line.startswith("warn")]
 
     assert [named(bob, "robin", 0), named(bob, "robert", 1)] == [[], []]

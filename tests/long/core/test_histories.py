@@ -113,7 +113,7 @@ LESS_OFTEN = {
     "link_gave_way": 20,  # in some histories; tests/core/mesh/test_link_places.py
     "attack": 100,  # in some histories, as the next; tests/long/hostile/test_branches.py
     "third_host_dialled": 100,
-    "log_refused": 50,  # in some histories, as the next; tests/core/sync/test_refusals.py
+    "odd_entry": 50,  # in some histories, as the next; tests/core/sync/test_ingest.py
     "hosted": 50,  # in some histories; this and the next two: tests/core/test_hosted_users.py
     "unhosted": 25,
     "guest_said": 100,

@@ -15,7 +15,7 @@ import pytest
 
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
-from p2pchat.protocol import Have, Here, Hosted, Mark, RefusedLog, encode
+from p2pchat.protocol import Have, Here, Hosted, Mark, encode
 from tests.conftest import Tell
 from tests.hostile.attacker import ROOM, Attacker, LogWriter, invented_identity
 from tests.long.hostile.test_floods import send_and_wait
@@ -50,15 +50,6 @@ async def marks_for_many_users(eve: Attacker) -> None:
         await eve.flood([Have({eve.room: {eve.server: marks}}, names=[ROOM])])
 
 
-async def lists_of_refused_logs(eve: Attacker) -> None:
-    """Refuse as many logs as are remembered, and then nothing of a thousand other writers, again and again."""
-    for start in range(0, 1_000, 100):
-        logs = [RefusedLog(f"{n:016x}", 0, "ab" * 8) for n in range(10)]
-        eve.say(Have({}, refused={eve.room: {f"{n:064x}": logs for n in range(start, start + 100)}}, names=[ROOM]))
-    frame = encode(Have({}, refused={eve.room: {f"{n:064x}": [] for n in range(5_000, 6_000)}}))
-    await eve.flood([frame] * 100)
-
-
 async def demands_for_all_marks(eve: Attacker) -> None:
     """Ask for the marks of a room of 2,000 writers, and read nothing."""
     port = eve.writer.get_extra_info("peername")[1]
@@ -74,7 +65,7 @@ async def demands_for_all_marks(eve: Attacker) -> None:
     await eve.flood([frame] * 1_000)
 
 
-@pytest.mark.parametrize("attack", [marks_for_many_users, lists_of_refused_logs, demands_for_all_marks])
+@pytest.mark.parametrize("attack", [marks_for_many_users, demands_for_all_marks])
 async def test_messages_of_contacts_pass_a_flood_of_frames_that_cost_much(
     cluster: Cluster, tell: Tell, attack: Callable[[Attacker], Coroutine[None, None, None]]
 ) -> None:

@@ -102,9 +102,9 @@ async def gaps(eve: Attacker) -> None:
 async def entries_that_wait(eve: Attacker) -> None:
     """Send replies to entries that do not exist; they wait for 30 s."""
     pen = LogWriter(eve.identity, eve.room)
-    raw = '{"k":"text","at":%d,"c":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
+    text = '{"k":"text","at":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
     for start in range(0, 10_000, 100):
-        await eve.flood([pen.write(*(raw % (NOW, NOW + n, n + 1) for n in range(start, start + 100)))])
+        await eve.flood([pen.write(*((NOW + n, text % (NOW, n + 1)) for n in range(start, start + 100)))])
 
 
 async def digests(eve: Attacker) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.testing.process_mesh import ChildFailed, Line
+from tests.long.processes.test_members import OF_A_MAKER, OF_A_NEWCOMER
 from tests.processes.failpoints import POINTS
 from tests.processes.fork_server import AVAILABLE
 from tests.processes.kills import POINTS as IN_A_MESH
@@ -155,4 +156,5 @@ async def test_a_command_is_killed_at_each_step(
 
 
 async def test_every_failpoint_is_used() -> None:
-    assert {*POINTS} == {*IN_A_MESH} | {point for _, point, *_ in KILLS}
+    joining = {*OF_A_MAKER, *OF_A_NEWCOMER}
+    assert {*POINTS} == {*IN_A_MESH} | {point for _, point, *_ in KILLS} | joining

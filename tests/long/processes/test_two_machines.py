@@ -25,7 +25,7 @@ from tests.deadlines import ROOT
 from tests.processes.machines import Lan, Machine, lan_or_skip
 from tests.terminal.pty import Terminal
 
-INVITE = r"p2pchat:[A-Z2-7]{136}@\S+"
+INVITE = r"p2pchat:[A-Z2-7]{178}@\S+"
 MARGARET, BALTHASAR, STRANGER = "margaret", "balthasar", "quentin"  # names that random hex cannot spell
 P2PCHAT = (sys.executable, "-m", "p2pchat")
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from simulation.random_histories import (
-    OF_RULES,
     RandomHistory,
     play,
 )
-from tests.simulation.test_random_histories import histories_of_other_rules
 
 
 def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amount() -> None:
@@ -21,8 +19,3 @@ def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amoun
         dialled += sim.counts["third_host_dialled"]
         stored += sum(log.user in sim.made_up for peer in sim.honest_up for log in peer.disk.logs)
     assert dialled and stored  # a crowd may also come while it is cut off
-
-
-def test_each_refusal_of_other_rules_occurs_in_a_quarter_of_the_histories() -> None:
-    counts = histories_of_other_rules(range(12))
-    assert min(counts[what] for what in OF_RULES) >= 3

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from p2pchat.core.durable_changes import Change
+from p2pchat.core.log import RawEntry
 from p2pchat.core.storage_answers import WantStart
 from p2pchat.errors import StorageError
 from p2pchat.extras import install_command
@@ -50,7 +51,7 @@ def opened(url: str, *, read_only: bool = False) -> SqlStorage:
     return SqlStorage(url, SMALL, read_only=read_only, busy_timeout=0.2)
 
 
-def all_entries(storage: SqlStorage, name: str) -> list[str]:
+def all_entries(storage: SqlStorage, name: str) -> list[RawEntry]:
     batches, more = storage.fetch(ROOM, user(name), WantStart(()), batches=10**6)
     assert more is None and all(map(is_sound, batches))
     return [raw for batch in batches for raw in batch.raws]

@@ -279,7 +279,7 @@ async def test_quit_may_have_words_behind_it(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
     await ada.line("/quit bye")
-    assert await ada.ended() == 0
+    assert await ada.ended() == 0, ada.text[-600:]
 
 
 async def test_ctrl_d_on_an_empty_line_leaves(terminal: OpenTerminal) -> None:
@@ -289,7 +289,7 @@ async def test_ctrl_d_on_an_empty_line_leaves(terminal: OpenTerminal) -> None:
     await ada.key("left", "c-d")
     await ada.until(lambda: ada.prompt == "room>")
     await ada.key("c-d")
-    assert await ada.ended() == 0
+    assert await ada.ended() == 0, ada.text[-600:]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
@@ -376,7 +376,7 @@ async def test_a_dumb_terminal_gets_plain_lines(terminal: OpenTerminal, term: st
     await ada.answers("/list", "room")
     assert b"\x1b" not in ada.raw
     await ada.key("c-d")
-    assert await ada.ended() == 0
+    assert await ada.ended() == 0, ada.text[-600:]
 
 
 async def test_a_narrower_window_keeps_one_copy_of_the_line(terminal: OpenTerminal, peer: StartPeer) -> None:

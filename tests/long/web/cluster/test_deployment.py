@@ -323,16 +323,12 @@ async def test_the_kubernetes_file_starts_a_cluster_that_serves(tmp_path: Path) 
 
 
 async def secrets(site: Deployment) -> Path:
-    """Make the two secrets with the commands of docs/cluster.md; return their directory, as it is mounted."""
+    """Make the secrets with the commands of docs/cluster.md; return their directory, as it is mounted."""
     keys = site.volume("keys", USER, 0o755)
-    one = Container("keys", "127.0.0.1", site.hosts, ["p2pchat", "web", "0", "--temp"], {"P2PCHAT_HOME": str(keys)}, {})
-    one.start()
-    async with within(WAIT, "the key of the network"):
-        while not (keys / "network").exists():
-            await asyncio.sleep(LOOK_EVERY)  # poll: another process
-    await one.stop()
+    home = {"P2PCHAT_HOME": str(site.volume("founder", USER, 0o755))}
+    one = Container("founder", "127.0.0.1", site.hosts, ["p2pchat", "web", "0", "--temp"], home, {})
     await one.run("p2pchat", "web", "cluster-key", str(keys / "cluster.key"))
-    for name in ("network", "cluster.key"):
+    for name in ("network", "member", "cluster.key"):
         (keys / name).chmod(0o644)  # as files of a secret are
     return keys
 

@@ -228,7 +228,7 @@ async def test_a_name_is_changed_at_all_doors_and_the_former_one_is_free(engine:
             await third.accounts.register("eva")
         other_ada, _ = await third.accounts.register("ada")
         assert other_ada.key != ada.key and (await third.accounts.by_token(token) or ada).name == "eva"
-        await until(lambda: third.peer.people.name(ada.key) == "eva", "the new name among all users")
+        await until(lambda: third.peer.directory.name(ada.key) == "eva", "the new name among all users")
         await renamed(one, ada, "EVA")  # looks like its own
         await until(lambda: there.name == "EVA", "the capitals")
         assert (await held(engine))["EVA"].user == ada.key
@@ -521,7 +521,7 @@ async def test_what_was_said_to_a_user_is_at_its_new_standby_when_its_home_dies(
         await until(lambda: home.accounts.of(ada) and standby.accounts.of(ada), "home and standby")
         await known(home, "bob")
         writer = home.accounts.of(bob.key) or await home.accounts.adopt(bob.record)
-        await writer.user.send(home.peer.people.user(ada), "hello")
+        await writer.user.send(home.peer.directory.user(ada), "hello")
         async with within(WAIT, "the message at the standby"):
             while not await has(standby):
                 await asyncio.sleep(0.01)  # poll: another peer sends it

@@ -1,0 +1,247 @@
+"""Rules about members: who is admitted, what is shown for it, invites, and statements that are told on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from p2pchat import protocol as wire
+from p2pchat.core.members.guests import is_guest, make_guest
+from p2pchat.core.members.made_invites import prove_invite
+from p2pchat.core.members.statement import ADD, REMOVE, Statement, make_statement, network_id
+from p2pchat.core.node_context import Invitation
+from p2pchat.errors import InviteError
+from p2pchat.identity.invite_text import parse_invite
+from p2pchat.identity.keys import Identity
+from p2pchat_conformance.awaited_frames import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
+from p2pchat_conformance.group_rules import order
+from p2pchat_conformance.runner import Kit, rule
+from p2pchat_conformance.scripted_member import ScriptedMember
+
+LONG = 1 << 39  # UTC seconds, far in the future
+
+
+def pair(said: Statement) -> tuple[str, str]:
+    return said.text, said.signature.hex()
+
+
+def wrong_memberships(kit: Kit, member: ScriptedMember) -> Iterator[tuple[str, wire.Membership]]:
+    """Yield what shows nothing for a member of the kit, each with a name."""
+    id, founder, answers, zoe = kit.network.id, kit.network.founder or None, kit.network.member, kit.identity("zoe")
+    assert answers is not None
+    own = make_guest(id, zoe.peer_id, zoe.sign, member.id)
+    by_zoe = make_statement(id, zoe.peer_id, zoe.sign, ADD, now_us(), {"who": [zoe.peer_id]})
+    yield "nothing", wire.Membership(founder)
+    yield "a certificate of another user", wire.Membership(founder, kit.network.guest(zoe.peer_id))
+    of_another = make_guest("00" * 16, answers.peer_id, answers.sign, member.id)
+    yield "a certificate of another network", wire.Membership(founder, of_another)
+    forged = make_guest(id, answers.peer_id, member.identity.sign, member.id)
+    yield "a certificate that the member in it did not sign", wire.Membership(founder, forged)
+    yield "a certificate of nobody", wire.Membership(founder, own)
+    yield "an addition by nobody", wire.Membership(founder, own, (pair(by_zoe),))
+
+
+async def refuses(link: ScriptedLink, code: str, name: str) -> None:
+    """Await the refusal of what was shown."""
+    try:
+        await link.ended(code)
+    except RuleBroken as broken:
+        raise RuleBroken(f"{broken} ({name} was shown)") from None
+
+
+@rule
+async def only_members_and_their_guests_are_admitted(kit: Kit) -> None:
+    for place, (name, _) in enumerate([*wrong_memberships(kit, kit.member("ada"))]):
+        link = await kit.dial(kit.member(f"ada-{place}"))
+        await link.prove_keys()
+        link.send(wire.Show([*wrong_memberships(kit, link.member)][place][1]))
+        await refuses(link, "member", name)
+
+
+@rule
+async def the_client_admits_members_and_their_guests_only(kit: Kit) -> None:
+    for place in (0, 1, 3, 4):
+        link = await kit.accept(kit.member(f"ada-{place}"))
+        name, shown = [*wrong_memberships(kit, link.member)][place]
+        await link.prove_keys(shown)
+        await refuses(link, "member", name)
+
+
+@rule
+async def forged_statements_admit_nobody(kit: Kit) -> None:
+    link, zoe = await kit.dial(kit.member("ada")), kit.identity("zoe")
+    shown = await link.prove_keys()
+    founder = shown.founder or kit.network.founder
+    forged = make_statement(kit.network.id, founder, zoe.sign, ADD, now_us(), {"who": [zoe.peer_id]})
+    certificate = make_guest(kit.network.id, zoe.peer_id, zoe.sign, link.member.id)
+    link.send(wire.Show(wire.Membership(founder, certificate, (pair(forged),))))
+    await link.ended("member")
+
+
+def check_shown(kit: Kit, shown: wire.Membership) -> None:
+    """Check what the candidate shows."""
+    check(shown.founder is None or network_id(shown.founder) == kit.network.id, "the hash of `founder` is not N")
+    if shown.guest is not None:
+        check(is_guest(kit.network.id, kit.candidate, shown.guest), "the certificate in `guest` is wrong")
+
+
+@rule
+async def the_server_shows_its_member(kit: Kit) -> None:
+    link = await kit.dial(kit.member("ada"))
+    check_shown(kit, await link.prove_keys())
+    await link.next(wire.Welcome, where=lambda one: one.show is not None)
+
+
+@rule
+async def the_client_shows_its_member(kit: Kit) -> None:
+    link = await kit.accept(kit.member("ada"))
+    await link.prove_keys()
+    check_shown(kit, (await link.next(wire.Show)).show)
+
+
+@rule
+async def frames_before_admit_are_in_turn(kit: Kit) -> None:
+    for place, frame in enumerate((wire.Ping(), wire.Peers(0, []), wire.Go("a1" * 8, 1), wire.Admit())):
+        link = await kit.dial(kit.member(f"ada-{place}", decides=True))
+        await link.prove_keys()
+        link.send(frame)
+        await link.ended("order")
+
+
+@rule
+async def members_may_come_before_admit(kit: Kit) -> None:
+    link = await kit.dial(kit.member("ada"))
+    await link.prove_keys()
+    link.send(wire.Members(), wire.Show(link.shown()))
+    await link.next(wire.Admit)
+    await link.go()
+    await link.introduce()
+
+
+@rule
+async def go_waits_for_admit(kit: Kit) -> None:
+    link = await kit.accept(kit.member("ada"))
+    await link.prove_keys()
+    await link.next(wire.Show)
+    other = await kit.join("bob")
+    await other.echoed("any go before admit?")
+    check(not any(isinstance(one, wire.Go) for one in link.frames), "`go` came before `admit` was sent")
+    link.send(wire.Admit())
+    await link.go()
+    await link.introduce()
+
+
+# ---- invites
+
+
+async def newcomer(kit: Kit, name: str, member: Identity, invitation: Invitation) -> ScriptedLink:
+    """Return a connection of a new peer that has shown an invite for a member of its own."""
+    link = await kit.dial(kit.member(name))
+    await link.prove_keys()
+    certificate = make_guest(kit.network.id, member.peer_id, member.sign, link.member.id)
+    invite = prove_invite(invitation, link.t, member.peer_id)
+    link.send(wire.Show(wire.Membership(kit.network.founder or None, certificate, invite=invite)))
+    return link
+
+
+@rule
+async def only_the_maker_admits_with_an_invite(kit: Kit) -> None:
+    zoe, maker = kit.identity("zoe"), kit.identity("maker")
+    link = await newcomer(kit, "ada", zoe, Invitation(maker.peer_id, "0a0b0c0d", 1, LONG, bytes(16)))
+    await link.ended("maker")
+
+
+@rule
+async def a_wrong_proof_of_an_invite_admits_nobody(kit: Kit) -> None:
+    made = Invitation(kit.candidate, "0a0b0c0d", 1, LONG, kit.draw("secret", 16))
+    link = await newcomer(kit, "ada", kit.identity("zoe"), made)
+    await link.ended("invite")
+
+
+async def invited(kit: Kit, uses: int, seconds: float) -> Invitation:
+    """Let the candidate make an invite. Raises RuleSkipped if it makes none."""
+    answer = await order(await kit.join("asking"), f"/invite {uses} {seconds:g}")
+    try:
+        return parse_invite(answer).invitation
+    except InviteError:
+        raise RuleSkipped("the candidate makes no invites: it is neither the founder nor an admin") from None
+
+
+@rule
+async def an_invite_admits_as_many_as_it_says(kit: Kit) -> None:
+    invitation = await invited(kit, 2, 3600.0)
+    zoe, yan, dan = (kit.identity(name) for name in ("zoe", "yan", "dan"))
+    for name, member in (("first", zoe), ("second", yan), ("first again", zoe)):
+        link = await newcomer(kit, name, member, invitation)
+        await link.next(wire.Admit, f"`admit` of the {name} newcomer")
+    link = await newcomer(kit, "third", dan, invitation)
+    await link.ended("used")
+
+
+@rule
+async def an_invite_ends(kit: Kit) -> None:
+    link = await newcomer(kit, "ada", kit.identity("zoe"), await invited(kit, 1, 0.001))
+    await link.ended("late")
+
+
+# ---- statements
+
+
+async def guest_of(kit: Kit, name: str, answers: Identity) -> ScriptedLink:
+    """Return a connection of a guest of another member than the kit's, which has shown its certificate."""
+    link = await kit.dial(kit.member(name))
+    await link.prove_keys()
+    certificate = make_guest(kit.network.id, answers.peer_id, answers.sign, link.member.id)
+    link.send(wire.Show(wire.Membership(kit.network.founder, certificate)))
+    return link
+
+
+@rule
+async def statements_are_told_on(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    said = kit.say(ADD, who=[kit.identity("zoe").peer_id])
+    ada.send(wire.Members(s=[pair(said)]))
+    await bob.next(wire.Members, "`members` with a statement that came on another link",
+                   where=lambda one: pair(said) in one.s)  # fmt: skip
+
+
+@rule
+async def who_lacks_statements_gets_them(kit: Kit) -> None:
+    said = kit.say(ADD, who=[kit.identity("zoe").peer_id])
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    await ada.round_trip()  # the statement was read
+    after = len(bob.frames)
+    bob.send(wire.Members(founder=kit.network.founder, sum="00" * 16, ask=True), wire.Members(have=[]))
+    await bob.next(wire.Members, "`have` in `members`, as the sum differs", after=after,
+                   where=lambda one: one.have is not None and said.id in one.have)  # fmt: skip
+    await bob.next(wire.Members, "`sum` in `members`, as it was asked for", after=after,
+                   where=lambda one: one.sum is not None)  # fmt: skip
+    await bob.next(wire.Members, "the statement in `members`", after=after,
+                   where=lambda one: pair(said) in one.s)  # fmt: skip
+
+
+@rule
+async def who_is_removed_is_sent_away(kit: Kit) -> None:
+    zoe = kit.identity("zoe")
+    kit.say(ADD, who=[zoe.peer_id])
+    ada = await kit.join("ada")
+    await ada.round_trip()
+    link = await guest_of(kit, "guest", zoe)
+    await link.next(wire.Admit)
+    await link.go()
+    await link.introduce()
+    out = kit.say(REMOVE, who=[zoe.peer_id])
+    ada.send(wire.Members(s=[pair(out)]))
+    await link.ended("member")
+    check(any(isinstance(one, wire.Members) and pair(out) in one.s for one in link.frames),
+          "the removal did not come before `bye`")  # fmt: skip
+    again = await guest_of(kit, "again", zoe)
+    await again.ended("member")
+
+
+@rule
+async def a_forged_statement_ends_the_link(kit: Kit) -> None:
+    link, zoe = await kit.join("ada"), kit.identity("zoe")
+    founder = kit.network.founder
+    forged = make_statement(kit.network.id, founder, zoe.sign, ADD, now_us(), {"who": [zoe.peer_id]})
+    link.send(wire.Members(s=[pair(forged)]))
+    await link.ended("malformed")

@@ -1,0 +1,146 @@
+// Members, of docs/protocol.md: statements of the founder and the admins, what follows from a set of them, and
+// certificates by which members answer for users.
+
+import { blake2b, has, hex, isObject, key, list, natural, optional } from "./peer_primitives.mjs";
+import { sign, sum, tag, text, userId, verify } from "./peer_primitives.mjs";
+
+const ofText = (string) => Buffer.from(string).toString("hex");
+const guestMessage = (network, user) => tag("guest/1") + network + user;
+export const networkId = (founder) => blake2b(tag("network/2") + founder, 16);
+export const guestOf = (network, seed, user) => [userId(seed), sign(seed, guestMessage(network, user))];
+export const isGuest = (network, user, [member, signature]) => verify(member, guestMessage(network, user), signature);
+export const statementMessage = (network, text) => tag("member/1") + network + ofText(text);
+
+/** JSON with sorted keys, without blanks; undefined if it has a fraction or a large integer. */
+function canonical(value) {
+  if (typeof value === "number") return Number.isSafeInteger(value) ? String(value) : undefined;
+  if (Array.isArray(value)) return `[${value.map(canonical)}]`;
+  if (!isObject(value)) return JSON.stringify(value);
+  return `{${Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`)}}`;
+}
+
+const listed = (good, least, most) => (value) => list(good)(value) && value.length >= least && value.length <= most;
+const isBoolean = (value) => typeof value === "boolean";
+const KINDS = {
+  add: { who: listed(key, 1, 8), invite: optional((id) => id === "" || hex(4)(id)) },
+  admin: { who: listed(key, 1, 8) },
+  remove: { who: listed(key, 1, 64), keep: optional(listed(key, 0, 512)), hide: optional(isBoolean) },
+  pardon: { ids: listed(hex(16), 1, 32) },
+};
+
+/** What a statement says: `k` is undefined for what has no effect here. Codes of bye are thrown. */
+export function readStatement(network, [string, signature]) {
+  let said;
+  try {
+    said = JSON.parse(string);
+  } catch {}
+  const { by, k, at, ...fields } = isObject(said) ? said : {};
+  const inForm = string.length <= 49152 && /^[\x20-\x7f]*$/.test(string) && canonical(said) === string;
+  if (!inForm || typeof by !== "string" || !key(by) || !text(k) || !natural(at)) throw "malformed";
+  const id = blake2b(tag("statement/1") + network + ofText(string), 16);
+  const known = Object.hasOwn(KINDS, k) ? KINDS[k] : undefined;
+  const hasEffect = known && Object.keys(fields).every((name) => Object.hasOwn(known, name)) && has(known)(fields);
+  return { id, by, string, signature, size: string.length + 64, ...(hasEffect ? { k, ...fields } : {}) };
+}
+
+/** Who belongs to a network: a function of the set of statements that are kept. */
+export class Members {
+  kept = new Map(); // id -> statement
+  admins = new Set();
+  all = new Set(); // members
+  removed = new Set();
+  removals = []; // in force
+
+  constructor(network, founder, write = () => {}) {
+    Object.assign(this, { network, founder, write });
+    if (founder) this.evaluate();
+  }
+
+  /** Take the founder's key from whoever knows it: its hash is the id of the network. */
+  learn(founder) {
+    if (this.founder || !founder || networkId(founder) !== this.network) return;
+    this.founder = founder;
+    this.write({ founder });
+    this.evaluate();
+  }
+
+  /** Keep what counts of these, those of the founder first: they say whose others do. Return what is new. */
+  take(pairs) {
+    const said = pairs.map((pair) => readStatement(this.network, pair)).filter(({ id }) => !this.kept.has(id));
+    const fresh = [];
+    for (const counts of [(by) => by === this.founder, (by) => this.admins.has(by)]) {
+      const turn = said.filter(({ by }) => counts(by));
+      const isSigned = ({ by, string, signature }) => verify(by, statementMessage(this.network, string), signature);
+      if (!turn.every(isSigned)) throw "malformed";
+      for (const one of turn) this.kept.set(one.id, one);
+      fresh.push(...turn);
+      this.evaluate();
+    }
+    const news = fresh.filter(({ id }) => this.kept.has(id)).map(({ string, signature }) => [string, signature]);
+    if (news.length) this.write({ s: news });
+    return news;
+  }
+
+  evaluate() {
+    const of = (by, k) => [...this.kept.values()].filter((one) => one.by === by && one.k === k);
+    const out = new Set(of(this.founder, "remove").flatMap(({ who }) => who)).add(this.founder);
+    const made = of(this.founder, "admin").flatMap(({ who }) => who);
+    this.admins = new Set(made.filter((user) => !out.has(user)));
+    const signers = [this.founder, ...this.admins];
+    this.kept = new Map(signers.flatMap((by) => this.keptOf(by)).map((one) => [one.id, one]));
+    const pardons = (by) => of(by, "pardon").flatMap(({ ids }) => ids);
+    const removalsOf = (by) => {
+      const pardoned = [...pardons(this.founder), ...pardons(by)];
+      return of(by, "remove").filter(({ id }) => !pardoned.includes(id));
+    };
+    this.removals = signers.flatMap(removalsOf);
+    const isSafe = (user, by) => user === this.founder || (by !== this.founder && this.admins.has(user));
+    const barred = this.removals.flatMap(({ by, who }) => who.filter((user) => !isSafe(user, by)));
+    const added = signers.flatMap((by) => of(by, "add")).flatMap(({ who }) => who);
+    const stay = this.removals.filter(({ by }) => by === this.founder).flatMap(({ keep = [] }) => keep);
+    this.removed = new Set(barred);
+    this.all = new Set([...signers, ...added, ...stay].filter((user) => !this.removed.has(user)));
+  }
+
+  /** What is kept of one author: of an admin those with the smallest ids, up to the one that passes 1 MiB. */
+  keptOf(by) {
+    const own = [...this.kept.values()].filter((one) => one.by === by).sort((a, b) => (a.id < b.id ? -1 : 1));
+    let size = 0;
+    return by === this.founder ? own : own.filter((one) => (size += one.size) - one.size < 1_048_576);
+  }
+
+  admits(user, member) {
+    const isHead = member === this.founder || this.admins.has(member);
+    const counts = ({ by, who }) => who.includes(user) && ([this.founder, member].includes(by) || !isHead);
+    return this.all.has(member) && (user === member || !this.removals.some(counts));
+  }
+
+  /** The removals by which a user, or the member that answers for it, is out. */
+  against(...users) {
+    const named = this.removals.filter(({ who }) => users.some((user) => who.includes(user)));
+    return named.map(({ string, signature }) => [string, signature]);
+  }
+
+  /** The statement by which a user is a member, after that by which its author is an admin. */
+  vouching(member) {
+    const made = (user) => this.find((one) => one.by === this.founder && one.k === "admin" && one.who.includes(user));
+    if (this.admins.has(member)) return made(member);
+    const isAdded = ({ by, k, who, keep = [] }) =>
+      (k === "add" && who.includes(member)) || (k === "remove" && by === this.founder && keep.includes(member));
+    const [one] = this.find(isAdded);
+    return one ? [...(one.by === this.founder ? [] : made(one.by)), one] : [];
+  }
+
+  /** The smallest statement that fits: what is shown before `go` has little room. */
+  find(fits) {
+    return [...this.kept.values()].filter(fits).sort((one, other) => one.size - other.size).slice(0, 1);
+  }
+
+  get sum() {
+    return sum([...this.kept.keys()], 16);
+  }
+
+  pairs(without = []) {
+    return [...this.kept.values()].filter(({ id }) => !without.includes(id)).map((one) => [one.string, one.signature]);
+  }
+}

@@ -1,0 +1,200 @@
+"""The commands about the people of the network: members, expel, pardon, admin and unadmin.
+
+They work through the running peer, which knows who is a member now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from p2pchat.cli.control_client import RequestRefused, ask_running_peer
+from p2pchat.cli.options import Command, ProfileChoice, json_option, option, profile_choice, profile_options
+from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.standard_input import can_ask, confirm
+from p2pchat.commands.event_text import EventLine, format_member
+from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_notice
+from p2pchat.commands.shell_command import command
+from p2pchat.commands.standard_output import json_line
+from p2pchat.safe_text import quote_name, quote_names, safe_line
+
+MEMBERS_EPILOG = """\
+\b
+Examples:
+  p2pchat members
+  p2pchat members --json | jq -r 'select(.role == "expelled") | .user'
+
+A member is a login: all its profiles and programs are its users, as accounts are of their gateway.
+"""
+
+
+@click.command("members", cls=Command, epilog=MEMBERS_EPILOG)
+@profile_options
+@json_option
+def members(profile: ProfileChoice, as_json: bool) -> int:
+    """Print who is a member of the network, one line each: the founder first, and who was expelled last."""
+    now = datetime.now().astimezone()
+    for row in _ask(find_profile(profile), "members"):
+        print(json_line(row) if as_json else format_member(row, now).removeprefix("-- "), flush=True)
+    return DONE
+
+
+def complete_member(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the users of members whose names begin so; none while no peer runs."""
+    directory = find_profile(profile_choice(ctx), notify=lambda text: None)
+    rows = asyncio.run(ask_running_peer(directory, "members")) or []
+    names = {name for row in rows if not row["me"] for name in row["users"]}
+    return sorted(name for name in names if name.startswith(incomplete) and name == safe_line(name))
+
+
+EXPEL_EPILOG = """\
+\b
+Examples:
+  p2pchat expel mallory                   all users of mallory's login
+  p2pchat expel mallory --only            this one user
+  p2pchat expel mallory --hide --yes      hide what they wrote, and do not ask
+  p2pchat expel --invite 1f00ac3e         everybody who came by this invite
+
+What they wrote stays, unless you --hide it: every peer has it. Their own copies stay theirs.
+
+Exit codes: 0 it is done; 1 you said no, or may not; 2 usage; 4 no such name, or several.
+"""
+
+
+@click.command("expel", cls=Command, epilog=EXPEL_EPILOG)
+@click.argument("name", required=False, shell_complete=complete_member)
+@profile_options
+@option("--only", "", "expel this user alone, and not its member with all its users")
+@click.option("--invite", metavar="ID", help="expel everybody who came by this invite")  # P2PCHAT_INVITE is one to join
+@option("--hide", "", "show nothing any more of what they wrote")
+@option("--yes", "", "do not ask; needed where nobody can be asked")
+@json_option
+def expel(
+    profile: ProfileChoice, name: str | None, only: bool, invite: str | None, hide: bool, yes: bool, as_json: bool
+) -> int:
+    """Expel a member from the network: no peer links with it any more, or takes anything from it.
+
+    NAME stands for its member with all its users; of a gateway's account only that account is expelled.
+    """
+    if (name is None) == (invite is None):
+        raise UsageError("say whom to expel: NAME, or --invite ID for those who came by an invite")
+    if only and name is None:
+        raise UsageError("--only is about one NAME")
+    if not yes and not can_ask():
+        raise UsageError("this expels people, and nobody can be asked here: add --yes")
+    directory = find_profile(profile, acts=True)
+    fields: dict[str, Any] = {"invite": invite.lower()} if invite is not None else {"user": name, "only": only}
+    rows = _ask(directory, "members")
+    _check_say(rows)
+    question = _question_of_invite(rows, invite) if invite is not None else _question(directory, rows, name or "", only)
+    print_notice(question + _fate(hide))
+    if not yes and not asyncio.run(confirm("Expel?")):
+        print_notice("-- nobody was expelled")
+        return FAILED
+    return _print_decided(_ask(directory, "expel", **fields, hide=hide), "expelled", as_json)
+
+
+def _check_say(rows: Sequence[EventLine]) -> None:
+    """Raise CommandError, before anything is asked, unless this login is the founder or an admin."""
+    deciding = [row for row in rows if row["role"] in ("founder", "admin")]
+    if not any(row["me"] for row in deciding):
+        names = [name for row in deciding for name in row["users"][:1]]
+        whom = quote_names(names) if names else "one of them"
+        raise CommandError(f"only the founder of this network and its admins expel: ask {whom}")
+
+
+def _question(directory: Path, rows: Sequence[EventLine], name: str, only: bool) -> str:
+    """Return who will be expelled, as sentences."""
+    [user] = _ask(directory, "whois", user=name)
+    label = quote_name(user["user"])
+    member = next((row for row in rows if user["user_id"] in row["user_ids"]), None)
+    others = [] if member is None else [one for one in member["users"] if one != user["user"]]
+    if not others:
+        return f"{label} will be expelled. "
+    if only or _is_account(user):
+        return f"{label} alone will be expelled, and not {quote_names(others)}, who belong to the same member. "
+    return f"{label} will be expelled, and with it all users of the same member: {quote_names(others)}. "
+
+
+def _is_account(user: EventLine) -> bool:
+    """Return whether a user is hosted by the peer of another one."""
+    hosts = [host for host in user["hosts"] if host["linked"]]
+    return bool(hosts) and all(host["peer_id"] != user["user_id"] for host in hosts)
+
+
+def _question_of_invite(rows: Sequence[EventLine], invite: str) -> str:
+    came = [row for row in rows if row["invite"] == invite.lower() and row["role"] in ("member", "admin")]
+    users = [name for row in came for name in row["users"] or [row["user"]]]
+    if not users:
+        raise CommandError(f"nobody came by the invite {invite}: p2pchat members shows who came by which")
+    return f"Everybody who came by the invite {invite} will be expelled: {quote_names(users)}. "
+
+
+def _fate(hide: bool) -> str:
+    if hide:
+        return "What they wrote is shown to nobody any more, and stays on the disks of those who have it."
+    return "What they wrote stays, and they keep what they have received; --hide shows nothing of it any more."
+
+
+@click.command("pardon", cls=Command, epilog="\b\nExamples:\n  p2pchat pardon mallory\n")
+@click.argument("name", shell_complete=complete_member)
+@profile_options
+@json_option
+def pardon(profile: ProfileChoice, name: str, as_json: bool) -> int:
+    """Take back that somebody was expelled. A former admin comes back as a plain member."""
+    return _decide(profile, "pardon", name, "a member again", as_json)
+
+
+@click.command("admin", cls=Command, epilog="\b\nExamples:\n  p2pchat admin bob\n  p2pchat unadmin bob\n")
+@click.argument("name", shell_complete=complete_member)
+@profile_options
+@json_option
+def admin(profile: ProfileChoice, name: str, as_json: bool) -> int:
+    """Make a member an admin, who may invite and expel. Only the founder can."""
+    return _decide(profile, "admin", name, "an admin now, who may invite and expel", as_json)
+
+
+@click.command("unadmin", cls=Command, epilog="\b\nExamples:\n  p2pchat unadmin bob\n")
+@click.argument("name", shell_complete=complete_member)
+@profile_options
+@json_option
+def unadmin(profile: ProfileChoice, name: str, as_json: bool) -> int:
+    """Make an admin a plain member again, for good. Whom it admitted and expelled stays so."""
+    return _decide(profile, "unadmin", name, "a plain member now", as_json)
+
+
+def _decide(profile: ProfileChoice, do: str, name: str, what: str, as_json: bool) -> int:
+    directory = find_profile(profile, acts=True)
+    return _print_decided(_ask(directory, do, user=name), what, as_json)
+
+
+def _print_decided(rows: Sequence[EventLine], what: str, as_json: bool) -> int:
+    if as_json:
+        for row in rows:
+            print(json_line(row), flush=True)
+    else:
+        print_notice(f"-- {quote_names([row['user'] for row in rows])}: {what}")
+    return DONE
+
+
+def _ask(directory: Path, do: str, **fields: Any) -> list[EventLine]:
+    """Have the running peer of a profile carry out a request.
+
+    Raises:
+        CommandError: None runs there, or it refuses; the text says why.
+    """
+    try:
+        rows = asyncio.run(ask_running_peer(directory, do, **fields))
+    except RequestRefused as refused:
+        refused.code = NO_SUCH_NAME if refused.code == NO_SUCH_NAME else FAILED
+        raise
+    if rows is None:
+        port = directory.name if directory.name.isdecimal() else "PORT"
+        which = [] if directory.name.isdecimal() else ["--data", str(directory)]
+        raise CommandError(f"the peer of {directory} does not run: start it, {command(port, *which)}, and try again")
+    return rows

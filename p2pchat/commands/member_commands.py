@@ -1,0 +1,211 @@
+"""Commands about the network and its members: /members, /invite, /invites, /revoke, /expel, /pardon, /admin, /unadmin.
+
+A terminal shows the event of a change of a member, by whomever; programs get who was changed as the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from p2pchat import Conversation, Group, MadeInvite, Member, TCPPeer, User, parse_invite
+from p2pchat.commands.command_context import CommandContext
+from p2pchat.commands.command_table import ALL
+from p2pchat.commands.conversation_commands import group_members
+from p2pchat.commands.display import CommandResult
+from p2pchat.commands.endpoints import is_loopback
+from p2pchat.commands.event_text import EventLine, format_invite, format_member
+from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, names_loopback
+from p2pchat.commands.people_commands import MAX_LISTED
+from p2pchat.commands.standard_output import iso
+from p2pchat.safe_text import quote_name, quote_names
+
+INVITE_DAYS = 7.0  # for which an invite is good, as TCPPeer.make_invite says
+MAX_NAMED = 8  # users in a question; a guess
+
+
+async def members(ctx: CommandContext, to: Conversation | None = None) -> CommandResult:
+    """List the members of a group, or of the network: without a group, and in a line that says so with ALL."""
+    if isinstance(to, Group):
+        return group_members(ctx, to)
+    if to is not None and to.kind != "room" and ctx.line is None:
+        raise UsageError(f"{to.name!r} is not a group: write #NAME, or leave `to` out for the members of this network")
+    return list_members(ctx, ctx.tcp_peer)
+
+
+def list_members(ctx: CommandContext, peer: TCPPeer) -> CommandResult:
+    """Return the members of a peer's network, with the names that the user of the session knows.
+
+    People who do not ask for ALL get the first ones, and how many were expelled.
+    """
+    found = peer.people.members()
+    rows = [member_row(ctx, peer, member) for member in found]
+    if not ctx.for_people:
+        return CommandResult(rows)
+    now = datetime.now().astimezone()
+    listed = [row for row in rows if ctx.shows_all or row["role"] != "expelled"]
+    shown = listed if ctx.shows_all else listed[:MAX_LISTED]
+    more, out = len(listed) - len(shown), len(rows) - len(listed)
+    others = [f"-- and {more} more: /members {ALL} shows them too"] if more else []
+    others += [f"-- {out} {'was' if out == 1 else 'were'} expelled: /members {ALL} shows them too"] if out else []
+    return CommandResult(rows, [*(format_member(row, now) for row in shown), *others])
+
+
+def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
+    """Return a member for programs: `user` stands for it, `users` are all for whom it answers."""
+    of = ctx.peer.directory
+    users = [of.user(user.key) for user in member.users]
+    stands = of.user(peer.people.speaker(member.key).key)
+    by = None if member.by is None else of.user(member.by.key)
+    return {
+        **_who(stands),
+        "users": [user.label for user in users],
+        "user_ids": [user.id for user in users],
+        "role": member.role,
+        "since": None if member.since is None else iso(member.since),
+        "by": None if by is None else by.label,
+        "by_id": None if by is None else by.id,
+        "invite": member.invite or None,
+        "online": member.role != "expelled" and member.online,
+        "me": any(user.is_me for user in users),
+    }
+
+
+def _who(user: User) -> EventLine:
+    return {"user": user.label, "user_id": user.id}
+
+
+# ---- invites
+
+
+async def invite(ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) -> CommandResult:
+    """Make an invite, and show what another machine needs to join."""
+    row = invite_row(ctx.tcp_peer, uses, days)
+    await asyncio.sleep(0)  # the peer notes it in its next turn, so that an /invites that follows shows it
+    lines = invite_screen(row["invite"], qr=ctx.interactive).splitlines()
+    if row["only_this_machine"]:
+        lines += ["-- only this computer can reach you at the moment; start with --host 0.0.0.0 to let others in"]
+    return CommandResult([row], lines)
+
+
+def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) -> EventLine:
+    """Return a new invite by a peer, whom it admits, and whether other machines can use it."""
+    made = peer.make_invite(uses=uses, days=days)
+    only_here = is_loopback(peer.address) and names_loopback(made, peer.address, peer.port)
+    invite = beyond_loopback(made, peer.address, peer.port)
+    terms = parse_invite(made).invitation
+    return {
+        "invite": invite,
+        "id": terms.id,
+        "uses": terms.uses,
+        "until": _moment(terms.until),
+        "host": peer.address,
+        "port": peer.port,
+        "only_this_machine": only_here,
+    }
+
+
+async def invites(ctx: CommandContext) -> CommandResult:
+    """List the invites that this peer made, the newest first."""
+    rows = [_made_row(ctx.tcp_peer, one) for one in ctx.tcp_peer.people.invites()]
+    now = datetime.now().astimezone()
+    return CommandResult(rows, [format_invite(row, now) for row in rows] or ["-- this peer made no invite so far"])
+
+
+async def revoke(ctx: CommandContext, invite: str) -> CommandResult:
+    people = ctx.tcp_peer.people
+    await people.revoke(invite)
+    row = next(_made_row(ctx.tcp_peer, one) for one in people.invites() if one.id == invite)
+    return CommandResult([row], [f"-- nobody comes by the invite {invite} any more"])
+
+
+def _made_row(peer: TCPPeer, made: MadeInvite) -> EventLine:
+    users = [peer.people.speaker(member) for member in made.used_by]
+    return {
+        "invite": made.id,
+        "uses": made.uses,
+        "made_at": _moment(made.made_at),
+        "until": _moment(made.until),
+        "revoked_at": _moment(made.revoked_at) if made.revoked_at else None,
+        "used_by": [user.label for user in users],
+        "used_by_ids": [user.id for user in users],
+    }
+
+
+def _moment(seconds: int) -> str:
+    return iso(datetime.fromtimestamp(seconds, UTC))
+
+
+# ---- what the founder and the admins decide
+
+
+async def expel(
+    ctx: CommandContext, user: User | str | None = None, invite: str | None = None, only: bool = False,
+    hide: bool = False,
+) -> CommandResult:  # fmt: skip
+    """Expel a person, or everybody who came by an invite. Who types it is asked first."""
+    people = ctx.tcp_peer.people
+    if (user is None) == (invite is None):
+        raise UsageError("name a user or an invite: whom to expel")
+    if user is not None:
+        out = people.would_expel(user, only=only, hide=hide)
+        rows = [{**_who(one), "expelled": True} for one in out]  # as they are called before
+        if not await ctx.confirm(_expel_question(out, hide=hide)):
+            return CommandResult(lines=["-- nobody was expelled"])
+        await people.expel(user, only=only, hide=hide)
+    else:
+        assert invite is not None
+        if only:
+            raise UsageError("`only` belongs to a user: by an invite whole members come")
+        rows = [{**_who(one), "expelled": True} for one in people.would_expel_invited(invite)]
+        await people.expel_invited(invite, hide=hide)
+    return CommandResult(rows)
+
+
+def _expel_question(out: Sequence[User], *, hide: bool) -> str:
+    """Return what happens if users are expelled, the named one first, as a question."""
+    name, *others = (user.label for user in out)
+    facts = [f"what {quote_name(name)} wrote {'is hidden from everybody' if hide else 'stays'}"]
+    if others:
+        go = "belongs to the same member and goes" if len(others) == 1 else "belong to the same member and go"
+        facts.append(f"{_some(others)} {go} too")
+    return f"{', '.join(facts)}: expel {quote_name(name)} from this network?"
+
+
+def _some(labels: Sequence[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    shown, more = labels[:MAX_NAMED], len(labels) - MAX_NAMED
+    return quote_names(list(shown)) + (f" and {more} more" if more > 0 else "")
+
+
+async def pardon(ctx: CommandContext, user: User | str) -> CommandResult:
+    """Take back that somebody was expelled."""
+    found = await ctx.tcp_peer.people.pardon(user)
+    users = found.users or (ctx.tcp_peer.directory.user(found.key),)
+    return CommandResult([{**_who(one), "expelled": False} for one in users])
+
+
+async def admin(ctx: CommandContext, user: User | str) -> CommandResult:
+    """Make a member an admin."""
+    found = await ctx.tcp_peer.people.make_admin(user)
+    line = f"-- {quote_name(_stands(ctx, found).label)} may invite and expel already"
+    return CommandResult([{**_who(_stands(ctx, found)), "admin": True}], [line] if found.role != "member" else [])
+
+
+async def unadmin(ctx: CommandContext, user: User | str) -> CommandResult:
+    """Make an admin a plain member. Who types it is asked first."""
+    people = ctx.tcp_peer.people
+    found = people.find(user)
+    who = _stands(ctx, found)
+    if found.role == "admin":  # what else is wrong is said without a question
+        name = quote_name(who.label)
+        if not await ctx.confirm(f"{name} can never be an admin again: make {name} a plain member?"):
+            return CommandResult(lines=["-- nothing was changed"])
+    await people.make_admin(user, on=False)
+    return CommandResult([{**_who(who), "admin": False}])
+
+
+def _stands(ctx: CommandContext, member: Member) -> User:
+    return member.users[0] if member.users else ctx.tcp_peer.directory.user(member.key)

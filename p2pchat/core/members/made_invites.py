@@ -1,0 +1,131 @@
+"""Invites: whom the founder and the admins let in without knowing their keys before.
+
+An invite names the peer that made it (its maker), its terms, and a secret. The maker computes the secret from the terms
+and a key of its own, so it stores nothing when it makes one. A newcomer proves that it has the secret, for one
+connection and one member, and the maker adds that member by a statement that names the invite. How often an invite was
+used is therefore a count of the maker's statements: it is exact after a kill, and after a restored backup as soon as
+others have told what is missing.
+
+Of each invite the maker remembers the terms, to list it, and when it was revoked.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import ADD, Statement
+from p2pchat.core.node_context import Invitation, NetworkCredentials, NodeContext
+from p2pchat.protocol import InviteProof, UserId
+
+META_INVITE = "invite:"  # in Change.meta, before the id: its terms, when it was made, when it was revoked
+SECRET_TAG = b"p2pchat/invite/3 secret\0"
+PROOF_TAG = b"p2pchat/invite/3 proof\0"
+SECRET_BYTES = 16
+REMEMBERED = 30 * 24 * 3600  # seconds after its end for which an invite is still listed
+
+UNKNOWN, USED, LATE, REVOKED, ELSEWHERE = "invite", "used", "late", "revoked", "maker"  # codes of `bye`
+
+
+@dataclass(frozen=True, slots=True)
+class MadeInvite:
+    """An invite that this peer made. Times are UTC seconds.
+
+    Attributes:
+        id: 8 hex digits.
+        uses: How many members it lets in.
+        until: When it ends.
+        made_at: When it was made.
+        revoked_at: When it was revoked; 0: it was not.
+        used_by: The members that it let in.
+    """
+
+    id: str
+    uses: int
+    until: int
+    made_at: int
+    revoked_at: int = 0
+    used_by: tuple[UserId, ...] = ()
+
+
+def invite_secret(key: bytes, network: str, id: str, uses: int, until: int) -> bytes:
+    """Return the secret of an invite that the peer with this key made."""
+    terms = bytes.fromhex(network + id) + uses.to_bytes(1, "big") + until.to_bytes(5, "big")
+    return hmac.digest(key, SECRET_TAG + terms, "sha256")[:SECRET_BYTES]
+
+
+def prove_invite(invitation: Invitation, t: bytes, member: UserId) -> InviteProof:
+    """Return the proof for the connection with transcript T that a member joins with an invite."""
+    code = hmac.digest(invitation.secret, PROOF_TAG + bytes.fromhex(member) + t, "sha256").hex()
+    return InviteProof(invitation.maker, invitation.id, invitation.uses, invitation.until, code)
+
+
+class Invites:
+    """The invites that one peer made.
+
+    Args:
+        meta: What storage holds.
+    """
+
+    def __init__(self, ctx: NodeContext, network: NetworkCredentials, meta: Mapping[str, str]) -> None:
+        self._ctx = ctx
+        self._network = network
+        self._made: dict[str, MadeInvite] = {}
+        for name, text in meta.items():
+            if name.startswith(META_INVITE):
+                uses, until, made_at, revoked_at = map(int, text.split())
+                invite = MadeInvite(name.removeprefix(META_INVITE), uses, until, made_at, revoked_at)
+                self._made[invite.id] = invite
+
+    def made(self, statements: list[Statement]) -> list[MadeInvite]:
+        """Return them, the newest first.
+
+        Args:
+            statements: All that are kept.
+        """
+        used = {id: self._used_by(id, statements) for id in self._made}
+        found = [replace(invite, used_by=used[invite.id]) for invite in self._made.values()]
+        return sorted(found, key=lambda invite: (-invite.made_at, invite.id))
+
+    def on_made(self, id: str, uses: int, until: int) -> None:
+        """Remember a new one. Forget those that ended long ago."""
+        now = self._ctx.now.utc // 1_000_000
+        for old in [one for one in self._made.values() if one.until + REMEMBERED < now]:
+            del self._made[old.id]
+            self._ctx.change.meta[META_INVITE + old.id] = None
+        self._store(MadeInvite(id, uses, until, now))
+
+    def revoke(self, id: str) -> None:
+        """Let nobody in by this invite any more."""
+        now = self._ctx.now.utc // 1_000_000
+        self._store(replace(self._made.get(id, MadeInvite(id, 1, now, now)), revoked_at=now))
+
+    def fault(self, proof: InviteProof, t: bytes, member: UserId, members: MemberList) -> str:
+        """Return why an invite does not let a member in, as the code of a bye; "" if it does.
+
+        One by which somebody came who is out lets nobody in: whoever is out would come again with another key.
+        """
+        network = self._network
+        if proof.maker != self._ctx.me:
+            return ELSEWHERE
+        secret = invite_secret(network.invites_key, network.id, proof.id, proof.uses, proof.until)
+        given = Invitation(proof.maker, proof.id, proof.uses, proof.until, secret)
+        if network.sign is None or not hmac.compare_digest(prove_invite(given, t, member).proof, proof.proof):
+            return UNKNOWN
+        made, used_by = self._made.get(proof.id), self._used_by(proof.id, members.statements())
+        if (made is not None and made.revoked_at) or not members.removed.isdisjoint(used_by):
+            return REVOKED
+        if proof.until * 1_000_000 < self._ctx.now.utc:
+            return LATE
+        return USED if len(used_by) >= proof.uses else ""
+
+    def _used_by(self, id: str, statements: list[Statement]) -> tuple[UserId, ...]:
+        own = [one for one in statements if one.kind == ADD and one.invite == id and one.by == self._network.member]
+        return tuple(dict.fromkeys(user for one in own for user in one.who))
+
+    def _store(self, invite: MadeInvite) -> None:
+        self._made[invite.id] = invite
+        text = f"{invite.uses} {invite.until} {invite.made_at} {invite.revoked_at}"
+        self._ctx.change.meta[META_INVITE + invite.id] = text

@@ -1,0 +1,239 @@
+"""The exchange of statements with other peers: compared on each link, stored, and told on once they are durable.
+
+Each end sends a sum of all that it keeps. Where they differ, both send the ids of theirs, and each sends what the other
+lacks. What is new here goes to all links in the step in which it was committed. The rule decides what is kept
+(`member_list.py`): statements of somebody who is no admin yet are dropped. So when the admins changed, all links are
+asked for their sums again.
+
+A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It
+takes the key from the first peer that tells it. In a network that is made from a word there are no statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from p2pchat.core.durable_changes import Change
+from p2pchat.core.effects import Send
+from p2pchat.core.limits_by_origin import TokenBucket
+from p2pchat.core.log import is_plausible
+from p2pchat.core.members.made_invites import Invites
+from p2pchat.core.members.member_list import ListChange, MemberList
+from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import NetworkCredentials, NodeContext
+from p2pchat.errors import LogError
+from p2pchat.protocol import MAX_STATEMENT_IDS, Members, Membership, UserId
+
+FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
+FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
+SUM_MODULUS = 1 << 128
+# Answers to one peer that may have all statements. A link that comes up takes two, and so does each new admin.
+ANSWERS_A_SECOND, ANSWERS_BURST = 1.0, 16  # a guess
+
+
+@dataclass(slots=True)
+class _Remote:
+    """A linked peer.
+
+    Attributes:
+        answers: How many answers it may get now that have all statements, or the ids of all.
+        have: The ids of its statements as far as they came.
+        owed: It is asked again for its sum when it may get one.
+    """
+
+    link: PeerLink
+    answers: TokenBucket
+    owed: bool = False
+    have: set[StatementId] = field(default_factory=set)
+
+
+class StatementExchange:
+    """The statements of one peer.
+
+    Args:
+        stored: Texts and signatures that storage holds.
+        meta: What storage holds besides.
+        on_changed: Called when statements are durable that may change who is a member, with what they change.
+
+    Attributes:
+        members: What follows from all that were taken; None while nobody told who founded the network, and where there
+            are no statements.
+        invites: The invites that this peer made.
+    """
+
+    def __init__(
+        self,
+        ctx: NodeContext,
+        network: NetworkCredentials,
+        stored: Iterable[tuple[str, bytes]],
+        meta: Mapping[str, str],
+        on_changed: Callable[[Change], None],
+    ) -> None:
+        self._ctx = ctx
+        self._network = network.id
+        self._is_named = network.is_named
+        self._on_changed = on_changed
+        self._remotes: dict[int, _Remote] = {}
+        self._durable: dict[StatementId, Statement] = {}
+        self._sum = 0  # of the ids of the durable ones
+        self.members: MemberList | None = None
+        self.invites: Invites = Invites(ctx, network, meta)
+        if not network.is_named and (founder := network.founder or meta.get(FOUNDER, "")):
+            self.members = MemberList(founder)
+            for statement in (parse_statement(self._network, *pair) for pair in stored):
+                self._add_durable(statement)
+            self.members.add(self._durable.values())
+        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # when links were asked
+
+    def on_link_up(self, link: PeerLink) -> None:
+        self._remotes[link.id] = self._remote(link)
+        self._send_sum(link)
+
+    def on_link_down(self, link: PeerLink) -> None:
+        self._remotes.pop(link.id, None)
+
+    def compare_all(self) -> None:
+        """Ask all links for what was not taken for a while."""
+        for remote in self._remotes.values():
+            self._send_sum(remote.link, ask=True)
+
+    def on_frame(self, link: PeerLink, frame: Members) -> LogError | None:
+        """Take a frame. Return the fault that must end the link, if any."""
+        remote = self._remotes.setdefault(link.id, self._remote(link))
+        if frame.founder is not None:
+            self._learn_founder(frame.founder)
+        if self.members is None:
+            return None
+        if frame.s and (fault := self._take(self.members, frame.s)) is not None:
+            return fault
+        if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
+            self._send_ids(link)
+            if frame.ask:
+                self._send_sum(link)
+        if frame.have is not None:
+            remote.have.update(self._durable.keys() & set(frame.have))  # anybody can make up ids without end
+            if not frame.more:
+                have, remote.have = remote.have, set()
+                missing = [one for id, one in self._durable.items() if id not in have]
+                if missing and self._may_answer(remote):
+                    self._send(link, missing)
+        return None
+
+    def _remote(self, link: PeerLink) -> _Remote:
+        return _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
+
+    def _may_answer(self, remote: _Remote) -> bool:
+        """Return whether a peer gets an answer now. Else it is compared with again later."""
+        if remote.answers.take(self._ctx.now.mono):
+            return True
+        if not remote.owed:
+            remote.owed = True
+            self._ctx.after(1 / ANSWERS_A_SECOND, lambda: self._compare_again(remote))
+        return False
+
+    def _compare_again(self, remote: _Remote) -> None:
+        remote.owed = False
+        if self._remotes.get(remote.link.id) is remote:
+            self._send_sum(remote.link, ask=True)
+
+    def take_shown(self, shown: Membership) -> bool:
+        """Take what a peer shows before there is a link with it. Return whether it is in order."""
+        if shown.founder is not None:
+            self._learn_founder(shown.founder)
+        return self.members is None or self._take(self.members, shown.s) is None
+
+    def durable(self, statements: Iterable[Statement]) -> list[Statement]:
+        """Return those of these statements that are durable."""
+        return [one for one in statements if one.id in self._durable]
+
+    def is_named(self, user: UserId) -> bool:
+        """Return whether somebody was ever said to be a member, or everybody is one."""
+        return self.members is None or user in self.members.named
+
+    def next_at(self) -> int:
+        """Return the time of a statement that is made now, above that of all others here with a plausible one.
+
+        An admin may give its own any time, and the last one there is would leave none for its removal.
+        """
+        said = [] if self.members is None else self.members.statements()
+        now, ahead = self._ctx.now.utc, self._ctx.settings.clock_ahead
+        return max([now, *(one.at + 1 for one in said if is_plausible(one.at, now, ahead))])
+
+    def _learn_founder(self, founder: UserId) -> None:
+        if self.members is None and not self._is_named and network_id(founder) == self._network:
+            self.members = MemberList(founder)
+            self._ctx.change.meta[FOUNDER] = founder
+
+    def say(self, statements: Iterable[Statement]) -> None:
+        """Take statements that a program here made with a key of its own."""
+        if self.members is not None:
+            self._keep(self.members.add(statements))
+
+    def on_durable(self, change: Change) -> None:
+        """Tell all links what was stored."""
+        for id in change.unstated:
+            if self._durable.pop(id, None) is not None:
+                self._sum = (self._sum - int(id, 16)) % SUM_MODULUS
+        for statement in change.statements:
+            self._add_durable(statement)
+        assert self.members is not None
+        asks = self.members.admins != self._admins
+        self._admins = self.members.admins
+        for remote in self._remotes.values():
+            self._send(remote.link, change.statements)
+        if asks:
+            self.compare_all()
+        self._on_changed(change)
+
+    def _add_durable(self, statement: Statement) -> None:
+        if statement.id not in self._durable:
+            self._durable[statement.id] = statement
+            self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
+
+    def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
+        """Keep what counts of these statements: those of the founder first, which say whose others do."""
+        known = {one.id for one in members.statements()}
+        try:
+            said = [parse_statement(self._network, text, bytes.fromhex(signature)) for text, signature in pairs]
+        except StatementError as error:
+            return LogError(str(error), code=error.code)
+        new = [one for one in said if one.id not in known]
+        for is_turn in (lambda one: one.by == members.founder, lambda one: one.by in members.admins):
+            turn = [one for one in new if is_turn(one)]
+            if not all(one.is_signed(self._network) for one in turn):
+                return LogError("a statement that its author did not sign", code="malformed")
+            if turn:
+                self._keep(members.add(turn))
+        return None
+
+    def _keep(self, change: ListChange) -> None:
+        self._ctx.change.statements += change.kept
+        self._ctx.change.unstated += change.dropped
+
+    def _shown_sum(self) -> str:
+        return f"{self._sum:032x}"
+
+    def _send_sum(self, link: PeerLink, *, ask: bool = False) -> None:
+        if self.members is not None:
+            self._ctx.emit(Send(Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link.id]))
+
+    def _send_ids(self, link: PeerLink) -> None:
+        ids = list(self._durable)
+        for first in range(0, len(ids) or 1, MAX_STATEMENT_IDS):
+            page = ids[first : first + MAX_STATEMENT_IDS]
+            self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link.id]))
+
+    def _send(self, link: PeerLink, statements: Iterable[Statement]) -> None:
+        """Send statements, those of the founder first."""
+        assert self.members is not None
+        frame, size = list[tuple[str, str]](), 0
+        for one in sorted(statements, key=lambda one: one.by != self.members.founder):  # type: ignore[union-attr]
+            if frame and size + one.size > FRAME_BYTES:
+                self._ctx.emit(Send(Members(s=frame), [link.id]))
+                frame, size = [], 0
+            frame.append((one.text, one.signature.hex()))
+            size += one.size
+        if frame:
+            self._ctx.emit(Send(Members(s=frame), [link.id]))

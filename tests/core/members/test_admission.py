@@ -1,0 +1,83 @@
+"""Admission at its edges: former admins, frames that must fit, additions that are not durable yet."""
+
+from __future__ import annotations
+
+from p2pchat.core.inputs import Got, InviteRevoked, LinkAccepted
+from p2pchat.protocol import Admit, Frame, encode
+from tests.core.mesh.linked_peers import Key
+from tests.core.scripted_nodes import Far
+from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
+from tests.vectors.material import ADMIN, MEMBER, SEEDS, T0
+from tests.vectors.members import ADDED, INVITE, MAKER_KEY, guest_of, id_of, invite_proof, said
+from tests.vectors.vector_node import HandshakeNode, decoded
+
+
+def taken(*frames: dict[str, object], **given: object) -> HandshakeNode:
+    """Return ada's node after these frames of bob's connection."""
+    node = HandshakeNode(listener(**given), T0, MAKER_KEY.hex())
+    for frame in frames:
+        node.take_frame(decoded(frame))
+    return node
+
+
+def test_a_former_admin_refuses_its_invite() -> None:
+    """The founder removed the admin and pardoned it: it is a plain member, and may add nobody."""
+    made, out = said("founder", "admin", who=[ADMIN]), said("founder", "remove", 1, who=[ADMIN])
+    again = [said("founder", "pardon", 2, ids=[id_of(out)]), said("founder", "add", 3, who=[ADMIN])]
+    node = taken(HELLO, shown(s=None, invite=invite_proof(T_OF_BOB)), member=SEEDS["admin"].hex(),
+                 statements=[made, out, *again])  # fmt: skip
+    assert node.refused == "invite"
+
+
+def test_the_removal_before_a_goodbye_fits_a_frame_before_go() -> None:
+    """A removal of 64 users has more than the 4 KiB of a frame before `go`."""
+    out = said("founder", "remove", 1, who=[MEMBER, *(Key(f"user {n}").id for n in range(63))])
+    node = taken(HELLO, shown(), statements=[ADDED, out])
+    sizes = [len(encode(frame)) for frame in node._far.heard if isinstance(frame, Frame)]
+    assert node.refused == "member" and max(sizes) <= 4 + 4096
+
+
+def test_no_connection_of_a_newcomer_is_admitted_before_its_addition_is_durable() -> None:
+    """An invite with two endpoints is dialled at both: two connections of one newcomer come at once."""
+    node = taken(HELLO)
+    node.holding = True  # commits
+    show = decoded(shown(s=None, invite=invite_proof(T_OF_BOB)))
+    node.take_frame(show)
+    second = Far("bob")
+    second.peer, second.link, node.links[2] = node, 2, second
+    node.put(LinkAccepted(2, "192.0.2.1"))
+    node.put(Got(2, [decoded(HELLO)]))
+    node.put(Got(2, [show]))
+    node.world.settle()
+    assert not any(isinstance(frame, Admit) for far in (node._far, second) for frame in far.heard)
+    node.holding = False
+    node.commit()
+    assert all(any(isinstance(frame, Admit) for frame in far.heard) for far in (node._far, second))
+
+
+def test_a_member_shows_the_statement_that_fits() -> None:
+    """The founder expelled an admin, kept the 40 people whom that had added, and added one of them anew."""
+    kept = [MEMBER, *(Key(f"user {n}").id for n in range(39))]
+    out = said("founder", "remove", 1, who=[ADMIN], keep=kept)
+    node = HandshakeNode(dialler(statements=[out, ADDED]), T0, MAKER_KEY.hex())
+    for frame in (SERVER_HELLO, WELCOME):
+        node.take_frame(decoded(frame))
+    assert [frame["show"].get("s") for frame in node.sent if frame["t"] == "show"] == [[ADDED]]
+
+
+def test_a_certificate_for_another_user_admits_nobody() -> None:
+    """Whoever knows K may have seen the certificate of a member's program."""
+    node = taken(HELLO, shown(guest=guest_of("member", "cyd")))
+    assert node.refused == "member" and not any(isinstance(frame, Admit) for frame in node._far.heard)
+
+
+def test_an_invite_that_was_taken_back_admits_nobody() -> None:
+    node = taken(HELLO)
+    node.put(InviteRevoked(INVITE["id"]))
+    node.take_frame(decoded(shown(s=None, invite=invite_proof(T_OF_BOB))))
+    assert node.refused == "revoked"
+
+
+def test_an_invite_that_has_ended_admits_nobody() -> None:
+    node = taken(HELLO, shown(s=None, invite=invite_proof(T_OF_BOB, until=1)))
+    assert node.refused == "late"

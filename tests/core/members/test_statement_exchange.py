@@ -1,0 +1,176 @@
+"""The exchange of statements between nodes: all have the same in the end, and nothing is told before it is stored."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.inputs import DiskLow, StatementsMade
+from p2pchat.core.members.statement import Statement, make_statement, network_id
+from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import Members, UserId
+from p2pchat.storage.temporary_storage import TemporaryStorage
+from tests.core.scripted_nodes import IDS, K, Peer, World
+
+FOUNDER, ADMIN, STRANGER = (Identity.from_seed(letter * 32) for letter in (b"f", b"a", b"s"))
+NETWORK = network_id(FOUNDER.peer_id)
+USERS = [Identity.from_seed(bytes([number]) * 32).peer_id for number in range(40)]
+
+
+def said(by: Identity, kind: str, *who: UserId, **fields: Any) -> Statement:
+    if who:
+        fields["who"] = who
+    return make_statement(NETWORK, by.peer_id, by.sign, kind, 1, fields)
+
+
+class Net:
+    """Peers of one network. Only those called founders know its founder's key at the start."""
+
+    def __init__(self, *names: str, founders: Iterable[str] | None = None) -> None:
+        self.world = World()
+        knowing = names if founders is None else founders
+        self.peers = {name: self._peer(name, FOUNDER.peer_id if name in knowing else "") for name in names}
+
+    def _peer(self, name: str, founder: UserId) -> Peer:
+        settings = Settings(log_bytes=0, auto_fetch_bytes=0)
+        network = NetworkCredentials(NETWORK, K, founder, member=FOUNDER.peer_id, sign=FOUNDER.sign)
+        peer = Peer(self.world, name, TemporaryStorage(), settings, network=network)
+        self.world.peers.append(peer)
+        return peer
+
+    def link(self, one: str, other: str) -> None:
+        self.world.link(self.peers[one], self.peers[other])
+
+    def say(self, name: str, *statements: Statement) -> None:
+        self.peers[name].put(StatementsMade(list(statements)))
+        self.world.settle()
+
+    def kept(self, name: str) -> set[str]:
+        members = self.peers[name].node.sync.statements.members
+        return set() if members is None else {one.id for one in members.statements()}
+
+    def stored(self, name: str) -> set[str]:
+        return {said for said, _ in self.peers[name].load().statements}
+
+
+def test_what_one_says_all_have_and_keep_over_a_restart() -> None:
+    net = Net("ada", "bob", "cyd")
+    first = said(FOUNDER, "add", USERS[0])
+    net.say("ada", first)
+    net.link("ada", "bob")
+    net.link("bob", "cyd")
+    second = said(FOUNDER, "admin", ADMIN.peer_id)
+    net.say("cyd", second)
+    assert all(net.kept(name) == {first.id, second.id} for name in net.peers)
+    assert all(net.stored(name) == {first.text, second.text} for name in net.peers)
+    net.peers["bob"].restart()
+    members = net.peers["bob"].node.sync.statements.members
+    assert members is not None and members.members >= {USERS[0], ADMIN.peer_id} and net.kept("bob") == net.kept("ada")
+
+
+def test_who_joined_learns_the_founder_from_a_member_and_only_the_right_one() -> None:
+    net = Net("ada", "bob", founders=["ada"])
+    net.say("ada", said(FOUNDER, "add", USERS[0]))
+    net.link("ada", "bob")
+    assert net.kept("bob") == net.kept("ada") != set()
+    net.peers["bob"].restart()
+    assert net.kept("bob") == net.kept("ada")
+
+
+def test_what_an_admin_said_comes_though_it_was_heard_of_before_the_admin() -> None:
+    net = Net("ada", "bob", "cyd")
+    net.link("ada", "bob")
+    early = said(ADMIN, "add", USERS[1])
+    net.say("ada", early)  # nobody knows yet that it may
+    assert net.kept("ada") == set()
+    admin = said(FOUNDER, "admin", ADMIN.peer_id)
+    net.say("ada", admin)
+    net.say("ada", early)
+    net.link("bob", "cyd")
+    assert net.kept("cyd") == {admin.id, early.id}
+    net.say("cyd", gone := said(FOUNDER, "remove", ADMIN.peer_id))
+    assert all(net.kept(name) == {admin.id, gone.id} for name in net.peers)
+    assert all(early.text not in net.stored(name) for name in net.peers)
+
+
+def test_nothing_is_told_before_it_is_stored() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    net.peers["ada"].holding = True
+    net.say("ada", one := said(FOUNDER, "add", USERS[0]))
+    assert net.kept("bob") == set()
+    net.peers["ada"].holding = False
+    net.peers["ada"].commit()
+    net.world.settle()
+    assert net.kept("bob") == {one.id}
+
+
+def test_two_that_said_much_apart_agree_once_they_meet() -> None:
+    draw = random.Random(1)
+    net = Net("ada", "bob")
+    for name in ("ada", "bob"):
+        for user in draw.sample(USERS, 30):
+            net.say(name, said(FOUNDER, "add", user))
+    assert net.kept("ada") != net.kept("bob")
+    net.link("ada", "bob")
+    assert net.kept("ada") == net.kept("bob") and len(net.kept("ada")) > 30
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("", "00" * 64),
+        (said(FOUNDER, "add", USERS[0]).text, "00" * 64),
+        (said(FOUNDER, "add", USERS[0]).text + " ", said(FOUNDER, "add", USERS[0]).signature.hex()),
+    ],
+    ids=["no statement", "not signed", "not canonical"],
+)
+def test_a_link_ends_for_a_statement_that_its_author_did_not_make(pair: tuple[str, str]) -> None:
+    net = Net("ada")
+    ada = net.peers["ada"]
+    far = ada.far("eve", compared=False)
+    ada.take()
+    ada.put_frames(far, Members(s=[pair]))
+    assert any("malformed" in line for line in ada.take())
+    assert net.kept("ada") == set()
+
+
+def test_statements_of_strangers_cost_no_signature_and_no_place() -> None:
+    net = Net("ada")
+    ada = net.peers["ada"]
+    far = ada.far("eve", compared=False)
+    ada.take()
+    unsigned = [(said(STRANGER, "add", user).text, "00" * 64) for user in USERS]
+    ada.put_frames(far, Members(s=unsigned), Members(founder=IDS["eve"], sum="00" * 16))
+    assert not any("malformed" in line for line in ada.take()) and net.kept("ada") == set()
+
+
+def test_what_came_while_the_disk_was_full_is_asked_for_again() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    net.peers["bob"].put(DiskLow(DiskLevel.NOTHING))
+    first = said(FOUNDER, "add", USERS[0])
+    net.say("ada", first)
+    assert net.kept("bob") == set()
+    net.peers["bob"].put(DiskLow(DiskLevel.ENOUGH))
+    net.world.settle()
+    assert net.kept("bob") == {first.id}
+
+
+def test_links_are_asked_again_once_somebody_is_an_admin() -> None:
+    net = Net("ada")
+    ada = net.peers["ada"]
+    far = ada.far("eve", compared=False)
+    early, admin = said(ADMIN, "add", USERS[1]), said(FOUNDER, "admin", ADMIN.peer_id)
+    ada.put_frames(far, Members(s=[(early.text, early.signature.hex())]))
+    far.heard.clear()
+    ada.put_frames(far, Members(s=[(admin.text, admin.signature.hex())]))
+    net.world.settle()
+    asked = [frame for frame in far.heard if isinstance(frame, Members) and frame.ask]
+    assert len(asked) == 1 and asked[0].sum is not None and net.kept("ada") == {admin.id}

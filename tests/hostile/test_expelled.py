@@ -1,0 +1,404 @@
+"""Attacks by somebody who was expelled, or will be: with its profile, member's key, K, old invites and own programs.
+
+Each login has a home of its own. Eve's peers of the package make her profile and member; her own programs use their
+keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import time_ns
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from p2pchat import Message, Sent, TCPPeer
+from p2pchat.cli.terminal.terminal_display import TerminalDisplay
+from p2pchat.core.effects import Effect, Send
+from p2pchat.core.inputs import Got, Input, StatementsMade
+from p2pchat.core.log import encode_header, first_chain
+from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.statement import Statement, make_statement
+from p2pchat.core.node_context import Now
+from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.identity.network import Network, load_network
+from p2pchat.protocol import Digest, GuestCertificate, Members, Membership, Show, Welcome, encode
+from tests.deadlines import WAIT, until
+from tests.hostile.attacker import Attacker, LogWriter, invented_identity
+from tests.hostile.conftest import QUICK
+
+
+@dataclass(slots=True)
+class Logins:
+    """Logins with a home each. The first one that starts a peer founds the network; others join with an invite."""
+
+    root: Path
+    set_home: Callable[[Path], None]
+    stack: AsyncExitStack
+
+    async def start(self, login: str, name: str = "", *endpoints: str, invite: str | None = None) -> TCPPeer:
+        """Start a peer of a login."""
+        name = name or login
+        self.set_home(self.root / login)
+        data = self.root / login / name
+        peer = TCPPeer(0, *endpoints, name=name, data=data, invite=invite, settings=QUICK)
+        await self.stack.enter_async_context(peer)
+        return peer
+
+    async def join(self, login: str, founder: TCPPeer, invite: str = "") -> TCPPeer:
+        peer = await self.start(login, invite=invite or founder.make_invite())
+        await peer.wait_user(founder.me.name, timeout=WAIT)
+        await founder.wait_user(login, timeout=WAIT)
+        return peer
+
+    def network(self, login: str) -> Network:
+        """Return what the files of a login have, the key of its member too."""
+        network = load_network(self.root / login / "network")
+        assert network is not None and network.member is not None
+        return network
+
+    def identity(self, login: str, name: str = "") -> Identity:
+        return load_identity(self.root / login / (name or login) / "identity.pem")
+
+    def attacker(self, login: str, identity: Identity, vouching: list[Statement], name: str = "") -> Attacker:
+        """Return a program of a login's own: it shows its member's certificate, and what makes that a member."""
+        network = self.network(login)
+        one = Attacker(name, network, identity=identity)
+        shown = tuple((said.text, said.signature.hex()) for said in vouching)
+        one.shown = lambda: Membership(None, network.guest(one.id), shown)  # type: ignore[method-assign]
+        self.stack.push_async_callback(one.disconnect)
+        return one
+
+
+@pytest.fixture
+async def logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Logins]:
+    async with AsyncExitStack() as stack:
+        yield Logins(tmp_path, lambda home: monkeypatch.setenv("P2PCHAT_HOME", str(home)), stack)
+
+
+def said_of(peer: TCPPeer) -> list[Statement]:
+    members = peer._driver.node.sync.statements.members
+    assert members is not None
+    return members.statements()
+
+
+def additions(peer: TCPPeer, network: Network) -> list[Statement]:
+    assert network.member is not None
+    return [one for one in said_of(peer) if one.kind == "add" and network.member.peer_id in one.who]
+
+
+async def texts(peer: TCPPeer) -> dict[str, Message | Sent]:
+    return {one.text: one for one in await peer.history(peer.room)}
+
+
+async def came(peer: TCPPeer, text: str) -> Message | Sent:
+    """Wait until a text is in the room."""
+    async with asyncio.timeout(WAIT):
+        while text not in (found := await texts(peer)):
+            await asyncio.sleep(0.02)  # poll: it may have come before
+    return found[text]
+
+
+def is_hidden(peer: TCPPeer, post: Message | Sent) -> bool:
+    return post.log.user in peer.directory.hidden
+
+
+def pen(author: Identity, room: str, by: GuestCertificate | None) -> LogWriter:
+    """Return the writer of a log whose header has this certificate."""
+    one = LogWriter(author, room)
+    one.header = encode_header(one.log, (), by)
+    one.chain = first_chain(one.header)
+    return one
+
+
+def made_up_member(network: Network, user: Identity, below: str) -> GuestCertificate:
+    """Return the certificate of a member that nobody added, whose key is smaller than another one."""
+    keys = (invented_identity(f"made up {n}") for n in range(1 << 20))
+    made = next(key for key in keys if key.peer_id < below)
+    return make_guest(network.id, made.peer_id, made.sign, user.peer_id)
+
+
+def now() -> int:
+    return time_ns() // 1000
+
+
+# What it wrote
+
+
+@pytest.mark.parametrize("hide", [False, True])
+async def test_what_another_profile_wrote_later_is_marked_when_it_comes(logins: Logins, hide: bool) -> None:
+    """Nobody saw that profile before. It writes to a peer that has not heard of the removal, which passes it on."""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    eve = await logins.join("eve", ada)
+    await eve.wait_user("dan", timeout=WAIT)
+    await dan.aclose()
+    await ada.people.expel("eve", hide=hide)
+    await ada.aclose()
+    await eve.aclose()
+    dan = await logins.start("dan")
+    second = await logins.start("eve", "second", dan.endpoint)
+    await (await second.broadcast("I am still here")).delivered(by="dan", timeout=WAIT)
+    await second.aclose()
+    ada = await logins.start("ada", "", dan.endpoint)
+    post = await came(ada, "I am still here")
+    assert post.expelled
+    assert is_hidden(ada, post) == hide
+    assert post.log.user == logins.identity("eve", "second").peer_id
+
+
+async def test_a_certificate_of_a_made_up_member_takes_nobody_out_of_a_removal(logins: Logins) -> None:
+    """A profile without a name is in no removal. It comes again, as the guest of a member that nobody added."""
+    ada = await logins.start("ada")
+    await (await logins.join("eve", ada)).aclose()
+    network, user = logins.network("eve"), invented_identity("a profile without a name")
+    eve = logins.attacker("eve", user, additions(ada, network))
+    await eve.join(ada.port)
+    eve.say(pen(user, eve.room, network.guest(user.peer_id)).say("written before", c=now()))
+    await came(ada, "written before")
+    await eve.disconnect()
+    await ada.people.expel("eve", hide=True)
+    assert is_hidden(ada, (await texts(ada))["written before"])
+    again = Attacker("", network, identity=user)
+    await again.introduce_itself(ada.port)
+    assert network.member is not None
+    again.say(Show(Membership(None, made_up_member(network, user, network.member.peer_id))))
+    assert await again.wait_closed() == "member"
+    assert ada._driver.node.admission.is_out(user.peer_id)
+    await ada.aclose()
+    ada = await logins.start("ada")
+    assert is_hidden(ada, (await texts(ada))["written before"])
+
+
+async def test_a_made_up_member_in_a_header_takes_nobody_out_of_a_removal(logins: Logins) -> None:
+    """Of several members the smallest key counts: who makes one of a smaller key has left its own member by that."""
+    ada = await logins.start("ada")
+    await (await logins.join("dan", ada)).aclose()
+    await (await logins.join("eve", ada)).aclose()
+    network, user = logins.network("eve"), invented_identity("a profile without a name")
+    eve = logins.attacker("eve", user, additions(ada, network))
+    await eve.join(ada.port)
+    eve.say(pen(user, eve.room, network.guest(user.peer_id)).say("written before", c=now()))
+    await came(ada, "written before")
+    await eve.disconnect()
+    await ada.people.expel("eve", hide=True)
+    dan = logins.attacker("dan", invented_identity("dan's program"), additions(ada, logins.network("dan")))
+    await dan.join(ada.port)
+    assert network.member is not None
+    made_up = made_up_member(network, user, network.member.peer_id)
+    dan.say(pen(user, dan.room, made_up).say("written later", c=now()))
+    await came(ada, "written later")
+    await dan.disconnect()
+    await ada.aclose()
+    ada = await logins.start("ada")
+    found = await texts(ada)
+    assert is_hidden(ada, found["written before"]) and is_hidden(ada, found["written later"])
+
+
+async def test_who_names_a_made_up_member_can_be_expelled_by_name(logins: Logins) -> None:
+    """Eve is away and ada was started anew, so only logs say whose user eve is."""
+    ada = await logins.start("ada")
+    await (await logins.join("eve", ada)).aclose()
+    network, user = logins.network("eve"), logins.identity("eve")
+    eve = logins.attacker("eve", user, additions(ada, network), "eve")
+    await eve.join(ada.port)
+    assert network.member is not None
+    eve.say(pen(user, eve.room, made_up_member(network, user, network.member.peer_id)).say("here I am", c=now()))
+    await came(ada, "here I am")
+    await eve.disconnect()
+    await ada.aclose()
+    ada = await logins.start("ada")
+    await ada.people.expel("eve")
+    assert network.member.peer_id not in ada._driver.node.sync.statements.members.members  # type: ignore[union-attr]
+
+
+async def test_a_user_of_no_member_says_nothing(logins: Logins) -> None:
+    """What an expelled one writes as somebody for whom nobody answers comes by a peer that has not heard of it yet."""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    await (await logins.join("eve", ada)).aclose()
+    network, nobody = logins.network("eve"), invented_identity("nobody")
+    vouching = additions(ada, network)
+    await dan.aclose()
+    await ada.people.expel("eve")
+    await ada.aclose()
+    dan = await logins.start("dan")
+    eve = logins.attacker("eve", logins.identity("eve"), vouching, "eve")
+    await eve.join(dan.port)
+    eve.say(pen(nobody, eve.room, None).say("I am ada's friend", c=now()))
+    await came(dan, "I am ada's friend")
+    await eve.disconnect()
+    await dan.broadcast("after that")
+    ada = await logins.start("ada", "", dan.endpoint)
+    await came(ada, "after that")
+    post = (await texts(ada)).get("I am ada's friend")
+    assert post is None or post.expelled
+
+
+async def test_a_message_of_somebody_expelled_rings_no_bell() -> None:
+    rung: list[str] = []
+    display: Any = object.__new__(TerminalDisplay)
+    display._alerts = SimpleNamespace(ring=lambda text, **_: rung.append(text))
+    display._session = SimpleNamespace(settings=SimpleNamespace(bell=True, desktop=True))
+    display.speakers = set()
+    display._is_here, display.shows = lambda _: False, lambda _: True
+    display._show_message = lambda *_, **__: asyncio.sleep(0)
+    for more in ({}, {"expelled": True}):
+        await display._show_received({"sender": "eve", "text": f"hello {len(more)}", "old": False, **more})
+    assert [text.rpartition(": ")[2] for text in rung] == ["hello 0"]
+
+
+# What it holds
+
+
+@pytest.mark.parametrize("which", ["the person", "all who came by it"])
+async def test_an_invite_by_which_somebody_expelled_came_admits_nobody(logins: Logins, which: str) -> None:
+    """It admits more than one, and the expelled one makes another login."""
+    ada = await logins.start("ada")
+    invite = ada.make_invite(uses=3)
+    await (await logins.join("eve", ada, invite)).aclose()
+    if which == "the person":
+        await ada.people.expel("eve")
+    else:
+        await ada.people.expel_invited(ada.people.invites()[0].id)
+    fresh = await logins.start("fresh", invite=invite)
+    await until(lambda: ada.counted.get("not_admitted") or fresh.links(), "a link, or a refusal")
+    assert not fresh.links() and len(ada.people.members()) == 2
+
+
+# What it did as an admin
+
+
+@pytest.mark.parametrize("at", [2**53 - 1, 7_000_000_000_000_000])
+async def test_an_admin_with_a_late_clock_can_be_expelled(logins: Logins, at: int) -> None:
+    """Each statement is later than all before it, by the clock of who makes it; and 2**53 - 1 is the last moment."""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    await (await logins.join("eve", ada)).aclose()
+    await ada.people.make_admin("eve")
+    network = logins.network("eve")
+    assert network.member is not None
+    eve = logins.attacker("eve", logins.identity("eve"), [], "eve")
+    await eve.join(ada.port)
+    late = make_statement(network.id, network.member.peer_id, network.member.sign, "add", at, {"who": [dan.me.key]})
+    eve.say(Members(s=[(late.text, late.signature.hex())]))
+    await until(lambda: late in said_of(ada), "the statement")
+    await ada.people.expel("eve")
+    assert await eve.wait_closed() == "member"
+    since, _ = ada._driver.node.expelled()
+    assert since[logins.identity("eve").peer_id] <= now() + 600_000_000
+    await logins.join("fred", ada)
+
+
+# What it costs
+
+
+async def test_before_go_one_frame_of_statements_is_taken(logins: Logins) -> None:
+    """Each is compared with all that is known, and nobody was admitted yet."""
+    ada = await logins.start("ada")
+    await (await logins.join("eve", ada)).aclose()
+    await ada.people.expel("eve")
+    eve = Attacker("eve", logins.network("eve"), identity=logins.identity("eve"))
+    logins.stack.push_async_callback(eve.disconnect)
+    await eve.introduce_itself(ada.port)
+    eve.say(*[Members()] * 3)
+    assert await eve.wait_closed() == "order"
+
+
+async def test_ids_of_statements_that_nobody_has_are_not_kept(logins: Logins) -> None:
+    ada = await logins.start("ada")
+    await (await logins.join("eve", ada)).aclose()
+    eve = logins.attacker("eve", logins.identity("eve"), additions(ada, logins.network("eve")), "eve")
+    await eve.join(ada.port)
+    for page in range(10):
+        eve.say(Members(have=[f"{page * 2000 + n:032x}" for n in range(2000)], more=True))
+    eve.say(Members(sum="00" * 16))
+    await eve.until(lambda: any(isinstance(frame, Members) and frame.have for frame in eve.frames))
+    exchange = ada._driver.node.sync.statements
+    assert sum(len(remote.have) for remote in exchange._remotes.values()) <= len(said_of(ada))
+
+
+async def test_statements_do_not_pile_up_for_a_peer_that_reads_nothing(logins: Logins) -> None:
+    """Thirty bytes ask for all that are there, again and again."""
+    ada = await logins.start("ada")
+    await (await logins.join("eve", ada)).aclose()
+    network = logins.network("ada")
+    assert network.member is not None
+    made = [
+        make_statement(network.id, network.member.peer_id, network.member.sign, "add", n + 1,
+                       {"who": [invented_identity(f"{n}.{m}").peer_id for m in range(8)]})
+        for n in range(600)
+    ]  # fmt: skip
+    ada._driver.put(StatementsMade(made))
+    await ada._driver.settle()
+    size = sum(len(encode(Members(s=[(one.text, one.signature.hex())]))) for one in made)
+    eve = logins.attacker("eve", logins.identity("eve"), additions(ada, logins.network("eve")), "eve")
+    await eve.join(ada.port)
+    eve.read_nothing()
+    node, sent, answered = ada._driver.node, 0, asyncio.Event()
+    handle = node.handle
+
+    def counting(input: Input, now: Now) -> list[Effect]:
+        nonlocal sent
+        effects = handle(input, now)
+        frames = [one.frame for one in effects if isinstance(one, Send)]
+        sent += sum(len(encode(frame)) for frame in frames if isinstance(frame, Members))
+        if isinstance(input, Got) and any(isinstance(frame, Digest) for frame in input.frames):
+            answered.set()
+        return effects
+
+    node.handle = counting  # type: ignore[method-assign]
+    eve.say(*[Members(have=[])] * 300, Digest(sum="11" * 32))
+    async with asyncio.timeout(WAIT):
+        await answered.wait()
+    assert sent < 40 * size
+
+
+async def test_what_it_changes_later_is_marked(logins: Logins) -> None:
+    """Its peer edits what it wrote before it was expelled, and reacts, by a peer that has not heard of the removal."""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    eve = await logins.join("eve", ada)
+    await eve.wait_user("dan", timeout=WAIT)
+    receipt = await eve.broadcast("good morning")
+    await receipt.delivered(by="ada", timeout=WAIT)
+    await receipt.delivered(by="dan", timeout=WAIT)
+    await dan.aclose()
+    await eve.aclose()
+    await ada.people.expel("eve")
+    await ada.aclose()
+    dan = await logins.start("dan")
+    eve = await logins.start("eve", "", dan.endpoint)
+    await eve.wait_user("dan", timeout=WAIT)
+    old = await came(eve, "good morning")
+    await (await eve.edit(old, "buy my coins")).delivered(by="dan", timeout=WAIT)
+    await eve.aclose()
+    ada = await logins.start("ada", "", dan.endpoint)
+    await dan.broadcast("after that")
+    await came(ada, "after that")
+    found = await texts(ada)
+    assert "good morning" in found or found["buy my coins"].expelled
+
+
+# What it learns and tells
+
+
+async def test_a_key_known_to_be_out_learns_no_addresses(logins: Logins) -> None:
+    """A full peer tells whom else to dial before the other end shows what it is. (A fresh key still learns it.)"""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    await (await logins.join("eve", ada)).aclose()
+    await ada.people.expel("eve")
+    eve = Attacker("eve", logins.network("eve"), identity=logins.identity("eve"))
+    logins.stack.push_async_callback(eve.disconnect)
+    await ada.block(ada.user("eve"))
+    with suppress(AssertionError):  # it hears goodbye instead of a welcome
+        await eve.introduce_itself(ada.port)
+    await eve.wait_closed()
+    told = [frame.peers for frame in eve.frames if isinstance(frame, Welcome)]
+    assert dan.me.key not in repr(told)

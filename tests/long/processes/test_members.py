@@ -1,0 +1,392 @@
+"""Members: joining by invites and being expelled, between processes of several logins, each with a home of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from p2pchat import parse_invite
+from p2pchat.testing.process_mesh import Child, ChildFailed
+from tests.deadlines import WAIT
+from tests.ports import free_ports
+from tests.processes.commands import one_loop
+from tests.processes.fork_server import ForkServer
+from tests.processes.logins import Login, met, says
+from tests.processes.peers import KILLED
+
+pytestmark = one_loop
+OF_A_MAKER = ("before-admission", "after-admission", "before-admit")  # failpoints
+OF_A_NEWCOMER = ("before-show",)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def logins(tmp_path: Path, fork_server: ForkServer | None) -> AsyncIterator[list[Login]]:
+    logins = [Login(tmp_path / name, tmp_path / "logs", fork_server) for name in ("first", "second", "third")]
+    yield logins
+    for login in logins:
+        for child in login.children:
+            await child.destroy()
+
+
+# ---- invites
+
+
+async def test_an_invite_admits_one_login_and_a_second_reads_why(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada)
+    bob = await second.peer("bob", invite=invite)
+    await met(ada, bob)
+    code, text = await third.refused("eve", "--invite", invite)
+    assert (code, text) == ("used", "this invite was used up: ask for a new one")
+    again = await second.peer("again", invite=invite)  # another profile of a login that is a member
+    await met(ada, again)
+    assert await bob.leave() == 0
+    bob = await second.peer("bob", invite=invite)  # a service starts with the same line each time
+    await met(ada, bob)
+    assert await first.members("ada") == {"ada": "founder", "again bob": "member"}
+    [row] = await first.invites("ada")
+    assert (row["uses"], len(row["used_by"])) == (1, 1)
+
+
+@pytest.mark.parametrize("words", [("web", "0", "--port", "0"), ("0",)])
+async def test_a_gateway_and_a_pipe_read_why_an_invite_admits_nobody(
+    logins: list[Login], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    first, _, third = logins
+    ada = await first.peer("ada")
+    (tmp_path / "invite").write_text(await first.invite(ada))
+    [row] = await first.invites("ada")
+    await first.decide("ada", "invite", "--revoke", row["invite"])
+    data = str(third.home / "eve")
+    code, _, err = await third.talk(*words, "--invite", str(tmp_path / "invite"), "--data", data, stdin=b"hello\n")
+    lines = [line for line in err.decode().splitlines() if line.startswith("p2pchat: ")]
+    assert (code, lines) == (1, ["p2pchat: this invite was taken back: ask for a new one"])
+
+
+async def test_several_join_by_one_invite_and_one_too_many_does_not(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada, "--uses", "2")
+    await met(ada, await second.peer("bob", invite=invite), await third.peer("cyd", invite=invite))
+    fourth = Login(first.home.parent / "fourth", first.logs, first.fork_server)
+    logins.append(fourth)
+    assert (await fourth.refused("eve", "--invite", invite))[0] == "used"
+    [row] = await first.invites("ada")
+    assert sorted(row["used_by"]) == ["bob", "cyd"]
+
+
+async def test_an_invite_ends_and_can_be_taken_back(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    end = datetime.now().astimezone() + timedelta(seconds=1)
+    late = await first.invite(ada, "--until", end.isoformat())
+    revoked = await first.invite(ada)
+    await first.decide("ada", "invite", "--revoke", id_of(revoked))
+    assert await third.refused("eve", "--invite", revoked) == (
+        "revoked", "this invite was taken back: ask for a new one",
+    )  # fmt: skip
+    while datetime.now().astimezone() < end + timedelta(seconds=1):  # an invite ends with a whole second
+        await asyncio.sleep(0.1)
+    assert await second.refused("bob", "--invite", late) == ("late", "this invite has ended: ask for a new one")
+    bob = await second.peer("bob", invite=await first.invite(ada))  # a new one makes up for it, in the same directory
+    await met(ada, bob)
+
+
+def id_of(invite: str) -> str:
+    return parse_invite(invite).invitation.id
+
+
+async def test_an_invite_that_a_stopped_founder_made_admits_and_is_listed(logins: list[Login]) -> None:
+    first, second, _ = logins
+    [port] = free_ports(1)
+    ada = await first.peer("ada", port=int(port))
+    assert await ada.leave() == 0
+    [row] = await first.rows("invite", "--data", str(first.home / "ada"), "--advertise", f"127.0.0.1:{port}")
+    assert [one["invite"] for one in await first.invites("ada")] == [row["id"]]
+    bob = await second.peer("bob", invite=row["invite"])
+    await says(bob, f"waiting for the peer at 127.0.0.1:{port}, which admits with this invite")
+    ada = await first.peer("ada", port=int(port))
+    await met(ada, bob)
+
+
+async def test_who_is_not_the_maker_admits_nobody_and_the_newcomer_waits(logins: list[Login]) -> None:
+    first, second, third = logins
+    [port] = free_ports(1)
+    ada = await first.peer("ada", port=int(port))
+    bob = await second.peer("bob", invite=await first.invite(ada))
+    await met(ada, bob)
+    invite = await first.invite(ada)
+    code, _, err = await second.talk("invite", "--data", str(second.home / "bob"))
+    assert code == 2 and b"only the founder of this network and its admins invite: ask ada" in err
+    await first.kill(ada)
+    eve = await third.peer("eve", bob.endpoint, invite=invite)
+    await says(eve, f"{bob.endpoint} is not the peer that admits with this invite; waiting for the peer at")
+    await says(eve, f"waiting for the peer at 127.0.0.1:{port}, which admits with this invite")
+    assert eve.count("joined") == 0 and eve.is_running
+    ada = await first.peer("ada", port=int(port))
+    await met(ada, eve)
+    await met(bob, eve)
+
+
+# ---- kill -9 while somebody joins
+
+
+@pytest.mark.parametrize("point", OF_A_MAKER)
+async def test_a_maker_that_is_killed_admits_afterwards_and_counts_once(logins: list[Login], point: str) -> None:
+    first, second, third = logins
+    [port] = free_ports(1)
+    ada = await first.peer("ada", port=int(port), points=[f"{point}:1"])
+    invite = await first.invite(ada)
+    bob = await second.peer("bob", invite=invite)
+    assert await ada.ended(WAIT) == KILLED
+    assert bob.is_running
+    ada = await first.peer("ada", port=int(port))
+    await met(ada, bob)
+    [row] = await first.invites("ada")
+    assert row["used_by"] == ["bob"]
+    assert (await third.refused("eve", "--invite", invite))[0] == "used"
+
+
+@pytest.mark.parametrize("point", [*OF_A_NEWCOMER, "before-go", "after-address-book", "mid-record:3"])
+async def test_a_newcomer_that_is_killed_joins_at_the_next_start(logins: list[Login], point: str) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada)
+    try:
+        bob = await second.peer("bob", invite=invite, points=[point if ":" in point else f"{point}:1"])
+        async with asyncio.timeout(WAIT):
+            while bob.is_running and not bob.count("joined", user="ada"):
+                await asyncio.sleep(0.05)
+    except ChildFailed:
+        pass  # it was killed before it listened
+    await second.kill(second.children[-1])
+    bob = await second.peer("bob", invite=invite)
+    await met(ada, bob)
+    [row] = await first.invites("ada")
+    assert row["used_by"] == ["bob"]
+    assert (await third.refused("eve", "--invite", invite))[0] == "used"
+
+
+async def test_a_newcomer_that_is_killed_while_it_writes_its_files_joins_at_the_next_start(
+    logins: list[Login],
+) -> None:
+    first, second, _ = logins
+    ada = await first.peer("ada")
+    for k in range(1, 14):
+        invite = await first.invite(ada)
+        home = Login(second.home / str(k), second.logs, second.fork_server)
+        logins.append(home)
+        name = f"bob{k}"
+        child = home.child(name, "--invite", invite, points=[f"file:{k}"], log=False)
+        try:
+            await child.start(WAIT)
+        except ChildFailed:
+            assert await child.ended(WAIT) == KILLED, child.complaints
+        await home.kill(child)
+        bob = await home.peer(name, invite=invite)
+        await ada.event("joined", WAIT, user=name)
+        [row, *_] = [row for row in await first.invites("ada") if row["used_by"] == [name]]
+        assert row["uses"] == 1
+        await home.kill(bob)
+
+
+# ---- expelled
+
+
+async def test_who_is_expelled_does_not_come_back(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite, other = await first.invite(ada, "--uses", "9"), await first.invite(ada, "--uses", "9")
+    bob = await second.peer("bob", invite=invite)
+    cyd = await third.peer("cyd", invite=invite)
+    await met(ada, bob, cyd)
+    await bob.send("before")
+    await ada.event("message", WAIT, text="before")
+    code, _, err = await second.talk("backup", str(second.home.parent / "copy"), "--data", str(second.home / "bob"))
+    assert code == 0, err
+
+    code, _, err = await first.talk("expel", "bob", "--data", str(first.home / "ada"))
+    assert code == 2 and b"add --yes" in err
+    code, _, err = await third.talk("expel", "bob", "--yes", "--data", str(third.home / "cyd"))
+    assert code == 1 and b"only the founder of this network and its admins expel: ask ada" in err
+    code, _, err = await first.talk("expel", "bob", "--yes", "--data", str(first.home / "ada"))
+    assert code == 0 and b"What they wrote stays" in err
+    for child in (ada, cyd):
+        await child.event("member", WAIT, user="bob", by="ada", change="expelled")
+        await child.event("left", WAIT, user="bob", reason="expelled")
+    await bob.event("member", WAIT, user="bob", by="ada", change="expelled")
+    await says(bob, "nothing is sent or taken any more; this peer asks again every hour")
+    assert bob.is_running
+    await ada.send("behind your back")
+    await cyd.event("message", WAIT, text="behind your back")
+
+    assert await bob.leave() in (0, 3)
+    for words in ((), ("--invite", invite), ("--invite", other)):
+        bob = await second.peer("bob", ada.endpoint, *words)
+        await says(bob, "expelled this peer from its network: nothing is sent or taken; it asks again every hour")
+        await bob.event("link", WAIT, state="refused", code="member", endpoint=ada.endpoint)
+        assert bob.is_running
+        await second.kill(bob)
+    another = await second.peer("another", ada.endpoint, cyd.endpoint, invite=other)
+    for endpoint in (ada.endpoint, cyd.endpoint):
+        await another.event("link", WAIT, state="refused", code="member", endpoint=endpoint)
+    await says(another, "again every hour")
+    assert another.is_running
+
+    elsewhere = Login(first.home.parent / "elsewhere", first.logs, first.fork_server)
+    logins.append(elsewhere)
+    shutil.copytree(first.home.parent / "copy", elsewhere.home / "bob")
+    copy = await elsewhere.peer("bob", ada.endpoint)  # from before: it learns at its first link that it is out
+    await copy.event("link", WAIT, state="refused", code="member", endpoint=ada.endpoint)
+    await copy.event("member", WAIT, change="expelled", by="ada")
+    for child in (another, copy):
+        assert child.count("joined") == child.count("message", text="behind your back") == 0
+
+    assert [row["role"] for row in await first.rows("members", "--data", str(first.home / "ada"))] == [
+        "founder", "member", "expelled",
+    ]  # fmt: skip
+    await first.decide("ada", "pardon", "bob")
+    bob = await second.peer("bob", ada.endpoint)
+    await bob.event("message", WAIT, text="behind your back")
+
+
+async def test_who_is_away_is_expelled_after_a_restart_too(logins: list[Login]) -> None:
+    first, second, _ = logins
+    ada = await first.peer("ada")
+    bob = await second.peer("bob", invite=await first.invite(ada))
+    await bob.send("before")
+    await ada.event("message", WAIT, text="before")
+    await second.kill(bob)
+    await first.kill(ada)
+    await first.peer("ada")
+    assert await first.members("ada") == {"ada": "founder", "bob": "member"}
+    await first.decide("ada", "expel", "bob", "--yes")
+
+
+async def test_a_restored_copy_of_a_member_is_a_guest_as_before(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    bob = await second.peer("bob", invite=await first.invite(ada))
+    await met(ada, bob)
+    copy = second.home.parent / "copy"
+    code, _, err = await second.talk("backup", str(copy), "--data", str(second.home / "bob"))
+    assert code == 0, err
+    assert {path.name for path in copy.iterdir()} >= {"network", "guest"}
+    assert not {path.name for path in copy.iterdir()} & {"member", "founder"}
+    await second.kill(bob)
+    shutil.copytree(copy, third.home / "bob")
+    bob = await third.peer("bob", ada.endpoint)
+    await bob.event("joined", WAIT, user="ada")
+    [row] = await third.rows("network", "--data", str(third.home / "bob"))
+    assert row["role"] in ("guest", "member")
+
+
+async def test_everybody_who_came_by_an_invite_is_expelled_at_once(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada, "--uses", "2")
+    bob, cyd = await second.peer("bob", invite=invite), await third.peer("cyd", invite=invite)
+    await met(ada, bob, cyd)
+    await first.decide("ada", "expel", "--invite", id_of(invite), "--yes")
+    for child in (bob, cyd):
+        await child.event("member", WAIT, user=child.name, change="expelled")
+    assert await first.members("ada") == {"ada": "founder", "bob": "expelled", "cyd": "expelled"}
+
+
+async def test_an_admin_invites_and_expels_until_it_is_none_any_more(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    bob = await second.peer("bob", invite=await first.invite(ada))
+    await met(ada, bob)
+    await first.decide("ada", "admin", "bob")
+    await bob.event("member", WAIT, user="bob", change="admin")
+    cyd = await third.peer("cyd", ada.endpoint, invite=await second.invite(bob))
+    await met(bob, cyd)
+    await met(ada, cyd)
+    assert await first.members("ada") == {"ada": "founder", "bob": "admin", "cyd": "member"}
+    code, _, err = await second.talk("expel", "ada", "--yes", "--data", str(second.home / "bob"))
+    assert code == 1 and b"the founder of a network cannot be expelled from it" in err
+    await second.decide("bob", "expel", "cyd", "--yes")
+    await ada.event("member", WAIT, user="cyd", by="bob", change="expelled")
+    await first.decide("ada", "unadmin", "bob")
+    await bob.event("member", WAIT, user="bob", change="unadmin")
+    code, _, err = await second.talk("pardon", "cyd", "--data", str(second.home / "bob"))
+    assert code == 1 and b"only the founder" in err
+    assert await first.members("ada") == {"ada": "founder", "bob": "member", "cyd": "expelled"}
+
+
+# ---- the key of a login
+
+
+async def test_the_founders_key_comes_back_from_its_copy(logins: list[Login], tmp_path: Path) -> None:
+    first, second, third = logins
+    code, _, err = await first.talk("network", "backup", str(tmp_path / "key"))
+    assert code == 1 and b"there is no network yet" in err
+    ada = await first.peer("ada")
+    [row] = await first.rows("network")
+    assert (row["role"], row["backed_up"], row["kind"]) == ("founder", False, "keyed")
+    code, _, err = await first.talk("network", "backup", str(tmp_path / "key"))
+    assert code == 0, err
+    assert not (tmp_path / "key").stat().st_mode & 0o077
+    assert (await first.rows("network"))[0]["backed_up"]
+    code, _, err = await first.talk("network", "backup", str(tmp_path / "key"))
+    assert code == 1 and b"exists: name another file" in err
+    bob = await second.peer("bob", invite=await first.invite(ada))
+    await met(ada, bob)
+    code, _, err = await second.talk("network", "restore", str(tmp_path / "key"))
+    assert code == 1 and b"this login has another key for this network, which stays" in err
+
+    code, _, err = await third.talk("network", "restore", str(tmp_path / "key"))
+    assert code == 0, err
+    anew = await third.peer("anew", bob.endpoint)
+    await anew.event("joined", WAIT, user="bob")
+    await third.decide("anew", "admin", "bob")
+    await bob.event("member", WAIT, user="bob", change="admin")
+    other = Login(first.home.parent / "other", first.logs, first.fork_server)
+    logins.append(other)
+    assert await (await other.peer("zoe")).leave() == 0
+    code, _, err = await other.talk("network", "restore", str(tmp_path / "key"))
+    assert code == 1 and b"this login is in another network, which stays" in err
+    code, _, err = await other.talk("network", "restore", str(tmp_path / "key"), "--replace")
+    assert code == 0, err
+    assert len(list(other.home.glob("founder.*.old"))) == 1
+    assert (await other.rows("network"))[0]["id"] == row["id"]
+
+
+async def test_a_new_network_leaves_what_was_started_in_the_former_one(logins: list[Login]) -> None:
+    first, second, _ = logins
+    port, other = free_ports(2)
+    ada = PortChild("ada", first.home, port=int(port))
+    await ada.start(WAIT)
+    first.children.append(ada)
+    await ada.send("of old")
+    code, _, err = await first.talk("network", "new")
+    assert code == 1 and b"a peer of this login runs" in err
+    [row] = await first.rows("invite", "--port", port, "--advertise", ada.endpoint)
+    bob = await second.peer("bob", invite=row["invite"])
+    await met(ada, bob)
+    [before] = await first.rows("network")
+    assert await ada.leave() == 0
+    code, _, err = await first.talk("network", "new")
+    assert code == 0 and f"-- {port}: started before, and still in the former network".encode() in err
+    [after] = await first.rows("network")
+    assert after["id"] != before["id"] and after["role"] == "founder"
+    again = PortChild("ada", first.home, bob.endpoint, port=int(port))
+    first.children.append(again)
+    await again.start(WAIT)
+    await again.event("joined", WAIT, user="bob")
+    fresh = PortChild("new", first.home, again.endpoint, port=int(other))
+    first.children.append(fresh)
+    await fresh.start(WAIT)
+    await fresh.event("link", WAIT, state="refused", code="network")
+
+
+class PortChild(Child):
+    """A peer whose profile is that of its port."""

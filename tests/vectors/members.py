@@ -1,0 +1,257 @@
+"""Vectors of members: statements, what follows from a set of them, certificates of guests, and proofs of invites."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+from tests.vectors.material import (
+    ADA,
+    ADMIN,
+    BOB,
+    CYD,
+    FOUNDER,
+    GUEST,
+    IDS,
+    KEYS,
+    MEMBER,
+    SEEDS,
+    T0,
+    N,
+    Row,
+    compact,
+    row,
+)
+
+OTHER_N = bytes(16)  # another network
+STATEMENT_TAG, ID_TAG = b"p2pchat/member/1\0", b"p2pchat/statement/1\0"
+Said = list[str]  # text and signature, as in frames
+
+
+def blake16(*parts: bytes) -> str:
+    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+
+
+# Statements
+
+
+def canonical(said: dict[str, Any]) -> str:
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))
+
+
+def signed(by: str, text: str, network: bytes = N) -> Said:
+    return [text, KEYS[by].sign(STATEMENT_TAG + network + text.encode()).hex()]
+
+
+def said(by: str, kind: str, at: int = 0, network: bytes = N, **fields: object) -> Said:
+    """Return a statement of a member."""
+    return signed(by, canonical({"at": T0 + at, "by": IDS[by].hex(), "k": kind, **fields}), network)
+
+
+def id_of(one: Said) -> str:
+    return blake16(ID_TAG, N, one[0].encode())
+
+
+ADDED = said("founder", "add", who=[MEMBER])
+
+
+def statements() -> list[Row]:
+    def made(name: str, why: str, kind: str, **fields: Any) -> Row:
+        one = said("founder", kind, **fields)
+        given = {"network": N.hex(), "seed": SEEDS["founder"].hex(), "k": kind, "at": T0, "fields": fields}
+        message = STATEMENT_TAG + N + one[0].encode()
+        result = {"text": one[0], "id": id_of(one), "message": message.hex(), "signature": one[1]}
+        return row(name, why, given, result)
+
+    def judged(name: str, why: str, one: Said, network: bytes = N, **result: object) -> Row:
+        return row(name, why, {"network": network.hex(), "text": one[0], "signature": one[1]}, result)
+
+    base = {"at": T0, "by": FOUNDER, "k": "add", "who": [MEMBER]}
+    text = canonical(base)
+    unusual = {"at": T0, "by": FOUNDER}
+    return [
+        made("add", "The founder adds a member.", "add", who=[MEMBER]),
+        made("add by an invite", "It names the invite, by which its uses are counted.", "add", who=[MEMBER],
+             invite="0a0b0c0d"),
+        made("admin", "The founder makes a member an admin.", "admin", who=[ADMIN]),
+        made("remove", "A removal, of a guest too.", "remove", who=[CYD, MEMBER]),
+        made("remove an admin", "It names who stays of those whom the admin had added, and hides what it wrote.",
+             "remove", who=[ADMIN], keep=[MEMBER], hide=True),
+        made("pardon", "It names removals by their ids.", "pardon", ids=["0b" * 16]),
+        judged("signed", "Its author signed it for this network.", ADDED, signed=True, id=id_of(ADDED)),
+        judged("of another network", "N is signed.", said("founder", "add", network=OTHER_N, who=[MEMBER]),
+               signed=False, id=id_of(ADDED)),
+        judged("signed by another", "The one in `by` signs.", signed("admin", text), signed=False, id=id_of(ADDED)),
+        *(judged(name, why, signed("founder", canonical(unusual | fields)), signed=True, effect=False,
+                 id=id_of([canonical(unusual | fields), ""]))
+          for name, why, fields in (
+            ("an unknown kind", "A later version may know it.", {"k": "promote", "who": [ADA]}),
+            ("an unknown field", "A later version may know it.", {"k": "add", "who": [MEMBER], "later": [1]}),
+            ("nine are added", "A statement adds 8 at most.", {"k": "add", "who": [f"{n:064x}" for n in range(9)]}),
+            ("nobody is added", "It adds one at least.", {"k": "add", "who": []}),
+            ("upper case", "An id is in lower case.", {"k": "add", "who": [MEMBER.upper()]}),
+            ("a pardon of nothing", "It pardons one removal at least.", {"k": "pardon", "ids": []}),
+            ("an odd invite", "The id of an invite has 8 digits.", {"k": "add", "who": [MEMBER], "invite": "x"}),
+        )),
+        *(judged(name, why, signed("founder", odd), refused="malformed") for name, why, odd in (
+            ("with a blank", "Canonical JSON has no blanks.", text.replace(":", ": ", 1)),
+            ("keys in another order", "Keys are sorted.", compact(dict(reversed(base.items())))),
+            ("a repeated key", "No key is repeated.", text.replace('"k":', '"k":"admin","k":', 1)),
+            ("an escape", "There is nothing but ASCII, and no needless escape.",
+             canonical(base | {"x": "\u00e9"})),
+            ("not in ASCII", "There is nothing but ASCII.", canonical(base | {"x": "~"}).replace("~", "\u00e9")),
+            ("a fraction", "There are no fractions.", canonical(base | {"x": 1.5})),
+            ("a fraction that is whole", "It is no integer by its token.", canonical(base | {"x": 1.0})),
+            ("an integer of 2^53", "Integers are below 2^53.", canonical(base | {"x": 2**53})),
+            ("no JSON", "It is a JSON object.", "add"),
+            ("an array", "It is a JSON object.", "[]"),
+            ("without by", "It says who made it.", canonical({"at": T0, "k": "add", "who": [MEMBER]})),
+            ("without k", "It says what it is.", canonical({"at": T0, "by": FOUNDER, "who": [MEMBER]})),
+            ("without at", "It says when it was made.", canonical({"by": FOUNDER, "k": "add", "who": [MEMBER]})),
+            ("a negative time", "A time is not negative.", canonical(base | {"at": -1})),
+            ("by nobody", "The author is a key.", canonical(base | {"by": "01" + "0" * 62})),
+            ("too large", "It has 48 KiB at most.", canonical(base | {"x": "x" * 48 * 1024})),
+        )),
+    ]  # fmt: skip
+
+
+# What follows from a set of statements
+
+
+def members() -> list[Row]:
+    def follows(
+        name: str, why: str, said: list[Said], members: list[str], admins: tuple[str, ...] = (),
+        removed: tuple[str, ...] = (), dropped: tuple[Said, ...] = (), **admits: bool,
+    ) -> Row:  # fmt: skip
+        """Admits: whether GUEST is admitted as the guest of each."""
+        kept = [one for one in said if one not in dropped]
+        total = sum(int(id_of(one), 16) for one in kept) % 2**128
+        asked = [IDS[by].hex() for by in admits]
+        return row(name, why, {"statements": said, "guest": GUEST, "by": asked}, {
+            "members": sorted([FOUNDER, *members]), "admins": sorted(admins), "removed": sorted(removed),
+            "kept": sorted(map(id_of, kept)), "sum": f"{total:032x}",
+            "admitted": {IDS[by].hex(): admitted for by, admitted in admits.items()},
+        })  # fmt: skip
+
+    admin, by_admin = said("founder", "admin", 1, who=[ADMIN]), said("admin", "add", 2, who=[MEMBER])
+    out, out_by_admin = said("founder", "remove", 3, who=[MEMBER]), said("admin", "remove", 4, who=[MEMBER])
+    pardon = said("founder", "pardon", 5, ids=[id_of(out)])
+    admin_out = said("founder", "remove", 6, who=[ADMIN])
+    admin_out_kept = said("founder", "remove", 7, who=[ADMIN], keep=[MEMBER])
+    pardon_admin = said("founder", "pardon", 8, ids=[id_of(admin_out)])
+    guest_out, guest_out_by_admin = (said(by, "remove", 9, who=[GUEST]) for by in ("founder", "admin"))
+    by_member = said("member", "add", 10, who=[BOB])
+    later = said("founder", "later", 11)
+    founder_out = said("admin", "remove", 12, who=[FOUNDER])
+    own_pardon = said("admin", "pardon", 13, ids=[id_of(out_by_admin)])
+    others_pardon = said("admin", "pardon", 14, ids=[id_of(out)])
+    return [
+        follows("nothing said", "The founder is a member, and its guests are admitted.", [], [], founder=True,
+                member=False),
+        follows("an addition", "Who is added is a member and answers for guests.", [ADDED], [MEMBER], founder=True,
+                member=True, admin=False),
+        follows("an admin", "An admin is a member.", [admin], [ADMIN], (ADMIN,), admin=True),
+        follows("an addition by an admin", "An admin in force adds members.", [admin, by_admin], [ADMIN, MEMBER],
+                (ADMIN,), member=True),
+        follows("in another order", "The order means nothing.", [by_admin, admin], [ADMIN, MEMBER], (ADMIN,),
+                member=True),
+        follows("an addition by nobody", "Of others nothing is kept.", [ADDED, by_member], [MEMBER],
+                dropped=(by_member,)),
+        follows("a member is removed", "It outweighs additions, and bars the guests too.", [ADDED, out], [],
+                removed=(MEMBER,), member=False, founder=True),
+        follows("a removal and a later addition", "There is no order: who is removed stays out.",
+                [out, said("founder", "add", 99, who=[MEMBER])], [], removed=(MEMBER,), member=False),
+        follows("a pardon", "It takes a removal back.", [ADDED, out, pardon], [MEMBER], member=True),
+        follows("a removal by an admin", "An admin removes plain members.", [admin, by_admin, out_by_admin], [ADMIN],
+                (ADMIN,), (MEMBER,), member=False),
+        follows("an admin pardons its own removal", "It takes it back.", [admin, by_admin, out_by_admin, own_pardon],
+                [ADMIN, MEMBER], (ADMIN,), member=True),
+        follows("an admin pardons the founder's removal", "It cannot.", [admin, by_admin, out, others_pardon], [ADMIN],
+                (ADMIN,), (MEMBER,), member=False),
+        follows("an admin removes the founder", "It cannot.", [admin, founder_out], [ADMIN], (ADMIN,), founder=True),
+        follows("an admin is removed", "What it had said is dropped.", [admin, by_admin, admin_out], [],
+                removed=(ADMIN,), dropped=(by_admin,), admin=False, member=False),
+        follows("an admin is removed, and who it added stays", "`keep` of the founder's removal.",
+                [admin, by_admin, admin_out_kept], [MEMBER], removed=(ADMIN,), dropped=(by_admin,), member=True),
+        follows("an admin is pardoned", "It is no admin any more; whom nobody else added is no member.",
+                [admin, admin_out, pardon_admin], []),
+        follows("a guest is removed", "Its member stays, and it is out.", [ADDED, guest_out], [MEMBER],
+                removed=(GUEST,), member=False, founder=False),
+        follows("an admin removes a guest", "It does not count where the founder or an admin answers for that.",
+                [admin, by_admin, guest_out_by_admin], [ADMIN, MEMBER], (ADMIN,), (GUEST,), founder=True, member=False,
+                admin=False),
+        follows("an unknown kind", "It is kept, and has no effect.", [ADDED, later], [MEMBER]),
+    ]  # fmt: skip
+
+
+# Certificates of guests
+
+
+def guest_message(network: bytes, user: str) -> bytes:
+    return b"p2pchat/guest/1\0" + network + IDS[user]
+
+
+def guest_of(member: str, user: str, network: bytes = N) -> list[str]:
+    """Return the certificate by which a member answers for a user."""
+    return [IDS[member].hex(), KEYS[member].sign(guest_message(network, user)).hex()]
+
+
+def guests() -> list[Row]:
+    good = guest_of("member", "bob")
+    made = {"network": N.hex(), "seed": SEEDS["member"].hex(), "user": BOB}
+
+    def judged(name: str, why: str, valid: bool, certificate: list[str], user: str = BOB) -> Row:
+        return row(name, why, {"network": N.hex(), "user": user, "guest": certificate}, {"valid": valid})
+
+    return [
+        row("made", "The member signs for a user.", made,
+            {"message": guest_message(N, "bob").hex(), "guest": good}),
+        judged("good", "The member signed it for this user and network.", True, good),
+        judged("of another user", "The user is signed.", False, good, CYD),
+        judged("of another network", "N is signed.", False, guest_of("member", "bob", OTHER_N)),
+        judged("signed by another", "The member in it signs.", False, [MEMBER, guest_of("admin", "bob")[1]]),
+    ]  # fmt: skip
+
+
+# Invites: secrets and proofs
+
+# The key that ada makes secrets of: HKDF (RFC 5869) of its seed, for a purpose. Another maker may use any other.
+MAKER_KEY = hmac.digest(hmac.digest(bytes(32), SEEDS["ada"], "sha256"), b"p2pchat/invites/1\1", "sha256")
+INVITE: dict[str, Any] = {"id": "0a0b0c0d", "uses": 2, "until": T0 // 1_000_000 + 86_400}
+
+
+def invite_terms(id: str, uses: int, until: int) -> bytes:
+    return N + bytes.fromhex(id) + bytes([uses]) + until.to_bytes(5, "big")
+
+
+def invite_secret(key: bytes = MAKER_KEY, **terms: Any) -> bytes:
+    return hmac.digest(key, b"p2pchat/invite/3 secret\0" + invite_terms(**(INVITE | terms)), "sha256")[:16]
+
+
+def invite_proof(t: bytes, member: str = "member", maker: str = "ada", **terms: Any) -> dict[str, Any]:
+    """Return what a newcomer shows of an invite on the connection with transcript T."""
+    message = b"p2pchat/invite/3 proof\0" + IDS[member] + t
+    code = hmac.digest(invite_secret(**terms), message, "sha256").hex()
+    return {"maker": IDS[maker].hex(), **INVITE, **terms, "proof": code}
+
+
+def joins() -> list[Row]:
+    t = b"p2pchat/link/1\0" + b"\0\2" + IDS["ada"] + IDS["bob"] + bytes(64)
+    secret = invite_secret()
+    given = {"maker": ADA, **INVITE, "secret": secret.hex(), "transcript": t.hex()}
+    return [
+        row("secret", "The maker computes it from the terms.", {"key": MAKER_KEY.hex(), "network": N.hex(), **INVITE},
+            {"message": (b"p2pchat/invite/3 secret\0" + invite_terms(**INVITE)).hex(), "secret": secret.hex()}),
+        row("secret of other terms", "Each of the terms is in it.",
+            {"key": MAKER_KEY.hex(), "network": N.hex(), **INVITE, "uses": 3},
+            {"message": (b"p2pchat/invite/3 secret\0" + invite_terms(**(INVITE | {"uses": 3}))).hex(),
+             "secret": invite_secret(uses=3).hex()}),
+        *(row(name, why, given | {"member": IDS[member].hex()},
+              {"message": (b"p2pchat/invite/3 proof\0" + IDS[member] + t).hex(), "invite": invite_proof(t, member)})
+          for name, why, member in (
+            ("proof", "It is over the member and T.", "member"),
+            ("proof of another member", "It is good for one member alone.", "cyd"),
+        )),
+    ]  # fmt: skip
