@@ -17,6 +17,7 @@ from simulation.random_histories import NOTHING, PlayResult, WantedEvents, play_
 
 RELAY = WantedEvents(relay=True)
 FILES = WantedEvents(files=True)
+MEMBERS = WantedEvents(members=True)
 
 
 @pytest.mark.parametrize("seed", (4, 6, 7, 8, *range(10, 16), 17, 18))  # the others have crowds, and need a second
@@ -34,6 +35,11 @@ def test_every_promise_holds_with_files_in_history(seed: int) -> None:
     here = played([seed], FILES)
     assert not failures(here, FILES)
     assert here.counts["content_arrived"]
+
+
+@pytest.mark.parametrize("seed", (12, 124, 194, 317, 629, 1441, 20358))  # each broke a promise once
+def test_every_promise_holds_with_members_in_history(seed: int) -> None:
+    assert not failures(played([seed], MEMBERS), MEMBERS)
 
 
 def played(seeds: Sequence[int], wanted: WantedEvents = NOTHING, jobs: int = 1) -> PlayResult:

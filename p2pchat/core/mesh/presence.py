@@ -208,6 +208,7 @@ class PresenceTracker:
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
         if not frame.more and not link.has_listed_users:
             link.has_listed_users = True
+            self.expel()  # those of a replaced link too: they have not left by themselves
             self._end_wait(link.peer, "left")
 
     def block(self, user: UserId) -> None:

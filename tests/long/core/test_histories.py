@@ -9,15 +9,17 @@ import pytest
 
 from simulation.random_histories import NOTHING, PlayResult
 from tests.conftest import Tell
-from tests.core.test_histories import FILES, RELAY, failures, played
+from tests.core.test_histories import FILES, MEMBERS, RELAY, failures, played
 
 HISTORIES = range(500)
 RELAYED_HISTORIES = range(200)
 HISTORIES_WITH_FILES = range(100)
+HISTORIES_WITH_MEMBERS = range(300)
 JOBS = 2  # processes; each imports everything once more
 CHUNK = 25
 RELAYED_CHUNK = 10
 FILES_CHUNK = 4
+MEMBERS_CHUNK = 50
 OFTEN = 50
 BEGAN = time.monotonic()
 
@@ -166,6 +168,15 @@ def test_every_promise_holds_with_files_in_the_histories_from(seeds: range) -> N
     failed = failures(here, FILES)
     assert not failed, failed
     assert here.counts["content_arrived"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_MEMBERS, MEMBERS_CHUNK), ids=attrgetter("start"))
+def test_every_promise_holds_with_members_in_the_histories_from(seeds: range) -> None:
+    here = played(seeds, MEMBERS, JOBS)
+    failed = failures(here, MEMBERS)
+    assert not failed, failed
+    assert all(here.counts[f"member_{what}"] for what in ("admitted", "expelled", "pardoned", "admin"))
 
 
 def test_every_accident_occurred_often_enough(all_played: PlayResult, tell: Tell) -> None:
