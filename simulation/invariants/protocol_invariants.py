@@ -311,9 +311,10 @@ class CrowdInvariants:
             self._invariants.fail("reflected", peer, f"dials a third host again after {now - self._dialled[key]:.1f} s")
         self._dialled[key] = now
 
-    def imports(self, peer: SimPeer, frames: Iterable[Entries]) -> None:
+    def imports(self, peer: SimPeer, frames: Iterable[Frame]) -> None:
         """Note that a user imports a file: nobody limits the groups that it brings."""
-        self._imported.setdefault(peer.name, set()).update(frame.c for frame in frames)
+        brought = (frame.c for frame in frames if isinstance(frame, Entries))
+        self._imported.setdefault(peer.name, set()).update(brought)
 
     def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
         """Check that no contact is sent away for the crowd. There are more places than honest peers."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from p2pchat.core.durable_changes import Change, Fork, KnownConversation
 from p2pchat.core.log import batch_of, decode_entry
 from p2pchat.export_file import MOST_HELD, file_pages
-from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming
+from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Frame, Naming
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, many, user
 
@@ -28,7 +28,7 @@ def spans(frames: list[Frame]) -> list[tuple[str, int, int]]:
 
 
 def test_an_empty_storage_makes_an_empty_file(storage: SqlStorage) -> None:
-    assert exported(storage) == [File(2, ROOM), FileEnd(0)]
+    assert exported(storage) == [File(FILE_VERSION, ROOM), FileEnd(0)]
 
 
 def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: SqlStorage) -> None:
@@ -37,7 +37,7 @@ def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: Sq
     frames = exported(storage)
     assert spans(frames) == [("ada", 1, 6), ("bob", 1, 1)]
     assert [frame.names for frame in frames if isinstance(frame, Entries)] == [[ROOM_TALK.naming], [DM_TALK.naming]]
-    assert (frames[0], frames[-1]) == (File(2, ROOM), FileEnd(7))
+    assert (frames[0], frames[-1]) == (File(FILE_VERSION, ROOM), FileEnd(7))
 
 
 def test_a_single_conversation_can_be_exported(storage: SqlStorage) -> None:
