@@ -197,6 +197,8 @@ class ProtocolInvariants:
             self._invariants.fail("storage", peer, f"accepts entries while {why}")
         for batch in order.change.batches:
             self._progress(peer, batch)
+        if peer.handling is ImportRequest:
+            self._sim.counts["export_told"] += len(order.change.statements)
 
     def _progress(self, peer: SimPeer, batch: Batch) -> None:
         """Note progress of a want: entries of an answer that are stored. Entries of an imported file do not count."""
