@@ -142,7 +142,7 @@ def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | No
         raws = batch.raws[part]
         entries = decode_entries(raws) if batch.entries is None else batch.entries[part]
         place = stretch.first_place + seq - stretch.first
-        size = SPAN_BYTES + sum(len(text) for _, text in raws) + ENTRY_BYTES * len(raws)
+        size = SPAN_BYTES + sum([len(text) for _, text in raws]) + ENTRY_BYTES * len(raws)
         spans.append(EntrySpan(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
         seq = stop
         if seq == end:
