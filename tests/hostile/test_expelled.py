@@ -7,9 +7,10 @@ keys.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import pytest
 
 from p2pchat import Message, Sent, TCPPeer
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
+from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, Send
 from p2pchat.core.inputs import Got, Input, StatementsMade
 from p2pchat.core.log import encode_header, first_chain
@@ -27,7 +29,7 @@ from p2pchat.core.members.statement import Statement, make_statement
 from p2pchat.core.node_context import Now
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network import Network, load_network
-from p2pchat.protocol import Digest, GuestCertificate, Members, Membership, Show, Welcome, encode
+from p2pchat.protocol import Admit, Digest, GuestCertificate, Members, Membership, Show, encode
 from tests.deadlines import WAIT, until
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import QUICK
@@ -41,12 +43,14 @@ class Logins:
     set_home: Callable[[Path], None]
     stack: AsyncExitStack
 
-    async def start(self, login: str, name: str = "", *endpoints: str, invite: str | None = None) -> TCPPeer:
+    async def start(
+        self, login: str, name: str = "", *endpoints: str, invite: str | None = None, settings: Settings = QUICK
+    ) -> TCPPeer:
         """Start a peer of a login."""
         name = name or login
         self.set_home(self.root / login)
         data = self.root / login / name
-        peer = TCPPeer(0, *endpoints, name=name, data=data, invite=invite, settings=QUICK)
+        peer = TCPPeer(0, *endpoints, name=name, data=data, invite=invite, settings=settings)
         await self.stack.enter_async_context(peer)
         return peer
 
@@ -388,17 +392,22 @@ async def test_what_it_changes_later_is_marked(logins: Logins) -> None:
 # What it learns and tells
 
 
-async def test_a_key_known_to_be_out_learns_no_addresses(logins: Logins) -> None:
-    """A full peer tells whom else to dial before the other end shows what it is. (A fresh key still learns it.)"""
-    ada = await logins.start("ada")
+async def test_a_fresh_key_learns_no_addresses_at_a_full_peer(logins: Logins) -> None:
+    """A full peer tells members whom else to dial. An expelled one has K, and as many keys as it likes."""
+    ada = await logins.start("ada", settings=replace(QUICK, max_links=2, known_links=0))
     dan = await logins.join("dan", ada)
     await (await logins.join("eve", ada)).aclose()
     await ada.people.expel("eve")
-    eve = Attacker("eve", logins.network("eve"), identity=logins.identity("eve"))
-    logins.stack.push_async_callback(eve.disconnect)
-    await ada.block(ada.user("eve"))
-    with suppress(AssertionError):  # it hears goodbye instead of a welcome
-        await eve.introduce_itself(ada.port)
-    await eve.wait_closed()
-    told = [frame.peers for frame in eve.frames if isinstance(frame, Welcome)]
-    assert dan.me.key not in repr(told)
+    cyd = await logins.join("cyd", ada)
+    network = logins.network("eve")
+    fresh = logins.attacker("eve", invented_identity("a fresh key"), additions(ada, network))
+    await fresh.introduce_itself(ada.port)
+    fresh.say(Show(fresh.shown()))
+    assert await fresh.wait_closed() == "member"
+    assert not re.search(f"{dan.port}|{cyd.port}|{dan.me.key}|{cyd.me.key}", repr(fresh.frames))
+    member = logins.attacker("dan", invented_identity("dan's program"), additions(ada, logins.network("dan")))
+    await member.introduce_itself(ada.port)
+    member.say(Show(member.shown()))
+    assert await member.wait_closed() == "busy"
+    told = [frame.peers for frame in member.frames if isinstance(frame, Admit)]
+    assert [sorted(peer for peer, _ in peers) for peers in told] == [sorted([dan.me.key, cyd.me.key])]

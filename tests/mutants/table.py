@@ -491,8 +491,8 @@ MUTANTS = (
          "if False:")),
     Mutant("full-peer-tells-nobody", "a newcomer that knows only a full peer never joins",
         "core/mesh/test_link_places.py::test_who_finds_no_place_is_told_others_and_dials_those",
-        ("                    self._ctx.emit(Send(answer, [link.id]))",
-         "                    pass")),
+        ("        peers = self._exchange.sample(link, link.peer) if why else []",
+         "        peers = []")),
     Mutant("give-up-dialling", "one failed dial separates two peers for good",
         Rule("unlinked", within=150, seed=5),
         ("""\
@@ -1260,11 +1260,18 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
         "core/sync/test_waiting_requests.py::test_the_first_conversations_of_a_peer_are_shown_and_further_ones_wait",
         ("straight.add(conversation.id, line)",
          "pass")),
+    Mutant("strangers-are-told-peers", "an expelled one learns with a fresh key where the members are",
+        "hostile/test_expelled.py::test_a_fresh_key_learns_no_addresses_at_a_full_peer",
+        ("        self._ctx.emit(Counted(\"not_admitted\"))",
+         """\
+        self._ctx.emit(Counted("not_admitted"))
+        if self._refusal(link.peer, link)[0]:
+            self._ctx.emit(Send(Admit(self._exchange.sample(link, link.peer)), [link.id]))""")),
     Mutant("strangers-tell-peers", "a server that proved nothing has a newcomer dial whomever it likes",
         "core/mesh/test_link_places.py::test_who_proves_nothing_is_told_nothing_and_believed_nothing",
         ("            self._on_error(link, error)",
          """\
-            if isinstance(frame, Welcome):
+            if isinstance(frame, Admit):
                 self._exchange.on_told_instead(link, frame.peers)
             self._on_error(link, error)""")),
     Mutant("strangers-unlimited", "any number of strangers cost a handshake each",
