@@ -23,9 +23,10 @@ from p2pchat.cli.terminal.terminal_display import TerminalDisplay
 from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, Send
 from p2pchat.core.inputs import Got, Input, StatementsMade
-from p2pchat.core.log import encode_header, first_chain
+from p2pchat.core.log import Entry, RawEntry, encode_entry, encode_header, first_chain
 from p2pchat.core.members.guests import make_guest
 from p2pchat.core.members.statement import Statement, make_statement
+from p2pchat.core.names import base32
 from p2pchat.core.node_context import Now
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network import Network, load_network
@@ -118,6 +119,10 @@ def pen(author: Identity, room: str, by: GuestCertificate | None) -> LogWriter:
     one.header = encode_header(one.log, (), by)
     one.chain = first_chain(one.header)
     return one
+
+
+def profile(name: str, at: int) -> RawEntry:
+    return encode_entry(Entry("profile", at, at, b={"name": name}))
 
 
 def made_up_member(network: Network, user: Identity, below: str) -> GuestCertificate:
@@ -387,6 +392,43 @@ async def test_what_it_changes_later_is_marked(logins: Logins) -> None:
     await came(ada, "after that")
     found = await texts(ada)
     assert "good morning" in found or found["buy my coins"].expelled
+
+
+async def test_whoever_was_expelled_keeps_the_name_it_had(logins: Logins) -> None:
+    """It names itself anew by a peer that has not heard of the removal."""
+    ada = await logins.start("ada")
+    dan = await logins.join("dan", ada)
+    await (await logins.join("eve", ada)).aclose()
+    network, user = logins.network("eve"), logins.identity("eve")
+    vouching = additions(ada, network)
+    eve = logins.attacker("eve", user, vouching, "eve")
+    await eve.join(ada.port)
+    said = pen(user, eve.room, network.guest(user.peer_id))
+    eve.say(said.write(profile("eve", now())), said.say("it is me", c=now()))
+    await came(ada, "it is me")
+    await came(dan, "it is me")
+    await eve.disconnect()
+    await dan.aclose()
+    await ada.people.expel("eve")
+    await ada.aclose()
+    dan = await logins.start("dan")
+    eve = logins.attacker("eve", user, vouching, "eve")
+    await eve.join(dan.port)
+    eve.say(said.write(profile("fred", now())), said.say("call me fred", c=now()))
+    await dan.wait_user("fred", timeout=WAIT)
+    await eve.disconnect()
+    ada = await logins.start("ada", "", dan.endpoint)
+    assert (await came(ada, "call me fred")).expelled
+    assert ada.user(base32(user.peer_id)).name == "eve"
+    await ada.aclose()
+    ada = await logins.start("ada")
+    assert ada.user(base32(user.peer_id)).name == "eve"
+    await ada.people.pardon("eve")
+    back = logins.attacker("eve", user, vouching, "eve")
+    await back.join(ada.port)
+    anew = pen(user, back.room, network.guest(user.peer_id))
+    back.say(anew.write(profile("fred", now())))
+    await ada.wait_user("fred", timeout=WAIT)
 
 
 # What it learns and tells
