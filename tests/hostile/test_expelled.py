@@ -226,8 +226,11 @@ async def test_who_names_a_made_up_member_can_be_expelled_by_name(logins: Logins
     assert network.member.peer_id not in ada._driver.node.sync.statements.members.members  # type: ignore[union-attr]
 
 
-async def test_a_user_of_no_member_says_nothing(logins: Logins) -> None:
-    """What an expelled one writes as somebody for whom nobody answers comes by a peer that has not heard of it yet."""
+@pytest.mark.parametrize("made_up", [False, True])
+async def test_a_user_of_no_member_says_nothing(logins: Logins, made_up: bool) -> None:
+    """What an expelled one writes as somebody for whom nobody answers, or a member that nobody added, comes by a peer
+    that has not heard of it yet.
+    """
     ada = await logins.start("ada")
     dan = await logins.join("dan", ada)
     await (await logins.join("eve", ada)).aclose()
@@ -239,7 +242,8 @@ async def test_a_user_of_no_member_says_nothing(logins: Logins) -> None:
     dan = await logins.start("dan")
     eve = logins.attacker("eve", logins.identity("eve"), vouching, "eve")
     await eve.join(dan.port)
-    eve.say(pen(nobody, eve.room, None).say("I am ada's friend", c=now()))
+    by = made_up_member(network, nobody, "f" * 64) if made_up else None
+    eve.say(pen(nobody, eve.room, by).say("I am ada's friend", c=now()))
     await came(dan, "I am ada's friend")
     await eve.disconnect()
     await dan.broadcast("after that")
