@@ -181,14 +181,10 @@ class Hello(Frame, tag="hello"):
 
 
 class Welcome(Frame, tag="welcome"):
-    """The server accepts the client's proof, gives its own, and shows its membership.
-
-    With `peers` the server has no place for the client, and these have perhaps; its `bye` comes next.
-    """
+    """The server accepts the client's proof, gives its own, and shows its membership."""
 
     proof: Hex32 | None = None
     show: Membership | None = None
-    peers: list[tuple[Long32, tuple[str, ...]]] = []
 
 
 class Show(Frame, tag="show"):
@@ -198,7 +194,12 @@ class Show(Frame, tag="show"):
 
 
 class Admit(Frame, tag="admit"):
-    """The server admits the client."""
+    """The server admits the client.
+
+    With `peers` the server has no place for it, and these have perhaps; its `bye` comes next.
+    """
+
+    peers: list[tuple[Long32, tuple[str, ...]]] = []
 
 
 class Go(Frame, tag="go"):
@@ -565,9 +566,9 @@ class Decoder:
         _at_most(MAX_FEATURES, "peers", "can", frame.can)
         self._check_addresses("peers", frame.gone, frame.at, frame.linked)
 
-    def _check_welcome(self, frame: Welcome, size: int) -> None:
+    def _check_admit(self, frame: Admit, size: int) -> None:
         if frame.peers:
-            self._check_addresses("welcome", [], [], frame.peers)
+            self._check_addresses("admit", [], [], frame.peers)
 
     def _check_addresses(
         self, kind: str, ids: list[str], at: list[str], linked: list[tuple[str, tuple[str, ...]]]
@@ -666,7 +667,7 @@ class Decoder:
 
 _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Hello: Decoder._check_hello,
-    Welcome: Decoder._check_welcome,
+    Admit: Decoder._check_admit,
     Go: Decoder._check_go,
     Peers: Decoder._check_peers,
     Here: Decoder._check_here,

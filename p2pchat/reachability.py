@@ -30,7 +30,7 @@ from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import Network, load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory
 from p2pchat.identity.tls import client_context
-from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, Welcome, encode
+from p2pchat.protocol import Admit, AnyFrame, Bye, Hello, Membership, PeerId, Show, encode
 from p2pchat.runtime.connections import dial
 
 Verdict = Literal[
@@ -105,7 +105,7 @@ async def probe(
     return await _Probe(there, me, network, timeout).run()
 
 
-def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, NetworkCredentials]:
+def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, Network]:
     """Return the peer id ("" without one) and the network; without one, a network that nobody else is in."""
     me = ""
     found = None
@@ -116,9 +116,7 @@ def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[Pe
         except FileNotFoundError:
             pass  # the profile does not exist yet, so the probe cannot reach its peer
         found = load_network(directory / NETWORK_NAME)
-    found = found or load_network(home_directory() / NETWORK_NAME)
-    found = found or Network.found()
-    return me, NetworkCredentials(found.id, found.key, found.founder)
+    return me, found or load_network(home_directory() / NETWORK_NAME) or Network.found()
 
 
 class _ProbeEnded(Exception):
@@ -130,7 +128,7 @@ class _ProbeEnded(Exception):
 
 
 class _Probe:
-    def __init__(self, endpoint: str, me: PeerId, network: NetworkCredentials, timeout: float) -> None:
+    def __init__(self, endpoint: str, me: PeerId, network: Network, timeout: float) -> None:
         self._endpoint = endpoint
         self._host, self._port = split_endpoint(endpoint)
         self._me = me
@@ -216,7 +214,7 @@ class _Probe:
             side = ClientSide(
                 identity.peer_id,
                 identity.sign,
-                self._network,
+                NetworkCredentials(self._network.id, self._network.key),
                 server=self._server,
                 pin="",
                 nonce=secrets.token_bytes(NONCE_BYTES),
@@ -227,7 +225,9 @@ class _Probe:
             asked_at = perf_counter()
             client.send(encode(answer))
             self._step(side, await self._next())
-            return perf_counter() - asked_at
+            seconds = perf_counter() - asked_at
+            await self._ask_for_place(client, identity.peer_id)
+            return seconds
         finally:
             await client.close(encode(Bye("left")))
 
@@ -258,9 +258,22 @@ class _Probe:
             answer = side.on_frame(frame)
         except HandshakeError as error:
             raise _refusal(error.code, f"the handshake failed: {error}") from None
-        if isinstance(frame, Welcome) and frame.peers:
-            raise _refusal("busy", "")
         return answer
+
+    async def _ask_for_place(self, client: Client, user: PeerId) -> None:
+        """Show who answers for the probe, if somebody does: whom it admits a peer tells that it has no place."""
+        guest = self._network.guest(user)
+        if guest is None and not self._network.name:
+            return
+        client.send(encode(Show(Membership(guest=guest))))
+        try:
+            frame = await self._next()
+        except _ProbeEnded as ended:
+            if ended.verdict == "busy":
+                raise
+            return
+        if isinstance(frame, Admit) and frame.peers:
+            raise _refusal("busy", "")
 
 
 def _refusal(code: str, otherwise: str) -> _ProbeEnded:

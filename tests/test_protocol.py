@@ -339,12 +339,9 @@ def _with_header(frame: Entries) -> Entries:
 KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, st.lists(SEQ, min_size=1, max_size=3), HEX32),
     st.builds(Hello, SEQ, HEX32, id=KEY, sig=HEX64, proof=st.none() | HEX32),
-    st.builds(
-        Welcome, proof=st.none() | HEX32, show=st.none() | MEMBERSHIPS,
-        peers=st.lists(LINKED, max_size=3),
-    ),
+    st.builds(Welcome, proof=st.none() | HEX32, show=st.none() | MEMBERSHIPS),
     st.builds(Show, MEMBERSHIPS),
-    st.just(Admit()),
+    st.builds(Admit, st.lists(LINKED, max_size=3)),
     st.builds(
         Members, founder=st.none() | KEY, sum=st.none() | HEX8.map(lambda half: half * 2), ask=st.booleans(),
         have=st.none() | st.lists(HEX8.map(lambda half: half * 2), max_size=3), more=st.booleans(),

@@ -35,6 +35,10 @@ from p2pchat import (
     Stopped,
     TCPPeer,
     Warned,
+    inspect_profile,
+    make_member,
+    profile_directory,
+    read_login_network,
 )
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
@@ -161,6 +165,8 @@ class GatewayRun:
             await self._event_log.aclose()
 
     async def _with_peer(self, serve: Serve) -> int:
+        if not self._cluster and self._invite is None:
+            _join_beside_founder(self._options, admin=self._settings.gives_invites)
         peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(self._options, self._invite)
         self._endpoints.follow(peer)
@@ -271,6 +277,19 @@ class GatewayRun:
         else:
             there = ["--network", options.network] if options.network is not None else []
             print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, *there, '--name', 'bob')}")
+
+
+def _join_beside_founder(options: WebOptions, *, admin: bool) -> None:
+    """Make a gateway a member of its own at its first start, if this login has founded its network.
+
+    Otherwise its accounts were guests of the founder, and no admin could expel one.
+    """
+    if options.is_temporary or options.network is not None or read_login_network().role != "founder":
+        return
+    state = inspect_profile(options.data or profile_directory(options.port))
+    is_new = not (state.peer_id or state.key_trouble or state.database_path.exists())
+    if is_new and state.network_path.parent != state.directory:
+        make_member(state.directory, admin=admin)
 
 
 def _listening_addresses(host: str) -> list[str]:

@@ -319,10 +319,11 @@ def format_invite(row: Line, now: datetime) -> str:
     used = len(row["used_by"])
     if row["revoked_at"] is not None:
         state = f"revoked {format_time(row['revoked_at'], now)}"
-    elif used >= row["uses"]:
+    elif out := row["expelled"]:
+        state = f"closed: {quote_names(out)} {'was' if len(out) == 1 else 'were'} expelled"
+    elif (left := row["uses"] - used) <= 0:
         state = "used up"
     else:
-        left = row["uses"] - used
         is_late = datetime.fromisoformat(row["until"]) < now
         until = f"{'ended' if is_late else 'until'} {format_time(row['until'], now)}"
         state = until if is_late else f"admits {left} {'person' if left == 1 else 'people'} {until}"

@@ -131,6 +131,7 @@ def _made_row(peer: TCPPeer, made: MadeInvite) -> EventLine:
         "revoked_at": _moment(made.revoked_at) if made.revoked_at else None,
         "used_by": [user.label for user in users],
         "used_by_ids": [user.id for user in users],
+        "expelled": [peer.people.speaker(member).label for member in made.expelled],
     }
 
 

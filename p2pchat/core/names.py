@@ -241,7 +241,10 @@ MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 
 
 class KnownPeople:
-    """Names by user id.
+    """Names by user id. Who is out keeps the name it had here, if it had one.
+
+    Args:
+        is_out: Returns whether a user was expelled, as far as this peer knows.
 
     Attributes:
         names: Names of users.
@@ -257,8 +260,10 @@ class KnownPeople:
         hosted: Iterable[HostedIdentity],
         known: Iterable[KnownUser],
         former: Iterable[FormerName],
+        is_out: Callable[[UserId], bool] = lambda user: False,
     ) -> None:
         self._ctx = ctx
+        self._is_out = is_out
         self.names: dict[UserId, str] = {}
         self.abouts: dict[UserId, str] = {}
         self.former: dict[UserId, dict[str, int]] = {}
@@ -288,10 +293,11 @@ class KnownPeople:
     def on_profile(self, user: UserId, entry: Entry) -> None:
         """Take a profile entry of the room.
 
-        One without a valid name changes nothing. Of an older one only the name is kept, as a former name.
+        One without a valid name changes nothing, nor does one of a user who is out. Of an older one only the name is
+        kept, as a former name.
         """
         name = entry.b.get("name") if isinstance(entry.b, dict) else None
-        if not isinstance(name, str) or name_fault(name):
+        if not isinstance(name, str) or name_fault(name) or self._stays_named(user):
             return
         before, before_c = self.names.get(user), self._named_c.get(user, 0)
         if entry.c <= before_c:
@@ -312,7 +318,7 @@ class KnownPeople:
         stays: The user wrote here or is a contact, so the name is stored. Otherwise it is kept until `forget`.
         old: A new name of a known user is no news.
         """
-        if user in self._named_c or name_fault(name):
+        if user in self._named_c or name_fault(name) or self._stays_named(user):
             return
         before = self.names.get(user)
         if stays:
@@ -329,6 +335,9 @@ class KnownPeople:
             if before is not None:
                 self._keep_former(user, before, 0)
         self._set_name(user, name, "", old=False)
+
+    def _stays_named(self, user: UserId) -> bool:
+        return user in self.names and self._is_out(user)
 
     def has_profile(self, user: UserId) -> bool:
         """Return whether a profile entry of this user is stored."""

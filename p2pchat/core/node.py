@@ -321,13 +321,12 @@ class Node:
         return since, concealed
 
     def is_nobody(self, user: UserId) -> bool:
-        """Return whether no member is known to answer for a user, and nobody ever said that it is one.
+        """Return whether nobody ever said that a user is a member, nor one that answers for it.
 
-        Anybody can make up such users, and have others pass on what they write.
+        Anybody can make up such users, and members that answer for them, and have others pass on what they write.
         """
-        if self.network.is_named or self.sync.statements.is_named(user):
-            return False
-        return self.sync.context.members.member_of(user) == user and not self.member_of(user)
+        is_named, wrote = self.sync.statements.is_named, self.sync.context.members.member_of(user)
+        return not (user in self.hosted or is_named(user) or is_named(wrote) or is_named(self.member_of(user)))
 
     def speaker(self, member: UserId) -> UserId:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from p2pchat.core.members.statement import ADD, ADMIN
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.network import (
     FILE_NAME,
@@ -131,14 +132,20 @@ def backup_key(to: Path, data: str | os.PathLike[str] | int | None = None) -> Lo
     return found
 
 
-def make_member(directory: Path) -> None:
+def make_member(directory: Path, *, admin: bool = False) -> None:
     """Make a member of this login's network, and write its files, `network` and `member`, into a directory.
 
     A peer whose data directory has them is a member at once, on whatever machine, and answers for the users it hosts.
+
+    Args:
+        directory: It is made when it is missing.
+        admin: The member is an admin, who invites and expels.
     Raises:
         P2PChatError: This login did not found its network, or the directory cannot be used.
     """
-    add_member(directory, login_network(home_directory()))
+    network = login_network(home_directory())
+    make_private_directory(directory)
+    add_member(directory, network, ADMIN if admin else ADD)
 
 
 def restore_key(source: Path, *, replace: bool = False) -> LoginNetwork:

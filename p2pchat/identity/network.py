@@ -212,8 +212,8 @@ def join_network(directory: Path, network: Network, invitation: Invitation) -> N
     return replace(network, member=Identity.from_seed(bytes.fromhex(seed)), invitation=invitation)
 
 
-def add_member(directory: Path, network: Network) -> None:
-    """Write the files of a new member of a network, which its founder adds, into a directory.
+def add_member(directory: Path, network: Network, kind: str = ADD) -> None:
+    """Write the files of a new member of a network into a directory. Its founder says so, by a statement of this kind.
 
     Raises:
         P2PChatError: The founder's key is not here, or the directory has a network or cannot be written.
@@ -221,11 +221,11 @@ def add_member(directory: Path, network: Network) -> None:
     founder = network.member
     if founder is None or founder.peer_id != network.founder:
         raise P2PChatError("only the login that founded this network can do that: it has the founder's key")
-    if (directory / FILE_NAME).exists() or (directory / MEMBER_NAME).exists():
+    if (directory / FILE_NAME).exists():  # it comes last: without it nobody looks at the key
         raise P2PChatError(f"{directory} has the files of a network already: name another directory")
     seed, at = secrets.token_bytes(32), time.time_ns() // 1000
     fields = {"who": [Identity.from_seed(seed).peer_id]}
-    added = make_statement(network.id, founder.peer_id, founder.sign, ADD, at, fields)
+    added = make_statement(network.id, founder.peer_id, founder.sign, kind, at, fields)
     line = f"p2pchat-member 1 {seed.hex()} {added.text.encode().hex()} {added.signature.hex()}\n"
     try:
         write_private(directory / MEMBER_NAME, line.encode())

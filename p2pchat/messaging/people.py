@@ -232,7 +232,7 @@ class People:
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
         statements = self._lifecycle.require_running().node.sync.statements
-        return statements.invites.made([] if statements.members is None else statements.members.statements())
+        return statements.invites.made(statements.members)
 
     async def revoke(self, invite: str) -> None:
         """Admit nobody any more by an invite that this peer made; returns when that is stored.

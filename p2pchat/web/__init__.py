@@ -140,6 +140,13 @@ class WebSettings:
     health_every: float = 2.0
     health_within: float = 5.0
 
+    @property
+    def gives_invites(self) -> bool:
+        """Whether some accounts are given invites, if the gateway may make any."""
+        if self.invites != "auto":
+            return self.invites != "off"
+        return self.sign_up != "open" and not (self.origins or self.trusted_proxies or self.root_path)
+
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:

@@ -50,12 +50,7 @@ def check_sign_up(connection: HTTPConnection) -> None:
 def may_invite(connection: HTTPConnection) -> bool:
     """Return whether an account that calls on this connection is given the invite to the network."""
     settings = gateway_of(connection).settings
-    if settings.invites == "auto":
-        if settings.sign_up == "open" or settings.origins or settings.trusted_proxies or settings.root_path:
-            return False
-    elif settings.invites != "operator":
-        return settings.invites == "all"
-    return is_on_loopback(connection)
+    return settings.gives_invites and (settings.invites == "all" or is_on_loopback(connection))
 
 
 def claimed_name(connection: HTTPConnection) -> str | None:

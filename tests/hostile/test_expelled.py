@@ -7,9 +7,10 @@ keys.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
 from types import SimpleNamespace
@@ -19,15 +20,17 @@ import pytest
 
 from p2pchat import Message, Sent, TCPPeer
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
+from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, Send
 from p2pchat.core.inputs import Got, Input, StatementsMade
-from p2pchat.core.log import encode_header, first_chain
+from p2pchat.core.log import Entry, RawEntry, encode_entry, encode_header, first_chain
 from p2pchat.core.members.guests import make_guest
 from p2pchat.core.members.statement import Statement, make_statement
+from p2pchat.core.names import base32
 from p2pchat.core.node_context import Now
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network import Network, load_network
-from p2pchat.protocol import Digest, GuestCertificate, Members, Membership, Show, Welcome, encode
+from p2pchat.protocol import Admit, Digest, GuestCertificate, Members, Membership, Show, encode
 from tests.deadlines import WAIT, until
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import QUICK
@@ -41,12 +44,14 @@ class Logins:
     set_home: Callable[[Path], None]
     stack: AsyncExitStack
 
-    async def start(self, login: str, name: str = "", *endpoints: str, invite: str | None = None) -> TCPPeer:
+    async def start(
+        self, login: str, name: str = "", *endpoints: str, invite: str | None = None, settings: Settings = QUICK
+    ) -> TCPPeer:
         """Start a peer of a login."""
         name = name or login
         self.set_home(self.root / login)
         data = self.root / login / name
-        peer = TCPPeer(0, *endpoints, name=name, data=data, invite=invite, settings=QUICK)
+        peer = TCPPeer(0, *endpoints, name=name, data=data, invite=invite, settings=settings)
         await self.stack.enter_async_context(peer)
         return peer
 
@@ -114,6 +119,10 @@ def pen(author: Identity, room: str, by: GuestCertificate | None) -> LogWriter:
     one.header = encode_header(one.log, (), by)
     one.chain = first_chain(one.header)
     return one
+
+
+def profile(name: str, at: int) -> RawEntry:
+    return encode_entry(Entry("profile", at, at, b={"name": name}))
 
 
 def made_up_member(network: Network, user: Identity, below: str) -> GuestCertificate:
@@ -217,8 +226,11 @@ async def test_who_names_a_made_up_member_can_be_expelled_by_name(logins: Logins
     assert network.member.peer_id not in ada._driver.node.sync.statements.members.members  # type: ignore[union-attr]
 
 
-async def test_a_user_of_no_member_says_nothing(logins: Logins) -> None:
-    """What an expelled one writes as somebody for whom nobody answers comes by a peer that has not heard of it yet."""
+@pytest.mark.parametrize("made_up", [False, True])
+async def test_a_user_of_no_member_says_nothing(logins: Logins, made_up: bool) -> None:
+    """What an expelled one writes as somebody for whom nobody answers, or a member that nobody added, comes by a peer
+    that has not heard of it yet.
+    """
     ada = await logins.start("ada")
     dan = await logins.join("dan", ada)
     await (await logins.join("eve", ada)).aclose()
@@ -230,7 +242,8 @@ async def test_a_user_of_no_member_says_nothing(logins: Logins) -> None:
     dan = await logins.start("dan")
     eve = logins.attacker("eve", logins.identity("eve"), vouching, "eve")
     await eve.join(dan.port)
-    eve.say(pen(nobody, eve.room, None).say("I am ada's friend", c=now()))
+    by = made_up_member(network, nobody, "f" * 64) if made_up else None
+    eve.say(pen(nobody, eve.room, by).say("I am ada's friend", c=now()))
     await came(dan, "I am ada's friend")
     await eve.disconnect()
     await dan.broadcast("after that")
@@ -385,20 +398,62 @@ async def test_what_it_changes_later_is_marked(logins: Logins) -> None:
     assert "good morning" in found or found["buy my coins"].expelled
 
 
-# What it learns and tells
-
-
-async def test_a_key_known_to_be_out_learns_no_addresses(logins: Logins) -> None:
-    """A full peer tells whom else to dial before the other end shows what it is. (A fresh key still learns it.)"""
+async def test_whoever_was_expelled_keeps_the_name_it_had(logins: Logins) -> None:
+    """It names itself anew by a peer that has not heard of the removal."""
     ada = await logins.start("ada")
     dan = await logins.join("dan", ada)
     await (await logins.join("eve", ada)).aclose()
+    network, user = logins.network("eve"), logins.identity("eve")
+    vouching = additions(ada, network)
+    eve = logins.attacker("eve", user, vouching, "eve")
+    await eve.join(ada.port)
+    said = pen(user, eve.room, network.guest(user.peer_id))
+    eve.say(said.write(profile("eve", now())), said.say("it is me", c=now()))
+    await came(ada, "it is me")
+    await came(dan, "it is me")
+    await eve.disconnect()
+    await dan.aclose()
     await ada.people.expel("eve")
-    eve = Attacker("eve", logins.network("eve"), identity=logins.identity("eve"))
-    logins.stack.push_async_callback(eve.disconnect)
-    await ada.block(ada.user("eve"))
-    with suppress(AssertionError):  # it hears goodbye instead of a welcome
-        await eve.introduce_itself(ada.port)
-    await eve.wait_closed()
-    told = [frame.peers for frame in eve.frames if isinstance(frame, Welcome)]
-    assert dan.me.key not in repr(told)
+    await ada.aclose()
+    dan = await logins.start("dan")
+    eve = logins.attacker("eve", user, vouching, "eve")
+    await eve.join(dan.port)
+    eve.say(said.write(profile("fred", now())), said.say("call me fred", c=now()))
+    await dan.wait_user("fred", timeout=WAIT)
+    await eve.disconnect()
+    ada = await logins.start("ada", "", dan.endpoint)
+    assert (await came(ada, "call me fred")).expelled
+    assert ada.user(base32(user.peer_id)).name == "eve"
+    await ada.aclose()
+    ada = await logins.start("ada")
+    assert ada.user(base32(user.peer_id)).name == "eve"
+    await ada.people.pardon("eve")
+    back = logins.attacker("eve", user, vouching, "eve")
+    await back.join(ada.port)
+    anew = pen(user, back.room, network.guest(user.peer_id))
+    back.say(anew.write(profile("fred", now())))
+    await ada.wait_user("fred", timeout=WAIT)
+
+
+# What it learns and tells
+
+
+async def test_a_fresh_key_learns_no_addresses_at_a_full_peer(logins: Logins) -> None:
+    """A full peer tells members whom else to dial. An expelled one has K, and as many keys as it likes."""
+    ada = await logins.start("ada", settings=replace(QUICK, max_links=2, known_links=0))
+    dan = await logins.join("dan", ada)
+    await (await logins.join("eve", ada)).aclose()
+    await ada.people.expel("eve")
+    cyd = await logins.join("cyd", ada)
+    network = logins.network("eve")
+    fresh = logins.attacker("eve", invented_identity("a fresh key"), additions(ada, network))
+    await fresh.introduce_itself(ada.port)
+    fresh.say(Show(fresh.shown()))
+    assert await fresh.wait_closed() == "member"
+    assert not re.search(f"{dan.port}|{cyd.port}|{dan.me.key}|{cyd.me.key}", repr(fresh.frames))
+    member = logins.attacker("dan", invented_identity("dan's program"), additions(ada, logins.network("dan")))
+    await member.introduce_itself(ada.port)
+    member.say(Show(member.shown()))
+    assert await member.wait_closed() == "busy"
+    told = [frame.peers for frame in member.frames if isinstance(frame, Admit)]
+    assert [sorted(peer for peer, _ in peers) for peers in told] == [sorted([dan.me.key, cyd.me.key])]

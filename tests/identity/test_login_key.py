@@ -147,3 +147,16 @@ async def test_a_member_made_by_the_founder_is_one_elsewhere_without_an_invite(
             assert [one.role for one in ada.people.members()] == ["founder", "member"]
         async with TCPPeer(0, ada.endpoint, data=gate) as peer:  # once more: the statement is stored
             await peer.wait_user("ada", timeout=60)
+
+
+async def test_a_member_whose_files_were_cut_off_is_made_anew_as_an_admin_too(home: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    make_member(gate)
+    former = (gate / "member").read_bytes()
+    (gate / "network").unlink()  # it comes last
+    make_member(gate, admin=True)
+    assert (gate / "member").read_bytes() != former
+    async with TCPPeer(temporary=True, name="ada") as ada, TCPPeer(0, ada.endpoint, data=gate, name="gate") as peer:
+        await peer.wait_user("ada", timeout=60)
+        assert [one.role for one in ada.people.members()] == ["founder", "admin"]
+        peer.make_invite()

@@ -374,6 +374,14 @@ MUTANTS = (
         "core/sync/test_forks.py::test_evidence_against_unknown_users_counts_where_it_comes_from",
         ("if self._has_room(link, log.id.key, size, 0 if log.seq else self._ctx.settings.log_bytes):",
          "if True:")),
+    Mutant("expelled-make-up-members", "an expelled one goes on as guest of a key that nobody ever added, and is marked nowhere",
+        "hostile/test_expelled.py::test_a_user_of_no_member_says_nothing",
+        ("or is_named(user) or is_named(wrote) or is_named(self.member_of(user)))",
+         "or is_named(user) or wrote != user or self.member_of(user))")),
+    Mutant("expelled-rename-themselves", "an expelled one calls itself as it likes, by peers that have not heard of it",
+        "hostile/test_expelled.py::test_whoever_was_expelled_keeps_the_name_it_had",
+        ("return user in self.names and self._is_out(user)",
+         "return False")),
     Mutant("failed-commit-acknowledged", "an entry that the disk did not store is accepted and acknowledged",
         "runtime/test_driver.py::test_a_failed_commit_fails_its_write_and_keeps_nothing",
         ("self._put, CommitFailed(self._failed_epoch, text)",
@@ -491,8 +499,8 @@ MUTANTS = (
          "if False:")),
     Mutant("full-peer-tells-nobody", "a newcomer that knows only a full peer never joins",
         "core/mesh/test_link_places.py::test_who_finds_no_place_is_told_others_and_dials_those",
-        ("                    self._ctx.emit(Send(answer, [link.id]))",
-         "                    pass")),
+        ("        peers = self._exchange.sample(link, link.peer) if why else []",
+         "        peers = []")),
     Mutant("give-up-dialling", "one failed dial separates two peers for good",
         Rule("unlinked", within=150, seed=5),
         ("""\
@@ -1276,11 +1284,18 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
         "core/sync/test_waiting_requests.py::test_the_first_conversations_of_a_peer_are_shown_and_further_ones_wait",
         ("straight.add(conversation.id, line)",
          "pass")),
+    Mutant("strangers-are-told-peers", "an expelled one learns with a fresh key where the members are",
+        "hostile/test_expelled.py::test_a_fresh_key_learns_no_addresses_at_a_full_peer",
+        ("        self._ctx.emit(Counted(\"not_admitted\"))",
+         """\
+        self._ctx.emit(Counted("not_admitted"))
+        if self._refusal(link.peer, link)[0]:
+            self._ctx.emit(Send(Admit(self._exchange.sample(link, link.peer)), [link.id]))""")),
     Mutant("strangers-tell-peers", "a server that proved nothing has a newcomer dial whomever it likes",
         "core/mesh/test_link_places.py::test_who_proves_nothing_is_told_nothing_and_believed_nothing",
         ("            self._on_error(link, error)",
          """\
-            if isinstance(frame, Welcome):
+            if isinstance(frame, Admit):
                 self._exchange.on_told_instead(link, frame.peers)
             self._on_error(link, error)""")),
     Mutant("strangers-unlimited", "any number of strangers cost a handshake each",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.vectors.handshakes import ADMIT, CERT, SERVER_HELLO, WELCOME, client_hello, proof, shown, transcript
+from tests.vectors.handshakes import ADMIT, CERT, SERVER_HELLO, WELCOME, client_hello, shown, transcript
 from tests.vectors.material import (
     ADA,
     BOB,
@@ -61,18 +61,14 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "hello_server": ("The first frame of a listener.", SERVER_HELLO),
     "hello_client": ("A client's answer, with its proof of K.", _HELLO),
     "welcome": ("The server's proof of K, and the certificate of the member that answers for it.", WELCOME),
-    "welcome_busy": (
-        "The server has no place, and tells where there may be one.",
-        {
-            "t": "welcome",
-            "proof": proof("server", K, transcript("ada", "bob")),
-            "peers": [[CYD, ["192.0.2.9:8082"]]],
-        },
-    ),
     "show": ("The certificate of the client, and the statement that added its member.", shown()),
     "show_invite": ("A newcomer shows its invite.", shown(s=None, invite=invite_proof(transcript("ada", "bob")))),
     "show_nothing": ("Nothing is shown in a named network.", {"t": "show", "show": {}}),
     "admit": ("The server admits the client.", ADMIT),
+    "admit_busy": (
+        "The server has no place for the client, and tells where there may be one.",
+        {**ADMIT, "peers": [[CYD, ["192.0.2.9:8082"]]]},
+    ),
     "go": ("The decider's choice of this link.", {"t": "go", "run": RUNS["ada2"].hex(), "n": 1}),
     "ping": ("It asks for one pong.", {"t": "ping"}),
     "pong": ("It answers one ping.", {"t": "pong"}),

@@ -40,6 +40,7 @@ class MadeInvite:
         made_at: When it was made.
         revoked_at: When it was revoked; 0: it was not.
         used_by: The members that it let in.
+        expelled: Those of them who are out. While there are some it lets nobody in; () for none.
     """
 
     id: str
@@ -48,6 +49,7 @@ class MadeInvite:
     made_at: int
     revoked_at: int = 0
     used_by: tuple[UserId, ...] = ()
+    expelled: tuple[UserId, ...] = ()
 
 
 def invite_secret(key: bytes, network: str, id: str, uses: int, until: int) -> bytes:
@@ -79,14 +81,14 @@ class Invites:
                 invite = MadeInvite(name.removeprefix(META_INVITE), uses, until, made_at, revoked_at)
                 self._made[invite.id] = invite
 
-    def made(self, statements: list[Statement]) -> list[MadeInvite]:
-        """Return them, the newest first.
-
-        Args:
-            statements: All that are kept.
-        """
-        used = {id: self._used_by(id, statements) for id in self._made}
-        found = [replace(invite, used_by=used[invite.id]) for invite in self._made.values()]
+    def made(self, members: MemberList | None) -> list[MadeInvite]:
+        """Return them, the newest first. Without members nobody came by one."""
+        statements, removed = ([], frozenset[UserId]()) if members is None else (members.statements(), members.removed)
+        found = list[MadeInvite]()
+        for invite in self._made.values():
+            used_by = self._used_by(invite.id, statements)
+            out = tuple(user for user in used_by if user in removed)
+            found.append(replace(invite, used_by=used_by, expelled=out))
         return sorted(found, key=lambda invite: (-invite.made_at, invite.id))
 
     def on_made(self, id: str, uses: int, until: int) -> None:

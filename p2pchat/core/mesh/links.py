@@ -639,7 +639,8 @@ class HandshakeRunner:
     afterwards.
 
     Args:
-        refusal: Return why there is no link with the peer that has just proved itself on it, as Links._refusal().
+        refusal: Return why there is no link with the peer that has just proved itself on it, as Links._refusal(). A
+            server asks for it when the peer is admitted.
         on_proved: Called with a link whose far end has proved to be a member.
         end: End a link, as Links._end().
     """
@@ -724,21 +725,11 @@ class HandshakeRunner:
             self._on_error(link, error)
             return
         peer = link.handshake.peer
-        why, code = self._refusal(peer, link) if peer else ("", "")
+        why, code = self._refusal(peer, link) if isinstance(frame, Welcome) else ("", "")
         if why:
-            if code == "blocked" and link.dialled:
+            if code == "blocked":
                 self._dialer.on_proved(link.dial, peer)  # now it is known whose endpoint that is
-            if isinstance(answer, Welcome):  # a newcomer that knows this peer only would never join
-                link.peer = peer
-                answer.peers = [] if self._admission.is_out(peer) else self._exchange.sample(link, peer)
-                if answer.peers:
-                    self._ctx.emit(Send(answer, [link.id]))
             self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
-            return
-        if peer and isinstance(frame, Welcome) and frame.peers:
-            link.peer = peer
-            self._exchange.on_told_instead(link, frame.peers)
-            self._end(link, "lost", None, REFUSALS["busy"], code="busy")
             return
         if isinstance(answer, Welcome):
             answer.show = self._admission.show(link.handshake.transcript)
@@ -757,7 +748,11 @@ class HandshakeRunner:
         elif is_server and isinstance(frame, Show) and not link.member:
             self._consider(link, frame.show)
         elif not is_server and isinstance(frame, Admit) and link.member and not link.awaits:
-            self._on_proved(link)
+            if frame.peers:
+                self._exchange.on_told_instead(link, frame.peers)
+                self._end(link, "lost", None, REFUSALS["busy"], code="busy")
+            else:
+                self._on_proved(link)
         else:
             self._on_error(link, HandshakeError(f"{_kind(frame)} may not come now", "order"))
 
@@ -784,12 +779,20 @@ class HandshakeRunner:
         self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
 
     def admit(self, link: PeerLink) -> None:
-        """Go on with a link whose far end is admitted."""
-        if isinstance(link.handshake, ServerSide):
-            self._ctx.emit(Send(Admit(), [link.id]))
-            self._on_proved(link)
-        else:
+        """Go on with a link whose far end is admitted. Where there is no place for it, tell it others: it may know
+        this peer only, and would never join.
+        """
+        if not isinstance(link.handshake, ServerSide):
             self._ctx.emit(Send(Show(self._admission.show(link.handshake.transcript)), [link.id]))
+            return
+        why, code = self._refusal(link.peer, link)
+        peers = self._exchange.sample(link, link.peer) if why else []
+        if peers or not why:
+            self._ctx.emit(Send(Admit(peers), [link.id]))
+        if why:
+            self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
+        else:
+            self._on_proved(link)
 
     def _on_error(self, link: PeerLink, error: HandshakeError) -> None:
         self._ctx.emit(Counted(f"handshake_{error.code}"))

@@ -6,7 +6,7 @@ until no more links come up: while a mesh forms, every peer links with every oth
 A received endpoint goes to the address book after a check of its form, and from there to the dialer with that peer's id
 as the pin. Only endpoints that a peer sends about itself, and verified ones, are shared.
 
-A member that finds no place is told a few linked peers with the `welcome`, before `bye`, and dials those.
+A member that finds no place is told a few linked peers with `admit`, before `bye`, and dials those.
 
 No frame contains the receiver, with one exception: a peer that names the receiver among its links is linked with
 another process that has the receiver's key.

@@ -152,14 +152,14 @@ REFUSALS = {
     "invite": "the invite was not made there, or was changed on the way: copy it again",
     "used": "the invite was used up: ask for a new one",
     "late": "the invite has ended: ask for a new one",
-    "revoked": "the invite was taken back: ask for a new one",
+    "revoked": "the invite admits nobody any more: ask for a new one",
     "maker": "only the peer that made the invite admits with it; waiting for that",
 }
 NOT_ADMITTED = {
     **dict.fromkeys(REFUSALS, "it is no member of this network"),
     "used": "it wants to join with an invite that was used up",
     "late": "it wants to join with an invite that has ended",
-    "revoked": "it wants to join with an invite that was taken back",
+    "revoked": "it wants to join with an invite that admits nobody any more",
 }
 
 NOT_THE_ONE_KNOWN = "another peer answers there than the one known at this address: nothing was sent to it"

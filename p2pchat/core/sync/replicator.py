@@ -111,7 +111,9 @@ class Replicator:
             ctx, network, stored.statements, stored.meta, on_members_changed
         )  # fmt: skip
         self.lookups: Lookups = Lookups(ctx)
-        self.people: KnownPeople = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)
+        self.people: KnownPeople = KnownPeople(
+            ctx, hosted.values(), stored.users, stored.former_names, lambda user: user not in hosted and is_out(user)
+        )  # fmt: skip
         accounts = QuotaAccounts(ctx, stored.meta)
         self.quota: Quota = Quota(
             ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, contacts.own, self._payer,

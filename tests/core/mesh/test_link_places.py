@@ -14,7 +14,7 @@ from p2pchat.core.mesh.handshake import ServerSide
 from p2pchat.core.mesh.link_places import MAX_TURNS, TURN_EVERY, TURN_KEPT, TURN_LASTS, TURN_PART, LinkPlaces
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Welcome, encode
+from p2pchat.protocol import Admit, Bye, Frame, Go, Hello, PeerId, Peers, encode
 from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes, peers_in_order
 
 SMALL = Settings(max_links=8, known_links=2)  # six places for unknown peers
@@ -308,8 +308,8 @@ def test_who_finds_no_place_is_told_others_and_dials_those() -> None:
     place.fill(6)
     place.said()
     assert not place.come("late", f"{EVIL}.77")
-    (welcome,) = (each.frame for each in place.said() if isinstance(each, Send) and isinstance(each.frame, Welcome))
-    assert sorted(welcome.peers) == sorted(
+    (admit,) = (each.frame for each in place.said() if isinstance(each, Send) and isinstance(each.frame, Admit))
+    assert sorted(admit.peers) == sorted(
         (Key(f"{EVIL} {number}").id, (f"{EVIL}.{number + 1}:7000",)) for number in range(6)
     )
     met = place.met["late"]
@@ -327,7 +327,7 @@ def test_few_of_many_are_told_and_they_fit_into_an_early_frame() -> None:
     told = set()
     for number in range(8):
         assert not place.come(f"late {number}", f"{EVIL}.{77 + number}")
-        (frame,) = (each.frame for each in place.said() if isinstance(each, Send) and isinstance(each.frame, Welcome))
+        (frame,) = (each.frame for each in place.said() if isinstance(each, Send) and isinstance(each.frame, Admit))
         assert len(frame.peers) == 12 and len(encode(frame)) < Settings().max_early_frame_bytes
         told |= {peer for peer, _ in frame.peers}
     assert len(told) > 24
@@ -347,7 +347,7 @@ def test_who_proves_nothing_is_told_nothing_and_believed_nothing() -> None:
     (dial,) = dials(newcomer.handle(Connect("10.9.9.9:8080")))
     newcomer.handle(LinkDialled(1, dial.dial, Key("liar").id, "10.9.9.9"))
     newcomer.got(1, Hello(v=[2], nonce="00" * 32))
-    newcomer.got(1, Welcome(proof="11" * 32, peers=[(Key("victim").id, ("203.0.113.1:7000",))]))
+    newcomer.got(1, Admit([(Key("victim").id, ("203.0.113.1:7000",))]))
     assert Key("victim").id not in newcomer.links.book
 
 
@@ -358,7 +358,7 @@ def test_who_is_blocked_is_answered_like_anybody_whom_a_full_peer_refuses() -> N
     place.said()
     assert not place.come("late", "198.51.100.1")
     sent = [each.frame for each in place.said() if isinstance(each, Send)]
-    assert [len(frame.peers) for frame in sent if isinstance(frame, Welcome)] == [3]
+    assert [len(frame.peers) for frame in sent if isinstance(frame, Admit)] == [3]
 
 
 def test_what_a_peer_is_to_those_here_before_it_is_linked() -> None:

@@ -67,7 +67,7 @@ async def test_a_gateway_and_a_pipe_read_why_an_invite_admits_nobody(
     data = str(third.home / "eve")
     code, _, err = await third.talk(*words, "--invite", str(tmp_path / "invite"), "--data", data, stdin=b"hello\n")
     lines = [line for line in err.decode().splitlines() if line.startswith("p2pchat: ")]
-    assert (code, lines) == (1, ["p2pchat: this invite was taken back: ask for a new one"])
+    assert (code, lines) == (1, ["p2pchat: this invite admits nobody any more: ask for a new one"])
 
 
 async def test_several_join_by_one_invite_and_one_too_many_does_not(logins: list[Login]) -> None:
@@ -82,6 +82,29 @@ async def test_several_join_by_one_invite_and_one_too_many_does_not(logins: list
     assert sorted(row["used_by"]) == ["bob", "cyd"]
 
 
+async def test_an_invite_says_that_a_removal_has_closed_it(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada, "--uses", "3")
+    await met(ada, await second.peer("bob", invite=invite))
+    await first.decide("ada", "expel", "bob", "--yes")
+    assert [row["expelled"] for row in await first.invites("ada")] == [["bob"]]
+    assert await listed(first, id_of(invite)) == "closed: bob was expelled; bob came by it"
+    assert await third.refused("eve", "--invite", invite) == (
+        "revoked", "this invite admits nobody any more: ask for a new one",
+    )  # fmt: skip
+    await first.decide("ada", "pardon", "bob")
+    assert (await listed(first, id_of(invite))).startswith("admits 2 people until ")
+    await met(ada, await third.peer("eve", invite=invite))
+
+
+async def listed(login: Login, invite: str) -> str:
+    """Return what the list says of the only invite of ada's peer."""
+    code, out, err = await login.talk("invite", "--list", "--data", str(login.home / "ada"))
+    assert code == 0, err.decode()
+    return out.decode().removeprefix(f"{invite}: ").rstrip()
+
+
 async def test_an_invite_ends_and_can_be_taken_back(logins: list[Login]) -> None:
     first, second, third = logins
     ada = await first.peer("ada")
@@ -90,7 +113,7 @@ async def test_an_invite_ends_and_can_be_taken_back(logins: list[Login]) -> None
     revoked = await first.invite(ada)
     await first.decide("ada", "invite", "--revoke", id_of(revoked))
     assert await third.refused("eve", "--invite", revoked) == (
-        "revoked", "this invite was taken back: ask for a new one",
+        "revoked", "this invite admits nobody any more: ask for a new one",
     )  # fmt: skip
     while datetime.now().astimezone() < end + timedelta(seconds=1):  # an invite ends with a whole second
         await asyncio.sleep(0.1)
