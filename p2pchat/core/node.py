@@ -81,6 +81,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.limits_by_origin import RateLimit, address_line
 from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.answering_members import AnsweringMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
@@ -148,6 +149,10 @@ class Node:
         self.links: Links = Links(
             self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks, self.admission
         )
+        self.answering: AnsweringMembers = AnsweringMembers(
+            peer, self.hosted, self.admission, self.links.up, self.sync.context.members, self.sync.statements,
+            self.sync.people.names,
+        )  # fmt: skip
         self._commits = Commits(self._ctx, self.links.book)
         self._storage = self._commits.storage
         self._renames = RateLimit(settings.renames_a_second, settings.renames_burst)
@@ -286,58 +291,6 @@ class Node:
     def groups(self) -> dict[ConversationId, GroupView]:
         """All groups known here by id, including those that hosted users were removed from."""
         return self.sync.groups.views
-
-    def member_of(self, user: UserId) -> UserId:
-        """Return the member that answers for a user; "" where that is not known."""
-        members = self.sync.statements.members
-        if user in self.hosted:
-            return self.admission.member
-        for link in self.links.up.values():
-            if user in link.users:
-                return link.member
-        wrote = self.sync.context.members.member_of(user)
-        if user in self.admission.last_members or wrote != user:
-            return self.admission.last_members.get(user, wrote)
-        return user if members is not None and user in members.named else ""
-
-    def users_of(self, member: UserId) -> set[UserId]:
-        """Return the users for whom a member answers, as far as they are known here."""
-        found = {peer for peer, known in self.admission.last_members.items() if known == member}
-        found.update(self.sync.context.members.users_of(member))
-        for link in self.links.up.values():
-            if link.member == member:
-                found.update(link.users)
-        return found | (set(self.hosted) if member == self.admission.member else set())
-
-    def expelled(self) -> tuple[dict[UserId, int], set[UserId]]:
-        """Return the users who are out, and since when, in UTC microseconds; and those of whom nothing is shown."""
-        members, since, concealed = self.sync.statements.members, dict[UserId, int](), set[UserId]()
-        removed = {} if members is None else {who: members.removals(who) for who in sorted(members.removed)}
-        for who, removals in removed.items():
-            for user in {who, *self.users_of(who)}:
-                if self.admission.is_out(user):
-                    since[user] = min(since.get(user, removals[0].at), removals[0].at)
-                    concealed |= {user} if any(one.hide for one in removals) else set()
-        return since, concealed
-
-    def is_nobody(self, user: UserId) -> bool:
-        """Return whether nobody ever said that a user is a member, nor one that answers for it.
-
-        Anybody can make up such users, and members that answer for them, and have others pass on what they write.
-        """
-        is_named, wrote = self.sync.statements.is_named, self.sync.context.members.member_of(user)
-        return not (user in self.hosted or is_named(user) or is_named(wrote) or is_named(self.member_of(user)))
-
-    def speaker(self, member: UserId) -> UserId:
-        """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
-
-        So a gateway is named by its own user and not by an account. Of nobody known it is the member itself.
-        """
-        users = self.users_of(member)
-        if self.peer in users:
-            return self.peer
-        named = {user for user in users if user in self.names} or users
-        return min(named & self.admission.last_members.keys() or named, default=member)
 
     @property
     def names(self) -> dict[UserId, str]:
@@ -515,7 +468,7 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
-        pardoned = self.admission.report(change, self.member_of)
+        pardoned = self.admission.report(change, self.answering.member_of)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()

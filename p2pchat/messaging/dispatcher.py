@@ -279,17 +279,17 @@ class EventDispatcher:
     def follow_members(self, node: Node) -> None:
         """Take who is a member from the node, which runs now."""
         self._node = node
-        self._people.expelled.is_nobody = node.is_nobody
+        self._people.expelled.is_nobody = node.answering.is_nobody
         self._note_expelled()
 
     def _member_of(self, user: UserId) -> UserId:
-        return "" if self._node is None else self._node.member_of(user)
+        return "" if self._node is None else self._node.answering.member_of(user)
 
     def _speaker(self, member: UserId) -> UserId:
-        return member if self._node is None else self._node.speaker(member)
+        return member if self._node is None else self._node.answering.speaker(member)
 
     def _note_expelled(self) -> None:
-        since, concealed = ({}, set()) if self._node is None else self._node.expelled()
+        since, concealed = ({}, set()) if self._node is None else self._node.answering.expelled()
         people = self._people
         people.expelled.clear()
         people.concealed.clear()

@@ -199,7 +199,7 @@ class People:
         out = [
             keys
             for keys in self._out(members)
-            if user.key in {one for key in keys for one in (key, *node.users_of(key))}
+            if user.key in {one for key in keys for one in (key, *node.answering.users_of(key))}
         ]
         await self._say(plan_pardon(members, self._signer(), [key for keys in out for key in keys]))
         return found
@@ -226,7 +226,7 @@ class People:
         members = node.sync.statements.members
         if node.network.is_named or members is None:
             return False
-        member = node.member_of(user.key) or user.key
+        member = node.answering.member_of(user.key) or user.key
         return bool(node.admission.removals(user.key, member)) and not members.admits(user.key, member)
 
     def invites(self) -> list[MadeInvite]:
@@ -311,7 +311,7 @@ class People:
 
         Who was removed by somebody who may not remove this guest is not out.
         """
-        member_of = self._lifecycle.require_running().node.member_of
+        member_of = self._lifecycle.require_running().node.answering.member_of
         found = dict[tuple[UserId, ...], Statement]()
         for removal in {one.id: one for key in sorted(members.removed) for one in members.removals(key)}.values():
             for keys in self._parts(removal, members):
@@ -325,20 +325,20 @@ class People:
         added = {user for one in members.statements() for user in (*one.keep, *(one.who if one.kind == ADD else ()))}
         parts = list[list[UserId]]()
         for key in removal.who:
-            member = node.member_of(key)
+            member = node.answering.member_of(key)
             is_other = bool(member) and bool(parts) and member not in (key, parts[-1][0])
-            if not parts or key in added or is_other or node.users_of(key):
+            if not parts or key in added or is_other or node.answering.users_of(key):
                 parts.append([])
             parts[-1].append(key)
         return [*map(tuple, parts)]
 
     def speaker(self, member: UserId) -> User:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any."""
-        return self._lifecycle.directory.user(self._lifecycle.started_driver.node.speaker(member))
+        return self._lifecycle.directory.user(self._lifecycle.started_driver.node.answering.speaker(member))
 
     def _users(self, key: UserId) -> tuple[User, ...]:
         node, directory = self._lifecycle.started_driver.node, self._lifecycle.directory
-        known = {user for user in node.users_of(key) | {key} if directory.name(user)}
+        known = {user for user in node.answering.users_of(key) | {key} if directory.name(user)}
         return by_label(map(directory.user, known))
 
     def _role(self, members: MemberList, key: UserId) -> Role:

@@ -303,7 +303,7 @@ async def test_an_admin_with_a_late_clock_can_be_expelled(logins: Logins, at: in
     await until(lambda: late in said_of(ada), "the statement")
     await ada.people.expel("eve")
     assert await eve.wait_closed() == "member"
-    since, _ = ada._driver.node.expelled()
+    since, _ = ada._driver.node.answering.expelled()
     assert since[logins.identity("eve").peer_id] <= now() + 600_000_000
     await logins.join("fred", ada)
 
