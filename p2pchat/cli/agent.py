@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from p2pchat.cli.agent_peer import GONE, AgentPeer
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.safe_text import quote_names, safe_line
 
@@ -346,20 +346,19 @@ def _place(row: EventLine) -> str:
 
 def _message(row: EventLine) -> Answer:
     """Return a message with its writer, as a model reads it."""
-    mine = row["event"] == "sent"
     files = [
-        {"number": number, "name": _visible(file["name"]), "bytes": file["size"]}
+        f"{number} {safe_line(file['name'])} ({format_size(file['size'])})"
         for number, file in enumerate(row.get("files", ()), 1)
     ]
-    reactions = [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())]
-    return {
-        "id": row["id"], "from": row["sender"], "in": _place(row), "at": row["sent_at"],
-        "text": "" if row.get("deleted") else _visible(row["text"]),
-        **({"mine": True} if mine else {}),
-        **{name: row[name] for name in ("reply_to", "automatic", "edited", "deleted") if row.get(name)},
-        **({"files": files} if files else {}),
-        **({"reactions": reactions} if reactions else {}),
-    }  # fmt: skip
+    more = {
+        "mine": row["event"] == "sent",
+        **{name: row.get(name) for name in ("reply_to", "automatic", "edited", "deleted")},
+        "files": files,
+        "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
+    }
+    text = "" if row.get("deleted") else _visible(row["text"])
+    post = {"id": row["id"], "from": row["sender"], "in": _place(row), "at": row["sent_at"], "text": text}
+    return post | {name: value for name, value in more.items() if value}
 
 
 def _receipt(row: EventLine, *, again: bool = False) -> Answer:

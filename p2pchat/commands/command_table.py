@@ -76,7 +76,7 @@ class CommandRow:
         asks: It may ask before it does something that cannot be undone. YES answers that.
         switches: Fields that are set by a word at the end of the line: `--NAME`.
         own_parser: The typed line has a handler of its own, `typed_NAME`, which gets the rest of it: it has paths.
-        result: What a tool answers, written as `fields`; further kinds are `message`, `messages` and `members`.
+        result: What a tool answers, written as `fields`; further kinds are those of TOOL_PARTS, and several of them.
     """
 
     name: str
@@ -356,6 +356,11 @@ TABLE = (
     CommandRow("web_delete", "name", kind="operator", doors="s"),
     CommandRow("web_purge", "idle:int", kind="operator", doors="s"),
 )  # fmt: skip
+TOOL_PARTS = {
+    "post": "id from in at text mine:bool? reply_to? automatic:bool? edited:bool? deleted:bool? files:list? "
+    "reactions:list?",
+    "member": "name here:bool about?",
+}
 _SENT = "id status of:int delivered:int read:int missing:list again:bool? next?"
 TOOLS = (
     CommandRow("who", doors="m", result="me members:members more:int? groups:list next?",
@@ -369,18 +374,18 @@ TOOLS = (
         "`files`: paths of attachments. The same text to the same place within 10 minutes is taken for a repeated "
         "call, and is not sent twice; to send it once more give a `key`, any word, and repeat that call with it."),
     CommandRow("ask", "to:conversation text reply_to:message? wait:float? key?", kind="write",
-        doors="m", result=f"answered:bool answer:message? {_SENT}",
+        doors="m", result=f"answered:bool answer:post? {_SENT}",
         help="Send a question and wait for the answer, at most `wait` seconds (default 60). In a direct conversation "
         "the answer is the next message of that member; elsewhere a reply to the question. No answer in time is no "
         "answer: the same call again goes on waiting and does not ask twice. Else as send."),
-    CommandRow("inbox", "wait:float? limit:int?", doors="m", result="messages:messages more:bool next?",
+    CommandRow("inbox", "wait:float? limit:int?", doors="m", result="messages:posts more:bool next?",
         help="Everything unread, the oldest first. With `wait`: if there is nothing, wait so many seconds at most for "
         "a message. What it shows is marked as read by your next call of any tool, and their writers may see that."),
     CommandRow("history", "to:conversation? limit:int? before:message? after:message?", doors="m",
-        result="messages:messages more:bool next?",
+        result="messages:posts more:bool next?",
         help="The newest messages of one conversation, or of all, the oldest of them first; `before` or `after` the "
         "id of a message: those. It marks nothing as read. `limit`: default 20, at most 100."),
-    CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:messages more:bool next?",
+    CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:posts more:bool next?",
         help='The newest messages that contain all these words; "two words" finds the phrase, from:NAME a writer. '
         "`limit`: default 20, at most 100."),
     CommandRow("receipt", "id:message", doors="m", result=_SENT,
