@@ -332,7 +332,7 @@ class BotContext:
 
     async def react(self, reaction: str) -> Receipt:
         """React to the message, as with "👍". Raises as TCPPeer.react."""
-        return await self.message.react(reaction)
+        return await self.peer.react(self.message, reaction, automatic=True)
 
     def typing(self, on: bool = True) -> None:
         """Show, or hide, that the bot is typing; it ends after 6 s, and with the answer."""

@@ -381,9 +381,13 @@ class LocalUser(Viewer):
                 await self._indexer.check_deleted()
         return DeletedHistory(messages, size, step.kept)
 
-    async def react(self, message: Post | str, reaction: str, *, ref: str | None = None) -> Receipt:
+    async def react(
+        self, message: Post | str, reaction: str, *, ref: str | None = None, automatic: bool = False
+    ) -> Receipt:
         """React to a message with at most 8 characters, which replace the own former reaction; "" removes that.
 
+        Args:
+            automatic: A program reacts, and no person: it decides nothing among the choices of a message.
         Raises:
             ValueError: The reaction is longer, or there is none to remove.
             UnknownName: No message here has this id. Also raises as send.
@@ -392,13 +396,19 @@ class LocalUser(Viewer):
             now = await self.message(message.id if isinstance(message, Post) else message)
             if now.reaction_of(self.me) is None:
                 raise ValueError("there is no reaction of yours to remove")
-        return await self._change_message("reaction", message, reaction, ref)
+        return await self._change_message("reaction", message, reaction, ref, automatic=automatic)
 
-    async def _change_message(self, kind: str, message: Post | str, text: str, ref: str | None) -> Receipt:
+    async def _change_message(
+        self, kind: str, message: Post | str, text: str, ref: str | None, *, automatic: bool = False
+    ) -> Receipt:
         requests, me = self._require_running().requests, self.directory.me
         post = message if isinstance(message, Post) else await self.message(message)
         text = check_change(kind, post, text, me, self._lifecycle.settings)
-        log, seq = await requests.write(me, post.log.conversation, kind, (text,), ref_of(post), ref)
+        conversation, re = post.log.conversation, ref_of(post)
+        if automatic:
+            log, seq = await requests.write_alone(me, conversation, kind, text, re, ref, automatic=True)
+        else:
+            log, seq = await requests.write(me, conversation, kind, (text,), re, ref)
         return self._receipt(log, seq)
 
     def typing(self, to: To, on: bool = True) -> None:

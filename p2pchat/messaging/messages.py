@@ -409,13 +409,18 @@ class Reaction(MessageChange):
         return self._entry.b if isinstance(self._entry.b, str) else ""
 
     @property
+    def automatic(self) -> bool:
+        """True if a program reacted, and no person: it decides nothing among the choices of a message."""
+        return self._entry.auto
+
+    @property
     def counts(self) -> bool:
         """True if this is what the user said last."""
         present = self.message.reaction_of(self.by)
         return present == ((self.log, self.seq) if self.reaction else None)
 
     def _change_fields(self) -> dict[str, Any]:
-        return {"reaction": self.reaction}
+        return {"reaction": self.reaction, **({"automatic": True} if self.automatic else {})}
 
 
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
