@@ -20,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
+from p2pchat import HOP_LIMIT
 from p2pchat.cli.agent_peer import GONE, AgentPeer
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError
@@ -36,7 +37,8 @@ SAME_WITHIN = timedelta(minutes=10)  # in which a text that is sent again withou
 T = TypeVar("T")
 Answer = dict[str, Any]
 Progress = Callable[[float, float], Awaitable[None]]  # seconds gone, of so many
-Call = tuple[str, str | None, tuple[str, ...], int | None]  # a sent message: text, reply_to, names of files, key
+# A sent message: its text, what it answers, the names of its files, its choices, its key.
+Call = tuple[str, str | None, tuple[str, ...], tuple[str, ...], int | None]
 
 
 class Agent:
@@ -61,6 +63,9 @@ class Agent:
         self._written: deque[float] = deque()  # when
         self._calls: dict[str, dict[Call, EventLine]] = {}  # sent messages, by conversation
         self._sending = asyncio.Lock()
+        self._hops: dict[str, int] = {}  # of the message shown last, by conversation
+        self._asked: dict[str, Sequence[str]] = {}  # choices of questions, by id
+        self._presses: dict[str, EventLine] = {}  # the first one of a person, by the id of the question
         self._happened = asyncio.Event()
 
     def on_line(self, line: EventLine) -> None:
@@ -68,6 +73,8 @@ class Agent:
         if line["event"] == "message" and not line["old"]:
             self.waits = True
             self._on_news()
+        if _presses(line, line.get("id", ""), self._asked.get(line.get("id", ""), ())):
+            self._presses.setdefault(line["id"], line)
         self._happened.set()
         self._happened = asyncio.Event()
 
@@ -164,24 +171,30 @@ class Agent:
         return _receipt(row or await self._receipt(sent["id"]), again=again)
 
     async def ask(
-        self, progress: Progress, to: str, text: str, reply_to: str | None = None, wait: float = 60.0, key: str = "",
+        self, progress: Progress, to: str, text: str, reply_to: str | None = None, choices: Sequence[str] = (),
+        wait: float = 60.0, key: str = "",
     ) -> Answer:  # fmt: skip
         wait = _checked_wait(wait)
         [where] = await self._peer.ask("find", to=to)
-        answers: deque[EventLine] = deque()
-        with self._peer.listening(answers.append):
-            sent, again = await self._accept(where, text, reply_to, key, ())
+        at = where["conversation_id"]
+        if self._hops.get(at, 0) >= HOP_LIMIT:
+            raise CommandError(f"programs answered each other {HOP_LIMIT} times there: a person has to write first")
+        lines: deque[EventLine] = deque()
+        with self._peer.listening(lines.append):
+            sent, again = await self._accept(where, text, reply_to, key, choices=choices)
+            self._asked[sent["id"]] = choices
             if again:
-                at = where["conversation_id"]
-                answers.extendleft(
-                    reversed(await self._peer.ask("history", to=at, after=sent["id"], limit=LOOKED_BACK))
-                )
+                lines.extendleft(reversed(await self._since(sent, at)))
 
             async def look() -> EventLine | None:
-                while answers:
-                    if (line := answers.popleft()) is GONE:
+                if sent["id"] in self._presses:
+                    return self._presses[sent["id"]]
+                while lines:
+                    if (line := lines.popleft()) is GONE:
                         raise CommandError("the peer ended meanwhile: the same call again goes on waiting")
-                    if _answers(line, sent, where):
+                    if _presses(line, sent["id"], choices):
+                        return self._presses.setdefault(sent["id"], line)
+                    if not choices and _answers(line, sent, where):
                         return line
                 return None
 
@@ -189,13 +202,24 @@ class Agent:
         answer = _receipt(await self._receipt(sent["id"]), again=again) | {"answered": found is not None}
         if found is None:
             return answer | {"next": "No answer yet: the same call again goes on waiting. It is not a yes."}
+        if choices:
+            when = {"at": found["at"]} if "at" in found else {}
+            return answer | {"choice": found["reaction"], "by": found["by"], "next": ""} | when
         self._note_shown(found)
         await self.look_for_more()
         return answer | {"answer": _message(found), "next": ""}
 
+    async def _since(self, question: EventLine, at: str) -> list[EventLine]:
+        """Return what was said and pressed since a question; of presses it is not known when."""
+        rows = await self._peer.ask("history", to=at, limit=LOOKED_BACK)
+        place = next((place for place, row in enumerate(rows) if row["id"] == question["id"]), len(rows))
+        asked = rows[place] if place < len(rows) else question
+        presses = [{"event": "reaction", "id": question["id"], **one} for one in asked.get("reactions", ())]
+        return [*presses, *rows[place + 1 :]]
+
     async def react(self, progress: Progress, id: str, reaction: str) -> Answer:
         self._count_write()
-        await self._peer.ask("react", id=id, reaction=reaction)
+        await self._peer.ask("react", id=id, reaction=reaction, automatic=True)  # no person pressed it
         return {"id": id, "reaction": reaction}
 
     async def group(self, progress: Progress, name: str, members: Sequence[str] = ()) -> Answer:
@@ -249,13 +273,15 @@ class Agent:
     def _note_shown(self, row: EventLine) -> None:
         if row["event"] == "message":
             self._shown.setdefault(row["conversation_id"], set()).add(row["id"])
+            self._hops[row["conversation_id"]] = row.get("hops", 0)
 
     async def _accept(
-        self, where: EventLine, text: str, reply_to: str | None, key: str, paths: Sequence[str]
-    ) -> tuple[EventLine, bool]:
+        self, where: EventLine, text: str, reply_to: str | None, key: str, paths: Sequence[str] = (),
+        choices: Sequence[str] = (),
+    ) -> tuple[EventLine, bool]:  # fmt: skip
         """Send a message unless this call sent it before; return its line, and whether that was before."""
         mark = int.from_bytes(sha256(key.encode()).digest()[:4], "big") % 1_000_000 if key else None
-        call: Call = (text, reply_to, tuple(Path(path).name for path in paths), mark)
+        call: Call = (text, reply_to, tuple(Path(path).name for path in paths), tuple(choices), mark)
         at, now = where["conversation_id"], datetime.now(UTC)
         async with self._sending:
             if at not in self._calls:
@@ -267,8 +293,9 @@ class Agent:
             self._count_write()
             claimed = None if mark is None else now.replace(microsecond=mark).isoformat()
             sent = await self._peer.send(
-                to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed
-            )
+                to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
+                choices=list(choices) or None, hops=self._hops.get(at, 0) + 1,
+            )  # fmt: skip
             self._calls[at][call] = sent
             if len(self._calls[at]) > LOOKED_BACK:
                 del self._calls[at][next(iter(self._calls[at]))]
@@ -352,7 +379,7 @@ def _message(row: EventLine) -> Answer:
     ]
     more = {
         "mine": row["event"] == "sent",
-        **{name: row.get(name) for name in ("reply_to", "automatic", "edited", "deleted")},
+        **{name: row.get(name) for name in ("reply_to", "choices", "hops", "automatic", "edited", "deleted")},
         "files": files,
         "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
     }
@@ -384,7 +411,14 @@ def _call_of(row: EventLine) -> Call:
     claimed = row.get("claimed_at")
     names = tuple(file["name"] for file in row.get("files", ()))
     mark = None if claimed is None else datetime.fromisoformat(claimed).microsecond
-    return row["text"], row["reply_to"], names, mark
+    return row["text"], row["reply_to"], names, tuple(row.get("choices", ())), mark
+
+
+def _presses(line: EventLine, id: str, choices: Sequence[str]) -> bool:
+    """Return whether an event line is a choice that a person pressed."""
+    if line["event"] != "reaction" or line.get("automatic"):
+        return False
+    return bool(line["id"] == id and line["reaction"] in choices)
 
 
 def _answers(line: EventLine, question: EventLine, where: EventLine) -> bool:

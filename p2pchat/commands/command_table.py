@@ -358,8 +358,8 @@ TABLE = (
     CommandRow("web_purge", "idle:int", kind="operator", doors="s"),
 )  # fmt: skip
 TOOL_PARTS = {
-    "post": "id from in at text mine:bool? reply_to? automatic:bool? edited:bool? deleted:bool? files:list? "
-    "reactions:list?",
+    "post": "id from in at text mine:bool? reply_to? choices:list? hops:int? automatic:bool? edited:bool? "
+    "deleted:bool? files:list? reactions:list?",
     "member": "name here:bool about?",
 }
 _SENT = "id status of:int delivered:int read:int missing:list again:bool? next?"
@@ -374,11 +374,12 @@ TOOLS = (
         "many seconds at most to wait until it is delivered (default 2), or with `until` read: until it is read. "
         "`files`: paths of attachments. The same text to the same place within 10 minutes is taken for a repeated "
         "call, and is not sent twice; to send it once more give a `key`, any word, and repeat that call with it."),
-    CommandRow("ask", "to:conversation text reply_to:message? wait:float? key?", kind="write",
-        doors="m", result=f"answered:bool answer:post? {_SENT}",
+    CommandRow("ask", "to:conversation text reply_to:message? choices:list? wait:float? key?", kind="write",
+        doors="m", result=f"answered:bool answer:post? choice? by? at? {_SENT}",
         help="Send a question and wait for the answer, at most `wait` seconds (default 60). In a direct conversation "
-        "the answer is the next message of that member; elsewhere a reply to the question. No answer in time is no "
-        "answer: the same call again goes on waiting and does not ask twice. Else as send."),
+        "the answer is the next message of that member; elsewhere a reply to the question. With `choices`, 2 to 6 "
+        "words of 8 characters at most, it is the first that a person presses, and nothing else is. No answer in time "
+        "is no answer: the same call again goes on waiting and does not ask twice. Else as send."),
     CommandRow("inbox", "wait:float? limit:int?", doors="m", result="messages:posts more:bool next?",
         help="Everything unread, the oldest first. With `wait`: if there is nothing, wait so many seconds at most for "
         "a message. What it shows is marked as read by your next call of any tool, and their writers may see that."),
@@ -392,7 +393,8 @@ TOOLS = (
     CommandRow("receipt", "id:message", doors="m", result=_SENT,
         help="What became of a message that you sent: who has it, who read it, whom it lacks."),
     CommandRow("react", "id:message reaction", kind="write", doors="m", result="id reaction next?",
-        help="React to a message with at most 8 characters, as +1; with an empty text take it back."),
+        help="React to a message with at most 8 characters, as +1; with an empty text take it back. It answers no "
+        "`choices`: that is for people."),
     CommandRow("get", "id:message number:int? path? wait:float?", kind="files", doors="m",
         result="saved:bool path? next?",
         help="Save an attachment of a message, the first or the one of this `number`, in the operator's directory or "

@@ -242,9 +242,14 @@ class Post(DurableEvent):
         found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
         if self.mended_at is not None:
             found |= {"mended_at": iso(micros_of(self.mended_at)), "mended_id": self.mended_id}
-        if self.reactions:
+        if self.reactions and self._edits is not None:
+            programs = {one.log.user for one in self._edits.reactions if decode_entry(one.raw).auto}
             found["reactions"] = [
-                {"reaction": reaction, "by": user.label, "by_id": user.id}
+                {
+                    "reaction": reaction,
+                    **json_fields(user, "by"),
+                    **({"automatic": True} if user.key in programs else {}),
+                }
                 for reaction, users in self.reactions.items()
                 for user in users
             ]
