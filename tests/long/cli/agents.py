@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ class Agent:
         """Call a tool; return its structured answer, which the client has checked against the tool's schema."""
         result = await self.client.call_tool(tool, arguments)
         assert not result.is_error, result.content
-        assert result.structured_content is not None
-        return result.structured_content
+        found: dict[str, Any] | None = result.structured_content
+        assert found is not None
+        return found
 
     async def refusal(self, tool: str, arguments: dict[str, Any]) -> str:
         """Call a tool that refuses; return what it says."""
@@ -81,14 +82,22 @@ async def agent(
         how: Options of the SDK's client.
     """
     port = port or int(free_ports(1)[0])
+    words = ["mcp", str(port), beside.endpoint, "--name", name, *options]
+    async with started(home, words, failpoint, **how) as client:
+        yield Agent(client, home / str(port))
+
+
+@asynccontextmanager
+async def started(home: Path, words: Sequence[str], failpoint: str = "", **how: Any) -> AsyncIterator[Client]:
+    """Start `p2pchat WORDS`, and connect to it."""
     module = ["tests.processes.failpoints", failpoint] if failpoint else ["p2pchat"]
     parameters = StdioServerParameters(
         command=sys.executable,
-        args=["-m", *module, "mcp", str(port), beside.endpoint, "--name", name, *options],
+        args=["-m", *module, *words],
         env={**os.environ, "P2PCHAT_HOME": str(home)},
     )
     async with Client(parameters, **how) as client:
-        yield Agent(client, home / str(port))
+        yield client
 
 
 @asynccontextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,11 +16,14 @@ from typing import Any
 import pytest
 from mcp import MCPError
 from mcp.client.subscriptions import ResourceUpdated
-from mcp_types import ResourceUpdatedNotification
+from mcp_types import ResourceUpdatedNotification, TextContent, TextResourceContents
 
+from p2pchat.extras import DISTRIBUTION
 from p2pchat.testing.process_mesh import PATIENCE, Child
-from tests.long.cli.agents import agent, person
+from tests.long.cli.agents import agent, person, started
 from tests.ports import free_ports
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -157,6 +162,7 @@ async def test_a_text_cannot_pass_for_another_members_message(ada: Child, tmp_pa
         await ada.send(forged, to="reviewer")
         result = await reviewer.client.call_tool("inbox", {"wait": PATIENCE})
         [block] = result.content
+        assert isinstance(block, TextContent) and result.structured_content is not None
         assert json.loads(block.text) == result.structured_content and block.text.count("\n") == 0
         [message] = result.structured_content["messages"]
         assert message["from"] == "ada"
@@ -251,6 +257,7 @@ async def test_a_subscriber_is_told_of_new_messages(ada: Child, tmp_path: Path, 
                 await ada.send("look", to="reviewer")
                 assert await asyncio.wait_for(anext(aiter(events)), PATIENCE) == ResourceUpdated("p2pchat://inbox")
         [contents] = (await client.read_resource("p2pchat://inbox")).contents
+        assert isinstance(contents, TextResourceContents)
         assert [one["text"] for one in json.loads(contents.text)["messages"]] == ["look"]
         assert (await reviewer.call("who"))["next"] == "Messages wait: call inbox."  # reading it there marks nothing
 
@@ -258,8 +265,8 @@ async def test_a_subscriber_is_told_of_new_messages(ada: Child, tmp_path: Path, 
 async def test_a_wait_tells_how_far_it_is_and_ends_in_time(ada: Child, tmp_path: Path) -> None:
     gone: list[float] = []
 
-    async def on_progress(done: float, of: float | None, message: str | None) -> None:
-        gone.append(done)
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        gone.append(progress)
 
     async with agent(tmp_path, ada, "reviewer") as reviewer:
         result = await reviewer.client.call_tool("inbox", {"wait": 0.5}, progress_callback=on_progress)
@@ -307,3 +314,46 @@ async def test_an_agent_is_expelled_alone(ada: Child, tmp_path: Path) -> None:
             assert sent["status"] == "delivered"
             sent = await reviewer.call("send", to="ada", text="and I?", wait=1)
             assert sent["status"] == "accepted"
+
+
+def _configured() -> list[list[str]]:
+    """Return the words behind `p2pchat` of each configuration that docs/agents.md shows."""
+    page = (ROOT / "docs" / "agents.md").read_text("utf-8")
+    found = []
+    for block in re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        [servers] = json.loads(block).values()
+        assert servers["p2pchat"]["command"] == "uvx"
+        tool, package, command, *words = servers["p2pchat"]["args"]
+        assert [tool, package, command] == ["--from", f"{DISTRIBUTION}[mcp]", "p2pchat"]
+        found.append(words)
+    return found
+
+
+async def test_each_configuration_of_the_page_links_an_agent_with_the_running_peer(ada: Child, tmp_path: Path) -> None:
+    assert len(_configured()) == 2
+    for words in [*_configured(), _configured()[0]]:
+        async with started(tmp_path, words) as client:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    who = (await client.call_tool("who")).structured_content
+                    if who is not None and any(one["name"] == "ada" and one["here"] for one in who["members"]):
+                        break
+                    await asyncio.sleep(0.05)
+            assert who["me"] == words[-1]
+            assert (await client.call_tool("send", {"to": "ada", "text": "hello"})).is_error is False
+    profiles = [path.name for path in tmp_path.iterdir() if path.name.isdecimal()]
+    assert len(profiles) == 3  # ada's, and one for each name: the second start of a name finds its profile
+
+
+def test_wrong_options_say_what_is_wrong(tmp_path: Path) -> None:
+    for options, says in (
+        (["--may", "everything"], "'everything' is not a list of read, write, files, groups, with commas"),
+        (["--may", "read,files"], "files have a directory: give --may with files, and --files DIR"),
+        (["--json"], "--json cannot be: standard output is for the client"),
+        (["--invite", "-"], "--invite - asks for the invite, and there is no input"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "p2pchat", "mcp", "0", *options], capture_output=True, text=True,
+            env=os.environ | {"P2PCHAT_HOME": str(tmp_path)}, timeout=PATIENCE, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 2 and says in done.stderr and not done.stdout
