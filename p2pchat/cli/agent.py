@@ -73,6 +73,8 @@ class Agent:
         if line["event"] == "message" and not line["old"]:
             self.waits = True
             self._on_news()
+        if line is GONE:  # what was accepted last was not told
+            self._calls.clear()
         if _presses(line, line.get("id", ""), self._asked.get(line.get("id", ""), ())):
             self._presses.setdefault(line["id"], line)
         self._happened.set()
@@ -162,13 +164,14 @@ class Agent:
         paths = [str(self._path(file)) for file in files]
         [where] = await self._peer.ask("find", to=to)
         sent, again = await self._accept(where, text, reply_to, key, paths)
+        row: EventLine = {}
 
-        async def look() -> EventLine | None:
-            row = await self._receipt(sent["id"])
-            return row if row["status"] in (until, "read") else None
+        async def look() -> bool | None:
+            row.update(await self._receipt(sent["id"]))
+            return row["status"] in (until, "read") or None
 
-        row = await self._until(look, wait, progress)
-        return _receipt(row or await self._receipt(sent["id"]), again=again)
+        await self._until(look, wait, progress)
+        return _receipt(row, again=again)
 
     async def ask(
         self, progress: Progress, to: str, text: str, reply_to: str | None = None, choices: Sequence[str] = (),

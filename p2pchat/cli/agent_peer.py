@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from p2pchat import DataLocked, Link, MemberChange, TCPPeer, Warned
+from p2pchat import DataLocked
 from p2pchat.cli.control_client import (
     HELD_RETRY_AFTER,
     START_TIMEOUT,
@@ -30,7 +30,7 @@ from p2pchat.cli.endpoint_status import EndpointStatus, announcement
 from p2pchat.cli.process import Shutdown, freeze_started
 from p2pchat.cli.profiles import PeerOptions, make_peer
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.exit_codes import CommandError, print_error, print_notice
+from p2pchat.commands.exit_codes import CommandError, print_notice
 from p2pchat.safe_text import quote_name
 
 GONE: EventLine = {"event": "stopped", "ref": None}  # what those who listen get when the connection ends
@@ -143,8 +143,7 @@ class AgentPeer:
         """
         peer = make_peer(self._options, self._invite)
         endpoints = EndpointStatus.of_start(self._options, self._invite)
-        endpoints.follow(peer)
-        watching = asyncio.create_task(_watch(peer, endpoints))
+        watching = asyncio.create_task(endpoints.watch(peer))
         await asyncio.sleep(0)  # it reads events from before the start
         try:
             await peer.start(timeout=0)
@@ -162,17 +161,6 @@ class AgentPeer:
         finally:
             await peer.aclose()
             await watching
-
-
-async def _watch(peer: TCPPeer, endpoints: EndpointStatus) -> None:
-    """Say on standard error what is wrong with links, and what the peer warns of."""
-    async for event in peer.events(Link, MemberChange, Warned, consumer=None):
-        if isinstance(event, Link):
-            endpoints.on_link_event(event)
-        elif isinstance(event, MemberChange):
-            endpoints.on_member_event(event)
-        else:
-            print_error(f"warning: {event.text}")
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

@@ -13,33 +13,17 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
+import mcp_types as types
 from mcp import MCPError
 from mcp.server import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.session import ServerSession
 from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
-from mcp_types import (
-    INVALID_PARAMS,
-    CallToolRequestParams,
-    CallToolResult,
-    EmptyResult,
-    ListResourcesResult,
-    ListToolsResult,
-    PaginatedRequestParams,
-    ReadResourceRequestParams,
-    ReadResourceResult,
-    Resource,
-    SubscribeRequestParams,
-    TextContent,
-    TextResourceContents,
-    Tool,
-    ToolAnnotations,
-    UnsubscribeRequestParams,
-)
 
 from p2pchat import P2PChatError, __version__
 from p2pchat.cli.agent import Agent
+from p2pchat.cli.control_client import PeerGone
 from p2pchat.commands.command_table import FIELD_TYPES, TOOL_PARTS, CommandRow, Field, commands_at, fields_of
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import read_command
@@ -108,22 +92,24 @@ class AgentServer:
     # ---- tools
 
     async def _list_tools(
-        self, ctx: ServerRequestContext[Any], params: PaginatedRequestParams | None
-    ) -> ListToolsResult:  # fmt: skip
-        return ListToolsResult(tools=[self._tool(row) for row in self._rows.values()])
+        self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:  # fmt: skip
+        return types.ListToolsResult(tools=[self._tool(row) for row in self._rows.values()])
 
-    def _tool(self, row: CommandRow) -> Tool:
+    def _tool(self, row: CommandRow) -> types.Tool:
         fields = {name: field for name, field in row.json.items() if name != "files" or self._has_files}
         reads = row.kind == "read"
-        return Tool(
+        return types.Tool(
             name=row.name,
             description=row.help,
             input_schema=_object(fields),
             output_schema=_object(fields_of(row.result)),
-            annotations=ToolAnnotations(read_only_hint=reads, destructive_hint=False, open_world_hint=not reads),
+            annotations=types.ToolAnnotations(read_only_hint=reads, destructive_hint=False, open_world_hint=not reads),
         )
 
-    async def _call_tool(self, ctx: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
+    async def _call_tool(
+        self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
         async def progress(gone: float, of: float) -> None:
             await ctx.session.report_progress(gone, of)
 
@@ -132,49 +118,54 @@ class AgentServer:
             await self._agent.mark_shown()
             found = await getattr(self._agent, command.do)(progress, **command.fields)
         except (P2PChatError, CommandError, UsageError, ValueError) as error:
-            return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
-        except Exception:
+            text = f"{error}; the same call again goes on" if isinstance(error, PeerGone) else str(error)
+            return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
+        except Exception:  # a defect costs this call, not the agent
             _log.exception("the tool failed with an unexpected error")
             text = "an unexpected error, which is on the standard error of `p2pchat mcp`: please report it"
-            return CallToolResult(content=[TextContent(text=text)], is_error=True)
+            return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
         if self._agent.waits and not found.get("next"):
             found["next"] = "Messages wait: call inbox."
-        return CallToolResult(content=[TextContent(text=_text(found))], structured_content=found)
+        return types.CallToolResult(content=[types.TextContent(text=_text(found))], structured_content=found)
 
     # ---- the inbox as a resource
 
     async def _list_resources(
-        self, ctx: ServerRequestContext[Any], params: PaginatedRequestParams | None
-    ) -> ListResourcesResult:  # fmt: skip
+        self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:  # fmt: skip
         about = "The oldest unread messages. Reading them here marks nothing as read."
-        return ListResourcesResult(
-            resources=[Resource(uri=INBOX, name="inbox", description=about, mime_type="application/json")]
+        return types.ListResourcesResult(
+            resources=[types.Resource(uri=INBOX, name="inbox", description=about, mime_type="application/json")]
         )
 
     async def _read_resource(
-        self, ctx: ServerRequestContext[Any], params: ReadResourceRequestParams
-    ) -> ReadResourceResult:  # fmt: skip
+        self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:  # fmt: skip
         _check_uri(str(params.uri))
         try:
             found = await self._agent.unread(peek=True)
         except (P2PChatError, CommandError) as error:
-            raise MCPError(INVALID_PARAMS, str(error)) from None
-        contents = TextResourceContents(uri=INBOX, mime_type="application/json", text=_text(found))
-        return ReadResourceResult(contents=[contents])
+            raise MCPError(types.INVALID_PARAMS, str(error)) from None
+        contents = types.TextResourceContents(uri=INBOX, mime_type="application/json", text=_text(found))
+        return types.ReadResourceResult(contents=[contents])
 
-    async def _subscribe(self, ctx: ServerRequestContext[Any], params: SubscribeRequestParams) -> EmptyResult:
+    async def _subscribe(
+        self, ctx: ServerRequestContext[Any], params: types.SubscribeRequestParams
+    ) -> types.EmptyResult:
         _check_uri(str(params.uri))
         self._subscribed = ctx.session
-        return EmptyResult()
+        return types.EmptyResult()
 
-    async def _unsubscribe(self, ctx: ServerRequestContext[Any], params: UnsubscribeRequestParams) -> EmptyResult:
+    async def _unsubscribe(
+        self, ctx: ServerRequestContext[Any], params: types.UnsubscribeRequestParams
+    ) -> types.EmptyResult:
         self._subscribed = None
-        return EmptyResult()
+        return types.EmptyResult()
 
 
 def _check_uri(uri: str) -> None:
     if uri != INBOX:
-        raise MCPError(INVALID_PARAMS, f"there is no such resource: the only one is {INBOX}")
+        raise MCPError(types.INVALID_PARAMS, f"there is no such resource: the only one is {INBOX}")
 
 
 def _object(fields: Mapping[str, Field]) -> dict[str, Any]:

@@ -119,6 +119,28 @@ async def test_a_kill_between_a_call_and_its_answer_sends_nothing_twice(ada: Chi
     assert killed
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot kill itself there")
+async def test_a_kill_of_the_peer_that_another_process_runs_doubles_nothing(ada: Child, tmp_path: Path) -> None:
+    doubtful = 0
+    for turn in range(20):
+        name, port = f"agent{turn}", int(free_ports(1)[0])
+        text = f"deployed {name}"
+        try:
+            async with agent(tmp_path, ada, name, port=port, failpoint=f"after-commit:{turn + 1}"):
+                async with agent(tmp_path, ada, name, port=port) as second:
+                    result = await second.client.call_tool("send", {"to": "ada", "text": text, "wait": 0})
+                    doubtful += result.is_error
+                    await second.call("send", to="ada", text=text, wait=PATIENCE)
+                    await ada.event("message", text=text)
+                    assert ada.count("message", text=text) == 1
+                    if not result.is_error:
+                        break
+        except (MCPError, ExceptionGroup):  # of the one that was killed, which may be before it served
+            if any(line.get("text") == text for line in ada.lines):
+                assert ada.count("message", text=text) == 1
+    assert doubtful
+
+
 async def test_a_text_is_sent_twice_only_with_another_key(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "reviewer") as reviewer:
         first = await reviewer.call("send", to="ada", text="done")
