@@ -371,6 +371,7 @@ async def test_a_message_with_choices_can_be_deleted_and_not_edited(net: Mesh) -
     for peer in (ada, bob):
         [post] = await peer.history("ada" if peer is bob else "bob")
         assert (post.text, post.edited, post.choices) == ("deploy?", False, ("yes", "no"))
+        assert [[one.id for one in await peer.search(word)] for word in ("deploy", "delete")] == [[asked.id], []]
     await ada.delete(asked.id)
     async with within(WAIT, "the deletion, and no edit before it"):
         deleted = await anext(edits)
