@@ -245,12 +245,8 @@ class Post(DurableEvent):
         if self.reactions and self._edits is not None:
             programs = {one.log.user for one in self._edits.reactions if decode_entry(one.raw).auto}
             found["reactions"] = [
-                {
-                    "reaction": reaction,
-                    **json_fields(user, "by"),
-                    **({"automatic": True} if user.key in programs else {}),
-                }
-                for reaction, users in self.reactions.items()
+                {"reaction": what, **json_fields(user, "by"), **({"automatic": True} if user.key in programs else {})}
+                for what, users in self.reactions.items()
                 for user in users
             ]
         return found
