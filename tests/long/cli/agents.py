@@ -73,16 +73,18 @@ class Agent:
 
 @asynccontextmanager
 async def agent(
-    home: Path, beside: Child, name: str, *options: str, port: int = 0, failpoint: str = "", **how: Any
+    home: Path, beside: Child | str, name: str, *options: str, port: int = 0, failpoint: str = "", **how: Any
 ) -> AsyncIterator[Agent]:
     """Start an agent that is linked with a person's peer.
 
     Args:
+        beside: That peer, or its endpoint.
         failpoint: Where it kills itself (tests/processes/failpoints.py).
         how: Options of the SDK's client.
     """
     port = port or int(free_ports(1)[0])
-    words = ["mcp", str(port), beside.endpoint, "--name", name, *options]
+    endpoint = beside if isinstance(beside, str) else beside.endpoint
+    words = ["mcp", str(port), endpoint, "--name", name, *options]
     async with started(home, words, failpoint, **how) as client:
         yield Agent(client, home / str(port))
 

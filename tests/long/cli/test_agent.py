@@ -221,7 +221,8 @@ async def test_what_the_operator_does_not_allow_is_not_there(ada: Child, tmp_pat
     files.mkdir()
     (files / "plan.txt").write_text("the plan", "utf-8")
     (tmp_path / "secret.txt").write_text("a secret", "utf-8")
-    (files / "link").symlink_to(tmp_path)
+    if sys.platform != "win32":  # where links are for administrators
+        (files / "link").symlink_to(tmp_path)
     async with agent(
         tmp_path, ada, "clerk", "--may", "read,write,files,groups", "--files", str(files)
     ) as clerk:  # fmt: skip

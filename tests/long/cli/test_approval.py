@@ -41,6 +41,26 @@ async def test_a_person_presses_and_the_first_press_counts(ada: Child, tmp_path:
         assert again["choice"] == "no" and again["id"] == decided["id"]
 
 
+async def test_a_person_decides_on_the_page_of_a_phone(tmp_path: Path) -> None:
+    """By a finger: the message shows its buttons meanwhile, and must not move away below it."""
+    from tests.web.browser import CHROMIUM, PHONE, opened  # needs playwright
+
+    if not CHROMIUM:
+        pytest.skip("there is no chromium on this machine")
+    async with opened(tmp_path, viewport=PHONE, has_touch=True, is_mobile=True) as scene:
+        beside = f"127.0.0.1:{scene.gateway.port}"
+        async with agent(tmp_path, beside, "deployer") as deployer:
+            async with asyncio.timeout(PATIENCE):
+                while not {"yan", "zoe"} <= {one["name"] for one in (await deployer.call("who"))["members"]}:
+                    await asyncio.sleep(0.05)
+            asking = asyncio.create_task(deployer.call("ask", **(ASKED | {"to": "yan"}), wait=PATIENCE))
+            await scene.yan.row("deployer").click()
+            message = await scene.yan.sees("deploy 41?")
+            await message.get_by_role("button", name="yes", exact=True).tap()
+            decided = await asking
+            assert (decided["choice"], decided["by"]) == ("yes", "yan") and decided["at"]
+
+
 async def test_no_press_in_time_is_no_yes_and_a_later_one_is_found_after_a_restart(ada: Child, tmp_path: Path) -> None:
     port = int(free_ports(1)[0])
     async with agent(tmp_path, ada, "deployer", port=port) as deployer:
