@@ -18,6 +18,7 @@ from mcp import MCPError
 from mcp.client.subscriptions import ResourceUpdated
 from mcp_types import ResourceUpdatedNotification, TextContent, TextResourceContents
 
+from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.extras import DISTRIBUTION
 from p2pchat.testing.process_mesh import PATIENCE, Child
 from tests.long.cli.agents import agent, person, started
@@ -259,6 +260,13 @@ async def test_a_second_process_uses_the_peer_and_takes_it_over(ada: Child, tmp_
             assert {line["sender"] for line in ada.lines if line["event"] == "message"} == {"reviewer"}
 
 
+async def test_nobody_waits_to_be_accepted_by_an_agent(ada: Child, tmp_path: Path) -> None:
+    port = int(free_ports(1)[0])
+    async with agent(tmp_path, ada, "reviewer", port=port):
+        rows = await ask_running_peer(tmp_path / str(port), "set", name="requests")
+        assert rows is not None and [row["value"] for row in rows] == ["all"]
+
+
 @pytest.mark.filterwarnings("ignore:resources/subscribe")  # of clients before 2026-07-28
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_a_subscriber_is_told_of_new_messages(ada: Child, tmp_path: Path, mode: str) -> None:
@@ -380,3 +388,10 @@ def test_wrong_options_say_what_is_wrong(tmp_path: Path) -> None:
             env=os.environ | {"P2PCHAT_HOME": str(tmp_path)}, timeout=PATIENCE, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == 2 and says in done.stderr and not done.stdout
+
+
+def test_a_missing_extra_is_named() -> None:
+    program = "import sys; sys.modules['mcp'] = None; from p2pchat.__main__ import main; sys.exit(main(['mcp']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1 and "p2pchat mcp needs mcp, which is not installed: " in done.stderr
+    assert "[mcp]" in done.stderr
