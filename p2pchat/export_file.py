@@ -2,7 +2,8 @@
 
 A file is readable text, and its entries are signed by their writers: anyone can read it, and a change is noticed. Both
 directions go piece by piece, so that a history of any length takes little memory; the core gets the next frames when
-those before are on disk. Behind the entries stands the content of files that their messages name.
+those before are on disk. Before the entries stand the statements about members, behind them the content of files that
+their messages name.
 
 A file may be a pipe without another end. So calls that may never return run in a daemon thread, for which neither a
 cancelled caller nor the end of the process waits.
@@ -31,6 +32,7 @@ from p2pchat.core import effects as fx
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, piece_size
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry, frame_of
+from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.storage_answers import ForkStart, Start, StoredStart
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
@@ -114,7 +116,7 @@ class Imported:
         refused: Others, by reason: gap (the entries before are neither here nor in the file), head (the signature
             does not fit), malformed, limit, full (too many logs of one writer), fork (the writer signed two entries
             with one number), member (the writer does not belong to the conversation).
-        unreadable: The number of damaged parts of the file, with an unknown number of entries.
+        unreadable: The number of damaged parts of the file, with an unknown number of entries or statements.
         problem: The fault of the file as a sentence; "" for an undamaged one.
         files: Contents of attachments that were not here, and are now.
         damaged_files: Those that were not what a message names; nothing of them is kept.
@@ -139,6 +141,7 @@ class Imported:
         self.known += answer.known
         self.foreign += answer.foreign
         self.refused = dict(Counter(self.refused) + Counter(answer.refused))
+        self.unreadable += answer.unreadable
 
 
 # ---- export
@@ -288,7 +291,7 @@ def file_pages(storage: SqlStorage, room: ConversationId, only: ConversationId |
         for holding in held
         if holding.conversation.naming.group and talk_id(holding.conversation.id) == only
     }
-    yield [File(FILE_VERSION, room)]
+    yield [File(FILE_VERSION, room), *file_frames(storage.statements(), room)]
     for holding in held:
         if only in (None, holding.conversation.id) or holding.conversation.id in groups:
             named = False
@@ -381,7 +384,7 @@ async def read_file(
         unpacking.finish()
         while under_way:
             await _next_answer(under_way, done, progress)
-        done.unreadable, done.problem = unpacking.unreadable, unpacking.problem
+        done.unreadable, done.problem = done.unreadable + unpacking.unreadable, unpacking.problem
         if files and unpacking.is_complete:
             await _read_content(driver, _ByteStream(opened, unpacking.rest), done)
     except OSError as error:

@@ -526,8 +526,8 @@ class TCPPeer(NamedUser):
     ) -> Exported:  # fmt: skip
         """Write what is stored into a file that another peer of this network can import.
 
-        The file is readable text, for its owner only, and also contains direct conversations. It appears under its
-        name when it is complete.
+        The file is readable text, for its owner only, and also contains direct conversations. It begins with all
+        statements about members. It appears under its name when it is complete.
 
         Args:
             to: A path, or a binary file to write to.
@@ -549,9 +549,10 @@ class TCPPeer(NamedUser):
     async def import_from(
         self, source: Place, *, files: bool = True, progress: Callable[[int], None] | None = None
     ) -> Imported:
-        """Import a file that `export` wrote. Every entry is checked as if it came over a link.
+        """Import a file that `export` wrote. Every entry and statement is checked as if it came over a link.
 
         New entries are stored when this returns; they cause events like all messages and are passed on to other peers.
+        Statements about members are taken first, so a removal is known before what the removed one wrote is shown.
         Damaged parts of the file are counted and skipped. Content of attachments is kept if a message here names it,
         and if it is what that message names.
 

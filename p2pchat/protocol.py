@@ -25,7 +25,7 @@ from p2pchat.config import Settings
 from p2pchat.errors import FrameError
 
 PROTOCOL_VERSION = 2
-FILE_VERSION = 2
+FILE_VERSION = 3
 MAX_INT = 2**53 - 1  # every JSON reader can hold it exactly
 MAX_DEPTH = 16  # nested containers, the frame included; the deepest known frame has 5
 # A peer of version 2 must accept this much after `go`, and sends no more. The limits of a Decoder are its Settings

@@ -16,6 +16,8 @@ from p2pchat import (
     Attachment,
     DataLocked,
     ImportRefused,
+    Left,
+    MemberChange,
     Message,
     P2PChatError,
     TCPPeer,
@@ -25,10 +27,13 @@ from p2pchat import (
 )
 from p2pchat.core.content.pieces import leaf_of, root_of
 from p2pchat.core.log import LogId
+from p2pchat.core.members.statement import make_statement
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.export_file import SMALL_BYTES
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import LENGTH, Members, encode
 from p2pchat.testing import Mesh, mesh
-from tests.deadlines import WAIT, within
+from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
@@ -179,6 +184,102 @@ async def test_a_failed_export_leaves_the_former_file(net: Mesh, tmp_path: Path)
             await ada.export("/dev/full")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["exported"]
     assert (tmp_path / "exported").read_bytes() == former
+
+
+# ---- statements about members
+
+
+def roles(peer: TCPPeer) -> dict[str, str]:
+    return {user.name: one.role for one in peer.people.members() for user in one.users}
+
+
+def with_statements(data: bytes, *frames: Members) -> bytes:
+    """Return a file with further statements before those that it has."""
+    first = LENGTH.size + LENGTH.unpack_from(data)[0]
+    return data[:first] + b"".join(map(encode, frames)) + data[first:]
+
+
+async def test_who_was_away_learns_an_expulsion_from_a_file_before_what_came_later(tmp_path: Path) -> None:
+    async with mesh("ada", "bob", "cyd", "eve", logins=True) as net:
+        ada, bob, cyd, eve = net.peers
+        await eve.broadcast("before")
+        await net.settle()
+        await ada.export(tmp_path / "old")
+        net.partition([ada], [bob, eve], [cyd])
+        await ada.people.expel("eve")
+        written = await eve.broadcast("after")
+        await until(lambda: written.delivered_to, "bob has it, who heard of nothing yet")
+        net.partition([ada, bob], [cyd], [eve])
+        await until(lambda: roles(bob)["eve"] == "expelled", "bob hears of it, and ada has what he has")
+        await net.settle()
+        await ada.export(tmp_path / "exported")
+        events = cyd.events(MemberChange, Message, consumer=None)
+        assert (await cyd.import_from(tmp_path / "exported")).new == 1
+        expelled, message = await anext(events), await anext(events)
+        assert isinstance(expelled, MemberChange) and isinstance(message, Message)
+        assert (expelled.user.name, expelled.by.name, expelled.change) == ("eve", "ada", "expelled")
+        assert (message.text, message.expelled) == ("after", True)
+        assert [(post.text, post.expelled) for post in await cyd.history()] == [("before", False), ("after", True)]
+        await cyd.import_from(tmp_path / "old")
+        assert roles(cyd) == roles(ada) == {"ada": "founder", "bob": "member", "cyd": "member", "eve": "expelled"}
+        cyd = await net.restart(cyd)
+        assert roles(cyd)["eve"] == "expelled"
+
+
+async def test_a_removal_in_a_file_ends_links_and_a_file_of_the_expelled_brings_nobody_back(tmp_path: Path) -> None:
+    async with mesh("ada", "cyd", "eve", logins=True) as net:
+        ada, cyd, eve = net.peers
+        net.partition([ada], [cyd, eve])
+        await ada.people.expel("eve")
+        await ada.export(tmp_path / "exported")
+        left = cyd.events(Left, consumer=None)
+        await cyd.import_from(tmp_path / "exported")
+        gone = await anext(left)
+        assert (gone.user.name, gone.reason, cyd.links()) == ("eve", "expelled", [])
+        await until(lambda: eve.people.own_role == "expelled", "eve reads who expelled her")
+        await eve.broadcast("let me in")
+        await eve.export(tmp_path / "of eve")
+        for peer in (ada, cyd):
+            await peer.import_from(tmp_path / "of eve")
+            assert roles(peer)["eve"] == "expelled"
+            assert [(post.text, post.expelled) for post in await peer.history()] == [("let me in", True)]
+
+
+async def test_a_file_with_made_up_statements_changes_nothing_and_its_entries_are_taken(tmp_path: Path) -> None:
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, _ = net.peers
+        cut_all(net)
+        await ada.broadcast("to all")
+        await ada.export(tmp_path / "exported")
+        founder, member = net.membership.founder, net._hosts[2].member
+        assert member is not None
+        forged, own = (
+            make_statement(net.membership.id, by, member.sign, "remove", 1, {"who": [ada.me.key, bob.me.key]})
+            for by in (founder, member.peer_id)
+        )
+        frames = [Members(s=[(one.text, one.signature.hex())]) for one in (forged, own)]
+        before = roles(bob)
+        data = with_statements((tmp_path / "exported").read_bytes(), *frames)
+        imported = await bob.import_from(io.BytesIO(data))
+        assert (imported.new, imported.unreadable, imported.problem) == (2, 1, "")  # that of eve has no effect
+        assert roles(bob) == before and await texts(bob, "room") == ["to all"]
+        assert forged.text not in (said := [text for text, _ in net._hosts[1].storage.statements()])
+        assert own.text not in said
+
+
+async def test_a_named_network_has_no_statements_in_its_files(home: Path) -> None:
+    async with TCPPeer(network="lab", data=home / "ada", name="ada") as ada:
+        await ada.broadcast("to all")
+        await ada.export(home / "exported")
+        data = (home / "exported").read_bytes()
+    assert b'"members"' not in data
+    member = Identity.generate()
+    added = make_statement("00" * 16, member.peer_id, member.sign, "add", 1, {"who": [member.peer_id]})
+    data = with_statements(data, Members(founder=member.peer_id, s=[(added.text, added.signature.hex())]))
+    async with TCPPeer(network="lab", data=home / "bob", name="bob") as bob:
+        imported = await bob.import_from(io.BytesIO(data))
+        assert (imported.new, imported.unreadable, imported.problem) == (2, 0, "")
+        assert bob._driver.disk.storage.statements() == []
 
 
 # ---- profiles that are not running

@@ -268,8 +268,8 @@ class ImportResult(Record, frozen=True):
 
     `known` entries were here already. `foreign` entries are of conversations that no hosted user belongs to. `refused`
     counts the others by code: gap (the entries before are not here), head (not signed by their writer), malformed,
-    limit, full (too many logs at once), fork, member (the writer does not belong there). `failed` says why nothing was
-    kept, as a sentence, or is "".
+    limit, full (too many logs at once), fork, member (the writer does not belong there). `unreadable` counts the
+    frames with a statement that its author did not make. `failed` says why nothing was kept, as a sentence, or is "".
     """
 
     ticket: int
@@ -278,6 +278,7 @@ class ImportResult(Record, frozen=True):
     foreign: int = 0
     refused: dict[str, int] = {}
     failed: str = ""
+    unreadable: int = 0
 
 
 class PruneResult(Record, frozen=True):

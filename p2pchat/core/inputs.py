@@ -14,7 +14,7 @@ from p2pchat.core.log import Batch, FileRef, LogId, Ref
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import LogFacts, LogKey, Position, PruneKey, PrunePlan, ShownKey, Stored
-from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
+from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Members, Naming, PeerId, Unknown, UserId
 
 # ---- links
 
@@ -367,7 +367,7 @@ class ImportRequest(Record, frozen=True):
     """
 
     ticket: int
-    frames: list[Entries]
+    frames: Sequence[Entries | Members]
 
 
 class PruneRequest(Record, frozen=True):

@@ -264,19 +264,36 @@ def decode_entry(raw: RawEntry) -> Entry:
     the repeated ones too, and a short string without escapes, or nothing, as its body. A key `c` in the text is one of
     those that nobody knows. Raises LogError for what is no clock and text: the disk is damaged.
     """
-    c, text = raw
+    c = raw[0]
     if type(c) is not int:
         raise LogError("what is stored is no entry", code="malformed")
     try:
-        entry = _decode_known(text)
+        [entry] = _decode_usual([raw])
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        entry = _decode_exactly(raw)
+        entry = _with_body_checked(_decode_exactly(raw), c)
+        _set(entry, "c", c)
     except TypeError:
         raise LogError("what is stored is no entry", code="malformed") from None
-    if type(entry.b) is not str or len(text) > MAX_TEXT_BYTES // 4 or "\\" in text:
-        entry = _with_body_checked(entry, c)
-    _set(entry, "c", c)
     return entry
+
+
+def decode_entries(raws: Sequence[RawEntry]) -> list[Entry]:
+    """Return the entries of many texts, as decode_entry, a quarter sooner."""
+    try:
+        return _decode_usual(raws)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return list(map(decode_entry, raws))
+
+
+def _decode_usual(raws: Sequence[RawEntry]) -> list[Entry]:
+    entries = []
+    for c, text in raws:
+        entry = _decode_known(text)
+        if type(entry.b) is not str or len(text) > MAX_TEXT_BYTES // 4 or "\\" in text:
+            entry = _with_body_checked(entry, c)
+        _set(entry, "c", c)
+        entries.append(entry)
+    return entries
 
 
 def attachments_of(entry: Entry) -> tuple[FileRef, ...]:

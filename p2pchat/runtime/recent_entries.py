@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import Relation, Stretch
-from p2pchat.core.log import Batch, Entry, LogId, decode_entry
+from p2pchat.core.log import Batch, Entry, LogId, decode_entries
 from p2pchat.protocol import ConversationId
 
 # At full speed one transaction releases up to Settings.max_uncommitted_entries (8192) at once. A reader that keeps up
@@ -140,9 +140,9 @@ def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | No
         stop = min(end, batch.last + 1)
         part = slice(seq - batch.first, stop - batch.first)
         raws = batch.raws[part]
-        entries: list[Entry] = [decode_entry(raw) for raw in raws] if batch.entries is None else batch.entries[part]
+        entries = decode_entries(raws) if batch.entries is None else batch.entries[part]
         place = stretch.first_place + seq - stretch.first
-        size = SPAN_BYTES + sum(len(text) for _, text in raws) + ENTRY_BYTES * len(raws)
+        size = SPAN_BYTES + sum([len(text) for _, text in raws]) + ENTRY_BYTES * len(raws)
         spans.append(EntrySpan(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
         seq = stop
         if seq == end:

@@ -31,7 +31,7 @@ from p2pchat.core.durable_changes import (
     Relation,
     Stretch,
 )
-from p2pchat.core.log import UNREADABLE, Batch, LogId, RawEntry, decode_entry, first_chain, is_one_batch, size_bytes
+from p2pchat.core.log import UNREADABLE, Batch, LogId, RawEntry, decode_entries, first_chain, is_one_batch, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.database import Database, flat
@@ -349,7 +349,7 @@ class RowBuffer:
             raise ValueError(f"{batch} does not follow entry {log.newest.seq}")
         if batch.last >= SEQS:
             raise StorageError("this log is as long as a log can be")
-        decoded = list(map(decode_entry, batch.raws)) if batch.entries is None else batch.entries
+        decoded = decode_entries(batch.raws) if batch.entries is None else batch.entries
         id, count = log.number * SEQS + batch.first, len(decoded)
         for at, entry in enumerate(decoded):
             if entry.files:

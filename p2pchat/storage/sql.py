@@ -31,6 +31,7 @@ from p2pchat.storage.start_queries import (
     load_hosted,
     load_meta,
     load_start,
+    load_statements,
     load_token,
     load_tokens,
     load_users,
@@ -223,6 +224,7 @@ class SqlStorage:
     tokens: Final = _query(load_tokens)
     lookup: Final = _query(MessageQueries.lookup)
     logs_of: Final = _query(MessageQueries.logs_of)
+    statements: Final = _query(load_statements)
     stored_conversations: Final = _query(load_conversations)
     places: Final = _query(MessageQueries.places)
     history: Final = _query(MessageQueries.history)

@@ -199,7 +199,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             settings,
         ),
         members={user.hex(): member.hex() for user, member in rows(MEMBERS)},
-        statements=[(said, signature) for said, signature in rows(STATEMENTS)],
+        statements=load_statements(reader),
         group_entries=[
             GroupEntry(log_of(*row), row[3] % SEQS, (row[4], row[5]), marks_of_bytes(row[6] or b""))
             for row in rows(GROUP_ENTRIES)
@@ -209,6 +209,11 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
     )
     _check(stored)
     return stored
+
+
+def load_statements(reader: LogQueries) -> list[tuple[str, bytes]]:
+    """Return the texts and signatures of statements about members."""
+    return [(said, signature) for said, signature in reader.db.all(STATEMENTS)]
 
 
 def load_hosted(reader: LogQueries) -> list[StoredUser]:

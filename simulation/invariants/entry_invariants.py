@@ -33,7 +33,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.storage_answers import Stored, StoredStart
 from p2pchat.core.sync.known_conversations import dm_id, room_id
-from p2pchat.protocol import ConversationId, Entries, RunId, UserId
+from p2pchat.protocol import ConversationId, Entries, Frame, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check
 from p2pchat.testing.eventlog_parser import Fault, Log
@@ -182,8 +182,9 @@ class Invariants:
                 self.fail("guest", peer, f"a message of {self._sim.person(one.user).name} was written by another user")
         self.written += written
 
-    def imported(self, peer: SimPeer, frames: Sequence[Entries], news: ImportResult) -> None:
+    def imported(self, peer: SimPeer, taken: Sequence[Frame], news: ImportResult) -> None:
         """Check the reported result of an import."""
+        frames = [frame for frame in taken if isinstance(frame, Entries)]
         reported = news.new + news.known + news.foreign + sum(news.refused.values())
         offered = sum(len(frame.e) for frame in frames if not frame.fork)
         if news.failed or peer.byzantine:

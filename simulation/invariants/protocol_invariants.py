@@ -197,6 +197,8 @@ class ProtocolInvariants:
             self._invariants.fail("storage", peer, f"accepts entries while {why}")
         for batch in order.change.batches:
             self._progress(peer, batch)
+        if peer.handling is ImportRequest:
+            self._sim.counts["export_told"] += len(order.change.statements)
 
     def _progress(self, peer: SimPeer, batch: Batch) -> None:
         """Note progress of a want: entries of an answer that are stored. Entries of an imported file do not count."""
@@ -311,9 +313,10 @@ class CrowdInvariants:
             self._invariants.fail("reflected", peer, f"dials a third host again after {now - self._dialled[key]:.1f} s")
         self._dialled[key] = now
 
-    def imports(self, peer: SimPeer, frames: Iterable[Entries]) -> None:
+    def imports(self, peer: SimPeer, frames: Iterable[Frame]) -> None:
         """Note that a user imports a file: nobody limits the groups that it brings."""
-        self._imported.setdefault(peer.name, set()).update(frame.c for frame in frames)
+        brought = (frame.c for frame in frames if isinstance(frame, Entries))
+        self._imported.setdefault(peer.name, set()).update(brought)
 
     def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
         """Check that no contact is sent away for the crowd. There are more places than honest peers."""

@@ -69,6 +69,7 @@ from p2pchat.protocol import (
     Here,
     Hosted,
     Mark,
+    Members,
     Membership,
     Naming,
     Peers,
@@ -403,7 +404,7 @@ class Peer:
         self.put(MarkedRead(self.id, shown.log, shown.seq, shown.place))
         return self.take()
 
-    def carry(self, *frames: Entries) -> list[str]:
+    def carry(self, *frames: Entries | Members) -> list[str]:
         """Import these frames as from a file."""
         self.put(ImportRequest(1, list(frames)))
         return self.take()
@@ -582,8 +583,8 @@ class Peer:
                 return f"kept {span(log.run, first, count)} of {' '.join(sorted(NAMES[user] for user in of))}".strip()
             case out.WriteRefused(code=code):
                 return f"refused {code}"
-            case out.ImportResult(_, new, known, foreign, refused, failed):
-                counts = {"new": new, "known": known, "foreign": foreign, **refused}
+            case out.ImportResult(_, new, known, foreign, refused, failed, unreadable):
+                counts = {"new": new, "known": known, "foreign": foreign, **refused, "unreadable": unreadable}
                 return f"imported {failed or ' '.join(f'{n} {what}' for what, n in counts.items() if n)}".strip()
             case out.DeliveryReceipt(log, first, last, member):
                 return f"delivered {log.run[:2]}:{first}..{last} to {NAMES[member]}"

@@ -25,7 +25,20 @@ from p2pchat.core.log import (
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.log_validation import decode_checked
 from p2pchat.errors import ImportRefused, LogError
-from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, Entries, File, FileEnd, Frame, Mark, Naming, encode
+from p2pchat.protocol import (
+    FILE_VERSION,
+    LENGTH,
+    MAX_FRAME_BYTES,
+    Decoder,
+    Entries,
+    File,
+    FileEnd,
+    Frame,
+    Mark,
+    Members,
+    Naming,
+    encode,
+)
 from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, dm
 from tests.fuzz.choices import Supply
 from tests.fuzz.frames import WORDS as FRAME_WORDS
@@ -128,9 +141,10 @@ def pieces() -> list[Frame]:
     """Return frames as in an export file of ada's network."""
     ada, bob, said = Author("ada", "a1"), Author("bob", "b1"), Author("bob", "b2", dm("ada", "bob"))
     return [
-        File(2, ROOM), File(3, ROOM), File(2, "00" * 32), ada.say("one", "two"), bob.say("three"), said.say("four"),
-        ada.say("five"), FileEnd(5), FileEnd(9),
+        File(FILE_VERSION, ROOM), File(FILE_VERSION + 1, ROOM), File(FILE_VERSION, "00" * 32),
+        ada.say("one", "two"), bob.say("three"), said.say("four"), ada.say("five"), FileEnd(5), FileEnd(9),
         Entries(ROOM, IDS["eve"], "ee" * 8, 1, ALL[0], [(1, "{}")], "00" * 64, "{}"),
+        Members(founder=IDS["ada"], s=[("{}", "00" * 64)]),
     ]  # fmt: skip
 
 
@@ -139,10 +153,10 @@ def unpack(data: bytes) -> None:
     supply = Supply(data)
     cuts, stream = supply.take(2), bytearray()
     while supply.left and len(stream) < 8_000:
-        kind = supply.below(12)
+        kind = supply.below(len(pieces()) + 2)
         if kind < len(pieces()):
             stream += encode(pieces()[kind])
-        elif kind == 10:
+        elif kind == len(pieces()):
             payload = supply.take(supply.below(64))
             stream += LENGTH.pack(len(payload)) + payload
         else:
@@ -155,7 +169,7 @@ def unpack(data: bytes) -> None:
 
 def unpacked(stream: bytes, cuts: bytes) -> tuple[object, ...]:
     unpacking = ExportReader(ROOM)
-    frames: list[Entries] = []
+    frames: list[Entries | Members] = []
     at = turn = 0
     try:
         while at < len(stream):
@@ -170,7 +184,7 @@ def unpacked(stream: bytes, cuts: bytes) -> tuple[object, ...]:
         before = unpacking.waiting
         frames += unpacking.take(3)
         hold(unpacking.waiting < before, "frames that are never given")
-    for frame in frames:
+    for frame in (one for one in frames if isinstance(one, Entries)):
         hold(len(frame.names) <= 1, "names that nobody asked for")
         if frame.c == ROOM:
             hold(frame.names in ([], [Naming(room=True)]), "the room under another name")
@@ -181,8 +195,8 @@ def unpacked(stream: bytes, cuts: bytes) -> tuple[object, ...]:
 
 def file_seeds() -> list[bytes]:
     whole = bytes((7, 6, 5, 4, 3, 0))  # read from the end: numbers of unchanged frames
-    return [b"\1\2" + bytes((0, number)) * 8 for number in range(12)] + [
-        b"\x03\x00" + bytes(5 * number % 12 for number in range(40)),
+    return [b"\1\2" + bytes((0, number)) * 8 for number in range(13)] + [
+        b"\x03\x00" + bytes(5 * number % 13 for number in range(40)),
         b"\0\0" + whole,
         *vector_frames()[:3],
     ]
@@ -192,5 +206,5 @@ def file_seeds() -> list[bytes]:
 def targets() -> tuple[Target, ...]:
     return (
         Target("entries", "entries of a log", one_entry, entry_seeds, WORDS, 4096, 400),
-        Target("files", "files that carry entries", unpack, file_seeds, FRAME_WORDS, 512, 150),
+        Target("files", "files that carry statements and entries", unpack, file_seeds, FRAME_WORDS, 512, 150),
     )

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from p2pchat.core.durable_changes import Change, Fork, KnownConversation
 from p2pchat.core.log import batch_of, decode_entry
+from p2pchat.core.members.statement import make_statement, network_id
+from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.export_file import MOST_HELD, file_pages
-from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Frame, Members, Naming
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, many, user
 
@@ -28,7 +33,7 @@ def spans(frames: list[Frame]) -> list[tuple[str, int, int]]:
 
 
 def test_an_empty_storage_makes_an_empty_file(storage: SqlStorage) -> None:
-    assert exported(storage) == [File(2, ROOM), FileEnd(0)]
+    assert exported(storage) == [File(FILE_VERSION, ROOM), FileEnd(0)]
 
 
 def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: SqlStorage) -> None:
@@ -37,7 +42,19 @@ def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: Sq
     frames = exported(storage)
     assert spans(frames) == [("ada", 1, 6), ("bob", 1, 1)]
     assert [frame.names for frame in frames if isinstance(frame, Entries)] == [[ROOM_TALK.naming], [DM_TALK.naming]]
-    assert (frames[0], frames[-1]) == (File(2, ROOM), FileEnd(7))
+    assert (frames[0], frames[-1]) == (File(FILE_VERSION, ROOM), FileEnd(7))
+
+
+@pytest.mark.parametrize("only", [None, DM])
+def test_statements_about_members_come_before_everything_else(storage: SqlStorage, only: str | None) -> None:
+    founder = Identity.from_seed(b"f" * 32)
+    network = network_id(founder.peer_id)
+    said = make_statement(network, founder.peer_id, founder.sign, "add", 1, {"who": [user("ada")]})
+    storage.commit([Change(conversations=[ROOM_TALK, DM_TALK], statements=[said])])
+    storage.commit([Author("ada", 1).begins("all"), Author("bob", 2, DM).begins("psst")])
+    frames = [frame for page in file_pages(storage, room_id(network), only) for frame in page]
+    assert frames[1] == Members(founder=founder.peer_id, s=[(said.text, said.signature.hex())])
+    assert not any(isinstance(frame, Members) for frame in frames[2:])
 
 
 def test_a_single_conversation_can_be_exported(storage: SqlStorage) -> None:

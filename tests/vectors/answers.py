@@ -68,6 +68,7 @@ from p2pchat.protocol import (
     Entries,
     GuestCertificate,
     Mark,
+    Members,
     Naming,
     Piece,
     RunId,
@@ -407,7 +408,10 @@ def files(given: Given) -> Result:
         reader.finish()
     except ImportRefused:
         return {"refused": True}
-    return {"frames": reader.waiting, "entries": reader.entries, "whole": not reader.problem}
+    frames = reader.take(1 << 20)
+    statements = [one for frame in frames if isinstance(frame, Members) for one in frame.s]
+    batches = len(frames) - sum(isinstance(frame, Members) for frame in frames)
+    return {"statements": len(statements), "frames": batches, "entries": reader.entries, "whole": not reader.problem}
 
 
 # Names, links, groups

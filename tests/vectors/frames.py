@@ -200,7 +200,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "lacks_all": ("Nothing is there, or nothing is given.", {"t": "lacks", "n": 1}),
     "holds_ask": ("It asks about two contents.", {"t": "holds", "ask": ["ab" * 32, "cd" * 32]}),
     "holds": ("One of them is there, whole and verified.", {"t": "holds", "has": ["ab" * 32], "lacks": ["cd" * 32]}),
-    "file": ("The first frame of a file.", {"t": "file", "v": 2, "room": ROOM.hex()}),
+    "file": ("The first frame of a file.", {"t": "file", "v": 3, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),
 }
 FRAMES = {name: frame for name, (_, frame) in SENT.items()}
@@ -411,17 +411,24 @@ def files() -> list[Row]:
     log = LOGS["room_ada_1"]
     whole = entries_frame(log, 1, len(log["entries"]), names=[NAMINGS["room"]])
     begin, end, dm = FRAMES["file"], FRAMES["file_end"], FRAMES["entries_named"]
-    later = {"t": "later"}
+    later, added = {"t": "later"}, said("founder", "add", who=[BOB])
+    members = {"t": "members", "founder": FOUNDER, "s": [added]}
 
     def file(name: str, why: str, parts: list[Any], result: dict[str, Any]) -> Row:
         data = b"".join(part if isinstance(part, bytes) else framed(compact(part)) for part in parts)
         return row(name, why, {"room": ROOM.hex(), "bytes": data.hex()}, result)
 
-    good, refused = {"frames": 2, "entries": 4, "whole": True}, {"refused": True}
+    good, refused = {"statements": 0, "frames": 2, "entries": 4, "whole": True}, {"refused": True}
     bad_length = b"\0\0\0\0"
     return [
         file(
             "whole", "A log of the room, and the first entry of a direct conversation.", [begin, whole, dm, end], good
+        ),
+        file(
+            "statements",
+            "They stand before all entries, and file_end does not count them.",
+            [begin, members, whole, dm, end],
+            good | {"statements": 1},
         ),
         file(
             "content behind the end",
@@ -450,12 +457,12 @@ def files() -> list[Row]:
             "a length of 0",
             "Nothing behind it is read.",
             [begin, whole, bad_length, dm, end],
-            {"frames": 1, "entries": 3, "whole": False},
+            good | {"frames": 1, "entries": 3, "whole": False},
         ),
         file("no file frame", "The first frame marks the file.", [whole, dm, end], refused),
         file("empty", "There is no first frame.", [], refused),
-        file("a later version", "A larger v is refused.", [begin | {"v": 3}, whole, dm, end], refused),
-        file("an older version", "A smaller v is refused.", [begin | {"v": 1}, whole, dm, end], refused),
+        file("a later version", "A larger v is refused.", [begin | {"v": 4}, whole, dm, end], refused),
+        file("an older version", "A smaller v is refused.", [begin | {"v": 2}, whole, dm, end], refused),
         file(
             "another room",
             "A file of another network is refused.",

@@ -284,9 +284,10 @@ FILES = {
         choices.choices,
     ),
     "files": VectorFile(
-        "Files of entries.",
+        "Files of statements and entries.",
         {"room": "of the network of the reader", "bytes": "the file"},
         {
+            "statements": "how many statements are in its `members` frames",
             "frames, entries": "how many `entries` frames can be read, and how many entries are in them",
             "whole": "whether nothing is missing",
             "refused": "true: nothing of it is taken",

@@ -61,8 +61,8 @@ def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None, no_fi
     """Write what is stored here, the room, groups and direct conversations, into a file that other peers can import.
 
     A USB stick delivers too. The file holds messages of all their writers as readable text: anyone who has it can read
-    it, and nobody can change it unnoticed. Attached files that are complete here are included. FILE - is standard
-    output. A running peer may go on meanwhile.
+    it, and nobody can change it unnoticed. It begins with who was admitted and expelled. Attached files that are
+    complete here are included. FILE - is standard output. A running peer may go on meanwhile.
     """
     if file == STREAM and raw_stdout() is None:
         raise UsageError("standard output is closed: name a FILE, or send it into a pipe or file")
@@ -123,8 +123,9 @@ network, or damaged: what is whole is imported all the same, and what is missing
 def import_(profile: cli.ProfileChoice, file: str, db: str, as_json: bool, no_files: bool) -> int:
     """Import a file that `p2pchat export` wrote, here or on another machine of this network.
 
-    Every message is checked as if it came over a link; messages that were here already are only counted. An open chat
-    imports and shows them; otherwise others get them at the next start. FILE - is standard input.
+    Every message is checked as if it came over a link; messages that were here already are only counted. So is what
+    the founder and the admins said of members, which comes first. An open chat imports and shows them; otherwise others
+    get them at the next start. FILE - is standard input.
     """
     if db.startswith("memory:"):
         raise UsageError(

@@ -159,6 +159,12 @@ def parse_statement(network: str, text: str, signature: bytes) -> Statement:
     return Statement(id, intern(by), intern(kind), at, text, signature, **fields)  # few strings for thousands
 
 
+def author_of(text: str) -> UserId:
+    """Return who signed a statement that is stored."""
+    by: UserId = msgspec.json.decode(text)["by"]
+    return by
+
+
 def _signed(network: str, text: str) -> bytes:
     return SIGNATURE_TAG + bytes.fromhex(network) + text.encode()
 

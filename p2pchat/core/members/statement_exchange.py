@@ -6,7 +6,8 @@ lacks. What is new here goes to all links in the step in which it was committed.
 asked for their sums again.
 
 A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It
-takes the key from the first peer that tells it. In a network that is made from a word there are no statements.
+takes the key from the first peer or export file that tells it. In a network that is made from a word there are no
+statements.
 """
 
 from __future__ import annotations
@@ -20,11 +21,19 @@ from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import is_plausible
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
-from p2pchat.core.members.statement import Statement, StatementError, StatementId, network_id, parse_statement
+from p2pchat.core.members.statement import (
+    Statement,
+    StatementError,
+    StatementId,
+    author_of,
+    network_id,
+    parse_statement,
+)
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
+from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.errors import LogError
-from p2pchat.protocol import MAX_STATEMENT_IDS, Members, Membership, UserId
+from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Members, Membership, UserId
 
 FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
@@ -138,8 +147,8 @@ class StatementExchange:
         if self._remotes.get(remote.link.id) is remote:
             self._send_sum(remote.link, ask=True)
 
-    def take_shown(self, shown: Membership) -> bool:
-        """Take what a peer shows before there is a link with it. Return whether it is in order."""
+    def take_shown(self, shown: Membership | Members) -> bool:
+        """Take what a peer shows before there is a link, or what a file has. Return whether it is in order."""
         if shown.founder is not None:
             self._learn_founder(shown.founder)
         return self.members is None or self._take(self.members, shown.s) is None
@@ -228,12 +237,35 @@ class StatementExchange:
     def _send(self, link: PeerLink, statements: Iterable[Statement]) -> None:
         """Send statements, those of the founder first."""
         assert self.members is not None
-        frame, size = list[tuple[str, str]](), 0
-        for one in sorted(statements, key=lambda one: one.by != self.members.founder):  # type: ignore[union-attr]
-            if frame and size + one.size > FRAME_BYTES:
-                self._ctx.emit(Send(Members(s=frame), [link.id]))
-                frame, size = [], 0
-            frame.append((one.text, one.signature.hex()))
-            size += one.size
-        if frame:
-            self._ctx.emit(Send(Members(s=frame), [link.id]))
+        founder = self.members.founder
+        ordered = sorted(statements, key=lambda one: one.by != founder)
+        for frame in _frames((one.text, one.signature) for one in ordered):
+            self._ctx.emit(Send(frame, [link.id]))
+
+
+def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Members]:
+    """Return the frames with which an export file begins: all statements that are stored, those of the founder first.
+
+    The first one names the founder, since who joined and never met a member does not know that key.
+
+    Args:
+        stored: Texts and signatures.
+        room: The id of the network's room.
+    """
+    said = sorted(stored, key=lambda one: room_id(network_id(author_of(one[0]))) != room)
+    frames = _frames(said)
+    if said:
+        frames[0].founder = author_of(said[0][0])
+    return frames
+
+
+def _frames(said: Iterable[tuple[str, bytes]]) -> list[Members]:
+    """Return frames with these texts and signatures, in their order; [] for none."""
+    frames, size = list[Members](), FRAME_BYTES
+    for text, signature in said:
+        size += len(text) + len(signature)
+        if size > FRAME_BYTES:
+            frames.append(Members())
+            size = len(text) + len(signature)
+        frames[-1].s.append((text, signature.hex()))
+    return frames

@@ -246,7 +246,8 @@ class Appender:
     def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[RawEntry], list[Entry]]]:
         """Split new entries into batches."""
         raws = list(map(encode_entry, entries))
-        sizes = [len(text) if text.isascii() else len(text.encode()) for _, text in raws]
+        texts = [text for _, text in raws]
+        sizes = list(map(len, texts)) if "".join(texts).isascii() else [len(text.encode()) for text in texts]
         start = 0
         while start < len(raws):
             end = start + self._fitting(sizes[start : start + self._ctx.settings.max_batch_entries])

@@ -1,7 +1,10 @@
-"""Import of export files: their bytes decoded into frames, and the entries of those frames.
+"""Import of export files: their bytes decoded into frames, and what those frames have.
 
-A file is a sequence of frames as on a link: `file`, then `entries`, then `file_end`. A file that is no export of this
-network is refused as a whole. Of a damaged or cut-off file, every whole frame is read.
+A file is a sequence of frames as on a link: `file`, then `members`, then `entries`, then `file_end`. A file that is no
+export of this network is refused as a whole. Of a damaged or cut-off file, every whole frame is read.
+
+Statements about members are taken as from a link (statement_exchange.py). They come first, so that a removal is known
+before what the removed one wrote is shown.
 
 Entries get the same checks as on a link (ingest.py), and are counted instead of answered. There is no peer to ask for
 missing entries, to blame or to inform. So each frame is taken by itself, and a bad one affects no other. A batch whose
@@ -40,6 +43,7 @@ from p2pchat.protocol import (
     Entries,
     File,
     FileEnd,
+    Members,
     Naming,
 )
 
@@ -49,7 +53,7 @@ NOT_AN_EXPORT = "this is no file that `p2pchat export` made"
 
 
 class ExportReader:
-    """Decodes the bytes of one file, in pieces of any size, into frames of entries.
+    """Decodes the bytes of one file, in pieces of any size, into frames of statements and of entries.
 
     Args:
         room: The room of the reading peer's network; a file of another network is refused.
@@ -72,7 +76,7 @@ class ExportReader:
         self._begun = False
         self.is_complete: bool = False
         self._rest = bytearray()
-        self._ready: deque[Entries] = deque()
+        self._ready: deque[Entries | Members] = deque()
         self._namings: dict[ConversationId, Naming] = {room: Naming(room=True)}
 
     def feed(self, data: bytes) -> None:
@@ -108,6 +112,8 @@ class ExportReader:
             self.unreadable += 1
         elif isinstance(frames[0], Entries):
             self._take(frames[0])
+        elif isinstance(frames[0], Members):
+            self._ready.append(frames[0])
         elif isinstance(frames[0], FileEnd):
             self.ended = self.is_complete = True
             if frames[0].entries != self.entries:
@@ -161,17 +167,20 @@ class ExportReader:
         """The number of frames decoded and not taken yet."""
         return len(self._ready)
 
-    def take(self, most: int) -> list[Entries]:
+    def take(self, most: int) -> list[Entries | Members]:
         """Return the next frames, of about `most` units and at least one. The first of each conversation names it."""
-        frames: list[Entries] = []
+        frames: list[Entries | Members] = []
         named: set[ConversationId] = set()
         count = 0
         while self._ready and count < most:
             frame = self._ready.popleft()
+            frames.append(frame)
+            if isinstance(frame, Members):
+                count += FRAME_UNITS * len(frame.s)
+                continue
             naming = None if frame.c in named else self._namings.get(frame.c)
             named.add(frame.c)
             frame.names = [] if naming is None else [naming]
-            frames.append(frame)
             count += FRAME_UNITS + len(frame.e)
         return frames
 
@@ -180,16 +189,22 @@ class ExportReader:
 
 
 class FileImport:
-    """Takes in the entries of export files."""
+    """Takes in the statements and the entries of export files.
+
+    Args:
+        take_statements: Takes those of a frame; returns whether their authors made them.
+        newest: Returns the transaction of the last commit in flight; None for none.
+    """
 
     def __init__(
-        self, sync: SyncContext, ingest: Ingest, forks: Forks, newest: Callable[[], Transaction | None]
-    ) -> None:
-        """Create the importer. `newest` returns the transaction of the last commit in flight, None for none."""
+        self, sync: SyncContext, ingest: Ingest, forks: Forks, take_statements: Callable[[Members], bool],
+        newest: Callable[[], Transaction | None],
+    ) -> None:  # fmt: skip
         self._sync = sync
         self._ctx = sync.ctx
         self._ingest = ingest
         self._forks = forks
+        self._take_statements = take_statements
         self._newest = newest
         self._evidence = ForkEvidence()
         self._imports: dict[int, PendingImport] = {}  # not answered yet
@@ -198,7 +213,11 @@ class FileImport:
         """Take frames of a file. Answered by ImportResult."""
         pending = self._imports[input.ticket] = PendingImport(input.ticket)
         for frame in input.frames:
-            self._import_frame(pending, frame)
+            if isinstance(frame, Entries):
+                self._import_frame(pending, frame)
+            else:
+                pending.unreadable += not self._take_statements(frame)
+                self.on_known(pending)
         self.finish_if_done(pending)
 
     def _import_frame(self, pending: PendingImport, frame: Entries) -> None:
@@ -222,15 +241,19 @@ class FileImport:
         if not waits and self._imports.pop(pending.ticket, None) is not None:
             self._sync.sweep_conversations()  # conversations that it named may have no entries
             self._ctx.emit(
-                ImportResult(pending.ticket, pending.new, pending.known, pending.foreign, dict(pending.refused))
-            )
+                ImportResult(
+                    pending.ticket, pending.new, pending.known, pending.foreign, dict(pending.refused),
+                    unreadable=pending.unreadable,
+                )
+            )  # fmt: skip
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self._forks.on_evidence(self._evidence, conversation, frame, None)
 
     def on_known(self, pending: PendingImport) -> None:
-        """Wait for the last commit too: entries that are here already may be on their way to disk."""
-        if self._ctx.change.batches:  # other frames of it came in this step
+        """Wait for the last commit too: what is here already may be on its way to disk."""
+        change = self._ctx.change
+        if change.batches or change.statements or change.unstated:  # that of this step is the last
             self._sync.transaction.imports[pending.ticket] = pending
             return
         transaction = self._newest()

@@ -23,7 +23,7 @@ from p2pchat.core.log import (
     WriterKey,
     before_of,
     certificate_of,
-    decode_entry,
+    decode_entries,
     head_message,
     is_one_batch,
     ref_key,
@@ -97,7 +97,7 @@ def decode_checked(raws: list[RawEntry], first: int, last_c: int) -> tuple[list[
 
     Raises LogError for a clock that does not exceed last_c, or a text that no program can send.
     """
-    entries = list(map(decode_entry, raws))
+    entries = decode_entries(raws)
     names = False
     for seq, entry in enumerate(entries, first):
         if entry.c <= last_c:

@@ -144,7 +144,9 @@ class Replicator:
         self.ingest: Ingest = Ingest(
             self.context, self.causal_order, self.fetcher, self.people, self.forks, self.groups
         )
-        self.file_import: FileImport = FileImport(self.context, self.ingest, self.forks, self._newest_transaction)
+        self.file_import: FileImport = FileImport(
+            self.context, self.ingest, self.forks, self.statements.take_shown, self._newest_transaction
+        )  # fmt: skip
         self.appender: Appender = Appender(self.context, self.ingest, self.causal_order, self.people)
         self.anti_entropy: AntiEntropy = AntiEntropy(
             self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks

@@ -60,6 +60,7 @@ class PendingImport:
     known: int = 0
     foreign: int = 0
     refused: Counter[str] = field(default_factory=Counter)  # entries by code
+    unreadable: int = 0  # frames of statements
 
 
 @dataclass(slots=True)

@@ -12,9 +12,11 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import DiskLow, StatementsMade
 from p2pchat.core.members.statement import Statement, make_statement, network_id
+from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.node_context import NetworkCredentials
+from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import Members, UserId
+from p2pchat.protocol import MAX_FRAME_BYTES, Members, UserId, encode
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, K, Peer, World
 
@@ -54,6 +56,10 @@ class Net:
     def kept(self, name: str) -> set[str]:
         members = self.peers[name].node.sync.statements.members
         return set() if members is None else {one.id for one in members.statements()}
+
+    def file(self, name: str) -> list[Members]:
+        """Return the frames with which a file of a peer begins."""
+        return file_frames(self.peers[name].load().statements, self.peers[name].node.room)
 
     def stored(self, name: str) -> set[str]:
         return {said for said, _ in self.peers[name].load().statements}
@@ -174,3 +180,86 @@ def test_links_are_asked_again_once_somebody_is_an_admin() -> None:
     net.world.settle()
     asked = [frame for frame in far.heard if isinstance(frame, Members) and frame.ask]
     assert len(asked) == 1 and asked[0].sum is not None and net.kept("ada") == {admin.id}
+
+
+# ---- files
+
+
+def test_a_file_has_all_statements_those_of_the_founder_first() -> None:
+    net = Net("ada")
+    assert net.file("ada") == []
+    made = [said(FOUNDER, "add", user) for user in USERS] + [said(FOUNDER, "admin", ADMIN.peer_id)]
+    net.say("ada", *made)
+    net.say("ada", *(said(ADMIN, "add", user) for user in USERS))
+    [frame] = net.file("ada")
+    assert frame.founder == FOUNDER.peer_id and len(frame.s) == 2 * len(USERS) + 1
+    assert {text for text, _ in frame.s[: len(made)]} == {one.text for one in made}
+
+
+def test_many_statements_are_many_frames_each_of_a_size_that_all_take() -> None:
+    most = [said(FOUNDER, "remove", *USERS, keep=[f"{n:064x}" for n in range(first, first + 500)])
+            for first in range(1000, 3000, 500)]  # fmt: skip
+    stored = [(one.text, one.signature) for one in most]
+    frames = file_frames(stored, room_id(NETWORK))
+    assert [len(frame.s) for frame in frames] == [1, 1, 1, 1]
+    assert [frame.founder for frame in frames] == [FOUNDER.peer_id, None, None, None]
+    assert all(len(encode(frame)) < MAX_FRAME_BYTES for frame in frames)
+
+
+def test_a_file_brings_statements_to_who_never_met_a_member_and_they_are_told_on() -> None:
+    net = Net("ada", "bob", "cyd", founders=["ada", "cyd"])
+    net.say("ada", said(FOUNDER, "admin", ADMIN.peer_id))
+    net.say("ada", said(ADMIN, "add", USERS[0]))
+    assert net.peers["bob"].carry(*net.file("ada"))[-1] == "imported"
+    assert net.kept("bob") == net.kept("ada") and net.stored("bob") == net.stored("ada")
+    net.link("bob", "cyd")
+    assert net.kept("cyd") == net.kept("ada")
+    net.say("ada", gone := said(FOUNDER, "remove", USERS[0]))
+    assert net.peers["bob"].carry(*net.file("ada")) != []
+    net.world.settle()
+    assert gone.id in net.kept("cyd")
+
+
+@pytest.mark.parametrize("by_file", [True, False], ids=["from the file", "on its way to disk already"])
+def test_an_import_is_answered_when_its_statements_are_durable(*, by_file: bool) -> None:
+    net = Net("ada", "bob")
+    net.say("ada", one := said(FOUNDER, "add", USERS[0]))
+    bob = net.peers["bob"]
+    bob.holding = True
+    if not by_file:
+        net.say("bob", one)
+    assert "imported" not in bob.carry(*net.file("ada"))
+    assert bob.commit()[-1] == "imported"
+    assert net.stored("bob") == {one.text}
+    assert bob.carry(*net.file("ada")) == ["imported"]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("", "00" * 64), (said(FOUNDER, "add", USERS[0]).text, "00" * 64)],
+    ids=["no statement", "not signed"],
+)
+def test_a_frame_with_a_made_up_statement_costs_no_other_frame(pair: tuple[str, str]) -> None:
+    net = Net("ada", "bob")
+    net.say("ada", said(FOUNDER, "add", USERS[1]))
+    assert net.peers["bob"].carry(Members(s=[pair]), *net.file("ada"))[-1] == "imported 1 unreadable"
+    assert net.kept("bob") == net.kept("ada")
+
+
+def test_a_file_brings_nothing_of_strangers_and_of_another_founder() -> None:
+    net = Net("ada", "bob", founders=["ada"])
+    stranger = said(STRANGER, "remove", USERS[0])
+    pairs = [(stranger.text, stranger.signature.hex())]
+    for name in ("ada", "bob"):
+        assert net.peers[name].carry(Members(founder=STRANGER.peer_id, s=pairs)) == ["imported"]
+        assert net.kept(name) == set()
+    assert net.peers["bob"].node.sync.statements.members is None
+
+
+def test_a_named_network_takes_no_statements_from_a_file() -> None:
+    network = NetworkCredentials(NETWORK, K, FOUNDER.peer_id, member=FOUNDER.peer_id, sign=FOUNDER.sign, is_named=True)
+    settings = Settings(log_bytes=0, auto_fetch_bytes=0)
+    ada = Peer(World(), "ada", TemporaryStorage(), settings, network=network)
+    one = said(FOUNDER, "add", USERS[0])
+    assert ada.carry(Members(founder=FOUNDER.peer_id, s=[(one.text, one.signature.hex())])) == ["imported"]
+    assert ada.load().statements == [] and ada.node.sync.statements.members is None

@@ -9,7 +9,7 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
 from p2pchat.core.sync.import_file import FRAME_UNITS, ExportReader
 from p2pchat.errors import ImportRefused
-from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, encode
+from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Members, Ping, encode
 from tests.core.scripted_nodes import ROOM, START, Author, Peer, World, dm
 
 
@@ -180,7 +180,11 @@ def read(data: bytes, room: str = ROOM, piece: int = 1 << 20) -> tuple[list[Entr
     for at in range(0, len(data), piece):
         unpacking.feed(data[at : at + piece])
     unpacking.finish()
-    return unpacking.take(1 << 20), unpacking
+    return entries(unpacking.take(1 << 20)), unpacking
+
+
+def entries(frames: list[Entries | Members]) -> list[Entries]:
+    return [frame for frame in frames if isinstance(frame, Entries)]
 
 
 def texts(frames: list[Entries]) -> list[str]:
@@ -197,7 +201,7 @@ def test_a_whole_file_is_read_in_any_pieces(piece: int) -> None:
 def test_frames_taken_together_name_each_conversation_once() -> None:
     unpacking = ExportReader(ROOM)
     unpacking.feed(WHOLE)
-    named = [[len(frame.names) for frame in unpacking.take(most)] for most in (1, 2, 99)]
+    named = [[len(frame.names) for frame in entries(unpacking.take(most))] for most in (1, 2, 99)]
     assert (named, unpacking.waiting) == ([[1], [1], [1]], 0)
     assert [len(frame.names) for frame in read(WHOLE)[0]] == [1, 0, 1]
 
@@ -210,6 +214,16 @@ def test_few_small_frames_are_taken_together() -> None:
     while unpacking.waiting:
         taken.append(len(unpacking.take(10 * FRAME_UNITS)))
     assert taken == [10] * 20
+
+
+def test_many_statements_are_taken_alone_and_count_as_no_entries() -> None:
+    """Each costs a signature."""
+    many = Members(s=[("{}", "00" * 64)] * 64)
+    unpacking = ExportReader(ROOM)
+    unpacking.feed(b"".join([PARTS[0], encode(many), encode(many), *PARTS[1:]]))
+    unpacking.finish()
+    assert [unpacking.take(2048) for _ in range(2)] == [[many], [many]]
+    assert (texts(entries(unpacking.take(2048))), unpacking.problem) == (["one", "two", "three", "psst"], "")
 
 
 @pytest.mark.parametrize("at", range(len(PARTS[0]), len(WHOLE), 37))
@@ -234,7 +248,7 @@ def test_nothing_is_read_after_an_impossible_length(length: bytes) -> None:
     unpacking = ExportReader(ROOM)
     unpacking.feed(b"".join([*PARTS[:2], length, *PARTS[2:]]))
     unpacking.finish()
-    assert texts(unpacking.take(9)) == ["one"]
+    assert texts(entries(unpacking.take(9))) == ["one"]
     assert "damaged" in unpacking.problem
     assert unpacking.ended
 
@@ -261,6 +275,8 @@ def test_a_file_of_another_network_is_refused_before_anything_of_it_is_taken() -
     assert unpacking.waiting == 0
 
 
-def test_a_file_of_a_later_version_is_refused() -> None:
-    with pytest.raises(ImportRefused, match="later version"):
-        read(encode(File(FILE_VERSION + 1, "00" * 32)))
+@pytest.mark.parametrize("version", ["later", "older"])
+def test_a_file_of_another_version_is_refused(version: str) -> None:
+    v = FILE_VERSION + (1 if version == "later" else -1)
+    with pytest.raises(ImportRefused, match=f"{version} version"):
+        read(b"".join([encode(File(v, ROOM)), *PARTS[1:]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 
 
 # The kit makes statements only where it founded the network.
-OF_THE_FOUNDER = {"statements-are-told-on", "who-lacks-statements-gets-them", "who-is-removed-is-sent-away"}
+OF_THE_FOUNDER = {
+    "peer": {"statements-are-told-on", "who-lacks-statements-gets-them", "who-is-removed-is-sent-away"},
+    "full": {"a-file-has-all-statements", "statements-in-a-file-are-taken"},
+}
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -23,14 +27,14 @@ async def test_p2pchat_keeps_all_rules_when_it_is_dialled(level: str, tmp_path: 
     async with ended(python_candidate(tmp_path, "--port", str(free_port()))) as process:
         results = await dialled(process, tmp_path, level, rules)
     assert failures(results) == []
-    assert names(results, "skipped") == (OF_THE_FOUNDER if level == "peer" else set())
+    assert names(results, "skipped") == OF_THE_FOUNDER.get(level, set())
 
 
 async def test_p2pchat_keeps_the_rules_of_a_client_when_it_dials(tmp_path: Path) -> None:
     rules = ("the-client-proves-itself", "peers-that-are-named-are-dialled", "the-room-is-answered",
              "what-was-written-before-is-fetched", "a-lost-peer-is-dialled-again", "the-server-checks-the-proof",
              "direct-messages-are-answered", "what-was-acknowledged-survives-a-kill",
-             "the-client-shows-its-member", *OF_THE_FOUNDER)  # fmt: skip
+             "the-client-shows-its-member", *chain(*OF_THE_FOUNDER.values()))  # fmt: skip
     results = await listened(lambda invite: python_candidate(tmp_path, "--invite", invite), tmp_path, "bot", rules)
     assert failures(results) == []
     assert names(results, "passed") == set(rules)

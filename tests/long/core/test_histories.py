@@ -179,6 +179,7 @@ def test_every_promise_holds_with_members_in_the_histories_from(seeds: range) ->
     failed = failures(here, MEMBERS)
     assert not failed, failed
     assert all(here.counts[f"member_{what}"] for what in ("admitted", "expelled", "pardoned", "admin"))
+    assert here.counts["export_told"]
 
 
 def test_every_accident_occurred_often_enough(all_played: PlayResult, tell: Tell) -> None:

@@ -270,6 +270,32 @@ async def test_who_is_away_is_expelled_after_a_restart_too(logins: list[Login]) 
     await first.decide("ada", "expel", "bob", "--yes")
 
 
+async def test_who_is_expelled_is_refused_by_who_learned_it_from_a_file_alone(
+    logins: list[Login], tmp_path: Path
+) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite, file = await first.invite(ada, "--uses", "2"), str(tmp_path / "exported")
+    bob, cyd = await second.peer("bob", invite=invite), await third.peer("cyd", invite=invite)
+    await bob.send("before")
+    for child in (ada, cyd):
+        await child.event("message", WAIT, text="before")
+    await third.kill(cyd)
+    await first.decide("ada", "expel", "bob", "--yes")
+    await bob.event("member", WAIT, user="bob", change="expelled")
+    code, _, err = await first.talk("export", file, "--data", str(first.home / "ada"))
+    assert code == 0, err
+    await first.kill(ada)
+    [row] = await third.rows("import", file, "--data", str(third.home / "cyd"))
+    assert row["unreadable"] == 0 and row["problem"] == ""
+    cyd = await third.peer("cyd")
+    assert (await third.members("cyd"))["bob"] == "expelled"
+    await second.kill(bob)
+    bob = await second.peer("bob", cyd.endpoint)
+    await bob.event("link", WAIT, state="refused", code="member", endpoint=cyd.endpoint)
+    assert cyd.count("joined") == 0
+
+
 async def test_a_restored_copy_of_a_member_is_a_guest_as_before(logins: list[Login]) -> None:
     first, second, third = logins
     ada = await first.peer("ada")
