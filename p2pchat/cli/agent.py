@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -32,6 +32,7 @@ MAX_LISTED = 100  # members in an answer; names of those who lack a message
 MAX_WAIT = 3600.0  # seconds; clients end a call after minutes, and an agent can call again
 PROGRESS_EVERY = 5.0  # seconds; clients that take progress for life end a call after a minute without
 MINUTE = 60.0
+MAX_HOPS = 255  # that a message can say
 LOOKED_BACK = 200  # messages among which a call before a kill is looked for
 SAME_WITHIN = timedelta(minutes=10)  # in which a text that is sent again without a key is taken for a repeated call
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class Agent:
             self._on_news()
         if line is GONE:  # what was accepted last was not told
             self._calls.clear()
-        if _presses(line, line.get("id", ""), self._asked.get(line.get("id", ""), ())):
+        if _is_press(line, line.get("id", ""), self._asked.get(line.get("id", ""), ())):
             self._presses.setdefault(line["id"], line)
         self._happened.set()
         self._happened = asyncio.Event()
@@ -120,12 +121,11 @@ class Agent:
             found = await self.unread(limit)
             return found if found["messages"] else None
 
-        found = await self._until(look, _checked_wait(wait), progress)
+        found = await self._until(look, wait, progress)
         return found or {"messages": [], "more": False}
 
     async def unread(self, limit: int = PAGE, *, peek: bool = False) -> Answer:
         """Return the oldest unread messages that no answer showed; with `peek` they count as not shown."""
-        limit = _checked_limit(limit)
         known = {id for ids in self._shown.values() for id in ids}
         found = await self._peer.ask("inbox", limit=limit + len(known) + 1)
         rows = [row for row in found if row["id"] not in known]
@@ -141,12 +141,10 @@ class Agent:
         self, progress: Progress, to: str | None = None, limit: int = PAGE, before: str | None = None,
         after: str | None = None,
     ) -> Answer:  # fmt: skip
-        limit = _checked_limit(limit)
         rows = await self._peer.ask("history", to=to, before=before, after=after, limit=limit + 1)
         return _page(rows, limit, "before" if after is None else "after")
 
     async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
-        limit = _checked_limit(limit)
         return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1), limit)
 
     async def receipt(self, progress: Progress, id: str) -> Answer:
@@ -160,7 +158,6 @@ class Agent:
     ) -> Answer:  # fmt: skip
         if until not in ("delivered", "read"):
             raise UsageError("`until` must be delivered or read")
-        wait = _checked_wait(wait)
         paths = [str(self._path(file)) for file in files]
         [where] = await self._peer.ask("find", to=to)
         sent, again = await self._accept(where, text, reply_to, key, paths)
@@ -177,7 +174,6 @@ class Agent:
         self, progress: Progress, to: str, text: str, reply_to: str | None = None, choices: Sequence[str] = (),
         wait: float = 60.0, key: str = "",
     ) -> Answer:  # fmt: skip
-        wait = _checked_wait(wait)
         [where] = await self._peer.ask("find", to=to)
         at = where["conversation_id"]
         if self._hops.get(at, 0) >= HOP_LIMIT:
@@ -195,9 +191,9 @@ class Agent:
                 while lines:
                     if (line := lines.popleft()) is GONE:
                         raise CommandError("the peer ended meanwhile: the same call again goes on waiting")
-                    if _presses(line, sent["id"], choices):
+                    if _is_press(line, sent["id"], choices):
                         return self._presses.setdefault(sent["id"], line)
-                    if not choices and _answers(line, sent, where):
+                    if not choices and _is_answer(line, sent, where):
                         return line
                 return None
 
@@ -234,7 +230,7 @@ class Agent:
         return _group(await self._peer.ask("add", to=to, users=list(users)))
 
     async def get(self, progress: Progress, id: str, number: int = 1, path: str = "", wait: float = 60.0) -> Answer:
-        wait, to = _checked_wait(wait), self._path(path)
+        to = self._path(path)
         if to.is_file() or not to.parent.is_dir():
             raise UsageError(f"{safe_line(path)} is there already, or its directory is not: choose another path")
         saving = asyncio.create_task(self._peer.ask("get", id=id, number=number, path=str(to)))
@@ -287,21 +283,21 @@ class Agent:
         call: Call = (text, reply_to, tuple(Path(path).name for path in paths), tuple(choices), mark)
         at, now = where["conversation_id"], datetime.now(UTC)
         async with self._sending:
-            if at not in self._calls:
+            if (calls := self._calls.get(at)) is None:
                 rows = await self._peer.ask("history", to=at, limit=LOOKED_BACK)
-                self._calls[at] = {_call_of(row): row for row in rows if row["event"] == "sent"}
-            before = self._calls[at].get(call)
+                calls = self._calls[at] = {_call_of(row): row for row in rows if row["event"] == "sent"}
+            before = calls.get(call)
             if before and (key or now - datetime.fromisoformat(before["sent_at"]) < SAME_WITHIN):
                 return before, True
             self._count_write()
             claimed = None if mark is None else now.replace(microsecond=mark).isoformat()
             sent = await self._peer.send(
                 to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
-                choices=list(choices) or None, hops=self._hops.get(at, 0) + 1,
+                choices=list(choices) or None, hops=min(self._hops.get(at, 0) + 1, MAX_HOPS),
             )  # fmt: skip
-            self._calls[at][call] = sent
-            if len(self._calls[at]) > LOOKED_BACK:
-                del self._calls[at][next(iter(self._calls[at]))]
+            calls[call] = sent
+            if len(calls) > LOOKED_BACK:
+                del calls[next(iter(calls))]
         return sent, False
 
     def _count_write(self) -> None:
@@ -326,16 +322,12 @@ class Agent:
         raise UsageError(f"{safe_line(path)} is not below the directory of this agent, {safe_line(str(root))}")
 
 
-def _checked_wait(wait: float) -> float:
-    if not 0 <= wait <= MAX_WAIT:  # nan fails too
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Raise UsageError if a tool is to wait too long, or to show too much."""
+    if not 0 <= fields.get("wait", 0) <= MAX_WAIT:  # nan fails too
         raise UsageError(f"`wait` must be seconds from 0 to {MAX_WAIT:g}")
-    return wait
-
-
-def _checked_limit(limit: int) -> int:
-    if not 1 <= limit <= MAX_PAGE:
+    if not 1 <= fields.get("limit", 1) <= MAX_PAGE:
         raise UsageError(f"`limit` must be from 1 to {MAX_PAGE}")
-    return limit
 
 
 def _that_fit(rows: Sequence[EventLine]) -> int:
@@ -368,12 +360,6 @@ def _visible(text: str) -> str:
     return "\n".join("\t".join(map(safe_line, line.split("\t"))) for line in lines)
 
 
-def _place(row: EventLine) -> str:
-    """Return the address of a conversation."""
-    sign = {"dm": "@", "group": "#"}.get(row["kind"], "")
-    return f"{sign}{row['conversation']}"
-
-
 def _message(row: EventLine) -> Answer:
     """Return a message with its writer, as a model reads it."""
     files = [
@@ -387,7 +373,8 @@ def _message(row: EventLine) -> Answer:
         "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
     }
     text = "" if row.get("deleted") else _visible(row["text"])
-    post = {"id": row["id"], "from": row["sender"], "in": _place(row), "at": row["sent_at"], "text": text}
+    place = {"dm": "@", "group": "#"}.get(row["kind"], "") + row["conversation"]
+    post = {"id": row["id"], "from": row["sender"], "in": place, "at": row["sent_at"], "text": text}
     return post | {name: value for name, value in more.items() if value}
 
 
@@ -417,14 +404,14 @@ def _call_of(row: EventLine) -> Call:
     return row["text"], row["reply_to"], names, tuple(row.get("choices", ())), mark
 
 
-def _presses(line: EventLine, id: str, choices: Sequence[str]) -> bool:
+def _is_press(line: EventLine, id: str, choices: Sequence[str]) -> bool:
     """Return whether an event line is a choice that a person pressed."""
     if line["event"] != "reaction" or line.get("automatic"):
         return False
     return bool(line["id"] == id and line["reaction"] in choices)
 
 
-def _answers(line: EventLine, question: EventLine, where: EventLine) -> bool:
+def _is_answer(line: EventLine, question: EventLine, where: EventLine) -> bool:
     """Return whether an event line is the answer to a question."""
     if line["event"] != "message" or line.get("automatic"):
         return False
