@@ -212,9 +212,8 @@ class Agent:
         """Return what was said and pressed since a question; of presses it is not known when."""
         rows = await self._peer.ask("history", to=at, limit=LOOKED_BACK)
         place = next((place for place, row in enumerate(rows) if row["id"] == question["id"]), len(rows))
-        asked = rows[place] if place < len(rows) else question
-        presses = [{"event": "reaction", "id": question["id"], **one} for one in asked.get("reactions", ())]
-        return [*presses, *rows[place + 1 :]]
+        [asked, *later] = rows[place:] or [question]
+        return [*({"event": "reaction", "id": asked["id"], **one} for one in asked.get("reactions", ())), *later]
 
     async def react(self, progress: Progress, id: str, reaction: str) -> Answer:
         self._count_write()
@@ -257,9 +256,8 @@ class Agent:
             if (found := await look()) is not None or now() - began >= seconds:
                 return found
             waiting = asyncio.ensure_future(happened.wait())
-            left = began + seconds - now()
+            either, left = [waiting, ends or waiting], began + seconds - now()
             try:
-                either = {waiting} if ends is None else {waiting, ends}
                 await asyncio.wait(either, timeout=min(left, PROGRESS_EVERY), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 waiting.cancel()

@@ -173,8 +173,9 @@ def _schema(kind: str) -> dict[str, Any]:
         return _object(fields_of(parts))
     if kind.endswith("s") and kind[:-1] in TOOL_PARTS:
         return {"type": "array", "items": _schema(kind[:-1])}
-    python = FIELD_TYPES[kind]
-    return {"type": _JSON_TYPES[python]} | ({"items": {"type": "string"}} if python is list else {})
+    return {"type": _JSON_TYPES[FIELD_TYPES[kind]]} | (
+        {"items": {"type": "string"}} if FIELD_TYPES[kind] is list else {}
+    )
 
 
 def _text(found: dict[str, Any]) -> str:
