@@ -32,6 +32,11 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
             fields = (f"`{name}`" + ("" if field.required else "?") for name, field in command.json.items())
             limit = {"read": "calls", "small": "typing, reads, presence"}.get(command.kind, "messages")
             yield f"`{command.name}`", ", ".join(fields), limit
+    elif name == "tools":
+        yield "tool", "arguments", "allowed by"
+        for tool in commands_at("m").values():
+            fields = (f"`{name}`" + ("" if field.required else "?") for name, field in tool.json.items())
+            yield f"`{tool.name}`", ", ".join(fields), f"`{tool.kind}`"
     elif name == "settings":
         yield "setting", "values, default first", "meaning"
         for setting in SETTINGS:

@@ -357,13 +357,13 @@ export class Peer {
   }
 
   /** Write a text: it is on the disk when this returns. A log in the room begins with the user's name. */
-  write(c, text, re) {
+  write(c, text, re, hops) {
     if (c === this.room && !this.logs.all.has(c + this.id + this.run))
       this.append(c, { k: "profile", b: { name: this.name } });
-    this.append(c, { k: "text", re, b: text });
+    this.append(c, { k: "text", re, b: text, hops });
   }
 
-  append(c, { k, re, b }) {
+  append(c, { k, re, b, hops }) {
     const { logs, id: u, run: r } = this;
     const id = c + u + r;
     const log = logs.all.get(id);
@@ -372,7 +372,7 @@ export class Peer {
     const [first, prev] = [chains.length, chains.at(-1)];
     const at = this.now();
     const others = logs.of(c).flatMap((log) => (log.u === u && log.r === r ? [] : log.clocks));
-    const entry = [p2p.clock(at, clocks.at(-1), others), JSON.stringify({ k, at, re, b })];
+    const entry = [p2p.clock(at, clocks.at(-1), others), JSON.stringify({ k, at, re, b, hops })];
     const head = p2p.sign(this.seed, p2p.headMessage(id, first, p2p.chainNext(prev, entry)));
     logs.take({ c, u, r, first, prev, e: [entry], head, h });
     for (const link of this.links.values())
@@ -413,13 +413,14 @@ export class Peer {
 }
 
 /** Answer a text, unless it has its answer: `answered` are the references of those that do. */
-function echo(peer, answered, { c, u, r, n, k, b, auto }) {
+function echo(peer, answered, { c, u, r, n, k, b, auto, hops }) {
   const re = [u.slice(0, 16) + r, n];
   const said = c === peer.room ? /^echo (.+)/s.exec(b)?.[1] : b;
-  if (k !== "text" || auto === true || u === peer.id || !p2p.isText(said) || answered.has(String([c, re]))) return;
+  if (k !== "text" || auto === true || hops >= 8 || u === peer.id) return;
+  if (!p2p.isText(said) || answered.has(String([c, re]))) return;
   console.log(`${u.slice(0, 8)}: ${JSON.stringify(said)}`);
   answered.add(String([c, re]));
-  peer.write(c, said, re);
+  peer.write(c, said, re, hops ? hops + 1 : undefined);
 }
 
 /** Read the lines of the file, or begin it with new keys. A line that was cut off was acknowledged to nobody. */

@@ -341,8 +341,8 @@ export function readEntry(string) {
   try {
     entry = JSON.parse(string);
   } catch {}
-  const { k, re, b, auto } = entry ?? {};
-  return { k, b, re, auto };
+  const { k, re, b, auto, hops } = entry ?? {};
+  return { k, b, re, auto, hops: Number.isInteger(hops) && hops > 0 && hops < 256 ? hops : 0 };
 }
 
 /** Whether a text may be written: other peers refuse what is longer, and an entry of more than 65,536 bytes. */

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from p2pchat.backup import backup_profile as backup_profile
     from p2pchat.backup import copy_database as copy_database
     from p2pchat.config import Settings as Settings
+    from p2pchat.core.log import HOP_LIMIT as HOP_LIMIT
     from p2pchat.core.log import MAX_FILE_BYTES as MAX_FILE_BYTES
     from p2pchat.core.log import MAX_FILE_NAME as MAX_FILE_NAME
     from p2pchat.core.log import MAX_FILES as MAX_FILES
@@ -149,7 +150,7 @@ _MODULES = {
     ),
     "identity.invite_text": ("Invite", "parse_invite"),
     "identity.network": ("validate_network_name",),
-    "core.log": ("MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),
+    "core.log": ("HOP_LIMIT", "MAX_FILES", "MAX_FILE_BYTES", "MAX_FILE_NAME"),
     "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),
     "peer": ("Forgotten", "TCPPeer"),

@@ -36,6 +36,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
 
 from p2pchat import (
+    HOP_LIMIT,
     AmbiguousName,
     Conversation,
     DurableEvent,
@@ -326,11 +327,12 @@ class BotContext:
 
     async def reply(self, text: str) -> Receipt:
         """Answer the message; returns when the answer is stored. Raises as TCPPeer.send."""
-        return await self.message.reply(text)
+        message = self.message
+        return await self.peer.send(message.conversation, text, reply_to=message, hops=_next_hops(message))
 
     async def react(self, reaction: str) -> Receipt:
         """React to the message, as with "👍". Raises as TCPPeer.react."""
-        return await self.message.react(reaction)
+        return await self.peer.react(self.message, reaction, automatic=True)
 
     def typing(self, on: bool = True) -> None:
         """Show, or hide, that the bot is typing; it ends after 6 s, and with the answer."""
@@ -439,7 +441,8 @@ class Bot:
     def on(self, *events: type) -> Callable[[F], F]:
         """Call a function with every event of these classes, as Joined; with Message every message that is no command.
 
-        Messages are handled as commands are: each once, in order, and automatic ones (`Message.automatic`) not at all.
+        Messages are handled as commands are: each once, in order, and automatic ones (`Message.automatic`) not at all,
+        nor those that say HOP_LIMIT hops or more (`Message.hops`).
         What the function answers is not automatic unless it says so: `peer.send(..., automatic=True)`. Other events are
         live: those that happen while the bot is down are not repeated, and handlers run side by side.
         """
@@ -591,7 +594,7 @@ class Bot:
         return not unread
 
     async def _handle(self, tasks: _Tasks, message: Message) -> None:
-        if message.automatic:
+        if message.automatic or message.hops >= HOP_LIMIT:
             return
         ctx = BotContext(self, tasks.peer, message)
         text = self._addressed_text(message)
@@ -644,7 +647,13 @@ class Bot:
 
 async def _say(ctx: BotContext, text: str) -> None:
     """Answer for the bot itself, and not for a handler: no program answers that by itself."""
-    await ctx.peer.send(ctx.conversation, text, reply_to=ctx.message, automatic=True)
+    hops = _next_hops(ctx.message)
+    await ctx.peer.send(ctx.conversation, text, reply_to=ctx.message, automatic=True, hops=hops)
+
+
+def _next_hops(message: Message) -> int:
+    """Return the hops of an answer: one more, if the message counts them."""
+    return message.hops and message.hops + 1
 
 
 async def _answers_own(peer: TCPPeer, message: Message) -> bool:

@@ -66,6 +66,7 @@ ODD_TEXTS = (
     "", " \n", "{", "null", "[1]", "\u2028", "x" * 200, "[" * 40, '{"k":5}', '{"k":"text","at":1}',
     '{"k":"text","at":1,"b":"\\u0000"}', '{"k":"text","at":1,"b":"x","k":7}', '{"k":"poll","at":1,"b":{"which":[1,2]}}',
     '{"k":"text","at":1,"b":"x","after":[["00",1]]}', '{"k":"delete","at":1,"b":"x"}',
+    '{"k":"text","at":1,"b":"x","choices":["yes","yes"],"hops":-1}',
 )  # fmt: skip
 MADE_UP_AT_ONCE = 3  # users: more than one peer has places for
 THIRD_HOST = "198.51.100.7"  # which has nothing to do with the mesh

@@ -80,7 +80,9 @@ class FaultInjector:
             if own and chance.random() < 0.6:
                 kind = chance.choice(("edit", "edit", "delete"))
                 body = f"{peer.name} mends {chance.random()}" if kind == "edit" else ""
-                peer.mend(kind, body, *named(chance.choice(own[-4:])))
+                mended = chance.choice(own[-4:])
+                self.sim.counts["question_edited"] += kind == "edit" and bool(decode_entry(mended.raw).choices)
+                peer.mend(kind, body, *named(mended))
             elif texts:
                 peer.mend("reaction", chance.choice(REACTIONS), *named(chance.choice(texts[-4:])))
             if not peer.up:

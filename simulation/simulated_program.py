@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
@@ -24,6 +25,9 @@ from p2pchat.protocol import ConversationId, Entries, Members, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Line
 from simulation.virtual_time import EPOCH_UTC
+
+ASK_RATE = 0.2  # of texts that are questions with choices
+CHOICES = ("yes", "no")
 
 if TYPE_CHECKING:
     from simulation.simulated_peer import SimPeer
@@ -113,7 +117,12 @@ class SimProgram:
         """Write entries at once, as its own user or as one that it hosts. `written` are those expected to arrive."""
         ticket = self._ticket()
         self._asked[ticket] = len(bodies), [*written]
-        request = inputs.WriteRequest(ticket, user or self._peer.user, conversation, kind, bodies, re, files=files)
+        asks = kind == "text" and Random(f"{self._sim.seed} {self._peer.name} asks {ticket}").random() < ASK_RATE
+        self._sim.counts["asked"] += asks
+        request = inputs.WriteRequest(
+            ticket, user or self._peer.user, conversation, kind, bodies, re, files=files,
+            choices=CHOICES if asks else (), hops=int(asks),
+        )  # fmt: skip
         self._peer.put(request)
 
     def import_file(self, data: bytes) -> None:

@@ -274,6 +274,18 @@ async def test_bots_whose_handlers_of_messages_fail_do_not_answer_each_other(net
         assert [post.automatic for post in await peer.history("@zoe")] == [False, True]
 
 
+async def test_a_bot_says_one_hop_more_and_answers_none_after_eight(net: Mesh) -> None:
+    peer, zoe, _ = net.peers
+    async with serving(weather_bot(), peer):
+        for hops in (0, 1, 7, 8, 255):
+            await zoe.send("wbot", "weather oslo", hops=hops)
+            await zoe.send("wbot", "nonsense", hops=hops)
+        await (await zoe.send("wbot", "weather rome")).read(timeout=PATIENCE)
+        await net.settle()
+        said = [post.hops for post in await zoe.history("@wbot") if isinstance(post, Message)]
+        assert said == [0, 0, 2, 2, 8, 8, 0]
+
+
 async def test_a_conversation_is_told_of_a_failure_once_a_minute(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     peer, zoe, yan = net.peers
     failed = "that failed; the log of this bot has the reason"

@@ -34,8 +34,8 @@ from tests.deadlines import WAIT, until, within
 
 ROOT = Path(p2pchat.__file__).parent.parent
 MESSAGE_LINE_ONLY = {  # fields of a message that only event lines have
-    "event", "at", "conversation", "sender_id", "after", "old", "gap", "automatic", "mended_at", "mended_id", "ref",
-    "reactions",
+    "event", "at", "conversation", "sender_id", "after", "old", "gap", "automatic", "hops", "mended_at", "mended_id",
+    "ref", "reactions",
 }  # fmt: skip
 YEAR_US = 31_536_000_000_000
 MAY_BE_MISSING = {"edited", "deleted", "came", "unsupported", "to"}  # of a line
@@ -193,7 +193,8 @@ async def test_each_field_of_a_message_has_a_place_in_each_form(net: Mesh) -> No
     """A form that has none of a new field says so in MESSAGE_LINE_ONLY, or below."""
     ada, bob, _ = net.peers
     group = await ada.create_group("ops", ["bob"])
-    await ada.send(group, "hi", files=[("x.txt", b"x")], claimed_at=datetime.now(UTC))
+    more: Any = {"files": [("x.txt", b"x")], "claimed_at": datetime.now(UTC), "choices": ["yes", "no"], "hops": 1}
+    await ada.send(group, "hi", **more)
     await net.settle()
     [message] = await bob.history("#ops")
     fields = message.to_json().keys() | MAY_BE_MISSING

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.cli.agent import Agent
 from p2pchat.cli.control_server import AccountCommands, ControlConnection
+from p2pchat.cli.subcommands.mcp import KINDS
 from p2pchat.commands.command_session import HANDLERS, handlers_in
-from p2pchat.commands.command_table import BY_NAME, TABLE, TYPED, YES, CommandRow, commands_at
+from p2pchat.commands.command_table import BY_NAME, TABLE, TOOLS, TYPED, YES, CommandRow, commands_at
 from p2pchat.commands.event_text import format_conversation
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import parse_json_command
@@ -59,6 +61,17 @@ def test_a_command_is_everywhere_where_its_row_says(row: CommandRow) -> None:
         if door in row.doors:
             assert _objects(page, section)[row.name] == row.json.keys(), f"docs/{page}.md, {section}"
             break
+
+
+@pytest.mark.parametrize("row", TOOLS, ids=lambda row: row.name)
+def test_an_agent_has_each_tool_of_its_table(row: CommandRow) -> None:
+    parameters = dict(inspect.signature(getattr(Agent, row.name)).parameters)
+    assert [*parameters][:2] == ["self", "progress"]
+    assert {name: parameters[name].default is inspect.Parameter.empty for name in row.json} == {
+        name: field.required for name, field in row.json.items()
+    }
+    assert len(TOOLS) <= 12, "a model reads all of them at each start"
+    assert row.doors == "m" and row.kind in KINDS and row.help and row.result
 
 
 def _check_handler(row: CommandRow, handler: Callable[..., object]) -> None:

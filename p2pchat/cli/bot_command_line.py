@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from p2pchat import Link, MemberChange, TCPPeer, Warned
+from p2pchat import TCPPeer
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement
@@ -118,7 +118,9 @@ class _BotRun:
         peer = make_peer(options, self._invite)
         self._endpoints = EndpointStatus.of_start(options, self._invite)
         self._endpoints.follow(peer)
-        watching = asyncio.create_task(self._watch(peer))
+        watching = asyncio.create_task(
+            self._endpoints.watch(peer, lambda event: self._display.show_event(event.to_json()))
+        )
         await asyncio.sleep(0)  # it reads events from before the start
         try:
             await peer.start(timeout=0)
@@ -145,14 +147,3 @@ class _BotRun:
             print_error("the bot stopped by itself; what it accepted is saved: start it again")
             return FAILED
         return INTERRUPTED if reason == "interrupted" else DONE
-
-    async def _watch(self, peer: TCPPeer) -> None:
-        """Write the events of the peer to --json and --log, and say what is wrong with links."""
-        async for event in peer.events(consumer=None):
-            if isinstance(event, Link):
-                self._endpoints.on_link_event(event)
-            if isinstance(event, MemberChange):
-                self._endpoints.on_member_event(event)
-            if isinstance(event, Warned):
-                print_error(f"warning: {event.text}")
-            await self._display.show_event(event.to_json())

@@ -21,6 +21,8 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
+from heapq import merge
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +49,7 @@ from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import send_with_files
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
-from p2pchat.commands.message_commands import OutgoingMessage
+from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.standard_output import StdoutWriter
 
 if TYPE_CHECKING:
@@ -361,6 +363,14 @@ class ControlConnection:
         receipt = await send_with_files(ctx, message, tell)
         ctx.on_accepted(to, receipt, [message.excerpt])
         return CommandResult([{"id": receipt.id}])
+
+    async def inbox(self, ctx: CommandContext, to: Conversation | None = None, limit: int = MAX_LAST) -> CommandResult:
+        """List unread messages, those that came first first; without `to` of all conversations."""
+        limit = parse_limit(limit)
+        places = self._peer.recent_conversations() if to is None else [to]
+        found = [await self._peer.unread(one, limit) for one in places]
+        oldest = islice(merge(*found, key=lambda message: message.received_at), limit)
+        return CommandResult([message.to_json() for message in oldest])
 
     async def export(
         self, ctx: CommandContext, path: str, to: Conversation | None = None, files: bool = True

@@ -7,14 +7,14 @@ the first time, what to do about it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from p2pchat import Failed, Link, MemberChange, TCPPeer
+from p2pchat import Failed, Link, MemberChange, TCPPeer, Warned
 from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
-from p2pchat.commands.exit_codes import print_notice
+from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of
 from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, safe_line
@@ -129,6 +129,23 @@ class EndpointStatus:
         """Return the status of the endpoints that a start names. `invite` is the text of its invite, if any."""
         invited = endpoints_of(invite or "")
         return cls(options.endpoints, invited, port=options.port, engine=bool(options.engine))
+
+    async def watch(self, peer: TCPPeer, show: Callable[[Any], Awaitable[None]] | None = None) -> None:
+        """Report what the events of a peer say, and what it warns of, until it ends.
+
+        Args:
+            show: Gets each event after that.
+        """
+        self.follow(peer)
+        async for event in peer.events(consumer=None):
+            if isinstance(event, Link):
+                self.on_link_event(event)
+            elif isinstance(event, MemberChange):
+                self.on_member_event(event)
+            elif isinstance(event, Warned):
+                print_error(f"warning: {event.text}")
+            if show is not None:
+                await show(event)
 
     def follow(self, peer: TCPPeer) -> None:
         """Take the peer, which knows whether it is a member, before its first event."""

@@ -57,6 +57,7 @@ COMMANDS = {
     "backup": ("archive:backup", "copy a peer, key and history, also while it runs"),
     "db": ("archive:db", "move what is stored to another database"),
     "web": ("web:web", "a page, REST, WebSocket and Socket.IO for others"),
+    "mcp": ("mcp:mcp", "an agent as a member: tools of the Model Context Protocol"),
     "client": ("gateway_client:client", "chat through a gateway, without a peer of your own"),
     "completion": ("completion:completion", "completion for bash, zsh or fish"),
 }

@@ -483,9 +483,7 @@ class MessageSender:
     async def _send(self, one: OutgoingMessage) -> Receipt:
         if one.files:
             return await file_commands.send_with_files(self._ctx, one)
-        return await self._ctx.peer.send(
-            one.to, one.text, one.reply_to, action=one.action, ref=one.ref, claimed_at=one.claimed_at, files=one.kept
-        )
+        return await one.write(self._ctx.peer, one.kept)
 
     async def _send_together(self, to: Conversation, texts: list[str]) -> bool:
         """Send all texts in one call; False if one is invalid, so that each has to be sent alone."""

@@ -6,6 +6,9 @@ of the gateway's commands in docs/gateway-api.md, and the description of `POST /
 function of its name in *_commands.py or chat_settings.py, and its parameters are the fields of the row.
 
 A row has data only. A command that needs more than that gets it in its handler. tests/test_features.py walks the rows.
+
+TOOLS are what an agent is offered in place of commands (`p2pchat mcp`): a model reads all of it at each start, so they
+are few, and have names, fields and texts of their own.
 """
 
 from __future__ import annotations
@@ -42,6 +45,13 @@ class Field:
         return FIELD_TYPES[self.kind]
 
 
+def fields_of(text: str) -> dict[str, Field]:
+    """Return the fields that are written as NAME or NAME:KIND, with a `?` behind those that may be left out."""
+    found = (word.rstrip("?").partition(":") for word in text.split())
+    required = (not word.endswith("?") for word in text.split())
+    return {name: Field(kind or "text", needed) for (name, _, kind), needed in zip(found, required, strict=True)}
+
+
 @dataclass(frozen=True)
 class CommandRow:
     """One command.
@@ -53,9 +63,9 @@ class CommandRow:
             are the fields in order but for those of `here` and `latest`, or say theirs: WORD=FIELD. None: not typed.
         kind: What it counts for at a gateway: "read"; "small", which is not stored; "message", "write" and "group" for
             entries; "choice" for what is stored about others. "operator": it is about the peer itself. Only "read" and
-            "small" do not wait for files that are sent before them.
-        doors: Where its JSON form is taken: c chat, s control socket, l `/lines`, d `POST /v1/do`.
-        help: One line that says what it does when typed.
+            "small" do not wait for files that are sent before them. Of a tool: the word of --may that allows it.
+        doors: Where its JSON form is taken: c chat, s control socket, l `/lines`, d `POST /v1/do`, m `p2pchat mcp`.
+        help: One line that says what it does when typed; what a model is told of a tool.
         example: A whole line as typed.
         details: Further lines of /help COMMAND.
         aliases: Its other words.
@@ -66,6 +76,7 @@ class CommandRow:
         asks: It may ask before it does something that cannot be undone. YES answers that.
         switches: Fields that are set by a word at the end of the line: `--NAME`.
         own_parser: The typed line has a handler of its own, `typed_NAME`, which gets the rest of it: it has paths.
+        result: What a tool answers, written as `fields`; further kinds are those of TOOL_PARTS, and several of them.
     """
 
     name: str
@@ -84,13 +95,12 @@ class CommandRow:
     asks: bool = False
     switches: tuple[str, ...] = ()
     own_parser: bool = False
+    result: str = ""
 
     @cached_property
     def json(self) -> dict[str, Field]:
         """The fields by name."""
-        found = (word.rstrip("?").partition(":") for word in self.fields.split())
-        required = (not word.endswith("?") for word in self.fields.split())
-        return {name: Field(kind or "text", needed) for (name, _, kind), needed in zip(found, required, strict=True)}
+        return fields_of(self.fields)
 
     @property
     def word(self) -> str:
@@ -211,11 +221,12 @@ TABLE = (
             "`p2pchat delete` can delete what one person wrote, or what is older",
             _SAYS_YES,
         )),
-    CommandRow("react", "id:message reaction", "[N] [TEXT]", kind="write", latest="shown",
+    CommandRow("react", "id:message reaction automatic:bool?", "[N] [TEXT]", kind="write", latest="shown",
         help="react to the message shown last, or to line N", example="/react +1",
         details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT)),
-    CommandRow("send", "to:place? text? files:list? action:bool? reply_to? claimed_at:time? again:bool?", "FILE [TEXT]",
-        kind="message", own_parser=True,
+    CommandRow("send",
+        "to:place? text? files:list? choices:list? action:bool? reply_to? claimed_at:time? again:bool? hops:int?",
+        "FILE [TEXT]", kind="message", own_parser=True,
         help="send a file to the current conversation", example="/send plan.pdf the plan", completes=("file", ""),
         details=(
             "Tab completes the path; quote blanks, or drop the file onto the terminal",
@@ -333,6 +344,7 @@ TABLE = (
     CommandRow("active", "on:bool", kind="small", doors="l"),
     CommandRow("wait", "timeout:float? what?", kind="operator", doors="s"),
     CommandRow("tail", "to:conversation? last:int? ignored:bool?", doors="s"),
+    CommandRow("inbox", "to:conversation? limit:int?", doors="s"),
     CommandRow("stored_files", "before:time? keep:int?", doors="s"),
     CommandRow("forget_files", "before:time? keep:int? force:bool?", kind="operator", doors="s"),
     CommandRow("forget_file", "what force:bool?", kind="operator", doors="s"),
@@ -345,10 +357,57 @@ TABLE = (
     CommandRow("web_delete", "name", kind="operator", doors="s"),
     CommandRow("web_purge", "idle:int", kind="operator", doors="s"),
 )  # fmt: skip
+TOOL_PARTS = {
+    "post": "id from in at text mine:bool? reply_to? choices:list? hops:int? automatic:bool? edited:bool? "
+    "deleted:bool? files:list? reactions:list?",
+    "member": "name here:bool about?",
+}
+_SENT = "id status of:int delivered:int read:int missing:list again:bool? next?"
+TOOLS = (
+    CommandRow("who", doors="m", result="me members:members more:int? groups:list next?",
+        help="Who is a member here, people and agents, and whether each is online now; and your groups. Write to a "
+        "member by its name, to a group as #name, to everybody here as room."),
+    CommandRow("send", "to:conversation text? files:list? reply_to:message? wait:float? until? key?", kind="write",
+        doors="m", result=_SENT,
+        help="Send a message. The answer says what became of it: accepted (on this disk), delivered (on the disks of "
+        "all it is for), read. It goes by itself to those who are away: never send it again for that. `wait`: for how "
+        "many seconds at most to wait until it is delivered (default 2), or with `until` read: until it is read. "
+        "`files`: paths of attachments. The same text to the same place within 10 minutes is taken for a repeated "
+        "call, and is not sent twice; to send it once more give a `key`, any word, and repeat that call with it."),
+    CommandRow("ask", "to:conversation text reply_to:message? choices:list? wait:float? key?", kind="write",
+        doors="m", result=f"answered:bool answer:post? choice? by? at? {_SENT}",
+        help="Send a question and wait for the answer, at most `wait` seconds (default 60). In a direct conversation "
+        "the answer is the next message of that member; elsewhere a reply to the question. With `choices`, 2 to 6 "
+        "words of 8 characters at most, it is the first that a person presses, and nothing else is. No answer in time "
+        "is no answer: the same call again goes on waiting and does not ask twice. Else as send."),
+    CommandRow("inbox", "wait:float? limit:int?", doors="m", result="messages:posts more:bool next?",
+        help="Everything unread, the oldest first. With `wait`: if there is nothing, wait so many seconds at most for "
+        "a message. What it shows is marked as read by your next call of any tool, and their writers may see that."),
+    CommandRow("history", "to:conversation? limit:int? before:message? after:message?", doors="m",
+        result="messages:posts more:bool next?",
+        help="The newest messages of one conversation, or of all, the oldest of them first; `before` or `after` the "
+        "id of a message: those. It marks nothing as read. `limit`: default 20, at most 100."),
+    CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:posts more:bool next?",
+        help='The newest messages that contain all these words; "two words" finds the phrase, from:NAME a writer. '
+        "`limit`: default 20, at most 100."),
+    CommandRow("receipt", "id:message", doors="m", result=_SENT,
+        help="What became of a message that you sent: who has it, who read it, whom it lacks."),
+    CommandRow("react", "id:message reaction", kind="write", doors="m", result="id reaction next?",
+        help="React to a message with at most 8 characters, as +1; with an empty text take it back. It answers no "
+        "`choices`: that is for people."),
+    CommandRow("get", "id:message number:int? path? wait:float?", kind="files", doors="m",
+        result="saved:bool path? next?",
+        help="Save an attachment of a message, the first or the one of this `number`, in the operator's directory or "
+        "at `path` below it; waits at most `wait` seconds (default 60) until it has come."),
+    CommandRow("group", "name members:users?", kind="groups", doors="m", result="to members:int next?",
+        help="Create a group of these members and you. It is written to as #name."),
+    CommandRow("add", "to:group users:users", kind="groups", doors="m", result="to members:int next?",
+        help="Add members to a group that you own; they get its whole history."),
+)  # fmt: skip
 BY_NAME = {row.name: row for row in TABLE}
 TYPED = tuple(row for row in TABLE if row.typed is not None)
 
 
 def commands_at(door: str) -> dict[str, CommandRow]:
     """Return the JSON commands that are taken at one of the doors of a row, by their `do`."""
-    return {row.name: row for row in TABLE if door in row.doors}
+    return {row.name: row for row in (*TABLE, *TOOLS) if door in row.doors}

@@ -133,14 +133,16 @@ def _place(event: Line, named: bool | None) -> str:
 
 
 def message_text(event: Line) -> Row:
-    """Return the text of a `message` or `sent` line and its files, made safe; words found with a style."""
+    """Return the text of a `message` or `sent` line, its files and choices, made safe; words found with a style."""
     if event.get("deleted"):
         return [("", DELETED)]
     if "unsupported" in event:
         return [("", UNSUPPORTED)]
     text = _highlighted(event) if event["text"] else []
     files = ", ".join(map(_file_text, event.get("files", ())))
-    return [*text, ("", f"{' ' if text else ''}[{files}]")] if files else text or [("", "")]
+    choices = " · ".join(map(quote_name, event.get("choices", ())))
+    more = " ".join(filter(None, [files and f"[{files}]", choices and f"[/react {choices}]"]))
+    return [*text, ("", f"{' ' if text else ''}{more}")] if more else text or [("", "")]
 
 
 def _file_text(file: Line) -> str:

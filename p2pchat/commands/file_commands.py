@@ -98,10 +98,7 @@ async def send_with_files(
             if size >= LARGE:
                 files = await stack.enter_async_context(_copies(ctx, message, size, tell))
             message.go_on(final=True)
-            return await ctx.peer.send(
-                message.to, message.text, message.reply_to, action=message.action, ref=message.ref,
-                claimed_at=message.claimed_at, files=files,
-            )  # fmt: skip
+            return await message.write(ctx.peer, files)
     except OSError as error:
         raise CommandError(f"a file cannot be sent: {error.strerror or error}") from None
 

@@ -63,8 +63,17 @@ class OutgoingMessage:
     claimed_at: datetime | None = None
     files: tuple[str, ...] = field(default=(), repr=False)  # paths
     kept: tuple[KeptFile, ...] = ()  # what the user of a gateway uploaded, in their place
+    choices: tuple[str, ...] = ()
+    hops: int = 0
     _is_stopped: bool = False
     _is_final: bool = False
+
+    async def write(self, peer: TCPPeer | HostedUser, files: Sequence[str | KeptFile]) -> Receipt:
+        """Send it with these files; return its receipt. Raises as TCPPeer.send."""
+        return await peer.send(
+            self.to, self.text, self.reply_to, action=self.action, ref=self.ref, claimed_at=self.claimed_at,
+            files=files, choices=self.choices, hops=self.hops,
+        )  # fmt: skip
 
     @property
     def excerpt(self) -> str:
@@ -99,12 +108,13 @@ async def me(ctx: CommandContext, text: str) -> OutgoingMessage:
 
 async def send(
     ctx: CommandContext, to: Conversation, text: str | None = None, files: Sequence[str] = (), action: bool = False,
-    reply_to: str | None = None, claimed_at: datetime | None = None, again: bool = False,
+    reply_to: str | None = None, claimed_at: datetime | None = None, again: bool = False, choices: Sequence[str] = (),
+    hops: int = 0,
 ) -> OutgoingMessage | None:  # fmt: skip
     """Send a message, unless it was sent before: then show it `again`."""
     if text is None and not files:
         raise UsageError("'send' needs `text`")
-    message = OutgoingMessage(to, text or "", action, reply_to, ctx.ref, claimed_at)
+    message = OutgoingMessage(to, text or "", action, reply_to, ctx.ref, claimed_at, choices=tuple(choices), hops=hops)
     if ctx.uploads is None:
         message.files = tuple(files)
     else:
@@ -164,9 +174,10 @@ async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
     return done
 
 
-async def react(ctx: CommandContext, message: Message | Sent, reaction: str) -> CommandResult:
+async def react(ctx: CommandContext, message: Message | Sent, reaction: str, automatic: bool = False) -> CommandResult:
     """React to a message; "" removes the reaction."""
-    done = _accepted(ctx, message, await ctx.peer.react(message, reaction, ref=ctx.ref), "your reaction to")
+    receipt = await ctx.peer.react(message, reaction, ref=ctx.ref, automatic=automatic)
+    done = _accepted(ctx, message, receipt, "your reaction to")
     _tell_where(ctx, message.conversation, reaction or "no reaction any more")
     return done
 

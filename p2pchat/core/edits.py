@@ -2,8 +2,9 @@
 
 They are entries of their own that change how another entry is shown. The other entry stays in its log as written. The
 newest edit or deletion by its writer counts, and the newest reaction of each person. The newest has the greatest
-(c, user, run, seq), as in history, so all peers show the same for any order of arrival. causal_order.py releases
-these entries like any other.
+(c, user, run, seq), as in history, so all peers show the same for any order of arrival. An edit of a message with
+choices leaves it as first written: whoever pressed one answered that text. causal_order.py releases these entries like
+any other.
 
 Source: docs/protocol-entries.md, "Edits, deletions, reactions".
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from p2pchat.core.durable_changes import Relation
 from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
-from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry
+from p2pchat.core.log import Entry, LogId, RawEntry, Ref, choices_of, decode_entry
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 
 Candidate = tuple[Relation, RawEntry]  # the newest of one person for one message, and its entry
@@ -44,7 +45,7 @@ class EntryEdits:
     reactions: tuple[RelatedEntry, ...] = ()
 
 
-def edits_of(user: UserId, candidates: Iterable[Candidate]) -> EntryEdits | None:
+def edits_of(user: UserId, message: RawEntry, candidates: Iterable[Candidate]) -> EntryEdits | None:
     """Return what these relations make of a message that `user` wrote; None for nothing."""
     newest = None
     reactions: list[Candidate] = []
@@ -53,6 +54,8 @@ def edits_of(user: UserId, candidates: Iterable[Candidate]) -> EntryEdits | None
             reactions.append((relation, raw))
         elif relation.log.user == user:  # not just a user with the same beginning of the id
             newest = RelatedEntry(relation.log, relation.seq, raw)
+    if newest is not None and decode_entry(newest.raw).k == "edit" and choices_of(decode_entry(message)):
+        newest = None
     reactions.sort(key=lambda one: newness(one[0]))
     kept = tuple(RelatedEntry(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)
     return EntryEdits(newest, kept) if newest is not None or kept else None

@@ -300,6 +300,8 @@ class WriteRequest(Record, frozen=True):
             no claims.
         files: The attachments of its last entry, whose content is here.
         automatic: The program writes its last entry by itself.
+        choices: The answers that readers of its last entry may press; () for none.
+        hops: The answers of programs that led to its last entry, 0 to 255.
     """
 
     HIDDEN: ClassVar[tuple[str, ...]] = ("bodies",)
@@ -313,6 +315,8 @@ class WriteRequest(Record, frozen=True):
     claims: Mapping[int, int] = {}
     files: tuple[FileRef, ...] = ()
     automatic: bool = False
+    choices: tuple[str, ...] = ()
+    hops: int = 0
 
 
 class GroupCreateRequest(Record, frozen=True):

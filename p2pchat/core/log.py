@@ -30,6 +30,7 @@ from p2pchat.errors import FrameError, LogError
 from p2pchat.protocol import (
     MAX_DEPTH,
     MAX_INT,
+    MAX_REACTION_CHARACTERS,
     ConversationId,
     Entries,
     GuestCertificate,
@@ -57,6 +58,14 @@ MAX_FILE_BYTES = 16 * 1024**3  # its list of leaves then has 2 MiB, which a rece
 MAX_FILE_NAME = 4096  # longer than any file system takes, and ten of them may still fill an entry
 """Most characters in the name of a file."""
 MAX_MEDIA_TYPE = 255  # code points: twice the longest that RFC 6838 allows for each half
+MIN_CHOICES = 2
+"""Fewest choices of a message that has any."""
+MAX_CHOICES = 6
+"""Most choices of one message."""
+MAX_HOPS = 255
+"""Most hops that a message can say."""
+HOP_LIMIT = 8  # as many as a question and its answers need, with a few programs in between; a guess
+"""Hops of a message that no program answers by itself, nor one that says more."""
 MAX_AFTER = 2
 """Most entries that one follows by name."""
 MAX_TEXT_BYTES = 32 * 1024
@@ -102,6 +111,9 @@ class FileRef(Struct, gc=False, frozen=True, forbid_unknown_fields=True):
 
 
 FileRefs = Annotated[tuple[FileRef, ...], Meta(max_length=MAX_FILES)]
+Choice = Annotated[str, Meta(min_length=1, max_length=MAX_REACTION_CHARACTERS)]
+Choices = Annotated[tuple[Choice, ...], Meta(min_length=MIN_CHOICES, max_length=MAX_CHOICES)]
+Hops = Annotated[int, Meta(ge=0, le=MAX_HOPS)]
 
 
 class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -110,7 +122,8 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     `c` is the clock, which stands beside the text and never in it. `t` is when the writer's program claims it was
     written. It is shown, and used for nothing else. `files` are its attachments: () also for a value of another form,
     which has no effect (docs/protocol-attachments.md). `auto` marks what a program wrote by itself, which no program
-    answers by itself.
+    answers by itself. `choices` are answers that its reader may press, `hops` the answers of programs that led to it:
+    () and 0 also for values of another form.
     """
 
     k: str
@@ -126,6 +139,8 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     t: Micros | None = None
     files: FileRefs = ()
     auto: bool = False
+    choices: Choices = ()
+    hops: Hops = 0
 
     def __repr__(self) -> str:
         return f"Entry({self.k}, c={self.c})"  # without the text
@@ -289,9 +304,19 @@ def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
     return entry.files
 
 
-def with_files(entry: Entry, files: tuple[FileRef, ...], *, automatic: bool = False) -> Entry:
-    """Return a new entry with attachments, and with the mark of what a program writes by itself."""
-    return msgspec.structs.replace(entry, files=files, auto=automatic)
+def choices_of(entry: Entry) -> tuple[str, ...]:
+    """Return the choices of a text; () for an entry of another kind, and if two are alike or one holds NUL."""
+    choices = entry.choices
+    if not choices or entry.k != "text" or len({*choices}) < len(choices) or "\0" in "".join(choices):
+        return ()
+    return choices
+
+
+def with_files(
+    entry: Entry, files: tuple[FileRef, ...], *, automatic: bool = False, choices: tuple[str, ...] = (), hops: int = 0
+) -> Entry:
+    """Return a new entry with attachments and choices, and with the marks of what a program writes."""
+    return msgspec.structs.replace(entry, files=files, auto=automatic, choices=choices, hops=hops)
 
 
 def _with_body_checked(entry: Entry, c: int) -> Entry:
@@ -314,14 +339,17 @@ def _decode_exactly(raw: RawEntry) -> Entry:
         said = _decode_any(text)
         check_values(said)
         known = said if not isinstance(said, dict) else {key: said[key] for key in _KEYS if key in said}
-        of_any_form = {key: known.pop(key, None) for key in ("b", "files", "auto")} if isinstance(known, dict) else {}
+        of_any_form = {key: known.pop(key, None) for key in _OF_ANY_FORM} if isinstance(known, dict) else {}
         entry = msgspec.convert(known, Entry)
         files, automatic = _files_of(of_any_form["files"]), of_any_form["auto"] is True
-        return msgspec.structs.replace(entry, b=of_any_form["b"], files=files, auto=automatic)
+        choices, hops = _as(Choices, of_any_form["choices"], ()), _as(Hops, of_any_form["hops"], 0)
+        entry = with_files(entry, files, automatic=automatic, choices=choices, hops=hops)
+        return msgspec.structs.replace(entry, b=of_any_form["b"])
     except (msgspec.MsgspecError, FrameError, ValueError, RecursionError):
         return Entry(UNREADABLE, c)
 
 
+_OF_ANY_FORM = ("b", "files", "auto", "choices", "hops")
 _FILE_KEYS = FileRef.__struct_encode_fields__
 
 
@@ -330,10 +358,16 @@ def _files_of(said: object) -> tuple[FileRef, ...]:
     if not isinstance(said, list):
         return ()
     known = [{key: one[key] for key in _FILE_KEYS if key in one} if isinstance(one, dict) else one for one in said]
+    files: tuple[FileRef, ...] = _as(FileRefs, known, ())
+    return files
+
+
+def _as(type: Any, said: object, otherwise: Any) -> Any:
+    """Return a value of this type; `otherwise` for one of another form."""
     try:
-        return msgspec.convert(known, FileRefs)
+        return msgspec.convert(said, type)
     except msgspec.ValidationError:
-        return ()
+        return otherwise
 
 
 def _check_depth(raw: str) -> None:

@@ -34,6 +34,8 @@ from p2pchat.messaging.messages import (
     Post,
     Sent,
     check_change,
+    check_choices,
+    check_hops,
     parse_message_id,
     ref_of,
     reply_ref,
@@ -238,6 +240,8 @@ class LocalUser(Viewer):
         claimed_at: datetime | None = None,
         files: Sequence[FileToSend] = (),
         automatic: bool = False,
+        choices: Sequence[str] = (),
+        hops: int = 0,
     ) -> Receipt:
         """Write one message; returns when it is accepted: stored on this disk, safe from a crash.
 
@@ -257,12 +261,16 @@ class LocalUser(Viewer):
                 fetch it when they ask for it (`Message.attachments`), from anybody in the conversation who has it.
             automatic: The program writes this by itself, and no program shall answer it by itself; see
                 `Message.automatic`. Two programs that answer everything would never end.
+            choices: 2 to 6 answers that readers may press, each 1 to 8 characters, no two alike; () for none. Pressing
+                one is a reaction with that text. Such a message cannot be edited.
+            hops: The answers of programs that led to this, 0 to 255, for a program that counts them: 1, or one more
+                than the message that it answers. See `Message.hops`.
         Raises:
             UnknownName, AmbiguousName: `to` names nobody, or several.
             OSError: A file cannot be read.
             TooLong: `.limit_bytes` is the limit.
-            TypeError, ValueError: The text cannot be sent, or `claimed_at` is not between 1970 and 2255 or has no time
-                zone.
+            TypeError, ValueError: The text, the choices or the hops cannot be sent, or `claimed_at` is not between 1970
+                and 2255 or has no time zone.
             StorageError: It could not be stored; nothing was sent.
             PeerClosed: The peer is not running.
         """
@@ -272,10 +280,13 @@ class LocalUser(Viewer):
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
-        if files or automatic:
+        if files or automatic or choices or hops:
+            choices, hops = check_choices(kind, choices), check_hops(hops)
             alone = (self.directory.me, conversation.key, kind, text, re, ref, claimed)
             async with kept_files(self._content, files) as kept:
-                log, seq = await requests.write_alone(*alone, files=kept, automatic=bool(automatic))
+                log, seq = await requests.write_alone(
+                    *alone, files=kept, automatic=bool(automatic), choices=choices, hops=hops
+                )
             self._lifecycle.tracker.note_files(log, seq, kept)
             return Receipt(self._lifecycle.tracker, self.directory, log, seq)
         log, seq = await requests.write(self.directory.me, conversation.key, kind, (text,), re, ref, claimed)
@@ -334,7 +345,7 @@ class LocalUser(Viewer):
             The receipt of the edit: which members have the new text.
         Raises:
             UnknownName: No message here has this id.
-            ValueError: Another user wrote it, or it is no id. Also raises as send.
+            ValueError: Another user wrote it, it has choices, or it is no id. Also raises as send.
         """
         return await self._change_message("edit", message, text, ref)
 
@@ -370,9 +381,13 @@ class LocalUser(Viewer):
                 await self._indexer.check_deleted()
         return DeletedHistory(messages, size, step.kept)
 
-    async def react(self, message: Post | str, reaction: str, *, ref: str | None = None) -> Receipt:
+    async def react(
+        self, message: Post | str, reaction: str, *, ref: str | None = None, automatic: bool = False
+    ) -> Receipt:
         """React to a message with at most 8 characters, which replace the own former reaction; "" removes that.
 
+        Args:
+            automatic: A program reacts, and no person: it decides nothing among the choices of a message.
         Raises:
             ValueError: The reaction is longer, or there is none to remove.
             UnknownName: No message here has this id. Also raises as send.
@@ -381,13 +396,19 @@ class LocalUser(Viewer):
             now = await self.message(message.id if isinstance(message, Post) else message)
             if now.reaction_of(self.me) is None:
                 raise ValueError("there is no reaction of yours to remove")
-        return await self._change_message("reaction", message, reaction, ref)
+        return await self._change_message("reaction", message, reaction, ref, automatic=automatic)
 
-    async def _change_message(self, kind: str, message: Post | str, text: str, ref: str | None) -> Receipt:
+    async def _change_message(
+        self, kind: str, message: Post | str, text: str, ref: str | None, *, automatic: bool = False
+    ) -> Receipt:
         requests, me = self._require_running().requests, self.directory.me
         post = message if isinstance(message, Post) else await self.message(message)
         text = check_change(kind, post, text, me, self._lifecycle.settings)
-        log, seq = await requests.write(me, post.log.conversation, kind, (text,), ref_of(post), ref)
+        conversation, re = post.log.conversation, ref_of(post)
+        if automatic:
+            log, seq = await requests.write_alone(me, conversation, kind, text, re, ref, automatic=True)
+        else:
+            log, seq = await requests.write(me, conversation, kind, (text,), re, ref)
         return self._receipt(log, seq)
 
     def typing(self, to: To, on: bool = True) -> None:

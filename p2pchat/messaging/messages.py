@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.config import Settings
 from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS
-from p2pchat.core.log import Entry, LogId, Ref, attachments_of, decode_entry, message_id, ref_key, referred_id
+from p2pchat.core.log import (
+    Entry,
+    LogId,
+    Ref,
+    attachments_of,
+    choices_of,
+    decode_entry,
+    message_id,
+    ref_key,
+    referred_id,
+)
 from p2pchat.core.names import plain
-from p2pchat.core.sync.appender import check_text
+from p2pchat.core.sync.appender import check_text, choices_fault, hops_fault
 from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import aware, iso, json_fields, micros_of
@@ -104,6 +114,15 @@ class Post(DurableEvent):
         return tuple(Attachment(self, file) for file in files) if files and not self.deleted else ()
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """The answers that a reader may press, 2 to 6; () for none, and for a deleted message.
+
+        Pressing one is a reaction with its text. A message with choices cannot be edited.
+        """
+        choices = choices_of(self._entry)
+        return () if choices and self.deleted else choices
+
+    @property
     def action(self) -> bool:
         """True for a /me."""
         return self._entry.k == "action"
@@ -112,6 +131,14 @@ class Post(DurableEvent):
     def automatic(self) -> bool:
         """True if a program wrote it by itself, as a bot that says that it failed: a program does not answer it."""
         return self._entry.auto
+
+    @property
+    def hops(self) -> int:
+        """The answers of programs that led to it, 0 to 255: 0 if a person wrote it, or a program that does not count.
+
+        A program answers a message that says 1 or more with one more, and one that says HOP_LIMIT or more not at all.
+        """
+        return self._entry.hops
 
     @property
     def unsupported(self) -> str | None:
@@ -167,7 +194,7 @@ class Post(DurableEvent):
         """Replace the text for everyone; see TCPPeer.edit. Returns the receipt of the edit.
 
         Raises:
-            ValueError: Another user wrote it. Also raises as Conversation.send.
+            ValueError: Another user wrote it, or it has choices. Also raises as Conversation.send.
         """
         return await self._viewer.edit(self, text)
 
@@ -199,22 +226,27 @@ class Post(DurableEvent):
             line["gap"] = True
         if self.automatic:
             line["automatic"] = True
+        if self.hops:
+            line["hops"] = self.hops
         if self.expelled:
             line["expelled"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
         if files := self.attachments:
             line["files"] = [file.to_json() for file in files]
+        if choices := self.choices:
+            line["choices"] = list(choices)
         return line if self._edits is None else line | self._edits_json()
 
     def _edits_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
         if self.mended_at is not None:
             found |= {"mended_at": iso(micros_of(self.mended_at)), "mended_id": self.mended_id}
-        if self.reactions:
+        if self.reactions and self._edits is not None:
+            programs = {one.log.user for one in self._edits.reactions if decode_entry(one.raw).auto}
             found["reactions"] = [
-                {"reaction": reaction, "by": user.label, "by_id": user.id}
-                for reaction, users in self.reactions.items()
+                {"reaction": what, **json_fields(user, "by"), **({"automatic": True} if user.key in programs else {})}
+                for what, users in self.reactions.items()
                 for user in users
             ]
         return found
@@ -378,13 +410,18 @@ class Reaction(MessageChange):
         return self._entry.b if isinstance(self._entry.b, str) else ""
 
     @property
+    def automatic(self) -> bool:
+        """True if a program reacted, and no person: it decides nothing among the choices of a message."""
+        return self._entry.auto
+
+    @property
     def counts(self) -> bool:
         """True if this is what the user said last."""
         present = self.message.reaction_of(self.by)
         return present == ((self.log, self.seq) if self.reaction else None)
 
     def _change_fields(self) -> dict[str, Any]:
-        return {"reaction": self.reaction}
+        return {"reaction": self.reaction, **({"automatic": True} if self.automatic else {})}
 
 
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
@@ -398,12 +435,15 @@ def check_change(kind: str, post: Post, text: str, me: UserId, settings: Setting
 
     Raises as check_text.
 
-    A message must be the user's own to be edited or deleted, and of a kind that this version knows.
+    A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
+    cannot be edited.
     """
     if post.log.user != me and KINDS[kind].about == "own":
         raise ValueError(f"only the writer of a message can {kind} it")
     if post.unsupported is not None:
         raise ValueError("this version does not know this kind of message")
+    if kind == "edit" and choices_of(post._entry):
+        raise ValueError("a message with choices cannot be edited: delete it and ask again")
     if kind == "reaction":
         if not isinstance(text, str):
             raise TypeError(f"a reaction is a str, not {type(text).__name__}")
@@ -414,3 +454,22 @@ def check_change(kind: str, post: Post, text: str, me: UserId, settings: Setting
     if kind == "edit" or (kind == "reaction" and text):
         return check_text(text, settings)
     return text
+
+
+def check_choices(kind: str, choices: Iterable[str]) -> tuple[str, ...]:
+    """Return the choices of a new entry of this kind as plain str, or raise TypeError or ValueError."""
+    if isinstance(choices, str):
+        raise TypeError("choices are a list of texts, not one text")
+    checked = tuple(map(plain, choices))
+    if fault := choices_fault(kind, checked):
+        raise ValueError(fault)
+    return checked
+
+
+def check_hops(hops: int) -> int:
+    """Return the hops of a new entry, or raise TypeError or ValueError."""
+    if type(hops) is not int:
+        raise TypeError(f"hops are an int, not {type(hops).__name__}")
+    if fault := hops_fault(hops):
+        raise ValueError(fault)
+    return hops

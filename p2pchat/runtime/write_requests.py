@@ -103,12 +103,16 @@ class RequestQueue:
         *,
         files: tuple[FileRef, ...] = (),
         automatic: bool = False,
+        choices: tuple[str, ...] = (),
+        hops: int = 0,
     ) -> asyncio.Future[Position]:
         """Write one entry that shares its request with no other, behind what waits. The future is as that of write().
 
         Args:
             files: Its attachments, whose content is here.
             automatic: The program writes it by itself.
+            choices: The answers that its readers may press.
+            hops: The answers of programs that led to it.
         """
         future: asyncio.Future[Position] = self._loop.create_future()
         if self._closed:
@@ -116,7 +120,7 @@ class RequestQueue:
         else:
             self.writes.begin(user, conversation, kind, re)
             self.writes.add(future, user, conversation, kind, (text,), re, ref, claimed)
-            self.writes.end(conversation, files, automatic=automatic)
+            self.writes.end(conversation, files, automatic=automatic, choices=choices, hops=hops)
             self._schedule()
         return future
 
@@ -240,9 +244,11 @@ class PendingWrite:
             "automatic",
             "bodies",
             "characters",
+            "choices",
             "claims",
             "conversation",
             "files",
+            "hops",
             "kind",
             "re",
             "refs",
@@ -261,6 +267,8 @@ class PendingWrite:
         self.claims: dict[int, int] = {}  # index in bodies -> claimed time of writing
         self.files: tuple[FileRef, ...] = ()
         self.automatic: bool = False
+        self.choices: tuple[str, ...] = ()
+        self.hops: int = 0
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
         self.waiting: list[tuple[asyncio.Future[Position], int]] = []  # with the index in bodies
 
@@ -333,10 +341,13 @@ class WriteBatcher:
         write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
         self._waiting.append(write)
 
-    def end(self, conversation: ConversationId, files: tuple[FileRef, ...], *, automatic: bool) -> None:
-        """Give the last write of a conversation its attachments and its mark. No text joins it any more."""
+    def end(
+        self, conversation: ConversationId, files: tuple[FileRef, ...], *, automatic: bool, choices: tuple[str, ...],
+        hops: int,
+    ) -> None:  # fmt: skip
+        """Give the last write of a conversation its attachments, marks and choices. No text joins it any more."""
         write = self._last.pop(conversation)
-        write.files, write.automatic = files, automatic
+        write.files, write.automatic, write.choices, write.hops = files, automatic, choices, hops
 
     def take(self) -> Iterator[WriteRequest]:
         """Yield waiting writes, oldest first, up to the size of a good transaction."""
@@ -353,7 +364,7 @@ class WriteBatcher:
         ticket = self._issue_ticket(write)
         return WriteRequest(
             ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims, write.files,
-            write.automatic,
+            write.automatic, write.choices, write.hops,
         )  # fmt: skip
 
     def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> int:

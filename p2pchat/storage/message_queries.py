@@ -7,14 +7,14 @@ log from programs.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from p2pchat.core.durable_changes import Relation
 from p2pchat.core.edits import Candidate, EntryEdits, edits_of
 from p2pchat.core.entry_kinds import ASPECTS
-from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
+from p2pchat.core.log import LogId, RawEntry, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
@@ -47,6 +47,7 @@ select a.root, a.id, exists (
     and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = 'text'
 ) from attachments a join logs l on l.number = a.id >> {SEQ_BITS} join users u on u.number = l.writer where a.root in
 """
+RAW = "select c, body from entries where id = ?"
 MOST_ASKED = 500  # contents, or names, in one statement
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 FIRST_LOG = "select min(number) from logs where writer = ?"
@@ -141,7 +142,7 @@ class MessageQueries(LogQueries):
             text = f"{NAMING} ({', '.join('?' * len(part))}) order by a.id limit ?"
             for root, id, is_changed in self.db.all(text, *part, most):
                 log, seq = self.log_id(id >> SEQ_BITS), id % SEQS
-                edits = self.edits(log, seq, seq).get(seq) if is_changed else None
+                edits = self.edits(log, {seq: self.db.first(RAW, id)}).get(seq) if is_changed else None
                 if not is_deleted(edits):
                     found.setdefault(root.hex(), []).append((log, seq))
         return found
@@ -224,7 +225,7 @@ class MessageQueries(LogQueries):
         has_relations = {id: self._has_relations(id) for id in {log.conversation for log in by_log}}
         for log, places in by_log.items():
             if has_relations[log.conversation]:
-                edits = self.edits(log, min(page[at].seq for at in places), max(page[at].seq for at in places))
+                edits = self.edits(log, {page[at].seq: page[at].raw for at in places})
                 for at in places:
                     if page[at].seq in edits:
                         page[at] = replace(page[at], edits=edits[page[at].seq])
@@ -234,12 +235,14 @@ class MessageQueries(LogQueries):
         """Return whether anything in a conversation was edited, deleted or reacted to; mostly nothing was."""
         return self.db.first(ANY_RELATION, self.db.number("conversations", conversation)) is not None
 
-    def edits(self, log: LogId, first: int, last: int) -> dict[int, EntryEdits]:
-        """Return what became of entries first..last of a log, by seq; entries without changes are left out."""
+    def edits(self, log: LogId, raws: Mapping[int, RawEntry]) -> dict[int, EntryEdits]:
+        """Return what became of these entries of a log, by seq; entries without changes are left out."""
         number = self.db.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
         candidates: dict[int, list[Candidate]] = {}
-        for seq, author, aspect in self._authors(log, number, first, last):
+        for seq, author, aspect in self._authors(log, number, min(raws), max(raws)):
+            if seq not in raws:
+                continue
             row = self.db.first(NEWEST_RELATION, number, run, seq, writer, author, aspect)
             if row is None:
                 continue  # there is none, or it is hidden
@@ -248,7 +251,7 @@ class MessageQueries(LogQueries):
             by = self.log_id(row[0] >> SEQ_BITS)
             relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), aspect)
             candidates.setdefault(seq, []).append((relation, raw))
-        found = {seq: edits_of(log.user, some) for seq, some in candidates.items()}
+        found = {seq: edits_of(log.user, raws[seq], some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 
     def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, str]]:

@@ -12,6 +12,7 @@ message, and for each frame that came in `{"status":"ok","id","ref"?}` once the 
     {"text": "hi", "to": "bob", "key": "4f1c"}            to bob; written once, however often it is sent with this key
     {"text": "hi", "group": "ops", "reply_to": ID}        to a group
     {"to": "bob", "files": [ID]}                          what was uploaded, with or without a text
+    {"to": "bob", "text": "deploy?", "choices": ["yes", "no"]}    with answers to press
     {"type": "read", "id": ID}                            everything up to that message is read
     {"type": "typing", "to": "bob", "typing": true}       shown for 6 s
 
@@ -327,11 +328,12 @@ class ChatSession(WebSocketSession):
 
         async def send() -> str:
             files = self.gateway.uploads.find(self.account, request.files)
-            return (
-                await self.user.send(to, request.text, request.reply_to, action=request.action, ref=ref, files=files)
-            ).id
+            sent = await self.user.send(
+                to, request.text, request.reply_to, action=request.action, ref=ref, files=files, choices=request.choices
+            )
+            return sent.id
 
-        written = (request.text, to.key, request.reply_to, request.action, *request.files)
+        written = (request.text, to.key, request.reply_to, request.action, *request.files, *request.choices)
         try:
             with self.gateway.metrics.accepting("chat"):
                 id = await self.gateway.idempotency.run(self.account.key, request.key, written, send)
@@ -393,6 +395,7 @@ FIELDS = frozenset(  # `timestamp` and `id` are sent by clients of the origins, 
         "id",
         "timestamp",
         "files",
+        "choices",
     }
 )
 
@@ -421,6 +424,7 @@ class SendRequest:
     action: bool = False
     by: str = ""
     files: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,7 +478,8 @@ def _parse_object(found: dict[str, Any]) -> ChatRequest:
 
 
 def _parse_message(found: dict[str, Any], to: str, group: str, ref: Ref | None) -> SendRequest:
-    files = _files_field(found, ref)
+    files = _list_field(found, "files", "ids of uploads", ref)
+    choices = _list_field(found, "choices", "texts", ref)
     name = "content" if "content" in found and "text" not in found else "text"
     text = _text_field(found, name, ref, "" if files else None)
     key, reply_to = _text_field(found, "key", ref, ""), _text_field(found, "reply_to", ref, "") or None
@@ -487,16 +492,16 @@ def _parse_message(found: dict[str, Any], to: str, group: str, ref: Ref | None) 
         raise BadFrame("a message goes to a user or a group, not both", ref)
     action = found.get("action") is True
     if "to" in found or "group" in found or action:
-        return SendRequest(text, to, group, ref, key, reply_to, action, by, files)
-    return replace(_parse_line(text, ref), key=key, reply_to=reply_to, by=by, files=files)
+        return SendRequest(text, to, group, ref, key, reply_to, action, by, files, choices)
+    return replace(_parse_line(text, ref), key=key, reply_to=reply_to, by=by, files=files, choices=choices)
 
 
-def _files_field(found: dict[str, Any], ref: Ref | None) -> tuple[str, ...]:
-    """Return the uploads that an object names, by id."""
-    files = found.get("files", [])
-    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-        raise BadFrame("`files` must be a list of ids of uploads", ref)
-    return tuple(files)
+def _list_field(found: dict[str, Any], name: str, what: str, ref: Ref | None) -> tuple[str, ...]:
+    """Return the strings in a field of an object, () without it."""
+    said = found.get(name, [])
+    if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+        raise BadFrame(f"`{name}` must be a list of {what}", ref)
+    return tuple(said)
 
 
 def _text_field(found: dict[str, Any], name: str, ref: Ref | None, default: str | None = None) -> str:

@@ -15,17 +15,19 @@ from p2pchat import Message, Sent
 Form = Mapping[str, str]  # by the name in event lines
 CHAT: Form = {
     "id": "id", "sender": "from", "to": "to", "group": "group", "text": "content", "sent_at": "timestamp",
-    "came": "came", "reply_to": "reply_to", "unsupported": "unsupported", "files": "files", "action": "action",
-    "edited": "edited", "deleted": "deleted",
+    "came": "came", "reply_to": "reply_to", "unsupported": "unsupported", "files": "files", "choices": "choices",
+    "action": "action", "edited": "edited", "deleted": "deleted",
 }  # fmt: skip
 SOCKETIO: Form = {
     "id": "id", "sender": "from", "text": "content", "sent_at": "timestamp", "conversation_id": "conversationId",
     "kind": "kind", "group": "group", "action": "action", "came": "came", "claimed_at": "clientTimestamp",
-    "unsupported": "unsupported", "files": "files",
+    "unsupported": "unsupported", "files": "files", "choices": "choices",
 }  # fmt: skip
 
 _RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}
-_CHANGE = {"id": "id", "by": "by", "at": "timestamp", "text": "content", "reaction": "reaction"}
+_CHANGE = {
+    "id": "id", "by": "by", "at": "timestamp", "text": "content", "reaction": "reaction", "automatic": "automatic",
+}  # fmt: skip
 _FILE = {name: name for name in ("id", "name", "size", "root", "stored", "user", "has", "count", "of")}
 _GROUP = {"group": "group", "conversation_id": "id", "change": "change", "members": "members"}
 _MEMBER = {"user": "user", "by": "by", "change": "change"}

@@ -302,9 +302,10 @@ async def write(
     async def send() -> str:
         with gateway.metrics.accepting("rest"):
             files = gateway.uploads.find(account, new.files)
-            return (await account.user.send(to, new.content, new.reply_to, files=files)).id
+            sent = await account.user.send(to, new.content, new.reply_to, files=files, choices=new.choices)
+            return sent.id
 
-    written = (new.content, to.key, new.reply_to, False, *new.files)
+    written = (new.content, to.key, new.reply_to, False, *new.files, *new.choices)
     id = await gateway.idempotency.run_detached(account.key, key, written, send)
     if gateway.cluster is not None:
         await gateway.cluster.wait_here(account, id)

@@ -34,6 +34,7 @@ Address = Annotated[
         examples=["bob"],
     ),
 ]
+Choice = Annotated[str, Field(min_length=1, max_length=MAX_REACTION_CHARACTERS)]
 UploadId = Annotated[str, Field(min_length=1, max_length=64)]
 GroupName = Annotated[
     str,
@@ -116,6 +117,11 @@ class MessageOut(
     timestamp: str = Field(description="When it was written, in UTC; it never changes.")
     came: str | None = Field(None, description="When it came to this gateway, if more than 10 minutes later.")
     files: list[FileOut] | None = Field(None, description="Its attachments, at most 10.")
+    choices: list[str] | None = Field(
+        None,
+        description="2 to 6 answers to press: a press is a reaction with its text.",
+        examples=[["yes", "no"]],
+    )
     id: str = Field(description="The same on every peer; it never changes.")
     reply_to: str | None = Field(None, description="The id of the message this answers.")
     unsupported: str | None = Field(
@@ -150,6 +156,9 @@ class NewMessage(
     ] = Field(default_factory=str)
     files: list[UploadId] = Field(
         [], max_length=10, description="Uploads of the caller, by id; then there may be no text."
+    )
+    choices: list[Choice] = Field(
+        [], max_length=6, description="2 to 6 answers that readers may press, no two alike; none: no choices."
     )
     ref: Ref = Field(None, description="A word of yours, returned with the answer.")
     reply_to: str | None = Field(None, pattern=MESSAGE_ID, description="The message this answers, by its id.")

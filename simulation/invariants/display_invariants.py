@@ -217,8 +217,9 @@ def view_faults(peer: SimPeer) -> Iterator[Fault]:
     for one, entry in released:
         if entry.re is not None and (did := _relation(one.log, one.seq, entry)) is not None:
             done.setdefault((one.log.conversation, entry.re), []).append(did)
-    for one, _ in released:
-        expected = _expected(one.log.user, done.get(named(one), []))
+    for one, entry in released:
+        asks = entry.k == "text" and len(set(entry.choices)) == len(entry.choices) > 0
+        expected = _expected(one.log.user, done.get(named(one), []), asks=asks)
         if _shown(one) != expected:
             text = f"shows {_shown(one)} of {log_name(one.log)} {one.seq}, which is {expected}"
             yield Fault("view", text, peer.name)
@@ -230,9 +231,11 @@ def _relation(log: LogId, seq: int, entry: Entry) -> _Relation | None:
     return _Relation(entry.c, log.user, log.run, seq, entry.k, said) if well.get(entry.k) else None
 
 
-def _expected(writer: UserId, done: list[_Relation]) -> tuple[object, list[object]]:
-    """Return the edit or deletion that counts, and the reactions, oldest first."""
+def _expected(writer: UserId, done: list[_Relation], *, asks: bool) -> tuple[object, list[object]]:
+    """Return the edit or deletion that counts, and the reactions, oldest first. What asks is not edited."""
     own = max((did for did in done if did.kind != "reaction" and did.user == writer), default=None)
+    if asks and own is not None and own.kind == "edit":
+        own = None
     by_user: dict[UserId, _Relation] = {}
     for did in sorted(did for did in done if did.kind == "reaction"):
         by_user[did.user] = did

@@ -34,6 +34,9 @@ def said(**fields: Any) -> dict[str, Any]:
             said(sent_at="2026-11-19T23:59:59.000000Z", came="2026-11-20T11:58:00.000000Z"),
             "2026-11-19 23:59 ada (came 2026-11-20 11:58): hi",
         ),
+        (said(text="deploy?", choices=["yes", "no"]), "11:30 ada: deploy? [/react yes · no]"),
+        (said(text="which?", choices=["a b", "\x1b[1m"]), '11:30 ada: which? [/react "a b" · \\u{1b}[1m]'),
+        (said(text="", deleted=True, choices=["yes", "no"]), "11:30 ada: [deleted]"),
         (
             said(unsupported="file", text=""),
             f"11:30 ada: {UNSUPPORTED}",

@@ -434,6 +434,24 @@ async def test_a_json_reply_names_its_message(shown: Shown) -> None:
         assert [(line["event"], line["code"]) for line in shown.lines] == [("error", "usage")]
 
 
+async def test_a_program_asks_with_choices_and_learns_who_pressed_one(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session, events = open_session(ada, shown, as_json=True), ada.events(Reaction)
+        asks = '{"do":"send","to":"bob","text":"deploy?","choices":["yes","no"],"hops":1,"ref":"7"}'
+        wrong = '{"do":"send","to":"bob","text":"deploy?","choices":["yes"],"ref":"8"}'
+        await session.execute([asks.encode(), wrong.encode()])
+        [question] = await got(bob, 1)
+        assert (question.choices, question.hops) == (("yes", "no"), 1)
+        assert [(line["event"], line["code"], line["ref"]) for line in shown.lines] == [("error", "usage", "8")]
+        answers = open_session(bob, shown, as_json=True)
+        for more in ('"no","automatic":true', '"yes"'):
+            await answers.execute([f'{{"do":"react","id":"{question.id}","reaction":{more}}}'.encode()])
+            await net.settle()
+        pressed = [(await anext(events)).to_json() for _ in range(1)]
+        assert [(line["by"], line["reaction"], line.get("automatic")) for line in pressed] == [("bob", "yes", None)]
+
+
 @pytest.mark.parametrize("typed", ['"Anna Maria"', '@"Anna Maria"'])
 async def test_a_name_with_blanks_is_quoted(shown: Shown, typed: str) -> None:
     async with Mesh("ada", "Anna Maria") as net:

@@ -53,6 +53,23 @@ def test_a_deleted_message_is_empty_until_edited_again() -> None:
     assert view(ada) == [("secret", "no secret", [])]
 
 
+def test_a_message_with_choices_stays_as_first_written_until_it_is_deleted() -> None:
+    """Others pressed an answer to that text: a program that edits it all the same changes nothing."""
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    at = START + 1
+    far.say(bob.write(encode_entry(Entry("text", at, at, b="deploy?", choices=("yes", "no")))))
+    far.say(bob.say("delete all?", re=bob.ref(1), kind="edit"))
+    assert view(ada) == [("deploy?", "deploy?", [])]
+    cyd = Author("cyd", "c1")
+    far.say(cyd.say("yes", re=bob.ref(1), kind="reaction"))
+    assert view(ada) == [("deploy?", "deploy?", [("cyd", "yes")])]
+    far.say(delete(bob, bob.ref(1)))
+    assert view(ada) == [("deploy?", None, [("cyd", "yes")])]
+    far.say(bob.say("delete all?", re=bob.ref(1), kind="edit"))  # it comes back, as it was
+    assert view(ada) == [("deploy?", "deploy?", [("cyd", "yes")])]
+
+
 def test_edits_and_deletions_by_others_are_stored_without_effect() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     ada.far("bob").say(bob.say("mine"), cyd.say("yours", re=bob.ref(1), kind="edit"), delete(cyd, bob.ref(1)))

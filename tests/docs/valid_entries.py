@@ -13,6 +13,7 @@ MARK = f'["{"cd" * 8}",1,"{"ef" * 8}"]'
 OWN = "8139770ea87d175f"  # the first 8 bytes of the id of bob, who writes the examples (tests/vectors)
 OWN_REF = f'["{OWN}{"ab" * 8}",1]'
 FILE = f'{{"name":"a.txt","size":3,"type":"text/plain","root":"{"ab" * 32}"}}'
+CHOICES = '["yes","no"]'
 NO_EFFECT = "taken, no effect"
 UNSUPPORTED = "taken, unsupported"
 
@@ -180,6 +181,15 @@ KEYS = [
     Row("auto",
         "`auto`: any value, in an entry of any kind (only `true` [means something](protocol.md#entries))", "taken",
         (*entries("auto", "true", "false", "null", "1", '"true"', "{}"), entry(k='"later"', auto="true"))),
+    Row("choices",
+        "`choices`: any value, in an entry of any kind (which has a meaning: [choices](#choices))", "taken",
+        (*entries("choices", CHOICES, '["yes"]', "[]", "null", "7", '["yes","yes"]', '["yes",7]', r'["yes","\u0000"]',
+                  '["yes","certainly"]'),
+         entry(k='"later"', choices=CHOICES))),
+    Row("hops",
+        "`hops`: any value, in an entry of any kind (only an integer from 0 to 255 "
+        "[means something](protocol.md#entries))", "taken",
+        (*entries("hops", "1", "255", "256", "-1", "1.0", "true", "null", '"1"'), entry(k='"later"', hops="1"))),
 ]  # fmt: skip
 
 KINDS = [

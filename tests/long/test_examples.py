@@ -268,7 +268,13 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             await sent.delivered(timeout=PATIENCE)
             answer = await answer_of(echo, heard[bob])
             assert (answer.text, answer.reply_to) == ('zwischen uns: \u00e9\u0301 \u202e\t\n"', sent.id)
-            assert answer.conversation.kind == "dm"
+            assert (answer.conversation.kind, answer.hops) == ("dm", 0)
+
+            for hops in (8, 7, 1):
+                await bob.send("echo", f"after {hops} hops", hops=hops)
+            for text, hops in (("after 7 hops", 8), ("after 1 hops", 2)):
+                answer = await answer_of(echo, heard[bob])
+                assert (answer.text, answer.hops) == (text, hops)
 
             huge = "\x01" * 10_500  # six times as long in an entry, almost the limit
             await bob.send("echo", huge)

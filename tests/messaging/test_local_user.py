@@ -9,10 +9,12 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from p2pchat import (
+    Deleted,
     Delivered,
     DeliveryTimeout,
     Edited,
@@ -30,6 +32,7 @@ from p2pchat import (
     Typing,
     UnknownName,
 )
+from p2pchat.messaging.messages import ref_of
 from p2pchat.messaging.named_user import run_to_completion
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK
@@ -330,6 +333,67 @@ async def test_an_automatic_message_says_so_here_and_there(net: Mesh) -> None:
             assert [post.automatic for post in posts] == [False, True, True, False]
             assert [post.to_json().get("automatic") for post in posts] == [None, True, True, None]
             assert [len(post.attachments) for post in posts] == [0, 1, 0, 0]
+
+
+async def test_who_is_asked_presses_a_choice_and_everybody_sees_who_decided(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    async with within(WAIT, "the question, and the answers"):
+        asked = await ada.send("room", "deploy?", choices=["yes", "no"], hops=1)
+        await ada.send("room", "just saying")
+        await net.settle()
+        for peer in net.peers:
+            question, other = await peer.history("room")
+            assert (question.choices, question.hops, other.choices, other.hops) == (("yes", "no"), 1, (), 0)
+            assert (question.to_json()["choices"], question.to_json()["hops"]) == (["yes", "no"], 1)
+            assert not {"choices", "hops"} & other.to_json().keys()
+        presses = ada.events(Reaction)
+        await bob.react(asked.id, question.choices[1])
+        await net.settle()
+        await cyd.react(asked.id, "yes")  # as typed by somebody who sees no choices
+        pressed = [await anext(presses), await anext(presses)]
+        assert [(one.by.name, one.reaction, one.id) for one in pressed] == [
+            ("bob", "no", asked.id),
+            ("cyd", "yes", asked.id),
+        ]
+
+
+async def test_a_message_with_choices_can_be_deleted_and_not_edited(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    asked = await ada.send("bob", "deploy?", choices=("yes", "no"))
+    [sent] = await ada.history("bob")
+    for message in (asked.id, sent):
+        with pytest.raises(ValueError, match="a message with choices cannot be edited: delete it and ask again"):
+            await ada.edit(message, "delete all?")
+    edits = bob.events(Edited, Deleted)
+    me, key = ada.me.key, sent.log.conversation  # as a program that does not know choices
+    await ada._require_running().requests.write(me, key, "edit", ["delete all?"], ref_of(sent))
+    await net.settle()
+    for peer in (ada, bob):
+        [post] = await peer.history("ada" if peer is bob else "bob")
+        assert (post.text, post.edited, post.choices) == ("deploy?", False, ("yes", "no"))
+        assert [[one.id for one in await peer.search(word)] for word in ("deploy", "delete")] == [[asked.id], []]
+    await ada.delete(asked.id)
+    async with within(WAIT, "the deletion, and no edit before it"):
+        deleted = await anext(edits)
+    assert isinstance(deleted, Deleted) and deleted.message.choices == () and "choices" not in deleted.message.to_json()
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"choices": ["yes"]}, "a message has 2 to 6 choices, not 1"),
+        ({"choices": ["yes", "no"], "action": True}, "only a text has choices, no action"),
+        ({"choices": "yes"}, "choices are a list of texts, not one text"),
+        ({"choices": [1, 2]}, "a text is a str, not int"),
+        ({"hops": 256}, "hops are 0 to 255, not 256"),
+        ({"hops": "1"}, "hops are an int, not str"),
+    ],
+)
+async def test_choices_and_hops_of_another_form_are_refused(net: Mesh, more: dict[str, Any], why: str) -> None:
+    ada, *_ = net.peers
+    with pytest.raises((ValueError, TypeError), match=why):
+        await ada.send("room", "deploy?", **more)
+    assert await ada.history("room") == []
 
 
 async def test_a_claimed_time_changes_no_order(net: Mesh) -> None:

@@ -23,6 +23,7 @@ from p2pchat.core.log import (
     LogId,
     RawEntry,
     attachments_of,
+    choices_of,
     decode_entry,
     encode_header,
     extend_chain,
@@ -395,6 +396,11 @@ def attachments(given: Given) -> Result:
     return {"leaves": [leaf.hex() for leaf in leaves], "root": root_of(size, leaves)}
 
 
+def choices(given: Given) -> Result:
+    read = decode_entry((2, given["text"]))
+    return {"choices": [*choices_of(read)], "hops": read.hops}
+
+
 def files(given: Given) -> Result:
     reader = ExportReader(given["room"])
     try:
@@ -503,6 +509,6 @@ ANSWERS: dict[str, Callable[[Given], Result]] = {
     for function in (
         hashes, signatures, logs, entries, operations, batches, forks, clocks, frames, handshakes, certificates,
         statements, members, guests, joins,
-        invites, networks, discovery, attachments, files, names, elections, groups, visibility, sync,
+        invites, networks, discovery, attachments, choices, files, names, elections, groups, visibility, sync,
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tests.vectors import attachments, entries, frames, groups, handshakes, members, proofs, sync
+from tests.vectors import attachments, choices, entries, frames, groups, handshakes, members, proofs, sync
 from tests.vectors.files import FOLDER
 from tests.vectors.material import ADA, BOB, CYD, FOUNDER, ROOM, SEEDS, T0, N, Row
 
@@ -276,6 +276,12 @@ FILES = {
             "files": "the attachments of the message, without unknown keys",
         },
         attachments.attachments,
+    ),
+    "choices": VectorFile(
+        "The choices and the hops of entries.",
+        {"text": "the text of the entry"},
+        {"choices": "those that are shown", "hops": "how many programs answered one another up to it"},
+        choices.choices,
     ),
     "files": VectorFile(
         "Files of statements and entries.",

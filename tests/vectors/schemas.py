@@ -44,6 +44,8 @@ def entries() -> Schema:
     entry["properties"]["b"] = {"default": None}  # the code's types of both are what its quick decoder takes
     entry["properties"]["files"] = {"default": []}
     entry["properties"]["auto"] = {"default": False}
+    entry["properties"]["choices"] = {"default": []}
+    entry["properties"]["hops"] = {"default": 0}
     del definitions["FileRef"]
     text = {"required": ["b"], "properties": {"b": {"type": "string", "pattern": "^[^\\u0000]*$"}}}
     entry |= {"if": {"properties": {"k": {"enum": sorted(TEXT_KINDS)}}, "required": ["k"]}, "then": text}

@@ -208,6 +208,15 @@ async def test_frames_of_messages_with_files_are_made_for_each_user(served: Serv
     assert made == ["with a file", "without", "with a file"]
 
 
+async def test_a_message_that_asks_has_its_choices(served: Served) -> None:
+    async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
+        await ada.accepted({"text": "deploy?", "to": "bob", "choices": ["yes", "no"]})
+        assert (await bob.message())["choices"] == ["yes", "no"]
+        for choices in ("yes", ["yes"], ["yes", 7]):
+            await ada.say({"text": "deploy?", "to": "bob", "choices": choices})
+            assert (await ada.answer())["status"] == "error"
+
+
 async def test_a_client_can_ask_for_the_newest_id(served: Served) -> None:
     async with chatting(served, "ada", "?since=") as ada:
         assert "last" not in await ada.next("resumed")

@@ -254,6 +254,18 @@ async def test_an_error_is_a_problem_document_for_callers_that_accept_one(
 NO_ID = "not the id of a message, which looks like BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
 
 
+async def test_who_asks_with_choices_learns_who_pressed_one(people: Served) -> None:
+    async with people.client("ada") as ada, people.client("bob") as bob:
+        id = await write(ada, to="bob", content="deploy?", choices=["yes", "no"])
+        assert (await bob.get(f"/messages/{id}")).json()["choices"] == ["yes", "no"]
+        assert (await bob.put(f"/messages/{id}/reaction", json={"reaction": "yes"})).is_success
+        assert (await ada.get(f"/messages/{id}")).json()["reactions"] == {"yes": ["bob"]}
+        assert refused(await ada.patch(f"/messages/{id}", json={"content": "delete all?"})) == (400, "malformed")
+        for choices, code in ((["yes"], (400, "malformed")), (["yes", "certainly"], (422, "malformed"))):
+            answer = await ada.post("/messages", json={"to": "bob", "content": "deploy?", "choices": choices})
+            assert refused(answer) == code
+
+
 @pytest.mark.parametrize(
     ("said", "text"),
     [

@@ -318,9 +318,9 @@ def _whom(frame: Frame) -> str:
 
 
 def _line(frame: Frame, me: str) -> Frame:
-    """Return a frame as the event line that format_message() takes."""
+    """Return a frame as the event line that format_message() takes; without choices, as there is no /react here."""
     kind = "group" if "group" in frame else "dm" if "to" in frame else "room"
-    said = {field: frame[name] for field, name in CHAT.items() if name in frame}
+    said = {field: frame[name] for field, name in CHAT.items() if name in frame and field != "choices"}
     event = "sent" if frame["from"] == me else "message"
     return {"to": "", "action": False, **said, "event": event, "kind": kind, "conversation": frame.get("group", "room")}
 

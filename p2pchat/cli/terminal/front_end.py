@@ -37,10 +37,18 @@ from p2pchat.cli.terminal.prompt import (
     prompt_label,
 )
 from p2pchat.cli.terminal.screen import Screen
-from p2pchat.cli.terminal.terminal_display import TerminalDisplay, TypingNotifier, is_text, open_conversation
+from p2pchat.cli.terminal.terminal_display import (
+    TerminalDisplay,
+    TypingNotifier,
+    choices_row,
+    is_text,
+    open_conversation,
+)
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
+from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import redirect_notices
+from p2pchat.commands.message_commands import react
 from p2pchat.commands.standard_output import EventLogFile
 from p2pchat.commands.wrap import Row
 from p2pchat.safe_text import quote_name
@@ -66,6 +74,7 @@ class TerminalFrontEnd:
         self._actions: asyncio.Queue[Callable[[], Awaitable[bool]]] = asyncio.Queue()  # in order; False ends the chat
         self._shown_at_begin: Mapping[str, str] | None = None  # Session.shown_last as the line was begun; None: no line
         self._prompt: Prompt | None = None
+        self._asked: EventLine | None = None  # the question whose keys were drawn last: a key answers no other one
         self.display: TerminalDisplay = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
         if sys.stderr is not None and sys.stderr.isatty():
             redirect_notices(self._screen.print_notice)
@@ -134,6 +143,7 @@ class TerminalFrontEnd:
             on_focus=self._session.activity.on_focus,
             on_change=self._on_change,
             status_row=self._status_row,
+            choices_row=self._choices_row,
         )
 
     # Events of the prompt
@@ -146,6 +156,10 @@ class TerminalFrontEnd:
 
     def _on_switch(self, where: str) -> None:
         self._session.activity.on_input()
+        asked = self._asked
+        if asked is not None and where.isdecimal() and int(where) <= len(asked["choices"]):
+            self._actions.put_nowait(partial(self._press, asked, asked["choices"][int(where) - 1]))
+            return
         self._shown_at_begin = None  # another conversation is opened below a line
         self._actions.put_nowait(partial(self._switch, where))
 
@@ -173,6 +187,16 @@ class TerminalFrontEnd:
                 await self._session.report_error(error)
         return True
 
+    async def _press(self, question: EventLine, choice: str) -> bool:
+        """React to a question with a choice, unless the key before did."""
+        if self.display.questions.close(question["id"]):
+            try:
+                await react(self._session, await self._peer.message(question["id"]), choice)
+            except P2PChatError as error:
+                self.display.questions.add(question, self._peer.me.id)
+                await self._session.report_error(error)
+        return True
+
     def _find(self, where: str) -> Conversation | None:
         unread = self._session.unread
         if where.isdecimal():
@@ -194,6 +218,11 @@ class TerminalFrontEnd:
             UnreadBadge(_typed_address(self._peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids
         ]
         return prompt_label(self._peer.me.label, self._current(), badges, columns)
+
+    def _choices_row(self) -> Row | None:
+        here = open_conversation(self._session)
+        self._asked = None if here is None else self.display.questions.newest(here.id)
+        return None if self._asked is None else choices_row(self._asked)
 
     def _status_row(self) -> Row | None:
         """Return the row above the prompt: files that are on their way, and who is typing."""

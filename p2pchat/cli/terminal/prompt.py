@@ -55,12 +55,14 @@ class Prompt:
     Args:
         label: Returns the text before the input, for a number of columns.
         on_line: Called with each complete line.
-        on_switch: Called to switch to a conversation: `next` or `first` unread, or its number in /list.
+        on_switch: Called to switch to a conversation, `next` or `first` unread, or with the number of the key: of one
+            in /list, or of a choice.
         on_quit: Called to end the chat: `input` (Ctrl-D), or `interrupted` (Ctrl-C twice).
         on_covered: Called with True when another program takes the terminal, and with False when it returns it.
         on_focus: Called with whether the window has the keyboard, if the terminal reports it.
         on_change: Called with the line after each change, and each move of the cursor.
         status_row: Returns the row above the input; None: none.
+        choices_row: Returns the row above that, as often as it is drawn; None: none.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Prompt:
         on_focus: Callable[[bool], None],
         on_change: Callable[[str], None],
         status_row: Callable[[], Row | None],
+        choices_row: Callable[[], Row | None],
     ) -> None:
         self._screen = screen
         self._label = label
@@ -90,6 +93,7 @@ class Prompt:
         self._on_focus = on_focus
         self._on_change = on_change
         self._status_row = status_row
+        self._choices_row = choices_row
         self._output = output
         self._question: Question | None = None
         self._leaving: asyncio.TimerHandle | None = None  # runs after a Ctrl-C: another one leaves
@@ -173,6 +177,9 @@ class Prompt:
         found: StyleAndTextTuples = []
         for row in self._screen.region(max(2, size.rows // 2)):
             found += [*row, ("", "\n")]
+        if (choices := self._choices_row()) is not None:
+            for row in fold_row(choices, size.columns):
+                found += [*row, ("", "\n")]
         if (status := self._status_row()) is not None:
             found += [*fold_row(status, size.columns)[0], ("", "\n")]
         if self._question is not None:

@@ -24,7 +24,15 @@ from p2pchat.commands.chat_settings import QUIET_ABOVE, ChatSettings
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.delivery_notices import older_messages
 from p2pchat.commands.display import LAST_LINES, Display, without_ignored
-from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, file_label, format_gap, message_row, with_gap
+from p2pchat.commands.event_text import (
+    EDIT_EVENTS,
+    EventLine,
+    file_label,
+    format_gap,
+    message_excerpt,
+    message_row,
+    with_gap,
+)
 from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.standard_output import EventLogFile, json_line
 from p2pchat.commands.unread_counter import is_addressed_to, is_here
@@ -70,6 +78,7 @@ class TerminalDisplay(Display):
         self.ask: Callable[[str], Awaitable[bool]] | None = None  # set while there is a prompt
         self.speakers: RecentSpeakers = RecentSpeakers()
         self.typing: TypingUsers = TypingUsers()
+        self.questions: OpenQuestions = OpenQuestions()
 
     # The current conversation
 
@@ -243,6 +252,7 @@ class TerminalDisplay(Display):
         elif kind == "sent":
             await self._show_sent(event)
         elif kind in EDIT_EVENTS:
+            self.questions.on_change(event, self._own_id)
             await self._show_edit(event)
         elif kind == "delivered":
             if not self._screen.update(event["id"], lambda own: own.on_delivered(event["count"], event["of"])):
@@ -281,6 +291,7 @@ class TerminalDisplay(Display):
         related = await self._related(event)
         self._show_day(event["sent_at"])
         _remember(self._seen, event["id"])
+        self.questions.add(event, self._own_id)
         line = chat_line(self.with_file_numbers(event), self.me, elsewhere=elsewhere, related=related)
         self._screen.add_line([*self._number(event), *line] if numbered else line)
 
@@ -427,6 +438,47 @@ def open_conversation(session: Session) -> Conversation | None:
         return session.current
     except P2PChatError:
         return None
+
+
+# ---- questions
+
+
+class OpenQuestions:
+    """Messages of others with choices that were shown, and that the user has not answered."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, EventLine] = {}  # by message id, in the order in which they were shown
+
+    def add(self, line: EventLine, me: str) -> None:
+        """Handle a message that is shown; `me` is the own id."""
+        self._lines.pop(line["id"], None)
+        if line["event"] != "message" or not (choices := line.get("choices")):
+            return
+        if not any(one["by_id"] == me and one["reaction"] in choices for one in line.get("reactions", ())):
+            self._lines[line["id"]] = line
+            if len(self._lines) > REMEMBERED:
+                del self._lines[next(iter(self._lines))]
+
+    def on_change(self, event: EventLine, me: str) -> None:
+        """Handle an edit, a deletion or a reaction."""
+        choices = self._lines.get(event["id"], {}).get("choices", ())
+        if event["event"] == "deleted" or (event["by_id"] == me and event.get("reaction") in choices):
+            self.close(event["id"])
+
+    def close(self, id: str) -> bool:
+        """Drop a question; return False if it was dropped before."""
+        return self._lines.pop(id, None) is not None
+
+    def newest(self, conversation_id: str) -> EventLine | None:
+        """Return the question of a conversation that was shown last; None if all are answered."""
+        lines = reversed(self._lines.values())
+        return next((line for line in lines if line["conversation_id"] == conversation_id), None)
+
+
+def choices_row(question: EventLine) -> Row:
+    """Return the row with the keys that answer a question, and its beginning."""
+    keys = " · ".join(f"Alt-{key} {quote_name(choice)}" for key, choice in enumerate(question["choices"], 1))
+    return [("bold", f"  {keys}"), (DIM, f"   {message_excerpt(question)}")]
 
 
 # ---- typing indicators

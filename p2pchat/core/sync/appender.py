@@ -21,7 +21,11 @@ from p2pchat.core.effects import WriteRefused
 from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import (
+    MAX_CHOICES,
     MAX_FILES,
+    MAX_HOPS,
+    MAX_TEXT_BYTES,
+    MIN_CHOICES,
     Batch,
     Entry,
     FileRef,
@@ -43,7 +47,7 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
-from p2pchat.protocol import MAX_INT, RunId, UserId
+from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, RunId, UserId
 
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 2 references, stamps, what later versions add
 
@@ -89,7 +93,7 @@ class Appender:
         above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0
         self._append_drafts(
             conversation, log, self._with_profile(conversation, log, drafts), files=request.files, above=above,
-            automatic=request.automatic,
+            automatic=request.automatic, choices=request.choices, hops=request.hops,
         )  # fmt: skip
         self._sync.transaction.writes.append(
             (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
@@ -133,6 +137,8 @@ class Appender:
             return "claim", "a message cannot claim a time before 1970 or after 2255"
         if request.files and (fault := _files_fault(request, settings)):
             return fault
+        if wrong := choices_fault(request.kind, request.choices) or hops_fault(request.hops):
+            return "shape", wrong
         for body in request.bodies if not are_plain(request.bodies, settings) else ():
             fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
             if fault:
@@ -197,7 +203,8 @@ class Appender:
 
     def _append_drafts(
         self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None,
-        files: tuple[FileRef, ...] = (), above: int = 0, automatic: bool = False,
+        files: tuple[FileRef, ...] = (), above: int = 0, automatic: bool = False, choices: tuple[str, ...] = (),
+        hops: int = 0,
     ) -> None:  # fmt: skip
         """Append drafts as entries, with clocks above this one.
 
@@ -216,8 +223,8 @@ class Appender:
             if kind != "profile":
                 break
         entries += [Entry(kind, now, c, re, (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
-        if files or automatic:
-            entries[-1] = with_files(entries[-1], files, automatic=automatic)
+        if files or automatic or choices or hops:
+            entries[-1] = with_files(entries[-1], files, automatic=automatic, choices=choices, hops=hops)
         self._append_entries(conversation, log, entries)
 
     def _append_entries(self, conversation: ConversationState, log: LogState, entries: list[Entry]) -> None:
@@ -326,6 +333,27 @@ def _files_fault(request: WriteRequest, settings: Settings) -> tuple[str, str] |
     if size_bytes([encode_entry(entry)]) > settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES:
         return "too_long", "the text and the names of the files are too long together: shorten one of them"
     return None
+
+
+def choices_fault(kind: str, choices: Sequence[str]) -> str:
+    """Return what is wrong with the choices of an entry of this kind, as a sentence; "" for none and valid ones."""
+    if not choices:
+        return ""
+    if kind != "text":
+        return f"only a text has choices, no {kind}"
+    if not MIN_CHOICES <= len(choices) <= MAX_CHOICES:
+        return f"a message has {MIN_CHOICES} to {MAX_CHOICES} choices, not {len(choices)}"
+    if len({*choices}) < len(choices):
+        return "two choices of a message are alike"
+    if any(not 1 <= len(one) <= MAX_REACTION_CHARACTERS for one in choices):
+        return f"a choice has 1 to {MAX_REACTION_CHARACTERS} characters"
+    is_text = not any(text_fault(one, MAX_TEXT_BYTES, MAX_TEXT_BYTES) for one in choices)
+    return "" if is_text else "a choice holds NUL, or is no valid Unicode"
+
+
+def hops_fault(hops: int) -> str:
+    """Return what is wrong with a number of hops, as a sentence; "" for a valid one."""
+    return "" if 0 <= hops <= MAX_HOPS else f"hops are 0 to {MAX_HOPS}, not {hops}"
 
 
 def are_plain(texts: Sequence[str], settings: Settings) -> bool:

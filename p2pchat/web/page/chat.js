@@ -437,6 +437,11 @@ export class Chat {
     return this.connection.request({ do: "delete", id });
   }
 
+  /** Answer a message with one of its choices. @param {import("./model.js").Message} message @param {string} choice */
+  press(message, choice) {
+    return this.connection.request({ do: "react", id: message.id, reaction: choice });
+  }
+
   /** Toggle a reaction. @param {import("./model.js").Message} message @param {string} reaction */
   react(message, reaction) {
     const mine = message.reactions.find((one) => one.by_id === this.model.me.id)?.reaction;

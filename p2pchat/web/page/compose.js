@@ -197,7 +197,7 @@ export class Compose {
     } else if (event.key === "Escape") {
       if (this.cancel()) event.stopPropagation();
     } else if (event.key === "ArrowUp" && !this.input.value && !this._draft.reply && !this._draft.edit) {
-      const own = this._chat.model.front?.messages.findLast((message) => message.mine && !message.deleted);
+      const own = this._chat.model.front?.messages.findLast((message) => message.mine && !message.deleted && !message.choices.length);
       if (own) {
         event.preventDefault();
         this.edit(own);

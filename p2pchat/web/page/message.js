@@ -21,6 +21,7 @@ const LATE = 60000; // milliseconds between writing and sending that are shown; 
  * @typedef {object} Actions callbacks for the actions on a message
  * @property {(message: Message) => void} reply @property {(message: Message) => void} react
  * @property {(message: Message, reaction: string) => void} toggle @property {(message: Message) => void} edit
+ * @property {(message: Message, choice: string) => void} press
  * @property {(message: Message) => void} remove @property {(message: Message) => void} info
  * @property {(id: string) => void} jump @property {(message: Message) => void} person
  * @property {(message: Message) => HTMLElement|null} files draws the files of a message
@@ -51,6 +52,7 @@ export function drawMessage(message, { model, talk, head }, actions) {
         (message.text || message.deleted || message.unsupported || !message.files.length) && messageText(message, name),
         message.expelled && h("p", { class: "text gone" }, "from somebody who is no member"),
         actions.files(message),
+        choices(message, talk, model, actions),
         reactions(message, talk, model, actions),
         foot(message, talk, actions),
       ),
@@ -83,6 +85,17 @@ function quote(message, talk, model, actions) {
   const who = answered ? (answered.mine ? "You" : safeLine(model.labelOf(answered.senderId, answered.sender))) : "";
   return h("button", { type: "button", class: "quote", tabindex: -1, onclick: () => actions.jump(message.replyTo ?? "") },
     h("span", { class: "unseen" }, "Reply to "), who && h("bdi", { class: "quote-who" }, who), h("span", { class: "quote-text", dir: "auto" }, said));
+}
+
+/** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
+function choices(message, talk, model, actions) {
+  if (!message.choices.length || message.deleted) return null;
+  const mine = message.reactions.find((one) => one.by_id === model.me.id && message.choices.includes(one.reaction))?.reaction;
+  const off = message.mine || mine !== undefined || !talk.member;
+  const stays = (/** @type {Event} */ event) => event.preventDefault(); // a message with the focus has a bar, and would move
+  return h("div", { class: "choices", role: "group", "aria-label": "Choices" }, message.choices.map((choice) =>
+    h("button", { type: "button", tabindex: -1, class: choice === mine ? "choice mine" : "choice", "aria-pressed": String(choice === mine), disabled: off, onmousedown: stays, onclick: () => actions.press(message, choice) },
+      h("bdi", {}, safeLine(choice)))));
 }
 
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
@@ -140,7 +153,7 @@ function actionButtons(message, actions) {
   return h("div", { class: "actions", role: "group", "aria-label": "Message actions" },
     iconButton("smile", "React", () => actions.react(message), off),
     iconButton("reply", "Reply", () => actions.reply(message), off),
-    message.mine && iconButton("edit", "Edit", () => actions.edit(message), off),
+    message.mine && !message.choices.length && iconButton("edit", "Edit", () => actions.edit(message), off),
     message.mine && iconButton("bin", "Delete", () => actions.remove(message), off),
   );
 }

@@ -38,6 +38,7 @@
  * @property {boolean} expelled it came when its writer was no member any more
  * @property {string} mendedAt when it was edited, "" for never
  * @property {Reaction[]} reactions
+ * @property {string[]} choices answers to press: a press is a reaction with that text
  * @property {FileInfo[]} files
  * @property {string[]} missing ids of missing messages that come before it
  * @property {string[]} lastSeenWith
@@ -214,6 +215,7 @@ export function messageOf(line) {
     mendedAt: line.mended_at ?? "",
     unsupported: line.unsupported ?? "",
     reactions: line.reactions ?? [],
+    choices: line.choices ?? [],
     files: line.files ?? [],
     missing: line.missing ?? [],
     lastSeenWith: line.last_seen_with ?? [],

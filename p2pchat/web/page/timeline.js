@@ -248,7 +248,7 @@ export class Timeline {
       const found = this._messageOf(message);
       const key = keyOf(event);
       const action = { r: this._actions.reply, "+": this._actions.react, e: this._actions.edit, delete: this._actions.remove, i: this._actions.info }[key];
-      if (found?.id && !found.deleted && action && (this._chat.model.front?.member || key === "i") && (found.mine || key === "r" || key === "+")) {
+      if (found?.id && !found.deleted && action && (this._chat.model.front?.member || key === "i") && (found.mine || key === "r" || key === "+") && !(key === "e" && found.choices.length)) {
         event.preventDefault();
         action(found);
       }
@@ -295,6 +295,7 @@ export class Timeline {
       reply: (message) => layout.compose.reply(message),
       edit: (message) => layout.compose.edit(message),
       react: (message) => pickReaction((reaction) => layout.notifyFailure(chat.react(message, reaction))),
+      press: (message, choice) => layout.notifyFailure(chat.press(message, choice)),
       toggle: (message, reaction) => layout.notifyFailure(chat.react(message, reaction)),
       remove: async (message) => {
         const said = [h("blockquote", { dir: "auto" }, gist(message, MAX_QUOTED)), h("p", {}, "It disappears for everyone. Log files of others may still contain it.")];

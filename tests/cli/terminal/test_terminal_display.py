@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
-from p2pchat.cli.terminal.terminal_display import TypingNotifier, TypingUsers, is_text
+from p2pchat.cli.terminal.terminal_display import OpenQuestions, TypingNotifier, TypingUsers, is_text
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.wrap import plain_text
 from p2pchat.testing import mesh
+
+
+def asked(id: str, *choices: str, **more: Any) -> dict[str, Any]:
+    return {"event": "message", "id": id, "conversation_id": "C", "choices": list(choices), **more}
+
+
+def test_a_question_is_open_until_the_user_answers_it_or_it_is_deleted() -> None:
+    questions = OpenQuestions()
+
+    def newest() -> str | None:
+        line = questions.newest("C")
+        return None if line is None else str(line["id"])
+
+    mine = {"event": "reaction", "by_id": "ADA"}
+    questions.add(asked("1", "yes", "no"), "ADA")
+    questions.add(asked("2", "yes", "no"), "ADA")
+    questions.add(asked("3", "now", "later"), "ADA")
+    questions.add(asked("4"), "ADA")
+    questions.add(asked("5", "yes", "no", event="sent"), "ADA")
+    questions.add(asked("6", "yes", "no", reactions=[{"by_id": "ADA", "reaction": "no"}]), "ADA")
+    questions.add(asked("7", "yes", "no", conversation_id="D"), "ADA")
+    assert newest() == "3"
+    for said in ({**mine, "reaction": "+1"}, {**mine, "reaction": "now", "by_id": "BOB"}, {**mine, "event": "edited"}):
+        questions.on_change({"id": "3", **said}, "ADA")
+        assert newest() == "3"
+    questions.on_change({"id": "3", **mine, "reaction": "now"}, "ADA")
+    assert newest() == "2"
+    questions.on_change({"id": "2", "event": "deleted", "by_id": "BOB"}, "ADA")
+    assert newest() == "1"
+    questions.add(asked("2", "yes", "no", reactions=[{"by_id": "BOB", "reaction": "no"}]), "ADA")  # as in /history
+    assert newest() == "2"
+    assert [questions.close(id) for id in ("2", "2", "1")] == [True, False, True] and newest() is None
 
 
 @pytest.mark.parametrize(

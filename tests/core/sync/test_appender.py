@@ -7,7 +7,7 @@ import pytest
 from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, KINDS, TEXT_KINDS
 from p2pchat.core.inputs import UserRenamed, WriteRequest
 from p2pchat.core.log import Entry, RawEntry, Ref, decode_entry, encode_entry, is_plausible, next_c, ref_key
-from p2pchat.core.sync.appender import text_fault
+from p2pchat.core.sync.appender import choices_fault, text_fault
 from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
@@ -243,6 +243,43 @@ def test_what_a_program_writes_by_itself_is_marked_and_nothing_else() -> None:
     ada.put(WriteRequest(2, IDS["ada"], ROOM, "text", ["hello"]))
     ada.take()
     assert ['"auto":true' in encode_entry(entry)[1] for entry in written(far)] == [False, True, False]
+
+
+def test_choices_and_hops_are_written_with_their_text_and_no_other() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["deploy?"], choices=("yes", "no"), hops=1))
+    ada.put(WriteRequest(2, IDS["ada"], ROOM, "text", ["hello"]))
+    ada.take()
+    texts = [encode_entry(entry)[1] for entry in written(far)]
+    assert texts[1].endswith(',"choices":["yes","no"],"hops":1}')
+    assert [("choices" in text, "hops" in text) for text in texts] == [(False, False), (True, True), (False, False)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "choices", "why"),
+    [
+        ("text", ["yes"], "a message has 2 to 6 choices, not 1"),
+        ("text", [*"abcdefg"], "a message has 2 to 6 choices, not 7"),
+        ("text", ["yes", "no", "yes"], "two choices of a message are alike"),
+        ("text", ["yes", ""], "a choice has 1 to 8 characters"),
+        ("text", ["yes", "certainly"], "a choice has 1 to 8 characters"),
+        ("text", ["yes", "a\0b"], "a choice holds NUL, or is no valid Unicode"),
+        ("text", ["yes", "\ud800"], "a choice holds NUL, or is no valid Unicode"),
+        ("action", ["yes", "no"], "only a text has choices, no action"),
+    ],
+)
+def test_invalid_choices_are_refused(ada: Peer, kind: str, choices: list[str], why: str) -> None:
+    assert choices_fault(kind, choices) == why
+    request = WriteRequest(1, IDS["ada"], ROOM, kind, ["deploy?"], choices=tuple(choices))
+    ada.put(request)
+    assert ada.take() == ["refused shape"]
+
+
+@pytest.mark.parametrize("hops", [-1, 256])
+def test_invalid_hops_are_refused(ada: Peer, hops: int) -> None:
+    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["hi"], hops=hops))
+    assert ada.take() == ["refused shape"]
 
 
 def test_a_text_at_the_limits_is_taken() -> None:

@@ -93,6 +93,8 @@ MUST_HAPPEN = (
     "warned_two_processes",
     "user_blocked",
     "user_unblocked",
+    "asked",
+    "question_edited",
 )
 
 # Rare events of the simulation: the least number, and the test of each. A change of the core changes every history. So

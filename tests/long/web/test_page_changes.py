@@ -228,6 +228,39 @@ async def nothing_is_small(one: Visitor) -> None:
     await becomes(lambda: one.page.evaluate(SMALL), [])
 
 
+WIDER = "document.documentElement.scrollWidth > innerWidth"
+
+
+async def test_a_question_is_answered_on_a_phone_once_and_everybody_sees_by_whom(scene: Scene) -> None:
+    yan, zoe, terry = scene.yan, scene.zoe, scene.terry
+    await yan.page.goto(yan.url)
+    await yan.page.reload()
+    await yan.row("Room").wait_for()
+    await yan.page.evaluate("location.hash = '#room'")
+    await zoe.go("Room")
+    choices = ["yes", "no", "<b>x</b>", "\u202elater", "WWWWWWWW", "👩‍👩‍👧‍👦"]
+    asked = await terry.send("deploy?", choices=choices)
+    message = await yan.sees("deploy?")
+    buttons = message.locator("button.choice")
+    await expect(buttons).to_have_text(["yes", "no", "<b>x</b>", "\\u{202e}later", "WWWWWWWW", "👩‍👩‍👧‍👦"])
+    await nothing_is_small(yan)
+    assert not await yan.page.evaluate(WIDER)
+    await message.get_by_role("button", name="no", exact=True).click()
+    pressed = await terry.next("reaction", id=asked["id"])
+    assert (pressed["by"], pressed["reaction"], pressed.get("automatic")) == ("yan", "no", None)
+    await expect(message.locator("button.choice.mine")).to_have_text(["no"])
+    for number in range(len(choices)):
+        await expect(buttons.nth(number)).to_be_disabled()
+    await zoe.message("deploy?").get_by_role("button", name="no 1 by yan").wait_for()
+    await zoe.message("deploy?").click(position={"x": 10, "y": 10})
+    await zoe.page.keyboard.press("Tab")  # from the message to its buttons
+    await zoe.until("document.activeElement.matches('button')")
+    await zoe.message("deploy?").get_by_role("button", name="yes", exact=True).press("Enter")
+    assert (await terry.next("reaction", id=asked["id"], by="zoe"))["reaction"] == "yes"
+    terry.say(do="delete", id=asked["id"])
+    await buttons.first.wait_for(state="detached")
+
+
 async def test_a_finger_hits_whatever_a_phone_shows(scene: Scene) -> None:
     yan, zoe, terry, page = scene.yan, scene.zoe, scene.terry, scene.yan.page
     shown = page.get_by_role("dialog")

@@ -1,0 +1,418 @@
+"""An agent: what the tools of `p2pchat mcp` do (TOOLS of commands/command_table.py), a function each.
+
+What an agent was shown is marked as read when it calls the next tool, because the call proves that it got the answer:
+if it is killed in between, its next inbox shows the same again. A conversation is marked up to the first message that
+was not shown.
+
+A call that is repeated sends nothing twice, also if this process was killed in between: what the user sent lately is
+read from the history of the peer. A key of the caller is the fraction of a second of `claimed_at`, so it needs no place
+of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+from p2pchat import HOP_LIMIT
+from p2pchat.cli.agent_peer import GONE, AgentPeer
+from p2pchat.commands.event_text import EventLine, format_size
+from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.safe_text import quote_names, safe_line
+
+PAGE, MAX_PAGE = 20, 100  # messages in an answer
+MAX_PAGE_BYTES = 24_000  # of texts in an answer; some 6,000 tokens
+MAX_LISTED = 100  # members in an answer; names of those who lack a message
+MAX_WAIT = 3600.0  # seconds; clients end a call after minutes, and an agent can call again
+PROGRESS_EVERY = 5.0  # seconds; clients that take progress for life end a call after a minute without
+MINUTE = 60.0
+MAX_HOPS = 255  # that a message can say
+LOOKED_BACK = 200  # messages among which a call before a kill is looked for
+SAME_WITHIN = timedelta(minutes=10)  # in which a text that is sent again without a key is taken for a repeated call
+T = TypeVar("T")
+Answer = dict[str, Any]
+Progress = Callable[[float, float], Awaitable[None]]  # seconds gone, of so many
+# A sent message: its text, what it answers, the names of its files, its choices, its key.
+Call = tuple[str, str | None, tuple[str, ...], tuple[str, ...], int | None]
+
+
+class Agent:
+    """A member that a model speaks for.
+
+    Args:
+        files: The directory of its files, absolute; None: it has none.
+        rate: So many messages, reactions and changes it may write within a minute.
+        on_news: Called when a message of somebody else came.
+    Attributes:
+        waits: There are unread messages that it was not shown.
+    """
+
+    def __init__(self, peer: AgentPeer, *, files: Path | None, rate: int, on_news: Callable[[], None]) -> None:
+        self._peer = peer
+        self._files = files
+        self._rate = rate
+        self._on_news = on_news
+        self.waits: bool = False
+        self._shown: dict[str, set[str]] = {}  # ids of messages shown and not marked yet, by conversation
+        self._marking = asyncio.Lock()
+        self._written: deque[float] = deque()  # when
+        self._calls: dict[str, dict[Call, EventLine]] = {}  # sent messages, by conversation
+        self._sending = asyncio.Lock()
+        self._hops: dict[str, int] = {}  # of the message shown last, by conversation
+        self._asked: dict[str, Sequence[str]] = {}  # choices of questions, by id
+        self._presses: dict[str, EventLine] = {}  # the first one of a person, by the id of the question
+        self._happened = asyncio.Event()
+
+    def on_line(self, line: EventLine) -> None:
+        """Handle an event line of the peer."""
+        if line["event"] == "message" and not line["old"]:
+            self.waits = True
+            self._on_news()
+        if line is GONE:  # what was accepted last was not told
+            self._calls.clear()
+        if _is_press(line, line.get("id", ""), self._asked.get(line.get("id", ""), ())):
+            self._presses.setdefault(line["id"], line)
+        self._happened.set()
+        self._happened = asyncio.Event()
+
+    async def look_for_more(self) -> None:
+        """Find out whether there are unread messages that no answer showed."""
+        self.waits = bool((await self.unread(1, peek=True))["messages"])
+
+    async def mark_shown(self) -> None:
+        """Mark as read what earlier answers showed, up to the first message of each conversation that none showed."""
+        async with self._marking:
+            for where, shown in list(self._shown.items()):
+                last, rows = None, await self._peer.ask("inbox", to=where, limit=len(shown) + 1)
+                for row in rows:
+                    if row["id"] not in shown:
+                        break
+                    last = row["id"]
+                    shown.discard(last)
+                if last is not None:
+                    await self._peer.ask("read", id=last)
+                if not (shown and rows):  # without rows another process of this profile has marked them
+                    del self._shown[where]
+
+    # ---- tools that read
+
+    async def who(self, progress: Progress) -> Answer:
+        rows = await self._peer.ask("who")
+        groups = [row for row in await self._peer.ask("list") if row["kind"] == "group" and row.get("member")]
+        others = [row for row in rows if not row["me"]]
+        return {
+            "me": next(row["user"] for row in rows if row["me"]),
+            "members": [
+                {"name": row["user"], "here": row["status"] in ("online", "idle"), "about": _visible(row["about"])}
+                for row in others[:MAX_LISTED]
+            ],
+            "more": max(0, len(others) - MAX_LISTED),
+            "groups": [f"#{row['conversation']}" for row in groups],
+        }
+
+    async def inbox(self, progress: Progress, wait: float = 0.0, limit: int = PAGE) -> Answer:
+        async def look() -> Answer | None:
+            found = await self.unread(limit)
+            return found if found["messages"] else None
+
+        found = await self._until(look, wait, progress)
+        return found or {"messages": [], "more": False}
+
+    async def unread(self, limit: int = PAGE, *, peek: bool = False) -> Answer:
+        """Return the oldest unread messages that no answer showed; with `peek` they count as not shown."""
+        known = {id for ids in self._shown.values() for id in ids}
+        found = await self._peer.ask("inbox", limit=limit + len(known) + 1)
+        rows = [row for row in found if row["id"] not in known]
+        page = rows[: _that_fit(rows[:limit])]
+        if not peek:
+            self.waits = len(page) < len(rows)
+            for row in page:
+                self._note_shown(row)
+        answer = {"messages": [_message(row) for row in page], "more": len(page) < len(rows)}
+        return answer | ({"next": "More wait: call inbox again."} if answer["more"] else {})
+
+    async def history(
+        self, progress: Progress, to: str | None = None, limit: int = PAGE, before: str | None = None,
+        after: str | None = None,
+    ) -> Answer:  # fmt: skip
+        rows = await self._peer.ask("history", to=to, before=before, after=after, limit=limit + 1)
+        return _page(rows, limit, "before" if after is None else "after")
+
+    async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
+        return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1), limit)
+
+    async def receipt(self, progress: Progress, id: str) -> Answer:
+        return _receipt(await self._receipt(id))
+
+    # ---- tools that write
+
+    async def send(
+        self, progress: Progress, to: str, text: str = "", files: Sequence[str] = (), reply_to: str | None = None,
+        wait: float = 2.0, until: str = "delivered", key: str = "",
+    ) -> Answer:  # fmt: skip
+        if until not in ("delivered", "read"):
+            raise UsageError("`until` must be delivered or read")
+        paths = [str(self._path(file)) for file in files]
+        [where] = await self._peer.ask("find", to=to)
+        sent, again = await self._accept(where, text, reply_to, key, paths)
+        row: EventLine = {}
+
+        async def look() -> bool | None:
+            row.update(await self._receipt(sent["id"]))
+            return row["status"] in (until, "read") or None
+
+        await self._until(look, wait, progress)
+        return _receipt(row, again=again)
+
+    async def ask(
+        self, progress: Progress, to: str, text: str, reply_to: str | None = None, choices: Sequence[str] = (),
+        wait: float = 60.0, key: str = "",
+    ) -> Answer:  # fmt: skip
+        [where] = await self._peer.ask("find", to=to)
+        at = where["conversation_id"]
+        if self._hops.get(at, 0) >= HOP_LIMIT:
+            raise CommandError(f"programs answered each other {HOP_LIMIT} times there: a person has to write first")
+        lines: deque[EventLine] = deque()
+        with self._peer.listening(lines.append):
+            sent, again = await self._accept(where, text, reply_to, key, choices=choices)
+            self._asked[sent["id"]] = choices
+            if again:
+                lines.extendleft(reversed(await self._since(sent, at)))
+
+            async def look() -> EventLine | None:
+                if sent["id"] in self._presses:
+                    return self._presses[sent["id"]]
+                while lines:
+                    if (line := lines.popleft()) is GONE:
+                        raise CommandError("the peer ended meanwhile: the same call again goes on waiting")
+                    if _is_press(line, sent["id"], choices):
+                        return self._presses.setdefault(sent["id"], line)
+                    if not choices and _is_answer(line, sent, where):
+                        return line
+                return None
+
+            found = await self._until(look, wait, progress)
+        answer = _receipt(await self._receipt(sent["id"]), again=again) | {"answered": found is not None}
+        if found is None:
+            return answer | {"next": "No answer yet: the same call again goes on waiting. It is not a yes."}
+        if choices:
+            when = {"at": found["at"]} if "at" in found else {}
+            return answer | {"choice": found["reaction"], "by": found["by"], "next": ""} | when
+        self._note_shown(found)
+        await self.look_for_more()
+        return answer | {"answer": _message(found), "next": ""}
+
+    async def _since(self, question: EventLine, at: str) -> list[EventLine]:
+        """Return what was said and pressed since a question; of presses it is not known when."""
+        rows = await self._peer.ask("history", to=at, limit=LOOKED_BACK)
+        place = next((place for place, row in enumerate(rows) if row["id"] == question["id"]), len(rows))
+        [asked, *later] = rows[place:] or [question]
+        return [*({"event": "reaction", "id": asked["id"], **one} for one in asked.get("reactions", ())), *later]
+
+    async def react(self, progress: Progress, id: str, reaction: str) -> Answer:
+        self._count_write()
+        await self._peer.ask("react", id=id, reaction=reaction, automatic=True)  # no person pressed it
+        return {"id": id, "reaction": reaction}
+
+    async def group(self, progress: Progress, name: str, members: Sequence[str] = ()) -> Answer:
+        self._count_write()
+        return _group(await self._peer.ask("group", name=name, members=list(members)))
+
+    async def add(self, progress: Progress, to: str, users: Sequence[str]) -> Answer:
+        self._count_write()
+        return _group(await self._peer.ask("add", to=to, users=list(users)))
+
+    async def get(self, progress: Progress, id: str, number: int = 1, path: str = "", wait: float = 60.0) -> Answer:
+        to = self._path(path)
+        if to.is_file() or not to.parent.is_dir():
+            raise UsageError(f"{safe_line(path)} is there already, or its directory is not: choose another path")
+        saving = asyncio.create_task(self._peer.ask("get", id=id, number=number, path=str(to)))
+
+        async def look() -> list[EventLine] | None:
+            return saving.result() if saving.done() else None
+
+        rows = await self._until(look, wait, progress, ends=saving)
+        if rows is None:
+            return {"saved": False, "next": "It has not come yet, and is saved when it has: look there later."}
+        return {"saved": True, "path": str(Path(rows[0]["path"]).relative_to(self._path("")))}
+
+    # ---- helpers
+
+    async def _until(
+        self, look: Callable[[], Awaitable[T | None]], seconds: float, progress: Progress,
+        ends: asyncio.Future[Any] | None = None,
+    ) -> T | None:  # fmt: skip
+        """Return what `look` returns, looking after each event, and when `ends` ends; None if it is None too long."""
+        now = asyncio.get_running_loop().time
+        began = now()
+        while True:
+            happened = self._happened
+            if (found := await look()) is not None or now() - began >= seconds:
+                return found
+            waiting = asyncio.ensure_future(happened.wait())
+            either, left = [waiting, ends or waiting], began + seconds - now()
+            try:
+                await asyncio.wait(either, timeout=min(left, PROGRESS_EVERY), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+            await progress(now() - began, seconds)
+
+    async def _receipt(self, id: str) -> EventLine:
+        [row] = await self._peer.ask("receipts", id=id)
+        return row
+
+    def _note_shown(self, row: EventLine) -> None:
+        if row["event"] == "message":
+            self._shown.setdefault(row["conversation_id"], set()).add(row["id"])
+            self._hops[row["conversation_id"]] = row.get("hops", 0)
+
+    async def _accept(
+        self, where: EventLine, text: str, reply_to: str | None, key: str, paths: Sequence[str] = (),
+        choices: Sequence[str] = (),
+    ) -> tuple[EventLine, bool]:  # fmt: skip
+        """Send a message unless this call sent it before; return its line, and whether that was before."""
+        mark = int.from_bytes(sha256(key.encode()).digest()[:4], "big") % 1_000_000 if key else None
+        call: Call = (text, reply_to, tuple(Path(path).name for path in paths), tuple(choices), mark)
+        at, now = where["conversation_id"], datetime.now(UTC)
+        async with self._sending:
+            if (calls := self._calls.get(at)) is None:
+                rows = await self._peer.ask("history", to=at, limit=LOOKED_BACK)
+                calls = self._calls[at] = {_call_of(row): row for row in rows if row["event"] == "sent"}
+            before = calls.get(call)
+            if before and (key or now - datetime.fromisoformat(before["sent_at"]) < SAME_WITHIN):
+                return before, True
+            self._count_write()
+            claimed = None if mark is None else now.replace(microsecond=mark).isoformat()
+            sent = await self._peer.send(
+                to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
+                choices=list(choices) or None, hops=min(self._hops.get(at, 0) + 1, MAX_HOPS),
+            )  # fmt: skip
+            calls[call] = sent
+            if len(calls) > LOOKED_BACK:
+                del calls[next(iter(calls))]
+        return sent, False
+
+    def _count_write(self) -> None:
+        """Count something that is written. Raises CommandError above the rate."""
+        now, written = asyncio.get_running_loop().time(), self._written
+        while written and written[0] <= now - MINUTE:
+            written.popleft()
+        if len(written) >= self._rate:
+            seconds = int(written[0] + MINUTE - now) + 1
+            raise CommandError(f"{self._rate} were sent within a minute, no more are allowed: again in {seconds} s")
+        written.append(now)
+
+    def _path(self, path: str) -> Path:
+        """Return a path below the operator's directory, "" for that; it is not left through links either."""
+        if self._files is None:
+            raise UsageError("the operator of this agent allows no files")
+        root = self._files.resolve()
+        with suppress(OSError, ValueError, RuntimeError):
+            found = (root / path).resolve()
+            if found.is_relative_to(root):
+                return found
+        raise UsageError(f"{safe_line(path)} is not below the directory of this agent, {safe_line(str(root))}")
+
+
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Raise UsageError if a tool is to wait too long, or to show too much."""
+    if not 0 <= fields.get("wait", 0) <= MAX_WAIT:  # nan fails too
+        raise UsageError(f"`wait` must be seconds from 0 to {MAX_WAIT:g}")
+    if not 1 <= fields.get("limit", 1) <= MAX_PAGE:
+        raise UsageError(f"`limit` must be from 1 to {MAX_PAGE}")
+
+
+def _that_fit(rows: Sequence[EventLine]) -> int:
+    """Return how many of these messages, the first ones, fit into an answer; the first one always does."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += len(row["text"].encode())
+        if count and size > MAX_PAGE_BYTES:
+            return count
+    return len(rows)
+
+
+def _page(rows: list[EventLine], limit: int, edge: str = "") -> Answer:
+    """Return those of these messages, oldest first, that fit: the newest, or the oldest with the edge `after`.
+
+    Args:
+        edge: The field that names where a further page begins; "": there is none.
+    """
+    count = _that_fit(rows[:limit] if edge == "after" else rows[::-1][:limit])
+    page = rows[:count] if edge == "after" else rows[len(rows) - count :]
+    answer: Answer = {"messages": [_message(row) for row in page], "more": count < len(rows)}
+    if answer["more"] and edge:
+        answer["next"] = f"More: the same with `{edge}`: {page[-1 if edge == 'after' else 0]['id']}"
+    return answer
+
+
+def _visible(text: str) -> str:
+    """Return a text of somebody else with invisible characters escaped; line ends and tabs stay."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(map(safe_line, line.split("\t"))) for line in lines)
+
+
+def _message(row: EventLine) -> Answer:
+    """Return a message with its writer, as a model reads it."""
+    files = [
+        f"{number} {safe_line(file['name'])} ({format_size(file['size'])})"
+        for number, file in enumerate(row.get("files", ()), 1)
+    ]
+    more = {
+        "mine": row["event"] == "sent",
+        **{name: row.get(name) for name in ("reply_to", "choices", "hops", "automatic", "edited", "deleted")},
+        "files": files,
+        "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
+    }
+    text = "" if row.get("deleted") else _visible(row["text"])
+    place = {"dm": "@", "group": "#"}.get(row["kind"], "") + row["conversation"]
+    post = {"id": row["id"], "from": row["sender"], "in": place, "at": row["sent_at"], "text": text}
+    return post | {name: value for name, value in more.items() if value}
+
+
+def _receipt(row: EventLine, *, again: bool = False) -> Answer:
+    """Return what became of a sent message."""
+    lacks, status = row["missing"], row["status"]
+    answer: Answer = {
+        "id": row["id"], "status": status, "of": row["of"], "delivered": row["count"], "read": row["read_count"],
+        "missing": lacks[:MAX_LISTED],
+    }  # fmt: skip
+    if again:
+        answer |= {"again": True, "next": "This was sent before, and not once more: to do that, give it a `key`."}
+    elif status == "accepted":
+        whom = quote_names(lacks) if lacks else "whoever comes"
+        answer["next"] = f"It is on this disk and goes to {whom} by itself later: do not send it again."
+    return answer
+
+
+def _group(rows: list[EventLine]) -> Answer:
+    return {"to": f"#{rows[0]['group']}", "members": len(rows[0]["members"])}
+
+
+def _call_of(row: EventLine) -> Call:
+    claimed = row.get("claimed_at")
+    names = tuple(file["name"] for file in row.get("files", ()))
+    mark = None if claimed is None else datetime.fromisoformat(claimed).microsecond
+    return row["text"], row["reply_to"], names, tuple(row.get("choices", ())), mark
+
+
+def _is_press(line: EventLine, id: str, choices: Sequence[str]) -> bool:
+    """Return whether an event line is a choice that a person pressed."""
+    if line["event"] != "reaction" or line.get("automatic"):
+        return False
+    return bool(line["id"] == id and line["reaction"] in choices)
+
+
+def _is_answer(line: EventLine, question: EventLine, where: EventLine) -> bool:
+    """Return whether an event line is the answer to a question."""
+    if line["event"] != "message" or line.get("automatic"):
+        return False
+    if line["reply_to"] is not None:
+        return bool(line["reply_to"] == question["id"])
+    return where["kind"] == "dm" and line["conversation_id"] == where["conversation_id"] and not line["old"]

@@ -1,0 +1,169 @@
+"""The peer of an agent: the one of its profile that runs already, or else one that runs in this process.
+
+Either way the agent talks to it as a command does, through control_client.py. When a peer beside it ends, the next one
+is found or run here at once, so the agent stays a member and its tools go on. Of several processes of one profile one
+runs the peer, and the others use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from p2pchat import DataLocked
+from p2pchat.cli.control_client import (
+    HELD_RETRY_AFTER,
+    START_TIMEOUT,
+    ControlClient,
+    PeerGone,
+    RequestRefused,
+    connect,
+    connect_within,
+    profile_in_use,
+)
+from p2pchat.cli.control_server import ControlServer
+from p2pchat.cli.endpoint_status import EndpointStatus, announcement
+from p2pchat.cli.process import Shutdown, freeze_started
+from p2pchat.cli.profiles import PeerOptions, make_peer
+from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.exit_codes import CommandError, print_notice
+from p2pchat.safe_text import quote_name
+
+GONE: EventLine = {"event": "stopped", "ref": None}  # what those who listen get when the connection ends
+
+
+class AgentPeer:
+    """The connection of an agent to its peer.
+
+    Args:
+        options: The peer to run when none runs.
+        directory: Its profile; None for a temporary one.
+        invite: The text of an invite; None for none.
+        shutdown: Requested when every endpoint refuses the peer that runs here.
+    """
+
+    def __init__(self, options: PeerOptions, directory: Path | None, invite: str | None, shutdown: Shutdown) -> None:
+        self._options = options
+        self._directory = directory
+        self._invite = invite
+        self._shutdown = shutdown
+        self._control: asyncio.Future[ControlClient] = asyncio.get_running_loop().create_future()
+        self._listeners: list[Callable[[EventLine], None]] = []
+
+    async def run(self) -> None:
+        """Be connected until this is cancelled.
+
+        Raises:
+            CommandError: The peer can neither be used nor run. P2PChatError: It cannot start.
+        """
+        while True:
+            async with self._open() as control:
+                await control.ask("tail", last=0, ignored=False)
+                self._control.set_result(control)
+                while (line := await control.next_line()) is not None:
+                    self._tell(line)
+                self._control = asyncio.get_running_loop().create_future()
+                self._tell(GONE)
+            await asyncio.sleep(HELD_RETRY_AFTER)
+
+    def _tell(self, line: EventLine) -> None:
+        for listener in list(self._listeners):
+            listener(line)
+
+    @contextmanager
+    def listening(self, listener: Callable[[EventLine], None]) -> Iterator[None]:
+        """Have a function called with each event line inside `with`; GONE among them when some may be missing."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    async def connected(self) -> ControlClient:
+        """Return the connection; wait for it while the peer is looked for."""
+        return await asyncio.shield(self._control)
+
+    async def ask(self, do: str, **fields: Any) -> list[EventLine]:
+        """Send a command object to the peer; return the rows of its answer. Fields that are None are left out.
+
+        Raises:
+            RequestRefused: The answer is an error. PeerGone: The peer ended before it answered.
+        """
+        return await (await self.connected()).ask(do, **_given(fields))
+
+    async def send(self, **fields: Any) -> EventLine:
+        """Send a message; return its event line once it is accepted. Raises as ask."""
+        control, ref = await self.connected(), token_hex(8)
+        ended: asyncio.Future[EventLine] = asyncio.get_running_loop().create_future()
+
+        def on_line(line: EventLine) -> None:
+            if (line is GONE or line.get("ref") == ref) and not ended.done():
+                ended.set_result(line)
+
+        with self.listening(on_line):
+            await control.send(do="send", ref=ref, **_given(fields))
+            line = await ended
+        if line is GONE:
+            raise PeerGone(control.reason)
+        if line["event"] == "error":
+            raise RequestRefused(line)
+        return line
+
+    # ---- the peer beside this process, or in it
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[ControlClient]:
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT
+        while (control := await self._beside()) is None:
+            try:
+                async with self._running() as server, aclosing(await connect_within(server)) as control:
+                    yield control
+                return
+            except DataLocked as locked:  # of another process that starts or ends just now
+                if self._directory is None or asyncio.get_running_loop().time() > deadline:
+                    raise profile_in_use(self._directory or Path(), locked) from None
+            await asyncio.sleep(HELD_RETRY_AFTER)
+        async with aclosing(control):
+            print_notice(f"-- as {quote_name(str(control.listening['user']))}, through the peer that runs already")
+            yield control
+
+    async def _beside(self) -> ControlClient | None:
+        return None if self._directory is None else await connect(self._directory)
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[ControlServer]:
+        """Run the peer inside `with`.
+
+        Raises:
+            DataLocked: Another process holds the profile.
+        """
+        peer = make_peer(self._options, self._invite)
+        endpoints = EndpointStatus.of_start(self._options, self._invite)
+        watching = asyncio.create_task(endpoints.watch(peer))
+        await asyncio.sleep(0)  # it reads events from before the start
+        try:
+            await peer.start(timeout=0)
+            freeze_started()
+            if peer.request_policy() == "few":
+                await peer.set_request_policy("all")  # nobody else is there to accept requests
+            server = await ControlServer(peer).start()
+            print_notice(announcement(peer))
+            endpoints.begin(peer)
+            try:
+                with endpoints.watching(self._shutdown):
+                    yield server
+                if endpoints.not_admitted is not None:
+                    raise CommandError(endpoints.not_admitted.text)
+            finally:
+                await server.shut_down("the agent has ended")
+        finally:
+            await peer.aclose()
+            await watching
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
