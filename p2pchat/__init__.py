@@ -110,7 +110,6 @@ if TYPE_CHECKING:
     from p2pchat.peer import Forgotten as Forgotten
     from p2pchat.peer import TCPPeer as TCPPeer
     from p2pchat.peer_resources import login_name as login_name
-    from p2pchat.peer_resources import profile_invite as profile_invite
     from p2pchat.reachability import Probed as Probed
     from p2pchat.reachability import probe as probe
     from p2pchat.storage.search_words import where_found as where_found
@@ -118,7 +117,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
     "once": ("SentReceipt", "send_once"),
-    "peer_resources": ("login_name", "profile_invite"),
+    "peer_resources": ("login_name",),
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "export_file": ("Exported", "Imported"),

@@ -218,10 +218,11 @@ class TCPPeer(NamedUser):
         """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
         return None if self._lifecycle.relay is None else self._lifecycle.engine_server
 
-    def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = ()) -> str:
+    async def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = ()) -> str:
         """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.
 
-        A peer that listens on all addresses names every one by which this machine can be reached now.
+        It is stored first, so that it is listed and can be taken back also after a crash. A peer that listens on
+        all addresses names every one by which this machine can be reached now.
 
         Args:
             uses: How many people it admits, 1 to 64.
@@ -230,6 +231,7 @@ class TCPPeer(NamedUser):
         Raises:
             InviteError: Nobody can dial this peer, or it is neither its network's founder nor an admin.
             ValueError: The number or the time is out of range.
+            StorageError: It could not be stored.
         """
         lifecycle = self._lifecycle
         resources = lifecycle.require_resources()
@@ -251,7 +253,9 @@ class TCPPeer(NamedUser):
         if not direct and not relayed:
             raise InviteError("nobody can dial this peer: it does not listen, and has no engine")
         invitation = make_invitation(network, resources.identity, uses, days)
-        lifecycle.require_running().put(InviteMade(invitation.id, uses, invitation.until))
+        driver = lifecycle.require_running()
+        driver.put(InviteMade(invitation.id, uses, invitation.until))
+        await driver.settle()
         return encode_invite(network, invitation, [*direct, *relayed])
 
     @property

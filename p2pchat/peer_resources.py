@@ -20,10 +20,10 @@ from p2pchat.core.durable_changes import Change
 from p2pchat.core.members.statement import parse_statement
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
-from p2pchat.identity.invite_text import DAYS, Invite, encode_invite, make_invitation, parse_invite
+from p2pchat.identity.invite_text import Invite, parse_invite
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network, validate_network_name
-from p2pchat.identity.profile import Profile, network_of, stored_identity
+from p2pchat.identity.profile import Profile
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.nats_client import EngineOptions, parse_servers
 from p2pchat.nats_client import require as require_engine
@@ -198,25 +198,3 @@ def login_name(port: int = 0) -> str:
     with suppress(OSError, KeyError, ImportError):  # a container without an entry in the password database
         login = getpass.getuser()
     return default_name(login, port)
-
-
-def profile_invite(data: PathLike, endpoints: Sequence[str], *, uses: int = 1, days: float = DAYS) -> str:
-    """Return an invite into the network of a peer that need not run, from its data directory.
-
-    It admits when that peer runs. `TCPPeer.make_invite` is for one that runs now.
-
-    Args:
-        endpoints: Where others reach the peer, "host:port", at least one.
-        uses: How many people it admits, 1 to 64.
-        days: For how long it is good.
-    Raises:
-        InviteError: Its login did not found the network, so only the running peer can know whether it may invite.
-        P2PChatError: There is no identity, or its files cannot be read.
-        ValueError: An endpoint, the number or the time is invalid, or there are no endpoints.
-    """
-    identity, network = stored_identity(Path(data)), network_of(Path(data))
-    if network.name:
-        raise InviteError(f"whoever knows the name of this network is a member: join it with --network {network.name}")
-    if network.member is None or network.member.peer_id != network.founder:
-        raise InviteError("only the founder of this network and its admins invite: start this peer if it is one")
-    return encode_invite(network, make_invitation(network, identity, uses, days), endpoints)

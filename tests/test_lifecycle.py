@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,9 @@ from p2pchat import (
     TCPPeer,
     Warned,
     home_directory,
+    open_alone,
     open_history,
+    parse_invite,
     probe,
 )
 from p2pchat.testing import Mesh
@@ -206,12 +209,22 @@ async def test_an_invite_admits_a_stranger(home: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("P2PCHAT_HOME", str(home / "another login"))
         async with TCPPeer(0, ada.endpoint, data=home / "eve", name="eve") as eve:
             assert eve.links() == []  # another login's network
-        async with TCPPeer(data=home / "bob", name="bob", invite=ada.make_invite()) as bob:
+        async with TCPPeer(data=home / "bob", name="bob", invite=await ada.make_invite()) as bob:
             await (await bob.send("ada", "hello")).delivered(timeout=60)
         async with TCPPeer(data=home / "bob") as bob:  # without invite and endpoint: it is stored
             await bob.wait_user("ada", timeout=60)
             with pytest.raises(InviteError):
-                await TCPPeer(data=home / "bob2", invite=bob.make_invite() + "x").start()
+                await TCPPeer(data=home / "bob2", invite=await bob.make_invite() + "x").start()
+
+
+async def test_an_invite_is_on_disk_when_it_is_made(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        invite = await ada.make_invite(uses=3)
+        shutil.copytree(home / "ada", home / "killed")  # what a kill -9 at this moment leaves
+    async with open_alone(home / "killed") as ada:
+        made = [(one.id, one.uses) for one in ada.people.invites()]
+        assert made == [(parse_invite(invite).invitation.id, 3)]
+        await ada.people.revoke(made[0][0])
 
 
 async def test_a_profile_that_was_used_stays_in_its_network(
@@ -221,17 +234,17 @@ async def test_a_profile_that_was_used_stays_in_its_network(
     async with TCPPeer(temporary=True) as other:
         monkeypatch.setenv("P2PCHAT_HOME", str(home))
         async with TCPPeer(data=home / "ada", name="ada") as ada:
-            own = ada.make_invite()
+            own = await ada.make_invite()
         async with TCPPeer(data=tmp_path / "elsewhere" / "new") as new:  # started before, without any message
             pass
-        async with TCPPeer(data=tmp_path / "elsewhere" / "new", invite=other.make_invite()) as new:
+        async with TCPPeer(data=tmp_path / "elsewhere" / "new", invite=await other.make_invite()) as new:
             await new.wait_user(other.me.name, timeout=60)
             with pytest.raises(InviteError, match="only the founder"):
-                new.make_invite()
+                await new.make_invite()
         async with TCPPeer(data=home / "ada") as ada:
             await ada.broadcast("now it is used")
         with pytest.raises(InviteError, match="belongs to another network: leave the invite out, or choose"):
-            await TCPPeer(data=home / "ada", invite=other.make_invite()).start()
+            await TCPPeer(data=home / "ada", invite=await other.make_invite()).start()
         with pytest.raises(InviteError, match="leave the name of the network out"):
             await TCPPeer(data=home / "ada", network="lab").start()
         with pytest.raises(InviteError):
@@ -240,7 +253,7 @@ async def test_a_profile_that_was_used_stays_in_its_network(
             assert [post.text for post in await ada.history()] == ["now it is used"]
     async with TCPPeer(data=home / "named", network="lab") as named:
         with pytest.raises(InviteError, match="join it with --network lab"):
-            named.make_invite()
+            await named.make_invite()
 
 
 async def test_who_knows_the_name_of_a_network_is_in_it(home: Path) -> None:
@@ -302,7 +315,7 @@ async def test_a_profile_elsewhere_stays_in_the_network_that_its_login_leaves(
         async with TCPPeer(data=tmp_path / "elsewhere", name="bot") as bot:
             await bot.broadcast("before")
             room = bot.room.id
-        async with TCPPeer(data=tmp_path / "bob's" / "8080", name="bob", invite=ada.make_invite()) as bob:
+        async with TCPPeer(data=tmp_path / "bob's" / "8080", name="bob", invite=await ada.make_invite()) as bob:
             await bob.wait_user("ada", timeout=60)
         async with TCPPeer(data=tmp_path / "elsewhere") as bot:
             assert bot.room.id == room and [post.text for post in await bot.history()] == ["before"]

@@ -97,7 +97,7 @@ async def test_a_deletion_at_rest_gives_back_what_one_beside_a_running_peer_left
 ) -> None:
     monkeypatch.setattr(sqlite, "COMPACTED_AT_ONCE", 0)  # as if the database were large
     async with TCPPeer(0, data=tmp_path / "ada", name="ada") as ada:
-        async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", name="bob", invite=ada.make_invite()) as bob:
+        async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", name="bob", invite=await ada.make_invite()) as bob:
             to = await bob.wait_user("ada", timeout=60)
             receipts = await bob.send_many(to, ["x" * 1000] * 1000)
             await receipts.delivered(timeout=60)

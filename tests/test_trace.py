@@ -89,7 +89,7 @@ async def traced(home: Path, *, texts: bool = False) -> AsyncIterator[tuple[TCPP
     """Run ada and bob, linked. Their traces are in the files `ada` and `bob`."""
     async with TCPPeer(data=home / "1", name=WRITTEN[3], trace=home / "ada", trace_texts=texts) as ada:
         async with TCPPeer(
-            data=home / "2", name=WRITTEN[4], invite=ada.make_invite(), trace=home / "bob", trace_texts=texts
+            data=home / "2", name=WRITTEN[4], invite=await ada.make_invite(), trace=home / "bob", trace_texts=texts
         ) as bob:
             await ada.wait_user(WRITTEN[4], timeout=WAIT)
             yield ada, bob
@@ -145,7 +145,7 @@ async def test_with_the_option_everything_is_in_it_that_people_wrote(home: Path)
 @pytest.mark.parametrize("texts", [False, True])
 async def test_keys_signatures_and_proofs_are_never_in_it(home: Path, texts: bool) -> None:
     async with traced(home, texts=texts) as (ada, bob):
-        invite = ada.make_invite()
+        invite = await ada.make_invite()
         (await ada.host("eve")).set_presence("online")  # with a certificate that the user has signed
         await bob.wait_user("eve", timeout=WAIT)
     key = parse_invite(invite).network.key
@@ -286,7 +286,7 @@ async def test_a_file_that_cannot_be_written_costs_the_trace_and_one_warning(hom
     ada = TCPPeer(data=home / "1", trace=home / path)
     warnings = ada.events(Warned, consumer=None)
     async with ada:
-        async with TCPPeer(data=home / "2", name="bob", invite=ada.make_invite()):
+        async with TCPPeer(data=home / "2", name="bob", invite=await ada.make_invite()):
             await ada.wait_user("bob", timeout=WAIT)
             await (await ada.send("bob", "hello")).delivered(timeout=WAIT)
         trace = ada._lifecycle._trace

@@ -115,7 +115,7 @@ class ConformanceCandidate:
 
     async def _invite(self, arguments: list[str], message: Message) -> None:
         uses, seconds = int(arguments[0]), float(arguments[1])
-        await self._reply(message, self._peer.make_invite(uses=uses, days=seconds / 86_400))
+        await self._reply(message, await self._peer.make_invite(uses=uses, days=seconds / 86_400))
 
     def _answer_as(self, user: HostedUser) -> None:
         if user.name not in self._tasks:
@@ -137,7 +137,7 @@ async def _main(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with peer:
         try:
-            print(peer.make_invite(uses=64, days=1), flush=True)
+            print(await peer.make_invite(uses=64, days=1), flush=True)
         except InviteError:  # it joined with an invite, and others invite
             print(peer.endpoint, flush=True)
         running = asyncio.create_task(ConformanceCandidate(peer).run())

@@ -240,13 +240,13 @@ class Chat:
             with suppress(P2PChatError):  # a closed peer
                 await self._session.open(self._session.current, self._display.on_start, before=since)
             self._session.mark_seen()
-        self._print_next_steps(peer)
+        await self._print_next_steps(peer)
 
-    def _print_next_steps(self, peer: TCPPeer) -> None:
+    async def _print_next_steps(self, peer: TCPPeer) -> None:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
             with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
-                print_notice(welcome_screen(peer.make_invite(), peer.address, peer.port, qr=can_ask()))
+                print_notice(welcome_screen(await peer.make_invite(), peer.address, peer.port, qr=can_ask()))
         self._report_reach()
         if self._founds and self._front.interactive and peer.people.own_role == "founder":
             copy = command("network", "backup", "FILE")

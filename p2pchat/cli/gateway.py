@@ -213,7 +213,7 @@ class GatewayRun:
         task.add_done_callback(lambda task: self._leaving.request("ended"))
         try:
             await wait_until_started(server, task)
-            self._announce(peer, listener.getsockname()[1])
+            await self._announce(peer, listener.getsockname()[1])
             return await self._leaving.wait()
         finally:
             await app.state.gateway.aclose()  # before the server: clients are told to come back soon
@@ -251,7 +251,7 @@ class GatewayRun:
         self._event_log.write(peer.listening.to_json())
         print_notice(announcement(peer))
 
-    def _announce(self, peer: TCPPeer, port: int) -> None:
+    async def _announce(self, peer: TCPPeer, port: int) -> None:
         self.announce_peer(peer)
         options = self._options
         url = options.origins[0] + options.root_path + "/" if options.origins else ""
@@ -259,9 +259,9 @@ class GatewayRun:
         serving = {"url": url, "http_host": options.http_host, "http_port": port}
         self._event_log.write({"event": "serving", "at": iso(datetime.now(UTC)), **serving})
         print_notice(f"-- the page: {url}")
-        self._announce_how_to_join(peer, port)
+        await self._announce_how_to_join(peer, port)
 
-    def _announce_how_to_join(self, peer: TCPPeer, port: int) -> None:
+    async def _announce_how_to_join(self, peer: TCPPeer, port: int) -> None:
         options = self._options
         if not is_loopback(options.http_host) and not options.origins:
             for address in _listening_addresses(options.http_host):
@@ -273,7 +273,7 @@ class GatewayRun:
             )
         if not is_loopback(options.host):
             with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
-                print_notice(welcome_screen(peer.make_invite(), peer.address, peer.port, qr=can_ask()))
+                print_notice(welcome_screen(await peer.make_invite(), peer.address, peer.port, qr=can_ask()))
         else:
             there = ["--network", options.network] if options.network is not None else []
             print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, *there, '--name', 'bob')}")

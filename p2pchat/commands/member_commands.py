@@ -5,7 +5,6 @@ A terminal shows the event of a change of a member, by whomever; programs get wh
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -82,17 +81,16 @@ def _who(user: User) -> EventLine:
 
 async def invite(ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) -> CommandResult:
     """Make an invite, and show what another machine needs to join."""
-    row = invite_row(ctx.tcp_peer, uses, days)
-    await asyncio.sleep(0)  # the peer notes it in its next turn, so that an /invites that follows shows it
+    row = await invite_row(ctx.tcp_peer, uses, days)
     lines = invite_screen(row["invite"], qr=ctx.interactive).splitlines()
     if row["only_this_machine"]:
         lines += ["-- only this computer can reach you at the moment; start with --host 0.0.0.0 to let others in"]
     return CommandResult([row], lines)
 
 
-def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) -> EventLine:
+async def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) -> EventLine:
     """Return a new invite by a peer, whom it admits, and whether other machines can use it."""
-    made = peer.make_invite(uses=uses, days=days)
+    made = await peer.make_invite(uses=uses, days=days)
     only_here = is_loopback(peer.address) and names_loopback(made, peer.address, peer.port)
     invite = beyond_loopback(made, peer.address, peer.port)
     terms = parse_invite(made).invitation

@@ -143,7 +143,7 @@ class HostedCommands:
             raise Forbidden(
                 f"an account's invite admits one person within {INVITE_DAYS:.0f} days: ask the operator for another"
             )
-        return CommandResult([invite_row(self._gateway.peer, uses, days)])
+        return CommandResult([await invite_row(self._gateway.peer, uses, days)])
 
     async def group(self, ctx: CommandContext, name: str, members: Sequence[User | str] = ()) -> CommandResult:
         with self._gateway.limits.new_group(self._account.key):

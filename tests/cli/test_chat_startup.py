@@ -151,7 +151,7 @@ async def test_a_profile_without_a_name_is_asked_for_one(
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
     async with TCPPeer(temporary=True) as other:
-        invite = other.make_invite()
+        invite = await other.make_invite()
     monkeypatch.setenv("P2PCHAT_HOME", str(home))
     await started(home, ports[0], None, invite=invite)
     options = await off_loop(bare(), Person("ada"))
@@ -261,7 +261,7 @@ async def test_an_invite_selects_a_profile_of_its_network(
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
     async with TCPPeer(temporary=True) as other:
-        invite = other.make_invite()
+        invite = await other.make_invite()
     monkeypatch.setenv("P2PCHAT_HOME", str(home))
     assert home_directory() == home
     await started(home, ports[0], "ada", says="mine")  # belongs to the login's network for good
@@ -383,8 +383,8 @@ async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None
             await (await cyd.broadcast("I was here")).delivered(timeout=60)
         while ada.user("cyd").status != "offline":
             await asyncio.sleep(0.01)  # poll: the event may have come before
-        arrival = JoinSummary(ada.make_invite(), dials=True, notify=told.append)
-        await arrive(TCPPeer(temporary=True, name="bob", invite=ada.make_invite()), arrival)
+        arrival = JoinSummary(await ada.make_invite(), dials=True, notify=told.append)
+        await arrive(TCPPeer(temporary=True, name="bob", invite=await ada.make_invite()), arrival)
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']
 
 
@@ -392,7 +392,7 @@ async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypat
     monkeypatch.setattr("p2pchat.cli.chat_startup.JOINS_SETTLE_AFTER", 0.0)
     told: list[str] = []
     async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(temporary=True, name="bob") as bob:
-        arrival = JoinSummary(ada.make_invite(), dials=True, notify=told.append)
+        arrival = JoinSummary(await ada.make_invite(), dials=True, notify=told.append)
         arrival.begin(bob)
         arrival.on_event(Link(endpoint=ada.endpoint, state="up", reason=""))  # linked, and ada has said nothing yet
         await bob.connect(ada.endpoint)

@@ -56,7 +56,7 @@ class Logins:
         return peer
 
     async def join(self, login: str, founder: TCPPeer, invite: str = "") -> TCPPeer:
-        peer = await self.start(login, invite=invite or founder.make_invite())
+        peer = await self.start(login, invite=invite or await founder.make_invite())
         await peer.wait_user(founder.me.name, timeout=WAIT)
         await founder.wait_user(login, timeout=WAIT)
         return peer
@@ -273,7 +273,7 @@ async def test_a_message_of_somebody_expelled_rings_no_bell() -> None:
 async def test_an_invite_by_which_somebody_expelled_came_admits_nobody(logins: Logins, which: str) -> None:
     """It admits more than one, and the expelled one makes another login."""
     ada = await logins.start("ada")
-    invite = ada.make_invite(uses=3)
+    invite = await ada.make_invite(uses=3)
     await (await logins.join("eve", ada, invite)).aclose()
     if which == "the person":
         await ada.people.expel("eve")

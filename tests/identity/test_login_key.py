@@ -99,7 +99,7 @@ async def test_a_profile_that_joined_for_itself_has_its_own_key(
         monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
         await started(temporary=True)
         login = read_login_network()
-        await started(data=tmp_path / "apart", invite=ada.make_invite())
+        await started(data=tmp_path / "apart", invite=await ada.make_invite())
     apart = read_login_network(tmp_path / "apart")
     assert (apart.id, apart.role, apart.key_file) == (mine.id, "member", tmp_path / "apart" / "member")
     assert read_login_network() == login
@@ -159,4 +159,4 @@ async def test_a_member_whose_files_were_cut_off_is_made_anew_as_an_admin_too(ho
     async with TCPPeer(temporary=True, name="ada") as ada, TCPPeer(0, ada.endpoint, data=gate, name="gate") as peer:
         await peer.wait_user("ada", timeout=60)
         assert [one.role for one in ada.people.members()] == ["founder", "admin"]
-        peer.make_invite()
+        await peer.make_invite()

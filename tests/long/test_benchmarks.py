@@ -104,7 +104,7 @@ def test_a_history_written_one_by_one_has_valid_heads(tmp_path: Path) -> None:
 
 async def test_the_connection_to_a_peer_is_measured_and_nothing_else_is_left_there(tmp_path: Path) -> None:
     async with TCPPeer(0, data=tmp_path / "ada", name="ada") as ada:
-        async with TCPPeer(0, data=tmp_path / "bob", name="bob", invite=ada.make_invite()):
+        async with TCPPeer(0, data=tmp_path / "bob", name="bob", invite=await ada.make_invite()):
             pass
         words = ("--data", str(tmp_path / "bob"), "--seconds", "0.1", "--write", "12", "--json")
         process = await asyncio.create_subprocess_exec(

@@ -252,7 +252,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
     ):
         seen = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
         heard = {peer: peer.events(Message) for peer in (ada, bob)}
-        code = str(ada.make_invite()).partition("@")[0]
+        code = str(await ada.make_invite()).partition("@")[0]
         command = ("peer.mjs", str(home / "echo.jsonl"), f"{code}@127.0.0.1:1,{ada.endpoint}")  # nobody is at the first
         async with example(*command) as process:
             echo = await ada.wait_user("echo", timeout=PATIENCE)
@@ -315,7 +315,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
 async def test_what_the_peer_in_javascript_holds_reaches_who_was_away(home: Path) -> None:
     port = int(free_ports(1)[0])
     async with TCPPeer(port, data=home / "ada", name="ada") as ada:
-        invite = str(ada.make_invite())
+        invite = str(await ada.make_invite())
         async with example("peer.mjs", str(home / "echo.jsonl"), invite) as process:
             own = await endpoint_of(process)
             echo = await ada.wait_user("echo", timeout=PATIENCE)
@@ -337,7 +337,7 @@ async def test_attachments_do_the_peer_in_javascript_no_harm(home: Path) -> None
     """It shows the text, is asked for no content, and passes messages on with the files that they name."""
     port = int(free_ports(1)[0])
     async with TCPPeer(port, data=home / "ada", name="ada", trace=home / "trace") as ada:
-        async with example("peer.mjs", str(home / "echo.jsonl"), str(ada.make_invite())) as process:
+        async with example("peer.mjs", str(home / "echo.jsonl"), str(await ada.make_invite())) as process:
             own, echo, writer = await endpoint_of(process), await ada.wait_user("echo", timeout=PATIENCE), ada.me
             heard = ada.events(Message)
             for text in ("look", ""):
@@ -388,7 +388,7 @@ async def test_an_odd_entry_costs_the_peer_in_javascript_no_link(home: Path) -> 
     async with (
         TCPPeer(temporary=True, name="ada", settings=quick, trace=trace) as ada,
         TCPPeer(0, ada.endpoint, temporary=True, name="bob", settings=quick) as bob,
-        example("peer.mjs", str(home / "echo.jsonl"), str(ada.make_invite())) as process,
+        example("peer.mjs", str(home / "echo.jsonl"), str(await ada.make_invite())) as process,
     ):
         heard = {peer: peer.events(Message) for peer in (ada, bob)}
         port = int((await endpoint_of(process)).rpartition(":")[2])
@@ -416,7 +416,7 @@ async def test_the_peer_in_javascript_is_expelled_and_pardoned(home: Path) -> No
     async with (
         TCPPeer(temporary=True, name="ada") as ada,
         TCPPeer(0, ada.endpoint, temporary=True, name="bob") as bob,
-        example("peer.mjs", str(home / "echo.jsonl"), ada.make_invite()) as process,
+        example("peer.mjs", str(home / "echo.jsonl"), await ada.make_invite()) as process,
     ):
         left = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
         echo = await ada.wait_user("echo", timeout=PATIENCE)

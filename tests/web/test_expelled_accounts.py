@@ -33,7 +33,7 @@ async def network(homes: Path, settings: WebSettings | None = None) -> AsyncIter
         patch.setenv("P2PCHAT_HOME", str(homes / "ada"))
         async with TCPPeer(0, name="ada", db="memory://") as ada:
             patch.setenv("P2PCHAT_HOME", str(homes / "gate"))
-            async with serving(settings, invite=ada.make_invite()) as served:
+            async with serving(settings, invite=await ada.make_invite()) as served:
                 await ada.wait_user("gate", timeout=60)
                 await served.register("zoe", "yan")
                 for name in ("zoe", "yan"):

@@ -151,7 +151,7 @@ async def _make_at_rest(directory: Path, options: InviteOptions) -> EventLine:
         raise UsageError("at which address do others reach this peer? Add --advertise HOST:PORT")
     try:
         async with open_alone(directory) as peer:
-            text = peer.make_invite(**options.fields, at=endpoints)
+            text = await peer.make_invite(**options.fields, at=endpoints)
     except DataLocked as locked:
         raise profile_in_use(directory, locked) from None
     except ValueError as error:

@@ -36,7 +36,8 @@ async def test_a_report_says_what_failed_and_what_was_sent_and_came(home: Path) 
     only = [word for rule in ("the-room-is-answered", "unknown-frames-are-ignored", "an-orderly-stop-says-goodbye")
             for word in ("--only", rule)]  # fmt: skip
     async with TCPPeer(temporary=True, name="silent") as peer:
-        arguments = (peer.make_invite(), *only, "--timeout", "4", "--seed", "fixed", "--json", str(home / "report"))
+        invite = await peer.make_invite()
+        arguments = (invite, *only, "--timeout", "4", "--seed", "fixed", "--json", str(home / "report"))
         code, out, err = await kit(*arguments)
         assert (code, err) == (1, "")
         lines = out.splitlines()
@@ -47,7 +48,7 @@ async def test_a_report_says_what_failed_and_what_was_sent_and_came(home: Path) 
         failed = lines.index(f"failed  the-room-is-answered: {why}")
         assert lines[failed + 2] == "        docs/protocol.md#tail"
         assert lines[-1].startswith("1 passed, 1 failed, 1 skipped in ")
-        assert (await kit(peer.make_invite(), "--only", "unknown-frames-are-ignored"))[0] == 0
+        assert (await kit(await peer.make_invite(), "--only", "unknown-frames-are-ignored"))[0] == 0
 
     report = json.loads((home / "report").read_text("utf-8"))
     results = {result["rule"]: result for result in report.pop("results")}
@@ -86,7 +87,7 @@ async def test_wrong_options_end_with_2(arguments: list[str], error: str) -> Non
 
 async def test_a_candidate_that_nobody_reaches_ends_with_2() -> None:
     async with TCPPeer(temporary=True, name="gone") as peer:
-        invite = peer.make_invite()
+        invite = await peer.make_invite()
     assert await kit(invite) == (2, "", "no link could be set up with the candidate\n")
     code, out, _ = await kit("--listen", str(free_port()), "--level", "full", "--list")
     assert code == 0 and "p2pchat:" not in out

@@ -1006,7 +1006,7 @@ async def test_peers_that_listen_on_no_socket_chat(engine: NatsServer, tmp_path:
         assert (ada.endpoint, ada.engine) == (own, engine.url)
         bob, cyd = await start("bob", ada.endpoint), await start("cyd", ada.endpoint)
         await until(lambda: all(len(peer.links()) == 2 for peer in (ada, bob, cyd)), "all links")
-        assert ada.endpoint in ada.make_invite()
+        assert ada.endpoint in await ada.make_invite()
         async with within(WAIT, "deliveries"):
             receipt = await ada.send("bob", "psst")
             await receipt.delivered()

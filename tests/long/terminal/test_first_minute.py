@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer, open_history, profile_invite
+from p2pchat import TCPPeer, open_history
 from p2pchat.cli.control_server import ControlServer
 from tests.deadlines import WAIT
 from tests.ports import free_ports
+from tests.processes.commands import p2pchat
 from tests.terminal.conftest import P2PCHAT, OpenTerminal
 from tests.terminal.test_first_minute import ada_and_her_port
 
@@ -135,7 +137,10 @@ async def test_a_tall_terminal_shows_a_qr_code(terminal: OpenTerminal) -> None:
 
 async def test_a_pasted_invite_joins_and_says_what(terminal: OpenTerminal, tmp_path: Path) -> None:
     ada, port = await ada_and_her_port(terminal)
-    invite = profile_invite(tmp_path / "home" / str(port), [f"127.0.0.1:{port}"])
+    home = tmp_path / "home"
+    words = ("invite", "--data", str(home / str(port)), "--advertise", f"127.0.0.1:{port}", "--json")
+    [row] = (await asyncio.to_thread(p2pchat, home, *words)).events
+    invite = row["invite"]
     bob = await terminal("--invite", "-", "--name", "bob", env={"P2PCHAT_HOME": str(tmp_path / "elsewhere")})
     await bob.prompts("Paste the invite (it is not shown), then Enter:")
     await bob.answers(invite[:60], "p2pchat: the invite is incomplete: copy it again")

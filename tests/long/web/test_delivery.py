@@ -258,7 +258,8 @@ async def test_a_message_that_came_long_after_it_claims_says_so_at_every_interfa
     served: Served, tmp_path: Path
 ) -> None:
     (clock := tmp_path / "clock").write_text("-1500", "ascii")  # below the hour that certificates allow
-    words = p2pchat("0", "--invite", served.peer.make_invite(), "--name", "slow", "--data", str(tmp_path / "slow"))
+    invite = await served.peer.make_invite()
+    words = p2pchat("0", "--invite", invite, "--name", "slow", "--data", str(tmp_path / "slow"))
     async with (
         chatting(served, "zoe") as chat,
         talking(served, "zoe") as io,
