@@ -472,7 +472,7 @@ class Node:
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()
-        for peer in self.links.dialer.peers if self.peer in pardoned else pardoned:
+        for peer in sorted(self.links.dialer.peers if self.peer in pardoned else pardoned):
             self.links.unblock(peer)
 
     def _on_statements_made(self, input: StatementsMade) -> None:

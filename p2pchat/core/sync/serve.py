@@ -163,8 +163,10 @@ class Sender:
             self._sync.send(end, remote, conversation.id)
         for id, seq in served.durable.items():
             cursor = remote.serving.cursors.get(id)
-            if cursor is not None and cursor.sent < seq and self._sync.has_deleted:
-                del remote.serving.cursors[id]  # perhaps it lacks what was deleted here: it is told marks only
+            if cursor is not None and cursor.sent < max(seq, 1) and self._sync.has_deleted:
+                # Perhaps it lacks what was deleted here, which a log whose first entry is in flight may build on: it is
+                # told marks only.
+                del remote.serving.cursors[id]
             self._advance_cursor(remote, id, seq)  # it held what was durable then, or was sent it
         for log in writer.logs.values():
             cursor = remote.serving.cursors.get(log.id)

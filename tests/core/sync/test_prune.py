@@ -268,6 +268,22 @@ def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it(ada: Peer) -> No
     assert say("more") == ["to bob dan: have room cyd a1:3"]
 
 
+def test_who_lacks_what_was_deleted_is_pushed_no_log_that_was_begun_before_it_asked(ada: Peer) -> None:
+    """The first entry of a log that builds on the deleted one is durable only after the want has ended."""
+    ada.far("bob").say(Author("cyd", "c9").say("long ago"))
+    ada.put(PruneRequest(1, ROOM))
+    ada.take()
+    cyd = IDENTITIES["cyd"]
+    ada.put(UserHosted(HostedIdentity(cyd.peer_id, "cyd", cyd.sign)))
+    dan = ada.far("dan")
+    ada.holding = True
+    ada.put(WriteRequest(1, cyd.peer_id, ROOM, "text", ["here again"]))
+    ada.take()
+    assert dan.say(want(1, "cyd"))[-1] == "to dan: have room cyd c9:1 end 1"
+    ada.holding = False
+    assert [line for line in ada.commit() if " dan" in line.partition(":")[0]] == ["to bob dan: have room cyd a1:2"]
+
+
 def test_what_was_on_its_way_to_the_disk_at_a_deletion_is_still_pushed(ada: Peer) -> None:
     """Its log is sealed: what is written afterwards begins another one (seed 999783)."""
     bob = ada.far("bob")

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 
-# With files, and with deletions where two conversations wait at a start.
+# With files, with deletions where two conversations wait at a start, and with members where a pardon resumes dials.
 FINGERPRINTS = """
-from simulation.random_histories import WantedEvents, play
-for seed, wanted in ((7, WantedEvents()), (11, WantedEvents(files=True)), (1354010, WantedEvents(deletions=True))):
+from simulation.random_histories import play, WantedEvents as Wanted
+for seed, wanted in (
+    (7, Wanted()), (11, Wanted(files=True)), (1354010, Wanted(deletions=True)), (296, Wanted(members=True))
+):
     print(play(seed, wanted=wanted)[0].fingerprint())
 """
 
