@@ -65,7 +65,7 @@ class Agent:
         self._calls: dict[str, dict[Call, EventLine]] = {}  # sent messages, by conversation
         self._sending = asyncio.Lock()
         self._hops: dict[str, int] = {}  # of the message shown last, by conversation
-        self._asked: dict[str, Sequence[str]] = {}  # choices of questions, by id
+        self._asked: dict[str, EventLine] = {}  # questions, by id
         self._presses: dict[str, EventLine] = {}  # the first one of a person, by the id of the question
         self._happened = asyncio.Event()
 
@@ -76,7 +76,8 @@ class Agent:
             self._on_news()
         if line is GONE:  # what was accepted last was not told
             self._calls.clear()
-        if _is_press(line, line.get("id", ""), self._asked.get(line.get("id", ""), ())):
+        asked = self._asked.get(line.get("id", ""))
+        if asked is not None and _is_press(line, asked):
             self._presses.setdefault(line["id"], line)
         self._happened.set()
         self._happened = asyncio.Event()
@@ -181,7 +182,7 @@ class Agent:
         lines: deque[EventLine] = deque()
         with self._peer.listening(lines.append):
             sent, again = await self._accept(where, text, reply_to, key, choices=choices)
-            self._asked[sent["id"]] = choices
+            self._asked[sent["id"]] = sent
             if again:
                 lines.extendleft(reversed(await self._since(sent, at)))
 
@@ -191,7 +192,7 @@ class Agent:
                 while lines:
                     if (line := lines.popleft()) is GONE:
                         raise CommandError("the peer ended meanwhile: the same call again goes on waiting")
-                    if _is_press(line, sent["id"], choices):
+                    if _is_press(line, sent):
                         return self._presses.setdefault(sent["id"], line)
                     if not choices and _is_answer(line, sent, where):
                         return line
@@ -402,11 +403,11 @@ def _call_of(row: EventLine) -> Call:
     return row["text"], row["reply_to"], names, tuple(row.get("choices", ())), mark
 
 
-def _is_press(line: EventLine, id: str, choices: Sequence[str]) -> bool:
-    """Return whether an event line is a choice that a person pressed."""
-    if line["event"] != "reaction" or line.get("automatic"):
+def _is_press(line: EventLine, question: EventLine) -> bool:
+    """Return whether an event line is a choice that a person pressed whom the question was for."""
+    if line["event"] != "reaction" or line.get("automatic") or line["by"] == question["sender"]:
         return False
-    return bool(line["id"] == id and line["reaction"] in choices)
+    return bool(line["id"] == question["id"] and line["reaction"] in question.get("choices", ()))
 
 
 def _is_answer(line: EventLine, question: EventLine, where: EventLine) -> bool:

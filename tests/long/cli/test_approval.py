@@ -98,6 +98,23 @@ async def test_an_agent_cannot_press(ada: Child, tmp_path: Path) -> None:
             assert (decided["choice"], decided["by"]) == ("no", "ada")
 
 
+async def test_the_one_who_asks_cannot_press(ada: Child, tmp_path: Path) -> None:
+    """Its operator does, in the terminal that runs the agent's peer."""
+    port = int(free_ports(1)[0])
+    async with (
+        person("deployer", tmp_path, port=port) as operator,
+        agent(tmp_path, ada, "deployer", port=port) as deployer,
+    ):
+        await operator.do(do="connect", endpoint=ada.endpoint)
+        asked = await deployer.call("ask", **ASKED, wait=PATIENCE / 10, key="1")
+        await operator.do(do="react", id=asked["id"], reaction="yes")
+        await ada.event("reaction", id=asked["id"], by="deployer", reaction="yes")
+        assert not (await deployer.call("ask", **ASKED, wait=0, key="1"))["answered"]
+        await ada.do(do="react", id=asked["id"], reaction="no")
+        decided = await deployer.call("ask", **ASKED, wait=PATIENCE, key="1")
+        assert (decided["choice"], decided["by"]) == ("no", "ada")
+
+
 async def test_agents_that_answer_each_other_come_to_an_end(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "one") as one, agent(tmp_path, ada, "two") as two:
         await ada.event("delivered", id=(await ada.send("hello", to="one"))["id"])
