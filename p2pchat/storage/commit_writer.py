@@ -293,6 +293,9 @@ class RowBuffer:
             self._uncover(self._writer.log(uncovered))
         for covered in change.covered:
             self._db.run(COVER, self._writer.log(covered).number)
+        for fork in change.forks:
+            if self._writer.find(fork.log) is None:  # only the evidence is here, and marks may be on that log
+                self._writer.begin(NewLog(fork.log, (), False))
         self._forks += change.forks
         self._pruned += change.pruned
         for id, cite in change.cites:
@@ -460,7 +463,7 @@ class RowBuffer:
         self._db.run(NOT_WHOLE, log.writer, log.conversation, log.number)
 
     def _add_fork(self, fork: Fork) -> None:
-        log = self._writer.find(fork.log) or self._writer.begin(NewLog(fork.log, (), False))
+        log = self._writer.log(fork.log)
         one = fork.one or self._batch_with(fork.other.last, fork.log, log)
         if not one.raws:  # all of it was deleted: an empty batch proves nothing, and no peer takes one
             return

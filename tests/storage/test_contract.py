@@ -145,6 +145,15 @@ def test_a_fork_of_an_unknown_log_is_stored(storage: SqlStorage) -> None:
     assert storage.load([]).forked == [one.log] and storage.load([]).tips == []
 
 
+def test_marks_on_a_log_that_only_its_fork_makes_known_are_kept(storage: SqlStorage) -> None:
+    """Also in the commit that brings the evidence: peers are told the marks once it is durable."""
+    one, other, bob = Author("ada", 1), Author("ada", 1), user("bob")
+    mark = ReadMark(one.log, bob, 1)
+    storage.commit([Change(forks=[Fork(one.log, one.write("one"), other.write("other"))], reads=[mark], taken=[mark])])
+    stored = storage.load([bob])
+    assert (stored.reads, stored.taken) == ([mark], [mark])
+
+
 def test_a_log_covered_only_by_a_forked_log_is_a_tip_again(storage: SqlStorage) -> None:
     """A peer that has the evidence and never held the log does not know what it covers."""
     first, second = Author("ada", 1), Author("ada", 2)
