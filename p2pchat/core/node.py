@@ -472,7 +472,8 @@ class Node:
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()
-        for peer in sorted(self.links.dialer.peers if self.peer in pardoned else pardoned):
+        back = {user for member in pardoned for user in (member, *self.answering.users_of(member))}
+        for peer in sorted(self.links.dialer.peers if self.peer in back else back):
             self.links.unblock(peer)
 
     def _on_statements_made(self, input: StatementsMade) -> None:
