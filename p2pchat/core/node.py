@@ -253,8 +253,6 @@ class Node:
             reads.send_pending()
         if taken.is_due:
             taken.send_pending()
-        if context.quota.must_check:
-            context.quota.request_sums()
         if context.lookups.waiting:
             context.lookups.flush()
         self.sync.conversations.pack_quiet(self.settings.max_open_writers)
