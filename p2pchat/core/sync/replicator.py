@@ -667,8 +667,8 @@ class Replicator:
                 self.conversations.by_id[id].writers.covered.load(rows)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
-        for id in stored.forked:
-            self._load_forked(id)
+        for log in stored.forked:
+            self._load_forked(log)
         for user in self.context.hosted:
             self.contacts.load(self.conversations.written_to_by(user), user)
         self.requests.load()

@@ -110,7 +110,8 @@ def everything_read(storage: SqlStorage, story: Story, seqs: list[int]) -> list[
     starts: list[Start] = [StoredStart(), WantStart(()), want]
     return [
         stored,
-        storage.lookup(keys, [(talk, user(name)) for talk in TALKS for name in NAMES]),
+        storage.lookup(keys),
+        [storage.chain_at(log, seq) for log in logs for seq in (0, 1, 4)],
         [storage.logs_of(talk, user(name)) for talk in TALKS for name in NAMES],
         storage.places(0, 1000),
         storage.places(3, 2),
