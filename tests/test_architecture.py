@@ -261,20 +261,6 @@ def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[
     assert wrong_arrows(Source(path, code)) == wrong
 
 
-def test_the_code_map_has_a_row_for_each_file_under_its_folder() -> None:
-    text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    code_map = text[text.index("## Code map") :]
-    rows: dict[str, set[str]] = {}
-    for part in code_map.split("\n### ")[1:]:
-        heading, _, body = part.partition("\n")
-        rows[heading.strip("`/")] = set(re.findall(r"^\| `([^`_][^`]*\.py)` \|", body, re.MULTILINE))
-    files: dict[str, set[str]] = {}
-    for path in (PACKAGE / source.path for source in SOURCES):
-        if not path.name.startswith("__"):
-            files.setdefault(path.parent.relative_to(ROOT).as_posix(), set()).add(path.name)
-    assert {folder: names for folder, names in rows.items() if names} == files
-
-
 def lines_of_code(text: str) -> int:
     """Count the lines of Python that are no docstring, comment or blank line."""
     count, quoted, is_docstring = 0, False, False
