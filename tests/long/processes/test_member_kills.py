@@ -34,6 +34,7 @@ from tests.processes.peers import KILLED
 pytestmark = one_loop
 NETWORKS, KILLS = 10, 10
 SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
+LATEST = 1.3  # times the length of an action: until then somebody may be killed
 POLL = 0.02  # seconds between two questions for a list that other peers change
 MEASURED = 2  # times that each action is done before the first kill: the first time costs more
 
@@ -175,7 +176,7 @@ class Network:
         """The maker is killed while it makes an invite. One that was reported admits afterwards."""
         way, uses = self._chance.choice(("typed", "command")), self._chance.randint(1, 3)
         reporting = asyncio.create_task(self._report(way, "invite", "--uses", str(uses), uses=uses))
-        await self._moment(f"invite {way}")
+        await self._moment(f"invite {way}", reporting)
         await self._kill(self._peers[self._maker])
         rows = await reporting
         self._tally[f"maker, invite {'reported' if rows else 'not reported'}"] += 1
@@ -194,7 +195,7 @@ class Network:
         way, do = self._chance.choice(("typed", "command")), "pardon" if self._is_out else "expel"
         victim = self._chance.choice((self._maker, self._maker, self._other, "cyd"))
         reporting = asyncio.create_task(self._decide(way, do))
-        await self._moment(f"{do} {way}")
+        await self._moment(f"{do} {way}", reporting)
         await self._kill(self._peers[victim])
         rows = await reporting
         who = "maker" if victim == self._maker else "target" if victim == "cyd" else "bystander"
@@ -229,9 +230,15 @@ class Network:
             return await _ask(maker, do=do, **fields)
         return []
 
-    async def _moment(self, action: str) -> None:
-        """Wait for a moment drawn over the time that an action takes. It is no condition: any moment is right."""
-        await asyncio.sleep(self._chance.uniform(0, self._lengths[action]))
+    async def _moment(self, action: str, reporting: asyncio.Task[list[Line]] | None = None) -> None:
+        """Wait for a moment drawn over the time that an action takes; it is no condition: any moment is right.
+
+        Late ones are more frequent: at first a process only starts. When the action is reported before, the moment is
+        at once: what is not stored by then would be lost.
+        """
+        drawn = asyncio.create_task(asyncio.sleep(self._chance.random() ** 0.5 * LATEST * self._lengths[action]))
+        await asyncio.wait([drawn, *([reporting] if reporting else [])], return_when=asyncio.FIRST_COMPLETED)
+        drawn.cancel()
 
     async def _kill(self, victim: Child) -> bool:
         """Kill a peer; return whether that ended it."""
