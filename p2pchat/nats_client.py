@@ -215,7 +215,7 @@ def _careful_client(server: str, min_payload_bytes: int) -> Client:
             await super().parse(data)
             is_line = self.state == parser.AWAITING_CONTROL_LINE
             if len(self.buf) > MAX_LINE_BYTES if is_line else self.needed > MAX_MESSAGE_BYTES:
-                await self.nc._error_cb(P2PChatError("it sends more at once than any server"))
+                await self.nc._error_cb(P2PChatError("it sends more at once than any nats-server: is the URL right?"))
                 raise ProtocolError
 
     class CarefulClient(AnyClient):

@@ -251,7 +251,7 @@ class TCPPeer(NamedUser):
             own = own_endpoints(lifecycle.host, lifecycle.port)[: MAX_ENDPOINTS - len(relayed)]
             direct = direct or own or [self.endpoint]
         if not direct and not relayed:
-            raise InviteError("nobody can dial this peer: it does not listen, and has no engine")
+            raise InviteError("nobody can dial this peer: start it with --engine, or invite from another one")
         invitation = make_invitation(network, resources.identity, uses, days)
         driver = lifecycle.require_running()
         driver.put(InviteMade(invitation.id, uses, invitation.until))

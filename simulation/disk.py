@@ -103,10 +103,8 @@ class SimDisk:
         return self._stored
 
     def load(self, hosted: Sequence[UserId]) -> Stored:
-        """Return what a process of these users starts from, with the bytes of all entries: a file has more."""
-        stored = self.storage.load(hosted)
-        stored.most_bytes = sum(map(self.storage.size_bytes, {log.user for log in self.logs}))
-        return stored
+        """Return what a process of these users starts from."""
+        return self.storage.load(hosted)
 
     def open(self, answer: Answer) -> None:
         """Start to serve a process, which is answered through `answer`."""

@@ -681,14 +681,12 @@ class SimPeer:
 
     def _lookup(self, order: out.Lookup) -> None:
         def read() -> None:
-            logs, older = self.disk.storage.lookup(order.logs, order.older)
-            sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
+            chains = {key: self.disk.storage.chain_at(*key) for key in order.chains}
             shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
-            every = {whose: self.disk.storage.logs_of(*whose) for whose in order.all_logs}
             plans = {key: self.disk.storage.prunable(key) for key in order.prunable}
             files = {key: files_of(self.disk.storage.entry(*key)) for key in order.files}
             naming = self.disk.storage.referring(order.naming, MAX_NAMING)
-            self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every, plans, files, naming))
+            self.put(inputs.LookupResult(order.ticket, chains, shown, plans, files, naming))
 
         self.soon(self.disk.quick, self.disk.slow, read)
 

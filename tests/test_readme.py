@@ -13,7 +13,7 @@ from p2pchat import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-PATHS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "logs" / "README.md"]
+PATHS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "logs" / "README.md", ROOT / "tests" / "faults.md"]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in PATHS)
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m p2pchat demo"

@@ -252,7 +252,7 @@ class Change(Struct):
 
     batches: list[Batch] = []
     logs: list[NewLog] = []
-    uncovered: list[LogId] = []  # covered, then extended: tips again; applied before `covered`
+    uncovered: list[LogId] = []  # covered, and tips again; applied before `covered`
     covered: list[LogId] = []  # named by another log at their last entry
     stretches: list[Stretch] = []
     relations: list[Relation] = []  # changes by entries that these stretches release
@@ -280,3 +280,10 @@ class Change(Struct):
     statements: list[Statement] = []  # about members
     unstated: list[StatementId] = []  # statements that go, after those of this change were added
     is_awaited: bool = False  # a caller waits for a commit, even of nothing: what it asked for may be on its way
+
+    def uncover(self, log: LogId) -> None:
+        """Note that a covered log is a tip again, unless another log covers it later in this change."""
+        if log in self.covered:
+            self.covered.remove(log)
+        if log not in self.uncovered:
+            self.uncovered.append(log)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from p2pchat.core.durable_changes import Change, Record, Stretch
 from p2pchat.core.log import FileRef, LogId
-from p2pchat.core.storage_answers import LogKey, PruneKey, ShownKey, Start
+from p2pchat.core.storage_answers import PruneKey, ShownKey, Start
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 # ---- links
@@ -88,22 +88,16 @@ class Lookup(Record, frozen=True):
     """Look up facts in storage. Answered by LookupResult.
 
     Attributes:
-        logs: Logs to find.
-        older: Asks for the marks of the 1st, 2nd, 4th ... newest log held of a user in a conversation.
-        sizes: Asks for the bytes of entries stored of a user in one conversation, or ("") in all.
+        chains: Asks for the chains at entries, each by log and number.
         shown: Asks how far logs had been shown at a place.
-        all_logs: Asks for all logs of a user in one conversation.
         prunable: Asks what a deletion may delete next.
         files: Asks for the attachments of messages, each by log and number.
         naming: Asks which stored messages name some content, by root.
     """
 
     ticket: int
-    logs: list[LogKey]
-    older: list[tuple[ConversationId, UserId]]
-    sizes: list[tuple[UserId, ConversationId]] = []
+    chains: list[tuple[LogId, int]] = []
     shown: list[ShownKey] = []
-    all_logs: list[tuple[ConversationId, UserId]] = []
     prunable: list[PruneKey] = []
     files: list[tuple[LogId, int]] = []
     naming: list[str] = []

@@ -13,8 +13,8 @@ from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Rec
 from p2pchat.core.log import Batch, FileRef, LogId, Ref
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.storage_answers import LogFacts, LogKey, Position, PruneKey, PrunePlan, ShownKey, Stored
-from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Members, Naming, PeerId, Unknown, UserId
+from p2pchat.core.storage_answers import Position, PruneKey, PrunePlan, ShownKey, Stored
+from p2pchat.protocol import ConversationId, Entries, Frame, Members, Naming, PeerId, Unknown, UserId
 
 # ---- links
 
@@ -162,11 +162,8 @@ class LookupResult(Record, frozen=True):
     """The answer to a Lookup, field by field."""
 
     ticket: int
-    logs: dict[LogKey, LogFacts] = {}
-    older: dict[tuple[ConversationId, UserId], list[Mark]] = {}
-    sizes: dict[tuple[UserId, ConversationId], int] = {}
+    chains: dict[tuple[LogId, int], bytes] = {}  # of those that are held
     shown: dict[ShownKey, list[tuple[LogId, int]]] = {}  # log, last seq shown by then
-    all_logs: dict[tuple[ConversationId, UserId], list[LogFacts]] = {}
     prunable: dict[PruneKey, PrunePlan] = {}
     files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}
     naming: dict[str, list[tuple[LogId, int]]] = {}

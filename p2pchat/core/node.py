@@ -253,8 +253,6 @@ class Node:
             reads.send_pending()
         if taken.is_due:
             taken.send_pending()
-        if context.quota.must_check:
-            context.quota.request_sums()
         if context.lookups.waiting:
             context.lookups.flush()
         self.sync.conversations.pack_quiet(self.settings.max_open_writers)
@@ -472,7 +470,8 @@ class Node:
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()
-        for peer in sorted(self.links.dialer.peers if self.peer in pardoned else pardoned):
+        back = {user for member in pardoned for user in (member, *self.answering.users_of(member))}
+        for peer in sorted(self.links.dialer.peers if self.peer in back else back):
             self.links.unblock(peer)
 
     def _on_statements_made(self, input: StatementsMade) -> None:

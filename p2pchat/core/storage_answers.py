@@ -74,7 +74,8 @@ class Stored:
 
     tips: list[LogFacts] = field(default_factory=list)  # neither covered nor forked
     forked: list[LogId] = field(default_factory=list)
-    unreleased: list[LogFacts] = field(default_factory=list)  # logs with waiting entries, covered ones included
+    unreleased: list[LogFacts] = field(default_factory=list)  # with waiting or hidden entries, covered ones included
+    covered: dict[ConversationId, list[bytes]] = field(default_factory=dict)  # all others, as rows (heads.py)
     waiting: list[UnreleasedEntry] = field(default_factory=list)  # of those, in order of log and seq
     next_place: int = 1
     conversations: list[KnownConversation] = field(default_factory=list)
@@ -94,7 +95,7 @@ class Stored:
     members: dict[UserId, UserId] = field(default_factory=dict)  # who answers for users that have logs here
     statements: list[tuple[str, bytes]] = field(default_factory=list)  # text and signature
     group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
-    most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
+    sizes: dict[UserId, int] = field(default_factory=dict)  # bytes of the entries of each user
 
 
 class LogKey(Record, frozen=True):

@@ -529,7 +529,7 @@ class Warned(Event):
     """A warning about the peer, its disk or another user.
 
     Attributes:
-        code: A stable word; docs/troubleshooting.md explains each.
+        code: A stable word; docs/scripts.md lists them.
         text: A sentence for people.
         about: The id of a user, message or peer that it is about; "" for none.
     """

@@ -344,7 +344,7 @@ class Viewer:
         disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(message_id)
 
         def look_up() -> ReleasedEntry | None:
-            for facts in storage.lookup(keys, [])[0].values():
+            for facts in storage.lookup(keys).values():
                 shown = storage.entry(facts.log, seq)
                 if shown is not None and self._is_shown(shown):
                     return shown
@@ -368,7 +368,7 @@ class Viewer:
         disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(message_id)
 
         def look_up() -> ReleasedEntry | None:
-            for facts in storage.lookup(keys, [])[0].values():
+            for facts in storage.lookup(keys).values():
                 return storage.entry(facts.log, min(facts.released, seq - 1))
             return None
 
@@ -410,10 +410,10 @@ class Viewer:
         def look_up() -> list[Ref]:
             named = [*post.follows]
             if post.seq == 1:
-                facts = storage.lookup([of_log], [])[0].get(of_log)
+                facts = storage.lookup([of_log]).get(of_log)
                 named += (Ref(ref_key(log.user, mark.run), mark.seq) for mark in (facts.before if facts else ()))
             keys = {ref: LogKey(log.conversation, ref.log) for ref in named}
-            held = storage.lookup(list(keys.values()), [])[0]
+            held = storage.lookup(list(keys.values()))
             return [
                 ref
                 for ref, key in keys.items()

@@ -544,7 +544,7 @@ class EventFeed:
 
         def look_up() -> list[ReleasedEntry | None]:
             keys = [LogKey(conversation, ref.log) for conversation, ref in named]
-            held = storage.lookup(list(dict.fromkeys(keys)), [])[0]
+            held = storage.lookup(list(dict.fromkeys(keys)))
             return [
                 storage.entry(held[key].log, ref.seq) if key in held else None
                 for key, (_, ref) in zip(keys, named, strict=True)

@@ -253,6 +253,9 @@ class Driver:
             is_behind = self._in_flight.is_behind
             if (self._undecoded and not is_behind) or (self._turns and self._turns.may_take(disk_is_behind=is_behind)):
                 self._schedule()
+            elif self._pump_handle is not None and not (self._inbox or self._acked or self.writes):
+                self._pump_handle.cancel()  # what put() had handled in this turn
+                self._pump_handle = None
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)
             raise

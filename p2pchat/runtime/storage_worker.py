@@ -405,16 +405,14 @@ class CoreReads:
         self._stopped = False
 
     def look_up(self, effect: Lookup) -> None:
-        """Find logs, and further facts of stored logs."""
+        """Find facts of stored logs."""
         storage = self._disk.storage
         self._read(
             effect,
             lambda: LookupResult(
                 effect.ticket,
-                *storage.lookup(effect.logs, effect.older),
-                {whose: storage.size_bytes(*whose) for whose in effect.sizes},
+                {key: storage.chain_at(*key) for key in effect.chains},
                 {key: storage.shown_by(key) for key in effect.shown},
-                {whose: storage.logs_of(*whose) for whose in effect.all_logs},
                 {key: storage.prunable(key) for key in effect.prunable},
                 {key: files_of(storage.entry(*key)) for key in effect.files},
                 storage.referring(effect.naming, MAX_NAMING) if effect.naming else {},

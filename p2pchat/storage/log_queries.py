@@ -55,9 +55,6 @@ NUMBER = "select number from logs where conversation = ? and run = ? and writer 
 HEAD_BELOW = "select id, size, c, chain, sig from heads where id > ? and id <= ? order by id desc limit 1"
 BODIES = "select c, body from entries where id > ? and id <= ? order by id"
 HEADER = "select builds_on, certificate from logs where number = ?"
-NEWEST = """
-select number from logs where writer = ? and conversation = ? and state < ? order by number desc limit 1 offset ?
-"""
 NUMBERED = "select number, run, whole, builds_on, state from logs where writer = ? and conversation = ?"
 LATER = f"{NUMBERED} and number > ? order by number"
 DELIVERED = """
@@ -78,10 +75,6 @@ order by start desc limit 1
 """
 LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
 LAST_PRUNED = "select max(place) from pruned"
-SIZE = f"""
-select coalesce(sum(h.size - coalesce(p.size, 0)), 0) from logs l {NEWEST_HEAD} left join pruned p on p.log = l.number
-where l.writer = ?
-"""
 PRUNED = "select size, c, chain, messages, place, received_at, upto from pruned where log = ?"
 DELETED = """
 select u.id, l.run, p.messages, p.c, p.upto from pruned p
@@ -92,7 +85,6 @@ BELOW_CLOCK = "select max(id) from entries where id > ? and id <= ? and c < ?"
 FIRST_BODIES = f"select id, c, body from entries where id > ? and id <= ? order by id limit {PRUNED_ENTRIES}"
 PLACE_OF = "select first_place + ? - start from places where start <= ? order by start desc limit 1"
 FIRST_RECEIVED = "select received_at from places where start = ?"  # a log is released from its first entry on
-SIZE_THERE = f"{SIZE} and l.conversation = ?"
 
 
 CITES = "select log, first, gen, chain8 from cites "
@@ -178,12 +170,15 @@ class LogQueries:
 
     # ---- facts of logs
 
-    def lookup(
-        self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
-    ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
-        """Return facts of the logs that are held, and for `older` the marks of the 1st, 2nd, 4th ... newest log."""
-        found = {key: facts for key in logs if (facts := self._find(key))}
-        return found, {whose: self._older(*whose) for whose in older}
+    def lookup(self, logs: Sequence[LogKey]) -> dict[LogKey, LogFacts]:
+        """Return facts of the logs that are held."""
+        return {key: facts for key in logs if (facts := self._find(key))}
+
+    def chain_at(self, log: LogId, seq: int) -> bytes:
+        """Return the chain at an entry; b"" if it is not held, or was deleted here."""
+        number = self.log_number(log)
+        deleted = self.db.value("select upto from pruned where log = ?", number) or 0
+        return self.head_at(number, log, seq).chain if max(1, deleted) <= seq <= self.last(number) else b""
 
     def _find(self, key: LogKey) -> LogFacts | None:
         conversation = self.db.number("conversations", key.conversation)
@@ -191,10 +186,7 @@ class LogQueries:
         rows = self.db.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
         for row in rows:
             if row[2].startswith(user):
-                facts = self._facts(row)
-                if 0 < key.seq <= facts.seq and not facts.is_deleted(key.seq):
-                    return facts.replace(chain_at=self.head_at(row[0], facts.log, key.seq).chain)
-                return facts
+                return self._facts(row)
         return None
 
     def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
@@ -208,19 +200,6 @@ class LogQueries:
         cites = cites_of(self.db.all(f"{CITES} where log = ? order by first", row[0])).get(row[0], ())
         visible = self.db.value("select upto from seen where log = ?", row[0])
         return log_facts(row, cites=cites, visible=EVERYTHING if visible is None else visible)
-
-    def _older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
-        """Return the marks of the 1st, 2nd, 4th ... newest log."""
-        whose = (self.db.number("users", user), self.db.number("conversations", conversation), FORKED)
-        marks: list[Mark] = []
-        for power in range(self.settings.max_older):
-            row = self.db.first(NEWEST, *whose, (1 << power) - 1)
-            if row is None:
-                break
-            facts = log_facts(self.db.first(f"{FACTS} where l.number = ?", row[0]))
-            if facts.seq:
-                marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
-        return marks
 
     def header(self, number: int, log: LogId) -> str:
         """Return the text of the header of a stored log."""
@@ -327,13 +306,6 @@ class LogQueries:
     def last_place(self) -> int:
         """Return the newest place; 0 if nothing was released."""
         return int(max(self.db.value(LAST_PLACE) or 0, self.db.value(LAST_PRUNED) or 0))
-
-    def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
-        """Return the bytes of all entries of a user, in one conversation or ("") in all; one head is read per log."""
-        number = self.db.number("users", user)
-        if not conversation:
-            return int(self.db.value(SIZE, number))
-        return int(self.db.value(SIZE_THERE, number, self.db.number("conversations", conversation)))
 
     # ---- deletion
 

@@ -223,6 +223,7 @@ class SqlStorage:
     token: Final = _query(load_token)
     tokens: Final = _query(load_tokens)
     lookup: Final = _query(MessageQueries.lookup)
+    chain_at: Final = _query(MessageQueries.chain_at)
     logs_of: Final = _query(MessageQueries.logs_of)
     statements: Final = _query(load_statements)
     stored_conversations: Final = _query(load_conversations)
@@ -238,7 +239,6 @@ class SqlStorage:
     prunable: Final = _query(MessageQueries.prunable)
     deleted: Final = _query(MessageQueries.deleted)
     count_deleted: Final = _query(MessageQueries.count_deleted)
-    size_bytes: Final = _query(MessageQueries.size_bytes)
 
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int

@@ -27,6 +27,7 @@ from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
+from p2pchat.core.sync.heads import pack_stored
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
@@ -35,6 +36,7 @@ from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
+    NEWEST_HEAD,
     OWN_KEYS,
     SEQ_BITS,
     SEQS,
@@ -104,6 +106,7 @@ where (r.id in {{whose}}) or {_of_tips_and_newest("read_marks", "reader")}
 """
 TAKEN = f"select c.id, u.id, l.run, r.id, m.seq from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
 FORKED_STATES = (FORKED, FORKED | COVERED)  # listed: for a comparison SQLite would read all logs
+ALL_STATES = (0, COVERED, *FORKED_STATES)  # so it reads the index of states, and no certificates
 WRITERS = f"""
 select c.id, u.id from (
     select conversation, writer, min(number) as came from logs where state < {FORKED} group by conversation, writer
@@ -115,8 +118,18 @@ select c.id, u.id, l.run from logs l
 join conversations c on c.number = l.conversation join users u on u.number = l.writer
 where l.state in {FORKED_STATES} order by l.number
 """
-CITES_OF_TIPS = f"""
-{CITES} where log in (select number from logs where state = 0 union select log from waiting) order by log, first
+SHOWN_COVERED = f"""
+select c.id, u.id, l.run, h.id, h.chain, h.c, p.upto, l.builds_on, l.number from logs l
+join conversations c on c.number = l.conversation
+join users u on u.number = l.writer
+{NEWEST_HEAD}
+left join pruned p on p.log = l.number
+where l.state = {COVERED} and h.id is not null
+and l.number not in (select log from waiting) and l.number not in (select log from seen)
+"""
+SIZES = f"""
+select u.id, sum(h.size - coalesce(p.size, 0)) from logs l {NEWEST_HEAD} left join pruned p on p.log = l.number
+join users u on u.number = l.writer where l.state in {ALL_STATES} and h.id is not null group by u.id
 """
 # The operations and leaves written to groups, no messages; entries of logs that forked stay.
 GROUP_ENTRIES = f"""
@@ -152,7 +165,7 @@ WAITING = "select id, c, body from entries where id > ? and id < ? order by id"
 def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
     """Return what a starting node needs; `delivered` only for logs of the hosted users."""
     database, settings, rows = reader.db, reader.settings, reader.db.all
-    cited = cites_of(rows(CITES_OF_TIPS))
+    cited = cites_of(rows(f"{CITES} order by log, first"))
     visible: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
 
     def facts_of(where: str) -> list[tuple[int, LogFacts]]:
@@ -163,11 +176,18 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             for row in found
         ]
 
-    unreleased = facts_of("l.number in (select log from waiting)")
+    unreleased = facts_of("l.number in (select log from waiting union select log from seen)")
+    covered: dict[str, list[bytes]] = {}
+    for conversation, user, run, head, chain, c, deleted, builds_on, number in rows(SHOWN_COVERED):
+        if not (type(chain) is bytes and len(chain) == 32):
+            raise CorruptRow("a head of a wrong type")
+        row = pack_stored(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
+        covered.setdefault(conversation.hex(), []).append(row)
     stored = Stored(
         tips=[facts for _, facts in facts_of("l.state = 0 and h.id is not null")],
         forked=[log_of(*row) for row in rows(FORKED_LOGS)],
         unreleased=[facts for _, facts in unreleased],
+        covered=covered,
         waiting=[
             UnreleasedEntry(facts.log, id % SEQS, decode_entry((c, text)))
             for number, facts in unreleased
@@ -204,7 +224,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             GroupEntry(log_of(*row), row[3] % SEQS, (row[4], row[5]), marks_of_bytes(row[6] or b""))
             for row in rows(GROUP_ENTRIES)
         ],
-        most_bytes=database.dialect.most_stored(database),
+        sizes={user.hex(): int(size) for user, size in rows(SIZES)},
         meta=load_meta(reader),
     )
     _check(stored)

@@ -330,7 +330,7 @@ class Accounts:
                     account = await self._store(None, name, random_hash(), NAMED, "registered")
         await self._wait_compared(account)
         if (self._ended_by(account) or account).state == "revoked":
-            raise Forbidden("this account was revoked", "revoked")
+            raise Forbidden("this account was revoked: ask the operator for another", "revoked")
         self.check_admitted(account)
         self.use(account)
         return account

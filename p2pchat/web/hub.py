@@ -193,7 +193,7 @@ class SessionHub:
             raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
         match account.state:  # between signing in and this call
             case "revoked":
-                raise Forbidden("this account was revoked", "revoked")
+                raise Forbidden("this account was revoked: ask the operator for another", "revoked")
             case "deleted":
                 raise Forbidden("this account was deleted", "deleted")
         self.check(account)
@@ -202,7 +202,7 @@ class SessionHub:
         sessions = self._sessions.get(account.key, ())
         network, is_full = self.network_of(account), len(sessions) >= self._settings.max_sessions_of_account
         if is_full or (self.count >= self._settings.max_sessions and not self._make_room(account, network)):
-            raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
+            raise WebError(503, "full", "there are too many sessions: close one, or try again", {"Retry-After": "30"})
         kinds = None if wants is None else tuple(wants)
         session = HubSession(self, account, deliver, kind, on_end, kinds, network, active)
         self._sessions[account.key] = (*sessions, session)

@@ -316,7 +316,7 @@ def _refuse_with_headers(scope: Scope, receive: Receive, send: Send) -> Send:
             if message["type"] == "websocket.http.response.start":
                 _add_security_headers(message)
             elif message["type"] == "websocket.close":
-                problem = WebError(403, "forbidden", "there is no WebSocket here for this caller")
+                problem = WebError(403, "forbidden", "there is no WebSocket here: use /chat, /lines or Socket.IO")
                 await answer(problem, scope)(scope, receive, send_secured)
                 return
         await send(message)

@@ -106,7 +106,7 @@ class Invariants:
         self.requests.stored(peer, batch)
         quota = self._sim.settings.user_quota_bytes
         if quota < Settings().user_quota_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
-            size = peer.disk.storage.size_bytes(batch.log.user)
+            size = peer.disk.storage.load([]).sizes[batch.log.user]
             if size > quota:
                 self.fail("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
         if self.may_fork(batch.log):

@@ -365,10 +365,8 @@ class Peer:
         self._carry_out(self.node.start(self.world.now))
 
     def load(self) -> Stored:
-        """Return what is stored, with the bytes of all entries: a file has more."""
-        stored = self.storage.load([self.id])
-        stored.most_bytes = sum(TemporaryStorage.size_bytes(self.storage, user) for user in IDS.values())
-        return stored
+        """Return what is stored."""
+        return self.storage.load([self.id])
 
     def _draw(self, n: int) -> bytes:
         if n == 8:  # a run: a1a1..., a2a2...
@@ -418,7 +416,7 @@ class Peer:
     def before(self, log: LogId) -> tuple[Mark, ...]:
         """Return what a stored log builds on."""
         key = LogKey(log.conversation, ref_key(log.user, log.run))
-        return self.storage.lookup([key], [])[0][key].before
+        return self.storage.lookup([key])[key].before
 
     def texts(self) -> list[str]:
         """Return everything this peer's programs were shown, in order, except names; * marks old entries."""
@@ -553,14 +551,12 @@ class Peer:
         return FetchResult(asked.link, asked.ticket, batches, more)
 
     def _found(self, asked: out.Lookup) -> LookupResult:
-        logs, older = self.storage.lookup(asked.logs, asked.older)
-        sizes = {whose: self.storage.size_bytes(*whose) for whose in asked.sizes}
+        chains = {key: self.storage.chain_at(*key) for key in asked.chains}
         shown = {key: self.storage.shown_by(key) for key in asked.shown}
-        every = {whose: self.storage.logs_of(*whose) for whose in asked.all_logs}
         plans = {key: self.storage.prunable(key) for key in asked.prunable}
         files = {key: files_of(self.storage.entry(*key)) for key in asked.files}
         naming = self.storage.referring(asked.naming)
-        return LookupResult(asked.ticket, logs, older, sizes, shown, every, plans, files, naming)
+        return LookupResult(asked.ticket, chains, shown, plans, files, naming)
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:
         if isinstance(other, Far):
@@ -575,8 +571,8 @@ class Peer:
                 return "" if isinstance(frame, QUIET) else f"to {to}: {describe(frame)}"
             case out.Commit(change=change):
                 return committed(change)
-            case out.Lookup(logs=logs, older=older):
-                return "look up " + " ".join([*(_asked(key) for key in logs), *(f"older {NAMES[u]}" for _, u in older)])
+            case out.Lookup(chains=chains):
+                return "look up " + " ".join(f"{log.run[:2]}:{seq}" for log, seq in chains)
             case out.Fetch(link=link, user=user):
                 return f"fetch {NAMES[user]} for {self._who(link)}"
             case out.WriteAccepted(_, log, first, count, of, _):
@@ -607,7 +603,3 @@ class Peer:
     def _who(self, link: int) -> str:
         other = self.links.get(link)
         return other.name if isinstance(other, Far) else other[0].name if other else "gone"
-
-
-def _asked(key: LogKey) -> str:
-    return f"{key.ref[16:18]}" + (f":{key.seq}" if key.seq else "")

@@ -51,7 +51,7 @@ def linked(peer: Peer) -> set[str]:
 
 
 def written(peer: Peer, name: str) -> int:
-    return peer.storage.size_bytes(IDS[name])
+    return peer.storage.load([]).sizes.get(IDS[name], 0)
 
 
 def presence(peer: Peer, name: str) -> str:

@@ -271,7 +271,7 @@ class DamagedDatabase:
         self.shown += [one] if one else []
         self.answer(lambda: storage.delivered_to(log, 1))
         self.answer(lambda: storage.lookup([LogKey(ROOM, log.user[:16] + log.run, 2)], [(ROOM, log.user)]))
-        self.answer(lambda: storage.size_bytes(log.user))
+        self.answer(lambda: storage.load([]).sizes.get(log.user, 0))
         for start in (WantStart(()), TailStart(log.run, 2), WantStart((mark,)), ForkStart(log.run)):
             self.serves(storage, log.user, start)
 

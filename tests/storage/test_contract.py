@@ -24,6 +24,7 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain, size_bytes
 from p2pchat.core.storage_answers import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
+from p2pchat.core.sync.heads import Heads, LogHead
 from p2pchat.protocol import Naming
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user
@@ -35,13 +36,12 @@ def test_a_new_storage_is_empty(storage: SqlStorage) -> None:
     assert storage.entry(Author("ada", 1).log, 1) is None
     assert storage.delivered_to(Author("ada", 1).log, 1) == []
     assert storage.fetch(ROOM, user("ada"), ForkStart("01" * 8), batches=8) == ([], None)
-    assert storage.size_bytes(user("ada")) == 0
 
 
 # ---- logs
 
 
-def test_load_returns_tips_and_no_covered_logs(storage: SqlStorage) -> None:
+def test_load_returns_tips_and_rows_of_covered_logs(storage: SqlStorage) -> None:
     first = Author("ada", 1)
     storage.commit([released(first.begins("1", "2"), 1)])
     second = Author("ada", 2, before=[first.mark])
@@ -50,38 +50,39 @@ def test_load_returns_tips_and_no_covered_logs(storage: SqlStorage) -> None:
     storage.commit([released(begins, 3)])
     (tip,) = storage.load([]).tips
     assert (tip.log, tip.seq, tip.chain, tip.before) == (second.log, 1, second.chain, (first.mark,))
+    heads = Heads()
+    heads.load(storage.load([]).covered[ROOM])
+    assert heads.of(user("ada")) == [LogHead(user("ada"), first.log.run, 2, first.chain, MORNING + 1, 0)]
     assert (tip.last_c, tip.released, tip.covered, tip.forked) == (MORNING, 1, False, False)
     assert storage.load([]).next_place == 4
 
 
-def test_lookup_finds_logs_by_reference_with_the_chain_at_any_seq(storage: SqlStorage) -> None:
+def test_lookup_finds_logs_by_reference(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([Author("bob", 1).begins("the same run")])
     storage.commit([ada.begins("1")] + [ada.appends(str(number)) for number in range(2, 8)])
-    asked = [ada.lookup, *(LogKey(ROOM, ada.lookup.ref, seq) for seq in (0, 1, 3, 4, 6, 8))]
-    found, _ = storage.lookup([*asked, LogKey(DM, ada.lookup.ref), LogKey(ROOM, "ab" * 16)], [])
-    assert list(found) == asked
-    assert all((facts.log, facts.seq, facts.chain) == (ada.log, 7, ada.chain) for facts in found.values())
-    chains = [extend_chain(first_chain(ada.header), ada.raws[:seq]) for seq in range(9)]
-    assert [found[key].chain_at for key in asked] == [chains[7], None, chains[1], chains[3], chains[4], chains[6], None]
+    found = storage.lookup([ada.lookup, LogKey(DM, ada.lookup.ref), LogKey(ROOM, "ab" * 16)])
+    assert {key: (facts.log, facts.seq, facts.chain) for key, facts in found.items()} == {
+        ada.lookup: (ada.log, 7, ada.chain)
+    }
+
+
+def test_the_chain_at_any_entry_is_found(storage: SqlStorage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins("1")] + [ada.appends(str(number)) for number in range(2, 8)])
+    chains = [extend_chain(first_chain(ada.header), ada.raws[:seq]) for seq in range(8)]
+    assert [storage.chain_at(ada.log, seq) for seq in range(9)] == [b"", *chains[1:], b""]
+    assert storage.chain_at(Author("bob", 1).log, 1) == b""
 
 
 def test_lookup_finds_a_covered_log_marked_as_covered(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1"), Change(covered=[ada.log])])
-    found, _ = storage.lookup([ada.lookup], [])
+    found = storage.lookup([ada.lookup])
     assert found[ada.lookup].covered
     storage.commit([Change(uncovered=[ada.log])])
-    found, _ = storage.lookup([ada.lookup], [])
+    found = storage.lookup([ada.lookup])
     assert not found[ada.lookup].covered
-
-
-def test_older_marks_are_those_of_the_1st_2nd_and_4th_newest_log(storage: SqlStorage) -> None:
-    runs = [Author("ada", run) for run in range(1, 7)]
-    storage.commit([run.begins("hello") for run in runs])
-    whose = (ROOM, user("ada"))
-    _, older = storage.lookup([], [whose, (DM, user("ada"))])
-    assert older == {whose: [runs[5].mark, runs[4].mark, runs[2].mark], (DM, user("ada")): []}
 
 
 def test_a_batch_that_does_not_follow_fails_the_whole_commit(storage: SqlStorage) -> None:
@@ -132,7 +133,7 @@ def test_a_forked_log_keeps_both_sides_as_evidence_and_is_no_tip(
     here, there = evidence(storage, ada.log)
     assert [here, there] == without_entries(said[side].batches[0], fork.forks[0].other)
     assert contradict(here, there)
-    assert storage.lookup([ada.lookup], [])[0][ada.lookup].forked
+    assert storage.lookup([ada.lookup])[ada.lookup].forked
 
 
 def test_a_fork_of_an_unknown_log_is_stored(storage: SqlStorage) -> None:
@@ -140,7 +141,7 @@ def test_a_fork_of_an_unknown_log_is_stored(storage: SqlStorage) -> None:
     batches = one.write("one"), other.write("other")
     storage.commit([Change(forks=[Fork(one.log, *batches)])])
     assert evidence(storage, one.log) == without_entries(*batches)
-    facts = storage.lookup([one.lookup], [])[0][one.lookup]
+    facts = storage.lookup([one.lookup])[one.lookup]
     assert (facts.forked, facts.seq, facts.released, facts.chain) == (True, 0, 0, first_chain(one.header))
     assert storage.load([]).forked == [one.log] and storage.load([]).tips == []
 
@@ -475,15 +476,12 @@ def test_load_returns_the_newest_clock_of_each_conversation(storage: SqlStorage)
     assert storage.load([]).newest_c == {ROOM: 95, DM: 7}
 
 
-def test_size_bytes_counts_all_entries_of_a_user(storage: SqlStorage) -> None:
+def test_the_bytes_of_all_entries_of_a_user_are_counted(storage: SqlStorage) -> None:
     ada, dm = Author("ada", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("é" * 10), dm.begins("2"), Author("bob", 1).begins(*many(20, 50))])
-    assert storage.size_bytes(user("ada")) == size_bytes(ada.raws + dm.raws)
+    assert storage.load([]).sizes.get(user("ada"), 0) == size_bytes(ada.raws + dm.raws)
     storage.commit([ada.appends("3"), ada.appends("4")])
-    assert storage.size_bytes(user("ada")) == size_bytes(ada.raws + dm.raws)
-    assert storage.size_bytes(user("ada"), DM) == size_bytes(dm.raws)
-    assert storage.size_bytes(user("ada"), ROOM) == size_bytes(ada.raws)
-    assert storage.load([]).most_bytes >= storage.size_bytes(user("ada")) + storage.size_bytes(user("bob"))
+    assert storage.load([]).sizes.get(user("ada"), 0) == size_bytes(ada.raws + dm.raws)
 
 
 def test_a_change_may_consist_of_a_new_log(storage: SqlStorage) -> None:
@@ -512,7 +510,7 @@ def test_large_entries_are_stored_unchanged(storage: SqlStorage) -> None:
     texts = ['\\"' * 15_000] * 200
     storage.commit([released(ada.begins(*texts), 1)])
     assert [shown.raw for shown in storage.history(ROOM, limit=0)] == ada.raws
-    assert storage.size_bytes(user("ada")) == size_bytes(ada.raws) <= storage.load([]).most_bytes
+    assert storage.load([]).sizes.get(user("ada"), 0) == size_bytes(ada.raws)
 
 
 # ---- read marks in every kind of storage, and how far logs had been shown when a place was given

@@ -193,7 +193,7 @@ def _report(row: EventLine, file: str, as_json: bool) -> int:
     if unreadable:
         print_error(f"parts of the file that cannot be read: {unreadable:,}")
     if damaged:
-        print_error(f"files that are not what their messages name: {damaged:,}; nothing of them is kept")
+        print_error(f"files that are not what their messages name: {damaged:,}; members who have them still give them")
     if problem:
         print_error(f"the file: {problem}; what came whole is imported")
     return FAILED if refused or unreadable or problem or damaged else DONE

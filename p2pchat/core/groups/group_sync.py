@@ -2,7 +2,7 @@
 
 Operations and leaves are entries of a group's own conversation. Each changes the group (core/groups), and with it who
 may hear of the talk and how much of each log there is visible. Every peer that may know of the group is sent a digest.
-If anything of a writer was cut off, all its logs are kept in memory, since the cuts decide which of them are tips.
+If anything of a writer was cut off, all its logs are objects, since the cuts decide which of them are tips.
 
 Entries that were shown before their cut arrived keep their places, and are hidden from reads (Change.visible).
 
@@ -12,17 +12,16 @@ Source: docs/protocol-groups.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from p2pchat.core.durable_changes import EVERYTHING
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView
-from p2pchat.core.groups.group_state import LEAVE, GroupState, read_operation
+from p2pchat.core.groups.group_state import GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
-from p2pchat.core.storage_answers import GroupEntry, LogFacts
+from p2pchat.core.storage_answers import GroupEntry
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
@@ -46,7 +45,6 @@ class GroupSync:
         self._order = order
         self._fetcher = fetcher
         self.views: dict[ConversationId, GroupView] = {}  # known groups, by id
-        self._loading: set[WriterKey] = set()  # writers whose logs are being loaded
         self._changed: set[ConversationId] = set()  # groups with a digest to be sent
         self._made: Counter[UserId] = Counter()  # number of groups that each user made
         self._send_digest = send_digest
@@ -133,29 +131,6 @@ class GroupSync:
         entries = ((seq, raw, decode_entry(raw)) for seq, raw in enumerate(frame.e, frame.first))
         operations = (read_operation(id, seq, raw, entry) for seq, raw, entry in entries)
         return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
-
-    def users_to_load(self, conversation: ConversationState, frames: Iterable[Entries]) -> list[UserId]:
-        """Return the users whose logs must be loaded before these frames are taken, since they may cut some off.
-
-        Entries are hidden in the commit that cuts them off. Operations written here cut off nothing that is visible
-        here.
-        """
-        group = conversation.group
-        talk = self._talk(group) if group is not None and group.state is not None else None
-        if group is None or talk is None or conversation.is_talk:
-            return []
-        if not any(map(_may_have_stored_logs, talk.writers.open.values())):
-            return []
-        users = {user for frame in frames for user in _users_cut_by(group, frame)} & talk.writers.open.keys()
-        return [user for user in sorted(users) if _may_have_stored_logs(talk.writers[user])]
-
-    def load_logs(self, group: GroupReplica, users: list[UserId], then: Callable[[], None]) -> None:
-        """Load all logs of these users in the talk, then call `then`."""
-        talk = self._talk(group)
-        assert talk is not None and users
-        for user in users:
-            self._sync.lookups.all_logs(talk.id, user, partial(self._on_logs_loaded, talk, group, talk.writers[user]))
-        self._sync.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
 
     def accepts(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
         """Return whether a proven batch of a group is kept.
@@ -288,18 +263,17 @@ class GroupSync:
         self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, but: TalkLog | None = None
     ) -> None:
         """Compute how much of each log of a writer is visible, and release that; the caller releases `but`."""
-        logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
-        ends = visible_ends(group.visibility_rules(writer.user), writer.log_views)
+        rules = group.visibility_rules(writer.user)
         is_present = group.is_present(writer.user) and not group.has_cut(writer.user)
-        writer.uncut = is_present and all(ends[log.id.run].seq == log.seq for log in logs)
-        writer.all_loaded = writer.all_loaded or not writer.may_have_stored
-        if not writer.uncut and not writer.all_loaded:
-            self._load_all(talk, group, writer)
+        ends = visible_ends(rules, writer.log_views)
+        writer.uncut = is_present and all(ends[run].seq == log.seq for run, log in writer.logs.items())
+        if not writer.uncut and talk.open_covered(writer.user):
+            ends = visible_ends(rules, writer.log_views)
+        logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
         for log in logs:
             log.uncut = writer.uncut
             log.visible, log.chain8 = ends[log.id.run]
-            if writer.uncut or writer.all_loaded:
-                self._store_visible(log)
+            self._store_visible(log)
         self.refresh_tips(talk, writer)
         for log in logs:
             if log is not but:
@@ -323,24 +297,6 @@ class GroupSync:
         for log in logs:
             log.hidden = any(mark.run == log.id.run and mark.seq >= log.shared_seq for mark in named)
             talk.refresh_sum(log)
-
-    def _load_all(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs) -> None:
-        """Load all logs of a writer after a cut. Until then it is not certain which entries are cut off."""
-        if (talk.id, writer.user) in self._loading:
-            return
-        self._loading.add((talk.id, writer.user))
-        self._sync.lookups.all_logs(talk.id, writer.user, partial(self._on_logs_loaded, talk, group, writer))
-
-    def _on_logs_loaded(
-        self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, facts: list[LogFacts]
-    ) -> None:
-        self._loading.discard((talk.id, writer.user))
-        writer.all_loaded = True
-        for each in facts:
-            if each.log.run not in writer.logs:
-                talk.add(talk.log_from(each))
-        self._refresh_visible(talk, group, writer)
-        self._order.retry(talk)
 
     # ---- after a commit
 
@@ -385,26 +341,6 @@ class GroupSync:
         waiting: list[WriterKey] = [key for key in remote.ahead if key[0] == group.talk]
         for key in waiting:
             self._fetcher.request(key, urgent=True)
-
-
-def _may_have_stored_logs(writer: WriterLogs) -> bool:
-    """Return whether a writer may have logs that are not in memory."""
-    return writer.may_have_stored and not writer.all_loaded
-
-
-def _users_cut_by(group: GroupReplica, frame: Entries) -> Iterator[UserId]:
-    """Yield the users whose entries these operations and leaves may cut off."""
-    assert group.state is not None
-    log, now = LogId(frame.c, frame.u, frame.r), group.state.members
-    for seq, raw in enumerate(frame.e, frame.first):
-        entry = decode_entry(raw)
-        operation = read_operation(log, seq, raw, entry)
-        if operation is not None:
-            yield from operation.cuts
-            both = operation.members.keys() | now.keys()
-            yield from (user for user in both if operation.members.get(user) != now.get(user))
-        elif entry.k == LEAVE:
-            yield frame.u
 
 
 def _undelivered_key(log: LogId) -> str:

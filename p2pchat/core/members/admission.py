@@ -170,8 +170,8 @@ class Admission:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""
         self._statements().take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
 
-    def report(self, change: Change, member_of: Callable[[UserId], UserId]) -> set[PeerId]:
-        """Report what statements that are durable now change. Return the peers that are not out any more.
+    def report(self, change: Change, member_of: Callable[[UserId], UserId]) -> frozenset[UserId]:
+        """Report what statements that are durable now change. Return who was pardoned.
 
         A peer that is no member yet learns who all the others are, and reports only what concerns itself. Who is out,
         or in again, with its member is not reported besides; nor who is admitted in spite of a removal, which cannot
@@ -205,8 +205,7 @@ class Admission:
                     self._spared.discard(user)
                     continue
                 self._ctx.emit(MemberChanged(user, self._author(change, what, user), what))
-        back = changes["pardoned"]
-        return {*back, *(peer for peer, member in self.last_members.items() if member in back)}
+        return changes["pardoned"]
 
     def farewell(self, peer: PeerId, member: UserId) -> Members | None:
         """Return what tells a peer before a goodbye who removed it; None for nothing."""

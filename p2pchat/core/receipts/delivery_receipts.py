@@ -128,7 +128,7 @@ class AckTracker:
 
     def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark announced for a member, then call `then`."""
-        log = ack.conversation.log(ack.writer, mark.run)
+        log = ack.conversation.log_object(ack.writer, mark.run)
         if log is None:
             self._look_up(ack, mark, then)
         elif seq := self._countable(ack, log, mark):
@@ -164,7 +164,8 @@ class AckTracker:
             for each in (then, *self._followers.pop(key, ())):
                 self._run(each)
             return
-        self._on_mark_below(ack, rest[0], partial(self._advance_below, ack, key, rest[1:], then))
+        then = partial(self._advance_below, ack, key, rest[1:], then)
+        self._run(partial(self._on_mark_below, ack, rest[0], then))
 
     def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark from the `before` of a log."""
@@ -233,7 +234,7 @@ class AckTracker:
     def _is_forked(self, id: LogId) -> bool:
         """Return whether a log is known to be forked, perhaps only since the lookup began."""
         log = self._sync.conversations.by_id[id.conversation].log(id.user, id.run)
-        return id in self._sync.proven_forks or (log is not None and log.forked)
+        return log is not None and log.forked
 
 
 def nothing() -> None:
@@ -493,14 +494,14 @@ class DeliveryReceipts(AckTracker):
             return  # as mostly for the hundreds of marks of a comparison
         together = self._combined = {}
         for_many = len(acks) > 1 or any(ack.member.startswith(HOST) for ack in acks)
+        unsure = [mark for mark in news if for_many and self._must_look_up(conversation, user, mark)]
         for mark in news:
-            if for_many and self._must_look_up(conversation, user, mark):
-                self._look_up_once(remote, conversation, user, mark)
-            else:
-                for ack in acks:
-                    self.on_mark(ack, mark, nothing)
+            for ack in acks if mark not in unsure else ():
+                self.on_mark(ack, mark, nothing)
         self._combined = None
         self._emit(together)
+        for mark in unsure:
+            self._look_up_once(remote, conversation, user, mark)
 
     def _is_news(
         self, conversation: ConversationState, user: UserId, mark: Mark, acks: Iterable[Acknowledgement]
@@ -511,7 +512,7 @@ class DeliveryReceipts(AckTracker):
 
     def _must_look_up(self, conversation: ConversationState, user: UserId, mark: Mark) -> bool:
         """Return whether only storage can tell if a mark counts."""
-        log = conversation.log(user, mark.run)
+        log = conversation.log_object(user, mark.run)
         if log is None:
             return True
         return mark.seq < log.durable_seq and not log.forked and (log.id, mark.seq) not in self._chains
@@ -521,8 +522,9 @@ class DeliveryReceipts(AckTracker):
         asked = (conversation.id, user, mark)
         if asked not in remote.looked_up:
             key = LogKey(conversation.id, ref_key(user, mark.run), mark.seq)
-            if self._sync.look_up(remote, key, partial(self._on_found_for_all, remote, conversation, user, mark)):
-                remote.looked_up[asked] = None
+            remote.looked_up[asked] = None
+            if not self._sync.look_up(remote, key, partial(self._on_found_for_all, remote, conversation, user, mark)):
+                del remote.looked_up[asked]
 
     def _on_found_for_all(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, mark: Mark, facts: LogFacts | None
@@ -598,7 +600,7 @@ class DeliveryReceipts(AckTracker):
 
     def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark. The chain of a mark below the end of a log is looked up in storage, if need be."""
-        log = ack.conversation.log(ack.writer, mark.run)
+        log = ack.conversation.log_object(ack.writer, mark.run)
         is_below = log is not None and mark.seq < log.durable_seq and not log.forked
         if log is not None and is_below and not self._is_sure(log.id, ack.member, mark):
             self._look_up(ack, mark, then)

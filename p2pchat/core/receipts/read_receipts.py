@@ -321,7 +321,7 @@ class ReadTracker(AckTracker):
         if LogId(ack.conversation.id, ack.writer, mark.run) in self._sync.left_out.logs:
             self.on_mark(ack, mark, then)
             return
-        log = ack.conversation.log(ack.writer, mark.run)
+        log = ack.conversation.log_object(ack.writer, mark.run)
         if log is not None and not log.forked:
             self.advance_to(ack, log.id, min(mark.seq, log.durable_seq), log.before, then)
             return

@@ -22,14 +22,13 @@ from collections.abc import Callable
 from functools import partial
 
 from p2pchat.core.effects import Counted
-from p2pchat.core.log import LogId, WriterKey, ref_key
+from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
-from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.history_boundary import OLD_MARKS
-from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of
+from p2pchat.core.sync.log_index import ConversationState, sum_of
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, MarkPages, next_id
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -394,14 +393,6 @@ class AntiEntropy:
         if changed and not conversation.is_newcomer:
             self._ctx.change.meta[OLD_MARKS] = str(conversation.boundary)
 
-    def _on_log_shown(self, facts: LogFacts) -> None:
-        """Update the boundary for a log in storage that was shown: a file had brought it."""
-        conversation = self._sync.conversations.by_id.get(facts.log.conversation)
-        if conversation is not None and conversation.boundary.marks:
-            conversation.boundary.on_shown(facts.log, facts.released)
-            if not conversation.is_newcomer:
-                self._ctx.change.meta[OLD_MARKS] = str(conversation.boundary)
-
     def _detect_clone(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
         """Detect a log of this run that is not here: a copy of this process wrote it, so new logs get another run."""
         for mark in marks:
@@ -418,30 +409,19 @@ class AntiEntropy:
     def _find_ahead(
         self, remote: RemoteState, conversation: ConversationState, key: WriterKey, marks: list[Mark], urgent: bool
     ) -> None:
-        if len(marks) == 1 and conversation.writers.quiet.mark(key[1]) == marks[0]:
+        if len(marks) == 1 and conversation.writers.quiet.marks(key[1]) == marks:
             remote.set_ahead(key, {})  # mostly so: a log that both have
             return
         ahead: dict[str, Mark] = {}
-        unsure: list[Mark] = []
-        former = remote.ahead.get(key, {})
         for mark in marks:
             log = conversation.log(key[1], mark.run)
-            if log is not None:
-                if log.forked:
-                    self._forks.send_evidence(remote, log)
-                elif conversation.lacks(key[1], mark):
-                    ahead[mark.run] = mark
-            elif conversation.is_talk and not conversation.lacks(key[1], mark):
-                continue  # no part of it can be visible
-            elif conversation.may_be_only_stored(key[1]):
-                unsure.append(mark)
-                if mark.run in former:  # storage lacked it: a fetch of it goes on, and waits longer each time
-                    ahead[mark.run] = mark
-            else:
+            if log is not None and log.forked:
+                self._forks.send_evidence(remote, log)
+            elif conversation.lacks(key[1], mark):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
         if is_refused or self._sync.quota.is_full(remote.link, key):
-            ahead, unsure = {}, []
+            ahead = {}
         remembered = remote.set_ahead(key, ahead)
         if not remembered:
             self._ctx.emit(Counted("marks_ignored"))
@@ -449,24 +429,6 @@ class AntiEntropy:
             self._fetcher.request(key, urgent=urgent)
             if key[1] in remote.link.users:
                 self._fetcher.on_host_ahead(key, remote)
-        for mark in unsure:  # storage may hold the log: covered
-            ref = LogKey(conversation.id, ref_key(key[1], mark.run))
-            if not self._sync.look_up(remote, ref, partial(self._on_log_found, remote, key, mark, urgent)):
-                self._ctx.emit(Counted("marks_ignored"))  # the next comparison repeats it
-
-    def _on_log_found(
-        self, remote: RemoteState, key: WriterKey, mark: Mark, urgent: bool, facts: LogFacts | None
-    ) -> None:
-        if facts is not None:
-            self._on_log_shown(facts)
-        lacks = facts is None or LogState.from_facts(facts).is_behind(mark)
-        if not self._sync.is_up(remote):
-            return
-        known = remote.ahead.get(key, {})
-        if not lacks and known.get(mark.run) == mark:
-            remote.set_ahead(key, {run: each for run, each in known.items() if run != mark.run})
-        elif lacks and remote.add_ahead(key, mark):
-            self._fetcher.request(key, urgent=urgent)
 
 
 def _is_shown(conversation: ConversationState, user: UserId, mark: Mark) -> bool:

@@ -167,7 +167,6 @@ class Appender:
         if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
         if log is None or not log.own or log.id.run in conversation.writer(user).sealed:  # or forked, or of a copy
-            # A sealed log that another process of this user built on is in storage only.
             began = run is not None or conversation.log(user, self._sync.run) is not None
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log

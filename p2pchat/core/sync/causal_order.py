@@ -29,7 +29,7 @@ from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.storage_answers import LogFacts, LogKey, UnreleasedEntry
+from p2pchat.core.storage_answers import UnreleasedEntry
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
@@ -40,7 +40,7 @@ from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
-MAX_KNOWN = 10_000  # lookup results remembered; a guess: 2 MiB
+MAX_KNOWN = 10_000  # missing entries of which holders are remembered; a guess: 2 MiB
 ASK_PARTS = 4  # of Settings.want_after until somebody is asked for a missing entry; a guess: who asks costs little
 
 
@@ -52,9 +52,6 @@ class CausalOrder:
         self._ctx = sync.ctx
         self._fetcher = fetcher
         self.next_place: int = next_place
-        # (conversation, ref) of logs that are not in memory -> released up to, 0: not stored either.
-        self._stored_released: dict[tuple[str, str], int] = {}
-        self._asking: set[tuple[str, str]] = set()
         self._asked: dict[LogId, int] = {}  # waiting logs -> the entry of which others are asked what it follows
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
@@ -86,8 +83,6 @@ class CausalOrder:
             entries: The new entries; () where none of them names others.
             link: The link that brought them; None for a file.
         """
-        if len(self._stored_released) >= MAX_KNOWN:
-            self._stored_released.clear()
         for seq, entry in enumerate(entries, first):
             if entry.after or entry.re is not None or (seq == 1 and log.before):
                 refs = references_of(log, seq, entry)
@@ -198,14 +193,6 @@ class CausalOrder:
             self._advance(conversation, log)
         self.retry(conversation)
 
-    def on_log_dropped(self, conversation: ConversationState, log: LogState) -> None:
-        """Remember how far a log was released that left memory: its last places may not be durable yet."""
-        self._stored_released[conversation.id, log.ref] = log.released
-
-    def on_lookups_answered(self) -> None:
-        """Release what waited for lookup results that just arrived."""
-        self._run()
-
     def _missing(self, conversation: ConversationState, log: LogState, seq: int, refs: Sequence[Ref]) -> list[Ref]:
         """Return the references of this entry that have no place yet."""
         return [ref for ref in refs if not self._is_released(conversation, log, seq, ref)]
@@ -216,23 +203,7 @@ class CausalOrder:
         found = conversation.log_at(ref.log)
         if found is not None:
             return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_cut_off(ref))
-        if conversation.is_talk and conversation.is_cut_off(ref):
-            return True  # no entry waits for what was cut off
-        key = (conversation.id, ref.log)
-        known = self._stored_released.get(key)
-        if known is None and key not in self._asking:
-            self._asking.add(key)
-            self._sync.lookups.log(LogKey(conversation.id, ref.log), partial(self._on_log_found, conversation, ref.log))
-        return known is not None and known >= ref.seq
-
-    def _on_log_found(self, conversation: ConversationState, ref: str, facts: LogFacts | None) -> None:
-        key = (conversation.id, ref)
-        self._asking.discard(key)
-        released = 0
-        if facts is not None:
-            released = MAX_INT if facts.forked else facts.released
-        self._stored_released[key] = max(released, self._stored_released.get(key, 0))
-        self._set_ready(conversation, conversation.waiting_logs.waiting_for(ref, 1, released))
+        return conversation.is_talk and conversation.is_cut_off(ref)  # no entry waits for what was cut off
 
     # ---- waiting
 
@@ -247,7 +218,7 @@ class CausalOrder:
         seq, refs, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
         if self._sync.quota.left_out_all(self._missing(conversation, log, seq, refs)):
-            wait = min(wait, self._ctx.settings.want_after)  # enough for storage to say what is held
+            wait = min(wait, self._ctx.settings.want_after)
         self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
 
     def _on_overdue(self, conversation: ConversationState, log: LogState, seq: int) -> None:
@@ -294,7 +265,7 @@ class CausalOrder:
         first = log.queue[0]
         if first.seq != seq:
             wait = self._ctx.settings.want_after / ASK_PARTS
-        missing = [ref for ref in self._missing(conversation, log, *first[:2]) if self._is_unheld(conversation, ref)]
+        missing = [ref for ref in self._missing(conversation, log, *first[:2]) if not _is_here(conversation, ref)]
         remotes = self._sync.remotes
         hosts = [remotes[id] for id in self._sync.presence.hosts.get(log.id.user, ()) if id in remotes]
         for remote in hosts or [remotes[id] for id in (link,) if id in remotes]:
@@ -302,11 +273,6 @@ class CausalOrder:
                 self._fetcher.ask_about(remote, conversation, ref, first_hand=bool(hosts))
         self._asked[log.id] = first.seq
         self._sync.after(2 * wait, partial(self._ask, conversation, log, link, first.seq, 2 * wait))
-
-    def _is_unheld(self, conversation: ConversationState, ref: Ref) -> bool:
-        """Return whether a missing entry is not here, as far as is known."""
-        found = conversation.log_at(ref.log)
-        return not ((conversation.id, ref.log) in self._asking or (found and found.seq >= ref.seq))
 
     def _emit_gap(self, conversation: ConversationState, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
         for remote in self._sync.remotes.values():
@@ -336,8 +302,6 @@ class CausalOrder:
         return any(each is not None and each.queue for each in earlier)
 
     def _is_coming(self, conversation: ConversationState, ref: Ref) -> bool:
-        if (conversation.id, ref.log) in self._asking:
-            return True  # storage has not answered yet
         found = conversation.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
             # It waits for another entry, or (hidden) for logs that a cut names.
@@ -400,7 +364,6 @@ class CausalOrder:
 
     def _release(self, conversation: ConversationState, log: LogState, count: int, *, gap: bool = False) -> None:
         """Assign places to the next entries of a log."""
-        self._stored_released.pop((conversation.id, log.ref), None)
         start, end = log.released + 1, log.released + count
         while log.released < end:
             first = log.released + 1
@@ -442,6 +405,12 @@ class CausalOrder:
         else:
             stretches.append(Stretch(self.next_place, log.id, first, count, self._ctx.now.utc, old, gap))
         self.next_place += count
+
+
+def _is_here(conversation: ConversationState, ref: Ref) -> bool:
+    """Return whether an entry is here, shown or not."""
+    found = conversation.log_at(ref.log)
+    return found is not None and found.seq >= ref.seq
 
 
 def _waiting_below(conversation: ConversationState, log: LogState) -> list[LogState]:

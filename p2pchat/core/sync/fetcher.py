@@ -35,7 +35,6 @@ class FetchRequest:
     key: WriterKey
     source: int | None = None  # the link asked
     n: int = 0  # number of that want
-    sent: bool = True  # False while storage looks up the held marks
     progress_at: float = 0.0  # monotonic
     gained: int = 0  # entries and KiB since then
     heard_at: float = 0.0  # when the last entry came, or the want was sent (monotonic)
@@ -109,7 +108,7 @@ class Fetcher:
             return
         source = self._sync.remotes.get(request.source) if request.source is not None else None
         failed_more = source is not None and source.wants.failed > remote.wants.failed and not request.gained
-        is_patient = not request.sent or self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
+        is_patient = self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
         is_served = source is not None and is_patient and not failed_more
         if not is_served and self._is_ahead(remote, key) and self._has_room(remote, key):
             self._give_up(request)
@@ -140,7 +139,7 @@ class Fetcher:
     def on_progress(self, key: WriterKey, link: int, count: int, size: int) -> None:
         """Note that so many entries of a writer, of so many bytes, came by a link while they are being fetched."""
         request = self.requests[key]
-        if request.source is None or not request.sent:
+        if request.source is None:
             self._adopt_late_answer(request, link)
         if request.source == link:
             request.fruitless = 0
@@ -153,9 +152,8 @@ class Fetcher:
         """Take the late answer of a want that was given up, instead of asking that link again."""
         remote = self._sync.remotes.get(link)
         late = [n for n, key in remote.wants.by_number.items() if key == request.key] if remote else []
-        late = [n for n in late if request.sent or (link, n) != (request.source, request.n)]
         if late:
-            request.source, request.n, request.sent = link, late[-1], True
+            request.source, request.n = link, late[-1]
             self._set_timer(request, self._ctx.settings.want_progress_timeout)
 
     def on_want_ended(self, remote: RemoteState, n: int) -> None:
@@ -249,7 +247,7 @@ class Fetcher:
             return
         timeout = self._ctx.settings.want_progress_timeout
         since = request.progress_at if self._has_other_source(request) else request.heard_at
-        left = since + timeout - self._ctx.now.mono if request.sent else timeout
+        left = since + timeout - self._ctx.now.mono
         if left > 0:
             self._set_timer(request, left)
             return
@@ -295,32 +293,18 @@ class Fetcher:
         if request.asked_before:
             self._ctx.emit(Counted("want_source_changed"))
         request.asked_before = True
-        request.source, request.n, request.sent = remote.link.id, remote.wants.next, False
+        request.source, request.n = remote.link.id, remote.wants.next
         request.progress_at = request.heard_at = self._ctx.now.mono
         request.gained = 0
-        remote.wants.by_number[remote.wants.next] = request.key
+        by_number = remote.wants.by_number
+        for former in [each for each, wanted in by_number.items() if wanted == request.key]:
+            del by_number[former]  # the remote replaces it with the new one
+        by_number[request.n] = request.key
         remote.wants.next += 1
         self._set_timer(request, self._ctx.settings.want_progress_timeout)
-        conversation, user = request.key
-        send = partial(self._send_want, request.key, remote, request.n)
-        if not self._sync.conversations.by_id[conversation].may_be_only_stored(user):
-            send([])
-        else:
-            self._sync.lookups.older(conversation, user, send)
-
-    def _send_want(self, key: WriterKey, remote: RemoteState, n: int, older: list[Mark]) -> None:
-        if not self._sync.is_up(remote) or n not in remote.wants.by_number:
-            return
-        request, conversation = self.requests.get(key), self._sync.conversations.by_id.get(key[0])
-        if request is None or conversation is None or (request.source, request.n) != (remote.link.id, n):
-            del remote.wants.by_number[n]  # meanwhile a late answer came, or everything arrived
-            self._start_queued(remote)
-            return
-        request.sent = True
-        request.progress_at = request.heard_at = self._ctx.now.mono  # do not count the time storage took
-        for former in [each for each, wanted in remote.wants.by_number.items() if wanted == key and each != n]:
-            del remote.wants.by_number[former]  # the remote replaces it with the new one
-        writer = conversation.writers.get(key[1])
+        settings, (id, user) = self._ctx.settings, request.key
+        conversation = self._sync.conversations.by_id[id]
+        writer = conversation.writers.get(user)
         tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
-        want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])
-        self._sync.send(want, remote, key[0])
+        older = conversation.older_marks(user, settings.max_older)
+        self._sync.send(Want(request.n, id, user, tips[: settings.max_tips], older), remote, id)

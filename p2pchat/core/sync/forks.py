@@ -31,17 +31,15 @@ from p2pchat.core.log import (
     contradict,
     frame_of,
     head_message,
-    ref_key,
     size_bytes,
     verify,
 )
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import KnownPeople, describe_user
 from p2pchat.core.node_context import KeySet
-from p2pchat.core.storage_answers import ForkStart, LogFacts, LogKey
+from p2pchat.core.storage_answers import ForkStart
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.quota import QuotaAdmission
 from p2pchat.core.sync.remote_state import ForkEvidence, OtherVersions, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -70,7 +68,6 @@ class Forks:
         self._order = order
         self.conversations: KeySet[ConversationId] = {}  # those with forked logs
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
-        self._lookups: dict[LogId, int] = {}  # forked logs: how many of those below them storage has to look up yet
         self._unknown_warned = 0
         self._on_fork = on_fork
         self._on_log_restored = on_log_restored
@@ -97,15 +94,14 @@ class Forks:
         self._mark_forked(conversation, log, Fork(log.id, None, other))
 
     def _has_room(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> bool:
-        """Return whether evidence is kept, and charge its writer for it. It never waits: it is sent again later."""
+        """Return whether evidence is kept, and charge its writer for it."""
         quota = self._sync.quota
         if quota.is_blocked(key):
             return True
-        is_refused = quota.check(link, key) is QuotaAdmission.REFUSE
-        if is_refused or quota.charge(link, key, size, beside) is QuotaAdmission.REFUSE:
-            self._ctx.emit(Counted("forks_ignored"))
-            return False
-        return True
+        if quota.check(link, key) and quota.charge(link, key, size, beside):
+            return True
+        self._ctx.emit(Counted("forks_ignored"))
+        return False
 
     def _mark_forked(self, conversation: ConversationState, log: LogState, fork: Fork) -> None:
         log.forked, log.own = True, False
@@ -118,8 +114,7 @@ class Forks:
         self._sync.store_naming(conversation)
         self._ctx.change.forks.append(fork)
         self._awaiting_commit[log.id] = set()
-        if log.before:  # some may be under way still, if the conversation was deleted and begins again
-            self._lookups[log.id] = self._lookups.get(log.id, 0) + len(log.before)
+        self._uncover_below(conversation, log)
         conversation.refresh_sum(log)
         self._on_fork(conversation, log.id)
         if conversation.waiting_logs:
@@ -136,11 +131,10 @@ class Forks:
         self._ctx.emit(WarningIssued("fork", text, user))
 
     def on_durable(self, fork: Fork) -> None:
-        """Uncover logs that only the forked log covered, and send the evidence, now that the fork is durable."""
+        """Send the evidence, now that the fork is durable."""
         conversation = self._sync.conversations.by_id[fork.log.conversation]
         log = conversation.log(fork.log.user, fork.log.run)
         if log is None:
-            self._lookups.pop(fork.log, None)
             return
         waiting = self._awaiting_commit.pop(log.id, set())
         for remote in self._sync.remotes_sharing(conversation):
@@ -148,30 +142,17 @@ class Forks:
                 self._owe(remote, log)
             elif remote in waiting or conversation.is_operations:  # visibility in a talk depends on it
                 self.send_evidence(remote, log)
-        for mark in log.before:
-            key = LogKey(conversation.id, ref_key(log.id.user, mark.run))
-            self._sync.lookups.log(key, partial(self._uncover, conversation, log.id))
 
-    def may_uncover(self, key: WriterKey) -> bool:
-        """Return whether logs of a writer may be tips again without being known as such: a fork was just found."""
-        return any(log.key == key for log in self._lookups)
-
-    def _uncover(self, conversation: ConversationState, forked: LogId, facts: LogFacts | None) -> None:
-        left = self._lookups.pop(forked, 0) - 1
-        if left > 0:
-            self._lookups[forked] = left
-        if facts is None or facts.covered or facts.forked:
-            return
-        if self._sync.conversations.by_id.get(conversation.id) is not conversation:
-            return  # it waited, and was deleted
-        writer = conversation.writer(facts.log.user)
-        log = writer.logs.get(facts.log.run) or conversation.add(conversation.log_from(facts))
-        log.covered = any(log.is_covered_by(other.before) for other in writer.logs.values() if not other.forked)
-        log.durable_covered = False
-        if log.covered:  # another log covered it in between
-            self._ctx.change.covered.append(log.id)
-        self._on_log_restored(conversation, log.id.user)
-        conversation.refresh_sum(log)
+    def _uncover_below(self, conversation: ConversationState, forked: LogState) -> None:
+        """Make the logs that only a forked log covered tips again."""
+        others = [log for log in conversation.all_logs(forked.id.user) if not log.forked] if forked.before else []
+        kept = {mark for log in others for mark in log.before}
+        for log in [log for log in others if log.covered and log.tail_mark in {*forked.before} - kept]:
+            log.covered = False
+            self._ctx.change.uncover(log.id)
+            if conversation.log_object(*log.id[1:]) is not log:
+                conversation.add(log)
+            self._on_log_restored(conversation, log.id.user)
 
     # ---- sending
 
@@ -252,25 +233,11 @@ class Forks:
         known.evidence = None
         if not (is_signed(one) and is_signed(other) and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
-        proven = partial(self._on_proven, conversation, Fork(other.log, one, other), link)
-        if log is None and conversation.may_be_only_stored(frame.u):
-            self._sync.proven_forks.add(other.log)
-            self._sync.lookups.log(LogKey(conversation.id, ref_key(frame.u, frame.r)), proven)
-        else:
-            proven(None)
-
-    def _on_proven(
-        self, conversation: ConversationState, fork: Fork, link: PeerLink | None, facts: LogFacts | None
-    ) -> None:  # fmt: skip
-        self._sync.proven_forks.discard(fork.log)
-        writer = conversation.writer(fork.log.user)
-        log = writer.logs.get(fork.log.run)
-        log = log or (conversation.log_from(facts) if facts else conversation.new_log(fork.log))
-        if log.forked:
-            return
-        if not log.seq and sum(each.forked for each in writer.logs.values()) >= self._ctx.settings.max_tips:
+        log = log or conversation.new_log(other.log)
+        forked = [each for each in conversation.writer(frame.u).logs.values() if each.forked]
+        if not log.seq and len(forked) >= self._ctx.settings.max_tips:
             self._ctx.emit(Counted("forks_ignored"))
             return
-        size = sum(size_bytes(batch.raws) for batch in (fork.one, fork.other) if batch is not None)
+        size = size_bytes(one.raws) + size_bytes(other.raws)
         if self._has_room(link, log.id.key, size, 0 if log.seq else self._ctx.settings.log_bytes):
-            self._mark_forked(conversation, log, fork)
+            self._mark_forked(conversation, log, Fork(log.id, one, other))

@@ -32,7 +32,7 @@ from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.log_validation import EntrySource
 from p2pchat.core.sync.remote_state import ForkEvidence
 from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext, Transaction
-from p2pchat.errors import ImportRefused, LogError
+from p2pchat.errors import ImportRefused
 from p2pchat.protocol import (
     FILE_VERSION,
     LENGTH,
@@ -208,6 +208,7 @@ class FileImport:
         self._newest = newest
         self._evidence = ForkEvidence()
         self._imports: dict[int, PendingImport] = {}  # not answered yet
+        self._unsure: list[tuple[PendingImport, Entries]] = []  # frames about which storage is asked
 
     def import_frames(self, input: ImportRequest) -> None:
         """Take frames of a file. Answered by ImportResult."""
@@ -222,12 +223,22 @@ class FileImport:
 
     def _import_frame(self, pending: PendingImport, frame: Entries) -> None:
         source = FileSource(self, self._sync, pending, frame)
-        pending.undecided += 1
         fault = self._ingest.take_from(source, [frame])
         if fault is not None:
-            source.on_fault(fault)
-        if not source.waits:
-            source.on_done()
+            source.reason = fault.code
+        if source.is_unsure:
+            self._unsure.append((pending, frame))
+            pending.undecided += 1
+        else:
+            source.count()
+
+    def retry(self) -> None:
+        """Take the frames again about which storage was asked."""
+        unsure, self._unsure = self._unsure, []
+        for pending, frame in unsure:
+            pending.undecided -= 1
+            self._import_frame(pending, frame)
+            self.finish_if_done(pending)
 
     def on_durable(self, imports: Iterable[PendingImport]) -> None:
         """Note that a commit with entries of these is durable."""
@@ -264,6 +275,7 @@ class FileImport:
     def fail_all(self, reason: str) -> None:
         """Answer all imports as failed, since storage failed."""
         imports, self._imports = self._imports, {}
+        self._unsure.clear()
         for pending in imports.values():
             self._ctx.emit(ImportResult(pending.ticket, failed=reason))
 
@@ -280,11 +292,7 @@ class FileSource(EntrySource):
     kept_count: int = 0
     known_count: int = 0
     reason: str = "member"  # why the rest is not kept; by default the writer does not belong there
-    waits: int = 0  # lookups that it waits for
-
-    def may_wait(self, waiting: int) -> bool:
-        self.waits += 1  # the importer waits for answers, so there are never many
-        return True
+    is_unsure: bool = False
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
         """Know the direct conversations and groups named that concern hosted users."""
@@ -310,6 +318,9 @@ class FileSource(EntrySource):
     def on_gap(self, log: LogId, frame: Entries) -> None:
         self.reason = "gap"
 
+    def on_unsure(self) -> None:
+        self.is_unsure = True
+
     def on_full(self, key: WriterKey) -> None:
         self.reason = "full"
 
@@ -332,14 +343,8 @@ class FileSource(EntrySource):
         transaction.imports[self.pending.ticket] = self.pending
         transaction.sources.setdefault(NO_LINK, set()).add(key)
 
-    def on_fault(self, error: LogError) -> None:
-        self.reason = error.code
-
-    def on_done(self) -> None:
-        """Add the counts of this frame to its import, unless it waits again."""
-        self.waits -= 1
-        if self.waits > 0:
-            return
+    def count(self) -> None:
+        """Add the counts of this frame to its import."""
         pending = self.pending
         rest = 0 if self.frame.fork else len(self.frame.e) - self.kept_count - self.known_count
         pending.new += self.kept_count
@@ -348,6 +353,3 @@ class FileSource(EntrySource):
             pending.foreign += rest
         elif rest:
             pending.refused[self.reason] += rest
-        pending.undecided -= 1
-        if not self.waits:
-            self.file_import.finish_if_done(pending)

@@ -10,10 +10,7 @@ Source: docs/protocol.md, "Entries" and "Heads"; docs/architecture.md has the co
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import groupby
-
-from p2pchat.core.durable_changes import Change, NewLog
+from p2pchat.core.durable_changes import NewLog
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.groups.group_sync import GroupSync
@@ -25,11 +22,9 @@ from p2pchat.core.log import (
     check_header,
     extend_chain,
     is_plausible,
-    ref_key,
     size_bytes,
 )
 from p2pchat.core.names import KnownPeople
-from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
@@ -44,7 +39,6 @@ from p2pchat.core.sync.log_validation import (
     count_tips_with,
     decode_checked,
 )
-from p2pchat.core.sync.quota import QuotaAdmission
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -55,8 +49,6 @@ from p2pchat.protocol import Entries
 OPERATION_FACTOR = 5
 CONTACT_FACTOR = 4  # times Settings.log_bytes for a log that a contact brings, so 131,072 take 170 MiB; a guess
 FOLLOWING_PART = 4  # of Settings.log_bytes for a log that follows an earlier one: most of the cost is memory
-MAX_HELD = 1024  # frames that wait for lookups: a quarter of a second at full speed; more are dropped
-HeldFrames = list[tuple[EntrySource, Entries]]
 
 
 class Ingest:
@@ -73,9 +65,7 @@ class Ingest:
         self._people = people
         self._forks = forks
         self._groups = groups
-        self._held: dict[LogId, HeldFrames] = {}  # frames that wait for a lookup, of their log or of logs they may cut
-        self._held_count = 0
-        self._new_logs = NewLogChecks(sync, self._held)
+        self._new_logs = NewLogChecks(sync)
 
     # ---- frames
 
@@ -83,7 +73,7 @@ class Ingest:
         """Take consecutive frames of one read. Return the fault that must end the link, if any."""
         if not frames:
             return None
-        return self.take_from(LinkSource(self._sync, self._fetcher, self._forks, remote, MAX_HELD), frames)
+        return self.take_from(LinkSource(self._sync, self._fetcher, self._forks, remote), frames)
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
@@ -127,15 +117,8 @@ class Ingest:
             self._ctx.emit(Counted("banned_batch"))
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
-        if id in self._held:
-            self._hold(source, id, frame)
-            return
-        if self._sync.quota.must_check and not self._check_quota(source, conversation, id, frame):
-            return
-        if conversation.group and (unsure := self._groups.users_to_load(conversation, [frame])):
-            self._prove_all(extensions)
-            if self._hold(source, id, frame):
-                self._groups.load_logs(conversation.group, unsure, partial(self._look_up_log, conversation, id))
+        if self._sync.quota.must_check and not self._sync.quota.check(source.link, id.key):
+            source.on_full(id.key)
             return
         extension = extensions.get(id)
         if extension is None:
@@ -144,29 +127,11 @@ class Ingest:
                 self._prove_all(extensions)  # the log may build on them
                 if conversation.is_operations and not self._groups.may_begin(source, conversation, id, frame):
                     return
-                log = self._begin_or_look_up(source, conversation, id, frame)
+                log = self._new_logs.begin(source, conversation, id, frame)
             if log is None:
                 return
             extension = extensions[id] = LogExtension(conversation, log, source)
         self._extend(extension, frame)
-
-    def _check_quota(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Return whether the quota admits a frame now. It may have to wait, or its writer is refused."""
-        room = self._sync.quota.check(source.link, id.key)
-        if room is QuotaAdmission.REFUSE:
-            source.on_full(id.key)
-        elif room is QuotaAdmission.DEFER and self._hold(source, id, frame):
-            self._sync.quota.when_known(id.user, partial(self._look_up_log, conversation, id))
-        return room is QuotaAdmission.ACCEPT
-
-    def _look_up_log(self, conversation: ConversationState, id: LogId) -> None:
-        """Continue with the frames of a log, after a lookup of the log if need be."""
-        log = conversation.log(id.user, id.run)
-        if log is None and conversation.may_be_only_stored(id.user):
-            ref = LogKey(conversation.id, ref_key(id.user, id.run))
-            self._sync.lookups.log(ref, partial(self._on_log_found, conversation, id))
-        else:
-            self._resume(conversation, id, log)
 
     def _extend(self, extension: LogExtension, frame: Entries) -> None:
         log = extension.log
@@ -200,10 +165,12 @@ class Ingest:
         chain = extend_chain(bytes.fromhex(frame.prev), frame.e)
         if last == extension.next_seq - 1:
             self._compare(extension, frame, chain, extension.chain)
-        elif last <= log.durable_seq and extension.source.may_wait(self._held_count):  # only storage knows that chain
-            self._held_count += 1
-            key = LogKey(log.id.conversation, log.ref, last)
-            self._sync.lookups.log(key, partial(self._on_chain_found, extension.source, log.id, frame, chain))
+        elif log.pruned <= last <= log.durable_seq:
+            held = self._sync.chain_at(log, last)
+            if held is None:
+                extension.source.on_unsure()
+            else:
+                self._compare(extension, frame, chain, held or chain)
         else:
             self._compare(extension, frame, chain, chain)
 
@@ -213,22 +180,6 @@ class Ingest:
             return
         extension.source.on_repeated(len(frame.e))
         self._ctx.emit(Counted("repeated_batch"))
-
-    def _on_chain_found(
-        self, source: EntrySource, id: LogId, frame: Entries, chain: bytes, facts: LogFacts | None
-    ) -> None:
-        self._held_count -= 1
-        conversation = self._sync.conversations.by_id.get(id.conversation)
-        if conversation is not None and facts is not None and source.is_connected:
-            log = conversation.log(id.user, id.run) or conversation.log_from(facts)
-            try:
-                if log.forked:
-                    source.on_forked(log)
-                else:
-                    self._compare(LogExtension(conversation, log, source), frame, chain, facts.chain_at or chain)
-            except LogError as error:
-                source.on_fault(error)
-        source.on_done()
 
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
         """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
@@ -243,80 +194,6 @@ class Ingest:
             return  # there was no room for those, so nothing is contradicted
         self._forks.on_contradiction(extension.conversation, extension.log, other, extension.source.link)
         extension.source.on_contradiction()
-
-    # ---- logs that are not in memory
-
-    def _begin_or_look_up(
-        self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries
-    ) -> LogState | None:
-        """Return the log that a frame begins; None when storage must be asked first, or the frame is refused."""
-        checks = self._new_logs
-        is_unsure = conversation.may_be_only_stored(id.user) and not checks.is_surely_new(conversation, id, frame)
-        if is_unsure or checks.names_the_middle(conversation, id, frame):
-            if not self._hold(source, id, frame):
-                return None
-            ref = LogKey(conversation.id, ref_key(id.user, id.run))
-            self._sync.lookups.log(ref, partial(self._on_log_found, conversation, id))
-            return None
-        return self._new_logs.begin(source, conversation, id, frame)
-
-    def _hold(self, source: EntrySource, id: LogId, frame: Entries) -> bool:
-        """Let a frame wait for storage. Return False, dropping it, when too many wait; it will be fetched again."""
-        if not source.may_wait(self._held_count):
-            source.on_gap(id, frame)
-            return False
-        self._held_count += 1
-        self._held.setdefault(id, []).append((source, frame))
-        return True
-
-    def _on_log_found(self, conversation: ConversationState, id: LogId, facts: LogFacts | None) -> None:
-        """Resume a stored (covered) log. For an unknown one, look up the logs it builds on first."""
-        held = self._held[id]
-        if facts is not None:
-            log = conversation.log(id.user, id.run) or conversation.log_from(facts)
-            self._resume(conversation, id, log)
-            return
-        self._new_logs.load_predecessors(conversation, id, held[0][1], partial(self._resume, conversation, id, None))
-
-    def _resume(self, conversation: ConversationState, id: LogId, log: LogState | None) -> None:
-        """Take the frames that waited for this log. A group's frames also wait for all logs they may cut off."""
-        frames = [frame for _, frame in self._held[id]]
-        if conversation.group and (unsure := self._groups.users_to_load(conversation, frames)):
-            self._groups.load_logs(conversation.group, unsure, partial(self._resume, conversation, id, log))
-            return
-        held = self._held.pop(id)
-        self._held_count -= len(held)
-        log = log or conversation.log(id.user, id.run)  # evidence of a fork may have come in between
-        for _, group in groupby(held, key=lambda each: each[0].key):
-            brought = list(group)
-            source = brought[0][0]
-            if source.is_connected:
-                if self._sync.conversations.by_id.get(conversation.id) is conversation:  # it was not forgotten
-                    log = self._take_held(source, conversation, id, log, [frame for _, frame in brought]) or log
-                source.on_done()
-        self._new_logs.forget(id)
-
-    def _take_held(
-        self,
-        source: EntrySource,
-        conversation: ConversationState,
-        id: LogId,
-        log: LogState | None,
-        frames: list[Entries],
-    ) -> LogState | None:
-        """Take the frames of one source, which alone is blamed for them. Return the log if it is in memory now."""
-        extension: LogExtension | None = None
-        try:
-            for frame in frames:
-                log = log or self._new_logs.begin(source, conversation, id, frame)
-                if log is not None:
-                    extension = extension or LogExtension(conversation, log, source)
-                    self._extend(extension, frame)
-        except LogError as error:
-            source.on_fault(error)
-        if extension is not None and (fault := self._prove(extension)):
-            source.on_fault(fault)
-        return conversation.log(id.user, id.run)
 
     # ---- proof
 
@@ -356,11 +233,8 @@ class Ingest:
         if conversation.is_operations:
             beside += (OPERATION_FACTOR - 1) * size
         room = self._sync.quota.charge(extension.source.link, log.id.key, size, beside)
-        if room is not QuotaAdmission.ACCEPT:
-            if room is QuotaAdmission.REFUSE:
-                extension.source.on_full(log.id.key)
-            else:
-                extension.source.on_gap(log.id, frame)
+        if not room:
+            extension.source.on_full(log.id.key)
             return False
         if len(frames) == 1:
             raws, entries = frame.e, frames[0].entries
@@ -424,7 +298,7 @@ class Ingest:
             self._begin(conversation, log, batch.header)
         elif log.covered:
             log.covered = False
-            _uncover(log.id, change)
+            change.uncover(log.id)
         if conversation.log(log.id.user, log.id.run) is not log:
             conversation.add(log)
         change.batches.append(batch)
@@ -450,15 +324,7 @@ class Ingest:
                 named.covered = True
                 change.covered.append(named.id)
         # Forked logs are never served, so they do not matter for `whole`.
-        is_whole = not (writer.tail_tips() or self._forks.may_uncover(log.id.key))
+        is_whole = not writer.tail_tips()
         by = certificate_of(header)
         member = self._sync.members.note(log.id.user, None if by is None else by.member)
         change.logs.append(NewLog(log.id, log.before, is_whole, by, member))
-
-
-def _uncover(log: LogId, change: Change) -> None:
-    """Note that a covered log was extended. That holds even if another log covers it in the same change."""
-    if log in change.covered:
-        change.covered.remove(log)
-    if log not in change.uncovered:
-        change.uncovered.append(log)

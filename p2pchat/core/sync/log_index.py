@@ -1,12 +1,11 @@
 """The in-memory index of stored logs: the tips of each writer, their marks and the sums over them.
 
 A log has two ends here. `seq` is the last entry taken in, perhaps still on its way to disk; the next batch must extend
-it. `durable_seq` is the last durable entry; only entries up to it are sent or announced. Covered logs (a later log of
-the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again. Writers
-of the room of whom nothing is under way are kept as rows (waiting_logs.py).
+it. `durable_seq` is the last durable entry; only entries up to it are sent or announced. Of covered logs (a later log
+of the same writer builds on their last entry) with nothing under way, and of such writers of the room, there are rows
+(heads.py). All other logs are objects.
 
-This file holds the data. ingest.py and appender.py decide what is added. storage_lookups.py asks storage about the
-logs that are not in memory.
+This file holds the data. ingest.py and appender.py decide what is added.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import NamedTuple, cast
 
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
@@ -31,12 +29,11 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.storage_answers import LogFacts
+from p2pchat.core.sync.heads import Heads, LogHead
 from p2pchat.core.sync.history_boundary import HistoryBoundary
-from p2pchat.core.sync.waiting_logs import KeyOrder, QuietLog, QuietLogs, WaitingLogs
+from p2pchat.core.sync.waiting_logs import WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
-MOST_FORGOTTEN = 10_000  # logs of one writer known to be in storage only; 1 MiB
-NOTHING: frozenset[RunId] = frozenset()
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
 
 
@@ -92,19 +89,34 @@ class LogState:
         return log
 
     @classmethod
-    def from_quiet(cls, log: LogId, quiet: QuietLog) -> LogState:
+    def from_head(cls, id: LogId, head: LogHead, *, covered: bool) -> LogState:
         """Return a log of which there was a row."""
-        found = cls(log, chain=quiet.chain)
-        found.before, found.profiles = quiet.before, quiet.profiles
-        found.seq = found.durable_seq = found.released = quiet.seq
-        found.last_c, found.pruned = quiet.last_c, quiet.pruned
-        return found
+        log = cls(id, chain=head.chain)
+        log.before, log.profiles = head.before, head.profiles
+        log.seq = log.durable_seq = log.released = head.seq
+        log.last_c, log.pruned = head.last_c, head.pruned
+        log.covered = log.durable_covered = covered
+        return log
 
     @property
-    def is_quiet(self) -> bool:
-        """True if it is a tip with nothing on its way to disk or to readers, and nobody writes in it here."""
-        is_settled = self.seq == self.durable_seq == self.released and not (self.covered or self.queue or self.own)
-        return is_settled and self.is_tip
+    def head(self) -> LogHead:
+        """What a row keeps of it."""
+        _, user, run = self.id
+        return LogHead(user, run, self.seq, self.chain, self.last_c, self.pruned, self.before, self.profiles)
+
+    @property
+    def is_settled(self) -> bool:
+        """True if a row may keep it: nothing is on its way to disk or to readers, and nobody writes in it here."""
+        is_same = self.seq == self.durable_seq == self.released and self.covered == self.durable_covered
+        return is_same and not (self.queue or self.own or self.forked)
+
+    @property
+    def facts(self) -> LogFacts | None:
+        """What storage has of it; None if that is nothing."""
+        return LogFacts(
+            self.id, self.durable_seq, self.durable_chain, self.last_c, self.released, self.durable_covered,
+            self.forked, self.before, pruned=self.pruned,
+        ) if self.durable_seq else None  # fmt: skip
 
     def begin(self, header: str) -> None:
         """Begin the chain with the header of the log."""
@@ -207,6 +219,21 @@ class TalkLog(LogState):
         log.stored_visible = facts.visible
         return log
 
+    @classmethod
+    def from_head(cls, id: LogId, head: LogHead, *, covered: bool) -> TalkLog:
+        log = super().from_head(id, head, covered=covered)
+        assert isinstance(log, TalkLog)
+        log.cites, log.visible = list(head.cites), head.seq
+        return log
+
+    @property
+    def head(self) -> LogHead:
+        return super().head._replace(cites=self.cites)
+
+    @property
+    def is_settled(self) -> bool:
+        return super().is_settled and self.uncut and self.visible == self.seq and self.stored_visible == EVERYTHING
+
     @property
     def show_limit(self) -> int:
         return self.visible
@@ -262,15 +289,12 @@ class TalkLog(LogState):
 class WriterLogs:
     """The logs of one user in one conversation."""
 
-    __slots__ = ("may_have_stored", "forgotten", "logs", "sealed", "sealed_c", "uncut", "user", "all_loaded")
+    __slots__ = ("logs", "sealed", "sealed_c", "uncut", "user")
 
     def __init__(self, user: UserId) -> None:
         self.user: UserId = user
-        self.logs: dict[RunId, LogState] = {}
-        self.may_have_stored: bool = False  # a log builds on another, so there may be logs that only storage has
-        self.forgotten: AbstractSet[RunId] | None = NOTHING  # all logs that only storage has; None: storage is asked
+        self.logs: dict[RunId, LogState] = {}  # those that are objects
         self.uncut: bool = True  # of a talk: nothing was ever cut off
-        self.all_loaded: bool = False  # of a talk: all its logs are in memory, and stay there
         self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (prune.py)
         self.sealed_c: int = 0  # the highest clock in them
 
@@ -290,17 +314,13 @@ class WriterLogs:
         ]
 
     @property
-    def quiet_log(self) -> QuietLog | None:
-        """The row that keeps this writer; None if there is more than a row keeps."""
+    def quiet_log(self) -> LogState | None:
+        """The tip, if rows may keep all of this writer."""
         if len(self.logs) != 1 or self.sealed:
             return None
         (log,) = self.logs.values()
-        if not log.is_quiet or not log.shown_hash or isinstance(log, TalkLog):
-            return None
-        return QuietLog(
-            self.user, log.id.run, log.seq, log.chain, log.last_c, log.pruned, self.may_have_stored, log.before,
-            log.profiles,
-        )  # fmt: skip
+        is_quiet = log.is_settled and log.is_tip and log.shown_hash and not isinstance(log, TalkLog)
+        return log if is_quiet else None
 
     def tips(self) -> Iterator[LogState]:
         return (log for log in self.logs.values() if log.is_tip)
@@ -346,32 +366,33 @@ class Writers:
 
     Attributes:
         open: The writers that are objects now.
-        quiet: The others.
-        by_ref: The logs of open writers, as references name them.
+        quiet: The only tips of the others.
+        covered: The covered logs of all of them, as far as they are no objects.
+        by_ref: The logs that are objects, as references name them.
     """
 
-    __slots__ = ("_conversation", "_order", "_pack_above", "by_ref", "open", "quiet")
+    __slots__ = ("_conversation", "_pack_above", "by_ref", "covered", "open", "quiet")
 
     def __init__(self, conversation: ConversationId) -> None:
         self._conversation = conversation
         self._pack_above: int = 0
-        self._order: KeyOrder | None = None  # of many open writers, once somebody asked for a span
         self.by_ref: dict[str, LogState] = {}
         self.open: dict[UserId, WriterLogs] = {}
-        self.quiet: QuietLogs = QuietLogs()
+        self.quiet: Heads = Heads()
+        self.covered: Heads = Heads()
 
     def __len__(self) -> int:
         return len(self.open) + len(self.quiet)
 
     def __bool__(self) -> bool:
-        return bool(self.open) or bool(self.quiet)  # mostly the first, which is quicker
+        return bool(self.open) or len(self.quiet) > 0  # mostly the first, which is quicker
 
     def __contains__(self, user: object) -> bool:
         return user in self.open or user in self.quiet
 
     def __iter__(self) -> Iterator[UserId]:
         yield from self.open
-        yield from self.quiet.users()
+        yield from (user for user, _, _ in self.quiet.ends())
 
     def __getitem__(self, user: UserId) -> WriterLogs:
         found = self.get(user)
@@ -382,31 +403,22 @@ class Writers:
     def get(self, user: UserId) -> WriterLogs | None:
         """Return a writer, None for one who has no log here."""
         found = self.open.get(user)
-        if found is None and self.quiet and (quiet := self.quiet.take(user)) is not None:
+        for head in self.quiet.take(user) if found is None and len(self.quiet) else ():
             found = self.open[user] = WriterLogs(user)
-            found.may_have_stored = quiet.may_have_stored
-            found.forgotten = None if quiet.may_have_stored else NOTHING
-            log = LogState.from_quiet(LogId(self._conversation, user, quiet.run), quiet)
+            log = LogState.from_head(LogId(self._conversation, user, head.run), head, covered=False)
             log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)  # part of the sum already
-            found.logs[quiet.run] = self.by_ref[log.ref] = log
+            found.logs[head.run] = self.by_ref[log.ref] = log
         return found
 
     def marks(self, user: UserId, most: int | None = None) -> list[Mark]:
         """Return the marks of a writer's tips, as `WriterLogs.marks`; [] for one who has no log here."""
-        if (quiet := self.quiet.mark(user)) is not None:
-            return [quiet]
         found = self.open.get(user)
-        return [] if found is None else found.marks(most)
+        return self.quiet.marks(user) if found is None else found.marks(most)
 
     def within(self, span: tuple[UserId, UserId]) -> list[UserId]:
         """Return the writers within a span of user ids, in order."""
-        if len(self.open) <= FEW_WRITERS:
-            users = [user for user in self.open if span[0] <= user <= span[1]]
-        else:
-            if self._order is None:
-                self._order = KeyOrder(self.open)
-            users = self._order.between(*span)
-        return sorted(users + self.quiet.users_within(span)) if self.quiet else sorted(users)
+        users = [user for user in self.open if span[0] <= user <= span[1]]
+        return sorted([*users, *(user for user, _, _ in self.quiet.ends(span))])
 
     def tip_ids(self) -> Iterator[LogId]:
         """Yield the logs that are tips, those of quiet writers last."""
@@ -431,10 +443,9 @@ class Writers:
         if len(self.open) <= max(most, self._pack_above):
             return
         for user, writer in [*self.open.items()]:
-            quiet = writer.quiet_log
-            if quiet is not None and self.quiet.add(quiet):
-                self._order = None
-                del self.open[user], self.by_ref[ref_key(user, quiet.run)]
+            tip = writer.quiet_log
+            if tip is not None and self.by_ref.get(tip.ref) is tip and self.quiet.put(tip.head):
+                del self.open[user], self.by_ref[tip.ref]
         self._pack_above = 2 * len(self.open) if len(self.open) > FEW_WRITERS else 0
 
 
@@ -489,23 +500,53 @@ class ConversationState:
         return found
 
     def log(self, user: UserId, run: RunId) -> LogState | None:
+        """Return a log. Whoever changes one of which there is a row calls add()."""
+        found = self.log_object(user, run)
+        if found is None and len(self.writers.covered) and (head := self.writers.covered.get(user, run)) is not None:
+            return self._covered_log(head)
+        return found
+
+    def log_object(self, user: UserId, run: RunId) -> LogState | None:
+        """Return a log, None for a covered one of which there is a row."""
         writer = self.writers.open.get(user) or self.writers.get(user)  # mostly the first, which is quicker
         return writer.logs.get(run) if writer else None
 
     def log_at(self, ref: str) -> LogState | None:
-        """Return the log in memory that references name so."""
+        """Return the log that references name so."""
         found = self.by_ref.get(ref)
-        if found is None and self.writers.quiet and (user := self.writers.quiet.user_of(ref)) is not None:
-            return self.log(user, ref[16:])
+        for heads in (self.writers.quiet, self.writers.covered) if found is None else ():
+            if len(heads) and (user := heads.user_of(ref)) is not None:
+                return self.log(user, ref[16:])
         return found
 
-    def may_be_only_stored(self, user: UserId) -> bool:
-        """Return whether this user may have logs here that only storage has."""
+    def all_logs(self, user: UserId) -> list[LogState]:
+        """Return all logs of a writer."""
         writer = self.writers.get(user)
-        return writer is not None and writer.may_have_stored
+        objects = writer.logs.values() if writer else ()
+        return [*objects, *map(self._covered_log, self.writers.covered.of(user))]
+
+    def open_covered(self, user: UserId) -> bool:
+        """Make objects of all logs of a writer. Return whether there were rows of some."""
+        rows = self.writers.covered.take(user)
+        for head in rows:
+            self.add(self._covered_log(head))
+        return bool(rows)
+
+    def _covered_log(self, head: LogHead) -> LogState:
+        kind = TalkLog if self.is_talk else LogState
+        return kind.from_head(LogId(self.id, head.user, head.run), head, covered=True)
+
+    def older_marks(self, user: UserId, most: int) -> list[Mark]:
+        """Return the marks of the 1st, 2nd, 4th ... newest log of a writer; none if no log covers another."""
+        logs = [log for log in self.all_logs(user) if log.durable_seq and not log.forked]
+        if not any(log.covered for log in logs):
+            return []
+        logs.sort(key=lambda log: (log.last_c, log.id.run), reverse=True)
+        chosen = [logs[(1 << power) - 1] for power in range(most) if 1 << power <= len(logs)]
+        return [Mark(log.id.run, log.durable_seq, log.durable_chain[:8].hex()) for log in chosen]
 
     def lacks(self, user: UserId, mark: Mark) -> bool:
-        """Return whether a mark covers something that is not here and may be shown. Considers logs in memory."""
+        """Return whether a mark covers something that is not here and may be shown."""
         log = self.log(user, mark.run)
         if log is not None and log.forked:
             return False
@@ -520,7 +561,7 @@ class ConversationState:
         return batch.first <= log.show_limit if log is not None else self.writer(batch.log.user).uncut
 
     def is_cut_off(self, ref: Ref) -> bool:
-        """Return whether an entry of a talk that is not in memory was cut off, so that no peer will send it."""
+        """Return whether an entry of a talk was cut off, so that no peer will send it."""
         found = self.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
             return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
@@ -542,28 +583,20 @@ class ConversationState:
         return TalkLog.from_facts(facts) if self.is_talk else LogState.from_facts(facts)
 
     def add(self, log: LogState) -> LogState:
-        writer = self.writer(log.id.user)
-        writer.logs[log.id.run] = log
-        writer.may_have_stored = writer.may_have_stored or bool(log.before)
+        """Keep a log as an object."""
+        if len(self.writers.covered):
+            self.writers.covered.remove(log.id.user, log.id.run)
+        self.writer(log.id.user).logs[log.id.run] = log
         self.by_ref[log.ref] = log
         return log
 
-    def drop_if_settled(self, log: LogState) -> bool:
-        """Forget a covered log of which nothing waits or is in flight; storage finds it again. Return True if it was
-        forgotten.
-        """
-        settled = log.durable_covered and log.covered and log.seq == log.durable_seq == log.released
-        if not settled or log.own or log.forked or self.by_ref.get(log.ref) is not log:
+    def pack_if_settled(self, log: LogState) -> bool:
+        """Make a row of a covered log of which nothing waits or is in flight. Return True if that was done."""
+        if not (log.covered and log.is_settled) or self.by_ref.get(log.ref) is not log:
             return False
-        if self.is_talk and not self.writers[log.id.user].uncut:
+        if not self.writers.covered.put(log.head):
             return False
-        writer = self.writers[log.id.user]
-        writer.all_loaded = False
-        if writer.forgotten is not None:
-            forgotten = writer.forgotten if isinstance(writer.forgotten, set) else set()
-            forgotten.add(log.id.run)
-            writer.forgotten = forgotten if len(forgotten) <= MOST_FORGOTTEN else None
-        del writer.logs[log.id.run], self.by_ref[log.ref]
+        del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 
     def allow_writers(self, users: frozenset[UserId]) -> None:

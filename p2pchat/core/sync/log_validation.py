@@ -9,9 +9,8 @@ EntrySource says where entries came from, and hears what became of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted
@@ -26,11 +25,9 @@ from p2pchat.core.log import (
     decode_entries,
     head_message,
     is_one_batch,
-    ref_key,
     verify,
 )
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, LogState
@@ -127,65 +124,11 @@ def count_tips_with(conversation: ConversationState, log: LogState) -> int:
 
 
 class NewLogChecks:
-    """Checks of a log that begins. Logs that it builds on and that are not in memory are looked up in storage."""
+    """Checks of a log that begins."""
 
-    def __init__(self, sync: SyncContext, waiting: Container[LogId]) -> None:
+    def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._waiting = waiting  # logs of which frames wait for storage
-        self._facts: dict[LogId, dict[str, LogFacts]] = {}  # logs named by the first entry of a waiting log
-
-    def is_surely_new(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Return whether the log begun by this frame is certainly not stored.
-
-        That is so if it builds on the only tip of its writer, and is none of the logs that left memory since its writer
-        was new: a writer may sign another version of any of them. Without this check, fetching thousands of runs of one
-        user would look up each of them, and they come faster than storage answers.
-        """
-        before = before_of(frame)
-        named = [conversation.log(id.user, mark.run) for mark in before]
-        if conversation.is_talk or None in named or id in self._sync.proven_forks:
-            return False
-        writer = conversation.writer(id.user)
-        if writer.forgotten is None or id.run in writer.forgotten:
-            return False
-        tips = [log for log in writer.logs.values() if log.forked or not log.covered]
-        if any(log.forked for log in tips) or any(mark.run == id.run for log in tips for mark in log.before):
-            return False
-        return tips == named and all(log.tail_mark == mark for log, mark in zip(tips, before, strict=True))
-
-    def names_the_middle(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Return whether the log begun by this frame builds on a part of a log in memory. Few do: its writer lost what
-        follows, or signed another version of it.
-        """
-        return any(
-            log is not None and _must_be_looked_up(log, mark)
-            for mark in before_of(frame)
-            for log in [conversation.log(id.user, mark.run)]
-        )
-
-    def load_predecessors(
-        self, conversation: ConversationState, id: LogId, frame: Entries, then: Callable[[], None]
-    ) -> None:
-        """Ask storage for the logs this one builds on that are not in memory, then call `then`."""
-        unsure = [mark for mark in before_of(frame) if _must_be_looked_up(conversation.log(id.user, mark.run), mark)]
-        self._facts[id] = {}
-        for mark in unsure:
-            key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
-            self._sync.lookups.log(key, partial(self._on_log_found, id, mark))
-        if unsure:  # this lookup is answered after those above
-            key = LogKey(conversation.id, ref_key(id.user, id.run))
-            self._sync.lookups.log(key, lambda _: then())
-        else:
-            then()
-
-    def _on_log_found(self, id: LogId, mark: Mark, facts: LogFacts | None) -> None:
-        if facts is not None:
-            self._facts[id][mark.run] = facts
-
-    def forget(self, id: LogId) -> None:
-        """Forget the facts for this log: nothing of it waits."""
-        self._facts.pop(id, None)
 
     def begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> LogState | None:
         """Return a new log if this frame begins it and everything it builds on is held; else None.
@@ -201,7 +144,12 @@ class NewLogChecks:
             raise LogError("a member that does not answer for the writer", expected_seq=1, got_seq=1)
         log.before = before_of(frame)
         log.begin(frame.h)
-        missing = [mark for mark in log.before if not self._holds(conversation, id, mark)]
+        held = {mark: self._holds(conversation, id, mark) for mark in log.before}
+        if None in held.values():
+            source.on_unsure()
+            source.on_gap(id, frame)
+            return None
+        missing = [mark for mark in log.before if not held[mark]]
         if missing and not self._are_cut(source, conversation, frame, missing):
             source.on_gap(id, frame)
             return None
@@ -215,34 +163,29 @@ class NewLogChecks:
         self._ctx.emit(Counted("too_many_tips"))
         source.on_full(id.key)
 
-    def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool:
+    def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool | None:
+        """Return whether what a mark says is held; None while storage is asked for the chain in the middle of a log.
+
+        Few new logs build on the middle of one: their writer lost what follows, or signed another version of it.
+        """
         log = conversation.log(id.user, mark.run)
-        if log is not None and not _must_be_looked_up(log, mark):
-            return log.forked or log.tail_mark == mark
-        facts = self._facts.get(id, {}).get(mark.run)
-        if facts is None:
-            return False
-        if facts.forked or facts.is_deleted(mark.seq):
+        if log is None or log.forked or mark.seq >= log.seq:
+            return log is not None and (log.forked or log.tail_mark == mark)
+        if mark.seq < log.pruned:
             return True
-        return facts.chain_at is not None and facts.chain_at[:8].hex() == mark.chain8
+        chain = self._sync.chain_at(log, mark.seq)
+        return None if chain is None else chain[:8].hex() == mark.chain8
 
     def _are_cut(
         self, source: EntrySource, conversation: ConversationState, frame: Entries, missing: Iterable[Mark]
     ) -> bool:
         """Return whether these logs, which this one builds on, may have been cut off from a talk: they never come.
 
-        An answer has them before this one. So they come if they wait for storage, or if something of it was dropped.
+        An answer has them before this one. So they come if something of it was dropped.
         """
         if not conversation.is_talk or conversation.group is None or not conversation.group.has_cut(frame.u):
             return False
-        if any(LogId(conversation.id, frame.u, mark.run) in self._waiting for mark in missing):
-            return False
         return source.gave_all_before(frame)
-
-
-def _must_be_looked_up(log: LogState | None, mark: Mark) -> bool:
-    """Return whether only storage can know the chain of a mark: that of an entry in the middle of a log."""
-    return log is None or (mark.seq < log.seq and not log.forked)
 
 
 # ---- sources
@@ -259,23 +202,9 @@ class EntrySource:
     is_history = False  # its entries predate a peer that is new in a conversation
 
     @property
-    def key(self) -> object:
-        """Waiting frames of sources with an equal key are taken together."""
-        return self
-
-    @property
     def link(self) -> PeerLink | None:
         """The link that brings the entries; None for a file."""
         return None
-
-    @property
-    def is_connected(self) -> bool:
-        """True if the result still matters to the source."""
-        return True
-
-    def may_wait(self, waiting: int) -> bool:
-        """Return whether one more of its frames may wait for storage while `waiting` frames of all links do."""
-        return True
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
         """Store the names of conversation ids that it sent."""
@@ -306,6 +235,9 @@ class EntrySource:
     def on_gap(self, log: LogId, frame: Entries) -> None:
         """The frame was dropped because entries before it are missing."""
 
+    def on_unsure(self) -> None:
+        """The frame was dropped because storage has to be asked first. The answer is known when it comes again."""
+
     def on_full(self, key: WriterKey) -> None:
         """No more of this writer is taken."""
 
@@ -330,39 +262,19 @@ class EntrySource:
     def on_log_begun(self) -> None:
         """A new log is about to be stored."""
 
-    def on_fault(self, error: LogError) -> None:
-        """The frame broke a rule of logs. Called if that was found after storage was asked."""
-
-    def on_done(self) -> None:
-        """The frames that waited for storage are finished."""
-
 
 class LinkSource(EntrySource):
     """The remote peer of a link."""
 
-    def __init__(
-        self, sync: SyncContext, fetcher: Fetcher, forks: Forks, remote: RemoteState, most_waiting: int
-    ) -> None:
+    def __init__(self, sync: SyncContext, fetcher: Fetcher, forks: Forks, remote: RemoteState) -> None:
         self._sync = sync
         self._fetcher = fetcher
         self._forks = forks
-        self._most_waiting = most_waiting
         self.remote = remote
-
-    @property
-    def key(self) -> object:
-        return self.remote.link.id
 
     @property
     def link(self) -> PeerLink:
         return self.remote.link
-
-    @property
-    def is_connected(self) -> bool:
-        return self._sync.is_up(self.remote)
-
-    def may_wait(self, waiting: int) -> bool:
-        return waiting < self._most_waiting
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
         self._sync.learn_namings(self.remote, namings)
@@ -409,6 +321,3 @@ class LinkSource(EntrySource):
     def on_log_begun(self) -> None:
         if not self.remote.link.known:
             self._sync.new_logs.count(self.remote.link)
-
-    def on_fault(self, error: LogError) -> None:
-        self._sync.fail(self.remote, error)

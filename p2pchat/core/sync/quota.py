@@ -1,9 +1,7 @@
 """Quotas: how much is stored of each user, of unknown users together, on a nearly full disk; and the rate of new logs.
 
-Every user has a quota, above which nothing more of the user is stored. Bytes are counted per batch. The sum of a user's
-bytes is requested from storage only when it matters: not while everything stored here, of all users together, leaves
-room. Until the answer, entries of that user wait (ingest.py). The request is made while none of the user's entries is
-on its way to disk, so the answer is exact and no limit is ever exceeded.
+Every user has a quota, above which nothing more of the user is stored. Bytes are counted per batch, those on their way
+to the disk included.
 
 A full user's peers are sent `full`; nothing of the user is fetched (fetcher.py), and other entries do not wait
 for it. `lift` removes every limit of a user permanently. Then everything is compared again and the refused entries
@@ -19,8 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from functools import partial
 from sys import intern
 
 from p2pchat.core.contacts import Blocks
@@ -31,52 +27,38 @@ from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
-from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 
-Then = Callable[[], None]
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
 MAX_REFUSED = 10_000  # users of whom something was refused; a guess: 1 MiB
 MAX_UNKNOWN_WARNED = 16  # users in one run that cause a warning, so that made-up users cannot flood it; a guess
-
-
-class QuotaAdmission(Enum):
-    """The answer to the question if more entries of a user may be stored."""
-
-    ACCEPT = "enough"
-    DEFER = "later"  # not known yet
-    REFUSE = "none"
 
 
 class Quota:
     """Counts stored bytes and decides whether more may be stored.
 
     Args:
-        stored_bytes: At least as many as all stored entries have together; counting begins with it.
+        sizes: The bytes that are stored of each user; counting begins with them.
         hosted, names: Live views of the hosted users and of names.
         contacts: A live view of the known users.
         payer: Returns where the bytes of a user count who is unknown (UnknownBytes), by the link that brings them;
             None for a file.
         blocks: The blocked users.
         is_blocked: Returns whether nothing of a user is stored in a conversation since somebody here blocks it.
-        has_uncommitted: Returns whether entries of a user are on their way to disk.
         on_full: Called with each user whose quota becomes full.
 
     Attributes:
-        must_check: Whether `check` may return anything but ACCEPT, or sums are needed. While it is False, there is
-            nothing to ask here.
+        must_check: Whether `check` may refuse anything. While it is False, there is nothing to ask here.
         disk: The entries for which there is disk space.
     """
 
     def __init__(
-        self, ctx: NodeContext, lookups: Lookups, stored_bytes: int, accounts: QuotaAccounts,
+        self, ctx: NodeContext, sizes: dict[UserId, int], accounts: QuotaAccounts,
         hosted: Mapping[UserId, object], names: Mapping[UserId, str], contacts: Container[UserId],
         payer: Callable[[UserId, PeerLink | None], str], blocks: Blocks, is_blocked: Callable[[WriterKey], bool],
-        has_uncommitted: Callable[[UserId], bool],
         on_full: Callable[[UserId], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
-        self._lookups = lookups
         self._hosted = hosted
         self._names = names
         self._contacts = contacts
@@ -85,16 +67,10 @@ class Quota:
         self._is_blocked = is_blocked
         self._most = ctx.settings.user_quota_bytes
         self._warned_from = int(WARNED_AT * self._most)
-        self._stored_most = stored_bytes  # upper bound for one user: everything stored at the start
-        self._free_until = self._warned_from - self._stored_most
         self._accounts = accounts
         self._unknown = UnknownBytes(ctx, accounts)
         self.disk: DiskLevel = DiskLevel.ENOUGH
-        self._base: dict[UserId, int] = {}  # what storage had of a user besides `_added`, where it was asked
-        self._added: dict[UserId, int] = {}  # stored since the start
-        self._waiting: dict[UserId, list[Then]] = {}  # users whose sum was requested -> what waits for it
-        self._asked: set[UserId] = set()
-        self._outdated: set[UserId] = set()  # of those, users of whom something was deleted since
+        self._bytes = sizes  # of each user
         self._full: set[UserId] = set()
         self._full_conversations: set[ConversationId] = (
             set()
@@ -103,7 +79,6 @@ class Quota:
         self._warned: set[UserId] = set()
         self.must_check: bool = bool(blocks)
         self._on_full = on_full
-        self._has_uncommitted = has_uncommitted
         self._unknown_warned = 0
 
     def start(self) -> None:
@@ -112,26 +87,23 @@ class Quota:
 
     # ---- checking
 
-    def check(self, link: PeerLink | None, key: WriterKey) -> QuotaAdmission:
+    def check(self, link: PeerLink | None, key: WriterKey) -> bool:
         """Return whether a batch of this user may be decoded. `link` brought it; None for a file."""
         if key[0] in self._full_conversations and key[1] not in self._hosted:
-            return QuotaAdmission.REFUSE
-        room = QuotaAdmission.REFUSE if self.is_blocked(key) else self._check(link, key[1])
-        if room is QuotaAdmission.REFUSE:
+            return False
+        has_room = not self.is_blocked(key) and self._check(link, key[1])
+        if not has_room:
             self._note_refused(key[1])
-        return room
+        return has_room
 
-    def _check(self, link: PeerLink | None, user: UserId) -> QuotaAdmission:
-        if user in self._waiting:
-            return QuotaAdmission.DEFER
+    def _check(self, link: PeerLink | None, user: UserId) -> bool:
         if user in self._full:
-            return QuotaAdmission.REFUSE
+            return False
         if self.disk is not DiskLevel.ENOUGH and user not in self._hosted:
             if self.disk is not DiskLevel.KNOWN_ONLY or self._is_unknown(user):
-                return QuotaAdmission.REFUSE
-        if self._unknown.any_full and self._is_unknown(user) and self._unknown.is_full(self._payer(user, link), user):
-            return QuotaAdmission.REFUSE
-        return QuotaAdmission.ACCEPT
+                return False
+        is_counted = self._unknown.any_full and self._is_unknown(user)
+        return not (is_counted and self._unknown.is_full(self._payer(user, link), user))
 
     def is_blocked(self, key: WriterKey) -> bool:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
@@ -139,7 +111,7 @@ class Quota:
 
     def is_full(self, link: PeerLink, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
-        return self.must_check and self.check(link, key) is QuotaAdmission.REFUSE
+        return self.must_check and not self.check(link, key)
 
     def refuse_conversation(self, id: ConversationId) -> None:
         """Take no more of a conversation that waits."""
@@ -153,10 +125,6 @@ class Quota:
         self._update_must_check()
         return was_full
 
-    def when_known(self, user: UserId, then: Then) -> None:
-        """Call `then` when what `check` deferred is known."""
-        self._waiting[user].append(then)
-
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
         self.disk = level
@@ -165,7 +133,7 @@ class Quota:
 
     # ---- charging
 
-    def charge(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> QuotaAdmission:
+    def charge(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> bool:
         """Charge a proven batch of `size` bytes if there is room for all of it. Only then is it stored.
 
         Args:
@@ -173,23 +141,19 @@ class Quota:
         """
         user = key[1]
         if self.is_blocked(key):
-            return QuotaAdmission.REFUSE
-        added = self._added.get(user, 0) + size
-        if self._is_free(user):
-            if added <= self._free_until:
-                self._added[user] = added
-            return QuotaAdmission.ACCEPT
-        room = QuotaAdmission.ACCEPT if added <= self._free_until else self._check_room(user, added)
-        if room is QuotaAdmission.ACCEPT and user not in self._contacts:
-            if not self._unknown.charge(self._payer(user, link), user, size + beside):
+            return False
+        total = self._bytes.get(user, 0) + size
+        has_room = self._is_free(user) or total <= self._warned_from or self._check_room(user, total)
+        if has_room and self._is_unknown(user):
+            has_room = self._unknown.charge(self._payer(user, link), user, size + beside)
+            if not has_room:
                 self._warn_of_unknown(user)
                 self.must_check = True
-                room = QuotaAdmission.REFUSE
-        if room is QuotaAdmission.ACCEPT:
-            self._added[user] = added
-        elif room is QuotaAdmission.REFUSE:
+        if has_room:
+            self._bytes[user] = total
+        else:
             self._note_refused(user)
-        return room
+        return has_room
 
     def _note_refused(self, user: UserId) -> None:
         if len(self._left_out) >= MAX_REFUSED:
@@ -222,18 +186,11 @@ class Quota:
     def _is_free(self, user: UserId) -> bool:
         return user in self._hosted or self._accounts.is_allowed(user)
 
-    def _check_room(self, user: UserId, added: int) -> QuotaAdmission:
-        base = self._base.get(user, None if self._stored_most else 0)
-        total = added + (self._stored_most if base is None else base)
-        if total <= self._warned_from:
-            return QuotaAdmission.ACCEPT
-        if base is None:
-            self._waiting.setdefault(user, [])
-            self.must_check = True
-            return QuotaAdmission.ACCEPT if total <= self._most else QuotaAdmission.DEFER
+    def _check_room(self, user: UserId, total: int) -> bool:
+        """Return whether a user has room for so many bytes, of which little is left."""
         if total > self._most:
             self._mark_full(user)
-            return QuotaAdmission.REFUSE
+            return False
         if user not in self._warned:
             self._warned.add(user)
             self._ctx.emit(
@@ -244,7 +201,7 @@ class Quota:
                     user,
                 )
             )
-        return QuotaAdmission.ACCEPT
+        return True
 
     def _mark_full(self, user: UserId) -> None:
         if user in self._full:
@@ -280,31 +237,9 @@ class Quota:
     def _who(self, user: UserId) -> str:
         return describe_user(self._names.get(user))
 
-    # ---- sums of users
-
-    def request_sums(self) -> None:
-        """Request the sums that are needed, of users without entries on their way to disk."""
-        for user in sorted(self._waiting.keys() - self._asked):
-            if not self._has_uncommitted(user):
-                self._asked.add(user)
-                before = self._added.get(user, 0)
-                self._lookups.size((user, ""), partial(self._on_sum, user, before))
-
-    def _on_sum(self, user: UserId, before: int, size: int) -> None:
-        self._asked.discard(user)
-        if user in self._outdated:  # the sum may be that of before or of after the deletion
-            self._outdated.discard(user)
-            return  # it is asked again
-        self._base[user] = size - before
-        waiting = self._waiting.pop(user, [])
-        self._update_must_check()
-        for then in waiting:
-            then()
-
     def _update_must_check(self) -> None:
         self.must_check = bool(
-            self._waiting
-            or self._full
+            self._full
             or self._full_conversations
             or self._unknown.any_full
             or self._blocks.starts
@@ -332,11 +267,9 @@ class Quota:
 
     def on_deleted(self, user: UserId, size: int) -> bool:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""
-        added = self._added[user] = self._added.get(user, 0) - size
-        if user in self._asked:
-            self._outdated.add(user)
+        left = self._bytes[user] = self._bytes.get(user, 0) - size
         made_room = self._is_unknown(user) and self._unknown.forget_full()
-        if user in self._full and self._base.get(user, 0) + added <= self._most:
+        if user in self._full and left <= self._most:
             self._full.discard(user)
             self._warned.discard(user)
             made_room = True

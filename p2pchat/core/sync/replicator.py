@@ -42,7 +42,7 @@ from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, Node
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.read_receipts import ReadReceipts, TakenMarks
-from p2pchat.core.storage_answers import LogFacts, LogKey, Stored
+from p2pchat.core.storage_answers import LogFacts, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
@@ -116,8 +116,8 @@ class Replicator:
         )  # fmt: skip
         accounts = QuotaAccounts(ctx, stored.meta)
         self.quota: Quota = Quota(
-            ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, contacts.own, self._payer,
-            blocks, self._is_blocked, self._has_uncommitted, self._on_user_full,
+            ctx, stored.sizes, accounts, hosted, self.people.names, contacts.own, self._payer,
+            blocks, self._is_blocked, self._on_user_full,
         )  # fmt: skip
         self.requests: Requests = Requests(
             ctx, self.conversations, hosted, contacts,
@@ -427,6 +427,7 @@ class Replicator:
             return False
         self.requests.on_deleted(conversation)
         self.conversations.remove(id)
+        self.lookups.forget_chains()
         self.quota.take_conversation(id)
         self.sender.on_deleted(id)
         self.context.forget_on_links(conversation)
@@ -503,10 +504,6 @@ class Replicator:
             for key in [key for key in remote.ahead if key[1] == user]:
                 remote.set_ahead(key, {})
 
-    def _has_uncommitted(self, user: UserId) -> bool:
-        changes = [*(pending.change for pending in self._pending_commits.values()), self._ctx.change]
-        return any(batch.log.user == user for change in changes for batch in change.batches)
-
     # ---- storage
 
     def on_commit_ordered(self, ticket: int, change: Change, transaction: Transaction) -> None:
@@ -524,6 +521,7 @@ class Replicator:
             done = self._pending_commits.pop(ticket, None)
             if done is not None:
                 self._on_durable(done)
+        self.file_import.retry()
 
     def _on_durable(self, done: PendingCommit) -> None:
         change = done.change
@@ -571,8 +569,7 @@ class Replicator:
         for conversation, log in touched:
             if log.id.user in self.context.hosted and not log.own:
                 self.delivery_receipts.recount_acks(conversation, log.id.user)
-            if conversation.drop_if_settled(log):
-                self.causal_order.on_log_dropped(conversation, log)
+            conversation.pack_if_settled(log)
         if self.requests.doomed:
             self.requests.delete_doomed()
 
@@ -632,7 +629,7 @@ class Replicator:
 
     def on_lookup_result(self, answer: LookupResult) -> None:
         self.lookups.on_result(answer)
-        self.causal_order.on_lookups_answered()
+        self.file_import.retry()
 
     def fail_all(self, reason: str) -> dict[str, int]:
         """Refuse everything in flight, since storage failed. Return the consumers' positions in it."""
@@ -665,6 +662,9 @@ class Replicator:
                     conversation.concerns_us = not self.context.hosted.keys().isdisjoint(known.naming.dm)
         self.groups.load(stored.group_entries, stored.forked)
         self.pruner.load(stored.meta)
+        for id, rows in stored.covered.items():
+            if id in self.conversations.by_id:
+                self.conversations.by_id[id].writers.covered.load(rows)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for id in stored.forked:
@@ -699,21 +699,12 @@ class Replicator:
         conversation.boundary = boundary
         for id in list(boundary.unshown(conversation.id)):
             log = conversation.log(id.user, id.run)
-            if log is not None:
-                self.causal_order.advance_boundary(conversation, id, log.released)
-            else:
-                key = LogKey(conversation.id, ref_key(id.user, id.run))
-                self.lookups.log(key, partial(self._on_log_found, conversation, id))
-
-    def _on_log_found(self, conversation: ConversationState, id: LogId, facts: LogFacts | None) -> None:
-        self.causal_order.advance_boundary(conversation, id, facts.released if facts else 0)
+            self.causal_order.advance_boundary(conversation, id, 0 if log is None else log.released)
 
     def _load_log(self, facts: LogFacts) -> None:
         conversation = self.conversations.by_id.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
-            if facts.before:
-                conversation.writer(facts.log.user).forgotten = None
             self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
 
     def _load_forked(self, id: LogId) -> None:
@@ -723,8 +714,6 @@ class Replicator:
             log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
             self.forks.conversations[id.conversation] = None
-            writer = conversation.writer(id.user)
-            writer.may_have_stored, writer.forgotten = True, None  # perhaps: storage is asked
 
     def _resume_waiting(self, stored: Stored) -> None:
         for id in dict.fromkeys(facts.log.conversation for facts in stored.unreleased):

@@ -1,7 +1,8 @@
-"""Lookups: questions to storage about logs that are not in memory, and reads of entries for a link.
+"""Lookups: questions to storage about what is not in memory, and reads of entries for a link.
 
-The index of logs (log_index.py) holds only the logs with something under way. Each machine that meets another log asks
-here and goes on in a callback; nothing waits.
+Each machine that needs something asks here and goes on in a callback; nothing waits. Of logs everything is in memory
+but the chains in their middle (log_index.py). Their answers are kept: the frame that needs one is dropped, and comes
+again.
 """
 
 from __future__ import annotations
@@ -13,23 +14,19 @@ from p2pchat.core.effects import Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult
 from p2pchat.core.log import FileRef, LogId, WriterKey
 from p2pchat.core.node_context import NodeContext
-from p2pchat.core.storage_answers import LogFacts, LogKey, PruneKey, PrunePlan, ShownKey, Start
-from p2pchat.protocol import ConversationId, Mark, UserId
+from p2pchat.core.storage_answers import PruneKey, PrunePlan, ShownKey, Start
 
-SizeKey = tuple[UserId, ConversationId]  # "" for all conversations
 Question = tuple[Any, Callable[[Any], None]]  # a key, and the callback for its answer
-NOT_HELD: dict[str, Any] = {
-    "logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": [], "prunable": PrunePlan(), "files": (),
-    "naming": [],
-}  # fmt: skip
-# Fields of Lookup that are asked for together. Nothing else shall wait for a sum over a million logs.
-ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("prunable",), ("files",), ("naming",), ("logs", "older"))
+ChainKey = tuple[LogId, int]  # a log, and an entry in its middle
+NOT_HELD: dict[str, Any] = {"chains": b"", "shown": [], "prunable": PrunePlan(), "files": (), "naming": []}
+MAX_CHAINS = 4096  # answers that are kept; a guess: 2 MiB
+MAX_ASKED = 1024  # chains asked for at once that frames need: a quarter of a second at full speed
 
 
 class Lookups:
-    """Questions to storage about logs that are not in memory, and reads of entries for a link.
+    """Questions to storage about what is not in memory, and reads of entries for a link.
 
-    All questions about logs of one step are sent together. Callbacks run when the answer comes, in the order of the
+    All questions of one kind of one step are sent together. Callbacks run when the answer comes, in the order of the
     questions. Answers from before a reload of storage are dropped.
 
     Attributes:
@@ -39,24 +36,35 @@ class Lookups:
     def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self.waiting: dict[str, list[Question]] = {}
-        self._sent: dict[int, dict[str, list[Question]]] = {}  # by ticket
+        self._sent: dict[int, tuple[str, list[Question]]] = {}  # by ticket
+        self._chains: dict[ChainKey, bytes] = {}  # those used last at the end
+        self._asked: set[ChainKey] = set()
         self._fetching: dict[int, Callable[[FetchResult], None]] = {}
 
-    def log(self, key: LogKey, then: Callable[[LogFacts | None], None]) -> None:
-        """Ask for one log. `then` gets its facts, None when it is not held."""
-        self._ask("logs", key, then)
+    def chain(self, log: LogId, seq: int, then: Callable[[bytes], None]) -> None:
+        """Ask for the chain at a durable entry; `then` gets b"" if it is not held."""
+        self._ask("chains", (log, seq), then)
 
-    def older(self, conversation: ConversationId, user: UserId, then: Callable[[list[Mark]], None]) -> None:
-        """Ask for the marks of the 1st, 2nd, 4th ... newest log held."""
-        self._ask("older", (conversation, user), then)
+    def chain_at(self, log: LogId, seq: int) -> bytes | None:
+        """Return the chain at a durable entry, b"" if it is not held; None while storage is asked."""
+        key = (log, seq)
+        if key in self._chains:
+            self._chains[key] = self._chains.pop(key)
+            return self._chains[key]
+        if key not in self._asked and len(self._asked) < MAX_ASKED:
+            self._asked.add(key)
+            self.chain(log, seq, lambda chain: self._keep(key, chain))
+        return None
 
-    def all_logs(self, conversation: ConversationId, user: UserId, then: Callable[[list[LogFacts]], None]) -> None:
-        """Ask for all logs of a user in one conversation."""
-        self._ask("all_logs", (conversation, user), then)
+    def _keep(self, key: ChainKey, chain: bytes) -> None:
+        self._asked.discard(key)
+        self._chains[key] = chain
+        if len(self._chains) > MAX_CHAINS:
+            del self._chains[next(iter(self._chains))]
 
-    def size(self, whose: SizeKey, then: Callable[[int], None]) -> None:
-        """Ask how many bytes of entries are stored of a user, in one conversation or ("") in all."""
-        self._ask("sizes", whose, then)
+    def forget_chains(self) -> None:
+        """Forget the answers: a log was deleted, and may come again."""
+        self._chains.clear()
 
     def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int]]], None]) -> None:
         """Ask how far logs, or logs they build on, had been shown when a place was assigned."""
@@ -94,17 +102,14 @@ class Lookups:
     def flush(self) -> None:
         """Send the questions of this step."""
         waiting, self.waiting = self.waiting, {}
-        for fields in ASKED_TOGETHER:
-            asked = {field: waiting[field] for field in fields if field in waiting}
-            if asked:
-                ticket = self._ctx.next_ticket()
-                self._sent[ticket] = asked
-                keys = {field: list(dict.fromkeys(key for key, _ in asked[field])) for field in asked}
-                self._ctx.emit(Lookup(ticket, **{"logs": [], "older": [], **keys}))
+        for field, questions in waiting.items():
+            ticket = self._ctx.next_ticket()
+            self._sent[ticket] = field, questions
+            self._ctx.emit(Lookup(ticket, **{field: list(dict.fromkeys(key for key, _ in questions))}))
 
     def on_result(self, answer: LookupResult) -> None:
         """Pass an answer to all callbacks that wait for it."""
-        for field, questions in self._sent.pop(answer.ticket, {}).items():
-            answers = getattr(answer, field)
-            for key, then in questions:
-                then(answers.get(key, NOT_HELD[field]))
+        field, questions = self._sent.pop(answer.ticket, ("", []))
+        answers = getattr(answer, field) if field else {}
+        for key, then in questions:
+            then(answers.get(key, NOT_HELD[field]))

@@ -22,7 +22,7 @@ from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
 from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.left_out import LeftOut
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import NewLogs, Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
@@ -128,7 +128,6 @@ class SyncContext:
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
-        self.proven_forks: set[LogId] = set()  # storage looks up the held parts
         self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
 
     def is_up(self, remote: RemoteState) -> bool:
@@ -144,23 +143,36 @@ class SyncContext:
         return self.ctx.after(seconds, lambda: None if self.discarded else call())
 
     def look_up(self, remote: RemoteState | None, key: LogKey, then: Callable[[LogFacts | None], None]) -> bool:
-        """Look up the log of a mark that a remote sent, or with None a user of this peer.
+        """Find the log of a mark that a remote sent, or with None a user of this peer; `then` gets its facts.
 
-        Return False if too many marks of the remote are being looked up.
+        Storage is asked only for the chain in the middle of a log. Return False if too many marks of the remote are
+        being looked up.
         """
-        if remote is None:
-            self.lookups.log(key, then)
-            return True
-        end = self.mark_limits.begin_lookup(remote)
-        if end is None:
-            return False
+        conversation = self.conversations.by_id.get(key.conversation)
+        log = conversation.log_at(key.ref) if conversation is not None else None
+        facts = log.facts if log is not None else None
+        if log is None or facts is None:
+            then(None)
+        elif facts.forked or not max(1, facts.pruned) <= key.seq < facts.seq:
+            then(facts.replace(chain_at=log.durable_chain) if key.seq == facts.seq else facts)
+        else:
+            end = self.mark_limits.begin_lookup(remote) if remote is not None else None
+            if end is None and remote is not None:
+                return False
 
-        def on_found(facts: LogFacts | None) -> None:
-            end()
-            then(facts)
+            def on_found(chain: bytes) -> None:
+                if end is not None:
+                    end()
+                then(facts.replace(chain_at=chain or None))
 
-        self.lookups.log(key, on_found)
+            self.lookups.chain(log.id, key.seq, on_found)
         return True
+
+    def chain_at(self, log: LogState, seq: int) -> bytes | None:
+        """Return the chain at an entry of a log, b"" if it is not held; None while storage is asked or writes it."""
+        if seq == log.durable_seq:
+            return log.durable_chain
+        return self.lookups.chain_at(log.id, seq) if seq < log.durable_seq else None
 
     def fail(self, remote: RemoteState, error: LogError) -> None:
         """Note that a remote peer broke the rules of logs."""
@@ -173,7 +185,7 @@ class SyncContext:
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
 
-        This applies to every user, since a user may be hosted here later, and a covered log is in storage only.
+        This applies to every user, since a user may be hosted here later.
         """
         if log.run == self.run:
             self.run = self.ctx.draw(8).hex()

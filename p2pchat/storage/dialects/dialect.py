@@ -191,10 +191,6 @@ class Dialect(ABC):
         """Write about so many bytes and delete them; raise what a commit would."""
 
     @abstractmethod
-    def most_stored(self, database: Database) -> int:
-        """Return an upper bound for the bytes of all entries, without reading them."""
-
-    @abstractmethod
     def size_on_disk(self, database: Database) -> int:
         """Return about how many bytes the database takes."""
 

@@ -149,9 +149,6 @@ class ServerDialect(Dialect):
         finally:
             database.rollback()
 
-    def most_stored(self, database: Database) -> int:
-        return int(database.value(ALL_SIZES))
-
     def explain(self, error: BaseException | None) -> str:
         known = self.sentences.get(self._code(error))
         if known is not None:

@@ -88,9 +88,6 @@ class SQLite(Dialect):
     def release_memory(self, database: Database) -> None:
         database.driver.execute("pragma shrink_memory")
 
-    def most_stored(self, database: Database) -> int:
-        return int(database.value("pragma page_count") * database.value("pragma page_size"))
-
     def faults(self, database: Database, most: int) -> list[str]:
         """Read the whole database; return what is wrong with its structure, in SQLite's words."""
         rows = database.all(f"pragma integrity_check({most})")
@@ -141,7 +138,7 @@ class MemoryDialect(SQLite):
         """Do nothing: memory can always be written."""
 
     def size_on_disk(self, database: Database) -> int:
-        return self.most_stored(database)
+        return int(database.value("pragma page_count") * database.value("pragma page_size"))
 
 
 class SQLiteDialect(SQLite):

@@ -37,13 +37,17 @@ class Net:
     def __init__(self, *names: str, founders: Iterable[str] | None = None) -> None:
         self.world = World()
         knowing = names if founders is None else founders
-        self.peers = {name: self._peer(name, FOUNDER.peer_id if name in knowing else "") for name in names}
+        self.peers: dict[str, Peer] = {}
+        for name in names:
+            self.add(name, founder=FOUNDER.peer_id if name in knowing else "")
 
-    def _peer(self, name: str, founder: UserId) -> Peer:
+    def add(self, name: str, member: Identity = FOUNDER, founder: UserId = FOUNDER.peer_id) -> Peer:
+        """Add a peer for which this member answers."""
         settings = Settings(log_bytes=0, auto_fetch_bytes=0)
-        network = NetworkCredentials(NETWORK, K, founder, member=FOUNDER.peer_id, sign=FOUNDER.sign)
+        network = NetworkCredentials(NETWORK, K, founder, member=member.peer_id, sign=member.sign)
         peer = Peer(self.world, name, TemporaryStorage(), settings, network=network)
         self.world.peers.append(peer)
+        self.peers[name] = peer
         return peer
 
     def link(self, one: str, other: str) -> None:
@@ -103,6 +107,22 @@ def test_what_an_admin_said_comes_though_it_was_heard_of_before_the_admin() -> N
     net.say("cyd", gone := said(FOUNDER, "remove", ADMIN.peer_id))
     assert all(net.kept(name) == {admin.id, gone.id} for name in net.peers)
     assert all(early.text not in net.stored(name) for name in net.peers)
+
+
+def test_who_is_known_only_by_what_it_wrote_is_dialled_again_after_a_pardon() -> None:
+    """After a restart a peer knows who answers for others only by what these wrote."""
+    net, member = Net("ada", "cyd"), Identity.from_seed(b"m" * 32)
+    ada, bob = net.peers["ada"], net.add("bob", member)
+    net.say("ada", said(FOUNDER, "add", member.peer_id))
+    net.link("ada", "bob")
+    bob.say("hello", to=room_id(NETWORK))
+    net.say("ada", out := said(FOUNDER, "remove", member.peer_id))
+    ada.restart()
+    net.link("cyd", "ada")
+    assert bob.id not in ada.node.links.by_peer
+    net.say("cyd", said(FOUNDER, "pardon", ids=[out.id]))
+    net.world.pass_time(1.0)
+    assert bob.id in ada.node.links.by_peer
 
 
 def test_nothing_is_told_before_it_is_stored() -> None:

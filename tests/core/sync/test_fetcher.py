@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from p2pchat.core.inputs import RequestAccepted
 from p2pchat.protocol import Have
 from tests.core.scripted_nodes import ROOM, Author, Peer, World, have, page
@@ -34,7 +32,7 @@ def test_a_want_has_the_marks_held() -> None:
     second = Author("bob", "b2", before=[first.mark])
     far.say(second.say("two"))
     second.say("three")
-    assert far.say(page(second)) == ["look up older bob", "to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]
+    assert far.say(page(second)) == ["to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]
 
 
 def test_the_writer_s_peer_is_asked_first(ada: Peer) -> None:
@@ -198,51 +196,6 @@ def test_a_late_answer_keeps_a_want_from_being_repeated(ada: Peer) -> None:
     cyd.say(one)
     ada.world.pass_time(5.0)
     assert wants(ada.take()) == []
-
-
-@pytest.mark.parametrize("others", [(), ("dan",)])
-def test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated(
-    others: tuple[str, ...],
-) -> None:
-    """The next want goes to the same peer when there is no other."""
-    ada = World().peer("ada", want_progress_timeout=20, dead_after=1e6, ping_after=1e5)
-    first = Author("bob", "b1")
-    cyd = ada.far("cyd")
-    cyd.say(first.say("one"))
-    second = Author("bob", "b2", before=[first.mark])
-    cyd.say(second.say("two"))  # now some logs may be in storage only, so each want needs a lookup
-    three, _ = second.say("three"), second.say("four")
-    cyd.say(page(second))
-    for name in others:
-        ada.far(name).say(page(second))
-    ada.hold_lookups = True
-    ada.world.pass_time(22)  # given up; the next want waits for storage
-    ada.take()
-    cyd.say(three)
-    assert wants(ada.answer_lookups()) == []
-    ada.world.pass_time(19)
-    assert wants(ada.take()) == []
-    ada.world.pass_time(3)  # the rest never came
-    (asked,) = wants(ada.take())
-    assert asked.endswith("room bob from b2:2, older b2:2 b1:1")
-    assert sorted(n for remote in ada.node.sync.context.remotes.values() for n in remote.wants.by_number) == (
-        [1, 2] if others else [3]
-    )
-
-
-def test_a_want_is_sent_however_long_the_lookup_takes() -> None:
-    ada = World().peer("ada", dead_after=1e6, ping_after=1e5)
-    first = Author("bob", "b1")
-    cyd = ada.far("cyd")
-    cyd.say(first.say("one"))
-    second = Author("bob", "b2", before=[first.mark])
-    cyd.say(second.say("two"))
-    second.say("three")
-    ada.hold_lookups = True
-    cyd.say(page(second))
-    ada.world.pass_time(25)
-    assert wants(ada.take()) == []
-    assert wants(ada.answer_lookups()) == ["to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]
 
 
 def test_who_gives_one_entry_now_and_then_is_given_up_for_the_writer_s_peer(ada: Peer) -> None:

@@ -279,15 +279,32 @@ def test_a_log_that_names_another_chain_is_not_accepted(ada: Peer) -> None:
     assert ada.texts() == ["one"]
 
 
-def test_a_log_on_one_that_left_memory_waits_for_a_lookup() -> None:
+def test_a_log_on_a_covered_one_is_taken_at_once() -> None:
     _, far, first, _ = covered_log()
     branch = Author("bob", "b3", before=[first.mark])
     assert far.say(branch.say("three"), branch.say("four")) == [
-        "look up b3",
-        "look up b1:1 b3",
         "commit b3:1..2, show b3:1..2",
         "to bob: have room bob b2:1 b3:2",
     ]
+
+
+def test_a_log_on_the_middle_of_another_is_taken_when_it_comes_again(ada: Peer) -> None:
+    """Only storage knows the chain there."""
+    far, first = ada.far("bob"), Author("bob", "b1")
+    far.say(first.say("one"))
+    branch = Author("bob", "b2", before=[first.mark])
+    two, more = branch.say("two"), first.say("more")
+    far.say(more)
+    assert far.say(two) == ["look up b1:1"]
+    assert far.say(two)[0] == "commit b2:1..1, show b2:1..1"
+
+
+def test_a_log_on_another_version_of_the_middle_of_one_is_not_taken(ada: Peer) -> None:
+    far, first = ada.far("bob"), Author("bob", "b1")
+    far.say(first.say("one"))
+    false = Author("bob", "b2", before=[first.mark._replace(chain8="00" * 8)]).say("two")
+    far.say(first.say("more"))
+    assert [far.say(false), far.say(false)] == [["look up b1:1"], []]
 
 
 def test_a_covered_log_that_is_extended_is_a_tip_again() -> None:
@@ -305,24 +322,6 @@ def test_a_log_extended_and_covered_in_one_commit_stays_covered() -> None:
     assert [tip.log.run for tip in ada.storage.load([ada.id]).tips] == [third.mark.run]
 
 
-def test_a_false_frame_found_after_a_lookup_ends_only_its_own_link(ada: Peer) -> None:
-    first = Author("bob", "b1")
-    bob, eve = ada.far("bob"), ada.far("eve")
-    bob.say(first.say("one"))
-    second = Author("bob", "b2", before=[first.mark])
-    bob.say(second.say("two"))
-    third = Author("bob", "b3", before=[first.mark])
-    lie = msgspec.structs.replace(third.say("three"), head="00" * 64)
-    true = Author("bob", "b3", before=[first.mark]).say("three")
-    ada.hold_lookups = True
-    eve.say(lie)
-    bob.say(true)
-    bob.say(third.say("four"))
-    said = ada.answer_lookups()
-    assert [line for line in said if line.startswith("close")] == ["close eve: head"]
-    assert ada.texts() == ["one", "two", "three", "four"]
-
-
 def test_a_log_on_a_tip_is_new_and_needs_no_lookup(ada: Peer) -> None:
     far = ada.far("bob")
     author = Author("bob", "b1")
@@ -332,7 +331,7 @@ def test_a_log_on_a_tip_is_new_and_needs_no_lookup(ada: Peer) -> None:
         assert far.say(author.say(run))[0] == f"commit {run}:1..1, show {run}:1..1"
 
 
-def test_a_covered_log_that_left_memory_is_recognized(ada: Peer) -> None:
+def test_a_covered_log_is_recognized(ada: Peer) -> None:
     far = ada.far("bob")
     first = Author("bob", "b1")
     far.say(first.say("one"))
@@ -381,15 +380,20 @@ def test_a_running_log_continued_by_a_copy_is_replaced(ada: Peer) -> None:
     assert ada.texts() == ["mine", "the copy's", "mine again"]
 
 
-def test_frames_waiting_for_storage_are_limited(ada: Peer) -> None:
-    far = ada.far("bob")
-    first = Author("bob", "b1")
-    far.say(first.say("one"))
-    far.say(Author("bob", "b2", before=[first.mark]).say("two"))
+def test_chains_that_frames_need_are_asked_for_in_limited_number(ada: Peer) -> None:
+    far, bob = ada.far("bob"), Author("bob", "b1")
+    frames = [bob.say("word") for _ in range(1100)]
+    for frame in frames:
+        far.say(frame)
     ada.hold_lookups = True
-    for n in range(1100):
-        far.say(msgspec.structs.replace(first.say("more"), r=f"{n:016x}"))
-    assert ada.counted["gap_batch_dropped"] == 1100 - 1024
+    for frame in frames[:-1]:
+        far.say(frame)
+    lookups = ada.node.sync.lookups
+    assert len(lookups._asked) == 1024
+    ada.answer_lookups()
+    assert (len(lookups._asked), ada.counted["repeated_batch"]) == (0, 0)
+    far.say(frames[0])
+    assert ada.counted["repeated_batch"] == 1
 
 
 def test_a_name_of_long_ago_that_nobody_has_now_causes_no_warning() -> None:

@@ -1,4 +1,4 @@
-"""Tips, marks and sums of logs: durable logs are announced, covered ones leave memory, forked ones do not count."""
+"""Tips, marks and sums of logs: durable logs are announced, covered ones become rows, forked ones do not count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from p2pchat.core.log import LogId, mark_hash
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.waiting_logs import FEW_KEYS
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
 
@@ -48,7 +47,7 @@ def test_the_sum_follows_every_change() -> None:
     assert here.sum == (mark_hash(bob.log, 3, bob.chain) + mark_hash(ada.log, 2, ada.chain)) % 2**256
 
 
-def test_a_covered_log_is_no_tip_and_leaves_memory_when_shown() -> None:
+def test_a_covered_log_is_no_tip_and_becomes_a_row_when_shown() -> None:
     here, first = room(), Author("bob", "b1")
     first.say("one")
     log = durable(here, first)
@@ -58,18 +57,37 @@ def test_a_covered_log_is_no_tip_and_leaves_memory_when_shown() -> None:
     log.covered = log.durable_covered = True
     here.refresh_sum(log)
     log.released = 0
-    assert [here.marks(ALL)[IDS["bob"]], here.drop_if_settled(log)] == [[second.mark], False]
+    assert [here.marks(ALL)[IDS["bob"]], here.pack_if_settled(log)] == [[second.mark], False]
     log.released = 1
-    assert [here.drop_if_settled(log), here.drop_if_settled(log), here.log(*first.log[1:])] == [True, False, None]
+    assert [here.pack_if_settled(log), here.pack_if_settled(log), here.log_object(*first.log[1:])] == [
+        True,
+        False,
+        None,
+    ]
+    found = here.log(*first.log[1:])
+    assert found is not None and [found.head, found.covered, found.is_tip] == [log.head, True, False]
     assert here.sum == mark_hash(second.log, 1, second.chain)
 
 
-def test_the_running_log_never_leaves_memory() -> None:
+def test_the_marks_of_older_logs_are_those_of_the_1st_2nd_and_4th_newest() -> None:
+    here, before = room(), list[Mark]()
+    for run in range(1, 7):
+        author = Author("bob", f"{run:02x}", before=before)
+        author.say("word")
+        log = durable(here, author)
+        log.last_c, log.covered, log.durable_covered = run, run < 6, run < 6
+        here.pack_if_settled(log)
+        before = [author.mark]
+    assert [mark.run[:2] for mark in here.older_marks(IDS["bob"], 8)] == ["06", "05", "03"]
+    assert [len(here.older_marks(IDS["bob"], 2)), here.older_marks(IDS["cyd"], 8)] == [2, []]
+
+
+def test_the_running_log_is_no_row() -> None:
     here, ada = room(), Author("ada", "a1")
     ada.say("one")
     log = durable(here, ada)
     log.own = log.covered = log.durable_covered = True
-    assert not here.drop_if_settled(log)
+    assert not here.pack_if_settled(log)
 
 
 def test_a_forked_log_is_not_counted() -> None:
@@ -116,7 +134,7 @@ def test_writers_within_a_span_are_found_in_order_while_they_come_and_go(most_op
     """All of them are objects, or most of them rows."""
     here, random, expected = room(), Random(most_open), list[str]()
     for _ in range(40):
-        for _ in range(random.choice((1, 3, 2 * FEW_KEYS))):
+        for _ in range(random.choice((1, 3, 128))):
             user = f"{random.getrandbits(256):064x}"
             log = LogState(LogId(ROOM, user, "a1" * 8), chain=bytes(32))
             log.seq = log.durable_seq = log.released = 1

@@ -210,49 +210,11 @@ def stored_of_bob(count: int) -> tuple[TemporaryStorage, Author]:
 
 def test_after_a_restart_stored_bytes_count_exactly() -> None:
     storage, bob = stored_of_bob(5)
-    quota = storage.size_bytes(IDS["bob"]) + sized(one := bob.say("x" * 100))
+    quota = storage.load([]).sizes.get(IDS["bob"], 0) + sized(one := bob.say("x" * 100))
     ada = World().peer("ada", storage, user_quota_bytes=quota)
     far = ada.far("bob")
     assert kept(far.say(one)) == ["commit b1:6..6, show b1:6..6"]
     assert "warn full" in far.say(bob.say("x"))
-
-
-def test_no_sum_is_requested_while_everything_stored_leaves_room() -> None:
-    storage, bob = stored_of_bob(5)
-    asked = []
-    storage.size_bytes = lambda *whose: asked.append(whose) or 0  # type: ignore[misc, method-assign, func-returns-value]
-    ada = World().peer("ada", storage, user_quota_bytes=100_000)
-    ada.far("bob").say(*lines(bob, 5))
-    assert asked == [] and len(ada.texts()) == 10
-
-
-def test_entries_wait_for_a_sum_and_never_exceed_the_limit() -> None:
-    storage, bob = stored_of_bob(5)
-    there = storage.size_bytes(IDS["bob"])
-    first, second, third = lines(bob, 3)
-    quota = there + sized(first) + sized(second)
-    ada = World().peer("ada", storage, user_quota_bytes=quota)
-    far = ada.far("bob")
-    ada.hold_lookups = True
-    assert far.say(first)[-1].startswith("look up")
-    assert kept(far.say(second)) == []
-    assert kept(ada.answer_lookups()) == ["commit b1:7..7, show b1:7..7"]
-    assert storage.size_bytes(IDS["bob"]) == quota
-    assert "warn full" in far.say(third)
-
-
-def test_a_sum_is_requested_when_none_of_the_user_s_entries_is_in_flight() -> None:
-    storage, bob = stored_of_bob(5)
-    ada = World().peer("ada", storage, user_quota_bytes=storage.size_bytes(IDS["bob"]) + 400)
-    far = ada.far("bob")
-    ada.holding = True
-    done = far.say(*lines(bob, 2))
-    assert kept(done) and not [line for line in done if line.startswith("look up")]
-    assert kept(far.say(bob.say("y"))) == []  # waits
-    ada.holding = False
-    done = ada.commit()
-    assert [line for line in done if line.startswith("look up")] and kept(done)
-    assert ada.texts()[-1] == "y"
 
 
 def test_bytes_are_counted_again_after_a_failure_of_storage() -> None:
@@ -513,7 +475,7 @@ def test_restarts_and_deletions_leave_the_charges_of_logs_as_they_are() -> None:
     for name in ("bob", "cyd", "dan"):
         ada.put(PruneRequest(1, ROOM, IDS[name]))
         ada.take()
-    assert sum(map(storage.size_bytes, IDS.values())) == 0
+    assert sum(storage.load([]).sizes.values()) == 0
     assert 8 * 4_096 <= charged(ada.storage) <= 8 * 4_096 * 5 / 4
     assert charged(World().peer("ada", ada.storage, log_bytes=4_096).storage) == charged(ada.storage)
 
@@ -589,7 +551,9 @@ def test_no_history_exceeds_a_quota_and_lifting_it_brings_everything(seed: int) 
         elif what < 0.95:
             sim.heal()
         sim.run(chance.uniform(0.05, 2.0))
-        sizes = [one.disk.storage.size_bytes(other.user) for one in peers for other in peers if one is not other]
+        sizes = [
+            one.disk.storage.load([]).sizes.get(other.user, 0) for one in peers for other in peers if one is not other
+        ]
         assert max(sizes) <= quota
     sim.heal()
     for peer in peers:

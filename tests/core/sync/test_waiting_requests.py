@@ -236,7 +236,7 @@ def test_one_that_waits_and_loses_its_place_is_deleted_and_may_come_again() -> N
     assert waiting(ada) == ["cyd 1", "dan 1"]
 
 
-def test_one_that_is_deleted_and_begins_again_while_storage_looks_up_what_its_fork_uncovers() -> None:
+def test_one_that_is_deleted_begins_again_with_its_fork() -> None:
     ada = World().peer("ada", straight_requests_a_peer=0, max_requests=1)
     first = author("dan")
     one = first.say("one")
@@ -244,14 +244,10 @@ def test_one_that_is_deleted_and_begins_again_while_storage_looks_up_what_its_fo
     frames = [one, second.say("two"), twin.say("lie")]
     for deleted, name in enumerate(("dan", "eve", "dan")):  # each takes the only place of the one before
         far = gateway(ada, "dan") if name == "dan" else ada.far("eve")
-        ada.hold_lookups = True
         lines = [far.say(frame) for frame in (frames if name == "dan" else [author("eve").say("hello")])]
         assert (lines[-1][:2] == ["warn fork", "commit fork of d2"]) == (name == "dan")
         assert ada.counted["request_deleted"] == deleted
         ada.drop(far)
-    assert ada.node.sync.forks.may_uncover(second.log.key)
-    ada.answer_lookups()
-    assert not ada.node.sync.forks.may_uncover(second.log.key)
     assert waiting(ada) == ["dan 2"]
 
 
@@ -266,7 +262,7 @@ def test_one_that_waits_and_is_on_its_way_to_disk_is_deleted_when_it_is_there() 
     ada.commit()
     ada.commit()
     assert waiting(ada) == ["eve 1"]
-    assert [name for name, user in IDS.items() if ada.storage.size_bytes(user)] == ["eve"]
+    assert [name for name, user in IDS.items() if ada.storage.load([]).sizes.get(user)] == ["eve"]
 
 
 def test_what_waits_for_30_days_is_deleted() -> None:
@@ -277,7 +273,7 @@ def test_what_waits_for_30_days_is_deleted() -> None:
     assert waiting(ada) == ["dan 1", "eve 1"]
     ada.world.pass_time(7200.0)
     assert waiting(ada) == [] and ada.texts() == ["I am cyd"]
-    assert not any(ada.storage.size_bytes(IDS[name]) for name in ("dan", "eve"))
+    assert not any(ada.storage.load([]).sizes.get(IDS[name], 0) for name in ("dan", "eve"))
     ada.far("bob").say(author("bob").say("I am bob"))  # the first of its peer again
     assert ada.texts() == ["I am cyd", "I am bob"]
 

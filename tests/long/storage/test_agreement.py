@@ -120,7 +120,7 @@ def everything_read(storage: SqlStorage, story: Story, seqs: list[int]) -> list[
         [storage.history(talk, after=key, limit=3) for talk in (ROOM, None) for key in middle],
         [storage.entry(each.log, each.seq) for each in shown],
         [storage.delivered_to(log, seq) for log in logs for seq in (1, 4)],
-        [storage.size_bytes(user(name)) for name in NAMES],
+        [storage.load([]).sizes.get(user(name), 0) for name in NAMES],
         [storage.first_received_at(user(name)) for name in NAMES],
         [storage.shown_by(ShownKey(place, tuple(logs))) for place in (0, 2, 5, 100)],
         [storage.deleted(talk) for talk in TALKS],

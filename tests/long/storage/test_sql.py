@@ -110,7 +110,7 @@ def test_a_killed_process_loses_no_commit_that_returned_and_leaves_none_in_part(
             while ada.seq < found[run]:
                 ada.write(*many(1 + ada.seq % 7, 300))
             assert found[run] in (seq, ada.seq) and found[run] >= seq  # or one commit more
-            facts = storage.lookup([ada.lookup], [])[0][ada.lookup]
+            facts = storage.lookup([ada.lookup])[ada.lookup]
             assert (facts.seq, facts.chain, facts.released) == (ada.seq, ada.chain, ada.seq)
         assert len(all_entries(storage, "ada")) == sum(found.values())
         assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, sum(found.values()) + 1))

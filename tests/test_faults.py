@@ -1,4 +1,4 @@
-"""Tables of docs/guarantees.md: each rule and each fault names tests."""
+"""Tables of tests/faults.md: each rule and each fault names tests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 from tests.test_readme import NAMED, ROOT
 
-PAGE = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+PAGE = (ROOT / "tests" / "faults.md").read_text("utf-8")
 
 
 def rows(heading: str) -> list[tuple[str, str]]:
     """Return (first cell, last cell) of each row of the table under a heading."""
-    section = re.split(r"^##", PAGE.partition(f"### {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    section = re.split(r"^##", PAGE.partition(f"## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     lines = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("|")][2:]
     return [(cells[0].strip(), cells[-1].strip()) for cells in lines]
 
