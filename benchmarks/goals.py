@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.against import systems as s
 from benchmarks.results import shown
 
+MET = "met"
 JsonObject = dict[str, Any]
 
 
@@ -25,7 +26,7 @@ class Goal:
     most: float | None = None
 
     def row(self, results: JsonObject) -> tuple[str, str, str, str]:
-        """Return the work, the goal, the figure, and "met" or the distance to the goal."""
+        """Return the work, the goal, the figure, and MET or the part of the goal that was reached."""
         value = self.find(results)
         if value is None:
             return self.work, self.words, "not in this run", ""
@@ -37,7 +38,7 @@ class Goal:
             self.work,
             self.words,
             f"{shown(value)} {self.unit}".strip(),
-            "met" if met else f"missed: {part:.0%} of it",
+            MET if met else f"{part:.0%}",
         )
 
 

@@ -1,9 +1,9 @@
-"""Command `python -m benchmarks.report FOUND.json [MORE.json ...]`: write the figures of two documents.
+"""Command `python -m benchmarks.report FOUND.json [MORE.json ...]`: write the figures and the plot of docs/measured.md.
 
-It writes docs/compared.md and docs/growth.md. The first file comes from `python -m benchmarks.against --json`. Further
-files come from another run of it, whose works replace the same works, or from `python -m benchmarks.growth --json`,
-whose figures replace the same figures. With only files of growth, compared.md is not changed. Only the text between
-markers is replaced; the rest is written by hand. The plot of compared.md needs matplotlib (extra `bench`).
+The first file comes from `python -m benchmarks.against --json`. Further files come from another run of it, whose works
+replace the same works, or from `python -m benchmarks.growth --json`, whose figures replace the same figures. With only
+files of growth, only the tables of growth are written. Only the text between markers is replaced; the rest is written
+by hand. The plot needs matplotlib (extra `bench`).
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.goals import GOALS
-from benchmarks.growth import document
+from benchmarks.goals import GOALS, MET
+from benchmarks.growth import curves
 from benchmarks.results import shown
 from benchmarks.workers import ROOT
 
-BEGIN, END = "<!-- figures: python -m benchmarks.report writes what follows -->", "<!-- end of figures -->"
-DOCUMENT, PLOT = "compared.md", "compared.svg"
+DOCUMENT, PLOT = "measured.md", "measured.svg"
 PLOTTED = ("pair", "frames", "memory", "seven", "all", "latency", "half", "backlog")
 ROW_INCHES, WIDTH_INCHES, BETWEEN_WORKS = 0.22, 9.0, 0.6
 BETTER, WORSE = "#1f6fb2", "#d9822b"  # distinguishable for colour-blind readers
@@ -39,75 +38,73 @@ def joined(files: list[Path]) -> JsonObject:
         works = {work["work"]: work for work in [*results["works"], *more.get("works", [])]}
         rows = {row["work"]: row for row in [*results["rows"], *more.get("rows", [])]}
         results |= {"works": list(works.values()), "rows": list(rows.values())}
-        results["growth"] = document.merged(results["growth"], more.get("growth", {}))
+        results["growth"] = curves.merged(results["growth"], more.get("growth", {}))
     return results
 
 
-def written(results: JsonObject) -> str:
-    """Return all figures as Markdown."""
-    return "\n".join([*_machine(results), *_goals(results), *_works(results), *_alone(results)])
+def tables(results: JsonObject) -> dict[str, Iterable[str]]:
+    """Return the lines of each table, by the name in its markers."""
+    found: dict[str, Iterable[str]] = {}
+    if results["works"] or results["rows"]:
+        found = {"machine": _machine(results), "ratios": _ratios(results), "goals": _goals(results)}
+        found["floor"] = _floor(results)
+    return found | {driver: curves.table(those) for driver, those in results["growth"].items()}
 
 
 def _machine(results: JsonObject) -> Iterator[str]:
     about = results["machine"]
     order = ("processor", "system", "python", "libraries", "file system", "an fsync", "synchronous", "beside")
-    yield "Measured on: " + "; ".join(f"{name} {about[name]}" for name in order if name in about) + "."
+    conditions = "; ".join(f"{name} {about[name]}" for name in order if name in about)
+    yield f"Measured on {about.get('date', 'an unknown day')}: {conditions}."
 
 
-def _goals(results: JsonObject) -> Iterator[str]:
-    yield "\n### Goals\n"
-    yield "| work | goal | measured | |\n|---|---|---|---|"
-    for goal in GOALS:
-        yield "| " + " | ".join(goal.row(results)) + " |"
-
-
-def _works(results: JsonObject) -> Iterator[str]:
+def _ratios(results: JsonObject) -> Iterator[str]:
+    """Yield a row for each way of p2pchat in a work, with the systems that are compared with it."""
+    yield "| work | p2pchat, median | how many times better than each |\n|---|---|---|"
     for work in results["works"]:
-        better = "less" if work["less"] else "more"
-        yield f"\n### {_sentence(work['words'])}\n"
-        yield f"`{work['work']}`; {better} is better; {_rounds(work)}. Compared with the first line or the one named."
-        spread = "99 %" if work["singly"] else "lowest to highest"
-        yield f"\n| | p2pchat : other | median | {spread} | also |\n|---|---|---|---|---|"
-        for system in work["systems"]:
-            yield _line(work, system)
-        yield from (f"\nLeft out: {reason}." for reason in work["left_out"])
-
-
-def _rounds(work: JsonObject) -> str:
-    """Return the number of values behind a median, in words."""
-    counts = [system["rounds"] for system in work["systems"]]
-    counted = f"{min(counts):,}" + (f" to {max(counts):,}" if max(counts) > min(counts) else "")
-    return f"{counted} {'messages' if work['singly'] else 'rounds'} of each"
+        first, words = work["systems"][0]["name"], _sentence(work["words"])
+        for ours in work["systems"]:
+            others = [each for each in work["systems"] if not each["ours"] and each["beside"] == ours["name"]]
+            if ours["ours"] and (others or ours["name"] == first):
+                beside = "; ".join(f"{each['name']}: {shown(_better(work, each['ratio']))}" for each in others)
+                way = ours["name"].removeprefix("p2pchat").lstrip(", ")
+                yield f"| {words} | {way}: {shown(ours['median'])} {work['unit']} | {beside} |"
+                words = ""  # only in the first row of a work
+        yield from (f"| | | left out: {reason} |" for reason in work["left_out"])
 
 
 def _sentence(words: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def _line(work: JsonObject, system: JsonObject) -> str:
-    edge = shown(system["p99"]) if work["singly"] else f"{shown(system['low'])} to {shown(system['high'])}"
-    more = "; ".join(f"{words} {shown(value)}" for words, value in system["more"].items())
-    name = f"**{system['name']}**" if system["ours"] else system["name"]
-    first = work["systems"][0]["name"]
-    beside = "" if system["beside"] == first else f" ({system['beside'].removeprefix('p2pchat').lstrip(', ')})"
-    return f"| {name} | {shown(system['ratio'])}{beside} | {shown(system['median'])} {work['unit']} | {edge} | {more} |"
+def _better(work: JsonObject, ratio: float) -> float:
+    """Return how many times better p2pchat is, from its figure divided by that of the other; 0 if there is none."""
+    return 1 / ratio if work["less"] and ratio else ratio
 
 
-def _alone(results: JsonObject) -> Iterator[str]:
-    if results["rows"]:
-        yield "\n### p2pchat compared with the machine\n\n| work | result | goal | compared with |\n|---|---|---|---|"
+def _goals(results: JsonObject) -> Iterator[str]:
+    rows = [goal.row(results) for goal in GOALS]
+    missed = [row for row in rows if row[-1] != MET]
+    yield f"{len(rows) - len(missed)} of {len(rows)} goals were met. The others:\n"
+    yield "| work | goal | measured | of the goal |\n|---|---|---|---|"
+    yield from ("| " + " | ".join(row) + " |" for row in missed)
+
+
+def _floor(results: JsonObject) -> Iterator[str]:
+    yield "| work | result | goal | compared with |\n|---|---|---|---|"
     for row in results["rows"]:
         beside = "; ".join(words for words in (row["floor"], row["note"]) if words)
         yield f"| {row['work']} | {shown(row['value'])} {row['unit']} | {row['goal']} | {beside} |"
 
 
-def put_into(document: Path, figures: str) -> None:
-    """Write the figures between the markers. Raises ValueError if the markers are missing."""
-    before, begin, rest = document.read_text("utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document} has no place for figures: {BEGIN}")
-    document.write_text(f"{before}{BEGIN}\n{figures}\n{END}{after}", "utf-8")
+def put_into(text: str, name: str, lines: Iterable[str]) -> str:
+    """Return the document with this table between its markers. Raises ValueError if the markers are missing."""
+    begin, end = f"<!-- figures: {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise ValueError(f"{DOCUMENT} has no place for figures: {begin}")
+    return "\n".join([f"{before}{begin}", *lines, f"{end}{after}"])
 
 
 def plot(results: JsonObject, file: Path) -> None:
@@ -167,7 +164,7 @@ def _bar(row: float, work: JsonObject, system: JsonObject, ours: JsonObject) -> 
         edges = [system["ratio"]]
     else:
         edges = [ours[edge] / system["median"] for edge in ("low", "high")]
-    better, *edges = (1 / ratio if work["less"] else ratio for ratio in (system["ratio"], *edges))
+    better, *edges = (_better(work, ratio) for ratio in (system["ratio"], *edges))
     return Bar(row, f"{work['work']}: {system['name']}", better, min(edges), max(edges))
 
 
@@ -175,17 +172,15 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("found", type=Path, nargs="+", metavar="FOUND.json")
-    parser.add_argument(
-        "--docs", type=Path, default=ROOT / "docs", help=f"where {DOCUMENT}, {PLOT} and {document.DOCUMENT} are"
-    )
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help=f"where {DOCUMENT} and {PLOT} are")
     chosen = parser.parse_args(given)
     try:
         results = joined(chosen.found)
-        if results["works"] or results["rows"]:
-            put_into(chosen.docs / DOCUMENT, written(results))
-        if results["growth"]:
-            growth = chosen.docs / document.DOCUMENT
-            growth.write_text(document.put_into(growth.read_text("utf-8"), results["growth"]), "utf-8")
+        document = chosen.docs / DOCUMENT
+        text = document.read_text("utf-8")
+        for name, lines in tables(results).items():
+            text = put_into(text, name, lines)
+        document.write_text(text, "utf-8")
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

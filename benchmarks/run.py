@@ -67,6 +67,7 @@ def machine(directory: Path) -> dict[str, str]:
     pragmas = storage.facts()
     storage.close()
     return {
+        "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}, {cores()} cores",
         "processor": _processor(),

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.against import systems as s
@@ -31,7 +30,6 @@ async def main():
         pass
 asyncio.run(main())
 """
-LIBRARIES = ("websockets", "zmq", "zenoh", "nats", "redis", "pyre")
 
 
 def meshes(home: Path, size: Size, say: Say) -> list[WorkResult]:
@@ -135,8 +133,7 @@ def starts(home: Path, size: Size, say: Say) -> WorkResult:
         "import p2pchat": lambda number: _run("-c", "import p2pchat"),
         "an empty Python": lambda number: _run("-c", "pass"),
     }
-    ways |= {f"import {name}": _importing(name) for name in LIBRARIES if find_spec(name)}
-    left_out = [f"import {name}: not installed" for name in LIBRARIES if not find_spec(name)]
+    left_out = []
     for system in size.chosen((s.JETSTREAM, s.REDIS)):
         if reason := system.code.absent():
             left_out.append(f"{system.name}: {reason}")
@@ -151,10 +148,6 @@ def starts(home: Path, size: Size, say: Say) -> WorkResult:
             if number >= 0:  # the first run may compile modules
                 figures.values.append(1e3 * (time.perf_counter() - begun))
     return WorkResult("start", "start, whole processes", "ms", found, left_out)
-
-
-def _importing(name: str) -> Callable[[int], None]:
-    return lambda number: _run("-c", f"import {name}")
 
 
 def _serving(system: s.System, home: Path) -> Callable[[int], None]:

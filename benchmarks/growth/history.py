@@ -73,7 +73,7 @@ async def _middle_of(what: Callable[[], Awaitable[Any]], times: int = TIMES) -> 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
     """Measure a history of each length."""
     ready, cpu = Curve("start, until ready", "s"), Curve("CPU time of that", "s")
-    memory, after = Curve("memory used by the start", "MiB"), Curve("the same after pages and searches", "MiB")
+    memory, after = Curve("memory used by the start", "MiB"), Curve("memory after pages and searches", "MiB")
     page, between = Curve("the newest page of 100", "ms"), Curve("a page of 100 in the middle", "ms")
     accepted = Curve("a message is accepted", "ms")
     first = Curve("the first search, which indexes all words", "s")

@@ -57,11 +57,11 @@ async def _alone(peers: list[Any], idle: float, after: float) -> float:
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
     """Measure a mesh of each size."""
     formed, forming = Curve("forms, until everyone has joined", "s"), Curve("CPU time of that", "s")
-    a_link = Curve("of that per link, both ends", "ms")
-    memory, used = Curve("memory of a peer, idle", "MiB"), Curve("the same after broadcasts", "MiB")
+    a_link = Curve("CPU time of a link that forms, both ends", "ms")
+    memory, used = Curve("memory of a peer, idle", "MiB"), Curve("memory of a peer after broadcasts", "MiB")
     alone = Curve("a single broadcast: CPU per delivery", "us")
     together = Curve(f"one of {TOGETHER} together: CPU per delivery", "us")
-    idle, idle_link = Curve("idle: CPU of all peers", "% core"), Curve("of that per 1,000 links", "% core")
+    idle, idle_link = Curve("idle: CPU of all peers", "% core"), Curve("idle: CPU of 1,000 links", "% core")
     for peers in steps:
         say(f"{peers} peers")
         with Worker("growth.peers.mesh", home=place, data=str(place / str(peers)), peers=peers,

@@ -17,7 +17,7 @@ AT_ONCE, AT_ONCE_BYTES = 1_000, 1 << 20
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
     """Measure texts of each size."""
-    rate, volume = Curve("messages, durable and acknowledged", "/s", falls=True), Curve("of that, texts", "MB/s")
+    rate, volume = Curve("messages, durable and acknowledged", "/s", falls=True), Curve("bytes of texts", "MB/s")
     writer, reader = Curve("CPU per message, writer", "us"), Curve("CPU per message, reader", "us")
     took: dict[int, list[tuple[float, float, float]]] = {size: [] for size in steps}
     with Worker("durable.read", home=place, data=str(place / "reader")) as far:

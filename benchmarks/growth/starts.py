@@ -16,7 +16,7 @@ class Starts:
         self.ready, self.cpu = Curve("start, until ready", "ms"), Curve("CPU time of that", "ms")
         self.memory = Curve("memory used by the start", "MiB")
         self.size = Curve("link-up in step: bytes, both ways", "B")
-        self.linking = Curve("CPU time of that", "ms")
+        self.linking = Curve("CPU time of a link-up", "ms")
 
     @property
     def curves(self) -> list[Curve]:

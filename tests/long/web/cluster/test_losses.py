@@ -11,7 +11,7 @@ from tests.web.cluster.losses import play
 from tests.web.cluster.site import missing
 
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.weekly]
-SESSIONS, RATE = 300, 30.0  # users, and messages a second of all; docs/scaling.md has 600
+SESSIONS, RATE = 300, 30.0  # users, and messages a second of all; docs/measured.md has 600
 
 
 @pytest.mark.parametrize("kind", ["kill", "stop", "engine", "rolling", "grow"])
