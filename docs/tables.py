@@ -26,12 +26,6 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
         for command in TYPED:
             names = [f"`{command.usage}`", *(f"`/{other}`" for other in command.aliases)]
             yield ", ".join(names), command.help, f"`{command.example}`"
-    elif name == "gateway commands":
-        yield "`do`", "fields", "limit"
-        for command in commands_at("d").values():
-            fields = (f"`{name}`" + ("" if field.required else "?") for name, field in command.json.items())
-            limit = {"read": "calls", "small": "typing, reads, presence"}.get(command.kind, "messages")
-            yield f"`{command.name}`", ", ".join(fields), limit
     elif name == "tools":
         yield "tool", "arguments", "allowed by"
         for tool in commands_at("m").values():

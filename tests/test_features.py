@@ -36,7 +36,7 @@ HANDLERS_AT = {
 }
 # The doors of JSON commands, and the section of a page where each command of a door has an object, unless it has one in
 # the sections before.
-SECTIONS = (("c", "cli", "JSON commands"), ("s", "cli", "Control socket"), ("l", "page", "`ws /lines`"))
+SECTIONS = (("c", "cli", "JSON commands"), ("s", "cli", "Control socket"), ("l", "gateway-api", "`/lines`"))
 
 
 def _objects(page: str, section: str) -> dict[str, set[str]]:
