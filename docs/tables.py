@@ -22,10 +22,10 @@ _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", r
 def _rows(name: str) -> Iterator[tuple[str, ...]]:
     """Yield the cells of a table, those of its head first."""
     if name == "typed lines":
-        yield "line", "does", "example"
+        yield "line", "does"
         for command in TYPED:
             names = [f"`{command.usage}`", *(f"`/{other}`" for other in command.aliases)]
-            yield ", ".join(names), command.help, f"`{command.example}`"
+            yield ", ".join(names), command.help
     elif name == "tools":
         yield "tool", "arguments", "allowed by"
         for tool in commands_at("m").values():

@@ -125,8 +125,7 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
     assert (kind.event in EDIT_EVENTS) == issubclass(cls, MessageChange), "EDIT_EVENTS of commands/event_text.py"
     assert (kind.event in CHAT_EVENTS) == issubclass(cls, EVENTS["changes"]), "CHAT_EVENTS of web/message_form.py"
     for page, text in {
-        "docs/cli.md": f"`{kind.event}`", "docs/scripts.md": f"**`{kind.event}`**",
-        "docs/protocol.md": f"`{kind.name}`",
+        "docs/cli.md": f"`{kind.event}`", "docs/protocol.md": f"`{kind.name}`",
         "docs/protocol-entries.md": f"`{kind.name}`", "docs/reference/*.md": f"::: p2pchat.{cls.__name__}\n",
         "p2pchat/web/page/events.js": f" {kind.event}: (line) =>",
     }.items():  # fmt: skip

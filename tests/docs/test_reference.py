@@ -12,7 +12,7 @@ import click
 import pytest
 
 from docs.tables import written
-from p2pchat import Edited, Message, Sent
+from p2pchat import Message, MessageChange, Sent
 from p2pchat.cli.program import COMMANDS, chat
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.messaging import events
@@ -22,6 +22,20 @@ from tests.docs.pages import PAGES, ROOT, blocks
 from tests.vectors.files import vectors
 
 CLI, SCRIPTS, GATEWAY = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("cli", "scripts", "gateway")]
+_NAME = re.compile(r"`(\w+)`")
+
+
+def _rows(head: str) -> list[list[str]]:
+    """Return the cells of a table of the page of the command line."""
+    table = CLI.partition(f"\n{head}\n")[2].partition("\n\n")[0]
+    return [row.strip("| ").split(" | ") for row in table.splitlines()[1:]]
+
+
+ROWS = {
+    event: (_NAME.findall(common), {*_NAME.findall(more)})
+    for events_, common, more in _rows("| event | fields | it says |")
+    for event in _NAME.findall(events_)
+}
 SHOWN = {line["event"]: line for block in blocks(SCRIPTS) if block.language == "json"
          if "event" in (line := json.loads(block.text))}  # fmt: skip
 
@@ -47,18 +61,21 @@ def test_every_option_and_its_variable_and_every_command_has_a_row() -> None:
 
 def test_every_exit_code_is_explained() -> None:
     codes = [str(code) for code in (DONE, FAILED, USAGE, KEPT, NO_SUCH_NAME, INTERRUPTED)]
-    for page in (CLI, SCRIPTS):
-        assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == codes
+    assert re.findall(r"^\| (\d+) \|", CLI, re.MULTILINE) == codes
 
 
-async def test_every_event_line_is_shown_with_its_fields() -> None:
+async def test_every_event_line_has_a_row_with_its_fields() -> None:
     async with mesh("ada", "bob") as peers:
         ada, bob = peers.peers
-        said, heard, changed = ada.events(Sent), bob.events(Message), bob.events(Edited, consumer=None)
+        said, heard, changed = ada.events(Sent), bob.events(Message), bob.events(MessageChange, consumer=None)
         receipt = await ada.broadcast("helo")
-        sent = await anext(said)
-        lines = [sent.to_json(), (await anext(heard)).to_json()]
+        sent, message = await anext(said), await anext(heard)
+        lines = [sent.to_json(), message.to_json()]
         await ada.edit(receipt.id, "hello")
+        lines.append((await anext(changed)).to_json())
+        await message.react("+1")
+        lines.append((await anext(changed)).to_json())
+        await ada.delete(receipt.id)
         lines.append((await anext(changed)).to_json())
         some: dict[str, Any] = {
             "User": ada.me, "User | None": ada.me, "tuple[User, ...]": (ada.me,), "Group": ada.room, "int": 1,
@@ -68,9 +85,19 @@ async def test_every_event_line_is_shown_with_its_fields() -> None:
             if isinstance(kind, type) and issubclass(kind, events.Event) and kind.event and kind is not Undelivered:
                 given = {one.name: some.get(str(one.type), "") for one in fields(kind) if one.name != "at"}
                 lines.append(kind(**given).to_json())
-    assert {line["event"]: list(line) for line in lines} | {"answer": list(SHOWN["answer"])} == {
-        event: list(line) for event, line in SHOWN.items()
-    }
+    made = {line["event"]: list(line)[2:] for line in lines}
+    assert made.keys() | {"answer"} == ROWS.keys()
+    for event, names in made.items():
+        common, more = ROWS[event]  # of the events of one row, and in its text those of this one
+        assert names[: len(common)] == common and set(names[len(common) :]) <= more, event
+    assert {event: list(line)[2:] for event, line in SHOWN.items()} == {event: made[event] for event in SHOWN}
+
+
+def test_every_further_field_of_a_message_is_one() -> None:
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "p2pchat" / "messaging").rglob("*.py"))
+    listed = _NAME.findall("\n".join(row[0] for row in _rows("| field | meaning |")))
+    assert len(listed) > 10
+    assert [name for name in listed if f'"{name}"' not in source] == []
 
 
 def test_the_codes_of_warnings_and_of_a_gateway_s_errors_are_those_of_the_source() -> None:
