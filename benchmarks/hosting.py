@@ -47,7 +47,7 @@ async def gather(channel: Channel, data: str) -> None:
                     await asyncio.sleep(0.01)
                 await receipt.delivered(timeout=WITHIN)
                 took[size].append(1e3 * (time.process_time() - begun) / MESSAGES / GATEWAYS)
-    stored = rows(Path(data, str(SIZES[-1]), "0", "history.db"), SIZES[-1])
+    stored = rows(Path(data, str(SIZES[-1]), "0", "history.db"))
     channel.send(took=[took[size] for size in SIZES], rows=stored, bytes=memory())
     await channel.closed()
 
@@ -75,23 +75,22 @@ async def community(stack: AsyncExitStack, data: Path, size: int) -> list[list[H
     return users
 
 
-def rows(file: Path, users: int) -> float:
+def rows(file: Path) -> float:
     """Return the rows of receipts of the goal's size, by those that a gateway stored."""
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
 
         def count(what: str) -> int:
             return int(database.execute(f"select {what}").fetchone()[0])
 
-        logs = count("count(distinct log) from host_marks") * (GATEWAYS - 1)
-        marks = count("count(*) from host_marks") + count("count(*) from heard")
-        stays = count("count(*) from stays") / users / (GATEWAYS - 1)
-    return WRITERS * OTHERS * marks / logs + OTHERS * GUESTS * stays
+        logs = count("count(distinct log) from heard") * (GATEWAYS - 1)
+        marks = count("count(*) from heard")
+    return WRITERS * OTHERS * marks / logs
 
 
 def memory() -> int:
     """Return the bytes by which a node grows that loads the receipts of the goal's size."""
     from p2pchat.config import Settings
-    from p2pchat.core.durable_changes import DeliveredMark, GuestStay
+    from p2pchat.core.durable_changes import DeliveredMark
     from p2pchat.core.log import LogId
     from p2pchat.core.node import Node
     from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
@@ -100,31 +99,24 @@ def memory() -> int:
     def name(kind: str, number: int) -> str:
         return (kind + f"{number:x}").rjust(64, "0")
 
-    def load(writers: int, guests: int) -> Node:
-        stays = [
-            GuestStay(name("a", peer), name("b", guest + peer * guests), 1)
-            for peer in range(OTHERS)
-            for guest in range(guests)
-        ]
+    def load(writers: int) -> Node:
         logs = (LogId("0c" * 32, name("d", writer), f"{writer:016x}") for writer in range(writers))
         marks = [
-            DeliveredMark(log, name("a", peer), 1 + int(log.run, 16) % 300, 0, 1)
-            for log in logs
-            for peer in range(OTHERS)
+            DeliveredMark(log, name("a", peer), 1 + int(log.run, 16) % 300) for log in logs for peer in range(OTHERS)
         ]
         own = HostedIdentity(name("e", 1), "gate", lambda data: bytes(64))
         return Node(
             settings=Settings(), peer=own.id, sign=own.sign, users=[own], network=NetworkCredentials("0a" * 16, None),
-            draw=bytes, stored=Stored(delivered=marks, stays=stays),
+            draw=bytes, stored=Stored(delivered=marks),
         )  # fmt: skip
 
-    load(1, 1)
+    load(1)
     tracemalloc.start()
-    node = load(WRITERS, GUESTS)
+    node = load(WRITERS)
     gc.collect()
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(node.sync.delivery_receipts.rosters.users) == OTHERS * GUESTS
+    assert node.sync.delivery_receipts.position(LogId("0c" * 32, name("d", 1), f"{1:016x}"), name("a", 0)) == 2
     return held
 
 

@@ -106,8 +106,6 @@ class Settings:
     request_bytes: int = 64 * KIB  # taken of a conversation that waits
     request_kept: float = 30 * 86400.0  # seconds until a conversation that waits is deleted; a guess
     max_hosted_users: int = 10_000  # beside the peer's own
-    max_passing_positions: int = 16_384  # in a run: of users who never write, on rosters and in logs; a guess: 15 MiB
-    passing_positions_a_branch: int = 4_096  # of them, of users of one peer, address or network; a guess
     max_unwritten_users: int = 2_000  # who never wrote, of all unknown peers; measured: 20 MiB
     max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md
     max_uncommitted_flood_units: int = 2048  # of work; above it, frames of links that are not to contacts wait
@@ -145,10 +143,6 @@ class Settings:
     unknown_typing_a_second: int = 20  # unknown users who begin to type; 60 at once. A guess, as the one above
     renames_a_second: int = 1  # of users who wrote but have no profile, by one branch of unknown peers; a guess
     renames_burst: int = 256  # a gateway's users may all get other names at once
-    # Users of one branch of unknown peers who were at a peer before and are put on a roster. Each takes up to 10 us for
-    # each log written here, so 200 logs are 2 ms a user: the burst is a quarter of a second. A guess.
-    returns_a_second: int = 8
-    returns_burst: int = 128  # so many of these at once
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 

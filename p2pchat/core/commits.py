@@ -276,9 +276,8 @@ class Commits:
 
     def _order(self, sync: Replicator) -> None:
         change = self._ctx.change
-        delivered, stays = sync.delivery_receipts.take_unsaved_marks()
-        change.delivered.extend(delivered)
-        change.stays.extend(stays)
+        if sync.delivery_receipts.unsaved:
+            change.delivered.extend(sync.delivery_receipts.take_unsaved_marks())
         if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())
         change.consumers.update(self.positions.take())

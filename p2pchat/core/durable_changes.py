@@ -69,42 +69,13 @@ class NewLog(Record, frozen=True):
 
 
 class DeliveredMark(Record, frozen=True):
-    """A peer hosting `member` said that it holds `log` up to `seq`. Storage keeps the highest.
-
-    With a `version`, `member` is a peer, and the mark counts for all users that it hosts: those who were there at
-    revision `told` of its roster, and had not left at revision `version`. Storage keeps one of each version, the
-    newest; with a `seq` of 0 it deletes that.
+    """A peer hosting `member`, in the room `member` itself, said that it holds `log` up to `seq`. Storage keeps the
+    highest.
     """
 
     log: LogId
     member: UserId | PeerId
     seq: int
-    version: int = -1
-    told: int = 0
-
-    @property
-    def is_of_host(self) -> bool:
-        """Return whether it counts for all users of a peer."""
-        return self.version >= 0
-
-
-FORGOTTEN = -1  # Stay.ended: storage deletes it
-
-
-class GuestStay(Record, frozen=True):
-    """A user on the roster of a peer, from one revision of it to another; `ended` 0: it is there.
-
-    A peer that hosts nobody but its own user has none, unless it hosted others before.
-    """
-
-    peer: PeerId
-    user: UserId
-    since: int
-    ended: int = 0
-
-    def covers(self, version: int, told: int) -> bool:
-        """Return whether the user has what a mark of these revisions says."""
-        return self.since <= told and (not self.ended or version < self.ended)
 
 
 class ReadMark(Record, frozen=True):
@@ -257,7 +228,6 @@ class Change(Struct):
     stretches: list[Stretch] = []
     relations: list[Relation] = []  # changes by entries that these stretches release
     delivered: list[DeliveredMark] = []
-    stays: list[GuestStay] = []  # begun, or ended now
     reads: list[ReadMark] = []
     taken: list[ReadMark] = []
     holders: list[Holder] = []

@@ -13,6 +13,8 @@ from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.storage_answers import PruneKey, ShownKey, Start
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
+Guests = tuple[tuple[tuple[PeerId, ...], tuple[UserId, ...]], ...]  # by the peers that host them; all sorted
+
 # ---- links
 
 
@@ -225,6 +227,7 @@ class WriteAccepted(Record, frozen=True):
             users are hosted here (the writer does not count).
         kind: The kind of all these entries.
         here: Those members that this peer hosts; they have the entries already.
+        guests: In the room, those members who are hosted by other peers than their own.
     """
 
     ticket: int
@@ -234,6 +237,7 @@ class WriteAccepted(Record, frozen=True):
     members: tuple[UserId, ...]
     kind: str = "text"
     here: tuple[UserId, ...] = ()
+    guests: Guests = ()
 
 
 class ReadStored(Record, frozen=True):
@@ -310,7 +314,7 @@ class RequestBegun(Record, frozen=True):
 class DeliveryReceipt(Record, frozen=True):
     """The peer of `member` holds entries first..last of this log of a hosted user, durably. Emitted once.
 
-    `others` are more users of that peer for whom the same is true: a gateway's thousand users receive it at one moment.
+    `others` are more users of that peer for whom the same is true. In the room `member` is the peer itself.
     """
 
     log: LogId

@@ -251,7 +251,6 @@ class KnownPeople:
         abouts: Texts of users about themselves, where there is one.
         former: Earlier names, with the clocks of their profile entries, 0 for one that was only announced; may include
             the current one.
-        on_kept: Called with each user who wrote or is a contact, perhaps not for the first time.
     """
 
     def __init__(
@@ -269,7 +268,6 @@ class KnownPeople:
         self.former: dict[UserId, dict[str, int]] = {}
         self._named_c: dict[UserId, int] = {}
         self._keys: dict[str, UserId] = {}
-        self.on_kept: Callable[[UserId], None] | None = None
         self._unwritten: KeySet[UserId] = {}  # their names are not stored
         self._warned: set[tuple[UserId, str]] = set()
         self._warnings = TokenBucket(1 / WARNING_EVERY, WARNINGS_AT_ONCE, ctx.now.mono)
@@ -345,8 +343,6 @@ class KnownPeople:
 
     def keep(self, user: UserId) -> None:
         """Store the name of a user who was announced: it is a contact now, or wrote."""
-        if self.on_kept is not None:
-            self.on_kept(user)
         if user in self._unwritten:
             self._ctx.change.users.append(KnownUser(user, self.names[user], 0))
             self._store_former(user)

@@ -567,9 +567,9 @@ class Node:
         marks.on_marked(input)
 
     def _on_stop(self, input: Stop) -> None:
-        """Save what programs have taken, all receipts, and all of the rosters, since there is no later commit."""
+        """Save what programs have taken, and all receipts, since there is no later commit."""
         self._commits.positions.save()
-        self._ctx.change.delivered, self._ctx.change.stays = self.sync.delivery_receipts.take_unsaved_marks(None)
+        self._ctx.change.delivered.extend(self.sync.delivery_receipts.take_unsaved_marks())
         self._ctx.change.reads.extend(self.sync.read_receipts.take_unsaved())
         self._commits.lazy.force()
         self.sync.read_receipts.on_stop()

@@ -14,7 +14,6 @@ from p2pchat.core.durable_changes import (
     Cite,
     DeliveredMark,
     FormerName,
-    GuestStay,
     Holder,
     KnownConversation,
     KnownUser,
@@ -82,7 +81,6 @@ class Stored:
     users: list[KnownUser] = field(default_factory=list)
     former_names: list[FormerName] = field(default_factory=list)
     delivered: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
-    stays: list[GuestStay] = field(default_factory=list)  # all
     reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
     taken: list[ReadMark] = field(default_factory=list)  # by users named to load()
     holders: list[Holder] = field(default_factory=list)

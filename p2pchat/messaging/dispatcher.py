@@ -97,9 +97,8 @@ class EventDispatcher:
         }
 
     def load(self, stored: Stored) -> None:
-        """Take who was here in former runs, as far as something was stored of them: addresses, stays, deliveries."""
+        """Take who was here in former runs, as far as something was stored of them: addresses, deliveries."""
         self._meet(one.peer for one in stored.addresses if one.verified_at or one.teller == one.peer)
-        self._meet(stay.user for stay in stored.stays)
         self._meet(mark.member for mark in stored.delivered)
 
     def _meet(self, users: Iterable[UserId]) -> None:
@@ -186,8 +185,9 @@ class EventDispatcher:
     def _on_accepted(self, effect: fx.WriteAccepted) -> None:
         is_message = effect.kind not in HIDDEN_KINDS  # receipts of edits and the like cause no events
         updates = self._tracker.add(
-            effect.log, effect.first, effect.count, effect.members, effect.here, is_message=is_message
-        )
+            effect.log, effect.first, effect.count, effect.members, effect.here, guests=effect.guests,
+            is_message=is_message,
+        )  # fmt: skip
         self._push_receipts(updates)
 
     def _on_released(self, effect: fx.Released) -> None:

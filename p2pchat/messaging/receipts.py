@@ -5,8 +5,8 @@ the number up to which each member has it and has read it. Nothing is kept for a
 while a call waits for something that is not known yet. Positions only advance: a message that a member had or read once
 counts permanently.
 
-In the room a gateway's thousands of users have a message at one moment. So there the core is asked who has it
-(core/receipts/delivery_receipts.py), when a program asks, and how many have it, when a program hears of it.
+In the room a gateway's thousands of users have a message at one moment. So there the positions are those of peers: a
+message has come to the users whom such a peer hosted when it was written, and to others while it hosts them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from itertools import accumulate, islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
+from p2pchat.core.effects import Guests
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry, message_id
 from p2pchat.core.node import Node
@@ -31,7 +32,6 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
     from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.users import User
     from p2pchat.runtime.driver import Driver
@@ -305,7 +305,10 @@ def _count_without(writer: UserId, of: tuple[UserId, ...]) -> int:
 
 @dataclass(slots=True)
 class _Positions:
-    """The position of each member in one log of one's own, of deliveries or of reads, and the calls that wait."""
+    """The position of each member in one log of one's own, of deliveries or of reads, and the calls that wait.
+
+    Of deliveries in the room they are those of peers, and of users who came to be users here, or were.
+    """
 
     marks: dict[UserId, int] = field(default_factory=dict)
     members_at: dict[int, int] = field(default_factory=dict)  # the number of members at each position
@@ -358,22 +361,21 @@ class _Positions:
 
     def _remove(self, waiter: _Waiter, member: UserId) -> None:
         waiter.missing.discard(member)
-        self._complete(waiter, self.holding)
+        self._complete(waiter, self.holding(waiter.seq) if waiter.needed else 0)
 
-    def _complete(self, waiter: _Waiter, holding: Callable[[int], int]) -> None:
-        if waiter.missing or waiter.done.done():
-            return
-        if not waiter.needed or holding(waiter.seq) >= waiter.needed:
+    def _complete(self, waiter: _Waiter, holding: int) -> None:
+        if not waiter.missing and holding >= waiter.needed and not waiter.done.done():
             waiter.done.set_result(None)
 
-    def wake(self, first: int, last: int, members: AbstractSet[UserId], holding: Callable[[int], int]) -> None:
-        """Wake the calls that waited for these members to have entries first..last; `holding` counts who has one."""
+    def wake(self, first: int, last: int, holders: Callable[[int], Collection[UserId]]) -> None:
+        """Wake the calls that waited for others to have entries first..last; `holders` returns who has one."""
         begin, end = (
             side(self.waiting, seq, key=_seq_of) for side, seq in ((bisect_left, first), (bisect_right, last))
         )
         for waiter in self.waiting[begin:end]:
-            waiter.missing -= members
-            self._complete(waiter, holding)
+            having = holders(waiter.seq)
+            waiter.missing.difference_update(having)
+            self._complete(waiter, len(having))
 
     def register(self, waiter: _Waiter) -> None:
         insort(self.waiting, waiter, key=_seq_of)
@@ -405,6 +407,7 @@ class _Stretch(NamedTuple):
             serves all who write in a room.
         here: The number of them that are users of this peer, and so have each other's messages.
         is_message: Receipts cause events.
+        guests: In the room, those of them who have it once a peer has it that hosted them when it was written.
     """
 
     first: int
@@ -412,6 +415,7 @@ class _Stretch(NamedTuple):
     of: tuple[UserId, ...]
     here: int
     is_message: bool
+    guests: Guests = ()
 
 
 @dataclass(slots=True)
@@ -428,15 +432,17 @@ class _LogReceipts:
     def positions(self, kind: Kind) -> _Positions:
         return self.read if kind == "read" else self.delivered
 
-    def add(self, first: int, count: int, of: tuple[UserId, ...], here: int, is_message: bool) -> None:
+    def add(
+        self, first: int, count: int, of: tuple[UserId, ...], here: int, is_message: bool, guests: Guests = ()
+    ) -> None:
         """Add entries that wait for these members."""
         if self.stretches:
             end = self.stretches[-1]
             if end.last == first - 1 and end.is_message == is_message and end.here == here:
-                if end.of is of or end.of == of:
-                    self.stretches[-1] = _Stretch(end.first, end.last + count, end.of, here, is_message)
+                if (end.of is of or end.of == of) and (end.guests is guests or end.guests == guests):
+                    self.stretches[-1] = end._replace(last=end.last + count)
                     return
-        self.stretches.append(_Stretch(first, first + count - 1, of, here, is_message))
+        self.stretches.append(_Stretch(first, first + count - 1, of, here, is_message, guests))
 
     def _find(self, seq: int) -> _Stretch | None:
         i = bisect_right(self.stretches, seq, key=_first_of) - 1
@@ -449,9 +455,10 @@ class _LogReceipts:
             return of
         return tuple(member for member in of if member != self.user)
 
-    def audience(self, seq: int) -> tuple[UserId, ...]:
-        """Return the members that a message waits for, and perhaps the writer."""
-        return self._members(seq)
+    def guests(self, seq: int) -> Guests:
+        """Return those of them who have a message once a peer has it that hosted them when it was written."""
+        stretch = self._find(seq)
+        return () if stretch is None else stretch.guests
 
     def waits_for(self, seq: int, member: UserId) -> bool:
         """Return whether a message waits for a member; true of anyone if its members are not known."""
@@ -472,8 +479,17 @@ class _LogReceipts:
         of = self._members(seq)
         having = self.positions(kind).having(seq, of)
         if kind == "delivered" and (stretch := self._find(seq)) is not None:
-            having += stretch.here
+            having += stretch.here + self._count_guests(seq, stretch.guests)
         return having, _count_without(self.user, of)
+
+    def _count_guests(self, seq: int, guests: Guests) -> int:
+        """Return how many of these have a message by a peer that hosted them, and not by themselves."""
+        having = [member for member, mark in self.delivered.marks.items() if mark >= seq] if guests else []
+        return sum(
+            len(users) - sum(_is_among(member, users) for member in having)
+            for peers, users in guests
+            if not set(peers).isdisjoint(having)
+        )
 
     def remove_member(self, member: UserId) -> None:
         """Stop waiting for a member who left, for messages that they do not have."""
@@ -549,11 +565,8 @@ class ReceiptTracker:
     def _room(self) -> ConversationId:
         return "" if self._driver is None else self._driver.node.room
 
-    def _in_room(self, log: LogId) -> DeliveryReceipts | None:
-        """Return who knows the deliveries of a log of the room; None for another log."""
-        if self._driver is None or log.conversation != self._room():
-            return None
-        return self._driver.node.sync.delivery_receipts
+    def _is_in_room(self, log: LogId) -> bool:
+        return log.conversation == self._room()
 
     def deliver_when_taken(self, user: UserId, place: int) -> None:
         """Count messages as delivered to a user of this peer when they are taken; so far up to this place."""
@@ -609,7 +622,7 @@ class ReceiptTracker:
 
     def add(
         self, log: LogId, first: int, count: int, of: tuple[UserId, ...], here: tuple[UserId, ...] = (), *,
-        is_message: bool = True,
+        guests: Guests = (), is_message: bool = True,
     ) -> list[ReceiptUpdate]:  # fmt: skip
         """Add accepted entries that wait for members; return the updates to report.
 
@@ -618,6 +631,7 @@ class ReceiptTracker:
 
         Args:
             here: The members who have the entries already, as users of this peer.
+            guests: The members whom other peers than their own host.
         """
         receipts = self._of(log)
         if len(of) > FEW_MEMBERS:
@@ -628,10 +642,10 @@ class ReceiptTracker:
         if is_message and self.taken and log.conversation != self._room():
             here = tuple(member for member in here if not self.takes(log, member))
         if not here:
-            receipts.add(first, count, of, 0, is_message)
+            receipts.add(first, count, of, 0, is_message, guests)
             return []
         having = _count_without(log.user, here) if len(here) > 1 or here[0] != log.user else 0
-        receipts.add(first, count, of, having, is_message)
+        receipts.add(first, count, of, having, is_message, guests)
         if not having or not is_message:
             return []
         wanted, last = _count_without(log.user, of), first + count - 1
@@ -663,19 +677,16 @@ class ReceiptTracker:
     ) -> list[ReceiptUpdate]:  # fmt: skip
         """Note that `member` and `others`, users of one peer, have entries first..last; wake the calls that wait.
 
-        Returns the updates to report: of each of these users; in the room of one of them who is not of this peer, since
-        nothing changes with those who are, and none unless it is reported, since who has a message is counted for it.
+        Returns the updates to report: of each of these users; in the room, where `member` is the peer, of one for all,
+        and none unless it is reported, since who has a message is counted for it.
         """
-        deliveries = self._in_room(log)
-        if deliveries is None:
+        if not self._is_in_room(log):
             return self._advance(log, first, last, (*others, member), "delivered")
-        away = next((one for one in (member, *reversed(others)) if one not in self._hosted), None)
-        if away is None:
-            return []
         positions = self._of(log).delivered
+        positions.set(member, last)
         if positions.waiting:
-            positions.wake(first, last, {*others, member}, partial(self._holding, log))
-        return self._updates(log, first, last, [away], "delivered") if is_reported else []
+            positions.wake(first, last, partial(self._known, log, kind="delivered"))
+        return self._updates(log, first, last, [member], "delivered") if is_reported else []
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""
@@ -728,36 +739,16 @@ class ReceiptTracker:
         """
         receipts, found = self._of(log), list[ReceiptUpdate]()
         positions = receipts.positions(kind)
-        deliveries = self._in_room(log) if kind == "delivered" else None
         for low, high in receipts.messages(first, last):
-            marks = positions.members_at if deliveries is None else {*positions.members_at, *deliveries.ends(log)}
-            cuts = {mark + 1 for mark in marks if low <= mark < high}
+            cuts = {mark + 1 for mark in positions.members_at if low <= mark < high}
             for start, end in pairwise([low, *sorted(cuts), high + 1]):
                 among = [one for one in members if receipts.waits_for(start, one)] if counted else members
                 if among:
-                    having, of = self._count(log, start, kind)
-                    of = of or max(having, self._holding(log, start))
+                    having, of = receipts.count(start, kind)
+                    if not of:
+                        having = of = len(self._known(log, start, kind))
                     found.append(ReceiptUpdate(log, start, end - 1, among[-1], having, of, kind))
         return found
-
-    def _count(self, log: LogId, seq: int, kind: Kind) -> tuple[int, int]:
-        """Return how many members have a message, and how many it waits for."""
-        receipts, deliveries = self._of(log), self._in_room(log)
-        having, of = receipts.count(seq, kind)
-        if kind == "delivered" and deliveries is not None:
-            users = receipts.audience(seq)
-            if not users:
-                return self._holding(log, seq), of
-            having += deliveries.count(log, seq, users)
-            known = (user for user, mark in receipts.delivered.marks.items() if mark >= seq and _is_among(user, users))
-            having -= sum(deliveries.position(log, user) >= seq for user in known)
-        return having, of
-
-    def _holding(self, log: LogId, seq: int) -> int:
-        """Return how many have a message, whomever it is for."""
-        if self._in_room(log) is None:
-            return self._of(log).delivered.holding(seq)
-        return len(self._known(log, seq, "delivered"))
 
     # ---- questions
 
@@ -779,19 +770,30 @@ class ReceiptTracker:
         receipts = self._logs.get(log)
         if receipts is None:
             return []
-        known = self._known(log, seq, kind)
+        known = dict.fromkeys(self._known(log, seq, kind))
         if kind == "delivered" and len(self._hosted) > 1:
             known.update(dict.fromkeys(one for one in receipts.members(seq) if self._has(log, seq, one)))
         return [*known]
 
-    def _known(self, log: LogId, seq: int, kind: Kind) -> dict[UserId, None]:
+    def _known(self, log: LogId, seq: int, kind: Kind) -> Collection[UserId]:
         """Return every member known to have a message, or to have read it, but for those who have it as users here."""
-        marks = self._of(log).positions(kind).marks
-        known = dict.fromkeys(member for member, mark in marks.items() if mark >= seq)
-        if kind == "delivered" and (deliveries := self._in_room(log)) is not None:
-            hosted = self._hosted  # in the room they have each message when it is written
-            known.update(dict.fromkeys([one for one in deliveries.holders(log, seq) if one not in hosted]))
-        return known
+        receipts = self._of(log)
+        marks = receipts.positions(kind).marks
+        having = [member for member, mark in marks.items() if mark >= seq]
+        return having if kind == "read" else self.users_having(log, having, receipts.guests(seq))
+
+    def users_having(self, log: LogId, having: Collection[UserId], guests: Guests = ()) -> Collection[UserId]:
+        """Return the members who have a message: these, or in the room the users of those of these who are peers."""
+        if self._driver is None or not self._is_in_room(log):
+            return having
+        peers = {*having}
+        found = self._driver.node.presence.users_at(peers)
+        for hosts, users in guests:  # who moved, or left, has what came to the peers that hosted it at first
+            if peers.isdisjoint(hosts):
+                found -= {*users} - peers
+            else:
+                found.update(users)
+        return sorted(found - self._hosted - {log.user})
 
     def _has(self, log: LogId, seq: int, member: UserId) -> bool:
         """Return whether a member has an entry because it is written here; edits are not taken, but looked at here."""
@@ -810,7 +812,7 @@ class ReceiptTracker:
             count = 1  # nobody was online: wait for the first member who gets it
         here = {member for member in wanted if kind == "delivered" and self._has(log, seq, member)}
         holders = self._known(log, seq, kind)
-        missing = {*wanted} - holders.keys() - here
+        missing = {*wanted}.difference(holders, here)
         if count is not None:
             missing, count = set(), count - len(here)
         if not missing and (count is None or len(holders) >= count):
@@ -824,7 +826,7 @@ class ReceiptTracker:
             await asyncio.wait_for(waiter.done, timeout)
         except TimeoutError:
             holders = self._known(log, seq, kind)
-            members = {*receipts.members(seq)} - holders.keys()
+            members = {*receipts.members(seq)}.difference(holders)
             lacking = waiter.missing or members - here
             labels = sorted(people.label(member) for member in lacking)
             confirmed = len(holders) + len(here)

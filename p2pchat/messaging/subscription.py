@@ -578,7 +578,8 @@ class EventFeed:
             return None
         if isinstance(event, Delivered) and self._tracker.taken_before.get(event.user.key, -1) >= shown.place:
             return None  # a read delivers all before it, whatever of that was taken in an earlier run
-        holders = {member for member, mark in marks if mark >= seq} | set(self._tracker.holders(log, seq))
+        holders = {*self._tracker.users_having(log, [member for member, mark in marks if mark >= seq])}
+        holders.update(self._tracker.holders(log, seq))
         readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
         counted = readers if isinstance(event, Read) else holders
         entry, node = decode_entry(shown.raw), self._running().node

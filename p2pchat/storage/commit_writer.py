@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import (
     EVERYTHING,
-    FORGOTTEN,
     Change,
     DeliveredMark,
     Fork,
@@ -64,7 +63,6 @@ from p2pchat.storage.schema import (
     heads,
     heard,
     holders,
-    host_marks,
     hosted,
     logs,
     marks_of_bytes,
@@ -77,7 +75,6 @@ from p2pchat.storage.schema import (
     relation_row,
     seen,
     statements,
-    stays,
     taken_marks,
     tokens,
     unreadable,
@@ -275,8 +272,6 @@ class RowBuffer:
         self._touched: dict[int, OpenLog] = {}
         self._relations: list[object] = []
         self._delivered: dict[tuple[int, int], int] = {}
-        self._host_marks: dict[tuple[int, int, int], tuple[int, int]] = {}
-        self._stays: dict[tuple[int, int, int], int] = {}
         self._forks: list[Fork] = []
         self._holders: dict[tuple[bytes, bytes], int] = {}
         self._pruned: list[Prune] = []
@@ -309,9 +304,6 @@ class RowBuffer:
             self._add_relation(relation)
         for mark in change.delivered:
             self._add_delivered(mark)
-        for stay in change.stays:
-            number_of = self._writer.number_of
-            self._stays[number_of(users, stay.peer), number_of(users, stay.user), stay.since] = stay.ended
         for read in change.reads:
             self._add_mark(read_marks, read)
         for taken in change.taken:
@@ -332,10 +324,6 @@ class RowBuffer:
             self._write_waiting(log)
         delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
         self._db.insert(heard, delivered, InsertConflict.HIGHER)
-        marks = [value for key, mark in self._host_marks.items() if mark[0] for value in (*key, *mark)]
-        self._db.insert(host_marks, marks, InsertConflict.REPLACE)
-        ended = [value for key, revision in self._stays.items() if revision != FORGOTTEN for value in (*key, revision)]
-        self._db.insert(stays, ended, InsertConflict.REPLACE)
         having = [value for key, told_at in self._holders.items() if told_at for value in (*key, told_at)]
         self._db.insert(holders, having, InsertConflict.REPLACE)
         self._delete_forgotten()
@@ -448,7 +436,7 @@ class RowBuffer:
         for (log,) in self._db.all("select number from logs where conversation = ?", number):
             for table in (entries, attachments, unreadable, heads):
                 run(f"delete from {table.name} where id > ? and id < ?", log * SEQS, (log + 1) * SEQS)
-            for table in (waiting, heard, host_marks, read_marks, taken_marks, forks):
+            for table in (waiting, heard, read_marks, taken_marks, forks):
                 run(f"delete from {table.name} where log = ?", log)
         run("delete from logs where conversation = ?", number)
         run("update conversations set naming = null where number = ?", number)
@@ -507,19 +495,10 @@ class RowBuffer:
         if log is None:
             return
         key = (log.number, self._writer.number_of(users, mark.member))
-        if mark.version < 0:  # of a user, as nearly all
-            self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
-        else:
-            self._host_marks[*key, mark.version] = (mark.seq, mark.told)
+        self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
 
     def _delete_forgotten(self) -> None:
-        """Delete rows of rosters and of receipts of files that nobody needs any more; they are few."""
-        for key, mark in self._host_marks.items():
-            if not mark[0]:
-                self._db.run("delete from host_marks where log = ? and host = ? and version = ?", *key)
-        for stay, revision in self._stays.items():
-            if revision == FORGOTTEN:
-                self._db.run("delete from stays where host = ? and guest = ? and since = ?", *stay)
+        """Delete rows of receipts of files that nobody needs any more; they are few."""
         for holder, told_at in self._holders.items():
             if not told_at:
                 self._db.run("delete from holders where root = ? and peer = ?", *holder)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import EVERYTHING, Cite, GuestStay, Prune
+from p2pchat.core.durable_changes import EVERYTHING, Cite, Prune
 from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
 from p2pchat.core.storage_answers import (
     LogFacts,
@@ -60,12 +59,6 @@ LATER = f"{NUMBERED} and number > ? order by number"
 DELIVERED = """
 select u.id, l.run, h.seq from logs l join heard h on h.log = l.number join users u on u.number = h.member
 """
-HOST_MARKS = """
-select p.id, l.run, m.seq, m.version, m.told from logs l
-join host_marks m on m.log = l.number join users p on p.number = m.host
-where l.writer = ? and l.conversation = ? and l.number >= ?
-"""
-STAYS_AT = "select s.since, s.ended, g.id from stays s join users g on g.number = s.guest where s.host = ?"
 READ = """
 select u.id, l.run, r.seq from logs l join read_marks r on r.log = l.number join users u on u.number = r.reader
 """
@@ -222,37 +215,19 @@ class LogQueries:
     def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         """Return every member known to hold this entry of a hosted user's log, with the highest seq they hold.
 
-        Marks on later logs that build on this one count too. Sorted by member.
+        In the room they are peers. Marks on later logs that build on this one count too. Sorted by member.
         """
-        return self._members(log, seq, DELIVERED, self._of_guests(log))
+        return self._members(log, seq, DELIVERED)
 
     def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         """Return every user known to have read this entry, in the form of `delivered_to`."""
         return self._members(log, seq, READ)
 
-    def _of_guests(self, log: LogId) -> list[tuple[bytes, bytes, int]]:
-        """Return the user, run and mark of all users of peers on a log and those after it, by the marks of peers."""
-        whose = (self.db.number("users", log.user), self.db.number("conversations", log.conversation))
-        marks = self.db.all(HOST_MARKS, *whose, self.log_number(log))
-        found: list[tuple[bytes, bytes, int]] = []
-        for peer, of_peer in groupby(sorted(marks), key=itemgetter(0)):
-            stays = [
-                (GuestStay(peer.hex(), guest.hex(), since, ended), guest)
-                for since, ended, guest in self.db.all(STAYS_AT, self.db.number("users", peer.hex()))
-                if guest.hex() != log.user
-            ]
-            for _, run, seq, version, told in of_peer:
-                found += [(guest, run, seq) for stay, guest in stays if stay.covers(version, told)]
-        return found
-
-    def _members(
-        self, log: LogId, seq: int, marks: str, of_guests: Sequence[tuple[bytes, bytes, int]] = ()
-    ) -> list[tuple[UserId, int]]:
+    def _members(self, log: LogId, seq: int, marks: str) -> list[tuple[UserId, int]]:
         """Return the members whose mark is at this entry or above."""
         number = self.log_number(log)
         whose = (self.db.number("users", log.user), self.db.number("conversations", log.conversation))
         rows = self.db.all(f"{marks} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
-        rows = [*rows, *of_guests]
         if not number or not rows:
             return []
         forked = self.db.first("select 1 from logs where number = ? and state >= ?", number, FORKED)

@@ -28,7 +28,7 @@ from p2pchat.protocol import GuestCertificate, Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -204,10 +204,6 @@ holders: Table = Table(  # other peers that have content, whole
 )
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
-host_marks: Table = Table(  # deliveries in the room to all users of a peer but its own: see DeliveredMark
-    "host_marks", (_key("log"), _key("host"), _key("version"), Column("seq"), Column("told"))
-)
-stays: Table = Table("stays", (_key("host"), _key("guest"), _key("since"), Column("ended")))
 read_marks: Table = Table("read_marks", (_key("log"), _key("reader"), Column("seq")))
 taken_marks: Table = Table("taken_marks", (_key("log"), _key("reader"), Column("seq")))
 addresses: Table = Table(
@@ -269,7 +265,7 @@ statements: Table = Table(  # about members of the network
     (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
 )
 TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, heads, heard,
-          holders, host_marks, hosted, logs, meta, places, pruned, read_marks, seen, statements, stays, taken_marks,
+          holders, hosted, logs, meta, places, pruned, read_marks, seen, statements, taken_marks,
           tokens, unreadable, users, waiting)  # fmt: skip
 
 

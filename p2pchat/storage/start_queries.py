@@ -14,7 +14,6 @@ from p2pchat.core.durable_changes import (
     Address,
     DeliveredMark,
     FormerName,
-    GuestStay,
     Holder,
     KnownConversation,
     KnownUser,
@@ -81,18 +80,6 @@ join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 join users r on r.number = m.member
 where {_of_tips_and_newest("heard", "member")}
-"""
-HOST_MARKS = f"""
-select c.id, u.id, l.run, p.id, m.seq, m.version, m.told from logs l
-join host_marks m on m.log = l.number
-join conversations c on c.number = l.conversation
-join users u on u.number = l.writer
-join users p on p.number = m.host
-where {_of_tips_and_newest("host_marks", "host")}
-"""
-STAYS = """
-select p.id, g.id, s.since, s.ended from stays s
-join users p on p.number = s.host join users g on g.number = s.guest order by s.since, g.id, p.id
 """
 MARKS_ON_LOGS = """
 join logs l on l.number = m.log
@@ -198,7 +185,6 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         users=[KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in rows(USERS)],
         former_names=[FormerName(id.hex(), name.decode(), c) for id, name, c in rows(FORMER_NAMES)],
         delivered=_delivered(database, hosted),
-        stays=[GuestStay(peer.hex(), guest.hex(), *revisions) for peer, guest, *revisions in rows(STAYS)],
         reads=_marks(database, READS, hosted),
         taken=_marks(database, TAKEN, hosted),
         holders=[Holder(root.hex(), peer.hex(), told_at) for root, peer, told_at in rows(HOLDERS)],
@@ -285,9 +271,8 @@ def _check(stored: Stored) -> None:
     """Raise CorruptRow for values of a wrong type: a node must not start on what a broken disk made of them."""
     numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
     numbers += [seq for _, seq in stored.recent]
-    numbers += [number for mark in stored.delivered for number in (mark.seq, mark.version + 1, mark.told)]
-    numbers += [number for stay in stored.stays for number in (stay.since, stay.ended)]
-    numbers += [mark.seq for mark in [*stored.reads, *stored.taken]] + [one.told_at for one in stored.holders]
+    numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in [*stored.reads, *stored.taken]]
+    numbers += [one.told_at for one in stored.holders]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     cites = [cite for facts in (*stored.tips, *stored.unreleased) for cite in facts.cites]
@@ -328,8 +313,7 @@ def _conversations(database: Database) -> list[KnownConversation]:
 
 
 def _delivered(database: Database, whose: Sequence[UserId]) -> list[DeliveredMark]:
-    rows = [*_of_users(database, DELIVERED, whose), *_of_users(database, HOST_MARKS, whose)]
-    return [DeliveredMark(log_of(*row), row[3].hex(), *row[4:]) for row in rows]
+    return [DeliveredMark(log_of(*row), row[3].hex(), row[4]) for row in _of_users(database, DELIVERED, whose)]
 
 
 def _marks(database: Database, statement: str, whose: Sequence[UserId]) -> list[ReadMark]:

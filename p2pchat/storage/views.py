@@ -72,11 +72,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         and not exists (select 1 from meta x where x.name like '{left_out}%' and substr(x.name, {at}, 16) = {run}))"""
     seq = f"case when n.number = l.number then m.seq else {SEQS} end"
     every = {"seq": seq, "forked": FORKED, "left_out": LEFT_OUT, "at": RUN_AT, "run": hex("l.run")}
-    guests = """(select k.log as log, x.guest as member, k.seq as seq from host_marks k
-        join stays x on x.host = k.host and x.since <= k.told and (x.ended = 0 or k.version < x.ended)
-        join logs y on y.number = k.log and y.writer <> x.guest
-        union all select log, member, seq from heard)"""
-    delivered = marks.format(who="member", table=guests, **every)
+    delivered = marks.format(who="member", table="heard", **every)
     read = marks.format(who="reader", table="read_marks", **every)
 
     def receipts(status: str, of: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simulation.invariants.entry_invariants import Invariants
     from simulation.simulated_peer import SimPeer
 
-SAME = ("delivered", "stays", "reads", "next_place", "users", "consumers", "group_entries")
+SAME = ("delivered", "reads", "next_place", "users", "consumers", "group_entries")
 
 
 class DeletionInvariants:
@@ -105,13 +105,6 @@ class DeletionInvariants:
         That peer cannot prove the fork. So its marks of this writer may imply nothing at another one.
         """
         return any(self._hides_fork(peer, each) for peer in peers for each in peer.disk.pruned if each.key == log.key)
-
-    def ended_below(self, log: LogId, at: SimPeer, host: SimPeer) -> bool:
-        """Return whether a host lost the end of a log that its writer's peer deleted, so that it never comes back.
-
-        Users count as having what their host held most, and who came since has no receipt of less.
-        """
-        return len(host.disk.logs.get(log, ())) < min(host.disk.ever.get(log, 0), at.disk.pruned.get(log, 0))
 
     def hides_end(self, log: LogId, at: SimPeer, host: SimPeer) -> bool:
         """Return whether a host deleted more of a log than its writer's peer holds, or of one that builds on it.

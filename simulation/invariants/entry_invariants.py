@@ -380,14 +380,6 @@ class Invariants:
                     continue
                 if member is not at and member in honest and self._sim.can_link(at, member):
                     yield from self.receipts.lacking(written, member)
-            for guest in self._sim.guests.values() if to is None and written.user == at.user else ():
-                hosts = [host for host in guest.here() if not self.deletions.any or host.disk.has(log, written.seq)]
-                hosts = [host for host in hosts if not self.deletions.hides_fork(log, at, host)]
-                hosts = [host for host in hosts if not self.deletions.ended_below(log, at, host)]
-                hosts = [host for host in hosts if not self.deletions.hides_end(log, at, host)]
-                hosts = [host for host in hosts if not self.deletions.leaves_out(log, at, guest.user, host)]
-                if any(host is not at and host in honest and self._sim.can_link(host, at) for host in hosts):
-                    yield from self.receipts.lacking(written, guest)
 
     def forks_differ(self) -> bool:
         """Return whether a peer had no room for the evidence of a fork that another has."""

@@ -8,12 +8,12 @@ sends no read mark that is not on its disk. At rest every writer has the read ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.durable_changes import DeliveredMark, GuestStay, ReadMark
+from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import (
     DeliveryReceipt,
     ReadReceipt,
@@ -24,7 +24,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.protocol import ConversationId, Frame, PeerId, ReadFrame, TakenFrame, UserId
+from p2pchat.protocol import ConversationId, Frame, ReadFrame, TakenFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.invariants.protocol_invariants import log_name
@@ -40,20 +40,6 @@ if TYPE_CHECKING:
 READ_IN = 0.5  # the part of histories
 WANT_NONE = 0.15  # the part of users that turn receipts off
 LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until an entry is read; -1 for never
-
-
-def guests_having(marks: Iterable[DeliveredMark], stays: Iterable[GuestStay]) -> Iterator[tuple[LogId, UserId, int]]:
-    """Yield who has which log how far, by stored marks: a mark of a peer's users counts for each of them."""
-    there: dict[PeerId, list[GuestStay]] = {}
-    for stay in stays:
-        there.setdefault(stay.peer, []).append(stay)
-    for mark in marks:
-        if not mark.is_of_host:
-            yield mark.log, mark.member, mark.seq
-            continue
-        for stay in there.get(mark.member, ()):
-            if stay.user != mark.log.user and stay.covers(mark.version, mark.told):
-                yield mark.log, stay.user, mark.seq
 
 
 class ReceiptInvariants:
@@ -118,8 +104,7 @@ class ReceiptInvariants:
 
     def hosting(self, peer: SimPeer, stored: Stored) -> None:
         """Note the marks with which a process starts, or begins to host a user."""
-        every = stored.stays or peer.disk.stored.stays
-        marks = [("delivered", *each) for each in guests_having(stored.delivered, every)]
+        marks = [("delivered", mark.log, mark.member, mark.seq) for mark in stored.delivered]
         # A node reports read marks of users it hosts at that time, so marks of others are not known yet.
         marks += [
             ("read", mark.log, mark.reader, mark.seq) for mark in stored.reads if mark.log.user in peer.speaks_for
@@ -158,7 +143,7 @@ class ReceiptInvariants:
                 self._invariants.fail(rule, peer, f"{what}: {seq} is reported twice")
             self._seen.add(receipt)
 
-    def lacking(self, written: WrittenMessage, member: SimPeer | SimHostedUser) -> Iterator[Fault]:
+    def lacking(self, written: WrittenMessage, member: SimPeer) -> Iterator[Fault]:
         """Yield a fault if the delivery of a message to a member was never reported to its writer."""
         log = written.log
         if log is not None and (log, written.seq, member.user) not in self._delivered:

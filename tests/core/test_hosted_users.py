@@ -268,7 +268,8 @@ def test_all_users_of_a_gateway_get_a_message_at_one_moment() -> None:
     bob.say(have(log))
     ada.take()
     members = [{effect.member, *effect.others} for effect in ada.effects if isinstance(effect, DeliveryReceipt)]
-    assert members == [{IDS["bob"], IDS["cyd"], IDS["dan"]}]
+    assert members == [{IDS["bob"]}]
+    assert ada.node.presence.users_at({IDS["bob"]}) == {IDS["bob"], IDS["cyd"], IDS["dan"]}
 
 
 # ---- simulated

@@ -158,6 +158,32 @@ async def test_a_gateway_reads_each_event_once_for_all_users(net: Mesh) -> None:
     }
 
 
+async def test_a_message_to_the_room_is_delivered_to_whom_a_gateway_hosted_when_it_was_written(net: Mesh) -> None:
+    gate, bob, zoe, yan = await host_two(net)
+    for guest in (zoe, yan):
+        guest.set_presence("online")
+    await bob.wait_user("yan", timeout=WAIT)
+    await bob.wait_user("zoe", timeout=WAIT)
+    updates = bob.events(Delivered, consumer=None)
+    receipt = await bob.broadcast("hello, all of you")
+    await receipt.delivered(by="zoe", timeout=WAIT)
+    await receipt.delivered(timeout=WAIT)
+    assert sorted(user.name for user in receipt.of) == ["gate", "yan", "zoe"]
+    update = await asyncio.wait_for(anext(updates), WAIT)
+    assert (update.user.name, update.count, update.of) == ("gate", 3, 3)
+    await gate.unhost(yan)
+    xi = await gate.host("xi")
+    xi.set_presence("online")
+    await bob.wait_user("xi", timeout=WAIT)
+    await net.settle()
+    assert {user.key for user in receipt.delivered_to} == {gate.me.key, zoe.key, yan.key, xi.key}
+    assert receipt.status == "delivered" and receipt.by_member[bob.user("xi")] == "delivered"
+    await gate.unhost(xi)
+    await net.settle()
+    assert {user.key for user in receipt.delivered_to} == {gate.me.key, zoe.key, yan.key}
+    assert receipt.status == "delivered"
+
+
 async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net: Mesh) -> None:
     gate, bob, zoe, yan = await host_two(net)
     xi = await gate.host("xi")

@@ -11,7 +11,6 @@ from p2pchat.core.durable_changes import (
     DeliveredMark,
     Fork,
     FormerName,
-    GuestStay,
     Holder,
     KnownConversation,
     KnownUser,
@@ -357,25 +356,6 @@ def test_delivered_marks_only_rise_and_are_loaded(storage: SqlStorage) -> None:
     marks = [DeliveredMark(ada.log, user("eve"), 2), DeliveredMark(later.log, user("bob"), 1)]
     assert storage.load([user("ada")]).delivered == marks
     assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
-
-
-def test_a_mark_of_a_host_counts_for_its_users_by_their_stays(storage: SqlStorage) -> None:
-    ada, eve = Author("ada", 1), user("eve")
-    storage.commit([ada.begins("1", "2", "3")])
-    marks = [DeliveredMark(ada.log, eve, 2, 0, 1), DeliveredMark(ada.log, eve, 3, 2, 3)]
-    stays = [GuestStay(eve, user("bob"), 1), GuestStay(eve, user("cyd"), 1, 2), GuestStay(eve, user("dan"), 3)]
-    stays.append(GuestStay(eve, user("ada"), 1))  # the writer, who gives no receipts
-    storage.commit([Change(delivered=[marks[0]], stays=[stays[0], stays[1].replace(ended=0)])])
-    storage.commit([Change(delivered=[marks[1]], stays=stays[1:])])
-    storage.commit([Change(delivered=[DeliveredMark(Author("ada", 9).log, eve, 1, 0, 1)])])  # not held here: nothing
-    loaded = storage.load([user("ada")])
-    assert sorted(loaded.delivered, key=lambda mark: mark.seq) == marks
-    assert sorted(loaded.stays, key=repr) == sorted(stays, key=repr)
-    assert storage.load([]).delivered == []
-    assert storage.delivered_to(ada.log, 1) == sorted([(user("bob"), 3), (user("cyd"), 2), (user("dan"), 3)])
-    assert storage.delivered_to(ada.log, 3) == sorted([(user("bob"), 3), (user("dan"), 3)])
-    storage.commit([Change(delivered=[marks[1].replace(told=4)])])  # announced again
-    assert marks[1].replace(told=4) in storage.load([user("ada")]).delivered
 
 
 def test_a_mark_on_a_later_log_counts_for_the_logs_it_builds_on(storage: SqlStorage) -> None:

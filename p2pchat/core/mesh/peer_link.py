@@ -48,7 +48,6 @@ class PeerLink:
         parting: Statements came before it was up, so what follows is its goodbye.
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
         users: The users that the other end hosts, while the link is up.
-        users_changed: How often users came to `users` or were taken out.
         has_listed_users: The other end has listed all its users once.
         unwritten: Those of `users` that take a place of users who never wrote, the newest last (presence.py).
         users_told: Users that the other end named for the first time, as far as that is free of charge.
@@ -74,7 +73,6 @@ class PeerLink:
     parting: bool = False
     full: bool = False
     users: dict[UserId, Hosted] = field(default_factory=dict)
-    users_changed: int = 0
     has_listed_users: bool = False
     unwritten: KeySet[UserId] = field(default_factory=dict)
     users_told: int = 0

@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from p2pchat.core.effects import (
     Counted,
     Effect,
+    Guests,
     LinkChanged,
     ManyChanged,
     PresenceChanged,
@@ -48,6 +50,14 @@ USER_EVENTS_BURST = 60  # events about one other user at once: ten reconnects; a
 WRITERS_BURST = 15.0  # the same of those who wrote, 300: the users of a gateway may all come at once; a guess
 LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
+
+
+class Recipients(NamedTuple):
+    """The users that a message waits for; the attributes are those of WriteAccepted."""
+
+    members: tuple[UserId, ...]
+    here: tuple[UserId, ...] = ()
+    guests: Guests = ()
 
 
 class PresenceTracker:
@@ -94,12 +104,13 @@ class PresenceTracker:
         self.shared: dict[UserId, set[PeerId]] = {}
         self._links: dict[int, PeerLink] = {}
         self._awaited: dict[PeerId, PeerLink] = {}  # replaced links, with the users that the new link did not list yet
-        self._here: set[UserId] = set()  # reported joined and not left, also within their grace period
+        # Reported joined and not left, also within their grace period: the peer that stopped hosting them last.
+        self._here: dict[UserId, PeerId] = {}
         self._grace_timers: dict[UserId, Timer] = {}
         self._reported: dict[UserId, Status] = {}  # as last reported to programs
         self._certificates = Certificates()
         self._checking = False
-        self._expected: tuple[tuple[UserId, ...], tuple[UserId, ...]] | None = None  # cached until a change
+        self._expected: Recipients | None = None  # cached until a change
 
     # Queries
 
@@ -107,17 +118,36 @@ class PresenceTracker:
         """Return the users of other peers that are here, also within their grace period, and not offline."""
         return {user for user in self._here if self._reported.get(user, UNKNOWN)[0] != "offline"}
 
-    def expected_recipients(self, writer: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
-        """Return the users that a message to the room is expected to reach, and those of them that are hosted here.
+    def expected_recipients(self, writer: UserId) -> Recipients:
+        """Return the users that a message to the room is expected to reach.
 
-        Where several users are hosted, all writers share one pair, which includes the writer: with thousands of users
-        there is one list until someone comes or goes.
+        Where several users are hosted, all writers share one list, which includes the writer: with thousands of users
+        there is one until someone comes or goes.
         """
         if self._expected is None:
             here = [] if len(self._own) == 1 else [user for user in self._own if self.status(user)[0] != "offline"]
-            everybody = tuple(sorted(self.online().union(here)))
-            self._expected = everybody, tuple(sorted(here))
-        return ((), ()) if self._expected[0] == (writer,) else self._expected
+            away, guests = self.online(), dict[tuple[PeerId, ...], list[UserId]]()
+            for user in sorted(away):
+                if (peers := self.peers_of(user)) != {user}:
+                    guests.setdefault(tuple(sorted(peers)), []).append(user)
+            self._expected = Recipients(
+                tuple(sorted(away.union(here))),
+                tuple(sorted(here)),
+                tuple((peers, tuple(users)) for peers, users in guests.items()),
+            )
+        return Recipients(()) if self._expected.members == (writer,) else self._expected
+
+    def peers_of(self, user: UserId) -> set[PeerId]:
+        """Return the other peers that host a user. Within its grace period that is the last one; else, if nobody
+        hosts it, its own.
+        """
+        peers = {self._links[link].peer for link in self.hosts.get(user, ()) if link in self._links}
+        return peers or {self._here.get(user, user)}
+
+    def users_at(self, peers: AbstractSet[PeerId]) -> set[UserId]:
+        """Return the users that these peers host; of one that is not linked, only its own is known."""
+        links = [link for link in (*self._links.values(), *self._awaited.values()) if link.peer in peers]
+        return {user for link in links for user in link.users}.union(peers - {link.peer for link in links})
 
     def status(self, user: UserId) -> Status:
         """Return the best status that any peer hosting the user gives; unknown when none ever did."""
@@ -145,7 +175,7 @@ class PresenceTracker:
     def host(self, user: HostedIdentity) -> None:
         self._expected = None
         was_here = user.id in self._here
-        self._here.discard(user.id)
+        self._here.pop(user.id, None)
         timer = self._grace_timers.pop(user.id, None)
         if timer is not None:
             timer.cancel()
@@ -164,7 +194,7 @@ class PresenceTracker:
         self.shared.pop(user, None)
         if user in self.hosts:
             if was != "offline":
-                self._here.add(user)
+                self._here[user] = user
             self._update_here(user)
         elif was != "offline":
             self._ctx.emit(UserLeft(user, "left"))
@@ -199,8 +229,8 @@ class PresenceTracker:
                 continue
             if hosted.id in link.unwritten and (link.known or self._stays(hosted.id)):
                 self._give_place(link, hosted.id)
-            link.users_changed += hosted.id not in link.users
             link.users[hosted.id] = _without_text(hosted) if hosted.id in link.unwritten else hosted
+            self._expected = None
             self.hosts.setdefault(hosted.id, set()).add(link.id)
             if hosted.id in self._own:
                 self.shared.setdefault(hosted.id, set()).add(link.peer)
@@ -265,16 +295,18 @@ class PresenceTracker:
     def _drop(self, link: PeerLink, users: AbstractSet[UserId]) -> None:
         if link.known:
             self._familiar |= users
-        link.users_changed += len(users)
         for user in list(users):
             del link.users[user]
             if user in link.unwritten:
                 self._give_place(link, user)
-            self._unhost(user, link.id)
+            self._unhost(user, link)
 
-    def _unhost(self, user: UserId, link_id: int) -> None:
+    def _unhost(self, user: UserId, link: PeerLink) -> None:
+        self._expected = None
         hosts = self.hosts.get(user, set())
-        hosts.discard(link_id)
+        hosts.discard(link.id)
+        if user in self._here:
+            self._here[user] = link.peer
         if not hosts:
             self.hosts.pop(user, None)
 
@@ -286,7 +318,7 @@ class PresenceTracker:
         if link.known:
             self._familiar.update(link.users)
         for user in link.users:
-            self._unhost(user, link.id)
+            self._unhost(user, link)
         self._awaited[link.peer] = link
         link.timer = self._ctx.after(LISTED_WITHIN, lambda: self._end_wait(link.peer, "lost"))
 
@@ -362,11 +394,6 @@ class PresenceTracker:
             self._reported.pop(user, None)
             self._on_gone(user)
 
-    def is_passing(self, user: UserId) -> bool:
-        """Return whether only unknown peers host a user who never wrote, and none of them is its own."""
-        links = [self._links[link] for link in self.hosts.get(user, ()) if link in self._links]
-        return bool(links) and all(link.peer != user and user in link.unwritten for link in links)
-
     def is_limited(self, user: UserId) -> bool:
         """Return whether only unknown peers tell this user, so that events about it are limited."""
         if user in self._familiar or any(self._links[link].known for link in self.hosts.get(user, ())):
@@ -412,11 +439,11 @@ class PresenceTracker:
             is_here = self._is_at_home(user) or self._status_of(user)[0] != "offline"
             if is_here and user not in self._here:
                 self._expected = None
-                self._here.add(user)
+                self._here[user] = user
                 self._emit(user, UserJoined(user))
             elif not is_here and user in self._here:
                 self._expected = None
-                self._here.discard(user)
+                self._here.pop(user, None)
                 self._emit(user, UserLeft(user, "left"))
         self._report(user)
 
@@ -446,7 +473,7 @@ class PresenceTracker:
     def _leave(self, user: UserId, reason: str) -> None:
         self._grace_timers.pop(user, None)
         self._expected = None
-        self._here.discard(user)
+        self._here.pop(user, None)
         self._emit(user, UserLeft(user, reason))
         self._report_status(user, ("offline", "", self._ctx.now.utc))
         self._forget_if_gone(user)

@@ -2,9 +2,9 @@
 
 An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
 delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
-on it. AckTracker keeps the positions of their holders; read_receipts.py uses it too. A holder is a member, and
-in the room a peer, for all users on its roster (rosters.py). A lost acknowledgement is repeated by
-anti_entropy.py.
+on it. AckTracker keeps the positions of their holders; read_receipts.py uses it too. A holder is a member, and in the
+room a peer: what a gateway holds, all of its users have, and whoever asks knows whom it hosts (messaging/receipts.py).
+A lost acknowledgement is repeated by anti_entropy.py.
 """
 
 from __future__ import annotations
@@ -12,24 +12,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, starmap
+from itertools import starmap
 from typing import NamedTuple
 
-from p2pchat.core.durable_changes import DeliveredMark, GuestStay
-from p2pchat.core.effects import Counted, DeliveryReceipt
-from p2pchat.core.limits_by_origin import OriginShares, RateLimit, address_line
+from p2pchat.core.durable_changes import DeliveredMark
+from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
-from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.receipts.rosters import (
-    HOST,
-    STAYS_A_COMMIT,
-    HostRow,
-    RoomAudience,
-    Roster,
-    Rosters,
-    SharedGuests,
-    host_holder,
-)
+from p2pchat.core.mesh.presence import Recipients
 from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
@@ -41,9 +30,8 @@ from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 
 NO_POSITIONS: Mapping[str, int] = {}
 Continuation = Callable[[], None]
-Holder = str  # the id of a user, or host_holder() of a peer
+Holder = UserId | PeerId  # a peer in the room, a user elsewhere
 AckKey = tuple[LogId, Holder]
-RowKey = tuple[LogId, int]  # with the version
 
 
 class Acknowledgement(NamedTuple):
@@ -63,8 +51,6 @@ class AckTracker:
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
     Logs that are not in memory are looked up, and work that depends on them continues after the answer. New
     positions are saved with the next commit and need none of their own: peers announce them again when they meet.
-    Those of users who are only passing (presence.py) share places, by where the users come from; what finds no place is
-    not reported.
 
     Subclasses decide what a position means, how far a mark counts, and what is emitted.
     """
@@ -73,10 +59,6 @@ class AckTracker:
         self._sync = sync
         self._positions: dict[LogId, dict[Holder, int]] = {}
         self.unsaved: dict[AckKey, int] = {}
-        settings = sync.ctx.settings
-        self._places: OriginShares[UserId] = OriginShares(
-            settings.max_passing_positions, settings.passing_positions_a_branch
-        )
         self._waiting: dict[AckKey, int] = {}  # acknowledged, but waiting for a lookup of what the log builds on
         self._followers: dict[AckKey, list[Continuation]] = {}  # logs that build on a waiting one, and wait with it
         self._runnable: deque[Continuation] = deque()
@@ -85,7 +67,7 @@ class AckTracker:
 
     def position(self, log: LogId, member: UserId) -> int:
         """Return a member's position in a log, 0 when it is not known in this run."""
-        return self._positions.get(log, NO_POSITIONS).get(member, 0)
+        return self._settled((log, member))
 
     def take_over(self, former: AckTracker) -> None:
         """Take over the positions known before storage failed. They were emitted and may not have been saved."""
@@ -105,10 +87,6 @@ class AckTracker:
         taken = [(log, member, seq) for (log, member), seq in self.unsaved.items()]
         self.unsaved.clear()
         return taken
-
-    def keep(self, member: UserId) -> None:
-        """Count the positions of a member who wrote or is a contact now in no branch."""
-        self._places.remove(member)
 
     # ---- for subclasses
 
@@ -185,29 +163,9 @@ class AckTracker:
             self._running = False
 
     def _set_position(self, key: AckKey, seq: int) -> None:
-        positions = self._positions.setdefault(key[0], {})
-        if not positions.get(key[1]) and not self._take_place(key[1]):
-            return
-        known = self.position(*key)  # also as a user of a peer, whose roster may have begun during a lookup
-        positions[key[1]] = self.unsaved[key] = seq
-        if seq > known:
-            self._on_advance(key[0], known + 1, seq, key[1])
-
-    def _take_place(self, member: UserId) -> bool:
-        """Take a place for a member if it is only passing. Return False when there is none.
-
-        Nobody gives way: a receipt that was reported must be known, or it would be reported again.
-        """
-        if not self._sync.presence.is_passing(member):
-            return True
-        remotes = (self._sync.remotes.get(link) for link in self._sync.presence.hosts.get(member, ()))
-        lines = (address_line(remote.link.host, remote.link.peer) for remote in remotes if remote is not None)
-        line = self._places.line(member) or next(lines, ())
-        if not self._places.has_room(line):
-            self._sync.ctx.emit(Counted("position_ignored"))
-            return False
-        self._places.add(member, line)
-        return True
+        known = self._settled(key)
+        self._positions.setdefault(key[0], {})[key[1]] = self.unsaved[key] = seq
+        self._on_advance(key[0], known + 1, seq, key[1])
 
     # ---- logs that are not in memory
 
@@ -246,8 +204,6 @@ def nothing() -> None:
 
 EntryRange = tuple[LogId, int, int]  # log, first and last entry
 
-LEFT_OUT_FOR = 16.0  # seconds until users are looked at again who returned too fast; Settings.returns_burst comes back
-MAX_AUDIENCES = 8  # lists of users whose receipts are counted, each with what a count needs; a guess
 MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; older ones are looked up
 
 
@@ -259,204 +215,24 @@ class DeliveryReceipts(AckTracker):
     """
 
     def __init__(
-        self, sync: SyncContext, stored: Iterable[DeliveredMark], stays: Iterable[GuestStay],
-        on_delivered: Callable[[LogId, int, Sequence[UserId]], None],
+        self, sync: SyncContext, stored: Iterable[DeliveredMark],
+        on_delivered: Callable[[LogId, int, Sequence[Holder]], None],
     ) -> None:  # fmt: skip
-        super().__init__(sync, ())
+        super().__init__(sync, ((mark.log, mark.member, mark.seq) for mark in stored))
         self._on_delivered = on_delivered
         self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
-        self._combined: dict[EntryRange, list[Sequence[UserId]]] | None = None  # who advanced by the marks of one call
-        self._returns_again = False  # those left out will be looked at again
-        self._returns = RateLimit(sync.ctx.settings.returns_a_second, sync.ctx.settings.returns_burst)
-        self.rosters: Rosters = Rosters(stays, sync.hosted, self._admit, self._on_forget_stay)
-        self._rows: dict[LogId, dict[Holder, HostRow]] = {}
-        self._unsaved_rows: dict[PeerId, dict[RowKey, HostRow]] = {}
-        self._needless: list[DeliveredMark] = []  # rows that storage shall delete once nothing else is unsaved
-        self._audiences: list[RoomAudience] = []  # of the newest messages asked for
-        self.add_marks(stored)
+        self._combined: dict[EntryRange, list[Holder]] | None = None  # who advanced by the marks of one call
 
-    # ---- known positions
+    def position(self, log: LogId, member: Holder) -> int:
+        """Return the position of a holder in a log, and of a user in the room that of the peers that host it now."""
+        holders = {member}
+        if log.conversation == self._sync.conversations.room:
+            holders |= self._sync.presence.peers_of(member)
+        return max(self._settled((log, holder)) for holder in holders)
 
-    def position(self, log: LogId, member: UserId) -> int:
-        """Return a member's position in a log, of its own or as a user of a peer; 0 when it is not known."""
-        return self._position_by(log, member, self.rosters.stays(member) if log in self._rows else ())
-
-    def _position_by(self, log: LogId, member: UserId, stays: Iterable[GuestStay]) -> int:
-        found, rows = super().position(log, member), self._rows.get(log, {})
-        for stay in stays if rows else ():
-            row = rows.get(host_holder(stay.peer))
-            if row is not None:
-                found = max(found, row.seq_for(stay))
-        return found
-
-    def add_marks(self, stored: Iterable[DeliveredMark]) -> None:
-        """Add the stored positions in logs of hosted users."""
-        hosts: list[DeliveredMark] = []
-        for mark in stored:
-            if mark.is_of_host:
-                hosts.append(mark)
-            else:
-                self.add_known([(mark.log, mark.member, mark.seq)])
-        for mark in sorted(hosts, key=lambda mark: mark.version):
-            rows, holder = self._rows.setdefault(mark.log, {}), host_holder(mark.member)
-            below = rows.get(holder)
-            if below is None or below.version < mark.version:
-                former = () if below is None else (*below.former, below._replace(former=()))
-                rows[holder] = HostRow(mark.seq, mark.version, mark.told, former)
-                self.rosters.add_row(mark.member, rows[holder])
-
-    def take_over(self, former: AckTracker) -> None:
-        assert isinstance(former, DeliveryReceipts)
-        super().take_over(former)
-        self.rosters.take_over(former.rosters)
-        for log, rows in former._rows.items():
-            self._rows[log] = dict(rows)
-            for holder, row in rows.items():
-                for each in (row, *row.former):
-                    self._save(log, holder.removeprefix(HOST), each)
-
-    def take_unsaved_marks(self, stays: int | None = STAYS_A_COMMIT) -> tuple[list[DeliveredMark], list[GuestStay]]:
-        """Return what the next commit shall save: stays, so many at most, and rows of peers of which no stay waits.
-
-        What nobody needs any more is deleted once nothing waits: what replaces it may be of another peer.
-        """
-        taken = self.rosters.take_unsaved(stays) if self.rosters.unsaved else []  # no call for each commit
-        marks = [*starmap(DeliveredMark, self.take_unsaved())]
-        for peer in sorted(self._unsaved_rows.keys() - self.rosters.unsaved.keys()):
-            rows = self._unsaved_rows.pop(peer)
-            marks += (DeliveredMark(log, peer, row.seq, version, row.told) for (log, version), row in rows.items())
-        if not self.rosters.unsaved and (self._needless or self.rosters.forgotten):
-            marks += self._needless
-            taken += self.rosters.forgotten
-            self._needless, self.rosters.forgotten = [], []
-        return marks, taken
-
-    def _save(self, log: LogId, peer: PeerId, row: HostRow) -> None:
-        self._unsaved_rows.setdefault(peer, {})[log, row.version] = row
-
-    def _admit(self, user: UserId, link: PeerLink) -> bool:
-        """Return whether a user is put on the roster of a link's peer. Nobody gives way, as in `_take_place`.
-
-        What each log of a user who was at a peer before was delivered to must be worked out. So peers that nobody here
-        chose get such users on their rosters at a rate, and are looked at again later.
-        """
-        if self.rosters.stays(user) and not link.known:
-            if not self._returns.take(address_line(link.host, link.peer), self._sync.ctx.now.mono):
-                self._sync.ctx.emit(Counted("position_ignored"))
-                if not self._returns_again:
-                    self._returns_again = True
-                    self._sync.after(LEFT_OUT_FOR, self._retry_left_out)
-                return False
-        return self._take_place(user)
-
-    def _retry_left_out(self) -> None:
-        self._returns_again = False
-        self.rosters.retry_left_out()
-
-    def _on_forget_stay(self, stay: GuestStay) -> None:
-        """Note what a user has by this stay and by nothing else."""
-        holder, user = host_holder(stay.peer), stay.user
-        others = [each for each in self.rosters.stays(user) if each is not stay]
-        for log, rows in self._rows.items():
-            row = rows.get(holder)
-            if row is None or user == log.user:
-                continue
-            has = row.seq_for(stay)
-            if has and has > self._position_by(log, user, others):
-                self._positions.setdefault(log, {})[user] = self.unsaved[log, user] = has
-
-    def keep(self, member: UserId) -> None:
-        super().keep(member)
-        self.rosters.on_place_given(member)
-
-    # ---- questions of programs
-
-    def holders(self, log: LogId, seq: int) -> list[UserId]:
-        """Return everyone known to have an entry."""
-        own = self._positions.get(log, NO_POSITIONS)
-        found = dict.fromkeys(user for user, last in own.items() if last >= seq)
-        for holder, row in self._rows.get(log, {}).items():
-            roster = self.rosters.roster(holder.removeprefix(HOST))
-            alike, _ = self.rosters.alike(roster)
-            if row.seq >= seq:
-                late = {*roster.newcomers(row.told)}
-                found.update(dict.fromkeys([user for user in alike if user not in late] if late else alike))
-            together, apart = self._by_position(log, roster.shared, {*roster.returned})
-            for group, position in together:
-                if position >= seq:
-                    found.update(dict.fromkeys(group.users))
-            found.update(dict.fromkeys(user for user in apart if self.position(log, user) >= seq))
-            found.update(dict.fromkeys(roster.left_with(row, seq)))
-        found.pop(log.user, None)
-        return [*found]
-
-    def count(self, log: LogId, seq: int, of: tuple[UserId, ...]) -> int:
-        """Return how many of these users have an entry, without its writer. Asked for with each mark in the room."""
-        audience, count = self._audience(of), 0
-        own, rows = self._positions.get(log, NO_POSITIONS), self._rows.get(log, {})
-        hosted = self._sync.hosted
-        for user, last in own.items():
-            if last >= seq and user in audience.weights and user not in audience.others and user not in hosted:
-                count += 1
-        for holder, row in rows.items():
-            if row.seq >= seq and (weight := audience.weights.get(holder)):
-                roster = self.rosters.roster(holder.removeprefix(HOST))
-                late = roster.newcomers(row.told) if row.told < roster.joined else ()
-                count += weight - sum(user in audience.users and user in self.rosters.holder_of for user in late)
-        together, apart = self._by_position(log, audience.shared, {*audience.returned})
-        for group, position in together:
-            if position >= seq:
-                count += len(group.users)
-            elif own:
-                count += sum(own.get(user, 0) >= seq for user in group.users)
-        count += sum(self.position(log, user) >= seq for user in apart)
-        if own.keys() & self.rosters.users:  # of an earlier version, or of a user who moved to a gateway
-            count += sum(
-                last >= seq and user in audience.users and self._has_by_own_position_only(log, seq, user)
-                for user, last in own.items()
-            )
-        return count
-
-    def _by_position(
-        self, log: LogId, shared: Iterable[SharedGuests], apart: set[UserId]
-    ) -> tuple[list[tuple[SharedGuests, int]], set[UserId]]:
-        """Return how far users of the same peers have a log by these, and who must be looked at one by one.
-
-        Args:
-            apart: More of these; a user of a group may be one.
-        """
-        rows, together = self._rows.get(log, {}), list[tuple[SharedGuests, int]]()
-        for group in shared:
-            theirs = [(rows[holder], holder) for holder in group.holders if holder in rows]
-            if all(row.told >= self.rosters.roster(holder.removeprefix(HOST)).joined for row, holder in theirs):
-                together.append((group, max((row.seq for row, _ in theirs), default=0)))
-            else:  # whoever came since does not have it yet
-                apart.update(group.users)
-        return together, apart
-
-    def _has_by_own_position_only(self, log: LogId, seq: int, user: UserId) -> bool:
-        holder = self.rosters.holder_of.get(user)
-        if holder is None:
-            return False
-        row, (stay,) = self._rows.get(log, {}).get(holder), self.rosters.stays(user)
-        return row is None or row.seq_for(stay) < seq
-
-    def _audience(self, of: tuple[UserId, ...]) -> RoomAudience:
-        changes = self.rosters.changes
-        for audience in self._audiences:
-            if audience.of is of and audience.changes == changes:
-                return audience
-        audience = RoomAudience(self.rosters, of)
-        self._audiences = [audience, *self._audiences[: MAX_AUDIENCES - 1]]
-        return audience
-
-    def ends(self, log: LogId) -> set[int]:
-        """Return the entries of a log behind which the number of those who have it may be another."""
-        rows = self._rows.get(log, {}).values()
-        return {
-            *self._positions.get(log, NO_POSITIONS).values(),
-            *(each.seq for row in rows for each in (row, *row.former)),
-        }
+    def take_unsaved_marks(self) -> list[DeliveredMark]:
+        """Return what the next commit shall save."""
+        return [*starmap(DeliveredMark, self.take_unsaved())]
 
     def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
         """Return whether one of these peers, linked now, has announced an entry of a hosted user's log."""
@@ -493,8 +269,7 @@ class DeliveryReceipts(AckTracker):
         if not news:
             return  # as mostly for the hundreds of marks of a comparison
         together = self._combined = {}
-        for_many = len(acks) > 1 or any(ack.member.startswith(HOST) for ack in acks)
-        unsure = [mark for mark in news if for_many and self._must_look_up(conversation, user, mark)]
+        unsure = [mark for mark in news if len(acks) > 1 and self._must_look_up(conversation, user, mark)]
         for mark in news:
             for ack in acks if mark not in unsure else ():
                 self.on_mark(ack, mark, nothing)
@@ -540,16 +315,11 @@ class DeliveryReceipts(AckTracker):
         self._emit(together)
 
     def _holders(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> list[Holder]:
-        """Return who has a writer's log by a mark of a remote: members, and in the room all users on its roster."""
-        there, writers, peer = remote.link.users.keys(), conversation.allowed_writers, remote.link.peer
-        if writers is not None:
-            return sorted(remote.receivers(writers, user))
-        roster = self.rosters.update(remote.link) if self._sync.is_up(remote) else None
-        if roster is None:
-            return [peer] if peer in there and peer != user else []
-        if not remote.link.has_listed_users or len(roster.guests) <= (user in roster.guests):
-            return []
-        return [host_holder(peer)]
+        """Return who has a writer's log by a mark of a remote: members, and in the room the peer that hosts some."""
+        members = remote.receivers(conversation.allowed_writers, user)
+        if conversation.allowed_writers is not None:
+            return sorted(members)
+        return [remote.link.peer] if members and remote.link.has_listed_users else []
 
     def recount_acks(self, conversation: ConversationState, user: UserId) -> None:
         """Recount earlier marks for own entries that came back from others."""
@@ -568,8 +338,8 @@ class DeliveryReceipts(AckTracker):
     def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
         """Count a log of which a member was left out: it holds what builds on all of that log (an equal sum)."""
         key = LogKey(log.conversation, ref_key(log.user, log.run))
-        if conversation.allowed_writers is None and self.rosters.update(remote.link) is not None:
-            member = host_holder(remote.link.peer)
+        if conversation.allowed_writers is None:
+            member = remote.link.peer
         ack = Acknowledgement(remote, conversation, log.user, member)
         self._sync.look_up(None, key, partial(self._on_lifted_found, ack))
 
@@ -583,8 +353,8 @@ class DeliveryReceipts(AckTracker):
             del self._chains[next(iter(self._chains))]
         self._chains[batch.log, batch.last] = batch.chain[:8].hex()
 
-    def recipients(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
-        """Return the members a receipt waits for, and those of them hosted here.
+    def recipients(self, conversation_id: str, user: UserId) -> Recipients:
+        """Return the members a receipt waits for.
 
         In a direct conversation that is the other user (or oneself), in a group all others (none if there are none), in
         the room everyone who is online now.
@@ -596,7 +366,8 @@ class DeliveryReceipts(AckTracker):
             members = tuple(sorted(conversation.members - {user})) or (user,)
         else:
             return self._sync.presence.expected_recipients(user)
-        return members, () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
+        here = () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
+        return Recipients(members, here)
 
     def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark. The chain of a mark below the end of a log is looked up in storage, if need be."""
@@ -623,7 +394,7 @@ class DeliveryReceipts(AckTracker):
             super()._on_mark_below(ack, mark, then)
             return
         receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
-        self._sync.left_out.add(log, receivers)  # storage has to know
+        self._sync.left_out.add(log, {*receivers, ack.member})  # storage has to know
         self._run(then)
 
     def _is_sure(self, log: LogId, holder: Holder, mark: Mark) -> bool:
@@ -647,91 +418,18 @@ class DeliveryReceipts(AckTracker):
             return False  # nothing is left to compare with
         return facts.chain_at is None or mark.chain8 != facts.chain_at[:8].hex()  # beyond what is held: as above
 
-    # ---- positions of hosts
-
-    def _settled(self, key: AckKey) -> int:
-        if not key[1].startswith(HOST):
-            return super()._settled(key)
-        row = self._rows.get(key[0], {}).get(key[1])
-        if row is None or row.told < self.rosters.roster(key[1].removeprefix(HOST)).joined:
-            return 0  # whoever came since does not have it, nor what it builds on
-        return row.seq
-
-    def _set_position(self, key: AckKey, seq: int) -> None:
-        if not key[1].startswith(HOST):
-            super()._set_position(key, seq)
-            return
-        log, holder = key
-        rows, roster = self._rows.setdefault(log, {}), self.rosters.roster(holder.removeprefix(HOST))
-        row, (alike, others) = rows.get(holder), self.rosters.alike(roster)
-        if row is not None and seq < row.seq:
-            return  # it held more before, which counts for whoever comes once it holds that again
-        holders = self._positions.get(log, NO_POSITIONS).keys() & roster.guests.keys()  # of one of their own
-        if holders or log.user in roster.guests:
-            alike = _without({*holders, log.user}, alike)
-        together = list[tuple[SharedGuests, int]]()
-        if row is None or seq > row.seq:
-            together, apart = self._by_position(log, roster.shared, {*holders, *roster.returned})
-        else:  # only those who came since can have got anything
-            apart = {user for user in roster.newcomers(row.told) if user in others or user in holders}
-        had = {user: self.position(log, user) for user in sorted(apart - {log.user})}
-        late = [] if row is None or row.told >= roster.joined else sorted({*roster.newcomers(row.told)} & {*alike})
-        self._put_row(log, holder, seq, roster)
-        known = 0 if row is None else row.seq
-        if late:
-            self._on_advance_of_all(log, 1, known, late)
-        if seq > known and alike:
-            self._on_advance_of_all(log, known + 1, seq, alike)
-        for group, before in together:
-            if seq > before and (users := _without({*had, log.user}, group.users)):
-                self._on_advance_of_all(log, before + 1, seq, users)
-        for user, before in had.items():
-            if (now := self.position(log, user)) > before:
-                self._on_advance(log, before + 1, now, user)
-
-    def _put_row(self, log: LogId, holder: Holder, seq: int, roster: Roster) -> None:
-        """Put the row of a mark that is announced now. If somebody left since the former one, that stays if needed."""
-        rows, peer = self._rows[log], holder.removeprefix(HOST)
-        row = rows.get(holder)
-        former = () if row is None else row.former
-        now = rows[holder] = HostRow(seq, roster.version, roster.revision, former)
-        if row is not None and row.version != roster.version:
-            rows[holder] = now._replace(former=())
-            for each in reversed((*former, row._replace(former=()))):
-                kept = rows[holder].former
-                if self._is_needed(log, each, kept[0].version if kept else now.version, roster):
-                    rows[holder] = now._replace(former=(each, *kept))
-                else:
-                    self._needless.append(DeliveredMark(log, peer, 0, each.version))
-        self._save(log, peer, now)
-
-    def _is_needed(self, log: LogId, row: HostRow, until: int, roster: Roster) -> bool:
-        """Return whether somebody who left before the next row has entries by this one alone."""
-        leavers = (stay for stay in roster.leavers(row.version, until) if stay.since <= row.told)
-        return any(stay.user != log.user and self.position(log, stay.user) < row.seq for stay in leavers)
-
-    def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
-        self._on_advance_of_all(log, first, last, (member,))
-
-    def _on_advance_of_all(self, log: LogId, first: int, last: int, members: Sequence[UserId]) -> None:
+    def _on_advance(self, log: LogId, first: int, last: int, member: Holder) -> None:
         if self._combined is None:
-            self._emit({(log, first, last): [members]})
+            self._emit({(log, first, last): [member]})
         else:
-            self._combined.setdefault((log, first, last), []).append(members)
+            self._combined.setdefault((log, first, last), []).append(member)
 
-    def _emit(self, risen: dict[EntryRange, list[Sequence[UserId]]]) -> None:
+    def _emit(self, risen: dict[EntryRange, list[Holder]]) -> None:
         """Emit all receipts first, and call on_delivered only then."""
-        for stretch, groups in risen.items():
-            members = groups[0] if len(groups) == 1 else [*chain.from_iterable(groups)]
+        for stretch, members in risen.items():
             self._sync.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
-        for (log, first, _), groups in risen.items():
-            for members in groups:
-                self._on_delivered(log, first, members)
-
-
-def _without(some: set[UserId], users: tuple[UserId, ...]) -> tuple[UserId, ...]:
-    """Return users without some of them, mostly none: a thousand are compared with each mark in the room."""
-    return users if some.isdisjoint(users) else tuple(one for one in users if one not in some)
+        for (log, first, _), members in risen.items():
+            self._on_delivered(log, first, members)
 
 
 # ---- acknowledgements of this peer

@@ -26,7 +26,6 @@ from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.limits_by_origin import Line, OriginShares, RateLimit, TokenBucket, address_line
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
-from p2pchat.core.receipts.rosters import Rosters
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.quota import line_of
 from p2pchat.core.sync.remote_state import RemoteState
@@ -93,12 +92,10 @@ class FileReceipts:
     """
 
     def __init__(
-        self, sync: SyncContext, rosters: Rosters, named: Sequence[NamedContent], stored: Sequence[Holder],
-        may_have: MayHave,
-    ) -> None:  # fmt: skip
+        self, sync: SyncContext, named: Sequence[NamedContent], stored: Sequence[Holder], may_have: MayHave
+    ) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._rosters = rosters
         self._may_have = may_have
         self._links: dict[int, LinkReceipts] = {}
         self._sources: dict[str, list[Source]] = {}  # by root, the newest last; contents known longest first
@@ -144,11 +141,7 @@ class FileReceipts:
         conversation = self._sync.conversations.by_id.get(log.conversation)
         if conversation is None:
             return []
-        remotes = self._sync.remotes.values()
-        linked = {remote.link.peer: remote.link.users for remote in remotes if remote.link.has_listed_users}
-        found: set[UserId] = set()
-        for peer in self.holders(root):
-            found.update(linked[peer] if peer in linked else self._rosters.guests(peer) or (peer,))
+        found = self._sync.presence.users_at({*self.holders(root)})
         return sorted(user for user in found if self._is_reader(conversation, user))
 
     def _is_reader(self, conversation: ConversationState, user: UserId) -> bool:

@@ -132,7 +132,7 @@ class Replicator:
         self.fetcher: Fetcher = Fetcher(self.context)
         self.causal_order: CausalOrder = CausalOrder(self.context, self.fetcher, stored.next_place)
         self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(
-            self.context, stored.delivered, stored.stays, self._on_delivered
+            self.context, stored.delivered, self._on_delivered
         )  # fmt: skip
         self.read_receipts: ReadReceipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
         self.taken_marks: TakenMarks = TakenMarks(self.context, stored.taken)
@@ -161,12 +161,11 @@ class Replicator:
         self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts, is_out)
         self.transfers: Transfers = Transfers(self.context, stored.meta)
         self.file_receipts: FileReceipts = FileReceipts(
-            self.context, self.delivery_receipts.rosters, stored.named, stored.holders, self.transfers.may_have
+            self.context, stored.named, stored.holders, self.transfers.may_have
         )
         self.transfers.on_whole = self.file_receipts.on_whole
         self.pruner: Pruner = Pruner(self.context, self.on_quota_freed)
         self.conversations.on_evicted = self.context.forget_on_links
-        self.people.on_kept = self._on_user_kept
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
         self._load(stored)
@@ -223,10 +222,6 @@ class Replicator:
         """
         return user not in self.people.names and not self.conversations.has_any_of(user)
 
-    def _on_user_kept(self, user: UserId) -> None:
-        self.delivery_receipts.keep(user)
-        self.read_receipts.tracker.keep(user)
-
     def on_users_announced(
         self, link: PeerLink, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool
     ) -> None:
@@ -267,6 +262,8 @@ class Replicator:
 
     def _on_delivered(self, log: LogId, first: int, members: Sequence[UserId]) -> None:
         if self.read_receipts.tracker.early:
+            if log.conversation == self.conversations.room:
+                members = sorted(self.context.presence.users_at({*members}))
             self.read_receipts.tracker.on_delivered(log, first, members)
 
     def _on_group_changed(self, group: GroupReplica) -> None:
@@ -366,8 +363,7 @@ class Replicator:
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
                 self.context.forget_names(remote, [user])  # a remote that ignored or forgot these needs them again
-        self.delivery_receipts.add_marks(delivered)
-        self.delivery_receipts.rosters.on_hosts_changed(user)
+        self.delivery_receipts.add_known((mark.log, mark.member, mark.seq) for mark in delivered)
         self.read_receipts.on_user_hosted(user, reads)
         self.taken_marks.on_user_hosted(user, taken)
         if user in self.people.names:  # it may have written before
@@ -451,7 +447,6 @@ class Replicator:
 
     def on_user_unhosted(self, user: UserId) -> None:
         """Update what concerned only this user, after it was removed from the hosted users."""
-        self.delivery_receipts.rosters.on_hosts_changed(user)
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
         self.requests.on_user_unhosted(user)
@@ -574,8 +569,8 @@ class Replicator:
             self.requests.delete_doomed()
 
     def _accept_write(self, ticket: int, log_id: LogId, first: int, count: int, kind: str) -> None:
-        members, here = self.delivery_receipts.recipients(log_id.conversation, log_id.user)
-        self._ctx.emit(WriteAccepted(ticket, log_id, first, count, members, kind, here))
+        members, here, guests = self.delivery_receipts.recipients(log_id.conversation, log_id.user)
+        self._ctx.emit(WriteAccepted(ticket, log_id, first, count, members, kind, here, guests))
         is_open = self.conversations.by_id[log_id.conversation].is_operations
         if members == (log_id.user,) and not is_open:  # a note to oneself is delivered already
             self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Effect, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
+from p2pchat.core.effects import Effect, Guests, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
 from p2pchat.core.mesh.handshake import (
     HOST_TAG,
     LIFE_MS,
@@ -241,6 +241,24 @@ def test_a_gateways_user_is_here_while_it_does_not_say_offline() -> None:
     assert ada.down(gate, "lost") == []
 
 
+def test_a_message_to_the_room_is_for_guests_by_the_peers_that_host_them() -> None:
+    ada, certs = Here_(), [make_cert(GUEST.id, GUEST.sign, gate.id, NOW_MS) for gate in (BOB, GATE)]
+    bob, gate = ada.link(1, BOB), ada.link(2, GATE)
+    ada.here(bob, word(BOB), word(GUEST, cert=certs[0]))
+
+    def guests() -> Guests:
+        return ada.presence.expected_recipients(ADA.id).guests
+
+    assert guests() == (((BOB.id,), (GUEST.id,)),)
+    ada.here(gate, word(GUEST, cert=certs[1]))
+    assert guests() == ((tuple(sorted((BOB.id, GATE.id))), (GUEST.id,)),)
+    ada.here(bob, gone=[GUEST.id])
+    assert guests() == (((GATE.id,), (GUEST.id,)),)
+    ada.down(gate, "lost")  # it may be back at once
+    assert guests() == (((GATE.id,), (GUEST.id,)),)
+    assert ada.presence.users_at({BOB.id, GATE.id}) == {BOB.id, GATE.id}
+
+
 def test_users_of_one_peer_see_each_other() -> None:
     guest = HostedIdentity(GUEST.id, "guest", GUEST.sign, status="offline")
     ada = Here_(HostedIdentity(ADA.id, "ada", ADA.sign), guest)
@@ -248,15 +266,12 @@ def test_users_of_one_peer_see_each_other() -> None:
     ada.presence.set(GUEST.id, "online", "hello")
     assert ada.take()[:2] == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "hello", NOW_MS * 1000)]
     everybody = tuple(sorted((ADA.id, GUEST.id)))
-    assert (
-        ada.presence.expected_recipients(GUEST.id) == ada.presence.expected_recipients(ADA.id) == (everybody, everybody)
-    )
-    assert (
-        ada.presence.expected_recipients(GUEST.id)[0] is ada.presence.expected_recipients(ADA.id)[0]
-    )  # one list for all writers
+    for_guest, for_ada = map(ada.presence.expected_recipients, (GUEST.id, ADA.id))
+    assert for_guest == for_ada == (everybody, everybody, ())
+    assert for_guest is for_ada  # one list for all writers
     ada.presence.release(GUEST.id)
     assert departures(ada.take()) == [(GUEST.id, "left")]
-    assert ada.presence.expected_recipients(ADA.id) == ((), ())
+    assert ada.presence.expected_recipients(ADA.id) == ((), (), ())
 
 
 def test_hosting_one_more_makes_one_certificate() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import CommitFailed, Committed, Loaded
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.known_conversations import dm_naming
-from p2pchat.protocol import Entries, Have, Mark, Naming
+from p2pchat.protocol import Entries, Have, Here, Hosted, Mark, Naming, Peers
 from p2pchat.storage.temporary_storage import TemporaryStorage
+from tests.core.groups.test_groups_ingest import Away
 from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World
 from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
@@ -248,49 +250,61 @@ def test_receipts_survive_a_failure_of_storage(ada: Peer) -> None:
     assert announce(ada.far("bob"), own(ada, 2)) == []
 
 
-def test_a_mark_for_many_users_is_looked_up_once_and_counts_for_all_of_them(ada: Peer) -> None:
+def test_in_the_room_a_mark_of_a_peer_counts_for_whom_it_hosts(ada: Peer) -> None:
+    bob, eve, log = gateway(ada, "bob", "cyd", "dan"), gateway(ada, "eve", "dan"), own_log(ada)
+
+    def positions() -> list[int]:
+        return [ada.node.sync.delivery_receipts.position(log, IDS[name]) for name in ("bob", "cyd", "dan", "eve")]
+
     ada.say("one")
-    ada.start()
-    ada.say("two")  # this log covers the first
-    far = gateway(ada, "bob", "cyd", "dan", "eve")
-    first = Author("ada", "a1")
-    first.write(*(shown.raw for shown in ada.storage.places(0, 2)))
+    assert delivered(announce(bob, own(ada, 2))) == ["delivered a1:1..2 to bob"]
+    assert positions() == [2, 2, 2, 0]
+    bob.say(Here([], gone=[IDS["dan"]]))
+    assert positions() == [2, 2, 0, 0]
+    assert delivered(announce(eve, own(ada, 1))) == ["delivered a1:1..1 to eve"]
+    assert positions() == [2, 2, 1, 1]
+    ada.say("two")  # the marks are saved with this commit
+    assert ada.storage.delivered_to(log, 1) == sorted([(IDS["bob"], 2), (IDS["eve"], 1)])
+
+
+def test_a_list_of_users_comes_before_the_marks_of_their_peer(ada: Peer) -> None:
+    bob = ada.far("bob", listed=False)
+    ada.say("one")
+    assert delivered(announce(bob, own(ada, 2))) == []
+    bob.say(Here([Hosted(IDS["bob"], "bob", "online")]))
+    assert delivered(announce(bob, own(ada, 2))) == ["delivered a1:1..2 to bob"]
+
+
+def test_a_mark_for_many_members_is_looked_up_once_and_counts_for_all_of_them() -> None:
+    away = Away(IDS["cyd"], IDS["dan"])
+    away.bob.say(away.operations.write(away.first))
+    ada, talk = away.ada, talk_id(away.id)
+    ada.say("one", to=talk)
+    ada.say("two", to=talk)
+    ada.restart()
+    far, log = gateway(ada, "bob", "cyd", "dan"), Author("ada", "a1", talk)
+    log.write(*(shown.raw for shown in ada.storage.places(0, 9, [talk])[:1]))
     ada.hold_lookups = True
-    middle = Mark(first.log.run, 1, ada.storage.chain_at(first.log, 1)[:8].hex())
-    for _ in range(2):
-        far.say(Have({ROOM: {ada.id: [middle, Mark("a9" * 8, 5, "00" * 8)]}}, names=[Naming(room=True)]))
     (remote,) = ada.node.sync.context.remotes.values()
-    assert remote.lookups_pending == 1
+    for pending in (1, 1):  # only storage knows the chain in the middle of a log
+        far.say(Have({talk: {ada.id: [log.mark]}}, names=[Naming(talk=away.id)]))
+        assert remote.lookups_pending == pending
     ada.answer_lookups()
     receipts = ada.node.sync.delivery_receipts
-    assert [receipts.position(first.log, IDS[name]) for name in ("bob", "cyd", "dan", "eve")] == [1, 1, 1, 1]
+    assert [receipts.position(log.log, IDS[name]) for name in ("bob", "cyd", "dan")] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(("most", "each", "kept"), [(9, 2, 2), (2, 9, 2), (9, 9, 3)])
-def test_receipts_of_made_up_users_are_limited_by_branch_and_in_all(most: int, each: int, kept: int) -> None:
-    ada = World().peer("ada", max_passing_positions=most, passing_positions_a_branch=each)
-    far = gateway(ada, "bob", "cyd", "dan", "eve")
-    ada.say("one")
-    announce(far, own(ada, 2))
-    receipts, log = ada.node.sync.delivery_receipts, own_log(ada)
-    assert len(receipts.holders(log, 2)) == 1 + kept  # one is the peer's own user
-    assert ada.counted["position_ignored"] == 3 - kept
-    ada.drop(far)
-    ada.world.pass_time(5)
-    assert len(receipts.holders(log, 2)) == 1 + kept  # or they would be reported again
-
-
-def test_who_wrote_gives_back_the_place_of_its_receipts() -> None:
-    ada = World().peer("ada", max_passing_positions=1)
-    far = gateway(ada, "bob", "cyd")
-    ada.say("one")
-    announce(far, own(ada, 2))
-    receipts = ada.node.sync.delivery_receipts
-    assert len(receipts._places) == 1
-    far.say(Author("cyd", "c1").say("a word of mine"))
-    assert len(receipts._places) == 0
-    ada.restart()
-    assert {*ada.node.sync.delivery_receipts.holders(own_log(ada, "a1"), 2)} == {IDS["bob"], IDS["cyd"]}
+def test_the_other_peer_of_a_writer_hears_of_many_entries_at_once_within_a_second(ada: Peer) -> None:
+    bob, eve, dan, pen = gateway(ada, "bob", "cyd"), gateway(ada, "eve", "cyd"), ada.far("dan"), Author("cyd", "c1")
+    for far in (bob, eve, dan):
+        far.say(Peers(0, [], linked=[(IDS[other], ()) for other in ("bob", "dan", "eve")]))
+    told = [bob.say(pen.say(text))[1:] for text in ("one", "two")]
+    ada.world.pass_time(1.0)
+    told += [[line for line in ada.take() if line.startswith("to eve: have")]]
+    told += [dan.say(pen.say("three"))[1:]]  # no peer of its writer brought it: each may wait for it
+    first, second, third = (f"have room cyd c1:{seq}" for seq in (1, 2, 3))
+    all_of_them = [f"to dan: {third}", f"to bob eve: {third}"]
+    assert told == [[f"to bob: {first}"], [f"to bob: {second}"], [f"to eve: {second}"], all_of_them]
 
 
 def test_peers_that_are_not_linked_with_the_writer_s_hear_what_is_stored_here_all_in_one_frame() -> None:
