@@ -4,8 +4,8 @@
 still break a promise, and `--steps 3,7,12` plays only those. Without --seed it plays many histories from --first on,
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
 given. In histories with --odd someone signs any text as an entry, with --deletions someone deletes what is
-stored, with --blocks someone blocks others, with --relay an engine links peers behind routers, and with --files
-messages have files. The exit code is 1 if a promise was broken.
+stored, with --blocks someone blocks others, with --members somebody says who is a member, with --relay an engine links
+peers behind routers, and with --files messages have files. The exit code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
