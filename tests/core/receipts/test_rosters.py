@@ -292,8 +292,8 @@ def test_a_mark_that_was_looked_up_for_a_replaced_link_reports_nothing_twice(ada
     ada.hold_lookups = True
     announce(bob, own(ada, 3))
     ada.far("bob", compared=False, listed=False)  # the users of the replaced link stay until this one lists its own
-    assert [line for line in ada.answer_lookups() if line.startswith("delivered")] == ["delivered a1:3..3 to bob"]
-    assert heard(ada, gateway(ada, "bob", "cyd"), 3) == [(3, 3, ["cyd"])]
+    assert [line for line in ada.answer_lookups() if line.startswith("delivered")] == []
+    assert heard(ada, gateway(ada, "bob", "cyd"), 3) == [(3, 3, ["bob", "cyd"])]
 
 
 def test_a_mark_that_was_counted_for_all_users_of_a_peer_is_not_looked_up_again(ada: Peer) -> None:
@@ -319,6 +319,12 @@ def test_a_peer_that_hosts_others_during_a_lookup_is_reported_once(ada: Peer) ->
     assert heard(ada, bob, 3) == [(1, 3, ["bob", "cyd"])]
     assert [line for line in ada.answer_lookups() if line.startswith("delivered")] == []
     assert positions(ada, "bob", "cyd") == [3, 3]
+
+
+def test_a_user_of_a_gateway_who_has_a_peer_of_its_own_too_is_reported_once(ada: Peer) -> None:
+    ada.say("one")
+    assert heard(ada, gateway(ada, "cyd", "bob"), 2) == [(1, 2, ["bob", "cyd"])]
+    assert heard(ada, ada.far("bob"), 2) == []
 
 
 def rows(ada: Peer) -> list[tuple[str, int, int]]:
