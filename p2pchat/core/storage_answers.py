@@ -51,12 +51,7 @@ class LogFacts(Record, frozen=True):
     before: tuple[Mark, ...] = ()
     cites: tuple[Cite, ...] = ()
     visible: int = EVERYTHING  # see Change.visible
-    chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held, or was deleted
     pruned: int = 0  # entries 1..pruned were deleted here
-
-    def is_deleted(self, seq: int) -> bool:
-        """Return whether this entry and the chain at it were deleted here."""
-        return seq < self.pruned
 
 
 class UnreleasedEntry(Record, frozen=True):
@@ -97,11 +92,10 @@ class Stored:
 
 
 class LogKey(Record, frozen=True):
-    """The key of one log in storage: conversation and reference key (see log.ref_key). seq 0 asks for no chain."""
+    """The key of one log in storage: conversation and reference key (see log.ref_key)."""
 
     conversation: ConversationId
     ref: str
-    seq: int = 0
 
 
 class ShownKey(NamedTuple):

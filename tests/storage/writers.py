@@ -65,7 +65,7 @@ class Author:
 
     @property
     def lookup(self) -> LogKey:
-        return LogKey(self.log.conversation, ref_key(self.log.user, self.log.run), self.seq)
+        return LogKey(self.log.conversation, ref_key(self.log.user, self.log.run))
 
     def write(self, *texts: str, c: int | None = None, files: Mapping[int, tuple[FileRef, ...]] | None = None) -> Batch:
         """Return a batch of these texts. The first one has clock c, by default later than all entries before.

@@ -9,17 +9,15 @@ A lost acknowledgement is repeated by anti_entropy.py.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 from itertools import starmap
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import DeliveredMark
 from p2pchat.core.effects import DeliveryReceipt
-from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
+from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.mesh.presence import Recipients
-from p2pchat.core.storage_answers import LogFacts, LogKey
+from p2pchat.core.node_context import KeySet
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext, Transaction
@@ -29,7 +27,6 @@ from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
 
 
 NO_POSITIONS: Mapping[str, int] = {}
-Continuation = Callable[[], None]
 Holder = UserId | PeerId  # a peer in the room, a user elsewhere
 AckKey = tuple[LogId, Holder]
 
@@ -49,8 +46,7 @@ class AckTracker:
     """The highest acknowledged position, per log of a hosted user and holder.
 
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
-    Logs that are not in memory are looked up, and work that depends on them continues after the answer. New
-    positions are saved with the next commit and need none of their own: peers announce them again when they meet.
+    New positions are saved with the next commit and need none of their own: peers announce them again when they meet.
 
     Subclasses decide what a position means, how far a mark counts, and what is emitted.
     """
@@ -59,10 +55,6 @@ class AckTracker:
         self._sync = sync
         self._positions: dict[LogId, dict[Holder, int]] = {}
         self.unsaved: dict[AckKey, int] = {}
-        self._waiting: dict[AckKey, int] = {}  # acknowledged, but waiting for a lookup of what the log builds on
-        self._followers: dict[AckKey, list[Continuation]] = {}  # logs that build on a waiting one, and wait with it
-        self._runnable: deque[Continuation] = deque()
-        self._running = False
         self.add_known(known)
 
     def position(self, log: LogId, member: UserId) -> int:
@@ -91,11 +83,7 @@ class AckTracker:
     # ---- for subclasses
 
     def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
-        """Return how far a mark of a log in memory counts now, 0 for not at all."""
-        raise NotImplementedError
-
-    def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
-        """Return whether a mark belongs to another version of a log in storage."""
+        """Return how far a mark of a log counts now, 0 for not at all."""
         raise NotImplementedError
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
@@ -104,107 +92,52 @@ class AckTracker:
 
     # ---- advancing
 
-    def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
-        """Take a mark announced for a member, then call `then`."""
-        log = ack.conversation.log_object(ack.writer, mark.run)
-        if log is None:
-            self._look_up(ack, mark, then)
-        elif seq := self._countable(ack, log, mark):
-            self.advance_to(ack, log.id, seq, log.before, then)
-        else:
-            self._run(then)
+    def on_mark(self, ack: Acknowledgement, mark: Mark) -> None:
+        """Take a mark announced for a member."""
+        log = ack.conversation.log(ack.writer, mark.run)
+        if log is not None and (seq := self._countable(ack, log, mark)):
+            self.advance_to(ack, log.id, seq, log.before)
 
-    def advance_to(
-        self, ack: Acknowledgement, log: LogId, seq: int, before: tuple[Mark, ...], then: Continuation
-    ) -> None:
+    def advance_to(self, ack: Acknowledgement, log: LogId, seq: int, before: tuple[Mark, ...]) -> None:
         """Advance a member's position in a log to seq, after its positions in all logs that this one builds on.
 
-        A log with a position needs no look at what it builds on, since both are saved together. While a log waits for a
-        lookup, logs that build on it wait too.
+        A log with a position needs no look at what it builds on, since both are saved together. A thousand logs may
+        build on each other, so this does not recurse.
         """
-        key = (log, ack.member)
-        if key in self._waiting:
-            self._waiting[key] = max(seq, self._waiting[key])
-            if then is not nothing:
-                self._followers.setdefault(key, []).append(then)
-        elif seq <= self._settled(key):
-            self._run(then)
-        elif self._settled(key) or not before:
-            self._set_position(key, seq)
-            self._run(then)
-        else:
-            self._waiting[key] = seq
-            self._advance_below(ack, key, list(before), then)
+        todo: list[tuple[LogId, int, tuple[Mark, ...]]] = [(log, seq, before)]
+        seen: set[LogId] = set()
+        while todo:
+            log, seq, before = todo.pop()
+            key = (log, ack.member)
+            settled = self._settled(key)
+            if settled < seq and (settled or not before or log in seen):
+                self._set_position(key, seq)
+            elif settled < seq:
+                seen.add(log)
+                todo.append((log, seq, before))
+                for mark in reversed(before):
+                    below = ack.conversation.log(ack.writer, mark.run)
+                    if below is not None and (upto := self._countable_below(ack, below, mark)):
+                        todo.append((below.id, upto, below.before))
 
-    def _advance_below(self, ack: Acknowledgement, key: AckKey, rest: list[Mark], then: Continuation) -> None:
-        if not rest:
-            self._set_position(key, self._waiting.pop(key))
-            for each in (then, *self._followers.pop(key, ())):
-                self._run(each)
-            return
-        then = partial(self._advance_below, ack, key, rest[1:], then)
-        self._run(partial(self._on_mark_below, ack, rest[0], then))
-
-    def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
-        """Take a mark from the `before` of a log."""
-        self.on_mark(ack, mark, then)
+    def _countable_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
+        """Return how far a mark from the `before` of a log counts: it was compared when that log came."""
+        return 0 if log.forked else min(mark.seq, log.durable_seq)
 
     def _settled(self, key: AckKey) -> int:
         """Return up to where a mark says nothing new, 0 if what the log builds on must be looked at."""
         return self._positions.get(key[0], NO_POSITIONS).get(key[1], 0)
-
-    def _run(self, then: Continuation) -> None:
-        """Call `then` from a queue instead of recursively, since a thousand logs may build on each other."""
-        self._runnable.append(then)
-        if not self._running:
-            self._running = True
-            while self._runnable:
-                self._runnable.popleft()()
-            self._running = False
 
     def _set_position(self, key: AckKey, seq: int) -> None:
         known = self._settled(key)
         self._positions.setdefault(key[0], {})[key[1]] = self.unsaved[key] = seq
         self._on_advance(key[0], known + 1, seq, key[1])
 
-    # ---- logs that are not in memory
-
-    def _look_up(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
-        log = LogId(ack.conversation.id, ack.writer, mark.run)
-        key = LogKey(log.conversation, ref_key(log.user, log.run), mark.seq)
-        is_known = self._settled((log, ack.member)) >= mark.seq or self._is_forked(log)
-        if is_known or not self._sync.look_up(ack.remote, key, partial(self._on_log_found, ack, mark, then)):
-            self._run(then)
-
-    def _on_log_found(self, ack: Acknowledgement, mark: Mark, then: Continuation, facts: LogFacts | None) -> None:
-        if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other_version(facts, mark):
-            self._run(then)
-        else:
-            # The log may have begun in between. What is not announced of it yet counts later.
-            log = ack.conversation.log(*facts.log[1:])
-            here = facts.seq if log is None else min(log.durable_seq, facts.seq)
-            self._on_stored_log(ack, min(mark.seq, here), facts, then)
-
-    def _on_stored_log(self, ack: Acknowledgement, seq: int, facts: LogFacts, then: Continuation) -> None:
-        """Advance in a log that storage has found."""
-        self.advance_to(ack, facts.log, seq, facts.before, then)
-
-    def _is_forked(self, id: LogId) -> bool:
-        """Return whether a log is known to be forked, perhaps only since the lookup began."""
-        log = self._sync.conversations.by_id[id.conversation].log(id.user, id.run)
-        return log is not None and log.forked
-
-
-def nothing() -> None:
-    """Do nothing: the continuation of a mark for which nothing waits."""
-
 
 # ---- delivery receipts
 
 
 EntryRange = tuple[LogId, int, int]  # log, first and last entry
-
-MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; older ones are looked up
 
 
 class DeliveryReceipts(AckTracker):
@@ -220,7 +153,7 @@ class DeliveryReceipts(AckTracker):
     ) -> None:  # fmt: skip
         super().__init__(sync, ((mark.log, mark.member, mark.seq) for mark in stored))
         self._on_delivered = on_delivered
-        self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
+        self._unsure: KeySet[WriterKey] = {}  # whose marks are counted again when storage has said a chain
         self._combined: dict[EntryRange, list[Holder]] | None = None  # who advanced by the marks of one call
 
     def position(self, log: LogId, member: Holder) -> int:
@@ -247,9 +180,8 @@ class DeliveryReceipts(AckTracker):
             mark = marks.get(log.run)
             if mark is None:  # peers do not list a log that another one covers
                 others = ((conversation.log(log.user, each.run), each) for each in marks.values())
-                covered = (
-                    below for other, each in others if other and self._counts(other, each) for below in other.before
-                )
+                known = (other for other, each in others if other and self._counts(other, each) is not False)
+                covered = (below for other in known for below in other.before)
                 if any(below.run == log.run and below.seq >= seq for below in covered):
                     return True
             elif mark.seq >= seq and (here is None or self._counts(here, mark)):
@@ -269,14 +201,11 @@ class DeliveryReceipts(AckTracker):
         if not news:
             return  # as mostly for the hundreds of marks of a comparison
         together = self._combined = {}
-        unsure = [mark for mark in news if len(acks) > 1 and self._must_look_up(conversation, user, mark)]
         for mark in news:
-            for ack in acks if mark not in unsure else ():
-                self.on_mark(ack, mark, nothing)
+            for ack in acks:
+                self.on_mark(ack, mark)
         self._combined = None
         self._emit(together)
-        for mark in unsure:
-            self._look_up_once(remote, conversation, user, mark)
 
     def _is_news(
         self, conversation: ConversationState, user: UserId, mark: Mark, acks: Iterable[Acknowledgement]
@@ -284,35 +213,6 @@ class DeliveryReceipts(AckTracker):
         """Return whether a mark says of a holder what was not counted before."""
         log = LogId(conversation.id, user, mark.run)
         return any(self._settled((log, ack.member)) < mark.seq for ack in acks)
-
-    def _must_look_up(self, conversation: ConversationState, user: UserId, mark: Mark) -> bool:
-        """Return whether only storage can tell if a mark counts."""
-        log = conversation.log_object(user, mark.run)
-        if log is None:
-            return True
-        return mark.seq < log.durable_seq and not log.forked and (log.id, mark.seq) not in self._chains
-
-    def _look_up_once(self, remote: RemoteState, conversation: ConversationState, user: UserId, mark: Mark) -> None:
-        """Look up a mark once for all holders of a remote."""
-        asked = (conversation.id, user, mark)
-        if asked not in remote.looked_up:
-            key = LogKey(conversation.id, ref_key(user, mark.run), mark.seq)
-            remote.looked_up[asked] = None
-            if not self._sync.look_up(remote, key, partial(self._on_found_for_all, remote, conversation, user, mark)):
-                del remote.looked_up[asked]
-
-    def _on_found_for_all(
-        self, remote: RemoteState, conversation: ConversationState, user: UserId, mark: Mark, facts: LogFacts | None
-    ) -> None:
-        remote.looked_up.pop((conversation.id, user, mark), None)
-        if facts is None:
-            return
-        together = self._combined = {}
-        for holder in self._holders(remote, conversation, user):
-            if self._settled((facts.log, holder)) < mark.seq:
-                self._on_log_found(Acknowledgement(remote, conversation, user, holder), mark, nothing, facts)
-        self._combined = None
-        self._emit(together)
 
     def _holders(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> list[Holder]:
         """Return who has a writer's log by a mark of a remote: members, and in the room the peer that hosts some."""
@@ -328,6 +228,13 @@ class DeliveryReceipts(AckTracker):
             if marks:
                 self.on_marks(remote, conversation, user, list(marks.values()))
 
+    def recount_unsure(self) -> None:
+        """Recount the marks for which storage was asked."""
+        unsure, self._unsure = self._unsure, {}
+        for id, user in unsure:
+            if id in self._sync.conversations.by_id:
+                self.recount_acks(self._sync.conversations.by_id[id], user)
+
     def count_early_acks(self, conversation: ConversationState, batch: Batch) -> None:
         """Recount marks of remotes that were served from storage before this commit returned."""
         for remote in self._sync.remotes.values():
@@ -337,21 +244,16 @@ class DeliveryReceipts(AckTracker):
 
     def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
         """Count a log of which a member was left out: it holds what builds on all of that log (an equal sum)."""
-        key = LogKey(log.conversation, ref_key(log.user, log.run))
         if conversation.allowed_writers is None:
             member = remote.link.peer
-        ack = Acknowledgement(remote, conversation, log.user, member)
-        self._sync.look_up(None, key, partial(self._on_lifted_found, ack))
-
-    def _on_lifted_found(self, ack: Acknowledgement, facts: LogFacts | None) -> None:
-        if facts is not None and not self._is_forked(facts.log) and facts.covered:
-            self.advance_to(ack, facts.log, facts.seq, facts.before, nothing)
+        found = conversation.log(log.user, log.run)
+        if found is not None and found.durable_covered and not found.forked:
+            ack = Acknowledgement(remote, conversation, log.user, member)
+            self.advance_to(ack, log, found.durable_seq, found.before)
 
     def on_batch_durable(self, batch: Batch) -> None:
         """Remember the chain of a batch written here, since marks of it will come soon."""
-        if len(self._chains) >= MAX_CHAINS:
-            del self._chains[next(iter(self._chains))]
-        self._chains[batch.log, batch.last] = batch.chain[:8].hex()
+        self._sync.lookups.keep_chain((batch.log, batch.last), batch.chain)
 
     def recipients(self, conversation_id: str, user: UserId) -> Recipients:
         """Return the members a receipt waits for.
@@ -369,37 +271,20 @@ class DeliveryReceipts(AckTracker):
         here = () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
         return Recipients(members, here)
 
-    def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
-        """Take a mark. The chain of a mark below the end of a log is looked up in storage, if need be."""
-        log = ack.conversation.log_object(ack.writer, mark.run)
-        is_below = log is not None and mark.seq < log.durable_seq and not log.forked
-        if log is not None and is_below and not self._is_sure(log.id, ack.member, mark):
-            self._look_up(ack, mark, then)
-        else:
-            super().on_mark(ack, mark, then)
-
-    def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
+    def _countable_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
         """Leave out a log of the peer's own user of which the remote announced more than is here: that mark counts.
 
         This machine went back to an older state. What it lost may be of another version, which nobody can prove where
         all of it was deleted. A log of another user may simply have been continued at another host.
         """
         remote = ack.remote
-        if remote is None or ack.writer != self._sync.ctx.me:
-            super()._on_mark_below(ack, mark, then)
-            return
-        log = LogId(ack.conversation.id, ack.writer, mark.run)
-        announced = remote.acked.get(log.key, {}).get(log.run)
-        if announced is None or announced.seq <= mark.seq:
-            super()._on_mark_below(ack, mark, then)
-            return
-        receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
-        self._sync.left_out.add(log, {*receivers, ack.member})  # storage has to know
-        self._run(then)
-
-    def _is_sure(self, log: LogId, holder: Holder, mark: Mark) -> bool:
-        """Return whether a mark is not new, or its chain is remembered."""
-        return (log, mark.seq) in self._chains or mark.seq <= self._settled((log, holder))
+        if remote is not None and ack.writer == self._sync.ctx.me:
+            announced = remote.acked.get(log.id.key, {}).get(log.id.run)
+            if announced is not None and announced.seq > mark.seq:
+                receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
+                self._sync.left_out.add(log.id, {*receivers, ack.member})  # storage has to know
+                return 0
+        return super()._countable_below(ack, log, mark)
 
     def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
         """Ignore a mark beyond what is held here: it may be of another version, which a copy of this machine wrote.
@@ -408,15 +293,17 @@ class DeliveryReceipts(AckTracker):
         """
         return mark.seq if self._counts(log, mark) else 0
 
-    def _counts(self, log: LogState, mark: Mark) -> bool:
-        is_other = self._chains.get((log.id, mark.seq), mark.chain8) != mark.chain8
-        is_other |= mark.seq >= log.durable_seq and mark != log.mark
-        return not (log.forked or is_other)
-
-    def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
-        if facts.is_deleted(mark.seq):
-            return False  # nothing is left to compare with
-        return facts.chain_at is None or mark.chain8 != facts.chain_at[:8].hex()  # beyond what is held: as above
+    def _counts(self, log: LogState, mark: Mark) -> bool | None:
+        """Return whether a mark is one of the version held here; None while storage is asked."""
+        if log.forked or mark.seq >= log.durable_seq:
+            return not log.forked and mark == log.mark
+        if mark.seq < log.pruned:
+            return True  # nothing is left to compare with
+        chain = self._sync.chain_at(log, mark.seq)
+        if chain is None:
+            self._unsure[log.id.key] = None
+            return None
+        return chain[:8].hex() == mark.chain8
 
     def _on_advance(self, log: LogId, first: int, last: int, member: Holder) -> None:
         if self._combined is None:

@@ -28,7 +28,7 @@ from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey
-from p2pchat.core.storage_answers import LogFacts, LogKey, ShownKey
+from p2pchat.core.storage_answers import ShownKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
 from p2pchat.core.sync.remote_state import RemoteState
@@ -144,7 +144,7 @@ class MarkExchange(ABC, Generic[F, M]):
         for mark in former._positions.all():
             if self._positions.position(mark.log, mark.reader) < mark.seq:
                 pair, ref = (mark.log.conversation, mark.reader), ref_key(mark.log.user, mark.log.run)
-                self._sync.look_up(None, LogKey(pair[0], ref), partial(self._on_log_found, pair, ref, mark.seq))
+                self._adopt_mark(pair, ref, mark.seq)
         for later in former._deferred.values():
             if later is not None:
                 self.on_marked(later)
@@ -457,28 +457,14 @@ class MarkExchange(ABC, Generic[F, M]):
             for ref, seq in refs:
                 self._on_mark(remote, pair, ref, seq)
 
-    def _adopt_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
-        """Take over the mark of a user that the remote hosts, too."""
+    def _adopt_mark(self, pair: ReaderKey, ref: str, seq: int) -> None:
+        """Take over the mark of a user that a remote hosts, too, or keep it: its log may be on its way."""
         log = self._of(pair[0]).log_at(ref)
         if log is not None:
             self._advance(log.id, pair[1], seq)
-        else:
-            self._sync.look_up(remote, LogKey(pair[0], ref), partial(self._on_log_found, pair, ref, seq))
-
-    def _on_log_found(self, pair: ReaderKey, ref: str, seq: int, facts: LogFacts | None) -> None:
-        """Take over a mark on a log that only storage has, or keep it until the log comes: it may be on its way."""
-        conversation, reader = pair
-        there = self._sync.conversations.by_id.get(conversation)
-        if reader not in self._sync.hosted:  # let go meanwhile
-            self._forget_announced(pair)
-            return
-        if there is not None and facts is not None:
-            self._advance(facts.log, reader, seq)
-        elif there is not None and (log := there.log_at(ref)) is not None:  # it has come meanwhile
-            self._advance(log.id, reader, seq)
-        elif (conversation, ref) in self._early or len(self._early) < MAX_EARLY:
-            seqs = self._early.setdefault((conversation, ref), {})
-            seqs[reader] = max(seq, seqs.get(reader, 0))
+        elif (pair[0], ref) in self._early or len(self._early) < MAX_EARLY:
+            seqs = self._early.setdefault((pair[0], ref), {})
+            seqs[pair[1]] = max(seq, seqs.get(pair[1], 0))
 
     def _forget_announced(self, pair: ReaderKey) -> None:
         """Have peers send these marks again, since the sums differ then: they were not taken over."""

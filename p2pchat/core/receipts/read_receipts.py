@@ -16,24 +16,20 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import partial
 from itertools import starmap
 
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import ReadReceipt
 from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen
-from p2pchat.core.log import LogId, WriterKey, ref_key
+from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.receipts.delivery_receipts import (
     AckKey,
     Acknowledgement,
     AckTracker,
-    Continuation,
     DeliveryReceipts,
-    nothing,
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, ReaderKey
-from p2pchat.core.storage_answers import LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -150,7 +146,7 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
         conversation, reader = self._of(pair[0]), pair[1]
         if reader in self._sync.hosted:  # on another peer of that user
-            self._adopt_mark(remote, pair, ref, seq)
+            self._adopt_mark(pair, ref, seq)
         for user in self._sync.hosted.with_prefix(ref[:16]):
             if conversation.may_write(user):
                 self.tracker.on_read_mark(remote, conversation, user, reader, ref[16:], seq)
@@ -202,7 +198,7 @@ class ReadTracker(AckTracker):
     ) -> None:
         """Take a read mark announced for a hosted user's log."""
         if reader != user and conversation.may_write(reader) and self._wants(user, reader):
-            self.on_mark(Acknowledgement(remote, conversation, user, reader), Mark(run, seq, ""), nothing)
+            self.on_mark(Acknowledgement(remote, conversation, user, reader), Mark(run, seq, ""))
 
     def on_local_read(self, log: LogId, reader: UserId, seq: int) -> None:
         """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
@@ -210,7 +206,7 @@ class ReadTracker(AckTracker):
             conversation = self._sync.conversations.by_id[log.conversation]
             state = conversation.log(log.user, log.run)
             ack = Acknowledgement(None, conversation, log.user, reader)
-            self.advance_to(ack, log, seq, () if state is None else state.before, nothing)
+            self.advance_to(ack, log, seq, () if state is None else state.before)
 
     def on_delivered(self, log: LogId, first: int, members: Sequence[UserId]) -> None:
         """Recount marks that came before their delivery."""
@@ -270,13 +266,34 @@ class ReadTracker(AckTracker):
 
     # ---- hooks of AckTracker
 
+    def on_mark(self, ack: Acknowledgement, mark: Mark) -> None:
+        if ack.conversation.log(ack.writer, mark.run) is None:
+            # After a restore from an older disk, the log may come back.
+            self._keep_early(ack, LogId(ack.conversation.id, ack.writer, mark.run), mark.seq)
+        super().on_mark(ack, mark)
+
     def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
+        """Count a mark as far as its reader is known to have the log.
+
+        Of a covered log, this run may know only who has what builds on it.
+        """
         if log.forked:
             return 0
         had = self._receipts.position(log.id, ack.member)
+        if had < mark.seq and log.durable_covered and log.id not in self._sync.left_out.logs:
+            writer = ack.conversation.writer(ack.writer)
+            above = [tip for tip in writer.tips() if writer.may_build_on(tip, mark.run)]
+            if above and all(self._receipts.position(tip.id, ack.member) for tip in above):
+                had = log.durable_seq
         if mark.seq > had:
             self._keep_early(ack, log.id, mark.seq)
         return min(mark.seq, had)
+
+    def _countable_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
+        """Count a mark below. A reader who has a log has all that it builds on."""
+        if log.id in self._sync.left_out.logs:
+            return self._countable(ack, log, mark)
+        return super()._countable_below(ack, log, mark)
 
     def _keep_early(self, ack: Acknowledgement, log: LogId, seq: int) -> None:
         assert ack.remote is not None  # what users of this peer read is here
@@ -306,50 +323,6 @@ class ReadTracker(AckTracker):
         if any(by is remote for by, _ in self.early.values()):
             bare = RemoteState(remote.link)
             self.early = {key: (bare if by is remote else by, seq) for key, (by, seq) in self.early.items()}
-
-    def _look_up(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
-        log = LogId(ack.conversation.id, ack.writer, mark.run)
-        if self.position(log, ack.member) < mark.seq:
-            self._keep_early(ack, log, mark.seq)  # after a restore from an older disk, the log may come back
-        super()._look_up(ack, mark, then)
-
-    def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
-        return False  # a read mark has no chain
-
-    def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
-        """Take a mark below. A reader who has a log has all that it builds on."""
-        if LogId(ack.conversation.id, ack.writer, mark.run) in self._sync.left_out.logs:
-            self.on_mark(ack, mark, then)
-            return
-        log = ack.conversation.log_object(ack.writer, mark.run)
-        if log is not None and not log.forked:
-            self.advance_to(ack, log.id, min(mark.seq, log.durable_seq), log.before, then)
-            return
-        key = LogKey(ack.conversation.id, ref_key(ack.writer, mark.run))
-        found = partial(self._on_log_below_found, ack, mark, then)
-        if log is not None or not self._sync.look_up(ack.remote, key, found):
-            self._run(then)
-
-    def _on_log_below_found(
-        self, ack: Acknowledgement, mark: Mark, then: Continuation, facts: LogFacts | None
-    ) -> None:  # fmt: skip
-        if facts is None or facts.forked or self._is_forked(facts.log):
-            self._run(then)
-        else:
-            self.advance_to(ack, facts.log, min(mark.seq, facts.seq), facts.before, then)
-
-    def _on_stored_log(self, ack: Acknowledgement, seq: int, facts: LogFacts, then: Continuation) -> None:
-        """Advance in a log that storage found. It is an earlier one; this run knows who has what builds on it."""
-        had = self._receipts.position(facts.log, ack.member)
-        writer = ack.conversation.writers.get(facts.log.user)
-        if had < seq and writer is not None and facts.covered and facts.log not in self._sync.left_out.logs:
-            above = [tip for tip in writer.tips() if writer.may_build_on(tip, facts.log.run)]
-            if above and all(self._receipts.position(tip.id, ack.member) for tip in above):
-                had = facts.seq
-        key = (facts.log, ack.member)
-        if key in self.early and self.early[key][1] <= min(seq, had):  # otherwise more of it counts later
-            self._forget_early(key)
-        self.advance_to(ack, facts.log, min(seq, had), facts.before, then)
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         self._sync.ctx.emit(ReadReceipt(log, first, last, member))
@@ -456,4 +429,4 @@ class TakenMarks(MarkExchange[TakenFrame, MarkedTaken]):
 
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
         if pair[1] in self._sync.hosted:
-            self._adopt_mark(remote, pair, ref, seq)
+            self._adopt_mark(pair, ref, seq)

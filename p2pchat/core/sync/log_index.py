@@ -110,14 +110,6 @@ class LogState:
         is_same = self.seq == self.durable_seq == self.released and self.covered == self.durable_covered
         return is_same and not (self.queue or self.own or self.forked)
 
-    @property
-    def facts(self) -> LogFacts | None:
-        """What storage has of it; None if that is nothing."""
-        return LogFacts(
-            self.id, self.durable_seq, self.durable_chain, self.last_c, self.released, self.durable_covered,
-            self.forked, self.before, pruned=self.pruned,
-        ) if self.durable_seq else None  # fmt: skip
-
     def begin(self, header: str) -> None:
         """Begin the chain with the header of the log."""
         self.chain = self.durable_chain = first_chain(header)

@@ -3,15 +3,14 @@
 Marks, cursors and wants belong to a link and end with it. To save memory, the marks a peer announced are kept only
 where they are needed: of writers hosted here (for receipts and for pushing), and where they are ahead of this node (to
 fetch). Each machine has a part of its own here; sync_context.py holds the remotes. How many marks of all
-unknown peers together are kept and looked up is limited here (MarkLimits).
+unknown peers together are kept is limited here (MarkLimits).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sized
+from collections.abc import Collection, Mapping, Sized
 from dataclasses import dataclass, field
-from functools import partial
 
 from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
@@ -20,9 +19,8 @@ from p2pchat.core.node_context import KeySet, Timer
 from p2pchat.core.storage_answers import Start
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
-MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead, refused or looked up, of each kind; a guess: 5 MiB
+MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, of each kind; a guess: 5 MiB
 MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
-MAX_LOOKUPS_UNKNOWN = 1_000  # the same, of marks looked up: the lookups of others wait for them; a guess
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
 MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
 QUESTIONS_A_SECOND = 64  # to a link, whether it has an entry that something follows; a guess: 3 % of a core
@@ -160,7 +158,6 @@ class RemoteState:
     # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
     ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
     most_remembered: int = 0  # marks of all kinds that may be kept; set before marks are taken
-    lookups_pending: int = 0  # marks that storage is looking up
     named: KeySet[ConversationId] = field(default_factory=dict)  # conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
@@ -168,8 +165,6 @@ class RemoteState:
     refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
     full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
     unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
-    # Its marks of hosted writers that storage looks up, once for all of its users.
-    looked_up: KeySet[tuple[ConversationId, UserId, Mark]] = field(default_factory=dict)
 
     @property
     def accepts_marks(self) -> bool:
@@ -254,7 +249,7 @@ class RemoteState:
 
 
 class MarkLimits:
-    """The limits on marks that links may have remembered and looked up here. Links to unknown peers share one.
+    """The limits on marks that links may have remembered here. Links to unknown peers share one.
 
     Args:
         remotes: A live view of all links.
@@ -262,7 +257,6 @@ class MarkLimits:
 
     def __init__(self, remotes: Mapping[int, RemoteState]) -> None:
         self._remotes = remotes
-        self._unknown_lookups = 0  # marks of links to unknown peers that storage is looking up
 
     def set_most(self, remote: RemoteState, *claims: Mapping[ConversationId, Mapping[UserId, Sized]]) -> None:
         """Set how many marks of a link may be kept, before these are taken.
@@ -279,21 +273,3 @@ class MarkLimits:
         if remote.remembered + more > equal_part:  # otherwise it need not be known what others have
             others = sum(one.remembered for one in self._remotes.values() if one is not remote and not one.link.known)
             remote.most_remembered = max(equal_part, MAX_REMEMBERED_UNKNOWN - others)
-
-    def begin_lookup(self, remote: RemoteState) -> Callable[[], None] | None:
-        """Count a mark that storage looks up; return what ends that. None: too many of this remote are looked up."""
-        counted = not remote.link.known
-        if remote.lookups_pending >= self._max_lookups(remote):
-            return None
-        remote.lookups_pending += 1
-        self._unknown_lookups += counted
-        return partial(self._end_lookup, remote, counted)
-
-    def _max_lookups(self, remote: RemoteState) -> int:
-        if remote.link.known or self._unknown_lookups < MAX_LOOKUPS_UNKNOWN:
-            return MAX_REMEMBERED
-        return MAX_LOOKUPS_UNKNOWN // len(self._remotes)
-
-    def _end_lookup(self, remote: RemoteState, counted: bool) -> None:
-        remote.lookups_pending -= 1
-        self._unknown_lookups -= counted

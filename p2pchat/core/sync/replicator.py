@@ -625,6 +625,7 @@ class Replicator:
     def on_lookup_result(self, answer: LookupResult) -> None:
         self.lookups.on_result(answer)
         self.file_import.retry()
+        self.delivery_receipts.recount_unsure()
 
     def fail_all(self, reason: str) -> dict[str, int]:
         """Refuse everything in flight, since storage failed. Return the consumers' positions in it."""

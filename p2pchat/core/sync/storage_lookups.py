@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from p2pchat.core.effects import Fetch, Lookup
@@ -41,10 +42,6 @@ class Lookups:
         self._asked: set[ChainKey] = set()
         self._fetching: dict[int, Callable[[FetchResult], None]] = {}
 
-    def chain(self, log: LogId, seq: int, then: Callable[[bytes], None]) -> None:
-        """Ask for the chain at a durable entry; `then` gets b"" if it is not held."""
-        self._ask("chains", (log, seq), then)
-
     def chain_at(self, log: LogId, seq: int) -> bytes | None:
         """Return the chain at a durable entry, b"" if it is not held; None while storage is asked."""
         key = (log, seq)
@@ -53,10 +50,11 @@ class Lookups:
             return self._chains[key]
         if key not in self._asked and len(self._asked) < MAX_ASKED:
             self._asked.add(key)
-            self.chain(log, seq, lambda chain: self._keep(key, chain))
+            self._ask("chains", key, partial(self.keep_chain, key))
         return None
 
-    def _keep(self, key: ChainKey, chain: bytes) -> None:
+    def keep_chain(self, key: ChainKey, chain: bytes) -> None:
+        """Keep a chain; those used last are kept."""
         self._asked.discard(key)
         self._chains[key] = chain
         if len(self._chains) > MAX_CHAINS:

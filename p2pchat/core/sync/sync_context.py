@@ -19,7 +19,7 @@ from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
-from p2pchat.core.storage_answers import LogFacts, LogKey, PrunePlan
+from p2pchat.core.storage_answers import PrunePlan
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.left_out import LeftOut
 from p2pchat.core.sync.log_index import ConversationState, LogState
@@ -141,32 +141,6 @@ class SyncContext:
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call `call` once, so many seconds from now, unless storage failed in between."""
         return self.ctx.after(seconds, lambda: None if self.discarded else call())
-
-    def look_up(self, remote: RemoteState | None, key: LogKey, then: Callable[[LogFacts | None], None]) -> bool:
-        """Find the log of a mark that a remote sent, or with None a user of this peer; `then` gets its facts.
-
-        Storage is asked only for the chain in the middle of a log. Return False if too many marks of the remote are
-        being looked up.
-        """
-        conversation = self.conversations.by_id.get(key.conversation)
-        log = conversation.log_at(key.ref) if conversation is not None else None
-        facts = log.facts if log is not None else None
-        if log is None or facts is None:
-            then(None)
-        elif facts.forked or not max(1, facts.pruned) <= key.seq < facts.seq:
-            then(facts.replace(chain_at=log.durable_chain) if key.seq == facts.seq else facts)
-        else:
-            end = self.mark_limits.begin_lookup(remote) if remote is not None else None
-            if end is None and remote is not None:
-                return False
-
-            def on_found(chain: bytes) -> None:
-                if end is not None:
-                    end()
-                then(facts.replace(chain_at=chain or None))
-
-            self.lookups.chain(log.id, key.seq, on_found)
-        return True
 
     def chain_at(self, log: LogState, seq: int) -> bytes | None:
         """Return the chain at an entry of a log, b"" if it is not held; None while storage is asked or writes it."""

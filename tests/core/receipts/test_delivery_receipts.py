@@ -285,10 +285,9 @@ def test_a_mark_for_many_members_is_looked_up_once_and_counts_for_all_of_them() 
     far, log = gateway(ada, "bob", "cyd", "dan"), Author("ada", "a1", talk)
     log.write(*(shown.raw for shown in ada.storage.places(0, 9, [talk])[:1]))
     ada.hold_lookups = True
-    (remote,) = ada.node.sync.context.remotes.values()
-    for pending in (1, 1):  # only storage knows the chain in the middle of a log
+    for _ in range(2):  # only storage knows the chain in the middle of a log
         far.say(Have({talk: {ada.id: [log.mark]}}, names=[Naming(talk=away.id)]))
-        assert remote.lookups_pending == pending
+    assert ada.node.sync.lookups._asked == {(log.log, 1)}
     ada.answer_lookups()
     receipts = ada.node.sync.delivery_receipts
     assert [receipts.position(log.log, IDS[name]) for name in ("bob", "cyd", "dan")] == [1, 1, 1]
