@@ -14,6 +14,7 @@ The statements that make the tables are fixed, so that all databases of one vers
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -289,7 +290,8 @@ left join heads h on h.id = n.id
 #
 # Records that are kept in one column, and back.
 
-UNDECODABLE = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)  # raised by a row of a wrong type
+# Raised by a row of a wrong type.
+UNDECODABLE = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, struct.error)
 
 
 class CorruptRow(ValueError):

@@ -5,13 +5,14 @@ It takes milliseconds however much is stored: no statement here reads all entrie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Address,
+    Cite,
     DeliveredMark,
     FormerName,
     Holder,
@@ -28,7 +29,7 @@ from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
 from p2pchat.core.sync.heads import pack_stored
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.protocol import UserId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
 from p2pchat.storage.database import Database, placeholders
 from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts
@@ -164,17 +165,11 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         ]
 
     unreleased = facts_of("l.number in (select log from waiting union select log from seen)")
-    covered: dict[str, list[bytes]] = {}
-    for conversation, user, run, head, chain, c, deleted, builds_on, number in rows(SHOWN_COVERED):
-        if not (type(chain) is bytes and len(chain) == 32):
-            raise CorruptRow("a head of a wrong type")
-        row = pack_stored(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
-        covered.setdefault(conversation.hex(), []).append(row)
     stored = Stored(
         tips=[facts for _, facts in facts_of("l.state = 0 and h.id is not null")],
         forked=[log_of(*row) for row in rows(FORKED_LOGS)],
         unreleased=[facts for _, facts in unreleased],
-        covered=covered,
+        covered=_covered(rows(SHOWN_COVERED), cited),
         waiting=[
             UnreleasedEntry(facts.log, id % SEQS, decode_entry((c, text)))
             for number, facts in unreleased
@@ -215,6 +210,16 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
     )
     _check(stored)
     return stored
+
+
+def _covered(rows: Sequence[Any], cited: Mapping[int, tuple[Cite, ...]]) -> dict[ConversationId, list[bytes]]:
+    """Return the rows of these logs for memory, by conversation."""
+    found: dict[ConversationId, list[bytes]] = {}
+    with decoding():
+        for conversation, user, run, head, chain, c, deleted, builds_on, number in rows:
+            row = pack_stored(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
+            found.setdefault(conversation.hex(), []).append(row)
+    return found
 
 
 def load_statements(reader: LogQueries) -> list[tuple[str, bytes]]:

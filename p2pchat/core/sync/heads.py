@@ -14,8 +14,8 @@ from typing import NamedTuple
 from p2pchat.core.durable_changes import Cite
 from p2pchat.protocol import Mark, RunId, UserId
 
-MOST = 255  # marks, profiles and cites of one row: their numbers are bytes
-_HEAD = Struct(">32s8sQ32sQQBBB")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
+MOST = 65_535  # marks, profiles and cites of one row: their numbers are two bytes each
+_HEAD = Struct(">32s8sQ32sQQHHH")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
 _MARK = Struct(">8sQ8s")
 _PROFILE = Struct(">Q")
 _CITE = Struct(">QQ8s")
@@ -126,7 +126,12 @@ class Heads:
 def pack_stored(
     user: bytes, run: bytes, seq: int, chain: bytes, last_c: int, pruned: int, before: bytes, cites: Sequence[Cite]
 ) -> bytes:  # fmt: skip
-    """Return the row of a log without profiles, from what storage has of it; `before` as it stands there."""
+    """Return the row of a log without profiles, from what storage has of it; `before` as it stands there.
+
+    Raises ValueError or struct.error for values that cannot be of a log.
+    """
+    if [len(user), len(run), len(chain), len(before) % _MARK.size] != [32, 8, 32, 0]:
+        raise ValueError("a log of a wrong size")
     head = _HEAD.pack(user, run, seq, chain, last_c, pruned, len(before) // _MARK.size, 0, len(cites))
     return b"".join([head, before, *(_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain8)) for cite in cites)])
 

@@ -54,7 +54,7 @@ class PendingImport:
     """The frames of one ImportRequest."""
 
     ticket: int
-    undecided: int = 0  # frames that wait for a lookup
+    undecided: int = 0  # frames about which storage is asked
     commits: int = 0  # commits with entries of it, not durable yet
     new: int = 0  # entries
     known: int = 0

@@ -65,7 +65,7 @@ def test_a_row_is_replaced_and_removed() -> None:
 
 def test_a_log_that_builds_on_too_many_has_no_row() -> None:
     heads = Heads()
-    assert [heads.put(LOG._replace(before=LOG.before * 256)), len(heads)] == [False, 0]
+    assert [heads.put(LOG._replace(before=LOG.before * 65_536)), len(heads)] == [False, 0]
 
 
 def test_a_log_is_found_by_its_reference() -> None:
