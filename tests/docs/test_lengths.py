@@ -1,0 +1,63 @@
+"""The length of each document, in words: what a page gains, it loses somewhere else."""
+
+from __future__ import annotations
+
+from tests.test_readme import ROOT
+
+OF_ALL_DOCS = 75_000  # of docs/, the pages of the protocol and of the reference included
+OF_THE_PROTOCOL = 18_000
+MOST = {
+    "CHANGELOG.md": 900,
+    "README.md": 1_200,
+    "SECURITY.md": 1_500,
+    "docs/agents.md": 1_100,
+    "docs/architecture.md": 5_000,
+    "docs/bots.md": 1_300,
+    "docs/cli.md": 7_000,
+    "docs/cluster.md": 1_400,
+    "docs/conformance.md": 1_200,
+    "docs/databases.md": 850,
+    "docs/files.md": 1_250,
+    "docs/first-change.md": 850,
+    "docs/first-steps.md": 950,
+    "docs/gateway-api.md": 3_200,
+    "docs/gateway-socketio.md": 1_100,
+    "docs/gateway.md": 2_300,
+    "docs/groups.md": 1_100,
+    "docs/guarantees.md": 6_000,
+    "docs/library.md": 2_700,
+    "docs/measured.md": 3_500,
+    "docs/members.md": 1_500,
+    "docs/moving.md": 950,
+    "docs/operations.md": 2_250,
+    "docs/page.md": 1_300,
+    "docs/protocol.md": 11_000,
+    "docs/protocol-attachments.md": 1_700,
+    "docs/protocol-discovery.md": 400,
+    "docs/protocol-entries.md": 1_700,
+    "docs/protocol-files.md": 650,
+    "docs/protocol-groups.md": 1_500,
+    "docs/protocol-vectors.md": 900,
+    "docs/queries.md": 800,
+    "docs/relay.md": 1_150,
+    "docs/scripts.md": 2_500,
+    "docs/sync.md": 1_000,
+    "docs/testing.md": 750,
+    "docs/ticks.md": 1_700,
+    "docs/troubleshooting.md": 3_000,
+    "docs/two-machines.md": 1_350,
+}
+REFERENCE = 300  # of each page of the reference: the rest comes from docstrings
+
+
+def words(name: str) -> int:
+    return len((ROOT / name).read_text("utf-8").split())
+
+
+def test_each_page_is_within_its_ceiling() -> None:
+    pages = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
+    assert {name for name in MOST if "/" in name} == {name for name in pages if name.count("/") == 1}
+    assert {name: words(name) for name in MOST if words(name) > MOST[name]} == {}
+    assert [name for name in pages if name.count("/") > 1 and words(name) > REFERENCE] == []
+    assert sum(map(words, pages)) <= OF_ALL_DOCS
+    assert sum(words(name) for name in pages if "/protocol" in name or "/conformance" in name) <= OF_THE_PROTOCOL
