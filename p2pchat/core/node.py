@@ -398,6 +398,11 @@ class Node:
         self.sync.on_contact(id, by)
 
     @property
+    def storage_failures(self) -> int:
+        """Return how many times a commit failed."""
+        return self._storage.epoch
+
+    @property
     def storage_works(self) -> bool:
         """Return whether storage accepts commits. People have been warned while it does not."""
         return self._storage.works

@@ -522,8 +522,11 @@ class Driver:
         Raises:
             StorageError: It could not be stored.
         """
+        failures = self.node.storage_failures
         await self.wait_handled()
         await self.disk.write(Change())
+        if self.node.storage_failures > failures or not self.node.storage_works:
+            raise StorageError("storage does not work: nothing was changed; try again when it does")
 
     async def wait_handled(self) -> None:
         """Return when the core has handled the inputs so far."""

@@ -1214,6 +1214,10 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
          """\
         if False:
             link.phase = LinkPhase.WAITING""")),
+    Mutant("settled-though-lost", "who was blocked or allowed is not, though the command said so: its commit failed and the next one worked",
+        "runtime/test_driver.py::test_what_a_failed_commit_lost_is_not_reported_as_stored",
+        ("if self.node.storage_failures > failures or not self.node.storage_works:",
+         "if False:")),
     Mutant("signature-unchecked", "anyone can claim any identity",
         "core/mesh/test_handshake.py::test_an_id_swapped_in_a_hello_does_not_fit_its_signature",
         ("if not verify(client, signature, t):",

@@ -51,6 +51,7 @@ class GatedStorage(TemporaryStorage):
         self.gate.set()
         self.waiting = threading.Event()  # set when a commit waits at the gate
         self.failing: Exception | None = None
+        self.failing_once: Exception | None = None
         self.unwarmable: Exception | None = None
         self.unreadable: Exception | None = None  # what fetches end with, and how many did
         self.unread = 0
@@ -64,6 +65,9 @@ class GatedStorage(TemporaryStorage):
     def commit(self, changes: Sequence[Change]) -> None:
         self.waiting.set()
         self.gate.wait()
+        if self.failing_once is not None:
+            error, self.failing_once = self.failing_once, None
+            raise error
         if self.failing is not None:
             self.failed_at.append(time.monotonic())
             raise self.failing
@@ -333,6 +337,19 @@ async def test_a_failed_commit_fails_its_write_and_keeps_nothing(
     await (await bob.broadcast("kept")).delivered(timeout=60)
     for peer in (ada, bob):
         assert [post.text for post in await peer.history("room")] == ["first", "kept"]
+
+
+async def test_what_a_failed_commit_lost_is_not_reported_as_stored(
+    net: Mesh, bob: TCPPeer, storage: GatedStorage
+) -> None:
+    """Also if the next commit works, as on a disk where somebody just made room."""
+    await net.settle()
+    warnings = bob.events(Warned)
+    storage.failing_once = StorageError("the disk is full: make room")
+    with pytest.raises(StorageError):
+        await bob.allow("ada")
+    assert [(await anext(warnings)).code, (await anext(warnings)).code] == ["storage", "storage_works"]
+    await bob.allow("ada")
 
 
 async def test_a_storage_that_takes_nothing_is_reported_once(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
