@@ -5,7 +5,7 @@ It takes milliseconds however much is stored: no statement here reads all entrie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from p2pchat.config import Settings
@@ -106,18 +106,14 @@ select c.id, u.id, l.run from logs l
 join conversations c on c.number = l.conversation join users u on u.number = l.writer
 where l.state in {FORKED_STATES} order by l.number
 """
-SHOWN_COVERED = f"""
-select c.id, u.id, l.run, h.id, h.chain, h.c, p.upto, l.builds_on, l.number from logs l
+LOGS = f"""
+select c.id, u.id, l.run, h.id, h.chain, h.c, p.upto, l.builds_on, l.number, l.state, h.size - coalesce(p.size, 0)
+from logs l
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 {NEWEST_HEAD}
 left join pruned p on p.log = l.number
-where l.state = {COVERED} and h.id is not null
-and l.number not in (select log from waiting) and l.number not in (select log from seen)
-"""
-SIZES = f"""
-select u.id, sum(h.size - coalesce(p.size, 0)) from logs l {NEWEST_HEAD} left join pruned p on p.log = l.number
-join users u on u.number = l.writer where l.state in {ALL_STATES} and h.id is not null group by u.id
+where l.state in {ALL_STATES} and h.id is not null
 """
 # The operations and leaves written to groups, no messages; entries of logs that forked stay.
 GROUP_ENTRIES = f"""
@@ -165,11 +161,12 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         ]
 
     unreleased = facts_of("l.number in (select log from waiting union select log from seen)")
+    covered, sizes = _covered_and_sizes(rows(LOGS), cited, {number for number, _ in unreleased})
     stored = Stored(
         tips=[facts for _, facts in facts_of("l.state = 0 and h.id is not null")],
         forked=[log_of(*row) for row in rows(FORKED_LOGS)],
         unreleased=[facts for _, facts in unreleased],
-        covered=_covered(rows(SHOWN_COVERED), cited),
+        covered=covered,
         waiting=[
             UnreleasedEntry(facts.log, id % SEQS, decode_entry((c, text)))
             for number, facts in unreleased
@@ -205,21 +202,26 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             GroupEntry(log_of(*row), row[3] % SEQS, (row[4], row[5]), marks_of_bytes(row[6] or b""))
             for row in rows(GROUP_ENTRIES)
         ],
-        sizes={user.hex(): int(size) for user, size in rows(SIZES)},
+        sizes=sizes,
         meta=load_meta(reader),
     )
     _check(stored)
     return stored
 
 
-def _covered(rows: Sequence[Any], cited: Mapping[int, tuple[Cite, ...]]) -> dict[ConversationId, list[bytes]]:
-    """Return the rows of these logs for memory, by conversation."""
-    found: dict[ConversationId, list[bytes]] = {}
+def _covered_and_sizes(
+    logs: Sequence[Any], cited: Mapping[int, tuple[Cite, ...]], unreleased: Container[int]
+) -> tuple[dict[ConversationId, list[bytes]], dict[UserId, int]]:
+    """Return the covered logs of which nothing waits, as rows for memory, and the bytes of each user."""
+    covered: dict[ConversationId, list[bytes]] = {}
+    sizes: dict[bytes, int] = {}
     with decoding():
-        for conversation, user, run, head, chain, c, deleted, builds_on, number in rows:
-            row = pack_stored(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
-            found.setdefault(conversation.hex(), []).append(row)
-    return found
+        for conversation, user, run, head, chain, c, deleted, builds_on, number, state, size in logs:
+            sizes[user] = sizes.get(user, 0) + int(size)
+            if state == COVERED and number not in unreleased:
+                row = pack_stored(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
+                covered.setdefault(conversation.hex(), []).append(row)
+        return covered, {user.hex(): size for user, size in sizes.items()}
 
 
 def load_statements(reader: LogQueries) -> list[tuple[str, bytes]]:
