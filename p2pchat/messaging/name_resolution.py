@@ -363,8 +363,8 @@ class GroupDirectory:
         return self._index.names.get(talk, "")
 
     def all(self) -> list[GroupView]:
-        """Return the present state of every group."""
-        return [view for view in self._views().values() if self._knows(view.talk)]
+        """Return the present state of every group whose name is known, which it is once its operations are stored."""
+        return [view for view in self._views().values() if view.talk in self._index.names and self._knows(view.talk)]
 
     def view(self, group: ConversationId) -> GroupView | None:
         """Return the present state of a group, by the id of its operations."""

@@ -106,11 +106,13 @@ def test_former_names_leave_nothing_in_memory() -> None:
     assert (people.label(ADA), people.find("bob").key) == ("ada", BOB)
 
 
+def view(talk: str, name: str) -> GroupView:
+    return GroupView(talk[::-1], talk, name, ADA, 1, {ADA: 1}, frozenset())
+
+
 def directory(**names: str) -> GroupDirectory:
     """A directory of groups, by the id of their messages."""
-    groups = {
-        talk[::-1]: GroupView(talk[::-1], talk, name, ADA, 1, {ADA: 1}, frozenset()) for talk, name in names.items()
-    }
+    groups = {talk[::-1]: view(talk, name) for talk, name in names.items()}
     made = GroupDirectory(lambda: groups)
     made.load()
     return made
@@ -119,6 +121,15 @@ def directory(**names: str) -> GroupDirectory:
 def test_a_group_is_found_by_its_name_however_it_is_typed() -> None:
     known = directory(**{OPS: "Ops"})
     assert [known.find(text) for text in ("#Ops", "ops", " #OPS ", f"#ops#{suffix(OPS)}")] == [OPS] * 4
+
+
+def test_a_group_is_listed_when_it_can_be_found() -> None:
+    """Its operation came, and is not stored yet: the name is told afterwards."""
+    groups = {OPS[::-1]: view(OPS, "ops")}
+    known = GroupDirectory(lambda: groups)
+    assert known.all() == []
+    known.learn(OPS, "ops")
+    assert known.all() == [groups[OPS[::-1]]] and known.find("ops") == OPS
 
 
 def test_a_name_of_two_groups_is_ambiguous_without_an_id() -> None:
