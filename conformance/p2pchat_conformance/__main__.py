@@ -125,7 +125,7 @@ def _command(line: str | None) -> Callable[[], Awaitable[None]] | None:
 def report(kit: Kit, level: str, seed: str, results: list[RuleResult]) -> dict[str, Any]:
     """Return the report of a run as docs/conformance.md describes it."""
     return {
-        "version": REPORT_VERSION, "protocol": 1, "candidate": kit.candidate, "level": level, "seed": seed,
+        "version": REPORT_VERSION, "protocol": 2, "candidate": kit.candidate, "level": level, "seed": seed,
         "results": [result.as_json() for result in results],
     }  # fmt: skip
 

@@ -187,7 +187,7 @@ KEYS = [
                   '["yes","certainly"]'),
          entry(k='"later"', choices=CHOICES))),
     Row("hops",
-        "`hops`: any value, in an entry of any kind (only an integer from 0 to 255 "
+        "`hops`: any value, in an entry of any kind (only an integer from 1 to 255 "
         "[means something](protocol.md#entries))", "taken",
         (*entries("hops", "1", "255", "256", "-1", "1.0", "true", "null", '"1"'), entry(k='"later"', hops="1"))),
 ]  # fmt: skip
