@@ -123,7 +123,7 @@ class Settings:
     unknown_bytes: int = 4 * GIB  # stored for all unknown users
     # What a log of an unknown user counts besides its entries. Measured, a user with one message: 1.3 KiB of memory and
     # 1.6 KiB of disk. So 80 MiB of memory hold what a branch stores. A quarter if it follows an earlier log, which
-    # leaves memory then.
+    # is a row of 150 bytes then (core/sync/heads.py).
     log_bytes: int = 4 * KIB
     min_free_disk_bytes: int = 256 * MIB  # below it nothing is stored; for others, see the factors above
     auto_fetch_bytes: int = 10 * MIB  # files up to this size come by themselves to a data directory; 0 for none

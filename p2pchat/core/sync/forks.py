@@ -147,12 +147,14 @@ class Forks:
         """Make the logs that only a forked log covered tips again."""
         others = [log for log in conversation.all_logs(forked.id.user) if not log.forked] if forked.before else []
         kept = {mark for log in others for mark in log.before}
-        for log in [log for log in others if log.covered and log.tail_mark in {*forked.before} - kept]:
+        uncovered = [log for log in others if log.covered and log.tail_mark in {*forked.before} - kept]
+        for log in uncovered:
             log.covered = False
             self._ctx.change.uncover(log.id)
             if conversation.log_object(*log.id[1:]) is not log:
                 conversation.add(log)
-            self._on_log_restored(conversation, log.id.user)
+        if uncovered:
+            self._on_log_restored(conversation, forked.id.user)
 
     # ---- sending
 

@@ -318,7 +318,7 @@ class WriterLogs:
         return (log for log in self.logs.values() if log.is_tip)
 
     def may_build_on(self, log: LogState, run: RunId) -> bool:
-        """Return whether a log builds on another, or may do so through logs that are not in memory."""
+        """Return whether a log builds on another, or may do so through logs that are no objects."""
         todo, seen = [log], {log.id.run}
         while todo:
             for mark in todo.pop().before:
