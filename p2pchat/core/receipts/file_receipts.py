@@ -28,10 +28,11 @@ from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import ConversationId, Holds, PeerId, UserId
+from p2pchat.protocol import Holds, PeerId, UserId
 
 TOLD_EVERY = 0.1  # seconds between two frames to a link, so that many contents share one; as read marks
 MAX_CONTENTS = 2_000  # asked about, named by users here, and as many named by others: the newest; a guess, 1 MiB
+MAX_MESSAGES = 4  # that name the same content, remembered: the newest; a guess
 MAX_ASKED = 10_000  # contents that a link may ask about; more are not answered
 MAX_ASKED_UNKNOWN = 1_000  # the same of an unknown peer: a quarter of a megabyte
 EVENTS_BURST = 15  # seconds' worth of events about what unknown peers have; as about users who wrote (presence.py)
@@ -83,17 +84,16 @@ class FileReceipts:
         self._ctx = sync.ctx
         self._may_have = may_have
         self._links: dict[int, LinkReceipts] = {}
-        # The conversations in which messages name it, the newest last: of others, and of users here.
-        self._named: tuple[dict[str, set[ConversationId]], ...] = ({}, {})
-        self._written: dict[str, list[tuple[LogId, int, FileRef]]] = {}  # by users here in this run
-        self._holders: dict[str, set[PeerId]] = {}  # by root
+        # The messages that name it, by root, all with the newest last: of others, and of users here.
+        self._named: tuple[dict[str, list[Source]], ...] = ({}, {})
+        self._told: dict[str, dict[PeerId, bool]] = {}  # by root: what each peer said last
         rate = sync.ctx.settings.unknown_events_a_second
         self._events = TokenBucket(rate, EVENTS_BURST * rate, sync.ctx.now.mono)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
         self._gone: dict[str, None] = {}
         self._deletions = 0  # of messages and of content: what was looked up before one is looked up again
-        for root, log, _ in named:
-            self._note(root, log)
+        for root, log, seq in named:
+            self._note(root, (log, seq))
 
     def take_over(self, former: FileReceipts) -> None:
         """Take over what goes from the disk just now. Everything else is asked again."""
@@ -103,7 +103,7 @@ class FileReceipts:
 
     def holders(self, root: str) -> Collection[PeerId]:
         """Return the other peers known to have some content."""
-        return self._holders.get(root, ())
+        return [peer for peer, has in self._told.get(root, {}).items() if has]
 
     def users_having(self, log: LogId, root: str) -> list[UserId]:
         """Return the users of other peers, members of the conversation of a log, who have some content; sorted."""
@@ -121,23 +121,20 @@ class FileReceipts:
         """Take the attachments of entries that are durable now."""
         conversation = self._sync.conversations.by_id.get(batch.log.conversation)
         for seq, entry in enumerate(batch.entries or (), batch.first):
-            for root, file in {file.root: file for file in reversed(attachments_of(entry))}.items():
+            for root in {file.root: None for file in attachments_of(entry)}:
                 self._check_untold(root)  # perhaps nobody could be told of it before
-                self._note(root, batch.log)
-                if batch.log.user in self._sync.hosted:
-                    self._written.setdefault(root, []).append((batch.log, seq, file))
+                self._note(root, (batch.log, seq))
                 for remote in () if conversation is None else self._sync.remotes_sharing(conversation):
                     self._ask(remote, root)
 
-    def _note(self, root: str, log: LogId) -> None:
+    def _note(self, root: str, source: Source) -> None:
         """Note a message that names some content."""
-        named = self._named[log.user in self._sync.hosted]
-        named[root] = {*named.pop(root, ()), log.conversation}
+        named = self._named[source[0].user in self._sync.hosted]
+        named[root] = [*named.pop(root, ()), source][-MAX_MESSAGES:]
         if len(named) > MAX_CONTENTS:
             oldest = next(iter(named))
             del named[oldest]
-            self._holders.pop(oldest, None)
-            self._written.pop(oldest, None)
+            self._told.pop(oldest, None)
 
     # ---- links
 
@@ -148,8 +145,8 @@ class FileReceipts:
         """
         every = self._sync.conversations.by_id
         shared = {id for id, each in every.items() if self._sync.shares(remote, each)}
-        for root, conversations in chain(*(named.items() for named in self._named)):
-            if not shared.isdisjoint(conversations):
+        for root, sources in chain(*(named.items() for named in self._named)):
+            if any(log.conversation in shared for log, _ in sources):
                 self._ask(remote, root)
         link = self._links.get(remote.link.id)
         if link is not None:
@@ -160,8 +157,8 @@ class FileReceipts:
         """Forget what a link said, unless its peer is known."""
         self._links.pop(link.id, None)
         if not link.known and all(remote.link.peer != link.peer for remote in self._sync.remotes.values()):
-            for holders in self._holders.values():
-                holders.discard(link.peer)
+            for told in self._told.values():
+                told.pop(link.peer, None)
 
     def _link(self, id: int) -> LinkReceipts:
         link = self._links.get(id)
@@ -279,15 +276,23 @@ class FileReceipts:
     # ---- being told
 
     def _on_told(self, remote: RemoteState, root: str, *, has: bool) -> None:
-        """Take what a link says of some content, and report it of what was written here in this run."""
-        holders, peer = self._holders.setdefault(root, set()), remote.link.peer
-        if (peer in holders) is has:
+        """Take what a link says of some content. Reported is what changes, and who has what was sent in this run."""
+        told, peer = self._told.setdefault(root, {}), remote.link.peer
+        former, told[peer] = told.get(peer), has
+        if former is has or not (has or former):
             return
-        (holders.add if has else holders.remove)(peer)
-        for log, seq, file in self._written.get(root, ()):
-            users = tuple(self._readers(log, remote.link.users))
-            if users and (remote.link.known or self._events.take(self._ctx.now.mono)):
-                self._ctx.emit(FileHeld(log, seq, file, users, has))
+        for log, seq in chain(*(named.get(root, ()) for named in self._named)):
+            if log.user in self._sync.hosted and (former is not None or log.run == self._sync.run):
+                self._sync.lookups.files(log, seq, partial(self._on_own_found, (log, seq), root, remote, has))
+
+    def _on_own_found(
+        self, source: Source, root: str, remote: RemoteState, has: bool, files: tuple[FileRef, ...]
+    ) -> None:  # fmt: skip
+        """Report who has a file of a hosted user, or has it no more."""
+        users = tuple(self._readers(source[0], remote.link.users))
+        file = next((file for file in files if file.root == root), None)
+        if file and users and (remote.link.known or self._events.take(self._ctx.now.mono)):
+            self._ctx.emit(FileHeld(*source, file, users, has))
 
 
 def _take(some: dict[str, None], most: int) -> list[str]:

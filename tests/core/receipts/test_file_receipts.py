@@ -162,7 +162,7 @@ def test_a_link_is_asked_once_and_its_answers_are_kept() -> None:
     assert sync.users_having(log, ROOT) == []
 
 
-def test_after_a_restart_everything_is_asked_again_and_nothing_reported_of_messages_before() -> None:
+def test_after_a_restart_everything_is_asked_again_and_only_changes_are_reported() -> None:
     ada, log, _ = holder()
     ada.restart()
     bob = ada.far("bob")
@@ -172,6 +172,8 @@ def test_after_a_restart_everything_is_asked_again_and_nothing_reported_of_messa
     bob.say(Holds(has=[ROOT]))
     assert ada.node.sync.file_receipts.users_having(log, ROOT) == [IDS["bob"]]
     assert done(ada, out.FileHeld) == []
+    bob.say(Holds(lacks=[ROOT]))
+    assert [each.has for each in done(ada, out.FileHeld)] == [False]  # it changed now
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -223,7 +225,7 @@ def test_only_so_many_contents_are_kept_the_newest(monkeypatch: pytest.MonkeyPat
         bob.say(Holds(has=[f"{n:064x}"]))
     having = [ada.node.sync.file_receipts.users_having(log, f"{n:064x}") for n in range(3)]
     assert having == [[], [IDS["bob"]], [IDS["bob"]]]
-    assert [*ada.node.sync.file_receipts._written] == [f"{n:064x}" for n in (1, 2)]
+    assert [*ada.node.sync.file_receipts._named[True]] == [f"{n:064x}" for n in (1, 2)]
 
 
 def test_who_asks_again_is_told_again() -> None:
