@@ -86,17 +86,6 @@ class ReadMark(Record, frozen=True):
     seq: int
 
 
-class Holder(Record, frozen=True):
-    """A peer that has some content, whole and verified, as it said first at `told_at` (UTC microseconds).
-
-    With a `told_at` of 0 storage deletes it.
-    """
-
-    root: str
-    peer: PeerId
-    told_at: int = 0
-
-
 class NamedContent(NamedTuple):
     """A message that names some content."""
 
@@ -230,7 +219,6 @@ class Change(Struct):
     delivered: list[DeliveredMark] = []
     reads: list[ReadMark] = []
     taken: list[ReadMark] = []
-    holders: list[Holder] = []
     conversations: list[KnownConversation] = []
     users: list[KnownUser] = []
     former_names: list[FormerName] = []  # of a name stored already the newer clock counts

@@ -14,7 +14,6 @@ from p2pchat.core.durable_changes import (
     Cite,
     DeliveredMark,
     FormerName,
-    Holder,
     KnownConversation,
     KnownUser,
     NamedContent,
@@ -78,7 +77,6 @@ class Stored:
     delivered: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
     reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
     taken: list[ReadMark] = field(default_factory=list)  # by users named to load()
-    holders: list[Holder] = field(default_factory=list)
     named: list[NamedContent] = field(default_factory=list)  # newest, the oldest first
     addresses: list[Address] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)

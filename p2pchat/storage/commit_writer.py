@@ -62,7 +62,6 @@ from p2pchat.storage.schema import (
     header_of,
     heads,
     heard,
-    holders,
     hosted,
     logs,
     marks_of_bytes,
@@ -273,7 +272,6 @@ class RowBuffer:
         self._relations: list[object] = []
         self._delivered: dict[tuple[int, int], int] = {}
         self._forks: list[Fork] = []
-        self._holders: dict[tuple[bytes, bytes], int] = {}
         self._pruned: list[Prune] = []
 
     def add(self, change: Change) -> None:
@@ -308,8 +306,6 @@ class RowBuffer:
             self._add_mark(read_marks, read)
         for taken in change.taken:
             self._add_mark(taken_marks, taken)
-        for holder in change.holders:
-            self._holders[bytes.fromhex(holder.root), bytes.fromhex(holder.peer)] = holder.told_at
         self._add_rest(change)
 
     def write(self) -> None:
@@ -324,9 +320,6 @@ class RowBuffer:
             self._write_waiting(log)
         delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
         self._db.insert(heard, delivered, InsertConflict.HIGHER)
-        having = [value for key, told_at in self._holders.items() if told_at for value in (*key, told_at)]
-        self._db.insert(holders, having, InsertConflict.REPLACE)
-        self._delete_forgotten()
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
@@ -496,12 +489,6 @@ class RowBuffer:
             return
         key = (log.number, self._writer.number_of(users, mark.member))
         self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
-
-    def _delete_forgotten(self) -> None:
-        """Delete rows of receipts of files that nobody needs any more; they are few."""
-        for holder, told_at in self._holders.items():
-            if not told_at:
-                self._db.run("delete from holders where root = ? and peer = ?", *holder)
 
     def _add_mark(self, table: Table, mark: ReadMark) -> None:
         """Write the mark of a reader, or delete one that another replaces; they are few: each is written at once."""

@@ -200,9 +200,6 @@ attachments: Table = Table(  # of stored messages, deleted or not: which content
     (_key("id"), _key("root", BYTES, 32), Column("size")),  # of the message
     {"attachments_by_root": ("root",)},
 )
-holders: Table = Table(  # other peers that have content, whole
-    "holders", (_key("root", BYTES, 32), _key("peer", BYTES, 32), Column("told_at"))
-)
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
 read_marks: Table = Table("read_marks", (_key("log"), _key("reader"), Column("seq")))
@@ -266,7 +263,7 @@ statements: Table = Table(  # about members of the network
     (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
 )
 TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, heads, heard,
-          holders, hosted, logs, meta, places, pruned, read_marks, seen, statements, taken_marks,
+          hosted, logs, meta, places, pruned, read_marks, seen, statements, taken_marks,
           tokens, unreadable, users, waiting)  # fmt: skip
 
 

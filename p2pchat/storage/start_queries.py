@@ -15,7 +15,6 @@ from p2pchat.core.durable_changes import (
     Cite,
     DeliveredMark,
     FormerName,
-    Holder,
     KnownConversation,
     KnownUser,
     NamedContent,
@@ -133,7 +132,6 @@ ADDRESSES = "select peer, endpoint, verified_at, failing_since, teller from addr
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
 MEMBERS = "select id, member from users where member is not null order by number"
 STATEMENTS = "select said, signature from statements order by id"
-HOLDERS = "select root, peer, told_at from holders order by root, peer"
 NAMED = f"""
 select a.root, c.id, u.id, l.run, a.id from attachments a
 join entries e on e.id = a.id
@@ -179,7 +177,6 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         delivered=_delivered(database, hosted),
         reads=_marks(database, READS, hosted),
         taken=_marks(database, TAKEN, hosted),
-        holders=[Holder(root.hex(), peer.hex(), told_at) for root, peer, told_at in rows(HOLDERS)],
         named=[
             NamedContent(root.hex(), log_of(*log), log[3] % SEQS) for root, *log in reversed(rows(NAMED, MAX_CONTENTS))
         ],
@@ -279,7 +276,6 @@ def _check(stored: Stored) -> None:
     numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
     numbers += [seq for _, seq in stored.recent]
     numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in [*stored.reads, *stored.taken]]
-    numbers += [one.told_at for one in stored.holders]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     cites = [cite for facts in (*stored.tips, *stored.unreleased) for cite in facts.cites]

@@ -17,7 +17,7 @@ MOST = {
     "docs/cluster.md": 1_400,
     "docs/conformance.md": 1_200,
     "docs/databases.md": 850,
-    "docs/files.md": 1_250,
+    "docs/files.md": 1_300,
     "docs/first-change.md": 850,
     "docs/first-steps.md": 950,
     "docs/gateway-api.md": 3_200,

@@ -11,7 +11,6 @@ from p2pchat.core.durable_changes import (
     DeliveredMark,
     Fork,
     FormerName,
-    Holder,
     KnownConversation,
     KnownUser,
     NamedContent,
@@ -544,16 +543,6 @@ def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: SqlStora
     storage.commit([Change(taken=[ReadMark(ada.log, bob, 0)])])
     assert storage.load([bob, eve]).taken == [ReadMark(ada.log, eve, 1)]
     assert storage.readers(ada.log, 1) == []
-
-
-def test_who_has_which_content_is_kept_until_it_is_deleted(storage: SqlStorage) -> None:
-    bob, eve, roots = user("bob"), user("eve"), ("ab" * 32, "cd" * 32)
-    holders = [Holder(root, peer, 7) for root in roots for peer in sorted((bob, eve))]
-    storage.commit([Change(holders=holders[:3])])
-    storage.commit([Change(holders=[holders[3], holders[0].replace(told_at=9)])])
-    assert storage.load([]).holders == [holders[0].replace(told_at=9), *holders[1:]]
-    storage.commit([Change(holders=[Holder(roots[0], bob), Holder(roots[1], bob), Holder("ef" * 32, bob)])])
-    assert [(each.root, each.peer) for each in storage.load([]).holders] == [(root, eve) for root in roots]
 
 
 def test_messages_that_name_content_are_loaded_the_oldest_first(storage: SqlStorage) -> None:

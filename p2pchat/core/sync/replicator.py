@@ -160,9 +160,7 @@ class Replicator:
         self.typing: TypingTracker = TypingTracker(self.context)
         self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts, is_out)
         self.transfers: Transfers = Transfers(self.context, stored.meta)
-        self.file_receipts: FileReceipts = FileReceipts(
-            self.context, stored.named, stored.holders, self.transfers.may_have
-        )
+        self.file_receipts: FileReceipts = FileReceipts(self.context, stored.named, self.transfers.may_have)
         self.transfers.on_whole = self.file_receipts.on_whole
         self.pruner: Pruner = Pruner(self.context, self.on_quota_freed)
         self.conversations.on_evicted = self.context.forget_on_links
@@ -181,7 +179,6 @@ class Replicator:
         self.quota.start()
         self._expire_requests()
         self.transfers.requests.begin_next()
-        self.file_receipts.start()
 
     def _mark_newcomer(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
@@ -214,7 +211,7 @@ class Replicator:
             self.taken_marks.on_link_down(remote)
             self.context.sweep_conversations(link.users)
             self.transfers.on_link_down(link.id)
-            self.file_receipts.on_link_down(link.id)
+            self.file_receipts.on_link_down(link)
 
     def is_unknown(self, user: UserId) -> bool:
         """Return whether nothing is known of a user and there is no conversation with it, so that nothing is shared

@@ -159,24 +159,35 @@ def test_a_link_is_asked_once_and_its_answers_are_kept() -> None:
     assert done(ada, out.FileHeld) == []
     bob.say(Holds(lacks=[ROOT]))
     assert [each.has for each in done(ada, out.FileHeld)] == [False, False]
-    assert sync.users_having(log, ROOT) == [] and ada.storage.load([ada.id]).holders == []
+    assert sync.users_having(log, ROOT) == []
 
 
-def test_what_others_have_outlives_a_restart_and_is_asked_again() -> None:
+def test_after_a_restart_everything_is_asked_again_and_only_changes_are_reported() -> None:
     ada, log, _ = holder()
-    bob = linked(ada, "bob")
-    ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], files=(FILE,)))
-    ada.world.pass_time(0.3)
-    bob.say(Holds(has=[ROOT]))
-    ada.world.pass_time(1.5)  # as gossip, it is stored soon
     ada.restart()
+    bob = ada.far("bob")
+    bob.say(Peers(0, [], can=["files", "holds"]))
+    ada.node.sync.file_receipts.on_compared(ada.node.sync.context.remotes[bob.link])
+    assert told(bob) == [Holds([ROOT])]
+    bob.say(Holds(has=[ROOT]))
     assert ada.node.sync.file_receipts.users_having(log, ROOT) == [IDS["bob"]]
-    assert [(each.root, each.peer) for each in ada.storage.load([]).holders] == [(ROOT, IDS["bob"])]
-    bob = linked(ada, "bob")
+    assert done(ada, out.FileHeld) == []
     bob.say(Holds(lacks=[ROOT]))
-    ada.world.pass_time(1.5)
-    assert ada.node.sync.file_receipts.users_having(log, ROOT) == []
-    assert ada.storage.load([]).holders == []
+    assert [each.has for each in done(ada, out.FileHeld)] == [False]  # it changed now
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_an_unknown_peer_said_is_forgotten_with_its_last_link(known: bool) -> None:
+    ada, log, _ = holder()
+    if known:
+        ada.node.contacts.keep([IDS["bob"]])
+    linked(ada, "bob").say(Holds(has=[ROOT]))
+    bob = linked(ada, "bob")  # in place of the first
+    bob.say(Holds(has=[ROOT]))
+    sync = ada.node.sync.file_receipts
+    assert sync.users_having(log, ROOT) == [IDS["bob"]]
+    ada.drop(bob)
+    assert sync.users_having(log, ROOT) == ([IDS["bob"]] if known else [])
 
 
 def test_messages_of_others_are_asked_about_too_and_cause_no_event() -> None:
@@ -212,9 +223,9 @@ def test_only_so_many_contents_are_kept_the_newest(monkeypatch: pytest.MonkeyPat
         ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], files=(FileRef("a", SIZE, "", f"{n:064x}"),)))
         ada.world.pass_time(0.3)
         bob.say(Holds(has=[f"{n:064x}"]))
-    ada.world.pass_time(1.5)
-    assert [each.root for each in ada.storage.load([]).holders] == [f"{n:064x}" for n in (1, 2)]
-    assert ada.node.sync.file_receipts.users_having(log, "0" * 64) == []
+    having = [ada.node.sync.file_receipts.users_having(log, f"{n:064x}") for n in range(3)]
+    assert having == [[], [IDS["bob"]], [IDS["bob"]]]
+    assert [*ada.node.sync.file_receipts._named[True]] == [f"{n:064x}" for n in (1, 2)]
 
 
 def test_who_asks_again_is_told_again() -> None:
@@ -226,22 +237,14 @@ def test_who_asks_again_is_told_again() -> None:
         assert told(bob)[-1:] == [Holds([], [ROOT], [])]
 
 
-def test_who_says_yes_and_no_in_turn_causes_few_events_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before: each word was an event and a row, some 25,000 a second."""
-    monkeypatch.setattr(file_receipts, "SAID_BURST", 5)
-    ada, log, _ = holder()
+def test_who_says_yes_and_no_in_turn_causes_few_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: each word was an event, some 25,000 a second."""
+    monkeypatch.setattr(file_receipts, "EVENTS_BURST", 1)
+    ada, _, _ = holder()
     bob = linked(ada, "bob")
-    ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], files=(FILE,)))
-    told(bob)
     for _ in range(100):
         bob.say(Holds(has=[ROOT]), Holds(lacks=[ROOT]))
-    assert len(done(ada, out.FileHeld)) <= 2 * 2 * 5  # two messages name it; each yes is followed by a no
-    assert ada.counted["file_receipts_limited"] == 1  # then it is not asked any more
-    ada.world.pass_time(10.0)
-    ada.node.sync.file_receipts.on_compared(ada.node.sync.context.remotes[bob.link])
-    assert [frame.ask for frame in told(bob)] == [[ROOT]]  # what was left out is asked again
-    bob.say(Holds(has=[ROOT]))
-    assert ada.node.sync.file_receipts.users_having(log, ROOT) == [IDS["bob"]]
+    assert len(done(ada, out.FileHeld)) == Settings().unknown_events_a_second
 
 
 def test_a_link_has_few_contents_looked_up_however_often_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,24 +259,6 @@ def test_a_link_has_few_contents_looked_up_however_often_it_asks(monkeypatch: py
     assert 100 <= looked_up <= 100 + 5 + 20 * 2 * 0.15 * file_receipts.CHECKED_A_SECOND
 
 
-def test_who_fills_the_places_of_unknown_peers_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before: nobody unknown was believed any more, also not after a restart."""
-    monkeypatch.setattr(file_receipts, "MAX_OF_UNKNOWN_PEERS", 3)
-    ada, log, _ = holder()
-    roots = [f"{n:064x}" for n in range(3)]
-    cyd, bob = linked(ada, "cyd"), linked(ada, "bob")
-    for n, root in enumerate(roots):
-        ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], files=(FileRef("a", SIZE, "", root),)))
-    told(bob)
-    cyd.say(Holds(has=roots))
-    bob.say(Holds(has=roots[:1]))
-    sync = ada.node.sync.file_receipts
-    assert sync.users_having(log, roots[0]) == sorted([IDS["bob"], IDS["cyd"]])
-    assert sync.users_having(log, roots[2]) == []
-    ada.world.pass_time(1.5)
-    assert len(ada.storage.load([]).holders) == 3
-
-
 def test_what_unknown_peers_have_causes_few_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_receipts, "EVENTS_BURST", 1)
     ada, log, _ = holder()
@@ -285,12 +270,3 @@ def test_what_unknown_peers_have_causes_few_events(monkeypatch: pytest.MonkeyPat
     bob.say(Holds(has=roots))
     assert len(done(ada, out.FileHeld)) == Settings().unknown_events_a_second
     assert all(ada.node.sync.file_receipts.users_having(log, root) == [IDS["bob"]] for root in roots)
-
-
-def test_of_one_content_so_many_unknown_peers_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_receipts, "MAX_HOLDERS", 1)
-    ada, log, _ = holder()
-    for name in ("bob", "cyd"):
-        far = linked(ada, name)
-        far.say(Holds(has=[ROOT]))
-    assert ada.node.sync.file_receipts.users_having(log, ROOT) == [IDS["bob"]]
