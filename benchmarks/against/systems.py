@@ -29,10 +29,10 @@ class System:
         return self.module in ("own", "frames_only")
 
 
-MANY = System("p2pchat, send_many", "own")
+MANY = System("p2pchat, stored", "own")
 GATHER = System("p2pchat, 2,000 send at once", "own", {"way": "gather"})
 MEMORY_LOOP = System("p2pchat in memory, plain loop", "own", {"way": "loop", "db": "memory://"})
-MEMORY_MANY = System("p2pchat in memory, send_many", "own", {"db": "memory://"})
+MEMORY_MANY = System("p2pchat in memory", "own", {"db": "memory://"})
 ENTRIES = System("p2pchat, frames of entries, 256 each", "frames_only", {"way": "entries"})
 FRAMES = System("p2pchat, one frame a message", "frames_only")
 JETSTREAM = System("NATS JetStream", "jetstream")
