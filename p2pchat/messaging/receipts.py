@@ -482,6 +482,11 @@ class _LogReceipts:
             having += stretch.here + self._count_guests(seq, stretch.guests)
         return having, _count_without(self.user, of)
 
+    def has(self, seq: int, member: UserId) -> bool:
+        """Return whether a member has a message by its own position, or by a peer that hosted it then."""
+        peers = next((peers for peers, users in self.guests(seq) if _is_among(member, users)), ())
+        return any(self.delivered.marks.get(holder, 0) >= seq for holder in (member, *peers))
+
     def _count_guests(self, seq: int, guests: Guests) -> int:
         """Return how many of these have a message by a peer that hosted them, and not by themselves."""
         having = [member for member, mark in self.delivered.marks.items() if mark >= seq] if guests else []
@@ -641,10 +646,7 @@ class ReceiptTracker:
                 self._of_few.setdefault(member, {})[log] = None
         if is_message and self.taken and log.conversation != self._room():
             here = tuple(member for member in here if not self.takes(log, member))
-        if not here:
-            receipts.add(first, count, of, 0, is_message, guests)
-            return []
-        having = _count_without(log.user, here) if len(here) > 1 or here[0] != log.user else 0
+        having = _count_without(log.user, here) if here and here != (log.user,) else 0
         receipts.add(first, count, of, having, is_message, guests)
         if not having or not is_message:
             return []
@@ -666,7 +668,8 @@ class ReceiptTracker:
             receipts.changes.add(seq)
         else:
             here = [(member, seq) for member in self.holders_at(shown.place, of) if self.takes(log, member)]
-            marks = [*marks, *here, *((member, mark) for member, mark in read if self.takes(log, member))]
+            takes = [(member, mark) for member, mark in read if self._is_in_room(log) or self.takes(log, member)]
+            marks = [*marks, *here, *takes]  # who has read a message has it
         for positions, stored in ((receipts.delivered, marks), (receipts.read, read)):
             for member, highest in stored:
                 positions.set(member, max(highest, positions.marks.get(member, 0)))
@@ -689,7 +692,12 @@ class ReceiptTracker:
         return self._updates(log, first, last, [member], "delivered") if is_reported else []
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
-        """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""
+        """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report.
+
+        In the room it may have them by a peer that did not host it when they were written.
+        """
+        if self._is_in_room(log) and not self._is_here(log, member) and not self._of(log).has(last, member):
+            self.delivered(log, first, last, member, is_reported=False)
         return self._advance(log, first, last, (member,), "read")
 
     def remove_member(self, conversation: ConversationId, member: UserId) -> None:
@@ -726,8 +734,7 @@ class ReceiptTracker:
             positions.advance_to(one, last)
             if not in_room:
                 updates += self._updates(log, first, last, [one], kind)
-        counted = kind == "read"  # a delivery to someone who was offline then is news, too
-        return self._updates(log, first, last, advanced, kind, counted=counted) if in_room and advanced else updates
+        return self._updates(log, first, last, advanced, kind, counted=True) if in_room and advanced else updates
 
     def _updates(
         self, log: LogId, first: int, last: int, members: list[UserId], kind: Kind, *, counted: bool = False

@@ -93,6 +93,22 @@ def test_a_later_member_does_not_count_among_the_first() -> None:
     assert Receipt(tracker, PEOPLE, ROOM, 2).status == "delivered"
 
 
+def test_in_the_room_a_guest_has_what_came_to_its_host_and_what_it_read_elsewhere() -> None:
+    """Bob and cyd were at ada's gateway when she wrote; bob moved, and reads at the other gateway."""
+    tracker, log = ReceiptTracker(), ROOM._replace(conversation="")
+    gate, other = "0a" * 32, "0b" * 32
+    tracker.add(log, 1, 2, tuple(sorted((BOB, CYD, gate))), guests=(((gate,), tuple(sorted((BOB, CYD)))),))
+    assert tracker.delivered(log, 1, 2, other) == [ReceiptUpdate(log, 1, 2, other, 0, 3)]
+    assert tracker.read(log, 1, 1, BOB) == [ReceiptUpdate(log, 1, 1, BOB, 1, 3, "read")]
+    assert BOB in tracker.holders(log, 1) and BOB not in tracker.holders(log, 2)
+    assert tracker.delivered(log, 1, 2, gate) == [
+        ReceiptUpdate(log, 1, 1, gate, 3, 3),
+        ReceiptUpdate(log, 2, 2, gate, 3, 3),
+    ]
+    assert tracker.read(log, 2, 2, CYD) == [ReceiptUpdate(log, 2, 2, CYD, 1, 3, "read")]
+    assert tracker._logs[log].delivered.marks.keys() == {other, BOB, gate}
+
+
 def test_of_an_earlier_run_only_holders_are_known() -> None:
     tracker = ReceiptTracker()
     assert tracker.delivered(ROOM, 1, 3, BOB) == [ReceiptUpdate(ROOM, 1, 3, BOB, 1, 1)]

@@ -7,15 +7,17 @@ are kept here, each once. Each digest is accompanied by the sum of all marks for
 other marks asks, and is sent all of them. Of a reader that a peer hosts from now on, too, it is sent the taken marks at
 once: so users who come one after the other do not cost all marks each time.
 
-There are two kinds, with frames and tables of their own (read_receipts.py): what a user has read, and what its
-programs have taken.
+There are two kinds, with frames and tables of their own. Taken marks say what the programs of a user were given
+already: its sessions are now at one gateway and now at another, and what was taken at one counts at all of them. Only
+peers that host the same user hear of them, and only they are believed: a peer may announce marks of nobody else. A mark
+only rises. One that another host announced may be ahead of what is here: what comes later was taken there already.
+What a user has read concerns its writers, too (read_receipts.py).
 
 Source: docs/protocol.md, "Receipts and presence".
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -43,6 +45,7 @@ MarkItem = tuple[ConversationId, UserId, str, int]  # conversation, reader, refe
 MAX_ABSENT_PEERS = 1024  # absent peers whose marks are remembered, and (next) marks of each: 20 MiB
 MAX_ANNOUNCED_BY_ABSENT = 100
 MAX_EARLY = 10_000  # logs that are not here of which marks are kept; a few MiB
+MAX_ANNOUNCED_TAKEN = 100_000  # marks of one peer, for the users that both host: a hundred of each of 1,000; 20 MiB
 MAX_ASKED = 900  # tips of which storage is asked how far they had been shown; with those below it looks at 1,000
 
 
@@ -61,7 +64,7 @@ class PendingMarks:
         return self.all or bool(self.marks)
 
 
-class MarkExchange(ABC, Generic[F, M]):
+class MarkExchange(Generic[F, M]):
     """Marks of one kind: those of hosted readers, and what each peer announced.
 
     Attributes:
@@ -83,48 +86,49 @@ class MarkExchange(ABC, Generic[F, M]):
         self._unanswered: set[int] = set()  # tickets of marks that storage looks up
         self._early: dict[tuple[ConversationId, str], dict[UserId, int]] = {}  # by log that is not here, and reader
 
-    # ---- what the two kinds differ in
+    # ---- what is different for read marks
 
     @property
-    @abstractmethod
     def _changed(self) -> list[ReadMark]:
         """The marks that this step's commit shall save."""
+        return self._ctx.change.taken
 
-    @abstractmethod
     def _may_tell(self, mark: M, writer: UserId) -> bool:
         """Return whether what this user wrote is marked."""
+        return writer != mark.user
 
-    @abstractmethod
     def _named_by(self, mark: M) -> Iterable[tuple[LogId, int]]:
         """Return the entries that a mark names, besides its place."""
+        return ()
 
-    @abstractmethod
     def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
         """Return the links on which a mark of this reader, on a log of this writer, is told."""
+        return self._sync.presence.hosts.get(reader, ())
 
-    @abstractmethod
     def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Return whether a remote hears of marks in this conversation."""
+        return self._sync.shares(remote, conversation)
 
-    @abstractmethod
     def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
         """Return the writers on whose logs a link is told all marks; those of its own readers it is told anyway."""
+        return frozenset()
 
-    @abstractmethod
     def _marks_of(self, remote: RemoteState) -> Iterable[ReadMark]:
         """Return the marks that a remote most likely announced in an earlier run."""
+        return (mark for mark in self._positions.all() if mark.reader in remote.link.users)
 
-    @abstractmethod
     def _max_announced(self, remote: RemoteState) -> int:
         """Return how many marks of a peer are remembered."""
+        return MAX_ANNOUNCED_TAKEN
 
-    @abstractmethod
     def _concerns(self, reader: UserId, ref: str) -> bool:
         """Return whether a mark is remembered, by reader and log."""
+        return reader in self._sync.hosted
 
-    @abstractmethod
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
-        """Take one mark that a remote announced."""
+        """Take one mark that a remote announced: of a user of this peer it is adopted."""
+        if pair[1] in self._sync.hosted:
+            self._adopt_mark(pair, ref, seq)
 
     # ---- storage
 
@@ -476,6 +480,13 @@ class MarkExchange(ABC, Generic[F, M]):
         for log in logs if self._early else ():
             for reader, seq in self._early.pop((log.conversation, ref_key(log.user, log.run)), {}).items():
                 self._advance(log, reader, seq)
+
+
+class TakenMarks(MarkExchange[TakenFrame, MarkedTaken]):
+    """The taken marks of hosted users."""
+
+    frame = TakenFrame
+    differs = "taken_sum_differs"
 
 
 def _is_newest(conversation: ConversationState, mark: MarkedRead | MarkedTaken) -> bool:

@@ -1,4 +1,4 @@
-"""Read marks and taken marks: how far users have read messages, and how far programs of hosted users have taken them.
+"""Read marks: how far users have read messages.
 
 When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. It goes to
 the writer's peers and the reader's other peers (mark_exchange.py).
@@ -6,9 +6,7 @@ the writer's peers and the reader's other peers (mark_exchange.py).
 A read mark that another peer announces counts only as far as the message is known to be delivered. A user may turn read
 receipts off, in both directions.
 
-A taken mark tells the other hosts of a user what its programs were given already.
-
-Source: docs/protocol.md, "Receipts and presence", "Taken marks".
+Source: docs/protocol.md, "Receipts and presence".
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from itertools import starmap
 
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import ReadReceipt
-from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen
+from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.receipts.delivery_receipts import (
     AckKey,
@@ -33,7 +31,7 @@ from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, ReaderKey
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import Mark, PeerId, ReadFrame, TakenFrame, UserId
+from p2pchat.protocol import Mark, PeerId, ReadFrame, UserId
 
 MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB
 
@@ -92,7 +90,8 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
             self._ctx.change.meta[RECEIPTS_CHOSEN] = self.privacy.text
 
     def _may_tell(self, mark: MarkedRead, writer: UserId) -> bool:
-        return writer != mark.user and writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
+        wants = writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
+        return wants and super()._may_tell(mark, writer)
 
     def _named_by(self, mark: MarkedRead) -> Iterable[tuple[LogId, int]]:
         return [(mark.log, mark.seq)]
@@ -100,8 +99,7 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
     # ---- who hears of them
 
     def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
-        hosts = self._sync.presence.hosts
-        return (*hosts.get(writer, ()), *hosts.get(reader, ()))
+        return (*self._sync.presence.hosts.get(writer, ()), *super()._links_of(writer, reader))
 
     def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Return whether a remote hears what was read there: not the peer of an unknown user without an answer."""
@@ -109,7 +107,7 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
             unknown = set(conversation.naming.dm or ()) - self._sync.hosted.keys()
             if not unknown.isdisjoint(remote.link.users):
                 return False
-        return self._sync.shares(remote, conversation)
+        return super()._tells(remote, conversation)
 
     def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
         return remote.link.users.keys()
@@ -140,13 +138,11 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
         return min(MAX_ANNOUNCED, max(equal_part, MAX_ANNOUNCED_UNKNOWN - others))
 
     def _concerns(self, reader: UserId, ref: str) -> bool:
-        hosted = self._sync.hosted
-        return reader in hosted or bool(hosted.with_prefix(ref[:16]))
+        return super()._concerns(reader, ref) or bool(self._sync.hosted.with_prefix(ref[:16]))
 
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
+        super()._on_mark(remote, pair, ref, seq)  # perhaps on another peer of that user
         conversation, reader = self._of(pair[0]), pair[1]
-        if reader in self._sync.hosted:  # on another peer of that user
-            self._adopt_mark(pair, ref, seq)
         for user in self._sync.hosted.with_prefix(ref[:16]):
             if conversation.may_write(user):
                 self.tracker.on_read_mark(remote, conversation, user, reader, ref[16:], seq)
@@ -381,52 +377,3 @@ class ReceiptPrivacy:
     @property
     def text(self) -> str:
         return ",".join(f"{user} {other} {'on' if on else 'off'}" for (user, other), on in self._chosen.items())
-
-
-# ---- taken marks
-#
-# A user of several gateways has its sessions now at one of them and now at another. What was taken at one gateway
-# counts at all of them. Only peers that host the same user hear of it (mark_exchange.py), and only they are believed: a
-# peer may announce marks of nobody else. A mark only rises. One that another host announced may be ahead of what is
-# here: what comes later was taken there already.
-
-MAX_ANNOUNCED_TAKEN = 100_000  # marks of one peer, for the users that both host: a hundred of each of 1,000; 20 MiB
-
-
-class TakenMarks(MarkExchange[TakenFrame, MarkedTaken]):
-    """The taken marks of hosted users."""
-
-    frame = TakenFrame
-    differs = "taken_sum_differs"
-
-    @property
-    def _changed(self) -> list[ReadMark]:
-        return self._ctx.change.taken
-
-    def _may_tell(self, mark: MarkedTaken, writer: UserId) -> bool:
-        return writer != mark.user
-
-    def _named_by(self, mark: MarkedTaken) -> Iterable[tuple[LogId, int]]:
-        return ()
-
-    def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
-        return self._sync.presence.hosts.get(reader, ())
-
-    def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
-        return self._sync.shares(remote, conversation)
-
-    def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
-        return frozenset()
-
-    def _marks_of(self, remote: RemoteState) -> Iterable[ReadMark]:
-        return (mark for mark in self._positions.all() if mark.reader in remote.link.users)
-
-    def _max_announced(self, remote: RemoteState) -> int:
-        return MAX_ANNOUNCED_TAKEN
-
-    def _concerns(self, reader: UserId, ref: str) -> bool:
-        return reader in self._sync.hosted
-
-    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
-        if pair[1] in self._sync.hosted:
-            self._adopt_mark(pair, ref, seq)

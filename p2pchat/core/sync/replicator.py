@@ -41,7 +41,8 @@ from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
 from p2pchat.core.receipts.file_receipts import FileReceipts
-from p2pchat.core.receipts.read_receipts import ReadReceipts, TakenMarks
+from p2pchat.core.receipts.mark_exchange import TakenMarks
+from p2pchat.core.receipts.read_receipts import ReadReceipts
 from p2pchat.core.storage_answers import LogFacts, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.appender import Appender
