@@ -3,12 +3,14 @@
 A user who was hosted elsewhere before has conversations of which this peer holds nothing yet. A comparison that began
 before the other peer knew that the user is hosted here, too, says nothing about them, and its last frames may still be
 on their way. So the other peer is pinged behind the announcement: what comes after its pong is about these
-conversations, too. Then the next comparison counts, and when it is over, what is fetched has to come and to be durable.
+conversations, too. Then the next comparison counts, and when it is over, what is fetched has to come and to be durable. If a group
+came, one more is needed, since nothing was known of its messages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from p2pchat.core.effects import ComparisonEnded, Send
@@ -54,6 +56,12 @@ class ComparedUsers:
         if not self._waits:
             self._sync.after(0.0, self._check)
         self._waits[request.ticket] = ComparisonWait(request.user, self._sync.ctx.now.mono + request.within)
+
+    def on_group_changed(self, named: AbstractSet[UserId]) -> None:
+        """Have users who are named in a group that is changed durably wait for a comparison that begins now."""
+        for wait in self._waits.values():
+            if wait.user in named:
+                wait.pongs, wait.comparisons, wait.commit = {}, {}, None
 
     def end_all(self) -> None:
         """End all waits: storage failed, and everything held is loaded anew."""
@@ -105,7 +113,12 @@ class ComparedUsers:
         return remote.link.pings
 
     def _users_behind(self, remote: RemoteState) -> set[UserId]:
-        """Return the users in whose conversations a remote holds more; the room, which never rests, does not count."""
+        """Return the users in whose conversations a remote holds more; the room, which never rests, does not count.
+
+        Of a group whose first operation is not here yet nobody knows the members: it counts for all who wait.
+        """
         ids = {id for id, _ in remote.ahead}
-        found = (self._sync.conversations.by_id.get(id) for id in ids)
-        return {user for each in found if each is not None for user in each.members or ()}
+        found = [each for id in ids if (each := self._sync.conversations.by_id.get(id)) is not None]
+        if any(each.is_operations and not each.writers for each in found):
+            return {wait.user for wait in self._waits.values()}
+        return {user for each in found for user in each.members or ()}

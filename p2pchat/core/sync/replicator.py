@@ -266,6 +266,7 @@ class Replicator:
 
     def _on_group_changed(self, group: GroupReplica) -> None:
         self.group_editor.repair_soon(group)
+        self.compared_users.on_group_changed(group.named)
 
     def _send_sums_of_marks(self, remote: RemoteState) -> None:
         self.read_receipts.send_sum(remote)

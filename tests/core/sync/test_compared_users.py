@@ -5,23 +5,29 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.inputs import ComparisonAwaited, ConversationOpened, DiskLow, UserHosted, UserUnhosted, WriteRequest
-from p2pchat.core.log import mark_hash
+from p2pchat.core.log import Entry, encode_entry, mark_hash
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.anti_entropy import NEXT_WITHIN
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import Digest, Pong
-from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, NAMES, Author, Far, Peer, World, dm, have, sums
+from p2pchat.protocol import Digest, Frame, Naming, Pong
+from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, NAMES, NAMINGS, Author, Far, Peer, World, dm, have, sums
 
 BOB = IDS["bob"]
 ENDED, LATE = "comparison ended", "comparison not ended in time"
 
 
-def awaiting(world: World) -> tuple[Peer, Far]:
-    """Return ada, who hosts bob now as the other peer does, and waits; she has pinged it."""
+def awaiting(world: World, *before: Frame) -> tuple[Peer, Far]:
+    """Return ada, who hosts bob now as the other peer does, and waits; she has pinged it.
+
+    Args:
+        before: What the other peer says before ada hosts bob.
+    """
     ada = world.peer("ada")
     far = ada.far("bob")
+    far.say(*before)
     far.heard.clear()
     ada.put(UserHosted(HostedIdentity(BOB, "bob", IDENTITIES["bob"].sign)))
     ada.put(ComparisonAwaited(9, BOB, 60.0))
@@ -70,6 +76,30 @@ def test_what_is_fetched_has_to_be_durable() -> None:
     far.say(entries, have(end=1))
     assert passing(world, ada) == []
     ada.commit()
+    assert passing(world, ada) == [ENDED]
+
+
+def test_a_group_that_is_not_here_yet_is_waited_for_and_its_messages_are_compared_then() -> None:
+    """Nobody knows its members before its first operation is here."""
+    world = World()
+    body = group_body(1, "ops", IDS["cyd"], {BOB: 1, IDS["cyd"]: 1}, {}, salt="00" * 16)
+    first = encode_entry(Entry("group", 1, 1, b=body))
+    group = operation_hash(first)
+    NAMINGS[group] = Naming(group=(group, IDS["cyd"], "c0" * 8))
+    operations = Author("cyd", "c0", group)
+    entries = operations.write(first)
+    held = Digest(sums={group: f"{mark_hash(operations.log, operations.seq, operations.chain):064x}"}, span=ALL)
+    ada, far = awaiting(world, held, have(operations, span=ALL))
+    far.say(Pong())
+    passing(world, ada)
+    far.say(held, have(operations, span=ALL))
+    assert passing(world, ada) == []
+    far.say(entries, have(end=1))
+    assert passing(world, ada) == [], "its messages were not compared"
+    far.say(Pong())
+    world.pass_time(NEXT_WITHIN + 0.2)
+    *_, digest = [frame for frame in far.heard if isinstance(frame, Digest)]
+    far.say(digest)  # the same is there
     assert passing(world, ada) == [ENDED]
 
 
