@@ -43,7 +43,7 @@ MOST = {
     "docs/scripts.md": 2_500,
     "docs/sync.md": 1_000,
     "docs/testing.md": 750,
-    "docs/ticks.md": 1_700,
+    "docs/ticks.md": 1_750,
     "docs/troubleshooting.md": 3_000,
     "docs/two-machines.md": 1_350,
 }
