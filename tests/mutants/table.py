@@ -1379,6 +1379,10 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
         "core/sync/test_fetcher.py::test_what_a_known_user_wrote_is_wanted_before_what_waits_of_unknown_ones",
         ("(known if self._sync.requests.is_known(request.key[1]) else others)[request.key] = None",
          "(others if self._sync.requests.is_known(request.key[1]) else known)[request.key] = None")),
+    Mutant("unlisted-peer-has-nobody", "the count of a message falls while a peer that has it comes back",
+        "core/mesh/test_presence.py::test_a_message_to_the_room_is_for_guests_by_the_peers_that_host_them",
+        ("listed = {link.peer for link in links if link.has_listed_users}",
+         "listed = {link.peer for link in links}")),
     Mutant("unlisted-writers-kept", "a peer that lost its disk is not sent what it lacks",
         "core/sync/test_anti_entropy.py::test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it",
         ("""\

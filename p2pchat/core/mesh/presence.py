@@ -145,9 +145,10 @@ class PresenceTracker:
         return peers or {self._here.get(user, user)}
 
     def users_at(self, peers: AbstractSet[PeerId]) -> set[UserId]:
-        """Return the users that these peers host; of one that is not linked, only its own is known."""
+        """Return the users that these peers host; of one that has listed none, only its own is known."""
         links = [link for link in (*self._links.values(), *self._awaited.values()) if link.peer in peers]
-        return {user for link in links for user in link.users}.union(peers - {link.peer for link in links})
+        listed = {link.peer for link in links if link.has_listed_users}
+        return {user for link in links for user in link.users}.union(peers - listed)
 
     def status(self, user: UserId) -> Status:
         """Return the best status that any peer hosting the user gives; unknown when none ever did."""

@@ -257,6 +257,8 @@ def test_a_message_to_the_room_is_for_guests_by_the_peers_that_host_them() -> No
     ada.down(gate, "lost")  # it may be back at once
     assert guests() == (((GATE.id,), (GUEST.id,)),)
     assert ada.presence.users_at({BOB.id, GATE.id}) == {BOB.id, GATE.id}
+    ada.link(9, GATE)
+    assert ada.presence.users_at({GATE.id}) == {GATE.id}, "it has not listed its users yet"
 
 
 def test_users_of_one_peer_see_each_other() -> None:
