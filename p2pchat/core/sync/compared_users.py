@@ -3,8 +3,8 @@
 A user who was hosted elsewhere before has conversations of which this peer holds nothing yet. A comparison that began
 before the other peer knew that the user is hosted here, too, says nothing about them, and its last frames may still be
 on their way. So the other peer is pinged behind the announcement: what comes after its pong is about these
-conversations, too. Then the next comparison counts, and when it is over, what is fetched has to come and to be durable. If a group
-came, one more is needed, since nothing was known of its messages.
+conversations, too. Then the next comparison counts, and when it is over, what is fetched has to come and to be durable.
+If a group came, one more is needed, since nothing was known of its messages.
 """
 
 from __future__ import annotations
