@@ -239,7 +239,7 @@ class PresenceTracker:
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
         if not frame.more and not link.has_listed_users:
             link.has_listed_users = True
-            self.expel()  # those of a replaced link too: they have not left by themselves
+            self.expel(link.peer)  # those of a replaced link too: they have not left by themselves
             self._end_wait(link.peer, "left")
 
     def block(self, user: UserId) -> None:
@@ -254,9 +254,15 @@ class PresenceTracker:
             timer.cancel()
             self._leave(user, "lost")
 
-    def expel(self) -> None:
-        """Take back what links say about users who are out now, though the peers that host them are not."""
+    def expel(self, peer: PeerId = "") -> None:
+        """Take back what links say about users who are out now, though the peers that host them are not.
+
+        Args:
+            peer: Only of links with this one; "" for all, once what puts them out is durable.
+        """
         for link in [*self._links.values(), *self._awaited.values()]:
+            if peer not in ("", link.peer):
+                continue
             out = {user for user in link.users if not self._admits(user, link.member)}
             for user in out:
                 self._omit_blocked(link, user)

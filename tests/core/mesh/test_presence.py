@@ -261,6 +261,18 @@ def test_a_message_to_the_room_is_for_guests_by_the_peers_that_host_them() -> No
     assert ada.presence.users_at({GATE.id}) == {GATE.id}, "it has not listed its users yet"
 
 
+def test_a_list_of_one_peer_expels_nobody_of_another() -> None:
+    """A removal that is not durable yet may be lost or taken back: then nobody would list them again."""
+    ada = Here_()
+    bob = ada.link(1, BOB)
+    ada.here(bob, word(BOB))
+    ada.presence._admits = lambda user, member: user != BOB.id
+    ada.here(ada.link(2, GATE), word(GATE))
+    assert BOB.id in bob.users
+    ada.presence.expel()
+    assert BOB.id not in bob.users
+
+
 def test_users_of_one_peer_see_each_other() -> None:
     guest = HostedIdentity(GUEST.id, "guest", GUEST.sign, status="offline")
     ada = Here_(HostedIdentity(ADA.id, "ada", ADA.sign), guest)
