@@ -142,7 +142,7 @@ class WebSettings:
 
     @property
     def gives_invites(self) -> bool:
-        """Whether some accounts are given invites, if the gateway may make any."""
+        """True if some accounts are given invites, as far as the gateway may make any."""
         if self.invites != "auto":
             return self.invites != "off"
         return self.sign_up != "open" and not (self.origins or self.trusted_proxies or self.root_path)

@@ -100,7 +100,7 @@ class LogState:
 
     @property
     def head(self) -> LogHead:
-        """What a row keeps of it."""
+        """The part of it that a row keeps."""
         _, user, run = self.id
         return LogHead(user, run, self.seq, self.chain, self.last_c, self.pruned, self.before, self.profiles)
 
@@ -141,10 +141,6 @@ class LogState:
         if self.forked:
             return False
         return mark.seq > self.seq or (mark.seq == self.seq and mark.chain8 not in ("", self.chain[:8].hex()))
-
-    def is_covered_by(self, before: Iterable[Mark]) -> bool:
-        """Return whether a log that builds on these marks covers this one."""
-        return any((mark.run, mark.seq) == (self.id.run, self.seq) for mark in before)
 
     @property
     def show_limit(self) -> int:

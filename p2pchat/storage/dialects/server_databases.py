@@ -21,11 +21,6 @@ from p2pchat.storage.schema import meta
 CONNECT_WITHIN = 5  # seconds
 TRIED_OUT_MOST = 1 << 18  # bytes: what is deleted on a server stays in its files for a while
 TRIAL = "trial"  # in meta, never committed
-ALL_SIZES = """
-select coalesce(sum(h.size), 0) from heads h
-join (select max(id) as id from heads group by id >> 40) newest on newest.id = h.id
-"""
-
 CROWDED = "{where} has no connection left: raise max_connections of the server, or stop other programs"
 READONLY = "{where} cannot be written: give this user the right to make and change tables there"
 REPLICA = "{where} is read-only, as a replica is: name the server that it copies, or have its operator end that"
@@ -34,7 +29,6 @@ LOGIN = "{where} refuses the user or the password: check both in the database UR
 MISSING = "{where} is not there: make it first, docs/databases.md says how"
 DAMAGED = "{where} holds what no peer has written there: put a backup of the server in its place, or name another one"
 TAKEN = "{where} is in use by another peer: stop that one, or give each peer a database of its own"
-SERVER_SENTENCES = (CROWDED, READONLY, REPLICA, AWAY, LOGIN, MISSING, DAMAGED, TAKEN)
 
 
 class ServerDialect(Dialect):
