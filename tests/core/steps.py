@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -16,10 +17,13 @@ def count_steps(call: Callable[[], object]) -> int:
         nonlocal count
         count += event == "call" and frame.f_globals.get("__name__", "").startswith("p2pchat.")
 
-    former = sys.getprofile()
+    former, collects = sys.getprofile(), gc.isenabled()
+    gc.disable()  # a collection would close generators of earlier tests, which enters them
     sys.setprofile(on_event)
     try:
         call()
     finally:
         sys.setprofile(former)
+        if collects:
+            gc.enable()
     return count
