@@ -381,12 +381,11 @@ class Cluster:
 
     async def _host_own(self, now: float) -> None:
         living, places = self.living.all, list(self._to_place)
-        if now >= self._retry_at > 0:
+        if living != self._placed_for or now >= self._retry_at > 0:
+            places, self._placed_for, self._retry_at = self.directory.places(), living, 0.0
             self._changed.extend(self._untaken)
             self._untaken.clear()
             self._wake_taking.set()
-        if living != self._placed_for or now >= self._retry_at > 0:
-            places, self._placed_for, self._retry_at = self.directory.places(), living, 0.0
         self._to_place.clear()
         mine: list[AccountRecord] = []
         for count, place in enumerate(places):

@@ -170,6 +170,28 @@ async def test_a_token_that_ends_elsewhere_lets_nobody_in_while_the_disk_is_full
         assert await other.accounts.by_token(token) is None
 
 
+async def test_a_change_that_could_not_be_stored_is_tried_again_when_a_gateway_comes(
+    server: KeepingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever came before the next try took that try away: the change was never stored."""
+    monkeypatch.setattr(membership, "TRY_AGAIN_AFTER", 10 * WAIT)
+    async with doors_of(server, TIMES) as doors:
+        one, other = await doors.open(), await doors.open(tmp_path / "other")
+        _, token = await one.accounts.register("ada")
+        await known(other, "ada")
+        there = await other.accounts.by_token(token)
+        assert there is not None
+        await until(lambda: len(cluster_of(other)._placed_for) == 2, "both gateways")
+        [database] = [path for path in (tmp_path / "other").glob("*.db") if path.name != "search.db"]
+        with closing(sqlite3.connect(database, isolation_level=None)) as disk:
+            disk.execute("create trigger refuse before insert on tokens begin select raise(abort, 'no'); end")
+            await one.accounts.new_token("ada")
+            await until(lambda: cluster_of(other)._untaken, "the change that cannot be stored")
+            disk.execute("drop trigger refuse")
+        await doors.open()
+        await until(lambda: there.version == 2, "the change on the disk")
+
+
 async def test_old_words_of_a_gateway_that_ended_bring_it_not_back(server: KeepingServer) -> None:
     """Whoever hears what gateways say repeats it once one of them has ended: users would be hosted by a dead one."""
     async with doors_of(server, TIMES) as doors:
