@@ -471,11 +471,11 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
-        pardoned = self.admission.report(change, self.answering.member_of)
+        let_in = self.admission.report(change, self.answering.member_of)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()
-        back = {user for member in pardoned for user in (member, *self.answering.users_of(member))}
+        back = {user for member in let_in for user in (member, *self.answering.users_of(member))}
         for peer in sorted(self.links.dialer.peers if self.peer in back else back):
             self.links.unblock(peer)
 
