@@ -286,11 +286,6 @@ class SqlStorage:
 
     # ---- diagnostics
 
-    def facts(self) -> dict[str, str]:
-        """Return the settings in force, for benchmarks and diagnostics."""
-        with self._reading():
-            return self._dialect.facts(self._read)
-
     def faults(self, most: int = MAX_FAULTS) -> list[str]:
         """Read everything; return at most so many faults, [] if nothing is damaged."""
         with self._reading():

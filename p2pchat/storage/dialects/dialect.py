@@ -214,10 +214,6 @@ class Dialect(ABC):
     def interrupt(self, database: Database) -> None:
         """Make what another thread asks there fail."""
 
-    def facts(self, database: Database) -> dict[str, str]:
-        """Return the settings in force, for benchmarks and `doctor`."""
-        return {}
-
 
 # ---- URLs
 
