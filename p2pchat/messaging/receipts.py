@@ -105,14 +105,6 @@ class Receipt:
         return "accepted"
 
     @property
-    def by_member(self) -> dict[User, str]:
-        """The status for each user: `accepted`, `delivered` or `read`, of all in `of` and all others who have it."""
-        found: dict[UserId, str] = dict.fromkeys(self._members, "accepted")
-        for kind in ("delivered", "read"):
-            found.update(dict.fromkeys(self._holders(kind), kind))
-        return {self._people.user(member): status for member, status in found.items()}
-
-    @property
     def _members(self) -> tuple[UserId, ...]:
         return self._tracker.members(self.log, self.seq)
 
