@@ -78,7 +78,6 @@ class MySQLDialect(ServerDialect):
     } | ServerDialect.words
     table_names_query = TABLE_NAMES
     commits_tables = True
-    sorts_whole_tables = True
     max_statement_bytes = STATEMENT_BYTES
     functions = FUNCTIONS
     sentences: dict[Any, str] = {
