@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import accumulate, islice, pairwise
+from itertools import islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
@@ -188,40 +188,21 @@ class Receipt:
         return f"<Receipt {self.id} {self.status}>"
 
 
-class AcceptedBatch(NamedTuple):
-    """Messages accepted together: first .. first+size-1 of one log."""
-
-    log: LogId
-    first: int
-    size: int
-
-
 class Receipts(Sequence[Receipt]):
-    """The receipts of send_many, in the order of the texts; each is made on access."""
+    """The receipts of send_many, in the order of the texts."""
 
-    def __init__(self, tracker: ReceiptTracker, people: UserDirectory, batches: list[AcceptedBatch]) -> None:
-        self._tracker = tracker
-        self._people = people
-        self._batches = batches
-        self._ends = list(accumulate(batch.size for batch in batches))
+    def __init__(self, receipts: list[Receipt]) -> None:
+        self._receipts = receipts
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(self._receipts)
 
     @overload
     def __getitem__(self, index: int) -> Receipt: ...
     @overload
     def __getitem__(self, index: slice) -> list[Receipt]: ...
     def __getitem__(self, index: int | slice) -> Receipt | list[Receipt]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError("no such receipt")
-        i = bisect_right(self._ends, index)
-        batch = self._batches[i]
-        return Receipt(self._tracker, self._people, batch.log, batch.first + batch.size - (self._ends[i] - index))
+        return self._receipts[index]
 
     async def delivered(self, *, timeout: float | None = None) -> None:
         """Wait until every message is delivered; see Receipt.delivered."""
@@ -234,10 +215,11 @@ class Receipts(Sequence[Receipt]):
     async def _wait(self, kind: Kind, timeout: float | None) -> None:
         clock = asyncio.get_running_loop().time
         deadline = None if timeout is None else clock() + timeout
-        for batch in self._batches:
+        for last in {
+            receipt.log: receipt for receipt in self._receipts
+        }.values():  # a mark covers every message up to it
             left = None if deadline is None else max(0.0, deadline - clock())
-            last = batch.first + batch.size - 1  # a mark covers every message up to it
-            await self._tracker.wait(self._people, batch.log, last, timeout=left, kind=kind)
+            await last._wait(kind, None, None, left)
 
     def __repr__(self) -> str:
         return f"<Receipts of {len(self)} messages>"

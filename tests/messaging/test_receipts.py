@@ -11,7 +11,7 @@ import pytest
 from p2pchat import Delivered, DeliveryTimeout, Left, PeerClosed, Read, TCPPeer, UnknownName
 from p2pchat.core.log import Entry, LogId, encode_entry
 from p2pchat.messaging.name_resolution import UserDirectory
-from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, ReceiptTracker, ReceiptUpdate, _Waiter
+from p2pchat.messaging.receipts import Receipt, Receipts, ReceiptTracker, ReceiptUpdate, _Waiter
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh
 
@@ -171,10 +171,10 @@ async def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
     await patient
 
 
-async def test_receipts_of_many_are_made_when_asked_for() -> None:
+async def test_receipts_of_many_wait_for_the_last_message() -> None:
     tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 5, (BOB,))
-    receipts = Receipts(tracker, PEOPLE, [AcceptedBatch(ROOM, 1, 3), AcceptedBatch(ROOM, 4, 2)])
+    receipts = Receipts([Receipt(tracker, PEOPLE, ROOM, seq) for seq in range(1, 6)])
     assert [receipt.seq for receipt in receipts] == [1, 2, 3, 4, 5]
     assert [receipt.seq for receipt in receipts[1:4]] == [2, 3, 4]
     assert (receipts[-1].seq, len(receipts)) == (5, 5)
