@@ -146,7 +146,8 @@ class MarkExchange(Generic[F, M]):
     def take_over(self, former: Self) -> None:
         """Take over what was marked before storage failed, on logs that it holds now: others failed with the marks."""
         for mark in former._positions.all():
-            if self._positions.position(mark.log, mark.reader) < mark.seq:
+            is_here = mark.log.conversation in self._sync.conversations.by_id
+            if is_here and self._positions.position(mark.log, mark.reader) < mark.seq:
                 pair, ref = (mark.log.conversation, mark.reader), ref_key(mark.log.user, mark.log.run)
                 self._adopt_mark(pair, ref, mark.seq)
         for later in former._deferred.values():
