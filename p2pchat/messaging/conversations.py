@@ -148,15 +148,15 @@ class Conversation:
         self, text: str, reply_to: Post | str | None = None, *, action: bool = False
     ) -> Coroutine[Any, Any, Receipt]:
         """Write one message here; see TCPPeer.send, whose coroutine this returns."""
-        return self._viewer.send(self, text, reply_to, action=action)
+        return self._viewer._local_user.send(self, text, reply_to, action=action)
 
     def send_many(self, texts: Sequence[str]) -> Coroutine[Any, Any, Receipts]:
         """Write many messages here; see TCPPeer.send_many, whose coroutine this returns."""
-        return self._viewer.send_many(self, texts)
+        return self._viewer._local_user.send_many(self, texts)
 
     def typing(self, on: bool = True) -> None:
         """Show others that the own user is typing here, or has stopped; see TCPPeer.typing."""
-        self._viewer.typing(self, on)
+        self._viewer._local_user.typing(self, on)
 
     async def history(
         self,
@@ -195,7 +195,7 @@ class Conversation:
             StorageError: It could not be stored.
             PeerClosed: The peer is not running.
         """
-        return await self._viewer.delete_history(self, sender=sender, before=before)
+        return await self._viewer._local_user.delete_history(self, sender=sender, before=before)
 
     async def deleted_messages(self) -> list[DeletedMessages]:
         """Return which messages were deleted here with delete_history, in the order of history."""

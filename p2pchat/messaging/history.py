@@ -17,13 +17,12 @@ from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, ref_key, referred_id
+from p2pchat.core.log import LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.conversations import Conversation, DeletedHistory, DeletedMessages, MessageRequest
-from p2pchat.messaging.durable_event import DurableEvent
+from p2pchat.messaging.conversations import Conversation, DeletedMessages, MessageRequest
 from p2pchat.messaging.events import Gap, aware, micros_of
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
@@ -39,14 +38,12 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
-from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.protocol import ConversationId, Naming
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
-    from p2pchat.messaging.receipts import Receipt, Receipts
     from p2pchat.messaging.search import SearchIndexer
-    from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.storage.sql import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
@@ -68,7 +65,7 @@ class StorageReader(Protocol):
 
 
 class Viewer:
-    """One user who reads. What only a running peer does raises PeerClosed here; LocalUser overrides it.
+    """One user who reads. What only a running peer does, LocalUser does (`_local_user`).
 
     Attributes:
         directory: The users known here, as this one sees them; `directory.me` is its own id (hex).
@@ -90,15 +87,6 @@ class Viewer:
         raise NotImplementedError
 
     @property
-    def _content(self) -> ContentWorker:
-        """The content of attachments; raises PeerClosed for a stored history."""
-        raise _read_only()
-
-    def _file_holders(self, log: LogId, file: FileRef, *, elsewhere: bool = False) -> list[UserId]:
-        """Return the members who are known to have a file, `elsewhere`: on other disks; PeerClosed if no peer runs."""
-        raise _read_only()
-
-    @property
     def _indexer(self) -> SearchIndexer:
         """The search index; raises PeerClosed as `_disk` does."""
         raise NotImplementedError
@@ -116,7 +104,7 @@ class Viewer:
     @property
     def _local_user(self) -> LocalUser:
         """This as a user of a running peer; raises PeerClosed for a stored history."""
-        raise _read_only()
+        raise PeerClosed("this history is read-only: start a peer to write, and to fetch files")
 
     # ---- users
 
@@ -430,48 +418,6 @@ class Viewer:
     def _ref_of(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""
         return None
-
-    # ---- what only a running peer does
-
-    async def send(
-        self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
-    ) -> Receipt:
-        """Write one message; see TCPPeer.send."""
-        raise _read_only()
-
-    async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts:
-        """Write many messages; see TCPPeer.send_many."""
-        raise _read_only()
-
-    async def edit(self, message: Post | str, text: str) -> Receipt:
-        """Replace the text of one's own message; see TCPPeer.edit."""
-        raise _read_only()
-
-    async def delete(self, message: Post | str) -> Receipt:
-        """Delete one's own message; see TCPPeer.delete."""
-        raise _read_only()
-
-    async def delete_history(
-        self, conversation: To, *, sender: User | str | None = None, before: datetime | None = None
-    ) -> DeletedHistory:
-        """Delete what was written in a conversation; call Conversation.delete_history instead."""
-        raise _read_only("delete messages")
-
-    async def react(self, message: Post | str, reaction: str) -> Receipt:
-        """React to a message; see TCPPeer.react."""
-        raise _read_only()
-
-    def typing(self, to: Conversation, on: bool = True) -> None:
-        """Show that the own user is typing; see TCPPeer.typing."""
-        raise _read_only()
-
-    def mark_read(self, post: DurableEvent) -> None:
-        """Mark messages as read; see Message.mark_read."""
-        raise _read_only("mark messages read")
-
-
-def _read_only(what: str = "write") -> PeerClosed:
-    return PeerClosed(f"this history is read-only: start a peer to {what}")
 
 
 def _read_page(
