@@ -369,7 +369,7 @@ class Viewer:
         return [LogKey(key, ref.log) for key in self._keys() if key.startswith(prefix)], ref.seq
 
     async def deleted_messages(self, conversation: To | None = None) -> list[DeletedMessages]:
-        """Return which messages were deleted here with Conversation.delete_history, in the order of history.
+        """Return which messages were deleted here with TCPPeer.delete_history, in the order of history.
 
         Args:
             conversation: As history.
