@@ -268,7 +268,6 @@ class Viewer:
         words: str,
         conversation: To | None = None,
         *,
-        sender: User | str | None = None,
         before: Post | datetime | None = None,
         since: datetime | None = None,
         limit: int = 50,
@@ -285,7 +284,6 @@ class Viewer:
         Args:
             words: What to search for; `from:` with a name is enough.
             conversation: As history.
-            sender: Find messages of this user.
             before: Find older messages: pass the oldest one found to go on.
             since: Skip messages written before this moment.
             limit: The maximum number of messages, 1 or more.
@@ -298,25 +296,14 @@ class Viewer:
         """
         disk, key = self._disk, None if conversation is None else self.find(conversation).key
         keys = None if self._access.is_all else self._keys()
-        request = search_request(
-            words,
-            key,
-            keys,
-            self.directory,
-            sender=sender,
-            before=before,
-            since=since,
-            limit=limit,
-            access=self._access,
-        )
-        if request is None:
-            return []
+        people, access = self.directory, self._access
+        request = search_request(words, key, keys, people, before=before, since=since, limit=limit, access=access)
         found = self._posts(await search_messages(disk, request, self._indexer, progress))
         if before is not None:
             return found
 
         def search_before(present: datetime) -> Awaitable[list[Message | Sent]]:
-            return self.search(words, conversation, sender=sender, before=present, since=since, limit=limit)
+            return self.search(words, conversation, before=present, since=since, limit=limit)
 
         return await _with_present(found, limit, search_before)
 

@@ -26,7 +26,6 @@ from p2pchat.identity.profile import DATABASE_NAME
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Post, key_of, sort_key
-from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 from p2pchat.storage.search_words import Query, parse_query, searchable_text
@@ -85,22 +84,18 @@ def search_request(
     within: Collection[ConversationId] | None,
     people: UserDirectory,
     *,
-    sender: User | str | None,
     before: Post | datetime | None,
     since: datetime | None,
     limit: int,
     access: AccessPolicy,
-) -> SearchRequest | None:
-    """Return the search that these words ask for; None for one that no message can match. Raises as Viewer.search."""
+) -> SearchRequest:
+    """Return the search that these words ask for. Raises as Viewer.search."""
     query = parse_query(words)
     if limit < 1:
         raise ValueError("a limit of a search is 1 or more")
-    senders = {(one if isinstance(one, User) else people.find(one)).key for one in (sender, query.sender) if one}
-    if len(senders) > 1:
-        return None
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
-    writer = next(iter(senders), None)
+    writer = people.find(query.sender).key if query.sender else None
     return SearchRequest(query, conversation, within, writer, high, since_c, limit, None if access.is_all else access)
 
 
