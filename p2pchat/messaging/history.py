@@ -7,7 +7,7 @@ are in subscription.py.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -39,7 +39,7 @@ from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirect
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, Naming
-from p2pchat.storage.contract import ReleasedEntry, SortKey
+from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
@@ -229,17 +229,15 @@ class Viewer:
         if limit < 0:
             raise ValueError("a limit is 0 (none) or more")
         disk = self._disk
-        if conversation is not None:
-            keys: list[ConversationId] | None = [self.find(conversation).key]
-        else:
-            keys = None if self._access.is_all else list(self._keys())
+        key = None if conversation is None else self.find(conversation).key
+        within = None if conversation is not None or self._access.is_all else list(self._keys())
+        read = partial(disk.storage.history, key, since=None if since is None else micros_of(since), within=within)
         low, high = (None if where is None else sort_key(where) for where in (after, before))
-        since_c = None if since is None else micros_of(since)
         found: list[ReleasedEntry] = []
         while True:
             asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
             first, last = (low, None) if after is not None else (None, high)
-            page = await disk.read(partial(_read_page, disk.storage, keys, first, last, since_c, asked))
+            page = await disk.read(partial(read, after=first, before=last, limit=asked))
             below = page if high is None else [shown for shown in page if key_of(shown) < high]
             shown = list(filter(self._is_shown, below))
             found = [*found, *shown] if after is not None else [*shown, *found]
@@ -294,10 +292,12 @@ class Viewer:
             StorageError: Storage cannot be read, or there can be no index: no room, or no FTS5 in this Python.
             PeerClosed: The peer is not running.
         """
-        disk, key = self._disk, None if conversation is None else self.find(conversation).key
-        keys = None if self._access.is_all else self._keys()
-        people, access = self.directory, self._access
-        request = search_request(words, key, keys, people, before=before, since=since, limit=limit, access=access)
+        disk, people, access = self._disk, self.directory, self._access
+        if conversation is not None:
+            keys: Collection[ConversationId] | None = (self.find(conversation).key,)
+        else:
+            keys = None if access.is_all else self._keys()
+        request = search_request(words, keys, people, before=before, since=since, limit=limit, access=access)
         found = self._posts(await search_messages(disk, request, self._indexer, progress))
         if before is not None:
             return found
@@ -316,19 +316,11 @@ class Viewer:
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(message_id)
-
-        def look_up() -> ReleasedEntry | None:
-            for facts in storage.lookup(keys).values():
-                shown = storage.entry(facts.log, seq)
-                if shown is not None and self._is_shown(shown):
-                    return shown
-            return None
-
-        shown = await disk.read(look_up)
-        if shown is None:
-            raise UnknownName(message_id, text="there is no message with this id here")
-        return post_of(self, shown)
+        disk, (keys, seq) = self._disk, self._logs_of(message_id)
+        for shown in await disk.read(lambda: disk.storage.named([(key, seq) for key in keys])):
+            if shown is not None and self._is_shown(shown):
+                return post_of(self, shown)
+        raise UnknownName(message_id, text="there is no message with this id here")
 
     async def written_before(self, message_id: str) -> datetime | None:
         """Return when the newest entry here was written of those that precede a message in its log; None for none.
@@ -405,19 +397,6 @@ class Viewer:
     def _ref_of(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""
         return None
-
-
-def _read_page(
-    storage: SqlStorage,
-    keys: Sequence[ConversationId] | None,
-    after: SortKey | None,
-    before: SortKey | None,
-    since: int | None,
-    limit: int,
-) -> list[ReleasedEntry]:
-    """Return entries of these conversations in one order; of all with None."""
-    one = keys[0] if keys is not None and len(keys) == 1 else None
-    return storage.history(one, after=after, before=before, since=since, limit=limit, within=keys)
 
 
 async def _with_present(

@@ -50,8 +50,7 @@ class SearchRequest:
     """One search.
 
     Attributes:
-        conversation: Search this one; None for all of `within`.
-        within: The conversations that may be read; None for all there are. The index is asked about these only: how
+        within: The conversations to search; None for all there are. The index is asked about these only: how
             long an answer takes must not depend on what others wrote to each other.
         writer: Search messages of this user; None for all.
         high, since: Search below this position, and from this clock on; None for no limit.
@@ -60,7 +59,6 @@ class SearchRequest:
     """
 
     query: Query
-    conversation: ConversationId | None
     within: Collection[ConversationId] | None = field(repr=False)
     writer: UserId | None
     high: SortKey | None
@@ -80,7 +78,6 @@ class SearchRequest:
 
 def search_request(
     words: str,
-    conversation: ConversationId | None,
     within: Collection[ConversationId] | None,
     people: UserDirectory,
     *,
@@ -96,7 +93,7 @@ def search_request(
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
     writer = people.find(query.sender).key if query.sender else None
-    return SearchRequest(query, conversation, within, writer, high, since_c, limit, None if access.is_all else access)
+    return SearchRequest(query, within, writer, high, since_c, limit, None if access.is_all else access)
 
 
 async def search_messages(
@@ -179,12 +176,11 @@ class SearchIndexer:
     async def find(self, request: SearchRequest, below: int, above: int, limit: int) -> list[IndexHit]:
         """Return the newest hits with ids between these two. Raises StorageError."""
         query, writer = request.query, request.writer
-        within = request.within if request.conversation is None else (request.conversation,)
 
         def find() -> list[IndexHit]:
             while self._feed():  # it may have been damaged, and be new
                 pass
-            return self._opened()[0].find(query, within, writer, below, above, limit)
+            return self._opened()[0].find(query, request.within, writer, below, above, limit)
 
         return await self._run(find)
 
