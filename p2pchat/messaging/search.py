@@ -26,7 +26,6 @@ from p2pchat.identity.profile import DATABASE_NAME
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Post, key_of, sort_key
-from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 from p2pchat.storage.search_words import Query, parse_query, searchable_text
@@ -51,8 +50,7 @@ class SearchRequest:
     """One search.
 
     Attributes:
-        conversation: Search this one; None for all of `within`.
-        within: The conversations that may be read; None for all there are. The index is asked about these only: how
+        within: The conversations to search; None for all there are. The index is asked about these only: how
             long an answer takes must not depend on what others wrote to each other.
         writer: Search messages of this user; None for all.
         high, since: Search below this position, and from this clock on; None for no limit.
@@ -61,7 +59,6 @@ class SearchRequest:
     """
 
     query: Query
-    conversation: ConversationId | None
     within: Collection[ConversationId] | None = field(repr=False)
     writer: UserId | None
     high: SortKey | None
@@ -81,27 +78,22 @@ class SearchRequest:
 
 def search_request(
     words: str,
-    conversation: ConversationId | None,
     within: Collection[ConversationId] | None,
     people: UserDirectory,
     *,
-    sender: User | str | None,
     before: Post | datetime | None,
     since: datetime | None,
     limit: int,
     access: AccessPolicy,
-) -> SearchRequest | None:
-    """Return the search that these words ask for; None for one that no message can match. Raises as Viewer.search."""
+) -> SearchRequest:
+    """Return the search that these words ask for. Raises as Viewer.search."""
     query = parse_query(words)
     if limit < 1:
         raise ValueError("a limit of a search is 1 or more")
-    senders = {(one if isinstance(one, User) else people.find(one)).key for one in (sender, query.sender) if one}
-    if len(senders) > 1:
-        return None
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
-    writer = next(iter(senders), None)
-    return SearchRequest(query, conversation, within, writer, high, since_c, limit, None if access.is_all else access)
+    writer = people.find(query.sender).key if query.sender else None
+    return SearchRequest(query, within, writer, high, since_c, limit, None if access.is_all else access)
 
 
 async def search_messages(
@@ -184,12 +176,11 @@ class SearchIndexer:
     async def find(self, request: SearchRequest, below: int, above: int, limit: int) -> list[IndexHit]:
         """Return the newest hits with ids between these two. Raises StorageError."""
         query, writer = request.query, request.writer
-        within = request.within if request.conversation is None else (request.conversation,)
 
         def find() -> list[IndexHit]:
             while self._feed():  # it may have been damaged, and be new
                 pass
-            return self._opened()[0].find(query, within, writer, below, above, limit)
+            return self._opened()[0].find(query, request.within, writer, below, above, limit)
 
         return await self._run(find)
 

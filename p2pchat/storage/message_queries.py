@@ -19,6 +19,7 @@ from p2pchat.core.durable_changes import Relation
 from p2pchat.core.edits import Candidate, EntryEdits, edits_of
 from p2pchat.core.entry_kinds import ASPECTS
 from p2pchat.core.log import LogId, RawEntry, Ref, decode_entry, ref_key
+from p2pchat.core.storage_answers import LogKey
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
@@ -133,6 +134,11 @@ class MessageQueries(LogQueries):
         id = number * SEQS + seq
         row = self.db.first(statement, id, id) if 0 < seq < SEQS else None
         return self._with_edits([row])[0] if row else None
+
+    def named(self, names: Sequence[tuple[LogKey, int]]) -> list[ReleasedEntry | None]:
+        """Return released entries by what their ids say, of the log and the number; None for one that is not here."""
+        held = self.lookup([key for key, _ in names])
+        return [self.entry(held[key].log, seq) if key in held else None for key, seq in names]
 
     def meta_values(self, names: Sequence[str]) -> dict[str, str]:
         """Return those of these values in `meta` that are there."""

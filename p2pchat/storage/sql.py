@@ -229,6 +229,7 @@ class SqlStorage:
     places: Final = _query(MessageQueries.places)
     history: Final = _query(MessageQueries.history)
     entry: Final = _query(MessageQueries.entry)
+    named: Final = _query(MessageQueries.named)
     referring: Final = _query(MessageQueries.referring)
     last_place: Final = _query(MessageQueries.last_place)
     first_received_at: Final = _query(MessageQueries.first_received_at)
