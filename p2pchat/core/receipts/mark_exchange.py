@@ -146,8 +146,7 @@ class MarkExchange(Generic[F, M]):
     def take_over(self, former: Self) -> None:
         """Take over what was marked before storage failed, on logs that it holds now: others failed with the marks."""
         for mark in former._positions.all():
-            is_here = mark.log.conversation in self._sync.conversations.by_id
-            if is_here and self._positions.position(mark.log, mark.reader) < mark.seq:
+            if self._positions.position(mark.log, mark.reader) < mark.seq:
                 pair, ref = (mark.log.conversation, mark.reader), ref_key(mark.log.user, mark.log.run)
                 self._adopt_mark(pair, ref, mark.seq)
         for later in former._deferred.values():
@@ -464,7 +463,8 @@ class MarkExchange(Generic[F, M]):
 
     def _adopt_mark(self, pair: ReaderKey, ref: str, seq: int) -> None:
         """Take over the mark of a user that a remote hosts, too, or keep it: its log may be on its way."""
-        log = self._of(pair[0]).log_at(ref)
+        conversation = self._sync.conversations.by_id.get(pair[0])
+        log = None if conversation is None else conversation.log_at(ref)
         if log is not None:
             self._advance(log.id, pair[1], seq)
         elif (pair[0], ref) in self._early or len(self._early) < MAX_EARLY:
