@@ -93,7 +93,7 @@ class Mark(NamedTuple):
 
 
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
-ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq]]]]  # conversation -> reader -> last entries read
+ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq, Hex8]]]]  # conversation -> reader -> last entries read
 
 
 class Naming(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -317,7 +317,8 @@ class Entries(Frame, tag="entries"):
 
 
 class ReadFrame(Frame, tag="read"):
-    """Read marks: for each reader, the last entry read of each log, named as in core/log.Ref.
+    """Read marks: for each reader, the last entry read of each log, named as in core/log.Ref, and the beginning of the
+    chain there.
 
     With `span`, these are all of the sender's marks in that range of conversations, in order of conversations.
     """

@@ -95,7 +95,7 @@ async def each_want_gets_an_end(kit: Kit) -> None:
 async def what_was_answered_is_read(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("read this", link.member.dm())
-    ref = (log.ref()[0], 1)
+    ref = (*log.ref(1), log.mark(1).chain8)
     where = log.id.conversation
     await link.next(
         wire.ReadFrame,
@@ -127,9 +127,8 @@ async def read_marks_that_are_asked_for_are_sent(kit: Kit) -> None:
     assert page.span is not None
     check(page.span[0] == LOWEST, "the first page does not begin with the lowest id")
     marks = page.marks.get(log.id.conversation, {}).get(kit.candidate, [])
-    check(
-        [log.ref()[0], 1] in [list(one) for one in marks], "the message that was answered is not among the read marks"
-    )
+    read = (*log.ref(1), log.mark(1).chain8)
+    check(read in marks, "the message that was answered is not among the read marks")
 
 
 @rule

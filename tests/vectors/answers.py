@@ -93,7 +93,7 @@ def hashes(given: Given) -> Result:
         case "sum":
             return {"sum": f"{sum(int(one, 16) for one in given['hashes']) % SUM_MODULUS:064x}"}
         case "read":
-            marks = {(given["conversation"], given["reader"]): {given["ref"]: given["seq"]}}
+            marks = {(given["conversation"], given["reader"]): {given["ref"]: (given["seq"], given["chain8"])}}
             return {"hash": read_sum(marks)}
         case "mark":
             return {"hash": f"{mark_hash(_log(given), given['seq'], bytes.fromhex(given['chain'])):064x}"}

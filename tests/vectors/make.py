@@ -43,6 +43,7 @@ FILES = {
             "hashes": "what is added, for `sum`",
             "network, users, entry, header, group, seed": "what goes in; an entry is its clock and its text",
             "conversation, user, run, seq, chain, previous, reader, ref": "what goes in, by its name in the document",
+            "chain8": "the first 8 bytes of a chain",
         },
         {
             "message": "the bytes that are hashed",

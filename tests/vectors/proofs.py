@@ -45,7 +45,8 @@ def hashes() -> list[Row]:
     id72, one = bytes.fromhex(first["id72"]), first["entries"][0]
     named = {key: first[key] for key in ("conversation", "user", "run")}
     chain_0, chain_1 = bytes.fromhex(first["chain_0"]), bytes.fromhex(one["chain"])
-    reading = {"conversation": ROOM.hex(), "reader": BOB, "ref": first["ref"], "seq": 2}
+    chain8 = first["entries"][1]["mark"][2]
+    reading = {"conversation": ROOM.hex(), "reader": BOB, "ref": first["ref"], "seq": 2, "chain8": chain8}
     marks = [entry["mark_hash"] for entry in first["entries"]]
     largest = "f" * 64
     rows = [
@@ -118,7 +119,7 @@ def hashes() -> list[Row]:
             "read mark",
             "What one read mark adds to a sum.",
             {"what": "read", **reading},
-            read_sum(ROOM.hex(), BOB, first["ref"], 2)[0],
+            read_sum(*reading.values())[0],
         ),
         row("sum of nothing", "It is 0.", {"what": "sum", "hashes": []}, {"sum": "0" * 64}),
         row(

@@ -29,8 +29,16 @@ from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey
-from p2pchat.core.storage_answers import ShownKey
+from p2pchat.core.receipts.mark_positions import (
+    NOWHERE,
+    AnnouncedMarks,
+    EarlyMarks,
+    MarkPositions,
+    MarksByReader,
+    ReaderKey,
+    ReadPosition,
+)
+from p2pchat.core.storage_answers import LogKey, ShownKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
 from p2pchat.core.sync.remote_state import RemoteState
@@ -40,11 +48,13 @@ from p2pchat.protocol import ConversationId, PeerId, ReadFrame, TakenFrame, User
 
 F = TypeVar("F", ReadFrame, TakenFrame)
 M = TypeVar("M", MarkedRead, MarkedTaken)
-MarkItem = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq
+SentMark = tuple[str, int, str]  # as a frame carries it: the reference key of a log, last seq, chain8 there
+MarkItem = tuple[ConversationId, UserId, SentMark]  # conversation, reader, mark
+MarkPage = dict[ConversationId, dict[UserId, list[SentMark]]]
 
 MAX_ABSENT_PEERS = 1024  # absent peers whose marks are remembered, and (next) marks of each: 20 MiB
 MAX_ANNOUNCED_BY_ABSENT = 100
-MAX_EARLY = 10_000  # logs that are not here of which marks are kept; a few MiB
+MAX_EARLY = 10_000  # marks of a contact's link that cannot be counted yet, and of those of all others; a few MiB
 MAX_ANNOUNCED_TAKEN = 100_000  # marks of one peer, for the users that both host: a hundred of each of 1,000; 20 MiB
 MAX_ASKED = 900  # tips of which storage is asked how far they had been shown; with those below it looks at 1,000
 
@@ -84,7 +94,7 @@ class MarkExchange(Generic[F, M]):
         # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
         self._deferred: dict[ReaderKey, M | None] = {}
         self._unanswered: set[int] = set()  # tickets of marks that storage looks up
-        self._early: dict[tuple[ConversationId, str], dict[UserId, int]] = {}  # by log that is not here, and reader
+        self._early = EarlyMarks()
 
     # ---- what is different for read marks
 
@@ -97,9 +107,9 @@ class MarkExchange(Generic[F, M]):
         """Return whether what this user wrote is marked."""
         return writer != mark.user
 
-    def _named_by(self, mark: M) -> Iterable[tuple[LogId, int]]:
-        """Return the entries that a mark names, besides its place."""
-        return ()
+    def _asked_by(self, mark: M, conversation: ConversationState) -> Iterable[LogId]:
+        """Return the logs of which storage is asked how far they had been shown at the place of a mark."""
+        return islice((log for log in conversation.writers.tip_ids() if log.user != mark.user), MAX_ASKED)
 
     def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
         """Return the links on which a mark of this reader, on a log of this writer, is told."""
@@ -125,10 +135,15 @@ class MarkExchange(Generic[F, M]):
         """Return whether a mark is remembered, by reader and log."""
         return reader in self._sync.hosted
 
-    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
-        """Take one mark that a remote announced: of a user of this peer it is adopted."""
-        if pair[1] in self._sync.hosted:
-            self._adopt_mark(pair, ref, seq)
+    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> bool:
+        """Take one mark that a remote announced: of a user of this peer it is adopted. Return False if that must wait.
+
+        A mark may be ahead of what is here: what comes later was taken there already.
+        """
+        log = self._of(pair[0]).log_at(ref) if pair[1] in self._sync.hosted else None
+        if log is not None:
+            self._advance(log.id, pair[1], position)
+        return log is not None or pair[1] not in self._sync.hosted
 
     # ---- storage
 
@@ -146,9 +161,9 @@ class MarkExchange(Generic[F, M]):
     def take_over(self, former: Self) -> None:
         """Take over what was marked before storage failed, on logs that it holds now: others failed with the marks."""
         for mark in former._positions.all():
-            if self._positions.position(mark.log, mark.reader) < mark.seq:
-                pair, ref = (mark.log.conversation, mark.reader), ref_key(mark.log.user, mark.log.run)
-                self._adopt_mark(pair, ref, mark.seq)
+            conversation = self._sync.conversations.by_id.get(mark.log.conversation)
+            if conversation is not None and conversation.log(mark.log.user, mark.log.run) is not None:
+                self._advance(mark.log, mark.reader, mark.position)
         for later in former._deferred.values():
             if later is not None:
                 self.on_marked(later)
@@ -160,10 +175,9 @@ class MarkExchange(Generic[F, M]):
     def on_user_unhosted(self, user: UserId) -> None:
         """Stop announcing marks of a user."""
         self._positions.forget(user)
-        for (conversation, _), seqs in self._early.items():
-            if seqs.pop(user, None) is not None:
-                self._forget_announced((conversation, user))
-        self._early = {log: seqs for log, seqs in self._early.items() if seqs}
+        for pair in self._early.forget(reader=user):  # peers send these again, since the sums differ then
+            for announced in self._announced.values():
+                announced.forget(pair)
         for due in self._pending.values():
             due.marks = {mark for mark in due.marks if mark[1] != user}
 
@@ -184,11 +198,12 @@ class MarkExchange(Generic[F, M]):
             self._deferred[pair] = None
         if mark.ticket:
             self._unanswered.add(mark.ticket)
-        if _is_newest(conversation, mark):
-            self._mark_all_shown(conversation, mark)
+        is_newest = _is_newest(conversation, mark)
+        asked = self._mark_all_shown(conversation, mark) if is_newest else self._asked_by(mark, conversation)
+        if is_newest and not asked:
             self._on_marked(conversation, mark, defers)
         else:
-            key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
+            key = ShownKey(mark.place, tuple(asked))
             self._sync.lookups.shown_at(key, partial(self._mark_shown, mark, defers))
 
     def _find_conversation(self, mark: M) -> ConversationState | None:
@@ -235,22 +250,24 @@ class MarkExchange(Generic[F, M]):
         later = self._deferred.get((conversation, reader))
         return self._positions.positions(conversation, reader), 0 if later is None else later.place
 
-    def _tips(self, conversation: ConversationState, reader: UserId) -> Iterator[LogId]:
-        return islice((log for log in conversation.writers.tip_ids() if log.user != reader), MAX_ASKED)
-
-    def _mark_all_shown(self, conversation: ConversationState, mark: M) -> None:
-        """Mark everything that was shown in the conversation."""
-        reader = mark.user
+    def _mark_all_shown(self, conversation: ConversationState, mark: M) -> list[LogId]:
+        """Mark everything that was shown in the conversation. Return the logs whose chain storage has to say."""
+        reader, unclear = mark.user, list[LogId]()
         for user, shown in conversation.writers.shown_ends():
-            if shown == self._positions.seqs(conversation.id, reader, user) or not self._may_tell(mark, user):
+            if shown == self._positions.on_logs_of(conversation.id, reader, user) or not self._may_tell(mark, user):
                 continue
-            for run, seq in shown.items():
-                self._advance(LogId(conversation.id, user, run), reader, seq)
-            if shown and all(shown.values()):
+            for run, position in shown.items():
+                log = LogId(conversation.id, user, run)
+                if position[1]:
+                    self._advance(log, reader, position)
+                elif position[0] > self._positions.position(log, reader)[0]:
+                    unclear.append(log)
+            if shown and all(chain8 for _, chain8 in shown.values()):
                 removed = self._positions.keep_only(conversation.id, reader, user, shown.keys())
-                self._changed.extend(ReadMark(log, reader, 0) for log in removed)
+                self._changed.extend(ReadMark(log, reader, *NOWHERE) for log in removed)
+        return unclear
 
-    def _mark_shown(self, mark: M, defers: bool, shown: list[tuple[LogId, int]]) -> None:
+    def _mark_shown(self, mark: M, defers: bool, shown: list[tuple[LogId, int, str]]) -> None:
         """Mark the logs that storage says had been shown when the message was."""
         conversation = self._find_conversation(mark)
         if conversation is None:  # deleted, or let go meanwhile
@@ -258,14 +275,14 @@ class MarkExchange(Generic[F, M]):
             if defers:
                 del self._deferred[mark.conversation, mark.user]
             return
-        for log, seq in [*shown, *self._named_by(mark)]:
-            if self._may_tell(mark, log.user):
-                self._advance(log, mark.user, seq)
+        for one in shown:
+            if self._may_tell(mark, one[0].user):
+                self._advance(one[0], mark.user, one[1:])
         self._on_marked(conversation, mark, defers)
 
-    def _advance(self, log: LogId, reader: UserId, seq: int) -> None:
-        if self._positions.advance_to(log, reader, seq):
-            self._changed.append(ReadMark(log, reader, seq))
+    def _advance(self, log: LogId, reader: UserId, position: ReadPosition) -> None:
+        if self._positions.advance_to(log, reader, position):
+            self._changed.append(ReadMark(log, reader, *position))
 
     # ---- sending
 
@@ -344,10 +361,10 @@ class MarkExchange(Generic[F, M]):
             return
         items: list[MarkItem] = []
         for log, reader in marks:
-            seq = self._positions.durable(log, reader)
+            seq, chain8 = self._positions.durable(log, reader)
             conversation = self._sync.conversations.by_id.get(log.conversation)  # None: deleted since the mark waits
             if seq and conversation and reader in self._sync.hosted and self._tells(remote, conversation):
-                items.append((log.conversation, reader, ref_key(log.user, log.run), seq))
+                items.append((log.conversation, reader, (ref_key(log.user, log.run), seq, chain8)))
         for page, _ in self._pages(items):
             if page:
                 self._sync.send(self.frame(page), remote, *page)
@@ -355,13 +372,13 @@ class MarkExchange(Generic[F, M]):
     def _of(self, conversation: ConversationId) -> ConversationState:
         return self._sync.conversations.by_id[conversation]
 
-    def _pages(self, items: list[MarkItem]) -> Iterator[tuple[dict[str, dict[str, list[tuple[str, int]]]], bool]]:
+    def _pages(self, items: list[MarkItem]) -> Iterator[tuple[MarkPage, bool]]:
         """Yield pages of marks, at least one, and whether it is the last. `items` are in order of conversations."""
         most = self._ctx.settings.page_items
         for start in range(0, max(1, len(items)), most):
-            page: dict[str, dict[str, list[tuple[str, int]]]] = {}
-            for conversation, reader, ref, seq in items[start : start + most]:
-                page.setdefault(conversation, {}).setdefault(reader, []).append((ref, seq))
+            page: MarkPage = {}
+            for conversation, reader, mark in items[start : start + most]:
+                page.setdefault(conversation, {}).setdefault(reader, []).append(mark)
             yield page, start + most >= len(items)
 
     # ---- comparing
@@ -371,7 +388,11 @@ class MarkExchange(Generic[F, M]):
         self._pending.pop(remote.link.id, None)
         peer = remote.link.peer
         known = self._announced.get(peer)
-        if known is not None and (known.count > MAX_ANNOUNCED_BY_ABSENT or len(self._announced) > MAX_ABSENT_PEERS):
+        if known is None:
+            return
+        for pair in self._early.forget(link=remote.link.id):
+            known.forget(pair)
+        if known.count > MAX_ANNOUNCED_BY_ABSENT or len(self._announced) > MAX_ABSENT_PEERS:
             del self._announced[peer]
 
     def send_sum(self, remote: RemoteState) -> None:
@@ -411,7 +432,9 @@ class MarkExchange(Generic[F, M]):
         """Send all marks, in pages that together cover all conversations."""
         self._sync.presence.announcer.introduce()
         toward = sorted(self._marks_for(remote).items())
-        items = [(id, reader, ref, seq) for (id, reader), refs in toward for ref, seq in refs.items()]
+        items: list[MarkItem] = []
+        for (id, reader), refs in toward:
+            items += [(id, reader, (ref, seq, chain8)) for ref, (seq, chain8) in refs.items()]
         self._sync.on_listed(remote, len(items))
         start = FIRST_ID
         for page, is_last in self._pages(items):
@@ -458,28 +481,24 @@ class MarkExchange(Generic[F, M]):
         for pair, refs in pairs.items():
             if frame.span is None and not announced.update(pair, refs):
                 self._ctx.emit(Counted("marks_ignored"))
-            for ref, seq in refs:
-                self._on_mark(remote, pair, ref, seq)
+            for said in refs:
+                self._take_mark(remote, pair, said[0], said[1:])
 
-    def _adopt_mark(self, pair: ReaderKey, ref: str, seq: int) -> None:
-        """Take over the mark of a user that a remote hosts, too, or keep it: its log may be on its way."""
-        log = self._of(pair[0]).log_at(ref)
-        if log is not None:
-            self._advance(log.id, pair[1], seq)
-        elif (pair[0], ref) in self._early or len(self._early) < MAX_EARLY:
-            seqs = self._early.setdefault((pair[0], ref), {})
-            seqs[pair[1]] = max(seq, seqs.get(pair[1], 0))
+    def _take_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> None:
+        """Count a mark, or keep it. If there are too many, its peer sends it again, since the sums differ then."""
+        most, log = MAX_EARLY if remote.link.known else MAX_EARLY // len(self._sync.remotes), LogKey(pair[0], ref)
+        if not (
+            self._on_mark(remote, pair, ref, position) or self._early.keep(log, remote.link.id, pair[1], position, most)
+        ):
+            self._announced[remote.link.peer].forget(pair)
 
-    def _forget_announced(self, pair: ReaderKey) -> None:
-        """Have peers send these marks again, since the sums differ then: they were not taken over."""
-        for announced in self._announced.values():
-            announced.forget(pair)
-
-    def on_logs_stored(self, logs: Iterable[LogId]) -> None:
-        """Take over the marks that came before these logs."""
+    def recount(self, logs: Iterable[LogId]) -> None:
+        """Take the marks that came before entries of these logs, or while storage was asked about them."""
         for log in logs if self._early else ():
-            for reader, seq in self._early.pop((log.conversation, ref_key(log.user, log.run)), {}).items():
-                self._advance(log, reader, seq)
+            if log.conversation in self._sync.conversations.by_id:
+                ref = ref_key(log.user, log.run)
+                for (link, reader), position in self._early.take(LogKey(log.conversation, ref)).items():
+                    self._take_mark(self._sync.remotes[link], (log.conversation, reader), ref, position)
 
 
 class TakenMarks(MarkExchange[TakenFrame, MarkedTaken]):

@@ -12,7 +12,7 @@ from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, U
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.receipts.mark_positions import MarkPositions, read_sum
+from p2pchat.core.receipts.mark_positions import NOWHERE, MarkPositions, read_sum
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm
@@ -20,6 +20,7 @@ from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far,
 CYD = IDS["cyd"]
 THERE = dm("bob", "cyd")
 NAMING = dm_naming(IDS["bob"], CYD)
+CHAIN8 = "ab" * 8
 
 
 def host(peer: Peer, name: str = "cyd") -> None:
@@ -73,7 +74,7 @@ def far_host(gate: Peer, name: str = "dan") -> Far:
 
 
 def marked(run: str, seq: int) -> TakenFrame:
-    return TakenFrame({THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq)]}}, names=[NAMING])
+    return TakenFrame({THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq, CHAIN8)]}}, names=[NAMING])
 
 
 def test_what_was_taken_at_one_host_counts_at_the_other_and_only_there() -> None:
@@ -208,7 +209,7 @@ def test_a_mark_of_a_user_who_is_not_hosted_here_is_ignored() -> None:
     talk = gate.open("cyd")
     log = Author("cyd", "c1", talk)
     far.say(log.say("one"))
-    far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1)]}}))
+    far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1, CHAIN8)]}}))
     assert gate.node.sync.taken_marks.marked_to(talk, CYD)[0] == {}
     assert gate.storage.load_users([CYD]).taken == []
 
@@ -251,7 +252,7 @@ def test_letting_a_user_go_keeps_the_early_marks_of_others() -> None:
     cert = make_cert(IDS["eve"], IDENTITIES["eve"].sign, IDS["dan"], START // 1000)
     far.say(Here([Hosted(IDS["eve"], "eve", "online", cert=cert)]))
     log = Author("bob", "b1")
-    far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1)] for user in (CYD, IDS["eve"])}}))
+    far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1, CHAIN8)] for user in (CYD, IDS["eve"])}}))
     gate.put(UserUnhosted(IDS["eve"]))
     far.say(log.say("one"))
     assert gate.node.sync.taken_marks.marked_to(ROOM, CYD)[0] == {LogId(ROOM, IDS["bob"], "b1" * 8): 1}
@@ -291,7 +292,7 @@ def test_a_mark_on_a_log_that_failed_to_be_stored_counts_once_that_comes_again()
     gate.put(Loaded(gate.storage.load([gate.id, CYD])))
     gate.world.pass_time(1.0)
     assert taken(gate) == {}
-    far_host(gate).say(one)
+    far_host(gate).say(marked("b1", 1), one)  # the sums differ, so all marks come again
     gate.world.pass_time(1.0)
     assert taken(gate) == {"b1": 1}
     assert [mark.seq for mark in gate.storage.load_users([CYD]).taken] == [1]
@@ -322,21 +323,21 @@ def test_the_sum_is_that_of_the_durable_marks_whatever_changed(seed: int) -> Non
     ordered: list[ReadMark] = []
     for _ in range(200):
         log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
-        reader, seq = chance.choice(users), chance.randrange(1, 50)
+        reader, position = chance.choice(users), (chance.randrange(1, 50), chance.choice(("ab" * 8, "cd" * 8)))
         match chance.randrange(8):
             case 0 | 1 | 2:
-                if positions.advance_to(log, reader, seq):
-                    ordered.append(ReadMark(log, reader, seq))
+                if positions.advance_to(log, reader, position):
+                    ordered.append(ReadMark(log, reader, *position))
             case 3 | 4:
                 if ordered:
                     positions.on_durable(ordered.pop(0))
             case 5:
                 removed = positions.keep_only(log.conversation, reader, log.user, {log.run})
-                ordered += [ReadMark(each, reader, 0) for each in removed]
+                ordered += [ReadMark(each, reader, *NOWHERE) for each in removed]
             case 6:
                 if chance.random() < 0.5:
                     positions.forget(reader)
-                positions.load([ReadMark(log, reader, seq)], reader)
+                positions.load([ReadMark(log, reader, *position)], reader)
             case _:
                 positions.take_undurable()
         for readers, writers in ((set(users[:2]), set[str]()), (set(users[:1]), set(users[2:]))):
