@@ -65,6 +65,7 @@ class SimPeer:
         byzantine: True if it breaks the rules (byzantine.py). Its frames and storage are not checked.
         program: Receives the effects for programs. Its lines are the peer's event log.
         lives: How often it was started.
+        acked: The places of its consumers, which its next commit saves.
         status: The presence its user set last in this session: a status and a text.
         files: Its content, which outlives its process as the disk does.
         content: The store of content of its process; None while it does not run.
@@ -107,6 +108,7 @@ class SimPeer:
         self.program: SimProgram = SimProgram(self)
         self.lives: int = 0
         self.loads: int = 0  # how often its node loaded the disk
+        self.acked: dict[str, int] = {}
         self.status: tuple[str, str] = ("online", "")
         self._fuse: tuple[int, bool] | None = None  # (effects until it is killed, whether silently)
         self._begun_with = 0  # changes on its disk at the start of its process
@@ -218,6 +220,7 @@ class SimPeer:
         self.status = ("online", "")
         self.fails, self.low = False, DiskLevel.ENOUGH
         self._fuse = None
+        self.acked = {}
         self._links, self._all_links, self._held_until, self._arrived = {}, {}, {}, {}
         self._turn_is_due = False
         self.content = SimContent(self)
@@ -367,6 +370,10 @@ class SimPeer:
     def members(self) -> MemberList | None:
         """The member list of its process; None if it does not run, or does not know who founded the network."""
         return None if self.node is None else self.node.sync.statements.members
+
+    def admits(self, other: SimPeer) -> bool:
+        """Return whether another peer belongs to the network, as far as this one knows."""
+        return self.members is not None and self.members.admits(other.user, other.network.member)
 
     @property
     def statements(self) -> set[StatementId]:
@@ -663,6 +670,7 @@ class SimPeer:
     def _commit(self, order: out.Commit) -> None:
         self.sim.invariants.protocol.ordered(self, order)
         self.sim.invariants.deletions.ordered(self, order)
+        order.change.consumers.update(self.acked)
         self._in_flight.add(order)
         self.disk.commit(order)
 

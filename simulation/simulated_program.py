@@ -246,7 +246,7 @@ class SimProgram:
             self._take(one)
         if shown:
             place = self._place
-            self._peer.soon(0.0, 1.0, lambda: self._peer.put(inputs.ConsumerAcked("main", place)))
+            self._peer.soon(0.0, 1.0, lambda: self._peer.acked.update(main=place))
 
     def _take(self, one: ReleasedEntry) -> None:
         peer, invariants, entry = self._peer, self._sim.invariants, decode_entry(one.raw)

@@ -1,9 +1,9 @@
 """Commits and disk space: the one commit of a step, what may wait for the next one; slow, failing and full disks.
 
-Each step of a node orders at most one commit (Commits). Gossip and the positions of consumers wait for the next one,
-for a limited time (LazyCommit, ConsumerPositions). When one is under way for long, people are warned (CommitWatchdog).
-After a commit that failed nothing is accepted until storage was loaded again; when free disk space is short, less and
-less is accepted (StorageState). Threads and transactions are in runtime/storage_worker.py.
+Each step of a node orders at most one commit (Commits). Gossip waits for the next one, for a limited time (LazyCommit).
+When one is under way for long, people are warned (CommitWatchdog). After a commit that failed nothing is accepted until
+storage was loaded again; when free disk space is short, less and less is accepted (StorageState).
+Threads and transactions are in runtime/storage_worker.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Commit, Reload, WarningIssued, WriteRefused
-from p2pchat.core.inputs import ConsumerAcked
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.node_context import SLACK, NodeContext
 from p2pchat.protocol import Holds, Lacks, Piece, Pong, Pull, TypingFrame, Want
@@ -164,7 +163,7 @@ fields_of: attrgetter[tuple[Any, ...]] = attrgetter(*Change.__struct_fields__)  
 GOSSIP = {"users", "addresses", "forgotten", "holders"}  # in Change: what other peers will send again
 _all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
 FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
-LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the positions of consumers
+LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the places of consumers
 
 
 class LazyCommit:
@@ -210,42 +209,6 @@ class LazyCommit:
         self._scheduled = False
 
 
-# ---- positions of consumers
-
-
-class ConsumerPositions:
-    """Positions of consumers that wait for a commit: the next one, or their own after `consumer_saved_after`."""
-
-    def __init__(self, ctx: NodeContext) -> None:
-        self._ctx = ctx
-        self._places: dict[str, int] = {}
-        self._scheduled = False  # a timer will save all of them
-
-    def on_acked(self, input: ConsumerAcked) -> None:
-        """Take the new position of a consumer."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._ctx.after(self._ctx.settings.consumer_saved_after, self._due)
-        self._places[input.consumer] = input.place
-
-    def _due(self) -> None:
-        self._scheduled = False
-        self.save()
-
-    def save(self) -> None:
-        """Let this step commit all positions."""
-        self._ctx.change.consumers.update(self._places)
-
-    def take(self) -> dict[str, int]:
-        """Return what waits, because a commit takes it along."""
-        taken, self._places = self._places, {}
-        return taken
-
-    def restore(self, earlier: dict[str, int]) -> None:
-        """Let positions wait again that a failed commit held, unless newer ones wait."""
-        self._places = {**earlier, **self._places}
-
-
 # ---- the commit of a step
 
 
@@ -255,7 +218,6 @@ class Commits:
     Attributes:
         storage: The state of storage.
         lazy: Decides which changes wait for a later commit.
-        positions: Positions of consumers that wait for one.
         watchdog: Warns of commits that take long.
     """
 
@@ -263,7 +225,6 @@ class Commits:
         self._ctx = ctx
         self.storage: StorageState = StorageState(ctx)
         self.lazy: LazyCommit = LazyCommit(ctx, book)
-        self.positions: ConsumerPositions = ConsumerPositions(ctx)
         self.watchdog: CommitWatchdog = CommitWatchdog(ctx)
 
     def order(self, sync: Replicator) -> None:
@@ -280,7 +241,6 @@ class Commits:
             change.delivered.extend(sync.delivery_receipts.take_unsaved_marks())
         if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())
-        change.consumers.update(self.positions.take())
         sync.transfers.requests.on_commit(change)
         ticket, transaction = self._ctx.next_ticket(), sync.context.transaction
         sync.on_commit_ordered(ticket, change, transaction)

@@ -539,13 +539,6 @@ class ComparisonAwaited(Record, frozen=True):
     within: float
 
 
-class ConsumerAcked(Record, frozen=True):
-    """A consumer has taken everything up to this place. Saved with the next commit, or soon."""
-
-    consumer: str
-    place: int
-
-
 class Woke(Record, frozen=True):
     """The time of the last WakeAt has come."""
 
@@ -555,7 +548,7 @@ Input = (
     | ListeningAt | RelayChanged | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded
     | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
-    | ConsumerAcked | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
+    | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
     | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade | InviteMade | InviteRevoked | UserHosted
     | UserUnhosted | UserBlocked | Woke
     | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed

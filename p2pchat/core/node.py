@@ -32,7 +32,6 @@ from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
     ComparisonAwaited,
-    ConsumerAcked,
     ContentAnswered,
     ContentFailed,
     ContentGivenUp,
@@ -205,7 +204,6 @@ class Node:
             RequestAccepted: sync.requests.accept,
             RequestLeft: sync.requests.groups.leave,
             RequestsChosen: sync.requests.choose,
-            ConsumerAcked: self._commits.positions.on_acked,
             ContentWanted: self._on_content_wanted,
             ContentGivenUp: sync.transfers.give_up,
             ContentRemoved: self._on_content_removed,
@@ -436,7 +434,7 @@ class Node:
         if failed.epoch != self._storage.epoch:
             return
         self._commits.watchdog.on_failed()
-        self._commits.positions.restore(self.sync.fail_all(failed.reason))
+        self.sync.fail_all(failed.reason)
         self._ctx.change = Change()
         self._storage.on_failed(failed.reason)
 
@@ -451,7 +449,6 @@ class Node:
         self.sync.start()
         self.sync.take_over(former)
         self.sync.set_disk(self._storage.disk)
-        self._commits.positions.save()
         self._storage.on_loaded(self.links)
 
     def _on_disk_low(self, input: DiskLow) -> None:
@@ -471,11 +468,11 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
-        pardoned = self.admission.report(change, self.answering.member_of)
+        let_in = self.admission.report(change, self.answering.member_of)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()
-        back = {user for member in pardoned for user in (member, *self.answering.users_of(member))}
+        back = {user for member in let_in for user in (member, *self.answering.users_of(member))}
         for peer in sorted(self.links.dialer.peers if self.peer in back else back):
             self.links.unblock(peer)
 
@@ -567,13 +564,10 @@ class Node:
         if input.ticket and not self._storage.works:
             self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
             return
-        if input.ticket:
-            self._commits.positions.save()
         marks.on_marked(input)
 
     def _on_stop(self, input: Stop) -> None:
-        """Save what programs have taken, and all receipts, since there is no later commit."""
-        self._commits.positions.save()
+        """Save all receipts, since there is no later commit."""
         self._ctx.change.delivered.extend(self.sync.delivery_receipts.take_unsaved_marks())
         self._ctx.change.reads.extend(self.sync.read_receipts.take_unsaved())
         self._commits.lazy.force()

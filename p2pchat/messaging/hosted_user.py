@@ -81,11 +81,6 @@ class HostedUser(NamedUser):
         return self._stored.secret
 
     @property
-    def is_hosted(self) -> bool:
-        """True while the peer hosts the user; false after TCPPeer.unhost."""
-        return not self._gone
-
-    @property
     def is_hosted_elsewhere(self) -> bool:
         """True if another peer hosts the user, too, or did at some time since both this peer and the user are here.
 

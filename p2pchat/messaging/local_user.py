@@ -41,7 +41,7 @@ from p2pchat.messaging.messages import (
     reply_ref,
 )
 from p2pchat.messaging.name_resolution import UserDirectory
-from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
+from p2pchat.messaging.receipts import Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import UserCursors
 from p2pchat.messaging.users import User
@@ -329,8 +329,8 @@ class LocalUser(Viewer):
             for write in writes:
                 write.cancel()
             raise
-        batches = [AcceptedBatch(*first, len(part)) for first, part in zip(firsts, parts, strict=True)]
-        return Receipts(self._lifecycle.tracker, self.directory, batches)
+        accepted = zip(firsts, parts, strict=True)
+        return Receipts([self._receipt(log, first + n) for (log, first), part in accepted for n in range(len(part))])
 
     async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
         """Replace the text of one's own message, for everyone.

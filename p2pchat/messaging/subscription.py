@@ -92,7 +92,7 @@ class Subscription:
         self._handled: asyncio.Future[None] | None = None  # the closing peer waits for an acknowledgement
         self._busy = False
         self._loop: asyncio.AbstractEventLoop | None = None  # of the program that reads
-        self._committing: asyncio.Handle | None = None  # an acknowledgement is committed in the next turn of the loop
+        self._committing: asyncio.Handle | None = None  # what is acknowledged meanwhile is committed in the next turn
 
     def _wants(self, kind: type) -> bool:
         return not self._types or issubclass(kind, self._types)
@@ -276,13 +276,13 @@ class Subscription:
     def _acknowledge(self) -> None:
         if self._out > self.place:
             self.place = self._out
-            if self._committing is None and self._loop and self.consumer is not None and not self.closed:
-                self._committing = self._loop.call_soon(self._commit)
+            if self.consumer is not None and not self.closed:
+                self._source.commit_offset(self.consumer, self.place)
         if self._handled is not None and not self._handled.done():
             self._handled.set_result(None)
 
     def _commit(self) -> None:
-        """Commit the acknowledged place: once in a turn of the loop, not for each event."""
+        """Commit the place that was acknowledged without any check: once in a turn of the loop, not for each event."""
         committing, self._committing = self._committing, None
         self._fast = 0  # the next one has to be committed, too
         if committing is not None and self.consumer is not None:
@@ -316,8 +316,10 @@ class Subscription:
             return None
         event = self._built.pop()
         self._out = event.place if self._built else self._read
-        if not self._live and self._half is None and (self._committing is not None or self.consumer is None):
+        if not self._live and self._half is None:
             self._fast = max(0, min(LOOKS, len(self._built)) - 1)  # the last one is acknowledged up to _read
+            if self._fast and self.consumer is not None and self._committing is None and self._loop is not None:
+                self._committing = self._loop.call_soon(self._commit)
         return event
 
     async def _build(self) -> None:

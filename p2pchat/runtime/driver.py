@@ -29,7 +29,6 @@ from p2pchat.core.effects import Fetch, Send
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
-    ConsumerAcked,
     Faulted,
     FetchResult,
     Got,
@@ -130,6 +129,7 @@ class Driver:
         self._wake_timer: asyncio.TimerHandle | None = None
         self._committed_batches: dict[LogId, list[Batch]] = {}  # of the Committed input that is being handled
         self._acked: dict[str, int] = {}  # places by consumer, not saved yet
+        self._save_timer: asyncio.TimerHandle | None = None  # for these
         self._stopped = False
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
@@ -235,8 +235,6 @@ class Driver:
         if self.broken is not None:
             return
         try:
-            if self._acked and not self._stopped:
-                self._save_acks()  # first: no commit of this turn may undo what ack_durably() has written
             self._handle_inbox()
             has_frames = bool(self._turns or self._undecoded)
             is_busy = has_frames and self._handle_known()
@@ -253,7 +251,7 @@ class Driver:
             is_behind = self._in_flight.is_behind
             if (self._undecoded and not is_behind) or (self._turns and self._turns.may_take(disk_is_behind=is_behind)):
                 self._schedule()
-            elif self._pump_handle is not None and not (self._inbox or self._acked or self.writes):
+            elif self._pump_handle is not None and not (self._inbox or self.writes):
                 self._pump_handle.cancel()  # what put() had handled in this turn
                 self._pump_handle = None
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
@@ -276,7 +274,7 @@ class Driver:
             if kind is Committed:
                 self._on_committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
-                self._in_flight.fail(input.epoch)  # type: ignore[union-attr]
+                self._on_commits_failed(input.epoch)  # type: ignore[union-attr]
             elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it is full again, and LinkFilled was handled already
             self._handle(input)
@@ -440,6 +438,9 @@ class Driver:
     # Storage
 
     def _commit(self, effect: fx.Commit) -> None:
+        """Give a commit to storage, with the places of consumers that wait."""
+        effect.change.consumers.update(self._acked)
+        self._acked.clear()
         self._in_flight.add(effect)
         self.removal.on_commit(effect.change)
         self.disk.commit(effect)
@@ -455,6 +456,11 @@ class Driver:
             if change.pruned:
                 self.recent.skip(self.recent.newest)
             self.removal.on_committed(change)
+
+    def _on_commits_failed(self, epoch: int) -> None:
+        """Let places of consumers wait again that were not kept, unless newer ones wait."""
+        for change in self._in_flight.fail(epoch):
+            self._restore_acks(change.consumers)
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
@@ -503,18 +509,29 @@ class Driver:
     def ack(self, consumer: str, place: int) -> None:
         """Note that a consumer has taken everything up to this place. It is saved with the next commit, or soon."""
         self._acked[consumer] = place
-        self._schedule()
+        if self._save_timer is None and not self._stopped:
+            self._save_timer = self._loop.call_later(self._settings.consumer_saved_after, self._save_acks)
 
     async def ack_durably(self, places: Mapping[str, int]) -> None:
         """As ack() for each of these consumers, and return when that is on disk."""
         self._acked.update(places)
-        self._schedule()
         await self.disk.write(Change(consumers=dict(places)))
 
     def _save_acks(self) -> None:
+        """Save the places that no commit took along."""
+        self._save_timer = None
         acked, self._acked = self._acked, {}
-        for consumer, place in acked.items():
-            self._execute(self.node.handle(ConsumerAcked(consumer, place), self._now()))
+
+        def done(_: None, error: BaseException | None) -> None:
+            if error is not None:
+                self._restore_acks(acked)
+
+        if acked:
+            self.disk.write_then(Change(consumers=acked), done)
+
+    def _restore_acks(self, earlier: Mapping[str, int]) -> None:
+        for consumer, place in {**earlier, **self._acked}.items():
+            self.ack(consumer, place)
 
     async def settle(self) -> None:
         """Return when the inputs so far are handled, and what they changed is on disk.
@@ -561,7 +578,7 @@ class Driver:
     @property
     def idle(self) -> bool:
         """True if nothing is on its way to the disk or into the core."""
-        return not (self.writes or self._in_flight or self._inbox or self._turns or self._undecoded or self._acked)
+        return not (self.writes or self._in_flight or self._inbox or self._turns or self._undecoded)
 
     async def finish(self) -> None:
         """Wait until everything written is durable, at most FINISH_TIMEOUT seconds."""
@@ -651,7 +668,7 @@ class Driver:
     def _cancel_timers(self) -> None:
         self._reads.stop()
         pauses = [timer for _, timer in self._resume_timers.values()]
-        for handle in (self._wake_timer, self._pump_handle, *pauses):
+        for handle in (self._wake_timer, self._pump_handle, self._save_timer, *pauses):
             if handle is not None:
                 handle.cancel()
 

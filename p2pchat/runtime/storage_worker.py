@@ -121,6 +121,10 @@ class StorageWorker:
         """Make a change that is not the core's durable, after every commit before it. Raises StorageError."""
         await self._run_in(self._writes, lambda: self.storage.commit([change]))
 
+    def write_then(self, change: Change, done: Callable[[None, BaseException | None], None]) -> None:
+        """As write(), then call `done` in the loop with None and the error."""
+        self._writes.put(_Job(lambda: self.storage.commit([change]), done))
+
     async def compact(self, *, all: bool) -> None:
         """Give the room of deleted entries back to the disk, after every commit before. Raises StorageError."""
         await self._run_in(self._writes, partial(self.storage.compact, all=all))

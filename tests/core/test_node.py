@@ -15,7 +15,6 @@ from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
-    ConsumerAcked,
     DiskLow,
     Forget,
     Input,
@@ -254,43 +253,6 @@ def test_with_a_disk_nearly_full_nothing_is_fetched_and_wants_end() -> None:
     ada.put(DiskLow(DiskLevel.ENOUGH))
     ada.take()
     assert far.say(page(cyd)) == ["to bob: want 2 room cyd from nothing"]
-
-
-def test_a_consumer_s_place_is_saved_within_a_second_or_with_a_commit(ada: Peer) -> None:
-    ada.put(ConsumerAcked("bot", 3))
-    ada.world.pass_time(1.1)
-    assert [ada.take(), ada.storage.load([]).consumers] == [["commit small things"], {"bot": 3}]
-    ada.put(ConsumerAcked("bot", 4))
-    ada.say("hello")
-    assert ada.storage.load([]).consumers == {"bot": 4}
-
-
-def test_a_busy_consumer_costs_one_extra_commit_a_second(ada: Peer) -> None:
-    took: list[str] = []
-    for place in range(2, 42):
-        ada.say("hello")
-        ada.put(ConsumerAcked("bot", place))
-        ada.world.pass_time(0.1)
-        took += ada.take()
-    assert len([line for line in took if line == "commit small things"]) in (3, 4)
-
-
-def test_a_consumer_s_place_is_saved_when_storage_works_again(ada: Peer) -> None:
-    ada.put(ConsumerAcked("bot", 3))
-    ada.holding = True
-    ada.say("lost, and the place with it")
-    ada.put(CommitFailed(0, "disk full"))
-    ada.put(ConsumerAcked("web", 2))
-    ada.holding = False
-    ada.held = []
-    ada.put(Loaded(ada.storage.load([ada.id])))
-    assert ada.storage.load([]).consumers == {"bot": 3, "web": 2}
-
-
-def test_a_consumer_s_place_is_saved_at_stop(ada: Peer) -> None:
-    ada.put(ConsumerAcked("bot", 3))
-    ada.put(Stop())
-    assert ada.storage.load([]).consumers == {"bot": 3}
 
 
 # ---- gossip

@@ -13,7 +13,6 @@ from functools import cache
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import (
-    ConsumerAcked,
     DiskLow,
     Faulted,
     Forget,
@@ -143,7 +142,7 @@ class NodeSession:
             WriteRequest(
                 6, ada, supply.pick(TALKS), "text", [supply.text(20)], self.sayings.ref() if supply.yes(3) else None
             ),
-            UserRenamed(ada, "Ada"), PresenceSet(ada, "idle", supply.text(9)), ConsumerAcked("bot", supply.below(9)),
+            UserRenamed(ada, "Ada"), PresenceSet(ada, "idle", supply.text(9)),
             ListeningAt(supply.pick((0, 8080)), ("10.0.0.1:8080",)), Forget("", supply.text(12)), Forget(IDS["bob"]),
             PeerSighted(IDS["bob"], ("10.0.0.3:9",)), PeerSighted(IDS["dan"]),
             TypingSet(ada, supply.pick((ROOM, *TALKS)), supply.yes(2)), self.marked(), self.marked(),

@@ -268,7 +268,7 @@ async def test_a_durable_ack_is_not_undone_by_a_commit_at_the_same_time(
     events = await two_messages(net, bob)
     await asyncio.gather(bob.rename("robert"), events.ack())  # the new name is an entry, with a commit of its own
     await until(lambda: bob._lifecycle.idle, "an idle peer")
-    places = [change.consumers["bot"] for changes in storage.commits for change in changes if "bot" in change.consumers]
+    places = places_of_bot(storage)
     assert places == sorted(places)
     assert places[-1] == storage.load([bob.me.key]).consumers["bot"]
 
@@ -282,6 +282,33 @@ async def test_places_taken_by_a_reader_are_on_disk_after_an_ack(
             await anext(events)  # acknowledges the second, and gives up on a third
     await events.ack()
     assert storage.load([bob.me.key]).consumers["bot"] == storage.load([bob.me.key]).next_place - 1
+
+
+async def test_a_place_is_saved_with_the_next_commit(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
+    events = await two_messages(net, bob)
+    before = len(storage.commits)
+    await bob.send("ada", "an entry of its own")
+    assert events._reader.place > 0
+    assert [change.consumers for change in storage.commits[before]] == [{"bot": events._reader.place}]
+
+
+async def test_a_place_that_no_commit_takes_along_is_saved_soon(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
+    events = await two_messages(net, bob)
+    await until(lambda: places_of_bot(storage)[-1] == events._reader.place, "the place on disk")
+    assert storage.commits[-1] == [Change(consumers={"bot": events._reader.place})]
+
+
+async def test_a_place_is_saved_when_storage_works_again(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
+    events = await two_messages(net, bob)
+    storage.failing_once = StorageError("the disk is full: make room")
+    with pytest.raises(StorageError):
+        await bob.send("ada", "lost, and the place with it")
+    await until(lambda: places_of_bot(storage)[-1] == events._reader.place, "the place on disk")
+
+
+def places_of_bot(storage: GatedStorage) -> list[int]:
+    """Return the places that were saved of bob's bot, in order."""
+    return [change.consumers["bot"] for changes in storage.commits for change in changes if "bot" in change.consumers]
 
 
 async def test_a_refused_acknowledgement_is_written_when_repeated(

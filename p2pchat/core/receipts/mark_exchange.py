@@ -226,7 +226,7 @@ class MarkExchange(Generic[F, M]):
             return
         self._unanswered.remove(mark.ticket)
         change = self._ctx.change
-        if self._changed or change.consumers or self._positions.has_any(*pair):
+        if self._changed or self._positions.has_any(*pair):
             change.is_awaited = True
             self._sync.transaction.reads.append(mark.ticket)
         else:

@@ -619,11 +619,9 @@ class Replicator:
         self.file_import.retry()
         self.read_receipts.recount(self.delivery_receipts.recount_unsure())
 
-    def fail_all(self, reason: str) -> dict[str, int]:
-        """Refuse everything in flight, since storage failed. Return the consumers' positions in it."""
-        places: dict[str, int] = {}
+    def fail_all(self, reason: str) -> None:
+        """Refuse everything in flight, since storage failed."""
         for pending in self._pending_commits.values():
-            places.update(pending.change.consumers)
             for ticket in [*(ticket for ticket, *_ in pending.transaction.writes), *pending.transaction.reads]:
                 self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
         self.read_receipts.refuse_unanswered(reason)
@@ -636,7 +634,6 @@ class Replicator:
         self._pending_commits.clear()
         self.fetcher.pause(True)
         self.context.discarded = True
-        return places
 
     # ---- loading
 

@@ -1,8 +1,8 @@
 """Differences between kinds of databases, and the one for a URL. The rest of storage/ is the same for all of them.
 
 Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share;
-`Dialect.words` lists the exceptions. SQLite and PostgreSQL answer in the order of an index, but MySQL sorts the whole
-table first: there, queries for the newest few rows have bounds (`sorts_whole_tables`).
+`Dialect.words` lists the exceptions. MySQL sorts all rows of an answer before it gives the first one: so queries for
+the newest few rows have bounds in the statement.
 """
 
 from __future__ import annotations
@@ -91,7 +91,6 @@ class Dialect(ABC):
         words: Parts of statements, and what it takes instead of them.
         table_names_query: The query for the names of all tables.
         begins_write, begins_read: The statement that begins a transaction; "" if any statement begins one.
-        sorts_whole_tables: Whether it sorts a whole table to give the newest few rows.
         commits_tables: True if making or changing a table commits at once, even if the transaction fails.
         is_shared: Whether others could write there unnoticed; then each commit says who it is from (commit_writer.py).
         max_statement_bytes: Most bytes of text in one statement; 0 for no limit.
@@ -108,7 +107,6 @@ class Dialect(ABC):
     table_names_query: str
     begins_write = ""
     begins_read = ""
-    sorts_whole_tables = False
     commits_tables = False
     is_shared = False
     max_statement_bytes = 0
@@ -213,10 +211,6 @@ class Dialect(ABC):
     @abstractmethod
     def interrupt(self, database: Database) -> None:
         """Make what another thread asks there fail."""
-
-    def facts(self, database: Database) -> dict[str, str]:
-        """Return the settings in force, for benchmarks and `doctor`."""
-        return {}
 
 
 # ---- URLs

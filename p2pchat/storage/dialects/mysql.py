@@ -51,7 +51,6 @@ TABLE_NAMES = """
 select table_name from information_schema.tables where table_schema = database() and table_type = 'BASE TABLE'
 """
 TOO_LARGE = "{where} takes no message this large: raise max_allowed_packet of the server to 16 MiB"
-SHOWN = ("version", "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_buffer_pool_size", "sync_binlog")
 # Options of a URL that are no text. Those that begin with ssl_ are for the TLS context.
 NUMBERS = ("port", "connect_timeout", "read_timeout", "write_timeout", "client_flag", "max_allowed_packet")
 FLAGS = ("compress", "local_infile", "use_unicode")
@@ -79,7 +78,6 @@ class MySQLDialect(ServerDialect):
     } | ServerDialect.words
     table_names_query = TABLE_NAMES
     commits_tables = True
-    sorts_whole_tables = True
     max_statement_bytes = STATEMENT_BYTES
     functions = FUNCTIONS
     sentences: dict[Any, str] = {
@@ -201,10 +199,6 @@ class MySQLDialect(ServerDialect):
             execute(other, f"kill query {int(database.driver.thread_id())}")
         finally:
             other.close()
-
-    def facts(self, database: Database) -> dict[str, str]:
-        wanted = ", ".join(f"@@global.{name}" for name in SHOWN)
-        return dict(zip(SHOWN, map(str, database.first(f"select {wanted}")), strict=True))
 
     def _code(self, error: BaseException | None) -> int:
         args: Sequence[object] = getattr(error, "args", ())

@@ -36,7 +36,6 @@ SIZE = "select pg_database_size(current_database())"
 TABLE_NAMES = "select tablename from pg_tables where schemaname = current_schema()"
 REFUSED = ("password authentication failed", "no password supplied", "role ", "pg_hba")
 _HOST = re.compile(r"(?P<name>[\w.-]*)(?::(?P<port>\d*))?")
-SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "server_encoding")
 # JSON with \\u0000 anywhere is not read. The first pass leaves every other one of several in a row.
 WITHOUT_ZERO = r"regexp_replace({0}, '((^|[^\\])(\\\\)*)\\u0000', '\1\\ufffd', 'g')"
 FUNCTIONS = ViewFunctions(
@@ -155,9 +154,6 @@ class PostgreSQLDialect(ServerDialect):
 
     def interrupt(self, database: Database) -> None:
         database.driver.cancel()
-
-    def facts(self, database: Database) -> dict[str, str]:
-        return {name: str(database.value(f"show {name}")) for name in SHOWN}
 
     def _code(self, error: BaseException | None) -> str:
         code = getattr(error, "sqlstate", None)
