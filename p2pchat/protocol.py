@@ -320,11 +320,12 @@ class ReadFrame(Frame, tag="read"):
     """Read marks: for each reader, the last entry read of each log, named as in core/log.Ref, and the beginning of the
     chain there.
 
-    With `span`, these are all of the sender's marks in that range of conversations, in order of conversations.
+    `add` is what they change in the sum of the sender's marks; `all` begins that sum anew.
     """
 
     marks: ReadMarks
-    span: tuple[Hex32, Hex32] | None = None
+    all: bool = False
+    add: Hex32 | None = None
     ask: bool = False
     sum: Hex32 | None = None
     names: list[Naming] = []
@@ -334,7 +335,8 @@ class TakenFrame(Frame, tag="taken"):
     """Taken marks, as `read` has read marks: for peers that host the same readers."""
 
     marks: ReadMarks
-    span: tuple[Hex32, Hex32] | None = None
+    all: bool = False
+    add: Hex32 | None = None
     ask: bool = False
     sum: Hex32 | None = None
     names: list[Naming] = []
@@ -642,7 +644,6 @@ class Decoder:
         counts = [max(1, len(read)) for readers in frame.marks.values() for read in readers.values()]
         if sum(counts) > self._settings.page_items:
             raise _too_many(kind, "marks", self._settings.page_items)
-        _in_order(kind, frame.span)
         self._check_names(kind, frame)
 
     def _check_lacks(self, frame: Lacks, size: int) -> None:

@@ -144,7 +144,7 @@ class MemberFrames:
             refs = [(supply.pick(USERS)[:16] + mark.run, *mark[1:]) for mark in self.marks()]
             marks.setdefault(supply.pick(TALKS), {})[reader] = refs
         kind = wire.TakenFrame if supply.yes(3) else wire.ReadFrame
-        return kind(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
+        return kind(marks, supply.yes(3), "0f" * 32 if supply.yes(2) else None, supply.yes(4), names=self.names())
 
     def evidence(self) -> wire.Entries:
         frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()

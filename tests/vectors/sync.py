@@ -396,7 +396,7 @@ def sync() -> list[Row]:
         "All of them: none.",
         held,
         [{"t": "read", "marks": {}, "ask": True}],
-        [{"t": "read", "marks": {}, "span": _ALL}],
+        [{"t": "read", "marks": {}, "all": True}],
     )
     add("ping", "Each gets one pong.", [], [{"t": "ping"}], [{"t": "pong"}])
     add("an unknown frame", "It is ignored.", [], [{"t": "later"}], [])

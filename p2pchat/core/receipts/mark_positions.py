@@ -1,4 +1,4 @@
-"""Positions of marks in memory: of hosted readers, and as each peer announced them; the sum that compares them.
+"""Positions of marks in memory: of hosted readers, with the sum that compares them, and early ones of others.
 
 A mark says up to where one reader got in one log. There may be as many as users times conversations, so the marks of a
 reader on the logs of one writer are a row of bytes. mark_exchange.py announces and adopts them.
@@ -9,7 +9,7 @@ Source: docs/protocol.md, "Receipts and presence".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,36 +18,31 @@ from struct import Struct
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
 from p2pchat.core.storage_answers import LogKey
-from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
 from p2pchat.protocol import ConversationId, RunId, UserId
 
-READ_TAG = b"p2pchat/read/1\0"
 HASHES_CACHED = 1 << 15  # as many marks as two peers may share, and 4 MiB
 
 ReaderKey = tuple[ConversationId, UserId]  # conversation and reader
 ReadPosition = tuple[int, str]  # the last entry of a log, and the first 8 bytes of the chain there; hex
 NOWHERE: ReadPosition = (0, "")
 MarksByReader = Mapping[ReaderKey, Mapping[str, ReadPosition]]  # reader -> reference key of a log -> its position
+ChangedMark = tuple[ReadMark, ReadPosition]  # a mark, and the position before that a kill could not undo
 
 
 @lru_cache(HASHES_CACHED)
-def _read_hash(conversation: ConversationId, reader: UserId, ref: str, position: ReadPosition) -> int:
-    seq, chain8 = position
-    data = READ_TAG + bytes.fromhex(conversation + reader + ref) + seq.to_bytes(8, "big") + bytes.fromhex(chain8)
-    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
+def mark_number(pair: ReaderKey, ref: str, position: ReadPosition) -> int:
+    """Return what a mark adds to a sum, 0 for NOWHERE. Only the peer that says a sum computes it."""
+    data = f"{pair} {ref} {position}".encode()
+    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big") if position != NOWHERE else 0
 
 
-def read_sum(marks: MarksByReader) -> str:
-    """Return the sum of read marks as a `read` frame carries it."""
-    return _text_of(sum(_sum_of(pair, refs) for pair, refs in marks.items()))
+def sum_text(total: int) -> str:
+    """Return a sum as a frame carries it."""
+    return f"{total % SUM_MODULUS:064x}"
 
 
 def _sum_of(pair: ReaderKey, refs: Mapping[str, ReadPosition]) -> int:
-    return sum(_read_hash(*pair, ref, position) for ref, position in refs.items())
-
-
-def _text_of(total: int) -> str:
-    return f"{total % SUM_MODULUS:064x}"
+    return sum(mark_number(pair, ref, position) for ref, position in refs.items())
 
 
 class MarkPositions:
@@ -92,9 +87,9 @@ class MarkPositions:
         """True if some mark is not durable yet."""
         return bool(self._changing)
 
-    def take_undurable(self) -> list[ReadMark]:
+    def take_undurable(self) -> list[ChangedMark]:
         """Return the marks that are not durable yet, and take them for durable."""
-        taken = [ReadMark(log, reader, *ordered[-1]) for (log, reader), ordered in self._changing.items()]
+        taken = [(ReadMark(*mark, *ordered[-1]), min(ordered)) for mark, ordered in self._changing.items()]
         self._changing.clear()
         self._sums.clear()
         return taken
@@ -104,16 +99,17 @@ class MarkPositions:
         ordered = self._changing.get((log, reader))
         return min(ordered) if ordered else self.position(log, reader)
 
-    def on_durable(self, mark: ReadMark) -> bool:
-        """Take that a mark is durable. Return False if that is nothing new."""
+    def on_durable(self, mark: ReadMark) -> ReadPosition | None:
+        """Take that a mark is durable. Return the position before that was; None if that is nothing new."""
         ordered = self._changing.get((mark.log, mark.reader))
         if ordered is None or ordered[1] != mark.position:  # a mark of a reader elsewhere, or taken for durable
-            return False
+            return None
+        former = min(ordered)
         del ordered[0]
         self._sums.pop((mark.log.conversation, mark.reader), None)
         if len(ordered) == 1:
             del self._changing[mark.log, mark.reader]
-        return True
+        return former if min(ordered) != former else None
 
     def _change(self, log: LogId, reader: UserId, former: ReadPosition, position: ReadPosition) -> None:
         self._sums.pop((log.conversation, reader), None)
@@ -130,11 +126,12 @@ class MarkPositions:
 
     def keep_only(
         self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]
-    ) -> list[LogId]:
+    ) -> list[ChangedMark]:
         """Keep the marks on these logs of a writer, which stand for its others. Return the others, now removed."""
         marks = self.on_logs_of(conversation, reader, writer)
-        others = [LogId(conversation, writer, run) for run in marks if run not in runs]
-        for log in others:
+        others: list[ChangedMark] = []
+        for log in [LogId(conversation, writer, run) for run in marks if run not in runs]:
+            others.append((ReadMark(log, reader, *NOWHERE), self.durable(log, reader)))
             self._change(log, reader, marks.pop(log.run), NOWHERE)
         if others:
             self._marks[conversation, reader][writer] = _row(marks)
@@ -173,7 +170,7 @@ class MarkPositions:
                 if is_all:
                     sums[pair] = known
             total += known
-        return _text_of(total) if total else ""
+        return sum_text(total) if total else ""
 
     def _marked(
         self, readers: AbstractSet[UserId], writers: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]
@@ -261,95 +258,12 @@ class EarlyMarks:
         self._counts.subtract(link for link, _ in taken)
         return taken
 
-    def forget(self, *, link: int = -1, reader: UserId = "") -> set[ReaderKey]:
-        """Forget the marks of a link or a reader. Return their readers."""
-        forgotten = set[ReaderKey]()
-        for log, marks in [*self._by_log.items()]:
-            for key in [key for key in marks if link == key[0] or reader == key[1]]:
-                del marks[key]
-                self._counts[key[0]] -= 1
-                forgotten.add((log.conversation, key[1]))
-            if not marks:
+    def forget(self, *, link: int = -1, reader: UserId = "") -> bool:
+        """Forget the marks of a link or a reader. Return whether there were any."""
+        forgotten = [(log, key) for log, marks in self._by_log.items() for key in marks if link in key or reader in key]
+        for log, key in forgotten:
+            del self._by_log[log][key]
+            self._counts[key[0]] -= 1
+            if not self._by_log[log]:
                 del self._by_log[log]
-        return forgotten
-
-
-# ---- marks as announced
-
-
-MAX_ANNOUNCED = 10_000  # marks of one peer, as many as users it may host; a few MiB
-
-
-class AnnouncedMarks:
-    """The marks that one peer announced for its users, also those that do not count here.
-
-    So two peers can compare by a sum: each knows which marks this peer sent, even if another peer of the same reader
-    sent more. Pages of all marks come in order, and replace the known marks when the last has come.
-
-    Attributes:
-        most: How many may be remembered.
-    """
-
-    def __init__(self, known: Iterable[ReadMark]) -> None:
-        """Begin with the known marks of this peer's users. Most likely it announced these in an earlier run."""
-        self._marks: dict[ReaderKey, dict[str, ReadPosition]] = {}
-        self._count = 0
-        self._sum = 0
-        self.most: int = MAX_ANNOUNCED
-        self._next: AnnouncedMarks | None = None  # pages received so far
-        self._next_from: ConversationId = ""  # where the page after them begins
-        for item in known:
-            self.update((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), *item.position)])
-
-    @property
-    def count(self) -> int:
-        """Number of marks that are remembered, those of unfinished pages too."""
-        return self._count + (0 if self._next is None else self._next.count)
-
-    @property
-    def sum(self) -> str:
-        return f"{self._sum % SUM_MODULUS:064x}"
-
-    def update(self, pair: ReaderKey, refs: Sequence[tuple[str, int, str]]) -> bool:
-        """Update marks of a reader in a conversation. Return False if there would be too many."""
-        known = self._marks.get(pair, {})
-        more = len({ref for ref, _, _ in refs if ref not in known})  # a difference would look at all that are known
-        if self._count + more > self.most:
-            return False
-        if not refs:
-            return True
-        marks = self._marks.setdefault(pair, known)
-        for said in refs:  # the sum is asked for with each digest
-            ref, position = said[0], said[1:]
-            former = marks.get(ref)
-            if former != position:
-                replaced = 0 if former is None else _read_hash(*pair, ref, former)
-                self._sum += _read_hash(*pair, ref, position) - replaced
-                marks[ref] = position
-        self._count += more
-        return True
-
-    def forget(self, pair: ReaderKey) -> None:
-        """Forget the marks of a reader in a conversation."""
-        marks = self._marks.pop(pair, {})
-        self._sum -= _sum_of(pair, marks)
-        self._count -= len(marks)
-        if self._next is not None:
-            self._next.forget(pair)
-
-    def on_page(
-        self, span: tuple[ConversationId, ConversationId], announced: dict[ReaderKey, list[tuple[str, int, str]]]
-    ) -> None:
-        """Take a page of all marks. A page that does not follow the previous one ends the sequence."""
-        if span[0] == FIRST_ID:
-            self._next = AnnouncedMarks(())
-        elif self._next is None or not self._next_from <= span[0] <= next_id(self._next_from):
-            self._next = None
-            return
-        self._next.most = self.most
-        self._next_from = span[1]
-        if not all(self._next.update(pair, refs) for pair, refs in announced.items()):
-            self._next = None
-        elif span[1] == LAST_ID:
-            latest = self._next
-            self._marks, self._count, self._sum, self._next = latest._marks, latest._count, latest._sum, None
+        return bool(forgotten)

@@ -25,13 +25,11 @@ from p2pchat.core.receipts.delivery_receipts import (
     DeliveryReceipts,
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, ReaderKey, ReadPosition
+from p2pchat.core.receipts.mark_positions import NOWHERE, ChangedMark, ReaderKey, ReadPosition
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, ReadFrame, UserId
-
-MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB
 
 
 class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
@@ -62,11 +60,11 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
     def _changed(self) -> list[ReadMark]:
         return self._ctx.change.reads
 
-    def _announce(self, marks: list[ReadMark]) -> None:
-        for mark in marks:
+    def _announce(self, changes: list[ChangedMark]) -> None:
+        for mark, _ in changes:
             if mark.seq and mark.log.user in self._sync.hosted:
                 self.tracker.on_local_read(mark)
-        super()._announce(marks)
+        super()._announce(changes)
 
     def take_over(self, former: ReadReceipts) -> None:
         """Take over what was announced and read before storage failed."""
@@ -112,20 +110,10 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
 
     def on_answered(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
         """Tell what was read of a user who was unknown until now."""
-        if self._positions.has_any(conversation.id, reader):
-            self._queue_all(conversation, writer, reader)
+        for run, position in self._positions.on_logs_of(conversation.id, reader, writer).items():
+            self._announce([(ReadMark(LogId(conversation.id, writer, run), reader, *position), NOWHERE)])
 
     # ---- receiving
-
-    def _max_announced(self, remote: RemoteState) -> int:
-        """Return how many marks of a peer are remembered: those of unknown peers share a number (SyncContext)."""
-        if remote.link.known:
-            return MAX_ANNOUNCED
-        equal_part = MAX_ANNOUNCED_UNKNOWN // len(self._sync.remotes)
-        if self._announced[remote.link.peer].count + self._ctx.settings.page_items <= equal_part:
-            return equal_part  # whatever others have
-        others = sum(one.count for peer, one in self._announced.items() if peer != remote.link.peer)
-        return min(MAX_ANNOUNCED, max(equal_part, MAX_ANNOUNCED_UNKNOWN - others))
 
     def _concerns(self, reader: UserId, ref: str) -> bool:
         return super()._concerns(reader, ref) or bool(self._sync.hosted.with_prefix(ref[:16]))

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import pytest
+from msgspec import structs
 
-from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Commit, ReadStored
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.receipts import read_receipts
 from p2pchat.core.receipts.mark_exchange import MAX_EARLY
-from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
-from p2pchat.core.sync.mark_pages import FIRST_ID
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World
@@ -278,22 +275,6 @@ def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
     assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
-def test_unknown_peers_share_what_is_remembered_of_their_read_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """192 links of one member could have 20,000 marks kept each."""
-    monkeypatch.setattr(read_receipts, "MAX_ANNOUNCED_UNKNOWN", 600)
-    ada = World().peer("ada")
-    ada.say("one")
-    liars = [ada.far(name) for name in ("eve", "cyd", "dan")]
-    for liar, name in zip(liars, ("eve", "cyd", "dan"), strict=True):
-        for start in range(0, 800, 100):
-            refs = made_up(range(start, start + 100))
-            liar.say(ReadFrame({ROOM: {IDS[name]: refs}}, names=[Naming(room=True)]))
-            span = (FIRST_ID if not start else ROOM, ROOM)
-            liar.say(ReadFrame({ROOM: {IDS[name]: refs}}, span=span))
-    announced = ada.node.sync.read_receipts._announced
-    assert [announced[IDS[name]].count for name in ("eve", "cyd", "dan")] == [600, 200, 200]
-
-
 def test_a_mark_set_again_is_answered_after_a_commit_of_its_own() -> None:
     """The first may still be on its way to the disk when the second comes."""
     ada, bob = pair("ada", "bob")
@@ -352,8 +333,11 @@ def test_a_read_mark_in_a_conversation_not_shared_is_ignored(ada: Peer) -> None:
     ada.say("psst", to=talk)
     far = ada.far("eve")
     secret = ReadFrame({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1, "00" * 8)]}})
-    assert of_reading(far.say(secret)) == []
-    assert ada.counted["conversation_ignored"] == 1
+    sums = ada.node.sync.read_receipts
+    assert of_reading(far.say(structs.replace(secret, add="ab" * 32))) == []
+    assert (ada.counted["conversation_ignored"], sums.announced_sum(IDS["eve"])) == (1, "00" * 32)  # it comes again
+    assert of_reading(far.say(ReadFrame({}, add="ab" * 32, sum="ab" * 32))) == ["to eve: read ask"]
+    assert of_reading(far.say(ReadFrame({}, sum="ab" * 32))) == []
 
 
 def test_a_full_link_is_sent_read_marks_when_it_drains() -> None:
@@ -368,9 +352,10 @@ def test_a_full_link_is_sent_read_marks_when_it_drains() -> None:
 
 def test_equal_read_sums_need_no_answer_and_different_ones_request_all_marks() -> None:
     ada, bob = pair("ada", "bob")
-    ada.say("one")
-    ada.world.pass_time(1.0)
-    bob.read()
+    for text in ("one", "two"):
+        ada.say(text)
+        ada.world.pass_time(1.0)
+        bob.read()
     ada.world.pass_time(30.0)
     assert "to bob: read ask" not in ada.take()  # anti-entropy: the sums are equal
     assert "to ada: read sum" in bob.take()
@@ -389,7 +374,7 @@ def test_a_peer_asked_for_read_marks_sends_all_in_pages() -> None:
     far.heard.clear()
     far.say(ReadFrame({}, ask=True))
     pages = [frame for frame in far.heard if isinstance(frame, ReadFrame)]
-    assert [frame.span for frame in pages] == [("0" * 64, ROOM), (ROOM, ROOM), (ROOM, "f" * 64)]
+    assert [frame.all for frame in pages] == [True, False, False]
     told_of = [ref for frame in pages for readers in frame.marks.values() for refs in readers.values() for ref in refs]
     assert sorted(told_of) == [(ref_key(IDS["bob"], mark.run), 1, mark.chain8) for mark in marks]
 
@@ -463,7 +448,7 @@ def test_marks_on_earlier_logs_are_removed_when_a_later_one_is_read() -> None:
     assert [mark.log.run[:2] for mark in ada.storage.load([ada.id]).reads] == ["b2"]
 
 
-def test_when_marks_are_only_removed_the_full_set_is_sent() -> None:
+def test_when_marks_are_only_removed_the_change_of_the_sum_is_sent() -> None:
     ada, first = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(first.say("one"))
@@ -474,7 +459,9 @@ def test_when_marks_are_only_removed_the_full_set_is_sent() -> None:
     assert of_reading(ada.read(2)) == ["to bob: read room by ada b2:1"]  # a later mark: the earlier one stays
     ada.world.pass_time(1.0)
     ada.take()
-    assert of_reading(ada.read()) == ["to bob: read room by ada b2:1 all"]
+    assert of_reading(ada.read()) == ["to bob: read"]
+    assert ada.node.sync.read_receipts.sum_for(ada.node.sync.context.remotes[far.link])
+    assert [frame.add for frame in far.heard if isinstance(frame, ReadFrame)]
 
 
 def test_a_message_read_on_one_peer_of_a_user_is_read_on_the_other(ada: Peer) -> None:
@@ -529,78 +516,3 @@ def test_a_choice_for_one_user_overrides_the_general_one() -> None:
     cyd.say("from cyd")
     ada.world.pass_time(1.0)
     assert of_reading(ada.read()) == ["to cyd: read room by ada c1:2"]
-
-
-# ---- announced reads
-
-
-HALL, OTHER, READER = "c0" * 32, "d1" * 32, "b0" * 32
-FIRST, LAST = "0" * 64, "f" * 64
-
-
-CHAIN8 = "ab" * 8
-
-
-def ref(number: int) -> str:
-    return f"{number:032x}"
-
-
-def test_a_newer_mark_replaces_the_announced_one() -> None:
-    announced = AnnouncedMarks([ReadMark(LogId(HALL, "ab" * 32, "01" * 8), READER, 3, CHAIN8)])
-    assert announced.update((HALL, READER), [("ab" * 8 + "01" * 8, 5, CHAIN8), (ref(1), 1, CHAIN8)])
-    assert announced.sum == read_sum({(HALL, READER): {"ab" * 8 + "01" * 8: (5, CHAIN8), ref(1): (1, CHAIN8)}})
-
-
-def test_pages_replace_everything_with_the_last_one() -> None:
-    announced = AnnouncedMarks([])
-    announced.update((HALL, READER), [(ref(1), 1, CHAIN8)])
-    before = announced.sum
-    announced.on_page((FIRST, OTHER), {(OTHER, READER): [(ref(2), 2, CHAIN8)]})
-    assert announced.sum == before
-    announced.on_page(
-        (OTHER, LAST), {(OTHER, READER): [(ref(3), 3, CHAIN8)]}
-    )  # the next page may continue a conversation
-    assert announced.sum == read_sum({(OTHER, READER): {ref(2): (2, CHAIN8), ref(3): (3, CHAIN8)}})
-
-
-def test_a_page_out_of_order_is_ignored() -> None:
-    announced = AnnouncedMarks([])
-    announced.on_page((FIRST, HALL), {(HALL, READER): [(ref(1), 1, CHAIN8)]})
-    announced.on_page((LAST, LAST), {})
-    announced.on_page((HALL, LAST), {(HALL, READER): [(ref(2), 1, CHAIN8)]})
-    assert announced.sum == read_sum({})
-
-
-def test_announced_marks_of_one_peer_are_limited() -> None:
-    announced = AnnouncedMarks([])
-    most = [(ref(number), 1, CHAIN8) for number in range(1, MAX_ANNOUNCED + 1)]
-    assert announced.update((HALL, READER), most)
-    assert announced.update((HALL, READER), most[:5])  # repeated marks count once
-    full = announced.sum
-    assert not announced.update((HALL, READER), [(ref(0), 1, CHAIN8)])
-    announced.on_page((FIRST, LAST), {(HALL, READER): [(ref(0), 1, CHAIN8), *most]})
-    assert announced.sum == full
-    announced.on_page((FIRST, LAST), {(HALL, READER): most[1:] + [(ref(0), 1, CHAIN8)]})
-    assert announced.sum == read_sum({(HALL, READER): {said[0]: said[1:] for said in [*most[1:], (ref(0), 1, CHAIN8)]}})
-
-
-def test_endless_pages_and_empty_pairs_use_no_memory() -> None:
-    announced = AnnouncedMarks([])
-    announced.on_page((FIRST, HALL), {})
-    for number in range(50):
-        announced.on_page((HALL, HALL), {(HALL, READER): [(ref(1000 * number + n), 1, CHAIN8) for n in range(256)]})
-        announced.update((HALL, f"{number:064x}"), [])
-    announced.on_page((HALL, LAST), {})
-    assert (announced.count, announced.sum) == (0, read_sum({}))
-
-
-def test_the_sum_of_announced_marks_is_that_of_the_latest_of_each_log() -> None:
-    known = AnnouncedMarks(())
-    pair = (ROOM, IDS["bob"])
-    one, other = ref_key(IDS["ada"], "a1" * 8), ref_key(IDS["ada"], "a2" * 8)
-    for refs in ([(one, 1, CHAIN8), (other, 2, CHAIN8)], [(one, 3, CHAIN8)], [(one, 3, CHAIN8), (other, 1, CHAIN8)]):
-        known.update(pair, refs)
-    assert known.sum == read_sum({pair: {one: (3, CHAIN8), other: (1, CHAIN8)}})
-    known.on_page(("0" * 64, "f" * 64), {pair: [(other, 7, CHAIN8)]})
-    assert known.sum == read_sum({pair: {other: (7, CHAIN8)}})
-    assert AnnouncedMarks(()).sum == read_sum({})

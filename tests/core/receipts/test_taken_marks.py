@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec import structs
 
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Send
@@ -12,7 +13,7 @@ from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, U
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.receipts.mark_positions import NOWHERE, MarkPositions, read_sum
+from p2pchat.core.receipts.mark_positions import ChangedMark, MarkPositions, ReadPosition, mark_number, sum_text
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm
@@ -142,7 +143,7 @@ def test_of_a_user_hosted_anew_its_marks_alone_are_sent() -> None:
     world.settle()
     assert taken(dan) == {"b1": 2}
     sent = [effect.frame for gate in (ada, dan) for effect in gate.effects if isinstance(effect, Send)]
-    assert not [frame for frame in sent if isinstance(frame, TakenFrame) and (frame.ask or frame.span)]
+    assert not [frame for frame in sent if isinstance(frame, TakenFrame) and (frame.ask or frame.all)]
 
 
 def test_a_mark_that_comes_before_its_log_counts_once_the_log_comes() -> None:
@@ -166,7 +167,7 @@ def test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back(d
     host(gate)
     far = far_host(gate)
     gate.hold_lookups = during_lookup
-    far.say(marked("b1", 1))
+    far.say(marked("b1", 1), TakenFrame({}, add="ab" * 32))
     total = gate.node.sync.taken_marks.announced_sum(IDS["dan"])
     gate.put(UserUnhosted(CYD))
     gate.hold_lookups = False
@@ -177,7 +178,7 @@ def test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back(d
     far.say(TakenFrame({}, sum=total))
     sent = [effect.frame for effect in gate.effects if isinstance(effect, Send)]
     assert [frame.ask for frame in sent if isinstance(frame, TakenFrame)] == [True]
-    far.say(marked("b1", 1))
+    far.say(structs.replace(marked("b1", 1), all=True, add="ab" * 32))
     assert (taken(gate), gate.node.sync.taken_marks.announced_sum(IDS["dan"])) == ({"b1": 1}, total)
 
 
@@ -333,7 +334,7 @@ def test_the_sum_is_that_of_the_durable_marks_whatever_changed(seed: int) -> Non
                     positions.on_durable(ordered.pop(0))
             case 5:
                 removed = positions.keep_only(log.conversation, reader, log.user, {log.run})
-                ordered += [ReadMark(each, reader, *NOWHERE) for each in removed]
+                ordered += [mark for mark, _ in removed]
             case 6:
                 if chance.random() < 0.5:
                     positions.forget(reader)
@@ -342,6 +343,47 @@ def test_the_sum_is_that_of_the_durable_marks_whatever_changed(seed: int) -> Non
                 positions.take_undurable()
         for readers, writers in ((set(users[:2]), set[str]()), (set(users[:1]), set(users[2:]))):
             told = positions.marks_for(readers, writers, lambda id: id != conversations[2])
+            numbers = [mark_number(pair, ref, at) for pair, refs in told.items() for ref, at in refs.items()]
             assert positions.sum_for(readers, writers, lambda id: id != conversations[2]) == (
-                read_sum(told) if told else ""
+                sum_text(sum(numbers)) if told else ""
             )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_sum_changes_by_what_peers_are_told(seed: int) -> None:
+    """They add up what each frame changes, and ask for all marks if their sum is another."""
+    chance, positions = random.Random(seed), MarkPositions(())
+    users, conversations = [f"{number:x}" * 64 for number in range(3)], [f"{number:x}" * 64 for number in (10, 11)]
+    ordered: list[ReadMark] = []
+    heard = 0
+    due: dict[tuple[LogId, str], ReadPosition] = {}
+
+    def tell(changes: list[ChangedMark]) -> None:
+        for mark, former in changes:
+            due.setdefault((mark.log, mark.reader), former)
+
+    for _ in range(300):
+        log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
+        reader, position = chance.choice(users), (chance.randrange(1, 50), "ab" * 8)
+        match chance.randrange(7):
+            case 0 | 1 | 2:
+                if positions.advance_to(log, reader, position):
+                    ordered.append(ReadMark(log, reader, *position))
+            case 3 | 4:
+                mark = ordered.pop(0) if ordered else None
+                former = positions.on_durable(mark) if mark is not None else None
+                if mark is not None and former is not None:
+                    tell([(mark, former)])
+            case 5:
+                removed = positions.keep_only(log.conversation, reader, log.user, {log.run})
+                ordered += [mark for mark, _ in removed]
+                tell(removed)
+            case _:
+                tell(positions.take_undurable())
+                ordered.clear()
+        if chance.random() < 0.5:
+            for (told, by), former in due.items():
+                pair, ref = (told.conversation, by), ref_key(told.user, told.run)
+                heard += mark_number(pair, ref, positions.durable(told, by)) - mark_number(pair, ref, former)
+            due.clear()
+            assert sum_text(heard) == (positions.sum_for(set(users), set(), lambda _: True) or sum_text(0))
