@@ -266,4 +266,5 @@ class EarlyMarks:
             self._counts[key[0]] -= 1
             if not self._by_log[log]:
                 del self._by_log[log]
+        self._counts = +self._counts  # without links that have none
         return bool(forgotten)
