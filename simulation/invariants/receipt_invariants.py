@@ -213,7 +213,7 @@ class ReceiptInvariants:
 
 
 def apart(
-    honest: Sequence[SimPeer], marks_of: Callable[[Node], MarkExchange[Any, Any]]
+    honest: Sequence[SimPeer], marks_of: Callable[[Node], MarkExchange[Any]]
 ) -> Iterator[tuple[SimPeer, SimPeer]]:
     """Yield the pairs of linked peers of which the second knows other marks of the first than that would announce."""
     for one in honest:

@@ -46,9 +46,8 @@ from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, PeerId, ReadFrame, TakenFrame, UserId
+from p2pchat.protocol import ConversationId, MarksFrame, PeerId, TakenFrame, UserId
 
-F = TypeVar("F", ReadFrame, TakenFrame)
 M = TypeVar("M", MarkedRead, MarkedTaken)
 SentMark = tuple[str, int, str]  # as a frame carries it: the reference key of a log, last seq, chain8 there
 MarkItem = tuple[ReaderKey, str, ReadPosition, ReadPosition]  # reader, reference key of a log, position before and now
@@ -68,14 +67,14 @@ class PendingMarks:
     throttled: bool = False  # a timer runs
 
 
-class MarkExchange(Generic[F, M]):
+class MarkExchange(Generic[M]):
     """Marks of one kind: those of hosted readers, and the sum of what each peer announced.
 
     Attributes:
         is_due: Some link may be sent marks at the end of this step.
     """
 
-    frame: type[F]  # carries the marks
+    frame: type[MarksFrame]  # carries the marks
     differs: str  # counted when a peer announced another sum
 
     def __init__(self, sync: SyncContext, stored: Iterable[ReadMark]) -> None:
@@ -405,7 +404,7 @@ class MarkExchange(Generic[F, M]):
 
     # ---- receiving
 
-    def on_frame(self, remote: RemoteState, frame: F) -> LogError | None:
+    def on_frame(self, remote: RemoteState, frame: MarksFrame) -> LogError | None:
         """Take the marks of a peer's users. Return the fault that must end the link, if any."""
         self._sync.learn_namings(remote, frame.names)
         hosted, peer = remote.link.users, remote.link.peer
@@ -421,7 +420,7 @@ class MarkExchange(Generic[F, M]):
             self._heard[peer] = (0 if frame.all else self._heard.get(peer, 0)) + int(frame.add or "0", 16)
         return None
 
-    def _take_marks(self, remote: RemoteState, frame: F) -> bool:
+    def _take_marks(self, remote: RemoteState, frame: MarksFrame) -> bool:
         """Take the marks of a frame. Return whether all were counted, or kept."""
         are_taken = True
         for id, readers in frame.marks.items():
@@ -451,7 +450,7 @@ class MarkExchange(Generic[F, M]):
                         self._heard.pop(remote.link.peer, None)
 
 
-class TakenMarks(MarkExchange[TakenFrame, MarkedTaken]):
+class TakenMarks(MarkExchange[MarkedTaken]):
     """The taken marks of hosted users."""
 
     frame = TakenFrame

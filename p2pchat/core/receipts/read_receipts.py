@@ -32,7 +32,7 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, ReadFrame, UserId
 
 
-class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
+class ReadReceipts(MarkExchange[MarkedRead]):
     """The read marks of hosted users, and the marks of others about their messages.
 
     Attributes:

@@ -79,7 +79,6 @@ from p2pchat.protocol import (
     Pull,
     ReadFrame,
     RunId,
-    TakenFrame,
     TypingFrame,
     UserId,
     Want,
@@ -327,10 +326,9 @@ class Replicator:
             return self.statements.on_frame(remote.link, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
-        elif isinstance(frame, ReadFrame):
-            return self.read_receipts.on_frame(remote, frame)
-        elif isinstance(frame, TakenFrame):
-            return self.taken_marks.on_frame(remote, frame)
+        elif isinstance(frame, MarksFrame):
+            marks = self.read_receipts if isinstance(frame, ReadFrame) else self.taken_marks
+            return marks.on_frame(remote, frame)
         elif isinstance(frame, Piece):
             return self.transfers.on_piece(remote, frame)
         elif isinstance(frame, Pull):
