@@ -560,7 +560,7 @@ class Node:
             self.sync.typing.on_offline(input.user)
         self.presence.set(input.user, input.status, input.text)
 
-    def _on_marked(self, marks: MarkExchange[Any, Any], input: MarkedRead | MarkedTaken) -> None:
+    def _on_marked(self, marks: MarkExchange[Any], input: MarkedRead | MarkedTaken) -> None:
         if input.ticket and not self._storage.works:
             self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
             return

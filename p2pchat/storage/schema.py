@@ -202,8 +202,9 @@ attachments: Table = Table(  # of stored messages, deleted or not: which content
 )
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
-read_marks: Table = Table("read_marks", (_key("log"), _key("reader"), Column("seq")))
-taken_marks: Table = Table("taken_marks", (_key("log"), _key("reader"), Column("seq")))
+MARK_COLUMNS = (_key("log"), _key("reader"), Column("chain8", BYTES, 8), Column("seq"))
+read_marks: Table = Table("read_marks", MARK_COLUMNS)
+taken_marks: Table = Table("taken_marks", MARK_COLUMNS)
 addresses: Table = Table(
     "addresses",
     (

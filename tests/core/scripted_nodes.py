@@ -211,9 +211,9 @@ def describe(frame: Frame) -> str:
     if isinstance(frame, TypingFrame):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
     if isinstance(frame, ReadFrame):
-        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[16:18]}:{seq}' for ref, seq in refs))}"
+        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[16:18]}:{seq}' for ref, seq, *_ in refs))}"
                 for id, users in frame.marks.items() for user, refs in users.items()]  # fmt: skip
-        flags = ["sum"] * (frame.sum is not None) + ["all"] * (frame.span == ALL) + ["ask"] * frame.ask
+        flags = ["sum"] * (frame.sum is not None) + ["all"] * frame.all + ["ask"] * frame.ask
         return " ".join(["read", *([", ".join(read)] if read else []), *flags])
     return type(frame).__name__.lower()
 

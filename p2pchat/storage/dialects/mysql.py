@@ -106,7 +106,10 @@ class MySQLDialect(ServerDialect):
     def on_conflict(self, table: Table, conflict: InsertConflict) -> str:
         if conflict is InsertConflict.NONE:
             return ""
-        sets = "{0} = values({0})" if conflict is InsertConflict.REPLACE else "{0} = greatest({0}, values({0}))"
+        last = table.names[-1]  # it is set last, since each assignment sees those before it
+        sets = "{0} = values({0})"
+        if conflict is InsertConflict.HIGHER:
+            sets = f"{{0}} = if(values({last}) > {last}, values({{0}}), {{0}})"
         values = [sets.format(name) for name in table.names if name not in table.keys]
         return f"on duplicate key update {', '.join(values)}"
 
