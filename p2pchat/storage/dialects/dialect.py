@@ -11,7 +11,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlsplit
@@ -67,7 +67,7 @@ class DatabaseURL:
     options: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-class InsertConflict(Enum):
+class InsertConflict(StrEnum):
     """Handling of a row whose key exists already, in an insert."""
 
     NONE = ""  # fail
