@@ -350,6 +350,8 @@ class PeerLifecycle:
         if self._engine_reported != state:
             self._engine_reported = state
             self.dispatcher.dispatch(LinkChanged("", server, state, reason, "engine" if reason else ""))
+            if self.driver is not None:
+                self.driver.wake()  # start() waits for this
 
     def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
         options, clock = self.options, self._clock
@@ -427,7 +429,8 @@ class PeerLifecycle:
             return complete and has_engine and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
 
         try:
-            await self.dispatcher.wait_until(answered, timeout)
+            async with asyncio.timeout(timeout):
+                await self.require_running().wait_until(answered)
         except TimeoutError:
             pass  # they are still dialled; events report the outcome
 

@@ -321,7 +321,6 @@ class HostedUserRegistry:
                 if reader.viewer is user:
                     reader.end()
             user._gone = True
-            dispatcher.wake_waiters()
 
     async def set_tokens(self, user: HostedUser | UserId, tokens: Mapping[bytes, str]) -> None:
         """Replace the tokens of a user; see TCPPeer.set_tokens."""
