@@ -166,7 +166,8 @@ class LocalUser(Viewer):
             return bool(found)
 
         with suppress(TimeoutError):
-            await self._lifecycle.dispatcher.wait_until(is_known, timeout)
+            async with asyncio.timeout(timeout):
+                await self._driver.wait_until(is_known)
         return found[0] if found else find()
 
     async def _resolve(self, who: User | str) -> User:
@@ -594,7 +595,8 @@ class LocalUser(Viewer):
             return bool(found)
 
         try:
-            await self._lifecycle.dispatcher.wait_until(is_here, timeout)
+            async with asyncio.timeout(timeout):
+                await self._require_running().wait_until(is_here)
         except TimeoutError:
             raise TimeoutError(f"{name!r} has not come online in time") from None
         return found[0]

@@ -191,15 +191,12 @@ class MessageQueries(LogQueries):
             since: The lowest c.
             limit: Most entries to return; 0 means no limit.
         """
-        bounds, newest_first = _bounds(before, after, since), after is None
-        these = "" if within is None else self._numbers(within)
+        bounds, newest_first, limit = _bounds(before, after, since), after is None, limit or ALL_MESSAGES
         if conversation is not None:
             number = self.db.number("conversations", conversation)
             rows = self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
-        elif limit:
-            rows = self._merged(bounds, newest_first, limit, these)
         else:
-            rows = self._sorted([(f"e.conversation in {these}" if these else "1 = 1", ())], bounds, newest_first, limit)
+            rows = self._merged(bounds, newest_first, limit, "" if within is None else self._numbers(within))
         return self._with_edits([row[:6] for row in (reversed(rows) if newest_first else rows)])
 
     @property
@@ -208,14 +205,14 @@ class MessageQueries(LogQueries):
         return self.db.first(ANY_HIDDEN) is not None
 
     def _sorted(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, limit: int) -> Sequence[Any]:
-        """Return rows of these entries as _entry takes them, with the writer and run; limit 0 means all."""
+        """Return rows of these entries as _entry takes them, with the writer and run."""
         rows: list[Any] = []
         width = limit
         while True:
-            edge = self._edge([*of, *bounds.clock], newest_first, width) if limit else None
+            edge = self._edge([*of, *bounds.clock], newest_first, width)
             rows = self._within(of, bounds, newest_first, edge)
             if edge is None or len(rows) >= limit:
-                return rows[:limit] if limit else rows
+                return rows[:limit]
             width *= WIDER
 
     def _edge(self, conditions: list[Condition], newest_first: bool, width: int) -> int | None:
