@@ -586,10 +586,9 @@ class LocalUser(Viewer):
         found: list[User] = []
 
         def is_here() -> bool:
-            with suppress(UnknownName):
-                user = self.directory.find(name)
-                if user.is_me or user.status in ("online", "idle"):
-                    found.append(user)
+            user = self.directory.find(name) if self.directory.fitting(name) else None
+            if user is not None and (user.is_me or user.status in ("online", "idle")):
+                found.append(user)
             if self._is_closed and not found:
                 raise self._closed_error()
             return bool(found)
