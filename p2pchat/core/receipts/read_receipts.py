@@ -154,7 +154,8 @@ class ReadTracker(AckTracker):
         self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, mark: Mark
     ) -> bool:
         """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
-        if reader == user or not conversation.may_write(reader) or not self._wants(user, reader):
+        may_have_read = reader != user and conversation.may_write(reader) and not conversation.is_operations
+        if not may_have_read or not self._wants(user, reader):
             return True
         log = conversation.log(user, mark.run)
         if log is None or (mark.seq > log.durable_seq and not log.forked):

@@ -8,7 +8,16 @@ import pytest
 from msgspec import structs
 
 from p2pchat.core.effects import Commit, ReadStored
-from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
+from p2pchat.core.inputs import (
+    CommitFailed,
+    GroupCreateRequest,
+    LinkDrained,
+    LinkFilled,
+    Loaded,
+    MarkedRead,
+    ReceiptsChosen,
+    Stop,
+)
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts.mark_exchange import MAX_EARLY
@@ -228,6 +237,16 @@ def test_who_has_read_a_message_has_it(ada: Peer) -> None:
         first = 1 if seq == 2 else 3
         assert of_reading(far.say(marked("bob", own(ada, seq)))) == [
             f"delivered a1:{first}..{seq} to bob", f"read a1:{first}..{seq} by bob"]  # fmt: skip
+
+
+def test_group_operations_have_no_receipts(ada: Peer) -> None:
+    far = ada.far("bob")
+    ada.put(GroupCreateRequest(1, ada.id, "ops", (IDS["bob"],)))
+    ada.take()
+    [group] = [each for each in ada.node.sync.conversations.by_id.values() if each.is_operations]
+    [mark] = group.writers[ada.id].marks()
+    frame = ReadFrame({group.id: {IDS["bob"]: [(ref_key(ada.id, mark.run), *mark[1:])]}}, names=[group.naming])
+    assert of_reading(far.say(frame)) == []
 
 
 def test_in_the_room_a_read_mark_of_a_guest_says_nothing_about_the_gateway(ada: Peer) -> None:
