@@ -276,6 +276,27 @@ def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -
     assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
+def test_who_has_read_what_builds_on_a_restored_log_has_read_that_once_it_is_delivered(ada: Peer) -> None:
+    """Until then bob may have another version of it: he announces more than ada's older disk has."""
+    ada.say("one")
+    older = ada.storage.snapshot()
+    ada.say("two")
+    first, mark = log_of(ada, "a1")
+    ada.crash()
+    ada.storage.restore(older)
+    ada.start()
+    ada.say("three")
+    (_, last) = log_of(ada, "a2")
+    far = ada.far("bob")
+    announce(far, mark, last)
+    assert of_reading(far.say(marked("bob", mark_of(ada, "a2", 2)))) == ["read a2:1..2 by bob"]
+    assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob"]
+    ada.restart()
+    ada.say("four")
+    lines = of_reading(ada.far("bob").say(marked("bob", mark_of(ada, "a3", 2))))
+    assert [line for line in lines if "read" in line] == ["read a1:1..3 by bob", "read a3:1..2 by bob"]
+
+
 def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
     older = ada.storage.snapshot()
     ada.say("one", "two")
