@@ -446,7 +446,7 @@ class SimPeer:
             for ticket in input.tickets:
                 self._in_flight.remove(ticket)
         self._handle(input)
-        if self._turns:
+        if self._turns.queues:
             self._take_turn_soon()
 
     def _take_turn(self) -> None:
@@ -466,7 +466,7 @@ class SimPeer:
             self._handle(input)
             if not self.up or self.lives != life:
                 return
-        if self._turns:
+        if self._turns.queues:
             self.sim.counts["turn_ended"] += 1
             if self._in_flight.is_behind:  # some wait for the disk, which may be slow
                 for end in [end for link, end in self._links.items() if self._arrived.get(link)]:

@@ -166,7 +166,8 @@ class LocalUser(Viewer):
             return bool(found)
 
         with suppress(TimeoutError):
-            await self._lifecycle.dispatcher.wait_until(is_known, timeout)
+            async with asyncio.timeout(timeout):
+                await self._driver.wait_until(is_known)
         return found[0] if found else find()
 
     async def _resolve(self, who: User | str) -> User:
@@ -356,10 +357,21 @@ class LocalUser(Viewer):
     async def delete_history(
         self, conversation: To, *, sender: User | str | None = None, before: datetime | None = None
     ) -> DeletedHistory:
-        """Delete here what was written in a conversation; see Conversation.delete_history.
+        """Delete here what was written in a conversation: its texts leave this disk, for all users of this peer.
+
+        Others keep what they have, and are not told. Nothing that was deleted comes back, no receipt changes, and new
+        messages come as before. Own messages that no other peer has yet stay. If it is interrupted, what was deleted
+        until then is, and the next call goes on.
 
         Args:
             conversation: A conversation, user or address.
+            sender: Delete only what this user wrote.
+            before: Delete only what was written before this moment.
+        Raises:
+            P2PChatError: The own user is not the peer's own one.
+            UnknownName, AmbiguousName: A name given is nobody's, or several have it.
+            StorageError: It could not be stored.
+            PeerClosed: The peer is not running.
         """
         driver, key = self._require_running(), self.find(conversation).key
         self._access.check_deletion(driver.node.peer)
@@ -583,7 +595,8 @@ class LocalUser(Viewer):
             return bool(found)
 
         try:
-            await self._lifecycle.dispatcher.wait_until(is_here, timeout)
+            async with asyncio.timeout(timeout):
+                await self._require_running().wait_until(is_here)
         except TimeoutError:
             raise TimeoutError(f"{name!r} has not come online in time") from None
         return found[0]

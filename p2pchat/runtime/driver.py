@@ -75,7 +75,6 @@ MIN_CLOSE_TIMEOUT = 1.0  # seconds for the disk to close, however late it is
 FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes for links above this are written before the next input: it may fill them
 LITTLE_BYTES = 2048  # of one read: 60 of the smallest frames. Handshakes, and what people write, are less; a guess
 DECODED_LINKS = 16  # with frames that wait; of further unknown peers nothing is decoded. A guess: 16 MiB
-FEW_WRITERS = 16  # up to so many writers resume before links are written to: encryption would make them wait
 
 
 class Driver:
@@ -126,6 +125,7 @@ class Driver:
         self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
         self._inbox: deque[Input] = deque()
         self._pump_handle: asyncio.Handle | None = None
+        self._is_due = False  # a turn is scheduled, or under way
         self._wake_timer: asyncio.TimerHandle | None = None
         self._committed_batches: dict[LogId, list[Batch]] = {}  # of the Committed input that is being handled
         self._acked: dict[str, int] = {}  # places by consumer, not saved yet
@@ -146,9 +146,11 @@ class Driver:
         self._undecoded: dict[int, None] = {}  # links of which bytes wait, those first that wait longest
         self._unknown_at = 0.0  # when what unknown peers sent was last handled, however long it took
         self._outgoing = OutgoingFrames()
-        self.disk: StorageWorker = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
+        self.disk: StorageWorker = StorageWorker(
+            storage, settings, directory, self._inbox.append, self._on_storage_answered
+        )
         self.disk.on_quiet = self._on_quiet
-        self._reads = CoreReads(node, self.disk, settings, self.put, emit, self._on_read_defect)
+        self._reads = CoreReads(node, self.disk, settings, self._inbox.append, emit, self._on_read_defect)
         self.content: ContentWorker = ContentWorker(
             None if directory is None else directory / CONTENT_NAME, settings, self.put, connections.has_room,
             connections.send,
@@ -221,39 +223,43 @@ class Driver:
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._pump_handle is None:
+        if not self._is_due:
+            self._is_due = True
             self._pump_handle = self._loop.call_soon(self._pump)
 
     def _on_storage_answered(self) -> None:
         """Handle answers of storage in this turn: another turn makes every commit some 20 us longer."""
-        if self._pump_handle is not None:
-            self._pump_handle.cancel()
+        if self._inbox:
+            if self._pump_handle is not None:
+                self._pump_handle.cancel()
             self._pump()
 
     def _pump(self) -> None:
         self._pump_handle = None
         if self.broken is not None:
             return
+        self._is_due = True
         try:
+            own = self._in_flight.own
             self._handle_inbox()
-            has_frames = bool(self._turns or self._undecoded)
-            is_busy = has_frames and self._handle_known()
-            while self.writes and not self._in_flight.own and not self._stopped:
+            is_busy = self._in_flight.own < own  # writers resume
+            turns = self._turns
+            has_frames = bool(turns.queues or self._undecoded)
+            if turns.queues:
+                is_busy |= self._handle_known()
+            while self._may_write():
                 is_busy = True
                 self._handle_writes(self.writes.take())
             if has_frames:
-                if (self._turns or self._undecoded) and not self._in_flight.is_behind:
-                    self._handle_unknown(is_busy=is_busy or self.requests.woken > 0)
-                self._turns.end()
+                if (turns.queues or self._undecoded) and not self._in_flight.is_behind:
+                    self._handle_unknown(is_busy=is_busy)
+                turns.end()
                 for link in self._undecoded:
                     self.connections.hold_undecoded(link)
-            self._end_turn()
-            is_behind = self._in_flight.is_behind
-            if (self._undecoded and not is_behind) or (self._turns and self._turns.may_take(disk_is_behind=is_behind)):
+            self._flush_links()
+            self._is_due = False
+            if self._inbox or self._may_write() or self._may_take_frames():
                 self._schedule()
-            elif self._pump_handle is not None and not (self._inbox or self.writes):
-                self._pump_handle.cancel()  # what put() had handled in this turn
-                self._pump_handle = None
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)
             raise
@@ -261,6 +267,15 @@ class Driver:
             self._resolve_awaited()
         if self._became_idle is not None and not self._became_idle.done() and self.idle:
             self._became_idle.set_result(None)
+
+    def _may_write(self) -> bool:
+        return bool(self.writes.waiting) and not self._in_flight.own and not self._stopped
+
+    def _may_take_frames(self) -> bool:
+        if not self._turns.queues and not self._undecoded:
+            return False
+        is_behind = self._in_flight.is_behind
+        return bool(self._undecoded and not is_behind) or self._turns.may_take(disk_is_behind=is_behind)
 
     def _handle_writes(self, requests: Iterable[WriteRequest]) -> None:
         for request in requests:
@@ -327,7 +342,7 @@ class Driver:
         self._little_first = not self._little_first
         links = little if only_little else dict.fromkeys([*(little if self._little_first else ()), *self._undecoded])
         for link in links:
-            if self._turns.links >= DECODED_LINKS and connections.undecoded(link) > LITTLE_BYTES:
+            if len(self._turns.queues) >= DECODED_LINKS and connections.undecoded(link) > LITTLE_BYTES:
                 continue
             del self._undecoded[link]
             connections.decode(link)
@@ -385,14 +400,6 @@ class Driver:
         self._emit(effect)
 
     # Links
-
-    def _end_turn(self) -> None:
-        """Write to links; after the writers that were just resumed, while those are few."""
-        if 0 < self.requests.woken <= FEW_WRITERS:
-            self._loop.call_soon(self._flush_links)
-        else:
-            self._flush_links()
-        self.requests.woken = 0
 
     def _flush_links(self) -> None:
         self._outgoing.flush(self.connections.send)
@@ -552,10 +559,15 @@ class Driver:
         self._loop.call_soon(_resolve, handled)  # runs after the pump that was scheduled before
         await handled
 
+    def wake(self) -> None:
+        """Have the calls look again that wait until something is true."""
+        self._schedule()
+
     async def wait_until(self, is_true: Callable[[], bool]) -> None:
         """Return when something is true of the core, which is asked after each turn. Raises PeerClosed, P2PChatError.
 
-        It is for what rarely waits: inputs and effects are cheaper where many calls do.
+        What `is_true` raises as P2PChatError is raised, too. It is for what rarely waits: inputs and effects cost less
+        where many calls do.
         """
         if is_true():
             return
@@ -570,15 +582,18 @@ class Driver:
 
     def _resolve_awaited(self) -> None:
         for future, is_true in self._awaited.items():
-            if not future.done() and is_true():
-                future.set_result(None)
+            try:
+                if not future.done() and is_true():
+                    future.set_result(None)
+            except P2PChatError as error:  # of what is waited for, as of a name that two have
+                future.set_exception(error)
 
     # End
 
     @property
     def idle(self) -> bool:
         """True if nothing is on its way to the disk or into the core."""
-        return not (self.writes or self._in_flight or self._inbox or self._turns or self._undecoded)
+        return not (self.writes.waiting or self._in_flight or self._inbox or self._turns.queues or self._undecoded)
 
     async def finish(self) -> None:
         """Wait until everything written is durable, at most FINISH_TIMEOUT seconds."""
@@ -647,7 +662,7 @@ class Driver:
         self.requests.fail(make)
         for future in self._awaited:
             if not future.done():
-                future.set_exception(make())
+                future.set_exception(PeerClosed("the peer was closed"))
         if self._became_idle is not None and not self._became_idle.done():
             self._became_idle.set_result(None)
 

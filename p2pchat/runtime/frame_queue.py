@@ -77,27 +77,19 @@ class LinkTurns:
             same value.
     Attributes:
         frames: Number of frames that wait, without those of held links.
+        queues: What waits by link, the next one first, without that of held links; never an empty deque.
     """
 
     def __init__(self, settings: Settings, is_known: Callable[[int], bool], pause: Callable[[int, bool], None]) -> None:
         self.frames: int = 0
+        self.queues: dict[int, deque[LinkInput]] = {}
         self._units = settings.turn_units
         self._few = settings.turn_units // FEW_PART
         self._is_known = is_known
         self._pause = pause
-        self._queues: dict[int, deque[LinkInput]] = {}  # by link, the next one first; never an empty deque
         self._held: dict[int, deque[LinkInput]] = {}  # of links that may not go on now
         self._unread: set[int] = set()  # links that are not read until their queue is empty
         self._little_first = False  # whether unknown links of which little waits went first in the last turn
-
-    def __bool__(self) -> bool:
-        """Return whether anything waits, held links aside."""
-        return bool(self._queues)
-
-    @property
-    def links(self) -> int:
-        """The number of links of which something waits, held ones aside."""
-        return len(self._queues)
 
     def put(self, input: LinkInput) -> None:
         """Add an input behind the others of its link."""
@@ -107,9 +99,9 @@ class LinkTurns:
                 self._held[link].append(input)
                 return
             del self._held[link]  # like bytes that were not read when a connection ended: the next link brings them
-        queue = self._queues.get(link)
+        queue = self.queues.get(link)
         if queue is None:
-            self._queues[link] = deque((input,))
+            self.queues[link] = deque((input,))
         else:
             queue.append(input)
         if type(input) is Got:
@@ -120,7 +112,7 @@ class LinkTurns:
 
         While the disk is behind, that is nothing but what those sent who had sent little before.
         """
-        links = [link for link in self._queues if self._is_known(link)]
+        links = [link for link in self.queues if self._is_known(link)]
         if disk_is_behind:
             links = [link for link in links if link not in self._unread]
         return self._take(links, self._units)
@@ -130,7 +122,7 @@ class LinkTurns:
 
         With `only_little`, that is little in all, of links of which little waits.
         """
-        links = [link for link in self._queues if not self._is_known(link)]
+        links = [link for link in self.queues if not self._is_known(link)]
         if only_little:
             return self._take([link for link in links if self._has_little(link)], self._few)
         if self.frames > self._few:
@@ -141,32 +133,32 @@ class LinkTurns:
 
     def put_back(self, inputs: Sequence[LinkInput], last: int) -> None:
         """Have inputs wait again for which there was no time, before all but link `last`, which had its turn."""
-        rest, self._queues = self._queues, {}
+        rest, self.queues = self.queues, {}
         for link in dict.fromkeys(input.link for input in inputs):
             queue = deque(input for input in inputs if input.link == link)
             if link not in self._held:
-                self._queues[link] = queue
+                self.queues[link] = queue
                 self.frames += sum(len(input.frames) for input in queue if type(input) is Got)
             elif type(queue[-1]) is LinkDown:
                 del self._held[link]  # as in put()
-                self._queues[link] = deque((queue[-1],))
+                self.queues[link] = deque((queue[-1],))
             else:
                 self._held[link].extendleft(reversed(queue))
         for link, queue in rest.items():
-            self._queues.setdefault(link, deque()).extend(queue)
-        if last in self._queues:
-            self._queues[last] = self._queues.pop(last)
+            self.queues.setdefault(link, deque()).extend(queue)
+        if last in self.queues:
+            self.queues[last] = self.queues.pop(last)
 
     def may_take(self, *, disk_is_behind: bool) -> bool:
         """Return whether anything would be taken in another turn."""
         if not disk_is_behind:
-            return bool(self._queues)
-        return any(link not in self._unread and self._is_known(link) for link in self._queues)
+            return bool(self.queues)
+        return any(link not in self._unread and self._is_known(link) for link in self.queues)
 
     def _has_little(self, link: int) -> bool:
         """Return whether little of a link waits."""
         units = 0
-        for input in self._queues[link]:
+        for input in self.queues[link]:
             for frame in input.frames if type(input) is Got else ():
                 units += units_of(frame)
                 if units > self._few:
@@ -178,13 +170,13 @@ class LinkTurns:
         taken: list[LinkInput] = []
         if self.frames <= self._few < left:
             for link in links:
-                for input in self._queues.pop(link):
+                for input in self.queues.pop(link):
                     taken.append(input)
                     if type(input) is Got:
                         self.frames -= len(input.frames)
             return taken
         for link in links:
-            queue = self._queues.pop(link)
+            queue = self.queues.pop(link)
             while queue and left > 0:
                 input, units = _split(queue, left)
                 taken.append(input)
@@ -192,25 +184,25 @@ class LinkTurns:
                 if type(input) is Got:
                     self.frames -= len(input.frames)
             if queue:
-                self._queues[link] = queue
+                self.queues[link] = queue
             if left <= 0:
                 break
         return taken
 
     def end(self) -> None:
         """End a turn: read no link of which something waits, and the others again."""
-        if not self._queues and not self._unread:
+        if not self.queues and not self._unread:
             return
-        for link in self._queues.keys() - self._unread:
+        for link in self.queues.keys() - self._unread:
             self._pause(link, True)
-        for link in self._unread - self._queues.keys() - self._held.keys():
+        for link in self._unread - self.queues.keys() - self._held.keys():
             self._pause(link, False)
-        self._unread = set(self._queues)
+        self._unread = set(self.queues)
 
     def hold(self, link: int) -> None:
         """Handle and read nothing more of a link until release()."""
         if link not in self._held:
-            queue = self._held[link] = self._queues.pop(link, deque())
+            queue = self._held[link] = self.queues.pop(link, deque())
             self.frames -= sum(len(input.frames) for input in queue if type(input) is Got)
             self._pause(link, True)
 
@@ -220,7 +212,7 @@ class LinkTurns:
         if queue is None:
             return
         if queue:
-            self._queues[link] = queue
+            self.queues[link] = queue
             self._unread.add(link)
             self.frames += sum(len(input.frames) for input in queue if type(input) is Got)
         else:

@@ -45,7 +45,6 @@ class RequestQueue:
         emit: Called with answers that no request waits for, and with WriteAccepted before the writers resume.
     Attributes:
         writes: The texts that wait for the core.
-        woken: Number of writers whose call was answered in this turn.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class RequestQueue:
         schedule: Callable[[], None],
         emit: Callable[[Effect], None],
     ) -> None:
-        self.woken: int = 0
         self.writes: WriteBatcher = WriteBatcher(self._issue_ticket)
         self._pending: dict[int, FutureRequest[Any] | PendingWrite] = {}  # in the core, by ticket
         self._last_ticket = 0
@@ -185,7 +183,7 @@ class RequestQueue:
             return
         self._emit(effect)
         if request is not None:
-            self.woken += self.writes.on_accepted(request, effect)
+            self.writes.on_accepted(request, effect)
 
     def on_refused(self, effect: WriteRefused) -> None:
         request = self._pending.pop(effect.ticket, None)
@@ -293,18 +291,15 @@ class WriteBatcher:
     Args:
         issue_ticket: Return the ticket of a write that goes into the core now.
     Attributes:
+        waiting: Those that wait, oldest first.
         refs: The programs' own words for their entries, by log and number.
     """
 
     def __init__(self, issue_ticket: Callable[[PendingWrite], int]) -> None:
         self.refs: dict[Position, str] = {}
         self._issue_ticket = issue_ticket
-        self._waiting: deque[PendingWrite] = deque()
+        self.waiting: deque[PendingWrite] = deque()
         self._last: dict[ConversationId, PendingWrite] = {}  # the write that takes the next text
-
-    def __bool__(self) -> bool:
-        """Return whether a text waits."""
-        return bool(self._waiting)
 
     def add(
         self,
@@ -326,7 +321,7 @@ class WriteBatcher:
         write = self._last.get(conversation)
         if write is None or not write.takes(user, kind, re):
             write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
-            self._waiting.append(write)
+            self.waiting.append(write)
         offset = len(write.bodies)
         write.waiting.append((future, offset))
         if ref is not None:
@@ -339,7 +334,7 @@ class WriteBatcher:
     def begin(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
         """Begin a write of its own, which the next text joins."""
         write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
-        self._waiting.append(write)
+        self.waiting.append(write)
 
     def end(
         self, conversation: ConversationId, files: tuple[FileRef, ...], *, automatic: bool, choices: tuple[str, ...],
@@ -352,8 +347,8 @@ class WriteBatcher:
     def take(self) -> Iterator[WriteRequest]:
         """Yield waiting writes, oldest first, up to the size of a good transaction."""
         entries = characters = 0
-        while self._waiting and entries < MAX_BATCH_ENTRIES and characters < MAX_BATCH_CHARACTERS:
-            write = self._waiting.popleft()
+        while self.waiting and entries < MAX_BATCH_ENTRIES and characters < MAX_BATCH_CHARACTERS:
+            write = self.waiting.popleft()
             entries += len(write.bodies)
             characters += write.characters
             yield self._request(write)
@@ -367,8 +362,8 @@ class WriteBatcher:
             write.automatic, write.choices, write.hops,
         )  # fmt: skip
 
-    def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> int:
-        """Resolve the calls of a write that is durable; return their number."""
+    def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> None:
+        """Resolve the calls of a write that is durable."""
         log, first = effect.log, effect.first
         for offset, ref in write.refs.items():
             self.refs[log, first + offset] = ref
@@ -377,12 +372,11 @@ class WriteBatcher:
         for future, offset in write.waiting:
             if not future.done():  # a cancelled call does not cancel its texts
                 future.set_result((log, first + offset))
-        return len(write.waiting)
 
     def fail(self, error: MakeError) -> None:
         """Fail all waiting writes."""
-        waiting = list(self._waiting)
-        self._waiting.clear()
+        waiting = list(self.waiting)
+        self.waiting.clear()
         self._last.clear()
         for write in waiting:
             write.fail(error)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
@@ -262,14 +262,10 @@ class RowBuffer:
         self._writer = writer
         self._db = database
         self._settings = settings
-        self._entries: list[object] = []
-        self._attachments: list[object] = []
-        self._unreadable: list[object] = []
-        self._places: list[object] = []
+        self._rows: dict[Table, list[object]] = {}
         self._heads: dict[int, Head] = {}
         self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
         self._touched: dict[int, OpenLog] = {}
-        self._relations: list[object] = []
         self._delivered: dict[tuple[int, int], int] = {}
         self._forks: list[Fork] = []
         self._pruned: list[Prune] = []
@@ -310,20 +306,21 @@ class RowBuffer:
 
     def write(self) -> None:
         """Write the collected rows."""
-        self._db.insert(entries, self._entries)
-        self._db.insert(attachments, self._attachments)
-        self._db.insert(unreadable, self._unreadable)
+        for table, rows in self._rows.items():
+            self._db.insert(table, rows)
         self._write_heads()
-        self._db.insert(places, self._places)
-        self._db.insert(changes, self._relations)
         for log in self._touched.values():
             self._write_waiting(log)
-        delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
-        self._db.insert(heard, delivered, InsertConflict.HIGHER)
+        if self._delivered:
+            delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
+            self._db.insert(heard, delivered, InsertConflict.HIGHER)
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
             self._prune(prune)
+
+    def _add_rows(self, table: Table, values: Iterable[object]) -> None:
+        self._rows.setdefault(table, []).extend(values)
 
     # ---- entries and heads
 
@@ -337,12 +334,12 @@ class RowBuffer:
         id, count = log.number * SEQS + batch.first, len(decoded)
         for at, entry in enumerate(decoded):
             if entry.files:
-                self._attachments += attachment_rows(id + at, entry)
+                self._add_rows(attachments, attachment_rows(id + at, entry))
             if entry.k == UNREADABLE:
-                self._unreadable.append(id + at)
+                self._add_rows(unreadable, (id + at,))
         rows: list[object] = [log.conversation] * (4 * count)
         rows[0::4], rows[2::4], rows[3::4] = range(id, id + count), *zip(*batch.raws, strict=True)
-        self._entries += rows
+        self._add_rows(entries, rows)
         self._touched[log.number] = log
         size = log.newest.size + size_bytes(batch.raws)
         self._add_head(log, Head(batch.last, size, batch.raws[-1][0], batch.chain, batch.head))
@@ -382,13 +379,14 @@ class RowBuffer:
         log = self._writer.log(stretch.log)
         flags = OLD * stretch.old | GAP * stretch.gap
         start = log.number * SEQS + stretch.first
-        self._places += (stretch.first_place, start, stretch.count, stretch.received_at, flags)
+        self._add_rows(places, (stretch.first_place, start, stretch.count, stretch.received_at, flags))
         log.released = max(log.released, stretch.first + stretch.count - 1)
         self._touched[log.number] = log
 
     def _add_relation(self, relation: Relation) -> None:
         log = self._writer.log(relation.log)
-        self._relations += relation_row(relation, log.number * SEQS + relation.seq, log.conversation, log.writer)
+        row = relation_row(relation, log.number * SEQS + relation.seq, log.conversation, log.writer)
+        self._add_rows(changes, row)
 
     def _write_waiting(self, log: OpenLog) -> None:
         """Write to `waiting` how far a log is released, unless it is released to its end."""

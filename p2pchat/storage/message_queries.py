@@ -19,6 +19,7 @@ from p2pchat.core.durable_changes import Relation
 from p2pchat.core.edits import Candidate, EntryEdits, edits_of
 from p2pchat.core.entry_kinds import ASPECTS
 from p2pchat.core.log import LogId, RawEntry, Ref, decode_entry, ref_key
+from p2pchat.core.storage_answers import LogKey
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
@@ -134,6 +135,11 @@ class MessageQueries(LogQueries):
         row = self.db.first(statement, id, id) if 0 < seq < SEQS else None
         return self._with_edits([row])[0] if row else None
 
+    def named(self, names: Sequence[tuple[LogKey, int]]) -> list[ReleasedEntry | None]:
+        """Return released entries by what their ids say, of the log and the number; None for one that is not here."""
+        held = self.lookup([key for key, _ in names])
+        return [self.entry(held[key].log, seq) if key in held else None for key, seq in names]
+
     def meta_values(self, names: Sequence[str]) -> dict[str, str]:
         """Return those of these values in `meta` that are there."""
         found: dict[str, str] = {}
@@ -185,15 +191,12 @@ class MessageQueries(LogQueries):
             since: The lowest c.
             limit: Most entries to return; 0 means no limit.
         """
-        bounds, newest_first = _bounds(before, after, since), after is None
-        these = "" if within is None else self._numbers(within)
+        bounds, newest_first, limit = _bounds(before, after, since), after is None, limit or ALL_MESSAGES
         if conversation is not None:
             number = self.db.number("conversations", conversation)
             rows = self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
-        elif limit:
-            rows = self._merged(bounds, newest_first, limit, these)
         else:
-            rows = self._sorted([(f"e.conversation in {these}" if these else "1 = 1", ())], bounds, newest_first, limit)
+            rows = self._merged(bounds, newest_first, limit, "" if within is None else self._numbers(within))
         return self._with_edits([row[:6] for row in (reversed(rows) if newest_first else rows)])
 
     @property
@@ -202,14 +205,14 @@ class MessageQueries(LogQueries):
         return self.db.first(ANY_HIDDEN) is not None
 
     def _sorted(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, limit: int) -> Sequence[Any]:
-        """Return rows of these entries as _entry takes them, with the writer and run; limit 0 means all."""
+        """Return rows of these entries as _entry takes them, with the writer and run."""
         rows: list[Any] = []
         width = limit
         while True:
-            edge = self._edge([*of, *bounds.clock], newest_first, width) if limit else None
+            edge = self._edge([*of, *bounds.clock], newest_first, width)
             rows = self._within(of, bounds, newest_first, edge)
             if edge is None or len(rows) >= limit:
-                return rows[:limit] if limit else rows
+                return rows[:limit]
             width *= WIDER
 
     def _edge(self, conditions: list[Condition], newest_first: bool, width: int) -> int | None:

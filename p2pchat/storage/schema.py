@@ -197,7 +197,7 @@ changes: Table = Table(  # released entries that change a message: edits, deleti
 )
 attachments: Table = Table(  # of stored messages, deleted or not: which content they name
     "attachments",
-    (_key("id"), _key("root", BYTES, 32), Column("size")),  # of the message
+    (_key("id"), _key("root", BYTES, 32)),  # of the message
     {"attachments_by_root": ("root",)},
 )
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
@@ -313,8 +313,8 @@ def relation_row(relation: Relation, id: int, conversation: int, author: int) ->
 
 def attachment_rows(id: int, entry: Entry) -> list[object]:
     """Return the values of the rows of what an entry names, each content once."""
-    sizes = {file.root: file.size for file in attachments_of(entry)}
-    return [value for root, size in sizes.items() for value in (id, bytes.fromhex(root), size)]
+    roots = dict.fromkeys(file.root for file in attachments_of(entry))
+    return [value for root in roots for value in (id, bytes.fromhex(root))]
 
 
 def log_of(conversation: bytes, user: bytes, run: bytes, *_: object) -> LogId:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -81,7 +81,7 @@ class SqlStorage:
         self._failures = self._dialect.errors
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()  # one reader at a time
-        self._write_lock: AbstractContextManager[object] = self._lock if self._dialect.in_memory else nullcontext()
+        self._write_lock = self._lock if self._dialect.in_memory else threading.RLock()
         self._damaged = False  # a check found something wrong
         self._untidied = 0  # commits since the last tidying
         self._databases: list[Database] = []
@@ -229,6 +229,7 @@ class SqlStorage:
     places: Final = _query(MessageQueries.places)
     history: Final = _query(MessageQueries.history)
     entry: Final = _query(MessageQueries.entry)
+    named: Final = _query(MessageQueries.named)
     referring: Final = _query(MessageQueries.referring)
     last_place: Final = _query(MessageQueries.last_place)
     first_received_at: Final = _query(MessageQueries.first_received_at)

@@ -817,7 +817,7 @@ async def test_only_the_peer_s_own_user_deletes_what_all_share(net: Mesh) -> Non
     await bob.send(await bob.wait_user("zoe", timeout=WAIT), "psst")
     assert (await asyncio.wait_for(anext(events), WAIT)).text == "psst"
     with pytest.raises(P2PChatError, match="only its operator can delete"):
-        await zoe.find("bob").delete_history()
+        await zoe.delete_history("bob")
     assert [post.text for post in await zoe.history("bob")] == ["psst"] and await yan.history() == []
 
 

@@ -10,8 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import replace
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -185,22 +184,10 @@ def written(peer: TCPPeer) -> int:
     return client._written_bytes
 
 
-async def test_writers_resume_before_their_texts_are_encrypted(storage: GatedStorage) -> None:
-    still = replace(QUICK, digest_every=3600.0)  # nothing else is written meanwhile
-    async with mesh("ada", settings=still) as net, aclosing(await join(net, "bob", storage, still)) as bob:
-        await (await bob.broadcast("first")).delivered(timeout=60)
-        await net.settle()
-        before = written(bob)
-        receipt = await bob.broadcast("accepted")
-        assert written(bob) == before
-        await receipt.delivered(timeout=60)
-
-
-async def test_links_do_not_wait_for_many_writers(net: Mesh, bob: TCPPeer) -> None:
+async def test_links_do_not_wait_for_writers(net: Mesh, bob: TCPPeer) -> None:
     await net.settle()
     before = written(bob)
-    first, *_ = [asyncio.create_task(bob.broadcast(str(number))) for number in range(100)]
-    receipt = await first
+    receipt = await bob.broadcast("accepted")
     assert written(bob) > before
     await receipt.delivered(timeout=60)
 

@@ -53,9 +53,8 @@ select table_name from information_schema.tables where table_schema = database()
 TOO_LARGE = "{where} takes no message this large: raise max_allowed_packet of the server to 16 MiB"
 # Options of a URL that are no text. Those that begin with ssl_ are for the TLS context.
 NUMBERS = ("port", "connect_timeout", "read_timeout", "write_timeout", "client_flag", "max_allowed_packet")
-FLAGS = ("compress", "local_infile", "use_unicode")
 TLS = ("ca", "key", "cert", "capath", "cipher", "check_hostname")
-TRUE = ("true", "t", "yes", "y", "on", "1")
+TRUE = ("true", "yes", "on", "1")
 FUNCTIONS = ViewFunctions(
     hex="lower(hex({0}))",
     time="left(date_format(timestampadd(microsecond, cast({0} as signed), '1970-01-01'), '%Y-%m-%d %H:%i:%s.%f'), 23)",
@@ -121,7 +120,6 @@ class MySQLDialect(ServerDialect):
 
         found = super()._connect_args(writes=writes)
         found |= {name: int(found[name]) for name in NUMBERS if name in found}
-        found |= {name: found[name].lower() in TRUE for name in FLAGS if name in found}
         tls = {name: found.pop(f"ssl_{name}") for name in TLS if f"ssl_{name}" in found}
         if "check_hostname" in tls:
             tls["check_hostname"] = tls["check_hostname"].lower() in TRUE
