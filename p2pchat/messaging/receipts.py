@@ -528,7 +528,13 @@ class ReceiptTracker:
         self.taken[user] = self.taken_before[user] = place
 
     def take(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
-        """Note that a user of this peer took, or read, entries first..last; return the updates to report."""
+        """Note that a user of this peer took entries first..last, or anybody read them; return what is to be reported.
+
+        In the room a reader may have them by a peer that did not host it when they were written.
+        """
+        if self._is_in_room(log):
+            has_them = self._is_here(log, member) or self._of(log).has(last, member)
+            return [] if has_them else self.delivered(log, first, last, member)
         had = self._of(log).delivered.marks.get(member, 0)
         if not self.takes(log, member) or last <= had:
             return []
@@ -637,12 +643,7 @@ class ReceiptTracker:
         return self._updates(log, first, last, [member], "delivered") if is_reported else []
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
-        """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report.
-
-        In the room it may have them by a peer that did not host it when they were written.
-        """
-        if self._is_in_room(log) and not self._is_here(log, member) and not self._of(log).has(last, member):
-            self.delivered(log, first, last, member, is_reported=False)
+        """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""
         return self._advance(log, first, last, (member,), "read")
 
     def remove_member(self, conversation: ConversationId, member: UserId) -> None:

@@ -99,12 +99,14 @@ def test_in_the_room_a_guest_has_what_came_to_its_host_and_what_it_read_elsewher
     gate, other = "0a" * 32, "0b" * 32
     tracker.add(log, 1, 2, tuple(sorted((BOB, CYD, gate))), guests=(((gate,), tuple(sorted((BOB, CYD)))),))
     assert tracker.delivered(log, 1, 2, other) == [ReceiptUpdate(log, 1, 2, other, 0, 3)]
+    assert tracker.take(log, 1, 1, BOB) == [ReceiptUpdate(log, 1, 1, BOB, 1, 3)]
     assert tracker.read(log, 1, 1, BOB) == [ReceiptUpdate(log, 1, 1, BOB, 1, 3, "read")]
     assert BOB in tracker.holders(log, 1) and BOB not in tracker.holders(log, 2)
     assert tracker.delivered(log, 1, 2, gate) == [
         ReceiptUpdate(log, 1, 1, gate, 3, 3),
         ReceiptUpdate(log, 2, 2, gate, 3, 3),
     ]
+    assert tracker.take(log, 2, 2, CYD) == []
     assert tracker.read(log, 2, 2, CYD) == [ReceiptUpdate(log, 2, 2, CYD, 1, 3, "read")]
     assert tracker._logs[log].delivered.marks.keys() == {other, BOB, gate}
 

@@ -154,7 +154,8 @@ class ReadTracker(AckTracker):
         self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, mark: Mark
     ) -> bool:
         """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
-        if reader == user or not conversation.may_write(reader) or not self._wants(user, reader):
+        may_have_read = reader != user and conversation.may_write(reader) and not conversation.is_operations
+        if not may_have_read or not self._wants(user, reader):
             return True
         log = conversation.log(user, mark.run)
         if log is None or (mark.seq > log.durable_seq and not log.forked):
@@ -176,18 +177,13 @@ class ReadTracker(AckTracker):
             ack = Acknowledgement(None, conversation, log.user, mark.reader)
             self.advance_to(ack, Mark(log.run, *mark.position), () if state is None else state.before)
 
-    def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, reader: UserId) -> None:
-        """Count a log of which a reader was left out, as far as it has read what builds on that log."""
-        for above in conversation.all_logs(log.user) if self._wants(log.user, reader) else ():
-            for mark in above.before if self.position(above.id, reader) else ():
-                below = conversation.log(log.user, log.run) if mark.run == log.run else None
-                if below is not None and not below.forked:
-                    self.advance_to(Acknowledgement(remote, conversation, log.user, reader), mark, below.before)
-
     # ---- hooks of AckTracker
 
     def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
-        """Count a mark below. A reader who has a log has all that it builds on, unless it may have another version."""
+        """Count a mark below. A reader who has a log has all that it builds on, unless it may have another version.
+
+        Its own mark on that log counts at once.
+        """
         if ack.remote is not None and log.id in self._sync.left_out.logs:
             return self._receipts.position(log.id, ack.member) >= mark.seq
         return super()._counts_below(ack, log, mark)

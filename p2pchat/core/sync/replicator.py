@@ -149,7 +149,7 @@ class Replicator:
         )  # fmt: skip
         self.appender: Appender = Appender(self.context, self.ingest, self.causal_order, self.people)
         self.anti_entropy: AntiEntropy = AntiEntropy(
-            self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks, self._on_lifted
+            self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks
         )
         self.compared_users: ComparedUsers = ComparedUsers(
             self.context, partial(self.anti_entropy.begin_next, ask=True), self._pending_commits
@@ -258,10 +258,6 @@ class Replicator:
     def _on_group_changed(self, group: GroupReplica) -> None:
         self.group_editor.repair_soon(group)
         self.compared_users.on_group_changed(group.named)
-
-    def _on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
-        self.delivery_receipts.on_lifted(remote, conversation, log, member)
-        self.read_receipts.tracker.on_lifted(remote, conversation, log, member)
 
     def _send_sums_of_marks(self, remote: RemoteState) -> None:
         self.read_receipts.send_sum(remote)

@@ -8,7 +8,16 @@ import pytest
 from msgspec import structs
 
 from p2pchat.core.effects import Commit, ReadStored
-from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
+from p2pchat.core.inputs import (
+    CommitFailed,
+    GroupCreateRequest,
+    LinkDrained,
+    LinkFilled,
+    Loaded,
+    MarkedRead,
+    ReceiptsChosen,
+    Stop,
+)
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts.mark_exchange import MAX_EARLY
@@ -230,6 +239,16 @@ def test_who_has_read_a_message_has_it(ada: Peer) -> None:
             f"delivered a1:{first}..{seq} to bob", f"read a1:{first}..{seq} by bob"]  # fmt: skip
 
 
+def test_group_operations_have_no_receipts(ada: Peer) -> None:
+    far = ada.far("bob")
+    ada.put(GroupCreateRequest(1, ada.id, "ops", (IDS["bob"],)))
+    ada.take()
+    [group] = [each for each in ada.node.sync.conversations.by_id.values() if each.is_operations]
+    [mark] = group.writers[ada.id].marks()
+    frame = ReadFrame({group.id: {IDS["bob"]: [(ref_key(ada.id, mark.run), *mark[1:])]}}, names=[group.naming])
+    assert of_reading(far.say(frame)) == []
+
+
 def test_in_the_room_a_read_mark_of_a_guest_says_nothing_about_the_gateway(ada: Peer) -> None:
     """It may have read elsewhere, and the other users of the gateway need not have it."""
     far = gateway(ada, "dan", "cyd")
@@ -255,6 +274,27 @@ def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -
     announce(far, mark, last)
     far.say(marked("bob", mark_of(ada, "a2", 2)))
     assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
+
+
+def test_who_has_read_what_builds_on_a_restored_log_has_read_that_once_it_is_delivered(ada: Peer) -> None:
+    """Until then bob may have another version of it: he announces more than ada's older disk has."""
+    ada.say("one")
+    older = ada.storage.snapshot()
+    ada.say("two")
+    first, mark = log_of(ada, "a1")
+    ada.crash()
+    ada.storage.restore(older)
+    ada.start()
+    ada.say("three")
+    (_, last) = log_of(ada, "a2")
+    far = ada.far("bob")
+    announce(far, mark, last)
+    assert of_reading(far.say(marked("bob", mark_of(ada, "a2", 2)))) == ["read a2:1..2 by bob"]
+    assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob"]
+    ada.restart()
+    ada.say("four")
+    lines = of_reading(ada.far("bob").say(marked("bob", mark_of(ada, "a3", 2))))
+    assert [line for line in lines if "read" in line] == ["read a1:1..3 by bob", "read a3:1..2 by bob"]
 
 
 def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
