@@ -151,7 +151,7 @@ class Forks:
         for log in uncovered:
             log.covered = False
             self._ctx.change.uncover(log.id)
-            if conversation.log_object(*log.id[1:]) is not log:
+            if conversation.by_ref.get(log.ref) is not log:
                 conversation.add(log)
         if uncovered:
             self._on_log_restored(conversation, forked.id.user)
