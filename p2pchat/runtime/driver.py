@@ -464,8 +464,8 @@ class Driver:
 
     def _on_commits_failed(self, epoch: int) -> None:
         """Let places of consumers wait again that were not kept, unless newer ones wait."""
-        for change in self._in_flight.fail(epoch):
-            self._restore_acks(change.consumers)
+        for change in reversed(self._in_flight.fail(epoch)):
+            self._acked = {**change.consumers, **self._acked}
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
@@ -529,14 +529,10 @@ class Driver:
 
         def done(_: None, error: BaseException | None) -> None:
             if error is not None:
-                self._restore_acks(acked)
+                self._acked = {**acked, **self._acked}  # for the next commit
 
         if acked:
             self.disk.write_then(Change(consumers=acked), done)
-
-    def _restore_acks(self, earlier: Mapping[str, int]) -> None:
-        for consumer, place in {**earlier, **self._acked}.items():
-            self.ack(consumer, place)
 
     async def settle(self) -> None:
         """Return when the inputs so far are handled, and what they changed is on disk.
