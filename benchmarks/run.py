@@ -59,13 +59,9 @@ def end(chosen: argparse.Namespace, found: dict[str, Any], failed: Sequence[str]
 
 
 def machine(directory: Path) -> dict[str, str]:
-    """Return the conditions of the figures, with SQLite's settings read back from a database of p2pchat."""
-    from p2pchat.storage.dialects.sqlite import sqlite_url
-    from p2pchat.storage.sql import SqlStorage
+    """Return the conditions of the figures."""
+    from p2pchat.storage.dialects.sqlite import PRAGMAS
 
-    storage = SqlStorage(sqlite_url(directory / "pragmas.db"))
-    pragmas = storage.facts()
-    storage.close()
     return {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
@@ -73,13 +69,8 @@ def machine(directory: Path) -> dict[str, str]:
         "processor": _processor(),
         "file system": f"{check_durable(directory)} at {directory.parent}, {free_gib(directory):.0f} GiB free",
         "libraries": f"SQLite {sqlite3.sqlite_version}, {ssl.OPENSSL_VERSION}",
-        **{name: _in_words(name, value) for name, value in pragmas.items()},
+        **{name: PRAGMAS[name] for name in ("journal_mode", "synchronous")},
     }
-
-
-def _in_words(name: str, value: str) -> str:
-    words = {"0": "off", "1": "normal", "2": "full", "3": "extra"}
-    return f"{words.get(value, value)} ({value})" if name == "synchronous" else value
 
 
 def _processor() -> str:

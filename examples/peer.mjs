@@ -228,7 +228,7 @@ export class Link {
 
   on_read({ marks, ask }) {
     if (!Object.values(marks).every((readers) => Object.keys(readers).every((u) => this.users.has(u)))) throw "host";
-    if (ask) this.send({ t: "read", marks: {}, span: p2p.ALL });
+    if (ask) this.send({ t: "read", marks: {}, all: true });
   }
 
   sums() {

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.errors import PeerClosed
+from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
@@ -289,13 +290,14 @@ class PeerLifecycle:
             if lost:
                 self.dispatcher.dispatch(WarningIssued("log_damaged", f"{lost}; check the disk, then delete that copy"))
             self.indexer = SearchIndexer(resources.storage, self.settings, resources.directory)
-            self.indexer.keep_up(lambda: driver.idle)
         except BaseException:  # also when cancelled: no link outlives a failed start
             await connections.cut_all()
             raise
         connections.put = driver.put
         for input in early:
             driver.put(input)
+        with suppress(StorageError):  # then a search says it
+            await self.indexer.check_deleted()  # a killed process may have left words of what it deleted
         if self._trace is not None:
             self._trace.report_to(lambda text: self.dispatcher.dispatch(WarningIssued("trace", text)))
         if self._offline:
@@ -350,6 +352,8 @@ class PeerLifecycle:
         if self._engine_reported != state:
             self._engine_reported = state
             self.dispatcher.dispatch(LinkChanged("", server, state, reason, "engine" if reason else ""))
+            if self.driver is not None:
+                self.driver.wake()  # start() waits for this
 
     def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
         options, clock = self.options, self._clock
@@ -427,7 +431,8 @@ class PeerLifecycle:
             return complete and has_engine and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
 
         try:
-            await self.dispatcher.wait_until(answered, timeout)
+            async with asyncio.timeout(timeout):
+                await self.require_running().wait_until(answered)
         except TimeoutError:
             pass  # they are still dialled; events report the outcome
 

@@ -14,6 +14,7 @@ no logging and keeps no global state: many can run in one process and one event 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -299,12 +300,12 @@ class TCPPeer(NamedUser):
         Raises:
             ValueError: The endpoint is invalid.
         """
-        driver, there, dispatcher = self._require_running(), parse_endpoint(endpoint), self._lifecycle.dispatcher
-        states = dispatcher.endpoints
+        driver, there, states = self._require_running(), parse_endpoint(endpoint), self._lifecycle.dispatcher.endpoints
         states.pop(there, None)
         driver.put(Connect(there))
         try:
-            await dispatcher.wait_until(lambda: there in states, timeout or self._lifecycle.settings.start_timeout)
+            async with asyncio.timeout(timeout or self._lifecycle.settings.start_timeout):
+                await driver.wait_until(lambda: there in states)
         except TimeoutError:
             return False
         return states.get(there) == "up"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from struct import Struct as Packed
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -93,7 +93,7 @@ class Mark(NamedTuple):
 
 
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
-ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq]]]]  # conversation -> reader -> last entries read
+ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq, Hex8]]]]  # conversation -> reader -> last entries read
 
 
 class Naming(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -316,30 +316,27 @@ class Entries(Frame, tag="entries"):
         )
 
 
-class ReadFrame(Frame, tag="read"):
-    """Read marks: for each reader, the last entry read of each log, named as in core/log.Ref.
+class MarksFrame(Frame):
+    """Marks of readers: for each, the last entry of each log, named as in core/log.Ref, and the beginning of the chain
+    there.
 
-    With `span`, these are all of the sender's marks in that range of conversations, in order of conversations.
+    `add` is what they change in the sum of the sender's marks; `all` begins that sum anew.
     """
 
     marks: ReadMarks
-    span: tuple[Hex32, Hex32] | None = None
+    all: bool = False
+    add: Hex32 | None = None
     ask: bool = False
     sum: Hex32 | None = None
     names: list[Naming] = []
 
 
-class TakenFrame(Frame, tag="taken"):
-    """Taken marks, as `read` has read marks: for peers that host the same readers."""
-
-    marks: ReadMarks
-    span: tuple[Hex32, Hex32] | None = None
-    ask: bool = False
-    sum: Hex32 | None = None
-    names: list[Naming] = []
+class ReadFrame(MarksFrame, tag="read"):
+    """Read marks, for the peers of writers and readers."""
 
 
-MarksFrame = ReadFrame | TakenFrame
+class TakenFrame(MarksFrame, tag="taken"):
+    """Taken marks, for peers that host the same readers."""
 
 
 class TypingFrame(Frame, tag="typing"):
@@ -641,7 +638,6 @@ class Decoder:
         counts = [max(1, len(read)) for readers in frame.marks.values() for read in readers.values()]
         if sum(counts) > self._settings.page_items:
             raise _too_many(kind, "marks", self._settings.page_items)
-        _in_order(kind, frame.span)
         self._check_names(kind, frame)
 
     def _check_lacks(self, frame: Lacks, size: int) -> None:
@@ -717,7 +713,7 @@ def _is_known(naming: Naming) -> bool:
 
 # The slow path: decoding by the rules.
 
-JSON_FRAMES: tuple[type[Frame], ...] = tuple(kind for kind in Frame.__subclasses__() if kind is not Piece)
+JSON_FRAMES: tuple[type[Frame], ...] = get_args(KnownFrame)
 _KINDS: dict[str, type[Frame]] = {str(kind.__struct_config__.tag): kind for kind in JSON_FRAMES}
 _INSIDE: dict[str, type[Struct]] = {  # nested records
     "users": Hosted, "cert": Cert, "names": Naming, "show": Membership, "invite": InviteProof,

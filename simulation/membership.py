@@ -144,17 +144,21 @@ class Membership:
 
     def end(self) -> None:
         """Wait until all have the same statements; then those who are out leave for good."""
-        until = self._sim.now + SETTLE_WITHIN
-        while self._sim.now < until and not (self._is_calm() and self._pardon_guests()):
-            self._sim.run(1.0)
-        self._pardon_guests()
-        while out := self._outsiders():  # what only they knew counts no more
+        self._settle()
+        while out := self._outsiders():
             for peer in out:
                 self._sim.counts["left_as_outsider"] += 1
                 self._sim.note(f"{peer.name} is out, and leaves for good")
                 peer.stop()
                 peer.crash()
                 peer.gone = True
+            self._settle()  # what only they knew counts no more: perhaps a pardon
+
+    def _settle(self) -> None:
+        until = self._sim.now + SETTLE_WITHIN
+        while self._sim.now < until and not (self._is_calm() and self._pardon_guests()):
+            self._sim.run(1.0)
+        self._pardon_guests()
 
     def _pardon_guests(self) -> bool:
         """Have the founder take back that hosted users are out, as others wrote to them. Return whether none is."""

@@ -371,6 +371,10 @@ class SimPeer:
         """The member list of its process; None if it does not run, or does not know who founded the network."""
         return None if self.node is None else self.node.sync.statements.members
 
+    def admits(self, other: SimPeer) -> bool:
+        """Return whether another peer belongs to the network, as far as this one knows."""
+        return self.members is not None and self.members.admits(other.user, other.network.member)
+
     @property
     def statements(self) -> set[StatementId]:
         """The ids of the statements about members that its process keeps."""

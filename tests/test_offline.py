@@ -101,9 +101,9 @@ async def test_a_deletion_at_rest_gives_back_what_one_beside_a_running_peer_left
             to = await bob.wait_user("ada", timeout=60)
             receipts = await bob.send_many(to, ["x" * 1000] * 1000)
             await receipts.delivered(timeout=60)
-        assert (await ada.find("bob").delete_history()).messages == 1000
+        assert (await ada.delete_history("bob")).messages == 1000
     file = tmp_path / "ada" / "history.db"
     before = file.stat().st_size
     async with open_alone(tmp_path / "ada") as at_rest:
-        assert (await at_rest.find("bob").delete_history()).messages == 0
+        assert (await at_rest.delete_history("bob")).messages == 0
     assert file.stat().st_size < before / 4

@@ -234,8 +234,8 @@ def test_here_and_peers_hold_256_items() -> None:
         assert code(Peers(1, [], gone=some)) == expected
         assert code(Peers(1, ["a:1"] * (256 + over))) == expected
         assert code(ReadFrame({ROOM: {user: [] for user in some}})) == expected
-        assert code(ReadFrame({ROOM: {ADA: [("0" * 32, seq + 1) for seq in range(256 + over)]}})) == expected
-        assert code(TakenFrame({ROOM: {ADA: [("0" * 32, seq + 1) for seq in range(256 + over)]}})) == expected
+        assert code(ReadFrame({ROOM: {ADA: [("0" * 32, seq + 1, "0" * 16) for seq in range(256 + over)]}})) == expected
+        assert code(TakenFrame({ROOM: {ADA: [("0" * 32, seq + 1, "0" * 16) for seq in range(256 + over)]}})) == expected
 
 
 def test_digest_and_have_hold_1000_items() -> None:
@@ -303,7 +303,7 @@ HEX64 = st.binary(min_size=64, max_size=64).map(bytes.hex)
 SEQ = st.integers(1, MAX_INT)
 COUNT = st.integers(0, MAX_INT)
 TEXT = st.text(max_size=20)
-REFS = st.lists(st.tuples(st.tuples(HEX8, HEX8).map("".join), st.integers(1, MAX_INT)), max_size=3)
+REFS = st.lists(st.tuples(st.tuples(HEX8, HEX8).map("".join), st.integers(1, MAX_INT), HEX8), max_size=3)
 READ_MARKS = st.dictionaries(HEX32, st.dictionaries(HEX32, REFS, max_size=3), max_size=3)
 MARKS: st.SearchStrategy[Marks] = st.dictionaries(
     HEX32, st.dictionaries(HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), max_size=3), max_size=3

@@ -82,7 +82,6 @@ class KitContext(Protocol):
     candidate: str
     timeout: float
     logs: dict[LogId, list[ScriptedLog]]  # all that the kit wrote; several with one id have forked
-    marked: dict[LogId, int]  # the highest mark of each that came
 
     def record(self, link: str, sent: bool, text: str) -> None: ...
     def watch(self, link: ScriptedLink, frame: wire.AnyFrame, text: str) -> None: ...

@@ -271,7 +271,7 @@ async def nobody_speaks_for_others_users(kit: Kit) -> None:
     await link.ended("host")
     link = await kit.join("bob")
     ref = link.member.log().ref()
-    link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1)]}}, names=[wire.Naming(room=True)]))
+    link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1, "00" * 8)]}}, names=[wire.Naming(room=True)]))
     await link.ended("host")
     link = await kit.join("cyd")
     link.send(wire.TypingFrame(kit.room, eve, True, names=[wire.Naming(room=True)]))

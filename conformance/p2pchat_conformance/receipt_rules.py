@@ -95,7 +95,7 @@ async def each_want_gets_an_end(kit: Kit) -> None:
 async def what_was_answered_is_read(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("read this", link.member.dm())
-    ref = (log.ref()[0], 1)
+    ref = (*log.ref(1), log.mark(1).chain8)
     where = log.id.conversation
     await link.next(
         wire.ReadFrame,
@@ -108,10 +108,7 @@ async def what_was_answered_is_read(kit: Kit) -> None:
 async def a_read_that_asks_is_answered(kit: Kit) -> None:
     link = await kit.join("ada")
     link.send(wire.ReadFrame({}, ask=True))
-    await link.until(
-        lambda: {LOWEST, HIGHEST} <= {end for one in link.frames if isinstance(one, wire.ReadFrame)
-                                      for end in one.span or ()}, "`read` with spans that cover all ids",
-    )  # fmt: skip
+    await link.next(wire.ReadFrame, "`read` with `all`", where=lambda one: one.all)
 
 
 @rule
@@ -121,15 +118,10 @@ async def read_marks_that_are_asked_for_are_sent(kit: Kit) -> None:
     await link.next(wire.ReadFrame, "`read`", where=lambda one: one.marks)
     before = len(link.frames)
     link.send(wire.ReadFrame({}, ask=True))
-    page = await link.next(
-        wire.ReadFrame, "`read` with all marks", after=before, where=lambda one: one.span is not None
-    )
-    assert page.span is not None
-    check(page.span[0] == LOWEST, "the first page does not begin with the lowest id")
+    page = await link.next(wire.ReadFrame, "`read` with all marks", after=before, where=lambda one: one.all)
     marks = page.marks.get(log.id.conversation, {}).get(kit.candidate, [])
-    check(
-        [log.ref()[0], 1] in [list(one) for one in marks], "the message that was answered is not among the read marks"
-    )
+    read = (*log.ref(1), log.mark(1).chain8)
+    check(read in marks, "the message that was answered is not among the read marks")
 
 
 @rule

@@ -158,7 +158,6 @@ class Kit:
         self.directory: Path = directory or Path()
         self.dials: bool | None = None
         self.logs: dict[LogId, list[ScriptedLog]] = {}
-        self.marked: dict[LogId, int] = {}
         self.frames: FrameWatch = FrameWatch()
         self.host: ScriptedMember | None = None  # of a kit that listens: whom the invite names
         self.said: list[Statement] = []  # by the founder, if that is the kit

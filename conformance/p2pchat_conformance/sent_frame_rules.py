@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import LogId, RawEntry, batch_of, check_header, head_message, verify
+from p2pchat.core.log import LogId, RawEntry, batch_of, check_header, head_message, ref_key, verify
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.errors import LogError
@@ -210,24 +210,19 @@ def read_goes_to_the_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str)
         if set(readers) - set(link.member.told):
             return "a reader whom the candidate does not host"
         for refs in readers.values():
-            if any(log[:16] not in own for log, _ in refs):
+            if any(log[:16] not in own for log, *_ in refs):
                 return f"a read mark of a log that {link.label} did not write: {text[:80]}"
     return ""
 
 
 @watch
-def nothing_is_read_before_it_is_delivered(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
-    if isinstance(frame, wire.Have):
-        for conversation, users in frame.marks.items():
-            for user, tips in users.items():
-                for tip in tips:
-                    key = LogId(conversation, user, tip.run)
-                    link.kit.marked[key] = max(tip.seq, link.kit.marked.get(key, 0))
+def a_read_mark_names_the_chain(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     for conversation, readers in frame.marks.items() if isinstance(frame, wire.ReadFrame) else ():
-        for ref, seq in (ref for refs in readers.values() for ref in refs):
-            logs = [log for log in link.kit.logs if log.conversation == conversation and log.user[:16] == ref[:16]]
-            if len(logs) == 1 and logs[0].run == ref[16:] and seq > link.kit.marked.get(logs[0], 0):
-                return f"entry {seq} is read, and its mark has not come"
+        for ref, seq, chain8 in (ref for refs in readers.values() for ref in refs):
+            named = [id for id in link.kit.logs if (id.conversation, ref_key(id.user, id.run)) == (conversation, ref)]
+            logs = [log for id in named for log in link.kit.logs[id]]
+            if logs and not any(log.holds(wire.Mark(ref[16:], seq, chain8)) for log in logs):
+                return f"entry {seq} is read, with another chain"
     return ""
 
 

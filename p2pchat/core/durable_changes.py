@@ -83,11 +83,19 @@ class DeliveredMark(Record, frozen=True):
 
 
 class ReadMark(Record, frozen=True):
-    """`reader` has read or taken `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces it."""
+    """`reader` has read or taken `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces it.
+
+    `chain8` begins the chain there; "" if that is not known, of what others have read.
+    """
 
     log: LogId
     reader: UserId
     seq: int
+    chain8: str
+
+    @property
+    def position(self) -> tuple[int, str]:
+        return self.seq, self.chain8
 
 
 class NamedContent(NamedTuple):

@@ -325,7 +325,9 @@ class DeliveryReceipt(Record, frozen=True):
 
 
 class ReadReceipt(Record, frozen=True):
-    """`member` has read entries first..last of this log of a hosted user. Emitted once, after their DeliveryReceipt."""
+    """`member` has read entries first..last of this log of a hosted user. Emitted once, after their DeliveryReceipt; in
+    the room, of a user of a gateway, perhaps before that of the gateway.
+    """
 
     log: LogId
     first: int

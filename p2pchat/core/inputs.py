@@ -163,7 +163,7 @@ class LookupResult(Record, frozen=True):
 
     ticket: int
     chains: dict[tuple[LogId, int], bytes] = {}  # of those that are held
-    shown: dict[ShownKey, list[tuple[LogId, int]]] = {}  # log, last seq shown by then
+    shown: dict[ShownKey, list[tuple[LogId, int, str]]] = {}  # log, last seq shown by then, chain8 there
     prunable: dict[PruneKey, PrunePlan] = {}
     files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}
     naming: dict[str, list[tuple[LogId, int]]] = {}

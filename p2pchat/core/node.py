@@ -470,11 +470,11 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
-        pardoned = self.admission.report(change, self.answering.member_of)
+        let_in = self.admission.report(change, self.answering.member_of)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()
-        back = {user for member in pardoned for user in (member, *self.answering.users_of(member))}
+        back = {user for member in let_in for user in (member, *self.answering.users_of(member))}
         for peer in sorted(self.links.dialer.peers if self.peer in back else back):
             self.links.unblock(peer)
 
@@ -562,7 +562,7 @@ class Node:
             self.sync.typing.on_offline(input.user)
         self.presence.set(input.user, input.status, input.text)
 
-    def _on_marked(self, marks: MarkExchange[Any, Any], input: MarkedRead | MarkedTaken) -> None:
+    def _on_marked(self, marks: MarkExchange[Any], input: MarkedRead | MarkedTaken) -> None:
         if input.ticket and not self._storage.works:
             self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
             return

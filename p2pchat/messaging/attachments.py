@@ -138,7 +138,7 @@ class Attachment:
 
     def _holders(self, *, elsewhere: bool = False) -> list[UserId]:
         try:
-            return self.message.viewer._file_holders(self.message.log, self._file, elsewhere=elsewhere)
+            return self.message.viewer._local_user._file_holders(self.message.log, self._file, elsewhere=elsewhere)
         except PeerClosed:
             return []
 
@@ -219,7 +219,7 @@ class Attachment:
 
     @property
     def _content(self) -> ContentWorker:
-        return self.message.viewer._content
+        return self.message.viewer._local_user._content
 
     async def _pieces(self, content: ContentWorker, first: int = 0, last: int | None = None) -> AsyncIterator[bytes]:
         for index in range(first, count_pieces(self.size) if last is None else last):

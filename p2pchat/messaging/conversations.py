@@ -6,27 +6,25 @@ for one user.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.names import base32, full_label
-from p2pchat.messaging.events import EPOCH, json_fields
+from p2pchat.messaging.events import json_fields
 from p2pchat.messaging.messages import Message, Post, Sent
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, Naming
 
 if TYPE_CHECKING:
     from p2pchat.messaging.history import Viewer
-    from p2pchat.messaging.receipts import Receipt, Receipts
-
-PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
+    from p2pchat.messaging.receipts import Receipt
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedHistory:
-    """The result of Conversation.delete_history.
+    """The result of TCPPeer.delete_history.
 
     Attributes:
         messages: The number of messages deleted.
@@ -148,15 +146,11 @@ class Conversation:
         self, text: str, reply_to: Post | str | None = None, *, action: bool = False
     ) -> Coroutine[Any, Any, Receipt]:
         """Write one message here; see TCPPeer.send, whose coroutine this returns."""
-        return self._viewer.send(self, text, reply_to, action=action)
-
-    def send_many(self, texts: Sequence[str]) -> Coroutine[Any, Any, Receipts]:
-        """Write many messages here; see TCPPeer.send_many, whose coroutine this returns."""
-        return self._viewer.send_many(self, texts)
+        return self._viewer._local_user.send(self, text, reply_to, action=action)
 
     def typing(self, on: bool = True) -> None:
         """Show others that the own user is typing here, or has stopped; see TCPPeer.typing."""
-        self._viewer.typing(self, on)
+        self._viewer._local_user.typing(self, on)
 
     async def history(
         self,
@@ -168,38 +162,6 @@ class Conversation:
     ) -> list[Message | Sent]:
         """Return messages written here, oldest first; see TCPPeer.history."""
         return await self._viewer.history(self, before=before, after=after, since=since, limit=limit)
-
-    async def messages(self, *, since: datetime | None = None) -> AsyncIterator[Message | Sent]:
-        """Iterate over every message written here, oldest first, from `since` on. Reads one page at a time."""
-        page = await self._viewer.history(self, after=since or EPOCH, limit=PAGE)
-        while page:
-            for post in page:
-                yield post
-            page = await self._viewer.history(self, after=page[-1], limit=PAGE)
-
-    async def delete_history(
-        self, *, sender: User | str | None = None, before: datetime | None = None
-    ) -> DeletedHistory:
-        """Delete here what was written in this conversation: its texts leave this disk, for all users of this peer.
-
-        Others keep what they have, and are not told. Nothing that was deleted comes back, no receipt changes, and new
-        messages come as before. Own messages that no other peer has yet stay. If it is interrupted, what was deleted
-        until then is, and the next call goes on.
-
-        Args:
-            sender: Delete only what this user wrote.
-            before: Delete only what was written before this moment.
-        Raises:
-            P2PChatError: The own user is not the peer's own one.
-            UnknownName, AmbiguousName: `sender` names nobody, or several.
-            StorageError: It could not be stored.
-            PeerClosed: The peer is not running.
-        """
-        return await self._viewer.delete_history(self, sender=sender, before=before)
-
-    async def deleted_messages(self) -> list[DeletedMessages]:
-        """Return which messages were deleted here with delete_history, in the order of history."""
-        return await self._viewer.deleted_messages(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Conversation) and other.key == self.key

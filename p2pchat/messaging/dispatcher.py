@@ -1,7 +1,7 @@
 """Dispatching of events: effects of the core become events for the programs that read or wait.
 
-What is worth an event is decided by the core. EventDispatcher gives live events to the open subscriptions and wakes
-calls that wait for users or links. Messages are read from the Feed (subscription.py).
+What is worth an event is decided by the core. EventDispatcher gives live events to the open subscriptions. Messages are
+read from the Feed (subscription.py).
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ class EventDispatcher:
         self._readers: dict[ref[Subscription], None] = {}  # one that the program dropped disappears
         self.endpoints: dict[str, str] = {}
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
-        self._changed = asyncio.Event()  # wakes calls of wait_until, once
         self._met: dict[UserId, None] = {}  # users who were here, those of the last runs first
         self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
         self._node: Node | None = None
@@ -157,26 +156,10 @@ class EventDispatcher:
         """End every subscription, after a last event if there is one; waiting calls raise PeerClosed."""
         self._closed = True
         self._tracker.close()
-        self.wake_waiters()
         for reader in self.readers:
             if last is not None:
                 reader.push("stopped", last)
             reader.end()
-
-    # ---- waiting calls
-
-    async def wait_until(self, condition: Callable[[], bool], timeout: float | None) -> None:
-        """Wait until a condition on users or links holds; raises TimeoutError, PeerClosed."""
-        async with asyncio.timeout(timeout):
-            while not condition():
-                if self._closed:
-                    raise PeerClosed("the peer was closed")
-                await self._changed.wait()
-
-    def wake_waiters(self) -> None:
-        """Have waiting calls check their conditions again."""
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
 
     # ---- effects
 
@@ -249,7 +232,6 @@ class EventDispatcher:
                 address=effect.host,
             )
             self._emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
-        self.wake_waiters()
 
     def _on_joined(self, effect: fx.UserJoined) -> None:
         user, address = effect.user, self._addresses.get(effect.user, "")
@@ -263,12 +245,10 @@ class EventDispatcher:
             return ev.Joined(user=viewer.directory.user(user), first=first, address=shown)
 
         self._emit(None, joined, but=user)
-        self.wake_waiters()
 
     def _on_left(self, effect: fx.UserLeft) -> None:
         user, reason = effect.user, effect.reason
         self._emit(None, lambda viewer: ev.Left(user=viewer.directory.user(user), reason=reason), but=user)
-        self.wake_waiters()
 
     def _on_member(self, effect: fx.MemberChanged) -> None:
         """Report a change of a member; that it was admitted when it is here, and has a name."""
@@ -317,7 +297,6 @@ class EventDispatcher:
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
         self._emit(("presence", effect.user), presence)
-        self.wake_waiters()
 
     def _on_many(self, effect: fx.ManyChanged) -> None:
         def many(viewer: Viewer) -> ev.Event:
@@ -326,7 +305,6 @@ class EventDispatcher:
 
         concerns_all = effect.joined or effect.left or effect.changed
         self._emit(None, many, None if concerns_all else (self._people.me,))
-        self.wake_waiters()
 
     def _on_forgotten(self, effect: fx.UserForgotten) -> None:
         self._people.forget(effect.user)
@@ -350,7 +328,6 @@ class EventDispatcher:
                 return ev.Renamed(user=viewer.directory.user(id), name=name, before=before, former=former)
 
             self._emit(("renamed", id), renamed, but=id)
-        self.wake_waiters()
 
     def _on_gap(self, effect: fx.GapShown) -> None:
         log = effect.log
@@ -370,7 +347,6 @@ class EventDispatcher:
             self._tracker.remove_member(effect.talk, effect.target)
         audience = (*effect.members, effect.by, effect.target)
         self._emit(None, lambda viewer: group_changed(viewer, effect, former), audience)
-        self.wake_waiters()
 
     def _on_request(self, effect: fx.RequestBegun) -> None:
         def requested(viewer: Viewer) -> ev.Event:

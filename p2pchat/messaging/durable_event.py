@@ -107,7 +107,7 @@ class DurableEvent:
 
         Nothing happens for what is marked already, or one's own. Raises PeerClosed where no peer runs.
         """
-        self._viewer.mark_read(self)
+        self._viewer._local_user.mark_read(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the event line as a dict of plain JSON values."""

@@ -13,11 +13,12 @@ from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.inputs import GroupChangeRequest, GroupLeaveRequest
 from p2pchat.core.names import validate_name
 from p2pchat.errors import DeliveryTimeout
-from p2pchat.messaging.conversations import PAGE, Conversation
+from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.messages import Sent
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, UserId
 
+LOOKED_AT = 500  # newest messages among which the last own one is looked for; a guess
 LEAVE_WITHIN = 3.0  # seconds that members who are online have to take what a leaving user wrote; a guess
 
 Who = User | str  # a user, a name as typed, or the full id of a user never met
@@ -86,7 +87,7 @@ class Group(Conversation):
         """
         user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
         requests = user._require_running().requests
-        if sent := [post for post in await user.history(self, limit=PAGE) if isinstance(post, Sent)]:
+        if sent := [post for post in await user.history(self, limit=LOOKED_AT) if isinstance(post, Sent)]:
             last = await user.receipt(sent[-1].mended_id or sent[-1].id)
             online = [member for member in last.of if member.status in ("online", "idle")]
             waits = (last.delivered(by=member, timeout=LEAVE_WITHIN) for member in online)

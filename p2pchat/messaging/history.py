@@ -7,7 +7,7 @@ are in subscription.py.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -17,13 +17,12 @@ from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import FileRef, LogId, Ref, decode_entry, ref_key, referred_id
+from p2pchat.core.log import LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.conversations import Conversation, DeletedHistory, DeletedMessages, MessageRequest
-from p2pchat.messaging.durable_event import DurableEvent
+from p2pchat.messaging.conversations import Conversation, DeletedMessages, MessageRequest
 from p2pchat.messaging.events import Gap, aware, micros_of
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
@@ -39,14 +38,12 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.users import User, by_label
-from p2pchat.protocol import ConversationId, Naming, UserId
-from p2pchat.storage.contract import ReleasedEntry, SortKey
+from p2pchat.protocol import ConversationId, Naming
+from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
-    from p2pchat.messaging.receipts import Receipt, Receipts
     from p2pchat.messaging.search import SearchIndexer
-    from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.storage.sql import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
@@ -68,7 +65,7 @@ class StorageReader(Protocol):
 
 
 class Viewer:
-    """One user who reads. What only a running peer does raises PeerClosed here; LocalUser overrides it.
+    """One user who reads. What only a running peer does, LocalUser does (`_local_user`).
 
     Attributes:
         directory: The users known here, as this one sees them; `directory.me` is its own id (hex).
@@ -90,15 +87,6 @@ class Viewer:
         raise NotImplementedError
 
     @property
-    def _content(self) -> ContentWorker:
-        """The content of attachments; raises PeerClosed for a stored history."""
-        raise _read_only()
-
-    def _file_holders(self, log: LogId, file: FileRef, *, elsewhere: bool = False) -> list[UserId]:
-        """Return the members who are known to have a file, `elsewhere`: on other disks; PeerClosed if no peer runs."""
-        raise _read_only()
-
-    @property
     def _indexer(self) -> SearchIndexer:
         """The search index; raises PeerClosed as `_disk` does."""
         raise NotImplementedError
@@ -116,7 +104,7 @@ class Viewer:
     @property
     def _local_user(self) -> LocalUser:
         """This as a user of a running peer; raises PeerClosed for a stored history."""
-        raise _read_only()
+        raise PeerClosed("this history is read-only: start a peer to write, and to fetch files")
 
     # ---- users
 
@@ -241,17 +229,15 @@ class Viewer:
         if limit < 0:
             raise ValueError("a limit is 0 (none) or more")
         disk = self._disk
-        if conversation is not None:
-            keys: list[ConversationId] | None = [self.find(conversation).key]
-        else:
-            keys = None if self._access.is_all else list(self._keys())
+        key = None if conversation is None else self.find(conversation).key
+        within = None if conversation is not None or self._access.is_all else list(self._keys())
+        read = partial(disk.storage.history, key, since=None if since is None else micros_of(since), within=within)
         low, high = (None if where is None else sort_key(where) for where in (after, before))
-        since_c = None if since is None else micros_of(since)
         found: list[ReleasedEntry] = []
         while True:
             asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
             first, last = (low, None) if after is not None else (None, high)
-            page = await disk.read(partial(_read_page, disk.storage, keys, first, last, since_c, asked))
+            page = await disk.read(partial(read, after=first, before=last, limit=asked))
             below = page if high is None else [shown for shown in page if key_of(shown) < high]
             shown = list(filter(self._is_shown, below))
             found = [*found, *shown] if after is not None else [*shown, *found]
@@ -280,7 +266,6 @@ class Viewer:
         words: str,
         conversation: To | None = None,
         *,
-        sender: User | str | None = None,
         before: Post | datetime | None = None,
         since: datetime | None = None,
         limit: int = 50,
@@ -297,7 +282,6 @@ class Viewer:
         Args:
             words: What to search for; `from:` with a name is enough.
             conversation: As history.
-            sender: Find messages of this user.
             before: Find older messages: pass the oldest one found to go on.
             since: Skip messages written before this moment.
             limit: The maximum number of messages, 1 or more.
@@ -308,27 +292,18 @@ class Viewer:
             StorageError: Storage cannot be read, or there can be no index: no room, or no FTS5 in this Python.
             PeerClosed: The peer is not running.
         """
-        disk, key = self._disk, None if conversation is None else self.find(conversation).key
-        keys = None if self._access.is_all else self._keys()
-        request = search_request(
-            words,
-            key,
-            keys,
-            self.directory,
-            sender=sender,
-            before=before,
-            since=since,
-            limit=limit,
-            access=self._access,
-        )
-        if request is None:
-            return []
+        disk, people, access = self._disk, self.directory, self._access
+        if conversation is not None:
+            keys: Collection[ConversationId] | None = (self.find(conversation).key,)
+        else:
+            keys = None if access.is_all else self._keys()
+        request = search_request(words, keys, people, before=before, since=since, limit=limit, access=access)
         found = self._posts(await search_messages(disk, request, self._indexer, progress))
         if before is not None:
             return found
 
         def search_before(present: datetime) -> Awaitable[list[Message | Sent]]:
-            return self.search(words, conversation, sender=sender, before=present, since=since, limit=limit)
+            return self.search(words, conversation, before=present, since=since, limit=limit)
 
         return await _with_present(found, limit, search_before)
 
@@ -341,19 +316,11 @@ class Viewer:
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(message_id)
-
-        def look_up() -> ReleasedEntry | None:
-            for facts in storage.lookup(keys).values():
-                shown = storage.entry(facts.log, seq)
-                if shown is not None and self._is_shown(shown):
-                    return shown
-            return None
-
-        shown = await disk.read(look_up)
-        if shown is None:
-            raise UnknownName(message_id, text="there is no message with this id here")
-        return post_of(self, shown)
+        disk, (keys, seq) = self._disk, self._logs_of(message_id)
+        for shown in await disk.read(lambda: disk.storage.named([(key, seq) for key in keys])):
+            if shown is not None and self._is_shown(shown):
+                return post_of(self, shown)
+        raise UnknownName(message_id, text="there is no message with this id here")
 
     async def written_before(self, message_id: str) -> datetime | None:
         """Return when the newest entry here was written of those that precede a message in its log; None for none.
@@ -381,7 +348,7 @@ class Viewer:
         return [LogKey(key, ref.log) for key in self._keys() if key.startswith(prefix)], ref.seq
 
     async def deleted_messages(self, conversation: To | None = None) -> list[DeletedMessages]:
-        """Return which messages were deleted here with Conversation.delete_history, in the order of history.
+        """Return which messages were deleted here with TCPPeer.delete_history, in the order of history.
 
         Args:
             conversation: As history.
@@ -430,61 +397,6 @@ class Viewer:
     def _ref_of(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""
         return None
-
-    # ---- what only a running peer does
-
-    async def send(
-        self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
-    ) -> Receipt:
-        """Write one message; see TCPPeer.send."""
-        raise _read_only()
-
-    async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts:
-        """Write many messages; see TCPPeer.send_many."""
-        raise _read_only()
-
-    async def edit(self, message: Post | str, text: str) -> Receipt:
-        """Replace the text of one's own message; see TCPPeer.edit."""
-        raise _read_only()
-
-    async def delete(self, message: Post | str) -> Receipt:
-        """Delete one's own message; see TCPPeer.delete."""
-        raise _read_only()
-
-    async def delete_history(
-        self, conversation: To, *, sender: User | str | None = None, before: datetime | None = None
-    ) -> DeletedHistory:
-        """Delete what was written in a conversation; call Conversation.delete_history instead."""
-        raise _read_only("delete messages")
-
-    async def react(self, message: Post | str, reaction: str) -> Receipt:
-        """React to a message; see TCPPeer.react."""
-        raise _read_only()
-
-    def typing(self, to: Conversation, on: bool = True) -> None:
-        """Show that the own user is typing; see TCPPeer.typing."""
-        raise _read_only()
-
-    def mark_read(self, post: DurableEvent) -> None:
-        """Mark messages as read; see Message.mark_read."""
-        raise _read_only("mark messages read")
-
-
-def _read_only(what: str = "write") -> PeerClosed:
-    return PeerClosed(f"this history is read-only: start a peer to {what}")
-
-
-def _read_page(
-    storage: SqlStorage,
-    keys: Sequence[ConversationId] | None,
-    after: SortKey | None,
-    before: SortKey | None,
-    since: int | None,
-    limit: int,
-) -> list[ReleasedEntry]:
-    """Return entries of these conversations in one order; of all with None."""
-    one = keys[0] if keys is not None and len(keys) == 1 else None
-    return storage.history(one, after=after, before=before, since=since, limit=limit, within=keys)
 
 
 async def _with_present(

@@ -81,21 +81,11 @@ class HostedUser(NamedUser):
         return self._stored.secret
 
     @property
-    def is_hosted(self) -> bool:
-        """True while the peer hosts the user; false after TCPPeer.unhost."""
-        return not self._gone
-
-    @property
-    def is_hosted_elsewhere(self) -> bool:
-        """True if another peer hosts the user, too, or did at some time since both this peer and the user are here.
+    def other_hosts(self) -> frozenset[str]:
+        """The ids, as people see them, of other peers that host the user, too, or did while both were here.
 
         Raises PeerClosed.
         """
-        return self.key in self._driver.node.presence.shared
-
-    @property
-    def other_hosts(self) -> frozenset[str]:
-        """The ids of these other peers, as people see them. Raises PeerClosed."""
         return frozenset(map(base32, self._driver.node.presence.shared.get(self.key, ())))
 
     async def compared(self, timeout: float) -> bool:
@@ -331,7 +321,6 @@ class HostedUserRegistry:
                 if reader.viewer is user:
                     reader.end()
             user._gone = True
-            dispatcher.wake_waiters()
 
     async def set_tokens(self, user: HostedUser | UserId, tokens: Mapping[bytes, str]) -> None:
         """Replace the tokens of a user; see TCPPeer.set_tokens."""

@@ -41,7 +41,7 @@ from p2pchat.messaging.messages import (
     reply_ref,
 )
 from p2pchat.messaging.name_resolution import UserDirectory
-from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
+from p2pchat.messaging.receipts import Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import UserCursors
 from p2pchat.messaging.users import User
@@ -166,7 +166,8 @@ class LocalUser(Viewer):
             return bool(found)
 
         with suppress(TimeoutError):
-            await self._lifecycle.dispatcher.wait_until(is_known, timeout)
+            async with asyncio.timeout(timeout):
+                await self._driver.wait_until(is_known)
         return found[0] if found else find()
 
     async def _resolve(self, who: User | str) -> User:
@@ -329,8 +330,8 @@ class LocalUser(Viewer):
             for write in writes:
                 write.cancel()
             raise
-        batches = [AcceptedBatch(*first, len(part)) for first, part in zip(firsts, parts, strict=True)]
-        return Receipts(self._lifecycle.tracker, self.directory, batches)
+        accepted = zip(firsts, parts, strict=True)
+        return Receipts([self._receipt(log, first + n) for (log, first), part in accepted for n in range(len(part))])
 
     async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
         """Replace the text of one's own message, for everyone.
@@ -356,10 +357,21 @@ class LocalUser(Viewer):
     async def delete_history(
         self, conversation: To, *, sender: User | str | None = None, before: datetime | None = None
     ) -> DeletedHistory:
-        """Delete here what was written in a conversation; see Conversation.delete_history.
+        """Delete here what was written in a conversation: its texts leave this disk, for all users of this peer.
+
+        Others keep what they have, and are not told. Nothing that was deleted comes back, no receipt changes, and new
+        messages come as before. Own messages that no other peer has yet stay. If it is interrupted, what was deleted
+        until then is, and the next call goes on.
 
         Args:
             conversation: A conversation, user or address.
+            sender: Delete only what this user wrote.
+            before: Delete only what was written before this moment.
+        Raises:
+            P2PChatError: The own user is not the peer's own one.
+            UnknownName, AmbiguousName: A name given is nobody's, or several have it.
+            StorageError: It could not be stored.
+            PeerClosed: The peer is not running.
         """
         driver, key = self._require_running(), self.find(conversation).key
         self._access.check_deletion(driver.node.peer)
@@ -574,16 +586,16 @@ class LocalUser(Viewer):
         found: list[User] = []
 
         def is_here() -> bool:
-            with suppress(UnknownName):
-                user = self.directory.find(name)
-                if user.is_me or user.status in ("online", "idle"):
-                    found.append(user)
+            user = self.directory.find(name) if self.directory.fitting(name) else None
+            if user is not None and (user.is_me or user.status in ("online", "idle")):
+                found.append(user)
             if self._is_closed and not found:
                 raise self._closed_error()
             return bool(found)
 
         try:
-            await self._lifecycle.dispatcher.wait_until(is_here, timeout)
+            async with asyncio.timeout(timeout):
+                await self._require_running().wait_until(is_here)
         except TimeoutError:
             raise TimeoutError(f"{name!r} has not come online in time") from None
         return found[0]

@@ -188,7 +188,7 @@ class Post(DurableEvent):
 
     async def reply(self, text: str) -> Receipt:
         """Answer in the same conversation; raises as Conversation.send."""
-        return await self._viewer.send(self.conversation, text, reply_to=self)
+        return await self._viewer._local_user.send(self.conversation, text, reply_to=self)
 
     async def edit(self, text: str) -> Receipt:
         """Replace the text for everyone; see TCPPeer.edit. Returns the receipt of the edit.
@@ -196,11 +196,11 @@ class Post(DurableEvent):
         Raises:
             ValueError: Another user wrote it, or it has choices. Also raises as Conversation.send.
         """
-        return await self._viewer.edit(self, text)
+        return await self._viewer._local_user.edit(self, text)
 
     async def delete(self) -> Receipt:
         """Delete the message for everyone; see TCPPeer.delete. Raises as edit."""
-        return await self._viewer.delete(self)
+        return await self._viewer._local_user.delete(self)
 
     async def react(self, reaction: str) -> Receipt:
         """React with at most 8 characters, which replace the own former reaction; "" removes that.
@@ -208,7 +208,7 @@ class Post(DurableEvent):
         Raises:
             ValueError: The reaction is longer, or cannot be sent. Also raises as Conversation.send.
         """
-        return await self._viewer.react(self, reaction)
+        return await self._viewer._local_user.react(self, reaction)
 
     def _fields(self, conversation: Conversation) -> dict[str, Any]:
         by, entry = self.by, self._entry

@@ -258,17 +258,20 @@ class UserDirectory:
 
     def find(self, text: str) -> User:
         """Return the user that an address names; see NamedUser.user. A name fits all names that look like it."""
-        name, tail = _split_typed(text, "@")
-        if not tail:
-            by_id = self._by_id(name.upper())
-            if by_id is not None:
-                return by_id
-        fitting = self._by_tail(name, tail) if tail else self._by_name(name)
+        fitting = self.fitting(text)
         if not fitting:
-            raise UnknownName(text, self._hint(name))
+            raise UnknownName(text, self._hint(_split_typed(text, "@")[0]))
         if len(fitting) > 1:
-            raise AmbiguousName(text, sorted(full_label(self._index.names.get(id), id) for id in fitting))
-        return self.user(fitting[0])
+            raise AmbiguousName(text, sorted(full_label(user.name, user.key) for user in fitting))
+        return fitting[0]
+
+    def fitting(self, text: str) -> list[User]:
+        """Return the users that an address fits. It is quick where there is none: names are waited for."""
+        name, tail = _split_typed(text, "@")
+        by_id = None if tail else self._by_id(name.upper())
+        if by_id is not None:
+            return [by_id]
+        return list(map(self.user, self._by_tail(name, tail) if tail else self._by_name(name)))
 
     def near(self, name: str) -> list[User]:
         """Return the other users whose names are one letter away from this one, by label: it may be misspelt."""

@@ -88,11 +88,6 @@ class People:
         network = self._lifecycle.started_driver.node.network
         return network.invitation is not None and self.own_role == ""
 
-    @property
-    def may_decide(self) -> bool:
-        """True if this peer is one of the founder or of an admin: it may invite and expel."""
-        return self._lifecycle.started_driver.node.admission.may_invite
-
     def deciders(self) -> list[User]:
         """Return the users known here of the founder and the admins, whom others ask to invite or expel."""
         node = self._lifecycle.started_driver.node

@@ -16,8 +16,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import accumulate, islice, pairwise
+from itertools import islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.sql import SqlStorage
 
 Kind = Literal["delivered", "read"]
+AwaitedKind = Literal["delivered", "read", "files"]
 Positions = Sequence[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
 MAX_WITH_FILES = 10_000  # messages whose attachments are remembered; a guess: 5 MiB
 FEW_MEMBERS = 2  # of a direct conversation; a gateway's users have thousands of these
@@ -105,14 +105,6 @@ class Receipt:
         return "accepted"
 
     @property
-    def by_member(self) -> dict[User, str]:
-        """The status for each user: `accepted`, `delivered` or `read`, of all in `of` and all others who have it."""
-        found: dict[UserId, str] = dict.fromkeys(self._members, "accepted")
-        for kind in ("delivered", "read"):
-            found.update(dict.fromkeys(self._holders(kind), kind))
-        return {self._people.user(member): status for member, status in found.items()}
-
-    @property
     def _members(self) -> tuple[UserId, ...]:
         return self._tracker.members(self.log, self.seq)
 
@@ -157,12 +149,8 @@ class Receipt:
         Raises:
             DeliveryTimeout: Not in time; `.missing` has the labels of those who lack a file.
         """
-        if by is not None and count is not None:
-            raise ValueError("either by or count, not both")
-        if count is not None and count < 1:
-            raise ValueError("count begins at 1")
-        member = None if by is None else self._member(by)
-        await self._tracker.wait_files(self._people, self.log, self.seq, by=member, count=count, timeout=timeout)
+        if self._tracker.has_files(self.log, self.seq):
+            await self._wait("files", by, count, timeout)
 
     async def stored_by(self, *peers: str, timeout: float | None = None) -> None:
         """Wait until one of these peers has the message on its disk: another one that acts for the writer.
@@ -179,7 +167,7 @@ class Receipt:
         """
         await self._tracker.wait_stored(self.log, self.seq, peers, timeout)
 
-    async def _wait(self, kind: Kind, by: User | str | None, count: int | None, timeout: float | None) -> None:
+    async def _wait(self, kind: AwaitedKind, by: User | str | None, count: int | None, timeout: float | None) -> None:
         if by is not None and count is not None:
             raise ValueError("either by or count, not both")
         if count is not None and count < 1:
@@ -200,40 +188,21 @@ class Receipt:
         return f"<Receipt {self.id} {self.status}>"
 
 
-class AcceptedBatch(NamedTuple):
-    """Messages accepted together: first .. first+size-1 of one log."""
-
-    log: LogId
-    first: int
-    size: int
-
-
 class Receipts(Sequence[Receipt]):
-    """The receipts of send_many, in the order of the texts; each is made on access."""
+    """The receipts of send_many, in the order of the texts."""
 
-    def __init__(self, tracker: ReceiptTracker, people: UserDirectory, batches: list[AcceptedBatch]) -> None:
-        self._tracker = tracker
-        self._people = people
-        self._batches = batches
-        self._ends = list(accumulate(batch.size for batch in batches))
+    def __init__(self, receipts: list[Receipt]) -> None:
+        self._receipts = receipts
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(self._receipts)
 
     @overload
     def __getitem__(self, index: int) -> Receipt: ...
     @overload
     def __getitem__(self, index: slice) -> list[Receipt]: ...
     def __getitem__(self, index: int | slice) -> Receipt | list[Receipt]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError("no such receipt")
-        i = bisect_right(self._ends, index)
-        batch = self._batches[i]
-        return Receipt(self._tracker, self._people, batch.log, batch.first + batch.size - (self._ends[i] - index))
+        return self._receipts[index]
 
     async def delivered(self, *, timeout: float | None = None) -> None:
         """Wait until every message is delivered; see Receipt.delivered."""
@@ -246,10 +215,11 @@ class Receipts(Sequence[Receipt]):
     async def _wait(self, kind: Kind, timeout: float | None) -> None:
         clock = asyncio.get_running_loop().time
         deadline = None if timeout is None else clock() + timeout
-        for batch in self._batches:
+        for last in {
+            receipt.log: receipt for receipt in self._receipts
+        }.values():  # a mark covers every message up to it
             left = None if deadline is None else max(0.0, deadline - clock())
-            last = batch.first + batch.size - 1  # a mark covers every message up to it
-            await self._tracker.wait(self._people, batch.log, last, timeout=left, kind=kind)
+            await last._wait(kind, None, None, left)
 
     def __repr__(self) -> str:
         return f"<Receipts of {len(self)} messages>"
@@ -272,13 +242,11 @@ class ReceiptUpdate(NamedTuple):
 
 @dataclass(slots=True)
 class _Waiter:
-    """A call that waits until `missing` is empty, and `needed` members have message `seq`."""
+    """A call that waits until something is true of message `seq`."""
 
     seq: int
-    missing: set[UserId]
-    needed: int
+    is_true: Callable[[], bool]
     done: asyncio.Future[None]
-    one: bool = False  # it waits for one member, who need not belong to the conversation any more
 
 
 _seq_of = attrgetter("seq")
@@ -305,7 +273,7 @@ def _count_without(writer: UserId, of: tuple[UserId, ...]) -> int:
 
 @dataclass(slots=True)
 class _Positions:
-    """The position of each member in one log of one's own, of deliveries or of reads, and the calls that wait.
+    """The position of each member in one log of one's own, of deliveries or of reads.
 
     Of deliveries in the room they are those of peers, and of users who came to be users here, or were.
     """
@@ -313,20 +281,12 @@ class _Positions:
     marks: dict[UserId, int] = field(default_factory=dict)
     members_at: dict[int, int] = field(default_factory=dict)  # the number of members at each position
     counted: dict[int, _MemberCount] = field(default_factory=dict)  # of the last few messages asked for
-    waiting: list[_Waiter] = field(default_factory=list)  # by seq
-    ended: int = 0  # waiters there whose calls have ended, at most
-
-    def holding(self, seq: int) -> int:
-        """Return how many members are at a message or beyond it."""
-        return sum(number for mark, number in self.members_at.items() if mark >= seq)
 
     def having(self, seq: int, of: tuple[UserId, ...]) -> int:
-        """Return how many of these members are at a message or beyond it; without members, how many of all.
+        """Return how many of these members are at a message or beyond it.
 
         It is called with each of a room's thousands of members about the same message, and counts them once.
         """
-        if not of:
-            return self.holding(seq)
         counted = self.counted.get(seq)
         if counted is None or (counted.of is not of and counted.of != of):
             if len(self.counted) >= MAX_COUNTED:
@@ -350,53 +310,6 @@ class _Positions:
         for seq, counted in self.counted.items():
             if former < seq <= last and _is_among(member, counted.of):
                 counted.count += 1
-
-    def advance_to(self, member: UserId, last: int) -> None:
-        """Advance a member, and wake the calls that waited for it."""
-        former = self.marks.get(member, 0)
-        self.set(member, last)
-        end = bisect_right(self.waiting, last, key=_seq_of)
-        for waiter in self.waiting[bisect_right(self.waiting, former, key=_seq_of) : end]:
-            self._remove(waiter, member)
-
-    def _remove(self, waiter: _Waiter, member: UserId) -> None:
-        waiter.missing.discard(member)
-        self._complete(waiter, self.holding(waiter.seq) if waiter.needed else 0)
-
-    def _complete(self, waiter: _Waiter, holding: int) -> None:
-        if not waiter.missing and holding >= waiter.needed and not waiter.done.done():
-            waiter.done.set_result(None)
-
-    def wake(self, first: int, last: int, holders: Callable[[int], Collection[UserId]]) -> None:
-        """Wake the calls that waited for others to have entries first..last; `holders` returns who has one."""
-        begin, end = (
-            side(self.waiting, seq, key=_seq_of) for side, seq in ((bisect_left, first), (bisect_right, last))
-        )
-        for waiter in self.waiting[begin:end]:
-            having = holders(waiter.seq)
-            waiter.missing.difference_update(having)
-            self._complete(waiter, len(having))
-
-    def register(self, waiter: _Waiter) -> None:
-        insort(self.waiting, waiter, key=_seq_of)
-
-    def remove_member(self, member: UserId, had: int) -> None:
-        """Stop waiting for a member who left, for messages after `had`; calls for that one member continue to wait."""
-        for waiter in self.waiting[bisect_right(self.waiting, had, key=_seq_of) :]:
-            if not waiter.one:
-                self._remove(waiter, member)
-
-    def on_wait_ended(self) -> None:
-        """Count a call that has ended; at most half of the waiters kept are of such calls, so memory is bounded."""
-        self.ended += 1
-        if self.ended * 2 > len(self.waiting):
-            self.waiting = [waiter for waiter in self.waiting if not waiter.done.done()]
-            self.ended = 0
-
-    def close(self) -> None:
-        for waiter in self.waiting:
-            if not waiter.done.done():
-                waiter.done.set_exception(PeerClosed("the peer was closed"))
 
 
 class _Stretch(NamedTuple):
@@ -428,6 +341,34 @@ class _LogReceipts:
     read: _Positions = field(default_factory=_Positions)
     earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # members, by entry of an earlier run
     changes: set[int] = field(default_factory=set)  # those of these entries that are no messages
+    waiting: list[_Waiter] = field(default_factory=list)  # by seq
+    ended: int = 0  # waiters there whose calls have ended, at most
+
+    def wait(self, seq: int, is_true: Callable[[], bool]) -> asyncio.Future[None]:
+        """Return a future that is done when this is true, which may change when wake() is called."""
+        waiter = _Waiter(seq, is_true, asyncio.get_running_loop().create_future())
+        insort(self.waiting, waiter, key=_seq_of)
+        return waiter.done
+
+    def wake(self, first: int, last: int | None = None) -> None:
+        """Look again at what calls wait for of entries first..last, or of all from the first on."""
+        begin = bisect_left(self.waiting, first, key=_seq_of)
+        end = None if last is None else bisect_right(self.waiting, last, key=_seq_of)
+        for waiter in self.waiting[begin:end]:
+            if not waiter.done.done() and waiter.is_true():
+                waiter.done.set_result(None)
+
+    def on_wait_ended(self) -> None:
+        """Count a call that has ended; at most half of the waiters kept are of such calls, so memory is bounded."""
+        self.ended += 1
+        if self.ended * 2 > len(self.waiting):
+            self.waiting = [waiter for waiter in self.waiting if not waiter.done.done()]
+            self.ended = 0
+
+    def close(self) -> None:
+        for waiter in self.waiting:
+            if not waiter.done.done():
+                waiter.done.set_exception(PeerClosed("the peer was closed"))
 
     def positions(self, kind: Kind) -> _Positions:
         return self.read if kind == "read" else self.delivered
@@ -512,8 +453,7 @@ class _LogReceipts:
         for seq, of in self.earlier.items():
             if seq > had:
                 self.earlier[seq] = tuple(user for user in of if user != member)
-        self.delivered.remove_member(member, had)
-        self.read.remove_member(member, had)
+        self.wake(had + 1)
 
     def deliver_here(self, user: UserId, *, was_hosted: bool = False) -> None:
         """Count everything that waits for a user as delivered; `was_hosted`: it is counted in `here` until now."""
@@ -523,7 +463,8 @@ class _LogReceipts:
             return
         for i in waiting if was_hosted else ():
             self.stretches[i] = self.stretches[i]._replace(here=self.stretches[i].here - 1)
-        self.delivered.advance_to(user, self.stretches[waiting[-1]].last)
+        self.delivered.set(user, self.stretches[waiting[-1]].last)
+        self.wake(had + 1)
 
     def messages(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield the ranges of messages among first..last."""
@@ -566,6 +507,11 @@ class ReceiptTracker:
     def open(self, driver: Driver) -> None:
         """Ask the core of this driver for the users of this peer, for the room, and for who has its messages."""
         self._driver, self._hosted = driver, driver.node.hosted.keys()
+
+    def _running(self) -> Driver:
+        if self._driver is None:
+            raise PeerClosed("the peer has not been started")
+        return self._driver
 
     def _room(self) -> ConversationId:
         return "" if self._driver is None else self._driver.node.room
@@ -685,10 +631,9 @@ class ReceiptTracker:
         """
         if not self._is_in_room(log):
             return self._advance(log, first, last, (*others, member), "delivered", is_reported=is_reported)
-        positions = self._of(log).delivered
-        positions.set(member, last)
-        if positions.waiting:
-            positions.wake(first, last, partial(self._known, log, kind="delivered"))
+        receipts = self._of(log)
+        receipts.delivered.set(member, last)
+        receipts.wake(first, last)
         return self._updates(log, first, last, [member], "delivered") if is_reported else []
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
@@ -710,8 +655,7 @@ class ReceiptTracker:
         """Have every call that waits raise PeerClosed."""
         self._closed = True
         for receipts in self._logs.values():
-            receipts.delivered.close()
-            receipts.read.close()
+            receipts.close()
 
     def _of(self, log: LogId) -> _LogReceipts:
         receipts = self._logs.get(log)
@@ -722,7 +666,8 @@ class ReceiptTracker:
     def _advance(
         self, log: LogId, first: int, last: int, members: tuple[UserId, ...], kind: Kind, *, is_reported: bool = True
     ) -> list[ReceiptUpdate]:
-        positions = self._of(log).positions(kind)
+        receipts = self._of(log)
+        positions = receipts.positions(kind)
         advanced = [
             one
             for one in members
@@ -731,9 +676,10 @@ class ReceiptTracker:
         updates: list[ReceiptUpdate] = []
         in_room = log.conversation == self._room()
         for one in advanced:
-            positions.advance_to(one, last)
+            positions.set(one, last)
             if is_reported and not in_room:
                 updates += self._updates(log, first, last, [one], kind)
+        receipts.wake(first, last)
         return self._updates(log, first, last, advanced, kind, counted=True) if in_room and advanced else updates
 
     def _updates(
@@ -808,44 +754,42 @@ class ReceiptTracker:
 
     async def wait(
         self, people: UserDirectory, log: LogId, seq: int, *, by: UserId | None = None, count: int | None = None,
-        timeout: float | None, kind: Kind,
+        timeout: float | None, kind: AwaitedKind,
     ) -> None:  # fmt: skip
         """Wait for one member, for a number of members, or for all; `people` gives labels to those who lack it."""
         receipts = self._of(log)
-        positions = receipts.positions(kind)
-        wanted = (by,) if by is not None else receipts.members(seq)
-        asked = count
-        if count is None and not wanted:
-            count = 1  # nobody was online: wait for the first member who gets it
-        here = {member for member in wanted if kind == "delivered" and self._has(log, seq, member)}
-        holders = self._known(log, seq, kind)
-        missing = {*wanted}.difference(holders, here)
-        if count is not None:
-            missing, count = set(), count - len(here)
-        if not missing and (count is None or len(holders) >= count):
+
+        def wanted() -> tuple[UserId, ...]:
+            return receipts.members(seq) if by is None else (by,)
+
+        def having() -> set[UserId]:
+            if kind == "files":
+                return {*self.holders_of_files(log, seq)}
+            here = (one for one in wanted() if kind == "delivered" and self._has(log, seq, one))
+            return {*self._known(log, seq, kind), *here}
+
+        least = count if count is not None or wanted() else 1  # nobody was online: the first member who gets it
+
+        def is_true() -> bool:
+            return having().issuperset(wanted()) if least is None else len(having()) >= least
+
+        if is_true():
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(seq, missing, count or 0, future, one=by is not None)
-        positions.register(waiter)
+        waiting = receipts.wait(seq, is_true) if kind != "files" else self._running().wait_until(is_true)
         try:
-            await asyncio.wait_for(waiter.done, timeout)
+            await asyncio.wait_for(waiting, timeout)
         except TimeoutError:
-            holders = self._known(log, seq, kind)
-            members = {*receipts.members(seq)}.difference(holders)
-            lacking = waiter.missing or members - here
-            labels = sorted(people.label(member) for member in lacking)
-            confirmed = len(holders) + len(here)
-            raise DeliveryTimeout(message_id(log, seq), labels, confirmed, asked) from None
+            holders = having()
+            labels = sorted(people.label(member) for member in wanted() if member not in holders)
+            raise DeliveryTimeout(message_id(log, seq), labels, len(holders), count) from None
         finally:
-            positions.on_wait_ended()
+            receipts.on_wait_ended()
 
     async def wait_stored(self, log: LogId, seq: int, peers: Sequence[str], timeout: float | None) -> None:
         """Wait until one of these peers has an entry."""
-        driver = self._driver
-        if driver is None:
-            raise PeerClosed("the peer was closed")
+        driver = self._running()
         keys = {id_of(id) for id in peers}
         if "" in keys:
             raise ValueError(f"not the id of a peer: {', '.join(id for id in peers if not id_of(id))!a}")
@@ -866,6 +810,10 @@ class ReceiptTracker:
             self._files[log, seq] = files
             if len(self._files) > MAX_WITH_FILES:
                 del self._files[next(iter(self._files))]
+
+    def has_files(self, log: LogId, seq: int) -> bool:
+        """Return whether a message whose receipt was asked for has attachments."""
+        return bool(self._files.get((log, seq)))
 
     def file_holders(self, log: LogId, file: FileRef, *, elsewhere: bool = False) -> list[UserId]:
         """Return the members who are known to have a file of a conversation, sorted; `elsewhere`: on other disks."""
@@ -898,30 +846,6 @@ class ReceiptTracker:
         if not members:
             return len(holders), len(holders)
         return len(holders.intersection(members)), len(members)
-
-    async def wait_files(
-        self, people: UserDirectory, log: LogId, seq: int, *, by: UserId | None, count: int | None,
-        timeout: float | None,
-    ) -> None:  # fmt: skip
-        """Wait until one member, a number of members, or all have all files of a message."""
-        driver = self._driver
-        if driver is None or self._closed:
-            raise PeerClosed("the peer was closed")
-        if not self._files.get((log, seq)):
-            return
-        wanted = {by} if by is not None else {*self.members(log, seq)}
-        most = count if count is not None or wanted else 1  # nobody was online: the first member who gets it
-
-        def is_there() -> bool:
-            holders = self.holders_of_files(log, seq)
-            return wanted.issubset(holders) if most is None else len(holders) >= most
-
-        try:
-            await asyncio.wait_for(driver.wait_until(is_there), timeout)
-        except TimeoutError:
-            holders = self.holders_of_files(log, seq)
-            labels = sorted(people.label(member) for member in wanted.difference(holders))
-            raise DeliveryTimeout(message_id(log, seq), labels, len(holders), count) from None
 
 
 # ---- messages of earlier runs

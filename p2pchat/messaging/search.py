@@ -1,8 +1,8 @@
 """Search for messages by their words: an index finds them, and storage/search_words.py checks each one.
 
-The index of a database is built by its first search, in a thread of its own. It is brought up to date by searches, and
-between them while the peer is idle, in chunks that keep nobody waiting for the interpreter. The index of a database in
-memory is in memory, and so is one that cannot be written beside its database.
+The index of a database is built by its first search, in a thread of its own, and brought up to date by each later one,
+in chunks that keep nobody waiting for the interpreter: 10,000 entries take a quarter of a second. The index of a
+database in memory is in memory, and so is one that cannot be written beside its database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -26,7 +25,6 @@ from p2pchat.identity.profile import DATABASE_NAME
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Post, key_of, sort_key
-from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 from p2pchat.storage.search_words import Query, parse_query, searchable_text
@@ -41,8 +39,6 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]  # called with the number of entries indexed, and of all
 
 FOUND_AT_ONCE = (20, 200)  # hits asked of the index, at least and at most: each is looked up one by one
-UPDATE_INTERVAL = 5.0  # seconds between updates of the index while a peer runs; a guess
-CHUNK_PAUSE = 0.2  # seconds between two chunks that nobody waits for: a tenth of one processor
 _LAST_ID = (1 << 63) - 1
 
 
@@ -51,8 +47,7 @@ class SearchRequest:
     """One search.
 
     Attributes:
-        conversation: Search this one; None for all of `within`.
-        within: The conversations that may be read; None for all there are. The index is asked about these only: how
+        within: The conversations to search; None for all there are. The index is asked about these only: how
             long an answer takes must not depend on what others wrote to each other.
         writer: Search messages of this user; None for all.
         high, since: Search below this position, and from this clock on; None for no limit.
@@ -61,7 +56,6 @@ class SearchRequest:
     """
 
     query: Query
-    conversation: ConversationId | None
     within: Collection[ConversationId] | None = field(repr=False)
     writer: UserId | None
     high: SortKey | None
@@ -81,27 +75,22 @@ class SearchRequest:
 
 def search_request(
     words: str,
-    conversation: ConversationId | None,
     within: Collection[ConversationId] | None,
     people: UserDirectory,
     *,
-    sender: User | str | None,
     before: Post | datetime | None,
     since: datetime | None,
     limit: int,
     access: AccessPolicy,
-) -> SearchRequest | None:
-    """Return the search that these words ask for; None for one that no message can match. Raises as Viewer.search."""
+) -> SearchRequest:
+    """Return the search that these words ask for. Raises as Viewer.search."""
     query = parse_query(words)
     if limit < 1:
         raise ValueError("a limit of a search is 1 or more")
-    senders = {(one if isinstance(one, User) else people.find(one)).key for one in (sender, query.sender) if one}
-    if len(senders) > 1:
-        return None
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
-    writer = next(iter(senders), None)
-    return SearchRequest(query, conversation, within, writer, high, since_c, limit, None if access.is_all else access)
+    writer = people.find(query.sender).key if query.sender else None
+    return SearchRequest(query, within, writer, high, since_c, limit, None if access.is_all else access)
 
 
 async def search_messages(
@@ -155,18 +144,10 @@ class SearchIndexer:
         self._threads = ThreadPoolExecutor(1, "p2pchat index")  # none is started before there is work
         self._reader: SqlStorage | None = None
         self._index: SearchIndex | None = None
-        self._upkeep: asyncio.Task[None] | None = None
-        self._quiet: Callable[[], bool] | None = None
         self._used = False  # its thread was started
         self._closed = False
 
     # ---- in the event loop
-
-    def keep_up(self, quiet: Callable[[], bool]) -> None:
-        """Index new entries from now on, whenever `quiet` returns True, as long as there is an index."""
-        self._quiet = quiet
-        if self._exists:
-            self._begin_upkeep()
 
     @property
     def _exists(self) -> bool:
@@ -179,17 +160,15 @@ class SearchIndexer:
             done += taken
             if progress is not None:
                 progress(done, max(done, behind))
-        self._begin_upkeep()
 
     async def find(self, request: SearchRequest, below: int, above: int, limit: int) -> list[IndexHit]:
         """Return the newest hits with ids between these two. Raises StorageError."""
         query, writer = request.query, request.writer
-        within = request.within if request.conversation is None else (request.conversation,)
 
         def find() -> list[IndexHit]:
             while self._feed():  # it may have been damaged, and be new
                 pass
-            return self._opened()[0].find(query, within, writer, below, above, limit)
+            return self._opened()[0].find(query, request.within, writer, below, above, limit)
 
         return await self._run(find)
 
@@ -202,24 +181,9 @@ class SearchIndexer:
     async def aclose(self) -> None:
         """Close the file."""
         self._closed = True
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.gather(self._upkeep, return_exceptions=True)
         if self._used:
             self._threads.submit(self._close)
             await asyncio.to_thread(self._threads.shutdown)
-
-    def _begin_upkeep(self) -> None:
-        if self._quiet is not None and not self._closed and (self._upkeep is None or self._upkeep.done()):
-            self._upkeep = asyncio.create_task(self._keep_up(self._quiet))
-
-    async def _keep_up(self, quiet: Callable[[], bool]) -> None:
-        """Feed the index until that fails; the next search says why, or begins this again."""
-        with suppress(P2PChatError):
-            while True:
-                await asyncio.sleep(UPDATE_INTERVAL)
-                while quiet() and (await self._run(self._feed)) > 0:
-                    await asyncio.sleep(CHUNK_PAUSE)
 
     async def _run(self, work: Callable[[], T]) -> T:
         """Run `work` in the index's thread and return its result. Raises StorageError, PeerClosed."""

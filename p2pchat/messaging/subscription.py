@@ -542,17 +542,8 @@ class EventFeed:
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         """Return these entries with their edits; None for one that is not released here."""
         disk = self._running().disk
-        storage = disk.storage
-
-        def look_up() -> list[ReleasedEntry | None]:
-            keys = [LogKey(conversation, ref.log) for conversation, ref in named]
-            held = storage.lookup(list(dict.fromkeys(keys)))
-            return [
-                storage.entry(held[key].log, ref.seq) if key in held else None
-                for key, (_, ref) in zip(keys, named, strict=True)
-            ]
-
-        return await disk.read(look_up)
+        keys = [(LogKey(conversation, ref.log), ref.seq) for conversation, ref in named]
+        return await disk.read(lambda: disk.storage.named(keys))
 
     # ---- receipts of earlier runs
 

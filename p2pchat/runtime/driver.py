@@ -553,10 +553,15 @@ class Driver:
         self._loop.call_soon(_resolve, handled)  # runs after the pump that was scheduled before
         await handled
 
+    def wake(self) -> None:
+        """Have the calls look again that wait until something is true."""
+        self._schedule()
+
     async def wait_until(self, is_true: Callable[[], bool]) -> None:
         """Return when something is true of the core, which is asked after each turn. Raises PeerClosed, P2PChatError.
 
-        It is for what rarely waits: inputs and effects are cheaper where many calls do.
+        What `is_true` raises as P2PChatError is raised, too. It is for what rarely waits: inputs and effects cost less
+        where many calls do.
         """
         if is_true():
             return
@@ -571,8 +576,11 @@ class Driver:
 
     def _resolve_awaited(self) -> None:
         for future, is_true in self._awaited.items():
-            if not future.done() and is_true():
-                future.set_result(None)
+            try:
+                if not future.done() and is_true():
+                    future.set_result(None)
+            except P2PChatError as error:  # of what is waited for, as of a name that two have
+                future.set_exception(error)
 
     # End
 
@@ -648,7 +656,7 @@ class Driver:
         self.requests.fail(make)
         for future in self._awaited:
             if not future.done():
-                future.set_exception(make())
+                future.set_exception(PeerClosed("the peer was closed"))
         if self._became_idle is not None and not self._became_idle.done():
             self._became_idle.set_result(None)
 

@@ -495,7 +495,7 @@ class RowBuffer:
             return
         reader = self._writer.number_of(users, mark.reader)
         if mark.seq:
-            self._db.insert(table, (log.number, reader, mark.seq), InsertConflict.HIGHER)
+            self._db.insert(table, (log.number, reader, bytes.fromhex(mark.chain8), mark.seq), InsertConflict.HIGHER)
         else:
             self._db.run(f"delete from {table.name} where log = ? and reader = ?", log.number, reader)
 

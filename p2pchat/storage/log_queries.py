@@ -236,8 +236,8 @@ class LogQueries:
         line = self.db.value("select value from meta where name = ?", LEFT_OUT + ",".join(log)) or ""
         return members_at(log.run, seq, self.last(number), map(numbered, later), named, frozenset(line.split()))
 
-    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
-        """Return how far each of these logs had been shown at a place, as (log, last seq).
+    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int, str]]:
+        """Return how far each of these logs had been shown at a place, as (log, last seq, chain8 there).
 
         A log that had not been shown at all is replaced by those that it builds on, and so on.
         """
@@ -254,13 +254,13 @@ class LogQueries:
             first_place, start, count = row
             return int(start % SEQS + min(count, key.place - first_place + 1) - 1)
 
-        found: list[tuple[LogId, int]] = []
+        found: list[tuple[LogId, int, str]] = []
         asked, seen = list(key.logs), set(key.logs)
         while asked and len(seen) <= MOST_SHOWN:
             log = asked.pop()
             seq = shown(log)
             if seq:
-                found.append((log, seq))
+                found.append((log, seq, self.chain_at(log, seq)[:8].hex()))
             elif seq is not None:
                 builds_on = self.db.value("select builds_on from logs where number = ?", self.log_number(log))
                 below = {log._replace(run=mark.run) for mark in marks_of_bytes(builds_on)} - seen

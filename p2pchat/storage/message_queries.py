@@ -2,6 +2,10 @@
 
 An entry that was not released has no place and is never returned. `upto` in the table `seen` hides later entries of a
 log from programs.
+
+MySQL sorts everything before it gives the first row, and cannot look up a greatest value for a row it has just read. So
+a page is asked for in steps, each within bounds in the statement: how far back the page can reach, then its entries,
+then the stretches these were released in. If the page is too short, the bounds grow.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from p2pchat.core.durable_changes import Relation
 from p2pchat.core.edits import Candidate, EntryEdits, edits_of
 from p2pchat.core.entry_kinds import ASPECTS
 from p2pchat.core.log import LogId, RawEntry, Ref, decode_entry, ref_key
+from p2pchat.core.storage_answers import LogKey
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
@@ -31,16 +36,20 @@ and p.first_place + (e.id - p.start) > ?
 """
 IN_THESE = f"and (select conversation from logs where number = p.start >> {SEQ_BITS}) in "  # evaluated once a stretch
 IN_PLACE = "order by p.first_place, e.id limit ?"
-PLACED = "places p on p.start = (select max(start) from places where start <= e.id) and e.id < p.start + p.entries"
 BY_NAME = f"""
 select {COLUMNS} from entries e
 join places p on p.start = (select max(start) from places where start <= ?) and e.id < p.start + p.entries
 where e.id = ?
 """
-SHOWN_BY_CLOCK = f"""
-select {COLUMNS}, u.id, l.run from entries e join {PLACED}
+BY_CLOCK = f"""
+select e.id, e.c, e.body, u.id, l.run from entries e
 join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
 """
+STRETCHES = """
+select first_place, start, entries, received_at, flags from places
+where start >= coalesce((select max(start) from places where start <= ?), 0) and start <= ?
+"""
+WIDER = 4  # times as much in the next step
 NAMING = f"""
 select a.root, a.id, exists (
     select 1 from changes m where m.conversation = l.conversation and m.run = l.run and m.seq = a.id & {SEQS - 1}
@@ -51,7 +60,6 @@ RAW = "select c, body from entries where id = ?"
 MOST_ASKED = 500  # contents, or names, in one statement
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 FIRST_LOG = "select min(number) from logs where writer = ?"
-ALL = 1 << 62  # rows
 Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
 ANY_RELATION = "select 1 from changes where conversation = ? limit 1"
 # One message and one person after the other, instead of a row for each of a thousand edits.
@@ -90,11 +98,21 @@ class MessageQueries(LogQueries):
 
     def _rows_by_place(
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None, only_visible: bool
-    ) -> Sequence[Any]:
-        """Return rows of BY_PLACE."""
+    ) -> list[Any]:
+        """Return rows of BY_PLACE. Places have no gaps, so a range of places has at most as many entries."""
         seen = f"and {VISIBLE}" if only_visible else ""
         these = "" if conversations is None else IN_THESE + self._numbers(conversations)
-        return self.db.all(f"{BY_PLACE} {these} {seen} {IN_PLACE}", after + 1, after, limit)
+        statement = f"{BY_PLACE} and p.first_place <= ? {these} {seen} {IN_PLACE}"
+        rows: list[Any] = []
+        last, width = self.last_place(), limit
+        while len(rows) < limit and after < last:
+            until = after + width
+            found = self.db.all(statement, after + 1, after, until, limit - len(rows))
+            rows += found
+            # A stretch that begins within the bounds may end beyond them; it must not come twice.
+            after = max(until, found[-1][0]) if found else until
+            width *= WIDER
+        return rows
 
     def _numbers(self, conversations: Collection[ConversationId]) -> str:
         """Return the numbers of these conversations as a list of SQL; 0, which none has, for those not stored."""
@@ -116,6 +134,11 @@ class MessageQueries(LogQueries):
         id = number * SEQS + seq
         row = self.db.first(statement, id, id) if 0 < seq < SEQS else None
         return self._with_edits([row])[0] if row else None
+
+    def named(self, names: Sequence[tuple[LogKey, int]]) -> list[ReleasedEntry | None]:
+        """Return released entries by what their ids say, of the log and the number; None for one that is not here."""
+        held = self.lookup([key for key, _ in names])
+        return [self.entry(held[key].log, seq) if key in held else None for key, seq in names]
 
     def meta_values(self, names: Sequence[str]) -> dict[str, str]:
         """Return those of these values in `meta` that are there."""
@@ -168,15 +191,12 @@ class MessageQueries(LogQueries):
             since: The lowest c.
             limit: Most entries to return; 0 means no limit.
         """
-        bounds, newest_first = _bounds(before, after, since), after is None
-        these = "" if within is None else self._numbers(within)
+        bounds, newest_first, limit = _bounds(before, after, since), after is None, limit or ALL_MESSAGES
         if conversation is not None:
             number = self.db.number("conversations", conversation)
             rows = self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
-        elif limit:
-            rows = self._merged(bounds, newest_first, limit, these)
         else:
-            rows = self._sorted([(f"e.conversation in {these}" if these else "1 = 1", ())], bounds, newest_first, limit)
+            rows = self._merged(bounds, newest_first, limit, "" if within is None else self._numbers(within))
         return self._with_edits([row[:6] for row in (reversed(rows) if newest_first else rows)])
 
     @property
@@ -185,14 +205,52 @@ class MessageQueries(LogQueries):
         return self.db.first(ANY_HIDDEN) is not None
 
     def _sorted(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, limit: int) -> Sequence[Any]:
-        """Return rows of SHOWN_BY_CLOCK, newest or oldest first; limit 0 means all."""
-        hidden = [(VISIBLE, ())] if self._hides else []
-        where, values = joined([*of, *bounds.clock, *bounds.exact, *hidden])
+        """Return rows of these entries as _entry takes them, with the writer and run."""
+        rows: list[Any] = []
+        width = limit
+        while True:
+            edge = self._edge([*of, *bounds.clock], newest_first, width)
+            rows = self._within(of, bounds, newest_first, edge)
+            if edge is None or len(rows) >= limit:
+                return rows[:limit]
+            width *= WIDER
+
+    def _edge(self, conditions: list[Condition], newest_first: bool, width: int) -> int | None:
+        """Return the clock of the entry `width` places from the first; None if there are fewer."""
+        where, values = joined(conditions)
+        order = "desc" if newest_first else "asc"
+        statement = f"select e.c from entries e where {where} order by e.c {order} limit 1 offset ?"
+        clock: int | None = self.db.value(statement, *values, width)
+        return clock
+
+    def _within(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, edge: int | None) -> list[Any]:
+        """Return these rows up to the edge."""
+        until: list[Condition] = [] if edge is None else [(f"e.c {'>=' if newest_first else '<='} ?", (edge,))]
+        hidden: list[Condition] = [(VISIBLE, ())] if self._hides else []
+        where, values = joined([*of, *bounds.clock, *bounds.exact, *until, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
-        return self.db.all(f"{SHOWN_BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
+        found = self.db.all(f"{BY_CLOCK} {where} order by {order}", *values)
+        stretches = self._stretches([row[0] for row in found])
+        starts = [stretch[1] for stretch in stretches]
+        rows = []
+        for id, c, text, *writer in found:
+            at = bisect_right(starts, id) - 1
+            first_place, start, entries, received_at, flags = stretches[at] if at >= 0 else (0, 0, 0, 0, 0)
+            if start <= id < start + entries:  # otherwise it is not released yet
+                rows.append((first_place + id - start, id, c, text, received_at, flags, *writer))
+        return rows
+
+    def _stretches(self, ids: Sequence[int]) -> list[Any]:
+        """Return the rows of `places` that these entries can be in, sorted by start."""
+        ends: dict[int, tuple[int, int]] = {}  # the first and last of each log
+        for id in ids:
+            low, high = ends.get(id >> SEQ_BITS, (id, id))
+            ends[id >> SEQ_BITS] = (min(low, id), max(high, id))
+        found = self.db.of_ranges(STRETCHES, list(ends.values()))
+        return sorted(set(map(tuple, found)), key=lambda row: row[1])
 
     def _merged(self, bounds: QueryBounds, newest_first: bool, limit: int, these: str) -> Sequence[Any]:
-        """Return rows of SHOWN_BY_CLOCK of these conversations, "" for all.
+        """Return the rows that _sorted returns of each of these conversations, "" for all.
 
         There is no index on the clock alone. So conversations are read in the order of their newest (oldest) entry
         within the bounds, until the page is full and that entry is beyond its end. Of each further one only what may be
@@ -304,86 +362,3 @@ def joined(conditions: list[Condition]) -> tuple[str, list[object]]:
 def _columns(key: SortKey) -> tuple[object, ...]:
     c, user, run, seq = key
     return (c, bytes.fromhex(user), bytes.fromhex(run), seq)
-
-
-# ---- MySQL and MariaDB
-#
-# They sort everything before they give the first row, and cannot look up a greatest value for a row they have just
-# read. So the same questions are asked in steps, each within bounds in the statement: how far back a page can reach,
-# then its entries, then the stretches these were released in. If the page is too short, the bounds grow.
-
-STEPS_BY_CLOCK = f"""
-select e.id, e.c, e.body, u.id, l.run from entries e
-join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
-"""
-STRETCHES = """
-select first_place, start, entries, received_at, flags from places
-where start >= coalesce((select max(start) from places where start <= ?), 0) and start <= ?
-"""
-WIDER = 4  # times as much in the next step
-
-
-class BoundedMessageQueries(MessageQueries):
-    """The same queries in steps."""
-
-    def _rows_by_place(
-        self, after: int, limit: int, conversations: Sequence[ConversationId] | None, only_visible: bool
-    ) -> list[Any]:
-        """Return rows of BY_PLACE. Places have no gaps, so a range of places has at most as many entries."""
-        seen = f"and {VISIBLE}" if only_visible else ""
-        these = "" if conversations is None else IN_THESE + self._numbers(conversations)
-        statement = f"{BY_PLACE} and p.first_place <= ? {these} {seen} {IN_PLACE}"
-        rows: list[Any] = []
-        last, width = self.last_place(), limit
-        while len(rows) < limit and after < last:
-            until = after + width
-            found = self.db.all(statement, after + 1, after, until, limit - len(rows))
-            rows += found
-            # A stretch that begins within the bounds may end beyond them; it must not come twice.
-            after = max(until, found[-1][0]) if found else until
-            width *= WIDER
-        return rows
-
-    def _sorted(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, limit: int) -> Sequence[Any]:
-        rows: list[Any] = []
-        width = limit
-        while True:
-            edge = self._edge([*of, *bounds.clock], newest_first, width) if limit else None
-            rows = self._within(of, bounds, newest_first, edge)
-            if edge is None or len(rows) >= limit:
-                return rows[:limit] if limit else rows
-            width *= WIDER
-
-    def _edge(self, conditions: list[Condition], newest_first: bool, width: int) -> int | None:
-        """Return the clock of the entry `width` places from the first; None if there are fewer."""
-        where, values = joined(conditions)
-        order = "desc" if newest_first else "asc"
-        statement = f"select e.c from entries e where {where} order by e.c {order} limit 1 offset ?"
-        clock: int | None = self.db.value(statement, *values, width)
-        return clock
-
-    def _within(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, edge: int | None) -> list[Any]:
-        """Return rows of SHOWN_BY_CLOCK up to the edge."""
-        until: list[Condition] = [] if edge is None else [(f"e.c {'>=' if newest_first else '<='} ?", (edge,))]
-        hidden: list[Condition] = [(VISIBLE, ())] if self._hides else []
-        where, values = joined([*of, *bounds.clock, *bounds.exact, *until, *hidden])
-        order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
-        found = self.db.all(f"{STEPS_BY_CLOCK} {where} order by {order}", *values)
-        stretches = self._stretches([row[0] for row in found])
-        starts = [stretch[1] for stretch in stretches]
-        rows = []
-        for id, c, text, *writer in found:
-            at = bisect_right(starts, id) - 1
-            first_place, start, entries, received_at, flags = stretches[at] if at >= 0 else (0, 0, 0, 0, 0)
-            if start <= id < start + entries:  # otherwise it is not released yet
-                rows.append((first_place + id - start, id, c, text, received_at, flags, *writer))
-        return rows
-
-    def _stretches(self, ids: Sequence[int]) -> list[Any]:
-        """Return the rows of `places` that these entries can be in, sorted by start."""
-        ends: dict[int, tuple[int, int]] = {}  # the first and last of each log
-        for id in ids:
-            low, high = ends.get(id >> SEQ_BITS, (id, id))
-            ends[id >> SEQ_BITS] = (min(low, id), max(high, id))
-        found = self.db.of_ranges(STRETCHES, list(ends.values()))
-        return sorted(set(map(tuple, found)), key=lambda row: row[1])

@@ -29,7 +29,7 @@ from p2pchat.protocol import GuestCertificate, Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -197,13 +197,14 @@ changes: Table = Table(  # released entries that change a message: edits, deleti
 )
 attachments: Table = Table(  # of stored messages, deleted or not: which content they name
     "attachments",
-    (_key("id"), _key("root", BYTES, 32), Column("size")),  # of the message
+    (_key("id"), _key("root", BYTES, 32)),  # of the message
     {"attachments_by_root": ("root",)},
 )
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
-read_marks: Table = Table("read_marks", (_key("log"), _key("reader"), Column("seq")))
-taken_marks: Table = Table("taken_marks", (_key("log"), _key("reader"), Column("seq")))
+MARK_COLUMNS = (_key("log"), _key("reader"), Column("chain8", BYTES, 8), Column("seq"))
+read_marks: Table = Table("read_marks", MARK_COLUMNS)
+taken_marks: Table = Table("taken_marks", MARK_COLUMNS)
 addresses: Table = Table(
     "addresses",
     (
@@ -312,8 +313,8 @@ def relation_row(relation: Relation, id: int, conversation: int, author: int) ->
 
 def attachment_rows(id: int, entry: Entry) -> list[object]:
     """Return the values of the rows of what an entry names, each content once."""
-    sizes = {file.root: file.size for file in attachments_of(entry)}
-    return [value for root, size in sizes.items() for value in (id, bytes.fromhex(root), size)]
+    roots = dict.fromkeys(file.root for file in attachments_of(entry))
+    return [value for root in roots for value in (id, bytes.fromhex(root))]
 
 
 def log_of(conversation: bytes, user: bytes, run: bytes, *_: object) -> LogId:

@@ -22,8 +22,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.sql import SqlStorage
 
 FILE_NAME = "search.db"
-VERSION = 1  # of the tables and of what a word is; an index of another version is made again
+VERSION = 0x70327001  # of the tables and of what a word is; a file with another number is made again
 MOST_NAMES = 4_000  # logs, conversations and users whose number is in memory; about 1 MiB
 MOST_CONVERSATIONS = 500  # in one expression: a user of a gateway may have thousands; a guess
 CHUNK = 1000  # entries read and indexed in one transaction: some 20 ms
@@ -131,8 +130,6 @@ class SearchIndex:
             db.rollback()
             if db.execute("pragma user_version").fetchone()[0] != VERSION:
                 self._make(db)
-            if _schema(db) != _own_schema():
-                raise sqlite3.DatabaseError("an index with other tables")
         except BaseException:  # also when interrupted: do not leak the connection
             db.close()
             raise
@@ -285,18 +282,6 @@ class SearchIndex:
             except (ValueError, TypeError):
                 raise sqlite3.DatabaseError("an index with a log that cannot be read") from None
         return self._logs[number]
-
-
-@cache
-def _own_schema() -> list[tuple[str, str]]:
-    with closing(sqlite3.connect(":memory:")) as db:
-        db.executescript(SCHEMA)
-        return _schema(db)
-
-
-def _schema(db: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Return the tables, and the statements that made them."""
-    return db.execute("select name, sql from sqlite_master where type = 'table' order by name").fetchall()
 
 
 def first_id(c: int) -> int:

@@ -25,7 +25,7 @@ from p2pchat.storage.batch_queries import BatchQueries
 from p2pchat.storage.commit_writer import CommitWriter
 from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, translate_errors
 from p2pchat.storage.dialects.dialect import dialect_of
-from p2pchat.storage.message_queries import BoundedMessageQueries, MessageQueries
+from p2pchat.storage.message_queries import MessageQueries
 from p2pchat.storage.start_queries import (
     load_conversations,
     load_hosted,
@@ -105,8 +105,7 @@ class SqlStorage:
         self._read = self._open(writes=False)
         with self._read.transaction():
             schema.check(self._read)
-        queries = BoundedMessageQueries if self._dialect.sorts_whole_tables else MessageQueries
-        self._reader = queries(self._read, self._settings)
+        self._reader = MessageQueries(self._read, self._settings)
 
     def _open(self, *, writes: bool) -> Database:
         self._databases.append(Database(self._dialect, writes=writes))
@@ -230,6 +229,7 @@ class SqlStorage:
     places: Final = _query(MessageQueries.places)
     history: Final = _query(MessageQueries.history)
     entry: Final = _query(MessageQueries.entry)
+    named: Final = _query(MessageQueries.named)
     referring: Final = _query(MessageQueries.referring)
     last_place: Final = _query(MessageQueries.last_place)
     first_received_at: Final = _query(MessageQueries.first_received_at)
@@ -285,11 +285,6 @@ class SqlStorage:
         return SqlStorage(self._url, self._settings, read_only=True)
 
     # ---- diagnostics
-
-    def facts(self) -> dict[str, str]:
-        """Return the settings in force, for benchmarks and diagnostics."""
-        with self._reading():
-            return self._dialect.facts(self._read)
 
     def faults(self, most: int = MAX_FAULTS) -> list[str]:
         """Read everything; return at most so many faults, [] if nothing is damaged."""

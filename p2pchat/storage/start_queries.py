@@ -88,10 +88,10 @@ join users u on u.number = l.writer
 join users r on r.number = m.reader
 """
 READS = f"""
-select c.id, u.id, l.run, r.id, m.seq from read_marks m {MARKS_ON_LOGS}
+select c.id, u.id, l.run, r.id, m.seq, m.chain8 from read_marks m {MARKS_ON_LOGS}
 where (r.id in {{whose}}) or {_of_tips_and_newest("read_marks", "reader")}
 """
-TAKEN = f"select c.id, u.id, l.run, r.id, m.seq from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
+TAKEN = f"select c.id, u.id, l.run, r.id, m.seq, m.chain8 from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
 FORKED_STATES = (FORKED, FORKED | COVERED)  # listed: for a comparison SQLite would read all logs
 ALL_STATES = (0, COVERED, *FORKED_STATES)  # so it reads the index of states, and no certificates
 WRITERS = f"""
@@ -321,7 +321,7 @@ def _delivered(database: Database, whose: Sequence[UserId]) -> list[DeliveredMar
 
 def _marks(database: Database, statement: str, whose: Sequence[UserId]) -> list[ReadMark]:
     rows = _of_users(database, statement, whose)
-    return list(dict.fromkeys(ReadMark(log_of(*row), row[3].hex(), row[4]) for row in rows))
+    return list(dict.fromkeys(ReadMark(log_of(*row), row[3].hex(), row[4], row[5].hex()) for row in rows))
 
 
 def _of_users(database: Database, statement: str, whose: Sequence[UserId]) -> list[Any]:

@@ -181,7 +181,7 @@ class Gateway:
 
     def is_shared(self, account: Account) -> bool:
         """Return whether an account may have sessions at other gateways, too."""
-        return self.is_one_of_several or account.user.is_hosted_elsewhere
+        return self.is_one_of_several or bool(account.user.other_hosts)
 
     async def safety(self, account: Account, id: str) -> dict[str, bool]:
         """Return what the answer to a written message says of a second gateway, once it has it; {} without --safe.

@@ -195,6 +195,8 @@ class BlockInvariants:
                 is_wanted = self._sim.can_link(peer, other) and not (
                     other.user in self._blocked_by(peer) or peer.user in self._blocked_by(other)
                 )
+                # Perhaps all blocked the one peer between them, and one of them does not know that the other joined.
+                is_wanted &= peer.admits(other) and other.admits(peer)
                 if peer is other or not is_wanted:
                     continue
                 if peer.end_to(other) is None:

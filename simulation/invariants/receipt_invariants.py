@@ -96,7 +96,7 @@ class ReceiptInvariants:
         }
         for conversation, readers in frame.marks.items():
             for reader, marks in readers.items():
-                for ref, seq in marks:
+                for ref, seq, _ in marks:
                     if durable.get((conversation, reader, ref), 0) < seq:
                         self._invariants.fail("read", peer, f"{reader[:8]} {ref} {seq}: sent before it was on disk")
 
@@ -213,7 +213,7 @@ class ReceiptInvariants:
 
 
 def apart(
-    honest: Sequence[SimPeer], marks_of: Callable[[Node], MarkExchange[Any, Any]]
+    honest: Sequence[SimPeer], marks_of: Callable[[Node], MarkExchange[Any]]
 ) -> Iterator[tuple[SimPeer, SimPeer]]:
     """Yield the pairs of linked peers of which the second knows other marks of the first than that would announce."""
     for one in honest:
@@ -293,7 +293,7 @@ class TakenInvariants:
         durable = {_key(mark.reader, mark.log): mark.seq for mark in stored}
         for conversation, marked in frame.marks.items():
             for reader, marks in marked.items():
-                for ref, seq in marks:
+                for ref, seq, _ in marks:
                     key = (conversation, reader, ref)
                     if durable.get(key, 0) < seq:
                         self._invariants.fail("taken", peer, f"{reader[:8]} {ref} {seq}: sent before it was on disk")

@@ -237,7 +237,7 @@ FAULTS = (
     PeerFault("covered-tips", "its sums differ from those of others", "covered-logs-are-no-tips",
               "return marks.filter((mark) => !covered.has(String(mark)));", "return marks;"),
     PeerFault("read-unanswered", "the other end asks for ever", "a-read-that-asks-is-answered",
-              'if (ask) this.send({ t: "read", marks: {}, span: p2p.ALL });'),
+              'if (ask) this.send({ t: "read", marks: {}, all: true });'),
 )  # fmt: skip
 
 

@@ -211,9 +211,9 @@ def describe(frame: Frame) -> str:
     if isinstance(frame, TypingFrame):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
     if isinstance(frame, ReadFrame):
-        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[16:18]}:{seq}' for ref, seq in refs))}"
+        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[16:18]}:{seq}' for ref, seq, *_ in refs))}"
                 for id, users in frame.marks.items() for user, refs in users.items()]  # fmt: skip
-        flags = ["sum"] * (frame.sum is not None) + ["all"] * (frame.span == ALL) + ["ask"] * frame.ask
+        flags = ["sum"] * (frame.sum is not None) + ["all"] * frame.all + ["ask"] * frame.ask
         return " ".join(["read", *([", ".join(read)] if read else []), *flags])
     return type(frame).__name__.lower()
 
@@ -378,6 +378,8 @@ class Peer:
     # ---- inputs
 
     def put(self, input: Input) -> None:
+        if isinstance(input, LinkDown):
+            self.links.pop(input.link, None)
         if self.up and not (isinstance(input, Got) and input.link not in self.links):
             self._carry_out(self.node.handle(input, self.world.now))
 
@@ -429,7 +431,6 @@ class Peer:
         self.up = False
         for other in list(self.links.values()):
             if isinstance(other, tuple):
-                other[0].links.pop(other[1])
                 other[0].put(LinkDown(other[1], "lost"))
         self.links, self.held, self.wake_at = {}, [], 1e9
         self.world.under_way = deque(each for each in self.world.under_way if each[0] is not self)
@@ -488,7 +489,6 @@ class Peer:
 
     def drop(self, far: Far) -> list[str]:
         """End the link of a far end."""
-        del self.links[far.link]
         self.put(LinkDown(far.link, "lost"))
         return self.take()
 
@@ -542,7 +542,9 @@ class Peer:
             self.world.under_way.append((self, answer))
         elif isinstance(effect, out.Close):
             other = self.links.pop(effect.link, None)
-            if isinstance(other, tuple) and other[0].links.pop(other[1], None) is not None:
+            if isinstance(other, tuple) and other[1] in other[0].links:
+                if effect.bye is not None:
+                    self.world.under_way.append((other[0], Got(other[1], [effect.bye])))
                 self.world.under_way.append((other[0], LinkDown(other[1], "lost")))
 
     def _fetched(self, asked: out.Fetch) -> FetchResult:

@@ -258,7 +258,7 @@ def test_read_marks_of_others_at_the_same_gateway_still_count(ada: Peer) -> None
     block(ada, "bob")
     far.say(Have({ROOM: {ada.id: own}}, names=[Naming(room=True)]))
     ref = ref_key(ada.id, own[0].run)
-    marks = {ROOM: {IDS[user]: [(ref, own[0].seq)] for user in ("bob", "cyd")}}
+    marks = {ROOM: {IDS[user]: [(ref, *own[0][1:])] for user in ("bob", "cyd")}}
     done = far.say(ReadFrame(marks, names=[Naming(room=True)]))
     assert [line for line in done if "read" in line or "close" in line] == ["read a1:1..2 by cyd"]
 

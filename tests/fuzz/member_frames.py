@@ -138,13 +138,13 @@ class MemberFrames:
     def read(self) -> wire.MarksFrame:
         supply = self.supply
         hosted = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
-        marks: dict[str, dict[str, list[tuple[str, int]]]] = {}
+        marks: dict[str, dict[str, list[tuple[str, int, str]]]] = {}
         for _ in range(1 + supply.often(4)):
             reader = supply.pick(USERS if supply.yes(12) else hosted)
-            refs = [(supply.pick(USERS)[:16] + mark.run, mark.seq) for mark in self.marks()]
+            refs = [(supply.pick(USERS)[:16] + mark.run, *mark[1:]) for mark in self.marks()]
             marks.setdefault(supply.pick(TALKS), {})[reader] = refs
         kind = wire.TakenFrame if supply.yes(3) else wire.ReadFrame
-        return kind(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
+        return kind(marks, supply.yes(3), "0f" * 32 if supply.yes(2) else None, supply.yes(4), names=self.names())
 
     def evidence(self) -> wire.Entries:
         frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()

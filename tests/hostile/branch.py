@@ -147,7 +147,7 @@ class Sybil(Attacker):
         """Claim that logs exist which do not, and that nobody's users have read others."""
         users = {self.invent().peer_id: [Mark(f"{next(_numbers):016x}", 1 << 40, "ab" * 8)] for _ in range(MANY)}
         yield Have({self.room: users}, names=[ROOM])
-        refs = [(self.server[:16] + f"{next(_numbers):016x}", 1 << 40) for _ in range(MANY)]
+        refs = [(self.server[:16] + f"{next(_numbers):016x}", 1 << 40, "ab" * 8) for _ in range(MANY)]
         yield ReadFrame({self.room: {self.id: refs}}, names=[ROOM])
         sent["marks"] += 2 * MANY
 

@@ -112,12 +112,12 @@ def hosts_bob(eve: Attacker, honest: Honest) -> None:
 
 def reads_for_bob(eve: Attacker, honest: Honest) -> None:
     """A read mark of a user that it does not host."""
-    ref = (key(honest.ada)[:16] + "ab" * 8, 1)
+    ref = (key(honest.ada)[:16] + "ab" * 8, 1, "cd" * 8)
     eve.say(wire.ReadFrame({eve.room: {key(honest.bob): [ref]}}, names=[ROOM]))
 
 
 def many_read_marks(eve: Attacker, honest: Honest) -> None:
-    marks = [(f"{n:032x}", 1) for n in range(257)]
+    marks = [(f"{n:032x}", 1, "cd" * 8) for n in range(257)]
     eve.say(wire.ReadFrame({eve.room: {eve.id: marks}}, names=[ROOM]))
 
 

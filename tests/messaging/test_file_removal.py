@@ -70,7 +70,7 @@ async def test_deletion_here_takes_content_away_and_others_keep_theirs(home: Pat
         async with within(60, "content and delivery"):
             assert await theirs.read() == DATA
             await receipt.delivered()
-        await ada.room.delete_history()
+        await ada.delete_history("room")
         assert roots_in(home / "ada") == set()  # at once
         await swept(bob)
         assert await theirs.is_here()
@@ -143,7 +143,7 @@ async def test_content_stays_whose_messages_a_restored_database_lacks(home: Path
             assert await ada.connect(bob.port)
             message = await newest(ada)
             assert await message.attachments[0].is_here()
-            await ada.room.delete_history()  # now its message is known, and goes
+            await ada.delete_history("room")  # now its message is known, and goes
             assert roots_in(home / "ada") == set()
 
 

@@ -165,7 +165,7 @@ async def test_send_many_keeps_the_order_and_gives_a_receipt_for_each(net: Mesh)
     said = [f"line {number}" for number in range(2500)]
     receipts = await ada.send_many("bob", said)
     await receipts.delivered(timeout=60)
-    read = [message async for message in bob.find("ada").messages()]
+    read = await bob.history("ada", limit=0)
     assert [message.text for message in read] == said
     assert [receipt.id for receipt in receipts] == [message.id for message in read]
     assert receipts[-1].id == read[-1].id

@@ -52,5 +52,5 @@ async def test_the_own_role_can_be_read_of_a_peer_that_was_closed() -> None:
         await net.settle()
         await ada.aclose()
         await bob.aclose()
-        assert (ada.people.own_role, ada.people.may_decide, ada.people.expelled_by) == ("founder", True, None)
-        assert (bob.people.own_role, bob.people.may_decide, bob.people.is_joining) == ("member", False, False)
+        assert (ada.people.own_role, ada.people.expelled_by) == ("founder", None)
+        assert (bob.people.own_role, bob.people.is_joining) == ("member", False)

@@ -329,7 +329,7 @@ async def test_repeated_waits_for_a_user_leave_nothing_behind(ada: TCPPeer) -> N
     for _ in range(20):
         with pytest.raises(TimeoutError):
             await ada.wait_user("zoe", timeout=0.001)
-    assert not ada._lifecycle.dispatcher._changed._waiters
+    assert not ada._driver._awaited
 
 
 async def test_waiting_calls_end_when_the_peer_closes(net: Mesh) -> None:

@@ -332,7 +332,7 @@ def test_a_mesh_in_which_a_host_does_not_know_the_marks_of_another_is_not_at_res
     sim.run(40)
     assert sim.counts["taken"] and not sim.invariants.unsettled()
     assert bob.node is not None
-    bob.node.sync.taken_marks._announced.clear()
+    bob.node.sync.taken_marks._heard.clear()
     assert sim.invariants.unsettled()
     comes_to_rest(sim)
 
@@ -410,7 +410,7 @@ def test_who_blocks_a_user_that_it_then_hosts_keeps_its_messages_from_another_ho
 
 def forked_without_room(*, byzantine: bool = False) -> tuple[Simulation, SimPeer, SimPeer]:
     """Bob knows that cyd's log is forked, and ada, parted from both, has no room for the proof."""
-    sim, (ada, bob, cyd) = started(1, 3, settings=replace(SMALL, user_quota_bytes=1850))
+    sim, (ada, bob, cyd) = started(15, 3, settings=replace(SMALL, user_quota_bytes=1850))
     cyd.byzantine = byzantine
     for _ in range(3):
         cyd.say("x" * 500, ada)

@@ -27,6 +27,8 @@ from p2pchat.protocol import Naming
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user
 
+AT = "ab" * 8  # the beginning of a chain
+
 
 def test_a_new_storage_is_empty(storage: SqlStorage) -> None:
     assert storage.load([user("ada")]) == Stored()
@@ -147,7 +149,7 @@ def test_a_fork_of_an_unknown_log_is_stored(storage: SqlStorage) -> None:
 def test_marks_on_a_log_that_only_its_fork_makes_known_are_kept(storage: SqlStorage) -> None:
     """Also in the commit that brings the evidence: peers are told the marks once it is durable."""
     one, other, bob = Author("ada", 1), Author("ada", 1), user("bob")
-    mark = ReadMark(one.log, bob, 1)
+    mark = ReadMark(one.log, bob, 1, AT)
     storage.commit([Change(forks=[Fork(one.log, one.write("one"), other.write("other"))], reads=[mark], taken=[mark])])
     stored = storage.load([bob])
     assert (stored.reads, stored.taken) == ([mark], [mark])
@@ -498,13 +500,13 @@ def test_large_entries_are_stored_unchanged(storage: SqlStorage) -> None:
 def test_read_marks_only_rise_and_are_loaded_for_readers_and_writers(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1", "2", "3"), bob.begins("1")])
-    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 2), ReadMark(bob.log, user("ada"), 1)])])
-    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 1), ReadMark(ada.log, user("eve"), 3)])])
-    storage.commit([Change(reads=[ReadMark(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
+    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 2, AT), ReadMark(bob.log, user("ada"), 1, AT)])])
+    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 1, AT), ReadMark(ada.log, user("eve"), 3, AT)])])
+    storage.commit([Change(reads=[ReadMark(Author("ada", 9).log, user("eve"), 1, AT)])])  # not held here: nothing
     all_entries = [
-        ReadMark(bob.log, user("ada"), 1),
-        ReadMark(ada.log, user("bob"), 2),
-        ReadMark(ada.log, user("eve"), 3),
+        ReadMark(bob.log, user("ada"), 1, AT),
+        ReadMark(ada.log, user("bob"), 2, AT),
+        ReadMark(ada.log, user("eve"), 3, AT),
     ]
     assert sorted(storage.load([user("ada")]).reads, key=lambda mark: mark.seq) == all_entries
     assert storage.load([user("eve")]).reads == all_entries[2:]
@@ -515,33 +517,34 @@ def test_read_marks_only_rise_and_are_loaded_for_readers_and_writers(storage: Sq
 
 def test_of_read_marks_on_logs_of_others_the_reader_gets_all_and_the_writer_the_newest(storage: SqlStorage) -> None:
     first = Author("ada", 1)
-    storage.commit([first.begins("1", "2"), Change(reads=[ReadMark(first.log, user("bob"), 2)])])
+    storage.commit([first.begins("1", "2"), Change(reads=[ReadMark(first.log, user("bob"), 2, AT)])])
     second = Author("ada", 2, before=[first.mark])
     begins = second.begins("3")
     begins.covered = [first.log]
     storage.commit([begins])
-    assert storage.load([user("ada")]).reads == [ReadMark(first.log, user("bob"), 2)]
-    storage.commit([Change(reads=[ReadMark(second.log, user("bob"), 1)])])
-    assert storage.load([user("ada")]).reads == [ReadMark(second.log, user("bob"), 1)]
-    assert storage.load([user("bob")]).reads == [ReadMark(log, user("bob"), seq) for log, seq in
+    assert storage.load([user("ada")]).reads == [ReadMark(first.log, user("bob"), 2, AT)]
+    storage.commit([Change(reads=[ReadMark(second.log, user("bob"), 1, AT)])])
+    assert storage.load([user("ada")]).reads == [ReadMark(second.log, user("bob"), 1, AT)]
+    assert storage.load([user("bob")]).reads == [ReadMark(log, user("bob"), seq, AT) for log, seq in
                                                  ((first.log, 2), (second.log, 1))]  # fmt: skip
 
 
 def test_a_read_mark_can_be_removed(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
-    storage.commit([ada.begins("1"), Change(reads=[ReadMark(ada.log, user("bob"), 1)])])
-    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 0), ReadMark(ada.log, user("eve"), 0)])])
+    storage.commit([ada.begins("1"), Change(reads=[ReadMark(ada.log, user("bob"), 1, AT)])])
+    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 0, AT), ReadMark(ada.log, user("eve"), 0, AT)])])
     assert storage.load([user("bob")]).reads == []
 
 
 def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: SqlStorage) -> None:
     ada, bob, eve = Author("ada", 1), user("bob"), user("eve")
-    storage.commit([ada.begins("1", "2", "3"), Change(taken=[ReadMark(ada.log, bob, 2), ReadMark(ada.log, eve, 1)])])
-    storage.commit([Change(taken=[ReadMark(ada.log, bob, 1), ReadMark(Author("ada", 9).log, bob, 1)])])
+    storage.commit([ada.begins("1", "2", "3"), Change(taken=[ReadMark(ada.log, bob, 1, "cd" * 8)])])
+    storage.commit([Change(taken=[ReadMark(ada.log, bob, 2, AT), ReadMark(ada.log, eve, 1, AT)])])
+    storage.commit([Change(taken=[ReadMark(ada.log, bob, 1, ""), ReadMark(Author("ada", 9).log, bob, 1, AT)])])
     for stored in (storage.load([bob, user("ada")]), storage.load_users([bob])):
-        assert (stored.taken, stored.reads) == ([ReadMark(ada.log, bob, 2)], [])
-    storage.commit([Change(taken=[ReadMark(ada.log, bob, 0)])])
-    assert storage.load([bob, eve]).taken == [ReadMark(ada.log, eve, 1)]
+        assert (stored.taken, stored.reads) == ([ReadMark(ada.log, bob, 2, AT)], [])
+    storage.commit([Change(taken=[ReadMark(ada.log, bob, 0, "")])])
+    assert storage.load([bob, eve]).taken == [ReadMark(ada.log, eve, 1, AT)]
     assert storage.readers(ada.log, 1) == []
 
 
@@ -558,7 +561,7 @@ def test_reading_a_later_log_counts_for_the_logs_it_builds_on(storage: SqlStorag
     first = Author("ada", 1)
     storage.commit([first.begins("1", "2", "3")])
     later = Author("ada", 2, before=[first.mark_at(2)])
-    storage.commit([later.begins("4", whole=False), Change(reads=[ReadMark(later.log, user("bob"), 1)])])
+    storage.commit([later.begins("4", whole=False), Change(reads=[ReadMark(later.log, user("bob"), 1, AT)])])
     assert storage.readers(first.log, 2) == [(user("bob"), 2)]
     assert storage.readers(first.log, 3) == []
 
@@ -570,7 +573,7 @@ def test_shown_by_returns_how_far_logs_were_released_at_a_place(storage: SqlStor
     logs = (ada.log, bob.log)
 
     def shown_by(place: int) -> list[tuple[str, int]]:
-        return sorted((log.user, seq) for log, seq in storage.shown_by(ShownKey(place, logs)))
+        return sorted((log.user, seq) for log, seq, _ in storage.shown_by(ShownKey(place, logs)))
 
     def both(by_ada: int, by_bob: int = 0) -> list[tuple[str, int]]:
         return sorted((user(name), seq) for name, seq in (("ada", by_ada), ("bob", by_bob)) if seq)
@@ -587,8 +590,9 @@ def test_shown_by_replaces_a_log_not_released_yet_by_those_it_builds_on(storage:
     third = Author("ada", 3, before=[second.mark])
     storage.commit([released(third.begins("4"), 4)])
     tips = (third.log,)
+    ends = [(first, 1), (first, 2), (second, 1), (third, 1)]
     assert [storage.shown_by(ShownKey(place, tips)) for place in (0, 1, 2, 3, 4)] == [
-        [], [(first.log, 1)], [(first.log, 2)], [(second.log, 1)], [(third.log, 1)]]  # fmt: skip
+        [], *([(log.log, seq, log.mark_at(seq).chain8)] for log, seq in ends)]  # fmt: skip
 
 
 # ---- users a gateway hosts, and what lets programs act for them
@@ -622,7 +626,7 @@ def test_load_users_agrees_with_load(storage: SqlStorage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     change = Change()
     change.delivered.append(DeliveredMark(ada.log, user("bob"), 2))
-    change.reads += [ReadMark(bob.log, user("ada"), 1), ReadMark(ada.log, user("bob"), 1)]
+    change.reads += [ReadMark(bob.log, user("ada"), 1, AT), ReadMark(ada.log, user("bob"), 1, AT)]
     storage.commit([ada.begins("one", "two"), bob.begins("three"), change])
     known, every = storage.load_users([user("ada")]), storage.load([user("ada")])
     assert known.delivered == every.delivered == [DeliveredMark(ada.log, user("bob"), 2)]

@@ -55,7 +55,7 @@ def test_the_texts_go_and_the_log_stays(storage: SqlStorage) -> None:
     assert [one.log for one in storage.history(ROOM)] == [one.log for one in storage.places(0, 99)] == [bob.log] * 2
     assert storage.entry(ada.log, 9) is None and storage.first_received_at(user("ada")) == first
     assert [(part.user, part.messages, part.key[3]) for part in storage.deleted(ROOM)] == [(user("ada"), 9, 9)]
-    assert storage.shown_by(ShownKey(9, (ada.log,))) == [(ada.log, 9)]
+    assert storage.shown_by(ShownKey(9, (ada.log,))) == [(ada.log, 9, ada.mark_at(9).chain8)]
     assert storage.load([]).next_place == 12
     assert storage.prunable(PruneKey(ROOM, user("ada"))).pruned == []
 

@@ -75,10 +75,10 @@ def test_a_message_is_sent_answered_and_delivered(pair: tuple[TCPPeer, TCPPeer])
         assert_type(event.reply("pong"), Receipt).delivered(timeout=WAIT)
         break
     receipt.read(by="bob", timeout=WAIT)
-    assert (receipt.status, receipt.by_member) == ("read", {ada.user("bob"): "read"})
+    assert (receipt.status, receipt.read_by) == ("read", [ada.user("bob")])
     found = assert_type(ada.history("bob"), list[Message | Sent])
     assert [(type(one), one.text) for one in found] == [(Sent, "ping"), (Message, "pong")]
-    assert [one.text for one in ada.find("bob").messages()] == ["ping", "pong"]
+    assert [one.text for one in ada.find("bob").history()] == ["ping", "pong"]
     assert repr(found[0]).startswith("<Sent ") and str(ada.find("bob")) == "bob"
 
 

@@ -53,7 +53,6 @@ from p2pchat.core.mesh.handshake import Certificates, host_message
 from p2pchat.core.mesh.peer_link import LinkPhase
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.node_context import Invitation
-from p2pchat.core.receipts.mark_positions import read_sum
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id, room_id
 from p2pchat.discovery import identify, txt_record
@@ -92,9 +91,6 @@ def hashes(given: Given) -> Result:
             return {"id": id, "base32": base32(id), "ref": ref_key(id, "")}
         case "sum":
             return {"sum": f"{sum(int(one, 16) for one in given['hashes']) % SUM_MODULUS:064x}"}
-        case "read":
-            marks = {(given["conversation"], given["reader"]): {given["ref"]: given["seq"]}}
-            return {"hash": read_sum(marks)}
         case "mark":
             return {"hash": f"{mark_hash(_log(given), given['seq'], bytes.fromhex(given['chain'])):064x}"}
         case what:

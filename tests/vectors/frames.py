@@ -29,7 +29,6 @@ from tests.vectors.material import (
     compact,
     entries_frame,
     framed,
-    read_sum,
     row,
     sum_of,
     tip,
@@ -43,7 +42,8 @@ from tests.vectors.proofs import no_keys
 _HELLO = client_hello(K, transcript("ada", "bob"))
 _BOB_MARK, _ADA_MARK, _OLD_MARK = (tip(LOGS[name]) for name in ("room_bob_1", "room_ada_2", "room_ada_1"))
 _SUM = sum_of([LOGS[name] for tips in TIPS.values() for name in tips])
-_READ_REF = ADA[:16] + RUNS["ada2"].hex()
+_READ = [ADA[:16] + RUNS["ada2"].hex(), 2, "ab" * 8]
+_SUM = "5a" * 32  # its sender's
 
 
 def _conversation_sum(name: str) -> str:
@@ -162,24 +162,24 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "entries_by_hand": ("The text of an entry is passed on verbatim.", entries_frame(LOGS["room_cyd_1"], 1, 1)),
     "entries_fork": ("One half of the evidence of a fork.", entries_frame(LOGS["room_ada_1"], 2, 2, fork=True)),
-    "read": ("Bob has read ada's log up to entry 2.", {"t": "read", "marks": {ROOM.hex(): {BOB: [[_READ_REF, 2]]}}}),
+    "read": ("Bob has read ada's log up to entry 2.", {"t": "read", "marks": {ROOM.hex(): {BOB: [_READ]}}}),
     "read_page": (
-        "A page of read marks.",
-        {"t": "read", "marks": {ROOM.hex(): {BOB: []}}, "span": [ROOM.hex(), LAST_ID]},
+        "The first page of all read marks, and what they add to the sum.",
+        {"t": "read", "marks": {ROOM.hex(): {BOB: [_READ]}}, "all": True, "add": _SUM},
     ),
     "read_ask": ("It asks for all read marks.", {"t": "read", "marks": {}, "ask": True}),
     "read_sum": (
         "The sum over all read marks.",
-        {"t": "read", "marks": {}, "sum": read_sum(ROOM.hex(), BOB, _READ_REF, 2)[1]},
+        {"t": "read", "marks": {}, "sum": _SUM},
     ),
     "taken": (
         "A program of bob has taken ada's log up to entry 2.",
-        {"t": "taken", "marks": {ROOM.hex(): {BOB: [[_READ_REF, 2]]}}},
+        {"t": "taken", "marks": {ROOM.hex(): {BOB: [_READ]}}},
     ),
     "taken_ask": ("It asks for all taken marks.", {"t": "taken", "marks": {}, "ask": True}),
     "taken_sum": (
         "The sum over all taken marks, as that over read marks.",
-        {"t": "taken", "marks": {}, "sum": read_sum(ROOM.hex(), BOB, _READ_REF, 2)[1]},
+        {"t": "taken", "marks": {}, "sum": _SUM},
     ),
     "typing_on": ("Bob types.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": True}),
     "typing_off": ("Bob stopped.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": False}),

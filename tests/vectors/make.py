@@ -42,7 +42,7 @@ FILES = {
             "message": "the bytes to hash, for `blake2b`",
             "hashes": "what is added, for `sum`",
             "network, users, entry, header, group, seed": "what goes in; an entry is its clock and its text",
-            "conversation, user, run, seq, chain, previous, reader, ref": "what goes in, by its name in the document",
+            "conversation, user, run, seq, chain, previous": "what goes in, by its name in the document",
         },
         {
             "message": "the bytes that are hashed",

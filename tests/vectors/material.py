@@ -150,12 +150,6 @@ def sum_of(logs: list[dict[str, Any]]) -> str:
     return f"{total % 2**256:064x}"
 
 
-def read_sum(conversation: str, reader: str, ref: str, seq: int) -> tuple[bytes, str]:
-    """Return what is hashed of one read mark, and the sum over it alone."""
-    message = b"p2pchat/read/1\0" + bytes.fromhex(conversation + reader + ref) + u64(seq)
-    return message, blake(message).hex()
-
-
 def entries_frame(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
     part = log["entries"][first - 1 : last]
     return (

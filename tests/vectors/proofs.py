@@ -14,7 +14,6 @@ from tests.vectors.material import (
     GROUP,
     IDS,
     LOGS,
-    ROOM,
     RUNS,
     SEEDS,
     T0,
@@ -24,7 +23,6 @@ from tests.vectors.material import (
     Row,
     b32,
     blake,
-    read_sum,
     row,
     sum_of,
     u64,
@@ -45,7 +43,6 @@ def hashes() -> list[Row]:
     id72, one = bytes.fromhex(first["id72"]), first["entries"][0]
     named = {key: first[key] for key in ("conversation", "user", "run")}
     chain_0, chain_1 = bytes.fromhex(first["chain_0"]), bytes.fromhex(one["chain"])
-    reading = {"conversation": ROOM.hex(), "reader": BOB, "ref": first["ref"], "seq": 2}
     marks = [entry["mark_hash"] for entry in first["entries"]]
     largest = "f" * 64
     rows = [
@@ -113,12 +110,6 @@ def hashes() -> list[Row]:
             id72,
             u64(1),
             chain_1[:8],
-        ),
-        hashed(
-            "read mark",
-            "What one read mark adds to a sum.",
-            {"what": "read", **reading},
-            read_sum(ROOM.hex(), BOB, first["ref"], 2)[0],
         ),
         row("sum of nothing", "It is 0.", {"what": "sum", "hashes": []}, {"sum": "0" * 64}),
         row(

@@ -396,7 +396,7 @@ def sync() -> list[Row]:
         "All of them: none.",
         held,
         [{"t": "read", "marks": {}, "ask": True}],
-        [{"t": "read", "marks": {}, "span": _ALL}],
+        [{"t": "read", "marks": {}, "all": True}],
     )
     add("ping", "Each gets one pong.", [], [{"t": "ping"}], [{"t": "pong"}])
     add("an unknown frame", "It is ignored.", [], [{"t": "later"}], [])
@@ -457,7 +457,7 @@ def sync() -> list[Row]:
         evidence,
     )
     add("evidence that proves nothing", "Both batches agree.", [], [evidence[0], evidence[0]], [], closed="head")
-    read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1]]}}, "names": _NAMED}
+    read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1, "ab" * 8]]}}, "names": _NAMED}
     add("read marks of another peer's user", "A peer speaks for users it hosts.", held, [read], [], closed="host")
     return made + _sync_of_writing() + _sync_of_group()
 

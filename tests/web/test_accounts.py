@@ -184,7 +184,7 @@ async def test_a_deleted_name_is_free_after_ninety_days_under_another_key(tmp_pa
         await zoe.user.broadcast("hello")
         await zoe.user.send("ada", "psst")
         assert await accounts.delete(zoe) and not await accounts.delete(zoe)
-        assert await accounts.by_token(token) is None and not zoe.user.is_hosted and accounts.find("zoe") is None
+        assert await accounts.by_token(token) is None and zoe.user not in peer.hosted and accounts.find("zoe") is None
         assert [post.text for post in await ada.user.history("room")] == ["hello"]
         with pytest.raises(WebError) as gone:
             await Receivers(peer, accounts).resolve(ada, "zoe")
@@ -256,7 +256,7 @@ async def test_an_account_is_still_there_after_its_deletion_could_not_be_stored(
             with pytest.raises(StorageError):
                 await accounts.delete(zoe)
             other.execute("drop trigger refuse")
-        assert await accounts.by_token(token) is zoe and zoe.user.is_hosted
+        assert await accounts.by_token(token) is zoe and zoe.user in peer.hosted
         await zoe.user.broadcast("still here")
         assert await accounts.delete(zoe)
 

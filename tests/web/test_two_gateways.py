@@ -320,7 +320,7 @@ async def test_what_waits_for_an_account_waits_at_a_gateway_that_it_comes_to_lat
         tokens = (await east.peer.tokens())[hosted.key]
         there = await west.peer.host("zoe", key=hosted.secret, tokens=tokens)
         west.tokens["zoe"] = east.tokens["zoe"]
-        assert there.is_hosted_elsewhere and await there.compared(WITHIN)
+        assert there.other_hosts and await there.compared(WITHIN)
         async with chatting(west, "zoe", "?since=") as client:
             assert (await client.next("resumed"))["count"] == 1
             assert (await client.message())["content"] == "waits"

@@ -171,7 +171,7 @@ class Admission:
         self._statements().take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
 
     def report(self, change: Change, member_of: Callable[[UserId], UserId]) -> frozenset[UserId]:
-        """Report what statements that are durable now change. Return who was pardoned.
+        """Report what statements that are durable now change. Return who was pardoned, or this peer once admitted.
 
         A peer that is no member yet learns who all the others are, and reports only what concerns itself. Who is out,
         or in again, with its member is not reported besides; nor who is admitted in spite of a removal, which cannot
@@ -205,7 +205,7 @@ class Admission:
                     self._spared.discard(user)
                     continue
                 self._ctx.emit(MemberChanged(user, self._author(change, what, user), what))
-        return changes["pardoned"]
+        return changes["pardoned"] | ({self._ctx.me} if self._was_member and not was_member else set())
 
     def farewell(self, peer: PeerId, member: UserId) -> Members | None:
         """Return what tells a peer before a goodbye who removed it; None for nothing."""

@@ -9,8 +9,7 @@ A lost acknowledgement is repeated by anti_entropy.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import starmap
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import DeliveredMark
@@ -21,7 +20,7 @@ from p2pchat.core.node_context import KeySet
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext, Transaction
-from p2pchat.protocol import ConversationId, Mark, PeerId, UserId
+from p2pchat.protocol import ConversationId, Mark, PeerId, RunId, UserId
 
 # ---- acknowledged positions
 
@@ -48,13 +47,13 @@ class AckTracker:
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
     New positions are saved with the next commit and need none of their own: peers announce them again when they meet.
 
-    Subclasses decide what a position means, how far a mark counts, and what is emitted.
+    Subclasses decide what a position means, which marks count, and what is emitted.
     """
 
     def __init__(self, sync: SyncContext, known: Iterable[tuple[LogId, UserId, int]]) -> None:
         self._sync = sync
         self._positions: dict[LogId, dict[Holder, int]] = {}
-        self.unsaved: dict[AckKey, int] = {}
+        self.unsaved: dict[AckKey, Mark] = {}
         self.add_known(known)
 
     def position(self, log: LogId, member: UserId) -> int:
@@ -66,7 +65,8 @@ class AckTracker:
         for log, positions in former._positions.items():
             for member, seq in positions.items():
                 if seq > self._positions.setdefault(log, {}).get(member, 0):
-                    self._positions[log][member] = self.unsaved[log, member] = seq
+                    self._positions[log][member] = seq
+                    self.unsaved[log, member] = Mark(log.run, seq, "")
 
     def add_known(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
         """Add the stored positions in logs of a newly hosted user."""
@@ -74,17 +74,13 @@ class AckTracker:
             positions = self._positions.setdefault(log, {})
             positions[member] = max(seq, positions.get(member, 0))
 
-    def take_unsaved(self) -> list[tuple[LogId, UserId, int]]:
+    def take_unsaved(self) -> list[tuple[LogId, UserId, Mark]]:
         """Return what the next commit shall save."""
-        taken = [(log, member, seq) for (log, member), seq in self.unsaved.items()]
+        taken = [(log, member, mark) for (log, member), mark in self.unsaved.items()]
         self.unsaved.clear()
         return taken
 
     # ---- for subclasses
-
-    def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
-        """Return how far a mark of a log counts now, 0 for not at all."""
-        raise NotImplementedError
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         """Emit that a member advanced."""
@@ -92,46 +88,41 @@ class AckTracker:
 
     # ---- advancing
 
-    def on_mark(self, ack: Acknowledgement, mark: Mark) -> None:
-        """Take a mark announced for a member."""
-        log = ack.conversation.log(ack.writer, mark.run)
-        if log is not None and (seq := self._countable(ack, log, mark)):
-            self.advance_to(ack, log.id, seq, log.before)
-
-    def advance_to(self, ack: Acknowledgement, log: LogId, seq: int, before: tuple[Mark, ...]) -> None:
-        """Advance a member's position in a log to seq, after its positions in all logs that this one builds on.
+    def advance_to(self, ack: Acknowledgement, mark: Mark, before: tuple[Mark, ...]) -> None:
+        """Advance a member's position in a log to a mark, after its positions in all logs that this one builds on.
 
         A log with a position needs no look at what it builds on, since both are saved together. A thousand logs may
         build on each other, so this does not recurse.
         """
-        todo: list[tuple[LogId, int, tuple[Mark, ...]]] = [(log, seq, before)]
-        seen: set[LogId] = set()
+        todo: list[tuple[Mark, tuple[Mark, ...]]] = [(mark, before)]
+        seen: set[RunId] = set()
         while todo:
-            log, seq, before = todo.pop()
-            key = (log, ack.member)
+            mark, before = todo.pop()
+            key = (LogId(ack.conversation.id, ack.writer, mark.run), ack.member)
             settled = self._settled(key)
-            if settled < seq and (settled or not before or log in seen):
-                self._set_position(key, seq)
-            elif settled < seq:
-                seen.add(log)
-                todo.append((log, seq, before))
-                for mark in reversed(before):
-                    below = ack.conversation.log(ack.writer, mark.run)
-                    if below is not None and (upto := self._countable_below(ack, below, mark)):
-                        todo.append((below.id, upto, below.before))
+            if settled < mark.seq and (settled or not before or mark.run in seen):
+                self._set_position(key, mark)
+            elif settled < mark.seq:
+                seen.add(mark.run)
+                todo.append((mark, before))
+                for below in reversed(before):
+                    log = ack.conversation.log(ack.writer, below.run)
+                    if log is not None and self._counts_below(ack, log, below):
+                        todo.append((below if below.seq <= log.durable_seq else log.mark, log.before))
 
-    def _countable_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
-        """Return how far a mark from the `before` of a log counts: it was compared when that log came."""
-        return 0 if log.forked else min(mark.seq, log.durable_seq)
+    def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
+        """Return whether a mark from the `before` of a log counts: it was compared when that log came."""
+        return not log.forked and log.durable_seq > 0
 
     def _settled(self, key: AckKey) -> int:
         """Return up to where a mark says nothing new, 0 if what the log builds on must be looked at."""
         return self._positions.get(key[0], NO_POSITIONS).get(key[1], 0)
 
-    def _set_position(self, key: AckKey, seq: int) -> None:
+    def _set_position(self, key: AckKey, mark: Mark) -> None:
         known = self._settled(key)
-        self._positions.setdefault(key[0], {})[key[1]] = self.unsaved[key] = seq
-        self._on_advance(key[0], known + 1, seq, key[1])
+        self._positions.setdefault(key[0], {})[key[1]] = mark.seq
+        self.unsaved[key] = mark
+        self._on_advance(key[0], known + 1, mark.seq, key[1])
 
 
 # ---- delivery receipts
@@ -141,19 +132,11 @@ EntryRange = tuple[LogId, int, int]  # log, first and last entry
 
 
 class DeliveryReceipts(AckTracker):
-    """The delivered positions: the highest mark received, per log of a hosted user and holder.
+    """The delivered positions: the highest mark received, per log of a hosted user and holder."""
 
-    Args:
-        on_delivered: Called with each log, its first newly delivered entry, and the members.
-    """
-
-    def __init__(
-        self, sync: SyncContext, stored: Iterable[DeliveredMark],
-        on_delivered: Callable[[LogId, int, Sequence[Holder]], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, sync: SyncContext, stored: Iterable[DeliveredMark]) -> None:
         super().__init__(sync, ((mark.log, mark.member, mark.seq) for mark in stored))
-        self._on_delivered = on_delivered
-        self._unsure: KeySet[WriterKey] = {}  # whose marks are counted again when storage has said a chain
+        self._unsure: KeySet[LogId] = {}  # whose marks are counted again when storage has said a chain
         self._combined: dict[EntryRange, list[Holder]] | None = None  # who advanced by the marks of one call
 
     def position(self, log: LogId, member: Holder) -> int:
@@ -165,7 +148,7 @@ class DeliveryReceipts(AckTracker):
 
     def take_unsaved_marks(self) -> list[DeliveredMark]:
         """Return what the next commit shall save."""
-        return [*starmap(DeliveredMark, self.take_unsaved())]
+        return [DeliveredMark(log, member, mark.seq) for log, member, mark in self.take_unsaved()]
 
     def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
         """Return whether one of these peers, linked now, has announced an entry of a hosted user's log."""
@@ -180,11 +163,11 @@ class DeliveryReceipts(AckTracker):
             mark = marks.get(log.run)
             if mark is None:  # peers do not list a log that another one covers
                 others = ((conversation.log(log.user, each.run), each) for each in marks.values())
-                known = (other for other, each in others if other and self._counts(other, each) is not False)
+                known = (other for other, each in others if other and self.counts(other, each) is not False)
                 covered = (below for other in known for below in other.before)
                 if any(below.run == log.run and below.seq >= seq for below in covered):
                     return True
-            elif mark.seq >= seq and (here is None or self._counts(here, mark)):
+            elif mark.seq >= seq and (here is None or self.counts(here, mark)):
                 return True
         return False
 
@@ -202,8 +185,10 @@ class DeliveryReceipts(AckTracker):
             return  # as mostly for the hundreds of marks of a comparison
         together = self._combined = {}
         for mark in news:
-            for ack in acks:
-                self.on_mark(ack, mark)
+            log = conversation.log(user, mark.run)
+            if log is not None and self.counts(log, mark):
+                for ack in acks:
+                    self.advance_to(ack, mark, log.before)
         self._combined = None
         self._emit(together)
 
@@ -228,12 +213,13 @@ class DeliveryReceipts(AckTracker):
             if marks:
                 self.on_marks(remote, conversation, user, list(marks.values()))
 
-    def recount_unsure(self) -> None:
-        """Recount the marks for which storage was asked."""
+    def recount_unsure(self) -> Iterable[LogId]:
+        """Recount the marks for which storage was asked. Return their logs."""
         unsure, self._unsure = self._unsure, {}
-        for id, user in unsure:
+        for id, user in dict.fromkeys(log.key for log in unsure):
             if id in self._sync.conversations.by_id:
                 self.recount_acks(self._sync.conversations.by_id[id], user)
+        return unsure
 
     def count_early_acks(self, conversation: ConversationState, batch: Batch) -> None:
         """Recount marks of remotes that were served from storage before this commit returned."""
@@ -249,7 +235,7 @@ class DeliveryReceipts(AckTracker):
         found = conversation.log(log.user, log.run)
         if found is not None and found.durable_covered and not found.forked:
             ack = Acknowledgement(remote, conversation, log.user, member)
-            self.advance_to(ack, log, found.durable_seq, found.before)
+            self.advance_to(ack, Mark(log.run, found.durable_seq, ""), found.before)
 
     def on_batch_durable(self, batch: Batch) -> None:
         """Remember the chain of a batch written here, since marks of it will come soon."""
@@ -271,7 +257,7 @@ class DeliveryReceipts(AckTracker):
         here = () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
         return Recipients(members, here)
 
-    def _countable_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
+    def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
         """Leave out a log of the peer's own user of which the remote announced more than is here: that mark counts.
 
         This machine went back to an older state. What it lost may be of another version, which nobody can prove where
@@ -283,25 +269,22 @@ class DeliveryReceipts(AckTracker):
             if announced is not None and announced.seq > mark.seq:
                 receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
                 self._sync.left_out.add(log.id, {*receivers, ack.member})  # storage has to know
-                return 0
-        return super()._countable_below(ack, log, mark)
+                return False
+        return super()._counts_below(ack, log, mark)
 
-    def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
-        """Ignore a mark beyond what is held here: it may be of another version, which a copy of this machine wrote.
+    def counts(self, log: LogState, mark: Mark) -> bool | None:
+        """Return whether a mark is one of the version held here; None while storage is asked.
 
-        It counts when those entries are durable here.
+        A mark beyond what is held may be of another version, which a copy of this machine wrote. It counts when those
+        entries are durable here.
         """
-        return mark.seq if self._counts(log, mark) else 0
-
-    def _counts(self, log: LogState, mark: Mark) -> bool | None:
-        """Return whether a mark is one of the version held here; None while storage is asked."""
         if log.forked or mark.seq >= log.durable_seq:
             return not log.forked and mark == log.mark
         if mark.seq < log.pruned:
             return True  # nothing is left to compare with
         chain = self._sync.chain_at(log, mark.seq)
         if chain is None:
-            self._unsure[log.id.key] = None
+            self._unsure[log.id] = None
             return None
         return chain[:8].hex() == mark.chain8
 
@@ -312,11 +295,8 @@ class DeliveryReceipts(AckTracker):
             self._combined.setdefault((log, first, last), []).append(member)
 
     def _emit(self, risen: dict[EntryRange, list[Holder]]) -> None:
-        """Emit all receipts first, and call on_delivered only then."""
         for stretch, members in risen.items():
             self._sync.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
-        for (log, first, _), members in risen.items():
-            self._on_delivered(log, first, members)
 
 
 # ---- acknowledgements of this peer

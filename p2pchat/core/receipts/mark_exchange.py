@@ -3,9 +3,10 @@
 A program says up to where a user got in a conversation. Each writer then gets one mark, on the newest of its logs that
 was shown until there. Marks are committed at once. When they are durable, so that nobody is told what a kill could
 undo, they are sent to the peers concerned: at most every read_told_every to each. For a link that accepts no marks they
-are kept here, each once. Each digest is accompanied by the sum of all marks for that link. A peer that has received
-other marks asks, and is sent all of them. Of a reader that a peer hosts from now on, too, it is sent the taken marks at
-once: so users who come one after the other do not cost all marks each time.
+are kept here, each once. Each digest is accompanied by the sum of all marks for that link. Each frame says what it
+changes in that sum, so its receiver adds up one number and remembers no mark. If that differs from the sum, it asks,
+and is sent all of them. Of a reader that a peer hosts from now on, too, it is sent the taken marks at once: so users
+who come one after the other do not cost all marks each time.
 
 There are two kinds, with frames and tables of their own. Taken marks say what the programs of a user were given
 already: its sessions are now at one gateway and now at another, and what was taken at one counts at all of them. Only
@@ -29,62 +30,64 @@ from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.receipts.mark_positions import AnnouncedMarks, MarkPositions, MarksByReader, ReaderKey
-from p2pchat.core.storage_answers import ShownKey
+from p2pchat.core.receipts.mark_positions import (
+    NOWHERE,
+    ChangedMark,
+    EarlyMarks,
+    MarkPositions,
+    MarksByReader,
+    ReaderKey,
+    ReadPosition,
+    mark_number,
+    sum_text,
+)
+from p2pchat.core.storage_answers import LogKey, ShownKey
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, PeerId, ReadFrame, TakenFrame, UserId
+from p2pchat.protocol import ConversationId, MarksFrame, PeerId, TakenFrame, UserId
 
-F = TypeVar("F", ReadFrame, TakenFrame)
 M = TypeVar("M", MarkedRead, MarkedTaken)
-MarkItem = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq
+SentMark = tuple[str, int, str]  # as a frame carries it: the reference key of a log, last seq, chain8 there
+MarkItem = tuple[ReaderKey, str, ReadPosition, ReadPosition]  # reader, reference key of a log, position before and now
+MarkPage = dict[ConversationId, dict[UserId, list[SentMark]]]
 
-MAX_ABSENT_PEERS = 1024  # absent peers whose marks are remembered, and (next) marks of each: 20 MiB
-MAX_ANNOUNCED_BY_ABSENT = 100
-MAX_EARLY = 10_000  # logs that are not here of which marks are kept; a few MiB
-MAX_ANNOUNCED_TAKEN = 100_000  # marks of one peer, for the users that both host: a hundred of each of 1,000; 20 MiB
+MAX_PEERS = 1024  # absent peers of which is remembered what they told
+MAX_EARLY = 10_000  # marks of a contact's link that cannot be counted yet, and of those of all others; a few MiB
 MAX_ASKED = 900  # tips of which storage is asked how far they had been shown; with those below it looks at 1,000
 
 
 @dataclass(slots=True)
 class PendingMarks:
-    """The marks that are due to one link."""
+    """The marks that are due to one link, each with the position that it was told before."""
 
-    marks: set[tuple[LogId, UserId]] = field(default_factory=set)
-    all: bool = False  # send every mark, not only these
+    marks: dict[tuple[LogId, UserId], ReadPosition] = field(default_factory=dict)
     sent_at: float = float("-inf")  # monotonic
     throttled: bool = False  # a timer runs
 
-    @property
-    def has_any(self) -> bool:
-        """Return whether anything is due. Marks may have been removed although none advanced."""
-        return self.all or bool(self.marks)
 
-
-class MarkExchange(Generic[F, M]):
-    """Marks of one kind: those of hosted readers, and what each peer announced.
+class MarkExchange(Generic[M]):
+    """Marks of one kind: those of hosted readers, and the sum of what each peer announced.
 
     Attributes:
         is_due: Some link may be sent marks at the end of this step.
     """
 
-    frame: type[F]  # carries the marks
+    frame: type[MarksFrame]  # carries the marks
     differs: str  # counted when a peer announced another sum
 
     def __init__(self, sync: SyncContext, stored: Iterable[ReadMark]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._positions = MarkPositions(item for item in stored if item.reader in sync.hosted)
-        self._announced: dict[PeerId, AnnouncedMarks] = {}
+        self._heard: dict[PeerId, int] = {}  # the sum of the marks that each peer announced, by its own account
         self._pending: dict[int, PendingMarks] = {}  # by link
         self.is_due: bool = False
         # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
         self._deferred: dict[ReaderKey, M | None] = {}
         self._unanswered: set[int] = set()  # tickets of marks that storage looks up
-        self._early: dict[tuple[ConversationId, str], dict[UserId, int]] = {}  # by log that is not here, and reader
+        self._early = EarlyMarks()
 
     # ---- what is different for read marks
 
@@ -97,9 +100,9 @@ class MarkExchange(Generic[F, M]):
         """Return whether what this user wrote is marked."""
         return writer != mark.user
 
-    def _named_by(self, mark: M) -> Iterable[tuple[LogId, int]]:
-        """Return the entries that a mark names, besides its place."""
-        return ()
+    def _asked_by(self, mark: M, conversation: ConversationState) -> Iterable[LogId]:
+        """Return the logs of which storage is asked how far they had been shown at the place of a mark."""
+        return islice((log for log in conversation.writers.tip_ids() if log.user != mark.user), MAX_ASKED)
 
     def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
         """Return the links on which a mark of this reader, on a log of this writer, is told."""
@@ -113,42 +116,38 @@ class MarkExchange(Generic[F, M]):
         """Return the writers on whose logs a link is told all marks; those of its own readers it is told anyway."""
         return frozenset()
 
-    def _marks_of(self, remote: RemoteState) -> Iterable[ReadMark]:
-        """Return the marks that a remote most likely announced in an earlier run."""
-        return (mark for mark in self._positions.all() if mark.reader in remote.link.users)
-
-    def _max_announced(self, remote: RemoteState) -> int:
-        """Return how many marks of a peer are remembered."""
-        return MAX_ANNOUNCED_TAKEN
-
     def _concerns(self, reader: UserId, ref: str) -> bool:
-        """Return whether a mark is remembered, by reader and log."""
+        """Return whether a mark says something here, by reader and log."""
         return reader in self._sync.hosted
 
-    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
-        """Take one mark that a remote announced: of a user of this peer it is adopted."""
-        if pair[1] in self._sync.hosted:
-            self._adopt_mark(pair, ref, seq)
+    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> bool:
+        """Take one mark that a remote announced: of a user of this peer it is adopted. Return False if that must wait.
+
+        A mark may be ahead of what is here: what comes later was taken there already.
+        """
+        log = self._of(pair[0]).log_at(ref) if pair[1] in self._sync.hosted else None
+        if log is not None:
+            self._advance(log.id, pair[1], position)
+        return log is not None or pair[1] not in self._sync.hosted
 
     # ---- storage
 
     def on_durable(self, marks: Iterable[ReadMark]) -> None:
         """Announce the marks of hosted readers that are durable now."""
-        self._announce([mark for mark in marks if self._positions.on_durable(mark)])
+        changes = [(mark, self._positions.on_durable(mark)) for mark in marks]
+        self._announce([(mark, former) for mark, former in changes if former is not None])
 
-    def _announce(self, marks: list[ReadMark]) -> None:
-        for mark in marks:
-            if not mark.seq:
-                self._queue_all(self._of(mark.log.conversation), mark.log.user, mark.reader)
-                continue
-            self._queue_mark(mark.log, mark.reader)
+    def _announce(self, changes: list[ChangedMark]) -> None:
+        for mark, former in changes:
+            for due in self._pending_for(self._of(mark.log.conversation), mark.log.user, mark.reader):
+                due.marks.setdefault((mark.log, mark.reader), former)
 
     def take_over(self, former: Self) -> None:
         """Take over what was marked before storage failed, on logs that it holds now: others failed with the marks."""
         for mark in former._positions.all():
-            if self._positions.position(mark.log, mark.reader) < mark.seq:
-                pair, ref = (mark.log.conversation, mark.reader), ref_key(mark.log.user, mark.log.run)
-                self._adopt_mark(pair, ref, mark.seq)
+            conversation = self._sync.conversations.by_id.get(mark.log.conversation)
+            if conversation is not None and conversation.log(mark.log.user, mark.log.run) is not None:
+                self._advance(mark.log, mark.reader, mark.position)
         for later in former._deferred.values():
             if later is not None:
                 self.on_marked(later)
@@ -160,12 +159,10 @@ class MarkExchange(Generic[F, M]):
     def on_user_unhosted(self, user: UserId) -> None:
         """Stop announcing marks of a user."""
         self._positions.forget(user)
-        for (conversation, _), seqs in self._early.items():
-            if seqs.pop(user, None) is not None:
-                self._forget_announced((conversation, user))
-        self._early = {log: seqs for log, seqs in self._early.items() if seqs}
+        if self._early.forget(reader=user):
+            self._heard.clear()  # so peers send these again
         for due in self._pending.values():
-            due.marks = {mark for mark in due.marks if mark[1] != user}
+            due.marks = {mark: former for mark, former in due.marks.items() if mark[1] != user}
 
     # ---- programs
 
@@ -184,11 +181,12 @@ class MarkExchange(Generic[F, M]):
             self._deferred[pair] = None
         if mark.ticket:
             self._unanswered.add(mark.ticket)
-        if _is_newest(conversation, mark):
-            self._mark_all_shown(conversation, mark)
+        is_newest = _is_newest(conversation, mark)
+        asked = self._mark_all_shown(conversation, mark) if is_newest else self._asked_by(mark, conversation)
+        if is_newest and not asked:
             self._on_marked(conversation, mark, defers)
         else:
-            key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
+            key = ShownKey(mark.place, tuple(asked))
             self._sync.lookups.shown_at(key, partial(self._mark_shown, mark, defers))
 
     def _find_conversation(self, mark: M) -> ConversationState | None:
@@ -235,22 +233,25 @@ class MarkExchange(Generic[F, M]):
         later = self._deferred.get((conversation, reader))
         return self._positions.positions(conversation, reader), 0 if later is None else later.place
 
-    def _tips(self, conversation: ConversationState, reader: UserId) -> Iterator[LogId]:
-        return islice((log for log in conversation.writers.tip_ids() if log.user != reader), MAX_ASKED)
-
-    def _mark_all_shown(self, conversation: ConversationState, mark: M) -> None:
-        """Mark everything that was shown in the conversation."""
-        reader = mark.user
+    def _mark_all_shown(self, conversation: ConversationState, mark: M) -> list[LogId]:
+        """Mark everything that was shown in the conversation. Return the logs whose chain storage has to say."""
+        reader, unclear = mark.user, list[LogId]()
         for user, shown in conversation.writers.shown_ends():
-            if shown == self._positions.seqs(conversation.id, reader, user) or not self._may_tell(mark, user):
+            if shown == self._positions.on_logs_of(conversation.id, reader, user) or not self._may_tell(mark, user):
                 continue
-            for run, seq in shown.items():
-                self._advance(LogId(conversation.id, user, run), reader, seq)
-            if shown and all(shown.values()):
+            for run, position in shown.items():
+                log = LogId(conversation.id, user, run)
+                if position[1]:
+                    self._advance(log, reader, position)
+                elif position[0] > self._positions.position(log, reader)[0]:
+                    unclear.append(log)
+            if shown and all(chain8 for _, chain8 in shown.values()):
                 removed = self._positions.keep_only(conversation.id, reader, user, shown.keys())
-                self._changed.extend(ReadMark(log, reader, 0) for log in removed)
+                self._changed.extend(mark for mark, _ in removed)
+                self._announce(removed)
+        return unclear
 
-    def _mark_shown(self, mark: M, defers: bool, shown: list[tuple[LogId, int]]) -> None:
+    def _mark_shown(self, mark: M, defers: bool, shown: list[tuple[LogId, int, str]]) -> None:
         """Mark the logs that storage says had been shown when the message was."""
         conversation = self._find_conversation(mark)
         if conversation is None:  # deleted, or let go meanwhile
@@ -258,34 +259,24 @@ class MarkExchange(Generic[F, M]):
             if defers:
                 del self._deferred[mark.conversation, mark.user]
             return
-        for log, seq in [*shown, *self._named_by(mark)]:
-            if self._may_tell(mark, log.user):
-                self._advance(log, mark.user, seq)
+        for one in shown:
+            if self._may_tell(mark, one[0].user):
+                self._advance(one[0], mark.user, one[1:])
         self._on_marked(conversation, mark, defers)
 
-    def _advance(self, log: LogId, reader: UserId, seq: int) -> None:
-        if self._positions.advance_to(log, reader, seq):
-            self._changed.append(ReadMark(log, reader, seq))
+    def _advance(self, log: LogId, reader: UserId, position: ReadPosition) -> None:
+        if self._positions.advance_to(log, reader, position):
+            self._changed.append(ReadMark(log, reader, *position))
 
     # ---- sending
-
-    def _queue_mark(self, log: LogId, reader: UserId) -> None:
-        for due in self._pending_for(self._of(log.conversation), log.user, reader):
-            due.marks.add((log, reader))
-
-    def _queue_all(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
-        """Marks were removed: resend the full set; otherwise the peer sees a different sum and requests it."""
-        for due in self._pending_for(conversation, writer, reader):
-            due.all = True
 
     def on_readers_announced(self, remote: RemoteState, readers: Iterable[UserId]) -> None:
         """Have a remote that hosts these readers from now on sent their marks; its sum is to include them."""
         if not remote.comparison.begun:
             return  # the first comparison asks for all
         marks = self._positions.of_readers({reader for reader in readers if reader in self._sync.hosted})
-        marks = [(log, reader) for log, reader in marks if log.conversation in self._sync.conversations.by_id]
         if marks:
-            self._pending.setdefault(remote.link.id, PendingMarks()).marks.update(marks)
+            self._pending.setdefault(remote.link.id, PendingMarks()).marks.update(dict.fromkeys(marks, NOWHERE))
             self.is_due = True
 
     def _pending_for(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingMarks]:
@@ -299,7 +290,7 @@ class MarkExchange(Generic[F, M]):
     @property
     def has_unsent(self) -> bool:
         """Return whether some link will be sent something."""
-        owed = any(due.has_any and link in self._sync.remotes for link, due in self._pending.items())
+        owed = any(due.marks and link in self._sync.remotes for link, due in self._pending.items())
         return owed or self._positions.has_undurable or any(mark is not None for mark in self._deferred.values())
 
     def on_stop(self) -> None:
@@ -311,7 +302,7 @@ class MarkExchange(Generic[F, M]):
         self._announce(self._positions.take_undurable())
         for link, due in self._pending.items():
             remote = self._sync.remotes.get(link)
-            if due.has_any and remote is not None and remote.accepts_marks:
+            if due.marks and remote is not None and remote.accepts_marks:
                 self._send(remote, due)
 
     def send_pending(self) -> None:
@@ -319,7 +310,7 @@ class MarkExchange(Generic[F, M]):
         self.is_due = False
         for link, due in self._pending.items():
             remote = self._sync.remotes.get(link)
-            if not due.has_any or due.throttled or remote is None:
+            if not due.marks or due.throttled or remote is None:
                 continue
             wait = due.sent_at + self._ctx.settings.read_told_every - self._ctx.now.mono
             if wait > 0:
@@ -335,49 +326,45 @@ class MarkExchange(Generic[F, M]):
         self.is_due = True
 
     def _send(self, remote: RemoteState, due: PendingMarks) -> None:
-        self._sync.presence.announcer.introduce()
         due.sent_at = self._ctx.now.mono
-        marks, due.marks = sorted(due.marks), set()
-        sends_all, due.all = due.all, False
-        if sends_all and sum(map(len, self._marks_for(remote).values())) <= self._ctx.settings.page_items:
-            self._send_all(remote)
-            return
+        marks, due.marks = sorted(due.marks.items()), {}
         items: list[MarkItem] = []
-        for log, reader in marks:
-            seq = self._positions.durable(log, reader)
+        for (log, reader), former in marks:
             conversation = self._sync.conversations.by_id.get(log.conversation)  # None: deleted since the mark waits
-            if seq and conversation and reader in self._sync.hosted and self._tells(remote, conversation):
-                items.append((log.conversation, reader, ref_key(log.user, log.run), seq))
-        for page, _ in self._pages(items):
-            if page:
-                self._sync.send(self.frame(page), remote, *page)
+            if conversation and reader in self._sync.hosted and self._tells(remote, conversation):
+                now = self._positions.durable(log, reader)
+                items.append(((conversation.id, reader), ref_key(log.user, log.run), former, now))
+        if any(former != now for *_, former, now in items):
+            self._send_pages(remote, items)
+
+    def _send_pages(self, remote: RemoteState, items: list[MarkItem], *, all: bool = False) -> None:
+        """Send marks, in order of conversations, each page with what it changes in the sum."""
+        self._sync.presence.announcer.introduce()
+        most = self._ctx.settings.page_items
+        for start in range(0, max(1, len(items)), most):
+            page, change = MarkPage(), 0
+            for pair, ref, former, now in items[start : start + most]:
+                change += mark_number(pair, ref, now) - mark_number(pair, ref, former)
+                if now != NOWHERE:
+                    page.setdefault(pair[0], {}).setdefault(pair[1], []).append((ref, now[0], now[1]))
+            add = sum_text(change) if change else None
+            self._sync.send(self.frame(page, all and not start, add), remote, *page)
 
     def _of(self, conversation: ConversationId) -> ConversationState:
         return self._sync.conversations.by_id[conversation]
 
-    def _pages(self, items: list[MarkItem]) -> Iterator[tuple[dict[str, dict[str, list[tuple[str, int]]]], bool]]:
-        """Yield pages of marks, at least one, and whether it is the last. `items` are in order of conversations."""
-        most = self._ctx.settings.page_items
-        for start in range(0, max(1, len(items)), most):
-            page: dict[str, dict[str, list[tuple[str, int]]]] = {}
-            for conversation, reader, ref, seq in items[start : start + most]:
-                page.setdefault(conversation, {}).setdefault(reader, []).append((ref, seq))
-            yield page, start + most >= len(items)
-
     # ---- comparing
 
     def on_link_down(self, remote: RemoteState) -> None:
-        """Forget the state of a link. The marks of its peer are kept if they are few; storage knows most of them."""
+        """Forget the state of a link. What its peer told is known still, unless some of it could not be counted."""
         self._pending.pop(remote.link.id, None)
-        peer = remote.link.peer
-        known = self._announced.get(peer)
-        if known is not None and (known.count > MAX_ANNOUNCED_BY_ABSENT or len(self._announced) > MAX_ABSENT_PEERS):
-            del self._announced[peer]
+        if self._early.forget(link=remote.link.id) or len(self._heard) > MAX_PEERS:
+            self._heard.pop(remote.link.peer, None)
 
     def send_sum(self, remote: RemoteState) -> None:
         """Send the sum of all marks for this link. Called before each digest."""
         due = self._pending.get(remote.link.id)
-        if due is not None and due.has_any:
+        if due is not None and due.marks:
             self._send(remote, due)  # otherwise the remote would see another sum and ask for everything
         total = self.sum_for(remote)
         if total:
@@ -404,85 +391,66 @@ class MarkExchange(Generic[F, M]):
         return users, self._told_writers(remote), is_told
 
     def announced_sum(self, peer: PeerId) -> str:
-        """Return the sum of the marks that a peer announced; "" when nothing is known of it."""
-        return self._announced[peer].sum if peer in self._announced else ""
+        """Return the sum of the marks that a peer announced."""
+        return sum_text(self._heard.get(peer, 0))
 
     def _send_all(self, remote: RemoteState) -> None:
-        """Send all marks, in pages that together cover all conversations."""
-        self._sync.presence.announcer.introduce()
+        """Send all marks, in pages."""
+        self._pending.pop(remote.link.id, None)  # they are among these
         toward = sorted(self._marks_for(remote).items())
-        items = [(id, reader, ref, seq) for (id, reader), refs in toward for ref, seq in refs.items()]
+        items = [(pair, ref, NOWHERE, now) for pair, refs in toward for ref, now in refs.items()]
         self._sync.on_listed(remote, len(items))
-        start = FIRST_ID
-        for page, is_last in self._pages(items):
-            end = LAST_ID if is_last else max(page)
-            self._sync.send(self.frame(page, span=(start, end)), remote, *page)
-            start = end  # the next page may continue a conversation
+        self._send_pages(remote, items, all=True)
 
     # ---- receiving
 
-    def on_frame(self, remote: RemoteState, frame: F) -> LogError | None:
+    def on_frame(self, remote: RemoteState, frame: MarksFrame) -> LogError | None:
         """Take the marks of a peer's users. Return the fault that must end the link, if any."""
         self._sync.learn_namings(remote, frame.names)
-        hosted = remote.link.users
-        if any(reader not in hosted for readers in frame.marks.values() for reader in readers):
-            if not remote.link.omits_users:
-                return LogError(f"{self.frame.__struct_config__.tag}: a user not hosted there", code="host")
-            for id, readers in frame.marks.items():
-                frame.marks[id] = {reader: refs for reader, refs in readers.items() if reader in hosted}
-        announced = self._announced_by(remote)
+        hosted, peer = remote.link.users, remote.link.peer
+        is_any_unknown = any(reader not in hosted for readers in frame.marks.values() for reader in readers)
+        if is_any_unknown and not remote.link.omits_users:
+            return LogError(f"{self.frame.__struct_config__.tag}: a user not hosted there", code="host")
         if frame.ask and self._sync.may_list(remote):  # otherwise the sum is repeated
             self._send_all(remote)
-        if frame.sum is not None and frame.sum != announced.sum and remote.accepts_marks:
+        if frame.sum is not None and frame.sum != self.announced_sum(peer) and remote.accepts_marks:
             self._ctx.emit(Counted(self.differs))
             self._ctx.emit(Send(self.frame({}, ask=True), [remote.link.id]))
-        self._take_marks(remote, announced, frame)
+        if self._take_marks(remote, frame):  # otherwise they come again, since the sums differ
+            self._heard[peer] = (0 if frame.all else self._heard.get(peer, 0)) + int(frame.add or "0", 16)
         return None
 
-    def _announced_by(self, remote: RemoteState) -> AnnouncedMarks:
-        peer = remote.link.peer
-        if peer not in self._announced:
-            self._announced[peer] = AnnouncedMarks(self._marks_of(remote))
-        return self._announced[peer]
+    def _take_marks(self, remote: RemoteState, frame: MarksFrame) -> bool:
+        """Take the marks of a frame. Return whether all were counted, or kept."""
+        are_taken = True
+        for id, readers in frame.marks.items():
+            is_shared = self._sync.find_conversation(remote, id) is not None
+            for reader, refs in readers.items():
+                for said in refs:
+                    is_hosted = is_shared and reader in remote.link.users
+                    are_taken &= is_hosted and self._take_mark(remote, (id, reader), said[0], said[1:])
+        return are_taken
 
-    def _take_marks(self, remote: RemoteState, announced: AnnouncedMarks, frame: F) -> None:
-        pairs = {
-            (id, reader): [ref for ref in refs if self._concerns(reader, ref[0])]
-            for id, readers in frame.marks.items()
-            if self._sync.find_conversation(remote, id) is not None
-            for reader, refs in readers.items()
-        }
-        announced.most = self._max_announced(remote)
-        if frame.span is not None:
-            announced.on_page(frame.span, pairs)
-        for pair, refs in pairs.items():
-            if frame.span is None and not announced.update(pair, refs):
-                self._ctx.emit(Counted("marks_ignored"))
-            for ref, seq in refs:
-                self._on_mark(remote, pair, ref, seq)
+    def _take_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> bool:
+        """Count a mark, or keep it. Return False if it says nothing here, or too many are kept."""
+        if not self._concerns(pair[1], ref):
+            return False
+        most, log = MAX_EARLY if remote.link.known else MAX_EARLY // len(self._sync.remotes), LogKey(pair[0], ref)
+        is_counted = self._on_mark(remote, pair, ref, position)
+        return is_counted or self._early.keep(log, remote.link.id, pair[1], position, most)
 
-    def _adopt_mark(self, pair: ReaderKey, ref: str, seq: int) -> None:
-        """Take over the mark of a user that a remote hosts, too, or keep it: its log may be on its way."""
-        log = self._of(pair[0]).log_at(ref)
-        if log is not None:
-            self._advance(log.id, pair[1], seq)
-        elif (pair[0], ref) in self._early or len(self._early) < MAX_EARLY:
-            seqs = self._early.setdefault((pair[0], ref), {})
-            seqs[pair[1]] = max(seq, seqs.get(pair[1], 0))
-
-    def _forget_announced(self, pair: ReaderKey) -> None:
-        """Have peers send these marks again, since the sums differ then: they were not taken over."""
-        for announced in self._announced.values():
-            announced.forget(pair)
-
-    def on_logs_stored(self, logs: Iterable[LogId]) -> None:
-        """Take over the marks that came before these logs."""
+    def recount(self, logs: Iterable[LogId]) -> None:
+        """Take the marks that came before entries of these logs, or while storage was asked about them."""
         for log in logs if self._early else ():
-            for reader, seq in self._early.pop((log.conversation, ref_key(log.user, log.run)), {}).items():
-                self._advance(log, reader, seq)
+            if log.conversation in self._sync.conversations.by_id:
+                ref = ref_key(log.user, log.run)
+                for (link, reader), position in self._early.take(LogKey(log.conversation, ref)).items():
+                    remote = self._sync.remotes[link]
+                    if not self._take_mark(remote, (log.conversation, reader), ref, position):
+                        self._heard.pop(remote.link.peer, None)
 
 
-class TakenMarks(MarkExchange[TakenFrame, MarkedTaken]):
+class TakenMarks(MarkExchange[MarkedTaken]):
     """The taken marks of hosted users."""
 
     frame = TakenFrame

@@ -1,4 +1,4 @@
-"""Positions of marks in memory: of hosted readers, and as each peer announced them; the sum that compares them.
+"""Positions of marks in memory: of hosted readers, with the sum that compares them, and early ones of others.
 
 A mark says up to where one reader got in one log. There may be as many as users times conversations, so the marks of a
 reader on the logs of one writer are a row of bytes. mark_exchange.py announces and adopts them.
@@ -8,7 +8,8 @@ Source: docs/protocol.md, "Receipts and presence".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from hashlib import blake2b
@@ -16,33 +17,32 @@ from struct import Struct
 
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
-from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
+from p2pchat.core.storage_answers import LogKey
 from p2pchat.protocol import ConversationId, RunId, UserId
 
-READ_TAG = b"p2pchat/read/1\0"
 HASHES_CACHED = 1 << 15  # as many marks as two peers may share, and 4 MiB
 
 ReaderKey = tuple[ConversationId, UserId]  # conversation and reader
-MarksByReader = Mapping[ReaderKey, Mapping[str, int]]  # reader -> reference key of a log -> last seq
+ReadPosition = tuple[int, str]  # the last entry of a log, and the first 8 bytes of the chain there; hex
+NOWHERE: ReadPosition = (0, "")
+MarksByReader = Mapping[ReaderKey, Mapping[str, ReadPosition]]  # reader -> reference key of a log -> its position
+ChangedMark = tuple[ReadMark, ReadPosition]  # a mark, and the position before that a kill could not undo
 
 
 @lru_cache(HASHES_CACHED)
-def _read_hash(conversation: ConversationId, reader: UserId, ref: str, seq: int) -> int:
-    data = READ_TAG + bytes.fromhex(conversation + reader + ref) + seq.to_bytes(8, "big")
-    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
+def mark_number(pair: ReaderKey, ref: str, position: ReadPosition) -> int:
+    """Return what a mark adds to a sum, 0 for NOWHERE. Only the peer that says a sum computes it."""
+    data = f"{pair} {ref} {position}".encode()
+    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big") if position != NOWHERE else 0
 
 
-def read_sum(marks: MarksByReader) -> str:
-    """Return the sum of read marks as a `read` frame carries it."""
-    return _text_of(sum(_sum_of(pair, refs) for pair, refs in marks.items()))
-
-
-def _sum_of(pair: ReaderKey, refs: Mapping[str, int]) -> int:
-    return sum(_read_hash(*pair, ref, seq) for ref, seq in refs.items())
-
-
-def _text_of(total: int) -> str:
+def sum_text(total: int) -> str:
+    """Return a sum as a frame carries it."""
     return f"{total % SUM_MODULUS:064x}"
+
+
+def _sum_of(pair: ReaderKey, refs: Mapping[str, ReadPosition]) -> int:
+    return sum(mark_number(pair, ref, position) for ref, position in refs.items())
 
 
 class MarkPositions:
@@ -55,7 +55,8 @@ class MarkPositions:
     def __init__(self, stored: Iterable[ReadMark]) -> None:
         self._marks: dict[ReaderKey, dict[UserId, bytes]] = {}  # by writer
         self._sums: dict[ReaderKey, int] = {}  # over all durable marks of a reader, of those that did not change since
-        self._changing: dict[tuple[LogId, UserId], list[int]] = {}  # durable position (0: none), then those ordered
+        # The durable position, then those ordered.
+        self._changing: dict[tuple[LogId, UserId], list[ReadPosition]] = {}
         self.load(stored)
 
     def load(self, stored: Iterable[ReadMark], user: UserId = "") -> None:
@@ -64,7 +65,7 @@ class MarkPositions:
         A user who was let go and comes back at once may have marks on their way to the disk: they count more.
         """
         for item in stored:
-            self._put(item.log, item.reader, item.seq)
+            self._put(item.log, item.reader, item.position)
         for (log, reader), ordered in self._changing.items():
             if reader == user:
                 self._put(log, reader, ordered[-1])
@@ -76,80 +77,85 @@ class MarkPositions:
 
     def all(self) -> Iterator[ReadMark]:
         """Yield all marks."""
-        return (ReadMark(log, pair[1], seq) for pair in self._marks for log, seq in self.positions(*pair).items())
+        for (conversation, reader), rows in self._marks.items():
+            for writer, row in rows.items():
+                for run, position in _positions_of(row).items():
+                    yield ReadMark(LogId(conversation, writer, run), reader, *position)
 
     @property
     def has_undurable(self) -> bool:
         """True if some mark is not durable yet."""
         return bool(self._changing)
 
-    def take_undurable(self) -> list[ReadMark]:
+    def take_undurable(self) -> list[ChangedMark]:
         """Return the marks that are not durable yet, and take them for durable."""
-        taken = [ReadMark(log, reader, seqs[-1]) for (log, reader), seqs in self._changing.items()]
+        taken = [(ReadMark(*mark, *ordered[-1]), min(ordered)) for mark, ordered in self._changing.items()]
         self._changing.clear()
         self._sums.clear()
         return taken
 
-    def durable(self, log: LogId, reader: UserId) -> int:
-        """Return the position that a kill cannot undo; 0: none, or its removal was ordered."""
-        seqs = self._changing.get((log, reader))
-        return min(seqs) if seqs else self.position(log, reader)
+    def durable(self, log: LogId, reader: UserId) -> ReadPosition:
+        """Return the position that a kill cannot undo; NOWHERE also if its removal was ordered."""
+        ordered = self._changing.get((log, reader))
+        return min(ordered) if ordered else self.position(log, reader)
 
-    def on_durable(self, mark: ReadMark) -> bool:
-        """Take that a mark is durable. Return False if that is nothing new."""
-        seqs = self._changing.get((mark.log, mark.reader))
-        if seqs is None or seqs[1] != mark.seq:  # a mark of a reader elsewhere, or taken for durable
-            return False
-        del seqs[0]
+    def on_durable(self, mark: ReadMark) -> ReadPosition | None:
+        """Take that a mark is durable. Return the position before that was; None if that is nothing new."""
+        ordered = self._changing.get((mark.log, mark.reader))
+        if ordered is None or ordered[1] != mark.position:  # a mark of a reader elsewhere, or taken for durable
+            return None
+        former = min(ordered)
+        del ordered[0]
         self._sums.pop((mark.log.conversation, mark.reader), None)
-        if len(seqs) == 1:
+        if len(ordered) == 1:
             del self._changing[mark.log, mark.reader]
-        return True
+        return former if min(ordered) != former else None
 
-    def _change(self, log: LogId, reader: UserId, former: int, seq: int) -> None:
+    def _change(self, log: LogId, reader: UserId, former: ReadPosition, position: ReadPosition) -> None:
         self._sums.pop((log.conversation, reader), None)
-        self._changing.setdefault((log, reader), [former]).append(seq)
+        self._changing.setdefault((log, reader), [former]).append(position)
 
-    def advance_to(self, log: LogId, reader: UserId, seq: int) -> bool:
+    def advance_to(self, log: LogId, reader: UserId, position: ReadPosition) -> bool:
         """Set a mark. Return False if it was there already, or higher."""
         former = self.position(log, reader)
-        if seq <= former:
+        if position[0] <= former[0]:
             return False
-        self._put(log, reader, seq)
-        self._change(log, reader, former, seq)
+        self._put(log, reader, position)
+        self._change(log, reader, former, position)
         return True
 
     def keep_only(
         self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]
-    ) -> list[LogId]:
+    ) -> list[ChangedMark]:
         """Keep the marks on these logs of a writer, which stand for its others. Return the others, now removed."""
-        seqs = self.seqs(conversation, reader, writer)
-        others = [LogId(conversation, writer, run) for run in seqs if run not in runs]
-        for log in others:
-            self._change(log, reader, seqs.pop(log.run), 0)
+        marks = self.on_logs_of(conversation, reader, writer)
+        others: list[ChangedMark] = []
+        for log in [LogId(conversation, writer, run) for run in marks if run not in runs]:
+            others.append((ReadMark(log, reader, *NOWHERE), self.durable(log, reader)))
+            self._change(log, reader, marks.pop(log.run), NOWHERE)
         if others:
-            self._marks[conversation, reader][writer] = _row(seqs)
+            self._marks[conversation, reader][writer] = _row(marks)
         return others
 
-    def _put(self, log: LogId, reader: UserId, seq: int) -> None:
-        seqs = self.seqs(log.conversation, reader, log.user)
-        seqs[log.run] = seq
-        if not seq:
-            del seqs[log.run]
-        self._marks.setdefault((log.conversation, reader), {})[log.user] = _row(seqs)
+    def _put(self, log: LogId, reader: UserId, position: ReadPosition) -> None:
+        marks = self.on_logs_of(log.conversation, reader, log.user)
+        marks[log.run] = position
+        if position == NOWHERE:
+            del marks[log.run]
+        self._marks.setdefault((log.conversation, reader), {})[log.user] = _row(marks)
         self._sums.pop((log.conversation, reader), None)
 
-    def seqs(self, conversation: ConversationId, reader: UserId, writer: UserId) -> dict[RunId, int]:
+    def on_logs_of(self, conversation: ConversationId, reader: UserId, writer: UserId) -> dict[RunId, ReadPosition]:
         """Return the marks on the logs of one writer, by run."""
         marks = self._marks.get((conversation, reader))
-        return _seqs_of(marks.get(writer, b"")) if marks else {}
+        return _positions_of(marks.get(writer, b"")) if marks else {}
 
     def marks_for(
         self, readers: AbstractSet[UserId], writers: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]
     ) -> MarksByReader:
         """Return the durable marks by these readers, and those on logs of these writers, where it is shared."""
         found = self._marked(readers, writers, is_shared)
-        marks = {pair: self._durable_seqs(pair, marked) for pair, marked, _ in found}
+        marks = {pair: self._durable(pair, marked) for pair, marked, _ in found}
         return {pair: refs for pair, refs in marks.items() if refs}
 
     def sum_for(
@@ -160,11 +166,11 @@ class MarkPositions:
         for pair, marked, is_all in self._marked(readers, writers, is_shared):
             known = sums.get(pair) if is_all else None
             if known is None:  # most readers marked nothing since the last time
-                known = _sum_of(pair, self._durable_seqs(pair, marked))
+                known = _sum_of(pair, self._durable(pair, marked))
                 if is_all:
                     sums[pair] = known
             total += known
-        return _text_of(total) if total else ""
+        return sum_text(total) if total else ""
 
     def _marked(
         self, readers: AbstractSet[UserId], writers: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]
@@ -176,15 +182,15 @@ class MarkPositions:
             if marked and is_shared(pair[0]):
                 yield pair, marked, is_all
 
-    def _durable_seqs(self, pair: ReaderKey, writers: Iterable[UserId]) -> dict[str, int]:
+    def _durable(self, pair: ReaderKey, writers: Iterable[UserId]) -> dict[str, ReadPosition]:
         """Return a reader's durable marks on logs of these writers, by reference key of a log."""
-        refs, rows = dict[str, int](), self._marks[pair]
+        refs, rows = dict[str, ReadPosition](), self._marks[pair]
         for writer in writers:
-            for run, seq in _seqs_of(rows[writer]).items():
+            for run, position in _positions_of(rows[writer]).items():
                 if self._changing:  # mostly none; as durable(), which would look up each position
-                    seq = min(self._changing.get((LogId(pair[0], writer, run), pair[1]), (seq,)))
-                if seq:
-                    refs[ref_key(writer, run)] = seq
+                    position = min(self._changing.get((LogId(pair[0], writer, run), pair[1]), (position,)))
+                if position != NOWHERE:
+                    refs[ref_key(writer, run)] = position
         return refs
 
     def of_readers(self, readers: AbstractSet[UserId]) -> list[tuple[LogId, UserId]]:
@@ -200,99 +206,65 @@ class MarkPositions:
         """Return a reader's positions in a conversation, by log. Each stands for all that the log builds on."""
         marks = self._marks.get((conversation, reader), {})
         return {
-            LogId(conversation, writer, run): seq for writer, row in marks.items() for run, seq in _seqs_of(row).items()
+            LogId(conversation, writer, run): seq
+            for writer, row in marks.items()
+            for run, (seq, _) in _positions_of(row).items()
         }
 
-    def position(self, log: LogId, reader: UserId) -> int:
-        """Return a reader's position in a log; 0 for none, or if a mark on a later log stands for it."""
-        return self.seqs(log.conversation, reader, log.user).get(log.run, 0)
+    def position(self, log: LogId, reader: UserId) -> ReadPosition:
+        """Return a reader's position in a log; NOWHERE also if a mark on a later log stands for it."""
+        return self.on_logs_of(log.conversation, reader, log.user).get(log.run, NOWHERE)
 
 
-_RUN_AND_SEQ = Struct(">8sQ")
+_MARK = Struct(">8sQ8s")
 
 
-def _row(seqs: Mapping[RunId, int]) -> bytes:
-    return b"".join([_RUN_AND_SEQ.pack(bytes.fromhex(run), seq) for run, seq in seqs.items()])
+def _row(marks: Mapping[RunId, ReadPosition]) -> bytes:
+    return b"".join([_MARK.pack(bytes.fromhex(run), seq, bytes.fromhex(at)) for run, (seq, at) in marks.items()])
 
 
-def _seqs_of(row: bytes) -> dict[RunId, int]:
-    return {run.hex(): seq for run, seq in _RUN_AND_SEQ.iter_unpack(row)}
+def _positions_of(row: bytes) -> dict[RunId, ReadPosition]:
+    return {run.hex(): (seq, chain8.hex()) for run, seq, chain8 in _MARK.iter_unpack(row)}
 
 
-# ---- marks as announced
+# ---- marks that cannot be counted yet
 
 
-MAX_ANNOUNCED = 10_000  # marks of one peer, as many as users it may host; a few MiB
+class EarlyMarks:
+    """Marks that cannot be counted yet: their entries are not here, or storage is asked for the chain there.
 
-
-class AnnouncedMarks:
-    """The marks that one peer announced for its users, also those that do not count here.
-
-    So two peers can compare by a sum: each knows which marks this peer sent, even if another peer of the same reader
-    sent more. Pages of all marks come in order, and replace the known marks when the last has come.
-
-    Attributes:
-        most: How many may be remembered.
+    They are counted by link, so that a flood displaces only its own.
     """
 
-    def __init__(self, known: Iterable[ReadMark]) -> None:
-        """Begin with the known marks of this peer's users. Most likely it announced these in an earlier run."""
-        self._marks: dict[ReaderKey, dict[str, int]] = {}
-        self._count = 0
-        self._sum = 0
-        self.most: int = MAX_ANNOUNCED
-        self._next: AnnouncedMarks | None = None  # pages received so far
-        self._next_from: ConversationId = ""  # where the page after them begins
-        for item in known:
-            self.update((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
+    def __init__(self) -> None:
+        self._by_log: dict[LogKey, dict[tuple[int, UserId], ReadPosition]] = {}  # by link and reader
+        self._counts: Counter[int] = Counter()
 
-    @property
-    def count(self) -> int:
-        """Number of marks that are remembered, those of unfinished pages too."""
-        return self._count + (0 if self._next is None else self._next.count)
+    def __bool__(self) -> bool:
+        return bool(self._by_log)
 
-    @property
-    def sum(self) -> str:
-        return f"{self._sum % SUM_MODULUS:064x}"
-
-    def update(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
-        """Update marks of a reader in a conversation. Return False if there would be too many."""
-        known = self._marks.get(pair, {})
-        more = len({ref for ref, _ in refs if ref not in known})  # a difference would look at all that are known
-        if self._count + more > self.most:
+    def keep(self, log: LogKey, link: int, reader: UserId, position: ReadPosition, most: int) -> bool:
+        """Keep a mark. Return False if there would be more than `most` of that link."""
+        marks = self._by_log.get(log, {})
+        if (link, reader) not in marks and self._counts[link] >= most:
             return False
-        if not refs:
-            return True
-        marks = self._marks.setdefault(pair, known)
-        for ref, seq in refs:  # the sum is asked for with each digest
-            former = marks.get(ref)
-            if former != seq:
-                self._sum += _read_hash(*pair, ref, seq) - (0 if former is None else _read_hash(*pair, ref, former))
-                marks[ref] = seq
-        self._count += more
+        self._counts[link] += (link, reader) not in marks
+        self._by_log.setdefault(log, marks)[link, reader] = position
         return True
 
-    def forget(self, pair: ReaderKey) -> None:
-        """Forget the marks of a reader in a conversation."""
-        marks = self._marks.pop(pair, {})
-        self._sum -= sum(_read_hash(*pair, ref, seq) for ref, seq in marks.items())
-        self._count -= len(marks)
-        if self._next is not None:
-            self._next.forget(pair)
+    def take(self, log: LogKey) -> Mapping[tuple[int, UserId], ReadPosition]:
+        """Remove and return the marks on a log."""
+        taken = self._by_log.pop(log, {})
+        self._counts.subtract(link for link, _ in taken)
+        return taken
 
-    def on_page(
-        self, span: tuple[ConversationId, ConversationId], announced: dict[ReaderKey, list[tuple[str, int]]]
-    ) -> None:
-        """Take a page of all marks. A page that does not follow the previous one ends the sequence."""
-        if span[0] == FIRST_ID:
-            self._next = AnnouncedMarks(())
-        elif self._next is None or not self._next_from <= span[0] <= next_id(self._next_from):
-            self._next = None
-            return
-        self._next.most = self.most
-        self._next_from = span[1]
-        if not all(self._next.update(pair, refs) for pair, refs in announced.items()):
-            self._next = None
-        elif span[1] == LAST_ID:
-            latest = self._next
-            self._marks, self._count, self._sum, self._next = latest._marks, latest._count, latest._sum, None
+    def forget(self, *, link: int = -1, reader: UserId = "") -> bool:
+        """Forget the marks of a link or a reader. Return whether there were any."""
+        forgotten = [(log, key) for log, marks in self._by_log.items() for key in marks if link in key or reader in key]
+        for log, key in forgotten:
+            del self._by_log[log][key]
+            self._counts[key[0]] -= 1
+            if not self._by_log[log]:
+                del self._by_log[log]
+        self._counts = +self._counts  # without links that have none
+        return bool(forgotten)

@@ -3,7 +3,7 @@
 When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. It goes to
 the writer's peers and the reader's other peers (mark_exchange.py).
 
-A read mark that another peer announces counts only as far as the message is known to be delivered. A user may turn read
+A read mark names the chain where it ends, so it proves that its reader has the log up to there. A user may turn read
 receipts off, in both directions.
 
 Source: docs/protocol.md, "Receipts and presence".
@@ -11,15 +11,13 @@ Source: docs/protocol.md, "Receipts and presence".
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from itertools import starmap
 
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import ReadReceipt
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
-from p2pchat.core.log import LogId, WriterKey
+from p2pchat.core.log import LogId
 from p2pchat.core.receipts.delivery_receipts import (
     AckKey,
     Acknowledgement,
@@ -27,16 +25,14 @@ from p2pchat.core.receipts.delivery_receipts import (
     DeliveryReceipts,
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, ReaderKey
+from p2pchat.core.receipts.mark_positions import NOWHERE, ChangedMark, ReaderKey, ReadPosition
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
+from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import Mark, PeerId, ReadFrame, UserId
-
-MAX_ANNOUNCED_UNKNOWN = 50_000  # marks of all unknown peers, and as many in equal parts; a guess: 20 MiB
+from p2pchat.protocol import Mark, ReadFrame, UserId
 
 
-class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
+class ReadReceipts(MarkExchange[MarkedRead]):
     """The read marks of hosted users, and the marks of others about their messages.
 
     Attributes:
@@ -52,23 +48,23 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
         super().__init__(sync, stored)
         self.privacy: ReceiptPrivacy = ReceiptPrivacy(meta)
         self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy.wants)
-        self.unsaved: dict[AckKey, int] = self.tracker.unsaved
+        self.unsaved: dict[AckKey, Mark] = self.tracker.unsaved
 
     # ---- storage
 
     def take_unsaved(self) -> list[ReadMark]:
         """Return what the next commit shall save."""
-        return list(starmap(ReadMark, self.tracker.take_unsaved()))
+        return [ReadMark(log, reader, mark.seq, mark.chain8) for log, reader, mark in self.tracker.take_unsaved()]
 
     @property
     def _changed(self) -> list[ReadMark]:
         return self._ctx.change.reads
 
-    def _announce(self, marks: list[ReadMark]) -> None:
-        for mark in marks:
+    def _announce(self, changes: list[ChangedMark]) -> None:
+        for mark, _ in changes:
             if mark.seq and mark.log.user in self._sync.hosted:
-                self.tracker.on_local_read(mark.log, mark.reader, mark.seq)
-        super()._announce(marks)
+                self.tracker.on_local_read(mark)
+        super()._announce(changes)
 
     def take_over(self, former: ReadReceipts) -> None:
         """Take over what was announced and read before storage failed."""
@@ -93,8 +89,8 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
         wants = writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
         return wants and super()._may_tell(mark, writer)
 
-    def _named_by(self, mark: MarkedRead) -> Iterable[tuple[LogId, int]]:
-        return [(mark.log, mark.seq)]
+    def _asked_by(self, mark: MarkedRead, conversation: ConversationState) -> Iterable[LogId]:
+        return dict.fromkeys([mark.log, *super()._asked_by(mark, conversation)])
 
     # ---- who hears of them
 
@@ -114,46 +110,25 @@ class ReadReceipts(MarkExchange[ReadFrame, MarkedRead]):
 
     def on_answered(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
         """Tell what was read of a user who was unknown until now."""
-        if self._positions.has_any(conversation.id, reader):
-            self._queue_all(conversation, writer, reader)
+        for run, position in self._positions.on_logs_of(conversation.id, reader, writer).items():
+            self._announce([(ReadMark(LogId(conversation.id, writer, run), reader, *position), NOWHERE)])
 
     # ---- receiving
-
-    def on_link_down(self, remote: RemoteState) -> None:
-        """Forget the state of a link. The marks of its peer are kept if they are few; storage knows most of them."""
-        super().on_link_down(remote)
-        self.tracker.on_link_down(remote)
-
-    def _marks_of(self, remote: RemoteState) -> Iterable[ReadMark]:
-        return self.tracker.marks_of(remote.link.users)
-
-    def _max_announced(self, remote: RemoteState) -> int:
-        """Return how many marks of a peer are remembered: those of unknown peers share a number (SyncContext)."""
-        if remote.link.known:
-            return MAX_ANNOUNCED
-        equal_part = MAX_ANNOUNCED_UNKNOWN // len(self._sync.remotes)
-        if self._announced[remote.link.peer].count + self._ctx.settings.page_items <= equal_part:
-            return equal_part  # whatever others have
-        others = sum(one.count for peer, one in self._announced.items() if peer != remote.link.peer)
-        return min(MAX_ANNOUNCED, max(equal_part, MAX_ANNOUNCED_UNKNOWN - others))
 
     def _concerns(self, reader: UserId, ref: str) -> bool:
         return super()._concerns(reader, ref) or bool(self._sync.hosted.with_prefix(ref[:16]))
 
-    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
-        super()._on_mark(remote, pair, ref, seq)  # perhaps on another peer of that user
-        conversation, reader = self._of(pair[0]), pair[1]
+    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> bool:
+        is_taken = super()._on_mark(remote, pair, ref, position)  # perhaps on another peer of that user
+        conversation, mark = self._of(pair[0]), Mark(ref[16:], *position)
         for user in self._sync.hosted.with_prefix(ref[:16]):
             if conversation.may_write(user):
-                self.tracker.on_read_mark(remote, conversation, user, reader, ref[16:], seq)
+                is_taken &= self.tracker.on_read_mark(remote, conversation, user, pair[1], mark)
+        return is_taken
 
 
 # ---- marks by readers elsewhere
 
-# Early marks that are counted again together, and seconds until the next ones: a member may announce 10,000, and each
-# may ask storage. A guess: 2 % of a core.
-RECOUNTED_AT_ONCE = 128
-RECOUNTED_EVERY = 0.1
 
 WantsReceipts = Callable[[UserId, UserId], bool]  # whether a hosted user and another exchange read receipts
 
@@ -161,9 +136,10 @@ WantsReceipts = Callable[[UserId, UserId], bool]  # whether a hosted user and an
 class ReadTracker(AckTracker):
     """The highest read mark that counts, per log of a hosted user and reader.
 
-    A read mark counts as far as its reader is known to have the log, so no message is read before it is delivered, and
-    a mark on entries of a copy of this machine does not count. The rest counts when the delivery receipt comes. For a
-    log in storage, a reader who has something of every tip that may build on it has all of it.
+    A mark names the chain at the last entry read. So it proves that its reader has the log up to there, and a mark on
+    entries of a copy of this machine does not count. Who has read a message has it: the delivery is reported first.
+    In the room, where the holders are peers, a mark of a hosted user says nothing about its peer: that may pass on what
+    the user read elsewhere.
     """
 
     def __init__(
@@ -173,152 +149,48 @@ class ReadTracker(AckTracker):
         super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine))
         self._receipts = receipts
         self._wants = wants
-        self.early: dict[AckKey, tuple[RemoteState, int]] = {}  # announced, but not known to be delivered that far
-        self._early_of: dict[WriterKey, dict[UserId, dict[LogId, None]]] = {}  # the same logs, by writer and reader
-        self._early_readers: dict[LogId, set[UserId]] = {}  # the same readers, by log
-        self._to_recount: dict[WriterKey, dict[UserId, None]] = {}
-        self._recounting: deque[AckKey] = deque()  # of the writers and readers before these
-        self._rests = False  # from recounting, until a timer ends
-
-    def marks_of(self, readers: Iterable[UserId]) -> list[ReadMark]:
-        """Return the known marks of these readers."""
-        wanted = set(readers)
-        return [
-            ReadMark(log, member, positions[member])
-            for log, positions in self._positions.items()
-            for member in sorted(positions.keys() & wanted)
-        ]
 
     def on_read_mark(
-        self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, run: str, seq: int
-    ) -> None:
-        """Take a read mark announced for a hosted user's log."""
-        if reader != user and conversation.may_write(reader) and self._wants(user, reader):
-            self.on_mark(Acknowledgement(remote, conversation, user, reader), Mark(run, seq, ""))
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, mark: Mark
+    ) -> bool:
+        """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
+        if reader == user or not conversation.may_write(reader) or not self._wants(user, reader):
+            return True
+        log = conversation.log(user, mark.run)
+        if log is None or (mark.seq > log.durable_seq and not log.forked):
+            return False  # after a restore from an older disk, the rest may come back
+        counts = self._receipts.counts(log, mark)
+        if counts:
+            ack = Acknowledgement(remote, conversation, user, reader)
+            if conversation.allowed_writers is not None or reader == remote.link.peer:
+                self._receipts.advance_to(ack, mark, log.before)
+            self.advance_to(ack, mark, log.before)
+        return counts is not None
 
-    def on_local_read(self, log: LogId, reader: UserId, seq: int) -> None:
+    def on_local_read(self, mark: ReadMark) -> None:
         """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
-        if seq > self.position(log, reader) and self._wants(log.user, reader):
+        log = mark.log
+        if mark.seq > self.position(log, mark.reader) and self._wants(log.user, mark.reader):
             conversation = self._sync.conversations.by_id[log.conversation]
             state = conversation.log(log.user, log.run)
-            ack = Acknowledgement(None, conversation, log.user, reader)
-            self.advance_to(ack, log, seq, () if state is None else state.before)
+            ack = Acknowledgement(None, conversation, log.user, mark.reader)
+            self.advance_to(ack, Mark(log.run, *mark.position), () if state is None else state.before)
 
-    def on_delivered(self, log: LogId, first: int, members: Sequence[UserId]) -> None:
-        """Recount marks that came before their delivery."""
-        early, readers = self._early_of.get(log.key), self._early_readers.get(log)
-        if readers is not None:
-            for member in [member for member in members if member in readers]:  # of thousands that have it now
-                self._recount(log, member)
-        if first == 1 and early and not early.keys().isdisjoint(members):  # they may have something of every tip now
-            self._to_recount.setdefault(log.key, {}).update(dict.fromkeys(members))
-        self._recount_some()
-
-    def on_fork(self, log: LogId) -> None:
-        """Recount the marks of a writer one of whose logs forked: it will get no receipts."""
-        if log.key in self._early_of:
-            self._to_recount.setdefault(log.key, {}).update(dict.fromkeys(self._early_of[log.key]))
-        self._recount_some()
-
-    def _recount_some(self) -> None:
-        """Recount some marks, and others later: one mark of a peer may tell that it has a thousand logs."""
-        if self._rests or not (self._recounting or self._to_recount):
-            return
-        while self._to_recount and len(self._recounting) < RECOUNTED_AT_ONCE:
-            writer, readers = next(iter(self._to_recount.items()))
-            reader, _ = readers.popitem()
-            if not readers:
-                del self._to_recount[writer]
-            self._recounting.extend((log, reader) for log in self._early_of.get(writer, {}).get(reader, ()))
-        for _ in range(min(RECOUNTED_AT_ONCE, len(self._recounting))):
-            self._recount(*self._recounting.popleft())
-        self._rests = True
-        self._sync.after(RECOUNTED_EVERY, self._on_rested)
-
-    def _on_rested(self) -> None:
-        self._rests = False
-        self._recount_some()
-
-    def _recount(self, log: LogId, member: UserId) -> None:
-        early = self._forget_early((log, member))
-        conversation = self._sync.conversations.by_id.get(log.conversation)  # None: deleted meanwhile
-        if early is not None and conversation is not None:
-            self.on_read_mark(early[0], conversation, log.user, member, log.run, early[1])
-
-    def _forget_early(self, key: AckKey) -> tuple[RemoteState, int] | None:
-        early = self.early.pop(key, None)
-        if early is not None:
-            log, reader = key
-            readers = self._early_of[log.key]
-            del readers[reader][log]
-            if not readers[reader]:
-                del readers[reader]
-            if not readers:
-                del self._early_of[log.key]
-            self._early_readers[log].discard(reader)
-            if not self._early_readers[log]:
-                del self._early_readers[log]
-        return early
+    def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, reader: UserId) -> None:
+        """Count a log of which a reader was left out, as far as it has read what builds on that log."""
+        for above in conversation.all_logs(log.user) if self._wants(log.user, reader) else ():
+            for mark in above.before if self.position(above.id, reader) else ():
+                below = conversation.log(log.user, log.run) if mark.run == log.run else None
+                if below is not None and not below.forked:
+                    self.advance_to(Acknowledgement(remote, conversation, log.user, reader), mark, below.before)
 
     # ---- hooks of AckTracker
 
-    def on_mark(self, ack: Acknowledgement, mark: Mark) -> None:
-        if ack.conversation.log(ack.writer, mark.run) is None:
-            # After a restore from an older disk, the log may come back.
-            self._keep_early(ack, LogId(ack.conversation.id, ack.writer, mark.run), mark.seq)
-        super().on_mark(ack, mark)
-
-    def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
-        """Count a mark as far as its reader is known to have the log.
-
-        Of a covered log, this run may know only who has what builds on it.
-        """
-        if log.forked:
-            return 0
-        had = self._receipts.position(log.id, ack.member)
-        if had < mark.seq and log.durable_covered and log.id not in self._sync.left_out.logs:
-            writer = ack.conversation.writer(ack.writer)
-            above = [tip for tip in writer.tips() if writer.may_build_on(tip, mark.run)]
-            if above and all(self._receipts.position(tip.id, ack.member) for tip in above):
-                had = log.durable_seq
-        if mark.seq > had:
-            self._keep_early(ack, log.id, mark.seq)
-        return min(mark.seq, had)
-
-    def _countable_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
-        """Count a mark below. A reader who has a log has all that it builds on."""
-        if log.id in self._sync.left_out.logs:
-            return self._countable(ack, log, mark)
-        return super()._countable_below(ack, log, mark)
-
-    def _keep_early(self, ack: Acknowledgement, log: LogId, seq: int) -> None:
-        assert ack.remote is not None  # what users of this peer read is here
-        if len(self.early) >= MAX_REMEMBERED:
-            self._make_room()
-        former = self.early[log, ack.member][1] if (log, ack.member) in self.early else 0
-        if seq >= former:  # a later log implies less of it, and so may another peer of the reader
-            self.early[log, ack.member] = ack.remote, seq
-            self._early_of.setdefault(log.key, {}).setdefault(ack.member, {})[log] = None
-            self._early_readers.setdefault(log, set()).add(ack.member)
-
-    def _make_room(self) -> None:
-        """Drop half the marks of the peers that announced most, so that a flood displaces only its own."""
-        dropped, freed = dict[PeerId, int](), 0
-        for peer, count in Counter(remote.link.peer for remote, _ in self.early.values()).most_common():
-            dropped[peer] = (count + 1) // 2
-            freed += dropped[peer]
-            if freed >= MAX_REMEMBERED // 16:  # not a few for each mark, since all are counted for it
-                break
-        for key, (remote, _) in [*self.early.items()]:
-            if dropped.get(remote.link.peer):
-                dropped[remote.link.peer] -= 1
-                self._forget_early(key)
-
-    def on_link_down(self, remote: RemoteState) -> None:
-        """Keep the marks announced on a link, without the rest of its state."""
-        if any(by is remote for by, _ in self.early.values()):
-            bare = RemoteState(remote.link)
-            self.early = {key: (bare if by is remote else by, seq) for key, (by, seq) in self.early.items()}
+    def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
+        """Count a mark below. A reader who has a log has all that it builds on, unless it may have another version."""
+        if ack.remote is not None and log.id in self._sync.left_out.logs:
+            return self._receipts.position(log.id, ack.member) >= mark.seq
+        return super()._counts_below(ack, log, mark)
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         self._sync.ctx.emit(ReadReceipt(log, first, last, member))

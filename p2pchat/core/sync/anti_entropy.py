@@ -55,11 +55,13 @@ class AntiEntropy:
 
     Args:
         before_digest: Called before each digest.
+        on_lifted: Called with a log and each member that is left out of it no more.
     """
 
     def __init__(
         self, sync: SyncContext, fetcher: Fetcher, receipts: DeliveryReceipts, forks: Forks,
         before_digest: Callable[[RemoteState], None],
+        on_lifted: Callable[[RemoteState, ConversationState, LogId, UserId], None],
     ) -> None:  # fmt: skip
         self._sync = sync
         self._pages = MarkPages(sync)
@@ -68,6 +70,7 @@ class AntiEntropy:
         self._receipts = receipts
         self._forks = forks
         self._before_digest = before_digest
+        self._on_lifted = on_lifted
 
     # ---- digests
 
@@ -264,7 +267,7 @@ class AntiEntropy:
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
             self._receipts.on_marks(remote, conversation, user, marks)
             for log, member in self._sync.left_out.lift((conversation.id, user), remote.link.users):
-                self._receipts.on_lifted(remote, conversation, log, member)
+                self._on_lifted(remote, conversation, log, member)
         for key in _keys_of(remote, conversation):
             remote.set_ahead(key, {})
         if self._is_remembered(conversation):

@@ -102,14 +102,14 @@ class Heads:
 
     def marks(self, user: UserId) -> list[Mark]:
         """Return the marks of the ends of a user's logs."""
-        return [Mark(row[_RUN].hex(), int.from_bytes(row[_LAST], "big"), row[_CHAIN8].hex()) for row in self._of(user)]
+        return [*map(_mark_of, self._of(user))]
 
-    def ends(self, span: tuple[UserId, UserId] = ("00" * 32, "ff" * 32)) -> Iterator[tuple[UserId, RunId, int]]:
-        """Yield the user, run and last entry of each log within a span of users, in order."""
+    def ends(self, span: tuple[UserId, UserId] = ("00" * 32, "ff" * 32)) -> Iterator[tuple[UserId, Mark]]:
+        """Yield the user and the mark of the end of each log within a span of users, in order."""
         rows = self._rows
         first, last = bytes.fromhex(span[0]), bytes.fromhex(span[1]) + _AFTER_USER
         for row in rows[bisect_left(rows, first) : bisect_left(rows, last)]:
-            yield row[_USER].hex(), row[_RUN].hex(), int.from_bytes(row[_LAST], "big")
+            yield row[_USER].hex(), _mark_of(row)
 
     def _of(self, user: UserId) -> list[bytes]:
         id, rows = bytes.fromhex(user), self._rows
@@ -121,6 +121,10 @@ class Heads:
     def _find(self, key: bytes) -> int | None:
         at = bisect_left(self._rows, key)
         return at if at < len(self._rows) and self._rows[at].startswith(key) else None
+
+
+def _mark_of(row: bytes) -> Mark:
+    return Mark(row[_RUN].hex(), int.from_bytes(row[_LAST], "big"), row[_CHAIN8].hex())
 
 
 def pack_stored(

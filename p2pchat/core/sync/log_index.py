@@ -148,6 +148,12 @@ class LogState:
         return self.seq
 
     @property
+    def shown_end(self) -> tuple[int, str]:
+        """The last released entry, and the chain8 there; "" if that is not in memory, or nothing was released."""
+        ends = {self.durable_seq: self.durable_chain, self.seq: self.chain, 0: b""}
+        return self.released, ends.get(self.released, b"")[:8].hex()
+
+    @property
     def shared_seq(self) -> int:
         """The last entry that is announced and sent to others: the last durable one."""
         return self.durable_seq
@@ -380,7 +386,7 @@ class Writers:
 
     def __iter__(self) -> Iterator[UserId]:
         yield from self.open
-        yield from (user for user, _, _ in self.quiet.ends())
+        yield from (user for user, _ in self.quiet.ends())
 
     def __getitem__(self, user: UserId) -> WriterLogs:
         found = self.get(user)
@@ -406,22 +412,22 @@ class Writers:
     def within(self, span: tuple[UserId, UserId]) -> list[UserId]:
         """Return the writers within a span of user ids, in order."""
         users = [user for user in self.open if span[0] <= user <= span[1]]
-        return sorted([*users, *(user for user, _, _ in self.quiet.ends(span))])
+        return sorted([*users, *(user for user, _ in self.quiet.ends(span))])
 
     def tip_ids(self) -> Iterator[LogId]:
         """Yield the logs that are tips, those of quiet writers last."""
         for writer in reversed(self.open.values()):
             yield from (log.id for log in writer.tips())
-        for user, run, _ in self.quiet.ends():
-            yield LogId(self._conversation, user, run)
+        for user, mark in self.quiet.ends():
+            yield LogId(self._conversation, user, mark.run)
 
-    def shown_ends(self) -> Iterator[tuple[UserId, dict[RunId, int]]]:
-        """Yield each writer, with the last released entry of each log that no other covers."""
+    def shown_ends(self) -> Iterator[tuple[UserId, dict[RunId, tuple[int, str]]]]:
+        """Yield each writer, with the last released entry of each log that no other covers, and the chain8 there."""
         for user, writer in self.open.items():
             tips = [log for log in writer.logs.values() if not (log.covered or log.forked)]
-            yield user, {log.id.run: log.released for log in tips}
-        for user, run, seq in self.quiet.ends():
-            yield user, {run: seq}
+            yield user, {log.id.run: log.shown_end for log in tips}
+        for user, mark in self.quiet.ends():
+            yield user, {mark.run: mark[1:]}
 
     def pack(self, most: int) -> None:
         """Make rows of all quiet writers if there are more than `most` open ones.

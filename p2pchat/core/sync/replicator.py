@@ -80,7 +80,6 @@ from p2pchat.protocol import (
     Pull,
     ReadFrame,
     RunId,
-    TakenFrame,
     TypingFrame,
     UserId,
     Want,
@@ -135,9 +134,7 @@ class Replicator:
         )
         self.fetcher: Fetcher = Fetcher(self.context)
         self.causal_order: CausalOrder = CausalOrder(self.context, self.fetcher, stored.next_place)
-        self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(
-            self.context, stored.delivered, self._on_delivered
-        )  # fmt: skip
+        self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(self.context, stored.delivered)
         self.read_receipts: ReadReceipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
         self.taken_marks: TakenMarks = TakenMarks(self.context, stored.taken)
         self.acknowledgements: Acknowledgements = Acknowledgements(self.context)
@@ -155,7 +152,7 @@ class Replicator:
         )  # fmt: skip
         self.appender: Appender = Appender(self.context, self.ingest, self.causal_order, self.people)
         self.anti_entropy: AntiEntropy = AntiEntropy(
-            self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks
+            self.context, self.fetcher, self.delivery_receipts, self.forks, self._send_sums_of_marks, self._on_lifted
         )
         self.compared_users: ComparedUsers = ComparedUsers(
             self.context, partial(self.anti_entropy.begin_next, ask=True), self._pending_commits
@@ -261,15 +258,13 @@ class Replicator:
             self.forks.on_drained(remote)
             self.sender.on_drained(remote)
 
-    def _on_delivered(self, log: LogId, first: int, members: Sequence[UserId]) -> None:
-        if self.read_receipts.tracker.early:
-            if log.conversation == self.conversations.room:
-                members = sorted(self.context.presence.users_at({*members}))
-            self.read_receipts.tracker.on_delivered(log, first, members)
-
     def _on_group_changed(self, group: GroupReplica) -> None:
         self.group_editor.repair_soon(group)
         self.compared_users.on_group_changed(group.named)
+
+    def _on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
+        self.delivery_receipts.on_lifted(remote, conversation, log, member)
+        self.read_receipts.tracker.on_lifted(remote, conversation, log, member)
 
     def _send_sums_of_marks(self, remote: RemoteState) -> None:
         self.read_receipts.send_sum(remote)
@@ -334,10 +329,9 @@ class Replicator:
             return self.statements.on_frame(remote.link, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
-        elif isinstance(frame, ReadFrame):
-            return self.read_receipts.on_frame(remote, frame)
-        elif isinstance(frame, TakenFrame):
-            return self.taken_marks.on_frame(remote, frame)
+        elif isinstance(frame, MarksFrame):
+            marks = self.read_receipts if isinstance(frame, ReadFrame) else self.taken_marks
+            return marks.on_frame(remote, frame)
         elif isinstance(frame, Piece):
             return self.transfers.on_piece(remote, frame)
         elif isinstance(frame, Pull):
@@ -535,10 +529,6 @@ class Replicator:
             self.read_receipts.on_durable(change.reads)
         if change.taken:
             self.taken_marks.on_durable(change.taken)
-        if change.logs:
-            logs = [new.log for new in change.logs]
-            self.read_receipts.on_logs_stored(logs)
-            self.taken_marks.on_logs_stored(logs)
         for ticket in done.transaction.reads:
             self._ctx.emit(ReadStored(ticket))
         for request, plan in done.transaction.prunes:
@@ -562,11 +552,12 @@ class Replicator:
             self.groups.on_durable(done.transaction.groups)
         for fork in change.forks:
             self.forks.on_durable(fork)
-            self.read_receipts.tracker.on_fork(fork.log)
         for conversation, log in touched:
             if log.id.user in self.context.hosted and not log.own:
                 self.delivery_receipts.recount_acks(conversation, log.id.user)
             conversation.pack_if_settled(log)
+        for marks in (self.read_receipts, self.taken_marks):
+            marks.recount(batch.log for batch in change.batches)
         if self.requests.doomed:
             self.requests.delete_doomed()
 
@@ -628,7 +619,7 @@ class Replicator:
     def on_lookup_result(self, answer: LookupResult) -> None:
         self.lookups.on_result(answer)
         self.file_import.retry()
-        self.delivery_receipts.recount_unsure()
+        self.read_receipts.recount(self.delivery_receipts.recount_unsure())
 
     def fail_all(self, reason: str) -> None:
         """Refuse everything in flight, since storage failed."""

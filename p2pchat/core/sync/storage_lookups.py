@@ -64,8 +64,8 @@ class Lookups:
         """Forget the answers: a log was deleted, and may come again."""
         self._chains.clear()
 
-    def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int]]], None]) -> None:
-        """Ask how far logs, or logs they build on, had been shown when a place was assigned."""
+    def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int, str]]], None]) -> None:
+        """Ask how far logs, or logs they build on, had been shown when a place was assigned; with the chain8 there."""
         self._ask("shown", key, then)
 
     def prunable(self, key: PruneKey, then: Callable[[PrunePlan], None]) -> None:

@@ -1,21 +1,20 @@
 """Differences between kinds of databases, and the one for a URL. The rest of storage/ is the same for all of them.
 
 Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share;
-`Dialect.words` lists the exceptions. SQLite and PostgreSQL answer in the order of an index, but MySQL sorts the whole
-table first: there, queries for the newest few rows have bounds (`sorts_whole_tables`).
+`Dialect.words` lists the exceptions. MySQL sorts all rows of an answer before it gives the first one: so queries for
+the newest few rows have bounds in the statement.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, unquote_to_bytes
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.schema import (
@@ -55,7 +54,6 @@ BUSY = "{where} is in use by another program: stop that one, then start again"
 class DatabaseURL:
     """A parsed URL of a database; None and "" mean missing parts.
 
-    An option given more than once is joined by commas.
     The password is not in its repr.
     """
 
@@ -91,7 +89,6 @@ class Dialect(ABC):
         words: Parts of statements, and what it takes instead of them.
         table_names_query: The query for the names of all tables.
         begins_write, begins_read: The statement that begins a transaction; "" if any statement begins one.
-        sorts_whole_tables: Whether it sorts a whole table to give the newest few rows.
         commits_tables: True if making or changing a table commits at once, even if the transaction fails.
         is_shared: Whether others could write there unnoticed; then each commit says who it is from (commit_writer.py).
         max_statement_bytes: Most bytes of text in one statement; 0 for no limit.
@@ -108,7 +105,6 @@ class Dialect(ABC):
     table_names_query: str
     begins_write = ""
     begins_read = ""
-    sorts_whole_tables = False
     commits_tables = False
     is_shared = False
     max_statement_bytes = 0
@@ -214,26 +210,12 @@ class Dialect(ABC):
     def interrupt(self, database: Database) -> None:
         """Make what another thread asks there fail."""
 
-    def facts(self, database: Database) -> dict[str, str]:
-        """Return the settings in force, for benchmarks and `doctor`."""
-        return {}
-
 
 # ---- URLs
 
 
 WRITTEN = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://USER@HOST/DATABASE, memory://"
 ALIASES = {"postgres": "postgresql"}  # people write both
-
-_URL = re.compile(
-    r"""(?P<kind>\w+)(?:\+(?P<driver>[\w+]*))?://
-    (?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?
-    (?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?
-    (?::(?P<port>\d*))?
-    (?:/(?P<database>[^?]*))?
-    (?:\?(?P<options>.*))?""",
-    re.VERBOSE,
-)
 
 
 def parse_url(url: str) -> DatabaseURL:
@@ -242,23 +224,19 @@ def parse_url(url: str) -> DatabaseURL:
     Raises:
         StorageError: This is no URL; the text does not show it.
     """
-    found = _URL.fullmatch(url)
-    if found is None:
-        raise StorageError(f"that is no database URL: write {WRITTEN}")
-    user, password = (None if found[part] is None else unquote(found[part]) for part in ("user", "password"))
-    options: dict[str, str] = {}
-    for name, value in parse_qsl(found["options"] or ""):
-        options[name] = f"{options[name]},{value}" if name in options else value
-    return DatabaseURL(
-        ALIASES.get(found["kind"], found["kind"]),
-        found["driver"] or "",
-        user,
-        password,
-        found["ipv6"] or found["host"],
-        int(found["port"]) if found["port"] else None,
-        os.fsdecode(unquote_to_bytes(os.fsencode(found["database"] or ""))),
-        options,
-    )
+    refused = StorageError(f"that is no database URL: write {WRITTEN}")
+    try:
+        parts = urlsplit(url, allow_fragments=False)
+        port = parts.port
+    except ValueError:
+        raise refused from None
+    if not url.partition("://")[1] or not parts.scheme:
+        raise refused
+    kind, _, driver = parts.scheme.partition("+")
+    user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    database = os.fsdecode(unquote_to_bytes(os.fsencode(parts.path[1:])))
+    options = dict(parse_qsl(parts.query))
+    return DatabaseURL(ALIASES.get(kind, kind), driver, user, password, parts.hostname, port, database, options)
 
 
 def dialect_of(url: str, busy_timeout: float) -> Dialect:

@@ -51,12 +51,10 @@ TABLE_NAMES = """
 select table_name from information_schema.tables where table_schema = database() and table_type = 'BASE TABLE'
 """
 TOO_LARGE = "{where} takes no message this large: raise max_allowed_packet of the server to 16 MiB"
-SHOWN = ("version", "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_buffer_pool_size", "sync_binlog")
 # Options of a URL that are no text. Those that begin with ssl_ are for the TLS context.
 NUMBERS = ("port", "connect_timeout", "read_timeout", "write_timeout", "client_flag", "max_allowed_packet")
-FLAGS = ("compress", "local_infile", "use_unicode")
 TLS = ("ca", "key", "cert", "capath", "cipher", "check_hostname")
-TRUE = ("true", "t", "yes", "y", "on", "1")
+TRUE = ("true", "yes", "on", "1")
 FUNCTIONS = ViewFunctions(
     hex="lower(hex({0}))",
     time="left(date_format(timestampadd(microsecond, cast({0} as signed), '1970-01-01'), '%Y-%m-%d %H:%i:%s.%f'), 23)",
@@ -79,7 +77,6 @@ class MySQLDialect(ServerDialect):
     } | ServerDialect.words
     table_names_query = TABLE_NAMES
     commits_tables = True
-    sorts_whole_tables = True
     max_statement_bytes = STATEMENT_BYTES
     functions = FUNCTIONS
     sentences: dict[Any, str] = {
@@ -109,7 +106,10 @@ class MySQLDialect(ServerDialect):
     def on_conflict(self, table: Table, conflict: InsertConflict) -> str:
         if conflict is InsertConflict.NONE:
             return ""
-        sets = "{0} = values({0})" if conflict is InsertConflict.REPLACE else "{0} = greatest({0}, values({0}))"
+        last = table.names[-1]  # it is set last, since each assignment sees those before it
+        sets = "{0} = values({0})"
+        if conflict is InsertConflict.HIGHER:
+            sets = f"{{0}} = if(values({last}) > {last}, values({{0}}), {{0}})"
         values = [sets.format(name) for name in table.names if name not in table.keys]
         return f"on duplicate key update {', '.join(values)}"
 
@@ -120,7 +120,6 @@ class MySQLDialect(ServerDialect):
 
         found = super()._connect_args(writes=writes)
         found |= {name: int(found[name]) for name in NUMBERS if name in found}
-        found |= {name: found[name].lower() in TRUE for name in FLAGS if name in found}
         tls = {name: found.pop(f"ssl_{name}") for name in TLS if f"ssl_{name}" in found}
         if "check_hostname" in tls:
             tls["check_hostname"] = tls["check_hostname"].lower() in TRUE
@@ -198,10 +197,6 @@ class MySQLDialect(ServerDialect):
             execute(other, f"kill query {int(database.driver.thread_id())}")
         finally:
             other.close()
-
-    def facts(self, database: Database) -> dict[str, str]:
-        wanted = ", ".join(f"@@global.{name}" for name in SHOWN)
-        return dict(zip(SHOWN, map(str, database.first(f"select {wanted}")), strict=True))
 
     def _code(self, error: BaseException | None) -> int:
         args: Sequence[object] = getattr(error, "args", ())

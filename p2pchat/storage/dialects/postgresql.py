@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from p2pchat.errors import StorageError
@@ -35,8 +34,6 @@ ALIVE = {  # a dead network is noticed within a minute and not after hours
 SIZE = "select pg_database_size(current_database())"
 TABLE_NAMES = "select tablename from pg_tables where schemaname = current_schema()"
 REFUSED = ("password authentication failed", "no password supplied", "role ", "pg_hba")
-_HOST = re.compile(r"(?P<name>[\w.-]*)(?::(?P<port>\d*))?")
-SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "server_encoding")
 # JSON with \\u0000 anywhere is not read. The first pass leaves every other one of several in a row.
 WITHOUT_ZERO = r"regexp_replace({0}, '((^|[^\\])(\\\\)*)\\u0000', '\1\\ufffd', 'g')"
 FUNCTIONS = ViewFunctions(
@@ -84,10 +81,6 @@ class PostgreSQLDialect(ServerDialect):
 
     def _connect_args(self, *, writes: bool) -> dict[str, Any]:
         found = super()._connect_args(writes=writes)
-        hosts = [_HOST.fullmatch(host) for host in self._url.options.get("host", "").split(",")]
-        if any(host and host["port"] for host in hosts) and all(hosts):  # host=one:5432,two:5432
-            found["host"] = ",".join(host["name"] for host in hosts if host)
-            found["port"] = ",".join(host["port"] or "" for host in hosts if host)
         own = {"connect_timeout": CONNECT_WITHIN, "application_name": "p2pchat", "client_encoding": "utf8"}
         return {**found, "dbname": self._url.database, **ALIVE, **own}
 
@@ -155,9 +148,6 @@ class PostgreSQLDialect(ServerDialect):
 
     def interrupt(self, database: Database) -> None:
         database.driver.cancel()
-
-    def facts(self, database: Database) -> dict[str, str]:
-        return {name: str(database.value(f"show {name}")) for name in SHOWN}
 
     def _code(self, error: BaseException | None) -> str:
         code = getattr(error, "sqlstate", None)

@@ -39,7 +39,6 @@ EXCLUSIVE = "unix-excl"
 CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 COMPACTED_AT_ONCE = 64 * MIB  # written in less than a second
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
-SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
 TABLE_NAMES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!'"
 FUNCTIONS = ViewFunctions(
     hex="lower(hex({0}))",
@@ -106,9 +105,6 @@ class SQLite(Dialect):
 
     def interrupt(self, database: Database) -> None:
         database.driver.interrupt()
-
-    def facts(self, database: Database) -> dict[str, str]:
-        return {name: str(database.value(f"pragma {name}")) for name in SHOWN_PRAGMAS}
 
 
 class MemoryDialect(SQLite):

@@ -125,6 +125,19 @@ def test_who_is_known_only_by_what_it_wrote_is_dialled_again_after_a_pardon() ->
     assert bob.id in ada.node.links.by_peer
 
 
+def test_who_refused_a_newcomer_is_dialled_again_once_it_is_admitted() -> None:
+    """It was dialled an hour later: where it could not dial itself, they had no link for so long."""
+    net, member = Net("ada", "cyd"), Identity.from_seed(b"m" * 32)
+    bob, cyd = net.add("bob", member), net.peers["cyd"]
+    bob.connect_to(cyd)
+    net.world.pass_time(1.0)
+    assert cyd.id not in bob.node.links.by_peer
+    net.say("ada", said(FOUNDER, "add", member.peer_id))
+    net.link("ada", "bob")
+    net.world.pass_time(1.0)
+    assert cyd.id in bob.node.links.by_peer
+
+
 def test_nothing_is_told_before_it_is_stored() -> None:
     net = Net("ada", "bob")
     net.link("ada", "bob")

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import pytest
+from msgspec import structs
 
-from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Commit, ReadStored
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.receipts import read_receipts
-from p2pchat.core.receipts.mark_positions import MAX_ANNOUNCED, AnnouncedMarks, read_sum
-from p2pchat.core.receipts.read_receipts import ReadTracker
-from p2pchat.core.sync.mark_pages import FIRST_ID
-from p2pchat.core.sync.remote_state import MAX_REMEMBERED
+from p2pchat.core.receipts.mark_exchange import MAX_EARLY
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World
 from tests.core.sync.test_message_requests import gateway
 from tests.core.sync.test_serve import announce, own
 
@@ -43,10 +36,21 @@ def pair(*names: str) -> list[Peer]:
     return peers
 
 
-def marked(reader: str, run: str, seq: int, *, writer: str = "ada") -> ReadFrame:
-    """Return a read mark of a run's log in the room, as a far end sends it."""
-    marks = {ROOM: {IDS[reader]: [(ref_key(IDS[writer], run * 8), seq)]}}
+def marked(reader: str, mark: Mark, *, writer: str = "ada") -> ReadFrame:
+    """Return a read mark in the room, as a far end sends it."""
+    marks = {ROOM: {IDS[reader]: [(ref_key(IDS[writer], mark.run), mark.seq, mark.chain8)]}}
     return ReadFrame(marks, names=[Naming(room=True)])
+
+
+def mark_of(peer: Peer, run: str, seq: int) -> Mark:
+    """Return the mark of an entry that a peer's own user wrote in the room."""
+    chain = peer.storage.chain_at(LogId(ROOM, peer.id, run * 8), seq)
+    return Mark(run * 8, seq, chain[:8].hex())
+
+
+def made_up(numbers: Iterable[int]) -> list[tuple[str, int, str]]:
+    """Return marks on logs of ada that nobody wrote."""
+    return [(ref_key(IDS["ada"], f"{n:016x}"), 1, "00" * 8) for n in numbers]
 
 
 def test_a_read_mark_goes_to_the_writer_at_once_and_to_nobody_else() -> None:
@@ -118,7 +122,7 @@ def test_marking_everything_does_not_go_through_the_former_marks(ada: Peer) -> N
     ada.world.pass_time(1.0)
     ada.read()
     assert [len(marks), marks.passes] == [4, 0]
-    assert positions.seqs(ROOM, ada.id, IDS["bob"]) == {"b1" * 8: 1, "b2" * 8: 1}
+    assert [*positions.on_logs_of(ROOM, ada.id, IDS["bob"])] == ["b1" * 8, "b2" * 8]
 
 
 def test_a_read_receipt_survives_a_restart_and_is_not_repeated() -> None:
@@ -131,7 +135,7 @@ def test_a_read_receipt_survives_a_restart_and_is_not_repeated() -> None:
     ada.take()
     ada.world.link(bob, ada)
     ada.world.pass_time(12.0)
-    assert of_reading(ada.take()) == ["delivered a1:3..3 to bob"]
+    assert of_reading(ada.take()) == ["to bob: read ask", "delivered a1:3..3 to bob"]
     bob.read()
     assert of_reading(ada.take()) == ["read a1:3..3 by bob"]
 
@@ -160,19 +164,18 @@ def test_a_mark_on_the_newest_log_covers_all_earlier_ones(ada: Peer) -> None:
     last = ada.author("a3")
     last.write(*(one.raw for one in ada.storage.places(4, 9)))
     announce(far, last.mark)
-    assert of_reading(far.say(marked("bob", "a3", 1))) == [
+    assert of_reading(far.say(marked("bob", mark_of(ada, "a3", 1)))) == [
         "read a1:1..2 by bob", "read a2:1..2 by bob", "read a3:1..1 by bob"]  # fmt: skip
 
 
 def test_a_mark_of_an_earlier_log_counts_too(ada: Peer) -> None:
     ada.say("one")
-    mark = own(ada, 2)
     ada.restart()
     ada.say("two")
-    ada.restart()  # the first log is covered, and found in storage only
+    ada.restart()  # the first log is covered, and storage alone knows the chain at its first entry
     far = ada.far("bob")
-    announce(far, mark)
-    assert of_reading(far.say(marked("bob", "a1", 1))) == ["read a1:1..1 by bob"]
+    assert of_reading(far.say(marked("bob", mark_of(ada, "a1", 1)))) == [
+        "delivered a1:1..1 to bob", "read a1:1..1 by bob"]  # fmt: skip
 
 
 def test_a_mark_on_an_earlier_log_counts_with_its_delivery(ada: Peer) -> None:
@@ -182,23 +185,9 @@ def test_a_mark_on_an_earlier_log_counts_with_its_delivery(ada: Peer) -> None:
     far = ada.far("bob")
     second = ada.author("a2")
     second.write(*(one.raw for one in ada.storage.places(2, 2)))
-    assert of_reading([*announce(far, second.mark), *far.say(marked("bob", "a2", 2))]) == [
+    assert of_reading([*announce(far, second.mark), *far.say(marked("bob", mark_of(ada, "a2", 2)))]) == [
         "delivered a1:1..2 to bob", "delivered a2:1..2 to bob",
         "read a1:1..2 by bob", "read a2:1..2 by bob"]  # fmt: skip
-
-
-def test_a_delivery_of_one_log_counts_no_mark_on_an_earlier_one(ada: Peer) -> None:
-    """Ada wrote on two devices. Bob has the entries of the other one, which build on nothing."""
-    ada.say("one")
-    mark = own(ada, 2)
-    ada.start()
-    ada.say("two")
-    ada.start()  # the first log is found in storage only
-    elsewhere, far = Author("ada", "d1"), ada.far("bob")
-    far.say(elsewhere.say("on the other device"))
-    assert of_reading(announce(far, elsewhere.mark)) == ["delivered d1:1..1 to bob"]
-    assert of_reading(far.say(marked("bob", "a1", 2))) == []
-    assert of_reading(announce(far, mark)) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
 
 
 def log_of(peer: Peer, run: str) -> tuple[Entries, Mark]:
@@ -224,111 +213,29 @@ def lost_and_found() -> Peer:
 
 
 def test_one_of_several_tips_does_not_deliver_the_log_below_another() -> None:
-    """The first log is in storage only: memory has neither its holders nor the fact that the last log is not on it."""
     ada = lost_and_found()
     (_, second), (_, last) = log_of(ada, "a2"), log_of(ada, "a5")
     far = ada.far("bob")
     assert of_reading(announce(far, last)) == ["delivered a4:1..2 to bob", "delivered a5:1..2 to bob"]
-    assert of_reading(far.say(marked("bob", "a1", 1))) == []
-    assert of_reading(announce(far, second, last)) == [
-        "delivered a1:1..2 to bob", "delivered a2:1..2 to bob", "read a1:1..1 by bob"]  # fmt: skip
+    assert of_reading(announce(far, second, last)) == ["delivered a1:1..2 to bob", "delivered a2:1..2 to bob"]
 
 
-def lost_and_found_again() -> tuple[Peer, Far]:
-    """Return the same after a restart: bob has the first two logs, and nothing is known of the others."""
-    ada = lost_and_found()
-    (_, second) = log_of(ada, "a2")
-    announce(ada.far("bob"), second)
-    ada.say("more")  # known receipts are saved with it
-    ada.restart()
-    return ada, ada.far("bob")
-
-
-def test_a_mark_on_an_earlier_log_counts_when_every_tip_is_delivered() -> None:
-    ada, far = lost_and_found_again()
-    assert of_reading(far.say(marked("bob", "a1", 1))) == []
-    (_, last) = log_of(ada, "a5")
-    assert of_reading(announce(far, last)) == [
-        "delivered a4:1..2 to bob", "delivered a5:1..3 to bob", "read a1:1..1 by bob"]  # fmt: skip
-
-
-def test_a_mark_on_an_earlier_log_counts_when_the_missing_tip_forks() -> None:
-    _, far = lost_and_found_again()
-    assert of_reading(far.say(marked("bob", "a1", 1))) == []
-    assert of_reading(far.say(Author("ada", "a5").say("the", "other", "ada"))) == ["read a1:1..1 by bob"]
-
-
-RUNS, EARLY = 8, 10 * read_receipts.RECOUNTED_AT_ONCE
-
-
-def test_one_mark_of_many_logs_has_few_early_marks_recounted(ada: Peer) -> None:
-    """120 logs delivered by one mark, and 10,000 early marks of that reader: 7 s."""
-    for _ in range(RUNS):
-        ada.say("one")
-        ada.restart()
-    ada.say("the last")
-    far = ada.far("bob")
-    refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(EARLY)]
-    for start in range(0, EARLY, 256):
-        far.say(ReadFrame({ROOM: {IDS["bob"]: refs[start : start + 256]}}, names=[Naming(room=True)]))
-    (_, last) = log_of(ada, f"a{RUNS + 1}")
-    lines, recounted = counted_calls(lambda: announce(far, last), ReadTracker.on_read_mark)
-    assert len(of_reading(lines)) == RUNS + 1
-    assert recounted == read_receipts.RECOUNTED_AT_ONCE
-    assert len(ada.node.sync.read_receipts.tracker.early) == EARLY
-
-
-def test_one_mark_of_many_logs_has_the_early_marks_of_each_user_recounted_once() -> None:
-    """120 logs delivered to 1,900 users by one mark, and an early mark of each of these on another log: 0.1 s."""
-    ada, users = World().peer("ada"), ["bob", "cyd", "dan", "eve"]
-    for _ in range(RUNS):
-        ada.say("one")
-        ada.restart()
-    ada.say("the last")
-    far = gateway(ada, "bob", *users[1:])
-    for user in users:
-        far.say(marked(user, "e1", 1))
-    (_, last) = log_of(ada, f"a{RUNS + 1}")
-    lines, recounted = counted_calls(lambda: announce(far, last), ReadTracker._recount)
-    assert len(of_reading(lines)) == RUNS + 1
-    assert recounted == len(users)
-    assert len(ada.node.sync.read_receipts.tracker.early) == len(users)
-
-
-def counted_calls(act: Callable[[], list[str]], function: Callable[..., Any]) -> tuple[list[str], int]:
-    """Return what an act returns, and how often it calls a function."""
-    calls = 0
-
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal calls
-        calls += event == "call" and frame.f_code is function.__code__
-
-    sys.setprofile(count)
-    try:
-        returned = act()
-    finally:
-        sys.setprofile(None)
-    return returned, calls
-
-
-def test_early_marks_that_were_not_recounted_at_once_are_recounted_later() -> None:
-    ada, far = lost_and_found_again()
-    most = read_receipts.RECOUNTED_AT_ONCE
-    refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(most)]
-    far.say(ReadFrame({ROOM: {IDS["bob"]: refs}}, names=[Naming(room=True)]))
-    far.say(marked("bob", "a1", 1))
-    (_, last) = log_of(ada, "a5")
-    assert of_reading(announce(far, last)) == ["delivered a4:1..2 to bob", "delivered a5:1..3 to bob"]
-    ada.world.pass_time(1.0)
-    assert of_reading(ada.take()) == ["read a1:1..1 by bob"]
-
-
-def test_no_message_is_read_before_it_is_delivered(ada: Peer) -> None:
+def test_who_has_read_a_message_has_it(ada: Peer) -> None:
+    """A read mark proves it by its chain, whether or not the mark of the reader's peer has come."""
     far = ada.far("bob")
     ada.say("one", "two")
-    assert of_reading(far.say(marked("bob", "a1", 3))) == []
-    assert of_reading(announce(far, own(ada, 2))) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
-    assert of_reading(announce(far, own(ada, 3))) == ["delivered a1:3..3 to bob", "read a1:3..3 by bob"]
+    for seq in (2, 3):
+        first = 1 if seq == 2 else 3
+        assert of_reading(far.say(marked("bob", own(ada, seq)))) == [
+            f"delivered a1:{first}..{seq} to bob", f"read a1:{first}..{seq} by bob"]  # fmt: skip
+
+
+def test_in_the_room_a_read_mark_of_a_guest_says_nothing_about_the_gateway(ada: Peer) -> None:
+    """It may have read elsewhere, and the other users of the gateway need not have it."""
+    far = gateway(ada, "dan", "cyd")
+    ada.say("one", "two")
+    assert of_reading(far.say(marked("cyd", own(ada, 3)))) == ["read a1:1..3 by cyd"]
+    assert of_reading(far.say(marked("dan", own(ada, 2)))) == ["delivered a1:1..2 to dan", "read a1:1..2 by dan"]
 
 
 def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -> None:
@@ -344,43 +251,28 @@ def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -
     (_, last) = log_of(ada, "a2")
     far = ada.far("bob")
     announce(far, mark)  # more than is here
-    assert of_reading(far.say(marked("bob", "a1", 3))) == []
+    assert of_reading(far.say(marked("bob", mark))) == []
     announce(far, mark, last)
-    far.say(marked("bob", "a2", 2))
+    far.say(marked("bob", mark_of(ada, "a2", 2)))
     assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
 def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
-    far, liar = ada.far("bob"), ada.far("eve")
+    older = ada.storage.snapshot()
     ada.say("one", "two")
-    for start in range(0, MAX_REMEMBERED + 512, 256):
-        refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(start, start + 256)]
-        liar.say(ReadFrame({ROOM: {IDS["eve"]: refs}}, names=[Naming(room=True)]))
-    far.say(marked("bob", "a1", 3))  # before it is known to be delivered
-    early = ada.node.sync.read_receipts.tracker.early
-    assert len(early) <= MAX_REMEMBERED
-    [known] = {remote for remote, _ in early.values()} - {ada.node.sync.context.remotes[far.link]}
+    first, mark = log_of(ada, "a1")
+    ada.crash()
+    ada.storage.restore(older)
+    ada.start()
+    far, liar = ada.far("bob"), ada.far("eve")
+    for start in range(0, MAX_EARLY + 512, 256):
+        liar.say(ReadFrame({ROOM: {IDS["eve"]: made_up(range(start, start + 256))}}, names=[Naming(room=True)]))
+    far.say(marked("bob", mark))  # before its log is back
+    early = ada.node.sync.read_receipts._early
+    assert [early._counts[one.link] for one in (liar, far)] == [MAX_EARLY // 2, 1]
     ada.drop(liar)
-    assert known not in {
-        remote for remote, _ in ada.node.sync.read_receipts.tracker.early.values()
-    }  # and its other marks stay
-    assert of_reading(announce(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
-
-
-def test_unknown_peers_share_what_is_remembered_of_their_read_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """192 links of one member could have 20,000 marks kept each."""
-    monkeypatch.setattr(read_receipts, "MAX_ANNOUNCED_UNKNOWN", 600)
-    ada = World().peer("ada")
-    ada.say("one")
-    liars = [ada.far(name) for name in ("eve", "cyd", "dan")]
-    for liar, name in zip(liars, ("eve", "cyd", "dan"), strict=True):
-        for start in range(0, 800, 100):
-            refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(start, start + 100)]
-            liar.say(ReadFrame({ROOM: {IDS[name]: refs}}, names=[Naming(room=True)]))
-            span = (FIRST_ID if not start else ROOM, ROOM)
-            liar.say(ReadFrame({ROOM: {IDS[name]: refs}}, span=span))
-    announced = ada.node.sync.read_receipts._announced
-    assert [announced[IDS[name]].count for name in ("eve", "cyd", "dan")] == [600, 200, 200]
+    assert sum(map(len, early._by_log.values())) == 1
+    assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
 def test_a_mark_set_again_is_answered_after_a_commit_of_its_own() -> None:
@@ -398,8 +290,18 @@ def test_a_mark_set_again_is_answered_after_a_commit_of_its_own() -> None:
 def test_a_read_mark_on_a_copy_s_entries_does_not_count(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
-    announce(far, own(ada, 2)._replace(chain8="00" * 8))
-    assert of_reading(far.say(marked("bob", "a1", 2))) == []
+    ada.say("two")
+    for seq in (2, 3):  # in the middle of the log, and at its end
+        assert of_reading(far.say(marked("bob", own(ada, seq)._replace(chain8="00" * 8)))) == []
+    assert of_reading(far.say(marked("bob", own(ada, 2)))) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
+
+
+def test_a_read_mark_waits_until_storage_says_the_chain(ada: Peer) -> None:
+    far = ada.far("bob")
+    ada.say("one", "two")
+    ada.hold_lookups = True
+    assert of_reading(far.say(marked("bob", mark_of(ada, "a1", 2)))) == []
+    assert of_reading(ada.answer_lookups()) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
 
 
 @pytest.mark.parametrize(("kept", "lost"), [((), "1..2"), (("one",), "1..3")])
@@ -423,16 +325,19 @@ def test_a_read_mark_on_lost_entries_counts_when_they_come_back(kept: tuple[str,
 def test_a_read_mark_for_a_user_not_hosted_there_ends_the_link(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
-    assert of_reading(far.say(marked("cyd", "a1", 1))) == ["close bob: host"]
+    assert of_reading(far.say(marked("cyd", own(ada, 1)))) == ["close bob: host"]
 
 
 def test_a_read_mark_in_a_conversation_not_shared_is_ignored(ada: Peer) -> None:
     talk = ada.open("bob")
     ada.say("psst", to=talk)
     far = ada.far("eve")
-    secret = ReadFrame({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1)]}})
-    assert of_reading(far.say(secret)) == []
-    assert ada.counted["conversation_ignored"] == 1
+    secret = ReadFrame({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1, "00" * 8)]}})
+    sums = ada.node.sync.read_receipts
+    assert of_reading(far.say(structs.replace(secret, add="ab" * 32))) == []
+    assert (ada.counted["conversation_ignored"], sums.announced_sum(IDS["eve"])) == (1, "00" * 32)  # it comes again
+    assert of_reading(far.say(ReadFrame({}, add="ab" * 32, sum="ab" * 32))) == ["to eve: read ask"]
+    assert of_reading(far.say(ReadFrame({}, sum="ab" * 32))) == []
 
 
 def test_a_full_link_is_sent_read_marks_when_it_drains() -> None:
@@ -447,9 +352,10 @@ def test_a_full_link_is_sent_read_marks_when_it_drains() -> None:
 
 def test_equal_read_sums_need_no_answer_and_different_ones_request_all_marks() -> None:
     ada, bob = pair("ada", "bob")
-    ada.say("one")
-    ada.world.pass_time(1.0)
-    bob.read()
+    for text in ("one", "two"):
+        ada.say(text)
+        ada.world.pass_time(1.0)
+        bob.read()
     ada.world.pass_time(30.0)
     assert "to bob: read ask" not in ada.take()  # anti-entropy: the sums are equal
     assert "to ada: read sum" in bob.take()
@@ -460,16 +366,17 @@ def test_equal_read_sums_need_no_answer_and_different_ones_request_all_marks() -
 def test_a_peer_asked_for_read_marks_sends_all_in_pages() -> None:
     ada = World().peer("ada", page_items=2)
     far = ada.far("bob")
-    for n in range(5):
-        writer = Author("bob", f"b{n}")
+    writers = [Author("bob", f"b{n}") for n in range(5)]
+    for writer in writers:
         far.say(writer.say("word"))
+    marks = [writer.mark for writer in writers]
     ada.read()
     far.heard.clear()
     far.say(ReadFrame({}, ask=True))
     pages = [frame for frame in far.heard if isinstance(frame, ReadFrame)]
-    assert [frame.span for frame in pages] == [("0" * 64, ROOM), (ROOM, ROOM), (ROOM, "f" * 64)]
+    assert [frame.all for frame in pages] == [True, False, False]
     told_of = [ref for frame in pages for readers in frame.marks.values() for refs in readers.values() for ref in refs]
-    assert sorted(told_of) == [(ref_key(IDS["bob"], f"b{n}" * 8), 1) for n in range(5)]
+    assert sorted(told_of) == [(ref_key(IDS["bob"], mark.run), 1, mark.chain8) for mark in marks]
 
 
 def test_a_restored_reader_announces_less_and_the_writer_keeps_more() -> None:
@@ -541,7 +448,7 @@ def test_marks_on_earlier_logs_are_removed_when_a_later_one_is_read() -> None:
     assert [mark.log.run[:2] for mark in ada.storage.load([ada.id]).reads] == ["b2"]
 
 
-def test_when_marks_are_only_removed_the_full_set_is_sent() -> None:
+def test_when_marks_are_only_removed_the_change_of_the_sum_is_sent() -> None:
     ada, first = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(first.say("one"))
@@ -552,7 +459,9 @@ def test_when_marks_are_only_removed_the_full_set_is_sent() -> None:
     assert of_reading(ada.read(2)) == ["to bob: read room by ada b2:1"]  # a later mark: the earlier one stays
     ada.world.pass_time(1.0)
     ada.take()
-    assert of_reading(ada.read()) == ["to bob: read room by ada b2:1 all"]
+    assert of_reading(ada.read()) == ["to bob: read"]
+    assert ada.node.sync.read_receipts.sum_for(ada.node.sync.context.remotes[far.link])
+    assert [frame.add for frame in far.heard if isinstance(frame, ReadFrame)]
 
 
 def test_a_message_read_on_one_peer_of_a_user_is_read_on_the_other(ada: Peer) -> None:
@@ -561,7 +470,7 @@ def test_a_message_read_on_one_peer_of_a_user_is_read_on_the_other(ada: Peer) ->
     far, writer = ada.far("eve"), ada.far("bob")
     log = Author("bob", "b1")
     writer.say(log.say("one", "two"))
-    lines = far.say(marked("eve", "b1", 2, writer="bob"))
+    lines = far.say(marked("eve", log.mark, writer="bob"))
     assert "to bob: read room by eve b1:2" in lines
 
 
@@ -607,73 +516,3 @@ def test_a_choice_for_one_user_overrides_the_general_one() -> None:
     cyd.say("from cyd")
     ada.world.pass_time(1.0)
     assert of_reading(ada.read()) == ["to cyd: read room by ada c1:2"]
-
-
-# ---- announced reads
-
-
-HALL, OTHER, READER = "c0" * 32, "d1" * 32, "b0" * 32
-FIRST, LAST = "0" * 64, "f" * 64
-
-
-def ref(number: int) -> str:
-    return f"{number:032x}"
-
-
-def test_a_newer_mark_replaces_the_announced_one() -> None:
-    announced = AnnouncedMarks([ReadMark(LogId(HALL, "ab" * 32, "01" * 8), READER, 3)])
-    assert announced.update((HALL, READER), [("ab" * 8 + "01" * 8, 5), (ref(1), 1)])
-    assert announced.sum == read_sum({(HALL, READER): {"ab" * 8 + "01" * 8: 5, ref(1): 1}})
-
-
-def test_pages_replace_everything_with_the_last_one() -> None:
-    announced = AnnouncedMarks([])
-    announced.update((HALL, READER), [(ref(1), 1)])
-    before = announced.sum
-    announced.on_page((FIRST, OTHER), {(OTHER, READER): [(ref(2), 2)]})
-    assert announced.sum == before
-    announced.on_page((OTHER, LAST), {(OTHER, READER): [(ref(3), 3)]})  # the next page may continue a conversation
-    assert announced.sum == read_sum({(OTHER, READER): {ref(2): 2, ref(3): 3}})
-
-
-def test_a_page_out_of_order_is_ignored() -> None:
-    announced = AnnouncedMarks([])
-    announced.on_page((FIRST, HALL), {(HALL, READER): [(ref(1), 1)]})
-    announced.on_page((LAST, LAST), {})
-    announced.on_page((HALL, LAST), {(HALL, READER): [(ref(2), 1)]})
-    assert announced.sum == read_sum({})
-
-
-def test_announced_marks_of_one_peer_are_limited() -> None:
-    announced = AnnouncedMarks([])
-    most = [(ref(number), 1) for number in range(1, MAX_ANNOUNCED + 1)]
-    assert announced.update((HALL, READER), most)
-    assert announced.update((HALL, READER), most[:5])  # repeated marks count once
-    full = announced.sum
-    assert not announced.update((HALL, READER), [(ref(0), 1)])
-    announced.on_page((FIRST, LAST), {(HALL, READER): [(ref(0), 1), *most]})
-    assert announced.sum == full
-    announced.on_page((FIRST, LAST), {(HALL, READER): most[1:] + [(ref(0), 1)]})
-    assert announced.sum == read_sum({(HALL, READER): dict([*most[1:], (ref(0), 1)])})
-
-
-def test_endless_pages_and_empty_pairs_use_no_memory() -> None:
-    announced = AnnouncedMarks([])
-    announced.on_page((FIRST, HALL), {})
-    for number in range(50):
-        announced.on_page((HALL, HALL), {(HALL, READER): [(ref(1000 * number + n), 1) for n in range(256)]})
-        announced.update((HALL, f"{number:064x}"), [])
-    announced.on_page((HALL, LAST), {})
-    assert (announced.count, announced.sum) == (0, read_sum({}))
-
-
-def test_the_sum_of_announced_marks_is_that_of_the_latest_of_each_log() -> None:
-    known = AnnouncedMarks(())
-    pair = (ROOM, IDS["bob"])
-    one, other = ref_key(IDS["ada"], "a1" * 8), ref_key(IDS["ada"], "a2" * 8)
-    for refs in ([(one, 1), (other, 2)], [(one, 3)], [(one, 3), (other, 1)]):
-        known.update(pair, refs)
-    assert known.sum == read_sum({pair: {one: 3, other: 1}})
-    known.on_page(("0" * 64, "f" * 64), {pair: [(other, 7)]})
-    assert known.sum == read_sum({pair: {other: 7}})
-    assert AnnouncedMarks(()).sum == read_sum({})

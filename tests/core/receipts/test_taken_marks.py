@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec import structs
 
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import Send
@@ -12,7 +13,7 @@ from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, U
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.receipts.mark_positions import MarkPositions, read_sum
+from p2pchat.core.receipts.mark_positions import ChangedMark, MarkPositions, ReadPosition, mark_number, sum_text
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm
@@ -20,6 +21,7 @@ from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far,
 CYD = IDS["cyd"]
 THERE = dm("bob", "cyd")
 NAMING = dm_naming(IDS["bob"], CYD)
+CHAIN8 = "ab" * 8
 
 
 def host(peer: Peer, name: str = "cyd") -> None:
@@ -73,7 +75,7 @@ def far_host(gate: Peer, name: str = "dan") -> Far:
 
 
 def marked(run: str, seq: int) -> TakenFrame:
-    return TakenFrame({THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq)]}}, names=[NAMING])
+    return TakenFrame({THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq, CHAIN8)]}}, names=[NAMING])
 
 
 def test_what_was_taken_at_one_host_counts_at_the_other_and_only_there() -> None:
@@ -141,7 +143,7 @@ def test_of_a_user_hosted_anew_its_marks_alone_are_sent() -> None:
     world.settle()
     assert taken(dan) == {"b1": 2}
     sent = [effect.frame for gate in (ada, dan) for effect in gate.effects if isinstance(effect, Send)]
-    assert not [frame for frame in sent if isinstance(frame, TakenFrame) and (frame.ask or frame.span)]
+    assert not [frame for frame in sent if isinstance(frame, TakenFrame) and (frame.ask or frame.all)]
 
 
 def test_a_mark_that_comes_before_its_log_counts_once_the_log_comes() -> None:
@@ -165,7 +167,7 @@ def test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back(d
     host(gate)
     far = far_host(gate)
     gate.hold_lookups = during_lookup
-    far.say(marked("b1", 1))
+    far.say(marked("b1", 1), TakenFrame({}, add="ab" * 32))
     total = gate.node.sync.taken_marks.announced_sum(IDS["dan"])
     gate.put(UserUnhosted(CYD))
     gate.hold_lookups = False
@@ -176,7 +178,7 @@ def test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back(d
     far.say(TakenFrame({}, sum=total))
     sent = [effect.frame for effect in gate.effects if isinstance(effect, Send)]
     assert [frame.ask for frame in sent if isinstance(frame, TakenFrame)] == [True]
-    far.say(marked("b1", 1))
+    far.say(structs.replace(marked("b1", 1), all=True, add="ab" * 32))
     assert (taken(gate), gate.node.sync.taken_marks.announced_sum(IDS["dan"])) == ({"b1": 1}, total)
 
 
@@ -208,7 +210,7 @@ def test_a_mark_of_a_user_who_is_not_hosted_here_is_ignored() -> None:
     talk = gate.open("cyd")
     log = Author("cyd", "c1", talk)
     far.say(log.say("one"))
-    far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1)]}}))
+    far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1, CHAIN8)]}}))
     assert gate.node.sync.taken_marks.marked_to(talk, CYD)[0] == {}
     assert gate.storage.load_users([CYD]).taken == []
 
@@ -251,7 +253,7 @@ def test_letting_a_user_go_keeps_the_early_marks_of_others() -> None:
     cert = make_cert(IDS["eve"], IDENTITIES["eve"].sign, IDS["dan"], START // 1000)
     far.say(Here([Hosted(IDS["eve"], "eve", "online", cert=cert)]))
     log = Author("bob", "b1")
-    far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1)] for user in (CYD, IDS["eve"])}}))
+    far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1, CHAIN8)] for user in (CYD, IDS["eve"])}}))
     gate.put(UserUnhosted(IDS["eve"]))
     far.say(log.say("one"))
     assert gate.node.sync.taken_marks.marked_to(ROOM, CYD)[0] == {LogId(ROOM, IDS["bob"], "b1" * 8): 1}
@@ -275,12 +277,14 @@ def test_a_failure_of_storage_loses_no_mark() -> None:
     assert taken(ada) == taken(dan) == {"b1": 2}
 
 
-def test_a_mark_on_a_log_that_failed_to_be_stored_counts_once_that_comes_again() -> None:
-    """Storage keeps no mark on a log that it does not hold (seed 1310038, --deletions)."""
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_mark_on_a_log_that_failed_to_be_stored_counts_once_that_comes_again(is_first: bool) -> None:
+    """Storage keeps no mark on a log that it does not hold (seeds 1310038, --deletions, and 610259, --members)."""
     gate = World().peer("ada")
     host(gate)
     far, log = far_host(gate), Author("bob", "b1", THERE)
-    far.say(Author("bob", "b0", THERE).say("zero"))
+    if not is_first:  # else the conversation failed with it
+        far.say(Author("bob", "b0", THERE).say("zero"))
     one = log.say("one")
     gate.holding = True
     far.say(one, marked("b1", 1))
@@ -291,7 +295,7 @@ def test_a_mark_on_a_log_that_failed_to_be_stored_counts_once_that_comes_again()
     gate.put(Loaded(gate.storage.load([gate.id, CYD])))
     gate.world.pass_time(1.0)
     assert taken(gate) == {}
-    far_host(gate).say(one)
+    far_host(gate).say(marked("b1", 1), one)  # the sums differ, so all marks come again
     gate.world.pass_time(1.0)
     assert taken(gate) == {"b1": 1}
     assert [mark.seq for mark in gate.storage.load_users([CYD]).taken] == [1]
@@ -322,25 +326,66 @@ def test_the_sum_is_that_of_the_durable_marks_whatever_changed(seed: int) -> Non
     ordered: list[ReadMark] = []
     for _ in range(200):
         log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
-        reader, seq = chance.choice(users), chance.randrange(1, 50)
+        reader, position = chance.choice(users), (chance.randrange(1, 50), chance.choice(("ab" * 8, "cd" * 8)))
         match chance.randrange(8):
             case 0 | 1 | 2:
-                if positions.advance_to(log, reader, seq):
-                    ordered.append(ReadMark(log, reader, seq))
+                if positions.advance_to(log, reader, position):
+                    ordered.append(ReadMark(log, reader, *position))
             case 3 | 4:
                 if ordered:
                     positions.on_durable(ordered.pop(0))
             case 5:
                 removed = positions.keep_only(log.conversation, reader, log.user, {log.run})
-                ordered += [ReadMark(each, reader, 0) for each in removed]
+                ordered += [mark for mark, _ in removed]
             case 6:
                 if chance.random() < 0.5:
                     positions.forget(reader)
-                positions.load([ReadMark(log, reader, seq)], reader)
+                positions.load([ReadMark(log, reader, *position)], reader)
             case _:
                 positions.take_undurable()
         for readers, writers in ((set(users[:2]), set[str]()), (set(users[:1]), set(users[2:]))):
             told = positions.marks_for(readers, writers, lambda id: id != conversations[2])
+            numbers = [mark_number(pair, ref, at) for pair, refs in told.items() for ref, at in refs.items()]
             assert positions.sum_for(readers, writers, lambda id: id != conversations[2]) == (
-                read_sum(told) if told else ""
+                sum_text(sum(numbers)) if told else ""
             )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_sum_changes_by_what_peers_are_told(seed: int) -> None:
+    """They add up what each frame changes, and ask for all marks if their sum is another."""
+    chance, positions = random.Random(seed), MarkPositions(())
+    users, conversations = [f"{number:x}" * 64 for number in range(3)], [f"{number:x}" * 64 for number in (10, 11)]
+    ordered: list[ReadMark] = []
+    heard = 0
+    due: dict[tuple[LogId, str], ReadPosition] = {}
+
+    def tell(changes: list[ChangedMark]) -> None:
+        for mark, former in changes:
+            due.setdefault((mark.log, mark.reader), former)
+
+    for _ in range(300):
+        log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
+        reader, position = chance.choice(users), (chance.randrange(1, 50), "ab" * 8)
+        match chance.randrange(7):
+            case 0 | 1 | 2:
+                if positions.advance_to(log, reader, position):
+                    ordered.append(ReadMark(log, reader, *position))
+            case 3 | 4:
+                mark = ordered.pop(0) if ordered else None
+                former = positions.on_durable(mark) if mark is not None else None
+                if mark is not None and former is not None:
+                    tell([(mark, former)])
+            case 5:
+                removed = positions.keep_only(log.conversation, reader, log.user, {log.run})
+                ordered += [mark for mark, _ in removed]
+                tell(removed)
+            case _:
+                tell(positions.take_undurable())
+                ordered.clear()
+        if chance.random() < 0.5:
+            for (told, by), former in due.items():
+                pair, ref = (told.conversation, by), ref_key(told.user, told.run)
+                heard += mark_number(pair, ref, positions.durable(told, by)) - mark_number(pair, ref, former)
+            due.clear()
+            assert sum_text(heard) == (positions.sum_for(set(users), set(), lambda _: True) or sum_text(0))

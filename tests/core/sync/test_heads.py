@@ -48,7 +48,7 @@ def test_a_row_keeps_all_of_a_log() -> None:
     mark = Mark(LOG.run, LOG.seq, LOG.chain[:8].hex())
     assert [BOB in heads, len(heads), heads.marks(BOB), heads.of(BOB)] == [True, 1, [mark], [LOG]]
     spans = [("00" * 32, "ff" * 32), (BOB, BOB), (next_id(BOB), "ff" * 32), ("00" * 32, BOB[:63] + "0")]
-    found = [(BOB, LOG.run, LOG.seq)]
+    found = [(BOB, mark)]
     assert [[*heads.ends(span)] for span in spans] == [found, found, [], [] if BOB[63] != "0" else found]
     assert [heads.take(BOB), heads.take(BOB), len(heads)] == [[LOG], [], 0]
 
@@ -94,7 +94,7 @@ def test_quiet_writers_become_rows_when_there_are_too_many() -> None:
         far.say(Author(name, "f1").say("x"))
     assert not len(room(ada).writers.quiet)
     far.say(Author("dan", "f1").say("x"))
-    assert [user for user, _, _ in room(ada).writers.quiet.ends()] == sorted([IDS["bob"], IDS["cyd"]])
+    assert [user for user, _ in room(ada).writers.quiet.ends()] == sorted([IDS["bob"], IDS["cyd"]])
     assert room(ada).writers.open.keys() == {IDS["dan"]}
 
 

@@ -142,7 +142,7 @@ async def read_marks(eve: Attacker) -> None:
     """Send read marks of logs of ada that do not exist."""
     await eve.flood(
         ReadFrame(
-            {eve.room: {eve.id: [(eve.server[:16] + f"{n:016x}", 2**53 - 1) for n in page]}},
+            {eve.room: {eve.id: [(eve.server[:16] + f"{n:016x}", 2**53 - 1, "ab" * 8) for n in page]}},
             names=[ROOM],
         )
         for page in pages(250)

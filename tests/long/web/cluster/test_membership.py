@@ -491,7 +491,7 @@ async def test_a_user_is_hosted_at_home_and_standby_and_where_it_is_in_use(engin
         assert visited.accounts.of(keys[staying]) is visitor
         visited.hub.close(session)
         await until(lambda: visited.accounts.of(keys[staying]) is None, "the other to be let go after its session")
-        assert not visitor.user.is_hosted
+        assert visitor.user not in visited.peer.hosted
         assert await visited.accounts.by_token(tokens[staying]) is not None  # and it may come again
 
         await gateways[2].aclose()  # in good order: the others take over at once
