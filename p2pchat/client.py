@@ -230,8 +230,8 @@ class Client(_BaseProtocol):
         except OSError:
             self._end("lost")
             return
-        if not self._closing:
-            self._write(self._tls.outgoing())  # almost always nothing; a key update requires an answer
+        if not self._closing and (answer := self._tls.outgoing()):  # almost never: a key update requires one
+            self._write(answer)
         if not self._started:
             self._early_plaintext += plaintext
         elif self._undecoded or self._must_wait(plaintext):

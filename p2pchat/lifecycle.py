@@ -285,7 +285,7 @@ class PeerLifecycle:
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.open(driver)
             self.groups.load()
-            self.feed.open(driver, list(self.dispatcher.readers))
+            self.feed.open(driver, self.dispatcher.readers)
             driver.start()
             if lost:
                 self.dispatcher.dispatch(WarningIssued("log_damaged", f"{lost}; check the disk, then delete that copy"))

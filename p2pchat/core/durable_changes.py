@@ -30,6 +30,10 @@ class Record(Struct, frozen=True):
         return structs.replace(self, **changes)
 
 
+class Collected(Struct):
+    """Base of what one step fills in. Each step makes several, and a Struct with empty lists is quick to make."""
+
+
 class DiskLevel(IntEnum):
     """The entries for which there is disk space."""
 
@@ -215,7 +219,7 @@ META_BLOCKED = "blocked"  # in Change.meta: users that the own user blocks, a JS
 META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last requested, UTC microseconds
 
 
-class Change(Struct):
+class Change(Collected):
     """One step, committed as a whole or not at all. Storage adds it and never interprets it."""
 
     batches: list[Batch] = []

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -159,6 +160,10 @@ class Header(Struct, gc=False, frozen=True, forbid_unknown_fields=True):
     by: GuestCertificate | UnsetType = UNSET
 
 
+_attached = attrgetter("files")
+_text_of = itemgetter(1)
+
+
 class Batch(Struct, gc=False):
     """Consecutive entries of one log, ending at a head: the unit of verify, commit, serve and mark.
 
@@ -187,7 +192,7 @@ class Batch(Struct, gc=False):
     @property
     def has_files(self) -> bool:
         """True if an entry has attachments, as far as entries are decoded."""
-        return self.entries is not None and any(entry.files for entry in self.entries)
+        return self.entries is not None and any(map(_attached, self.entries))
 
     def __repr__(self) -> str:
         return f"Batch({self.log.user[:8]}/{self.log.run[:8]} {self.first}..{self.last})"
@@ -387,7 +392,7 @@ def _check_depth(raw: str) -> None:
 
 def size_bytes(raws: Sequence[RawEntry]) -> int:
     """Return the size of the texts of these entries in bytes of UTF-8."""
-    joined = "".join([text for _, text in raws])
+    joined = "".join(map(_text_of, raws))
     return len(joined) if joined.isascii() else len(joined.encode())
 
 

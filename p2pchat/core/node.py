@@ -25,6 +25,7 @@ from p2pchat.core.effects import (
     ImportResult,
     LinkChanged,
     OrderContent,
+    WakeAt,
     WriteRefused,
 )
 from p2pchat.core.groups.group_replica import GroupView
@@ -259,7 +260,8 @@ class Node:
             self._ctx.orders = []
         if any(fields_of(self._ctx.change)):
             self._commits.order(self.sync)
-        self._ctx.emit_wake()
+        if (at := self._ctx.timers.wake_at()) is not None:
+            self._ctx.emit(WakeAt(at))
         return self._ctx.out
 
     # ---- read by the outside

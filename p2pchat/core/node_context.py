@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
-from p2pchat.core.effects import ContentOrder, Effect, WakeAt
+from p2pchat.core.effects import ContentOrder, Effect
 from p2pchat.protocol import Cert, GuestCertificate, PeerId, UserId
 
 
@@ -56,11 +56,6 @@ class NodeContext:
     def run_due(self) -> None:
         """Call every timer that is due, in order of time."""
         self.timers.run_due(self.now.mono)
-
-    def emit_wake(self) -> None:
-        """Emit WakeAt when the earliest deadline is earlier than the last one emitted."""
-        if (at := self.timers.wake_at()) is not None:
-            self.out.append(WakeAt(at))
 
 
 # ---- hosted users and network

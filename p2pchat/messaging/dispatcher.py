@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
 from p2pchat.core import effects as fx
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
@@ -45,7 +45,6 @@ class EventDispatcher:
     """Turns effects into events and gives them to subscriptions.
 
     Attributes:
-        readers: The open subscriptions; one that the program dropped disappears.
         endpoints: The state of the newest attempt to link, by endpoint: up, down, trying, refused.
     """
 
@@ -60,7 +59,7 @@ class EventDispatcher:
         self._tracker = tracker
         self._groups = groups
         self._conversations = conversations
-        self.readers: WeakSet[Subscription] = WeakSet()
+        self._readers: dict[ref[Subscription], None] = {}  # one that the program dropped disappears
         self.endpoints: dict[str, str] = {}
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
         self._met: dict[UserId, None] = {}  # users who were here, those of the last runs first
@@ -113,7 +112,12 @@ class EventDispatcher:
         """Add a subscription; ConsumerBusy if another one reads for the same consumer."""
         if reader.consumer is not None and reader.consumer in self.consumers():
             raise ConsumerBusy(reader.consumer)
-        self.readers.add(reader)
+        self._readers[ref(reader, self._readers.pop)] = None
+
+    @property
+    def readers(self) -> list[Subscription]:
+        """The open subscriptions."""
+        return [reader for each in [*self._readers] if (reader := each()) is not None]
 
     def consumers(self) -> set[str]:
         """Return the consumers that have an open subscription."""
@@ -121,7 +125,7 @@ class EventDispatcher:
 
     def count_readers(self) -> int:
         """Return the number of subscriptions, at least 1."""
-        return max(1, len(self.readers))
+        return max(1, len(self._readers))
 
     def is_reading_messages(self) -> bool:
         """Return whether any subscription reads messages."""
@@ -133,7 +137,7 @@ class EventDispatcher:
 
     async def drain(self, closer: asyncio.Task[Any] | None) -> None:
         """Return no more messages, and give programs a moment to acknowledge those they handle; see handled."""
-        readers = list(self.readers)
+        readers = self.readers
         for reader in readers:
             reader.stop_messages()
         with suppress(TimeoutError):
@@ -145,14 +149,14 @@ class EventDispatcher:
         """Look up what waiting receipts lack, within COMPLETED_WITHIN, before storage is closed."""
         with suppress(TimeoutError, StorageError, PeerClosed):
             async with asyncio.timeout(COMPLETED_WITHIN):
-                for reader in list(self.readers):
+                for reader in self.readers:
                     await reader.complete_receipts()
 
     def close(self, last: ev.Event | None) -> None:
         """End every subscription, after a last event if there is one; waiting calls raise PeerClosed."""
         self._closed = True
         self._tracker.close()
-        for reader in list(self.readers):
+        for reader in self.readers:
             if last is not None:
                 reader.push("stopped", last)
             reader.end()

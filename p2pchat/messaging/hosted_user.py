@@ -317,7 +317,7 @@ class HostedUserRegistry:
             self.deliveries.remove(user.key)
             del self.by_id[user.key], self._by_look[skeleton(user.name)]
             driver.put(UserUnhosted(user.key))
-            for reader in list(dispatcher.readers):
+            for reader in dispatcher.readers:
                 if reader.viewer is user:
                     reader.end()
             user._gone = True

@@ -632,11 +632,11 @@ class ReceiptTracker:
     ) -> list[ReceiptUpdate]:  # fmt: skip
         """Note that `member` and `others`, users of one peer, have entries first..last; wake the calls that wait.
 
-        Returns the updates to report: of each of these users; in the room, where `member` is the peer, of one for all,
-        and none unless it is reported, since who has a message is counted for it.
+        Returns the updates to report: of each of these users; in the room, where `member` is the peer, of one for all.
+        None unless they are reported, since who has a message is counted for them.
         """
         if not self._is_in_room(log):
-            return self._advance(log, first, last, (*others, member), "delivered")
+            return self._advance(log, first, last, (*others, member), "delivered", is_reported=is_reported)
         receipts = self._of(log)
         receipts.delivered.set(member, last)
         receipts.wake(first, last)
@@ -665,7 +665,7 @@ class ReceiptTracker:
         return receipts
 
     def _advance(
-        self, log: LogId, first: int, last: int, members: tuple[UserId, ...], kind: Kind
+        self, log: LogId, first: int, last: int, members: tuple[UserId, ...], kind: Kind, *, is_reported: bool = True
     ) -> list[ReceiptUpdate]:
         receipts = self._of(log)
         positions = receipts.positions(kind)
@@ -678,7 +678,7 @@ class ReceiptTracker:
         in_room = log.conversation == self._room()
         for one in advanced:
             positions.set(one, last)
-            if not in_room:
+            if is_reported and not in_room:
                 updates += self._updates(log, first, last, [one], kind)
         receipts.wake(first, last)
         return self._updates(log, first, last, advanced, kind, counted=True) if in_room and advanced else updates

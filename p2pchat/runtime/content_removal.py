@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from p2pchat.core.content.content_requests import CHARGE
@@ -176,6 +177,9 @@ def _unknown(store: ContentStore, roots: Collection[str]) -> set[str]:
     return set() if store.is_sweep_due() else store.younger(roots, KEPT_FOR)
 
 
+_aspect_of = attrgetter("aspect")
+
+
 def _may_unname(change: Change) -> bool:
     """Return whether a message that names content may be gone once this is durable."""
-    return bool(change.pruned or change.deleted or any(relation.aspect == "text" for relation in change.relations))
+    return bool(change.pruned or change.deleted or "text" in map(_aspect_of, change.relations))

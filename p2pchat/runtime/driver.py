@@ -38,7 +38,6 @@ from p2pchat.core.inputs import (
     LinkFilled,
     Stop,
     Woke,
-    WriteRequest,
 )
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
@@ -249,7 +248,8 @@ class Driver:
                 is_busy |= self._handle_known()
             while self._may_write():
                 is_busy = True
-                self._handle_writes(self.writes.take())
+                for request in self.writes.take():
+                    self._handle(request)
             if has_frames:
                 if (turns.queues or self._undecoded) and not self._in_flight.is_behind:
                     self._handle_unknown(is_busy=is_busy)
@@ -276,10 +276,6 @@ class Driver:
             return False
         is_behind = self._in_flight.is_behind
         return bool(self._undecoded and not is_behind) or self._turns.may_take(disk_is_behind=is_behind)
-
-    def _handle_writes(self, requests: Iterable[WriteRequest]) -> None:
-        for request in requests:
-            self._execute(self.node.handle(request, self._now()))
 
     def _handle_inbox(self) -> None:
         inbox = self._inbox
@@ -402,8 +398,10 @@ class Driver:
     # Links
 
     def _flush_links(self) -> None:
-        self._outgoing.flush(self.connections.send)
-        self._pages.resume()
+        if self._outgoing.size_bytes:
+            self._outgoing.flush(self.connections.send)
+        if self._pages.waiting:
+            self._pages.resume()
 
     def _has_room(self, link: int) -> bool:
         """Return whether a link takes another page; bytes that wait for the end of the turn count too."""
@@ -466,8 +464,8 @@ class Driver:
 
     def _on_commits_failed(self, epoch: int) -> None:
         """Let places of consumers wait again that were not kept, unless newer ones wait."""
-        for change in self._in_flight.fail(epoch):
-            self._restore_acks(change.consumers)
+        for change in reversed(self._in_flight.fail(epoch)):
+            self._acked = {**change.consumers, **self._acked}
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
@@ -531,14 +529,10 @@ class Driver:
 
         def done(_: None, error: BaseException | None) -> None:
             if error is not None:
-                self._restore_acks(acked)
+                self._acked = {**acked, **self._acked}  # for the next commit
 
         if acked:
             self.disk.write_then(Change(consumers=acked), done)
-
-    def _restore_acks(self, earlier: Mapping[str, int]) -> None:
-        for consumer, place in {**earlier, **self._acked}.items():
-            self.ack(consumer, place)
 
     async def settle(self) -> None:
         """Return when the inputs so far are handled, and what they changed is on disk.
@@ -742,17 +736,19 @@ class PageQueue:
     Args:
         read: Start reading a page. on_answered() must be called when the core has got it.
         has_room: Return whether a link takes another page.
+    Attributes:
+        waiting: By link the requests that go first, and the others; never both empty.
     """
 
     def __init__(self, read: Callable[[Fetch], None], has_room: Callable[[int], bool]) -> None:
         self._read = read
         self._has_room = has_room
-        self._waiting: dict[int, tuple[deque[Fetch], deque[Fetch]]] = {}  # by link: first and others; never both empty
+        self.waiting: dict[int, tuple[deque[Fetch], deque[Fetch]]] = {}
         self._reading: set[int] = set()  # links
 
     def add(self, effect: Fetch) -> None:
         """Read a page when it is its turn."""
-        first, others = self._waiting.setdefault(effect.link, (deque(), deque()))
+        first, others = self.waiting.setdefault(effect.link, (deque(), deque()))
         (first if effect.first else others).append(effect)
         self._read_next(effect.link)
 
@@ -763,20 +759,20 @@ class PageQueue:
 
     def resume(self) -> None:
         """Go on with all links: they may have more room now."""
-        for link in list(self._waiting):
+        for link in list(self.waiting):
             self._read_next(link)
 
     def remove(self, link: int) -> list[Fetch]:
         """Forget a link that ended; return the requests that will not be read."""
-        return [effect for waiting in self._waiting.pop(link, ()) for effect in waiting]
+        return [effect for waiting in self.waiting.pop(link, ()) for effect in waiting]
 
     def _read_next(self, link: int) -> None:
-        waiting = self._waiting.get(link)
+        waiting = self.waiting.get(link)
         if waiting is None or link in self._reading or not self._has_room(link):
             return
         first, others = waiting
         effect = (first or others).popleft()
         if not first and not others:
-            del self._waiting[link]
+            del self.waiting[link]
         self._reading.add(link)
         self._read(effect)

@@ -295,7 +295,7 @@ class CommitsInFlight:
         self._limit = limit
         self._flood_units = flood_units
         self._pause = pause
-        self._commits: dict[int, Commit] = {}  # by ticket
+        self._commits: dict[int, tuple[Commit, int, int]] = {}  # by ticket, with its received entries and their units
         self._received = 0  # entries
         self._units = 0  # of the same commits
 
@@ -310,39 +310,32 @@ class CommitsInFlight:
 
     def add(self, commit: Commit) -> None:
         """Add a commit that goes to storage now."""
-        self._commits[commit.ticket] = commit
-        if commit.own:
-            self.own += 1
-            return
-        entries = _entries_in(commit.change)
+        entries, units = (0, 0) if commit.own else _work_in(commit.change)
+        self._commits[commit.ticket] = commit, entries, units
+        self.own += commit.own
         self._received += entries
-        self._units += _units_in(commit.change, entries)
+        self._units += units
         if not self.paused and self._received > self._limit:
             self.paused = True
             self._pause(True)
 
     def fail(self, epoch: int) -> list[Change]:
         """Remove the commits of this epoch and earlier ones, which will not be stored; return their changes."""
-        return [self.remove(ticket) for ticket, commit in list(self._commits.items()) if commit.epoch <= epoch]
+        return [self.remove(ticket) for ticket, (commit, *_) in list(self._commits.items()) if commit.epoch <= epoch]
 
     def remove(self, ticket: int) -> Change:
         """Remove a commit that was answered; return its change."""
-        commit = self._commits.pop(ticket)
-        if commit.own:
-            self.own -= 1
-            return commit.change
-        entries = _entries_in(commit.change)
+        commit, entries, units = self._commits.pop(ticket)
+        self.own -= commit.own
         self._received -= entries
-        self._units -= _units_in(commit.change, entries)
+        self._units -= units
         if self.paused and self._received <= self._limit // 2:
             self.paused = False
             self._pause(False)
         return commit.change
 
 
-def _entries_in(change: Change) -> int:
-    return sum(len(batch.raws) for batch in change.batches)
-
-
-def _units_in(change: Change, entries: int) -> int:
-    return entries + BATCH_UNITS * len(change.batches) + NEW_LOG_UNITS * len(change.logs)
+def _work_in(change: Change) -> tuple[int, int]:
+    """Return the number of entries in a change, and the units of work."""
+    entries = sum([len(batch.raws) for batch in change.batches])
+    return entries, entries + BATCH_UNITS * len(change.batches) + NEW_LOG_UNITS * len(change.logs)

@@ -11,7 +11,6 @@ from p2pchat.core import inputs
 from p2pchat.core.commits import FEW_PEERS, LazyCommit
 from p2pchat.core.contacts import CONTACT
 from p2pchat.core.durable_changes import Address, Change, DiskLevel
-from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
@@ -459,13 +458,11 @@ def test_gossip_waits_a_second_and_wakes_once() -> None:
     ctx.now = Now(5.4, 0)
     assert hearsay.may_defer(HEARD)
     assert hearsay.may_defer(HEARD)
-    ctx.emit_wake()
-    assert ctx.out == [WakeAt(6.0)]
+    assert (ctx.timers.wake_at(), ctx.timers.wake_at()) == (6.0, None)
     ctx.now = Now(6.0, 0)
     ctx.run_due()
     assert not hearsay.may_defer(HEARD)
-    ctx.emit_wake()
-    assert ctx.out == [WakeAt(6.0)]
+    assert ctx.timers.wake_at() is None
 
 
 def test_until_a_few_peers_are_stored_nothing_waits() -> None:

@@ -313,7 +313,7 @@ async def test_unknown_links_wait_while_contacts_and_programs_have_something(mon
         driver._unknown_at -= 61.0  # they have waited for long
         driver.put(Got(FRIEND, [Ping()]))
         with monkeypatch.context() as patch:
-            patch.setattr(driver._outgoing, "flush", lambda write: handled.append("written"))
+            patch.setattr(driver, "_flush_links", lambda: handled.append("written"))
             driver._pump_now()
         assert [what for what, _ in groupby(handled)][:3] == ["contact", "written", "flood"]
         handled.clear()

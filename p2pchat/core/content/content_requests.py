@@ -299,7 +299,8 @@ class ContentRequests:
                 self._sync.lookups.files(stretch.log, seq, partial(self._on_shown_late, (stretch.log, seq)))
             if 0 < until <= last:
                 del self._stored_unshown[stretch.log]
-        self.begin_next()
+        if self._requests or self._later:
+            self.begin_next()
 
     def _on_shown_late(self, source: Source, files: tuple[FileRef, ...]) -> None:
         self._request(source, [file for file in files if file.size <= self._most])

@@ -164,7 +164,7 @@ class Admission:
     def is_out(self, peer: PeerId) -> bool:
         """Return whether a peer is removed, as far as this one knows who answers for it."""
         member = self.last_members.get(peer) or self._member_by_logs(peer)
-        return bool(self.removals(peer, member)) and not self.admits(peer, member)
+        return not self.admits(peer, member) and bool(self.removals(peer, member))
 
     def take_removals(self, frame: Members) -> None:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""

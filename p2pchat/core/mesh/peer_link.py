@@ -218,10 +218,10 @@ class Keepalive:
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
-        charged = sum(not isinstance(frame, (Entries, Have, Piece, Pull)) for frame in frames)
-        if not charged:
+        counted = [frame for frame in frames if not isinstance(frame, (Entries, Have, Piece, Pull))]
+        if not counted:
             return
-        charged += sum(self._charged_users(link, frame) for frame in frames if isinstance(frame, Here))
+        charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
         link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
         wait = link.bucket.charge(charged, self._ctx.now.mono)
         if wait:

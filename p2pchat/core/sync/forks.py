@@ -109,7 +109,7 @@ class Forks:
         for remote in self._sync.remotes.values():
             remote.unproven.pop(log.id.key, None)
         self._sync.change_run_if_cloned(log.id)
-        if conversation.log(log.id.user, log.id.run) is not log:
+        if conversation.by_ref.get(log.ref) is not log:
             conversation.add(log)
         self._sync.store_naming(conversation)
         self._ctx.change.forks.append(fork)
@@ -151,7 +151,7 @@ class Forks:
         for log in uncovered:
             log.covered = False
             self._ctx.change.uncover(log.id)
-            if conversation.log_object(*log.id[1:]) is not log:
+            if conversation.by_ref.get(log.ref) is not log:
                 conversation.add(log)
         if uncovered:
             self._on_log_restored(conversation, forked.id.user)

@@ -299,7 +299,7 @@ class Ingest:
         elif log.covered:
             log.covered = False
             change.uncover(log.id)
-        if conversation.log(log.id.user, log.id.run) is not log:
+        if conversation.by_ref.get(log.ref) is not log:
             conversation.add(log)
         change.batches.append(batch)
         last = batch.entries[-1]

@@ -213,7 +213,7 @@ class Conversations:
     def pack_quiet(self, most: int) -> None:
         """Keep no more than so many quiet writers of the room as objects. Elsewhere there are not that many."""
         room = self.by_id.get(self.room)
-        if room is not None:
+        if room is not None and len(room.writers.open) > most:
             room.writers.pack(most)
 
     def newest_first(self, these: Iterable[ConversationId]) -> list[ConversationId]:

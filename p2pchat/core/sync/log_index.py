@@ -495,15 +495,11 @@ class ConversationState:
 
     def log(self, user: UserId, run: RunId) -> LogState | None:
         """Return a log. Whoever changes one of which there is a row calls add()."""
-        found = self.log_object(user, run)
+        writer = self.writers.open.get(user) or self.writers.get(user)  # mostly the first, which is quicker
+        found = writer.logs.get(run) if writer else None
         if found is None and len(self.writers.covered) and (head := self.writers.covered.get(user, run)) is not None:
             return self._covered_log(head)
         return found
-
-    def log_object(self, user: UserId, run: RunId) -> LogState | None:
-        """Return a log, None for a covered one of which there is a row."""
-        writer = self.writers.open.get(user) or self.writers.get(user)  # mostly the first, which is quicker
-        return writer.logs.get(run) if writer else None
 
     def log_at(self, ref: str) -> LogState | None:
         """Return the log that references name so."""

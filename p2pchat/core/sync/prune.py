@@ -104,7 +104,7 @@ class Pruner:
             log = conversation.log(prune.log.user, prune.log.run)
             if log is not None:
                 log.pruned = max(log.pruned, prune.upto)
-                if conversation.log_object(*log.id[1:]) is not log:
+                if conversation.by_ref.get(log.ref) is not log:
                     conversation.pack_if_settled(conversation.add(log))
         self._answer(request, plan)
         for user, size in plan.freed.items():

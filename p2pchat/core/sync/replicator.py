@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
+from operator import attrgetter
 from sys import intern
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -83,6 +84,8 @@ from p2pchat.protocol import (
     UserId,
     Want,
 )
+
+_aspect_of = attrgetter("aspect")
 
 
 @dataclass(slots=True)
@@ -537,7 +540,7 @@ class Replicator:
                 self.file_receipts.on_durable(batch)
         if change.pruned or change.relations:
             self.transfers.forget_allowed()
-        if change.pruned or any(relation.aspect == "text" for relation in change.relations):
+        if change.pruned or "text" in map(_aspect_of, change.relations):
             self.file_receipts.on_deleted()
         if done.transaction.effects:
             self._emit_group_updates(done.transaction.effects)
@@ -601,7 +604,8 @@ class Replicator:
             if (log := find(id)) is not None:
                 log.durable_covered = True
         for stretch in change.stretches:
-            find(stretch.log)
+            if stretch.log not in touched:
+                find(stretch.log)
         for conversation, log in touched.values():
             conversation.refresh_sum(log)
             if conversation.is_talk and not conversation.writers[log.id.user].uncut:

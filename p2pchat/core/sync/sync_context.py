@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from p2pchat.core.durable_changes import KnownConversation
+from p2pchat.core.durable_changes import Collected, KnownConversation
 from p2pchat.core.effects import Counted, Effect, RequestBegun, Send
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.limits_by_origin import address_line
@@ -63,20 +63,19 @@ class PendingImport:
     unreadable: int = 0  # frames of statements
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(Collected):
     """The results of one step besides its change: what follows when it is durable, and what links were sent in it."""
 
     own: bool = False
-    writes: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
-    sources: dict[int, set[WriterKey]] = field(default_factory=dict)  # link (or NO_LINK) -> whose entries it brought
-    imports: dict[int, PendingImport] = field(default_factory=dict)  # imports with entries in this step, by ticket
-    groups: set[ConversationId] = field(default_factory=set)  # groups with new operations
-    sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries and of listed marks, by link
-    effects: list[Effect] = field(default_factory=list)  # emitted when all this is durable
-    requests: list[RequestBegun] = field(default_factory=list)  # the same, before what they are about is shown
-    reads: list[int] = field(default_factory=list)  # tickets of marks of readers
-    prunes: list[tuple[PruneRequest, PrunePlan | None]] = field(default_factory=list)  # None: before the first look
+    writes: list[tuple[int, LogId, int, int, str]] = []  # ticket, log, first, count, kind
+    sources: dict[int, set[WriterKey]] = {}  # link (or NO_LINK) -> whose entries it brought
+    imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
+    groups: set[ConversationId] = set()  # groups with new operations
+    sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
+    effects: list[Effect] = []  # emitted when all this is durable
+    requests: list[RequestBegun] = []  # the same, before what they are about is shown
+    reads: list[int] = []  # tickets of marks of readers
+    prunes: list[tuple[PruneRequest, PrunePlan | None]] = []  # None: before the first look
 
 
 class DistrustedPeers:

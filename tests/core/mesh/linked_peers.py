@@ -101,7 +101,6 @@ class Post:
         self.ctx.now = Now(mono, START + int(mono * 1_000_000))
 
     def _collect(self) -> list[Effect]:
-        self.ctx.emit_wake()
         out, self.ctx.out = self.ctx.out, []
         return [effect for effect in out if not isinstance(effect, WakeAt)]
 

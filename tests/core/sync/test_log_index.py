@@ -59,7 +59,7 @@ def test_a_covered_log_is_no_tip_and_becomes_a_row_when_shown() -> None:
     log.released = 0
     assert [here.marks(ALL)[IDS["bob"]], here.pack_if_settled(log)] == [[second.mark], False]
     log.released = 1
-    assert [here.pack_if_settled(log), here.pack_if_settled(log), here.log_object(*first.log[1:])] == [
+    assert [here.pack_if_settled(log), here.pack_if_settled(log), here.by_ref.get(log.ref)] == [
         True,
         False,
         None,
