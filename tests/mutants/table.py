@@ -1129,7 +1129,7 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
         ("if reader == user or not conversation.may_write(reader) or not self._wants(user, reader):",
          "if reader == user or not conversation.may_write(reader):")),
     Mutant("receipts-may-fall", "a delivered message becomes undelivered, and is reported again",
-        Rule("receipt", within=60, seed=5),
+        Rule("receipt", within=60, seed=1),
         ("if settled < mark.seq and (settled or not before or mark.run in seen):",
          "if settled or not before or log in seen:")),
     Mutant("receipts-not-loaded", "after a restart a delivered message counts as not delivered",
