@@ -79,8 +79,9 @@ class SimDisk:
         return any(not order.own and order.change.batches for order in self._unreported)
 
     def owes_deletion(self, log: LogId, seq: int) -> bool:
-        """Return whether a deletion of this entry by its writer is durable and not yet reported to the node."""
-        return any(
+        """Return whether a deletion of this entry, here or by its writer, is durable, but not reported to the node."""
+        pruned = (prune for order in self._unreported for prune in order.change.pruned)
+        return any(prune.log == log and seq <= prune.upto for prune in pruned) or any(
             '"k":"delete"' in raw[1] and decode_entry(raw).re == Ref(ref_key(log.user, log.run), seq)
             for order in self._unreported
             for batch in order.change.batches if batch.log.conversation == log.conversation
