@@ -133,7 +133,7 @@ class Replicator:
             ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, members, left_out
         )
         self.fetcher: Fetcher = Fetcher(self.context)
-        self.causal_order: CausalOrder = CausalOrder(self.context, self.fetcher, stored.next_place)
+        self.causal_order: CausalOrder = CausalOrder(self.context, stored.next_place)
         self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(self.context, stored.delivered)
         self.read_receipts: ReadReceipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
         self.taken_marks: TakenMarks = TakenMarks(self.context, stored.taken)
