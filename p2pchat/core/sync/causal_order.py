@@ -14,6 +14,7 @@ Source: docs/protocol.md, "Order".
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -27,7 +28,6 @@ from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import UnreleasedEntry
-from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
 from p2pchat.core.sync.remote_state import RemoteState
@@ -58,6 +58,8 @@ class CausalOrder:
         for item in waiting:
             conversation = self._sync.conversations.by_id.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
+            if conversation is not None and log is not None:
+                self.note_age(conversation, log, item.seq, [item.entry])
             if log is not None and item.entry.k == "profile":
                 log.add_profile(item.seq)
             if log is not None and (refs := references_of(log, item.seq, item.entry)):
@@ -65,6 +67,11 @@ class CausalOrder:
                 log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 
     # ---- new entries
+
+    def note_age(self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry]) -> None:
+        """Note which new entries of a log are history. Clocks rise within a log; what is written here is news."""
+        if entries[0].c <= conversation.history_until and log.id.user not in self._sync.hosted:
+            log.history_seq = first - 1 + bisect_right(entries, conversation.history_until, key=lambda entry: entry.c)
 
     def on_entries(
         self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry],
@@ -334,26 +341,15 @@ class CausalOrder:
             last, old = self._split_by_age(conversation, log, first, end)
             self._place(log, first, last - first + 1, old, gap)
             log.released = last
-        if conversation.boundary.marks:
-            self.advance_boundary(conversation, log.id, end)
         conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
         if conversation.waiting_logs:
             self._set_ready(conversation, conversation.waiting_logs.waiting_for(log.ref, start, end))
 
     def _split_by_age(self, conversation: ConversationState, log: LogState, first: int, end: int) -> tuple[int, bool]:
         """Return the entry up to which first..end are all old or all news, and whether they are old."""
-        if not isinstance(log, TalkLog) or conversation.group is None or conversation.group.state is None:
-            boundary = conversation.boundary
-            return boundary.split_by_age(log.id, log.before, first, end) if boundary.marks else (end, False)
-        return log.split_by_gen(conversation.group.first_added(self._sync.hosted), first, end)
-
-    def advance_boundary(self, conversation: ConversationState, log: LogId, seq: int) -> None:
-        """Move the history boundary past an entry that was shown, and store what a restart needs."""
-        past = conversation.boundary
-        past.on_shown(log, seq)
-        if not conversation.is_newcomer and (past.grew or not past.marks):
-            past.grew = False
-            self._ctx.change.meta[OLD_MARKS] = str(past)
+        if isinstance(log, TalkLog) and conversation.group is not None and conversation.group.state is not None:
+            return log.split_by_gen(conversation.group.first_added(self._sync.hosted), first, end)
+        return (min(end, log.history_seq), True) if first <= log.history_seq else (end, False)
 
     def _place(self, log: LogState, first: int, count: int, old: bool, gap: bool) -> None:
         stretches = self._ctx.change.stretches

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-import pytest
-
-from p2pchat.core.log import LogId, Ref
-from p2pchat.core.sync.history_boundary import MAX_OLD_MARKS, HistoryBoundary
-from p2pchat.protocol import Mark
-from tests.core.scripted_nodes import ROOM, Author, Far, Peer, World, have
+from p2pchat.core.log import Ref
+from tests.core.scripted_nodes import ROOM, START, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_appender import written
+
+BEFORE = START - 3_600_000_000  # an hour before peers join
 
 
 def test_a_reply_waits_for_its_message() -> None:
@@ -117,89 +114,25 @@ def test_two_entries_that_wait_for_each_other_are_shown_in_the_end() -> None:
     assert len(ada.texts()) == 2
 
 
-def test_entries_before_a_newcomer_are_old_and_later_ones_are_news() -> None:
+def test_what_was_written_before_a_peer_joined_is_old_and_later_entries_are_news() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
-    history = bob.say("long", "ago")
-    far = ada.far("bob", bob)
-    far.say(history, bob.say("now"))
-    later = Author("bob", "b2", before=[bob.mark])
-    far.say(later.say("and later"))
+    far = ada.far("bob")
+    far.say(bob.say("long", "ago", at=BEFORE), bob.say("now"))
+    far.say(Author("bob", "b2", before=[bob.mark]).say("and later"))
     assert ada.texts() == ["*long", "*ago", "now", "and later"]
 
 
-def test_logs_that_an_old_log_builds_on_are_old() -> None:
-    ada, first = World().peer("ada"), Author("bob", "b1")
-    history = [first.say("long ago")]
-    second = Author("bob", "b2", before=[first.mark])
-    history.append(second.say("yesterday"))
-    far = ada.far("bob", second)
-    far.say(*(msgspec.structs.replace(batch, n=1) for batch in history), second.say("now"))
-    assert ada.texts() == ["*long ago", "*yesterday", "now"]
-
-
-def test_a_false_mark_does_not_make_news_old() -> None:
+def test_one_batch_may_be_history_and_news() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
-    history, lie = bob.say("long ago"), Author("bob", "ee")
-    lie.say("never was")
-    far = ada.far("eve", bob, lie)
-    far.say(history, bob.say("now"))
-    far.say(Author("bob", "b2", before=[bob.mark]).say("later"))
-    assert ada.texts() == ["*long ago", "now", "later"]
+    ada.far("bob").say(bob.say("one", "two", "three", at=START - 2))
+    assert ada.texts() == ["*one", "*two", "three"]
 
 
-def test_a_mark_beyond_what_its_writer_has_does_not_make_news_old() -> None:
-    """Whoever linked with a newcomer first made all that others wrote later look like the past."""
-    ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "b1")
-    history = bob.say("long ago")
-    lie.say(*["never", "was", "so", "much"])
-    ada.far("eve", lie)
-    far = ada.far("bob", bob)
-    far.say(history, bob.say("now"))
-    far.say(bob.say("later"))
-    assert ada.texts() == ["*long ago", "now", "later"]
-    assert ada.storage.load([]).meta["old_marks"] == ""
-
-
-def test_first_marks_are_limited_in_all() -> None:
-    boundary = HistoryBoundary()
-    for user in range(400):
-        boundary.add_marks(f"{user:064x}", [Mark(f"{run:016x}", 9, "") for run in range(64)], 64)
-    assert MAX_OLD_MARKS <= sum(map(len, boundary.marks.values())) < MAX_OLD_MARKS + 64
-
-
-def test_a_pushed_log_is_news_if_what_links_it_to_an_announced_one_came_later() -> None:
-    """Its first entries came with an answer, its third was pushed, and then the log came on which it builds."""
-    boundary, (first, second, third) = HistoryBoundary(), (LogId(ROOM, "bob", run * 8) for run in ("b1", "b2", "b3"))
-    on_first, on_second = [Mark(first.run, 9, "")], [Mark(second.run, 4, "")]
-    boundary.add_marks("bob", on_first, 64)
-    boundary.on_pushed(third, on_second, 3)
-    assert boundary.split_by_age(third, on_second, 1, 3) == (2, True)
-    assert boundary.split_by_age(second, on_first, 1, 4) == (4, False)
-    assert boundary.split_by_age(third, on_second, 1, 3) == (3, False)
-
-
-class ComparedUser(str):
-    """A user id that counts what it is compared with."""
-
-    compared = 0
-
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        self.compared += 1
-        return super().__eq__(other)
-
-
-def test_first_marks_of_a_writer_cost_the_same_after_a_large_import() -> None:
-    """Before, the marks of a room with 3,600 writers, of which a file had brought 700, took 0.4 s more."""
-    boundary = HistoryBoundary()
-    for number in range(100):
-        user = f"{number:064x}"
-        boundary.on_imported(LogId(ROOM, user, "a1" * 8), 1, [], 64)
-    listed = ComparedUser(f"{50:064x}")
-    boundary.on_listed(listed, {"b2" * 8})
-    assert listed not in boundary.marks and len(boundary.marks) == 99
-    assert listed.compared < 10
+def test_direct_messages_and_own_ones_are_news_whenever_they_were_written() -> None:
+    ada, mine, bob = World().peer("ada"), Author("ada", "99"), Author("bob", "b1", dm("ada", "bob"))
+    far = ada.far("bob")
+    far.say(mine.say("I came back", at=BEFORE), bob.say("are you there?", at=BEFORE))
+    assert ada.texts() == ["I came back", "are you there?"]
 
 
 def test_a_gap_names_the_last_holder_of_the_missing_entry() -> None:
@@ -212,35 +145,16 @@ def test_a_gap_names_the_last_holder_of_the_missing_entry() -> None:
     assert [line for line in ada.take() if "gap c1" in line] == ["gap c1:1, 1 missing, last seen with eve"]
 
 
-@pytest.mark.parametrize("covered", [False, True])
-def test_old_entries_stay_old_after_a_newcomer_restarts(covered: bool) -> None:
-    """The peer is killed during its first sync."""
+def test_history_that_waits_is_history_after_a_restart_too() -> None:
+    """Each waits behind a missing message, one entry of a log that goes on after ada joined."""
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
-    first, second, history = bob.say("one"), bob.say("two"), cyd.say("three")
-    far = ada.far("bob", bob, cyd)
-    far.say(first, second) if covered else far.say(first)
-    later = Author("bob", "b2", before=[bob.mark])
-    if covered:
-        far.say(later.say("news"))
+    question = bob.say("why?", at=BEFORE)
+    ada.far("cyd").say(cyd.say("because", re=bob.ref(1), at=BEFORE), cyd.say("still because"))
+    ada.world.seconds += 3600.0
     ada.start()
-    far = ada.far("bob", bob, cyd)
-    far.say(second, history)
-    far.say(cyd.say("now"), Author("bob", "b3", before=[later.mark if covered else bob.mark]).say("more"))
-    news = ["news"] if covered else []
-    assert ada.texts() == ["*one", "*two", *news, "*three", "now", "more"]
-    assert ada.storage.load([]).meta["old_marks"] == ""
-
-
-def test_news_stays_news_after_a_restart_while_old_entries_are_missing() -> None:
-    ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "ee")
-    history = bob.say("long ago")
-    lie.say("never was")
-    far = ada.far("eve", bob, lie)
-    second = Author("bob", "b2", before=[bob.mark])
-    far.say(history, second.say("now"))
-    ada.start()
-    ada.far("eve").say(Author("bob", "b3", before=[second.mark]).say("later"))
-    assert ada.texts() == ["*long ago", "now", "later"]
+    assert ada.texts() == []
+    ada.far("cyd").say(question, Author("bob", "b2", before=[bob.mark]).say("I see"))
+    assert ada.texts() == ["*why?", "*because", "still because", "I see"]
 
 
 def test_places_continue_after_a_restart(ada: Peer) -> None:
@@ -258,90 +172,6 @@ def test_a_returned_earlier_log_is_shown_before_its_writer_s_next_entry() -> Non
     assert ada.texts() == []
     ada.say("later")
     assert ada.texts() == ["?earlier", "later"]
-
-
-@pytest.mark.parametrize("runs", [("b1", "b1"), ("b1", "b2")])
-def test_imported_entries_are_old_even_if_few_logs_are_remembered(runs: tuple[str, str]) -> None:
-    """The entries that wait are shown only when this peer is no newcomer any more."""
-    ada, first, cyd = World().peer("ada", max_tips=1), Author("bob", "b1"), Author("cyd", "c1")
-    far, question = ada.far("eve", compared=False), cyd.say("why?")
-    for run in ("e1", "e2", "e3"):
-        lie = Author("bob", run)
-        lie.say("never was")
-        far.say(have(lie))
-    ada.drop(far)
-    ada.carry(first.say("because", re=cyd.ref(1)))
-    last = first if runs[1] == "b1" else Author("bob", "b2", before=[first.mark])
-    ada.carry(last.say("still because"))
-    ada.far("cyd", last, cyd).say(question, last.say("now"))
-    assert ada.texts() == ["*why?", "*because", "*still because", "now"]
-
-
-@pytest.mark.parametrize("max_tips", [1, 64])
-def test_the_rest_of_a_partly_imported_log_and_logs_on_it_are_old(max_tips: int) -> None:
-    """The imported entry waits, so its mark is remembered when the first marks arrive."""
-    ada, first, cyd = World().peer("ada", max_tips=max_tips), Author("bob", "b1"), Author("cyd", "c1")
-    question = cyd.say("why?")
-    ada.carry(first.say("because", re=cyd.ref(1)))
-    rest = first.say("still because")
-    then = Author("bob", "b2", before=[first.mark])
-    after = then.say("at last")
-    ada.far("cyd", then, cyd).say(question, rest, after, then.say("now"))
-    assert ada.texts() == ["*why?", "*because", "*still because", "*at last", "now"]
-
-
-def test_a_log_begun_before_all_first_marks_arrived_is_old() -> None:
-    """The first link broke before all marks arrived; meanwhile bob restarted."""
-    ada, first = World().peer("ada", max_tips=1), Author("bob", "b1")
-    history = [first.say("one")]
-    far = ada.far("bob", compared=False)
-    far.say(have(first))
-    ada.drop(far)
-    second = Author("bob", "b2", before=[first.mark])
-    history.append(second.say("two"))
-    far = ada.far("bob", second)
-    far.say(*(msgspec.structs.replace(batch, n=1) for batch in history), second.say("now"))
-    assert ada.texts() == ["*one", "*two", "now"]
-
-
-def test_an_imported_log_that_was_shown_has_no_old_entries_left() -> None:
-    """The first marks name only the first of bob's logs, which is in storage only."""
-    ada, first = World().peer("ada"), Author("bob", "b1")
-    ada.carry(first.say("one"))
-    second = Author("bob", "b2", before=[first.mark])
-    ada.carry(second.say("two"))
-    ada.far("cyd", first)
-    third = Author("bob", "b3", before=[second.mark])
-    ada.far("eve").say(third.say("now"))
-    assert ada.texts() == ["*one", "*two", "now"]
-
-
-def test_a_log_on_an_announced_one_is_news_if_only_its_end_is_pushed() -> None:
-    """The beginning came from another peer; the log it builds on waits, so it waits too."""
-    ada, first, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
-    question = cyd.say("why?")
-    because = first.say("because", re=cyd.ref(1))
-    eve = ada.far("eve", first)
-    eve.say(because)
-    then = Author("bob", "b2", before=[first.mark])
-    eve.say(then.say("now"))
-    ada.far("bob").say(then.say("later"))
-    eve.say(question)
-    assert ada.texts() == ["why?", "*because", "now", "later"]
-
-
-def test_a_new_log_is_news_even_after_a_mark_of_an_invented_log() -> None:
-    ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "ee")
-    lie.say("never was")
-    ada.far("eve", lie)
-    far = ada.far("bob")
-    far.say(bob.say("now"))
-    ada.start()
-    ada.far("bob").say(bob.say("later"))
-    assert ada.texts() == ["now", "later"]
-
-
-# ---- many logs that wait
 
 
 def waiting_logs(far: Far, count: int) -> None:
