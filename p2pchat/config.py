@@ -87,7 +87,7 @@ class Settings:
     want_after: float = 1.0  # entries behind a received mark are requested after this time
     gossip_within: float = 1.0  # marks to links that do not get them from the writer
     digest_every: float = 10.0  # anti-entropy; the real pause is half to one and a half of it
-    order_wait: float = 30.0  # for an entry named by `re` or `after` that no peer has
+    order_wait: float = 5.0  # for an entry named by `re` or `after` that no peer has
     order_wait_most: float = 300.0  # while that entry is on its way
     clock_ahead: float = 300.0  # timestamps further ahead of local time do not advance the clock
     # Entries of unknown users that wait for entries they follow: of all, and of one peer, address or network. Beyond

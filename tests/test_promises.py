@@ -304,6 +304,7 @@ async def test_order_is_that_of_writing_and_the_same_for_all(net: Cluster) -> No
 
 
 async def test_a_reply_waits_for_its_message_or_says_that_it_is_missing(net: Cluster) -> None:
+    net.changes = changes({**SOON, "order_wait": 60.0})
     ada = await net.add("ada")
     net.changes = changes({**SOON, "order_wait": 0.2})
     bob = await net.add("bob")  # who does not wait long

@@ -205,10 +205,10 @@ class TokenBucket:
         self._a_second = a_second
         self._at = now
 
-    def take(self, now: float, *, spare: float = 0.0) -> bool:
-        """Take a token if there is one beside so many spare ones, and return whether there was."""
+    def take(self, now: float) -> bool:
+        """Take a token if there is one, and return whether there was."""
         self._fill(now)
-        if self.tokens < 1 + spare:
+        if self.tokens < 1:
             return False
         self.tokens -= 1
         return True

@@ -225,6 +225,7 @@ class Node:
         self._begin(now)
         self.presence.announcer.start()
         self.sync.start()
+        self._join()
         self.links.start()
         repeat_at_random(self._ctx, self._send_random_digest)
         return self._end()
@@ -449,6 +450,7 @@ class Node:
         self.blocks.save()
         self._handlers = self._connect_handlers()
         self.sync.start()
+        self._join()
         self.sync.take_over(former)
         self.sync.set_disk(self._storage.disk)
         self._storage.on_loaded(self.links)
@@ -470,6 +472,7 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
+        self._join()
         let_in = self.admission.report(change, self.answering.member_of)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
@@ -477,6 +480,10 @@ class Node:
         back = {user for member in let_in for user in (member, *self.answering.users_of(member))}
         for peer in sorted(self.links.dialer.peers if self.peer in back else back):
             self.links.unblock(peer)
+
+    def _join(self) -> None:
+        if self.admission.is_member:
+            self.sync.join()
 
     def _on_statements_made(self, input: StatementsMade) -> None:
         if self.accepts_writes:

@@ -1,27 +1,24 @@
 """Invariants of what programs and people see: one history at all peers, old entries, what a message follows, edits.
 
-For a newcomer, entries up to the first marks it received are old, and later ones are not. An entry names the newest
-entry that its writer had seen.
+In the room, what others wrote before a peer joined is old, and later entries are not. An entry names the newest entry
+that its writer had seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
-from p2pchat.protocol import ConversationId, Digest, Have, UserId
+from p2pchat.core.sync.replicator import JOINED
+from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
     from simulation.invariants.entry_invariants import Invariants
-    from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
-
-
-LAST = "f" * 64  # ends the span of the last page
 
 
 class DisplayInvariants:
@@ -32,66 +29,32 @@ class DisplayInvariants:
         self._sim = invariants.sim
         self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # by (peer, conversation)
         self._since: dict[str, int] = {}  # peer -> the first place its process gave
-        self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> (shown, first mark)
-        self._claimed: dict[str, set[UserId]] = {}  # peer -> users whose first marks came from a byzantine peer
-        self._known_at: dict[str, float] = {}  # peer -> when it had received all first marks
+        self._joined: dict[str, int | None] = {}  # peer -> when it joined
+        self._held: dict[str, dict[LogId, int]] = {}  # peer -> the last entry of each log that came before it joined
+        self._admitted: set[str] = set()  # peers that belonged to the network at some time
+        self._outside: dict[str, tuple[int, float]] = {}  # peer -> its clock when it was not admitted, and its error
 
     def began(self, peer: SimPeer, next_place: int) -> None:
         """Note a start or reload, after which a peer knows only a part of the entries shown before."""
         self._since[peer.name] = next_place
         for key in [key for key in self._newest if key[0] == peer.name]:
             del self._newest[key]
-        if self.is_new(peer):
-            self._first.pop(peer.name, None)
-            self._known_at.pop(peer.name, None)
+        if peer.restored:
+            self._held.pop(peer.name, None)
+        self.note_joining(peer)
 
-    def is_new(self, peer: SimPeer) -> bool:
-        """Return whether this peer has not yet received the marks of the room."""
-        room = peer.node.sync.conversations.by_id.get(self._invariants.room) if peer.node else None
-        return room is not None and room.is_newcomer
-
-    def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
-        """Note the first marks that a newcomer receives."""
-        self._limit_by_writer(peer, end.other.owner, frames)
-        if not peer.byzantine and not self.is_new(peer):
-            self._known_at.setdefault(peer.name, self._sim.now)
-        if peer.byzantine or peer.fails or peer.low or not self.is_new(peer):
+    def note_joining(self, peer: SimPeer) -> None:
+        """Note when a peer did not belong to the network yet, and what it held when it had joined."""
+        if peer.node is None:
             return
-        if end.other.owner.byzantine:
-            claims = [frame.marks.get(self._invariants.room, {}) for frame in frames if isinstance(frame, Have)]
-            self._claimed.setdefault(peer.name, set()).update(*claims)
-            return
-        if peer.node is None or end.link not in peer.node.links.up:
-            return
-        for frame in frames:
-            if isinstance(frame, Digest) and frame.sum and frame.sum == peer.digest_for(end.other.owner):
-                return  # it holds everything, so what follows is new
-            if isinstance(frame, Have) and self._invariants.room in frame.marks:
-                users = frame.marks[self._invariants.room]
-                known = self._first.setdefault(peer.name, {})
-                for user, marks in users.items():
-                    for mark in marks if len(marks) <= self._sim.settings.max_tips else ():
-                        log = peer.node.sync.conversations.by_id[self._invariants.room].log(user, mark.run)
-                        span = (
-                            log.released if log else 0,
-                            mark.seq,
-                        )  # entries shown before are new
-                        known.setdefault(LogId(self._invariants.room, user, mark.run), span)
-                if frame.span is not None and frame.span[1] == LAST:
-                    return  # it is no longer a newcomer
-
-    def _limit_by_writer(self, peer: SimPeer, writer: SimPeer, frames: Sequence[object]) -> None:
-        """Take a lower mark of a log from its writer, who is believed how far it goes.
-
-        It leaves out an entry that is stored, and passed on from there, until it is told that the commit has ended.
-        """
-        known = self._first.get(peer.name, {})
-        for frame in frames:
-            of_writer = frame.marks.get(self._invariants.room, {}) if isinstance(frame, Have) else {}
-            for mark in of_writer.get(writer.user, ()):
-                log = LogId(self._invariants.room, writer.user, mark.run)
-                if log in known:
-                    known[log] = (known[log][0], min(known[log][1], mark.seq))
+        room = peer.node.sync.conversations.by_id[self._invariants.room]
+        if peer.name not in self._held and room.history_until != MAX_INT:
+            self._held[peer.name] = {log.id: log.seq for log in room.by_ref.values()}
+        if peer.name not in self._admitted:
+            if peer.node.admission.is_member:
+                self._admitted.add(peer.name)
+            else:
+                self._outside[peer.name] = peer.clock.now().utc, peer.clock.ahead
 
     def handed_on(self, peer: SimPeer, one: ReleasedEntry, entry: Entry) -> None:
         """Check an entry that a program receives, in order of place."""
@@ -100,8 +63,8 @@ class DisplayInvariants:
         if peer.byzantine:
             return
         is_byzantine = self._sim.person(log.user).byzantine
-        if not (peer.ever_spoke_for(log.user) or is_byzantine or self._invariants.may_fork(log)):
-            self._is_of_its_age(peer, one)
+        if log.conversation == self._invariants.room and not peer.ever_spoke_for(log.user):
+            self._is_of_its_age(peer, one, entry)
         if one.place < self._since.get(peer.name, 0):
             self._newest.pop(key, None)  # of an earlier session
         elif self._invariants.may_fork(log) or is_byzantine:
@@ -122,38 +85,28 @@ class DisplayInvariants:
         else:  # its own earlier entry came back; many of them push others out of memory
             self._newest.pop(key, None)
 
-    def _is_of_its_age(self, peer: SimPeer, one: ReleasedEntry) -> None:
-        shown, marked = self._first.get(peer.name, {}).get(one.log, (0, 0))
-        # A restored peer says that its log ends earlier, and is believed. So is the only host of a user who wrote at
-        # another one, which is away.
-        guest = self._sim.guests.get(one.log.user)
-        is_behind = self._sim.person(one.log.user).restored or (guest is not None and len(guest.former) > 1)
-        if shown < one.seq <= marked and not one.old and not is_behind:
-            self._invariants.fail(
-                "old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as new"
-            )
-        written = self._invariants.written_at(one.log, one.seq)
-        known = self._known_at.get(peer.name)
-        if one.log.user in self._claimed.get(peer.name, ()):
-            return  # a log that does not exist is not shown, and others may be older
-        is_late = one.old and known is not None and written > known
-        if self._invariants.deletions.any and not peer.disk.before(one.log):
-            return  # it begins behind a deletion: it cannot be told from an ancestor of the logs that were announced
-        if is_late and not (self._sim.person(one.log.user).restored or self._began_apart(peer, one.log)):
-            self._invariants.fail("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
+    def _is_of_its_age(self, peer: SimPeer, one: ReleasedEntry, entry: Entry) -> None:
+        joined = self.joined(peer)
+        known = self._joined.setdefault(peer.name, joined)
+        if known is None or peer.restored:
+            known = self._joined[peer.name] = joined
+        if joined != known:
+            self._invariants.fail("old", peer, f"joined at {known}, and now says at {joined}")
+        outside, ahead = self._outside.get(peer.name, (0, 0.0))
+        if joined is not None and joined < outside and ahead == peer.clock.ahead:
+            self._invariants.fail("old", peer, f"says that it joined at {joined}, and was not admitted at {outside}")
+        name = f"{log_name(one.log)} {one.seq}"
+        if not one.old and (joined is None or entry.c <= joined):
+            self._invariants.fail("old", peer, f"{name} was written before it joined, and is shown as new")
+        held = self._held.get(peer.name, {}).get(one.log, 0)  # of it some may have waited to be shown
+        if one.old and joined is not None and joined < min(entry.c, one.received_at) and one.seq > held:
+            self._invariants.fail("old", peer, f"{name} was written after it joined, and is shown as old")
+        self._sim.counts["old in the room" if one.old else "news in the room"] += 1
 
-    def _began_apart(self, peer: SimPeer, log: LogId) -> bool:
-        """Return whether a log builds on none of those of its writer that were announced to a newcomer.
-
-        A hosted user may write where these are missing, and a peer does so after it deleted them.
-        """
-        known = {each.run for each in self._first.get(peer.name, {}) if each.user == log.user}
-        if not known or not (log.user in self._sim.guests or self._invariants.deletions.any):
-            return False
-        runs = [log.run]
-        for run in runs:
-            runs += [mark.run for mark in peer.disk.before(log._replace(run=run)) if mark.run not in runs]
-        return known.isdisjoint(runs)
+    def joined(self, peer: SimPeer) -> int | None:
+        """Return when a peer joined, by its clock then, as its disk says."""
+        said = peer.disk.stored.meta.get(JOINED + self._invariants.room)
+        return None if said is None else int(said)
 
 
 # ---- edits

@@ -141,7 +141,7 @@ class Invariants:
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Check frames that arrive."""
         self.protocol.frames_got(peer, end, frames)
-        self.display.frames_got(peer, end, frames)
+        self.display.note_joining(peer)
         self.came(peer, frames)
 
     def came(self, peer: SimPeer, frames: Sequence[object]) -> None:
@@ -246,8 +246,8 @@ class Invariants:
                     held = len(peer.disk.logs.get(log, []))
                     yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
             yield from self._unshown(peer)
-            if peer.linked and self.display.is_new(peer):
-                yield Fault("old", "considers itself new in the room, though all is compared", peer.name)
+            if peer.linked and self.display.joined(peer) is None:
+                yield Fault("old", "does not know when it joined", peer.name)
         yield from self._unreceipted(honest, newest)
         yield from self.groups.missing(honest)
         yield from self.receipts.missing(honest)

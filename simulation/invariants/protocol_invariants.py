@@ -137,11 +137,9 @@ class ProtocolInvariants:
         key = (peer.name, peer.lives, want.c, want.u)
         former = self._wants.get(key)
         settings = self._sim.settings
-        known = peer.node.sync.conversations.by_id.get(want.c) if peer.node is not None else None
-        is_awaited = known is not None and bool(known.waiting_logs)
         if former is not None and self._failed(peer, former.end) > self._failed(peer, end):
             patience = 0.0  # it was given up more often than the one asked now
-        elif is_awaited or want.u in (other.user, *other.speaks_for):
+        elif want.u in (other.user, *other.speaks_for):
             patience = 0.9 * settings.want_after  # clocks drift
         else:
             patience = settings.want_progress_timeout - 0.5

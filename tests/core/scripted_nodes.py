@@ -351,6 +351,7 @@ class Peer:
         self._draws = 0
         self._next = 1
         self.start()
+        self.lines.clear()  # it stored when it joined
 
     def start(self) -> None:
         """Begin a process on this storage."""

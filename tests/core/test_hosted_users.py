@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from p2pchat.core.effects import DeliveryReceipt, WriteAccepted
@@ -373,7 +371,7 @@ def test_one_user_on_two_peers_is_one_user(sim: Simulation) -> None:
     cyd.say_to_guest(zoe, "one")
     ada.say_as(zoe, "two", cyd)
     bob.say_as(zoe, "three", cyd)
-    sim.run(5)
+    sim.run(10)
     assert [texts(peer, zoe, cyd) for peer in (ada, bob, cyd)] == [3, 3, 3]
     ada.unhost_guest(zoe)
     sim.run(1)
@@ -439,19 +437,3 @@ def test_the_invariants_find_entries_not_sent_to_a_hosted_user(sim: Simulation) 
     bob.node = None
     zoe.hosts.clear()
     assert [fault.rule for fault in sim.invariants.presence.faults(ada)] == ["presence", "word"]
-
-
-def test_the_invariants_accept_a_separate_log_as_old(sim: Simulation) -> None:
-    """Peers that received the other entries accept it too: nothing shows which was first."""
-    ada, bob = sim.peers(2)
-    zoe = hosted(sim, ada)
-    ada.say_as(zoe, "hello")
-    sim.run(5)
-    one = replace(next(one for one in bob.disk.storage.places(0, 99) if one.log.user == zoe.user), old=True)
-    other, showing = one.log._replace(run="f" * 16), sim.invariants.display
-    showing._known_at[bob.name], showing._first[bob.name] = 0.0, {other: (0, 3)}
-    showing._is_of_its_age(bob, one)
-    assert sim.check() == []
-    showing._first[bob.name] = {other: (0, 3), one.log: (0, 0)}
-    showing._is_of_its_age(bob, one)
-    assert [fault.rule for fault in sim.check()] == ["old"]

@@ -27,7 +27,6 @@ from p2pchat.core.node_context import NodeContext
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, sum_of
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, MarkPages, next_id
 from p2pchat.core.sync.remote_state import RemoteState
@@ -37,7 +36,6 @@ from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 NO_SUM = "0" * 64  # over nothing
 NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
 NEXT_AFTER = 0.3  # times gossip_within, from the end of one comparison to the next: users come one by one. A guess
-COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
 
 
 def repeat_at_random(ctx: NodeContext, send_digest: Callable[[], None]) -> None:
@@ -183,7 +181,6 @@ class AntiEntropy:
             self._on_equal(remote, conversation)
         remote.comparison.differing.clear()
         self._end(remote)
-        self._end_newcomer()
         if ask:
             self.send_digest(remote)
 
@@ -228,9 +225,6 @@ class AntiEntropy:
         for id in sorted(differing, key=lambda id: (not self._sync.is_among_known(here[id]), id)):  # what floods waits
             comparison.differing[id] = None
             self._pages.ask(remote, here[id])
-        room = self._sync.conversations.room
-        if span[0] <= room <= span[1] and room not in comparison.differing:
-            self._end_newcomer()  # even without entries, when it is in no sum
         if in_order:
             comparison.sums_through = max(comparison.sums_through, span[1])
         if comparison.sums_through == LAST_ID and not comparison.differing:
@@ -334,17 +328,6 @@ class AntiEntropy:
             comparison.differing.pop(conversation, None)
             if comparison.sums_through == LAST_ID and not comparison.differing:
                 self._end(remote)
-            if conversation == self._sync.conversations.room:
-                self._end_newcomer()
-
-    def _end_newcomer(self) -> None:
-        """Note that the first marks of the room are complete: all later entries are news."""
-        room = self._sync.conversations.by_id.get(self._sync.conversations.room)
-        if room is not None and room.is_newcomer:
-            room.is_newcomer = False
-            self._ctx.change.meta[COMPARED_ROOM] = room.id  # a peer that returns to an empty room is no newcomer
-            if room.boundary.marks:
-                self._ctx.change.meta[OLD_MARKS] = str(room.boundary)
 
     def _on_marks(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
@@ -359,39 +342,8 @@ class AntiEntropy:
             remote.acked[key] = {mark.run: mark for mark in marks}
             self._receipts.on_marks(remote, conversation, user, marks)
             self._advance_cursors(remote, key)
-        elif conversation.is_newcomer:
-            self._extend_boundary(conversation, user, marks, urgent)
-        if conversation.boundary.marks and user not in self._sync.hosted:
-            self._limit_boundary(remote, conversation, user, marks)
         if self._sync.trusts(remote, user):
             self._find_ahead(remote, conversation, key, marks, urgent)
-
-    def _extend_boundary(
-        self, conversation: ConversationState, user: UserId, marks: list[Mark], all_of_them: bool
-    ) -> None:
-        """Add first marks of a writer to the boundary, unless a file had brought the entries before."""
-        if all_of_them:
-            conversation.boundary.on_listed(user, {mark.run for mark in marks})
-        unshown = [mark for mark in marks if not _is_shown(conversation, user, mark)]
-        if unshown:
-            conversation.boundary.add_marks(user, unshown, self._ctx.settings.max_tips)
-
-    def _limit_boundary(
-        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
-    ) -> None:
-        """Believe a writer's only peer how far its logs go: a mark beyond, of somebody else, makes no news old.
-
-        Of what that peer lost when it was restored, this makes news: others' true marks look like invented ones.
-        """
-        if self._sync.presence.hosts.get(user) != {remote.link.id}:
-            return
-        changed = False
-        for mark in marks:
-            log = conversation.log(user, mark.run)
-            shown = 0 if log is None else log.released
-            changed |= conversation.boundary.on_told_by_writer(LogId(conversation.id, user, mark.run), mark.seq, shown)
-        if changed and not conversation.is_newcomer:
-            self._ctx.change.meta[OLD_MARKS] = str(conversation.boundary)
 
     def _detect_clone(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
         """Detect a log of this run that is not here: a copy of this process wrote it, so new logs get another run."""
@@ -429,12 +381,6 @@ class AntiEntropy:
             self._fetcher.request(key, urgent=urgent)
             if key[1] in remote.link.users:
                 self._fetcher.on_host_ahead(key, remote)
-
-
-def _is_shown(conversation: ConversationState, user: UserId, mark: Mark) -> bool:
-    """Return whether everything up to a mark was shown here, because a file had brought it."""
-    log = conversation.log(user, mark.run)
-    return log is not None and log.released >= mark.seq
 
 
 def _note_group(remote: RemoteState, conversation: ConversationState) -> None:

@@ -1,13 +1,10 @@
 """Causal order of display: how long an entry waits for those that it follows, and when it is shown with a gap.
 
 An entry is shown after the entries that it answers (`re`) and follows (`after`). If one of them is missing, the entry
-waits, and later entries of its log behind it: at most 300 s while the missing entry is on its way, and 30 s otherwise.
+waits, and later entries of its log behind it: at most 300 s while the missing entry is on its way, and 5 s otherwise.
 Then it is released with a gap mark. The first entry of a log waits for the logs it builds on. An entry gets its place,
 the next number of this database, in the transaction that releases it; consumers count by places. Waiting entries are
 durable and acknowledged; only showing them waits.
-
-A user could send an entry to one peer alone, and so delay everything that follows it. So the peer of the waiting
-entry's writer is soon asked for the missing entry, because that peer had it (fetcher.py).
 
 What waits is found by what it waits for (waiting_logs.py). Entries of unknown users share places to wait, by
 where they come from (limits_by_origin.py). Those without a place are released at once, with a gap mark.
@@ -17,6 +14,7 @@ Source: docs/protocol.md, "Order".
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -30,8 +28,6 @@ from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import UnreleasedEntry
-from p2pchat.core.sync.fetcher import Fetcher
-from p2pchat.core.sync.history_boundary import OLD_MARKS
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
 from p2pchat.core.sync.remote_state import RemoteState
@@ -41,18 +37,15 @@ from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # missing entries of which holders are remembered; a guess: 2 MiB
-ASK_PARTS = 4  # of Settings.want_after until somebody is asked for a missing entry; a guess: who asks costs little
 
 
 class CausalOrder:
     """Releases entries in causal order and assigns their places."""
 
-    def __init__(self, sync: SyncContext, fetcher: Fetcher, next_place: int) -> None:
+    def __init__(self, sync: SyncContext, next_place: int) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._fetcher = fetcher
         self.next_place: int = next_place
-        self._asked: dict[LogId, int] = {}  # waiting logs -> the entry of which others are asked what it follows
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
         settings = self._ctx.settings
@@ -65,6 +58,8 @@ class CausalOrder:
         for item in waiting:
             conversation = self._sync.conversations.by_id.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
+            if conversation is not None and log is not None:
+                self.note_age(conversation, log, item.seq, [item.entry])
             if log is not None and item.entry.k == "profile":
                 log.add_profile(item.seq)
             if log is not None and (refs := references_of(log, item.seq, item.entry)):
@@ -72,6 +67,11 @@ class CausalOrder:
                 log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 
     # ---- new entries
+
+    def note_age(self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry]) -> None:
+        """Note which new entries of a log are history. Clocks rise within a log; what is written here is news."""
+        if entries[0].c <= conversation.history_until and log.id.user not in self._sync.hosted:
+            log.history_seq = first - 1 + bisect_right(entries, conversation.history_until, key=lambda entry: entry.c)
 
     def on_entries(
         self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry],
@@ -99,7 +99,6 @@ class CausalOrder:
         if conversation.waiting_logs:
             if log.queue:
                 self._take_places(conversation, log, link)
-                self._ask_soon(conversation, log, link)
             if not conversation.writer(log.id.user).uncut:  # other logs may have changed visibility too
                 self._set_ready(conversation, conversation.waiting_logs.waiting_for_user(log.ref[:16]))
             self._run()
@@ -246,34 +245,6 @@ class CausalOrder:
         self._set_ready(conversation, [log])
         self._run()
 
-    def _ask_soon(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
-        """Ask for what a log waits for that a link brought, unless it comes at once."""
-        if link is not None and log.id in conversation.waiting_logs and self._asked.get(log.id) != log.queue[0].seq:
-            self._asked[log.id] = log.queue[0].seq
-            wait = self._ctx.settings.want_after / ASK_PARTS
-            self._sync.after(wait, partial(self._ask, conversation, log, link.id, log.queue[0].seq, wait))
-
-    def _ask(self, conversation: ConversationState, log: LogState, link: int, seq: int, wait: float) -> None:
-        """Ask the peers of a log's writer, or else the link that brought it, for what it waits for; less and less
-        often.
-        """
-        if self._asked.get(log.id) != seq:
-            return  # meanwhile another entry waits
-        if conversation.waiting_logs.get(log.id) is not log or not log.queue:
-            del self._asked[log.id]
-            return
-        first = log.queue[0]
-        if first.seq != seq:
-            wait = self._ctx.settings.want_after / ASK_PARTS
-        missing = [ref for ref in self._missing(conversation, log, *first[:2]) if not _is_here(conversation, ref)]
-        remotes = self._sync.remotes
-        hosts = [remotes[id] for id in self._sync.presence.hosts.get(log.id.user, ()) if id in remotes]
-        for remote in hosts or [remotes[id] for id in (link,) if id in remotes]:
-            for ref in missing:
-                self._fetcher.ask_about(remote, conversation, ref, first_hand=bool(hosts))
-        self._asked[log.id] = first.seq
-        self._sync.after(2 * wait, partial(self._ask, conversation, log, link, first.seq, 2 * wait))
-
     def _emit_gap(self, conversation: ConversationState, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
         for remote in self._sync.remotes.values():
             self._note_holder(remote, conversation.id, missing)
@@ -370,26 +341,15 @@ class CausalOrder:
             last, old = self._split_by_age(conversation, log, first, end)
             self._place(log, first, last - first + 1, old, gap)
             log.released = last
-        if conversation.boundary.marks:
-            self.advance_boundary(conversation, log.id, end)
         conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
         if conversation.waiting_logs:
             self._set_ready(conversation, conversation.waiting_logs.waiting_for(log.ref, start, end))
 
     def _split_by_age(self, conversation: ConversationState, log: LogState, first: int, end: int) -> tuple[int, bool]:
         """Return the entry up to which first..end are all old or all news, and whether they are old."""
-        if not isinstance(log, TalkLog) or conversation.group is None or conversation.group.state is None:
-            boundary = conversation.boundary
-            return boundary.split_by_age(log.id, log.before, first, end) if boundary.marks else (end, False)
-        return log.split_by_gen(conversation.group.first_added(self._sync.hosted), first, end)
-
-    def advance_boundary(self, conversation: ConversationState, log: LogId, seq: int) -> None:
-        """Move the history boundary past an entry that was shown, and store what a restart needs."""
-        past = conversation.boundary
-        past.on_shown(log, seq)
-        if not conversation.is_newcomer and (past.grew or not past.marks):
-            past.grew = False
-            self._ctx.change.meta[OLD_MARKS] = str(past)
+        if isinstance(log, TalkLog) and conversation.group is not None and conversation.group.state is not None:
+            return log.split_by_gen(conversation.group.first_added(self._sync.hosted), first, end)
+        return (min(end, log.history_seq), True) if first <= log.history_seq else (end, False)
 
     def _place(self, log: LogState, first: int, count: int, old: bool, gap: bool) -> None:
         stretches = self._ctx.change.stretches
@@ -405,12 +365,6 @@ class CausalOrder:
         else:
             stretches.append(Stretch(self.next_place, log.id, first, count, self._ctx.now.utc, old, gap))
         self.next_place += count
-
-
-def _is_here(conversation: ConversationState, ref: Ref) -> bool:
-    """Return whether an entry is here, shown or not."""
-    found = conversation.log_at(ref.log)
-    return found is not None and found.seq >= ref.seq
 
 
 def _waiting_below(conversation: ConversationState, log: LogState) -> list[LogState]:

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.effects import Counted
-from p2pchat.core.log import LogId, Ref, WriterKey
+from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import Timer
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import Entries, Have, Mark, Want
+from p2pchat.protocol import Entries, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
 UNPROVEN_AFTER = 3600.0  # seconds until another version of deleted logs is asked for again; a guess
@@ -77,28 +77,9 @@ class Fetcher:
         """Ask a peer of the writer soon if somebody else, who is asked already, gives nearly nothing."""
         request = self.requests.get(key)
         if request is not None and request.source is not None and not self._is_host(request.source, key):
-            self._sync.after(self._ctx.settings.want_after, partial(self.prefer, key, remote))
+            self._sync.after(self._ctx.settings.want_after, partial(self._prefer, key, remote))
 
-    def ask_about(self, remote: RemoteState, conversation: ConversationState, ref: Ref, *, first_hand: bool) -> None:
-        """Want an entry of a remote that must have it, since it has what follows it, or ask whether it has it.
-
-        Anybody may write what follows nothing, and have it passed on. So half of the questions to a link are kept for
-        what users wrote there (`first_hand`).
-        """
-        key = remote.writer_claimed(conversation.id, ref)
-        if key is not None:
-            self.prefer(key, remote)
-            return
-        questions, now = remote.wants.questions, self._ctx.now.mono
-        is_compared = remote.comparison.begun and self._sync.shares(remote, conversation)
-        if self._paused or not (is_compared and remote.accepts_marks):
-            return
-        if questions.take(now, spare=0.0 if first_hand else questions.burst / 2):
-            span = (ref.log[:16] + "0" * 48, ref.log[:16] + "f" * 48)
-            marks = conversation.marks(span, self._ctx.settings.max_tips)
-            self._sync.send(Have({conversation.id: marks}, span=span, ask=True), remote, conversation.id)
-
-    def prefer(self, key: WriterKey, remote: RemoteState) -> None:
+    def _prefer(self, key: WriterKey, remote: RemoteState) -> None:
         """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second.
 
         One that was given up more often, and gave nothing so far, gets no second.

@@ -284,7 +284,6 @@ class FileImport:
 class FileSource(EntrySource):
     """One frame of a file, with counts of its entries by result."""
 
-    is_history = True
     file_import: FileImport
     sync: SyncContext
     pending: PendingImport

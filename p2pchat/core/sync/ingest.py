@@ -256,10 +256,7 @@ class Ingest:
         self.append(conversation, log, batch)
         if conversation.waits:
             self._sync.requests.on_taken(conversation, sum(e.k not in RELATION_KINDS for e in entries), size)
-        if extension.source.is_history and extension.conversation.is_newcomer and log.id.user not in self._sync.hosted:
-            extension.conversation.boundary.on_imported(log.id, batch.last, log.before, self._ctx.settings.max_tips)
-        if extension.conversation.boundary.marks and frame.n is None and extension.source.hosts(log.id.user):
-            extension.conversation.boundary.on_pushed(log.id, log.before, batch.first)
+        self._order.note_age(conversation, log, batch.first, entries)
         names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
         self._order.on_entries(
             extension.conversation, log, batch.first, entries if names else (), extension.source.link

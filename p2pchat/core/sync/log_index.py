@@ -30,7 +30,6 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.heads import Heads, LogHead
-from p2pchat.core.sync.history_boundary import HistoryBoundary
 from p2pchat.core.sync.waiting_logs import WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
@@ -50,8 +49,8 @@ class LogState:
     """One log in memory."""
 
     __slots__ = (
-        "before", "chain", "covered", "forked", "id", "durable_chain", "durable_covered", "durable_seq", "last_c",
-        "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
+        "before", "chain", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered", "durable_seq",
+        "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
     )  # fmt: skip
 
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
@@ -69,6 +68,7 @@ class LogState:
         self.durable_covered: bool = False
         self.forked: bool = False
         self.released: int = 0  # entries 1..released have places
+        self.history_seq: int = 0  # of the others, entries up to this one are history
         self.profiles: tuple[int, ...] = ()  # the newest entries of this run that are profiles
         self.pruned: int = 0  # entries 1..pruned were deleted here
         # Entry released + 1, and every later entry that follows another entry. () is 0.6 KiB smaller than a deque.
@@ -457,7 +457,7 @@ class ConversationState:
 
     __slots__ = (
         "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
-        "named_only_by_void", "naming", "is_newcomer", "newest_c", "newest_place", "boundary", "recently_shown",
+        "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
         "is_stored", "sum", "waits", "writers", "writers_of_all",
     )  # fmt: skip
 
@@ -480,8 +480,7 @@ class ConversationState:
         self.newest_place: int = 0  # of an entry shown here, or a higher one; 0: none is known
         self.waiting_logs: WaitingLogs = WaitingLogs()
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
-        self.is_newcomer: bool = False  # no peer has announced what there is, in this run or before
-        self.boundary: HistoryBoundary = HistoryBoundary()  # what predates this peer
+        self.history_until: int = 0  # entries of others up to this clock predate this peer; in the room alone
         self.is_stored: bool = False  # storage knows what the id stands for
         self.waits: bool = False  # nothing of it is shown until it is accepted (message_requests.py)
 

@@ -199,8 +199,6 @@ class EntrySource:
     counted (import_file.py). The default of each method is to do nothing.
     """
 
-    is_history = False  # its entries predate a peer that is new in a conversation
-
     @property
     def link(self) -> PeerLink | None:
         """The link that brings the entries; None for a file."""
@@ -225,10 +223,6 @@ class EntrySource:
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         """Take one of two batches that prove a fork. Raises LogError when they do not."""
         raise NotImplementedError
-
-    def hosts(self, user: UserId) -> bool:
-        """Return whether this user writes there, so that what it sends unasked is new."""
-        return False
 
     # ---- results of a frame
 
@@ -284,9 +278,6 @@ class LinkSource(EntrySource):
 
     def trusts(self, user: UserId) -> bool:
         return self._sync.trusts(self.remote, user)
-
-    def hosts(self, user: UserId) -> bool:
-        return user in self.remote.link.users
 
     def gave_all_before(self, frame: Entries) -> bool:
         return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sized
 from dataclasses import dataclass, field
 
-from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
@@ -23,8 +22,6 @@ MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, 
 MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
 MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
-QUESTIONS_A_SECOND = 64  # to a link, whether it has an entry that something follows; a guess: 3 % of a core
-MAX_QUESTIONS = 128  # at once; a guess
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 
 
@@ -102,7 +99,6 @@ class OpenWants:
     next: int = 1
     failed: int = 0  # wants that were given up since too little came
     with_gaps: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
-    questions: TokenBucket = field(default_factory=lambda: TokenBucket(QUESTIONS_A_SECOND, MAX_QUESTIONS, 0.0))
 
 
 @dataclass(slots=True, eq=False)
@@ -178,15 +174,11 @@ class RemoteState:
 
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
         """Return whether it announced a mark that covers an entry which is not here."""
-        return self.writer_claimed(conversation, ref) is not None
-
-    def writer_claimed(self, conversation: ConversationId, ref: Ref) -> WriterKey | None:
-        """Return the writer of an entry that is not here and that a mark which it announced covers."""
         for user in self.ahead_writers.get((conversation, ref.log[:16]), ()):
             mark = self.ahead[conversation, user].get(ref.log[16:])
             if mark is not None and mark.seq >= ref.seq:
-                return conversation, user
-        return None
+                return True
+        return False
 
     @property
     def remembered(self) -> int:

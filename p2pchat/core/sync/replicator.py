@@ -45,13 +45,12 @@ from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.receipts.mark_exchange import TakenMarks
 from p2pchat.core.receipts.read_receipts import ReadReceipts
 from p2pchat.core.storage_answers import LogFacts, Stored
-from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
+from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
 from p2pchat.core.sync.compared_users import ComparedUsers
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.history_boundary import OLD_MARKS, HistoryBoundary
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import Conversations
@@ -67,6 +66,7 @@ from p2pchat.core.sync.sync_context import SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
+    MAX_INT,
     Digest,
     Entries,
     Frame,
@@ -85,6 +85,7 @@ from p2pchat.protocol import (
     Want,
 )
 
+JOINED = "joined"  # in meta, before the room's id: when this peer came to belong to that network
 _aspect_of = attrgetter("aspect")
 
 
@@ -133,7 +134,7 @@ class Replicator:
             ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, members, left_out
         )
         self.fetcher: Fetcher = Fetcher(self.context)
-        self.causal_order: CausalOrder = CausalOrder(self.context, self.fetcher, stored.next_place)
+        self.causal_order: CausalOrder = CausalOrder(self.context, stored.next_place)
         self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(self.context, stored.delivered)
         self.read_receipts: ReadReceipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
         self.taken_marks: TakenMarks = TakenMarks(self.context, stored.taken)
@@ -166,9 +167,9 @@ class Replicator:
         self.pruner: Pruner = Pruner(self.context, self.on_quota_freed)
         self.conversations.on_evicted = self.context.forget_on_links
         self._stored = stored
-        self._compared_room = stored.meta.get(COMPARED_ROOM)
         self._load(stored)
-        self._mark_newcomer()
+        room = self.conversations.by_id[self.conversations.room]
+        room.history_until = int(stored.meta.get(JOINED + room.id, MAX_INT))
 
     # ---- start
 
@@ -181,10 +182,12 @@ class Replicator:
         self._expire_requests()
         self.transfers.requests.begin_next()
 
-    def _mark_newcomer(self) -> None:
-        room = self.conversations.by_id.get(self.conversations.room)
-        if room is not None:  # a peer that only wrote here or imported a file has received nothing yet
-            room.is_newcomer = self._compared_room != room.id
+    def join(self) -> None:
+        """Take what others wrote in the room before now as history, unless this peer belonged to the network before."""
+        room = self.conversations.by_id[self.conversations.room]
+        if room.history_until == MAX_INT:
+            room.history_until = self._ctx.now.utc
+            self._ctx.change.meta[JOINED + room.id] = str(room.history_until)
 
     def set_disk(self, level: DiskLevel) -> None:
         """Fetch nothing and write nothing unasked while nothing can be stored; refuse what there is no space for."""
@@ -667,22 +670,9 @@ class Replicator:
                 facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead
             ):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
-        self._load_boundaries(stored)
         self.causal_order.load(stored.waiting)  # before the visible part of a talk is known and shown
         self.groups.start(stored.meta)
         self._resume_waiting(stored)
-
-    def _load_boundaries(self, stored: Stored) -> None:
-        """Resume a first sync: entries that were old before the restart stay old, except those shown."""
-        room, text = self.conversations.by_id.get(stored.meta.get(COMPARED_ROOM, "")), stored.meta.get(OLD_MARKS)
-        if room is not None and text:
-            self._resume_boundary(room, HistoryBoundary(text))
-
-    def _resume_boundary(self, conversation: ConversationState, boundary: HistoryBoundary) -> None:
-        conversation.boundary = boundary
-        for id in list(boundary.unshown(conversation.id)):
-            log = conversation.log(id.user, id.run)
-            self.causal_order.advance_boundary(conversation, id, 0 if log is None else log.released)
 
     def _load_log(self, facts: LogFacts) -> None:
         conversation = self.conversations.by_id.get(facts.log.conversation)

@@ -16,9 +16,9 @@ from tests.core.scripted_nodes import ROOM, START, Author, Peer, World, dm
 def test_imported_entries_are_stored_then_counted_and_shown() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.holding = True
-    assert ada.carry(bob.say("one"), bob.say("two", "three")) == ["commit b1:1..1, b1:2..3, show b1:1..3 old"]
+    assert ada.carry(bob.say("one"), bob.say("two", "three")) == ["commit b1:1..1, b1:2..3, show b1:1..3"]
     assert ada.commit() == ["imported 3 new"]
-    assert ada.texts() == ["*one", "*two", "*three"]  # no peer has announced any marks, so they are old
+    assert ada.texts() == ["one", "two", "three"]
 
 
 def test_known_entries_are_not_stored_again() -> None:
@@ -46,8 +46,8 @@ def test_a_bad_frame_affects_only_entries_that_build_on_it(field: str) -> None:
     good, bad, later = bob.say("one"), bob.say("two"), bob.say("three")
     wrong = {"head": good.head, "e": good.e, "prev": "00" * 32}[field]
     said = ada.carry(good, msgspec.structs.replace(bad, **{field: wrong}), later, cyd.say("mine"))
-    assert said == ["commit b1:1..1, c1:1..1, show b1:1..1 old, show c1:1..1 old", "imported 2 new 1 head 1 gap"]
-    assert ada.texts() == ["*one", "*mine"]
+    assert said == ["commit b1:1..1, c1:1..1, show b1:1..1, show c1:1..1", "imported 2 new 1 head 1 gap"]
+    assert ada.texts() == ["one", "mine"]
 
 
 def test_an_imported_batch_after_a_gap_is_not_kept_or_fetched(ada: Peer) -> None:
@@ -85,8 +85,8 @@ def test_logs_of_earlier_runs_are_found_in_storage() -> None:
     ada.carry(one, second.say("two"))
     third = Author("bob", "b3", before=[second.mark])
     said = ada.carry(one, third.say("three"))  # b1 is covered and left memory
-    assert said[-2:] == ["commit b3:1..1, show b3:1..1 old", "imported 1 new 1 known"]
-    assert ada.texts() == ["*one", "*two", "*three"]
+    assert said[-2:] == ["commit b3:1..1, show b3:1..1", "imported 1 new 1 known"]
+    assert ada.texts() == ["one", "two", "three"]
 
 
 def test_an_imported_log_beyond_the_tips_limit_is_refused() -> None:
@@ -127,7 +127,7 @@ def test_imported_entries_that_wait_are_stored_and_shown_later(ada: Peer) -> Non
     assert ada.carry(bob.say("because", re=cyd.ref(1)))[-1] == "imported 1 new"
     assert ada.texts() == []
     ada.carry(question)
-    assert ada.texts() == ["*why?", "*because"]
+    assert ada.texts() == ["why?", "because"]
 
 
 def test_nothing_is_imported_while_nothing_can_be_stored() -> None:

@@ -120,7 +120,7 @@ def test_nothing_of_a_full_writer_is_fetched_or_awaited() -> None:
         assert wants(ada.far(name, bob).say(have(bob), page(bob))) == []
     answer = cyd.say("an answer", re=bob.ref(bob.seq))
     ada.far("cyd").say(answer)
-    ada.world.pass_time(31.0)  # it is not on its way: 30 s, not 300
+    ada.world.pass_time(6.0)  # it is not on its way: 5 s, not 300
     assert ada.texts()[-1] == "?an answer"
     ada.world.pass_time(60.0)
     assert wants(ada.take()) == []

@@ -100,7 +100,7 @@ async def gaps(eve: Attacker) -> None:
 
 
 async def entries_that_wait(eve: Attacker) -> None:
-    """Send replies to entries that do not exist; they wait for 30 s."""
+    """Send replies to entries that do not exist; they wait for 5 s."""
     pen = LogWriter(eve.identity, eve.room)
     text = '{"k":"text","at":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
     for start in range(0, 10_000, 100):
