@@ -638,9 +638,12 @@ class ReceiptTracker:
         if not self._is_in_room(log):
             return self._advance(log, first, last, (*others, member), "delivered", is_reported=is_reported)
         receipts = self._of(log)
+        had = receipts.delivered.marks.get(member, 0)  # perhaps more: its mark that it read them came first
+        if last <= had:
+            return []
         receipts.delivered.set(member, last)
         receipts.wake(first, last)
-        return self._updates(log, first, last, [member], "delivered") if is_reported else []
+        return self._updates(log, max(first, had + 1), last, [member], "delivered") if is_reported else []
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""

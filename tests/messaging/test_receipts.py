@@ -111,6 +111,15 @@ def test_in_the_room_a_guest_has_what_came_to_its_host_and_what_it_read_elsewher
     assert tracker._logs[log].delivered.marks.keys() == {other, BOB, gate}
 
 
+def test_what_a_reader_has_is_not_reported_again_by_the_mark_of_its_peer() -> None:
+    """After a restart a mark of what was read came first, and the delivery of less of it was reported again."""
+    tracker, log = ReceiptTracker(), ROOM._replace(conversation="")
+    tracker.add(log, 1, 4, (BOB,))
+    assert tracker.take(log, 1, 3, BOB) == [ReceiptUpdate(log, 1, 3, BOB, 1, 1)]
+    assert tracker.delivered(log, 1, 2, BOB) == []
+    assert tracker.delivered(log, 1, 4, BOB) == [ReceiptUpdate(log, 4, 4, BOB, 1, 1)]
+
+
 def test_of_an_earlier_run_only_holders_are_known() -> None:
     tracker = ReceiptTracker()
     assert tracker.delivered(ROOM, 1, 3, BOB) == [ReceiptUpdate(ROOM, 1, 3, BOB, 1, 1)]
