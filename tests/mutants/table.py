@@ -572,7 +572,7 @@ MUTANTS = (
     Mutant("import-without-head", "anyone who passes a file on can write in another's name",
         Rule("invented", within=300, seed=38),
         ("if extension.is_signed(frames[count - 1]):",
-         "if extension.is_signed(frames[count - 1]) or extension.source.is_history:")),
+         "if extension.is_signed(frames[count - 1]) or extension.source.link is None:")),
     Mutant("imported-content-not-judged", "a damaged file of an import is told as brought, and is not there",
         "test_export_file.py::test_content_that_is_not_what_a_message_names_is_not_kept",
         ("await content.run(lambda _: local.finish(root))",

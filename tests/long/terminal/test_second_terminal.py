@@ -38,9 +38,14 @@ async def test_send_beside_a_chat_is_shown_in_it(terminal: OpenTerminal, home: P
 
 async def test_a_message_written_long_ago_says_when_it_came(terminal: OpenTerminal, home: Path) -> None:
     clock, here = home.parent / "clock", ("--data", str(home / "ada"))
+    off = (*altered(changes({}, clock=clock)), *P2PCHAT)
+    clock.write_text("-10800")  # ada founded her network three hours ago: what was written before would be old
+    first = await terminal("0", "--name", "ada", *here, command=off)
+    await first.shows("ada listens on")
+    await first.type("/quit\r")
+    assert await first.ended() == 0
     clock.write_text("-7200")  # bob claims two hours ago
     ada = await terminal("0", "--name", "ada", *here)
-    off = (*altered(changes({}, clock=clock)), *P2PCHAT)
     bob = await terminal("0", str(await port_of(ada)), "--name", "bob", "--data", str(home / "bob"), command=off)
     await ada.shows("bob is here")
     await bob.shows("ada is here")

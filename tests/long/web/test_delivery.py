@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from p2pchat import TCPPeer
 from p2pchat.web import Pace, WebSettings
 from tests.ports import free_ports
 from tests.processes.settings_override import altered, changes
@@ -255,8 +257,14 @@ async def test_a_client_that_breaks_while_it_catches_up_leaves_what_was_kept_to_
 
 
 async def test_a_message_that_came_long_after_it_claims_says_so_at_every_interface(
-    served: Served, tmp_path: Path
+    serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    data, now = tmp_path / "gate", time.time_ns
+    with monkeypatch.context() as patch:  # it founded its network two hours ago: what was written before would be old
+        patch.setattr(time, "time_ns", lambda: now() - 7200 * 10**9)
+        async with TCPPeer(0, name="gate", data=data):
+            pass
+    served: Served = await serve(data=data)
     (clock := tmp_path / "clock").write_text("-1500", "ascii")  # below the hour that certificates allow
     invite = await served.peer.make_invite()
     words = p2pchat("0", "--invite", invite, "--name", "slow", "--data", str(tmp_path / "slow"))
