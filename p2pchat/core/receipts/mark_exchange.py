@@ -453,7 +453,7 @@ class MarkExchange(Generic[M]):
 class TakenMarks(MarkExchange[MarkedTaken]):
     """The taken marks of hosted users."""
 
-    frame = TakenFrame
+    frame: type[TakenFrame] = TakenFrame
     differs = "taken_sum_differs"
 
 

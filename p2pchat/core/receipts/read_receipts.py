@@ -39,7 +39,7 @@ class ReadReceipts(MarkExchange[MarkedRead]):
         unsaved: What the next commit shall save, of other readers.
     """
 
-    frame = ReadFrame
+    frame: type[ReadFrame] = ReadFrame
     differs = "read_sum_differs"
 
     def __init__(
