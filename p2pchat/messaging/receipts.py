@@ -215,9 +215,8 @@ class Receipts(Sequence[Receipt]):
     async def _wait(self, kind: Kind, timeout: float | None) -> None:
         clock = asyncio.get_running_loop().time
         deadline = None if timeout is None else clock() + timeout
-        for last in {
-            receipt.log: receipt for receipt in self._receipts
-        }.values():  # a mark covers every message up to it
+        last_of_logs = {receipt.log: receipt for receipt in self._receipts}  # a mark covers every message up to it
+        for last in last_of_logs.values():
             left = None if deadline is None else max(0.0, deadline - clock())
             await last._wait(kind, None, None, left)
 

@@ -257,8 +257,8 @@ def test_in_the_room_a_read_mark_of_a_guest_says_nothing_about_the_gateway(ada: 
     assert of_reading(far.say(marked("dan", own(ada, 2)))) == ["delivered a1:1..2 to dan", "read a1:1..2 by dan"]
 
 
-def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -> None:
-    """Bob has read more of the first log than ada's older disk has, and then a log that builds on what it has."""
+def restored(ada: Peer) -> tuple[Entries, Mark, Mark]:
+    """Restore an older disk of ada. Return her first log, whose end it lacks, and the marks of it and of one on it."""
     ada.say("one")
     older = ada.storage.snapshot()
     ada.say("two")
@@ -267,7 +267,12 @@ def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -
     ada.storage.restore(older)
     ada.start()
     ada.say("three")
-    (_, last) = log_of(ada, "a2")
+    return first, mark, log_of(ada, "a2")[1]
+
+
+def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -> None:
+    """Bob has read more of the first log than ada's older disk has, and then a log that builds on what it has."""
+    first, mark, last = restored(ada)
     far = ada.far("bob")
     announce(far, mark)  # more than is here
     assert of_reading(far.say(marked("bob", mark))) == []
@@ -278,15 +283,7 @@ def test_a_log_on_the_rest_of_a_restored_one_lowers_no_mark_on_that(ada: Peer) -
 
 def test_who_has_read_what_builds_on_a_restored_log_has_read_that_once_it_is_delivered(ada: Peer) -> None:
     """Until then bob may have another version of it: he announces more than ada's older disk has."""
-    ada.say("one")
-    older = ada.storage.snapshot()
-    ada.say("two")
-    first, mark = log_of(ada, "a1")
-    ada.crash()
-    ada.storage.restore(older)
-    ada.start()
-    ada.say("three")
-    (_, last) = log_of(ada, "a2")
+    first, mark, last = restored(ada)
     far = ada.far("bob")
     announce(far, mark, last)
     assert of_reading(far.say(marked("bob", mark_of(ada, "a2", 2)))) == ["read a2:1..2 by bob"]

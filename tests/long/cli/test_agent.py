@@ -36,7 +36,7 @@ async def ada(tmp_path: Path) -> AsyncIterator[Child]:
 async def test_two_agents_and_a_person_reach_each_other(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "reviewer") as reviewer, agent(tmp_path, ada, "tester") as tester:
         while {"ada", "tester"} != {one["name"] for one in (await reviewer.call("who"))["members"]}:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # poll: `who` answers at once
         sent = await reviewer.call("send", to="tester", text="run the tests", wait=PATIENCE)
         assert (sent["status"], sent["of"], sent["delivered"], sent["missing"]) == ("delivered", 1, 1, [])
         asking = asyncio.create_task(reviewer.call("ask", to="tester", text="are they green?", wait=PATIENCE))
@@ -369,7 +369,7 @@ async def test_each_configuration_of_the_page_links_an_agent_with_the_running_pe
                     who = (await client.call_tool("who")).structured_content
                     if who is not None and any(one["name"] == "ada" and one["here"] for one in who["members"]):
                         break
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # poll: the tool answers at once
             assert who["me"] == words[-1]
             assert (await client.call_tool("send", {"to": "ada", "text": "hello"})).is_error is False
     profiles = [path.name for path in tmp_path.iterdir() if path.name.isdecimal()]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,16 @@ def server(tmp_path: Path) -> Iterator[KeepingServer]:
     running = KeepingServer(tmp_path)
     yield running
     running.kill()
+
+
+@contextmanager
+def refused_tokens(directory: Path) -> Iterator[None]:
+    """Have the database of a gateway refuse to store any token."""
+    [database] = [path for path in directory.glob("*.db") if path.name != "search.db"]
+    with closing(sqlite3.connect(database, isolation_level=None)) as disk:
+        disk.execute("create trigger refuse before insert on tokens begin select raise(abort, 'no'); end")
+        yield
+        disk.execute("drop trigger refuse")
 
 
 async def renamed(gateway: Gateway, account: Account, name: str) -> bool:
@@ -150,9 +160,7 @@ async def test_a_token_that_ends_elsewhere_lets_nobody_in_while_the_disk_is_full
         assert there is not None
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         other.hub.open(there, lambda told: None, "chat", ended.set_result)
-        [database] = [path for path in (tmp_path / "other").glob("*.db") if path.name != "search.db"]
-        with closing(sqlite3.connect(database, isolation_level=None)) as disk:
-            disk.execute("create trigger refuse before insert on tokens begin select raise(abort, 'no'); end")
+        with refused_tokens(tmp_path / "other"):
             match end:
                 case "revoked":
                     await one.accounts.revoke("ada")
@@ -165,7 +173,6 @@ async def test_a_token_that_ends_elsewhere_lets_nobody_in_while_the_disk_is_full
             async with within(WAIT, "the end of the session"):
                 assert await ended == "revoked"
             assert there.version == 1  # it is not stored
-            disk.execute("drop trigger refuse")
         await until(lambda: there.version == 2 or there.state == "deleted", "the change on the disk")
         assert await other.accounts.by_token(token) is None
 
@@ -182,12 +189,9 @@ async def test_a_change_that_could_not_be_stored_is_tried_again_when_a_gateway_c
         there = await other.accounts.by_token(token)
         assert there is not None
         await until(lambda: len(cluster_of(other)._placed_for) == 2, "both gateways")
-        [database] = [path for path in (tmp_path / "other").glob("*.db") if path.name != "search.db"]
-        with closing(sqlite3.connect(database, isolation_level=None)) as disk:
-            disk.execute("create trigger refuse before insert on tokens begin select raise(abort, 'no'); end")
+        with refused_tokens(tmp_path / "other"):
             await one.accounts.new_token("ada")
             await until(lambda: cluster_of(other)._untaken, "the change that cannot be stored")
-            disk.execute("drop trigger refuse")
         await doors.open()
         await until(lambda: there.version == 2, "the change on the disk")
 
