@@ -106,8 +106,8 @@ def memory() -> int:
         ]
         own = HostedIdentity(name("e", 1), "gate", lambda data: bytes(64))
         return Node(
-            settings=Settings(), peer=own.id, sign=own.sign, users=[own], network=NetworkCredentials("0a" * 16, None),
-            draw=bytes, stored=Stored(delivered=marks),
+            settings=Settings(), peer=own.id, sign=own.sign, users=[own], draw=bytes,
+            network=NetworkCredentials("0a" * 16, "0b" * 32), stored=Stored(delivered=marks),
         )  # fmt: skip
 
     load(1)

@@ -15,7 +15,7 @@ from benchmarks.workers import Channel, Worker, peak_kib
 CALM_AFTER = 10.0  # seconds from the last join until every link is announced: 6.4 s with 128 peers
 
 if TYPE_CHECKING:
-    from p2pchat import TCPPeer
+    from p2pchat import EventCounts, Events, Joined, TCPPeer
 
 
 async def form(channel: Channel, data: str, peers: int) -> None:
@@ -34,27 +34,32 @@ async def meshed(data: str, peers: int) -> AsyncIterator[tuple[list[TCPPeer], fl
     Yields:
         The peers, the seconds until the last start had returned, and the seconds until all had joined.
     """
-    from p2pchat import Joined, TCPPeer
+    from p2pchat import EventCounts, Joined, TCPPeer
 
     begun = time.perf_counter()
     first = TCPPeer(data=Path(data, "0"), name="peer0")
-    readers = [first.events(Joined)]
+    readers = [first.events(Joined, EventCounts)]
     await first.start()
     others = [TCPPeer(0, first.endpoint, data=Path(data, str(i)), name=f"peer{i}") for i in range(1, peers)]
-    readers += [peer.events(Joined) for peer in others]
+    readers += [peer.events(Joined, EventCounts) for peer in others]
     await asyncio.gather(*(peer.start() for peer in others))
     started = time.perf_counter() - begun
-    await asyncio.gather(*(_all_joined(reader, peers - 1) for reader in readers))
-    yield [first, *others], started, time.perf_counter() - begun
-    await asyncio.gather(*(peer.aclose() for peer in [first, *others]))
+    all_peers = [first, *others]
+    await asyncio.gather(*(_all_online(each, reader, peers) for each, reader in zip(all_peers, readers, strict=True)))
+    yield all_peers, started, time.perf_counter() - begun
+    await asyncio.gather(*(peer.aclose() for peer in all_peers))
 
 
-async def _all_joined(reader: object, others: int) -> None:
-    seen = set()
-    async for event in reader:  # type: ignore[attr-defined]
-        seen.add(event.user.id)
-        if len(seen) == others:
-            return
+async def _all_online(peer: TCPPeer, news: Events[Joined | EventCounts], users: int) -> None:
+    """Wait until so many users are online at this peer, itself among them."""
+    met = {peer.me.id}
+    while len(met) < users:
+        event = await anext(news)
+        met |= {event.user.id} if event.event == "joined" else _online(peer)  # many strangers at once are counted
+
+
+def _online(peer: TCPPeer) -> set[str]:
+    return {user.id for user in peer.users() if user.status == "online"}
 
 
 def run(setting: Setting) -> list[Row]:

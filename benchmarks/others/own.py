@@ -29,13 +29,12 @@ class Participant(End):
     loads = ("p2pchat.peer", "p2pchat.storage.sql", "cryptography.x509")
 
     def __init__(self, number: int, taken: ReceivedCount, directory: str, way: str, db: str) -> None:
-        from p2pchat import Joined, TCPPeer
+        from p2pchat import EventCounts, Joined, TCPPeer
 
         super().__init__(number, taken)
         self._peer = TCPPeer(data=f"{directory}/{number}", name=f"part-{number}", db=db or None)
         self._send = ways.WAYS[way]
-        self._joined = self._peer.events(Joined, consumer=None)
-        self._others: dict[str, Any] = {}
+        self._news = self._peer.events(Joined, EventCounts, consumer=None)
         self._to: Any = None
         self._reading: asyncio.Task[None] | None = None
         self._kept: Any = None
@@ -54,11 +53,14 @@ class Participant(End):
     async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         for other in dial:
             await self._peer.connect(other["endpoint"])
-        wanted = {f"part-{number}" for number in links}
-        while not wanted <= self._others.keys():  # with one address: peers find each other
-            user = (await anext(self._joined)).user
-            self._others[user.name] = user
-        self._to = next(iter(self._others.values())) if len(wanted) == 1 else self._peer.room
+        wanted, met = {f"part-{number}" for number in links}, set(self._online())
+        while not wanted <= met:
+            event = await anext(self._news)
+            met |= {event.user.name} if event.event == "joined" else self._online().keys()  # many at once are counted
+        self._to = self._online()[f"part-{links[0]}"] if len(links) == 1 else self._peer.room
+
+    def _online(self) -> dict[str, Any]:
+        return {user.name: user for user in self._peer.users() if user.status == "online"}
 
     async def give(self, texts: list[str]) -> None:
         """Return when everything is delivered to everyone."""
