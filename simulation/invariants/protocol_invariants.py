@@ -272,6 +272,9 @@ class ProtocolInvariants:
             is_hidden = is_hidden or (membership is not None and membership.hides(peer, other))
             if not both or not self._is_calm(peer, life, end, since) or is_hidden:
                 continue
+            link = peer.node and peer.node.links.up.get(end.link)
+            if link and link.omits_users and log.conversation != self._invariants.room:
+                continue  # the user there who is concerned may have found no place here
             user = (end, log.conversation, log.user)
             marked = self._marked_at.get(user, -1.0) >= since
             served = self._served_at.get(user, -ANNOUNCED_WITHIN) >= self._sim.now - ANNOUNCED_WITHIN

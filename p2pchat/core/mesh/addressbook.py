@@ -296,6 +296,7 @@ def _worth(address: Address) -> tuple[bool, bool, int]:
     return (bool(address.verified_at) or _is_typed(address), not address.failing_since, address.verified_at)
 
 
+@lru_cache(CACHE_SIZE)
 def split_endpoint(endpoint: str) -> tuple[str, int]:
     """Return host and port, an IPv6 host without its brackets.
 
