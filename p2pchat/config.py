@@ -136,7 +136,7 @@ class Settings:
     left_grace: float = 2.0  # a reconnect within it is not a departure
     presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0  # without a key the user is idle
-    unknown_events_a_second: int = 20  # about unknown peers and users; 60 at once, 300 about those who wrote
+    unknown_events_a_second: int = 20  # about unknown peers and users, and as many about those who wrote; 300 at once
     # About each other user and its peer's links; 60 at once. Beyond that they count among those of unknown ones. Who
     # reconnects all the time caused a thousand lines a second; a bad network causes one now and then. A guess.
     user_events_a_second: int = 1

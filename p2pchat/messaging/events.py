@@ -225,7 +225,7 @@ class EventCounts(Event):
     """Numbers of events that were not reported one by one.
 
     At most 20 events a second are reported of users who never wrote and whom nobody here knows, and of their peers, and
-    60 at once. Of each other user and its peer one a second, 60 at once, and further ones among those 20. What goes
+    300 at once. Of each other user and its peer one a second, 60 at once, and further ones among those 20. What goes
     beyond that is counted for a second.
 
     Attributes:

@@ -45,9 +45,8 @@ UNKNOWN = ("unknown", "", 0)
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
 MAX_DEPARTED = 256  # own users of unknown peers who never wrote and are gone, so that they can be written to; a guess
 MAX_UNWRITTEN_TEXT = 64  # characters of the status of a user who never wrote; a guess
-EVENTS_BURST = 3.0  # seconds' worth of events about unknown users at once; a mesh of 20 peers needs that
+EVENTS_BURST = 15.0  # seconds' worth of events about unknown users at once, 300: a mesh of 100 peers may form; a guess
 USER_EVENTS_BURST = 60  # events about one other user at once: ten reconnects; a guess
-WRITERS_BURST = 15.0  # the same of those who wrote, 300: the users of a gateway may all come at once; a guess
 LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 
@@ -514,7 +513,7 @@ class CrowdEvents:
         self._ctx = ctx
         rate = ctx.settings.unknown_events_a_second
         self._bucket = TokenBucket(rate, EVENTS_BURST * rate, ctx.now.mono)
-        self._of_writers = TokenBucket(rate, WRITERS_BURST * rate, ctx.now.mono)
+        self._of_writers = TokenBucket(rate, EVENTS_BURST * rate, ctx.now.mono)
         self._joined = self._left = self._changed = self._links = 0
         self._users: set[UserId] = set()  # of these
         self._timer: Timer | None = None

@@ -35,7 +35,7 @@ MAX_CONTENTS = 2_000  # asked about, named by users here, and as many named by o
 MAX_MESSAGES = 4  # that name the same content, remembered: the newest; a guess
 MAX_ASKED = 10_000  # contents that a link may ask about; more are not answered
 MAX_ASKED_UNKNOWN = 1_000  # the same of an unknown peer: a quarter of a megabyte
-EVENTS_BURST = 15  # seconds' worth of events about what unknown peers have; as about users who wrote (presence.py)
+EVENTS_BURST = 15  # seconds' worth of events about what unknown peers have; as about users (presence.py)
 CHECKED_A_SECOND = 100  # contents looked up for a link in the long run, however often it asks
 CHECKED_BURST = 2 * MAX_ASKED_UNKNOWN
 # Messages that name some content, looked at before a link is told of it, those stored first: anybody can name it again.

@@ -176,8 +176,14 @@ def test_a_newcomer_takes_the_place_of_a_user_of_a_replaced_link() -> None:
 # ---- events
 
 
-def test_events_about_them_have_a_rate_and_the_others_are_counted() -> None:
+def test_many_who_come_at_once_are_told_one_by_one() -> None:
+    """Programs of a mesh of 32 peers that started together were told of half of them."""
     ada = crowded(1000, events=20)
+    assert len(joins(ada.here(place(ada, 1, GATE, "10.0.0.1"), *guests(GATE, *range(60))))) == 60
+
+
+def test_events_about_them_have_a_rate_and_the_others_are_counted() -> None:
+    ada = crowded(1000, events=4)
     gate = place(ada, 1, GATE, "10.0.0.1")
     effects = ada.here(gate, *guests(GATE, *range(50)))
     assert len(effects) == 60 and len(joins(effects)) == 30
@@ -192,7 +198,7 @@ def test_events_about_them_have_a_rate_and_the_others_are_counted() -> None:
         ada.at(second + 0.5)
         ada.ctx.run_due()
         lines += len(ada.take())
-    assert lines <= 60 + 61 * 21
+    assert lines <= 60 + 61 * 5
     assert {user.id for user in guests(GATE, *range(50))} <= ada.presence.online()
 
 
@@ -233,7 +239,7 @@ def test_what_was_counted_of_a_user_is_told_before_what_follows() -> None:
     assert ada.here(gate, gone=[first]) == []
     ada.stays = {first}
     assert ada.here(gate, users[0]) == []
-    assert ada.wake(1.0) == [ManyChanged(9, 1, 11, 0)]
+    assert ada.wake(1.0) == [ManyChanged(3, 1, 5, 0)]
     assert departures(ada.here(gate, gone=[first])) == [(first, "left")]
 
 
@@ -252,7 +258,7 @@ def test_links_of_unknown_peers_have_the_same_rate_and_each_contact_has_its_own(
     shown = [event for event in links if not event.counted]
     assert len(links) == 1200 == len(shown) + sum(event.links for event in counts)
     others = [event for event in ada.events if not isinstance(event, LinkChanged)]
-    assert len(shown) > 0 and len(shown) + len(others) <= 60 + 13 * 21
+    assert len(shown) > 0 and len(shown) + len(others) <= 300 + 13 * 21
     ada.put(QuotaLifted(IDS["bob"]))
     for _ in range(10):  # in a second in which others come and go too
         ada.drop(ada.far("cyd"))
@@ -322,11 +328,11 @@ def test_what_a_peer_says_about_users_without_a_place_is_no_fault() -> None:
 def test_renames_of_silent_users_are_events_with_a_rate(ada: Peer) -> None:
     far = ada.far("bob")
     effects: list[Effect] = []
-    for number in range(100):
+    for number in range(400):
         frames = passed(Here([Hosted(IDS["bob"], f"bob {number}", "online")]))
         effects += ada.node.handle(Got(far.link, frames), ada.world.now)
     named = [effect for effect in effects if isinstance(effect, UserNamed)]
-    assert len(named) == 100 and sum(not effect.old for effect in named) <= 60
+    assert len(named) == 400 and sum(not effect.old for effect in named) <= 300
 
 
 # ---- tokens
