@@ -60,6 +60,12 @@ class Agent:
                     return
                 await asyncio.sleep(LOOKS_EVERY)
 
+    async def until_known(self, *names: str) -> None:
+        """Wait until these members are known: other agents may have just started."""
+        async with asyncio.timeout(PATIENCE):
+            while not {*names} <= {one["name"] for one in (await self.call("who"))["members"]}:
+                await asyncio.sleep(LOOKS_EVERY)
+
     def kill(self) -> None:
         """Kill the process that runs the agent's peer (kill -9)."""
         assert self._pid

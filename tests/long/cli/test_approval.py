@@ -50,9 +50,7 @@ async def test_a_person_decides_on_the_page_of_a_phone(tmp_path: Path) -> None:
     async with opened(tmp_path, viewport=PHONE, has_touch=True, is_mobile=True) as scene:
         beside = f"127.0.0.1:{scene.gateway.port}"
         async with agent(tmp_path, beside, "deployer") as deployer:
-            async with asyncio.timeout(PATIENCE):
-                while not {"yan", "zoe"} <= {one["name"] for one in (await deployer.call("who"))["members"]}:
-                    await asyncio.sleep(0.05)
+            await deployer.until_known("yan", "zoe")
             asking = asyncio.create_task(deployer.call("ask", **(ASKED | {"to": "yan"}), wait=PATIENCE))
             await scene.yan.row("deployer").click()
             message = await scene.yan.sees("deploy 41?")
@@ -106,6 +104,7 @@ async def test_the_one_who_asks_cannot_press(ada: Child, tmp_path: Path) -> None
         agent(tmp_path, ada, "deployer", port=port) as deployer,
     ):
         await operator.do(do="connect", endpoint=ada.endpoint)
+        await deployer.until_known("ada")
         asked = await deployer.call("ask", **ASKED, wait=PATIENCE / 10, key="1")
         await operator.do(do="react", id=asked["id"], reaction="yes")
         await ada.event("reaction", id=asked["id"], by="deployer", reaction="yes")
@@ -121,6 +120,8 @@ async def test_agents_that_answer_each_other_come_to_an_end(ada: Child, tmp_path
         await ada.event("delivered", id=(await ada.send("hello", to="two"))["id"])
         hops = []
         writer, reader = one, two
+        await one.until_known("two")
+        await two.until_known("one")
         for turn in range(8):
             await writer.call("send", to="two" if writer is one else "one", text=f"turn {turn}", wait=PATIENCE)
             found = (await reader.call("inbox", wait=PATIENCE))["messages"]
