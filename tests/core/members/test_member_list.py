@@ -14,7 +14,7 @@ from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, make_statement, network_id
 from p2pchat.protocol import UserId
 
-TRIALS = 100
+TRIALS = 200
 SMALL_LIMIT = 5000  # bytes of an admin's statements: some twenty
 
 

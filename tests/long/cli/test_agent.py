@@ -35,8 +35,8 @@ async def ada(tmp_path: Path) -> AsyncIterator[Child]:
 
 async def test_two_agents_and_a_person_reach_each_other(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "reviewer") as reviewer, agent(tmp_path, ada, "tester") as tester:
-        while {"ada", "tester"} != {one["name"] for one in (await reviewer.call("who"))["members"]}:
-            await asyncio.sleep(0.05)  # poll: `who` answers at once
+        await reviewer.until_known("ada", "tester")
+        assert len((await reviewer.call("who"))["members"]) == 2
         sent = await reviewer.call("send", to="tester", text="run the tests", wait=PATIENCE)
         assert (sent["status"], sent["of"], sent["delivered"], sent["missing"]) == ("delivered", 1, 1, [])
         asking = asyncio.create_task(reviewer.call("ask", to="tester", text="are they green?", wait=PATIENCE))
