@@ -123,7 +123,7 @@ def send(to: str, text: tuple[str, ...], **values: Any) -> int:
         _check_files(options)
     elif not options.lines:
         options.text = _check_text(_read_stdin(options) if options.text is None else options.text)
-    directory = find_profile(options.profile, options.to, acts=True)
+    directory = find_profile(options.profile, acts=True)
     sending = SendRun(options)
     return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
 
@@ -168,7 +168,7 @@ def _read_stdin(options: SendOptions) -> str:
     if kind is InputKind.NONE:
         raise UsageError('there is no text and no input: p2pchat send TO "TEXT"')
     if kind is InputKind.TERMINAL:
-        asyncio.run(ask_running_peer(find_profile(options.profile, options.to, acts=True), "find", to=options.to))
+        asyncio.run(ask_running_peer(find_profile(options.profile, acts=True), "find", to=options.to))
         print_notice("-- type the message; Ctrl-D on a line of its own ends it")
     return _read_text(Settings().max_text_bytes)
 
