@@ -411,9 +411,14 @@ class PeerLifecycle:
         )
 
     async def _store_name(self, stored: Stored) -> None:
-        """Store a name that was chosen, so that later starts need not repeat it."""
-        if self.options.name and stored.meta.get(META_NAME) != self.name:
-            await self.require_running().disk.write(Change(meta={META_NAME: self.name}))
+        """Store a name that was chosen, so that later starts need not repeat it. Warn if it replaces another one."""
+        former = stored.meta.get(META_NAME)
+        if not self.options.name or former == self.name:
+            return
+        await self.require_running().disk.write(Change(meta={META_NAME: self.name}))
+        if former is not None:
+            text = f"{former} is called {self.name} from now on: programs with one port, or one directory, are one user"
+            self.dispatcher.dispatch(WarningIssued("renamed", text, self.directory.me))
 
     def _announce_name(self, driver: Driver, stored: Stored) -> None:
         """Write a changed name to the room, where it overrides other sources of the name."""
