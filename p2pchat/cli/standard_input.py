@@ -304,9 +304,12 @@ def _ask_for_invite() -> str:
     raise AssertionError("the last attempt returns or raises")
 
 
-async def copy_stdin(fd: int) -> None:
+async def copy_stdin(fd: int, head: bytes = b"", *, goes_on: bool = True) -> None:
     """Copy standard input, which may never end, into a file; cancelling this does not wait for its end.
 
+    Args:
+        head: What was read of it before.
+        goes_on: There is more of it.
     Raises:
         CommandError: The file cannot be written.
     """
@@ -320,8 +323,10 @@ async def copy_stdin(fd: int) -> None:
     def copy() -> None:
         error = None
         try:
-            with open(fd, "wb", buffering=0) as file:
-                shutil.copyfileobj(raw_stdin(), file)
+            with open(fd, "wb") as file:
+                file.write(head)
+                if goes_on:
+                    shutil.copyfileobj(raw_stdin(), file)
         except OSError as caught:
             error = caught
         with suppress(RuntimeError):  # the loop is closed: no caller is left

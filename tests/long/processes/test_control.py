@@ -127,13 +127,17 @@ async def sock(quick: Cluster) -> AsyncIterator[Commands]:
 
 
 @posix
-async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(sock: Commands) -> None:
-    ada = await sock.open("ada")
+async def test_a_long_text_goes_as_a_file_and_its_pipe_is_read_to_its_end(sock: Commands) -> None:
+    ada, bob = await sock.pair()
     noise = "head -c 3000000 /dev/zero | tr '\\0' x"
     code, _, err = await sock.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
-    assert code == 2 and "built\n" in err
-    assert "has 3,000,000 bytes, a message at most 32,768: nothing was sent" in err and "--lines" in err
-    assert ada.count("sent") == 0
+    assert code == 0 and "built\n" in err and "it goes as the file input.txt" in err
+    [file] = (await bob.event("message"))["files"]
+    assert (file["name"], file["size"]) == ("input.txt", 3_000_000)
+    await ada.leave()
+    lost = f"({noise} && echo built >&3) 3>&2 | p2pchat send bob --port 1 --network nowhere"
+    code, _, err = await sock.shell("ada", lost)
+    assert code == 2 and "built\n" in err and "there is no profile in" in err
 
 
 async def test_lines_are_sent_as_they_arrive_until_the_peer_stops(sock: Commands) -> None:
