@@ -330,12 +330,13 @@ class CommandContext:
 
     async def resolve_user(self, address: str) -> User | str:
         """Return the user of an address; waits like resolve. The full id of somebody never met stays an id."""
-        if len(address.removeprefix("@")) != ID_CHARACTERS:
+        id = "".join(address.removeprefix("@").split())
+        if len(id) != ID_CHARACTERS:
             return await self.wait_for_name(lambda: self.peer.user(address))
         try:
             return self.peer.user(address)
         except UnknownName:
-            return address.removeprefix("@").upper()
+            return id.upper()
 
     async def wait_for_name(self, find: Callable[[], T]) -> T:
         """Return what `find` returns; raises what it raises, waits like resolve."""
