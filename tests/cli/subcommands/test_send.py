@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,16 @@ def test_the_exit_code_tells_the_result(chats: OpenChats, here: Here) -> None:
     assert send("bob", "later", "--wait", "accepted").said == (0, "", "")
     nobody = send("room", "anybody?", "--timeout", "0")
     assert nobody.code == 3 and "nobody is here yet" in nobody.err
+
+
+def test_an_unknown_name_is_told_with_the_endpoint_that_does_not_answer(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and nobody listens
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
+        ada.connect(where, timeout=0.2)
+        refused = here("send", "bob", "hi", "--data", ada.data)
+        assert refused.said == (4, "", f"p2pchat: nobody here is called 'bob'; {where} does not answer\n")
 
 
 def test_files_are_sent_by_the_names_that_were_typed(chats: OpenChats, here: Here, tmp_path: Path) -> None:
