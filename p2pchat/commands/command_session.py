@@ -222,7 +222,7 @@ class Session(CommandContext):
         """Await what executes one line, and report its failure."""
         try:
             return await work
-        except (P2PChatError, UsageError, CommandError, ValueError) as error:
+        except (P2PChatError, UsageError, CommandError, ValueError, OSError) as error:
             await self.report_error(error, error.ref if isinstance(error, BadCommand) else ref)
         except Exception as error:  # a defect: with `on_bug` it costs this command only, else it is raised
             if self.on_bug is None:
@@ -405,6 +405,8 @@ class Session(CommandContext):
 
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error and record it for the exit code; raise it again if it is a bug."""
+        if isinstance(error, OSError) and not isinstance(error, P2PChatError):  # the limit of open files, for example
+            error = CommandError(f"the system refused this: {error.strerror or error}")
         code = USAGE if isinstance(error, ValueError) and not isinstance(error, P2PChatError) else exit_code(error)
         if not self.interactive or code == FAILED:
             self.exit_code = worst_code(self.exit_code, code)

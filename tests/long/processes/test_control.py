@@ -140,6 +140,27 @@ async def test_a_long_text_goes_as_a_file_and_its_pipe_is_read_to_its_end(sock: 
     assert code == 2 and "built\n" in err and "there is no profile in" in err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is of Linux")
+async def test_at_the_limit_of_open_files_a_command_fails_and_the_chat_goes_on(sock: Commands) -> None:
+    """`/search` and `/invite` ended the peer."""
+    import resource
+
+    ada, bob = await sock.pair()
+    limits = resource.prlimit(ada.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(ada.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    await ada.type("/invite", "/search hello")
+    for do in ({"do": "invite"}, {"do": "search", "words": "hello"}):
+        await ada.do(**do, ref=do["do"])
+        failed = await ada.event("error", ref=do["do"])
+        assert failed["code"] == "failure" and failed["text"].startswith("the system refused this: ")
+    await ada.do(do="send", to="bob", text="still here")
+    await bob.event("message", text="still here")
+    resource.prlimit(ada.process.pid, resource.RLIMIT_NOFILE, limits)
+    await ada.do(do="search", words="still", ref="again")
+    assert len((await ada.event("answer", ref="again"))["rows"]) == 1
+    assert await ada.leave() == 1  # a command failed
+
+
 async def test_lines_are_sent_as_they_arrive_until_the_peer_stops(sock: Commands) -> None:
     ada, bob = await sock.pair()
     unknown = await sock.start("ada", "send", "bbo", stdin=PIPE)
