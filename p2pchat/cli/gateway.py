@@ -47,7 +47,6 @@ from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_star
 from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
 from p2pchat.cli.profiles import WebOptions, make_peer, socket_of
 from p2pchat.cli.standard_input import can_ask
-from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.endpoints import is_loopback, own_addresses
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine
 from p2pchat.commands.exit_codes import (
@@ -195,7 +194,6 @@ class GatewayRun:
         gateway: Gateway = app.state.gateway
         gateway.audit_log.write = self._event_log.write
         await gateway.start()
-        await asyncio.to_thread(ChatSettings.load(peer.data).remember_gateway)
         freeze_started()
         control = ControlServer(peer)
         control.accounts = gateway.accounts
