@@ -71,9 +71,11 @@ def find_profile(
         of = "" if choice.network is None else f" of the network {choice.network}"
         raise UsageError(f"there is no profile{of} in {home_directory()}: {text}")
     known = list(filter(is_gateways if of_gateways else is_persons, every))
+    if not known and of_gateways:
+        raise UsageError("no gateway has run here: start one, for example p2pchat web 8000, or name it with --data DIR")
     if not known:
-        why = "no profile here is of a gateway" if of_gateways else "all profiles here are of programs"
-        raise UsageError(f"{why} ({_listed(every)}): choose one with --port PORT, or --data DIR")
+        named = _listed(every)
+        raise UsageError(f"all profiles here are of programs ({named}): choose one with --port PORT, or --data DIR")
     running = [path for path in known if inspect_profile(path).holder is not None]
     [found, *others] = running or known
     if others:

@@ -507,8 +507,7 @@ class ReceiptTracker:
     def open(self, driver: Driver, unanswered: Callable[[], str]) -> None:
         """Ask the core of this driver for the users of this peer, for the room, and for who has its messages.
 
-        Args:
-            unanswered: Returns the end of an error: where nobody answers.
+        `unanswered` returns where nobody answers, as the end of an error.
         """
         self._driver, self._hosted, self._unanswered = driver, driver.node.hosted.keys(), unanswered
 

@@ -65,7 +65,7 @@ def test_accounts_are_made_at_a_gateway_alone(chats: OpenChats, here: Here) -> N
     """Without a port an account was made in a chat's profile."""
     ada = chats.open("ada", data="8001")
     at = here("web", "token", "zoe")
-    assert (at.code, at.out) == (2, "") and "no profile here is of a gateway (ada: 8001)" in at.err
+    assert (at.code, at.out) == (2, "") and "no gateway has run here: start one" in at.err
     at = here("web", "users", "--port", "8001")
     assert (at.code, at.out) == (2, "") and f"no gateway has run in {ada.data}" in at.err
     for name, port in (("house", "8002"), ("shop", "8003")):
