@@ -140,9 +140,10 @@ async def test_a_long_text_goes_as_a_file_and_its_pipe_is_read_to_its_end(sock: 
     assert code == 2 and "built\n" in err and "there is no profile in" in err
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is of Linux")
 async def test_at_the_limit_of_open_files_a_command_fails_and_the_chat_goes_on(sock: Commands) -> None:
     """`/search` and `/invite` ended the peer."""
+    if sys.platform != "linux":
+        pytest.skip("prlimit is of Linux")
     import resource
 
     ada, bob = await sock.pair()
