@@ -299,9 +299,9 @@ def _read_piped_invite() -> str:
 
 
 def _ask_for_invite() -> str:
-    pasted = ""  # in several attempts, where its lines came one by one
+    pasted, attempts_left = "", MAX_ATTEMPTS
     with echo_off():  # also between attempts: a user may paste before the next question
-        for attempts_left in reversed(range(MAX_ATTEMPTS)):
+        while True:
             text = ask_hidden("Paste the invite (it is not shown), then Enter: ")
             if text is None:
                 raise InputEnded
@@ -309,14 +309,13 @@ def _ask_for_invite() -> str:
             with suppress(InviteError):
                 parse_invite(pasted)
                 return pasted
+            attempts_left -= not is_cut(pasted)  # its lines may come one by one
             try:
                 parse_invite(text)
-                return text
             except InviteError as error:
                 if not attempts_left:
                     raise
                 print_error("nothing was pasted; Ctrl-D leaves" if not text else str(error))
-    raise AssertionError("the last attempt returns or raises")
 
 
 async def copy_stdin(fd: int, head: bytes = b"", *, goes_on: bool = True) -> None:
