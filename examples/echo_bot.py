@@ -1,6 +1,6 @@
 """A bot that echoes every direct message, and misses none, even while it is down.
 
-python examples/echo_bot.py 8081 localhost:8080
+python examples/echo_bot.py 8088 localhost:8080
 """
 
 import asyncio

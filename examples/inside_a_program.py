@@ -1,6 +1,6 @@
 """Chat inside another asyncio program: two workers share a loop with a peer and report to the room.
 
-python examples/inside_a_program.py 8083 localhost:8080
+python examples/inside_a_program.py 8090 localhost:8080
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A bot whose reminders survive its restarts: python examples/reminder_bot.py 8086 localhost:8080"""
+"""A bot whose reminders survive its restarts: python examples/reminder_bot.py 8093 localhost:8080"""
 
 import json
 import time

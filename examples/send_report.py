@@ -1,6 +1,6 @@
 """Send one message from a script and know whether it was delivered.
 
-python examples/send_report.py 8082 localhost:8080 ada "the backup is done"
+python examples/send_report.py 8089 localhost:8080 ada "the backup is done"
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """A bot that tells the weather, from a table instead of a network.
 
-python examples/weather_bot.py 8085 localhost:8080
+python examples/weather_bot.py 8100 localhost:8080
 """
 
 from p2pchat.bots import Bot

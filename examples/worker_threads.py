@@ -1,6 +1,6 @@
 """Two worker threads that report to the room, without asyncio. Whoever writes "stop" there ends them.
 
-python examples/worker_threads.py 8083 localhost:8080
+python examples/worker_threads.py 8092 localhost:8080
 """
 
 import sys

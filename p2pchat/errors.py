@@ -121,13 +121,15 @@ class DeliveryTimeout(P2PChatError, TimeoutError):
         count: The number that was asked for; None if none was.
     """
 
-    def __init__(self, message_id: str, missing: Sequence[str], confirmed: int = 0, count: int | None = None) -> None:
+    def __init__(
+        self, message_id: str, missing: Sequence[str], confirmed: int = 0, count: int | None = None, more: str = ""
+    ) -> None:
         labels = ", ".join(missing)
         if count is None:
-            super().__init__(f"not confirmed in time by {labels or 'anyone'}; it is kept and will arrive")
+            super().__init__(f"not confirmed in time by {labels or 'anyone'}; it is kept and will arrive{more}")
         else:
             by = f"{confirmed} of the {count} asked for" + (f", not by {labels}" if labels else "")
-            super().__init__(f"confirmed in time by {by}; it is kept and will arrive")
+            super().__init__(f"confirmed in time by {by}; it is kept and will arrive{more}")
         self.message_id = message_id
         self.missing: list[str] = list(missing)
         self.confirmed = confirmed

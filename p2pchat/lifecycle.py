@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
     from p2pchat.trace import FrameTrace
 
+MAX_LISTED = 3  # endpoints in an error
 NOT_STARTED = "the peer has not been started: use it inside `async with`, or after start()"
 
 
@@ -184,6 +185,21 @@ class PeerLifecycle:
         expected = links.by_peer or links.book or links.dialer.seeking or self._relayed_named or self._discovery
         return max(0.0, self.names_deadline - asyncio.get_running_loop().time()) if expected else 0.0
 
+    @property
+    def unanswered(self) -> str:
+        """Which endpoints do not answer, as the end of an error; "" for none.
+
+        These are of those that the start named, and without any link of all that are known.
+        """
+        node, states = self.running_node, self.dispatcher.endpoints
+        pins = [] if self.resources is None else [endpoint for endpoint, _ in self.resources.pins]
+        known = states if node is not None and not node.links.by_peer else ()
+        wrong = {"trying": "does not answer", "refused": "refuses this peer"}
+        named = dict.fromkeys([*self._endpoints, *pins, *known])
+        texts = [f"{one} {wrong[state]}" for one in named if (state := states.get(one, "trying")) in wrong]
+        more = f" and {len(texts) - MAX_LISTED} more" if len(texts) > MAX_LISTED else ""
+        return f"; {', '.join(texts[:MAX_LISTED])}{more}" if texts else ""
+
     # ---- for p2pchat.testing and tests
 
     @property
@@ -283,7 +299,7 @@ class PeerLifecycle:
             if self.relay is not None:
                 self.relay.standing = driver.node.links.standing
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
-            self.tracker.open(driver)
+            self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()
             self.feed.open(driver, self.dispatcher.readers)
             driver.start()
@@ -411,9 +427,14 @@ class PeerLifecycle:
         )
 
     async def _store_name(self, stored: Stored) -> None:
-        """Store a name that was chosen, so that later starts need not repeat it."""
-        if self.options.name and stored.meta.get(META_NAME) != self.name:
-            await self.require_running().disk.write(Change(meta={META_NAME: self.name}))
+        """Store a name that was chosen, so that later starts need not repeat it. Warn if it replaces another one."""
+        former = stored.meta.get(META_NAME)
+        if not self.options.name or former == self.name:
+            return
+        await self.require_running().disk.write(Change(meta={META_NAME: self.name}))
+        if former is not None:
+            text = f"{former} is called {self.name} from now on: programs with one port, or one directory, are one user"
+            self.dispatcher.dispatch(WarningIssued("renamed", text, self.directory.me))
 
     def _announce_name(self, driver: Driver, stored: Stored) -> None:
         """Write a changed name to the room, where it overrides other sources of the name."""

@@ -69,14 +69,14 @@ def send_once(
         to: A name as typed: `bob`, `bob#K7QF2M3P`, `room`, `#ops`, a full id.
         text: As TCPPeer.send.
         port: The profile, by the port of the peer that sends; without it and `data` the only one of a person (on which
-            a terminal was opened), or of several the one started last.
+            a terminal was opened), or of several the only one that runs.
         data: The profile, by its directory.
         timeout: Seconds to wait until all have it; 0 returns when it is accepted.
     Raises:
         UnknownName, AmbiguousName: No user or conversation has this name, or several have.
         TooLong, ValueError: The text cannot be sent.
-        P2PChatError: There is no profile, or a program that answers no commands uses it, or the peer cannot run or
-            ended; the text says what to do.
+        P2PChatError: There is no profile, or several are meant, or a program that answers no commands uses it, or the
+            peer cannot run or ended; the text says what to do.
     """
     if port is not None and data is not None:
         raise TypeError("a profile has a port or a directory: name one of them")
@@ -98,7 +98,7 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
 
     choice = ProfileChoice("" if data is None else str(data), -1 if port is None else port)
     try:
-        directory = await asyncio.to_thread(find_profile, choice, to, notify=lambda text: None)
+        directory = await asyncio.to_thread(find_profile, choice, notify=lambda text: None)
         async with connect_or_run(directory, port=choice.port, meets=True) as control:
             [there] = await control.ask("find", to=to)
             id = await _accepted(control, there["conversation_id"], text)

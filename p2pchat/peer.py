@@ -39,7 +39,7 @@ from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
-from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
+from p2pchat.messaging.name_resolution import UserDirectory, id_of
 from p2pchat.messaging.named_user import NamedUser, run_to_completion
 from p2pchat.messaging.people import People
 from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
@@ -610,10 +610,8 @@ def _forget_endpoint(node: Node, endpoint: str) -> tuple[Forgotten, list[Forget]
 def _peers_of(node: Node, people: UserDirectory, who: User | str) -> list[PeerId]:
     """Return the peer with this id, or the user's own peer and those that host the user."""
     known = {*node.links.book, *node.links.by_peer}
-    if isinstance(who, str) and len(who.strip()) == FULL_ID_CHARACTERS:
-        named = [peer for peer in known if base32(peer) == who.strip().upper()]
-        if named:
-            return named
+    if isinstance(who, str) and (id := id_of(who)) in known:
+        return [id]
     user = who if isinstance(who, User) else people.find(who)
     if user.key == node.peer:
         raise ValueError("that is this peer itself: it does not dial itself")

@@ -51,6 +51,19 @@ async def test_a_restarted_peer_is_the_same_and_its_history_is_readable_while_it
             await history.room.send("no")
 
 
+async def test_a_start_that_renames_the_user_of_a_profile_warns(home: Path) -> None:
+    """A second program with the port of a bot spoke as the bot, and nobody was told."""
+    said: list[list[tuple[str, str]]] = []
+    for name in ("bot", "bot", "shop", None):
+        peer = TCPPeer(data=home / "8086", name=name)
+        events = peer.events(Warned, consumer=None)
+        async with peer:
+            pass
+        said.append([(event.code, event.text) async for event in events])
+    text = "bot is called shop from now on: programs with one port, or one directory, are one user"
+    assert said == [[], [], [("renamed", text)], []]
+
+
 async def test_listening_is_constant_and_before_all_received(home: Path) -> None:
     async with TCPPeer(temporary=True, name="ada") as ada:
         began = ada.listening.at

@@ -51,17 +51,20 @@ async def test_without_a_running_peer_it_runs_meanwhile_for_all_threads(home: Pa
     assert not list((home / "ada").glob("control.*"))
 
 
-async def test_without_a_profile_the_newest_of_a_person_sends_and_not_the_receiver(serve: Serve, home: Path) -> None:
+async def test_without_a_profile_the_only_running_one_of_a_person_sends(serve: Serve, home: Path) -> None:
     ada, _ = await serve("8001")
-    bob, _ = await serve("8002", ada.endpoint)
     bot, _ = await serve("8003", ada.endpoint)
-    for one in (ada, bob):
-        assert one.data is not None
-        ChatSettings.load(one.data).remember_start(LastStart(), terminal=True)
-    await ada.wait_user("8002", timeout=60)
-    assert (await once("8002", "hi", timeout=60)).is_delivered  # not through bob's own peer, nor through the program's
-    assert [post.sender.name for post in await bob.history()] == ["8001"]
-    assert await bot.history() == []
+    assert ada.data is not None
+    ChatSettings.load(ada.data).remember_start(LastStart(), terminal=True)
+    await ada.wait_user("8003", timeout=60)
+    assert (await once("8003", "hi", timeout=60)).is_delivered
+    assert [post.sender.name for post in await bot.history()] == ["8001"]
+    bob, _ = await serve("8002", ada.endpoint)
+    assert bob.data is not None
+    ChatSettings.load(bob.data).remember_start(LastStart(), terminal=True)
+    with pytest.raises(P2PChatError, match=r'several peers run here \("8001": 8001, "8002": 8002\): choose one'):
+        await once("8003", "hi")
+    assert await bob.history() == []
 
 
 async def test_errors_are_those_of_the_library(serve: Serve, home: Path) -> None:

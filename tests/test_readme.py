@@ -57,6 +57,45 @@ def test_the_first_commands_are_the_demo_and_the_tests_on_each_system() -> None:
     assert blocks("bat") == [on_windows(DEMO) + "\n", on_windows(TEST) + "\n"]
 
 
+def names_by_port() -> dict[int, set[str]]:
+    """Return who starts on which port, in the README, the pages of docs/ and examples/, on a reader's own machine.
+
+    What starts with another login, in a directory of its own or in a temporary one has another profile.
+    """
+    found: dict[int, set[str]] = {}
+
+    def add(port: str | int, name: str) -> None:
+        found.setdefault(int(port), set()).add(name)
+
+    for document in (README, *(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))):
+        text = re.sub(r"^```[^\n]* login=.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL)
+        text = re.sub(r"^.*--(?:data|temp)\b.*$", "", text, flags=re.MULTILINE)
+        for port, name in re.findall(r"p2pchat(?: mcp)? (8\d{3})\b[^\n|`]*? --name (\w+)", text):
+            add(port, name)
+        for page, port, name in re.findall(r"p2pchat web (8\d{3})(?: --port (\d+))?[^\n`]* --name (\w+)", text):
+            add(port or int(page) + 1, name)
+        for name, port in re.findall(r"-- (\w+) listens on 127\.0\.0\.1:(8\d{3})", text):
+            add(port, name)
+        for port, name in re.findall(r'TCPPeer\((8\d{3})[^\n]*?name="(\w+)"', text):
+            add(port, name)
+    for example in (ROOT / "examples").glob("*.py"):
+        text = example.read_text("utf-8")
+        name = re.search(r'(?:Bot\(|name=)"(\w+)"', text)
+        for port in re.findall(rf"python examples/{example.name} (8\d{{3}})", text):
+            assert name is not None
+            add(port, name[1])
+    return found
+
+
+def test_each_program_has_a_port_of_its_own() -> None:
+    """A port is an identity: the bot of the README spoke as the shop below it, and was renamed."""
+    found = names_by_port()
+    assert {"ada", "bob", "bot", "shop", "cron", "wbot", "gate", "echo"} <= {
+        name for names in found.values() for name in names
+    }
+    assert {port: names for port, names in found.items() if len(names) > 1} == {}
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.split()) <= 1_200
 

@@ -361,7 +361,7 @@ def profile_options(function: Function) -> Function:
     @option(
         "--port",
         "PORT",
-        "the peer of this port (default: yours, or of several the newest that runs)",
+        "the peer of this port (default: yours, or of several the only one that runs)",
         type=PORT,
         shell_complete=complete_port,
     )

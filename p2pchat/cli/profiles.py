@@ -44,24 +44,22 @@ MAX_LISTED = 12  # profiles in an error; with more of them people know the port
 
 def find_profile(
     choice: ProfileChoice,
-    to: str = "",
     *,
     acts: bool = False,
-    of_programs: bool = False,
+    of_gateways: bool = False,
     notify: Callable[[str], None] = print_notice,
 ) -> Path:
     """Return the absolute data directory of the profile that is meant. There may be nothing in it.
 
-    Without a directory and a port it is the only profile of a person, or of several the newest that runs. That one
+    Without a directory and a port it is the only profile of a person, or of several the only one that runs. That one
     becomes the choice, and a notice says once whose it is.
 
     Args:
-        to: Whom something is sent to: not through the peer of that name, if others run too.
         acts: Something is done in the person's name, so the notice is given also if there is no other profile.
-        of_programs: Profiles on which no terminal was opened are meant, too.
+        of_gateways: The profiles of gateways are meant instead.
     Raises:
-        UsageError: Neither a directory nor a port was given, and there is no profile of a person, or several and none
-            runs.
+        UsageError: Neither a directory nor a port was given, and there is no such profile, or several of them run, or
+            there are several and none runs.
     """
     if choice.data:
         return Path(os.path.expanduser(choice.data)).absolute()
@@ -72,19 +70,17 @@ def find_profile(
         text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR or --network NAME"
         of = "" if choice.network is None else f" of the network {choice.network}"
         raise UsageError(f"there is no profile{of} in {home_directory()}: {text}")
-    known = [path for path in every if of_programs or is_persons(path)]
+    known = list(filter(is_gateways if of_gateways else is_persons, every))
+    if not known and of_gateways:
+        raise UsageError("no gateway has run here: start one, for example p2pchat web 8000, or name it with --data DIR")
     if not known:
-        raise UsageError(
-            f"all profiles here are of programs ({_ports(every)}): choose one with --port PORT, or --data DIR"
-        )
-    running = [profile for profile in map(inspect_profile, known) if profile.holder is not None]
-    running.sort(key=lambda profile: -profile.held_at)
-    if len(known) > 1 and not running:
-        raise UsageError(
-            f"there are several profiles ({_ports(known)}) and none runs: choose one with --port PORT, or --data DIR"
-        )
-    meant = [one.directory for one in running] if len(known) > 1 else known
-    found = next((path for path in meant if not to or len(meant) == 1 or not _is_of(path, to)), meant[0])
+        named = _listed(every)
+        raise UsageError(f"all profiles here are of programs ({named}): choose one with --port PORT, or --data DIR")
+    running = [path for path in known if inspect_profile(path).holder is not None]
+    [found, *others] = running or known
+    if others:
+        several = "several peers run here" if running else "there are several profiles and none runs"
+        raise UsageError(f"{several} ({_listed([found, *others])}): choose one with --port PORT, or --data DIR")
     choice.data = str(found)
     if acts or len(every) > 1:
         notify(f"-- as {summarize_profile(found, 0).label}, port {found.name} (--port PORT: another)")
@@ -96,13 +92,16 @@ def is_persons(directory: Path) -> bool:
     return ChatSettings.load(directory).terminal
 
 
-def _ports(directories: Sequence[Path]) -> str:
+def is_gateways(directory: Path) -> bool:
+    """Return whether a gateway ran on a profile."""
+    return ChatSettings.load(directory).gateway
+
+
+def _listed(directories: Sequence[Path]) -> str:
+    """Return profiles for an error, with the names of their users."""
+    shown = [f"{summarize_profile(path, 0).label}: {path.name}" for path in directories[:MAX_LISTED]]
     more = f" and {len(directories) - MAX_LISTED} more" if len(directories) > MAX_LISTED else ""
-    return ", ".join(path.name for path in directories[:MAX_LISTED]) + more
-
-
-def _is_of(profile: Path, name: str) -> bool:
-    return summarize_profile(profile, 0).name.casefold() == name.removeprefix("@").casefold()
+    return ", ".join(shown) + more
 
 
 def complete_conversation(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Self
 from p2pchat import InviteError, parse_invite
 from p2pchat.commands.event_text import format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
-from p2pchat.commands.invite_screen import looks_like_invite
+from p2pchat.commands.invite_screen import is_cut, looks_like_invite
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer, decode_line
 
 _READ_BYTES = 64 * 1024
@@ -279,7 +279,7 @@ def _read_invite_text(given: str, kind: InputKind) -> str:
             raise UsageError(
                 "--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE"
             )
-        return (read_line(raw_stdin()) or b"").decode("utf-8", "replace")
+        return _read_piped_invite()
     try:
         with open(given, encoding="utf-8") as file:
             return file.read(65536)
@@ -288,25 +288,42 @@ def _read_invite_text(given: str, kind: InputKind) -> str:
         raise UsageError(f"cannot read the invite in {given}: {why}") from None
 
 
+def _read_piped_invite() -> str:
+    """Return the first line of a pipe, and those behind it into which mail broke the invite."""
+    text = ""
+    while (line := read_line(raw_stdin())) is not None:
+        text += line.decode("utf-8", "replace")
+        if text.strip() and not is_cut(text):
+            break
+    return text
+
+
 def _ask_for_invite() -> str:
+    pasted, attempts_left = "", MAX_ATTEMPTS
     with echo_off():  # also between attempts: a user may paste before the next question
-        for attempts_left in reversed(range(MAX_ATTEMPTS)):
+        while True:
             text = ask_hidden("Paste the invite (it is not shown), then Enter: ")
             if text is None:
                 raise InputEnded
+            pasted = text if looks_like_invite(text) else pasted + text
+            with suppress(InviteError):
+                parse_invite(pasted)
+                return pasted
+            attempts_left -= not is_cut(pasted)  # its lines may come one by one
             try:
                 parse_invite(text)
-                return text
             except InviteError as error:
                 if not attempts_left:
                     raise
                 print_error("nothing was pasted; Ctrl-D leaves" if not text else str(error))
-    raise AssertionError("the last attempt returns or raises")
 
 
-async def copy_stdin(fd: int) -> None:
+async def copy_stdin(fd: int, head: bytes = b"", *, goes_on: bool = True) -> None:
     """Copy standard input, which may never end, into a file; cancelling this does not wait for its end.
 
+    Args:
+        head: What was read of it before.
+        goes_on: There is more of it.
     Raises:
         CommandError: The file cannot be written.
     """
@@ -320,8 +337,10 @@ async def copy_stdin(fd: int) -> None:
     def copy() -> None:
         error = None
         try:
-            with open(fd, "wb", buffering=0) as file:
-                shutil.copyfileobj(raw_stdin(), file)
+            with open(fd, "wb") as file:
+                file.write(head)
+                if goes_on:
+                    shutil.copyfileobj(raw_stdin(), file)
         except OSError as caught:
             error = caught
         with suppress(RuntimeError):  # the loop is closed: no caller is left

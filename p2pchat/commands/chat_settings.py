@@ -4,9 +4,9 @@
                              "by_conversation": {"M2P3...": {"typing": "off"}},
                              "last_start": {"host": "0.0.0.0", "advertise": "", "discover": false}}
 
-The file holds display settings, the last listening address, and whether a terminal was opened on the profile, never
-messages. A file that cannot be read does not stop the chat: defaults apply, and `trouble` says why. Entries of later
-versions are kept.
+The file holds display settings, the last listening address, and whether a terminal was opened or a gateway ran on the
+profile, never messages. A file that cannot be read does not stop the chat: defaults apply, and `trouble` says why.
+Entries of later versions are kept.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 _DEFAULT_START = LastStart()
+_USES = ("terminal", "gateway")  # what ran on a profile
 
 
 @dataclass(slots=True)
@@ -137,6 +138,7 @@ class ChatSettings:
         by_conversation: Exceptions: values as typed, by conversation id (base32) and name of the setting.
         last_start: How others could reach this peer when it ran last.
         terminal: A terminal was opened on the profile, so it is a person's. Programs have all others.
+        gateway: A gateway ran on the profile.
         trouble: Why the file could not be read; "" if it could.
     """
 
@@ -148,6 +150,7 @@ class ChatSettings:
     by_conversation: dict[str, dict[str, str]] = field(default_factory=dict)
     last_start: LastStart = _DEFAULT_START
     terminal: bool = False
+    gateway: bool = False
     trouble: str = ""
     _path: Path | None = None
     _others: dict[str, Any] = field(default_factory=dict)  # of later versions
@@ -183,7 +186,7 @@ class ChatSettings:
             if self.by_conversation:
                 shown["by_conversation"] = self.by_conversation
             last = {} if self.last_start == _DEFAULT_START else {"last_start": asdict(self.last_start)}
-            opened = {"terminal": True} if self.terminal else {}
+            opened = {name: True for name in _USES if getattr(self, name)}
             write_private(self._path, json.dumps({**self._others, **opened, **shown, **last}, indent=2) + "\n")
 
     def remember_start(self, now: LastStart, *, terminal: bool = False) -> None:
@@ -191,6 +194,13 @@ class ChatSettings:
         terminal |= self.terminal
         if (now, terminal) != (self.last_start, self.terminal):
             self.last_start, self.terminal = now, terminal
+            with suppress(OSError):
+                self.save()
+
+    def remember_gateway(self) -> None:
+        """Save that this run is a gateway's; a failure to write is ignored."""
+        if not self.gateway:
+            self.gateway = True
             with suppress(OSError):
                 self.save()
 
@@ -238,7 +248,8 @@ class ChatSettings:
 
     def _apply(self, found: dict[str, Any]) -> None:
         """Apply the content of the file; values before an invalid one stay applied."""
-        self.terminal = found.pop("terminal", False) is True
+        for name in _USES:
+            setattr(self, name, found.pop(name, False) is True)
         self.last_start = LastStart.from_json(found.pop("last_start", {}))
         for setting in SETTINGS:
             if setting.name in found and not setting.of_peer:

@@ -7,10 +7,10 @@ if the input is one that waits. A person sees the error and can try again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from p2pchat import (
     Conversation,
@@ -330,23 +330,25 @@ class CommandContext:
 
     async def resolve_user(self, address: str) -> User | str:
         """Return the user of an address; waits like resolve. The full id of somebody never met stays an id."""
-        if len(address.removeprefix("@")) != ID_CHARACTERS:
+        id = "".join(address.removeprefix("@").split())
+        if len(id) != ID_CHARACTERS:
             return await self.wait_for_name(lambda: self.peer.user(address))
         try:
             return self.peer.user(address)
         except UnknownName:
-            return address.removeprefix("@").upper()
+            return id.upper()
 
     async def wait_for_name(self, find: Callable[[], T]) -> T:
         """Return what `find` returns; raises what it raises, waits like resolve."""
         try:
             return find()
         except UnknownName:
-            if not self._name_timeout:
+            if self.interactive:
                 raise
         await self.flush()
-        await self._wait_for(self.peer.when_known(find))
-        return find()
+        waiting = asyncio.ensure_future(self.peer.when_known(find))
+        await self._wait_for(waiting)
+        return find() if waiting.cancelled() or not waiting.done() else waiting.result()
 
     async def wait_for_message(self, find: Callable[[], Awaitable[Message | Sent | None]]) -> Message | Sent | None:
         """Return the message that `find` returns; while that is None, wait for messages like resolve."""
@@ -373,9 +375,9 @@ class CommandContext:
         """Seconds to wait for what is not known yet; 0 for a person, who can try again."""
         return 0.0 if self.interactive or self._names_stopped.is_set() else self.peer.name_timeout
 
-    async def _wait_for(self, arrival: Coroutine[Any, Any, object], timeout: float | None = None) -> bool:
+    async def _wait_for(self, arrival: Awaitable[object], timeout: float | None = None) -> bool:
         """Wait for an arrival, until nothing is waited for any longer; return whether it came."""
-        tasks = [asyncio.create_task(one) for one in (arrival, self._names_stopped.wait())]
+        tasks = [asyncio.ensure_future(one) for one in (arrival, self._names_stopped.wait())]
         try:
             done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:

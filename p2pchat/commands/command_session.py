@@ -43,7 +43,17 @@ from p2pchat.commands.command_table import TABLE, CommandRow, commands_at
 from p2pchat.commands.delivery_notices import is_delivered, last_receipt
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine, excerpt, file_label
-from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
+from p2pchat.commands.exit_codes import (
+    DONE,
+    FAILED,
+    USAGE,
+    CommandError,
+    UsageError,
+    error_code,
+    exit_code,
+    print_notice,
+    worst_code,
+)
 from p2pchat.commands.json_commands import (
     MAX_LINE_BYTES,
     BadCommand,
@@ -59,11 +69,12 @@ from p2pchat.commands.typed_commands import (
     TextInput,
     UnknownCommand,
     help_lines,
+    meant_command,
     parse_line,
     typed_name,
 )
 from p2pchat.commands.typed_paths import dropped_files
-from p2pchat.safe_text import quote_conversation, quote_name, quote_place
+from p2pchat.safe_text import quote_conversation, quote_name, quote_place, safe_line
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -135,6 +146,7 @@ class Session(CommandContext):
         # The line before, if it was a command of a bot, or dropped files: its conversation, the line, and what the same
         # line again does.
         self._offered: tuple[Conversation, str, TextInput | CommandInput] | None = None
+        self._hinted: set[str] = set()  # what a person was told, and questions about which
         self.exit_code: int = DONE
         self.on_bug: Callable[[Exception], None] | None = None
         display.hides = self.hides
@@ -210,7 +222,7 @@ class Session(CommandContext):
         """Await what executes one line, and report its failure."""
         try:
             return await work
-        except (P2PChatError, UsageError, CommandError, ValueError) as error:
+        except (P2PChatError, UsageError, CommandError, ValueError, OSError) as error:
             await self.report_error(error, error.ref if isinstance(error, BadCommand) else ref)
         except Exception as error:  # a defect: with `on_bug` it costs this command only, else it is raised
             if self.on_bug is None:
@@ -287,6 +299,8 @@ class Session(CommandContext):
         if isinstance(typed, TextInput):
             self.display.numbers.clear()
             self.sender.add(OutgoingMessage(self.current, typed.text))
+            if self.interactive and self.for_people:
+                await self._hint(typed.text)
         elif isinstance(typed, CommandInput):
             if typed.name == "quit":
                 return False
@@ -298,6 +312,33 @@ class Session(CommandContext):
                 typed = CommandInput("go", typed.arguments)  # a script whose text is empty must not go there
             await self._run(BY_NAME[typed.name], typed)
         return True
+
+    async def _hint(self, text: str) -> None:
+        """Tell a person what went as a text and perhaps was meant as something else; once each."""
+        here, about = self.current, ""
+        if meant := meant_command(text, lambda name: self._is_other(name, here)):
+            about = hint = f"-- this went to {quote_place(here)} as a text; {meant}"
+        elif (asked := await self.last_shown("other")) is not None and asked.conversation == here:
+            who = quote_name(asked.sender.label)
+            answers = [user for choice in asked.choices for user in asked.reactions.get(choice, ())]
+            if asked.choices and not any(user.is_me for user in answers):
+                about, choices = asked.id, " · ".join(map(safe_line, asked.choices))
+                hint = f"-- {who} waits for one of the choices: /react {choices}"
+            elif asked.automatic and not asked.choices and here.kind != "dm" and "?" in asked.text:
+                about = asked.id
+                hint = f"-- {who} may wait for a reply: /reply TEXT answers the question"
+        if about and about not in self._hinted:
+            self._hinted.add(about)
+            await self.sender.flush()
+            print_notice(hint)
+
+    def _is_other(self, name: str, here: Conversation) -> bool:
+        """Return whether a name is of somebody else than who reads what is written here alone."""
+        try:
+            user = self.peer.user(name)
+        except P2PChatError:
+            return False
+        return not user.is_me and user != here.user
 
     async def _run_json(self, command: JsonCommand) -> bool:
         if command.do == "quit":
@@ -364,6 +405,8 @@ class Session(CommandContext):
 
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error and record it for the exit code; raise it again if it is a bug."""
+        if isinstance(error, OSError) and not isinstance(error, P2PChatError):  # the limit of open files, for example
+            error = CommandError(f"the system refused this: {error.strerror or error}")
         code = USAGE if isinstance(error, ValueError) and not isinstance(error, P2PChatError) else exit_code(error)
         if not self.interactive or code == FAILED:
             self.exit_code = worst_code(self.exit_code, code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import datetime
 
@@ -94,6 +95,11 @@ def beyond_loopback(invite: str, host: str, port: int) -> str:
 def looks_like_invite(text: str) -> bool:
     """Return whether a text is an invite, and not the name of a file with one."""
     return "".join(text.split()).lower().startswith("p2pchat:")
+
+
+def is_cut(text: str) -> bool:
+    """Return whether a text is an invite that goes on in another line: mail breaks long ones."""
+    return looks_like_invite(text) and re.search(r"@.*:\d+$", "".join(text.split())) is None
 
 
 def endpoints_of(invite: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""JSON commands: input lines under --json that are JSON.
+"""JSON commands: input lines under --json that begin with `{`.
 
     {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}
 
@@ -47,21 +47,12 @@ class BadCommand(UsageError):
 
 
 def looks_like_json(line: str) -> bool:
-    """Return whether a program meant a whole line or frame as JSON, so that it is never published as a text.
+    """Return whether a line or frame is meant as an object, so that it is never published as a text.
 
-    It is, whatever invisible characters are around it, if it begins as an object, or is a list or a string: a program
-    may have encoded an object twice, or several at once.
+    It is, whatever invisible characters are before it, if it begins as one, or as one that a program encoded twice or
+    put into a list, which is refused. All else is a text: a quotation, a list.
     """
-    start = without_invisible(line)
-    if start.startswith(("[", '"')):
-        try:
-            end = json.JSONDecoder().raw_decode(start)[1]
-        except RecursionError:
-            return True
-        except ValueError:
-            return False
-        return not without_invisible(start[end:])
-    return start.startswith("{")
+    return without_invisible(line).startswith(("{", '"{', "[{"))
 
 
 def read_object(text: str) -> dict[str, Any] | None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import takewhile
 
 from p2pchat.commands.command_table import ALL, TYPED, YES, CommandRow
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.safe_text import quote_name, safe_line
 
 BY_NAME = {name: command for command in TYPED for name in (command.word, *command.aliases)}
 MOST_USED = ("msg", "go", "list", "who", "reply", "send", "history", "search", "quit")
@@ -119,6 +120,21 @@ def refuse_almost_a_command(line: str, names: Container[str]) -> None:
                 f"Did you mean /{plain}? Commands must start at the beginning of the line. Nothing was sent; "
                 "// begins a text with a slash"
             )
+
+
+def meant_command(text: str, knows: Callable[[str], bool]) -> str:
+    """Return how to do what a text perhaps was meant to do, which is no command and was sent; "" if it is only a text.
+
+    Args:
+        knows: Returns whether a name is somebody's.
+    """
+    word, rest = split_name(text)
+    name = word.removesuffix(":")
+    if rest and name != word and knows(name):
+        return f"to write to {quote_name(name)} alone: /msg {safe_line(typed_name(name))} TEXT"
+    if word.lower() in BY_NAME and (not rest or knows(split_name(rest)[0])):
+        return f"the command is /{word.lower()}"
+    return ""
 
 
 def _arguments(command: CommandRow, rest: str) -> tuple[str, ...]:

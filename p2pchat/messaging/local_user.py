@@ -153,11 +153,6 @@ class LocalUser(Viewer):
         Raises:
             PeerClosed: The peer was closed meanwhile. Also raises as `find`.
         """
-        try:
-            return find()
-        except UnknownName:
-            if not (timeout := self.name_timeout):
-                raise
         found: list[T] = []
 
         def is_known() -> bool:
@@ -165,10 +160,20 @@ class LocalUser(Viewer):
                 found.append(find())
             return bool(found)
 
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._driver.wait_until(is_known)
-        return found[0] if found else find()
+        if not is_known() and (timeout := self.name_timeout):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._driver.wait_until(is_known)
+        try:
+            return found[0] if found else find()
+        except UnknownName as error:
+            error.args = (f"{error}{self._unanswered}",)
+            raise
+
+    @property
+    def _unanswered(self) -> str:
+        """Where nobody answers, as the end of an error; "" for hosted users: where their peer dials is not for them."""
+        return "" if self._consumer_prefix else self._lifecycle.unanswered
 
     async def _resolve(self, who: User | str) -> User:
         self._require_known()
@@ -570,7 +575,7 @@ class LocalUser(Viewer):
         except TimeoutError:
             wanted = " or ".join(kind.__name__ for kind in types) or "event"
             such = "" if where is None else " of the kind asked for"
-            raise TimeoutError(f"no {wanted}{such} came within {timeout} s") from None
+            raise TimeoutError(f"no {wanted}{such} came within {timeout} s{self._unanswered}") from None
         finally:
             reader.close()
         raise self._closed_error()
@@ -597,7 +602,7 @@ class LocalUser(Viewer):
             async with asyncio.timeout(timeout):
                 await self._require_running().wait_until(is_here)
         except TimeoutError:
-            raise TimeoutError(f"{name!r} has not come online in time") from None
+            raise TimeoutError(f"{name!r} has not come online in time{self._unanswered}") from None
         return found[0]
 
     async def released(

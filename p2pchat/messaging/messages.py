@@ -297,7 +297,7 @@ def key_of(shown: ReleasedEntry) -> SortKey:
 
 def parse_message_id(text: str) -> tuple[str, Ref]:
     """Return the first 16 hex digits of the conversation, and the reference to the entry in it; or raise ValueError."""
-    code, dot, seq = text.strip().partition(".")
+    code, dot, seq = "".join(text.split()).partition(".")
     try:
         raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
     except ValueError:  # a character outside of base32, or of ASCII

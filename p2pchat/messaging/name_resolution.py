@@ -303,8 +303,6 @@ class UserDirectory:
         return self.user(key) if key else self.find(who)
 
     def _by_id(self, text: str) -> User | None:
-        if len(text) != FULL_ID_CHARACTERS:
-            return None
         key = id_of(text)
         return self.user(key) if key in self._index.names or key in self._users else None
 
@@ -479,7 +477,10 @@ def is_misspelling(typed: str, name: str) -> bool:
 
 
 def id_of(text: str) -> UserId:
-    """Return the id in hex that people see as `text`, 52 characters of base32; "" for other text."""
+    """Return the id in hex that people see as `text`, 52 characters of base32, in one line or broken into several; ""
+    for other text.
+    """
+    text = "".join(text.split())
     if len(text) != FULL_ID_CHARACTERS:
         return ""
     try:

@@ -499,13 +499,17 @@ class ReceiptTracker:
         self._files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}  # of messages asked about or sent in this run
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._driver: Driver | None = None
+        self._unanswered: Callable[[], str] = str
         self._closed = False
 
     # ---- users of this peer
 
-    def open(self, driver: Driver) -> None:
-        """Ask the core of this driver for the users of this peer, for the room, and for who has its messages."""
-        self._driver, self._hosted = driver, driver.node.hosted.keys()
+    def open(self, driver: Driver, unanswered: Callable[[], str]) -> None:
+        """Ask the core of this driver for the users of this peer, for the room, and for who has its messages.
+
+        `unanswered` returns where nobody answers, as the end of an error.
+        """
+        self._driver, self._hosted, self._unanswered = driver, driver.node.hosted.keys(), unanswered
 
     def _running(self) -> Driver:
         if self._driver is None:
@@ -786,7 +790,7 @@ class ReceiptTracker:
         except TimeoutError:
             holders = having()
             labels = sorted(people.label(member) for member in wanted() if member not in holders)
-            raise DeliveryTimeout(message_id(log, seq), labels, len(holders), count) from None
+            raise DeliveryTimeout(message_id(log, seq), labels, len(holders), count, self._unanswered()) from None
         finally:
             receipts.on_wait_ended()
 

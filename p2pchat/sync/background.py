@@ -19,7 +19,7 @@ from importlib import import_module
 from threading import Lock, Thread, get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from p2pchat.errors import PeerClosed
+from p2pchat.errors import P2PChatError, PeerClosed
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -183,7 +183,10 @@ class Wrapper:
     def _call(self, name: str, /, *args: Any, **named: Any) -> Any:
         """Call a method of the asynchronous object, and wait for its result."""
         given, words = [_unwrapped(arg) for arg in args], {key: _unwrapped(value) for key, value in named.items()}
-        return _wrapped(self._loop, self._loop.run(lambda: getattr(self._async, name)(*given, **words)))
+        try:
+            return _wrapped(self._loop, self._loop.run(lambda: getattr(self._async, name)(*given, **words)))
+        except (P2PChatError, TimeoutError) as error:
+            raise error.with_traceback(None) from None  # the steps of the loop say nothing about the program
 
     def _get(self, name: str) -> Any:
         """Return an attribute of the asynchronous object, as it is between two steps of the loop."""

@@ -28,10 +28,13 @@ def test_many_profiles_are_listed_in_part(tmp_path: Path, monkeypatch: pytest.Mo
     for port in range(8001, 8001 + MAX_LISTED + 30):
         (tmp_path / str(port)).mkdir()
         (tmp_path / str(port) / "identity.pem").touch()
-    with pytest.raises(UsageError, match=r"programs \(8001, 8002, .* 8012 and 30 more\): choose one with --port PORT"):
+    listed = r"\(\(no name yet\): 8001, .* 8012 and 30 more\): choose one with --port PORT"
+    with pytest.raises(UsageError, match=f"all profiles here are of programs {listed}"):
         find_profile(ProfileChoice())
-    with pytest.raises(UsageError, match=r"\(8001, 8002, .* 8012 and 30 more\) and none runs: choose one with --port"):
-        find_profile(ProfileChoice(), of_programs=True)
+    for port in range(8001, 8001 + MAX_LISTED + 30):
+        ChatSettings.load(tmp_path / str(port)).remember_gateway()
+    with pytest.raises(UsageError, match=f"there are several profiles and none runs {listed}"):
+        find_profile(ProfileChoice(), of_gateways=True)
     assert find_profile(ProfileChoice(port=8002)) == tmp_path / "8002"
 
 
@@ -41,18 +44,17 @@ async def test_the_profiles_of_programs_are_meant_only_by_their_port(
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     said: list[str] = []
 
-    async def meant(to: str = "", **options: bool) -> str:
-        choice = ProfileChoice()
-        return (await asyncio.to_thread(find_profile, choice, to, notify=said.append, **options)).name
+    async def meant(**options: bool) -> str:
+        return (await asyncio.to_thread(find_profile, ProfileChoice(), notify=said.append, **options)).name
 
     async with TCPPeer(0, data=tmp_path / "8002", name="bot"):
-        with pytest.raises(UsageError, match=r"all profiles here are of programs \(8002\): choose one with --port"):
+        with pytest.raises(UsageError, match=r"all profiles here are of programs \(bot: 8002\): choose"):
             await meant()
-        assert await meant(of_programs=True) == "8002"
+        ChatSettings.load(tmp_path / "8002").remember_gateway()
         async with TCPPeer(0, data=tmp_path / "8001", name="ada"):
             pass
         ChatSettings.load(tmp_path / "8001").remember_start(LastStart(), terminal=True)
-        assert (await meant(), await meant(of_programs=True)) == ("8001", "8002")  # ada does not run
+        assert (await meant(), await meant(of_gateways=True)) == ("8001", "8002")  # ada does not run
     assert said == ["-- as ada, port 8001 (--port PORT: another)", "-- as bot, port 8002 (--port PORT: another)"]
 
 

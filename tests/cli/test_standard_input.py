@@ -14,8 +14,11 @@ from types import SimpleNamespace
 import pytest
 
 from p2pchat.cli import standard_input
-from p2pchat.cli.standard_input import InputKind, LineReader, Progress, read_line, stdin_kind
+from p2pchat.cli.standard_input import InputKind, LineReader, Progress, raw_stdin, read_invite, read_line, stdin_kind
 from p2pchat.commands.event_text import format_size
+from p2pchat.identity.invite_text import encode_invite, make_invitation
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network import Network
 from tests.deadlines import WAIT
 
 
@@ -30,6 +33,22 @@ async def test_lines_come_as_they_are_written() -> None:
         assert await lines.take() == [b"two"]
         pipe.close()
         assert await lines.take() == []
+
+
+@pytest.mark.parametrize("width", [8, 64, 72, 76, 1000])
+def test_an_invite_in_a_pipe_may_be_broken_into_lines(
+    width: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What follows it is for the chat."""
+    network, places = Network.found(b"f" * 32), ["192.168.1.10:8080", "chat.example:18080"]
+    invite = encode_invite(network, make_invitation(network, Identity.from_seed(b"a" * 32)), places)
+    lines = [invite[at : at + width] for at in range(0, len(invite), width)]
+    (tmp_path / "stdin").write_text("\n" + "\r\n".join(lines) + "\nhello: 80\n", newline="")
+    with open(tmp_path / "stdin", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        read = read_invite("-", InputKind.PIPED)
+        assert read is not None and "".join(read.split()) == invite
+        assert raw_stdin().read() == b"hello: 80\n"
 
 
 async def test_only_lines_that_were_not_taken_are_left_after_a_stop() -> None:

@@ -14,7 +14,7 @@ from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.testing import mesh
-from tests.commands.session_output import Shown, got, open_session
+from tests.commands.session_output import Shown, got, open_session, see
 from tests.deadlines import WAIT, within
 
 SECRET = {"do": "send", "to": "bob", "text": "secret"}
@@ -33,12 +33,72 @@ async def test_a_json_command_behind_something_invisible_is_a_command(shown: Sho
         assert [post.conversation.name for post in await net.peers[0].history()] == ["bob"]
 
 
-@pytest.mark.parametrize("line", [json.dumps(json.dumps(SECRET)), json.dumps([SECRET]), json.dumps(SECRET)[:-1]])
+@pytest.mark.parametrize("line", ['"yes, it is"', "[1]", '["a", "b"]', "7", "null", "[" * 10_000])
+async def test_what_does_not_begin_as_an_object_is_a_text(shown: Shown, line: str) -> None:
+    async with mesh("ada") as net:
+        await open_session(net.peers[0], shown).execute([line.encode()])
+        assert [post.text for post in await net.peers[0].history()] == [line]
+
+
+@pytest.mark.parametrize(
+    "line", [json.dumps(SECRET)[:-1], json.dumps(json.dumps(SECRET)), json.dumps([SECRET]), "{x} is a set"]
+)
 async def test_json_that_is_no_command_is_sent_to_nobody(shown: Shown, line: str) -> None:
     async with mesh("ada") as net:
         await open_session(net.peers[0], shown).execute([line.encode(), f"\ufeff {line}\u200b".encode()])
         assert [(line["event"], line["code"]) for line in shown.lines] == [("error", "usage")] * 2
         assert await net.peers[0].history() == []
+
+
+async def test_a_person_is_told_what_went_as_a_text_and_looks_like_more(
+    shown: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session = open_session(ada, shown, as_json=False, interactive=True)
+
+        async def told(line: str) -> str:
+            await session.execute([line.encode()])
+            assert (await ada.history(limit=1))[-1].text == line
+            return capsys.readouterr().err.removesuffix("\n")
+
+        alone = "-- this went to the room as a text; to write to bob alone: /msg bob TEXT"
+        assert [await told("bob: the pin is 4711"), await told("bob: again")] == [alone, ""]
+        assert await told("msg bob test") == "-- this went to the room as a text; the command is /msg"
+        assert await told("quit") == "-- this went to the room as a text; the command is /quit"
+        for text in ("who is bob?", "go on", "cyd: no such name", "ada: myself", "note: bob is here", "bob is here"):
+            assert await told(text) == ""
+        await session.execute([b"/go bob"])
+        assert await told("bob: only to you") == ""
+        await open_session(ada, shown, as_json=False).execute([b"bob: from a pipe"])
+        assert capsys.readouterr().err == ""
+        await open_session(bob, shown, as_json=False, interactive=True).execute([b"ada: hi"])
+
+
+async def test_a_person_is_told_how_a_question_is_answered(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bare `yes` is a text, and whoever asked goes on waiting."""
+    async with mesh("ada", "bot") as net:
+        ada, bot = net.peers
+        session = open_session(ada, shown, as_json=False, interactive=True)
+
+        async def told(text: str, line: bytes = b"yes") -> str:
+            await see(ada, session, text, consumer=f"{len(await ada.history())}")
+            capsys.readouterr()
+            await session.execute([line])
+            return capsys.readouterr().err.removesuffix("\n")
+
+        await bot.send("room", "deploy now?", choices=["yes", "not yet"])
+        choices = "-- bot waits for one of the choices: /react yes · not yet"
+        assert [await told("deploy now?"), await told("deploy now?")] == [choices, ""]
+        await bot.send("room", "which one?", automatic=True)
+        assert await told("which one?") == "-- bot may wait for a reply: /reply TEXT answers the question"
+        await bot.send("room", "and then?", automatic=True)
+        assert await told("and then?", b"/reply yes") == ""
+        await bot.send("room", "drink tea?", choices=["yes", "no"])
+        assert [await told("drink tea?", b"/react no"), await told("drink tea?")] == ["", ""]
+        for text in ("it is done", "and you?"):  # by a program, no question; a question, by a person
+            await bot.send("room", text, automatic=text == "it is done")
+            assert await told(text) == ""
 
 
 async def test_messages_keep_their_order(shown: Shown) -> None:

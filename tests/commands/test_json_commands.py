@@ -61,22 +61,16 @@ def test_invalid_json_commands_keep_their_ref(line: str, expected: str, ref: str
 
 
 @pytest.mark.parametrize("around", ["", "\ufeff", " \t", "\xa0", "\u200b\u2060", "\x00\x1f", "\u00ad"])
-@pytest.mark.parametrize(
-    "json", ["{}", '{"text":', "{'text': 1}", "[]", '[{"text": "hi"}]', '"{\\"text\\": 1}"', '"hi"']
-)
+@pytest.mark.parametrize("json", ["{}", '{"text":', "{'text': 1}", '[{"text": "hi"}]', '"{\\"text\\": 1}"'])
 def test_json_is_found_whatever_invisible_characters_are_around_it(around: str, json: str) -> None:
     assert looks_like_json(around + json + around)
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", '"hi" she said', "[x] done", "[1] see below", '"', "[", "hi {}", "7", "null"]
+    "text", ["", " ", '"hi" she said', '"yes, it is"', "[x] done", "[1]", '["a", "b"]', '"', "hi {}", "7", "null"]
 )
 def test_other_texts_are_no_json(text: str) -> None:
     assert not looks_like_json(text) and not looks_like_json("\ufeff" + text)
-
-
-def test_a_list_that_is_too_deep_is_json() -> None:
-    assert looks_like_json("[" * 100_000)
 
 
 def lines_of(chunks: list[bytes]) -> list[bytes | None]:

@@ -74,7 +74,7 @@ def test_a_message_id_is_39_characters_a_dot_and_the_number() -> None:
     code, _, seq = id.partition(".")
     assert (len(code), seq) == (39, "12")
     assert parse_message_id(id) == (ROOM[:16], Ref(BOB[:16] + RUN, 12))
-    assert parse_message_id(f" {id.lower()} ") == parse_message_id(id)
+    assert parse_message_id(f" {id.lower()} ") == parse_message_id(f"{id[:20]}\r\n {id[20:]}") == parse_message_id(id)
     assert referred_id(ROOM, Ref(BOB[:16] + RUN, 12)) == id
 
 

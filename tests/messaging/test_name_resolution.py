@@ -163,6 +163,7 @@ def test_a_renamed_group_is_found_by_its_new_name_only() -> None:
     [
         ("A" * 52, "00" * 32),
         ("a" * 52, "00" * 32),
+        ("A" * 30 + "\n  " + "A" * 22 + "\r\n", "00" * 32),  # broken by mail
         ("A" * 51 + "B", ""),  # bits are set beyond the 32 bytes
         ("A" * 51, ""),
         ("1" * 52, ""),

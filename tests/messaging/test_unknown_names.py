@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from p2pchat import PeerClosed, TCPPeer, UnknownName
+from p2pchat import DeliveryTimeout, Message, PeerClosed, Settings, TCPPeer, UnknownName
 from p2pchat.testing import mesh
 from p2pchat.testing.meshes import QUICK
 from tests.deadlines import WAIT, within
@@ -59,6 +60,36 @@ async def test_a_name_is_an_error_at_once_where_nobody_is_going_to_come() -> Non
                 await ada.send("bob", "hi")
         await ada.connect("localhost:1", timeout=0.01)  # nobody is there, and it is dialled again
         assert ada.name_timeout > 0
+
+
+async def test_the_error_of_a_wait_names_the_endpoint_that_does_not_answer() -> None:
+    """The program of the README said that nobody is called bob, and not that nobody listens where it dials."""
+    settings = Settings(start_timeout=0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and nobody listens
+        where = f"localhost:{silent.getsockname()[1]}"
+        async with (
+            TCPPeer(0, temporary=True, name="ada") as ada,
+            TCPPeer(0, where, temporary=True, name="shop", settings=settings) as shop,
+        ):
+            waits: list[tuple[type[Exception], Callable[[], Awaitable[Any]]]] = [
+                (UnknownName, lambda: shop.send("bob", "hi")),
+                (UnknownName, lambda: shop.block("bob")),
+                (TimeoutError, lambda: shop.wait_user("bob", timeout=0.01)),
+                (TimeoutError, lambda: shop.wait_for(Message, timeout=0.01)),
+                (DeliveryTimeout, lambda: to_all.delivered(timeout=0.01)),
+            ]
+            to_all = await shop.broadcast("hi")
+            for error, wait in waits:
+                with pytest.raises(error, match=f"; {where} does not answer$"):
+                    await wait()
+            await shop.connect(ada.endpoint, timeout=WAIT)
+            with pytest.raises(UnknownName, match=f"; {where} does not answer$"):  # the other one does
+                await shop.send("bob", "hi")
+            hosted = await shop.host("zoe")
+            with pytest.raises(UnknownName) as told:
+                await hosted.send("bob", "hi")
+            assert where not in str(told.value)
 
 
 async def test_a_peer_that_closes_does_not_wait_for_names() -> None:

@@ -162,6 +162,15 @@ def test_errors_keep_their_class_and_their_facts(pair: tuple[TCPPeer, TCPPeer]) 
         User()
 
 
+def test_the_traceback_of_an_error_is_short(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    """It showed twelve steps of the loop below the line of the program."""
+    calls: list[Callable[[], object]] = [lambda: pair[0].user("nobody"), lambda: pair[0].wait_user("nobody", 0.01)]
+    for call in calls:
+        with pytest.raises((UnknownName, TimeoutError)) as told:
+            call()
+        assert len(told.traceback) <= 4 and told.value.__suppress_context__
+
+
 def test_several_threads_use_one_peer(pair: tuple[TCPPeer, TCPPeer]) -> None:
     ada, bob = pair
     with ThreadPoolExecutor(4) as threads:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
+from p2pchat import P2PChatError
 from p2pchat.cli.options import COMPLETE, Command
-from p2pchat.commands.exit_codes import DONE
+from p2pchat.commands.exit_codes import DONE, CommandError, UsageError
 
 _SHELL_SPECIAL = re.compile(r"[^\w@%+=:,./-]")
 
@@ -39,7 +41,8 @@ def answer(program: click.Command) -> int:
     shell = SHELLS.get(os.environ[COMPLETE].partition("_")[0])
     if shell is None:
         return 1
-    click.echo(shell(program, {}, "p2pchat", COMPLETE).complete().encode())
+    with suppress(UsageError, CommandError, P2PChatError):  # the line is being typed: nothing is offered
+        click.echo(shell(program, {}, "p2pchat", COMPLETE).complete().encode())
     return DONE
 
 

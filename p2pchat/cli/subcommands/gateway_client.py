@@ -340,8 +340,8 @@ def read_token(given: str) -> str:
     """Return the token: typed (`-`), `given` itself, or from a file, which may be an answer of POST /accounts."""
     if given == "-":
         return _ask_token()
-    if looks_like_token(given):
-        return given
+    if looks_like_token(token := "".join(given.split())):
+        return token
     try:
         text = Path(os.path.expanduser(given)).read_bytes()[:_MAX_TOKEN_FILE_BYTES].decode("utf-8").strip()
     except OSError as error:
@@ -356,6 +356,7 @@ def _token_in(text: str, given: str) -> str:
         text = str(json.loads(text)["token"]) if text.startswith("{") else text
     except (ValueError, KeyError):
         pass
+    text = "".join(text.split())  # mail may have broken it
     if not _TOKEN.fullmatch(text):
         raise UsageError(f"there is no token in {given}")
     return text
@@ -364,7 +365,7 @@ def _token_in(text: str, given: str) -> str:
 def _ask_token() -> str:
     if not can_ask():
         raise UsageError("--token - asks for the token, and there is no terminal: name a file, or set P2PCHAT_TOKEN")
-    text = (ask_hidden("Paste the token (it is not shown), then Enter: ") or "").strip()
+    text = "".join((ask_hidden("Paste the token (it is not shown), then Enter: ") or "").split())
     if not _TOKEN.fullmatch(text):
         raise UsageError("that is not a token")
     return text

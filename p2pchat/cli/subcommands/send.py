@@ -1,7 +1,7 @@
 """The command `p2pchat send`: one message, with files if asked for, or each line of standard input.
 
-A text that cannot be sent is refused before anything is sent. A pipe is read to its end all the same, so that the
-program that writes into it (a build, a backup) is not killed by SIGPIPE.
+What is longer than a message, or no text, goes as a file. A pipe is read to its end also if nothing can be sent, so
+that the program that writes into it (a build, a backup) is not killed by SIGPIPE.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ Examples:
   p2pchat send bob --wait accepted -- "-5 degrees"
 
 Exit codes: 0 it was delivered (or what --wait says); 3 it is saved, and will be delivered later; 4 no such name, or \
-several; 1 it could not be sent; 2 usage, a text that is empty or too long, a file that cannot be read.
+several; 1 it could not be sent; 2 usage, an empty text, a file that cannot be read.
 """
 
 
@@ -73,7 +73,7 @@ class SendOptions:
     """The messages to send. `text` None: standard input is the text, or with `lines` one text a line.
 
     `files` are paths of what is attached; the text may be "" then. One of them may be STREAM, and is then called
-    `file_name`.
+    `file_name`. It begins with `head`, and standard input goes on with it, unless `head_is_all`.
     """
 
     profile: ProfileChoice
@@ -85,6 +85,8 @@ class SendOptions:
     file_name: str | None
     wait: str
     timeout: float
+    head: bytes = field(default=b"", repr=False)
+    head_is_all: bool = False
 
 
 @click.command("send", cls=Command, epilog=EPILOG)
@@ -113,8 +115,8 @@ class SendOptions:
 def send(to: str, text: tuple[str, ...], **values: Any) -> int:
     """Send one message. TO is room, bob, or bob#K7QF2M3P.
 
-    Without TEXT and --file all of standard input is the message, and nothing in it is a command. A running peer sends
-    it; otherwise this command runs the peer meanwhile.
+    Without TEXT and --file all of standard input is the message, and nothing in it is a command. What is longer than a
+    message, or no text, goes as a file. A running peer sends it; otherwise this command runs the peer meanwhile.
     """
     options = SendOptions(to=to, text=_from_shell(" ".join(text)) if text else None, **values)
     if options.text is not None and options.lines:
@@ -122,8 +124,13 @@ def send(to: str, text: tuple[str, ...], **values: Any) -> int:
     if options.files:
         _check_files(options)
     elif not options.lines:
-        options.text = _check_text(_read_stdin(options) if options.text is None else options.text)
-    directory = find_profile(options.profile, options.to, acts=True)
+        _take_text(options)
+    try:
+        directory = find_profile(options.profile, acts=True)
+    except UsageError:
+        while STREAM in options.files and not options.head_is_all and raw_stdin().read(READ_BYTES):
+            pass  # to its end
+        raise
     sending = SendRun(options)
     return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
 
@@ -138,7 +145,10 @@ def _check_files(options: SendOptions) -> None:
         raise UsageError(f"--file-name is for standard input: --file {STREAM} --file-name {options.file_name}")
     if len(options.files) > MAX_FILES:
         raise UsageError(f"a message has at most {MAX_FILES} files, and these are {len(options.files)}")
-    options.text = _check_text(options.text) if options.text else ""
+    options.text = options.text or ""
+    size, limit = len(options.text.encode("utf-8", "replace")), Settings().max_text_bytes
+    if size > limit:
+        raise UsageError(f"the text has {size:,} bytes, a message at most {limit:,}: put it into a file of its own")
 
 
 def _check_stream(options: SendOptions) -> None:
@@ -162,55 +172,45 @@ def _from_shell(text: str) -> str:
     return text
 
 
-def _read_stdin(options: SendOptions) -> str:
-    """Return the text on standard input; before it is typed, the recipient must be one that a running peer knows."""
+def _take_text(options: SendOptions) -> None:
+    """Read the text if none was given. What is longer than a message, or no text, is sent as a file instead."""
+    limit = Settings().max_text_bytes
+    if options.text is None:
+        head, options.head_is_all = _read_stdin(options, limit + READ_BYTES)
+        options.text, was_utf8 = decode_line(head.rstrip(b"\r\n").replace(b"\r\n", b"\n"))
+    else:
+        head, options.head_is_all, was_utf8 = options.text.encode("utf-8", "replace"), True, True
+    is_text = not is_binary([head])
+    if is_text and options.head_is_all and len(options.text.encode("utf-8", "replace")) <= limit:
+        if not options.text.strip():
+            raise UsageError("there is nothing to send: the text is empty")
+        if not was_utf8:
+            print_error("warning: the input was not UTF-8: invalid bytes were replaced")
+        return
+    options.text, options.head, options.files = "", head, (STREAM,)
+    options.file_name = "input.txt" if is_text else "input.bin"
+    options.wait = "files" if options.wait == "delivered" else options.wait
+    why = f"longer than a message of {limit:,} bytes" if is_text else "no text"
+    print_notice(f"-- this is {why}: it goes as the file {options.file_name}")
+
+
+def _read_stdin(options: SendOptions, most: int) -> tuple[bytes, bool]:
+    """Return the beginning of standard input, and whether it is all; what ends within `most` bytes is whole.
+
+    Before it is typed, the recipient must be one that a running peer knows.
+    """
     kind = stdin_kind()
     if kind is InputKind.NONE:
         raise UsageError('there is no text and no input: p2pchat send TO "TEXT"')
     if kind is InputKind.TERMINAL:
-        asyncio.run(ask_running_peer(find_profile(options.profile, options.to, acts=True), "find", to=options.to))
+        asyncio.run(ask_running_peer(find_profile(options.profile, acts=True), "find", to=options.to))
         print_notice("-- type the message; Ctrl-D on a line of its own ends it")
-    return _read_text(Settings().max_text_bytes)
-
-
-def _check_text(text: str) -> str:
-    """Return the text, unless it is empty or too long."""
-    limit = Settings().max_text_bytes
-    if not text.strip():
-        raise UsageError("there is nothing to send: the text is empty")
-    size = len(text.encode("utf-8", "replace"))
-    if size > limit:
-        raise UsageError(_too_long(f"the text has {size:,} bytes", limit))
-    return text
-
-
-def _too_long(what: str, limit: int) -> str:
-    return (
-        f"{what}, a message at most {limit:,}: nothing was sent. Send it as a file (--file FILE, or for a pipe "
-        "--file - --file-name NAME), or each line as a message of its own (--lines)"
-    )
-
-
-def _read_text(limit: int) -> str:
-    """Return all of standard input without trailing line ends; lines end with LF alone, as in a chat."""
-    source, read, size = raw_stdin(), bytearray(), 0
+    source, read = raw_stdin(), bytearray()
     while chunk := source.read(READ_BYTES):
-        size += len(chunk)
-        if len(read) <= limit:  # what exceeds the limit may be line ends only; the rest is not kept
-            read += chunk
-    if is_binary([bytes(read)]):
-        raise UsageError(_NO_TEXT)
-    text, was_utf8 = decode_line(bytes(read).rstrip(b"\r\n").replace(b"\r\n", b"\n"))
-    if len(read) < size:
-        raise UsageError(_too_long(f"standard input has {size:,} bytes", limit))
-    if not was_utf8:
-        print_error("warning: the input was not UTF-8: invalid bytes were replaced")
-    return text
-
-
-_NO_TEXT = (
-    "the input is no text: nothing was sent. Send it as a file: --file FILE, or for a pipe --file - --file-name NAME"
-)
+        read += chunk
+        if len(read) > most:
+            return bytes(read), False
+    return bytes(read), True
 
 
 @asynccontextmanager
@@ -220,13 +220,14 @@ async def _stream_as_file(options: SendOptions, directory: Path) -> AsyncIterato
         yield
         return
     assert options.file_name is not None
-    with tempfile.TemporaryDirectory(prefix=".send-", dir=directory, ignore_cleanup_errors=True) as temporary:  # 0700
+    beside = directory if directory.is_dir() else None  # without a profile it is read all the same, and then refused
+    with tempfile.TemporaryDirectory(prefix=".send-", dir=beside, ignore_cleanup_errors=True) as temporary:  # 0700
         path = os.path.join(temporary, options.file_name)
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         except (OSError, ValueError) as error:
             raise UsageError(f"no file can be called {options.file_name!r} here: {error}") from None
-        await copy_stdin(fd)
+        await copy_stdin(fd, options.head, goes_on=not options.head_is_all)
         options.files = tuple(path if file == STREAM else file for file in options.files)
         yield
 
@@ -307,7 +308,7 @@ class SendRun:
             if not number and is_binary(batch):
                 while await lines.take():  # to its end
                     pass
-                raise UsageError(_NO_TEXT)
+                raise UsageError("the input is no text, and has no lines: leave --lines out, then it goes as a file")
             for raw in batch:
                 number += 1
                 text, was_utf8 = ("", True) if raw is None else decode_line(raw)

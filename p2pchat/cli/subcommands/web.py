@@ -12,7 +12,7 @@ import click
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_profile
 from p2pchat.cli.process import allow_descriptors, make_runner
-from p2pchat.cli.profiles import WebOptions, address_of, find_profile, parsed_options
+from p2pchat.cli.profiles import WebOptions, address_of, find_profile, is_gateways, parsed_options
 from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
@@ -376,4 +376,7 @@ def _request(profile: cli.ProfileChoice, db: str, do: str, **fields: Any) -> lis
         raise UsageError(
             "memory:// would be gone with this command: leave --db out, or do it beside the running gateway"
         )
-    return asyncio.run(ask_profile(find_profile(profile, of_programs=True), db, do, **fields))
+    directory = find_profile(profile, acts=True, of_gateways=True)
+    if not is_gateways(directory):
+        raise UsageError(f"no gateway has run in {directory}: choose one with --port PORT (its peer's), or --data DIR")
+    return asyncio.run(ask_profile(directory, db, do, **fields))

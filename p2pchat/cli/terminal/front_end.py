@@ -183,7 +183,7 @@ class TerminalFrontEnd:
         if there is not None:
             try:
                 await self._session.switch_to(there)
-            except P2PChatError as error:
+            except (P2PChatError, OSError) as error:
                 await self._session.report_error(error)
         return True
 
@@ -192,7 +192,7 @@ class TerminalFrontEnd:
         if self.display.questions.close(question["id"]):
             try:
                 await react(self._session, await self._peer.message(question["id"]), choice)
-            except P2PChatError as error:
+            except (P2PChatError, OSError) as error:
                 self.display.questions.add(question, self._peer.me.id)
                 await self._session.report_error(error)
         return True

@@ -207,7 +207,7 @@ export class Compose {
 
   async _send() {
     const text = this.input.value;
-    const said = parseText(text);
+    const said = parseText(text, Boolean(this._draft.edit));
     this._trouble.textContent = said.trouble;
     if (said.trouble || (!said.text.trim() && (this._draft.edit || !this._tray.items.length))) return;
     if (!this._draft.edit && !this._tray.isReady) {
@@ -298,14 +298,16 @@ function isOutdated(target, { text, deleted }) {
 
 /**
  * Parse a typed text. `/me waves` is an action, and `//` starts a text with a slash. Any other command is refused, so that
- * none is sent by accident.
+ * none is sent by accident. An edit is a text as it stands.
  * @param {string} text
+ * @param {boolean} isEdit
  * @returns {{text: string, action: boolean, trouble: string}}
  */
-export function parseText(text) {
+export function parseText(text, isEdit = false) {
   const of = (/** @type {string} */ said, action = false, trouble = "") => ({ text: said, action, trouble });
   const size = ENCODER.encode(text).length;
   if (size > MAX_BYTES) return of(text, false, `Too long: ${Math.ceil(size / 1024)} KiB, at most 32 KiB. Split it into several messages.`);
+  if (isEdit) return of(text);
   if (text.startsWith("//")) return of(text.slice(1));
   const command = /^\/([a-z]+)(?:\s+|$)/iu.exec(text);
   if (!command) return of(text);

@@ -43,7 +43,7 @@ export function signIn({ why, tried, entered }) {
   };
   const entering = (/** @type {Event} */ event) => {
     event.preventDefault();
-    entered(token.value.trim(), forLong.checked, "");
+    entered(token.value.replace(/\s/gu, ""), forLong.checked, "");
   };
   return h("main", { class: "door" }, h("div", { class: "card" },
     h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 40, height: 40 }), "p2pchat"),

@@ -66,6 +66,8 @@ def test_a_token_is_read_from_a_file_or_an_answer_of_the_gateway(tmp_path: Path)
     answered.write_text(json.dumps({"name": "zoe", "token": TOKEN}))
     none.write_text("no token")
     assert read_token(str(plain)) == read_token(str(answered)) == read_token(TOKEN) == TOKEN
+    plain.write_text(f"{TOKEN[:20]}\r\n  {TOKEN[20:]}\n")  # as mail breaks it
+    assert read_token(str(plain)) == read_token(f"{TOKEN[:20]}\n{TOKEN[20:]}") == TOKEN
     with pytest.raises(UsageError, match="there is no token in"):
         read_token(str(none))
     assert TOKEN not in repr(parse_client([URL, "--token", str(plain)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from p2pchat.commands.chat_settings import ChatSettings
 from tests.cli.conftest import Here, OpenChats
 
 
@@ -42,22 +43,36 @@ def test_the_invite_of_a_running_peer_has_its_real_address(chats: OpenChats, her
     assert ran.code == 0 and "@other.example:1\n" in ran.out and "example.org" not in ran.out
 
 
-def test_of_several_profiles_the_newest_running_one_is_meant(chats: OpenChats, here: Here) -> None:
-    """As after the three terminals of the README: `p2pchat send bob` is said by the third."""
+def test_of_several_profiles_the_only_running_one_is_meant(chats: OpenChats, here: Here) -> None:
+    """With two running ones `p2pchat send` wrote to bob as ada, and to all others as bob."""
     ada = chats.open("ada", data="8001")
     only = here("users")
     assert (only.code, only.err) == (0, "") and only.out == "ada: online (you)\n"  # the only profile there is
     bob = chats.open("bob", ada, data="8002")
-    cyd = chats.open("cyd", ada, bob, data="8003")
-    using = "-- as {}, port {} (--port PORT: another)\n"
-    assert here("send", "bob", "hi").said == (0, "", using.format("cyd", 8003))
-    assert [post.text for post in bob.history("cyd")] == ["hi"]
+    asked = ": choose one with --port PORT, or --data DIR\n"
+    for words in (("send", "bob", "hi"), ("send", "room", "hi"), ("users",), ("history",), ("invite",), ("doctor",)):
+        assert here(*words).said == (2, "", f"p2pchat: several peers run here (ada: 8001, bob: 8002){asked}"), words
     assert here("users", "--port", "8002").err == ""
-    chats.close(cyd)
-    assert here("users").err == using.format("bob", 8002)
-    assert here("send", "bob", "not to himself").said == (0, "", using.format("ada", 8001))
+    assert here("send", "bob", "as ada", "--port", "8001").said == (0, "", "")
     chats.close(bob)
+    assert here("users").err == "-- as ada, port 8001 (--port PORT: another)\n"
     chats.close(ada)
-    refused = here("send", "bob", "hi")
-    assert refused.code == 2 and "there are several profiles (" in refused.err
-    assert "and none runs: choose one with --port PORT" in refused.err
+    refused = f"p2pchat: there are several profiles and none runs (ada: 8001, bob: 8002){asked}"
+    assert here("send", "bob", "hi").said == (2, "", refused)
+
+
+def test_accounts_are_made_at_a_gateway_alone(chats: OpenChats, here: Here) -> None:
+    """Without a port an account was made in a chat's profile."""
+    ada = chats.open("ada", data="8001")
+    at = here("web", "token", "zoe")
+    assert (at.code, at.out) == (2, "") and "no gateway has run here: start one" in at.err
+    at = here("web", "users", "--port", "8001")
+    assert (at.code, at.out) == (2, "") and f"no gateway has run in {ada.data}" in at.err
+    for name, port in (("house", "8002"), ("shop", "8003")):
+        gate = chats.open(name, data=port)
+        ChatSettings.load(gate.data).remember_gateway()
+        if name == "house":
+            assert here("web", "token", "zoe").err.startswith("-- as house, port 8002 (--port PORT: another)\n")
+    assert "several peers run here (house: 8002, shop: 8003)" in here("web", "token", "zoe").err
+    assert here("web", "users", "--port", "8003").said == (0, "", "")
+    assert here("web", "users", "--port", "8002").out == "zoe  registered\n"

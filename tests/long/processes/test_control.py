@@ -127,13 +127,39 @@ async def sock(quick: Cluster) -> AsyncIterator[Commands]:
 
 
 @posix
-async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(sock: Commands) -> None:
-    ada = await sock.open("ada")
+async def test_a_long_text_goes_as_a_file_and_its_pipe_is_read_to_its_end(sock: Commands) -> None:
+    ada, bob = await sock.pair()
     noise = "head -c 3000000 /dev/zero | tr '\\0' x"
     code, _, err = await sock.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
-    assert code == 2 and "built\n" in err
-    assert "has 3,000,000 bytes, a message at most 32,768: nothing was sent" in err and "--lines" in err
-    assert ada.count("sent") == 0
+    assert code == 0 and "built\n" in err and "it goes as the file input.txt" in err
+    [file] = (await bob.event("message"))["files"]
+    assert (file["name"], file["size"]) == ("input.txt", 3_000_000)
+    await ada.leave()
+    lost = f"({noise} && echo built >&3) 3>&2 | p2pchat send bob --port 1 --network nowhere"
+    code, _, err = await sock.shell("ada", lost)
+    assert code == 2 and "built\n" in err and "there is no profile in" in err
+
+
+async def test_at_the_limit_of_open_files_a_command_fails_and_the_chat_goes_on(sock: Commands) -> None:
+    """`/search` and `/invite` ended the peer."""
+    if sys.platform != "linux":
+        pytest.skip("prlimit is of Linux")
+    import resource
+
+    ada, bob = await sock.pair()
+    limits = resource.prlimit(ada.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(ada.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    await ada.type("/invite", "/search hello")
+    for do in ({"do": "invite"}, {"do": "search", "words": "hello"}):
+        await ada.do(**do, ref=do["do"])
+        failed = await ada.event("error", ref=do["do"])
+        assert failed["code"] == "failure" and failed["text"].startswith("the system refused this: ")
+    await ada.do(do="send", to="bob", text="still here")
+    await bob.event("message", text="still here")
+    resource.prlimit(ada.process.pid, resource.RLIMIT_NOFILE, limits)
+    await ada.do(do="search", words="still", ref="again")
+    assert len((await ada.event("answer", ref="again"))["rows"]) == 1
+    assert await ada.leave() == 1  # a command failed
 
 
 async def test_lines_are_sent_as_they_arrive_until_the_peer_stops(sock: Commands) -> None:

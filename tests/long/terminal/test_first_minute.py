@@ -154,6 +154,22 @@ async def test_a_pasted_invite_joins_and_says_what(terminal: OpenTerminal, tmp_p
     await ada.shows_line(r"bob: made it$")
 
 
+async def test_an_invite_may_be_pasted_line_by_line(terminal: OpenTerminal, tmp_path: Path) -> None:
+    _, port = await ada_and_her_port(terminal)
+    words = ("invite", "--data", str(tmp_path / "home" / str(port)), "--advertise", f"127.0.0.1:{port}", "--json")
+    [row] = (await asyncio.to_thread(p2pchat, tmp_path / "home", *words)).events
+    bob = await terminal("--invite", "-", "--name", "bob", env={"P2PCHAT_HOME": str(tmp_path / "elsewhere")})
+    await bob.prompts("Paste the invite (it is not shown), then Enter:")
+    lines = [row["invite"][at : at + 50] for at in range(0, len(row["invite"]) - 8, 50)]  # more than there are attempts
+    lines[-1] = row["invite"][50 * (len(lines) - 1) :]
+    for line in lines[:-1]:
+        asked = bob.text.count("Paste the invite")
+        await bob.line(line)
+        await bob.until(lambda asked=asked: bob.text.count("Paste the invite") > asked, "the next question")  # type: ignore[misc]
+    await bob.line(lines[-1])
+    await bob.shows(f"-- 127.0.0.1:{port} reached")
+
+
 async def test_a_wrong_invite_ends_the_start_without_a_profile(terminal: OpenTerminal, home: Path) -> None:
     bob = await terminal("--invite", "-", "--name", "bob")
     for asked in (1, 2, 3):

@@ -55,6 +55,21 @@ async def test_an_edit_follows_what_another_tab_did_to_the_message(scene: Scene)
     await tab.page.close()
 
 
+async def test_an_edit_is_a_text_as_it_stands(scene: Scene) -> None:
+    """A text that begins with a slash was refused as a command, or lost the slash."""
+    zoe = scene.zoe
+    await zoe.go("Room")
+    await zoe.page.locator("#compose").fill("//etc/hosts has it")
+    await zoe.page.locator("#compose").press("Enter")
+    for before, after in (("/etc/hosts has it", "/etc/passwd has it"), ("/etc/passwd has it", "//me is not I")):
+        await zoe.sees(before)
+        await zoe.do(before, "Edit")
+        await expect(zoe.page.locator("#compose")).to_have_value(before)
+        await zoe.page.locator("#compose").fill(after)
+        await zoe.page.locator("#compose").press("Enter")
+        await zoe.sees(after)
+
+
 async def test_an_edit_is_not_dropped_for_another_message_without_a_question(scene: Scene) -> None:
     zoe, terry, field = scene.zoe, scene.terry, scene.zoe.page.locator("#compose")
     about, asked = zoe.page.locator(".about-words"), zoe.page.get_by_role("dialog", name="Discard your edit?")

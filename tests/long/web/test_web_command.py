@@ -19,6 +19,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
+from p2pchat import TCPPeer
 from p2pchat.cli.gateway import CONSOLE_PATIENCE
 from p2pchat.cli.http_server import listen
 from p2pchat.commands.exit_codes import CommandError
@@ -218,6 +219,17 @@ async def test_frames_that_came_with_the_handshake_are_answered_before_a_close(t
                 if is_closed:
                     assert await reader.read() == b"\x88\x02\x03\xe8"
             writer.transport.abort()
+
+
+@posix
+async def test_accounts_are_made_at_the_only_gateway_of_the_login(tmp_path: Path) -> None:
+    page, own, other = free_ports(3)
+    async with running(*p2pchat("web", page, "--port", own, "--name", "gate"), home=tmp_path) as gate:
+        await gate.until("the page")
+        async with TCPPeer(data=tmp_path / other, name="ada"):  # started last
+            code, _, said = await run(tmp_path, "web", "token", "zoe")
+        assert code == 0 and said.startswith(f"-- as gate, port {own} (--port PORT: another)\n")
+        assert (await run(tmp_path, "web", "users", "--port", own))[1] == "zoe  registered\n"
 
 
 def test_a_taken_port_is_reported_in_one_line() -> None:
