@@ -198,6 +198,10 @@ export class Link {
     this.shared = new Map([[this.peer.room, { room: true }], ...dms]);
     if (more || !this.news) return;
     this.news = false;
+    this.tellDigest();
+  }
+
+  tellDigest() {
     this.send({ t: "digest", sum: p2p.sum(Object.values(this.sums())) });
   }
 
@@ -309,7 +313,7 @@ export class Peer {
     Object.assign(this, { seed, network, key, member, invite, name, run, now });
     Object.assign(this, { id: p2p.userId(seed), room: p2p.roomId(network) });
     this.members = new Members(network, founder);
-    this.logs = new p2p.Logs(network, () => {});
+    this.logs = new p2p.Logs(network, () => {}, (by) => by === p2p.userId(member) || this.members.isNamed(by));
   }
 
   /** What shows that this peer belongs to the network, on the connection with this transcript. */
@@ -338,6 +342,7 @@ export class Peer {
     for (const link of news.length ? [...this.links.values()] : []) {
       link.send({ t: "members", s: news });
       if (isOther) link.tellSum(true);
+      link.tellDigest(); // for logs that were not taken while nobody had named their members
       if (!this.members.admits(link.far, link.member)) link.fail("member");
     }
     return true;
@@ -367,7 +372,8 @@ export class Peer {
     const { logs, id: u, run: r } = this;
     const id = c + u + r;
     const log = logs.all.get(id);
-    const h = log ? undefined : p2p.writeHeader({ u, c, r, before: logs.tips(c, u).slice(-8) });
+    const by = guestOf(this.network, this.member, u);
+    const h = log ? undefined : p2p.writeHeader({ u, c, r, before: logs.tips(c, u).slice(-8), by });
     const { chains, clocks } = log ?? { chains: [p2p.chainStart(h)], clocks: [0] };
     const [first, prev] = [chains.length, chains.at(-1)];
     const at = this.now();

@@ -49,6 +49,7 @@ export class Members {
   admins = new Set();
   all = new Set(); // members
   removed = new Set();
+  named = new Set(); // whoever a statement that is kept ever named
   removals = []; // in force
 
   constructor(network, founder, write = () => {}) {
@@ -98,6 +99,8 @@ export class Members {
     const barred = this.removals.flatMap(({ by, who }) => who.filter((user) => !isSafe(user, by)));
     const added = signers.flatMap((by) => of(by, "add")).flatMap(({ who }) => who);
     const stay = this.removals.filter(({ by }) => by === this.founder).flatMap(({ keep = [] }) => keep);
+    const ever = [...this.kept.values()].flatMap(({ k, who = [], keep = [] }) => (k === "remove" ? [...who, ...keep] : who));
+    this.named = new Set([...signers, ...ever]);
     this.removed = new Set(barred);
     this.all = new Set([...signers, ...added, ...stay].filter((user) => !this.removed.has(user)));
   }
@@ -107,6 +110,10 @@ export class Members {
     const own = [...this.kept.values()].filter((one) => one.by === by).sort((a, b) => (a.id < b.id ? -1 : 1));
     let size = 0;
     return by === this.founder ? own : own.filter((one) => (size += one.size) - one.size < 1_048_576);
+  }
+
+  isNamed(member) {
+    return !this.founder || this.named.has(member);
   }
 
   admits(user, member) {

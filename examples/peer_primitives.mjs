@@ -140,7 +140,7 @@ export function isCertified(user, peer, { from, until, sig } = {}, now) {
 /** The header with which a log begins. Of each header there is one form. */
 export const writeHeader = ({ u, c, r, before, by }) => JSON.stringify({ u, c, r, before, by });
 
-/** What a log builds on, by its header. Codes of bye are thrown: for another form, and a member that does not answer. */
+/** What a log builds on and its member, by its header. Codes of bye are thrown: for another form, and a wrong member. */
 export function readHeader({ u, c, r, h }, network) {
   let [said, before, by] = [{}];
   try {
@@ -151,7 +151,7 @@ export function readHeader({ u, c, r, h }, network) {
   const isForm = marks(before) && before.length <= 8 && (by === undefined || tuple(key, hex(64))(by));
   if (!isForm || writeHeader({ u, c, r, before, by }) !== h) throw "malformed";
   if (by && !verify(by[0], tag("guest/1") + network + u, by[1])) throw "head";
-  return before;
+  return { before, member: by?.[0] ?? u };
 }
 
 // Invites.
@@ -359,13 +359,13 @@ export const LOWEST = "0".repeat(64);
 export const ALL = [LOWEST, "f".repeat(64)];
 export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highest;
 
-/** The logs that are held. `write` puts a batch on the disk before anyone hears of it. */
+/** The logs that are held, of members that somebody named. `write` puts a batch on the disk before anyone hears of it. */
 export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
   batches = []; // as they were taken
 
-  constructor(network, write) {
-    Object.assign(this, { network, write });
+  constructor(network, write, isNamed) {
+    Object.assign(this, { network, write, isNamed });
   }
 
   of(c) {
@@ -416,14 +416,15 @@ export class Logs {
     return this.batches.filter((batch) => batch.c === c && batch.u === u).map(cut).filter(({ e }) => e.length);
   }
 
-  /** Take a batch: its new entries, none if it forks a log; undefined if it leaves a gap. Codes of bye are thrown. */
+  /** Take a batch: its new entries, none of a log that is not taken; undefined if it leaves a gap. Codes of bye are thrown. */
   take({ c, u, r, first, prev, e, head, h }) {
     const id = c + u + r;
     const chains = [prev];
     for (const entry of e) chains.push(chainNext(chains.at(-1), entry));
-    const before = first === 1 ? readHeader({ u, c, r, h }, this.network) : undefined;
+    const { before, member } = first === 1 ? readHeader({ u, c, r, h }, this.network) : {};
     if (first === 1 && prev !== chainStart(h)) throw "head";
     if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";
+    if (first === 1 && !this.all.has(id) && !this.isNamed(member)) return [];
     const log = this.all.get(id) ?? { c, u, r, before, chains: [prev], clocks: [0] };
     const place = log.chains.length - first; // of what is new
     if (place < 0 || !log.before?.every((mark) => this.holds(c, u, mark))) return undefined;

@@ -27,7 +27,7 @@ from p2pchat.identity.network import Network
 from p2pchat.protocol import Bye, Hello, Ping, Pong
 from p2pchat.testing.process_mesh import Child, Line
 from tests.deadlines import until
-from tests.hostile.attacker import NOW, Attacker, LogWriter, appearing, group_of, invented_identity, letter_of
+from tests.hostile.attacker import NOW, Attacker, appearing, group_of, invented_identity, letter_of
 from tests.ports import free_ports
 from tests.processes.fork_server import ForkServer
 from tests.processes.logins import Login, met, says
@@ -220,7 +220,7 @@ async def test_who_is_gone_is_heard_through_others_and_spoken_for_by_nobody(net:
     eve = Attacker("eve", net.network)
     await eve.join(bob.listening["port"])
     as_ada = SimpleNamespace(peer_id=b32decode(ada.listening["user_id"] + "====").hex(), sign=eve.identity.sign)
-    eve.say(LogWriter(cast(Identity, as_ada), eve.room).say("trust eve"))
+    eve.say(eve.pen(cast(Identity, as_ada), eve.room).say("trust eve"))
     assert await eve.wait_closed() == "head"
     await chat(bob, cyd, "after eve")
     assert not bob.count("message", text="trust eve")
@@ -310,10 +310,10 @@ async def test_a_reply_waits_for_its_message_or_says_that_it_is_missing(net: Clu
     bob = await net.add("bob")  # who does not wait long
     eve = Attacker("eve", net.network)
     await eve.join(ada.listening["port"])
-    dan = LogWriter(invented_identity("dan"), eve.room)
+    dan = eve.pen(invented_identity("dan"), eve.room)
     question = dan.say("what time is it?")
     reply = Entry("text", NOW + 9, NOW + 9, re=Ref(dan.author.peer_id[:16] + dan.log.run, 1), b="noon")
-    eve.say(LogWriter(eve.identity, eve.room).write(encode_entry(reply)))
+    eve.say(eve.pen(eve.identity, eve.room).write(encode_entry(reply)))
     assert (await bob.event("message", text="noon")).get("gap")
     await hint(bob, ada)
     assert not ada.count("message", text="noon")
@@ -481,7 +481,7 @@ async def test_made_up_names_shut_nobody_out(net: Cluster) -> None:
         users = [invented_identity(f"made up {n}") for n in range(40)]
         eve.say(*appearing(eve, users), *(letter_of(eve, user) for user in users))
         eve.say(*(group_of(eve, user, "buy") for user in users))
-        pen = LogWriter(eve.identity, eve.room)
+        pen = eve.pen(eve.identity, eve.room)
         eve.say(*(pen.say(*["noise " * 200] * 50) for _ in range(10)), Ping())
         await eve.next(Pong)
         newcomer = net.child(name, ada.endpoint)

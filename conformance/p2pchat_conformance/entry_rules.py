@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.core.log import UNREADABLE, decode_entry, encode_header, first_chain
+from p2pchat.core.log import UNREADABLE, decode_entry, first_chain
 from p2pchat.core.members.guests import make_guest
 from p2pchat_conformance.awaited_frames import (
     RuleBroken,
@@ -246,14 +246,23 @@ async def a_header_has_one_form(kit: Kit) -> None:
 async def a_member_answers_for_a_user_with_its_signature(kit: Kit) -> None:
     link = await kit.join("ada")
     zoe, user = kit.identity("zoe"), kit.identity("of zoe")
-    for good in (True, False):
-        network = kit.network.id if good else "00" * 16
-        log = link.member.log(user=user, profile=False)
-        by = make_guest(network, zoe.peer_id, zoe.sign, user.peer_id)
-        log.header = encode_header(log.id, (), by)
-        log.chains = [first_chain(log.header)]
-        link.send(log.text("zoe answers for me"))
-        await (link.acked(log) if good else link.ended("head"))
+    log = link.member.log(user=user, profile=False)
+    link.send(log.text("the kit's member answers for me"))
+    await link.acked(log)
+    log = link.member.log(user=user, profile=False, by=make_guest("00" * 16, zoe.peer_id, zoe.sign, user.peer_id))
+    link.send(log.text("zoe answers for me"))
+    await link.ended("head")
+
+
+@rule
+async def a_log_of_a_member_that_nobody_named_is_not_taken(kit: Kit) -> None:
+    link = await kit.join("ada")
+    zoe, user = kit.identity("zoe"), kit.identity("of zoe")
+    by = make_guest(kit.network.id, zoe.peer_id, zoe.sign, user.peer_id)
+    log = link.member.log(user=user, profile=False, by=by)
+    link.send(log.text("nobody added zoe"))
+    marks = await link.marks_in(kit.room)
+    check(user.peer_id not in marks, "a log was taken whose member no statement names")
 
 
 @rule

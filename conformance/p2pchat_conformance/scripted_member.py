@@ -34,11 +34,14 @@ from p2pchat_conformance.awaited_frames import LOWEST, SPAN, KitContext, Scripte
 class ScriptedLog:
     """One log: its entries, chains and heads. With its author's key it can be written on."""
 
-    def __init__(self, id: LogId, author: Identity | None = None, before: Sequence[Mark] = ()) -> None:
+    def __init__(
+        self, id: LogId, author: Identity | None = None, before: Sequence[Mark] = (),
+        by: wire.GuestCertificate | None = None,
+    ) -> None:  # fmt: skip
         self.id = id
         self.author = author
         self.before: tuple[Mark, ...] = tuple(before)
-        self.header: str = encode_header(id, self.before, None)
+        self.header: str = encode_header(id, self.before, by)
         self.raws: list[RawEntry] = []
         self.chains: list[bytes] = [first_chain(self.header)]
         self.heads: dict[int, str] = {}
@@ -168,11 +171,16 @@ class ScriptedMember:
         return self.kit.draw(f"run {self.name} {self._runs}", 8).hex()
 
     def log(self, conversation: str = "", *, before: Sequence[Mark] = (), user: Identity | None = None,
-            run: str = "", hold: bool = True, profile: bool = True) -> ScriptedLog:  # fmt: skip
-        """Begin a log; "" is the room, where it begins with a profile. With `hold` it is held and served."""
+            run: str = "", hold: bool = True, profile: bool = True,
+            by: wire.GuestCertificate | None = None) -> ScriptedLog:  # fmt: skip
+        """Begin a log; "" is the room, where it begins with a profile. With `hold` it is held and served.
+
+        The member of the kit answers for its writer, unless `by` names another one.
+        """
         author = user or self.identity
+        by = by or self.kit.network.guest(author.peer_id)
         id = LogId(conversation or self.kit.room, author.peer_id, run or self.run())
-        log = ScriptedLog(id, author, before)
+        log = ScriptedLog(id, author, before, by)
         self.kit.logs.setdefault(id, []).append(log)
         if hold:
             self.held[id] = log

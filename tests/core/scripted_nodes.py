@@ -153,7 +153,7 @@ class Author:
         self.seq += len(raws)
         self._chain = extend_chain(prev, raws)
         head = IDENTITIES[self.name].sign(head_message(self.log, self.seq, self.chain))
-        naming = Naming(room=True) if self.log.conversation == ROOM else NAMINGS[self.log.conversation]
+        naming = NAMINGS.get(self.log.conversation, Naming(room=True))
         header = self.header if first == 1 else ""
         return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), header, names=[naming])
 
@@ -174,7 +174,7 @@ def have(*authors: Author, **fields: object) -> Have:
     for author in authors:
         users = marks.setdefault(author.log.conversation, {})
         users.setdefault(author.log.user, []).append(author.mark)
-    names = [Naming(room=True) if id == ROOM else NAMINGS[id] for id in marks]
+    names = [NAMINGS.get(id, Naming(room=True)) for id in marks]
     return Have(marks, names=names, **fields)  # type: ignore[arg-type]
 
 

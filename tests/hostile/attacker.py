@@ -44,12 +44,15 @@ def invented_identity(name: str) -> Identity:
 
 
 class LogWriter:
-    """Writes one log as its author's peer would; the author may be invented."""
+    """Writes one log as its author's peer would; the author may be invented, and nobody need answer for it."""
 
-    def __init__(self, author: Identity, conversation: str, run: str = "", before: Iterable[wire.Mark] = ()) -> None:
+    def __init__(
+        self, author: Identity, conversation: str, run: str = "", before: Iterable[wire.Mark] = (),
+        by: wire.GuestCertificate | None = None,
+    ) -> None:  # fmt: skip
         self.author = author
         self.log = LogId(conversation, author.peer_id, run or token_hex(8))
-        self.header = encode_header(self.log, tuple(before), None)
+        self.header = encode_header(self.log, tuple(before), by)
         self.seq = 0
         self.chain = first_chain(self.header)
 
@@ -151,6 +154,10 @@ class Attacker:
         """Return what shows that the member whose key is in the network, here the founder, answers for this key."""
         return wire.Membership(self.network.founder or None, self.network.guest(self.id))
 
+    def pen(self, author: Identity, conversation: str, run: str = "", before: Iterable[wire.Mark] = ()) -> LogWriter:
+        """Return the writer of a log of a user for whom this member answers."""
+        return LogWriter(author, conversation, run, before, self.network.guest(author.peer_id))
+
     async def _listen(self) -> None:
         try:
             while data := await self._reader.read(65536):
@@ -247,7 +254,7 @@ def appearing(eve: Attacker, users: Sequence[Identity]) -> Iterator[wire.Here]:
 
 def letter_of(eve: Attacker, user: Identity) -> wire.Entries:
     """Return what a user writes to the attacked peer's user."""
-    frame = LogWriter(user, dm_id(user.peer_id, eve.server)).say("buy")
+    frame = eve.pen(user, dm_id(user.peer_id, eve.server)).say("buy")
     frame.names = [dm_naming(user.peer_id, eve.server)]
     return frame
 
@@ -256,7 +263,7 @@ def group_of(eve: Attacker, owner: Identity, name: str) -> wire.Entries:
     """Return the first operation of a group that names the attacked peer's user."""
     members = {owner.peer_id: 1, eve.server: 1}
     raw = encode_entry(Entry("group", NOW, NOW, b=group_body(1, name, owner.peer_id, members, {}, salt="00" * 16)))
-    pen = LogWriter(owner, operation_hash(raw))
+    pen = eve.pen(owner, operation_hash(raw))
     frame = pen.write(raw)
     frame.names = [wire.Naming(group=(pen.log.conversation, owner.peer_id, pen.log.run))]
     return frame

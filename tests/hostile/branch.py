@@ -50,7 +50,7 @@ from p2pchat.protocol import (
     Pull,
     ReadFrame,
 )
-from tests.hostile.attacker import ROOM, Attacker, LogWriter, invented_identity
+from tests.hostile.attacker import ROOM, Attacker, invented_identity
 
 SILENT = 8  # connections from each address that say nothing; no address may have more
 AGAIN_AFTER = 0.5  # seconds until who was sent away comes back
@@ -91,19 +91,19 @@ class Sybil(Attacker):
     def direct_messages(self) -> Iterator[Frame]:
         """Have some of them write to the attacked user."""
         for user in self.users[: MANY // 5]:
-            frame = LogWriter(user, dm_id(user.peer_id, self.server)).say("buy", c=_now())
+            frame = self.pen(user, dm_id(user.peer_id, self.server)).say("buy", c=_now())
             frame.names = [dm_naming(user.peer_id, self.server)]
             yield frame
             sent["direct"] += 1
 
     def logs(self) -> Iterator[Frame]:
         for _ in range(MANY):
-            yield LogWriter(self.invent(), self.room).say("x", c=_now())
+            yield self.pen(self.invent(), self.room).say("x", c=_now())
             sent["logs"] += 1
 
     def large_logs(self) -> Iterator[Frame]:
         for _ in range(2):
-            yield LogWriter(self.invent(), self.room).say("x" * LARGE, c=_now())
+            yield self.pen(self.invent(), self.room).say("x" * LARGE, c=_now())
             sent["large"] += 1
 
     def groups(self) -> Iterator[Frame]:
@@ -113,7 +113,7 @@ class Sybil(Attacker):
             members = {owner.peer_id: 1, self.server: 1}
             body = group_body(1, "ops", owner.peer_id, members, {}, salt=f"{next(_numbers):032x}")
             raw = encode_entry(Entry("group", now, now, b=body))
-            pen = LogWriter(owner, operation_hash(raw))
+            pen = self.pen(owner, operation_hash(raw))
             frame = pen.write(raw)
             frame.names = [Naming(group=(pen.log.conversation, owner.peer_id, pen.log.run))]
             yield frame
@@ -130,7 +130,7 @@ class Sybil(Attacker):
     def files(self) -> Iterator[Frame]:
         """Name files that never come, ask for content that nobody has, and say that it is here and is not."""
         for _ in range(MANY // 5):
-            pen, now = LogWriter(self.invent(), self.room), _now()
+            pen, now = self.pen(self.invent(), self.room), _now()
             named = tuple(
                 FileRef(f"{number}.bin", FILE_BYTES, "", f"{next(_numbers):064x}") for number in range(MAX_FILES)
             )
@@ -156,7 +156,7 @@ class Sybil(Attacker):
         for _ in range(MANY // 5):
             author, run = self.invent(), f"{next(_numbers):016x}"
             for text in ("one", "two"):
-                yield LogWriter(author, self.room, run).say(text, c=_now())
+                yield self.pen(author, self.room, run).say(text, c=_now())
             sent["forks"] += 1
 
     def comparisons(self) -> Iterator[Frame]:

@@ -33,7 +33,7 @@ def key(peer: object) -> str:
 
 def forged(eve: Attacker, honest: Honest) -> None:
     """An entry of bob's, signed by another user."""
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     pen.log = pen.log._replace(user=key(honest.bob))
     pen.header = encode_header(pen.log, (), None)
     pen.chain = first_chain(pen.header)
@@ -42,50 +42,50 @@ def forged(eve: Attacker, honest: Honest) -> None:
 
 def changed(eve: Attacker, honest: Honest) -> None:
     """Another user's entry, with one word changed."""
-    frame = LogWriter(invented_identity("dan"), eve.room).say("I owe eve 10")
+    frame = eve.pen(invented_identity("dan"), eve.room).say("I owe eve 10")
     ((c, text),) = frame.e
     eve.say(msgspec.structs.replace(frame, e=[(c, text.replace("10", "99"))]))
 
 
 def wrong_chain(eve: Attacker, honest: Honest) -> None:
-    frame = LogWriter(eve.identity, eve.room).say("x")
+    frame = eve.pen(eve.identity, eve.room).say("x")
     eve.say(msgspec.structs.replace(frame, prev=HEX))
 
 
 def clock_back(eve: Attacker, honest: Honest) -> None:
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     eve.say(pen.say("now"), pen.say("then", c=NOW - 1_000_000))
 
 
 def evidence_of_nothing(eve: Attacker, honest: Honest) -> None:
     """Two batches that do not prove a fork."""
-    pen = LogWriter(invented_identity("dan"), eve.room)
+    pen = eve.pen(invented_identity("dan"), eve.room)
     pair = pen.say("one"), pen.say("two")
     eve.say(*(msgspec.structs.replace(frame, fork=True) for frame in pair))
 
 
 def long_entry(eve: Attacker, honest: Honest) -> None:
-    eve.say(LogWriter(eve.identity, eve.room).write((NOW, "x" * 65_537)))
+    eve.say(eve.pen(eve.identity, eve.room).write((NOW, "x" * 65_537)))
 
 
 def control_character(eve: Attacker, honest: Honest) -> None:
-    eve.say(LogWriter(eve.identity, eve.room).write((NOW, "a\0b")))
+    eve.say(eve.pen(eve.identity, eve.room).write((NOW, "a\0b")))
 
 
 def false_certificate(eve: Attacker, honest: Honest) -> None:
     """A log for whose writer somebody answers who never signed that."""
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     pen.header = encode_header(pen.log, (), wire.GuestCertificate(key(honest.bob), "ab" * 64))
     pen.chain = first_chain(pen.header)
     eve.say(pen.say("bob answers for me"))
 
 
 def many_entries(eve: Attacker, honest: Honest) -> None:
-    eve.say(LogWriter(eve.identity, eve.room).say(*["x"] * 257))
+    eve.say(eve.pen(eve.identity, eve.room).say(*["x"] * 257))
 
 
 def many_bytes(eve: Attacker, honest: Honest) -> None:
-    eve.say(LogWriter(eve.identity, eve.room).say(*["x" * 500] * 256))
+    eve.say(eve.pen(eve.identity, eve.room).say(*["x" * 500] * 256))
 
 
 def deep(eve: Attacker, honest: Honest) -> None:
@@ -145,7 +145,7 @@ def many_tips(eve: Attacker, honest: Honest) -> None:
 async def wants_without_end(eve: Attacker, honest: Honest) -> None:
     """200 wants at once, of 200 writers that it brought itself: 64 may be open."""
     writers = [invented_identity(f"writer {n}") for n in range(200)]
-    eve.say(*(LogWriter(writer, eve.room).say("x") for writer in writers))
+    eve.say(*(eve.pen(writer, eve.room).say("x") for writer in writers))
     await eve.until(lambda: all(eve.marks(writer.peer_id) for writer in writers))
     # Some 70 in each TLS record: the peer handles those of a record before it answers the first.
     wants = [wire.Want(n, eve.room, writer.peer_id, []) for n, writer in enumerate(writers)]
@@ -194,9 +194,9 @@ async def test_after_a_wrong_head_only_entries_of_its_own_users_are_taken(attack
     forged(eve, honest)
     assert await eve.wait_closed() == "head"
     again = await honest.eve()
-    dan = LogWriter(invented_identity("dan"), again.room)
+    dan = again.pen(invented_identity("dan"), again.room)
     again.say(dan.say("true, but who would believe it from eve"))
-    own = LogWriter(again.identity, again.room)
+    own = again.pen(again.identity, again.room)
     again.say(own.say("mine"))
     await again.until(lambda: again.marks(again.id) == [own.mark])
     assert again.marks(invented_identity("dan").peer_id) == []
@@ -215,21 +215,21 @@ async def lives_on(eve: Attacker) -> None:
 
 async def test_a_fork_is_reported_once_and_all_peers_agree(attacked: Attacked) -> None:
     honest, eve = attacked
-    one = LogWriter(eve.identity, eve.room, "ab" * 8)
-    other = LogWriter(eve.identity, eve.room, "ab" * 8)
+    one = eve.pen(eve.identity, eve.room, "ab" * 8)
+    other = eve.pen(eve.identity, eve.room, "ab" * 8)
     eve.say(one.say("to ada: yes"), other.say("to bob: no"))
     for _ in range(3):
         eve.say(one.say("and so on"), other.say("and on"))
     await honest.while_chatting(lives_on(eve))
     assert honest.warned == ["fork"]
-    later = LogWriter(eve.identity, eve.room)
+    later = eve.pen(eve.identity, eve.room)
     eve.say(later.say("what eve writes later counts"))
     await eve.until(lambda: eve.marks(eve.id) == [later.mark])
 
 
 async def test_signed_texts_that_are_no_entries_are_shown_as_unsupported_by_all(attacked: Attacked) -> None:
     honest, eve = attacked
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     odd = ["", "no entry", '{"k":"text","at":1,"b":7}', f'{{"k":"text","at":1,"b":"{"x" * 32_769}"}}', "[" * 60_000]
     eve.say(pen.say("before"), *(pen.write((NOW + n, text)) for n, text in enumerate(odd, 10)))
     eve.say(pen.say("behind", c=NOW + 100))
@@ -245,7 +245,7 @@ async def test_signed_texts_that_are_no_entries_are_shown_as_unsupported_by_all(
 
 async def test_clocks_from_the_future_do_not_advance_others(attacked: Attacked) -> None:
     honest, eve = attacked
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     eve.say(pen.say("from the year 2255", c=9_000_000_000_000_000), pen.say("the end", c=2**53 - 10))
     await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
     await honest.chat()
@@ -259,7 +259,7 @@ async def test_clocks_from_the_future_do_not_advance_others(attacked: Attacked) 
 async def chat_after_the_future(attacked: Attacked, text: str) -> tuple[Honest, list[str]]:
     """Let eve write 60 numbered texts with clocks of the next century, then ada and bob; return what these wrote."""
     honest, eve = attacked
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     eve.say(pen.say(*map(text.format, range(60)), c=2**53 - 1_000_000))
     await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
     await honest.chat()
@@ -312,7 +312,7 @@ async def test_frames_about_unshared_conversations_are_ignored(attacked: Attacke
         wire.TypingFrame(dm, eve.id, True, names=[secret]),
         wire.ReadFrame({dm: {eve.id: []}}, names=[secret]),
         wire.Want(2, HEX, HEX, []),
-        msgspec.structs.replace(LogWriter(eve.identity, dm).say("let me in"), names=[secret]),
+        msgspec.structs.replace(eve.pen(eve.identity, dm).say("let me in"), names=[secret]),
     )
     await honest.while_chatting(lives_on(eve))
     await honest.ada._driver.settle()
@@ -339,7 +339,7 @@ async def test_texts_neither_control_a_terminal_nor_forge_a_log_line(
     nasty = (
         '\x1b]0;owned\x07\x1b[2J\u202eevil\u2066\r\n12:00 bob: pay eve\u2028{"event":"stopped"}\x9b31m\u200b\U000e0041'
     )
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     eve.say(pen.say(nasty))
     await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
     [post] = [post for post in await honest.ada.history("room", limit=0) if post.text.startswith("\x1b]")]
@@ -403,7 +403,7 @@ async def test_invented_conversations_are_bounded(attacked: Attacked) -> None:
 
 async def test_a_writer_with_5_000_logs_has_64_tips(attacked: Attacked) -> None:
     honest, eve = attacked
-    pens = [LogWriter(eve.identity, eve.room) for _ in range(5_000)]
+    pens = [eve.pen(eve.identity, eve.room) for _ in range(5_000)]
 
     async def scribble() -> None:
         await eve.flood(pen.say("x") for pen in pens)
@@ -420,10 +420,10 @@ async def test_500_logs_that_build_on_each_other_take_one_tip_in_memory(attacked
     honest, eve = attacked
 
     async def scribble() -> LogWriter:
-        pen = LogWriter(eve.identity, eve.room)
+        pen = eve.pen(eve.identity, eve.room)
         eve.say(pen.say("x"))
         for _ in range(500):
-            pen = LogWriter(eve.identity, eve.room, before=[pen.mark])
+            pen = eve.pen(eve.identity, eve.room, before=[pen.mark])
             eve.say(pen.say("x"))
         await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
         return pen
@@ -450,6 +450,6 @@ async def test_no_entry_takes_long_to_read(attacked: Attacked, what: str) -> Non
     honest, eve = attacked
     began = time.thread_time()
     for number in range(5):
-        eve.say(LogWriter(invented_identity(f"eve {number}"), eve.room).write(SLOW[what]))
+        eve.say(eve.pen(invented_identity(f"eve {number}"), eve.room).write(SLOW[what]))
     await honest.chat()
     assert time.thread_time() - began < 1.5

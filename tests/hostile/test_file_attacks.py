@@ -52,7 +52,7 @@ def message(eve: Attacker, log: LogWriter, *files: FileRef) -> RawEntry:
 async def offer(eve: Attacker, file: FileRef) -> None:
     """Send a message that names a file, from a peer that takes and gives files."""
     eve.say(wire.Peers(0, [], can=["files"]))
-    log = LogWriter(eve.identity, eve.room)
+    log = eve.pen(eve.identity, eve.room)
     eve.say(log.write(message(eve, log, file)))
 
 

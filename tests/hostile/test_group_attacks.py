@@ -11,7 +11,7 @@ import msgspec
 from p2pchat.core.groups.group_state import MAX_MEMBERS, group_body, leave_body, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, ReadFrame
-from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter
+from tests.hostile.attacker import NOW, ROOM, Attacker
 from tests.hostile.conftest import QUICK, Attacked, Meet
 from tests.hostile.test_attacks import key, lives_on
 
@@ -23,7 +23,7 @@ class ConversationWriter:
 
     def __init__(self, eve: Attacker, conversation: str, *names: Naming) -> None:
         self.eve = eve
-        self.pen = LogWriter(eve.identity, conversation)
+        self.pen = eve.pen(eve.identity, conversation)
         self.names = [*names]
 
     def put(self, *entries: Entry) -> None:

@@ -19,7 +19,7 @@ import pytest
 from p2pchat import Events, Left, Message, Settings, TCPPeer, User
 from p2pchat.identity.network import load_network
 from p2pchat.protocol import Have
-from tests.hostile.attacker import Attacker, LogWriter, invented_identity
+from tests.hostile.attacker import Attacker, invented_identity
 from tests.json_lines import lines_of
 from tests.ports import free_ports
 
@@ -361,10 +361,10 @@ async def pass_on_an_odd_entry(lenient: Attacker, port: int) -> None:
     """Pass on what eve signed. The other end takes it all, and what eve's next run wrote."""
     await lenient.join(port)
     eve, odd = invented_identity("eve"), '{"k":"text","at":1,"b":"hi","t":"yesterday"}'
-    first = LogWriter(eve, lenient.room, run="e1" * 8)
+    first = lenient.pen(eve, lenient.room, run="e1" * 8)
     clock = 1_760_000_000_000_002
     lenient.say(first.say("good"), first.write((clock, odd), (clock + 1, "no JSON")), first.say("behind it"))
-    later = LogWriter(eve, lenient.room, run="e2" * 8, before=[first.mark])
+    later = lenient.pen(eve, lenient.room, run="e2" * 8, before=[first.mark])
     lenient.say(later.say("from the repaired program"), Have({lenient.room: {eve.peer_id: [later.mark]}}))
     await lenient.until(lambda: later.mark in lenient.marks(eve.peer_id))
     assert not lenient.over

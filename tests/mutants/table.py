@@ -378,10 +378,6 @@ MUTANTS = (
         "core/mesh/test_presence.py::test_a_list_of_one_peer_expels_nobody_of_another",
         ("self.expel(link.peer)",
          "self.expel()")),
-    Mutant("expelled-make-up-members", "an expelled one goes on as guest of a key that nobody ever added, and is marked nowhere",
-        "hostile/test_expelled.py::test_a_user_of_no_member_says_nothing",
-        ("or is_named(user) or is_named(wrote) or is_named(self.member_of(user)))",
-         "or is_named(user) or wrote != user or self.member_of(user))")),
     Mutant("expelled-rename-themselves", "an expelled one calls itself as it likes, by peers that have not heard of it",
         "hostile/test_expelled.py::test_whoever_was_expelled_keeps_the_name_it_had",
         ("return user in self.names and self._is_out(user)",
@@ -649,7 +645,7 @@ MUTANTS = (
          "is_same = self.seq == self.released and self.covered == self.durable_covered")),
     Mutant("logs-uncharged", "who makes up users fills memory and disk with logs of one short message each",
         "core/sync/test_quota.py::test_a_log_of_an_unknown_user_counts_with_what_it_costs_besides_its_entries",
-        ("beside = self._cost_of_log(extension) if frames[0].frame.first == 1 else 0",
+        ("beside = self._cost_of_log(extension) if first.first == 1 else 0",
          "beside = 0")),
     Mutant("lost-log-is-read", "who has read what builds on a log counts as having read that, though it may have another version",
         "core/receipts/test_read_receipts.py::test_who_has_read_what_builds_on_a_restored_log_has_read_that_once_it_is_delivered",
@@ -980,10 +976,10 @@ pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
     Mutant("operations-count-once", "256 MiB of operations of groups, as one branch may have, take 1.3 GB of memory",
         "core/sync/test_quota.py::test_an_operation_of_a_group_counts_what_it_takes_in_memory",
         ("""\
-        beside = self._cost_of_log(extension) if frames[0].frame.first == 1 else 0
+        beside = self._cost_of_log(extension) if first.first == 1 else 0
         if conversation.is_operations:""",
          """\
-        beside = self._cost_of_log(extension) if frames[0].frame.first == 1 else 0
+        beside = self._cost_of_log(extension) if first.first == 1 else 0
         if False:""")),
     Mutant("other-version-builds-on", "a log on another version of a longer log is accepted, and its mark counts as a receipt for that version",
         "core/sync/test_forks.py::test_a_log_on_another_version_of_a_longer_log_is_taken_once_the_fork_is_known",
@@ -1401,6 +1397,18 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
          """\
                 pass
         # Without an answer the digest is repeated.""")),
+    Mutant("unnamed-log-never-asked-for-again", "what somebody wrote before its admission was heard of stays away",
+        "core/members/test_statement_exchange.py::test_a_log_is_stored_only_once_somebody_named_its_member_and_then_asked_for_again",
+        ("if self.context.members.forget_named():",
+         "if self.context.members.forget_named() and not self.context.remotes:")),
+    Mutant("unnamed-log-stored", "one member writes as any number of users of members that it makes up, and all store it",
+        Rule("named", within=300),
+        ("        if self._is_named(member):\n            return True",
+         "        if member:\n            return True")),
+    Mutant("unnamed-log-wanted", "a peer asks at each comparison for what it refuses",
+        "core/members/test_statement_exchange.py::test_a_log_is_stored_only_once_somebody_named_its_member_and_then_asked_for_again",
+        ("elif conversation.lacks(key[1], mark) and LogId(*key, mark.run) not in self._sync.members.unnamed:",
+         "elif conversation.lacks(key[1], mark):")),
     Mutant("unreadable-entry-dropped", "one odd entry of one member ends the links of all who pass it on",
         "core/sync/test_ingest.py::test_any_text_is_kept_shown_and_acknowledged_in_its_place",
         ("if entry.k == UNREADABLE and _find_control(raws[seq - first][1]):  # there are none in JSON",

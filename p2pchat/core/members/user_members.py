@@ -2,6 +2,10 @@
 
 The header of a log names the member that answers for its writer. Without one the writer is a member itself. Storage
 keeps what headers say, so a user is known here as soon as something that it wrote is.
+
+A log begins here only if its member was ever named by a statement that is kept: anybody can make up members, and have
+others store and pass on what they write. Logs that were refused are remembered, so that they are not fetched again
+until a statement names their member.
 """
 
 from __future__ import annotations
@@ -9,8 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from p2pchat.core.log import LogId
 from p2pchat.core.members.guests import is_guest
 from p2pchat.protocol import GuestCertificate, UserId
+
+MAX_UNNAMED = 4096  # logs that are remembered as refused; a guess: 2 MiB
 
 
 class UserMembers:
@@ -21,6 +28,9 @@ class UserMembers:
         known: The members that answer for users, by user. It is kept and added to.
         is_named: Returns whether somebody was ever said to be a member.
         proved: Returns the member that answered for a peer when it was last here; None where that is not known.
+
+    Attributes:
+        unnamed: The newest logs that were refused because nobody named their members, and these members.
     """
 
     def __init__(
@@ -34,6 +44,7 @@ class UserMembers:
         self._is_named = is_named
         self._proved = proved
         self._strings: dict[UserId, UserId] = {member: member for member in known.values()}
+        self.unnamed: dict[LogId, UserId] = {}
         # A user begins many logs, each with the same certificate.
         self._is_guest = lru_cache(maxsize=1024)(
             lambda user, member, sig: is_guest(network, user, GuestCertificate(member, sig))
@@ -42,6 +53,23 @@ class UserMembers:
     def vouches(self, user: UserId, certificate: GuestCertificate) -> bool:
         """Return whether the member in a certificate signed that it answers for this user."""
         return self._is_guest(user, certificate.member, certificate.sig)
+
+    def may_begin(self, log: LogId, certificate: GuestCertificate | None) -> bool:
+        """Return whether somebody named the member of a log, whose writer signed its header; remember it if not."""
+        member = log.user if certificate is None else certificate.member
+        if self._is_named(member):
+            return True
+        self.unnamed[log] = member
+        if len(self.unnamed) > MAX_UNNAMED:
+            del self.unnamed[next(iter(self.unnamed))]
+        return False
+
+    def forget_named(self) -> bool:
+        """Forget refused logs whose members are named now. Return whether there were any."""
+        named = [log for log, member in self.unnamed.items() if self._is_named(member)]
+        for log in named:
+            del self.unnamed[log]
+        return bool(named)
 
     def note(self, user: UserId, claimed: UserId | None) -> UserId | None:
         """Note which member answers for a user, as the header of a log claims, None for none; return which counts.

@@ -117,6 +117,8 @@ class Ingest:
             self._ctx.emit(Counted("banned_batch"))
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
+        if id in self._sync.members.unnamed:
+            return
         if self._sync.quota.must_check and not self._sync.quota.check(source.link, id.key):
             source.on_full(id.key)
             return
@@ -221,7 +223,10 @@ class Ingest:
         """Keep proven frames. Return False if there is no room for them (yet): then the following ones are
         dropped too.
         """
-        log, frame = extension.log, frames[-1].frame
+        log, frame, first = extension.log, frames[-1].frame, frames[0].frame
+        if first.first == 1 and not self._sync.may_begin(log.id, first.h):
+            extension.source.on_unnamed(log.id.key)
+            return False
         if extension.conversation.group is not None and not self._groups.accepts(extension, frames):
             return False
         size = frames[0].size if len(frames) == 1 else sum(decoded.size for decoded in frames)
@@ -229,7 +234,7 @@ class Ingest:
         if conversation.waits and not self._has_room(extension, sum(len(each.entries) for each in frames), size):
             extension.source.on_full(log.id.key)
             return False
-        beside = self._cost_of_log(extension) if frames[0].frame.first == 1 else 0
+        beside = self._cost_of_log(extension) if first.first == 1 else 0
         if conversation.is_operations:
             beside += (OPERATION_FACTOR - 1) * size
         room = self._sync.quota.charge(extension.source.link, log.id.key, size, beside)
@@ -242,7 +247,6 @@ class Ingest:
             raws = [raw for decoded in frames for raw in decoded.frame.e]
             entries = [entry for decoded in frames for entry in decoded.entries]
         chain, head = frames[-1].chain, bytes.fromhex(frame.head)
-        first = frames[0].frame
         batch = Batch(log.id, first.first, raws, entries, frames[0].prev, chain, head, first.h)
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from p2pchat import protocol as wire
-from tests.hostile.attacker import ROOM, Attacker, LogWriter
+from tests.hostile.attacker import ROOM, Attacker
 from tests.hostile.conftest import QUICK, Honest, Meet
 from tests.hostile.test_attacks import key
 
@@ -43,7 +43,7 @@ async def test_floods_are_read_at_100_frames_a_second(meet: Meet) -> None:
 async def test_a_flood_of_marks_and_batches_does_not_starve_others(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     batches = [pen.say(*["x"] * 256) for _ in range(200)]
     have = wire.Have({eve.room: {eve.id: [pen.mark], key(honest.bob): []}}, names=[ROOM])
 

@@ -17,7 +17,7 @@ from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
 from p2pchat.protocol import Have, Here, Hosted, Mark, encode
 from tests.conftest import Tell
-from tests.hostile.attacker import ROOM, Attacker, LogWriter, invented_identity
+from tests.hostile.attacker import ROOM, Attacker, invented_identity
 from tests.long.hostile.test_floods import send_and_wait
 from tests.processes.peers import Cluster
 from tests.processes.strangers import memory, two_members
@@ -56,7 +56,7 @@ async def demands_for_all_marks(eve: Attacker) -> None:
     for key in range(8):
         other = Attacker(f"eve {key}", eve.network)
         await other.join(port)
-        pens = [LogWriter(invented_identity(f"writer {key} {n}"), eve.room) for n in range(250)]
+        pens = [eve.pen(invented_identity(f"writer {key} {n}"), eve.room) for n in range(250)]
         await other.flood(pen.say("x") for pen in pens)
         await other.until(partial(other.marks, pens[-1].author.peer_id))  # type: ignore[arg-type]
         await other.disconnect()

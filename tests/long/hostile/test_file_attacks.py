@@ -9,7 +9,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.content import content_requests
 from p2pchat.core.log import Entry, FileRef, encode_entry
 from tests.deadlines import within
-from tests.hostile.attacker import NOW, LogWriter
+from tests.hostile.attacker import NOW
 from tests.hostile.conftest import Meet
 
 FILES_OF_ONE = 10  # files of one message
@@ -22,7 +22,7 @@ async def test_a_flood_of_offers_stops_neither_the_chat_nor_the_files_of_others(
     honest = await meet()
     eve = await honest.eve()
     eve.say(wire.Peers(0, [], can=["files"]))
-    log = LogWriter(eve.identity, eve.room)
+    log = eve.pen(eve.identity, eve.room)
     numbers = iter(range(OFFERS))
 
     def batch() -> bytes:

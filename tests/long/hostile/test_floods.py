@@ -15,7 +15,7 @@ from p2pchat.identity.network import Network
 from p2pchat.protocol import encode
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
-from tests.hostile.attacker import Attacker, LogWriter, invented_identity
+from tests.hostile.attacker import Attacker, invented_identity
 from tests.processes.peers import Cluster
 from tests.processes.strangers import two_members
 
@@ -60,7 +60,7 @@ async def test_who_begins_30_000_logs_delays_others_by_less_than_a_second(cluste
     network = cluster.network
     eve = Attacker("eve", network)
     await eve.join(ada.listening["port"])
-    logs = [encode(LogWriter(invented_identity(f"nobody {n}"), eve.room).say("x")) for n in range(LOGS)]
+    logs = [encode(eve.pen(invented_identity(f"nobody {n}"), eve.room).say("x")) for n in range(LOGS)]
     before = await both_write(ada, bob, 1.0)
     flood = asyncio.create_task(eve.flood(logs))
     took = await both_write(ada, bob, FLOODED_FOR)

@@ -82,18 +82,18 @@ async def hosted_users(eve: Attacker) -> None:
 
 
 async def logs_without_end(eve: Attacker) -> None:
-    pens = [LogWriter(eve.identity, eve.room, token_hex(8)) for _ in range(5_000)]
+    pens = [eve.pen(eve.identity, eve.room, token_hex(8)) for _ in range(5_000)]
     await eve.flood(pen.say("x") for pen in pens)
 
 
 async def one_log_without_end(eve: Attacker) -> None:
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     await eve.flood(pen.say(*["x" * 300] * 256) for _ in range(20))
 
 
 async def gaps(eve: Attacker) -> None:
     """Send batches that leave gaps: a peer stores none of them."""
-    pens = [LogWriter(invented_identity(f"gap {n}"), eve.room) for n in range(200)]
+    pens = [eve.pen(invented_identity(f"gap {n}"), eve.room) for n in range(200)]
     for pen in pens:
         pen.say("missing")
     await eve.flood(pen.say("x" * 30_000) for pen in pens)
@@ -101,7 +101,7 @@ async def gaps(eve: Attacker) -> None:
 
 async def entries_that_wait(eve: Attacker) -> None:
     """Send replies to entries that do not exist; they wait for 5 s."""
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     text = '{"k":"text","at":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
     for start in range(0, 10_000, 100):
         await eve.flood([pen.write(*((NOW + n, text % (NOW, n + 1)) for n in range(start, start + 100)))])
@@ -130,7 +130,7 @@ async def groups_without_end(eve: Attacker) -> None:
 def hand(eve: Attacker, body: dict[str, Any]) -> tuple[LogWriter, Entries]:
     """Return the writer of a group and the frame with its first operation."""
     raw = encode_entry(Entry("group", NOW, NOW, b=body))
-    pen = LogWriter(eve.identity, operation_hash(raw))
+    pen = eve.pen(eve.identity, operation_hash(raw))
     return pen, named(pen.write(raw), [Naming(group=(pen.log.conversation, eve.id, pen.log.run))])
 
 
@@ -150,7 +150,7 @@ async def read_marks(eve: Attacker) -> None:
 
 
 async def reactions_and_edits(eve: Attacker) -> None:
-    pen = LogWriter(eve.identity, eve.room)
+    pen = eve.pen(eve.identity, eve.room)
     await eve.flood([pen.say("x")])
     ref = Ref(ref_key(eve.id, pen.log.run), 1)
     for start in range(0, 5_000, 200):
