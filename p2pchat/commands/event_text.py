@@ -289,19 +289,18 @@ def format_group_change(event: Line, me: str) -> str | None:
 
 def format_member_change(event: Line, me: str) -> str:
     """Return a `member` line as a sentence."""
-    by, user = _name_or_you(event["by"], me), _name_or_you(event["user"], me)
-    if event["by_id"] == event["user_id"]:
+    by, user = quote_name(event["by"]), _name_or_you(event["user"], me)
+    if event["by"] == me:
+        by = "your login"  # it signs for all its users
+    elif event["by_id"] == event["user_id"]:
         by = "the founder"
-    match event["change"]:
-        case "admitted":
-            return f"{by} admitted {user} to this network"
-        case "expelled":
-            return f"{by} expelled {user} from this network"
-        case "pardoned":
-            return f"{by} took back that {user} was expelled"
-        case "admin":
-            return f"{by} made {user} an admin of this network"
-    return f"{by} made {user} a plain member again"
+    said = {
+        "admitted": f"{by} admitted {user} to this network",
+        "expelled": f"{by} expelled {user} from this network",
+        "pardoned": f"{by} took back that {user} was expelled",
+        "admin": f"{by} made {user} an admin of this network",
+    }
+    return said.get(event["change"], f"{by} made {user} a plain member again")
 
 
 def format_member(row: Line, now: datetime) -> str:
@@ -314,6 +313,17 @@ def format_member(row: Line, now: datetime) -> str:
     if row["invite"]:
         facts.append(f"with the invite {safe_line(row['invite'])}")
     return f"-- {names}: {', '.join(facts)}{_marks(you=row['me'])}"
+
+
+def find_obstacle(peer: TCPPeer | HostedUser, labels: Sequence[str]) -> str:
+    """Return why nothing is sent to users while an expulsion lasts; "" if none is in the way, and to hosted users."""
+    if isinstance(peer, HostedUser):
+        return ""
+    if (by := peer.people.expelled_by) is not None:
+        return f"{quote_name(by.label)} expelled this peer from its network: a pardon lets it send what waits"
+    some = peer.users() if labels else []
+    out = [user.label for user in some if user.label in labels and peer.people.is_expelled(user)]
+    return f"{quote_names(out)} cannot get it while expelled from this network" if out else ""
 
 
 def format_invite(row: Line, now: datetime) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.event_text import UNSUPPORTED, format_event, format_message, format_notice, format_receipt
+from p2pchat.commands.event_text import (
+    UNSUPPORTED,
+    format_event,
+    format_member_change,
+    format_message,
+    format_notice,
+    format_receipt,
+)
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -15,6 +22,20 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 def said(**fields: Any) -> dict[str, Any]:
     line = {"event": "message", "at": "2026-11-20T11:59:00.000000Z", "kind": "room", "sender": "ada", "text": "hi"}
     return {**line, "sent_at": "2026-11-20T11:30:00.000000Z", "action": False, "to": "room", **fields}
+
+
+@pytest.mark.parametrize(
+    ("by", "user", "shown"),
+    [
+        ("ada", "bob", "ada expelled bob from this network"),
+        ("ada", "me", "ada expelled you from this network"),
+        ("me", "bob", "your login expelled bob from this network"),  # whoever of its users decided
+        ("me", "me", "your login expelled you from this network"),
+    ],
+)
+def test_a_login_decides_and_none_of_its_users(by: str, user: str, shown: str) -> None:
+    line = {"by": by, "by_id": by.upper(), "user": user, "user_id": user.upper(), "change": "expelled"}
+    assert format_member_change(line, "me") == shown
 
 
 @pytest.mark.parametrize(
