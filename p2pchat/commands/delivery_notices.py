@@ -121,8 +121,7 @@ class Notifier:
             self._report_status(to.user)
             what = [one for receipt, names in receipts if not last_receipt(receipt).delivered_to for one in names]
             obstacle = self.obstacle([] if to.user is None else [to.user.label])
-            is_new = (key, obstacle) not in self._known_offline
-            if is_new and what and _has_no_reachable_recipient(to, receipts[-1][0]):
+            if (key, obstacle) not in self._known_offline and what and _has_no_reachable_recipient(to, receipts[-1][0]):
                 self._known_offline.add((key, obstacle))
                 saved = f"{what[0]} and {len(what) - 1} more are saved" if len(what) > 1 else f"{what[0]} is saved"
                 if obstacle:

@@ -31,11 +31,21 @@ def said(**fields: Any) -> dict[str, Any]:
         ("ada", "me", "ada expelled you from this network"),
         ("me", "bob", "your login expelled bob from this network"),  # whoever of its users decided
         ("me", "me", "your login expelled you from this network"),
+        ("bob", "bob", "their login expelled bob from this network"),  # named by the same user
     ],
 )
 def test_a_login_decides_and_none_of_its_users(by: str, user: str, shown: str) -> None:
     line = {"by": by, "by_id": by.upper(), "user": user, "user_id": user.upper(), "change": "expelled"}
     assert format_member_change(line, "me") == shown
+    pardoned = shown.replace("expelled", "let").replace("from this", "back into this")
+    assert format_member_change({**line, "change": "pardoned"}, "me") == pardoned
+
+
+def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
+    assert format_message(said(expelled=True), "me", NOW) == "11:30 ada: hi (from somebody who is no member)"
+    assert (
+        format_message(said(event="sent", sender="me", expelled=True), "me", NOW) == "11:30 me: hi (you were expelled)"
+    )
 
 
 @pytest.mark.parametrize(
