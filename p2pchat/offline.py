@@ -208,7 +208,7 @@ class History(Viewer):
             return None
         by = removals[-1].by
         users = [user for user, member in self._members.items() if member == by and self.directory.name(user)]
-        return self.directory.user(min(users, default=by))
+        return self.directory.user(me if by == member else min(users, default=by))
 
     def addresses(self) -> list[KnownAddress]:
         """Return the known addresses of other peers, those that answered last first."""

@@ -315,12 +315,11 @@ def format_member(row: Line, now: datetime) -> str:
     return f"-- {names}: {', '.join(facts)}{_marks(you=row['me'])}"
 
 
-def find_obstacle(peer: TCPPeer | HostedUser, labels: Sequence[str]) -> str:
-    """Return why nothing is sent to users while an expulsion lasts; "" if none is in the way, and to hosted users."""
-    if isinstance(peer, HostedUser):
-        return ""
+def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
+    """Return why nothing is sent to users while an expulsion lasts; "" if none is in the way."""
     if (by := peer.people.expelled_by) is not None:
-        return f"{quote_name(by.label)} expelled this peer from its network: a pardon lets it send what waits"
+        who = "your login" if by.is_me else quote_name(by.label)
+        return f"{who} expelled this peer from its network: a pardon lets it send what waits"
     known = peer.users() if labels else []
     out = [one.label for one in known if one.label in labels and peer.people.is_expelled(one)]
     return f"{quote_names(out)} cannot get it while expelled from this network" if out else ""

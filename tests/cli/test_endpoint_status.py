@@ -156,7 +156,7 @@ async def test_refused_is_set_when_all_endpoints_refuse() -> None:
 def peer_of(*, joining: bool = False, by: str = "") -> TCPPeer:
     """Return a started peer as far as EndpointStatus asks it."""
     role = "expelled" if by else "" if joining else "member"
-    expelled_by = SimpleNamespace(label=by) if by else None
+    expelled_by = SimpleNamespace(label=by, is_me=False) if by else None
     people = SimpleNamespace(own_role=role, expelled_by=expelled_by, is_joining=joining)
     return cast(TCPPeer, SimpleNamespace(people=people))
 

@@ -213,7 +213,8 @@ async def _check_stored(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
             async with open_history(state.directory, db=diagnosis.db or None) as history:
                 yield await checks.check_database(history)
                 if (by := history.expelled_by) is not None:
-                    seen = f"{quote_name(by.label)} expelled this peer from its network: nothing is sent or taken"
+                    who = "your login" if by.is_me else quote_name(by.label)
+                    seen = f"{who} expelled this peer from its network: nothing is sent or taken"
                     yield checks.wrong("member", seen, "ask them, or the founder: p2pchat pardon NAME lets it in")
                 posts = await history.history(limit=NEWEST)
                 async for finding in _check_known_peers(diagnosis, history):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.testing.process_mesh import Child
 from tests.long.cli.agents import agent
 from tests.processes.commands import one_loop
-from tests.processes.logins import Login, met
+from tests.processes.logins import Login, met, says
 
 pytestmark = one_loop
 OUT = "ada expelled this peer from its network: a pardon lets it send what waits"
@@ -69,3 +69,19 @@ async def test_an_agent_that_is_expelled_reads_it(logins: list[Login]) -> None:
         for to in ("ada", "room"):
             sent = await claude.call("send", to=to, text="hi", wait=0.0)
             assert OUT in sent["next"] and "by itself later" not in sent["next"]
+
+
+async def test_who_is_expelled_by_its_own_login_reads_that(logins: list[Login]) -> None:
+    """A login signs for all its users, so no peer knows which of them decided."""
+    first, _, _ = logins
+    ada = await first.peer("ada")
+    laptop = await first.peer("laptop", ada.endpoint)
+    await met(ada, laptop)
+    await first.decide("ada", "expel", "laptop", "--only", "--yes")
+    await laptop.event("member", change="expelled")
+    data = ("--data", str(first.home / "laptop"))
+    why = "your login expelled this peer from its network"
+    assert why in await notices(first, "send", "room", "hi", "--timeout", "0.2", *data, code=3)
+    assert why in await notices(first, "doctor", *data, code=1)
+    assert await laptop.leave() in (0, 3)
+    await says(await first.peer("laptop", ada.endpoint), why)
