@@ -189,6 +189,7 @@ class EndpointStatus:
     def add(self, endpoint: str) -> None:
         """Report on this endpoint from now on: /connect dials it next."""
         self._states[endpoint] = ""
+        self._told_expelled = False  # if it is why nothing comes of this, that is said again
         self._notify(f"-- connecting to {safe_line(endpoint)}")
 
     def on_link_event(self, event: Link) -> None:

@@ -209,6 +209,9 @@ async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:
         endpoints.on_link_event(link(endpoint, "refused", "no member", "member"))
     assert notices == ["-- ada expelled this peer from its network: nothing is sent or taken; it asks again every hour"]
     assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
+    endpoints.add(BOB)  # who types /connect reads why it does nothing
+    endpoints.on_link_event(link(BOB, "refused", "no member", "member"))
+    assert notices == [notices[0], f"-- connecting to {BOB}", notices[0]]
 
 
 @pytest.mark.parametrize("shown", [True, False])
