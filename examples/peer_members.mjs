@@ -11,18 +11,21 @@ export const guestOf = (network, seed, user) => [userId(seed), sign(seed, guestM
 export const isGuest = (network, user, [member, signature]) => verify(member, guestMessage(network, user), signature);
 export const statementMessage = (network, text) => tag("member/1") + network + ofText(text);
 
-/** JSON with sorted keys, without blanks; undefined if it has a fraction or a large integer. */
-function canonical(value) {
+/** The form of RFC 8785; of what is not ASCII, has a fraction or a large integer, or is too deep, another text. */
+function canonical(value, depth = 0) {
   if (typeof value === "number") return Number.isSafeInteger(value) ? String(value) : undefined;
-  if (Array.isArray(value)) return `[${value.map(canonical)}]`;
-  if (!isObject(value)) return JSON.stringify(value);
-  return `{${Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`)}}`;
+  if (typeof value === "string") return /^[\0-\x7f]*$/.test(value) ? JSON.stringify(value) : undefined;
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  if (depth === 16) return undefined;
+  const inner = (one) => canonical(one, depth + 1);
+  if (Array.isArray(value)) return `[${value.map(inner)}]`;
+  return `{${Object.keys(value).sort().map((name) => `${inner(name)}:${inner(value[name])}`)}}`;
 }
 
 const listed = (good, least, most) => (value) => list(good)(value) && value.length >= least && value.length <= most;
 const isBoolean = (value) => typeof value === "boolean";
 const KINDS = {
-  add: { who: listed(key, 1, 8), invite: optional((id) => id === "" || hex(4)(id)) },
+  add: { who: listed(key, 1, 8), invite: optional(hex(4)) },
   admin: { who: listed(key, 1, 8) },
   remove: { who: listed(key, 1, 64), keep: optional(listed(key, 0, 512)), hide: optional(isBoolean) },
   pardon: { ids: listed(hex(16), 1, 32) },
@@ -35,7 +38,7 @@ export function readStatement(network, [string, signature]) {
     said = JSON.parse(string);
   } catch {}
   const { by, k, at, ...fields } = isObject(said) ? said : {};
-  const inForm = string.length <= 49152 && /^[\x20-\x7f]*$/.test(string) && canonical(said) === string;
+  const inForm = string.length <= 49152 && canonical(said) === string;
   if (!inForm || typeof by !== "string" || !key(by) || !text(k) || !natural(at)) throw "malformed";
   const id = blake2b(tag("statement/1") + network + ofText(string), 16);
   const known = Object.hasOwn(KINDS, k) ? KINDS[k] : undefined;

@@ -15,6 +15,9 @@ from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.log import decode_entry
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import parse_statement
+from p2pchat.core.members.statement_exchange import FOUNDER
 from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import Request, stored_requests
@@ -30,7 +33,7 @@ from p2pchat.messaging.search import SearchIndexer
 from p2pchat.messaging.users import User
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.sql import SqlStorage
 
@@ -98,6 +101,8 @@ class History(Viewer):
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
         self._meta: dict[str, str] = {}
+        self._members: dict[UserId, UserId] = {}  # that answer for users
+        self._statements: list[tuple[str, bytes]] = []  # about members: texts and signatures
         self._former: dict[str, dict[str, int]] = {}  # names with the clocks of their profiles, by user
         self._stored: dict[ConversationId, ConversationState] = {}
         self._views: dict[ConversationId, GroupView] = {}
@@ -145,7 +150,8 @@ class History(Viewer):
         namings |= {view.talk: Naming(talk=id) for id, view in self._views.items()}
         self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}
         self._hosts_others = bool(storage.hosted()) or has_others(self._stored, me)
-        self._addresses, self._meta = stored.addresses, stored.meta
+        self._addresses, self._meta, self._members = stored.addresses, stored.meta, stored.members
+        self._statements = stored.statements
         for key in self._waiting():
             self._stored[key].waits = True
         for one in stored.former_names:
@@ -189,6 +195,20 @@ class History(Viewer):
         """Return the former names of a user, the newest first."""
         former = self._former.get(user.key, {})
         return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
+
+    @property
+    def expelled_by(self) -> User | None:
+        """Who expelled the own user or its member, as far as is stored; None if nobody did."""
+        network, me = network_of(self._profile), self.directory.me
+        members = MemberList(network.founder or self._meta.get(FOUNDER, ""))
+        members.add(parse_statement(network.id, *pair) for pair in self._statements)
+        member = me if (guest := network.guest(me)) is None else guest.member
+        removals = [*members.removals(me), *members.removals(member)]
+        if members.admits(me, member) or not removals:
+            return None
+        by = removals[-1].by
+        users = [user for user, member in self._members.items() if member == by and self.directory.name(user)]
+        return self.directory.user(me if by == member else min(users, default=by))
 
     def addresses(self) -> list[KnownAddress]:
         """Return the known addresses of other peers, those that answered last first."""

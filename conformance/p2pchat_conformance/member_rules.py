@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from p2pchat import protocol as wire
 from p2pchat.core.members.guests import is_guest, make_guest
 from p2pchat.core.members.made_invites import prove_invite
-from p2pchat.core.members.statement import ADD, REMOVE, Statement, make_statement, network_id
+from p2pchat.core.members.statement import (
+    ADD,
+    ADMIN,
+    REMOVE,
+    SIGNATURE_TAG,
+    Statement,
+    make_statement,
+    network_id,
+)
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import InviteError
 from p2pchat.identity.invite_text import parse_invite
@@ -245,3 +253,47 @@ async def a_forged_statement_ends_the_link(kit: Kit) -> None:
     forged = make_statement(kit.network.id, founder, zoe.sign, ADD, now_us(), {"who": [zoe.peer_id]})
     link.send(wire.Members(s=[pair(forged)]))
     await link.ended("malformed")
+
+
+@rule
+async def an_admins_removal_counts_with_what_has_no_effect(kit: Kit) -> None:
+    admin, zoe, yan = (kit.identity(name) for name in ("admin", "zoe", "yan"))
+    kit.say(ADD, who=[zoe.peer_id])
+    kit.say(ADMIN, who=[admin.peer_id])
+    ada = await kit.join("ada")
+    await ada.round_trip()
+    link = await guest_of(kit, "guest", zoe)
+    await link.next(wire.Admit)
+    fields = {"who": [zoe.peer_id], "keep": [yan.peer_id], "hide": False}
+    out = make_statement(kit.network.id, admin.peer_id, admin.sign, REMOVE, now_us(), fields)
+    ada.send(wire.Members(s=[pair(out)]))
+    await ada.round_trip()
+    await refuses(await guest_of(kit, "again", zoe), "member", "a member that an admin has removed")
+    await refuses(await guest_of(kit, "kept", yan), "member", "a member that an admin's removal keeps")
+
+
+# Values in statements of a kind that is not known, of the form of RFC 8785 and of others.
+CANONICAL = r'"\u0000\b\t\n\u000b\f\r\u001f\"\\/' + '\x7f"'
+OF_OTHER_FORM = (r'"\u007f"', r'"\u000a"', r'"\u001F"', r'"\/"', r'"\ud800"', "-0", "1e+21", "[" * 16 + "]" * 16)
+
+
+def unknown(kit: Kit, value: str) -> tuple[str, str]:
+    """Return a statement of the founder of a kind that is not known, with a value as JSON."""
+    founder = kit.founder
+    text = f'{{"at":{now_us()},"by":"{founder.peer_id}","k":"later","x":{value}}}'
+    return text, founder.sign(SIGNATURE_TAG + bytes.fromhex(kit.network.id) + text.encode()).hex()
+
+
+@rule
+async def canonical_statements_are_kept(kit: Kit) -> None:
+    ada, bob, said = await kit.join("ada"), await kit.join("bob"), unknown(kit, CANONICAL)
+    ada.send(wire.Members(s=[said]))
+    await bob.next(wire.Members, "`members` with the statement", where=lambda one: said in one.s)
+
+
+@rule
+async def statements_of_another_form_end_the_link(kit: Kit) -> None:
+    for place, value in enumerate(OF_OTHER_FORM):
+        link = await kit.join(f"ada-{place}")
+        link.send(wire.Members(s=[unknown(kit, value)]))
+        await refuses(link, "malformed", f"a statement with {value}")

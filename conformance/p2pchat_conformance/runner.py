@@ -195,11 +195,16 @@ class Kit:
         """True if the kit has the key of the network's founder."""
         return self.network.member is not None and self.network.member.peer_id == self.network.founder
 
-    def say(self, kind: str, **fields: Any) -> Statement:
-        """Make a statement as the founder. Raises RuleSkipped where the candidate's network is not of the kit."""
-        founder = self.network.member
-        if founder is None or not self.founds:
+    @property
+    def founder(self) -> Identity:
+        """The key of the founder. Raises RuleSkipped where the candidate's network is not of the kit."""
+        if self.network.member is None or not self.founds:
             raise RuleSkipped("the kit did not found the network: needs --listen")
+        return self.network.member
+
+    def say(self, kind: str, **fields: Any) -> Statement:
+        """Make a statement as the founder. Raises RuleSkipped as `founder`."""
+        founder = self.founder
         at = max([now_us(), *(one.at + 1 for one in self.said)])
         made = make_statement(self.network.id, founder.peer_id, founder.sign, kind, at, fields)
         self.said.append(made)

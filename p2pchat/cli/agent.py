@@ -388,7 +388,8 @@ def _receipt(row: EventLine, *, again: bool = False) -> Answer:
         answer |= {"again": True, "next": "This was sent before, and not once more: to do that, give it a `key`."}
     elif status == "accepted":
         whom = quote_names(lacks) if lacks else "whoever comes"
-        answer["next"] = f"It is on this disk and goes to {whom} by itself later: do not send it again."
+        fate = f"; {row['obstacle']}. Do" if row["obstacle"] else f" and goes to {whom} by itself later: do"
+        answer["next"] = f"It is on this disk{fate} not send it again."
     return answer
 
 

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,6 +64,7 @@ from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback
+from p2pchat.commands.event_text import find_obstacle
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -190,6 +192,7 @@ class Chat:
         self._since = peer.listening.at
         self._display.me = peer.me.label
         self._display.notifier.history_command = history_command(self._options, peer.listening.data)
+        self._display.notifier.obstacle = partial(find_obstacle, peer)
         self._display.notifier.is_at_gateway = lambda user_id: peer.is_at_gateway(peer.user(user_id))
         self._display.has_presence = lambda user_id: peer.user(user_id).since is not None
         self._display.notifier.rooms.add(peer.room.id)
@@ -332,12 +335,10 @@ class Chat:
         return code
 
     def _report_undelivered(self, labels: list[str]) -> None:
-        who = quote_names(labels)
-        fate = (
-            "lost with the temporary profile, unless others have it"
-            if self._options.is_temporary
-            else "saved, and sent at the next start"
-        )
+        who, obstacle = quote_names(labels), self._display.notifier.obstacle(labels)
+        fate = f"saved; {obstacle}" if obstacle else "saved, and sent at the next start"
+        if self._options.is_temporary:
+            fate = "lost with the temporary profile, unless others have it"
         print_notice(
             f"p2pchat: {f'not everything was delivered to {who}' if who else 'nobody got your messages yet'}: {fate}"
         )

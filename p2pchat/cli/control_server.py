@@ -45,7 +45,7 @@ from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_session import Session, handlers_in
 from p2pchat.commands.display import CommandResult, Display
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, find_obstacle
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import send_with_files
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
@@ -349,7 +349,8 @@ class ControlConnection:
         missing = await sender.drain(timeout, what)
         delivered = not sender.has_undelivered() and (more or not missing)
         status = what if more and delivered and not missing else "delivered" if delivered else "accepted"
-        return CommandResult([{"status": status, "missing": [label for label in missing if label]}])
+        labels = [label for label in missing if label]
+        return CommandResult([{"status": status, "missing": labels, "obstacle": find_obstacle(self._peer, labels)}])
 
     async def send_files(self, ctx: CommandContext, to: Conversation, text: str, paths: list[str]) -> CommandResult:
         ref = ctx.ref

@@ -170,7 +170,7 @@ class EndpointStatus:
         by = None if self._people is None else self._people.expelled_by
         if by is not None and not self._told_expelled:
             self._told_expelled = True
-            who = quote_name(by.label)
+            who = "your login" if by.is_me else quote_name(by.label)
             self._notify(
                 f"-- {who} expelled this peer from its network: nothing is sent or taken; it asks again every hour"
             )
@@ -189,6 +189,7 @@ class EndpointStatus:
     def add(self, endpoint: str) -> None:
         """Report on this endpoint from now on: /connect dials it next."""
         self._states[endpoint] = ""
+        self._told_expelled = False  # if it is why nothing comes of this, that is said again
         self._notify(f"-- connecting to {safe_line(endpoint)}")
 
     def on_link_event(self, event: Link) -> None:

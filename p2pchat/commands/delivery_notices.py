@@ -27,6 +27,7 @@ class Notifier:
     Attributes:
         history_command: The command that shows older messages.
         is_at_gateway: Returns whether a user (by id) is at a gateway elsewhere, which keeps what is delivered to it.
+        obstacle: Returns why nothing is sent to users (by label) while an expulsion lasts; "" if none is in the way.
         rooms: Ids of the room, once known: its receipts are too many for people.
         on_counted: Called with the numbers of older messages by conversation (its id, its name as typed), once no more
             of them arrive; again with all of a conversation if more do, as from a peer that was busy.
@@ -43,10 +44,11 @@ class Notifier:
         self._undelivered: Counter[str] = Counter()  # messages of this run that lack someone, by conversation id
         self._completed: Counter[str] = Counter()  # those of them that lack nobody any more
         self.is_at_gateway: Callable[[str], bool] = lambda user_id: False
+        self.obstacle: Callable[[Sequence[str]], str] = lambda labels: ""
         self._delivered: Counter[tuple[str, str, bool]] = Counter()  # by user, conversation, whether it is at a gateway
         # By recipient: where, and the receipts since the last flush with what they are of.
         self._accepted: dict[str, tuple[Conversation, list[tuple[Receipt | Receipts, Sequence[str]]]]] = {}
-        self._known_offline: set[str] = set()  # recipients who were announced as offline
+        self._known_offline: set[tuple[str, str]] = set()  # recipients who were announced as offline, and the obstacle
         self._statuses: dict[str, str] = {}  # away texts that were announced, by user
         self._timer: asyncio.TimerHandle | None = None
 
@@ -78,7 +80,7 @@ class Notifier:
 
     def on_joined(self, user_id: str) -> None:
         """Allow a new announcement once this user is offline again."""
-        self._known_offline -= {user_id, _ROOM}
+        self._known_offline = {one for one in self._known_offline if one[0] not in (user_id, _ROOM)}
 
     def on_shutdown(self) -> None:
         """Announce no more offline recipients: the end of the chat lists who lacks messages."""
@@ -118,10 +120,13 @@ class Notifier:
         for key, (to, receipts) in accepted.items():
             self._report_status(to.user)
             what = [one for receipt, names in receipts if not last_receipt(receipt).delivered_to for one in names]
-            if key not in self._known_offline and what and _has_no_reachable_recipient(to, receipts[-1][0]):
-                self._known_offline.add(key)
+            obstacle = self.obstacle([] if to.user is None else [to.user.label])
+            if (key, obstacle) not in self._known_offline and what and _has_no_reachable_recipient(to, receipts[-1][0]):
+                self._known_offline.add((key, obstacle))
                 saved = f"{what[0]} and {len(what) - 1} more are saved" if len(what) > 1 else f"{what[0]} is saved"
-                if to.kind == "group":
+                if obstacle:
+                    self._notify(f"-- {saved}; {obstacle}")
+                elif to.kind == "group":
                     where = quote_conversation(to.name, to.kind)
                     self._notify(f"-- nobody in {where} is online: {saved}, and delivered when they are back")
                 elif to.user is None:

@@ -172,7 +172,8 @@ def edit_marks(event: Line) -> str:
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = " (edited)" if event.get("edited") else ""
-    edited += " (from somebody who is no member)" if event.get("expelled") else ""
+    whose = "you were expelled" if event.get("event") == "sent" else "from somebody who is no member"
+    edited += f" ({whose})" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
 
@@ -289,19 +290,17 @@ def format_group_change(event: Line, me: str) -> str | None:
 
 def format_member_change(event: Line, me: str) -> str:
     """Return a `member` line as a sentence."""
-    by, user = _name_or_you(event["by"], me), _name_or_you(event["user"], me)
-    if event["by_id"] == event["user_id"]:
-        by = "the founder"
-    match event["change"]:
-        case "admitted":
-            return f"{by} admitted {user} to this network"
-        case "expelled":
-            return f"{by} expelled {user} from this network"
-        case "pardoned":
-            return f"{by} took back that {user} was expelled"
-        case "admin":
-            return f"{by} made {user} an admin of this network"
-    return f"{by} made {user} a plain member again"
+    user = _name_or_you(event["user"], me)
+    by = "your login" if event["by"] == me else quote_name(event["by"])  # a login signs for all its users
+    if event["by_id"] == event["user_id"] and event["by"] != me:
+        by = "their login"
+    said = {
+        "admitted": f"{by} admitted {user} to this network",
+        "expelled": f"{by} expelled {user} from this network",
+        "pardoned": f"{by} let {user} back into this network",
+        "admin": f"{by} made {user} an admin of this network",
+    }
+    return said.get(event["change"], f"{by} made {user} a plain member again")
 
 
 def format_member(row: Line, now: datetime) -> str:
@@ -314,6 +313,16 @@ def format_member(row: Line, now: datetime) -> str:
     if row["invite"]:
         facts.append(f"with the invite {safe_line(row['invite'])}")
     return f"-- {names}: {', '.join(facts)}{_marks(you=row['me'])}"
+
+
+def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
+    """Return why nothing is sent to users while an expulsion lasts; "" if none is in the way."""
+    if (by := peer.people.expelled_by) is not None:
+        who = "your login" if by.is_me else quote_name(by.label)
+        return f"{who} expelled this peer from its network: a pardon lets it send what waits"
+    known = peer.users() if labels else []
+    out = [one.label for one in known if one.label in labels and peer.people.is_expelled(one)]
+    return f"{quote_names(out)} cannot get it while expelled from this network" if out else ""
 
 
 def format_invite(row: Line, now: datetime) -> str:
@@ -427,6 +436,7 @@ def format_receipt(row: Line, now: datetime, text: str = "") -> str:
     who += [f"{quote_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
     who += [f"a gateway keeps it for {quote_names(stored)}, seen or not"] if stored else []
     who += [f"{quote_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
+    who += [row["obstacle"]] if row.get("obstacle") else []
     if "files_delivered_to" in row:
         labels = row["files_delivered_to"]
         files = f"{quote_names(labels)} {'have' if len(labels) > 1 else 'has'}" if labels else "nobody else has"

@@ -21,6 +21,7 @@ from p2pchat.commands.event_text import (
     EventLine,
     excerpt,
     file_label,
+    find_obstacle,
     format_receipt,
     format_time,
     found_line,
@@ -338,6 +339,8 @@ async def receipts(
 
 async def _receipt_rows(ctx: CommandContext, messages: list[Message | Sent]) -> CommandResult:
     rows = [await receipt_row(ctx.peer, message) for message in messages]
+    if isinstance(ctx.peer, TCPPeer):
+        rows = [row | {"obstacle": find_obstacle(ctx.peer, row["missing"])} for row in rows]
     now = datetime.now().astimezone()
     lines = [format_receipt(row, now, said(one.to_json())) for row, one in zip(rows, messages, strict=True)]
     return CommandResult(rows, lines or ["-- you have not written here yet"])

@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from p2pchat.errors import HandshakeError
@@ -28,6 +28,8 @@ from p2pchat.protocol import PeerId, is_key
 FEED_BYTES = 16 * 1024
 RECORD_BYTES = 16 * 1024  # the most that TLS allows
 READ_BYTES = 256 * 1024  # most that is read in one go, ciphertext or plaintext
+# Any day before p2pchat, for far ends with a slow clock whose TLS library checks it. The same for every certificate.
+_BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 # RFC 5280, 4.1.2.5: the date for certificates without a well-defined end. It is not checked: the key is the identity.
 _NO_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -46,15 +48,15 @@ _plaintext = ThreadBuffer()
 
 
 def make_certificate(identity: Identity) -> bytes:
-    """Return a self-signed certificate (PEM) of the identity key. Each start may make a new one."""
+    """Return the self-signed certificate (PEM) of the identity key: the same at each start, so it tells of none."""
     from cryptography import x509  # 40 ms, for listening and dialling peers only
     from cryptography.hazmat.primitives.serialization import Encoding
 
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "p2pchat")])
     builder = x509.CertificateBuilder(issuer_name=name, subject_name=name)
-    builder = builder.public_key(identity.private_key.public_key()).serial_number(x509.random_serial_number())
-    # A day back, for far ends with a slow clock whose TLS library checks it.
-    builder = builder.not_valid_before(datetime.now(UTC) - timedelta(days=1)).not_valid_after(_NO_END)
+    serial_number = int(identity.peer_id[:30], 16) + 1  # below 20 bytes, and above 0 (RFC 5280, 4.1.2.2)
+    builder = builder.public_key(identity.private_key.public_key()).serial_number(serial_number)
+    builder = builder.not_valid_before(_BEGIN).not_valid_after(_NO_END)
     return builder.sign(identity.private_key, algorithm=None).public_bytes(Encoding.PEM)
 
 

@@ -394,7 +394,8 @@ async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypat
     async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(temporary=True, name="bob") as bob:
         arrival = JoinSummary(await ada.make_invite(), dials=True, notify=told.append)
         arrival.begin(bob)
-        arrival.on_event(Link(endpoint=ada.endpoint, state="up", reason=""))  # linked, and ada has said nothing yet
+        up = Link(peer=ada.me.key, endpoint=ada.endpoint, state="up", reason="")
+        arrival.on_event(up)  # ada has said nothing yet
         await bob.connect(ada.endpoint)
         await bob.wait_user("ada", timeout=60)
         async with asyncio.timeout(60):
@@ -415,11 +416,12 @@ async def test_without_dialling_there_is_no_join() -> None:
     assert JoinSummary("", dials=False).finished
 
 
-async def test_an_incoming_link_is_no_join() -> None:
+async def test_an_incoming_link_is_no_join_and_neither_is_an_engine() -> None:
     arrival = JoinSummary("", dials=True)
-    arrival.on_event(Link(endpoint="", state="up", reason=""))
+    arrival.on_event(Link(peer="0a" * 32, endpoint="", state="up", reason=""))
+    arrival.on_event(Link(endpoint="nats://127.0.0.1:4222", state="up", reason=""))
     assert not arrival.in_progress and not arrival.finished
-    arrival.on_event(Link(endpoint="127.0.0.1:8080", state="up", reason=""))
+    arrival.on_event(Link(peer="0a" * 32, endpoint="127.0.0.1:8080", state="up", reason=""))
     assert arrival.in_progress
     arrival.close()
     assert arrival.finished and not arrival.in_progress

@@ -156,7 +156,7 @@ async def test_refused_is_set_when_all_endpoints_refuse() -> None:
 def peer_of(*, joining: bool = False, by: str = "") -> TCPPeer:
     """Return a started peer as far as EndpointStatus asks it."""
     role = "expelled" if by else "" if joining else "member"
-    expelled_by = SimpleNamespace(label=by) if by else None
+    expelled_by = SimpleNamespace(label=by, is_me=False) if by else None
     people = SimpleNamespace(own_role=role, expelled_by=expelled_by, is_joining=joining)
     return cast(TCPPeer, SimpleNamespace(people=people))
 
@@ -209,6 +209,9 @@ async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:
         endpoints.on_link_event(link(endpoint, "refused", "no member", "member"))
     assert notices == ["-- ada expelled this peer from its network: nothing is sent or taken; it asks again every hour"]
     assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
+    endpoints.add(BOB)  # who types /connect reads why it does nothing
+    endpoints.on_link_event(link(BOB, "refused", "no member", "member"))
+    assert notices == [notices[0], f"-- connecting to {BOB}", notices[0]]
 
 
 @pytest.mark.parametrize("shown", [True, False])

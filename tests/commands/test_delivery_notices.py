@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 
 from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.delivery_notices import Notifier
-from p2pchat.commands.event_text import excerpt
+from p2pchat.commands.event_text import excerpt, find_obstacle
 from p2pchat.testing import mesh
 
 
@@ -56,6 +57,21 @@ async def test_an_offline_recipient_is_announced_once_per_absence(recorder: Noti
         notifier.on_joined(bob.me.id)
         await sent(notifier, ada, to, ["four"])
         assert await recorder.next() == f'-- bob is offline: "four" is {fate}'
+
+
+async def test_who_was_expelled_is_announced_as_that_also_after_as_offline(recorder: NoticeRecorder) -> None:
+    async with mesh("ada", "bob", logins=True) as net:
+        ada, bob = net.peers
+        notifier = recorder.notifier
+        notifier.obstacle = partial(find_obstacle, ada)
+        to = ada.find("bob")
+        await bob.aclose()
+        await net.settle()
+        await sent(notifier, ada, to, ["one"])
+        assert await recorder.next() == '-- bob is offline: "one" is saved, and delivered when they are back'
+        await ada.people.expel("bob")
+        await sent(notifier, ada, to, ["two"])
+        assert await recorder.next() == '-- "two" is saved; bob cannot get it while expelled from this network'
 
 
 async def test_no_notice_about_online_recipients_or_at_shutdown(recorder: NoticeRecorder) -> None:

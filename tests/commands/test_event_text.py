@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.event_text import UNSUPPORTED, format_event, format_message, format_notice, format_receipt
+from p2pchat.commands.event_text import (
+    UNSUPPORTED,
+    format_event,
+    format_member_change,
+    format_message,
+    format_notice,
+    format_receipt,
+)
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -15,6 +22,30 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 def said(**fields: Any) -> dict[str, Any]:
     line = {"event": "message", "at": "2026-11-20T11:59:00.000000Z", "kind": "room", "sender": "ada", "text": "hi"}
     return {**line, "sent_at": "2026-11-20T11:30:00.000000Z", "action": False, "to": "room", **fields}
+
+
+@pytest.mark.parametrize(
+    ("by", "user", "shown"),
+    [
+        ("ada", "bob", "ada expelled bob from this network"),
+        ("ada", "me", "ada expelled you from this network"),
+        ("me", "bob", "your login expelled bob from this network"),  # whoever of its users decided
+        ("me", "me", "your login expelled you from this network"),
+        ("bob", "bob", "their login expelled bob from this network"),  # named by the same user
+    ],
+)
+def test_a_login_decides_and_none_of_its_users(by: str, user: str, shown: str) -> None:
+    line = {"by": by, "by_id": by.upper(), "user": user, "user_id": user.upper(), "change": "expelled"}
+    assert format_member_change(line, "me") == shown
+    pardoned = shown.replace("expelled", "let").replace("from this", "back into this")
+    assert format_member_change({**line, "change": "pardoned"}, "me") == pardoned
+
+
+def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
+    assert format_message(said(expelled=True), "me", NOW) == "11:30 ada: hi (from somebody who is no member)"
+    assert (
+        format_message(said(event="sent", sender="me", expelled=True), "me", NOW) == "11:30 me: hi (you were expelled)"
+    )
 
 
 @pytest.mark.parametrize(

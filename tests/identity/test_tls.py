@@ -43,6 +43,13 @@ def test_the_client_learns_the_servers_key_and_the_server_nothing() -> None:
     assert peer_key(client.certificate()) == ADA.peer_id and server.certificate() == b""
 
 
+def test_a_certificate_tells_a_stranger_the_key_and_nothing_else() -> None:
+    """It is a function of the key alone: it does not say when the peer began, nor that it began again."""
+    from p2pchat.identity.tls import make_certificate
+
+    assert make_certificate(ADA) == make_certificate(ADA) != make_certificate(EVE)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=40_000), min_size=1, max_size=5), st.integers(1, 20_000))
 def test_bytes_arrive_as_sent_in_pieces_of_any_size(texts: list[bytes], cut: int) -> None:

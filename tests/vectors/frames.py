@@ -95,6 +95,10 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
         "A page of their ids.",
         {"t": "members", "have": ["0a" * 16, "0b" * 16], "more": True},
     ),
+    "members_have_none": (
+        "The sender keeps no statements: an empty `have` is not as absent.",
+        {"t": "members", "have": []},
+    ),
     "members_said": (
         "A statement, with its signature.",
         {"t": "members", "s": [[compact({"at": T0, "by": ADA, "k": "add", "who": [BOB]}), "ab" * 64]]},

@@ -54,6 +54,11 @@ def id_of(one: Said) -> str:
     return blake16(ID_TAG, N, one[0].encode())
 
 
+def nested(depth: int) -> list[Any]:
+    """Return arrays in arrays."""
+    return [nested(depth - 1)] if depth > 1 else []
+
+
 ADDED = said("founder", "add", who=[MEMBER])
 
 
@@ -71,6 +76,9 @@ def statements() -> list[Row]:
     base = {"at": T0, "by": FOUNDER, "k": "add", "who": [MEMBER]}
     text = canonical(base)
     unusual = {"at": T0, "by": FOUNDER}
+    odd_characters = canonical(unusual | {"k": "later", "x": "~"}).replace(
+        "~", r"\u0000\b\t\n\u000b\f\r\u001f " + r"\"\\/" + "\x7f"
+    )
     return [
         made("add", "The founder adds a member.", "add", who=[MEMBER]),
         made("add by an invite", "It names the invite, by which its uses are counted.", "add", who=[MEMBER],
@@ -84,6 +92,12 @@ def statements() -> list[Row]:
         judged("of another network", "N is signed.", said("founder", "add", network=OTHER_N, who=[MEMBER]),
                signed=False, id=id_of(ADDED)),
         judged("signed by another", "The one in `by` signs.", signed("admin", text), signed=False, id=id_of(ADDED)),
+        *(judged(name, why, signed("founder", canonical(unusual | fields)), signed=True,
+                 id=id_of([canonical(unusual | fields), ""]))
+          for name, why, fields in (
+            ("hide is false", "It is as absent.", {"k": "remove", "who": [MEMBER], "hide": False}),
+            ("nobody in keep", "It is as absent.", {"k": "remove", "who": [MEMBER], "keep": []}),
+        )),
         *(judged(name, why, signed("founder", canonical(unusual | fields)), signed=True, effect=False,
                  id=id_of([canonical(unusual | fields), ""]))
           for name, why, fields in (
@@ -94,7 +108,15 @@ def statements() -> list[Row]:
             ("upper case", "An id is in lower case.", {"k": "add", "who": [MEMBER.upper()]}),
             ("a pardon of nothing", "It pardons one removal at least.", {"k": "pardon", "ids": []}),
             ("an odd invite", "The id of an invite has 8 digits.", {"k": "add", "who": [MEMBER], "invite": "x"}),
+            ("an empty invite", "The id of an invite has 8 digits.", {"k": "add", "who": [MEMBER], "invite": ""}),
+            ("hide is 1", "It is a boolean.", {"k": "remove", "who": [MEMBER], "hide": 1}),
+            ("keep is null", "It is an array.", {"k": "remove", "who": [MEMBER], "keep": None}),
+            ("a key that counts nowhere", "Everybody in `who` is a key.",
+             {"k": "remove", "who": ["01" + "0" * 62]}),
+            ("16 deep", "It nests no deeper than a frame.", {"k": "later", "x": nested(15)}),
         )),
+        judged("control characters and U+007F", "RFC 8785 says which are escaped, and how.",
+               signed("founder", odd_characters), signed=True, effect=False, id=id_of([odd_characters, ""])),
         *(judged(name, why, signed("founder", odd), refused="malformed") for name, why, odd in (
             ("with a blank", "Canonical JSON has no blanks.", text.replace(":", ": ", 1)),
             ("keys in another order", "Keys are sorted.", compact(dict(reversed(base.items())))),
@@ -112,6 +134,16 @@ def statements() -> list[Row]:
             ("without at", "It says when it was made.", canonical({"by": FOUNDER, "k": "add", "who": [MEMBER]})),
             ("a negative time", "A time is not negative.", canonical(base | {"at": -1})),
             ("by nobody", "The author is a key.", canonical(base | {"by": "01" + "0" * 62})),
+            ("U+007F escaped", "It needs no escape.", canonical(base | {"x": "~"}).replace("~", "\\u007f")),
+            ("an escape in upper case", "Its digits are in lower case.",
+             canonical(base | {"x": "~"}).replace("~", "\\u001F")),
+            ("a long escape", "There is a short one.", canonical(base | {"x": "~"}).replace("~", "\\u000a")),
+            ("a slash escaped", "It needs no escape.", canonical(base | {"x": "~"}).replace("~", "\\/")),
+            ("half a surrogate pair", "It stands for no character.",
+             canonical(base | {"x": "~"}).replace("~", "\\ud800")),
+            ("minus zero", "It is 0.", canonical(base | {"x": 0}).replace('"x":0', '"x":-0')),
+            ("an exponent", "It is no integer by its token.", canonical(base | {"x": 0}).replace('"x":0', '"x":1e+21')),
+            ("17 deep", "It nests no deeper than a frame.", canonical(base | {"x": nested(16)})),
             ("too large", "It has 48 KiB at most.", canonical(base | {"x": "x" * 48 * 1024})),
         )),
     ]  # fmt: skip
@@ -170,6 +202,12 @@ def members() -> list[Row]:
                 [ADMIN, MEMBER], (ADMIN,), member=True),
         follows("an admin pardons the founder's removal", "It cannot.", [admin, by_admin, out, others_pardon], [ADMIN],
                 (ADMIN,), (MEMBER,), member=False),
+        follows("an admin's removal that keeps", "It counts, and keeps nobody.",
+                [admin, by_admin, said("admin", "remove", 15, who=[MEMBER], keep=[BOB])], [ADMIN], (ADMIN,), (MEMBER,),
+                member=False),
+        follows("an admin removes an admin and a member", "It counts for the member.",
+                [admin, said("founder", "admin", 16, who=[CYD]), by_admin,
+                 said("admin", "remove", 17, who=[CYD, MEMBER])], [ADMIN, CYD], (ADMIN, CYD), (MEMBER,)),
         follows("an admin removes the founder", "It cannot.", [admin, founder_out], [ADMIN], (ADMIN,), founder=True),
         follows("an admin is removed", "What it had said is dropped.", [admin, by_admin, admin_out], [],
                 removed=(ADMIN,), dropped=(by_admin,), admin=False, member=False),

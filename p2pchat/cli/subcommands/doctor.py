@@ -47,7 +47,7 @@ from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
-from p2pchat.safe_text import quote_names, safe_line
+from p2pchat.safe_text import quote_name, quote_names, safe_line
 
 USUAL_PORT = 8080  # as in the examples
 NEWEST = 1000  # messages that the clock is compared with
@@ -212,6 +212,10 @@ async def _check_stored(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
         try:
             async with open_history(state.directory, db=diagnosis.db or None) as history:
                 yield await checks.check_database(history)
+                if (by := history.expelled_by) is not None:
+                    who = "your login" if by.is_me else quote_name(by.label)
+                    seen = f"{who} expelled this peer from its network: nothing is sent or taken"
+                    yield checks.wrong("member", seen, "ask them, or the founder: p2pchat pardon NAME lets it in")
                 posts = await history.history(limit=NEWEST)
                 async for finding in _check_known_peers(diagnosis, history):
                     yield finding

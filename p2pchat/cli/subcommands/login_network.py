@@ -16,6 +16,7 @@ from p2pchat import (
     home_directory,
     inspect_profile,
     known_profiles,
+    open_history,
     read_login_network,
     restore_key,
 )
@@ -95,13 +96,17 @@ def _is_of_login(profile: ProfileChoice) -> bool:
 
 
 async def _role(directory: Path | None, network: str) -> str:
-    """Return what a running peer of a profile, or of the login, says that it is; "" if none does."""
+    """Return what a peer of a profile, or of the login, says that it is, or its database; "" if none does."""
     for path in known_profiles() if directory is None else [directory]:
         state = inspect_profile(path)
         if state.holder is not None and state.network_id == network:
             rows = await ask_running_peer(path, "members")
             if role := next((str(row["role"]) for row in rows or [] if row["me"]), ""):
                 return role
+        elif state.network_id == network and not state.key_trouble and state.database_path.exists():
+            async with open_history(path) as history:
+                if history.expelled_by is not None:
+                    return "expelled"
     return ""
 
 

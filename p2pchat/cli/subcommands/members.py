@@ -162,9 +162,15 @@ def admin(profile: ProfileChoice, name: str, as_json: bool) -> int:
 @click.command("unadmin", cls=Command, epilog="\b\nExamples:\n  p2pchat unadmin bob\n")
 @click.argument("name", shell_complete=complete_member)
 @profile_options
+@option("--yes", "", "do not ask; needed where nobody can be asked")
 @json_option
-def unadmin(profile: ProfileChoice, name: str, as_json: bool) -> int:
+def unadmin(profile: ProfileChoice, name: str, yes: bool, as_json: bool) -> int:
     """Make an admin a plain member again, for good. Whom it admitted and expelled stays so."""
+    if not yes and not can_ask():
+        raise UsageError(f"{name} can never be an admin again, and nobody can be asked here: add --yes")
+    if not yes and not asyncio.run(confirm(f"{safe_line(name)} can never be an admin again. Make it a plain member?")):
+        print_notice("-- nothing was changed")
+        return FAILED
     return _decide(profile, "unadmin", name, "a plain member now", as_json)
 
 

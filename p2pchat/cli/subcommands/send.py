@@ -266,7 +266,7 @@ class SendRun:
                 errors.cancel()
         reached = (options.wait, "read") if options.wait == "delivered" else (options.wait,)
         if self.handed_over and options.wait != "accepted" and outcome["status"] not in reached:
-            self._report_undelivered(outcome["status"], outcome["missing"])
+            self._report_undelivered(outcome["status"], outcome["missing"], outcome["obstacle"])
             self._code = worst_code(self._code, KEPT)
         return self._code
 
@@ -333,12 +333,14 @@ class SendRun:
             "p2pchat history, and send the rest"
         )
 
-    def _report_undelivered(self, status: str, missing: list[str]) -> None:
+    def _report_undelivered(self, status: str, missing: list[str], obstacle: str) -> None:
         names = quote_names(missing)
         if status == "delivered" and self._options.wait == "files":
             print_notice(f"p2pchat: the message is delivered, its files not yet{f' to {names}' if missing else ''}")
         elif status == "delivered":
             print_notice(f"p2pchat: not read yet{f' by {names}' if missing else ''}; it is delivered")
+        elif obstacle:
+            print_notice(f"p2pchat: saved; {obstacle}")
         elif missing:
             print_notice(f"p2pchat: not delivered yet to {names}; saved, and sent as soon as possible")
         else:

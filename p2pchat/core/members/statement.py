@@ -3,8 +3,8 @@
     [text, signature]    text = {"at":µs,"by":U,"k":KIND,...}, canonical    signature of U over TAG || N || text
 
 One statement means nothing by itself: which of them count is a function of all of them (`member_list.py`). The text is
-kept and sent as its author made it. Canonical is JSON without blanks, with sorted keys, in ASCII, without a repeated
-key or a fraction, so that all programs read the same. A text of another form is the fault of its sender. A canonical
+kept and sent as its author made it. Canonical is the form of RFC 8785, in ASCII and without fractions, so that all
+programs read the same. A text of another form is the fault of its sender. A canonical
 one of a kind, or with fields, that are not known here is kept without effect: a later version may know them.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from sys import intern
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -46,7 +46,7 @@ class _Users(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Addition(_Users, frozen=True, forbid_unknown_fields=True):
-    invite: Hex4 | Literal[""] = ""
+    invite: Hex4 = ""
 
 
 class _Removal(Struct, frozen=True, forbid_unknown_fields=True):

@@ -146,7 +146,7 @@ REFUSALS = {
     "identity": "it does not take this peer's identity, or is not who it should be",
     "self": "that is this peer itself",
     "busy": "it has as many links as it takes; trying on",
-    "member": "no member of this network answers for this peer any more, or none ever did: a new invite is needed",
+    "member": "it does not admit this peer: a pardon does if it was expelled, and otherwise an invite",
     "invite": "the invite was not made there, or was changed on the way: copy it again",
     "used": "the invite was used up: ask for a new one",
     "late": "the invite has ended: ask for a new one",

@@ -351,11 +351,11 @@ function joinPages(talk, page, ids) {
 function changeOfMember(line, myId) {
   const name = (/** @type {string} */ label, /** @type {string} */ id) => (id === myId ? "you" : safeLine(label));
   const user = name(line.user, line.user_id);
-  const by = line.by_id === line.user_id ? "the founder" : name(line.by, line.by_id);
+  const by = line.by_id === line.user_id ? "their login" : name(line.by, line.by_id);
   const said = {
     admitted: `${by} admitted ${user} to this network`,
     expelled: `${by} expelled ${user} from this network`,
-    pardoned: `${by} took back that ${user} was expelled`,
+    pardoned: `${by} let ${user} back into this network`,
     admin: `${by} made ${user} an admin of this network`,
     unadmin: `${by} made ${user} a plain member again`,
   };

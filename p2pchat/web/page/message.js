@@ -50,7 +50,7 @@ export function drawMessage(message, { model, talk, head }, actions) {
         head && h("p", { class: message.mine ? "who unseen" : "who" }, h("bdi", {}, message.mine ? "You" : name)),
         message.replyTo && quote(message, talk, model, actions),
         (message.text || message.deleted || message.unsupported || !message.files.length) && messageText(message, name),
-        message.expelled && h("p", { class: "text gone" }, "from somebody who is no member"),
+        message.expelled && h("p", { class: "text gone" }, message.mine ? "you were expelled" : "from somebody who is no member"),
         actions.files(message),
         choices(message, talk, model, actions),
         reactions(message, talk, model, actions),

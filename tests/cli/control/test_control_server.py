@@ -64,7 +64,7 @@ async def test_a_command_sends_and_waits_for_the_delivery(serve: Serve, home: Pa
         there = {"conversation": "bob", "conversation_id": ada.find("bob").id, "kind": "dm"}
         assert to == {**there, "user": "bob", "user_id": ada.user("bob").id}
         await control.send(do="send", to=to["conversation_id"], text="two\nlines")
-        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": []}]
+        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": [], "obstacle": ""}]
     [message] = await bob.history("ada")
     assert isinstance(message, Message) and message.text == "two\nlines"
 
@@ -83,7 +83,7 @@ async def test_a_command_hears_how_far_large_files_are_copied(
         size = 4 * 1024 * 1024
         assert [one["copied"] for one in told] == [size // 4, size // 2, size // 4 * 3, size]
         assert {(one["size"], one["ref"]) for one in told} == {(size, told[0]["ref"])}
-        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": []}]
+        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": [], "obstacle": ""}]
         with pytest.raises(RequestRefused, match="at most 10 files, and these are 11"):
             await control.ask("send_files", to="bob", text="", paths=paths * 11)
     assert [post.id for post in await bob.history("ada")] == [sent["id"]]
@@ -385,7 +385,7 @@ async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> No
         server = await ControlServer(net.peers[0]).start()
         control = await connect_within(server)
         await control.send(do="send", to="bob", text="hi")
-        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": []}]
+        assert await control.ask("wait", timeout=60) == [{"status": "delivered", "missing": [], "obstacle": ""}]
         await control.aclose()
         await server.shut_down("done")
 

@@ -97,7 +97,13 @@ def test_without_anybody_to_ask_yes_is_needed(here: Here, chats: OpenChats) -> N
 
 def test_members_need_a_running_peer(here: Here, chats: OpenChats) -> None:
     chats.close(chats.open("ada"))
-    for words in (("members",), ("pardon", "bob"), ("admin", "bob"), ("unadmin", "bob"), ("expel", "bob", "--yes")):
+    for words in (
+        ("members",),
+        ("pardon", "bob"),
+        ("admin", "bob"),
+        ("unadmin", "bob", "--yes"),
+        ("expel", "bob", "--yes"),
+    ):
         ran = here(*words, "--data", chats.home / "ada")
         assert ran.code == 1 and "does not run: start it" in ran.complains()
 

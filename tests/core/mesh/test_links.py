@@ -373,6 +373,13 @@ def test_the_reason_of_a_departure_is_the_end_of_its_connection(how: str, reason
     assert met.a.heard[-1] == ("down", F.id, reason)
 
 
+def test_a_goodbye_to_who_is_no_member_says_that_an_invite_or_a_pardon_helps() -> None:
+    met, link = linked()
+    (change,) = [effect for effect in met.a.got(link, Bye("member")) if isinstance(effect, LinkChanged)]
+    advice = "a pardon does if it was expelled, and otherwise an invite"
+    assert change.reason == f"lost: it does not admit this peer: {advice}"
+
+
 def test_a_fault_of_the_bytes_says_goodbye_with_its_code() -> None:
     met, link = linked()
     assert byes(met.a.handle(Faulted(link, "limit", "a frame too long"))) == [Bye("limit", "a frame too long")]

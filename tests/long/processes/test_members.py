@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from p2pchat import parse_invite
 from p2pchat.testing.process_mesh import Child, ChildFailed
 from tests.deadlines import WAIT
 from tests.ports import free_ports
 from tests.processes.commands import one_loop
-from tests.processes.fork_server import ForkServer
 from tests.processes.logins import Login, met, says
 from tests.processes.peers import KILLED
 
 pytestmark = one_loop
 OF_A_MAKER = ("before-admission", "after-admission", "before-admit")  # failpoints
 OF_A_NEWCOMER = ("before-show",)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def logins(tmp_path: Path, fork_server: ForkServer | None) -> AsyncIterator[list[Login]]:
-    logins = [Login(tmp_path / name, tmp_path / "logs", fork_server) for name in ("first", "second", "third")]
-    yield logins
-    for login in logins:
-        for child in login.children:
-            await child.destroy()
 
 
 # ---- invites
@@ -364,7 +352,9 @@ async def test_an_admin_invites_and_expels_until_it_is_none_any_more(logins: lis
     assert code == 1 and b"the founder of a network cannot be expelled from it" in err
     await second.decide("bob", "expel", "cyd", "--yes")
     await ada.event("member", WAIT, user="cyd", by="bob", change="expelled")
-    await first.decide("ada", "unadmin", "bob")
+    code, _, err = await first.talk("unadmin", "bob", "--data", str(first.home / "ada"))
+    assert code == 2 and b"can never be an admin again" in err and b"add --yes" in err
+    await first.decide("ada", "unadmin", "bob", "--yes")
     await bob.event("member", WAIT, user="bob", change="unadmin")
     code, _, err = await second.talk("pardon", "cyd", "--data", str(second.home / "bob"))
     assert code == 1 and b"only the founder" in err
