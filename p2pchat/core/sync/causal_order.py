@@ -1,10 +1,11 @@
 """Causal order of display: how long an entry waits for those that it follows, and when it is shown with a gap.
 
 An entry is shown after the entries that it answers (`re`) and follows (`after`). If one of them is missing, the entry
-waits, and later entries of its log behind it: at most 300 s while the missing entry is on its way, and 5 s otherwise.
-Then it is released with a gap mark. The first entry of a log waits for the logs it builds on. An entry gets its place,
-the next number of this database, in the transaction that releases it; consumers count by places. Waiting entries are
-durable and acknowledged; only showing them waits.
+waits, and later entries of its log behind it: at most 300 s while a linked peer says that it has the missing one, and
+5 s otherwise, also if that is here and waits itself: it may wait for what comes behind it. Then it is released with a
+gap mark. The first entry of a log waits for the logs it builds on. An entry gets its place, the next number of this
+database, in the transaction that releases it; consumers count by places. Waiting entries are durable and acknowledged;
+only showing them waits.
 
 What waits is found by what it waits for (waiting_logs.py). Entries of unknown users share places to wait, by
 where they come from (limits_by_origin.py). Those without a place are released at once, with a gap mark.
@@ -229,7 +230,7 @@ class CausalOrder:
         _, refs, since, relation = log.queue[0]
         missing = self._missing(conversation, log, seq, refs)
         left = since + self._ctx.settings.order_wait_most - self._ctx.now.mono
-        on_its_way = left > 0 and any(self._is_coming(conversation, ref) for ref in missing)
+        on_its_way = left > 0 and any(self._is_coming(conversation, log, ref) for ref in missing)
         if missing and (on_its_way or self._builds_on_waiting(conversation, log, seq)):
             wait = min(max(left, 1.0), self._ctx.settings.order_wait)
             self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
@@ -272,11 +273,13 @@ class CausalOrder:
         earlier = [conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
         return any(each is not None and each.queue for each in earlier)
 
-    def _is_coming(self, conversation: ConversationState, ref: Ref) -> bool:
+    def _is_coming(self, conversation: ConversationState, log: LogState, ref: Ref) -> bool:
+        """Return whether an entry that this log waits for is on its way."""
+        if ref.log == log.ref:
+            return False  # what comes later in a log cannot be shown first
         found = conversation.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
-            # It waits for another entry, or (hidden) for logs that a cut names.
-            return found.show_limit >= ref.seq or self._is_awaited(found.id.key)
+            return found.show_limit < ref.seq and self._is_awaited(found.id.key)  # hidden: a cut names logs to come
         return any(remote.claims(conversation.id, ref) for remote in self._sync.remotes.values())
 
     def _is_awaited(self, key: WriterKey) -> bool:

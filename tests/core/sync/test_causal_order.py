@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pchat.core.log import Ref
 from tests.core.scripted_nodes import ROOM, START, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
@@ -112,6 +114,31 @@ def test_two_entries_that_wait_for_each_other_are_shown_in_the_end() -> None:
     ada.far("cyd").say(cyd.say("you first", re=bob.ref(1)), bob.say("no, you", re=cyd.ref(1)))
     world.pass_time(301)
     assert len(ada.texts()) == 2
+
+
+@pytest.mark.parametrize("which", ["itself", "a later one of its log", "a later one that is not here"])
+def test_an_entry_that_follows_itself_holds_others_back_for_5_s_only(ada: Peer, which: str) -> None:
+    """Cyd does not wait for what it follows, and goes on."""
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
+    follows = bob.ref(1 if which == "itself" else 2)
+    odd, later = bob.say("odd", after=[follows]), bob.say("later")
+    fars = ada.far("bob"), ada.far("cyd")
+    fars[0].say(odd, *([have(bob)] if which == "a later one that is not here" else [later]))
+    ada.world.pass_time(1.0)
+    fars[1].say(cyd.say("because", after=[bob.ref(1)]), cyd.say("and so on"))
+    ada.world.pass_time(4.9)
+    assert [text for text in ada.texts() if text != "later"] == ["?odd", "because", "and so on"]
+
+
+def test_what_waits_for_a_claim_holds_nobody_else_back_for_longer_than_5_s(ada: Peer) -> None:
+    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
+    dan = Author("dan", "d1")
+    dan.say("never given")
+    far = ada.far("bob")
+    far.say(have(dan), bob.say("odd", after=[dan.ref(1)]))
+    ada.far("cyd").say(cyd.say("because", after=[bob.ref(1)]))
+    ada.world.pass_time(5.1)
+    assert ada.texts() == ["?because"]
 
 
 def test_what_was_written_before_a_peer_joined_is_old_and_later_entries_are_news() -> None:
