@@ -25,8 +25,8 @@ from p2pchat.cli.process import (
     freeze_started,
     make_runner,
 )
-from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options
-from p2pchat.cli.standard_input import InputEnded, read_invite, stdin_kind
+from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options, read_peer_invite
+from p2pchat.cli.standard_input import InputEnded, stdin_kind
 from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error, print_notice, worst_code
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
@@ -78,7 +78,7 @@ def run_bot(name: str, serve: Serve, argv: Sequence[str] | None) -> int:
 def _run(serve: Serve, options: PeerOptions) -> int:
     allow_descriptors()
     try:
-        invite = read_invite(options.invite, stdin_kind())
+        invite = read_peer_invite(options, stdin_kind())
     except InputEnded:
         return DONE
     with make_runner() as runner:

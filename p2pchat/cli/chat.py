@@ -47,7 +47,7 @@ from p2pchat.cli.process import (
     make_runner,
     show_library_logs,
 )
-from p2pchat.cli.profiles import history_command, make_peer
+from p2pchat.cli.profiles import history_command, make_peer, read_peer_invite
 from p2pchat.cli.standard_input import (
     InputEnded,
     InputKind,
@@ -96,7 +96,7 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
     allow_descriptors()
     kind = stdin_kind()
     try:
-        invite = read_invite(options.invite, kind)
+        invite = read_invite(options.invite, kind) if options.bare else read_peer_invite(options, kind)
         if options.bare:
             options = run_setup_wizard(options, invite, ask)
     except InputEnded:

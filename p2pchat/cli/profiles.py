@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from p2pchat import (
+    InviteError,
     P2PChatError,
     home_directory,
     inspect_profile,
@@ -28,6 +29,7 @@ from p2pchat import (
     read_login_network,
 )
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
+from p2pchat.cli.standard_input import InputKind, read_invite
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
@@ -285,6 +287,23 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
     if options.listen_fd is not None:
         options.host, options.port = address_of(options.listen_fd, "--listen-fd", options.port)
     return options
+
+
+def read_peer_invite(options: PeerOptions, kind: InputKind) -> str | None:
+    """Return the text of the invite that a start names; None without one.
+
+    A service keeps the command line that it joined with. So a member, which needs its invite no more, starts without
+    one that is gone or damaged.
+    Raises: as read_invite
+    """
+    try:
+        return read_invite(options.invite, kind)
+    except (UsageError, InviteError) as error:
+        data = None if options.is_temporary else options.data or profile_directory(options.port, options.network)
+        if read_login_network(data).role != "member":
+            raise
+        print_error(f"warning: {error}; this login is a member already, and starts without it")
+        return None
 
 
 def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
