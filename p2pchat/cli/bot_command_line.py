@@ -16,7 +16,7 @@ import click
 from p2pchat import TCPPeer
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, announcement
+from p2pchat.cli.endpoint_status import EndpointStatus, announcement, report_reach
 from p2pchat.cli.process import (
     STOP_REASONS,
     NoticeLogHandler,
@@ -127,6 +127,7 @@ class _BotRun:
             freeze_started()
             control = await ControlServer(peer).start()
             print_notice(announcement(peer))
+            report_reach(peer, options)
             self._endpoints.begin(peer)
             serving = asyncio.create_task(self._serve(peer))
             serving.add_done_callback(lambda _: self._shutdown.request("ended"))

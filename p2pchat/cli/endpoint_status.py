@@ -7,17 +7,20 @@ the first time, what to do about it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from p2pchat import Failed, Link, MemberChange, TCPPeer, Warned
+from p2pchat import Failed, Link, MemberChange, TCPPeer, Warned, inspect_profile, known_profiles
 from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
+from p2pchat.commands.chat_settings import ChatSettings, LastStart
+from p2pchat.commands.endpoints import EVERYWHERE, is_loopback
 from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of
 from p2pchat.commands.shell_command import command, program
-from p2pchat.safe_text import quote_name, safe_line
+from p2pchat.safe_text import quote_name, quote_names, safe_line
 
 if TYPE_CHECKING:
     from p2pchat import People
@@ -81,6 +84,36 @@ def announcement(peer: TCPPeer) -> str:
     data = f", data in {safe_line(first.data)}" if first.data else ""
     network = f", in the network {safe_line(first.network)}" if first.network else ""
     return f"-- {quote_name(peer.me.label)} {where}{network}{data}"
+
+
+def report_reach(
+    peer: TCPPeer, options: PeerOptions, settings: ChatSettings | None = None, *, terminal: bool = False
+) -> None:
+    """Say whom a start shuts out that the last one did not, and remember how others reach the peer now.
+
+    Args:
+        settings: Those that a chat has loaded.
+        terminal: A person has it open.
+    """
+    if options.is_temporary:
+        return
+    settings = settings or ChatSettings.load(peer.data)
+    last, credentials = settings.last_start, os.path.abspath(options.engine_credentials)
+    now = LastStart(
+        options.host,
+        options.advertise,
+        options.discover,
+        options.engine,
+        credentials if options.engine_credentials else "",
+        not options.no_listen,
+    )
+    if last.is_open and not now.is_open:
+        here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
+        others = [user for user in peer.users() if not (user.is_me or user.id in here or peer.people.is_expelled(user))]
+        such = f", such as {quote_names([user.label for user in others])}" if others else ""
+        host = EVERYWHERE if is_loopback(last.host) else last.host
+        print_notice(f"-- only this computer can connect now; last time others could{such}: --host {host}")
+    settings.remember_start(now, terminal=terminal)
 
 
 class EndpointStatus:

@@ -41,7 +41,7 @@ from p2pchat import (
     read_login_network,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, announcement
+from p2pchat.cli.endpoint_status import EndpointStatus, announcement, report_reach
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
 from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
@@ -247,9 +247,10 @@ class GatewayRun:
             self._leaving.request("ended")
 
     def announce_peer(self, peer: TCPPeer) -> None:
-        """Say where the peer listens."""
+        """Say where the peer listens, and whom that shuts out."""
         self._event_log.write(peer.listening.to_json())
         print_notice(announcement(peer))
+        report_reach(peer, self._options)
 
     async def _announce(self, peer: TCPPeer, port: int) -> None:
         self.announce_peer(peer)

@@ -214,6 +214,7 @@ class PeerOptions:
     endpoints: tuple[str, ...] = ()
     name: str = ""
     host: str = LOOPBACK
+    host_given: bool = field(default=False, compare=False)  # by an option or a variable, or with a socket
     data: str = ""
     temp: bool = False
     db: str = field(default="", repr=False)
@@ -281,12 +282,28 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
     given = {name: value for name, value in values.items() if value is not None}
     check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("network", "invite"))
     check_exclusive(given, ("listen_fd", "host"), ("listen_fd", "no_listen"))
-    options = kind(**{**others, **given})
+    options = kind(**{**others, **given}, host_given="host" in given or "listen_fd" in given)
     if options.network is not None and options.discover and "host" not in given:
         options.host = EVERYWHERE  # else the others on the local network would find it, and could not reach it
     if options.listen_fd is not None:
         options.host, options.port = address_of(options.listen_fd, "--listen-fd", options.port)
+    if not options.is_temporary:
+        data = Path(os.path.expanduser(options.data)) if options.data else None
+        recall_start(options, data or profile_directory(options.port, options.network))
     return options
+
+
+def recall_start(options: PeerOptions, directory: Path) -> None:
+    """Let others reach a peer as at the last start of its profile, except as the command line says; --host ends it."""
+    if options.host_given:
+        return
+    last = ChatSettings.load(directory).last_start
+    if options.host == LOOPBACK:
+        options.host, options.advertise = last.host, options.advertise or last.advertise
+    options.discover = options.discover or last.discover
+    if not options.engine:
+        options.engine, options.engine_credentials = last.engine, options.engine_credentials or last.engine_credentials
+        options.no_listen = options.no_listen or not last.listen
 
 
 def read_peer_invite(options: PeerOptions, kind: InputKind) -> str | None:

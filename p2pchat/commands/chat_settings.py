@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LastStart:
-    """The options that reached the peer of a profile at its last start, for a start without a port.
+    """The options by which others reached the peer of a profile at its last start, for a start without --host.
 
     Attributes:
         host: The address it listened on.
@@ -61,11 +61,10 @@ class LastStart:
             raise ValueError("`last_start` has a value of the wrong type")
         return cls(**known)
 
-    def reach_warning(self, host: str) -> str:
-        """Return a warning if listening on `host` lets in fewer peers than last time; else ""."""
-        if is_loopback(self.host) or not is_loopback(host):
-            return ""
-        return f"-- only this computer can connect now; last time others could: --host {self.host}"
+    @property
+    def is_open(self) -> bool:
+        """Return whether peers of other machines could connect."""
+        return bool(self.engine or self.advertise) or (self.listen and not is_loopback(self.host))
 
 
 FILE_NAME = "chat.json"
