@@ -38,7 +38,7 @@ from p2pchat.cli.chat_startup import (
     run_setup_wizard,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement, report_reach
+from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement, print_way_in, report_reach
 from p2pchat.cli.process import (
     STOP_REASONS,
     Shutdown,
@@ -73,7 +73,6 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
-from p2pchat.commands.invite_screen import welcome_screen
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
@@ -244,8 +243,7 @@ class Chat:
     async def _print_next_steps(self, peer: TCPPeer) -> None:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
-            with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
-                print_notice(welcome_screen(await peer.make_invite(), peer.address, peer.port, qr=can_ask()))
+            await print_way_in(peer, self._options, self._session.settings)
         if self._options.discover and is_loopback(self._options.host):
             print_notice("-- --discover finds others; to be found, start with --host 0.0.0.0")
         report_reach(peer, self._options, self._session.settings, terminal=self._front.interactive)

@@ -10,15 +10,27 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from p2pchat import Failed, Link, MemberChange, TCPPeer, Warned, inspect_profile, known_profiles
+from p2pchat import (
+    Failed,
+    Link,
+    MemberChange,
+    P2PChatError,
+    TCPPeer,
+    Warned,
+    inspect_profile,
+    known_profiles,
+    parse_invite,
+)
 from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
+from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.endpoints import EVERYWHERE, is_loopback
 from p2pchat.commands.exit_codes import print_error, print_notice
-from p2pchat.commands.invite_screen import endpoints_of
+from p2pchat.commands.invite_screen import endpoints_of, welcome_screen
 from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, quote_names, safe_line
 
@@ -106,6 +118,7 @@ def report_reach(
         options.engine,
         credentials if options.engine_credentials else "",
         not options.no_listen,
+        last.invite,
     )
     if last.is_open and not now.is_open:
         here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
@@ -114,6 +127,24 @@ def report_reach(
         host = EVERYWHERE if is_loopback(last.host) else last.host
         print_notice(f"-- only this computer can connect now; last time others could{such}: --host {host}")
     settings.remember_start(now, terminal=terminal)
+
+
+async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettings | None = None) -> None:
+    """Say how people on other machines join a peer that listens for them.
+
+    Nobody asked for an invite. So a person reads the same at each start, until somebody came by it, and a log none.
+    """
+    settings = settings or ChatSettings.load(peer.data)
+    if peer.people.own_role not in ("founder", "admin"):
+        return
+    if not can_ask():
+        which = ["--data", options.data] if options.data else ["--port", str(peer.port)]
+        print_notice(f"-- for another machine, {command('invite', *which)} makes an invite")
+        return
+    with suppress(P2PChatError):  # nobody can dial it, it is a guest, or it was closed meanwhile
+        invite = await peer.make_invite(again=settings.last_start.invite)
+        settings.remember_start(replace(settings.last_start, invite=parse_invite(invite).invitation.id))
+        print_notice(welcome_screen(invite, peer.address, peer.port, qr=True))
 
 
 class EndpointStatus:

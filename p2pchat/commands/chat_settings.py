@@ -42,6 +42,7 @@ class LastStart:
         engine: The servers of its engine; they may contain a password.
         engine_credentials: The file of credentials for it.
         listen: Whether it listened on a socket.
+        invite: The id of the invite that it showed; "": none.
     """
 
     host: str = LOOPBACK
@@ -50,6 +51,7 @@ class LastStart:
     engine: str = field(default="", repr=False)
     engine_credentials: str = ""
     listen: bool = True
+    invite: str = ""
 
     @classmethod
     def from_json(cls, found: object) -> LastStart:

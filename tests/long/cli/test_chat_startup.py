@@ -34,6 +34,8 @@ async def test_a_start_listens_where_the_last_one_did_or_says_whom_it_shuts_out(
     assert await ada.leave() == 0
     ada = await first.peer("ada")
     assert ada.listening["host"] == "0.0.0.0"
+    assert len(await first.invites("ada")) == 1  # nobody asked for another one
+    assert not any("p2pchat:" in line for line in ada.complaints)
     assert await ada.leave() == 0
     ada = await first.peer("ada", "--host", "127.0.0.1")
     assert ada.listening["host"] == "127.0.0.1"
