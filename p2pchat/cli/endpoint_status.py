@@ -138,7 +138,8 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettin
     if peer.people.own_role not in ("founder", "admin"):
         return
     if not can_ask():
-        which = ["--data", options.data] if options.data else ["--port", str(peer.port)]
+        by_directory = options.data or options.is_temporary
+        which = ["--data", str(peer.data)] if by_directory else ["--port", str(peer.port)]
         print_notice(f"-- for another machine, {command('invite', *which)} makes an invite")
         return
     with suppress(P2PChatError):  # nobody can dial it, it is a guest, or it was closed meanwhile
