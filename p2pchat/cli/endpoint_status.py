@@ -135,14 +135,14 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettin
     Nobody asked for an invite. So a person reads the same at each start, until somebody came by it, and a log none.
     """
     settings = settings or ChatSettings.load(peer.data)
-    if peer.people.own_role not in ("founder", "admin"):
+    if not peer.people.decides:
         return
     if not can_ask():
         by_directory = options.data or options.is_temporary
         which = ["--data", str(peer.data)] if by_directory else ["--port", str(peer.port)]
         print_notice(f"-- for another machine, {command('invite', *which)} makes an invite")
         return
-    with suppress(P2PChatError):  # nobody can dial it, it is a guest, or it was closed meanwhile
+    with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile
         invite = await peer.make_invite(again=settings.last_start.invite)
         settings.remember_start(replace(settings.last_start, invite=parse_invite(invite).invitation.id))
         print_notice(welcome_screen(invite, peer.address, peer.port, qr=True))
