@@ -254,8 +254,8 @@ class Profile:
         try:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
-            identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             joined = network_of(directory, network if data is None else None, invite)
+            identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             _keep_login(joined)
             _make_database_private(directory / DATABASE_NAME)
             profile = cls(directory, identity, joined, temporary=False, lock=lock)
@@ -490,7 +490,8 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     network_path = own if _exists(own) else home_directory() / FILE_NAME
     found, network_trouble = _network(network_path)
     if not network_trouble and home_directory() / "networks" not in directory.parents:
-        network_trouble = lost_file(directory, found if network_path == own else None)
+        with suppress(OSError):  # a home that may not be read, which is reported separately
+            network_trouble = _lost_file(directory, found if network_path == own else None)
     held_at = _changed_at(directory / PID_NAME)
     holder = lock_holder(directory) if held_at else None
     return ProfileState(
@@ -526,6 +527,13 @@ def _network(path: Path) -> tuple[Network | None, str]:
         return load_network(path), ""
     except P2PChatError as error:
         return None, str(error)
+
+
+def _lost_file(directory: Path, own: Network | None) -> str:
+    try:
+        return lost_file(directory, own)
+    except P2PChatError as error:
+        return str(error)
 
 
 def _changed_at(path: Path) -> float:

@@ -76,9 +76,12 @@ async def test_where_a_profile_was_moved_its_login_belongs_to_its_network(
     assert code == 1 and "p2pchat network restore FILE" in text
     code, text = await said(new, "doctor", "--data", str(moved))
     assert "p2pchat network restore FILE" in text
-    assert (await said(second, "network", "backup", str(tmp_path / "copy")))[0] == 0
-    assert (await said(new, "network", "restore", str(tmp_path / "copy")))[0] == 0
-    await met(ada, await new.peer("8082", ada.endpoint))
+    if place == "elsewhere":
+        assert (await said(second, "network", "backup", str(tmp_path / "copy")))[0] == 0
+        assert (await said(new, "network", "restore", str(tmp_path / "copy")))[0] == 0
+        await met(ada, await new.peer("8082", ada.endpoint))
+    else:
+        await met(ada, await new.peer("8082", invite=await first.invite(ada)), await new.peer("8081"))
 
 
 async def test_a_profile_of_a_former_network_promises_no_rights_of_its_founder(logins: list[Login]) -> None:
