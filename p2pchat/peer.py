@@ -220,9 +220,7 @@ class TCPPeer(NamedUser):
         """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
         return None if self._lifecycle.relay is None else self._lifecycle.engine_server
 
-    async def make_invite(
-        self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = (), again: str = ""
-    ) -> str:
+    async def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = (), again: str = "") -> str:
         """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.
 
         It is stored first, so that it is listed and can be taken back also after a crash. A peer that listens on

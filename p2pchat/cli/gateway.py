@@ -31,7 +31,6 @@ from p2pchat import (
     Link,
     Listening,
     MemberChange,
-    P2PChatError,
     Stopped,
     TCPPeer,
     Warned,

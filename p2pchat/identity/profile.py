@@ -154,8 +154,8 @@ def network_of(directory: Path, name: str | None = None, invite: Invite | None =
 
 
 _MEND_LOST = (
-    "put it back with `p2pchat network restore FILE`, from a copy that `p2pchat network backup FILE` made where it was, "
-    "or join again with a new invite; `p2pchat network new` founds another network"
+    "put it back with `p2pchat network restore FILE`, from a copy that `p2pchat network backup FILE` made, or join "
+    "again with a new invite; `p2pchat network new` founds another network"
 )
 
 
@@ -488,10 +488,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
     network_path = own if _exists(own) else home_directory() / FILE_NAME
-    found, network_trouble = _network(network_path)
-    if not network_trouble and home_directory() / "networks" not in directory.parents:
-        with suppress(OSError):  # a home that may not be read, which is reported separately
-            network_trouble = _lost_file(directory, found if network_path == own else None)
+    found, network_trouble = _network(network_path, directory)
     held_at = _changed_at(directory / PID_NAME)
     holder = lock_holder(directory) if held_at else None
     return ProfileState(
@@ -521,19 +518,16 @@ def _key(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _network(path: Path) -> tuple[Network | None, str]:
-    """Return the network in a file, and why the file cannot be used."""
+def _network(path: Path, directory: Path) -> tuple[Network | None, str]:
+    """Return the network in a file, the profile's own or the login's, and why it cannot be used."""
+    found = None
     try:
-        return load_network(path), ""
-    except P2PChatError as error:
-        return None, str(error)
-
-
-def _lost_file(directory: Path, own: Network | None) -> str:
-    try:
-        return lost_file(directory, own)
-    except P2PChatError as error:
-        return str(error)
+        found = load_network(path)
+        if home_directory() / "networks" in directory.parents:  # named networks have no files
+            return found, ""
+        return found, lost_file(directory, found if path.parent == directory else None)
+    except (P2PChatError, OSError) as error:
+        return found, str(error)
 
 
 def _changed_at(path: Path) -> float:

@@ -243,7 +243,9 @@ def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> 
     found = read_login_network(directory)
     if found.role in ("founder", "member") and found.directory != directory:
         take, put = command("network", "backup", "FILE"), command("network", "restore", "FILE")
-        print_notice(f"-- other profiles there need the {found.role}'s key, which is not in it: {take}, and there {put}")
+        print_notice(
+            f"-- other profiles there need the {found.role}'s key, which is not in it: {take}, and there {put}"
+        )
     return DONE
 
 

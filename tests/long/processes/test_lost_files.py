@@ -31,7 +31,9 @@ async def said(login: Login, *words: str) -> tuple[int, str]:
     return code, (out + err).decode()
 
 
-@pytest.mark.parametrize(("whose", "lost"), [("ada", "network"), ("ada", "founder"), ("bob", "network"), ("bob", "member")])
+@pytest.mark.parametrize(
+    ("whose", "lost"), [("ada", "network"), ("ada", "founder"), ("bob", "network"), ("bob", "member")]
+)
 async def test_a_start_says_which_file_of_its_login_is_lost(
     logins: list[Login], tmp_path: Path, whose: str, lost: str
 ) -> None:

@@ -5,7 +5,6 @@ The machines are network namespaces on one network, each with its own home direc
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import re
