@@ -110,15 +110,10 @@ def report_reach(
     if options.is_temporary:
         return
     settings = settings or ChatSettings.load(peer.data)
-    last, credentials = settings.last_start, os.path.abspath(options.engine_credentials)
+    last, listens = settings.last_start, not options.no_listen
+    credentials = os.path.abspath(options.engine_credentials) if options.engine_credentials else ""
     now = LastStart(
-        options.host,
-        options.advertise,
-        options.discover,
-        options.engine,
-        credentials if options.engine_credentials else "",
-        not options.no_listen,
-        last.invite,
+        options.host, options.advertise, options.discover, options.engine, credentials, listens, last.invite
     )
     if last.is_open and not now.is_open:
         here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
@@ -134,7 +129,6 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettin
 
     Nobody asked for an invite. So a person reads the same at each start, until somebody came by it, and a log none.
     """
-    settings = settings or ChatSettings.load(peer.data)
     if not peer.people.decides:
         return
     if not can_ask():
@@ -142,6 +136,7 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettin
         which = ["--data", str(peer.data)] if by_directory else ["--port", str(peer.port)]
         print_notice(f"-- for another machine, {command('invite', *which)} makes an invite")
         return
+    settings = settings or ChatSettings.load(peer.data)
     with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile
         invite = await peer.make_invite(again=settings.last_start.invite)
         settings.remember_start(replace(settings.last_start, invite=parse_invite(invite).invitation.id))
