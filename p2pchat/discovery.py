@@ -395,8 +395,8 @@ def _listens(listening: Sequence[str], address: str) -> bool:
 
 
 async def addresses_of(host: str) -> tuple[str, ...]:
-    """Return the addresses that a listening host means: all for "", those of a name, () for an unknown name."""
-    if not host:
+    """Return the addresses that a listening host means: all for "" and ::, those of a name, () for an unknown name."""
+    if host in ("", ANY_V6):
         return ANY_V4, ANY_V6
     try:
         return (str(ip_address(host)),)

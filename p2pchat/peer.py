@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,7 +32,7 @@ from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.errors import InviteError, StorageError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
-from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation
+from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation, repeat_invitation
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import PeerLifecycle
@@ -219,7 +220,7 @@ class TCPPeer(NamedUser):
         """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
         return None if self._lifecycle.relay is None else self._lifecycle.engine_server
 
-    async def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = ()) -> str:
+    async def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = (), again: str = "") -> str:
         """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.
 
         It is stored first, so that it is listed and can be taken back also after a crash. A peer that listens on
@@ -229,6 +230,7 @@ class TCPPeer(NamedUser):
             uses: How many people it admits, 1 to 64.
             days: For how long it is good.
             at: The endpoints to name, "host:port", instead of those known.
+            again: The id of an invite of this peer that is returned instead, while it is open and nobody came by it.
         Raises:
             InviteError: Nobody can dial this peer, or it is neither its network's founder nor an admin.
             ValueError: The number or the time is out of range.
@@ -253,6 +255,10 @@ class TCPPeer(NamedUser):
             direct = direct or own or [self.endpoint]
         if not direct and not relayed:
             raise InviteError("nobody can dial this peer: start it with --engine, or invite from another one")
+        for made in self._people.invites():
+            if made.id == again and not (made.used_by or made.revoked_at) and made.until > time.time():
+                invitation = repeat_invitation(network, resources.identity, made.id, made.uses, made.until)
+                return encode_invite(network, invitation, [*direct, *relayed])
         invitation = make_invitation(network, resources.identity, uses, days)
         driver = lifecycle.require_running()
         driver.put(InviteMade(invitation.id, uses, invitation.until))

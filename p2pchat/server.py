@@ -57,8 +57,9 @@ class Server:
 
     async def _bind(self, host: str, port: int, sock: socket.socket | None, *, start_serving: bool) -> asyncio.Server:
         """Bind all addresses of a host to one port. For port 0 asyncio picks a port for each address, so retry."""
+        places = "" if host == "::" else host  # a socket of asyncio for :: takes IPv6 alone; "" means both
         for attempt in range(MAX_PORT_ATTEMPTS):
-            place: dict[str, Any] = {"host": host, "port": port} if sock is None else {"sock": sock}
+            place: dict[str, Any] = {"host": places, "port": port} if sock is None else {"sock": sock}
             try:
                 server = await asyncio.start_server(
                     self.on_connection,

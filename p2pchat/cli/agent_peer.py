@@ -26,7 +26,7 @@ from p2pchat.cli.control_client import (
     profile_in_use,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, announcement
+from p2pchat.cli.endpoint_status import EndpointStatus, announcement, report_reach
 from p2pchat.cli.process import Shutdown, freeze_started
 from p2pchat.cli.profiles import PeerOptions, make_peer
 from p2pchat.commands.event_text import EventLine
@@ -152,6 +152,7 @@ class AgentPeer:
                 await peer.set_request_policy("all")  # nobody else is there to accept requests
             server = await ControlServer(peer).start()
             print_notice(announcement(peer))
+            report_reach(peer, self._options)
             endpoints.begin(peer)
             try:
                 with endpoints.watching(self._shutdown):

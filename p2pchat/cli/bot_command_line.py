@@ -16,7 +16,7 @@ import click
 from p2pchat import TCPPeer
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, announcement
+from p2pchat.cli.endpoint_status import EndpointStatus, announcement, report_reach
 from p2pchat.cli.process import (
     STOP_REASONS,
     NoticeLogHandler,
@@ -25,8 +25,8 @@ from p2pchat.cli.process import (
     freeze_started,
     make_runner,
 )
-from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options
-from p2pchat.cli.standard_input import InputEnded, read_invite, stdin_kind
+from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options, read_peer_invite
+from p2pchat.cli.standard_input import InputEnded, stdin_kind
 from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error, print_notice, worst_code
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
@@ -78,7 +78,7 @@ def run_bot(name: str, serve: Serve, argv: Sequence[str] | None) -> int:
 def _run(serve: Serve, options: PeerOptions) -> int:
     allow_descriptors()
     try:
-        invite = read_invite(options.invite, stdin_kind())
+        invite = read_peer_invite(options, stdin_kind())
     except InputEnded:
         return DONE
     with make_runner() as runner:
@@ -127,6 +127,7 @@ class _BotRun:
             freeze_started()
             control = await ControlServer(peer).start()
             print_notice(announcement(peer))
+            report_reach(peer, options)
             self._endpoints.begin(peer)
             serving = asyncio.create_task(self._serve(peer))
             serving.add_done_callback(lambda _: self._shutdown.request("ended"))

@@ -39,7 +39,7 @@ from p2pchat.cli.chat_startup import (
     run_setup_wizard,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement
+from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus, announcement, print_way_in, report_reach
 from p2pchat.cli.process import (
     STOP_REASONS,
     Shutdown,
@@ -48,7 +48,7 @@ from p2pchat.cli.process import (
     make_runner,
     show_library_logs,
 )
-from p2pchat.cli.profiles import history_command, make_peer
+from p2pchat.cli.profiles import history_command, make_peer, read_peer_invite
 from p2pchat.cli.standard_input import (
     InputEnded,
     InputKind,
@@ -60,7 +60,6 @@ from p2pchat.cli.standard_input import (
     read_invite,
     stdin_kind,
 )
-from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback
@@ -76,7 +75,6 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
-from p2pchat.commands.invite_screen import welcome_screen
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
@@ -98,7 +96,7 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
     allow_descriptors()
     kind = stdin_kind()
     try:
-        invite = read_invite(options.invite, kind)
+        invite = read_invite(options.invite, kind) if options.bare else read_peer_invite(options, kind)
         if options.bare:
             options = run_setup_wizard(options, invite, ask)
     except InputEnded:
@@ -248,9 +246,10 @@ class Chat:
     async def _print_next_steps(self, peer: TCPPeer) -> None:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
-            with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
-                print_notice(welcome_screen(await peer.make_invite(), peer.address, peer.port, qr=can_ask()))
-        self._report_reach()
+            await print_way_in(peer, self._options, self._session.settings)
+        if self._options.discover and is_loopback(self._options.host):
+            print_notice("-- --discover finds others; to be found, start with --host 0.0.0.0")
+        report_reach(peer, self._options, self._session.settings, terminal=self._front.interactive)
         if self._founds and self._front.interactive and peer.people.own_role == "founder":
             copy = command("network", "backup", "FILE")
             print_notice(f"-- this login founded its network; {copy} keeps a copy of its key")
@@ -258,24 +257,6 @@ class Chat:
             names = [user.name for user in peer.users()]
             network, dials = peer.listening.network, self._endpoints.dials
             print_notice(next_steps(peer.port, self._options.host, network, names, dials=dials))
-
-    def _report_reach(self) -> None:
-        """Warn if fewer peers can connect than last time, and remember how it is now."""
-        options, settings = self._options, self._session.settings
-        if options.discover and is_loopback(options.host):
-            print_notice("-- --discover finds others; to be found, start with --host 0.0.0.0")
-        if options.is_temporary:
-            return
-        warning = settings.last_start.reach_warning(options.host)
-        if warning:
-            print_notice(warning)
-        credentials = os.path.abspath(options.engine_credentials) if options.engine_credentials else ""
-        settings.remember_start(
-            LastStart(
-                options.host, options.advertise, options.discover, options.engine, credentials, not options.no_listen
-            ),
-            terminal=self._front.interactive,
-        )
 
     # The end
 

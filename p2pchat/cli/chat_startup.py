@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,11 @@ from p2pchat.cli.profiles import (
     is_free,
     next_port,
     parsed_options,
+    recall_start,
     started_before,
     summarize_profile,
 )
 from p2pchat.cli.standard_input import InputEnded
-from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback
 from p2pchat.commands.event_text import format_time
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
@@ -65,7 +65,6 @@ class ChatOptions(PeerOptions):
     drain: float = USUAL_DRAIN
     stay: bool = False
     metrics: str = ""
-    host_given: bool = field(default=False, compare=False)  # by an option or a variable
     bare: bool = False  # no PORT was given: the wizard asks for what is missing
 
 
@@ -80,7 +79,7 @@ def chat_options(ctx: click.Context, *, may_ask: bool = False) -> ChatOptions:
     bare = not has_port and may_ask and not values["as_json"]
     if not has_port and not bare:
         raise UsageError("missing PORT, for example: p2pchat 8080 --name ada (--help shows more)")
-    return parsed_options(ChatOptions, values, bare=bare, host_given=values["host"] is not None)
+    return parsed_options(ChatOptions, values, bare=bare)
 
 
 # ---- the setup wizard
@@ -167,13 +166,7 @@ def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | N
 
 def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) -> None:
     """Start a profile where others found it last; on another port if its own is taken."""
-    last = ChatSettings.load(profile.directory).last_start
-    if not options.host_given:
-        options.host, options.advertise = last.host, options.advertise or last.advertise
-    options.discover = options.discover or last.discover
-    if not options.engine:
-        options.engine, options.engine_credentials = last.engine, options.engine_credentials or last.engine_credentials
-        options.no_listen = options.no_listen or not last.listen
+    recall_start(options, profile.directory)
     options.port = profile.port
     if not is_free(options.host, profile.port):
         options.data, options.port = str(profile.directory), free_port(options.host, {profile.port})

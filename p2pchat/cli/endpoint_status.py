@@ -7,17 +7,32 @@ the first time, what to do about it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from p2pchat import Failed, Link, MemberChange, TCPPeer, Warned
+from p2pchat import (
+    Failed,
+    Link,
+    MemberChange,
+    P2PChatError,
+    TCPPeer,
+    Warned,
+    inspect_profile,
+    known_profiles,
+    parse_invite,
+)
 from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
+from p2pchat.cli.standard_input import can_ask
+from p2pchat.commands.chat_settings import ChatSettings, LastStart
+from p2pchat.commands.endpoints import EVERYWHERE, is_loopback
 from p2pchat.commands.exit_codes import print_error, print_notice
-from p2pchat.commands.invite_screen import endpoints_of
+from p2pchat.commands.invite_screen import endpoints_of, welcome_screen
 from p2pchat.commands.shell_command import command, program
-from p2pchat.safe_text import quote_name, safe_line
+from p2pchat.safe_text import quote_name, quote_names, safe_line
 
 if TYPE_CHECKING:
     from p2pchat import People
@@ -81,6 +96,51 @@ def announcement(peer: TCPPeer) -> str:
     data = f", data in {safe_line(first.data)}" if first.data else ""
     network = f", in the network {safe_line(first.network)}" if first.network else ""
     return f"-- {quote_name(peer.me.label)} {where}{network}{data}"
+
+
+def report_reach(
+    peer: TCPPeer, options: PeerOptions, settings: ChatSettings | None = None, *, terminal: bool = False
+) -> None:
+    """Say whom a start shuts out that the last one did not, and remember how others reach the peer now.
+
+    Args:
+        settings: Those that a chat has loaded.
+        terminal: A person has it open.
+    """
+    if options.is_temporary:
+        return
+    settings = settings or ChatSettings.load(peer.data)
+    last, listens = settings.last_start, not options.no_listen
+    credentials = os.path.abspath(options.engine_credentials) if options.engine_credentials else ""
+    now = LastStart(
+        options.host, options.advertise, options.discover, options.engine, credentials, listens, last.invite
+    )
+    if last.is_open and not now.is_open:
+        here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
+        others = [user for user in peer.users() if not (user.is_me or user.id in here or peer.people.is_expelled(user))]
+        such = f", such as {quote_names([user.label for user in others])}" if others else ""
+        host = EVERYWHERE if is_loopback(last.host) else last.host
+        print_notice(f"-- only this computer can connect now; last time others could{such}: --host {host}")
+    settings.remember_start(now, terminal=terminal)
+
+
+async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettings | None = None) -> None:
+    """Say how people on other machines join a peer that listens for them.
+
+    Nobody asked for an invite. So a person reads the same at each start, until somebody came by it, and a log none.
+    """
+    if not peer.people.decides:
+        return
+    if not can_ask():
+        by_directory = options.data or options.is_temporary
+        which = ["--data", str(peer.data)] if by_directory else ["--port", str(peer.port)]
+        print_notice(f"-- for another machine, {command('invite', *which)} makes an invite")
+        return
+    settings = settings or ChatSettings.load(peer.data)
+    with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile
+        invite = await peer.make_invite(again=settings.last_start.invite)
+        settings.remember_start(replace(settings.last_start, invite=parse_invite(invite).invitation.id))
+        print_notice(welcome_screen(invite, peer.address, peer.port, qr=True))
 
 
 class EndpointStatus:

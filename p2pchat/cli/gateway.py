@@ -31,7 +31,6 @@ from p2pchat import (
     Link,
     Listening,
     MemberChange,
-    P2PChatError,
     Stopped,
     TCPPeer,
     Warned,
@@ -41,12 +40,11 @@ from p2pchat import (
     read_login_network,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, announcement
+from p2pchat.cli.endpoint_status import EndpointStatus, announcement, print_way_in, report_reach
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
 from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
 from p2pchat.cli.profiles import WebOptions, make_peer, socket_of
-from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.endpoints import is_loopback, own_addresses
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine
 from p2pchat.commands.exit_codes import (
@@ -62,7 +60,6 @@ from p2pchat.commands.exit_codes import (
     redirect_notices,
     worst_code,
 )
-from p2pchat.commands.invite_screen import welcome_screen
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, iso, json_line, raw_stdout, raw_stream
 from p2pchat.commands.wrap import fold, terminal_width
@@ -247,9 +244,10 @@ class GatewayRun:
             self._leaving.request("ended")
 
     def announce_peer(self, peer: TCPPeer) -> None:
-        """Say where the peer listens."""
+        """Say where the peer listens, and whom that shuts out."""
         self._event_log.write(peer.listening.to_json())
         print_notice(announcement(peer))
+        report_reach(peer, self._options)
 
     async def _announce(self, peer: TCPPeer, port: int) -> None:
         self.announce_peer(peer)
@@ -272,8 +270,7 @@ class GatewayRun:
                 f"-- others need an account: {command('web', 'token', 'NAME', *which)} makes one, or --sign-up open"
             )
         if not is_loopback(options.host):
-            with suppress(P2PChatError):  # nobody can dial it, it may not invite, or it was closed meanwhile
-                print_notice(welcome_screen(await peer.make_invite(), peer.address, peer.port, qr=can_ask()))
+            await print_way_in(peer, options)
         else:
             there = ["--network", options.network] if options.network is not None else []
             print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, *there, '--name', 'bob')}")

@@ -458,7 +458,7 @@ def peer_options(function: Function) -> Function:
         option(
             "--host",
             "ADDR",
-            "listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)",
+            "listen address (default: the last one, at first 127.0.0.1; 0.0.0.0 for other machines, :: for IPv6 too)",
             callback=without_brackets,
         ),
         data_option,

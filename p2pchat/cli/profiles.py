@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from p2pchat import (
+    InviteError,
     P2PChatError,
     home_directory,
     inspect_profile,
@@ -28,6 +29,7 @@ from p2pchat import (
     read_login_network,
 )
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
+from p2pchat.cli.standard_input import InputKind, read_invite
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
@@ -211,6 +213,7 @@ class PeerOptions:
     endpoints: tuple[str, ...] = ()
     name: str = ""
     host: str = LOOPBACK
+    host_given: bool = field(default=False, compare=False)  # by an option or a variable, or with a socket
     data: str = ""
     temp: bool = False
     db: str = field(default="", repr=False)
@@ -278,12 +281,45 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
     given = {name: value for name, value in values.items() if value is not None}
     check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("network", "invite"))
     check_exclusive(given, ("listen_fd", "host"), ("listen_fd", "no_listen"))
-    options = kind(**{**others, **given})
+    options = kind(**{**others, **given}, host_given="host" in given or "listen_fd" in given)
     if options.network is not None and options.discover and "host" not in given:
         options.host = EVERYWHERE  # else the others on the local network would find it, and could not reach it
     if options.listen_fd is not None:
         options.host, options.port = address_of(options.listen_fd, "--listen-fd", options.port)
+    if not options.is_temporary:
+        data = Path(os.path.expanduser(options.data)) if options.data else None
+        recall_start(options, data or profile_directory(options.port, options.network))
     return options
+
+
+def recall_start(options: PeerOptions, directory: Path) -> None:
+    """Let others reach a peer as at the last start of its profile, except as the command line says; --host ends it."""
+    if options.host_given:
+        return
+    last = ChatSettings.load(directory).last_start
+    if options.host == LOOPBACK:
+        options.host, options.advertise = last.host, options.advertise or last.advertise
+    options.discover = options.discover or last.discover
+    if not options.engine:
+        options.engine, options.engine_credentials = last.engine, options.engine_credentials or last.engine_credentials
+        options.no_listen = options.no_listen or not last.listen
+
+
+def read_peer_invite(options: PeerOptions, kind: InputKind) -> str | None:
+    """Return the text of the invite that a start names; None without one.
+
+    A service keeps the command line that it joined with. So a member, which needs its invite no more, starts without
+    one that is gone or damaged.
+    Raises: as read_invite
+    """
+    try:
+        return read_invite(options.invite, kind)
+    except (UsageError, InviteError) as error:
+        data = None if options.is_temporary else options.data or profile_directory(options.port, options.network)
+        if read_login_network(data).role != "member":
+            raise
+        print_error(f"warning: {error}; this login is a member already, and starts without it")
+        return None
 
 
 def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LastStart:
-    """The options that reached the peer of a profile at its last start, for a start without a port.
+    """The options by which others reached the peer of a profile at its last start, for a start without --host.
 
     Attributes:
         host: The address it listened on.
@@ -42,6 +42,7 @@ class LastStart:
         engine: The servers of its engine; they may contain a password.
         engine_credentials: The file of credentials for it.
         listen: Whether it listened on a socket.
+        invite: The id of the invite that it showed; "": none.
     """
 
     host: str = LOOPBACK
@@ -50,6 +51,7 @@ class LastStart:
     engine: str = field(default="", repr=False)
     engine_credentials: str = ""
     listen: bool = True
+    invite: str = ""
 
     @classmethod
     def from_json(cls, found: object) -> LastStart:
@@ -61,11 +63,10 @@ class LastStart:
             raise ValueError("`last_start` has a value of the wrong type")
         return cls(**known)
 
-    def reach_warning(self, host: str) -> str:
-        """Return a warning if listening on `host` lets in fewer peers than last time; else ""."""
-        if is_loopback(self.host) or not is_loopback(host):
-            return ""
-        return f"-- only this computer can connect now; last time others could: --host {self.host}"
+    @property
+    def is_open(self) -> bool:
+        """Return whether peers of other machines could connect."""
+        return bool(self.engine or self.advertise) or (self.listen and not is_loopback(self.host))
 
 
 FILE_NAME = "chat.json"

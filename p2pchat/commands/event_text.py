@@ -312,7 +312,8 @@ def format_member(row: Line, now: datetime) -> str:
         facts.append(f"{verb}{format_time(row['since'], now)} by {quote_name(row['by'])}")
     if row["invite"]:
         facts.append(f"with the invite {safe_line(row['invite'])}")
-    return f"-- {names}: {', '.join(facts)}{_marks(you=row['me'])}"
+    keyless = row["me"] and row["role"] in ("founder", "admin") and not row.get("decides", True)
+    return f"-- {names}: {', '.join(facts)}{' (you, without its key)' if keyless else _marks(you=row['me'])}"
 
 
 def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:

@@ -58,6 +58,7 @@ def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
     users = [of.user(user.key) for user in member.users]
     stands = of.user(peer.people.speaker(member.key).key)
     by = None if member.by is None else of.user(member.by.key)
+    me = any(user.is_me for user in users)
     return {
         **_who(stands),
         "users": [user.label for user in users],
@@ -68,7 +69,8 @@ def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
         "by_id": None if by is None else by.id,
         "invite": member.invite or None,
         "online": member.role != "expelled" and member.online,
-        "me": any(user.is_me for user in users),
+        "me": me,
+        "decides": me and peer.people.decides,
     }
 
 

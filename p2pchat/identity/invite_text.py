@@ -72,7 +72,11 @@ def make_invitation(network: Network, peer: Identity, uses: int = 1, days: float
         raise ValueError(f"an invite admits 1 to {MAX_USES} people")
     if not 0 < days <= MAX_DAYS:
         raise ValueError(f"an invite is good for at most {MAX_DAYS} days")
-    id, until = secrets.token_hex(_ID_BYTES), int(time.time() + days * 24 * 3600)
+    return repeat_invitation(network, peer, secrets.token_hex(_ID_BYTES), uses, int(time.time() + days * 24 * 3600))
+
+
+def repeat_invitation(network: Network, peer: Identity, id: str, uses: int, until: int) -> Invitation:
+    """Return an invitation that the peer with this key made with these terms."""
     secret = invite_secret(peer.derive(INVITES_KEY), network.id, id, uses, until)
     return Invitation(peer.peer_id, id, uses, until, secret)
 

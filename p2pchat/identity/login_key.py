@@ -178,7 +178,7 @@ def restore_key(source: Path, *, replace: bool = False) -> LoginNetwork:
         refuse_running()
         if here is not None and is_other_network:
             _put_aside(home, here)
-        elif is_other_key:
+        elif here is None or is_other_key:
             put_aside(home)
         for name in sorted(lines):  # `network` comes last: without it nobody looks at the key
             os.replace(Path(aside) / name, home / name)
@@ -214,6 +214,7 @@ def found_anew() -> tuple[LoginNetwork, list[Path]]:
         refuse_running()  # one that started meanwhile
         former = load_network(home / FILE_NAME)
         stay = [] if former is None else _put_aside(home, former)
+        put_aside(home)  # what is left of one that is lost
     login_network(home)
     return read_login_network(), stay
 

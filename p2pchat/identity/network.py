@@ -240,7 +240,8 @@ def save_certificate(path: Path, certificate: GuestCertificate) -> None:
 
 
 def login_network(home: Path, join: tuple[Network, Invitation] | None = None) -> Network:
-    """Return the network of this login. Its first peer founds it, or joins one with an invite.
+    """Return the network of this login. Its first peer founds it, or joins one with an invite, as does one whose key is
+    lost.
 
     The files are made under a lock, so that two processes that start at the same time get the same network. The seed
     comes first: whoever finds it alone, after a kill, makes the network of it.
@@ -248,7 +249,7 @@ def login_network(home: Path, join: tuple[Network, Invitation] | None = None) ->
         P2PChatError: The directory or file cannot be used.
     """
     path = home / FILE_NAME
-    if (network := load_network(path)) is not None:
+    if (network := load_network(path)) is not None and (join is None or network.member is not None):
         return network
     make_private_directory(home)
     with locked_network(home):
@@ -257,6 +258,8 @@ def login_network(home: Path, join: tuple[Network, Invitation] | None = None) ->
             for name in (FILE_NAME, FOUNDER_NAME, MEMBER_NAME):
                 remove_leftovers(home / name, untouched=0)
             network = _found(home) if join is None else join_network(home, *join)
+        elif join is not None and network.member is None and network.id == join[0].id:
+            network = join_network(home, network, join[1])
         return network
 
 
@@ -275,11 +278,12 @@ def locked_network(home: Path) -> Iterator[None]:
 
 
 def put_aside(home: Path) -> None:
-    """Move the network of a login away, so that another one can be founded or joined there."""
+    """Move the network of a login away, or the key of one that is lost, so that another can be founded or joined."""
     network = load_network(home / FILE_NAME)
+    mark = str(int(time.time())) if network is None else network.id[:8]
     for name in (FILE_NAME, FOUNDER_NAME, MEMBER_NAME):
-        if network is not None and (home / name).exists():
-            os.replace(home / name, home / f"{name}.{network.id[:8]}.old")
+        if (home / name).exists():
+            os.replace(home / name, home / f"{name}.{mark}.old")
 
 
 def _found(home: Path) -> Network:

@@ -35,8 +35,8 @@ def own_addresses() -> list[str]:
 
 
 def own_endpoints(host: str, port: int) -> list[str]:
-    """Return the endpoints at which others may reach this machine when it listens on "", 0.0.0.0 or ::."""
-    kinds = {"": (".", ":"), "::": (":",)}.get(host, (".",))
+    """Return the endpoints at which others may reach this machine when it listens on 0.0.0.0, or on "" or ::, both."""
+    kinds = (".", ":") if host in ("", "::") else (".",)
     fitting = [address for address in own_addresses() if any(kind in address for kind in kinds)]
     return [join_endpoint(address, port) for address in fitting]
 

@@ -134,18 +134,75 @@ def network_of(directory: Path, name: str | None = None, invite: Invite | None =
     """Return the network of a profile: its own, else that of a name, or without one that of this login.
 
     Args:
-        invite: A login without a network joins that of this invite, instead of founding one.
+        invite: A login without a network, or without the key of its member, joins that of this invite, instead of
+            founding one.
+    Raises:
+        P2PChatError: A file is damaged, or was lost: nobody founds a network who meant another one.
     """
     own = load_network(directory / FILE_NAME)
     if own is None and name is not None:
         return Network.named(name)
+    if invite is None and (fault := lost_file(directory, own)):
+        raise P2PChatError(fault)
     home = home_directory()
     if own is None:
         return login_network(home, None if invite is None else (invite.network, invite.invitation))
     if own.member is None and not own.name:
         login = load_network(home / FILE_NAME)
-        return login if login is not None and login.id == own.id else own
+        return login if login is not None and login.id == own.id and login.member is not None else own
     return own
+
+
+_MEND_LOST = (
+    "put it back with `p2pchat network restore FILE`, from a copy that `p2pchat network backup FILE` made, or join "
+    "again with a new invite; `p2pchat network new` founds another network"
+)
+
+
+def lost_file(directory: Path, own: Network | None) -> str:
+    """Return which file of the network of a profile is missing, and what to do; "" if none is.
+
+    Without its `network` a login would found another one beside the profiles of the former, and without the key of its
+    member nobody would admit it.
+
+    Args:
+        own: The network in the profile's own directory.
+    """
+    home = home_directory()
+    if own is not None and (own.name or own.member is not None or own.certificate is not None):
+        return ""
+    if own is None and _has_history(directory) and (directory / MEMBER_NAME).exists():
+        return f"{directory / FILE_NAME} is missing, beside the key of its member: put it back from a backup"
+    login = load_network(home / FILE_NAME)
+    if own is None and login is None:
+        beside = [path.name for path in profiles_in(home) if _belongs(path)] if home.is_dir() else []
+        if not beside or (home / FILE_NAME).exists():  # it was founded meanwhile
+            return ""
+        return f"{home / FILE_NAME} is missing, the network of {beside[0]}: {_MEND_LOST}"
+    if login is not None and login.member is not None and (own is None or own.id == login.id):
+        return ""
+    return f"the key of the network's member is not in {home if own is None else directory}: {_MEND_LOST}"
+
+
+def _belongs(directory: Path) -> bool:
+    """Return whether a profile has a history in a network that has founders and members."""
+    network = load_network(directory / FILE_NAME)
+    return _has_history(directory) and (network is None or not network.name)
+
+
+def _has_history(directory: Path) -> bool:
+    return (directory / DATABASE_NAME).exists()
+
+
+def _keep_login(network: Network) -> None:
+    """Have a login without a network belong to that of a profile which was brought from elsewhere, as a guest."""
+    home = home_directory()
+    if network.certificate is not None and not (home / FILE_NAME).exists():
+        with suppress(P2PChatError):  # the profile itself needs nothing there
+            make_private_directory(home)
+            with locked_network(home):
+                if not (home / FILE_NAME).exists():
+                    save_network(home / FILE_NAME, network)
 
 
 class Profile:
@@ -197,8 +254,9 @@ class Profile:
         try:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
-            identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             joined = network_of(directory, network if data is None else None, invite)
+            identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
+            _keep_login(joined)
             _make_database_private(directory / DATABASE_NAME)
             profile = cls(directory, identity, joined, temporary=False, lock=lock)
             if directory.parent != home_directory() and network is None and not profile._has_network:
@@ -211,6 +269,7 @@ class Profile:
     @classmethod
     def _open_temporary(cls, key: str | os.PathLike[str] | None, name: str | None, invite: Invite | None) -> Profile:
         identity = Identity.generate() if key is None else _identity_from(key)
+        network = network_of(home_directory() / "temporary", name, invite)
         above = home_directory() if os.environ.get(HOME_VARIABLE) else None  # the variable moves temporary profiles too
         try:
             if above is not None:
@@ -218,7 +277,7 @@ class Profile:
             directory = Path(tempfile.mkdtemp(prefix="temporary-" if above else "p2pchat-", dir=above))
         except OSError as error:
             raise P2PChatError(f"cannot make a temporary directory: {error.strerror or error}") from error
-        return cls(directory, identity, network_of(directory, name, invite), temporary=True, lock=None)
+        return cls(directory, identity, network, temporary=True, lock=None)
 
     @property
     def database(self) -> Path:
@@ -429,7 +488,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
     network_path = own if _exists(own) else home_directory() / FILE_NAME
-    found, network_trouble = _network(network_path)
+    found, network_trouble = _network(network_path, directory)
     held_at = _changed_at(directory / PID_NAME)
     holder = lock_holder(directory) if held_at else None
     return ProfileState(
@@ -459,12 +518,16 @@ def _key(path: Path) -> tuple[str, str]:
         return "", str(error)
 
 
-def _network(path: Path) -> tuple[Network | None, str]:
-    """Return the network in a file, and why the file cannot be used."""
+def _network(path: Path, directory: Path) -> tuple[Network | None, str]:
+    """Return the network in a file, the profile's own or the login's, and why it cannot be used."""
+    found = None
     try:
-        return load_network(path), ""
-    except P2PChatError as error:
-        return None, str(error)
+        found = load_network(path)
+        if home_directory() / "networks" in directory.parents:  # named networks have no files
+            return found, ""
+        return found, lost_file(directory, found if path.parent == directory else None)
+    except (P2PChatError, OSError) as error:
+        return found, str(error)
 
 
 def _changed_at(path: Path) -> float:

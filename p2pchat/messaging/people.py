@@ -77,6 +77,11 @@ class People:
         return "expelled" if self._own_removals() else ""
 
     @property
+    def decides(self) -> bool:
+        """Whether this peer may invite and expel: its member is the founder or an admin, and the key is here."""
+        return self._lifecycle.started_driver.node.admission.may_invite
+
+    @property
     def expelled_by(self) -> User | None:
         """Who expelled the own user or its member; None if nobody did."""
         removals = self._own_removals()

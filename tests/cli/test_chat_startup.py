@@ -134,10 +134,14 @@ async def test_a_profile_listens_where_it_did_last_time_by_default(home: Path, p
     assert engine == ("nats://u:secret@chat.example", "/etc/creds", True)
     options = await off_loop(bare("--engine", "other.example"), Person())
     assert (options.engine, options.engine_credentials, options.no_listen) == ("other.example", "", False)
-    options = await off_loop(bare("--host", "127.0.0.1"), Person())
-    assert (options.host, options.advertise) == ("127.0.0.1", "")
-    assert last.reach_warning("127.0.0.1").endswith("--host 0.0.0.0")
-    assert last.reach_warning("::") == LastStart().reach_warning("127.0.0.1") == ""
+    port = str(ports[0])
+    assert (parse_chat([port]).host, parse_chat([port]).engine) == ("0.0.0.0", last.engine)  # with its port too
+    options = parse_chat([port, "--discover", "--network", "lab"])
+    assert (options.host, options.engine) == ("0.0.0.0", "")  # another profile
+    for said in (await off_loop(bare("--host", "127.0.0.1"), Person()), parse_chat([port, "--host", "127.0.0.1"])):
+        assert (said.host, said.advertise, said.discover, said.engine, said.no_listen) == (
+            "127.0.0.1", "", False, "", False,
+        )  # fmt: skip
 
 
 async def test_an_unused_profile_is_not_offered(home: Path, ports: list[int]) -> None:

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import click
 
-from p2pchat import DataLocked, StorageError, backup_profile, copy_database, import_into, inspect_profile, open_history
+from p2pchat import (
+    DataLocked,
+    StorageError,
+    backup_profile,
+    copy_database,
+    import_into,
+    inspect_profile,
+    open_history,
+    read_login_network,
+)
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.process import run_until_signal
@@ -231,6 +240,12 @@ def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> 
     print_notice(
         "-- this runs the copy, instead of the original and never beside it. Anyone who has it can be this user"
     )
+    found = read_login_network(directory)
+    if found.role in ("founder", "member") and found.directory != directory:
+        take, put = command("network", "backup", "FILE"), command("network", "restore", "FILE")
+        print_notice(
+            f"-- other profiles there need the {found.role}'s key, which is not in it: {take}, and there {put}"
+        )
     return DONE
 
 

@@ -287,8 +287,11 @@ def check_network(state: ProfileState) -> Finding:
     return ok("network", f"{whose}, {name}: whoever knows that name is a member" if name else f"{whose}, with invites")
 
 
+_BACKUP_KEY = command("network", "backup", "FILE")
+
+
 def check_backup(state: ProfileState) -> Iterator[Finding]:
-    """Remind of a copy of the founder's key, until there is one."""
+    """Remind of a copy of the founder's key, until there is one, and of the key that was left on another machine."""
     if not state.network_id or state.network_trouble:
         return
     try:
@@ -296,9 +299,12 @@ def check_backup(state: ProfileState) -> Iterator[Finding]:
     except P2PChatError as error:
         yield from_error("founder", str(error))
         return
+    if found.role == "guest" and read_login_network().role in ("guest", ""):
+        seen = "the key of this network's member is on another machine: no other profile can be started here"
+        yield warning("member", seen, f"there {_BACKUP_KEY}, and here {command('network', 'restore', 'FILE')}")
     if found.role == "founder" and not found.backed_up:
         seen = "there is no copy of this network's founder's key: without it nobody can make admins"
-        yield warning("founder", seen, f"make one: {command('network', 'backup', 'FILE')}")
+        yield warning("founder", seen, f"make one: {_BACKUP_KEY}")
 
 
 def check_lock(state: ProfileState) -> Finding:

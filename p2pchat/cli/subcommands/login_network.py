@@ -68,6 +68,8 @@ def show(profile: ProfileChoice, as_json: bool) -> int:
             f"there is no network in {home_directory()} yet: the first start founds one, or joins one with --invite"
         )
     role = asyncio.run(_role(directory, found.id)) or found.role
+    if found.role == "guest" and role != "expelled":
+        role = "guest"
     files = [] if found.key_file is None else [found.key_file]
     if as_json:
         row = {
@@ -164,7 +166,7 @@ in it with what they hold; new ones are in the new network. It is refused while 
 )
 def new(**_: Any) -> int:
     """Put the network of this login aside, and found another."""
-    if not (home_directory() / "network").exists():
+    if not ((home_directory() / "network").exists() or known_profiles()):
         raise UsageError("there is no network yet: the first start founds one")
     found, stay = found_anew()
     print_notice(f"-- founded the network {found.id[:8]}{backup_hint(found)}")

@@ -13,8 +13,16 @@ import click
 from p2pchat import profile_directory
 from p2pchat.cli import options as cli
 from p2pchat.cli.process import Shutdown, allow_descriptors, make_runner, show_library_logs
-from p2pchat.cli.profiles import PeerOptions, free_port, is_free, parsed_options, started_before
-from p2pchat.cli.standard_input import InputKind, read_invite
+from p2pchat.cli.profiles import (
+    PeerOptions,
+    free_port,
+    is_free,
+    parsed_options,
+    read_peer_invite,
+    recall_start,
+    started_before,
+)
+from p2pchat.cli.standard_input import InputKind
 from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.exit_codes import DONE, INTERRUPTED, CommandError, UsageError, exit_code, print_error
 from p2pchat.extras import missing_extra
@@ -86,7 +94,7 @@ def mcp(may: frozenset[str], files: str | None, rate: int, **values: Any) -> int
         _choose_profile(options)
     show_library_logs(options.log_level, verbose=options.verbose)
     allow_descriptors()
-    invite = read_invite(options.invite, InputKind.NONE)
+    invite = read_peer_invite(options, InputKind.NONE)
     with make_runner() as runner:
         return runner.run(_run(options, invite, may, Path(files).absolute() if files else None, rate))
 
@@ -96,6 +104,8 @@ def _choose_profile(options: PeerOptions) -> None:
     options.name = options.name or USUAL_NAME
     known = started_before(options.network)
     found = next((one for one in known if one.name == options.name), None)
+    if found is not None:
+        recall_start(options, found.directory)
     running = [one for one in known if one.holder is not None and one is not found]
     if running and not options.endpoints and not options.invite:
         options.endpoints = (f"{LOOPBACK}:{max(running, key=lambda one: one.held_at).port}",)

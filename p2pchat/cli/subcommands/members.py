@@ -102,6 +102,10 @@ def expel(
 def _check_say(rows: Sequence[EventLine]) -> None:
     """Raise CommandError, before anything is asked, unless this login is the founder or an admin."""
     deciding = [row for row in rows if row["role"] in ("founder", "admin")]
+    if any(row["me"] and not row.get("decides", True) for row in deciding):
+        raise CommandError(
+            "the key of this member is elsewhere: expel from there, or p2pchat network restore FILE here"
+        )
     if not any(row["me"] for row in deciding):
         names = [name for row in deciding for name in row["users"][:1]]
         whom = quote_names(names) if names else "one of them"

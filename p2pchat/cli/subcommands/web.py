@@ -12,7 +12,14 @@ import click
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_profile
 from p2pchat.cli.process import allow_descriptors, make_runner
-from p2pchat.cli.profiles import WebOptions, address_of, find_profile, is_gateways, parsed_options
+from p2pchat.cli.profiles import (
+    WebOptions,
+    address_of,
+    find_profile,
+    is_gateways,
+    parsed_options,
+    read_peer_invite,
+)
 from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
@@ -119,13 +126,13 @@ def serve(**values: Any) -> int:
     Each of their users has a key of its own and is an equal of those in a terminal. HTTP_PORT is where the page is;
     HOST:PORT are peers to link with.
     """
-    from p2pchat.cli.standard_input import InputEnded, read_invite, stdin_kind
+    from p2pchat.cli.standard_input import InputEnded, stdin_kind
 
     options = web_options(values)
     require_extra()
     _prepare_process(options)
     try:
-        invite = read_invite(options.invite, stdin_kind())
+        invite = read_peer_invite(options, stdin_kind())
     except InputEnded:
         return DONE
     from p2pchat.cli.gateway import GatewayRun
@@ -136,7 +143,7 @@ def serve(**values: Any) -> int:
 
 def environment_options() -> tuple[WebOptions, str | None]:
     """Return the options that the variables give, for a page on uvicorn's port, and the text of the invite."""
-    from p2pchat.cli.standard_input import InputKind, read_invite
+    from p2pchat.cli.standard_input import InputKind
 
     try:
         values = serve.make_context("web", [USUAL_HTTP_PORT]).params
@@ -146,7 +153,7 @@ def environment_options() -> tuple[WebOptions, str | None]:
     except click.UsageError as error:
         raise UsageError(error.format_message()) from None
     _prepare_process(options)
-    return options, read_invite(options.invite, InputKind.NONE)
+    return options, read_peer_invite(options, InputKind.NONE)
 
 
 def _prepare_process(options: WebOptions) -> None:

@@ -1,7 +1,7 @@
 /** The invite dialog: the address of this page for browsers, the network's invite for peers. */
 
 import { dialog } from "./dialog.js";
-import { copyButton, h } from "./dom.js";
+import { copyButton, fill, h } from "./dom.js";
 import { pageAddress, urlOf } from "./http.js";
 import { when } from "./times.js";
 
@@ -9,9 +9,8 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** @param {import("./chat.js").Chat} chat */
 export async function showInvite(chat) {
-  const [row] = await chat.ask({ do: "invite" });
   const address = pageAddress();
-  const [pageCode, inviteCode] = await Promise.all([qrCode(chat.token, address, "of the address of this page"), qrCode(chat.token, row.invite, "of the invite")]);
+  const pageCode = await qrCode(chat.token, address, "of the address of this page");
   dialog("Invite people", [
     h("section", { class: "invite" },
       h("h3", {}, "With a browser"),
@@ -19,13 +18,27 @@ export async function showInvite(chat) {
       h("div", { class: "invite-row" }, pageCode, h("div", { class: "invite-words" }, h("div", { class: "token", role: "group", "aria-label": "Address of this page" }, address), copyButton(() => address, "Copy address"))),
       isLocal(address) && h("p", { class: "hint" }, "This address works on this computer only."),
     ),
-    h("section", { class: "invite" },
-      h("h3", {}, "With p2pchat in a terminal"),
-      h("p", {}, "Run ", h("code", {}, "p2pchat --invite -"), " and paste this invite. ", termsOf(row), " Send it over a channel you trust: whoever joins can read the whole room."),
-      h("div", { class: "invite-row" }, inviteCode, h("div", { class: "invite-words" }, h("div", { class: "token", role: "group", "aria-label": "Invite" }, row.invite), copyButton(() => row.invite, "Copy invite"))),
-      row.only_this_machine && h("p", { class: "hint" }, "Others can't connect yet: restart the gateway with --host 0.0.0.0."),
-    ),
+    peerInvite(chat),
   ], { class: "wide" });
+}
+
+/**
+ * Return the section for peers. An invite is made when it is asked for: each lets somebody in for a week.
+ * @param {import("./chat.js").Chat} chat
+ */
+function peerInvite(chat) {
+  const invite = h("div", {}, h("button", { type: "button", onclick: () => make().catch((error) => fill(invite, h("p", { role: "alert" }, error.message))) }, "Make an invite"));
+  const make = async () => {
+    const [row] = await chat.ask({ do: "invite" });
+    const code = await qrCode(chat.token, row.invite, "of the invite");
+    fill(invite,
+      h("p", {}, "Run ", h("code", {}, "p2pchat --invite -"), " and paste this invite. ", termsOf(row), " Send it over a channel you trust: whoever joins can read the whole room."),
+      h("div", { class: "invite-row" }, code, h("div", { class: "invite-words" }, h("div", { class: "token", role: "group", "aria-label": "Invite" }, row.invite), copyButton(() => row.invite, "Copy invite"))),
+      row.only_this_machine && h("p", { class: "hint" }, "Others can't connect yet: restart the gateway with --host 0.0.0.0."),
+    );
+    invite.querySelector("button")?.focus();
+  };
+  return h("section", { class: "invite" }, h("h3", {}, "With p2pchat in a terminal"), invite);
 }
 
 /** Return whom an invite admits, as a sentence. @param {any} row of `invite` */

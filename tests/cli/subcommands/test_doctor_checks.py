@@ -203,7 +203,9 @@ def test_a_network_file_that_is_damaged_or_missing(data: Path) -> None:
     assert (found.verdict, found.seen) == ("wrong", f"{network} is damaged")
     assert found.mend == "restore it, or move it away and join again with an invite"
     network.unlink()
-    assert look(data)["network"].verdict == "ok"
+    found = look(data)["network"]
+    assert (found.verdict, found.seen) == ("wrong", f"{network} is missing, the network of {data.name}")
+    assert "p2pchat network restore FILE" in found.mend
 
 
 LIMIT = Settings().min_free_disk_bytes

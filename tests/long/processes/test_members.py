@@ -43,6 +43,23 @@ async def test_an_invite_admits_one_login_and_a_second_reads_why(logins: list[Lo
     assert (row["uses"], len(row["used_by"])) == (1, 1)
 
 
+async def test_a_service_of_a_member_starts_when_its_invite_is_gone(logins: list[Login], tmp_path: Path) -> None:
+    first, second, third = logins
+    ada, file = await first.peer("ada"), tmp_path / "invite"
+    file.write_text(await first.invite(ada))
+    bob = await second.peer("bob", invite=str(file))
+    await met(ada, bob)
+    for damage in (file.unlink, lambda: file.write_text(""), lambda: file.write_bytes(b"p2pchat:AAAA\xff")):
+        assert await bob.leave() == 0
+        damage()
+        bob = await second.peer("bob", invite=str(file))
+        await met(ada, bob)
+        await says(bob, "; this login is a member already, and starts without it")
+        data = str(third.home / "eve")
+        code, _, err = await third.talk("0", "--invite", str(file), "--data", data, stdin=b"hello\n")
+        assert code in (1, 2) and b"listens" not in err  # who needs it is told
+
+
 @pytest.mark.parametrize("words", [("web", "0", "--port", "0"), ("0",)])
 async def test_a_gateway_and_a_pipe_read_why_an_invite_admits_nobody(
     logins: list[Login], tmp_path: Path, words: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 from pathlib import Path
 
@@ -122,8 +123,26 @@ async def test_a_restarted_profile_listens_as_before(terminal: OpenTerminal, hom
     await again.shows("-- ada listens on 0.0.0.0:")
     await again.line("/quit")
     assert await again.ended() == 0
-    fewer = await terminal("0", "--data", str(home / str(port)))
+    fewer = await terminal("0", "--data", str(home / str(port)), "--host", "127.0.0.1")
     await fewer.shows("-- only this computer can connect now; last time others could: --host 0.0.0.0")
+
+
+async def test_every_start_shows_the_same_invite_until_somebody_came_by_it(terminal: OpenTerminal, home: Path) -> None:
+    shown = list[str]()
+    data = str(home / "ada")
+    for _ in range(2):
+        ada = await terminal("0", "--data", data, "--name", "ada", "--host", "0.0.0.0", "--advertise", "127.0.0.1:8080")
+        await ada.shows("send it over a channel you trust.")
+        shown.append(re.search(r"p2pchat:[A-Z2-7\s]+", ada.text)[0])  # type: ignore[index]
+        await ada.line("/quit")
+        assert await ada.ended() == 0
+    listed = ("invite", "--data", data, "--list", "--json")
+    [row] = (await asyncio.to_thread(p2pchat, home, *listed)).events
+    assert shown[0] == shown[1]
+    assert (await asyncio.to_thread(p2pchat, home, "invite", "--data", data, "--revoke", row["invite"])).code == 0
+    ada = await terminal("0", "--data", data)
+    await ada.shows("send it over a channel you trust.")
+    assert len((await asyncio.to_thread(p2pchat, home, *listed)).events) == 2  # that one admits nobody any more
 
 
 async def test_a_tall_terminal_shows_a_qr_code(terminal: OpenTerminal) -> None:
