@@ -21,7 +21,8 @@ async def main(peer: TCPPeer) -> None:
     message = await peer.wait_for(Message, where=lambda event: event.text == "hi")
     reveal_type(message)  # p2pchat.messaging.messages.Message
     message.txt  # attr-defined
-    reveal_type(await peer.wait_for(Message, Joined))  # p2pchat.messaging.messages.Message | p2pchat.messaging.events.Joined
+    either = await peer.wait_for(Message, Joined)
+    either.text  # union-attr
 """
 TYPED = """
 from p2pchat import Joined as OtherJoined
