@@ -33,6 +33,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
 
 from p2pchat import (
@@ -109,11 +110,12 @@ class CommandParameter:
             if word.lower() in _TRUE or word.lower() in _FALSE:
                 return word.lower() in _TRUE
             raise CommandUsageError(f"{self.name.upper()} is yes or no, not {word!r}")
-        try:
-            return self.type(word)
-        except ValueError:
-            wanted = "a whole number" if self.type is int else "a number"
-            raise CommandUsageError(f"{self.name.upper()} is {wanted}, not {word!r}") from None
+        with suppress(ValueError):
+            value = self.type(word)
+            if self.type is int or isfinite(value):  # nan and inf are words of float, and no numbers
+                return value
+        wanted = "a whole number" if self.type is int else "a number"
+        raise CommandUsageError(f"{self.name.upper()} is {wanted}, not {word!r}")
 
 
 _TRUE = frozenset(("yes", "y", "true", "on", "1"))

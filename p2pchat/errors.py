@@ -18,16 +18,23 @@
         ├── HandshakeError    version, identity or proof
         └── LogError          a batch that does not extend its log        .expected_seq .got_seq
 
-Facts are attributes, not text. Wrong types and values of arguments raise TypeError and ValueError.
+Facts are attributes, not text. Wrong types and values of arguments raise TypeError and ValueError. All of them can be
+copied, and pickled for another process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copyreg import __newobj__ as make_object  # type: ignore[attr-defined]
+from typing import Any
 
 
 class P2PChatError(Exception):
     """Base of all exceptions that p2pchat raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes a copy: the text and the facts, since __init__ takes other arguments."""
+        return make_object, (type(self),), {**self.__dict__, "args": self.args}
 
 
 class UnknownName(P2PChatError):

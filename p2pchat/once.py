@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import AmbiguousName, P2PChatError, Settings, TooLong, UnknownName
@@ -101,9 +100,14 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
         directory = await asyncio.to_thread(find_profile, choice, notify=lambda text: None)
         async with connect_or_run(directory, port=choice.port, meets=True) as control:
             [there] = await control.ask("find", to=to)
-            id = await _accepted(control, there["conversation_id"], text)
-            await control.ask("wait", timeout=timeout)
-            [row] = await control.ask("receipts", id=id)
+            await control.ask("tail", to=there["conversation_id"], last=0)  # it tells the id
+            reading = asyncio.create_task(_discard_lines(control))
+            try:
+                id = (await control.accept(to=there["conversation_id"], text=text))["id"]
+                await control.ask("wait", timeout=timeout)
+                [row] = await control.ask("receipts", id=id)
+            finally:
+                reading.cancel()
     except RequestRefused as refused:
         raise _error_of(refused, to, text) from None
     except (CommandError, UsageError) as error:
@@ -112,19 +116,10 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
     return SentReceipt(id, row["status"], row["of"], *who)
 
 
-async def _accepted(control: ControlClient, to: str, text: str) -> str:
-    """Send a text and return the id of the message when it is on disk."""
-    from p2pchat.cli.control_client import PeerGone, RequestRefused
-
-    await control.ask("tail", to=to, last=0)  # its events tell the id
-    ref = token_hex(8)  # they also tell what other calls and commands send meanwhile
-    await control.send(do="send", to=to, text=text, ref=ref)
-    while (line := await control.next_line()) is not None:
-        if line.get("ref") == ref and line["event"] == "sent":
-            return str(line["id"])
-        if line.get("ref") == ref and line["event"] == "error":
-            raise RequestRefused(line)
-    raise PeerGone(control.reason)
+async def _discard_lines(control: ControlClient) -> None:
+    """Read what else the tail tells: behind many lines that nobody reads no answer would come."""
+    while await control.next_line() is not None:
+        pass
 
 
 def _labels(names: Iterable[Any]) -> tuple[str, ...]:

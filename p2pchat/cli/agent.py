@@ -1,12 +1,13 @@
 """An agent: what the tools of `p2pchat mcp` do (TOOLS of commands/command_table.py), a function each.
 
-What an agent was shown is marked as read when it calls the next tool, because the call proves that it got the answer:
-if it is killed in between, its next inbox shows the same again. A conversation is marked up to the first message that
-was not shown.
+An answer can be lost on its way, and a later call proves nothing about it. So an answer that shows messages names a
+mark, `seen`, and only what the agent gives back with its next inbox is marked as read; everything else is shown again.
+A conversation is marked up to the first message that was not given back.
 
 A call that is repeated sends nothing twice, also if this process was killed in between: what the user sent lately is
-read from the history of the peer. A key of the caller is the fraction of a second of `claimed_at`, so it needs no place
-of its own.
+read from the history of the peer. Without a key it is a repeated call only as long as nobody else spoke there, and a
+question only until its answer was returned. A key of the caller is the fraction of a second of `claimed_at`, so it
+needs no place of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeVar
 
 from p2pchat import HOP_LIMIT
@@ -28,7 +30,9 @@ from p2pchat.safe_text import quote_names, safe_line
 
 PAGE, MAX_PAGE = 20, 100  # messages in an answer
 MAX_PAGE_BYTES = 24_000  # of texts in an answer; some 6,000 tokens
+MAX_MARKS = 100  # answers that the agent can still say it has seen
 MAX_LISTED = 100  # members in an answer; names of those who lack a message
+ANSWER_WAIT = 40.0  # seconds: many clients end a call after 60
 MAX_WAIT = 3600.0  # seconds; clients end a call after minutes, and an agent can call again
 PROGRESS_EVERY = 5.0  # seconds; clients that take progress for life end a call after a minute without
 MINUTE = 60.0
@@ -59,11 +63,13 @@ class Agent:
         self._rate = rate
         self._on_news = on_news
         self.waits: bool = False
-        self._shown: dict[str, set[str]] = {}  # ids of messages shown and not marked yet, by conversation
-        self._marking = asyncio.Lock()
+        self._shown: dict[str, list[EventLine]] = {}  # messages of answers that were not given back, by mark
+        self._seen: dict[str, set[str]] = {}  # ids of messages given back and not marked yet, by conversation
+        self._inboxes = 0  # calls
         self._written: deque[float] = deque()  # when
-        self._calls: dict[str, dict[Call, EventLine]] = {}  # sent messages, by conversation
-        self._sending = asyncio.Lock()
+        # Calls that send just now, by conversation. A call that its client gives up goes on: its repetition joins it.
+        self._sending: dict[tuple[str, Call], asyncio.Task[tuple[EventLine, bool]]] = {}
+        self._answered: set[str] = set()  # questions of which a call returned the answer
         self._hops: dict[str, int] = {}  # of the message shown last, by conversation
         self._asked: dict[str, EventLine] = {}  # questions, by id
         self._presses: dict[str, EventLine] = {}  # the first one of a person, by the id of the question
@@ -74,32 +80,36 @@ class Agent:
         if line["event"] == "message" and not line["old"]:
             self.waits = True
             self._on_news()
-        if line is GONE:  # what was accepted last was not told
-            self._calls.clear()
         asked = self._asked.get(line.get("id", ""))
         if asked is not None and _is_press(line, asked):
             self._presses.setdefault(line["id"], line)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let calls that wait look again."""
         self._happened.set()
         self._happened = asyncio.Event()
 
     async def look_for_more(self) -> None:
         """Find out whether there are unread messages that no answer showed."""
-        self.waits = bool((await self.unread(1, peek=True))["messages"])
+        shown = {row["id"] for rows in self._shown.values() for row in rows}.union(*self._seen.values())
+        self.waits = any(row["id"] not in shown for row in await self._peer.ask("inbox", limit=len(shown) + 1))
 
-    async def mark_shown(self) -> None:
-        """Mark as read what earlier answers showed, up to the first message of each conversation that none showed."""
-        async with self._marking:
-            for where, shown in list(self._shown.items()):
-                last, rows = None, await self._peer.ask("inbox", to=where, limit=len(shown) + 1)
-                for row in rows:
-                    if row["id"] not in shown:
-                        break
-                    last = row["id"]
-                    shown.discard(last)
-                if last is not None:
-                    await self._peer.ask("read", id=last)
-                if not (shown and rows):  # without rows another process of this profile has marked them
-                    del self._shown[where]
+    async def _mark_seen(self, marks: str) -> None:
+        """Mark as read what these answers showed, up to the first message of each conversation that was not seen."""
+        for row in [row for mark in marks.split() for row in self._shown.pop(mark, ())]:
+            self._seen.setdefault(row["conversation_id"], set()).add(row["id"])
+        for where, seen in list(self._seen.items()):
+            last, rows = None, await self._peer.ask("inbox", to=where, limit=len(seen) + 1)
+            for row in rows:
+                if row["id"] not in seen:
+                    break
+                last = row["id"]
+                seen.discard(last)
+            if last is not None:
+                await self._peer.ask("read", id=last)
+            if not (seen and rows):  # without rows another process of this profile has marked them
+                self._seen.pop(where, None)
 
     # ---- tools that read
 
@@ -117,26 +127,35 @@ class Agent:
             "groups": [f"#{row['conversation']}" for row in groups],
         }
 
-    async def inbox(self, progress: Progress, wait: float = 0.0, limit: int = PAGE) -> Answer:
+    async def inbox(
+        self, progress: Progress, seen: str = "", to: str | None = None, wait: float = 0.0, limit: int = PAGE
+    ) -> Answer:  # fmt: skip
+        self._inboxes += 1
+        turn = self._inboxes
+        self._wake()
+        await self._mark_seen(seen)
+
         async def look() -> Answer | None:
-            found = await self.unread(limit)
+            if turn != self._inboxes:
+                return {"messages": [], "more": False, "next": "A later call of inbox has ended this one."}
+            found = await self.unread(limit, to)
             return found if found["messages"] else None
 
         found = await self._until(look, wait, progress)
         return found or {"messages": [], "more": False}
 
-    async def unread(self, limit: int = PAGE, *, peek: bool = False) -> Answer:
-        """Return the oldest unread messages that no answer showed; with `peek` they count as not shown."""
-        known = {id for ids in self._shown.values() for id in ids}
-        found = await self._peer.ask("inbox", limit=limit + len(known) + 1)
-        rows = [row for row in found if row["id"] not in known]
+    async def unread(self, limit: int = PAGE, to: str | None = None, *, peek: bool = False) -> Answer:
+        """Return unread messages that the agent did not say it has seen; with `peek` they count as not shown."""
+        seen = set[str]().union(*self._seen.values())
+        found = await self._peer.ask("inbox", to=to, limit=limit + len(seen) + 1)
+        rows = [row for row in found if row["id"] not in seen]
         page = rows[: _that_fit(rows[:limit])]
-        if not peek:
-            self.waits = len(page) < len(rows)
-            for row in page:
-                self._note_shown(row)
-        answer = {"messages": [_message(row) for row in page], "more": len(page) < len(rows)}
-        return answer | ({"next": "More wait: call inbox again."} if answer["more"] else {})
+        answer: Answer = {"messages": [_message(row) for row in page], "more": len(page) < len(rows)}
+        if page and not peek:
+            answer["seen"] = self._note_shown(page)
+        if not peek and to is None:
+            self.waits = answer["more"]
+        return answer | ({"next": "More wait: call inbox with this `seen`."} if answer["more"] else {})
 
     async def history(
         self, progress: Progress, to: str | None = None, limit: int = PAGE, before: str | None = None,
@@ -169,11 +188,11 @@ class Agent:
             return row["status"] in (until, "read") or None
 
         await self._until(look, wait, progress)
-        return _receipt(row, again=again)
+        return _receipt(row, again=again, key=key)
 
     async def ask(
         self, progress: Progress, to: str, text: str, reply_to: str | None = None, choices: Sequence[str] = (),
-        wait: float = 60.0, key: str = "",
+        wait: float = ANSWER_WAIT, key: str = "",
     ) -> Answer:  # fmt: skip
         [where] = await self._peer.ask("find", to=to)
         at = where["conversation_id"]
@@ -181,7 +200,7 @@ class Agent:
             raise CommandError(f"programs answered each other {HOP_LIMIT} times there: a person has to write first")
         lines: deque[EventLine] = deque()
         with self._peer.listening(lines.append):
-            sent, again = await self._accept(where, text, reply_to, key, choices=choices)
+            sent, again = await self._accept(where, text, reply_to, key, choices=choices, asks=True)
             self._asked[sent["id"]] = sent
             if again:
                 lines.extendleft(reversed(await self._since(sent, at)))
@@ -199,15 +218,16 @@ class Agent:
                 return None
 
             found = await self._until(look, wait, progress)
-        answer = _receipt(await self._receipt(sent["id"]), again=again) | {"answered": found is not None}
+        answer = _receipt(await self._receipt(sent["id"]), again=again, key=key) | {"answered": found is not None}
         if found is None:
             return answer | {"next": "No answer yet: the same call again goes on waiting. It is not a yes."}
         if choices:
-            when = {"at": found["at"]} if "at" in found else {}
-            return answer | {"choice": found["reaction"], "by": found["by"], "next": ""} | when
-        self._note_shown(found)
-        await self.look_for_more()
-        return answer | {"answer": _message(found), "next": ""}
+            answer |= {"choice": found["reaction"], "by": found["by"], **({"at": found["at"]} if "at" in found else {})}
+        else:
+            answer |= {"answer": _message(found), "seen": self._note_shown([found])}
+            await self.look_for_more()
+        self._answered.add(sent["id"])
+        return answer | {"next": ""}
 
     async def _since(self, question: EventLine, at: str) -> list[EventLine]:
         """Return what was said and pressed since a question; of presses it is not known when."""
@@ -229,7 +249,9 @@ class Agent:
         self._count_write()
         return _group(await self._peer.ask("add", to=to, users=list(users)))
 
-    async def get(self, progress: Progress, id: str, number: int = 1, path: str = "", wait: float = 60.0) -> Answer:
+    async def get(
+        self, progress: Progress, id: str, number: int = 1, path: str = "", wait: float = ANSWER_WAIT
+    ) -> Answer:
         to = self._path(path)
         if to.is_file() or not to.parent.is_dir():
             raise UsageError(f"{safe_line(path)} is there already, or its directory is not: choose another path")
@@ -268,35 +290,48 @@ class Agent:
         [row] = await self._peer.ask("receipts", id=id)
         return row
 
-    def _note_shown(self, row: EventLine) -> None:
-        if row["event"] == "message":
-            self._shown.setdefault(row["conversation_id"], set()).add(row["id"])
+    def _note_shown(self, rows: list[EventLine]) -> str:
+        """Note that an answer shows these messages; return its mark."""
+        for row in rows:
             self._hops[row["conversation_id"]] = row.get("hops", 0)
+        mark = token_hex(4)
+        self._shown[mark] = rows
+        if len(self._shown) > MAX_MARKS:
+            del self._shown[next(iter(self._shown))]
+        return mark
 
     async def _accept(
         self, where: EventLine, text: str, reply_to: str | None, key: str, paths: Sequence[str] = (),
-        choices: Sequence[str] = (),
+        choices: Sequence[str] = (), *, asks: bool = False,
     ) -> tuple[EventLine, bool]:  # fmt: skip
         """Send a message unless this call sent it before; return its line, and whether that was before."""
         mark = int.from_bytes(sha256(key.encode()).digest()[:4], "big") % 1_000_000 if key else None
         call: Call = (text, reply_to, tuple(Path(path).name for path in paths), tuple(choices), mark)
-        at, now = where["conversation_id"], datetime.now(UTC)
-        async with self._sending:
-            if (calls := self._calls.get(at)) is None:
-                rows = await self._peer.ask("history", to=at, limit=LOOKED_BACK)
-                calls = self._calls[at] = {_call_of(row): row for row in rows if row["event"] == "sent"}
-            before = calls.get(call)
-            if before and (key or now - datetime.fromisoformat(before["sent_at"]) < SAME_WITHIN):
-                return before, True
-            self._count_write()
-            claimed = None if mark is None else now.replace(microsecond=mark).isoformat()
-            sent = await self._peer.send(
-                to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
-                choices=list(choices) or None, hops=min(self._hops.get(at, 0) + 1, MAX_HOPS),
-            )  # fmt: skip
-            calls[call] = sent
-            if len(calls) > LOOKED_BACK:
-                del calls[next(iter(calls))]
+        place = where["conversation_id"], call
+        if (sending := self._sending.get(place)) is not None:
+            return (await asyncio.shield(sending))[0], True
+        sending = self._sending[place] = asyncio.create_task(self._send_once(where, call, paths, asks))
+        sending.add_done_callback(lambda _: self._sending.pop(place))
+        return await asyncio.shield(sending)
+
+    async def _send_once(
+        self, where: EventLine, call: Call, paths: Sequence[str], asks: bool
+    ) -> tuple[EventLine, bool]:  # fmt: skip
+        (text, reply_to, _, choices, mark), at, now = call, where["conversation_id"], datetime.now(UTC)
+        for row in reversed(await self._peer.ask("history", to=at, limit=LOOKED_BACK)):
+            if row["event"] != "sent":
+                if mark is None and not asks:
+                    break  # what is said after somebody else spoke is something new
+            elif _call_of(row) == call:
+                is_open = row["id"] not in self._answered and now - datetime.fromisoformat(row["sent_at"]) < SAME_WITHIN
+                if mark is not None or is_open:
+                    return row, True
+        self._count_write()
+        claimed = None if mark is None else now.replace(microsecond=mark).isoformat()
+        sent = await self._peer.send(
+            to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
+            choices=list(choices) or None, hops=min(self._hops.get(at, 0) + 1, MAX_HOPS),
+        )  # fmt: skip
         return sent, False
 
     def _count_write(self) -> None:
@@ -312,7 +347,7 @@ class Agent:
     def _path(self, path: str) -> Path:
         """Return a path below the operator's directory, "" for that; it is not left through links either."""
         if self._files is None:
-            raise UsageError("the operator of this agent allows no files")
+            raise UsageError("files are not allowed here: the --may of the operator lacks files")
         root = self._files.resolve()
         with suppress(OSError, ValueError, RuntimeError):
             found = (root / path).resolve()
@@ -377,15 +412,16 @@ def _message(row: EventLine) -> Answer:
     return post | {name: value for name, value in more.items() if value}
 
 
-def _receipt(row: EventLine, *, again: bool = False) -> Answer:
-    """Return what became of a sent message."""
+def _receipt(row: EventLine, *, again: bool = False, key: str = "") -> Answer:
+    """Return what became of a sent message; without a key a call that sent nothing is told so before all else."""
     lacks, status = row["missing"], row["status"]
     answer: Answer = {
         "id": row["id"], "status": status, "of": row["of"], "delivered": row["count"], "read": row["read_count"],
         "missing": lacks[:MAX_LISTED],
     }  # fmt: skip
     if again:
-        answer |= {"again": True, "next": "This was sent before, and not once more: to do that, give it a `key`."}
+        answer |= {"again": True, "status": status if key else "repeated"}
+        answer["next"] = "This was sent before, and not once more: to do that, give it a `key`."
     elif status == "accepted":
         whom = quote_names(lacks) if lacks else "whoever comes"
         fate = f"; {row['obstacle']}. Do" if row["obstacle"] else f" and goes to {whom} by itself later: do"

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from p2pchat import DataLocked
@@ -19,8 +18,6 @@ from p2pchat.cli.control_client import (
     HELD_RETRY_AFTER,
     START_TIMEOUT,
     ControlClient,
-    PeerGone,
-    RequestRefused,
     connect,
     connect_within,
     profile_in_use,
@@ -97,21 +94,7 @@ class AgentPeer:
 
     async def send(self, **fields: Any) -> EventLine:
         """Send a message; return its event line once it is accepted. Raises as ask."""
-        control, ref = await self.connected(), token_hex(8)
-        ended: asyncio.Future[EventLine] = asyncio.get_running_loop().create_future()
-
-        def on_line(line: EventLine) -> None:
-            if (line is GONE or line.get("ref") == ref) and not ended.done():
-                ended.set_result(line)
-
-        with self.listening(on_line):
-            await control.send(do="send", ref=ref, **_given(fields))
-            line = await ended
-        if line is GONE:
-            raise PeerGone(control.reason)
-        if line["event"] == "error":
-            raise RequestRefused(line)
-        return line
+        return await (await self.connected()).accept(**_given(fields))
 
     # ---- the peer beside this process, or in it
 

@@ -1,14 +1,14 @@
 """Client of the control socket: how a command uses a running peer, or runs the peer itself.
 
 One task reads all lines. Answers go to the requests they belong to. Other lines are events, which wait in order in a
-bounded queue: a slow command makes the peer wait, and nothing is lost. A command talks in the same way to a peer that
+bounded queue: a slow command makes the peer wait, and nothing is lost. A request that the peer would not read is
+refused before it is written: nobody could tell which one the peer means. A command talks in the same way to a peer that
 it runs itself. Of several commands at once without a running peer, one runs it, and the others find it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import socket
@@ -16,13 +16,15 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from p2pchat import Settings, TooLong
 from p2pchat.cli.control_protocol import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
 from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
-from p2pchat.commands.json_commands import LineBuffer
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
 
 if TYPE_CHECKING:
     from p2pchat import DataLocked, TCPPeer
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 5.0  # seconds: a running peer answers at once, unless it hangs
 BUSY_RETRY_AFTER = 0.1  # seconds until the next attempt when a peer has too many connections
 MAX_QUEUED_LINES = 100  # event lines
-MAX_LINE_BYTES = 1 << 30  # an answer may have ten thousand messages, and the peer is trusted
+MAX_ANSWER_BYTES = 1 << 30  # one may have ten thousand messages, and the peer is trusted
 
 
 class RequestRefused(CommandError):
@@ -71,7 +73,7 @@ class ControlClient:
         self._writer = writer
         self._lines: asyncio.Queue[EventLine | None] = asyncio.Queue(MAX_QUEUED_LINES)
         self._asked: dict[str, asyncio.Future[EventLine]] = {}
-        self._refs = itertools.count(1)
+        self._names_all = True  # each command so far has a `ref`
         self.reason: str = ""
         self._ended = False
         self._stopping = False
@@ -108,10 +110,15 @@ class ControlClient:
         """Send one command object; wait until there is room for more.
 
         Raises:
-            PeerGone: The connection ended.
+            TooLong: The peer would not read it; nothing was sent. PeerGone: The connection ended.
         """
+        line = encode(command)
+        if len(line) > MAX_LINE_BYTES:
+            size, limit = len(str(command.get("text", "")).encode("utf-8", "replace")), Settings().max_text_bytes
+            raise TooLong("the text", size, limit) if size > limit else TooLong("this", len(line), MAX_LINE_BYTES)
+        self._names_all &= "ref" in command
         try:
-            self._writer.write(encode(command))
+            self._writer.write(line)
             await self._writer.drain()
         except OSError:
             await asyncio.wait([self._reading], timeout=CONNECT_TIMEOUT)  # for what the peer sent last
@@ -121,18 +128,30 @@ class ControlClient:
         """Send a command object and return the rows of its answer.
 
         Raises:
-            RequestRefused: The answer is an error. PeerGone: The connection ended before the answer.
+            RequestRefused: The answer is an error. PeerGone: The connection ended before the answer. TooLong: As send.
         """
+        rows: list[EventLine] = (await self._reply_to(do=do, **fields))["rows"]
+        return rows
+
+    async def accept(self, **fields: Any) -> EventLine:
+        """Send a message through a connection with a tail; return its event line `sent`. Raises as ask."""
+        return await self._reply_to(do="send", **fields)
+
+    async def _reply_to(self, **command: Any) -> EventLine:
         if self._ended:
             raise PeerGone(self.reason)
-        ref = f"a{next(self._refs)}"
-        self._asked[ref] = answer = asyncio.get_running_loop().create_future()
-        await self.send(do=do, ref=ref, **fields)
-        line = await answer
+        ref = token_hex(8)  # a tail also tells what other commands send, with their refs
+        reply: asyncio.Future[EventLine] = asyncio.get_running_loop().create_future()
+        self._asked[ref] = reply
+        try:
+            await self.send(ref=ref, **command)
+        except BaseException:
+            del self._asked[ref]
+            raise
+        line = await reply
         if line["event"] == "error":
             raise RequestRefused(line)
-        rows: list[EventLine] = line["rows"]
-        return rows
+        return line
 
     async def next_line(self) -> EventLine | None:
         """Return the next event line, answers excepted; None at the end, also when called again."""
@@ -151,7 +170,7 @@ class ControlClient:
             pass
 
     async def _read(self) -> None:
-        lines = LineBuffer(MAX_LINE_BYTES)
+        lines = LineBuffer(MAX_ANSWER_BYTES)
         try:
             while chunk := await self._reader.read(READ_BYTES):
                 for raw in lines.feed(chunk):
@@ -177,11 +196,18 @@ class ControlClient:
         self._stopping |= is_reply and line.get("code") == "peer_closed"
         if is_reply and self._stopping:
             return  # its last line will tell why it stops: requests fail with PeerGone
-        asked = self._asked.pop(line.get("ref") or "", None) if is_reply else None
-        if asked is None:
+        is_unread = line.get("event") == "error" and line.get("code") == "usage" and line.get("ref") is None
+        if is_unread and self._names_all:  # one of these requests, and it is not known which
+            refs = [*self._asked]
+        elif (is_reply or line.get("event") == "sent") and line.get("ref") in self._asked:
+            refs = [line["ref"]]
+        else:
+            refs = []
+        for asked in map(self._asked.pop, refs):
+            if not asked.done():
+                asked.set_result(line)
+        if not (refs and is_reply):
             await self._lines.put(line)
-        elif not asked.done():
-            asked.set_result(line)
 
 
 async def connect(directory: Path) -> ControlClient | None:

@@ -18,11 +18,11 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ from p2pchat.commands.file_commands import send_with_files
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
 from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.standard_output import StdoutWriter
+from p2pchat.commands.unread_counter import mentions
 
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
@@ -63,6 +64,7 @@ MAX_CONNECTIONS = 16
 MAX_UNAUTHENTICATED = 256
 TOKEN_TIMEOUT = 5.0  # seconds
 MAX_TOKEN_BYTES = 1024
+MENTIONS_AT_ONCE, MENTION_PAGES = 1000, 100  # messages in which a mention is looked for: 20,000 take 0.3 s
 LINGER_TIMEOUT = 10.0  # seconds for which a peer run by a command waits for other commands that use it
 
 
@@ -366,12 +368,35 @@ class ControlConnection:
         return CommandResult([{"id": receipt.id}])
 
     async def inbox(self, ctx: CommandContext, to: Conversation | None = None, limit: int = MAX_LAST) -> CommandResult:
-        """List unread messages, those that came first first; without `to` of all conversations."""
+        """List unread messages, the oldest first; without `to` direct ones and mentions before all others."""
         limit = parse_limit(limit)
         places = self._peer.recent_conversations() if to is None else [to]
         found = [await self._peer.unread(one, limit) for one in places]
-        oldest = islice(merge(*found, key=lambda message: message.received_at), limit)
-        return CommandResult([message.to_json() for message in oldest])
+        meant: list[list[Message]] = []
+        if to is None:
+            for posts in found:
+                later = await self._mentions_after(posts[-1]) if len(posts) == limit else []
+                meant.append([*filter(self._is_meant, posts), *later])
+        first = list(islice(_oldest_first(meant), limit))
+        ids = {message.id for message in first}
+        others = (message for message in _oldest_first(found) if message.id not in ids)
+        return CommandResult([message.to_json() for message in islice(chain(first, others), limit)])
+
+    def _is_meant(self, post: Message) -> bool:
+        """Return whether a message is direct or mentions this user."""
+        return post.conversation.kind == "dm" or mentions(post.text, self._peer.me.name, self._peer.me.id)
+
+    async def _mentions_after(self, last: Message) -> list[Message]:
+        """Return unread mentions in a conversation behind this message, among the newest 100,000 there."""
+        found: list[Message] = []
+        page: list[Message | Sent] = []
+        for _ in range(MENTION_PAGES if last.conversation.kind != "dm" else 0):
+            page = await self._peer.history(last.conversation, before=page[0] if page else None, limit=MENTIONS_AT_ONCE)
+            later = [post for post in page if post.place > last.place and not (post.old or post.sender.ignored)]
+            found = [*filter(self._is_meant, await self._peer.without_read(later)), *found]
+            if not page or page[0].place <= last.place:
+                break
+        return found
 
     async def export(
         self, ctx: CommandContext, path: str, to: Conversation | None = None, files: bool = True
@@ -424,6 +449,10 @@ class ControlConnection:
                 break
             before = page[0]
         return found
+
+
+def _oldest_first(found: list[list[Message]]) -> Iterator[Message]:
+    return merge(*found, key=lambda message: message.received_at)
 
 
 def _log_unexpected_error(task: asyncio.Task[None]) -> None:

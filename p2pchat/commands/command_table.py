@@ -373,16 +373,20 @@ TOOLS = (
         "all it is for), read. It goes by itself to those who are away: never send it again for that. `wait`: for how "
         "many seconds at most to wait until it is delivered (default 2), or with `until` read: until it is read. "
         "`files`: paths of attachments. The same text to the same place within 10 minutes is taken for a repeated "
-        "call, and is not sent twice; to send it once more give a `key`, any word, and repeat that call with it."),
+        "call, as long as nobody else wrote there, and is not sent twice: `status` is repeated then. To send it once "
+        "more give a `key`, any word, and repeat that call with it."),
     CommandRow("ask", "to:conversation text reply_to:message? choices:list? wait:float? key?", kind="write",
-        doors="m", result=f"answered:bool answer:post? choice? by? at? {_SENT}",
-        help="Send a question and wait for the answer, at most `wait` seconds (default 60). In a direct conversation "
+        doors="m", result=f"answered:bool answer:post? choice? by? at? seen? {_SENT}",
+        help="Send a question and wait for the answer, at most `wait` seconds (default 40). In a direct conversation "
         "the answer is the next message of that member; elsewhere a reply to the question. With `choices`, 2 to 6 "
         "words of 8 characters at most, it is the first that a person presses, and nothing else is. No answer in time "
         "is no answer: the same call again goes on waiting and does not ask twice. Else as send."),
-    CommandRow("inbox", "wait:float? limit:int?", doors="m", result="messages:posts more:bool next?",
-        help="Everything unread, the oldest first. With `wait`: if there is nothing, wait so many seconds at most for "
-        "a message. What it shows is marked as read by your next call of any tool, and their writers may see that."),
+    CommandRow("inbox", "seen? to:conversation? wait:float? limit:int?", doors="m",
+        result="messages:posts more:bool seen? next?",
+        help="Everything unread, direct messages and mentions of you first, of each the oldest first; with `to` of "
+        "one conversation. With `wait`: if there is nothing, wait so many seconds at most for a message; a further "
+        "call ends it. Give back the `seen` of each answer that came: only that marks its messages as read, which "
+        "their writers may see. All others are shown again."),
     CommandRow("history", "to:conversation? limit:int? before:message? after:message?", doors="m",
         result="messages:posts more:bool next?",
         help="The newest messages of one conversation, or of all, the oldest of them first; `before` or `after` the "
@@ -398,7 +402,7 @@ TOOLS = (
     CommandRow("get", "id:message number:int? path? wait:float?", kind="files", doors="m",
         result="saved:bool path? next?",
         help="Save an attachment of a message, the first or the one of this `number`, in the operator's directory or "
-        "at `path` below it; waits at most `wait` seconds (default 60) until it has come."),
+        "at `path` below it; waits at most `wait` seconds (default 40) until it has come."),
     CommandRow("group", "name members:users?", kind="groups", doors="m", result="to members:int next?",
         help="Create a group of these members and you. It is written to as #name."),
     CommandRow("add", "to:group users:users", kind="groups", doors="m", result="to members:int next?",

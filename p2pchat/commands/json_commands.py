@@ -4,7 +4,8 @@
 
 command_table.py has the commands and their fields; docs/cli.md an example of each. `to` is an address as typed.
 Without `to` a text goes to the room, and a query covers all conversations. `ref` is any string and comes back in
-`sent`, `answer` and `error`. Unknown fields are refused: a misspelt `to` would send a text to the wrong place.
+`sent`, `answer` and `error`. Unknown fields are refused: a misspelt `to` would send a text to the wrong place. A field
+that is null is absent.
 """
 
 from __future__ import annotations
@@ -56,12 +57,17 @@ def looks_like_json(line: str) -> bool:
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """Return the JSON object in a text; None if it is anything else or invalid."""
+    """Return the JSON object in a text, without fields that are null; None if it is anything else or invalid."""
     try:
         found = json.loads(without_invisible(text), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return without_nulls(found) if isinstance(found, dict) else None
+
+
+def without_nulls(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object that a program sent without its fields that are null: everywhere they are absent."""
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _refuse_constant(constant: str) -> float:
@@ -84,7 +90,8 @@ def parse_json_command(line: str, commands: Mapping[str, CommandRow]) -> JsonCom
 
 
 def read_command(found: dict[str, Any], commands: Mapping[str, CommandRow]) -> JsonCommand:
-    """Return the command in a JSON object, which loses its `do` and `ref`."""
+    """Return the command in a JSON object."""
+    found = without_nulls(found)
     ref = found.pop("ref", None)
     if ref is not None and not (isinstance(ref, str) and is_unicode(ref)):
         raise BadCommand("`ref` must be a string")

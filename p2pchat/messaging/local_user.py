@@ -557,10 +557,35 @@ class LocalUser(Viewer):
             lifecycle.feed.begin(reader, self._cursors.first)
         return Events(reader, skips_ignored=not ignored, consumer=consumer)
 
+    @overload
+    async def wait_for(
+        self, a: type[A], /, *, where: Callable[[A], bool] | None = None, timeout: float | None = None
+    ) -> A: ...
+    @overload
+    async def wait_for(
+        self, a: type[A], b: type[B], /, *, where: Callable[[A | B], bool] | None = None, timeout: float | None = None
+    ) -> A | B: ...
+    @overload
+    async def wait_for(
+        self, *, where: Callable[[Any], bool] | None = None, timeout: float | None = None
+    ) -> AnyEvent: ...
+    @overload
+    async def wait_for(
+        self,
+        a: type[Any],
+        b: type[Any],
+        c: type[Any],
+        /,
+        *types: type[Any],
+        where: Callable[[Any], bool] | None = None,
+        timeout: float | None = None,
+    ) -> Any: ...
     async def wait_for(
         self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
     ) -> Any:
         """Return the first event from now on that is one of `types` and for which `where` returns true.
+
+        Of up to two types, type checkers know that of the event.
 
         Raises:
             TimeoutError: There was none in time.

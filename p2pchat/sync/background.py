@@ -130,7 +130,7 @@ async def _store(call: Awaitable[Any], outcome: Future[Any]) -> None:
 
 def _cancel(tasks: list[Task[Any]]) -> None:
     for task in tasks:
-        task.cancel()
+        task.get_loop().call_soon(task.cancel)  # behind its first step: without that it could not say that it ended
 
 
 def _without_waiting(result: Any) -> Any:

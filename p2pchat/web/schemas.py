@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pchat import Message, Sent
+from p2pchat.commands.json_commands import without_nulls
 from p2pchat.web.error_responses import EXAMPLE_ID
 from p2pchat.web.message_form import chat_json
 
@@ -138,9 +139,17 @@ class MessageOut(
         return cls(**chat_json(post), reactions=reactions or None)
 
 
+class RequestBody(BaseModel, extra="forbid"):
+    """The body of a request. A field that is null is absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: object) -> object:
+        return without_nulls(given) if isinstance(given, dict) else given
+
+
 class NewMessage(
-    BaseModel,
-    extra="forbid",
+    RequestBody,
     json_schema_extra={
         "examples": [{"to": "bob", "content": "lunch?"}, {"group": "ops", "content": "done"}],
         "oneOf": [{"required": ["to"]}, {"required": ["group"]}],
@@ -221,13 +230,13 @@ class Done(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class NewContent(BaseModel, extra="forbid", json_schema_extra={"examples": [{"content": "lunch at one?"}]}):
+class NewContent(RequestBody, json_schema_extra={"examples": [{"content": "lunch at one?"}]}):
     """The new text of a message."""
 
     content: Content
 
 
-class NewReaction(BaseModel, extra="forbid", json_schema_extra={"examples": [{"reaction": "👍"}]}):
+class NewReaction(RequestBody, json_schema_extra={"examples": [{"reaction": "👍"}]}):
     """A reaction, which replaces the caller's previous one; "" removes it."""
 
     reaction: str = Field(max_length=MAX_REACTION_CHARACTERS)
@@ -290,22 +299,20 @@ class ConversationOut(
     name: str = Field(description="`room`, the other user, or the name of the group.")
 
 
-class NewGroup(
-    BaseModel, extra="forbid", json_schema_extra={"examples": [{"name": "ops", "members": ["bob", "carol"]}]}
-):
+class NewGroup(RequestBody, json_schema_extra={"examples": [{"name": "ops", "members": ["bob", "carol"]}]}):
     """A new group; the caller becomes its owner and a member."""
 
     name: str = Field(min_length=1, max_length=32)
     members: list[Address] = Field([], max_length=255)
 
 
-class NewMembers(BaseModel, extra="forbid", json_schema_extra={"examples": [{"members": ["dave"]}]}):
+class NewMembers(RequestBody, json_schema_extra={"examples": [{"members": ["dave"]}]}):
     """New members of a group; they get all its earlier messages."""
 
     members: list[Address] = Field(min_length=1, max_length=255)
 
 
-class GroupChange(BaseModel, extra="forbid", json_schema_extra={"examples": [{"name": "operations"}]}):
+class GroupChange(RequestBody, json_schema_extra={"examples": [{"name": "operations"}]}):
     """A new name or a new owner of a group."""
 
     name: str | None = Field(None, min_length=1, max_length=32)
@@ -332,7 +339,7 @@ class HealthOut(BaseModel):
     status: str = "ok"
 
 
-class SignUp(BaseModel, extra="forbid", json_schema_extra={"examples": [{"name": "zoe"}]}):
+class SignUp(RequestBody, json_schema_extra={"examples": [{"name": "zoe"}]}):
     """A name to register, of 1 to 32 visible characters."""
 
     name: str

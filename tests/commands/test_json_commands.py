@@ -26,6 +26,7 @@ from p2pchat.commands.json_commands import (
         ('{"do":"send","text":"waves","action":true}', JsonCommand("send", {"text": "waves", "action": True})),
         ('{"do":"history","to":"bob","limit":5}', JsonCommand("history", {"to": "bob", "limit": 5})),
         ('{"do":"away"}', JsonCommand("away")),
+        ('{"do":"history","to":null,"limit":5,"before":null,"ref":null}', JsonCommand("history", {"limit": 5})),
     ],
 )
 def test_valid_json_commands(line: str, order: JsonCommand) -> None:
@@ -42,6 +43,7 @@ def test_valid_json_commands(line: str, order: JsonCommand) -> None:
         ('{"text":"hi"}', "`do` must be one of", None),
         ('{"do":["send"]}', "`do` must be one of", None),
         ('{"do":"edit","id":"x","ref":"7"}', "'edit' needs `text`", "7"),
+        ('{"do":"edit","id":"x","text":null,"ref":"7"}', "'edit' needs `text`", "7"),
         ('{"do":"send","text":5}', "`text` must be a string", None),
         (
             '{"do":"send","text":"x","To":"bob"}',

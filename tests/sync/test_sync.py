@@ -7,6 +7,7 @@ import concurrent.futures
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -33,7 +34,7 @@ from p2pchat.sync import (
     User,
     open_history,
 )
-from p2pchat.sync.background import background
+from p2pchat.sync.background import _cancel, background
 from tests.deadlines import WAIT
 
 
@@ -282,3 +283,25 @@ def test_a_result_that_came_with_ctrl_c_is_kept() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert late == ["event"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal for one process")
+def test_ctrl_c_before_the_first_step_of_a_call_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task of the call is cancelled before it begins, so nothing in it can say that it has ended."""
+    loop = background()
+
+    def is_cancelled_at_once() -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        while _cancel not in [one._callback for one in list(loop._loop._ready)]:  # type: ignore[attr-defined]
+            pass  # until the thread that waits asks for the end of the call
+        return asyncio.sleep(WAIT)
+
+    monkeypatch.setattr("p2pchat.sync.background.CANCELLED_WITHIN", 2 * WAIT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(is_cancelled_at_once)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < WAIT

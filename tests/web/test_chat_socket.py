@@ -20,6 +20,8 @@ from p2pchat.web import Pace, WebSettings, chat_socket
 from tests.web.chat_client import WITHIN, Chatter, chatting, connect, opened
 from tests.web.conftest import Served
 
+NULLS = ("to", "group", "type", "from", "key", "reply_to", "action", "files", "choices", "typing", "id")
+
 
 async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
     async with chatting(served, "ada") as ada:
@@ -32,6 +34,8 @@ async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
             ({"text": "é" * 32_768, "ref": 12}, ("error", "too_long", 12)),
             ({"text": "hi", "from": "bob", "ref": 13}, ("error", "forbidden", 13)),
             ({"text": 7, "ref": 14}, ("error", "malformed", 14)),
+            ({"text": None, "ref": 21}, ("error", "malformed", 21)),
+            ({"text": "hi", "ref": 22, **dict.fromkeys(NULLS)}, ("ok", None, 22)),
             ({"type": "shout", "ref": 15}, ("error", "malformed", 15)),
             ({"text": "hi", "to": "", "ref": 18}, ("error", "malformed", 18)),
             ({"text": "hi", "recipient": "bob", "ref": 19}, ("error", "malformed", 19)),

@@ -57,6 +57,20 @@ async def test_messages_of_two_users_come_in_order(people: Served) -> None:
         assert turned.json() == asked.json()
 
 
+async def test_null_is_absent(people: Served) -> None:
+    async with people.client("ada") as ada:
+        nothing = dict.fromkeys(("group", "files", "choices", "ref", "reply_to"))
+        id = await write(ada, to="bob", content="Hello, Bob!", **nothing)
+        asked = await ada.post(
+            "/v1/do", json={"do": "history", "to": "bob", "limit": None, "before": None, "ref": None}
+        )
+        assert [row["id"] for row in asked.json()["rows"]] == [id]
+        made = await ada.post("/groups", json={"name": "ops", "members": None})
+        assert made.status_code == 201, made.text
+        wrong = await ada.post("/messages", json={"to": "bob", "content": None})
+        assert refused(wrong) == (422, "malformed") and "content: it is missing" in wrong.json()["text"]
+
+
 async def test_messages_of_two_other_users_are_forbidden(people: Served) -> None:
     async with people.client("ada") as ada, people.client("cyd") as cyd, people.client() as nobody:
         id = await write(ada, to="bob", content="psst")

@@ -224,6 +224,15 @@ async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Ser
         assert (await ada.say("privateMessage", {"to": "bob", "content": "fine"}))["status"] == "ok"
 
 
+async def test_null_is_absent(served: Served) -> None:
+    async with talking(served, "ada") as ada, talking(served, "bob"):
+        nothing = dict.fromkeys(("timestamp", "key", "files", "of a later version"))
+        answer = await ada.say("groupMessage", {"to": "room", "content": "hi", **nothing})
+        assert answer["status"] == "ok"
+        for said in ({"to": None, "content": "hi"}, {"to": "bob", "content": None}):
+            assert error_of(await ada.say("privateMessage", said)) == "malformed"
+
+
 async def test_a_message_that_is_repeated_with_its_key_is_stored_once(served: Served) -> None:
     async with talking(served, "ada") as ada, talking(served, "bob") as bob:
         said = {"to": "bob", "content": "once", "key": "k1"}

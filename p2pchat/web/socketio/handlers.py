@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, UnknownName
-from p2pchat.commands.json_commands import is_unicode
+from p2pchat.commands.json_commands import is_unicode, without_nulls
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
@@ -169,11 +169,10 @@ class MalformedPayload(WebError):
 
 
 def payload_of(given: tuple[Any, ...]) -> Payload:
-    """Return the one object that an event carries. Raises MalformedPayload, as the functions below."""
+    """Return the one object of an event, without fields that are null. Raises MalformedPayload, as those below."""
     if not given or not isinstance(given[0], dict):
         raise MalformedPayload("an event must carry one object")
-    found: Payload = given[0]
-    return found
+    return without_nulls(given[0])
 
 
 def word_field(payload: Payload, name: str, *, required: bool = True) -> str:

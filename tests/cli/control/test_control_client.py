@@ -6,15 +6,18 @@ import asyncio
 import json
 import os
 import socket
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer, open_history
+from p2pchat import TCPPeer, TooLong, open_history
 from p2pchat.cli import control_client as reaching
-from p2pchat.cli.control_client import ControlClient, PeerGone, connect_or_run
+from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_or_run
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import CommandError, UsageError
+from tests.cli.control.conftest import Serve
+from tests.deadlines import WAIT
 from tests.ports import free_ports
 
 
@@ -48,6 +51,61 @@ async def test_a_peer_that_stops_tells_its_reason_and_not_that_it_was_closed() -
         await asked
     assert (await control.next_line() or {}).get("event") == "stopped"
     await control.aclose()
+
+
+async def _beside(*replies: bytes) -> ControlClient:
+    """Return a client of a peer that says these lines once it got two requests."""
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    writer.write(b'{"event":"listening"}\n')
+    control = await ControlClient(*await asyncio.open_connection(sock=ours)).start()
+
+    async def answer() -> None:
+        for _ in range(2):
+            await reader.readline()
+        writer.writelines(replies)
+        await reader.read()
+        writer.close()
+
+    control.answering = asyncio.create_task(answer())  # type: ignore[attr-defined]
+    return control
+
+
+UNREAD = b'{"event":"error","code":"usage","text":"a line was too long","ref":null}\n'
+
+
+async def test_an_error_about_a_line_that_could_not_be_read_ends_what_waits() -> None:
+    async with aclosing(await _beside(UNREAD)) as control:
+        asking = [asyncio.create_task(control.ask("find", to=to)) for to in ("bob", "cyd")]
+        for refused in await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), WAIT):
+            assert isinstance(refused, RequestRefused) and str(refused) == "a line was too long"
+
+
+async def test_an_error_about_a_text_without_a_ref_is_none_about_a_request() -> None:
+    async with aclosing(await _beside(UNREAD)) as control:
+        await control.send(do="send", text=" ")
+        asking = asyncio.create_task(control.ask("find", to="bob"))
+        assert (await asyncio.wait_for(control.next_line(), WAIT) or {})["text"] == "a line was too long"
+        assert not asking.done()
+        asking.cancel()
+
+
+async def test_a_request_that_the_peer_would_not_read_is_refused_before_it_is_written(serve: Serve, home: Path) -> None:
+    await serve("ada")
+    control = await connect(home / "ada")
+    assert control is not None
+    async with aclosing(control):
+        with pytest.raises(
+            TooLong, match=r"^the text has 300000 bytes of UTF-8, the limit is 32768: send it in parts$"
+        ):
+            await control.send(do="send", text="x" * 300_000)
+        for do, fields in (("find", {"to": "x" * 300_000}), ("search", {"words": "x" * 300_000})):
+            with pytest.raises(TooLong, match="the limit is 262144"):
+                await control.ask(do, **fields)
+        await control.ask("tail", last=0)
+        longest = "é" * (16 * 1024)  # of 32 KiB; JSON writes each of them with six characters
+        sent = await control.accept(to="room", text=longest)
+        assert sent["text"] == longest
 
 
 async def test_one_of_several_commands_runs_the_peer_for_all(home: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,18 @@ async def test_two_agents_and_a_person_reach_each_other(ada: Child, tmp_path: Pa
         assert (sent["status"], sent["of"], sent["delivered"], sent["missing"]) == ("delivered", 1, 1, [])
         asking = asyncio.create_task(reviewer.call("ask", to="tester", text="are they green?", wait=PATIENCE))
         await tester.until_unread(2)
-        [order, question] = (await tester.call("inbox"))["messages"]
+        found = await tester.call("inbox")
+        [order, question], seen = found["messages"], found["seen"]
         assert [order["from"], order["in"], order["text"]] == ["reviewer", "@reviewer", "run the tests"]
         await tester.call("send", to=question["from"], text="all of them", reply_to=question["id"])
         answered = await asking
         assert answered["answered"] and answered["answer"]["text"] == "all of them"
-        assert (await reviewer.call("receipt", id=sent["id"]))["status"] == "read"  # the tool after `inbox` told so
-        assert (await reviewer.call("inbox"))["messages"] == []  # `ask` showed the answer
+        assert (await reviewer.call("receipt", id=sent["id"]))["status"] == "delivered"
+        assert (await tester.call("inbox", seen=seen))["messages"] == []
+        read = await reviewer.call("send", to="tester", text="well done", wait=PATIENCE)
+        assert read["status"] == "delivered"
+        assert (await reviewer.call("receipt", id=sent["id"]))["status"] == "read"
+        assert (await reviewer.call("inbox", seen=answered["seen"]))["messages"] == []  # `ask` showed the answer
 
         asking = asyncio.create_task(reviewer.call("ask", to="ada", text="deploy?", wait=PATIENCE))
         await ada.event("message", sender="reviewer", text="deploy?")
@@ -77,6 +83,146 @@ async def test_a_person_who_is_away_gets_it_later_and_the_agent_is_told_so(ada: 
             assert back.count("message", text="shall I?") == 1
 
 
+async def test_only_what_is_given_back_as_seen_is_read(ada: Child, tmp_path: Path) -> None:
+    """An answer may be lost, and no other call proves that it came."""
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        await reviewer.call("send", to="ada", text="hello", wait=PATIENCE)
+        sent = [await ada.send(text, to="reviewer") for text in ("one", "two")]
+        await reviewer.until_unread(2)
+        for _ in range(2):
+            lost = await reviewer.call("inbox", limit=1)
+            assert [one["text"] for one in lost["messages"]] == ["one"] and lost["more"]
+            await reviewer.call("history")
+        found = await reviewer.call("inbox", seen="of another life")
+        assert [one["text"] for one in found["messages"]] == ["one", "two"]
+        asked = asyncio.create_task(reviewer.call("ask", to="ada", text="which?", wait=PATIENCE))
+        await ada.event("message", text="which?")
+        sent.append(await ada.send("both", to="reviewer"))
+        answered = await asked
+        assert answered["answer"]["text"] == "both"
+        assert [one["text"] for one in (await reviewer.call("inbox", seen=answered["seen"]))["messages"]] == [
+            "one",
+            "two",
+        ]
+        assert not any(ada.count("read", id=one["id"]) for one in sent)
+        assert (await reviewer.call("inbox", seen=found["seen"]))["messages"] == []
+        await ada.event("read", id=sent[-1]["id"], user="reviewer")
+
+
+async def test_a_call_that_its_client_gave_up_takes_no_message_with_it(ada: Child, tmp_path: Path) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        await reviewer.call("send", to="ada", text="hello", wait=PATIENCE)
+        with pytest.raises(MCPError, match=r"[Tt]imed out"):
+            await reviewer.client.call_tool("inbox", {"wait": PATIENCE}, read_timeout_seconds=0.5)
+        waiting = asyncio.create_task(reviewer.call("inbox", wait=PATIENCE))
+        later = asyncio.create_task(reviewer.call("inbox", wait=PATIENCE))
+        ended, _ = await asyncio.wait([waiting, later], return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
+        assert "has ended this one" in ended.pop().result()["next"]
+        await ada.send("still there?", to="reviewer")
+        for found in await asyncio.gather(waiting, later):
+            assert ("seen" in found) == bool(found["messages"])
+        assert [one["text"] for one in (await reviewer.call("inbox"))["messages"]] == ["still there?"]
+
+
+async def test_an_argument_that_no_request_can_carry_is_refused_and_the_next_call_works(
+    ada: Child, tmp_path: Path
+) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        for length, limit in ((300_000, 32_768), (100_000, 32_768)):
+            for tool in ("send", "ask"):
+                says = await reviewer.refusal(tool, {"to": "ada", "text": "x" * length})
+                assert f"has {length} bytes of UTF-8, the limit is {limit}: send it in parts" in says
+        for call in (
+            ("search", {"words": "x" * 300_000}),
+            ("send", {"to": "x" * 300_000, "text": "hi"}),
+            ("send", {"to": "ada", "text": "hi", "reply_to": "x" * 300_000}),
+            ("ask", {"to": "ada", "text": "hi", "choices": ["x" * 200_000, "y" * 200_000]}),
+            ("react", {"id": "1", "reaction": "x" * 300_000}),
+        ):
+            assert "the limit is 262144" in await reviewer.refusal(*call)
+        assert (await reviewer.call("send", to="ada", text="hi", wait=PATIENCE))["status"] == "delivered"
+
+
+async def test_what_models_write_for_a_number_or_for_nothing(ada: Child, tmp_path: Path) -> None:
+    nothing: tuple[Any, ...] = (None, "")
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        for none in nothing:
+            sent = await reviewer.call(
+                "send", to="ada", text=f"hi {none}", files=none, reply_to=none, wait=none, until=none, key=none
+            )
+            await ada.event("message", text=f"hi {none}")
+            found = await reviewer.call("history", to=none, limit=none, before=none, after=none)
+            assert found["messages"][-1]["id"] == sent["id"]
+            await reviewer.call("inbox", wait=none, limit=none, seen=none, to=none)
+        for one in (1, 1.0, "1", "1.0"):
+            assert len((await reviewer.call("history", limit=one))["messages"]) == 1
+            await reviewer.call("send", to="ada", text=f"in {one!r}", wait=one)
+        assert await reviewer.refusal("history", {"limit": 1.5}) == "`limit` must be an integer"
+        assert await reviewer.refusal("history", {"limit": "ten"}) == "`limit` must be an integer"
+        assert "`wait` must be seconds" in await reviewer.refusal("inbox", {"wait": "nan"})
+        assert await reviewer.refusal("send", {"to": None, "text": "hi"}) == "'send' needs `to`"
+
+
+async def test_the_same_answer_to_a_second_question_is_sent(ada: Child, tmp_path: Path) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        ids, found = [], dict[str, Any](seen="")
+        for question in ("shall I merge?", "and deploy?"):
+            await ada.send(question, to="reviewer")
+            found = await reviewer.call("inbox", wait=PATIENCE, seen=found["seen"])
+            assert [one["text"] for one in found["messages"]] == [question]
+            sent = await reviewer.call("send", to="ada", text="yes", wait=PATIENCE)
+            assert sent["status"] == "delivered" and "again" not in sent
+            ids.append(sent["id"])
+        again = await reviewer.call("send", to="ada", text="yes", wait=PATIENCE)
+        assert (again["id"], again["status"], again["again"]) == (ids[-1], "repeated", True)
+        await ada.wait(lambda line: line["event"] == "message" and line["text"] == "yes", count=2)
+        assert ada.count("message", text="yes") == 2
+
+        for turn in (1, 2):
+            asking = asyncio.create_task(reviewer.call("ask", to="ada", text="go on?", wait=PATIENCE))
+            await ada.wait(lambda line: line["event"] == "message" and line["text"] == "go on?", count=turn)
+            await ada.send(f"answer {turn}", to="reviewer")
+            assert (await asking)["answer"]["text"] == f"answer {turn}"  # not the one of the question before
+
+
+async def test_a_call_that_was_given_up_and_is_made_again_sends_once(ada: Child, tmp_path: Path) -> None:
+    """It is given up while its file is copied, at the latest."""
+    files = tmp_path / "files"
+    files.mkdir()
+    with (files / "core.dump").open("wb") as file:
+        for number in range(64):
+            file.write(number.to_bytes(1) * (1 << 20))
+    options = ("--may", "read,write,files", "--files", str(files))
+    async with agent(tmp_path, ada, "reviewer", *options) as reviewer:
+        for number, seconds in enumerate((0.03, 0.06, 0.12)):
+            call = {"to": "ada", "text": f"crashed {number}", "files": ["core.dump"], "wait": PATIENCE}
+            with suppress(MCPError):
+                await reviewer.client.call_tool("send", call, read_timeout_seconds=seconds)
+            await reviewer.call("send", **call)
+            await reviewer.call("send", to="ada", text=f"the end of {number}", wait=PATIENCE)
+            await ada.event("message", text=f"the end of {number}")
+            assert ada.count("message", text=f"crashed {number}") == 1
+
+
+async def test_direct_messages_and_mentions_come_before_a_flood_of_the_room(ada: Child, tmp_path: Path) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        await reviewer.call("send", to="ada", text="hello", wait=PATIENCE)
+        for number in range(2500):
+            await ada.do(do="send", to="room", text=f"line {number}" + ", reviewer!" * (number == 2400))
+        await ada.do(do="send", to="reviewer", text="are you there?")
+        for text in ("line 2499", "are you there?"):
+            last = await ada.event("sent", text=text)
+            await ada.event("delivered", id=last["id"])
+        found = await reviewer.call("inbox", limit=3)
+        texts = [one["text"] for one in found["messages"]]
+        assert sorted(texts[:2]) == ["are you there?", "line 2400, reviewer!"] and texts[2:] == ["line 0"]
+        found = await reviewer.call("inbox", limit=3, seen=found["seen"])
+        assert [one["text"] for one in found["messages"]] == ["line 1", "line 2", "line 3"]
+        found = await reviewer.call("inbox", to="room", limit=2)
+        assert [one["text"] for one in found["messages"]] == ["line 1", "line 2"]
+        await ada.event("read", id=last["id"], user="reviewer")
+
+
 async def test_a_kill_before_the_next_call_loses_nothing(ada: Child, tmp_path: Path) -> None:
     port = int(free_ports(1)[0])
     async with agent(tmp_path, ada, "reviewer", port=port) as reviewer:
@@ -94,7 +240,7 @@ async def test_a_kill_before_the_next_call_loses_nothing(ada: Child, tmp_path: P
         found = await reviewer.call("inbox")
         assert [one["text"] for one in found["messages"]] == ["review 41", "review 42"]
         assert ada.count("read", id=sent["id"]) == 0
-        assert (await reviewer.call("inbox"))["messages"] == []
+        assert (await reviewer.call("inbox", seen=found["seen"]))["messages"] == []
         await ada.event("read", id=sent["id"], user="reviewer")
 
 
@@ -162,8 +308,8 @@ async def test_a_thousand_messages_come_in_pages(ada: Child, tmp_path: Path) -> 
             last = await ada.event("sent", text=texts[place][-1])
             await ada.event("delivered", id=last["id"])
         shown: list[dict[str, Any]] = []
-        pages = 0
-        while (found := await reviewer.call("inbox", limit=100))["messages"]:
+        pages, found = 0, dict[str, Any](seen="")
+        while (found := await reviewer.call("inbox", limit=100, seen=found["seen"]))["messages"]:
             shown += found["messages"]
             pages += 1
             assert found["more"] == (len(shown) < 1000) and ("next" in found) == found["more"]
@@ -206,7 +352,11 @@ async def test_wrong_calls_are_told_what_is_wrong(ada: Child, tmp_path: Path) ->
             (("inbox", {"wait": -1}), "`wait` must be seconds from 0 to 3600"),
             (("history", {"limit": 101}), "`limit` must be from 1 to 100"),
             (("receipt", {"id": "nonsense"}), "'nonsense' is no message id"),
-            (("get", {"id": "1"}), "`do` must be one of who, send, ask"),
+            (
+                ("get", {"id": "1"}),
+                "'get' is not allowed here: the --may of the operator lacks files",
+            ),
+            (("groups", {}), "`do` must be one of who, send, ask"),
         ):
             assert says in await reviewer.refusal(*call)
         await reviewer.call("send", to="ada", text="hi")
@@ -218,6 +368,8 @@ async def test_wrong_calls_are_told_what_is_wrong(ada: Child, tmp_path: Path) ->
 async def test_what_the_operator_does_not_allow_is_not_there(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "reader", "--may", "read") as reader:
         assert await reader.tools() == ["who", "inbox", "history", "search", "receipt"]
+        says = await reader.refusal("send", {"to": "ada", "text": "hi"})
+        assert says == "'send' is not allowed here: the --may of the operator lacks write"
     files = tmp_path / "files"
     files.mkdir()
     (files / "plan.txt").write_text("the plan", "utf-8")

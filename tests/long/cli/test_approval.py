@@ -23,7 +23,7 @@ async def ada(tmp_path: Path) -> AsyncIterator[Child]:
 
 async def test_a_person_presses_and_the_first_press_counts(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "deployer") as deployer:
-        asking = asyncio.create_task(deployer.call("ask", **ASKED, wait=PATIENCE))
+        asking = asyncio.create_task(deployer.call("ask", **ASKED, key="1", wait=PATIENCE))
         question = await ada.event("message", text="deploy 41?")
         assert question["choices"] == ["yes", "no"] and question["hops"] == 1
         await ada.send("which one was that?", to="deployer")  # no press, so no answer
@@ -37,8 +37,22 @@ async def test_a_person_presses_and_the_first_press_counts(ada: Child, tmp_path:
         await ada.event("reaction", id=question["id"], reaction="yes")
         sent = await ada.send("never mind", to="deployer")
         await ada.event("delivered", id=sent["id"])
-        again = await deployer.call("ask", **ASKED, wait=PATIENCE)
+        again = await deployer.call("ask", **ASKED, key="1", wait=PATIENCE)
         assert again["choice"] == "no" and again["id"] == decided["id"]
+
+
+async def test_a_decision_answers_no_second_question(ada: Child, tmp_path: Path) -> None:
+    """The same words later are asked again: an old yes is not the answer."""
+    async with agent(tmp_path, ada, "deployer") as deployer:
+        ids = set()
+        for turn, choice in enumerate(("yes", "no"), 1):
+            asking = asyncio.create_task(deployer.call("ask", **ASKED, wait=PATIENCE))
+            question = await ada.wait(lambda line: line.get("text") == "deploy 41?", count=turn)
+            await ada.do(do="react", id=question[-1]["id"], reaction=choice)
+            decided = await asking
+            assert decided["choice"] == choice
+            ids.add(decided["id"])
+        assert len(ids) == 2
 
 
 async def test_a_person_decides_on_the_page_of_a_phone(tmp_path: Path) -> None:

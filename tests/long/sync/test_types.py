@@ -11,13 +11,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 
 FORGOTTEN = """
-from p2pchat import TCPPeer
+from p2pchat import Joined, Message, TCPPeer
 
 async def main(peer: TCPPeer) -> None:
     peer.send("bob", "hi")  # unused-coroutine
     peer.room.send("hi")  # unused-coroutine
     receipt = await peer.send("bob", "hi")
     receipt.delivered()  # unused-coroutine
+    message = await peer.wait_for(Message, where=lambda event: event.text == "hi")
+    reveal_type(message)  # p2pchat.messaging.messages.Message
+    message.txt  # attr-defined
+    either = await peer.wait_for(Message, Joined)
+    either.text  # union-attr
 """
 TYPED = """
 from p2pchat import Joined as OtherJoined
@@ -33,6 +38,7 @@ with TCPPeer(8085, "localhost:8080") as peer:
             reveal_type(event)  # p2pchat.sync.classes.Joined
     peer.sent("bob", "hi")  # attr-defined
     peer.send("bob", 1)  # arg-type
+    reveal_type(peer.wait_for(Message, timeout=5))  # p2pchat.sync.classes.Message
     reveal_type(probe(8080))  # p2pchat.reachability.Probed
 """
 _SAID = re.compile(r'^(\w+)\.py:(\d+): (?:error: .*\[([\w-]+)\]|note: Revealed type is "(?:builtins\.)?(.+)")$', re.M)
