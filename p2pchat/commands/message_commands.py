@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.command_context import CommandContext
@@ -31,7 +31,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_place, safe_line
 
-LOOKED_BACK = 200  # messages searched for one that may have been sent before: programs retry soon
+SLACK = timedelta(minutes=5)  # as far as the clock of a program that repeats a message may be ahead; a guess
 Position = Message | Sent | datetime | None
 HISTORY_LINES = 20  # fits into 24 rows with the prompt
 SEARCH_LINES = 50  # a guess: a few screens
@@ -135,9 +135,12 @@ async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | N
     """
     if message.claimed_at is None:
         raise UsageError("`again` needs `claimed_at`, to recognize the message by")
-    for post in reversed(await ctx.peer.history(message.to, limit=LOOKED_BACK)):
-        if isinstance(post, Sent) and post.claimed_at == message.claimed_at:
-            return post
+    async for page in ctx.recent_pages(message.to, None):
+        for post in page:
+            if isinstance(post, Sent) and post.claimed_at == message.claimed_at:
+                return post
+        if page and page[0].sent_at < message.claimed_at - SLACK:
+            break  # it was written later
     return None
 
 

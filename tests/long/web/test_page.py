@@ -204,6 +204,61 @@ async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Sce
         assert texts.index("written offline 1") < texts.index("written offline 2")
 
 
+HOLD_WHAT_IS_SENT = """(() => {
+    window.held = [];
+    window.send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (data) {
+        if (data.includes('"do":"send"')) held.push(() => send.call(this, data));
+        else send.call(this, data);
+    };
+})()"""
+SEND_WHAT_IS_HELD = """(() => {
+    WebSocket.prototype.send = send;
+    for (const go of held) go();
+})()"""
+
+
+async def test_a_duplicated_tab_sends_nothing_twice(scene: Scene) -> None:
+    """Both tabs hold the message, and the gateway gets it from the copy first."""
+    zoe, terry, gateway = scene.zoe, scene.terry, scene.gateway
+    await zoe.go("Room")
+    async with gateway.away():
+        await zoe.write("written once")
+        await (await zoe.sees("written once")).get_by_text("waiting to be sent").wait_for()
+        await zoe.page.evaluate(HOLD_WHAT_IS_SENT)
+        kept = await zoe.page.evaluate("JSON.stringify({...sessionStorage})")
+    await zoe.page.evaluate("dispatchEvent(new Event('online'))")
+    await zoe.until("held.length")
+    copy = await zoe.context.new_page()
+    await copy.add_init_script(f"Object.assign(sessionStorage, {kept})")
+    await copy.goto(zoe.page.url)
+    await terry.next("message", text="written once")
+    await zoe.page.evaluate(SEND_WHAT_IS_HELD)
+    await zoe.write("written after it")
+    assert (await terry.next("message"))["text"] == "written after it"
+    await copy.close()
+
+
+COUNT = 240  # more than an account may write at once
+
+
+async def test_waiting_messages_keep_their_order_when_some_are_refused_for_now(scene: Scene) -> None:
+    zoe, terry, gateway = scene.zoe, scene.terry, scene.gateway
+    await zoe.go("Room")
+    async with gateway.away():
+        await zoe.page.evaluate(f"""
+            const field = document.querySelector("#compose");
+            for (let number = 0; number < {COUNT}; number += 1) {{
+                field.value = `number ${{number}}`;
+                field.form.requestSubmit();
+            }}
+        """)
+        await (await zoe.sees(f"number {COUNT - 1}")).get_by_text("waiting to be sent").wait_for()
+    await zoe.page.evaluate("dispatchEvent(new Event('online'))")
+    texts = [(await terry.next("message"))["text"] for _ in range(COUNT)]
+    assert texts == [f"number {number}" for number in range(COUNT)]
+
+
 async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
