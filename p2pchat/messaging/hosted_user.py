@@ -122,6 +122,17 @@ class HostedUser(NamedUser):
         self._require_running()
         self._lifecycle.hosted.deliveries.add(self.key, consumer, self._cursors.of(consumer), hears, is_shared)
 
+    async def first_unread(self, conversation: Conversation) -> tuple[Message | None, int]:
+        """Return the first of the messages that unread() returns, and how many there are.
+
+        Raises StorageError, PeerClosed.
+        """
+        first, count = None, 0
+        async for post in self._cursors.each_unread(conversation.key):
+            first = first or post
+            count += 1
+        return first, count
+
     async def keep_receipt(self, event: ReceiptEvent) -> None:
         """Keep a receipt that no client of the user heard, for kept_receipts().
 

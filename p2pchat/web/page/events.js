@@ -5,6 +5,7 @@ import { safeLine } from "./safe_text.js";
 
 const TYPING_FOR = 6500; // milliseconds; the gateway ends it after 6 s by itself
 const MAX_NOTES = 100; // kept of what happened in the room; a guess
+const COUNTED = 100; // messages of a conversation that the gateway counts as unread in its list
 const MAX_TAIL = 400; // messages kept of a conversation that was never opened
 
 /** @typedef {import("./model.js").Model} Model */
@@ -71,7 +72,8 @@ export class Events {
       talk.member = row.member ?? true;
       talk.memberCount = row.members ?? 0;
       if (row.user_id) talk.userId = row.user_id;
-      const counted = model.shows(talk) ? Math.min(talk.unread, row.unread) : row.unread; // what is shown is read here first
+      const most = row.unread < COUNTED ? row.unread : Math.max(row.unread, talk.unread);
+      const counted = talk.loaded && model.shows(talk) ? Math.min(talk.unread, most) : most; // what is shown is read here first
       if (counts || isNew) [talk.unread, talk.mentions] = [counted, Math.min(counted, row.mentions)];
     }
     model.bus.changed("talks");

@@ -128,6 +128,11 @@ export class Model {
     this.bus.changed("talks");
   }
 
+  /** @param {Talk} talk @returns {number} unread messages before all that are loaded: while there are any, nothing may count as read */
+  unloaded(talk) {
+    return talk.complete ? 0 : Math.max(0, talk.unread - talk.messages.filter((message) => this.isNews(message)).length);
+  }
+
   /** @param {Message} message @returns {boolean} whether it counts while it is unread */
   isNews(message) {
     return !message.mine && !message.deleted && !message.expelled && !this.ignores(message.senderId);

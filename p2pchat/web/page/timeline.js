@@ -39,7 +39,8 @@ export class Timeline {
       onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event), onfocusin: (/** @type {FocusEvent} */ event) => this._focused(event),
     }, this._top, this._list);
     this._down = h("button", { type: "button", class: "to-end", hidden: true, onclick: () => this.toEnd() }, icon("down"), h("span", {}));
-    this.element = h("div", { class: "timeline-frame" }, this._box, this._down);
+    this._unloaded = h("div", { class: "unloaded", hidden: true }, h("span", { role: "status" }), h("button", { type: "button", onclick: () => chat.markAllRead() }, "Mark as read"));
+    this.element = h("div", { class: "timeline-frame" }, this._box, this._unloaded, this._down);
     this._rows = new Rows(this._list);
     this._files = new FileViews(chat, layout);
     this._atEnd = true;
@@ -47,7 +48,7 @@ export class Timeline {
     this._actions = this._messageActions();
     const redraw = new Redraw(this._list, () => this._draw());
     for (const topic of ["talk", "people", "state"]) chat.model.bus.on(topic, () => redraw.soon());
-    chat.model.bus.on("talks", () => this._drawDown());
+    chat.model.bus.on("talks", () => this._drawUnread());
     chat.model.isFrontShown = () => this._box.clientHeight > 0 && !document.querySelector("dialog[open]");
     document.addEventListener("close", () => chat.markReadSoon(), true); // of a dialog that covered the messages
     chat.setNewestShown(() => this._newestShown());
@@ -100,7 +101,7 @@ export class Timeline {
     this._drawTop(talk);
     if (this._atEnd) this._follow();
     else if (anchor) this._box.scrollTop += (this._rows.node(anchor.id)?.offsetTop ?? anchor.top) - anchor.top;
-    this._drawDown();
+    this._drawUnread();
     this._updateTabOrder();
     this._loadEarly(talk);
     this._chat.markReadSoon();
@@ -212,12 +213,19 @@ export class Timeline {
     this._atEnd = this._isNearEnd;
     if (this._atEnd && !was) talk.holds = false;
     this._chat.markReadSoon();
-    this._drawDown();
+    this._drawUnread();
     this._loadEarly(talk);
   }
 
-  _drawDown() {
-    const unread = this._chat.model.front?.unread ?? 0;
+  /** Show how many messages follow what is on the screen, and how many unread ones are before all that is loaded. */
+  _drawUnread() {
+    const { model } = this._chat;
+    const talk = model.front;
+    const unread = talk?.unread ?? 0;
+    const unloaded = talk && talk.loaded && !talk.opening ? model.unloaded(talk) : 0;
+    this._unloaded.hidden = !unloaded;
+    const said = `${unloaded.toLocaleString("en")} older ${unloaded > 1 ? "messages are" : "message is"} unread: scroll up to load ${unloaded > 1 ? "them" : "it"}`;
+    if (unloaded && this._unloaded.firstElementChild.textContent !== said) this._unloaded.firstElementChild.textContent = said;
     this._down.hidden = this._atEnd;
     const label = unread ? `${unread} new` : "Jump to latest";
     if (this._down.lastElementChild.textContent !== label) this._down.lastElementChild.textContent = label;

@@ -308,6 +308,31 @@ WHOLE = """(() => {
 })()"""
 
 
+async def test_nothing_counts_as_read_that_was_not_loaded(scene: Scene) -> None:
+    """An answer of the gateway ends at 1 MiB, so of long texts few are loaded."""
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await asyncio.gather(zoe.go("terry"), yan.go("terry"))
+    for number in range(120):
+        last = await terry.send(f"{number} {'x' * 30_000}")
+    bars = [one.page.locator(".unloaded") for one in (zoe, yan)]
+    for one, bar in zip((zoe, yan), bars, strict=True):
+        await one.row("Room").get_by_text("terry: 119 x").wait_for()
+        await one.page.reload()
+        await one.go("Room")
+        await bar.get_by_text(re.compile(r"^\d+ older messages are unread: scroll up to load them$")).wait_for()
+    await zoe.page.get_by_role("button", name="Mark as read").click()
+    assert (await terry.next("read", id=last["id"]))["user"] == "zoe"
+    await expect(bars[0]).to_be_hidden()
+    await yan.page.locator(".to-end").click()
+    await yan.page.evaluate("new Promise((done) => setTimeout(done, 200))")  # behind the timer that marks as read
+    await yan.page.reload()
+    await bars[1].get_by_text("older messages are unread").wait_for()
+    while await bars[1].is_visible():
+        await yan.page.locator(".timeline").evaluate("(box) => (box.scrollTop = 0)")
+    await yan.page.locator(".to-end").click()
+    assert (await terry.next("read", id=last["id"]))["user"] == "yan"
+
+
 async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene, lines: list[dict[str, Any]]) -> None:
     yan = scene.yan
     await yan.go("terry")
