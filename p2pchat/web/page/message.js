@@ -92,9 +92,10 @@ function choices(message, talk, model, actions) {
   if (!message.choices.length || message.deleted) return null;
   const mine = message.reactions.find((one) => one.by_id === model.me.id && message.choices.includes(one.reaction))?.reaction;
   const off = message.mine || mine !== undefined || !talk.member;
+  const taken = new Set(message.reactions.filter((one) => !model.ignores(one.by_id)).map(({ reaction }) => reaction));
   const stays = (/** @type {Event} */ event) => event.preventDefault(); // a message with the focus has a bar, and would move
   return h("div", { class: "choices", role: "group", "aria-label": "Choices" }, message.choices.map((choice) =>
-    h("button", { type: "button", tabindex: -1, class: choice === mine ? "choice mine" : "choice", "aria-pressed": String(choice === mine), disabled: off, onmousedown: stays, onclick: () => actions.press(message, choice) },
+    h("button", { type: "button", tabindex: -1, class: choice === mine ? "choice mine" : taken.has(choice) ? "choice taken" : "choice", "aria-pressed": String(taken.has(choice)), disabled: off, onmousedown: stays, onclick: () => actions.press(message, choice) },
       h("bdi", {}, safeLine(choice)))));
 }
 

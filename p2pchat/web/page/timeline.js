@@ -8,13 +8,13 @@
 
 import { confirm } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
-import { FileViews } from "./attachments.js";
+import { FileViews, fileNames } from "./attachments.js";
 import { drawMessage, gist, pickReaction, showReceipts } from "./message.js";
 import { refOf } from "./outbox.js";
 import { showPerson } from "./people.js";
 import { ACCEPTING, messageCount } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
-import { safeLine } from "./safe_text.js";
+import { safeLine, safeText } from "./safe_text.js";
 import { keyOf } from "./shortcuts.js";
 import { clock, day, dayKey } from "./times.js";
 
@@ -37,6 +37,7 @@ export class Timeline {
     this._box = h("div", {
       class: "timeline", role: "log", "aria-live": "off", "aria-label": "Messages", tabindex: 0, onscroll: () => this._scrolled(),
       onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event), onfocusin: (/** @type {FocusEvent} */ event) => this._focused(event),
+      oncopy: (/** @type {ClipboardEvent} */ event) => this._copy(event),
     }, this._top, this._list);
     this._down = h("button", { type: "button", class: "to-end", hidden: true, onclick: () => this.toEnd() }, icon("down"), h("span", {}));
     this._unloaded = h("div", { class: "unloaded", hidden: true }, h("span", { role: "status" }), h("button", { type: "button", onclick: () => chat.markAllRead() }, "Mark as read"));
@@ -229,6 +230,20 @@ export class Timeline {
     this._down.hidden = this._atEnd;
     const label = unread ? `${unread} new` : "Jump to latest";
     if (this._down.lastElementChild.textContent !== label) this._down.lastElementChild.textContent = label;
+  }
+
+  /** Copy several messages as lines with their writers, each text as it was written. @param {ClipboardEvent} event */
+  _copy(event) {
+    const { model } = this._chat;
+    const copied = this._messages().filter((node) => getSelection()?.containsNode(/** @type {Node} */ (node.querySelector(".bubble")), true));
+    const lines = copied.map((node) => this._messageOf(node)).filter((message) => message && !message.deleted).map((/** @type {any} */ message) => {
+      const [name, files] = [safeLine(model.labelOf(message.senderId, message.sender)), fileNames(message)];
+      const said = [safeText(message.text), files].filter(Boolean).join(" ");
+      return message.action ? `* ${name} ${said}` : `${name}: ${said}`;
+    });
+    if (lines.length < 2) return;
+    event.preventDefault();
+    event.clipboardData?.setData("text/plain", lines.join("\n"));
   }
 
   // ---- keys
