@@ -356,6 +356,7 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
         has = [user for user in has if user in taken]
     lacks, stored = [user for user in of if user not in has], [user for user in has if peer.is_at_gateway(user)]
     counts = [len(set(users) & set(of or users)) for users in (has, read)]
+    unseen = set() if message.conversation.kind == "room" else set(stored).difference(read)  # in the room all were here
     reached = [word for word, count in zip(("delivered", "read"), counts, strict=True) if count and count >= len(of)]
     holders = (await peer.receipt(message.id)).files_delivered_to if message.attachments else []
     files: EventLine = {
@@ -375,6 +376,7 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
         "delivered_to_ids": [user.id for user in has],
         "at_gateway": [user.label for user in stored],
         "at_gateway_ids": [user.id for user in stored],
+        "at_gateway_count": len(unseen & set(of or unseen)),
         "read_by": [user.label for user in read],
         "read_by_ids": [user.id for user in read],
         "missing": [user.label for user in lacks],

@@ -185,7 +185,10 @@ class HostedUser(NamedUser):
                     return
                 having = receipt.read_by if kind == "read" else receipt.delivered_to
                 of = len(receipt.of) or len(having)
-                yield RECEIPT_EVENTS[kind](log=shown.log, seq=shown.seq, user=having[-1], count=of, of=of)
+                yield RECEIPT_EVENTS[kind](
+                    log=shown.log, seq=shown.seq, user=having[-1], count=of, of=of,
+                    at_gateway=self.is_at_gateway(having[-1]),
+                )  # fmt: skip
             place = page[-1].place
 
     def _kept(self, kind: str, key: ConversationId) -> str:

@@ -139,7 +139,7 @@ export class Events {
       const count = Math.max(message.ticks.count, row.count, row.read_count);
       // `of` is 0 once the gateway has restarted: it no longer knows who was in the room.
       const of = row.of || message.ticks.of;
-      message.ticks = { known: true, count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count), files: row.files_count ?? 0 };
+      message.ticks = { known: true, count, atGateway: row.at_gateway_count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count), files: row.files_count ?? 0 };
       this._model.messageChanged(talk, message);
     }
   }
@@ -226,7 +226,9 @@ export class Events {
     const talk = this._model.talks.get(line.conversation_id);
     const message = talk?.byId.get(line.id);
     if (!talk || !message) return;
+    const isApart = which === "count" && line.at_gateway && talk.kind !== "room"; // in the room all were here
     message.ticks = { ...message.ticks, known: true, [which]: Math.max(message.ticks[which], line.count), of: Math.max(message.ticks.of, line.of) };
+    if (isApart) message.ticks.atGateway = Math.min(message.ticks.atGateway + 1, message.ticks.count);
     this._model.messageChanged(talk, message);
   }
 

@@ -50,6 +50,7 @@
  * @typedef {object} Ticks delivery of an own message
  * @property {boolean} known
  * @property {number} count receivers that have it @property {number} read receivers that have read it @property {number} of all receivers
+ * @property {number} atGateway those among them that another gateway has it for, seen or not
  * @property {number} files receivers that have all of its files
  */
 
@@ -224,7 +225,7 @@ export function messageOf(line) {
     files: line.files ?? [],
     missing: line.missing ?? [],
     lastSeenWith: line.last_seen_with ?? [],
-    ticks: { known: false, count: 0, read: 0, of: 0, files: 0 },
+    ticks: { known: false, count: 0, atGateway: 0, read: 0, of: 0, files: 0 },
     ref: "",
     trouble: "",
     version: 0,

@@ -268,9 +268,14 @@ async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scen
     await zoe.write("while the terminal is dead")
     ticks = (await zoe.sees("while the terminal is dead")).locator(".ticks")
     await ticks.and_(zoe.page.locator("[data-level=kept]")).wait_for()
+    await expect(ticks).to_have_text("· saved")
+    offline = zoe.page.get_by_text("terry is offline: what you wrote is saved, and delivered when they are back.")
+    await offline.wait_for()
     await terry.start()
     assert (await terry.next("message", text="while the terminal is dead"))["sender"] == "zoe"
     await ticks.and_(zoe.page.locator("[data-level=delivered]")).wait_for()
+    await expect(ticks).to_have_text("✓ delivered")
+    await expect(offline).to_have_count(0)
     await terry.send("alive again")
     await zoe.row("Room").get_by_text("terry: alive again").wait_for()
     await zoe.go("Room")
@@ -331,6 +336,8 @@ async def test_nothing_counts_as_read_that_was_not_loaded(scene: Scene) -> None:
         await yan.page.locator(".timeline").evaluate("(box) => (box.scrollTop = 0)")
     await yan.page.locator(".to-end").click()
     assert (await terry.next("read", id=last["id"]))["user"] == "yan"
+    await zoe.write("that was long")
+    await terry.next("message", text="that was long")
 
 
 async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene, lines: list[dict[str, Any]]) -> None:
@@ -470,7 +477,7 @@ TICKS = """async (answers) => {
     const message = messageOf({id: "A.1", event: "sent"});
     talk.byId.set("A.1", message);
     const events = new Events(new Model(), {});
-    const row = (given) => ({id: "A.1", of: 0, count: 0, read_count: 0, ...given});
+    const row = (given) => ({id: "A.1", of: 0, count: 0, at_gateway_count: 0, read_count: 0, ...given});
     return answers.map((given) => (events.setReceipts(talk, [row(given)]), ticksOf(message, "group").mark));
 }"""
 
@@ -479,11 +486,14 @@ async def test_a_tick_never_counts_more_people_than_it_is_of(scene: Scene) -> No
     """A restarted gateway no longer knows who was online in the room; those who came later get its messages too."""
     ticks = scene.zoe.page.evaluate
     before = {"of": 3, "count": 2}
-    assert await ticks(TICKS, [before, {"count": 1}]) == ["✓ 2/3", "✓ 2/3"]
+    assert await ticks(TICKS, [before, {"count": 1}]) == ["✓ delivered 2/3", "✓ delivered 2/3"]
     both = {"of": 2, "count": 2}
-    assert await ticks(TICKS, [both, {"read_count": 1}]) == ["✓ 2/2", "✓✓ 1/2"]
-    assert await ticks(TICKS, [{"of": 2, "count": 1, "delivered_to_ids": ["b", "d", "e"]}]) == ["✓ 1/2"]
-    assert await ticks(TICKS, [before, both]) == ["✓ 2/3", "✓ 2/2"]  # one left
+    assert await ticks(TICKS, [both, {"read_count": 1}]) == ["✓ delivered 2/2", "✓✓ read 1/2"]
+    assert await ticks(TICKS, [{"of": 2, "count": 1, "delivered_to_ids": ["b", "d", "e"]}]) == ["✓ delivered 1/2"]
+    away = {"of": 2, "at_gateway_count": 1}
+    marks = await ticks(TICKS, [{**away, "count": 1}, {**away, "count": 2}])
+    assert marks == ["✓ at a gateway 1/2", "✓ delivered 1/2, ✓ at a gateway 1/2"]
+    assert await ticks(TICKS, [before, both]) == ["✓ delivered 2/3", "✓ delivered 2/2"]  # one left
 
 
 async def test_everything_works_with_the_keyboard_alone(scene: Scene) -> None:
@@ -596,6 +606,17 @@ async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) ->
     await page.evaluate((importlib.resources.files(axe) / "axe.min.js").read_text("utf-8"))
     assert (await page.evaluate(AXE), blocked) == ([], [])
     await page.close()
+
+
+async def test_one_begins_to_type_at_the_door(scene: Scene) -> None:
+    page = await (await scene.browser.new_context()).new_page()
+    await page.goto(scene.gateway.url)
+    await expect(page.get_by_label("Choose a name")).to_be_focused()
+    await page.evaluate("localStorage.setItem('p2pchat.token', 'of nobody')")
+    await page.reload()
+    await page.get_by_text("Unknown token").wait_for()
+    await expect(page.get_by_label("Your token")).to_be_focused()
+    await page.context.close()
 
 
 async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:
