@@ -225,7 +225,7 @@ export class Timeline {
     const unread = talk?.unread ?? 0;
     const unloaded = talk && talk.loaded && !talk.opening ? model.unloaded(talk) : 0;
     this._unloaded.hidden = !unloaded;
-    const said = `${unloaded.toLocaleString("en")} older ${unloaded > 1 ? "messages are" : "message is"} unread: scroll up to load ${unloaded > 1 ? "them" : "it"}`;
+    const said = `${unloaded.toLocaleString("en")} older ${unloaded > 1 ? "messages are" : "message is"} unread`;
     if (unloaded && this._unloaded.firstElementChild.textContent !== said) this._unloaded.firstElementChild.textContent = said;
     this._down.hidden = this._atEnd;
     const label = unread ? `${unread} new` : "Jump to latest";
