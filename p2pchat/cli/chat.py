@@ -191,7 +191,6 @@ class Chat:
         self._display.me = peer.me.label
         self._display.notifier.history_command = history_command(self._options, peer.listening.data)
         self._display.notifier.obstacle = partial(find_obstacle, peer)
-        self._display.notifier.is_at_gateway = lambda user_id: peer.is_at_gateway(peer.user(user_id))
         self._display.has_presence = lambda user_id: peer.user(user_id).since is not None
         self._display.notifier.rooms.add(peer.room.id)
 

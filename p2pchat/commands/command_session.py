@@ -591,15 +591,15 @@ class MessageSender:
         return sorted(missing)
 
     def has_undelivered(self) -> bool:
-        """Return whether a message lacks a recipient; of a group only members who are online count."""
-        return not all(_is_delivered_here(to, receipt) for to, receipt in self._receipts)
+        """Return whether a message lacks a recipient."""
+        return not all(is_delivered(receipt) for _, receipt in self._receipts)
 
 
 async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadline: float, what: str) -> None:
-    """Wait until a message is delivered, `read`, or all have its `files`; in a group, all members online, at least one.
+    """Wait until a message is delivered, `read`, or all have its `files`; in a group for members online, at least one.
 
     Raises:
-        DeliveryTimeout: Not before `deadline`, on the loop's clock.
+        DeliveryTimeout: Not before `deadline`, on the loop's clock; or members of the group lack it who are away.
     """
 
     def left() -> float:
@@ -616,13 +616,7 @@ async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadlin
         await wait(by=user, timeout=left())
     if not online:
         await wait(count=1, timeout=left())
-
-
-def _is_delivered_here(to: Conversation, receipt: Receipt | Receipts) -> bool:
-    if is_delivered(receipt) or to.kind != "group":
-        return is_delivered(receipt)
-    has = last_receipt(receipt).delivered_to
-    return bool(has) and set(_online_recipients(last_receipt(receipt))) <= set(has)
+    await wait(timeout=0.0)
 
 
 def _online_recipients(receipt: Receipt) -> list[User]:

@@ -26,7 +26,6 @@ class Notifier:
         notify: Prints a line.
     Attributes:
         history_command: The command that shows older messages.
-        is_at_gateway: Returns whether a user (by id) is at a gateway elsewhere, which keeps what is delivered to it.
         obstacle: Returns why nothing is sent to users (by label) while an expulsion lasts; "" if none is in the way.
         rooms: Ids of the room, once known: its receipts are too many for people.
         on_counted: Called with the numbers of older messages by conversation (its id, its name as typed), once no more
@@ -43,7 +42,6 @@ class Notifier:
         self._older_unreported: set[tuple[str, str]] = set()
         self._undelivered: Counter[str] = Counter()  # messages of this run that lack someone, by conversation id
         self._completed: Counter[str] = Counter()  # those of them that lack nobody any more
-        self.is_at_gateway: Callable[[str], bool] = lambda user_id: False
         self.obstacle: Callable[[Sequence[str]], str] = lambda labels: ""
         self._delivered: Counter[tuple[str, str, bool]] = Counter()  # by user, conversation, whether it is at a gateway
         # By recipient: where, and the receipts since the last flush with what they are of.
@@ -67,8 +65,7 @@ class Notifier:
     def on_delivered(self, event: dict[str, Any], *, room: bool = False, last: bool = True) -> None:
         """Announce a `delivered` event. `room`: also those of the room or a group; `last`: none of it will follow."""
         if room or (event["conversation_id"] not in self.rooms and event.get("of", 1) < 2):
-            kept = self.is_at_gateway(event.get("user_id", ""))
-            self._delivered[event["user"], event["conversation_id"], kept] += 1
+            self._delivered[event["user"], event["conversation_id"], event.get("at_gateway", False)] += 1
             self._completed[event["conversation_id"]] += last
             self._flush_soon()
 
@@ -159,9 +156,12 @@ def older_messages(count: int) -> str:
 
 
 def _how_many(count: int, undelivered: int) -> str:
-    """Say how many of the `undelivered` messages of this run arrived; a larger count includes earlier runs."""
+    """Say how many of the `undelivered` messages of this run arrived; a larger count includes earlier runs.
+
+    After a kill such a message may have been delivered, and told, before.
+    """
     if count > undelivered:
-        return f"{count} waiting message{'s' if count > 1 else ''}"
+        return f"{count} earlier message{'s' if count > 1 else ''}"
     if count < undelivered:
         return f"{count} of {undelivered} messages"
     return "your message" if count == 1 else f"all {count} messages"

@@ -428,7 +428,8 @@ def format_receipt(row: Line, now: datetime, text: str = "") -> str:
     lacks, read, of = row["missing"], row["read_by"], row["of"]
     stored = [label for label in row["at_gateway"] if label not in read]
     has = [label for label in row["delivered_to"] if label not in read and label not in stored]
-    counts = [("delivered", "to", row["count"]), ("read", "by", row["read_count"])]
+    kept, seen = row["at_gateway_count"], row["read_count"]
+    counts = [("delivered", "to", row["count"] - kept), ("at a gateway", "for", kept), ("read", "by", seen)]
     # `of` is 0 where the number of recipients is no longer known: of an earlier run, or of a copy of this profile.
     among = f"{of} here" if row["kind"] == "room" else str(of)
     states = [f"{word} {count} of {among}" if of else f"{word} {to} {count}" for word, to, count in counts if count]
@@ -458,7 +459,7 @@ def holders_text(labels: list[str], *, alone: bool = False) -> str:
     return f": {quote_names(labels)} {'have' if len(labels) > 1 else 'has'} it"
 
 
-def delivery_mark(delivered: int, read: int, of: int, kind: str) -> str:
+def delivery_mark(delivered: int, read: int, of: int, kind: str, at_gateway: int = 0) -> str:
     """Return the mark behind an own message: saved here, on the disks of so many recipients, or read by so many.
 
     A mark never claims more than is known. A direct message has one recipient, so its mark has no numbers. In the room
@@ -466,13 +467,15 @@ def delivery_mark(delivered: int, read: int, of: int, kind: str) -> str:
 
     Args:
         kind: That of the conversation.
+        at_gateway: So many of those it is delivered to are at a gateway elsewhere, which has it for them.
     """
-    if not read and not delivered:
+    counts = [("✓✓ read", read)] if read else [("✓ delivered", delivered - at_gateway), ("✓ at a gateway", at_gateway)]
+    known = [(word, count) for word, count in counts if count]
+    if not known:
         return "· saved"
-    count, word = (read, "✓✓ read") if read else (delivered, "✓ delivered")
     if kind == "dm":
-        return word
-    return f"{word} {count}/{of} here" if kind == "room" else f"{word} {count}/{of}"
+        return known[0][0]
+    return ", ".join(f"{word} {count}/{of}" for word, count in known) + (" here" if kind == "room" else "")
 
 
 def _marks(**given: bool) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import safe_line
 
-DONE = 0  # everything sent was delivered: a DM to its user, a room message to every member online, at least one
+DONE = 0  # everything sent was delivered: to the user, all members of the group, all who are in the room, at least one
 FAILED = 1  # port, database, locked, refused by the network, a check found a fault
 USAGE = 2  # option, endpoint, invite, name
 KEPT = 3  # accepted but not delivered: saved, and sent at the next start

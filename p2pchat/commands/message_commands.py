@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.command_context import CommandContext
@@ -32,7 +32,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_place, safe_line
 
-LOOKED_BACK = 200  # messages searched for one that may have been sent before: programs retry soon
+SLACK = timedelta(minutes=5)  # as far as the clock of a program that repeats a message may be ahead; a guess
 Position = Message | Sent | datetime | None
 HISTORY_LINES = 20  # fits into 24 rows with the prompt
 SEARCH_LINES = 50  # a guess: a few screens
@@ -136,9 +136,12 @@ async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | N
     """
     if message.claimed_at is None:
         raise UsageError("`again` needs `claimed_at`, to recognize the message by")
-    for post in reversed(await ctx.peer.history(message.to, limit=LOOKED_BACK)):
-        if isinstance(post, Sent) and post.claimed_at == message.claimed_at:
-            return post
+    async for page in ctx.recent_pages(message.to, None):
+        for post in page:
+            if isinstance(post, Sent) and post.claimed_at == message.claimed_at:
+                return post
+        if page and page[0].sent_at < message.claimed_at - SLACK:
+            break  # it was written later
     return None
 
 
@@ -356,6 +359,7 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
         has = [user for user in has if user in taken]
     lacks, stored = [user for user in of if user not in has], [user for user in has if peer.is_at_gateway(user)]
     counts = [len(set(users) & set(of or users)) for users in (has, read)]
+    unseen = set() if message.conversation.kind == "room" else set(stored).difference(read)  # in the room all were here
     reached = [word for word, count in zip(("delivered", "read"), counts, strict=True) if count and count >= len(of)]
     holders = (await peer.receipt(message.id)).files_delivered_to if message.attachments else []
     files: EventLine = {
@@ -375,6 +379,7 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
         "delivered_to_ids": [user.id for user in has],
         "at_gateway": [user.label for user in stored],
         "at_gateway_ids": [user.id for user in stored],
+        "at_gateway_count": len(unseen & set(of or unseen)),
         "read_by": [user.label for user in read],
         "read_by_ids": [user.id for user in read],
         "missing": [user.label for user in lacks],

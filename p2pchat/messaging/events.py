@@ -321,6 +321,7 @@ class ReceiptEvent(Event):
         user: The member.
         count: So many members have sent such a receipt, this one included.
         of: So many members the conversation had for this message, without its writer.
+        at_gateway: The member is at a gateway elsewhere, which may be all that has the message yet.
     """
 
     log: LogId
@@ -328,6 +329,7 @@ class ReceiptEvent(Event):
     user: User
     count: int
     of: int
+    at_gateway: bool = False
 
     @property
     def id(self) -> str:
@@ -337,7 +339,7 @@ class ReceiptEvent(Event):
     def _fields(self) -> dict[str, Any]:
         return {
             "id": self.id, "conversation_id": base32(self.log.conversation), **json_fields(self.user, "user"),
-            "count": self.count, "of": self.of,
+            "count": self.count, "of": self.of, **({"at_gateway": True} if self.at_gateway else {}),
         }  # fmt: skip
 
 

@@ -122,6 +122,17 @@ class HostedUser(NamedUser):
         self._require_running()
         self._lifecycle.hosted.deliveries.add(self.key, consumer, self._cursors.of(consumer), hears, is_shared)
 
+    async def first_unread(self, conversation: Conversation) -> tuple[Message | None, int]:
+        """Return the first of the messages that unread() returns, and how many there are.
+
+        Raises StorageError, PeerClosed.
+        """
+        first, count = None, 0
+        async for post in self._cursors.each_unread(conversation.key):
+            first = first or post
+            count += 1
+        return first, count
+
     async def keep_receipt(self, event: ReceiptEvent) -> None:
         """Keep a receipt that no client of the user heard, for kept_receipts().
 
@@ -174,7 +185,10 @@ class HostedUser(NamedUser):
                     return
                 having = receipt.read_by if kind == "read" else receipt.delivered_to
                 of = len(receipt.of) or len(having)
-                yield RECEIPT_EVENTS[kind](log=shown.log, seq=shown.seq, user=having[-1], count=of, of=of)
+                yield RECEIPT_EVENTS[kind](
+                    log=shown.log, seq=shown.seq, user=having[-1], count=of, of=of,
+                    at_gateway=self.is_at_gateway(having[-1]),
+                )  # fmt: skip
             place = page[-1].place
 
     def _kept(self, kind: str, key: ConversationId) -> str:

@@ -44,7 +44,7 @@ from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import UserCursors
-from p2pchat.messaging.users import User
+from p2pchat.messaging.users import User, host_peers
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
@@ -629,6 +629,14 @@ class LocalUser(Viewer):
         except TimeoutError:
             raise TimeoutError(f"{name!r} has not come online in time{self._unanswered}") from None
         return found[0]
+
+    def is_at_gateway(self, user: User) -> bool:
+        """Return whether a user is hosted by a peer elsewhere that is not the user's own, as far as is known here.
+
+        What is delivered to such a user is on the disk of that peer, and perhaps nowhere else yet.
+        """
+        node = self._driver.node
+        return user.key not in node.hosted and user.key not in host_peers(node, user.key)
 
     async def released(
         self,

@@ -29,7 +29,7 @@ from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
 from p2pchat.core.sync.appender import check_text
 from p2pchat.messaging.conversations import MessageRequest
 from p2pchat.messaging.local_user import LocalUser
-from p2pchat.messaging.users import User, Whois, by_label, former_names, host_peers, whois
+from p2pchat.messaging.users import User, Whois, by_label, former_names, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS
 
 STATUSES = ("online", "idle", "offline")
@@ -79,14 +79,6 @@ class NamedUser(LocalUser):
         storage = driver.disk.storage
         first = await driver.disk.read(lambda: storage.first_received_at(user.key))
         return whois(driver.node, user, first)
-
-    def is_at_gateway(self, user: User) -> bool:
-        """Return whether a user is hosted by a peer elsewhere that is not the user's own, as far as is known here.
-
-        What is delivered to such a user is on the disk of that peer, and perhaps nowhere else yet.
-        """
-        node = self._driver.node
-        return user.key not in node.hosted and user.key not in host_peers(node, user.key)
 
     # ---- name and presence
 

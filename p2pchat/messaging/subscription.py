@@ -309,7 +309,10 @@ class Subscription:
 
     def _receipt(self, update: ReceiptUpdate, seq: int) -> ReceiptEvent:
         user = self.viewer.directory.user(update.member)
-        return RECEIPT_EVENTS[update.kind](log=update.log, seq=seq, user=user, count=update.having, of=update.of)
+        return RECEIPT_EVENTS[update.kind](
+            log=update.log, seq=seq, user=user, count=update.having, of=update.of,
+            at_gateway=self.viewer._local_user.is_at_gateway(user),
+        )  # fmt: skip
 
     def _pop_message(self) -> DurableEvent | None:
         if not self._built or self.closed or self._no_messages:

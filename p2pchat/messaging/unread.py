@@ -7,7 +7,7 @@ programs took there (core/receipts/read_receipts.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -118,23 +118,27 @@ class UserCursors:
 
     async def unread(self, key: ConversationId, limit: int, max_bytes: int) -> list[Message]:
         """Return the messages of others in a conversation that are not marked as read; see LocalUser.unread."""
+        found, size = list[Message](), 0
+        async for post in self.each_unread(key):
+            found.append(post)
+            size += len(post.text.encode()) if max_bytes else 0
+            if len(found) == limit or (max_bytes and size >= max_bytes):
+                break
+        return found
+
+    async def each_unread(self, key: ConversationId) -> AsyncIterator[Message]:
+        """Yield the messages of others in a conversation that are not marked as read; see LocalUser.unread."""
         user, disk, ignored = self._user, self._user._disk, self._user.directory.hidden
         marks, place = self._read_to(key)
         place = max(place, self.first if self._prefix else 0)
-        found: list[Message] = []
-        size = 0
         for _ in range(UNREAD_PAGES):
             page = await disk.read(partial(disk.storage.places, place, UNREAD_AT_ONCE, [key]))
             for post in await _unread_among(user._posts(filter(user._is_shown, page)), marks, disk):
                 if not (post.old or post.deleted or post.expelled or post.log.user in ignored):
-                    found.append(post)
-                    size += len(post.text.encode()) if max_bytes else 0
-                if len(found) == limit or (max_bytes and size >= max_bytes):
-                    return found
+                    yield post
             if len(page) < UNREAD_AT_ONCE:
                 break
             place = page[-1].place
-        return found
 
     async def without_read(self, posts: Iterable[Message | Sent]) -> list[Message]:
         """Return those messages of others that the user has not read, nor taken; see LocalUser.without_read."""

@@ -31,7 +31,7 @@ from p2pchat.web.error_responses import Forbidden, problem_of
 from p2pchat.web.gateway_state import Gateway, gateway_of
 from p2pchat.web.sign_in import may_invite
 
-MAX_ROWS = 2000  # of one answer, and messages that `unread` counts: as many as the page loads
+MAX_ROWS = 2000  # of one answer
 
 
 @asynccontextmanager
@@ -172,6 +172,6 @@ class HostedCommands:
         return CommandResult(found)
 
     async def unread(self, ctx: CommandContext, to: Conversation) -> CommandResult:
-        unread = await self._user.unread(to, MAX_ROWS, max_bytes=self._gateway.settings.max_answer_bytes)
-        self._gateway.limits.answered(self._account.key, len(unread))
-        return CommandResult([{**unread[0].to_json(), "unread": len(unread)}] if unread else [])
+        first, count = await self._user.first_unread(to)
+        self._gateway.limits.answered(self._account.key, count)
+        return CommandResult([{**first.to_json(), "unread": count}] if first else [])

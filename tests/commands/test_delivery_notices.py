@@ -100,7 +100,7 @@ OLDER = {"kind": "room", "conversation": "room", "conversation_id": "R"}
         (1, 1, "-- delivered to bob: your message"),
         (3, 3, "-- delivered to bob: all 3 messages"),
         (3, 2, "-- delivered to bob: 2 of 3 messages"),
-        (0, 50, "-- delivered to bob: 50 waiting messages"),  # of an earlier run
+        (0, 50, "-- delivered to bob: 50 earlier messages"),  # of an earlier run: perhaps delivered and told then
     ],
 )
 async def test_a_delivery_notice_counts_messages(recorder: NoticeRecorder, sends: int, arrives: int, line: str) -> None:

@@ -147,7 +147,7 @@ def test_a_receipt_of_the_room_counts_those_who_were_here() -> None:
 
 def receipt_row(has: list[str], read: list[str], lacks: list[str], of: int) -> dict[str, Any]:
     sent = {"kind": "group", "text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "of": of}
-    counts = {"count": len(has), "read_count": len(read)}
+    counts = {"count": len(has), "read_count": len(read), "at_gateway_count": 0}
     return {**sent, **counts, "delivered_to": has, "at_gateway": [], "read_by": read, "missing": lacks}
 
 
@@ -156,4 +156,8 @@ def test_a_receipt_counts_only_its_recipients_and_names_those_at_a_gateway() -> 
     assert format_receipt(row, NOW) == (
         '-- 11:30 "hi": delivered 1 of 2, read 1 of 2; '
         "bob has read it, a gateway keeps it for zoe, yan, seen or not, cyd does not have it yet"
+    )
+    row = {**receipt_row(["bob", "zoe"], [], [], 2), "at_gateway": ["zoe"], "at_gateway_count": 1}
+    assert format_receipt(row, NOW) == (
+        '-- 11:30 "hi": delivered 1 of 2, at a gateway 1 of 2; bob has it, a gateway keeps it for zoe, seen or not'
     )

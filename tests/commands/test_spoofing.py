@@ -199,7 +199,7 @@ def test_answers_are_lines_of_the_program(
     row |= {"about": said, "names_before": [other, user], "hosts": [host], "known_since": since}
     talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}
     receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
-    receipt |= {"kind": "group", "count": 1, "read_count": 0, "at_gateway": []}
+    receipt |= {"kind": "group", "count": 1, "read_count": 0, "at_gateway": [], "at_gateway_count": 0}
     first, *more = event_text.format_whois(row, NOW)
     answers = [first, event_text.format_conversation(talk), event_text.format_receipt(receipt, NOW)]
     for line in answers:

@@ -184,6 +184,19 @@ async def test_a_message_to_the_room_is_delivered_to_whom_a_gateway_hosted_when_
     assert receipt.status == "delivered"
 
 
+async def test_a_delivery_says_whether_a_gateway_has_the_message_for_its_receiver(net: Mesh) -> None:
+    gate, bob, zoe, yan = await host_two(net)
+    updates = bob.events(Delivered, consumer=None)
+    await net.settle()
+    for to in (gate, zoe):
+        await bob.send(bob.user(to.me.id), "for you")
+    told = [(await asyncio.wait_for(anext(updates), WAIT)).to_json() for _ in range(2)]
+    assert [(line["user"], line.get("at_gateway", False)) for line in told] == [("gate", False), ("zoe", True)]
+    updates = zoe.events(Delivered, consumer=None)
+    await zoe.send(yan.me, "from the same gateway")
+    assert not (await asyncio.wait_for(anext(updates), WAIT)).at_gateway
+
+
 async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net: Mesh) -> None:
     gate, bob, zoe, yan = await host_two(net)
     xi = await gate.host("xi")

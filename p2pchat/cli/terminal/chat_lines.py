@@ -60,6 +60,7 @@ class PendingLine:
         fragments: The line without its mark.
         due_at: The time at which it is printed with any mark, in seconds of the loop's clock.
         count, of: Number of recipients who have it, and of all; 0 and 0 until the first receipt.
+        at_gateway: Number of those who have it at a gateway; 0 in the room, where all were here.
         read: Number of recipients who have read it.
         files: Number of recipients who have each of its files, by root.
     """
@@ -69,6 +70,7 @@ class PendingLine:
     due_at: float = 0.0
     count: int = 0
     of: int = 0
+    at_gateway: int = 0
     read: int = 0
     files: dict[str, int] = field(default_factory=dict)
 
@@ -80,7 +82,8 @@ class PendingLine:
     @property
     def mark(self) -> str:
         kind = self.event["kind"]
-        return delivery_mark(self.count, self.read, self.of, kind) + self._files_mark(direct=kind == "dm")
+        mark = delivery_mark(self.count, self.read, self.of, kind, self.at_gateway)
+        return mark + self._files_mark(direct=kind == "dm")
 
     def _files_mark(self, *, direct: bool) -> str:
         """Return how many have the files of the message; "" before anybody has, and for one without files."""
@@ -97,8 +100,9 @@ class PendingLine:
         roots = {file["root"] for file in self.event.get("files", ())}
         return 0 < self.of <= min([self.read, *(self.files.get(root, 0) for root in roots)])
 
-    def on_delivered(self, count: int, of: int) -> None:
+    def on_delivered(self, count: int, of: int, *, at_gateway: bool = False) -> None:
         self.count, self.of = max(count, self.count), max(of, self.of)
+        self.at_gateway = min(self.at_gateway + at_gateway, self.count)
 
     def on_file(self, root: str, count: int) -> None:
         self.files[root] = count

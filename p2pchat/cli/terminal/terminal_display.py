@@ -255,8 +255,7 @@ class TerminalDisplay(Display):
             self.questions.on_change(event, self._own_id)
             await self._show_edit(event)
         elif kind == "delivered":
-            if not self._screen.update(event["id"], lambda own: own.on_delivered(event["count"], event["of"])):
-                self._on_later_delivery(event)
+            self._show_delivery(event)
         elif kind == "typing":
             if event["user_id"] != self._own_id:
                 self.typing.on_event(event)
@@ -379,8 +378,12 @@ class TerminalDisplay(Display):
         if not is_shown and event["has"] and event["of"] < 2:
             self._screen.print_notice(f"-- {quote_name(event['user'])} has {file_label(event['name'])}")
 
-    def _on_later_delivery(self, event: EventLine) -> None:
-        """Handle a delivery of an own line that was printed: of the room and of large groups the first one is told."""
+    def _show_delivery(self, event: EventLine) -> None:
+        """Show a delivery in the mark of its line; behind that line, the first of the room and of large groups."""
+        at_gateway = event.get("at_gateway", False) and event["conversation_id"] not in self.notifier.rooms
+        count, of = event["count"], event["of"]
+        if self._screen.update(event["id"], lambda own: own.on_delivered(count, of, at_gateway=at_gateway)):
+            return
         alone = event["conversation_id"] in self.notifier.rooms or not event["count"] < event["of"] < QUIET_ABOVE
         self.notifier.on_delivered(event, room=event["id"] in self._incomplete, last=alone)
         if alone:

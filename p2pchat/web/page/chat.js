@@ -14,7 +14,6 @@ import { preferences } from "./storage.js";
 export const PAGE = 50; // messages in one page of history
 const MAX_BEHIND = 2000; // messages loaded behind a search result, or from the first unread message
 const MAX_TEXTS = 300_000; // characters of all texts in an answer that may have ended early: a gateway ends it at 1 MiB
-const COUNTED = 100; // newest messages of a conversation that the gateway counts as unread in its list
 const MAX_SKIPPED = 10; // pages loaded to find a message of somebody who is not ignored; a guess
 const SOON = 80; // milliseconds in which several requests of one kind are joined
 const ASK_AGAIN = [700, 2000, 6000, 20000, 60000]; // milliseconds after writing to several people at which receipts are requested
@@ -273,30 +272,28 @@ export class Chat {
       model.bus.emit("front");
     }
     model.bus.changed("talk");
-    if (!talk.loaded) await this.load(talk);
-    if (talk.opening) await this._findUnread(talk);
+    if (talk.opening || !talk.loaded) await this._load(talk);
     model.bus.changed("talk");
   }
 
-  /** Find the first unread message, and load what follows it. @param {import("./model.js").Talk} talk */
-  async _findUnread(talk) {
-    const others = () => talk.messages.filter((message) => this.model.isNews(message));
-    let first = others().at(-talk.unread)?.id ?? "";
+  /** Load a conversation, as far back as to its first unread message if that is possible. @param {import("./model.js").Talk} talk */
+  async _load(talk) {
+    let first = "";
     try {
-      if (!first || talk.messages.length - indexOf(talk, first) >= COUNTED) {
-        const [row] = await this.connection.request({ do: "unread", to: talk.id });
+      if (talk.unread) {
+        const [row] = await this.connection.request({ do: "unread", to: talk.id }); // before anything is loaded, and so may be read
         talk.unread = row?.unread ?? 0;
         first = row?.id ?? "";
-        if (first && !(await this.loadUntil(talk, first))) {
-          await this.load(talk, MAX_BEHIND);
-          first = others()[0]?.id ?? "";
-        }
-        if (first) this.model.readTo(talk, talk.messages[indexOf(talk, first) - 1]?.id ?? ""); // more may have come meanwhile
       }
+      if (!talk.loaded) await this.load(talk);
+      if (first && !(await this.loadUntil(talk, first))) {
+        await this.load(talk, MAX_BEHIND);
+        first = talk.messages.find((message) => this.model.isNews(message))?.id ?? "";
+      } else if (first) this.model.readTo(talk, talk.messages[indexOf(talk, first) - 1]?.id ?? ""); // more may have come meanwhile
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
     } finally {
-      talk.holdAt(talk.unread ? first : "");
+      if (talk.opening || first) talk.holdAt(talk.unread ? first : "");
       talk.opening = false;
     }
   }
@@ -391,11 +388,22 @@ export class Chat {
     this._soonOnce("read", async () => this.markRead());
   }
 
-  /** Mark what is on the screen as read, if the user is looking. A mark covers all before it. */
+  /** Mark what is on the screen as read, if the user is looking. A mark covers all before it, so all of that must be loaded. */
   markRead() {
     const talk = this.model.front;
-    if (!talk || !talk.loaded || talk.opening || !this.attention.active || !this.model.shows(talk)) return;
-    const shown = indexOf(talk, this._newestShown());
+    if (!talk || !talk.loaded || talk.opening || !this.attention.active || !this.model.shows(talk) || this.model.unloaded(talk)) return;
+    this._markTo(talk, this._newestShown());
+  }
+
+  /** Mark the open conversation as read, also what is not loaded. */
+  markAllRead() {
+    const talk = this.model.front;
+    if (talk) this._markTo(talk, talk.messages.at(-1)?.id ?? "");
+  }
+
+  /** @param {import("./model.js").Talk} talk @param {string} id of a message */
+  _markTo(talk, id) {
+    const shown = indexOf(talk, id);
     const newest = talk.messages.findLast((message, index) => index <= shown && !message.mine);
     if (!newest || indexOf(talk, newest.id) < indexOf(talk, talk.readTo)) return;
     const isNews = newest.id !== talk.readTo && this.connection.send({ do: "read", id: newest.id });

@@ -43,7 +43,7 @@ export class Compose {
     );
     this._sendsLater = false; // once the files are uploaded
     this.input.addEventListener("paste", (/** @type {ClipboardEvent} */ event) => this.paste(event));
-    for (const topic of ["talks", "people"]) chat.model.bus.on(topic, () => this._drawTalk());
+    for (const topic of ["talks", "talk", "people"]) chat.model.bus.on(topic, () => this._drawTalk());
     for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._followTarget());
     new ResizeObserver(() => this._grow()).observe(this.element); // also when it comes back on a small screen
   }
@@ -278,10 +278,14 @@ export class Compose {
 
   /** Say what stands in the way of the messages to the open conversation. @param {import("./model.js").Talk|undefined} talk */
   _drawStanding(talk) {
-    const drawn = JSON.stringify([talk?.id, talk?.member, talk?.name]);
+    const { model } = this._chat;
+    const last = talk?.kind === "dm" && talk.messages.findLast((message) => message.mine)?.ticks;
+    const waits = last && last.known && !last.count && !last.read && model.people.get(talk?.userId ?? "")?.status === "offline";
+    const drawn = JSON.stringify([talk?.id, talk?.member, talk?.name, waits]);
     if (drawn === this._standingDrawn) return;
     this._standingDrawn = drawn;
     if (talk?.member === false) fill(this._standing, "You are no longer a member of ", h("bdi", {}, `#${safeLine(talk.name)}`), ". What was written before stays here; the owner can add you again.");
+    else if (talk && waits) fill(this._standing, h("bdi", {}, safeLine(talk.name)), " is offline: what you wrote is saved, and delivered when they are back.");
     else fill(this._standing);
   }
 }

@@ -8,6 +8,9 @@
  * A gateway may be gone without closing its connections. While an answer is due and no line comes, or when the browser
  * reports that it is offline, the page asks over HTTP whether the gateway is there: a long command, such as a search,
  * keeps the socket silent too. Without anything due, a heartbeat is enough.
+ *
+ * Browsers run the timers of hidden tabs late, those that follow a timer by a minute. So each timer here follows a line or
+ * the end of a connection, and a connection is given up only when what was sent over it got no answer.
  */
 
 import { isAnswering, socketUrl } from "./http.js";
@@ -15,8 +18,8 @@ import { setGatewayTime } from "./times.js";
 
 const FIRST_WAIT = 400; // milliseconds
 const LONGEST_WAIT = 15000;
-const HEARTBEAT = 25000; // a connection without answers is broken, even if the browser does not report it
-const PATIENCE = 10000;
+const HEARTBEAT = 25000; // milliseconds without a line until one is asked for: a broken connection may not be reported
+const PATIENCE = 10000; // milliseconds for its answer, and for the first line
 const DUE_WITHIN = 4000; // milliseconds without a line until the gateway is asked whether it is there; a guess
 const ASK_AGAIN = 1000; // milliseconds, if a line came while a gateway was asked that did not answer; a guess
 const REFUSED = new Set(["unauthorized", "revoked", "deleted", "expelled"]); // close reasons after which the token is of no use: do not reconnect
@@ -50,7 +53,7 @@ export class Connection {
     this._socket = null;
     this._timer = 0;
     this._heartbeat = 0;
-    this._receivedAt = 0;
+    this._lines = 0; // received
     /** @type {Set<string>} refs of commands that are to be answered */
     this._due = new Set();
     this._dueTimer = 0;
@@ -112,8 +115,7 @@ export class Connection {
     if (since) url.searchParams.set("since", since);
     const socket = new WebSocket(url);
     this._socket = socket;
-    this._receivedAt = Date.now();
-    this._watchHeartbeat();
+    this._await();
     socket.onopen = () => socket.send(JSON.stringify({ token: this._token }));
     socket.onmessage = (event) => this._socket === socket && this._onMessage(event.data);
     socket.onclose = (event) => this._socket === socket && this._onClose(event.code, event.reason);
@@ -121,7 +123,9 @@ export class Connection {
 
   /** @param {string} data */
   _onMessage(data) {
-    this._receivedAt = Date.now();
+    this._lines += 1;
+    clearTimeout(this._heartbeat);
+    this._heartbeat = setTimeout(() => this._beat(), HEARTBEAT);
     const line = JSON.parse(data);
     this._due.delete(line.ref);
     this._watchDue();
@@ -153,9 +157,9 @@ export class Connection {
     const socket = this._socket;
     this._due.clear(); // an answer that never comes is asked about once
     for (;;) {
-      const before = this._receivedAt;
+      const before = this._lines;
       if ((await isAnswering()) || this._socket !== socket || this.state !== "open") return;
-      if (this._receivedAt === before) return this._giveUp();
+      if (this._lines === before) return this._giveUp();
       await new Promise((done) => setTimeout(done, ASK_AGAIN)); // the line may have been under way
     }
   }
@@ -190,7 +194,7 @@ export class Connection {
   }
 
   _drop() {
-    clearInterval(this._heartbeat);
+    clearTimeout(this._heartbeat);
     clearTimeout(this._dueTimer);
     this._due.clear();
     const socket = this._socket;
@@ -199,12 +203,16 @@ export class Connection {
     for (const ref of [...this._pending.keys()]) this._settle(ref, new CommandError("offline", "The connection was lost. Try again when the gateway is back."));
   }
 
-  _watchHeartbeat() {
-    clearInterval(this._heartbeat);
-    this._heartbeat = setInterval(() => {
-      if (Date.now() - this._receivedAt > (this.state === "open" ? HEARTBEAT : 0) + PATIENCE) this._giveUp();
-      else if (this.state === "open" && Date.now() - this._receivedAt >= HEARTBEAT) this.request(this._heartbeatCommand()).catch(() => {});
-    }, PATIENCE / 2);
+  /** Ask for a line. */
+  _beat() {
+    this._await();
+    this.request(this._heartbeatCommand()).catch(() => {});
+  }
+
+  /** Give the connection up unless a line comes: something was sent that has an answer. */
+  _await() {
+    clearTimeout(this._heartbeat);
+    this._heartbeat = setTimeout(() => this._giveUp(), PATIENCE);
   }
 
   /** @param {State} state @param {any} [line] */

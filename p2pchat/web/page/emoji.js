@@ -20,7 +20,7 @@ const GROUPS = Object.entries(TABLE).map(([group, row]) => [group, row.split("|"
   return { emoji, codes: codes.split(",") };
 })]);
 const BY_CODE = new Map(GROUPS.flatMap(([, all]) => all.flatMap(({ emoji, codes }) => codes.map((code) => [code, emoji]))));
-const CODE_BEFORE = /(?<![\p{L}\p{N}]):([a-z0-9_+-]{1,40}):$/u;
+const CODE_BEFORE = /(?<=^|[\s([*_~]|\p{Extended_Pictographic}|\uFE0F):([a-z0-9_+-]{1,40}):$/u; // at the beginning of a word, or behind another emoji
 
 /**
  * Return the shortcode that ends a text, and its emoji; null for none, and inside of `code`.

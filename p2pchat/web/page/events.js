@@ -5,6 +5,7 @@ import { safeLine } from "./safe_text.js";
 
 const TYPING_FOR = 6500; // milliseconds; the gateway ends it after 6 s by itself
 const MAX_NOTES = 100; // kept of what happened in the room; a guess
+const COUNTED = 100; // messages of a conversation that the gateway counts as unread in its list
 const MAX_TAIL = 400; // messages kept of a conversation that was never opened
 
 /** @typedef {import("./model.js").Model} Model */
@@ -71,7 +72,8 @@ export class Events {
       talk.member = row.member ?? true;
       talk.memberCount = row.members ?? 0;
       if (row.user_id) talk.userId = row.user_id;
-      const counted = model.shows(talk) ? Math.min(talk.unread, row.unread) : row.unread; // what is shown is read here first
+      const most = row.unread < COUNTED ? row.unread : Math.max(row.unread, talk.unread);
+      const counted = talk.loaded && model.shows(talk) ? Math.min(talk.unread, most) : most; // what is shown is read here first
       if (counts || isNew) [talk.unread, talk.mentions] = [counted, Math.min(counted, row.mentions)];
     }
     model.bus.changed("talks");
@@ -137,7 +139,7 @@ export class Events {
       const count = Math.max(message.ticks.count, row.count, row.read_count);
       // `of` is 0 once the gateway has restarted: it no longer knows who was in the room.
       const of = row.of || message.ticks.of;
-      message.ticks = { known: true, count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count), files: row.files_count ?? 0 };
+      message.ticks = { known: true, count, atGateway: row.at_gateway_count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count), files: row.files_count ?? 0 };
       this._model.messageChanged(talk, message);
     }
   }
@@ -224,7 +226,9 @@ export class Events {
     const talk = this._model.talks.get(line.conversation_id);
     const message = talk?.byId.get(line.id);
     if (!talk || !message) return;
+    const isApart = which === "count" && line.at_gateway && talk.kind !== "room"; // in the room all were here
     message.ticks = { ...message.ticks, known: true, [which]: Math.max(message.ticks[which], line.count), of: Math.max(message.ticks.of, line.of) };
+    if (isApart) message.ticks.atGateway = Math.min(message.ticks.atGateway + 1, message.ticks.count);
     this._model.messageChanged(talk, message);
   }
 

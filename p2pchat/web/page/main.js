@@ -19,8 +19,9 @@ const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This 
 /** @param {string} [why] the reason why a token was refused @param {string} [tried] that token */
 function start(why = "", tried = "") {
   const token = loadToken();
-  if (token) enter(token, loadNewName());
-  else fill(app, signIn({ why, tried, entered: (found, forLong, newName) => (saveToken(found, forLong, newName), enter(found, newName)) }));
+  if (token) return enter(token, loadNewName());
+  fill(app, signIn({ why, tried, entered: (found, forLong, newName) => (saveToken(found, forLong, newName), enter(found, newName)) }));
+  document.getElementById(why ? "token" : "name")?.focus();
 }
 
 /** @param {string} token @param {string} newName the name if the user has yet to save the token, else "" */

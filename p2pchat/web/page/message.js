@@ -92,9 +92,10 @@ function choices(message, talk, model, actions) {
   if (!message.choices.length || message.deleted) return null;
   const mine = message.reactions.find((one) => one.by_id === model.me.id && message.choices.includes(one.reaction))?.reaction;
   const off = message.mine || mine !== undefined || !talk.member;
+  const taken = new Set(message.reactions.filter((one) => !model.ignores(one.by_id)).map(({ reaction }) => reaction));
   const stays = (/** @type {Event} */ event) => event.preventDefault(); // a message with the focus has a bar, and would move
   return h("div", { class: "choices", role: "group", "aria-label": "Choices" }, message.choices.map((choice) =>
-    h("button", { type: "button", tabindex: -1, class: choice === mine ? "choice mine" : "choice", "aria-pressed": String(choice === mine), disabled: off, onmousedown: stays, onclick: () => actions.press(message, choice) },
+    h("button", { type: "button", tabindex: -1, class: choice === mine ? "choice mine" : taken.has(choice) ? "choice taken" : "choice", "aria-pressed": String(taken.has(choice)), disabled: off, onmousedown: stays, onclick: () => actions.press(message, choice) },
       h("bdi", {}, safeLine(choice)))));
 }
 
@@ -164,16 +165,15 @@ function gapText({ missing, lastSeenWith }) {
   return lastSeenWith.length ? `${what}; last seen with ${lastSeenWith.map(safeLine).join(", ")}` : what;
 }
 
-/** @param {Message} message @param {string} kind of the conversation @returns {{mark: string, said: string}} */
+/** @param {Message} message @param {string} kind of the conversation @returns {{mark: string, said: string}} the words of the terminal, and longer ones */
 export function ticksOf(message, kind) {
-  const direct = kind === "dm";
   const { mark, said } = messageTicks(message, kind);
   const { files, of } = message.ticks;
   if (!mark || !message.files.length || message.deleted) return { mark, said };
   const [what, have] = message.files.length > 1 ? ["files", "have all files"] : ["file", "have the file"];
   if (!files) return { mark, said: `${said}; nobody else is known to ${have}` };
-  if (direct) return { mark: `${mark} · has the ${what}`, said: `${said}; the other one has the ${what} too` };
-  return { mark: `${mark} · ${what} ${files}/${Math.max(of, files)}`, said: `${said}; ${files} of ${Math.max(of, files)} ${have}` };
+  if (kind === "dm") return { mark: `${mark}, has the ${what}`, said: `${said}; the other one has the ${what} too` };
+  return { mark: `${mark}, ${what} ${files}/${Math.max(of, files)}`, said: `${said}; ${files} of ${Math.max(of, files)} ${have}` };
 }
 
 /**
@@ -181,12 +181,14 @@ export function ticksOf(message, kind) {
  * @param {Message} message @param {string} kind of the conversation @returns {{mark: string, said: string}}
  */
 function messageTicks(message, kind) {
-  const { known, count, read, of } = message.ticks;
+  const { known, count, atGateway, read, of } = message.ticks;
   const [here, were] = kind === "room" ? [" here", " who were here"] : ["", ""];
-  if (!read && !count) return known ? { mark: "·", said: "saved here, not delivered yet" } : { mark: "", said: "delivery status not known yet" };
-  const [tick, number, word, to] = read ? ["✓✓", read, "read", "by"] : ["✓", count, "delivered", "to"];
-  if (kind === "dm") return { mark: tick, said: word };
-  return { mark: `${tick} ${number}/${of}${here}`, said: `${word} ${to} ${number} of ${of}${were}` };
+  if (!read && !count) return known ? { mark: "· saved", said: "saved here, not delivered yet" } : { mark: "", said: "delivery status not known yet" };
+  /** @type {[string, string, number][]} */
+  const steps = read ? [["✓✓ read", "read by", read]] : [["✓ delivered", "delivered to", count - atGateway], ["✓ at a gateway", "at another gateway, seen or not, for", atGateway]];
+  const found = steps.filter(([, , number]) => number);
+  if (kind === "dm") return { mark: found[0][0], said: found[0][1].replace(/,? (by|to|for)$/u, "") };
+  return { mark: found.map(([mark, , number]) => `${mark} ${number}/${of}`).join(", ") + here, said: found.map(([, words, number]) => `${words} ${number} of ${of}`).join(", ") + were };
 }
 
 /**

@@ -50,6 +50,7 @@
  * @typedef {object} Ticks delivery of an own message
  * @property {boolean} known
  * @property {number} count receivers that have it @property {number} read receivers that have read it @property {number} of all receivers
+ * @property {number} atGateway those among them that another gateway has it for, seen or not
  * @property {number} files receivers that have all of its files
  */
 
@@ -126,6 +127,11 @@ export class Model {
     if (talk.unread === unread.length && talk.mentions === mentioned) return;
     [talk.unread, talk.mentions] = [unread.length, mentioned];
     this.bus.changed("talks");
+  }
+
+  /** @param {Talk} talk @returns {number} unread messages before all that are loaded: while there are any, nothing may count as read */
+  unloaded(talk) {
+    return talk.complete ? 0 : Math.max(0, talk.unread - talk.messages.filter((message) => this.isNews(message)).length);
   }
 
   /** @param {Message} message @returns {boolean} whether it counts while it is unread */
@@ -219,7 +225,7 @@ export function messageOf(line) {
     files: line.files ?? [],
     missing: line.missing ?? [],
     lastSeenWith: line.last_seen_with ?? [],
-    ticks: { known: false, count: 0, read: 0, of: 0, files: 0 },
+    ticks: { known: false, count: 0, atGateway: 0, read: 0, of: 0, files: 0 },
     ref: "",
     trouble: "",
     version: 0,

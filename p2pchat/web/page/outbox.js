@@ -1,16 +1,18 @@
 /**
- * Messages that the gateway has not accepted yet. They are shown as waiting and sent in order once there is a connection.
- * None is written twice: each carries a unique time to the microsecond, by which the gateway recognizes a message whose
- * answer was lost.
+ * Messages that the gateway has not accepted yet. They are shown as waiting and sent once there is a connection, those of
+ * a conversation one after the other, so that none overtakes one that was refused for now. None is written twice: each
+ * carries a unique time to the microsecond, by which the gateway recognizes a message whose answer was lost, or that a
+ * copy of this tab has sent.
  */
 
 import { messageOf } from "./model.js";
 import { deleteOutbox, loadOutbox, saveOutbox } from "./storage.js";
 import { gatewayNow } from "./times.js";
 
-const AGAIN_AFTER = 1500; // milliseconds after which a message is sent again when the gateway was busy
+const AGAIN_AFTER = 1500; // milliseconds after which a message is sent again that was refused for now
+const FOR_NOW = new Set(["too_many", "storage", "stopping", "cluster"]);
 
-/** @typedef {{ref: string, talkId: string, to: string, text: string, action: boolean, replyTo: string|null, claimedAt: string, tried: boolean, files?: any[]}} Item */
+/** @typedef {{ref: string, talkId: string, to: string, text: string, action: boolean, replyTo: string|null, claimedAt: string, files?: any[]}} Item */
 
 export class Outbox {
   /**
@@ -25,6 +27,8 @@ export class Outbox {
     this._countTold = 0;
     /** @type {Item[]} */
     this._items = [];
+    /** @type {Map<string, Item>} those whose answer is due, by conversation id */
+    this._sent = new Map();
     this._restored = false;
   }
 
@@ -32,7 +36,7 @@ export class Outbox {
   restore() {
     if (this._restored) return;
     this._restored = true;
-    for (const item of loadOutbox(this._model.me.id)) this._queue({ ...item, tried: true });
+    for (const item of loadOutbox(this._model.me.id)) this._queue(item);
     this._save();
   }
 
@@ -47,14 +51,15 @@ export class Outbox {
    */
   write(talk, text, action, replyTo, files = []) {
     const claimedAt = uniqueNow();
-    this._queue({ ref: refOf(claimedAt), talkId: talk.id, to: talk.address, text, action, replyTo, claimedAt, tried: false, files });
+    this._queue({ ref: refOf(claimedAt), talkId: talk.id, to: talk.address, text, action, replyTo, claimedAt, files });
     this._save();
-    this._send(this._items[this._items.length - 1]);
+    this._sendNext(talk.id);
   }
 
   /** Send everything not accepted yet, on a new connection. */
   flush() {
-    for (const item of this._items) if (!this._messageOf(item)?.trouble) this._send(item);
+    this._sent.clear();
+    for (const { talkId } of this._items) this._sendNext(talkId);
   }
 
   /** Remove an item that was accepted; other messages are ignored. @param {any} line */
@@ -64,14 +69,15 @@ export class Outbox {
     const [item] = this._items.splice(index, 1);
     this._removeWaiting(item);
     this._save();
+    this._settled(item);
   }
 
   /** Handle a failed command. @param {string} ref @param {string} code @param {string} text @returns {boolean} whether it was one of ours */
   failed(ref, code, text) {
     const item = this._items.find((one) => one.ref === ref);
     if (!item) return false;
-    if (code === "too_many" || code === "storage" || code === "stopping") {
-      setTimeout(() => this._send(item), AGAIN_AFTER);
+    if (FOR_NOW.has(code)) {
+      setTimeout(() => this._settled(item), AGAIN_AFTER);
       return true;
     }
     const message = this._messageOf(item);
@@ -80,6 +86,7 @@ export class Outbox {
       message.trouble = code === "unknown_upload" ? "the gateway keeps its files no longer. Discard it, and attach them again" : text;
       this._model.messageChanged(talk, message);
     }
+    this._settled(item);
     return true;
   }
 
@@ -91,15 +98,17 @@ export class Outbox {
     if (!item || !message || !talk) return;
     message.trouble = "";
     this._model.messageChanged(talk, message);
-    this._send(item);
+    this._sendNext(item.talkId);
   }
 
   /** Drop a message that was not sent. @param {string} ref */
   discard(ref) {
     const item = this._items.find((one) => one.ref === ref);
-    this._items = this._items.filter((one) => one.ref !== ref);
-    if (item) this._removeWaiting(item);
+    if (!item) return;
+    this._items = this._items.filter((one) => one !== item);
+    this._removeWaiting(item);
     this._save();
+    this._settled(item);
   }
 
   forget() {
@@ -134,13 +143,19 @@ export class Outbox {
     this._model.bus.changed("talks");
   }
 
-  /** @param {Item} item */
-  _send(item) {
-    if (!this._items.includes(item)) return;
-    const command = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt };
-    const more = { ...(item.action && { action: true }), ...(item.replyTo && { reply_to: item.replyTo }), ...(item.tried && { again: true }), ...(item.files?.length && { files: item.files.map(({ id }) => id) }) };
-    if (this._connection.send({ ...command, ...more })) item.tried = true;
-    this._save();
+  /** Go on behind an item that needs no answer any more. @param {Item} item */
+  _settled({ ref, talkId }) {
+    if (this._sent.get(talkId)?.ref === ref) this._sent.delete(talkId);
+    this._sendNext(talkId);
+  }
+
+  /** Send the first message of a conversation that was not refused, unless one is on its way. @param {string} talkId */
+  _sendNext(talkId) {
+    const item = this._items.find((one) => one.talkId === talkId && !this._messageOf(one)?.trouble);
+    if (!item || this._sent.has(talkId)) return;
+    const command = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt, again: true };
+    const more = { ...(item.action && { action: true }), ...(item.replyTo && { reply_to: item.replyTo }), ...(item.files?.length && { files: item.files.map(({ id }) => id) }) };
+    if (this._connection.send({ ...command, ...more })) this._sent.set(talkId, item);
   }
 
   _save() {

@@ -8,13 +8,13 @@
 
 import { confirm } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
-import { FileViews } from "./attachments.js";
+import { FileViews, fileNames } from "./attachments.js";
 import { drawMessage, gist, pickReaction, showReceipts } from "./message.js";
 import { refOf } from "./outbox.js";
 import { showPerson } from "./people.js";
 import { ACCEPTING, messageCount } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
-import { safeLine } from "./safe_text.js";
+import { safeLine, safeText } from "./safe_text.js";
 import { keyOf } from "./shortcuts.js";
 import { clock, day, dayKey } from "./times.js";
 
@@ -37,9 +37,11 @@ export class Timeline {
     this._box = h("div", {
       class: "timeline", role: "log", "aria-live": "off", "aria-label": "Messages", tabindex: 0, onscroll: () => this._scrolled(),
       onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event), onfocusin: (/** @type {FocusEvent} */ event) => this._focused(event),
+      oncopy: (/** @type {ClipboardEvent} */ event) => this._copy(event),
     }, this._top, this._list);
     this._down = h("button", { type: "button", class: "to-end", hidden: true, onclick: () => this.toEnd() }, icon("down"), h("span", {}));
-    this.element = h("div", { class: "timeline-frame" }, this._box, this._down);
+    this._unloaded = h("div", { class: "unloaded", hidden: true }, h("span", { role: "status" }), h("button", { type: "button", onclick: () => chat.markAllRead() }, "Mark as read"));
+    this.element = h("div", { class: "timeline-frame" }, this._box, this._unloaded, this._down);
     this._rows = new Rows(this._list);
     this._files = new FileViews(chat, layout);
     this._atEnd = true;
@@ -47,7 +49,7 @@ export class Timeline {
     this._actions = this._messageActions();
     const redraw = new Redraw(this._list, () => this._draw());
     for (const topic of ["talk", "people", "state"]) chat.model.bus.on(topic, () => redraw.soon());
-    chat.model.bus.on("talks", () => this._drawDown());
+    chat.model.bus.on("talks", () => this._drawUnread());
     chat.model.isFrontShown = () => this._box.clientHeight > 0 && !document.querySelector("dialog[open]");
     document.addEventListener("close", () => chat.markReadSoon(), true); // of a dialog that covered the messages
     chat.setNewestShown(() => this._newestShown());
@@ -100,7 +102,7 @@ export class Timeline {
     this._drawTop(talk);
     if (this._atEnd) this._follow();
     else if (anchor) this._box.scrollTop += (this._rows.node(anchor.id)?.offsetTop ?? anchor.top) - anchor.top;
-    this._drawDown();
+    this._drawUnread();
     this._updateTabOrder();
     this._loadEarly(talk);
     this._chat.markReadSoon();
@@ -212,15 +214,36 @@ export class Timeline {
     this._atEnd = this._isNearEnd;
     if (this._atEnd && !was) talk.holds = false;
     this._chat.markReadSoon();
-    this._drawDown();
+    this._drawUnread();
     this._loadEarly(talk);
   }
 
-  _drawDown() {
-    const unread = this._chat.model.front?.unread ?? 0;
+  /** Show how many messages follow what is on the screen, and how many unread ones are before all that is loaded. */
+  _drawUnread() {
+    const { model } = this._chat;
+    const talk = model.front;
+    const unread = talk?.unread ?? 0;
+    const unloaded = talk && talk.loaded && !talk.opening ? model.unloaded(talk) : 0;
+    this._unloaded.hidden = !unloaded;
+    const said = `${unloaded.toLocaleString("en")} older ${unloaded > 1 ? "messages are" : "message is"} unread`;
+    if (unloaded && this._unloaded.firstElementChild.textContent !== said) this._unloaded.firstElementChild.textContent = said;
     this._down.hidden = this._atEnd;
     const label = unread ? `${unread} new` : "Jump to latest";
     if (this._down.lastElementChild.textContent !== label) this._down.lastElementChild.textContent = label;
+  }
+
+  /** Copy several messages as lines with their writers, each text as it was written. @param {ClipboardEvent} event */
+  _copy(event) {
+    const { model } = this._chat;
+    const copied = this._messages().filter((node) => getSelection()?.containsNode(/** @type {Node} */ (node.querySelector(".bubble")), true));
+    const lines = copied.map((node) => this._messageOf(node)).filter((message) => message && !message.deleted).map((/** @type {any} */ message) => {
+      const [name, files] = [safeLine(model.labelOf(message.senderId, message.sender)), fileNames(message)];
+      const said = [safeText(message.text), files].filter(Boolean).join(" ");
+      return message.action ? `* ${name} ${said}` : `${name}: ${said}`;
+    });
+    if (lines.length < 2) return;
+    event.preventDefault();
+    event.clipboardData?.setData("text/plain", lines.join("\n"));
   }
 
   // ---- keys

@@ -122,6 +122,12 @@ def test_the_exit_code_tells_the_result(chats: OpenChats, here: Here) -> None:
     later = send("bob", "later", "--timeout", "0")
     assert later.said == (3, "", "p2pchat: not delivered yet to bob; saved, and sent as soon as possible\n")
     assert send("bob", "later", "--wait", "accepted").said == (0, "", "")
+    cyd = chats.open("cyd", ada)
+    ada.create_group("ops", ["bob", "cyd"])
+    one_away = send("#ops", "now", "--timeout", "30")
+    assert one_away.said == (3, "", "p2pchat: not delivered yet to bob; saved, and sent as soon as possible\n")
+    assert [post.text for post in posts(cyd, "#ops")] == ["now"]
+    chats.close(cyd)
     nobody = send("room", "anybody?", "--timeout", "0")
     assert nobody.code == 3 and "nobody is here yet" in nobody.err
 

@@ -120,6 +120,17 @@ def test_a_delivery_mark_only_improves() -> None:
     assert line.complete
 
 
+def test_a_mark_counts_apart_who_is_at_a_gateway() -> None:
+    """Somebody away looked as if it had reached them."""
+    alone, line = own("dm"), own()
+    alone.on_delivered(1, 1, at_gateway=True)
+    marks = [alone.mark]
+    for count, at_gateway in ((1, True), (2, False)):
+        line.on_delivered(count, 3, at_gateway=at_gateway)
+        marks.append(line.mark)
+    assert marks == ["✓ at a gateway", "✓ at a gateway 1/3", "✓ delivered 1/3, ✓ at a gateway 1/3"]
+
+
 def test_a_mark_in_the_room_says_that_those_are_counted_who_were_here() -> None:
     """It looked complete while somebody who was away had nothing."""
     line = own("room")

@@ -283,6 +283,21 @@ async def test_the_mark_and_receipts_count_the_same_people(terminal: OpenTermina
     await ada.shows_line(rf'"who counts\?": delivered 2 of 2 here, read 1 of 2 here; {who}')
 
 
+async def test_what_a_gateway_has_for_somebody_away_is_not_called_delivered(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    ada = await terminal("0", "--name", "ada", columns=160)
+    gate = await peer("gate", await port_of(ada))
+    await gate.host("zoe")
+    await ada.shows("gate is here")
+    await ada.prompts_after("/group ops gate zoe", "#ops>")
+    await ada.answers("hello both", "hello both  ✓ delivered 1/2, ✓ at a gateway 1/2")
+    await ada.line("/msg zoe see you")
+    await ada.shows_line(r"ada -> zoe: see you  ✓ at a gateway$")
+    await ada.line("/receipts")
+    await ada.shows_line(r'"see you": at a gateway 1 of 1; a gateway keeps it for zoe, seen or not$')
+
+
 async def test_later_deliveries_in_a_group_are_told(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob, cyd = await ada_bob_and_cyd(terminal, peer)
     port = await port_of(ada)

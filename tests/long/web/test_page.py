@@ -204,6 +204,61 @@ async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Sce
         assert texts.index("written offline 1") < texts.index("written offline 2")
 
 
+HOLD_WHAT_IS_SENT = """(() => {
+    window.held = [];
+    window.send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (data) {
+        if (data.includes('"do":"send"')) held.push(() => send.call(this, data));
+        else send.call(this, data);
+    };
+})()"""
+SEND_WHAT_IS_HELD = """(() => {
+    WebSocket.prototype.send = send;
+    for (const go of held) go();
+})()"""
+
+
+async def test_a_duplicated_tab_sends_nothing_twice(scene: Scene) -> None:
+    """Both tabs hold the message, and the gateway gets it from the copy first."""
+    zoe, terry, gateway = scene.zoe, scene.terry, scene.gateway
+    await zoe.go("Room")
+    async with gateway.away():
+        await zoe.write("written once")
+        await (await zoe.sees("written once")).get_by_text("waiting to be sent").wait_for()
+        await zoe.page.evaluate(HOLD_WHAT_IS_SENT)
+        kept = await zoe.page.evaluate("JSON.stringify({...sessionStorage})")
+    await zoe.page.evaluate("dispatchEvent(new Event('online'))")
+    await zoe.until("held.length")
+    copy = await zoe.context.new_page()
+    await copy.add_init_script(f"Object.assign(sessionStorage, {kept})")
+    await copy.goto(zoe.page.url)
+    await terry.next("message", text="written once")
+    await zoe.page.evaluate(SEND_WHAT_IS_HELD)
+    await zoe.write("written after it")
+    assert (await terry.next("message"))["text"] == "written after it"
+    await copy.close()
+
+
+COUNT = 240  # more than an account may write at once
+
+
+async def test_waiting_messages_keep_their_order_when_some_are_refused_for_now(scene: Scene) -> None:
+    zoe, terry, gateway = scene.zoe, scene.terry, scene.gateway
+    await zoe.go("Room")
+    async with gateway.away():
+        await zoe.page.evaluate(f"""
+            const field = document.querySelector("#compose");
+            for (let number = 0; number < {COUNT}; number += 1) {{
+                field.value = `number ${{number}}`;
+                field.form.requestSubmit();
+            }}
+        """)
+        await (await zoe.sees(f"number {COUNT - 1}")).get_by_text("waiting to be sent").wait_for()
+    await zoe.page.evaluate("dispatchEvent(new Event('online'))")
+    texts = [(await terry.next("message"))["text"] for _ in range(COUNT)]
+    assert texts == [f"number {number}" for number in range(COUNT)]
+
+
 async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
@@ -213,9 +268,14 @@ async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scen
     await zoe.write("while the terminal is dead")
     ticks = (await zoe.sees("while the terminal is dead")).locator(".ticks")
     await ticks.and_(zoe.page.locator("[data-level=kept]")).wait_for()
+    await expect(ticks).to_have_text("· saved")
+    offline = zoe.page.get_by_text("terry is offline: what you wrote is saved, and delivered when they are back.")
+    await offline.wait_for()
     await terry.start()
     assert (await terry.next("message", text="while the terminal is dead"))["sender"] == "zoe"
     await ticks.and_(zoe.page.locator("[data-level=delivered]")).wait_for()
+    await expect(ticks).to_have_text("✓ delivered")
+    await expect(offline).to_have_count(0)
     await terry.send("alive again")
     await zoe.row("Room").get_by_text("terry: alive again").wait_for()
     await zoe.go("Room")
@@ -251,6 +311,33 @@ WHOLE = """(() => {
     const messages = [...document.querySelectorAll('li.message')];
     return messages.filter((one) => one.getBoundingClientRect().bottom <= end).length;
 })()"""
+
+
+async def test_nothing_counts_as_read_that_was_not_loaded(scene: Scene) -> None:
+    """An answer of the gateway ends at 1 MiB, so of long texts few are loaded."""
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await asyncio.gather(zoe.go("terry"), yan.go("terry"))
+    for number in range(120):
+        last = await terry.send(f"{number} {'x' * 30_000}")
+    bars = [one.page.locator(".unloaded") for one in (zoe, yan)]
+    for one, bar in zip((zoe, yan), bars, strict=True):
+        await one.row("Room").get_by_text("terry: 119 x").wait_for()
+        await one.page.reload()
+        await one.go("Room")
+        await bar.get_by_text(re.compile(r"^\d+ older messages are unread$")).wait_for()
+    await zoe.page.get_by_role("button", name="Mark as read").click()
+    assert (await terry.next("read", id=last["id"]))["user"] == "zoe"
+    await expect(bars[0]).to_be_hidden()
+    await yan.page.locator(".to-end").click()
+    await yan.page.evaluate("new Promise((done) => setTimeout(done, 200))")  # behind the timer that marks as read
+    await yan.page.reload()
+    await bars[1].get_by_text("older messages are unread").wait_for()
+    while await bars[1].is_visible():
+        await yan.page.locator(".timeline").evaluate("(box) => (box.scrollTop = 0)")
+    await yan.page.locator(".to-end").click()
+    assert (await terry.next("read", id=last["id"]))["user"] == "yan"
+    await zoe.write("that was long")
+    await terry.next("message", text="that was long")
 
 
 async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene, lines: list[dict[str, Any]]) -> None:
@@ -391,7 +478,7 @@ TICKS = """async (answers) => {
     const message = messageOf({id: "A.1", event: "sent"});
     talk.byId.set("A.1", message);
     const events = new Events(new Model(), {});
-    const row = (given) => ({id: "A.1", of: 0, count: 0, read_count: 0, ...given});
+    const row = (given) => ({id: "A.1", of: 0, count: 0, at_gateway_count: 0, read_count: 0, ...given});
     return answers.map((given) => (events.setReceipts(talk, [row(given)]), ticksOf(message, "group").mark));
 }"""
 
@@ -400,11 +487,14 @@ async def test_a_tick_never_counts_more_people_than_it_is_of(scene: Scene) -> No
     """A restarted gateway no longer knows who was online in the room; those who came later get its messages too."""
     ticks = scene.zoe.page.evaluate
     before = {"of": 3, "count": 2}
-    assert await ticks(TICKS, [before, {"count": 1}]) == ["✓ 2/3", "✓ 2/3"]
+    assert await ticks(TICKS, [before, {"count": 1}]) == ["✓ delivered 2/3", "✓ delivered 2/3"]
     both = {"of": 2, "count": 2}
-    assert await ticks(TICKS, [both, {"read_count": 1}]) == ["✓ 2/2", "✓✓ 1/2"]
-    assert await ticks(TICKS, [{"of": 2, "count": 1, "delivered_to_ids": ["b", "d", "e"]}]) == ["✓ 1/2"]
-    assert await ticks(TICKS, [before, both]) == ["✓ 2/3", "✓ 2/2"]  # one left
+    assert await ticks(TICKS, [both, {"read_count": 1}]) == ["✓ delivered 2/2", "✓✓ read 1/2"]
+    assert await ticks(TICKS, [{"of": 2, "count": 1, "delivered_to_ids": ["b", "d", "e"]}]) == ["✓ delivered 1/2"]
+    away = {"of": 2, "at_gateway_count": 1}
+    marks = await ticks(TICKS, [{**away, "count": 1}, {**away, "count": 2}])
+    assert marks == ["✓ at a gateway 1/2", "✓ delivered 1/2, ✓ at a gateway 1/2"]
+    assert await ticks(TICKS, [before, both]) == ["✓ delivered 2/3", "✓ delivered 2/2"]  # one left
 
 
 async def test_everything_works_with_the_keyboard_alone(scene: Scene) -> None:
@@ -517,6 +607,17 @@ async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) ->
     await page.evaluate((importlib.resources.files(axe) / "axe.min.js").read_text("utf-8"))
     assert (await page.evaluate(AXE), blocked) == ([], [])
     await page.close()
+
+
+async def test_one_begins_to_type_at_the_door(scene: Scene) -> None:
+    page = await (await scene.browser.new_context()).new_page()
+    await page.goto(scene.gateway.url)
+    await expect(page.get_by_label("Choose a name")).to_be_focused()
+    await page.evaluate("localStorage.setItem('p2pchat.token', 'of nobody')")
+    await page.reload()
+    await page.get_by_text("Unknown token").wait_for()
+    await expect(page.get_by_label("Your token")).to_be_focused()
+    await page.context.close()
 
 
 async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:

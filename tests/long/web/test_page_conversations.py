@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
-from playwright.async_api import expect
+from playwright.async_api import WebSocket, expect
 
 from p2pchat.messaging.name_resolution import is_misspelling
 from tests.web.browser import ON_STAGE, PHONE, GatewayProcess, Scene, becomes
@@ -107,13 +107,37 @@ async def test_a_gateway_that_does_not_answer_is_noticed(scene: Scene) -> None:
         scene.gateway.thaw()
     await terry.next("message", text="into silence")
     await asyncio.gather(zoe.row("terry").get_by_text("online").wait_for(), own.wait_for())
-    await zoe.page.evaluate("window.clock = Date.now; window.then = Date.now(); Date.now = () => then")
+    await zoe.page.evaluate("window.later = setTimeout; 0")
+    await zoe.page.evaluate("window.setTimeout = (work, ms) => ms < 25000 && later(work, ms); 0")
+    await zoe.write("no heartbeat is due behind this")
+    await terry.next("message", text="no heartbeat is due behind this")
     await zoe.context.set_offline(True)
-    await bar.get_by_text("Offline.").wait_for()  # as the browser says: a heartbeat is never due with this clock
-    await zoe.page.evaluate("Date.now = clock")
+    await bar.get_by_text("Offline.").wait_for()  # as the browser says
+    await zoe.page.evaluate("window.setTimeout = later; 0")
     await zoe.context.set_offline(False)
     await bar.wait_for(state="hidden")
     await own.wait_for()
+
+
+async def test_timers_that_run_a_minute_late_end_no_connection(scene: Scene) -> None:
+    """As those of a hidden tab do, or of a computer that slept."""
+    zoe, terry = scene.zoe, scene.terry
+    page = await zoe.context.new_page()
+    await page.clock.install()
+    await page.goto(zoe.url)
+    await page.evaluate(f"localStorage.setItem('p2pchat.token', '{zoe.token}')")
+    sockets: list[WebSocket] = []
+    page.on("websocket", lambda socket: sockets.append(socket))
+    await page.reload()
+    talk = page.locator("button.side-row").filter(has=page.get_by_text("terry", exact=True))
+    await talk.wait_for()
+    for number in range(3):
+        await page.clock.fast_forward(61_000)
+        await terry.send(f"in minute {number}", "zoe")
+        await talk.get_by_text(f"in minute {number}").wait_for()
+    assert len(sockets) == 1
+    await page.evaluate("localStorage.removeItem('p2pchat.token')")
+    await page.close()
 
 
 async def test_settings_wait_for_the_gateway(scene: Scene) -> None:

@@ -143,6 +143,33 @@ async def test_shortcodes_become_emoji_in_the_writing_field(scene: Scene) -> Non
     await field.press_sequentially(":wave: ")
     await field.press("Enter")
     assert (await terry.next("message"))["text"] == "👋 done 🎉 👍 at 10:30:00, :nothing: `:x:`"
+    code = 'app::key::value std::fire::x "a":100: /:car:/ fe80::100: x):x:'
+    await field.press_sequentially(f"{code} (:tada::car:)")
+    await field.press("Enter")
+    assert (await terry.next("message"))["text"] == f"{code} (🎉🚗)"
+
+
+async def test_messages_are_copied_with_names_and_as_written(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await terry.send("first *bold*\nand more")
+    await terry.send("second", choices=["yes", "no"])
+    await zoe.sees("second")
+    await zoe.write("/me waves")
+    await terry.next("message", text="waves", action=True)
+    first = zoe.page.locator("li.message .text").get_by_text("first bold")
+    last = zoe.page.locator("li.message .text.action").get_by_text("waves").last
+    await first.hover(position={"x": 1, "y": 5})
+    await zoe.page.mouse.down()
+    await last.hover(position={"x": 40, "y": 8})
+    await zoe.page.mouse.up()
+    await zoe.page.keyboard.press("Control+c")
+    copied = "terry: first *bold*\nand more\nterry: second\n* zoe waves"
+    await becomes(lambda: zoe.page.evaluate("navigator.clipboard.readText()"), copied)
+    await first.click(click_count=3)
+    await zoe.page.keyboard.press("Control+c")
+    read = "navigator.clipboard.readText().then((text) => text.trim())"
+    await becomes(lambda: zoe.page.evaluate(read), "first bold")
 
 
 async def test_names_are_completed_after_an_at_sign(scene: Scene) -> None:
