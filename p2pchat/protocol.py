@@ -621,17 +621,15 @@ class Decoder:
             raise FrameError("entries: a number above 2^53 - 1")
         if (frame.first == 1) != bool(frame.h):
             raise FrameError("entries: the first of a log, and no others, come with its header")
-        if size > self._settings.max_entry_bytes:  # JSON makes no string shorter, so a small frame has a small batch
+        if size > self._settings.max_batch_bytes:  # JSON makes no string shorter, so a small frame has a small batch
             self._check_batch_bytes(e)
         if frame.names:
             self._check_names("entries", frame)
 
     def _check_batch_bytes(self, e: list[tuple[int, str]]) -> None:
-        sizes = [len(text) if text.isascii() else len(text.encode()) for _, text in e]
-        if max(sizes) > self._settings.max_entry_bytes:
-            raise _over("entries: an entry", max(sizes), self._settings.max_entry_bytes)
-        if sum(sizes) > self._settings.max_batch_bytes:
-            raise _over("entries: a batch", sum(sizes), self._settings.max_batch_bytes)
+        size = sum(len(text) if text.isascii() else len(text.encode()) for _, text in e)
+        if size > self._settings.max_batch_bytes:
+            raise _over("entries: a batch", size, self._settings.max_batch_bytes)
 
     def _check_marks(self, frame: MarksFrame, size: int) -> None:
         kind = str(frame.__struct_config__.tag)

@@ -202,13 +202,6 @@ def test_an_entries_frame_holds_96_kib_of_entries_counted_in_utf8() -> None:
     assert code(entries("é" * (half // 2), "\n" * half, "x")) == "limit"
 
 
-def test_an_entry_has_64_kib_counted_in_utf8() -> None:
-    assert code(entries("x" * 65536)) is None
-    assert code(entries("x" * 65537)) == "limit"
-    assert code(entries("\U0001f600" * 16384)) is None
-    assert code(entries("x", "\U0001f600" * 16384 + "x")) == "limit"
-
-
 def test_the_first_of_a_log_and_no_others_come_with_its_header() -> None:
     first, later = entries("x"), entries("x", first=2)
     assert [code(first), code(later)] == [None, None]

@@ -328,8 +328,6 @@ class Node:
 
     def _close_for(self, link: PeerLink, error: LogError) -> None:
         self._ctx.emit(Counted(f"fault_{error.code}"))
-        if error.code == "head":
-            self.sync.context.distrusted.add(link.peer)
         self.links.close(link.id, error.code, str(error))
 
     def _on_here(self, link: PeerLink, frame: Here) -> None:

@@ -102,7 +102,7 @@ def says_the_same(raw: RawEntry, entry: Entry) -> None:
 def in_order(raws: list[RawEntry]) -> None:
     """Check what is taken of a batch, and whose fault the rest is."""
     try:
-        entries, names = decode_checked(raws, 1, 0)
+        entries, names, _ = decode_checked(raws, 1, 0, 1 << 20)
     except LogError as error:
         hold(error.code == "malformed", f"a fault with the code {error.code}")
         controls = {chr(code) for code in range(32)} - set("\t\n\r")

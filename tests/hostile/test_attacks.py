@@ -189,13 +189,20 @@ async def test_attacks_that_end_the_link_do_so_with_their_code(meet: Meet) -> No
     assert honest.warned == []  # nothing that requires the user's attention
 
 
-async def test_after_a_wrong_head_only_entries_of_its_own_users_are_taken(attacked: Attacked) -> None:
+@pytest.mark.parametrize(("code", "text"), [("head", ""), ("malformed", "a\0b"), ("limit", "x" * 65_537)])
+async def test_who_brings_what_nobody_takes_is_believed_of_its_own_users_alone(
+    attacked: Attacked, code: str, text: str
+) -> None:
+    """Else one bad entry of a third would end its links again and again, and its own messages would never arrive."""
     honest, eve = attacked
-    forged(eve, honest)
-    assert await eve.wait_closed() == "head"
+    if text:
+        eve.say(eve.pen(invented_identity("dan"), eve.room, "da" * 8).write((NOW, text)))
+    else:
+        forged(eve, honest)
+    assert await eve.wait_closed() == code
     again = await honest.eve()
-    dan = again.pen(invented_identity("dan"), again.room)
-    again.say(dan.say("true, but who would believe it from eve"))
+    dan = again.pen(invented_identity("dan"), again.room, "da" * 8)
+    again.say(dan.write((NOW, text or "true, but who would believe it from eve")))
     own = again.pen(again.identity, again.room)
     again.say(own.say("mine"))
     await again.until(lambda: again.marks(again.id) == [own.mark])

@@ -899,7 +899,7 @@ pardoned = {id for one in own if one.kind == PARDON for id in one.ids}
          "pass")),
     Mutant("no-ban-after-wrong-head", "a peer that forged an entry is believed the next time",
         Rule("banned", within=300, seed=10),
-        ("self.sync.context.distrusted.add(link.peer)",
+        ("self._sync.distrusted.add(remote.link.peer)",
          "pass")),
     Mutant("no-causal-wait", "a reply is shown before its message",
         Rule("order", within=60, seed=5),

@@ -22,7 +22,6 @@ from p2pchat.core.log import (
     check_header,
     extend_chain,
     is_plausible,
-    size_bytes,
 )
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.sync.causal_order import CausalOrder
@@ -73,7 +72,10 @@ class Ingest:
         """Take consecutive frames of one read. Return the fault that must end the link, if any."""
         if not frames:
             return None
-        return self.take_from(LinkSource(self._sync, self._fetcher, self._forks, remote), frames)
+        fault = self.take_from(LinkSource(self._sync, self._fetcher, self._forks, remote), frames)
+        if fault is not None:
+            self._sync.distrusted.add(remote.link.peer)
+        return fault
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
@@ -107,14 +109,14 @@ class Ingest:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
             return
+        if not frame.fork and not source.trusts(frame.u):
+            self._ctx.emit(Counted("banned_batch"))
+            return
         if frame.first == 1:
             check_header(frame)
         if frame.fork:
             self._prove_all(extensions)
             source.on_evidence(conversation, frame)
-            return
-        if not source.trusts(frame.u):
-            self._ctx.emit(Counted("banned_batch"))
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         if id in self._sync.members.unnamed:
@@ -157,9 +159,10 @@ class Ingest:
             return
         raws = frame.e[skip:]
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
-        entries, names = decode_checked(raws, extension.next_seq, extension.last_c)
+        most = self._ctx.settings.max_entry_bytes
+        entries, names, size = decode_checked(raws, extension.next_seq, extension.last_c, most)
         extension.source.on_repeated(skip)
-        extension.frames.append(DecodedFrame(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws), names))
+        extension.frames.append(DecodedFrame(rest, entries, size, chain, extend_chain(chain, raws), names))
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
         """Take a frame without new entries: compare its chain with the one held at its end."""

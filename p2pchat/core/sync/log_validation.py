@@ -25,6 +25,7 @@ from p2pchat.core.log import (
     decode_entries,
     head_message,
     is_one_batch,
+    size_bytes,
     verify,
 )
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -89,11 +90,14 @@ def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
     return count
 
 
-def decode_checked(raws: list[RawEntry], first: int, last_c: int) -> tuple[list[Entry], bool]:
-    """Decode entries first, first+1, ... of a log. Return them, and whether any of them names other entries.
+def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> tuple[list[Entry], bool, int]:
+    """Decode entries first, first+1, ... of a log. Return them, whether any names other entries, and their bytes.
 
-    Raises LogError for a clock that does not exceed last_c, or a text that no program can send.
+    Raises LogError for a clock that does not exceed last_c, a text that no program can send, or one above `most` bytes.
     """
+    size = size_bytes(raws)
+    if size > most and any(size_bytes([raw]) > most for raw in raws):
+        raise LogError(f"an entry of more than {most} bytes", code="limit")
     entries = decode_entries(raws)
     names = False
     for seq, entry in enumerate(entries, first):
@@ -104,7 +108,7 @@ def decode_checked(raws: list[RawEntry], first: int, last_c: int) -> tuple[list[
             names = True
         if entry.k == UNREADABLE and _find_control(raws[seq - first][1]):  # there are none in JSON
             raise LogError("a control character in the text of an entry", code="malformed")
-    return entries, names
+    return entries, names, size
 
 
 # In a frame such a character takes six bytes, so that a batch of them would fit in none.

@@ -53,6 +53,13 @@ def test_joined_frames_stay_within_the_limits_of_a_batch() -> None:
     assert far.say(bob.say(*["word"] * 200), bob.say(*["word"] * 57))[0].startswith("commit b1:6..205, b1:206..262,")
 
 
+@pytest.mark.parametrize("text", ["x" * 65_536, "\U0001f600" * 16_384])
+def test_an_entry_has_64_kib_counted_in_utf8(ada: Peer, text: str) -> None:
+    bob, far = Author("bob", "b1"), ada.far("bob")
+    assert far.say(bob.write((START + 1, text))) == ["commit b1:1..1, show b1:1..1", "to bob: have room bob b1:1"]
+    assert far.say(bob.write((START + 2, text + "x"))) == ["close bob: limit"]
+
+
 def test_known_entries_are_not_stored_again() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
