@@ -79,7 +79,9 @@ class Transaction(Collected):
 
 
 class DistrustedPeers:
-    """Peers that sent a wrong head, or an entry that nobody takes. For an hour, only what their own users write is accepted from them.
+    """Peers that sent a wrong head, or an entry that nobody takes.
+
+    For an hour, only what their own users write is accepted from them.
 
     Attributes:
         until: The end of that for each (monotonic). Empty at nearly all peers, so that nothing else need be asked.
