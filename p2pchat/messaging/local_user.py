@@ -268,7 +268,7 @@ class LocalUser(Viewer):
                 than the message that it answers. See `Message.hops`.
         Raises:
             UnknownName, AmbiguousName: `to` names nobody, or several.
-            OSError: A file cannot be read.
+            OSError: A file cannot be read, or was written meanwhile.
             TooLong: `.limit_bytes` is the limit.
             TypeError, ValueError: The text, the choices or the hops cannot be sent, or `claimed_at` is not between 1970
                 and 2255 or has no time zone.
@@ -301,7 +301,7 @@ class LocalUser(Viewer):
             size: How many bytes are expected: without room for them nothing is read. 0 for unknown.
         Raises:
             ValueError: Its name or its content is too long.
-            OSError: It cannot be read.
+            OSError: It cannot be read, or was written meanwhile.
             StorageError: It cannot be kept, or the disk has no room.
             PeerClosed: The peer is not running.
         """
