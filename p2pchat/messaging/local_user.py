@@ -389,9 +389,12 @@ class LocalUser(Viewer):
         if size or is_offline:  # an earlier deletion beside a running peer may have left the file as large as it was
             with suppress(StorageError):  # the room is used again all the same
                 await driver.disk.compact(all=is_offline)
-            with suppress(StorageError):  # then no search finds anything there either
-                await self._indexer.check_deleted()
-        return DeletedHistory(messages, size, step.kept)
+        is_gone = await driver.disk.empty_log()
+        try:
+            await self._indexer.check_deleted()
+        except StorageError:  # then no search finds anything there either
+            is_gone = False
+        return DeletedHistory(messages, size, step.kept, is_gone)
 
     async def react(
         self, message: Post | str, reaction: str, *, ref: str | None = None, automatic: bool = False

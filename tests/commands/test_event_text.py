@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.event_text import UNSUPPORTED, format_event, format_message, format_notice, format_receipt
+from p2pchat.commands.event_text import (
+    UNSUPPORTED,
+    format_deletion,
+    format_event,
+    format_message,
+    format_notice,
+    format_receipt,
+)
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -126,3 +133,12 @@ def test_a_receipt_counts_only_its_recipients_and_names_those_at_a_gateway() -> 
         '-- 11:30 "hi": delivered 1 of 2, read 1 of 2; '
         "bob has read it, a gateway keeps it for zoe, yan, seen or not, cyd does not have it yet"
     )
+
+
+def test_a_deletion_says_what_is_still_to_come() -> None:
+    row = {"messages": 2, "kept": 0, "conversation": "bob", "size_bytes": 1700}
+    whole = "deleted 2 messages of bob here, 1,700 bytes; others keep theirs"
+    assert format_deletion({**row, "is_gone": True}) == [whole]
+    assert format_deletion({**row, "is_gone": False}) == [
+        whole, "their texts are still in a file here, which another program reads: they go once it stops",
+    ]  # fmt: skip
