@@ -334,9 +334,9 @@ class Chat:
     def _report_undelivered(self, labels: list[str]) -> None:
         who = quote_names(labels)
         fate = (
-            "lost with the temporary profile, unless others have it"
-            if self._options.is_temporary
-            else "saved, and sent at the next start"
+            "saved, and sent at the next start"
+            if self._options.keeps_history
+            else "lost, unless others have it: nothing is kept here"
         )
         print_notice(
             f"p2pchat: {f'not everything was delivered to {who}' if who else 'nobody got your messages yet'}: {fate}"
