@@ -104,6 +104,14 @@ def test_links_inside_the_repository_work(document: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_a_place_in_a_file_is_there(document: str) -> None:
+    """As "in `p2pchat/core/node.py`, where a commit is begun (`PendingCommit`)"."""
+    text = (ROOT / document).read_text("utf-8")
+    for path, name in re.findall(r"`(p2pchat/[\w/]+\.py)`, where [^`.]*\(`(\w+)`\)", text):
+        assert name in (ROOT / path).read_text("utf-8"), (path, name)
+
+
 def test_no_document_names_the_foreign_package_p2pchat() -> None:
     """`p2pchat` on the package index is another project; this one is `p2pchat-mesh` there."""
     foreign = re.compile(r"nstall(?:\s+-[\w-]+)*\s+[\"']?p2pchat(?![\w-])")
