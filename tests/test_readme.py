@@ -121,6 +121,15 @@ def test_no_document_names_the_foreign_package_p2pchat() -> None:
     assert [path.name for path in texts if foreign.search(path.read_text("utf-8"))] == []
 
 
+def test_nothing_to_paste_names_a_package_of_an_index() -> None:
+    """Whoever registers a name there decides what is run: all pages name a clone."""
+    program = r"\b(?:uvx|pipx|pip install|uv (?:tool|pip|add|run))\b"
+    names = re.compile(rf"p2pchat-mesh|{program}[^`\n&]*[\s\"'=]p2pchat(?![\w/.])")
+    assert names.search("pipx run p2pchat") and names.search("uvx --from 'p2pchat[mcp]' p2pchat")
+    pages = [*PATHS, *(ROOT / folder / "README.md" for folder in ("conformance", "simulation"))]
+    assert [path.name for path in pages if names.search(path.read_text("utf-8"))] == []
+
+
 def test_the_changelog_begins_with_this_version() -> None:
     versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert versions[0] == __version__
