@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pydoc
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,13 @@ async def test_a_peer_logs_its_links_and_warnings_and_prints_nothing_unasked(
 
 def peer_id(peer: TCPPeer) -> str:
     return str(peer.listening.to_json()["peer_id"])[:8]
+
+
+def test_the_help_of_a_peer_begins_with_what_a_program_needs() -> None:
+    shown = pydoc.plain(pydoc.render_doc(TCPPeer))
+    first = shown[: shown.index("Args:")]
+    assert all(f"{name}()" in first for name in ("send", "events", "history"))
+    assert "Start the peer" in shown[shown.index("__aenter__") :][:100]
 
 
 async def test_a_peer_in_memory_leaves_nothing_behind(home: Path) -> None:
