@@ -126,8 +126,7 @@ async def _copies(
                             if tell is not None:
                                 await tell(copied, size)
 
-            for file in message.files:
-                path = Path(file)
+            for path in map(Path, message.files):
                 before = await asyncio.to_thread(path.stat)
                 copies.append(await ctx.peer.keep_file((path.name, chunks(path)), size=before.st_size))
                 after = await asyncio.to_thread(path.stat)
