@@ -30,7 +30,7 @@ def install_command(extra: str) -> str:
     try:
         origin = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except metadata.PackageNotFoundError:  # a zipapp, or a folder on the path
-        return f"install {wanted} with pip, in place of this copy"
+        return f'in a clone of p2pchat: pip install -e ".[{extra}]", in place of this copy'
     if "dir_info" in origin:
         folder = url2pathname(urlsplit(origin["url"]).path)
         wanted = ("-e " if origin["dir_info"].get("editable") else "") + f'"{folder}[{extra}]"'

@@ -67,6 +67,8 @@ class Forgotten:
 class TCPPeer(NamedUser):
     """A running peer, with one user of its own, and as many others as it hosts.
 
+    Most programs need `async with`, send(), events(), history() and find().
+
     Args:
         port: The port to listen on; 0 for any free port, and a temporary profile unless `data` names one.
         endpoints: "host:port" of peers to link with; one is enough to join a whole mesh. A bare port is on this
@@ -188,10 +190,12 @@ class TCPPeer(NamedUser):
         await self._lifecycle.aclose(reason)
 
     async def __aenter__(self) -> Self:
+        """Start the peer: `async with TCPPeer(8080) as peer: ...` ends it, too."""
         await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """End the peer, as aclose()."""
         await self.aclose()
 
     # ---- addresses

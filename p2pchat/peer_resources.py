@@ -79,6 +79,11 @@ class PeerArguments:
             raise ValueError("texts are traced into a file: name it with trace (--trace FILE)")
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether nothing of the database is kept."""
+        return self.db is not None and self.db.startswith("memory:")
+
+    @property
     def listener(self) -> socket.socket | None:
         """The socket to listen on that the program made; None without one."""
         return self.listen if isinstance(self.listen, socket.socket) else None
@@ -133,6 +138,7 @@ def open_resources(options: PeerArguments) -> PeerResources:
             key=options.key,
             network=options.network,
             invite=invite,
+            in_memory=options.is_in_memory,
         )
         opened.callback(profile.close)
         storage = open_storage(profile, options)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, PeerClosed, TCPPeer, Warned, open_alone, open_history
+from p2pchat import Message, PeerClosed, Settings, TCPPeer, Warned, open_alone, open_history
+from p2pchat.runtime import storage_worker
 from p2pchat.storage.dialects import sqlite
+from tests.deadlines import until
 from tests.messaging.conftest import home as home
 
 PAGE_BYTES = 4096
@@ -90,6 +94,53 @@ async def test_known_addresses_are_stored(tmp_path: Path) -> None:
         database.execute("update addresses set verified_at = 0")
     async with open_history(tmp_path / "bob") as history:
         assert [address.answered_at for address in history.addresses()] == [None]
+
+
+@asynccontextmanager
+async def one_that_got(data: Path, texts: list[str]) -> AsyncIterator[TCPPeer]:
+    """Start ada, to whom bob wrote these."""
+    async with TCPPeer(data=data / "ada", name="ada") as ada, TCPPeer(0, ada.endpoint, data=data / "bob") as bob:
+        await (await bob.send_many("room", texts)).delivered(timeout=60)
+        yield ada
+
+
+@contextmanager
+def read_by_another(file: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(file)) as reader:
+        reader.execute("begin")
+        reader.execute("select count(*) from entries").fetchall()
+        yield
+
+
+def is_in_a_file(text: bytes, home: Path) -> bool:
+    return any(text in file.read_bytes() for file in home.glob("history.db*"))
+
+
+async def test_a_deleted_text_leaves_the_log_once_nobody_else_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_worker, "EMPTIED_AFTER", 0.01)
+    home, killed = tmp_path / "ada", tmp_path / "killed"
+    async with one_that_got(tmp_path, [f"xyzzy {number}" for number in range(300)]) as ada:
+        with read_by_another(home / "history.db"):
+            deleted = await ada.delete_history("room")
+            assert (deleted.messages, deleted.is_gone) == (300, False)
+            assert is_in_a_file(b"xyzzy", home)
+            shutil.copytree(home, killed)
+        await until(lambda: not is_in_a_file(b"xyzzy", home), "an empty log")
+    async with TCPPeer(data=killed, settings=Settings(wal_warm_bytes=0)):  # killed while the other program read
+        await until(lambda: not is_in_a_file(b"xyzzy", killed), "an empty log")
+
+
+async def test_a_deletion_at_rest_says_that_another_program_still_reads_what_was_deleted(tmp_path: Path) -> None:
+    home = tmp_path / "ada"
+    async with one_that_got(tmp_path, ["xyzzy"]):
+        pass
+    async with open_alone(home) as ada:
+        with read_by_another(home / "history.db"):
+            assert not (await ada.delete_history("room")).is_gone
+        assert (await ada.delete_history("room")).is_gone
+    assert not is_in_a_file(b"xyzzy", home)
 
 
 async def test_a_deletion_at_rest_gives_back_what_one_beside_a_running_peer_left(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import pydoc
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,36 @@ async def test_a_peer_logs_its_links_and_warnings_and_prints_nothing_unasked(
 
 def peer_id(peer: TCPPeer) -> str:
     return str(peer.listening.to_json()["peer_id"])[:8]
+
+
+def test_the_help_of_a_peer_begins_with_what_a_program_needs() -> None:
+    shown = pydoc.plain(pydoc.render_doc(TCPPeer))
+    first = shown[: shown.index("Args:")]
+    assert all(f"{name}()" in first for name in ("send", "events", "history"))
+    assert "Start the peer" in shown[shown.index("__aenter__") :][:100]
+
+
+async def test_a_peer_in_memory_leaves_nothing_behind(home: Path) -> None:
+    port, large = int(free_ports(1)[0]), bytes(300_000)
+    async with TCPPeer(port, db="memory://") as ada:
+        assert ada.data is not None
+        await ada.send("room", "", files=[("large", large)])
+        assert sorted(path.name for path in ada.data.iterdir()) == ["identity.pem", "lock", "lock.pid"]
+    assert not ada.data.exists()
+
+
+async def test_a_start_in_memory_takes_no_files_from_a_profile(home: Path) -> None:
+    async with TCPPeer(data=home / "ada") as ada:
+        await ada.send("room", "", files=[("large", bytes(300_000))])
+        [post] = await ada.history("room")
+    for file in (home / "ada" / "content").iterdir():
+        os.utime(file, (1, 1))  # so old that it goes if no message names it
+    async with TCPPeer(data=home / "ada", db="memory://") as ada:
+        await ada.send("room", "", files=[("small", b"small")])
+        await (await ada.history("room"))[0].attachments[0].read()  # behind the look at the start
+        assert await ada._lifecycle.started_driver.removal.sweep() == 0
+    async with TCPPeer(data=home / "ada") as ada:
+        assert await (await ada.message(post.id)).attachments[0].read() == bytes(300_000)
 
 
 async def test_a_forgotten_peer_is_not_dialled_again_and_its_link_stays(net: Mesh) -> None:

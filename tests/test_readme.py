@@ -143,6 +143,14 @@ def test_links_inside_the_repository_work(document: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_a_place_in_a_file_is_there(document: str) -> None:
+    """As "in `p2pchat/core/node.py`, where a commit is begun (`PendingCommit`)"."""
+    text = (ROOT / document).read_text("utf-8")
+    for path, name in re.findall(r"`(p2pchat/[\w/]+\.py)`, where [^`.]*\(`(\w+)`\)", text):
+        assert name in (ROOT / path).read_text("utf-8"), (path, name)
+
+
 def test_no_document_names_the_foreign_package_p2pchat() -> None:
     """`p2pchat` on the package index is another project; this one is `p2pchat-mesh` there."""
     foreign = re.compile(r"nstall(?:\s+-[\w-]+)*\s+[\"']?p2pchat(?![\w-])")
@@ -150,6 +158,15 @@ def test_no_document_names_the_foreign_package_p2pchat() -> None:
     texts = [*PATHS, *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
     assert foreign.search("pip " + "install -U p2pchat")
     assert [path.name for path in texts if foreign.search(path.read_text("utf-8"))] == []
+
+
+def test_nothing_to_paste_names_a_package_of_an_index() -> None:
+    """Whoever registers a name there decides what is run: all pages name a clone."""
+    program = r"\b(?:uvx|pipx|pip install|uv (?:tool|pip|add|run))\b"
+    names = re.compile(rf"p2pchat-mesh|{program}[^`\n&]*[\s\"'=]p2pchat(?![\w/.])")
+    assert names.search("pipx run p2pchat") and names.search("uvx --from 'p2pchat[mcp]' p2pchat")
+    pages = [*PATHS, *(ROOT / folder / "README.md" for folder in ("conformance", "simulation"))]
+    assert [path.name for path in pages if names.search(path.read_text("utf-8"))] == []
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -317,8 +317,8 @@ class Chat:
     def _report_undelivered(self, labels: list[str]) -> None:
         who, obstacle = quote_names(labels), self._display.notifier.obstacle(labels)
         fate = f"saved; {obstacle}" if obstacle else "saved, and sent at the next start"
-        if self._options.is_temporary:
-            fate = "lost with the temporary profile, unless others have it"
+        if not self._options.keeps_history:
+            fate = "lost, unless others have it: nothing is kept here"
         print_notice(
             f"p2pchat: {f'not everything was delivered to {who}' if who else 'nobody got your messages yet'}: {fate}"
         )

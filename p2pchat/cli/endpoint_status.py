@@ -212,13 +212,9 @@ class EndpointStatus:
         self._people = peer.people
 
     def begin(self, peer: TCPPeer) -> None:
-        """Take the started peer. Say who expelled it, or that nobody has admitted it and nobody is asked to."""
+        """Take the started peer. Say who expelled it."""
         self.follow(peer)
-        if not self._tell_expelled() and self._is_joining and not self._invited:
-            start = command(self._port or "PORT", "--invite", "-")
-            self._notify(
-                f"-- nobody has admitted this peer yet; if nobody does, start it with its invite again: {start}"
-            )
+        self._tell_expelled()
 
     @property
     def _is_joining(self) -> bool:
@@ -300,7 +296,7 @@ class EndpointStatus:
 
     @contextmanager
     def watching(self, shutdown: Shutdown) -> Iterator[None]:
-        """Report when nobody answers, and request the shutdown when everyone refuses us, inside `with`."""
+        """Report when nobody answers or admits us, and request the shutdown when everyone refuses us, inside `with`."""
         refusal = asyncio.create_task(self._watch_refusal(shutdown))
         alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._report_alone)
         try:
@@ -316,7 +312,12 @@ class EndpointStatus:
             shutdown.request("refused")
 
     def _report_alone(self) -> None:
-        """Report when none of the previously known peers can be reached."""
+        """Report that nobody has admitted this peer, and that none of the previously known peers can be reached."""
+        if self._is_joining and not self._invited:
+            start = command(self._port or "PORT", "--invite", "-")
+            self._notify(
+                f"-- nobody has admitted this peer yet; if nobody does, start it with its invite again: {start}"
+            )
         if self._linked.is_set() or not self._remembered:
             return
         some = [f"{safe_line(endpoint)} ({problem})" for endpoint, problem in self._remembered.items()]

@@ -281,7 +281,8 @@ def _join_beside_founder(options: WebOptions, *, admin: bool) -> None:
 
     Otherwise its accounts were guests of the founder, and no admin could expel one.
     """
-    if options.is_temporary or options.network is not None or read_login_network().role != "founder":
+    keeps = options.keeps_history or options.data
+    if not keeps or options.network is not None or read_login_network().role != "founder":
         return
     state = inspect_profile(options.data or profile_directory(options.port))
     is_new = not (state.peer_id or state.key_trouble or state.database_path.exists())

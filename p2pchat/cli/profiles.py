@@ -240,6 +240,11 @@ class PeerOptions:
         """Return whether identity and history are deleted at the end."""
         return self.temp or (self.port == 0 and not self.data)
 
+    @property
+    def keeps_history(self) -> bool:
+        """Return whether the next start finds what this one stores."""
+        return not (self.is_temporary or self.db.startswith("memory:"))
+
 
 Options = TypeVar("Options", bound=PeerOptions)
 

@@ -131,7 +131,7 @@ async def _delete(ctx: CommandContext, deleted: DeletedHistory, there: Conversat
     await ctx.recount_unread()
     row: EventLine = {
         "conversation": there.name, "conversation_id": there.id, "messages": deleted.messages,
-        "size_bytes": deleted.size_bytes, "kept": deleted.kept,
+        "size_bytes": deleted.size_bytes, "kept": deleted.kept, "is_gone": deleted.is_gone,
     }  # fmt: skip
     return CommandResult([row], [f"-- {line}" for line in format_deletion(row)])
 

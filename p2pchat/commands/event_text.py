@@ -527,6 +527,8 @@ def format_deletion(row: Line) -> list[str]:
     if kept:
         yours = "1 message" if kept == 1 else f"{kept:,} messages"
         lines.append(f"kept {yours} of yours: nobody else has {'it' if kept == 1 else 'them'} yet")
+    if not row["is_gone"]:
+        lines.append("their texts are still in a file here, which another program reads: they go once it stops")
     return lines
 
 

@@ -126,10 +126,12 @@ async def _copies(
                             if tell is not None:
                                 await tell(copied, size)
 
-            for file in message.files:
-                path = Path(file)
-                expected = await asyncio.to_thread(lambda path=path: path.stat().st_size)  # type: ignore[misc]
-                copies.append(await ctx.peer.keep_file((path.name, chunks(path)), size=expected))
+            for path in map(Path, message.files):
+                before = await asyncio.to_thread(path.stat)
+                copies.append(await ctx.peer.keep_file((path.name, chunks(path)), size=before.st_size))
+                after = await asyncio.to_thread(path.stat)
+                if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                    raise OSError("it was written while it was read: send it when nothing writes it, or send a copy")
         yield copies
     finally:
         for copy in copies:

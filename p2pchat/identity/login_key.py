@@ -34,7 +34,7 @@ from p2pchat.identity.network import (
 )
 from p2pchat.identity.private_files import make_private_directory, write_private
 from p2pchat.identity.profile import (
-    DATABASE_NAME,
+    KEY_NAME,
     data_directory,
     home_directory,
     lock_holder,
@@ -221,7 +221,7 @@ def found_anew() -> tuple[LoginNetwork, list[Path]]:
 
 def _put_aside(home: Path, former: Network) -> list[Path]:
     """Move the network of a login away; return the profiles that stay in it. The caller holds the lock."""
-    stay = [path for path in profiles_in(home) if (path / DATABASE_NAME).exists() and not (path / FILE_NAME).exists()]
+    stay = [path for path in profiles_in(home) if (path / KEY_NAME).exists() and not (path / FILE_NAME).exists()]
     for path in stay:
         certificate = former.guest(stored_identity(path).peer_id)
         if certificate is not None:

@@ -227,6 +227,7 @@ class Profile:
         key: str | os.PathLike[str] | None = None,
         network: str | None = None,
         invite: Invite | None = None,
+        in_memory: bool = False,
     ) -> Profile:
         """Open the profile of `port`, or the one at `data`, or a temporary one.
 
@@ -237,6 +238,7 @@ class Profile:
             key: A key file kept elsewhere; it must exist, and is used instead of the profile's own.
             network: The name of the network whose profile of `port` is meant; None: the login's.
             invite: The invite that a login without a network joins with.
+            in_memory: Its database is: what this makes for a port goes on close.
         Raises:
             DataLocked: Another process, or another peer of this one, holds the directory.
             P2PChatError: A directory, key or network file cannot be used; says what to do.
@@ -254,11 +256,11 @@ class Profile:
         try:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
+            temporary = in_memory and data is None and not own_key.exists()
             joined = network_of(directory, network if data is None else None, invite)
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             _keep_login(joined)
-            _make_database_private(directory / DATABASE_NAME)
-            profile = cls(directory, identity, joined, temporary=False, lock=lock)
+            profile = cls(directory, identity, joined, temporary=temporary, lock=lock)
             if directory.parent != home_directory() and network is None and not profile._has_network:
                 profile._keep_network()
         except BaseException:  # also when interrupted: release the lock
@@ -334,11 +336,11 @@ class Profile:
 
     def close(self) -> None:
         """Release the directory; remove a temporary one. Calling it again does nothing."""
+        if self.temporary:  # first: the next one that locks it makes its own files
+            shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
             lock, self._lock = self._lock, None
             _release(self.directory, lock)
-        if self.temporary:
-            shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Profile:
         return self
@@ -356,17 +358,6 @@ def _identity_from(key: str | os.PathLike[str]) -> Identity:
         return load_identity(path)
     except FileNotFoundError:
         raise P2PChatError(f"there is no key file {path}: name the right one, or leave --key out") from None
-
-
-def _make_database_private(path: Path) -> None:
-    """Make an empty database file with mode 0600 before SQLite does: its other files get the mode of this one."""
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        os.close(os.open(path, flags, 0o600))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise P2PChatError(f"cannot write in {path.parent}: {error.strerror or error}") from error
 
 
 def _remove_leftovers(directory: Path) -> None:

@@ -7,15 +7,16 @@ file comes from any linked member of the conversation that has it: by itself if 
 from __future__ import annotations
 
 import asyncio
+import errno
 import mimetypes
 import os
 import stat
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, disk_name
 from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.users import User
 
 READ_BYTES = 1024 * 1024  # of a file at once; a guess
+CHANGED = "it was written while it was read: send it when nothing writes it, or send a copy"
 MOST_COPIES = 10_000  # files of one name in a directory; a guess
 
 
@@ -356,8 +358,10 @@ async def _keep_small(content: ContentWorker, files: Sequence[FileToSend]) -> di
 def _read_small(path: Path) -> tuple[int, bytes | None]:
     """Return the size of a file, 0 for a pipe, and the content of a plain file of one piece."""
     found = path.stat()
-    is_small = stat.S_ISREG(found.st_mode) and found.st_size <= PIECE_BYTES
-    return found.st_size, path.read_bytes() if is_small else None
+    if not stat.S_ISREG(found.st_mode) or found.st_size > PIECE_BYTES:
+        return found.st_size, None
+    with path.open("rb") as file, _unchanged(file):
+        return found.st_size, file.read()
 
 
 async def _chunks_of(data: bytes) -> AsyncIterator[bytes]:
@@ -368,7 +372,18 @@ async def _chunks_of(data: bytes) -> AsyncIterator[bytes]:
 async def _chunks_of_file(path: Path) -> AsyncIterator[bytes]:
     file = await asyncio.to_thread(path.open, "rb")
     try:
-        while chunk := await asyncio.to_thread(file.read, READ_BYTES):
-            yield chunk
+        with _unchanged(file):
+            while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+                yield chunk
     finally:
         await asyncio.to_thread(file.close)
+
+
+@contextmanager
+def _unchanged(file: BinaryIO) -> Iterator[None]:
+    """Raise OSError at the end of the block if the file was written meanwhile: what was read may never have been it."""
+    before = os.fstat(file.fileno())
+    yield
+    after = os.fstat(file.fileno())
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise OSError(errno.EBUSY, CHANGED, file.name)

@@ -30,11 +30,14 @@ class DeletedHistory:
         messages: The number of messages deleted.
         size_bytes: The bytes of their entries, and of edits, reactions and the like.
         kept: The number of own messages that were not deleted, because no other peer has them yet.
+        is_gone: False while a deleted text is still in a file here, because another program reads the database: it goes
+            within seconds once that ends, or with the next start of the peer.
     """
 
     messages: int
     size_bytes: int
     kept: int
+    is_gone: bool = True
 
 
 @dataclass(frozen=True, slots=True)

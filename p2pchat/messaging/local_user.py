@@ -273,7 +273,7 @@ class LocalUser(Viewer):
                 than the message that it answers. See `Message.hops`.
         Raises:
             UnknownName, AmbiguousName: `to` names nobody, or several.
-            OSError: A file cannot be read.
+            OSError: A file cannot be read, or was written meanwhile.
             TooLong: `.limit_bytes` is the limit.
             TypeError, ValueError: The text, the choices or the hops cannot be sent, or `claimed_at` is not between 1970
                 and 2255 or has no time zone.
@@ -306,7 +306,7 @@ class LocalUser(Viewer):
             size: How many bytes are expected: without room for them nothing is read. 0 for unknown.
         Raises:
             ValueError: Its name or its content is too long.
-            OSError: It cannot be read.
+            OSError: It cannot be read, or was written meanwhile.
             StorageError: It cannot be kept, or the disk has no room.
             PeerClosed: The peer is not running.
         """
@@ -394,9 +394,12 @@ class LocalUser(Viewer):
         if size or is_offline:  # an earlier deletion beside a running peer may have left the file as large as it was
             with suppress(StorageError):  # the room is used again all the same
                 await driver.disk.compact(all=is_offline)
-            with suppress(StorageError):  # then no search finds anything there either
-                await self._indexer.check_deleted()
-        return DeletedHistory(messages, size, step.kept)
+        is_gone = await driver.disk.empty_log()
+        try:
+            await self._indexer.check_deleted()
+        except StorageError:  # then no search finds anything there either
+            is_gone = False
+        return DeletedHistory(messages, size, step.kept, is_gone)
 
     async def react(
         self, message: Post | str, reaction: str, *, ref: str | None = None, automatic: bool = False

@@ -229,6 +229,12 @@ class People:
         member = node.answering.member_of(user.key) or user.key
         return bool(node.admission.removals(user.key, member)) and not members.admits(user.key, member)
 
+    def is_expelled_alone(self, user: User) -> bool:
+        """Return whether a user of this peer is out by itself, and not only because this peer is."""
+        removals = self._lifecycle.require_running().node.admission.removals(user.key, user.key)
+        own = {one.id for one in self._own_removals()}
+        return self.is_expelled(user) and any(one.id not in own for one in removals)
+
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
         statements = self._lifecycle.require_running().node.sync.statements

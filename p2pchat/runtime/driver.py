@@ -150,10 +150,8 @@ class Driver:
         )
         self.disk.on_quiet = self._on_quiet
         self._reads = CoreReads(node, self.disk, settings, self._inbox.append, emit, self._on_read_defect)
-        self.content: ContentWorker = ContentWorker(
-            None if directory is None else directory / CONTENT_NAME, settings, self.put, connections.has_room,
-            connections.send,
-        )  # fmt: skip
+        content = None if directory is None or storage.in_memory else directory / CONTENT_NAME
+        self.content: ContentWorker = ContentWorker(content, settings, self.put, connections.has_room, connections.send)
         connections.on_drained = self.content.on_drained
         connections.on_many_ended = self._on_many_ended
         self.content.is_forgotten = lambda root: node.sync.transfers.requests.is_forgotten(root)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ RELEASED_ABOVE = 256  # commits since it last did: fewer do not fill what it kee
 RELOAD_AFTER = 1.0  # seconds between attempts to use a storage that failed
 MAX_RELOAD_AFTER = 30.0  # the same when it fails again and again, doubled each time
 STEADY_AFTER = 60.0  # seconds a storage must work until a failure counts as the first; a guess
+EMPTIED_AFTER = 5.0  # seconds between attempts to empty a log that another program reads; a guess
 CLOSE_TIMEOUT = 5.0  # seconds to wait for a storage that does not answer; a guess
 READ_RETRY_AFTER = 1.0  # seconds until a failed read is tried again
 MAX_READ_RETRY_AFTER = 30.0  # the same when it fails again and again, doubled each time
@@ -94,6 +96,7 @@ class StorageWorker:
         self._disk_checked_at = float("-inf")
         self._disk_check_scheduled = False
         self._disk = DiskLevel.ENOUGH
+        self._emptying_scheduled = False
         self._warm = False
         self._committed = 0  # since storage last released memory
         self._closed = False
@@ -128,6 +131,14 @@ class StorageWorker:
     async def compact(self, *, all: bool) -> None:
         """Give the room of deleted entries back to the disk, after every commit before. Raises StorageError."""
         await self._run_in(self._writes, partial(self.storage.compact, all=all))
+
+    async def empty_log(self) -> bool:
+        """Take deleted texts out of the log of the database too; if another program reads them, soon after that.
+
+        Returns:
+            False if that is still to come.
+        """
+        return await self._run_in(self._writes, self._empty_log)
 
     def release_memory(self) -> None:
         """Have storage release memory, after every commit before, and call on_quiet then."""
@@ -258,6 +269,7 @@ class StorageWorker:
                 return self._writes.get(timeout=WARM_AFTER)
             except Empty:
                 self._warm = True
+                self._maintain(self._empty_log)  # the process before may have been killed before it could
                 self._maintain(self.storage.warm)
         if self._committed >= RELEASED_ABOVE:
             try:
@@ -268,7 +280,15 @@ class StorageWorker:
                 self._answer(self.on_quiet)
         return self._writes.get()
 
-    def _maintain(self, run: Callable[[], None]) -> None:
+    def _empty_log(self) -> bool:
+        is_empty = False
+        with suppress(StorageError):  # it is tried again
+            is_empty = self.storage.empty_log()
+        if not is_empty:
+            self._answer(self._schedule_emptying)
+        return is_empty
+
+    def _maintain(self, run: Callable[[], object]) -> None:
         """Do maintenance that no caller waits for."""
         try:
             run()
@@ -324,6 +344,15 @@ class StorageWorker:
         self._disk_check_scheduled = False
         # Whatever the time since the last check: timers of some loops, and on Windows, come early.
         self._writes.put(_Job(self._check_disk, lambda result, error: None))
+
+    def _schedule_emptying(self) -> None:
+        if not self._closed and not self._emptying_scheduled:
+            self._emptying_scheduled = True
+            self._loop.call_later(EMPTIED_AFTER, self._empty_log_again)
+
+    def _empty_log_again(self) -> None:
+        self._emptying_scheduled = False
+        self._writes.put(_Job(self._empty_log, lambda result, error: None))
 
     def _report(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "p2pchat: storage broke its contract", "exception": error})

@@ -175,14 +175,18 @@ class SearchIndex:
         return last == NOWHERE or next(map(place_of, source.places(last.place - 1, 1, hidden=True)), NOWHERE) == last
 
     def forget(self, source: SqlStorage) -> None:
-        """Clear the index, and let it begin anew. No word stays in the file."""
+        """Clear the index, and let it begin anew. No word stays in the file.
+
+        Raises StorageError while another program reads the file; it is cleared again then.
+        """
         self._db.execute("pragma user_version = 0")
         self._names.clear()
         self._logs.clear()
         self._make(self._db)
-        self._db.execute("insert or replace into state values ('deleted', ?)", (str(source.count_deleted()),))
         self._db.execute("vacuum")
-        self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+        if self._db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+            raise StorageError("another process uses the search index, which holds deleted words: search again later")
+        self._db.execute("insert or replace into state values ('deleted', ?)", (str(source.count_deleted()),))
 
     def feed(self, source: SqlStorage, most: int = CHUNK) -> int:
         """Take at most so many more entries in one transaction; return how many there were, 0 at the end."""

@@ -163,6 +163,12 @@ class SqlStorage:
         with self._write_lock, translate_errors(self._dialect):
             self._dialect.compact(self._write, all=all)
 
+    def empty_log(self) -> bool:
+        """Take deleted texts out of the log of the database too; return False while another program reads them."""
+        self._writing()
+        with self._write_lock, self._lock, translate_errors(self._dialect):
+            return self._dialect.empty_log(self._write)
+
     def check_writable(self) -> None:
         """Write something and delete it. Raises StorageError if a commit would fail now."""
         writer = self._writing()

@@ -223,7 +223,7 @@ class Accounts:
     def is_expelled(self, account: Account) -> bool:
         """Return whether the user of an account was expelled from the network, and not this whole gateway."""
         people = self._peer.people
-        return people.is_expelled(account.user.me) and not people.is_expelled(self._peer.me)
+        return people.is_expelled_alone(account.user.me)
 
     def check_admitted(self, account: Account) -> None:
         """Raise Forbidden if the user of an account was expelled from the network."""

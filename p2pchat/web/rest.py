@@ -568,6 +568,8 @@ async def readyz(gateway: CurrentGateway) -> HealthOut:
     """200 if the gateway accepts callers: its peer has started, has tried its endpoints, and is not stopping."""
     if gateway.hub.stopping:
         raise WebError(503, "stopping", "this gateway is stopping", {"Retry-After": "2"})
+    if gateway.peer.people.is_expelled(gateway.peer.me):
+        raise WebError(503, "expelled", "this gateway was expelled from its network: nobody out there hears it")
     return HealthOut()
 
 

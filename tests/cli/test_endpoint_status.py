@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from p2pchat import Link, MemberChange, TCPPeer, User
+from p2pchat.cli import endpoint_status
 from p2pchat.cli.endpoint_status import EndpointStatus
+from p2pchat.cli.process import Shutdown
 
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
 
@@ -192,13 +195,22 @@ async def test_a_newcomer_says_for_whom_it_waits() -> None:
     assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
 
 
-async def test_a_newcomer_without_its_invite_is_told_to_name_it() -> None:
+@pytest.mark.parametrize("admitted", [False, True])
+async def test_a_newcomer_without_its_invite_is_told_to_name_it_once_it_has_tried(
+    monkeypatch: pytest.MonkeyPatch, admitted: bool
+) -> None:
+    """The second profile of a login is admitted by its own member, as soon as it meets one."""
+    monkeypatch.setattr(endpoint_status, "ALONE_AFTER", 0.01)
     notices: list[str] = []
     endpoints = EndpointStatus([BOB], port=8081, notify=notices.append)
-    endpoints.begin(peer_of(joining=True))
-    assert notices == [
-        "-- nobody has admitted this peer yet; if nobody does, start it with its invite again: p2pchat 8081 --invite -"
-    ]
+    peer = peer_of(joining=True)
+    with endpoints.watching(Shutdown()):
+        endpoints.begin(peer)
+        assert notices == []
+        cast(Any, peer.people).is_joining = not admitted
+        await asyncio.sleep(0.05)  # timers fire in order: that of watching() ends first
+    start = "start it with its invite again: p2pchat 8081 --invite -"
+    assert notices == ([] if admitted else [f"-- nobody has admitted this peer yet; if nobody does, {start}"])
 
 
 async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:

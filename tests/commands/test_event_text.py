@@ -9,6 +9,7 @@ import pytest
 
 from p2pchat.commands.event_text import (
     UNSUPPORTED,
+    format_deletion,
     format_event,
     format_member_change,
     format_message,
@@ -161,3 +162,12 @@ def test_a_receipt_counts_only_its_recipients_and_names_those_at_a_gateway() -> 
     assert format_receipt(row, NOW) == (
         '-- 11:30 "hi": delivered 1 of 2, at a gateway 1 of 2; bob has it, a gateway keeps it for zoe, seen or not'
     )
+
+
+def test_a_deletion_says_what_is_still_to_come() -> None:
+    row = {"messages": 2, "kept": 0, "conversation": "bob", "size_bytes": 1700}
+    whole = "deleted 2 messages of bob here, 1,700 bytes; others keep theirs"
+    assert format_deletion({**row, "is_gone": True}) == [whole]
+    assert format_deletion({**row, "is_gone": False}) == [
+        whole, "their texts are still in a file here, which another program reads: they go once it stops",
+    ]  # fmt: skip

@@ -29,7 +29,7 @@ MOST = {
     "docs/measured.md": 3_500,
     "docs/members.md": 1_500,
     "docs/moving.md": 950,
-    "docs/operations.md": 2_250,
+    "docs/operations.md": 2_350,
     "docs/page.md": 1_300,
     "docs/protocol.md": 11_000,
     "docs/protocol-attachments.md": 1_700,

@@ -93,6 +93,16 @@ def test_a_temporary_profile_leaves_nothing(home: Path) -> None:
     assert not one.directory.exists() and not other.directory.exists() and known_profiles() == []
 
 
+def test_a_profile_in_memory_leaves_nothing_unless_it_was_there_before(home: Path, tmp_path: Path) -> None:
+    with Profile.open(port=8080) as kept, Profile.open(port=8081, in_memory=True) as gone:
+        assert gone.directory == home / "8081" and known_profiles() == [kept.directory, gone.directory]
+        with pytest.raises(DataLocked):
+            Profile.open(port=8081)
+    for options in ({"port": 8080}, {"data": tmp_path / "chosen"}):
+        Profile.open(**options, in_memory=True).close()  # type: ignore[arg-type]
+    assert known_profiles() == [kept.directory] and (tmp_path / "chosen").exists()
+
+
 def test_leftovers_of_killed_processes_are_removed_at_the_next_start(tmp_path: Path) -> None:
     """Temporary names: keys are written under the lock, imports and backups need none."""
     data = tmp_path / "data"

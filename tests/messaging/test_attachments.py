@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -180,6 +180,43 @@ async def test_what_cannot_be_sent_is_refused(ada: TCPPeer, tmp_path: Path, coun
     with pytest.raises(ValueError, match="the text is empty"):
         await ada.send(ada.room, "")
     assert not await ada.room.history()
+
+
+def _shrink(path: Path) -> None:
+    os.truncate(path, len(DATA))
+
+
+def _grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"other")
+
+
+@pytest.mark.parametrize("change", [_shrink, _grow, _overwrite])
+async def test_a_file_that_changes_while_it_is_read_is_not_sent(
+    home: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """A file has many pieces, and each takes a turn of the loop: it is changed in one that finds the first."""
+    source, copy = tmp_path / "report", home / "ada" / "content" / "1.new"
+    source.write_bytes(b"")
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        for works in (lambda: ada.send(ada.room, "the report", files=[source]), lambda: ada.keep_file(source)):
+            os.truncate(source, 64 * 1024 * 1024)
+            os.utime(source, (1, 1))
+            reading = asyncio.ensure_future(works())
+            while not (copy.exists() and copy.stat().st_size):
+                await asyncio.sleep(0)
+            assert not reading.done()
+            change(source)
+            with pytest.raises(OSError, match="written while it was read: send it when nothing writes it"):
+                await reading
+            copy = copy.with_name("2.new")
+        assert await ada.room.history() == []
+        await until(lambda: not any((home / "ada" / "content").iterdir()), "the removal of what was copied")
 
 
 async def test_a_peer_in_memory_keeps_little(ada: TCPPeer) -> None:

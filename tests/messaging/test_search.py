@@ -213,6 +213,23 @@ async def test_a_search_needs_a_known_sender(net: Mesh) -> None:
         await ada.search("from:nobody tea")
 
 
+async def test_deleted_words_leave_the_index_once_nobody_else_reads_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_index, "BUSY_TIMEOUT", 0.05)
+    path = home / "ada" / "search.db"
+    async with TCPPeer(data=home / "ada") as ada, TCPPeer(0, ada.endpoint, data=home / "bob") as bob:
+        await (await bob.broadcast("marzipan")).delivered(timeout=60)
+        assert len(await ada.search("marzipan")) == 1
+        with closing(sqlite3.connect(path)) as reader:
+            reader.execute("begin")
+            reader.execute("select count(*) from state").fetchall()
+            assert not (await ada.delete_history("room")).is_gone
+        assert (await ada.delete_history("room")).is_gone
+        assert b"marzipan" not in b"".join(file.read_bytes() for file in path.parent.glob("search.db*"))
+        assert await ada.search("marzipan") == []
+
+
 async def test_words_that_a_killed_process_deleted_leave_the_index_at_the_next_start(home: Path) -> None:
     settings, path = Settings(start_timeout=0.0), home / "ada" / "search.db"
     async with TCPPeer(0, data=home / "bob", name="bob", settings=settings) as bob:

@@ -135,6 +135,19 @@ async def test_accounts_of_an_expelled_gateway_stay_accounts(net: Network) -> No
     await ada.people.expel("gate")
     await until(lambda: served.peer.people.is_expelled(served.peer.me), "the gateway knows that it is out")
     assert await status(served, "zoe") == (200, "")
+    async with served.client() as http:
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "expelled")
+
+
+async def test_an_expelled_account_stays_out_when_its_gateway_is_expelled_too(net: Network) -> None:
+    ada, served = net
+    await ada.people.expel("zoe")
+    await expelled(served, "zoe")
+    await ada.people.expel("gate")
+    await until(lambda: served.peer.people.is_expelled(served.peer.me), "the gateway knows that it is out")
+    assert await status(served, "zoe") == (403, "expelled")
+    assert await status(served, "yan") == (200, "")
 
 
 async def test_accounts_see_members_and_decide_nothing(net: Network) -> None:

@@ -86,7 +86,7 @@ def _parse_search(words: str) -> str:
 @click.argument("to", required=False, shell_complete=complete_conversation)
 @cli.profile_options
 @cli.db_option
-@cli.option("--limit", "N", "at most the newest N (default: all)", type=cli.number(1), default=0)
+@cli.option("-n --limit", "N", "at most the newest N (default: all)", type=cli.number(1), default=0)
 @cli.option("--since", "TIME", "written at this time or later: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=cli.TIME)
 @cli.option("--before", "TIME", "only what was written before this time", type=cli.TIME)
 @cli.option(

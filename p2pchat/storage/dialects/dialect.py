@@ -182,6 +182,10 @@ class Dialect(ABC):
     def compact(self, database: Database, *, all: bool) -> None:  # noqa: B027
         """Give the room of deleted rows back to the disk; a large database only if `all` may take minutes."""
 
+    def empty_log(self, database: Database) -> bool:
+        """Empty a log that this machine keeps of former pages; return False while another program reads them."""
+        return True
+
     @abstractmethod
     def check_writable(self, database: Database, size_bytes: int) -> None:
         """Write about so many bytes and delete them; raise what a commit would."""

@@ -38,6 +38,7 @@ PRAGMAS = {
 EXCLUSIVE = "unix-excl"
 CANNOT_WRITE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 COMPACTED_AT_ONCE = 64 * MIB  # written in less than a second
+READ_MS = 100  # milliseconds that commits wait for readers when the log is emptied; a guess
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
 TABLE_NAMES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!'"
 FUNCTIONS = ViewFunctions(
@@ -274,14 +275,22 @@ class SQLiteDialect(SQLite):
         database.driver.execute("pragma wal_checkpoint(passive)").fetchall()
 
     def compact(self, database: Database, *, all: bool) -> None:
-        """Write the database anew without its free pages, then empty the write-ahead log, which holds old pages too.
+        """Write the database anew without its free pages.
 
         A small one takes less than a second, also beside readers: they read what they began with.
         """
         driver = database.driver
         if database.value("pragma freelist_count") and (all or self.size_on_disk(database) <= COMPACTED_AT_ONCE):
             driver.execute("vacuum")
-        driver.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+    def empty_log(self, database: Database) -> bool:
+        """Empty the write-ahead log, which holds old pages too; return False while another program reads them."""
+        driver = database.driver
+        driver.execute(f"pragma busy_timeout = {READ_MS}")
+        try:
+            return not driver.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+        finally:
+            driver.execute(f"pragma busy_timeout = {round(1000 * self._busy_timeout)}")
 
     def check_writable(self, database: Database, size_bytes: int) -> None:
         """Write and delete so many bytes. The log is emptied first, as far as it can be."""

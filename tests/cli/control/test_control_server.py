@@ -89,6 +89,23 @@ async def test_a_command_hears_how_far_large_files_are_copied(
     assert [post.id for post in await bob.history("ada")] == [sent["id"]]
 
 
+async def test_a_large_file_that_changes_while_it_is_copied_is_not_sent(
+    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_commands, "LARGE", 4_000_000)
+    ada, _ = await serve("ada")
+    film, copy = home / "film", home / "ada" / "content" / "1.new"
+    film.write_bytes(bytes(64 * 1024 * 1024))
+    async with talking(home / "ada") as control:
+        sending = asyncio.create_task(control.ask("send_files", to="room", text="", paths=[str(film)]))
+        while not (copy.exists() and copy.stat().st_size):  # each MiB takes a turn of the loop
+            await asyncio.sleep(0)
+        os.truncate(film, 63 * 1024 * 1024)
+        with pytest.raises(RequestRefused, match="a file cannot be sent: it was written while it was read"):
+            await sending
+    assert await ada.room.history() == []
+
+
 async def test_a_client_that_ends_its_output_leaves_no_large_file_unsent(
     serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ def test_limits_times_and_searches(history: History) -> None:
     assert texts("--search", "from:bob", "--since", "1h") == ["thanks"]
     assert [json.loads(line)["found"] for line in history("--search", "fail deploy", "--json")] == [[[4, 10], [11, 17]]]
     assert history("--search", "?", code=2) == []
-    assert texts("--since", "1h", "--limit", "2") == ["deploy again", "thanks"]
+    assert texts("--since", "1h", "-n", "2") == ["deploy again", "thanks"]
     assert texts("--since", "1h")[:2] == ["one", "two"]
     assert texts("--before", "1h") == []
 

@@ -20,7 +20,6 @@ from mcp.client.subscriptions import ResourceUpdated
 from mcp_types import ResourceUpdatedNotification, TextContent, TextResourceContents
 
 from p2pchat.cli.control_client import ask_running_peer
-from p2pchat.extras import DISTRIBUTION
 from p2pchat.testing.process_mesh import PATIENCE, Child
 from tests.long.cli.agents import agent, person, started
 from tests.ports import free_ports
@@ -505,10 +504,8 @@ def _configured() -> list[list[str]]:
     found = []
     for block in re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         [servers] = json.loads(block).values()
-        assert servers["p2pchat"]["command"] == "uvx"
-        tool, package, command, *words = servers["p2pchat"]["args"]
-        assert [tool, package, command] == ["--from", f"{DISTRIBUTION}[mcp]", "p2pchat"]
-        found.append(words)
+        assert servers["p2pchat"]["command"].endswith("/.venv/bin/p2pchat")
+        found.append(servers["p2pchat"]["args"])
     return found
 
 

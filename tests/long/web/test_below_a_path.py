@@ -22,7 +22,7 @@ def configuration(port: str, behind: int, *, keep: bool) -> str:
     proxied = "".join(line for line in inside if "proxy_pass" not in line)
     places = replaced(
         documented("below-a-path.conf"),
-        ("    # and the proxy_* lines above\n", replaced(proxied, ("Host $host;", "Host $http_host;"))),
+        ("    # and the proxy_* lines above\n", replaced(proxied, ("Host $host;", f"Host $host:{port};"))),
         ("http://127.0.0.1:8000/;", f"http://127.0.0.1:{behind}{'' if keep else '/'};"),
     )
     [connection] = [line for line in documented("nginx.conf").splitlines() if line.startswith("map ")]
