@@ -101,6 +101,10 @@ class Viewer:
     def _require_known(self) -> None:
         """Raise PeerClosed before the ids of the peer's users are known."""
 
+    def is_at_gateway(self, user: User) -> bool:
+        """Return whether a user is at a gateway elsewhere; no stored history knows of one."""
+        return False
+
     @property
     def _local_user(self) -> LocalUser:
         """This as a user of a running peer; raises PeerClosed for a stored history."""

@@ -311,7 +311,7 @@ class Subscription:
         user = self.viewer.directory.user(update.member)
         return RECEIPT_EVENTS[update.kind](
             log=update.log, seq=seq, user=user, count=update.having, of=update.of,
-            at_gateway=self.viewer._local_user.is_at_gateway(user),
+            at_gateway=self.viewer.is_at_gateway(user),
         )  # fmt: skip
 
     def _pop_message(self) -> DurableEvent | None:

@@ -99,7 +99,7 @@ def test_a_profile_in_memory_leaves_nothing_unless_it_was_there_before(home: Pat
         with pytest.raises(DataLocked):
             Profile.open(port=8081)
     for options in ({"port": 8080}, {"data": tmp_path / "chosen"}):
-        Profile.open(**options, in_memory=True).close()  # type: ignore[arg-type]
+        Profile.open(**options, in_memory=True).close()
     assert known_profiles() == [kept.directory] and (tmp_path / "chosen").exists()
 
 
