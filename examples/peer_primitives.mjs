@@ -140,7 +140,7 @@ export function isCertified(user, peer, { from, until, sig } = {}, now) {
 /** The header with which a log begins. Of each header there is one form. */
 export const writeHeader = ({ u, c, r, before, by }) => JSON.stringify({ u, c, r, before, by });
 
-/** What a log builds on, by its header. Codes of bye are thrown: for another form, and a member that does not answer. */
+/** What a log builds on, by its header, and the member that answers for its writer. Codes of bye are thrown: for another form, and a member that does not answer. */
 export function readHeader({ u, c, r, h }, network) {
   let [said, before, by] = [{}];
   try {
@@ -151,7 +151,7 @@ export function readHeader({ u, c, r, h }, network) {
   const isForm = marks(before) && before.length <= 8 && (by === undefined || tuple(key, hex(64))(by));
   if (!isForm || writeHeader({ u, c, r, before, by }) !== h) throw "malformed";
   if (by && !verify(by[0], tag("guest/1") + network + u, by[1])) throw "head";
-  return before;
+  return { before, member: by?.[0] };
 }
 
 // Invites.
@@ -363,6 +363,7 @@ export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highe
 export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
   batches = []; // as they were taken
+  named = () => {}; // called with a writer, and the member that a header of it names
 
   constructor(network, write) {
     Object.assign(this, { network, write });
@@ -421,7 +422,7 @@ export class Logs {
     const id = c + u + r;
     const chains = [prev];
     for (const entry of e) chains.push(chainNext(chains.at(-1), entry));
-    const before = first === 1 ? readHeader({ u, c, r, h }, this.network) : undefined;
+    const { before, member } = first === 1 ? readHeader({ u, c, r, h }, this.network) : {};
     if (first === 1 && prev !== chainStart(h)) throw "head";
     if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";
     const log = this.all.get(id) ?? { c, u, r, before, chains: [prev], clocks: [0] };
@@ -432,6 +433,7 @@ export class Logs {
     if (clocks.some((clock, at) => at && clock <= clocks[at - 1])) throw "head";
     if (e.some(([, text]) => CONTROL.test(text))) throw "malformed";
     this.write({ c, u, r, first, prev, e, head, h });
+    if (member) this.named(u, member);
     this.batches.push({ t: "entries", c, u, r, first, prev, e, head, h });
     this.all.set(id, log);
     log.chains.push(...chains.slice(place + 1));

@@ -109,6 +109,9 @@ FAULTS = (
               'this.send({ t: "members", have: [...members.kept.keys()] });'),
     PeerFault("removed-stays-linked", "who was removed reads on", "who-is-removed-is-sent-away",
               'if (!this.members.admits(link.far, link.member)) link.fail("member");'),
+    PeerFault("named-members-forgotten", "who was removed comes back under another member",
+              "who-named-a-removed-member-is-refused",
+              "if (isSigned && members.all.has(this.member)) members.note(this.far, this.member);"),
     PeerFault("forged-statements-passed-over", "a liar goes on", "a-forged-statement-ends-the-link",
               'if (!this.peer.hear(s)) throw "malformed";', "this.peer.hear(s);"),
     # ---- one link for each pair

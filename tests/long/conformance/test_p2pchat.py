@@ -16,7 +16,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 
 # The kit makes statements only where it founded the network.
 OF_THE_FOUNDER = {
-    "peer": {"statements-are-told-on", "who-lacks-statements-gets-them", "who-is-removed-is-sent-away"},
+    "peer": {
+        "statements-are-told-on",
+        "who-lacks-statements-gets-them",
+        "who-is-removed-is-sent-away",
+        "who-named-a-removed-member-is-refused",
+    },
     "full": {"a-file-has-all-statements", "statements-in-a-file-are-taken"},
 }
 
