@@ -178,15 +178,14 @@ async def expel(
         "alone": len(out) == 1,
         "count": people.find(user).count,
         "admitted": len(going),
-        "newest": [people.speaker(one.key).label for one in going[:MAX_NAMED]],
+        "newest": [one.label for one in going[:MAX_NAMED]],
     }
     if plan:
         return CommandResult([row])
     goes = with_admitted or since is not None
     if not await ctx.confirm(_expel_question(out, row, hide=hide, with_admitted=goes)):
         return CommandResult(lines=["-- nobody was expelled"])
-    gone = [*out, *(people.speaker(one.key) for one in going if goes)]
-    rows = [{**_who(one), "expelled": True} for one in gone]
+    rows = [{**_who(one), "expelled": True} for one in (*out, *(going if goes else ()))]
     await people.expel(user, only=only, hide=hide, with_admitted=goes, since=since)
     return CommandResult(rows)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from p2pchat.core.inputs import StatementsMade
@@ -175,7 +176,7 @@ class People:
             UnknownName, AmbiguousName, P2PChatError: As find. StorageError, PeerClosed: It could not be stored.
         """
         user = self._user(who)
-        admitted = self.admitted(user, since) if with_admitted else []
+        admitted = self._admitted(user, since) if with_admitted else []
         await self._say(self._plan_expel(user, only=only, hide=hide, admitted=admitted))
         return self.find(user)
 
@@ -187,23 +188,32 @@ class People:
             return [user]
         return [user, *(one for one in self.find(user).users if one != user)]
 
-    def admitted(self, who: User | str, since: datetime | None = None) -> list[Member]:
-        """Return the members whom nobody but this admin admitted, the newest first. Raises as find()."""
-        members, admin, first = self._members(), self.find(who).key, 0 if since is None else micros_of(since)
+    def admitted(self, who: User | str, since: datetime | None = None) -> list[User]:
+        """Return users that stand for the members whom nobody but this admin admitted, the newest first. Raises as
+        find().
+        """
+        return [self.speaker(key) for key in self._admitted(self._user(who), since)]
+
+    def _admitted(self, user: User, since: datetime | None) -> list[UserId]:
+        members, admin, first = self._members(), self.find(user).key, 0 if since is None else micros_of(since)
         said = sorted(members.said_by(admin) if admin in members.admins else (), key=lambda one: -one.at)
         keys = dict.fromkeys(key for one in said if one.kind == ADD and one.at >= first for key in one.who)
         mine = (key for key in keys if all(one.by == admin for one in members.additions(key)))
-        return [self._member(key) for key in mine if members.standing(key) == "member"]
+        return [key for key in mine if members.standing(key) == "member"]
 
-    def _plan_expel(self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[Member] = ()) -> list[Plan]:
+    def _plan_expel(
+        self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[UserId] = ()
+    ) -> Iterable[Plan]:
         found, signer = self.find(user), self._signer()
         if user.is_me:
             raise ValueError("that is you: nobody expels itself")
         if found.role == "expelled" and not hide:
             raise ValueError(f"{user.label} is expelled already")
         if not self._is_alone(user, only=only):
-            others = [plan for one in admitted for plan in self._plan_member(one, hide=hide)]
-            return [*others, *self._plan_member(found, hide=hide, without=[one.key for one in admitted])]
+            plan = self._plan_member(found, hide=hide, without=admitted)
+            there = (self._member(key) for key in admitted if key in self._members().members)  # some may go meanwhile
+            others = (plan for one in there for plan in self._plan_member(one, hide=hide))
+            return chain(others, plan)
         plan = plan_removal(self._members(), signer, [user.key], self._is_out, hide=hide)
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
             raise ValueError("the founder or an admin answers for this user: ask the founder")
@@ -335,7 +345,7 @@ class People:
             raise ValueError(f"only the founder of this network and its admins can do that: ask {whom}")
         return network.member
 
-    async def _say(self, plans: Sequence[Plan]) -> None:
+    async def _say(self, plans: Iterable[Plan]) -> None:
         driver, members = self._lifecycle.require_running(), self._members()
         network, statements = driver.node.network, driver.node.sync.statements
         assert network.sign is not None
