@@ -73,8 +73,9 @@ def test_one_user_of_a_member_is_expelled_alone(here: Here, chats: OpenChats) ->
     [row] = here("members", "--data", chats.home / "ada", "--json").events
     assert (row["role"], row["users"], row["me"], row["by"]) == ("founder", ["ada", "bob"], True, None)
     assert here("members", "--data", chats.home / "ada").out == "ada, bob: founder, online (you)\n"
-    ran = here("expel", "bob", "--data", chats.home / "ada", "--yes")
-    assert ran.code == 1 and "the founder of a network cannot be expelled from it" in ran.err
+    for words in ((), ("--with-admitted",), ("--with-admitted", "7d")):
+        ran = here("expel", "bob", *words, "--data", chats.home / "ada", "--yes")
+        assert ran.code == 1 and "the founder of a network cannot be expelled from it" in ran.err
     ran = here("expel", "bob", "--only", "--data", chats.home / "ada", "--yes")
     assert ran.code == 0 and "bob alone will be expelled, and not ada, who belong to the same member." in ran.err
     assert [row["role"] for row in here("members", "--data", chats.home / "ada", "--json").events] == [
