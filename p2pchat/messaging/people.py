@@ -184,7 +184,7 @@ class People:
         """Return whom expel() expels, at most 10 that are known here, the user itself first. Raises as expel()."""
         user = self._user(who)
         self._plan_expel(user, only=only, hide=hide)
-        if self._is_alone(user, only=only):
+        if only or self.is_account(user):
             return [user]
         return [user, *(one for one in self.find(user).users if one != user)]
 
@@ -209,7 +209,7 @@ class People:
             raise ValueError("that is you: nobody expels itself")
         if found.role == "expelled" and not hide:
             raise ValueError(f"{user.label} is expelled already")
-        if not self._is_alone(user, only=only):
+        if not (only or self.is_account(user)):
             plan = self._plan_member(found, hide=hide, without=admitted)
             there = (self._member(key) for key in admitted if key in self._members().members)  # some may go meanwhile
             others = (plan for one in there for plan in self._plan_member(one, hide=hide))
@@ -218,9 +218,6 @@ class People:
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
             raise ValueError("the founder or an admin answers for this user: ask the founder")
         return plan
-
-    def _is_alone(self, user: User, *, only: bool) -> bool:
-        return only or self.is_account(user)
 
     async def expel_invited(self, invite: str, *, hide: bool = False) -> list[Member]:
         """Expel every member that came by an invite, which admits nobody more; return them when that is stored.

@@ -342,7 +342,7 @@ async def test_a_restored_copy_of_a_member_is_a_guest_as_before(logins: list[Log
 
 async def test_an_invite_that_was_revoked_stays_so_when_its_maker_is_restored(logins: list[Login]) -> None:
     first, second, third = logins
-    [port] = free_ports(1)
+    port = int(free_ports(1)[0])
     ada = await first.peer("ada", port=port)
     bob = await second.peer("bob", invite=await first.invite(ada))
     await met(ada, bob)
