@@ -128,6 +128,7 @@ export class Link {
     members.learn(founder);
     const isSigned = this.peer.hear(s) && (!guest || isGuest(network, this.far, guest));
     this.member = guest ? guest[0] : this.far;
+    if (isSigned && members.all.has(this.member)) members.note(this.far, this.member);
     if (isSigned && members.admits(this.far, this.member)) return;
     const removals = members.against(this.far, this.member);
     if (early(removals).length) this.out.send({ t: "members", s: early(removals) });
@@ -314,6 +315,7 @@ export class Peer {
     Object.assign(this, { id: p2p.userId(seed), room: p2p.roomId(network) });
     this.members = new Members(network, founder);
     this.logs = new p2p.Logs(network, () => {}, (by) => by === p2p.userId(member) || this.members.isNamed(by));
+    this.logs.named = (user, member) => this.members.note(user, member);
   }
 
   /** What shows that this peer belongs to the network, on the connection with this transcript. */

@@ -25,10 +25,16 @@ function canonical(value, depth = 0) {
 const listed = (good, least, most) => (value) => list(good)(value) && value.length >= least && value.length <= most;
 const isBoolean = (value) => typeof value === "boolean";
 const KINDS = {
-  add: { who: listed(key, 1, 8), invite: optional(hex(4)) },
+  add: { who: listed(key, 1, 8), invite: optional(hex(4)), of: optional(key) },
   admin: { who: listed(key, 1, 8) },
-  remove: { who: listed(key, 1, 64), keep: optional(listed(key, 0, 512)), hide: optional(isBoolean) },
+  remove: {
+    who: listed(key, 1, 64),
+    keep: optional(listed(key, 0, 512)),
+    hide: optional(isBoolean),
+    invites: optional(listed(hex(4), 0, 64)),
+  },
   pardon: { ids: listed(hex(16), 1, 32) },
+  close: { invites: listed(hex(4), 1, 64) },
 };
 
 /** What a statement says: `k` is undefined for what has no effect here. Codes of bye are thrown. */
@@ -52,8 +58,9 @@ export class Members {
   admins = new Set();
   all = new Set(); // members
   removed = new Set();
-  named = new Set(); // whoever a statement that is kept ever named
+  ever = new Set(); // whoever a statement that is kept ever named
   removals = []; // in force
+  named = new Map(); // user -> the members that it named, in headers and in certificates that it showed
 
   constructor(network, founder, write = () => {}) {
     Object.assign(this, { network, founder, write });
@@ -101,34 +108,53 @@ export class Members {
     const isSafe = (user, by) => user === this.founder || (by !== this.founder && this.admins.has(user));
     const barred = this.removals.flatMap(({ by, who }) => who.filter((user) => !isSafe(user, by)));
     const added = signers.flatMap((by) => of(by, "add")).flatMap(({ who }) => who);
-    const stay = this.removals.filter(({ by }) => by === this.founder).flatMap(({ keep = [] }) => keep);
-    const ever = [...this.kept.values()].flatMap(({ k, who = [], keep = [] }) => (k === "remove" ? [...who, ...keep] : who));
-    this.named = new Set([...signers, ...ever]);
+    const stay = of(this.founder, "remove").flatMap(({ keep = [] }) => keep);
+    const ever = [...this.kept.values()].flatMap(({ who = [], keep = [] }) => [...who, ...keep]);
+    this.ever = new Set([...signers, ...ever]);
     this.removed = new Set(barred);
     this.all = new Set([...signers, ...added, ...stay].filter((user) => !this.removed.has(user)));
   }
 
-  /** What is kept of one author: of an admin those with the smallest ids, up to the one that passes 1 MiB. */
+  /**
+   * What is kept of one author: of an admin those with the smallest ids, up to the one that passes a limit. What expels
+   * has a quarter of 1 MiB, all else the rest.
+   */
   keptOf(by) {
     const own = [...this.kept.values()].filter((one) => one.by === by).sort((a, b) => (a.id < b.id ? -1 : 1));
-    let size = 0;
-    return by === this.founder ? own : own.filter((one) => (size += one.size) - one.size < 1_048_576);
+    const size = { true: 0, false: 0 };
+    const fits = (one, expels) => (size[expels] += one.size) - one.size < (expels ? 262_144 : 786_432);
+    return by === this.founder ? own : own.filter((one) => fits(one, ["remove", "pardon", "close"].includes(one.k)));
+  }
+
+  /** Take a member that a user named, in a header or a certificate of its own. */
+  note(user, member) {
+    this.named.set(user, (this.named.get(user) ?? new Set()).add(member));
   }
 
   isNamed(member) {
-    return !this.founder || this.named.has(member);
+    return !this.founder || this.ever.has(member);
   }
 
   admits(user, member) {
-    const isHead = member === this.founder || this.admins.has(member);
-    const counts = ({ by, who }) => who.includes(user) && ([this.founder, member].includes(by) || !isHead);
-    return this.all.has(member) && (user === member || !this.removals.some(counts));
+    return this.all.has(member) && !this.against(user, member).length;
   }
 
-  /** The removals by which a user, or the member that answers for it, is out. */
-  against(...users) {
-    const named = this.removals.filter(({ who }) => users.some((user) => who.includes(user)));
-    return named.map(({ string, signature }) => [string, signature]);
+  /** The removals by which a user is out, for which this member answers now: of it, and of all that it named. */
+  against(user, member) {
+    const members = [member, ...(this.named.get(user) ?? [])];
+    const heads = [this.founder, ...this.admins];
+    const isSaid = (one) => heads.includes(one) || this.all.has(one) || this.removed.has(one);
+    const may = (by) => by === this.founder || members.some((one) => one === by || (isSaid(one) && !heads.includes(one)));
+    const out = members.filter((one) => this.removed.has(one));
+    const counts = ({ by, who }) =>
+      out.some((one) => who.includes(one)) || (who.includes(user) && !heads.includes(user) && may(by));
+    return this.removals.filter(counts).map(({ string, signature }) => [string, signature]);
+  }
+
+  /** Whether an invite admits nobody: a statement closes it, or who came by it is removed. */
+  isClosed(id) {
+    const closing = [...this.kept.values()].filter(({ k }) => k === "close");
+    return [...closing, ...this.removals].some(({ invites = [] }) => invites.includes(id));
   }
 
   /** The statement by which a user is a member, after that by which its author is an admin. */

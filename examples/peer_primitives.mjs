@@ -363,6 +363,7 @@ export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highe
 export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
   batches = []; // as they were taken
+  named = () => {}; // called with a writer, and the member that a header of it names
 
   constructor(network, write, isNamed) {
     Object.assign(this, { network, write, isNamed });
@@ -433,6 +434,7 @@ export class Logs {
     if (clocks.some((clock, at) => at && clock <= clocks[at - 1])) throw "head";
     if (e.some(([, text]) => CONTROL.test(text))) throw "malformed";
     this.write({ c, u, r, first, prev, e, head, h });
+    if (member) this.named(u, member);
     this.batches.push({ t: "entries", c, u, r, first, prev, e, head, h });
     this.all.set(id, log);
     log.chains.push(...chains.slice(place + 1));

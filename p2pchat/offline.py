@@ -101,7 +101,7 @@ class History(Viewer):
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
         self._meta: dict[str, str] = {}
-        self._members: dict[UserId, UserId] = {}  # that answer for users
+        self._members: list[tuple[UserId, UserId]] = []  # users, and members that answer for them
         self._statements: list[tuple[str, bytes]] = []  # about members: texts and signatures
         self._former: dict[str, dict[str, int]] = {}  # names with the clocks of their profiles, by user
         self._stored: dict[ConversationId, ConversationState] = {}
@@ -203,11 +203,11 @@ class History(Viewer):
         members = MemberList(network.founder or self._meta.get(FOUNDER, ""))
         members.add(parse_statement(network.id, *pair) for pair in self._statements)
         member = me if (guest := network.guest(me)) is None else guest.member
-        removals = [*members.removals(me), *members.removals(member)]
-        if members.admits(me, member) or not removals:
+        removals = members.against(me, [member, *(one for user, one in self._members if user == me)])
+        if not removals:
             return None
         by = removals[-1].by
-        users = [user for user, member in self._members.items() if member == by and self.directory.name(user)]
+        users = [user for user, one in self._members if one == by and self.directory.name(user)]
         return self.directory.user(me if by == member else min(users, default=by))
 
     def addresses(self) -> list[KnownAddress]:

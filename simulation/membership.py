@@ -17,11 +17,11 @@ from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.core.inputs import Committed, InviteRevoked, StatementsMade
+from p2pchat.core.inputs import Committed, StatementsMade
 from p2pchat.core.members.made_invites import invite_secret
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.removal import Plan, make_statements, plan_admin, plan_pardon, plan_removal
-from p2pchat.core.members.statement import ADD, ADMIN, REMOVE, Statement, parse_statement
+from p2pchat.core.members.removal import Plan, make_statements, plan_admin, plan_closing, plan_pardon, plan_removal
+from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, REMOVE, Statement, parse_statement
 from p2pchat.core.node_context import Invitation, NetworkCredentials
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Bye, Frame, Hello, Members, PeerId, UserId, Welcome
@@ -38,7 +38,7 @@ SAME_LOGIN = 0.4  # the part of later peers that belong to it, too
 LATE = 0.1  # the part of invites that have ended
 SHARED = 0.3  # the part of logins that join with the invite of another one
 STATEMENTS = 3, 12  # of a history
-ACTIONS = {"add": 2, "admin": 3, "unadmin": 1, "remove": 3, "pardon": 2, "revoke": 1}
+ACTIONS = {"add": 2, "admin": 3, "unadmin": 1, "remove": 3, "pardon": 2, "close": 1}
 HAS_NO_SAY = 0.2  # the part that somebody says who is neither founder nor, as far as one knows, admin
 SETTLE_WITHIN = 60.0  # seconds until all have the same statements
 
@@ -106,21 +106,17 @@ class Membership:
         assert members is not None
         identity = self._speaker(members)
         action = self._chance.choices([*ACTIONS], [*ACTIONS.values()])[0]
-        if action == "revoke":
-            if self._invitations:
-                invitation = self._chance.choice(self._invitations)
-                self._sim.by_user[invitation.maker].put(InviteRevoked(invitation.id))
-            return
         try:
-            plans = self._plan(members, identity.peer_id, action)
+            plans = self._plan(peer, members, identity.peer_id, action)
         except ValueError:
             return  # it may not, or it makes no sense
         network = self._sim.network().id
-        made = make_statements(network, identity.peer_id, signer(identity), len(self.said) + 1, plans)
+        made = [*make_statements(network, identity.peer_id, signer(identity), len(self.said) + 1, plans)]
         self.said += made
         whose = "the founder" if identity is self._sim.founder else identity.peer_id[:6]
         self._sim.note(f"{peer.name} says: {action} by {whose}: {[one[:6] for one in (made[0].who if made else ())]}")
         peer.put(StatementsMade(made))
+        self._sim.invariants.display.note_joining(peer)  # it may belong to the network for a moment alone
 
     def _speaker(self, members: MemberList) -> Identity:
         if self._chance.random() < HAS_NO_SAY:
@@ -128,17 +124,23 @@ class Membership:
         admins = [login for login in self._logins.values() if login.peer_id in members.admins]
         return self._chance.choice([self._sim.founder, *admins])
 
-    def _plan(self, members: MemberList, by: UserId, action: str) -> list[Plan]:
+    def _plan(self, peer: SimPeer, members: MemberList, by: UserId, action: str) -> list[Plan]:
+        assert peer.node is not None
+        is_out = peer.node.user_members.is_out
         logins = [login.peer_id for login in self._logins.values()]
         someone = self._chance.choice([*self._sim.by_user, *self._sim.guests, *logins, *logins])
         has_say = by == members.founder or by in members.admins
+        if action == "close":
+            ids = [one.id for one in self._invitations[-1:]]
+            return [(CLOSE, {"invites": ids})] if ids and not has_say else plan_closing(members, by, ids)
         if action == "add" or not has_say:  # whoever has no say does not ask the program either
             return [(ADD if action == "add" else ADMIN if action == "admin" else REMOVE, {"who": [someone]})]
         if action == "remove":
-            return plan_removal(members, by, [someone])
+            return plan_removal(members, by, [someone], is_out)
         if action == "pardon":
-            return plan_pardon(members, by, [self._chance.choice(sorted(members.removed))] if members.removed else [])
-        return plan_admin(members, by, someone, on=action == "admin")
+            who = [self._chance.choice(sorted(members.removed))] if members.removed else []
+            return plan_pardon(members, by, who, [one for user in who for one in members.removals(user)])
+        return plan_admin(members, by, someone, is_out, on=action == "admin")
 
     # ---- the end
 
@@ -165,8 +167,9 @@ class Membership:
         members, founder = self._final(), self._sim.founder
         out = [user for user in self._sim.guests if user in members.removed]
         if out:
-            plans, at = plan_pardon(members, founder.peer_id, out), len(self.said) + 1
-            made = make_statements(self._sim.network().id, founder.peer_id, signer(founder), at, plans)
+            removals = {one.id: one for user in out for one in members.removals(user)}
+            plans, at = plan_pardon(members, founder.peer_id, out, [*removals.values()]), len(self.said) + 1
+            made = [*make_statements(self._sim.network().id, founder.peer_id, signer(founder), at, plans)]
             for peer in self._sim.honest_up:
                 peer.put(StatementsMade(made))
         return not out
@@ -186,7 +189,8 @@ class Membership:
             return False
         member = peer.network.member
         used = {user for one in final.statements() if one.invite == invitation.id for user in one.who}
-        return not final.removals(member) and not final.removals(peer.user) and len(used - {member}) < invitation.uses
+        is_out = final.removals(member) or final.removals(peer.user) or final.closing(invitation.id) is not None
+        return not is_out and final.removed.isdisjoint(used) and len(used - {member}) < invitation.uses
 
     def _final(self) -> MemberList:
         """Return what follows from all statements that a peer has stored, and may tell."""
@@ -220,8 +224,9 @@ class Membership:
             return  # it learned that in this step
         for end in ends:
             user, member = end.other.owner.user, end.other.owner.network.member
-            removals = [*statements.members.removals(user), *statements.members.removals(member)]
-            if statements.durable(removals) and not statements.members.admits(user, member):
+            assert peer.node is not None
+            removals = statements.members.against(user, (member, *peer.node.user_members.members_of(user)))
+            if statements.durable(removals):
                 self._sim.invariants.fail("out_is_out", peer, f"sends {type(frame).__name__} to one that is out")
 
     def faults(self) -> Iterator[Fault]:

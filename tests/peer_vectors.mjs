@@ -199,9 +199,10 @@ const files = {
       }),
   ],
   "members.json": [
-    ({ statements, guest, by }, { network, founder }) => {
+    ({ statements, guest, by, named, invites }, { network, founder }) => {
       const found = new Members(network, founder);
       found.take(statements);
+      for (const member of named) found.note(guest, member);
       return {
         members: [...found.all].sort(),
         admins: [...found.admins].sort(),
@@ -209,6 +210,7 @@ const files = {
         kept: [...found.kept.keys()].sort(),
         sum: found.sum,
         admitted: Object.fromEntries(by.map((member) => [member, found.admits(guest, member)])),
+        closed: invites.filter((id) => found.isClosed(id)),
       };
     },
   ],

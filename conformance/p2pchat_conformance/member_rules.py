@@ -247,6 +247,24 @@ async def who_is_removed_is_sent_away(kit: Kit) -> None:
 
 
 @rule
+async def who_named_a_removed_member_is_refused(kit: Kit) -> None:
+    zoe = kit.identity("zoe")
+    kit.say(ADD, who=[zoe.peer_id])
+    ada = await kit.join("ada")
+    await ada.round_trip()
+    link = await guest_of(kit, "guest", zoe)
+    await link.next(wire.Admit)
+    await link.go()
+    await link.introduce()
+    ada.send(wire.Members(s=[pair(kit.say(REMOVE, who=[zoe.peer_id]))]))
+    await link.ended("member")
+    again = await kit.dial(link.member)
+    await again.prove_keys()
+    again.send(wire.Show(wire.Membership(kit.network.founder or None, kit.network.guest(again.member.id))))
+    await again.ended("member")
+
+
+@rule
 async def a_forged_statement_ends_the_link(kit: Kit) -> None:
     link, zoe = await kit.join("ada"), kit.identity("zoe")
     founder = kit.network.founder

@@ -45,6 +45,11 @@ class Field:
         return FIELD_TYPES[self.kind]
 
 
+def switch_of(name: str) -> str:
+    """Return the word at the end of a line that sets this field."""
+    return f"--{name.replace('_', '-')}"
+
+
 def fields_of(text: str) -> dict[str, Field]:
     """Return the fields that are written as NAME or NAME:KIND, with a `?` behind those that may be left out."""
     found = (word.rstrip("?").partition(":") for word in text.split())
@@ -108,7 +113,7 @@ class CommandRow:
 
     @property
     def usage(self) -> str:
-        words = [f"/{self.word}", self._arguments, *(f"[--{name}]" for name in self.switches)]
+        words = [f"/{self.word}", self._arguments, *(f"[{switch_of(name)}]" for name in self.switches)]
         return " ".join(filter(None, words))
 
     @property
@@ -277,13 +282,15 @@ TABLE = (
     CommandRow("revoke", "invite", "INVITE", kind="operator", doors="cs",
         help="admit nobody any more by an invite that this peer made", example="/revoke 1f4c09ab",
         details=("INVITE is its id, as /invites shows it", "who came by it stays: /expel")),
-    CommandRow("expel", "user:user? invite? only:bool? hide:bool?", "NAME", kind="operator", doors="cs",
+    CommandRow("expel", "user:user? invite? only:bool? hide:bool? with_admitted:bool? since:time? plan:bool?", "NAME",
+        kind="operator", doors="cs",
         help="expel a person from this network, with all their profiles and programs", example="/expel mallory",
-        switches=("only", "hide"), asks=True,
+        switches=("only", "hide", "with_admitted"), asks=True,
         details=(
             "asks first: it names everybody else for whom the same member answers",
             "an account of a gateway is expelled alone; --only: anybody else, too",
             "what they wrote stays; --hide: it is shown to nobody any more",
+            "whom an admin admitted stays; --with-admitted: they are expelled too",
             "for the founder and the admins of the network; /pardon takes it back",
             _SAYS_YES,
         )),

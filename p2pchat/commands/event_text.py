@@ -298,6 +298,9 @@ def format_member_change(event: Line, me: str) -> str:
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",
         "pardoned": f"{by} let {user} back into this network",
+        "restored": f"{user} is in again: {by}, who expelled them, is no admin any more; /expel {user} says it anew",
+        "dropped": f"{user} is out: {by}, who admitted them, is no admin any more; /pardon {user} admits them again",
+        "late": f"{by} admitted {user} by an invite that was closed already; /expel {user} takes that back",
         "admin": f"{by} made {user} an admin of this network",
     }
     return said.get(event["change"], f"{by} made {user} a plain member again")
@@ -305,11 +308,13 @@ def format_member_change(event: Line, me: str) -> str:
 
 def format_member(row: Line, now: datetime) -> str:
     """Return a row of /members about the network."""
-    names = quote_names(row["users"] or [row["user"]])
+    more = row["count"] - len(row["users"])
+    names = quote_names(row["users"] or [row["user"]]) + (f" and {more} more" if more > 0 else "")
     facts = [row["role"], *(["online"] if row["online"] else [])]
-    if row["since"] is not None:
+    if row["by"] is not None:
         verb = "" if row["role"] == "expelled" else "admitted "
-        facts.append(f"{verb}{format_time(row['since'], now)} by {quote_name(row['by'])}")
+        when = "" if row["since"] is None else f"{format_time(row['since'], now)} "
+        facts.append(f"{verb}{when}by {quote_name(row['by'])}")
     if row["invite"]:
         facts.append(f"with the invite {safe_line(row['invite'])}")
     keyless = row["me"] and row["role"] in ("founder", "admin") and not row.get("decides", True)
@@ -329,10 +334,10 @@ def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
 def format_invite(row: Line, now: datetime) -> str:
     """Return a row of /invites: its id, and whom it admits or admitted."""
     used = len(row["used_by"])
-    if row["revoked_at"] is not None:
-        state = f"revoked {format_time(row['revoked_at'], now)}"
-    elif out := row["expelled"]:
+    if out := row["expelled"]:
         state = f"closed: {quote_names(out)} {'was' if len(out) == 1 else 'were'} expelled"
+    elif row["revoked_at"] is not None:
+        state = f"revoked {format_time(row['revoked_at'], now)}"
     elif (left := row["uses"] - used) <= 0:
         state = "used up"
     else:

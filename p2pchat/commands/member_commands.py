@@ -5,6 +5,7 @@ A terminal shows the event of a change of a member, by whomever; programs get wh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -23,6 +24,7 @@ from p2pchat.safe_text import quote_name, quote_names
 
 INVITE_DAYS = 7.0  # for which an invite is good, as TCPPeer.make_invite says
 MAX_NAMED = 8  # users in a question; a guess
+AT_ONCE = 50  # rows that are made in one step of the loop: about 2 ms
 
 
 async def members(ctx: CommandContext, to: Conversation | None = None) -> CommandResult:
@@ -31,16 +33,19 @@ async def members(ctx: CommandContext, to: Conversation | None = None) -> Comman
         return group_members(ctx, to)
     if to is not None and to.kind != "room" and ctx.line is None:
         raise UsageError(f"{to.name!r} is not a group: write #NAME, or leave `to` out for the members of this network")
-    return list_members(ctx, ctx.tcp_peer)
+    return await list_members(ctx, ctx.tcp_peer)
 
 
-def list_members(ctx: CommandContext, peer: TCPPeer) -> CommandResult:
+async def list_members(ctx: CommandContext, peer: TCPPeer) -> CommandResult:
     """Return the members of a peer's network, with the names that the user of the session knows.
 
     People who do not ask for ALL get the first ones, and how many were expelled.
     """
-    found = peer.people.members()
-    rows = [member_row(ctx, peer, member) for member in found]
+    rows = list[EventLine]()
+    for member in await peer.people.list_members():
+        rows.append(member_row(ctx, peer, member))
+        if len(rows) % AT_ONCE == 0:
+            await asyncio.sleep(0)
     if not ctx.for_people:
         return CommandResult(rows)
     now = datetime.now().astimezone()
@@ -53,7 +58,7 @@ def list_members(ctx: CommandContext, peer: TCPPeer) -> CommandResult:
 
 
 def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
-    """Return a member for programs: `user` stands for it, `users` are all for whom it answers."""
+    """Return a member for programs: `user` stands for it, `users` are some of the `count` for whom it answers."""
     of = ctx.peer.directory
     users = [of.user(user.key) for user in member.users]
     stands = of.user(peer.people.speaker(member.key).key)
@@ -63,6 +68,7 @@ def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
         **_who(stands),
         "users": [user.label for user in users],
         "user_ids": [user.id for user in users],
+        "count": member.count,
         "role": member.role,
         "since": None if member.since is None else iso(member.since),
         "by": None if by is None else by.label,
@@ -144,40 +150,71 @@ def _moment(seconds: int) -> str:
 
 async def expel(
     ctx: CommandContext, user: User | str | None = None, invite: str | None = None, only: bool = False,
-    hide: bool = False,
+    hide: bool = False, with_admitted: bool = False, since: datetime | None = None, plan: bool = False,
 ) -> CommandResult:  # fmt: skip
-    """Expel a person, or everybody who came by an invite. Who types it is asked first."""
+    """Expel a person, or everybody who came by an invite. Who types it is asked first.
+
+    Args:
+        plan: Return what would happen instead: one row, of which a question is made.
+    """
     people = ctx.tcp_peer.people
     if (user is None) == (invite is None):
         raise UsageError("name a user or an invite: whom to expel")
-    if user is not None:
-        out = people.would_expel(user, only=only, hide=hide)
+    if invite is not None and (only or with_admitted or since is not None):
+        raise UsageError("`only`, `with_admitted` and `since` belong to a user: by an invite whole members come")
+    if invite is not None:
+        out = [user for one in people.invited(invite) for user in one.users or (people.speaker(one.key),)]
+        if plan:
+            return CommandResult([{"invite": invite, "users": [one.label for one in out]}])
         rows = [{**_who(one), "expelled": True} for one in out]  # as they are called before
-        if not await ctx.confirm(_expel_question(out, hide=hide)):
-            return CommandResult(lines=["-- nobody was expelled"])
-        await people.expel(user, only=only, hide=hide)
-    else:
-        assert invite is not None
-        if only:
-            raise UsageError("`only` belongs to a user: by an invite whole members come")
-        rows = [{**_who(one), "expelled": True} for one in people.would_expel_invited(invite)]
         await people.expel_invited(invite, hide=hide)
+        return CommandResult(
+            rows, [] if rows else [f"-- nobody came by the invite {invite}; it admits nobody any more"]
+        )
+    assert user is not None
+    out = people.would_expel(user, only=only, hide=hide)
+    going = people.admitted(user, since)
+    row = {
+        **_who(out[0]),
+        "users": [one.label for one in people.find(user).users],
+        "alone": len(out) == 1,
+        "count": people.find(user).count,
+        "admitted": len(going),
+        "newest": [one.label for one in going[:MAX_NAMED]],
+    }
+    if plan:
+        return CommandResult([row])
+    goes = with_admitted or since is not None
+    if not await ctx.confirm(_expel_question(out, row, hide=hide, with_admitted=goes)):
+        return CommandResult(lines=["-- nobody was expelled"])
+    rows = [{**_who(one), "expelled": True} for one in (*out, *(going if goes else ()))]
+    await people.expel(user, only=only, hide=hide, with_admitted=goes, since=since)
     return CommandResult(rows)
 
 
-def _expel_question(out: Sequence[User], *, hide: bool) -> str:
+def _expel_question(out: Sequence[User], row: EventLine, *, hide: bool, with_admitted: bool) -> str:
     """Return what happens if users are expelled, the named one first, as a question."""
     name, *others = (user.label for user in out)
     facts = [f"what {quote_name(name)} wrote {'is hidden from everybody' if hide else 'stays'}"]
     if others:
         go = "belongs to the same member and goes" if len(others) == 1 else "belong to the same member and go"
-        facts.append(f"{_some(others)} {go} too")
+        facts.append(f"{some_of(others, row['count'] - 1)} {go} too")
+    if row["admitted"]:
+        facts.append(admitted_fact(row, with_admitted=with_admitted))
     return f"{', '.join(facts)}: expel {quote_name(name)} from this network?"
 
 
-def _some(labels: Sequence[str]) -> str:
+def admitted_fact(row: EventLine, *, with_admitted: bool) -> str:
+    """Return how many people an admin admitted, the newest by name, and what becomes of them."""
+    who = some_of(row["newest"], row["admitted"])
+    fate = "they are expelled too" if with_admitted else "they stay, unless --with-admitted expels them too"
+    return f"{quote_name(row['user'])} admitted {row['admitted']}, last {who}: {fate}"
+
+
+def some_of(labels: Sequence[str], count: int) -> str:
     """Return the first names of a list, and how many more there are."""
-    shown, more = labels[:MAX_NAMED], len(labels) - MAX_NAMED
+    shown = labels[:MAX_NAMED]
+    more = count - len(shown)
     return quote_names(list(shown)) + (f" and {more} more" if more > 0 else "")
 
 

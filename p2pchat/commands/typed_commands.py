@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import takewhile
 
-from p2pchat.commands.command_table import ALL, TYPED, YES, CommandRow
+from p2pchat.commands.command_table import ALL, TYPED, YES, CommandRow, switch_of
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.safe_text import quote_name, safe_line
 
@@ -81,13 +81,13 @@ def parse_line(line: str) -> TextInput | CommandInput | None:
     all = command.usage.partition(" ")[2].startswith(f"[{ALL}]") and rest.split()[:1] == [ALL]
     if all:
         rest = rest.removeprefix(ALL).lstrip()
-    switches = tuple(name for name in command.switches if f"--{name}" in ending)
+    switches = tuple(name for name in command.switches if switch_of(name) in ending)
     return CommandInput(command.word, _arguments(command, rest), YES in ending, all, switches)
 
 
 def _split_ending(command: CommandRow, rest: str) -> tuple[str, set[str]]:
     """Return the arguments of a line without the words at its end that answer or set something, and these words."""
-    known = {*([YES] if command.asks else []), *(f"--{name}" for name in command.switches)}
+    known = {*([YES] if command.asks else []), *map(switch_of, command.switches)}
     ending: set[str] = set()
     while (last := "".join(rest.split()[-1:])) in known:
         rest = rest.removesuffix(last).rstrip()

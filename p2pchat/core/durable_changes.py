@@ -61,15 +61,15 @@ class Stretch(Record, frozen=True):
 class NewLog(Record, frozen=True):
     """A log this change begins. `whole`: it builds on everything stored so far of its user here.
 
-    `by` is the certificate of the member that answers for the user, None for a member. `member` is the one that counts
-    from now on, if several did; None for no change.
+    `by` is the certificate of the member that answers for the user, None for a member. `named` are members of whom it
+    became known only now that this user has named them.
     """
 
     log: LogId
     before: tuple[Mark, ...]
     whole: bool
     by: GuestCertificate | None = None
-    member: UserId | None = None
+    named: tuple[UserId, ...] = ()
 
 
 class DeliveredMark(Record, frozen=True):

@@ -403,12 +403,16 @@ class UserLeft(Record, frozen=True):
 class MemberChanged(Record, frozen=True):
     """A member of the network, or a guest of one, was admitted, expelled or pardoned, or is an admin now or no longer.
 
-    `change` is admitted, expelled, pardoned, admin or unadmin. `by` said so; "" where it follows from others' words.
+    `change` is admitted, expelled, pardoned, admin or unadmin; restored or dropped, where what `by` had said counts no
+    more; late, for who came by an invite that was closed before. `by` said so; "" where it follows from others' words.
+    `users` are a few of the `count` users for whom the member answers, the one that stands for it first.
     """
 
     user: UserId
     by: UserId
     change: str
+    users: tuple[UserId, ...] = ()
+    count: int = 0
 
 
 class PresenceChanged(Record, frozen=True):

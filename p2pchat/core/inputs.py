@@ -437,12 +437,6 @@ class InviteMade(Record, frozen=True):
     until: int
 
 
-class InviteRevoked(Record, frozen=True):
-    """Nobody is to be admitted any more by an invite that this peer made."""
-
-    id: str
-
-
 class StatementsMade(Record, frozen=True):
     """Somebody here said something about members, signed with a key that this program has."""
 
@@ -549,7 +543,7 @@ Input = (
     | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
     | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
     | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
-    | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade | InviteMade | InviteRevoked | UserHosted
+    | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade | InviteMade | UserHosted
     | UserUnhosted | UserBlocked | Woke
     | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed
     | PullAnswered | ContentKept | HeldFound | ContentAnswered

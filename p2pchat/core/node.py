@@ -10,7 +10,7 @@ only after Committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,7 +52,6 @@ from p2pchat.core.inputs import (
     ImportRequest,
     Input,
     InviteMade,
-    InviteRevoked,
     LeavesStored,
     LinkDrained,
     Loaded,
@@ -81,7 +80,8 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.limits_by_origin import RateLimit, address_line
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.answering_members import AnsweringMembers
+from p2pchat.core.members.statement import Statement
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
@@ -140,19 +140,20 @@ class Node:
             lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
+        guest = self.hosted[peer].guest
+        self.user_members: UserMembers = UserMembers(
+            network.id, peer, peer if guest is None else guest.member, self.hosted, lambda: self.sync.statements,
+            lambda: self.links.up, lambda: self.sync.people.names,
+        )  # fmt: skip
         self.admission: Admission = Admission(
-            self._ctx, network, self.hosted[peer].guest, lambda: self.sync.statements,
-            lambda user: self.sync.context.members.member_of(user),
+            self._ctx, network, guest, lambda: self.sync.statements, self.user_members,
+            lambda user: self.sync.people.keep(user),
         )  # fmt: skip
         self.sync: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(
             self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks, self.admission
         )
-        self.answering: AnsweringMembers = AnsweringMembers(
-            peer, self.hosted, self.admission, self.links.up, self.sync.context.members, self.sync.statements,
-            self.sync.people.names,
-        )  # fmt: skip
         self._commits = Commits(self._ctx, self.links.book)
         self._storage = self._commits.storage
         self._renames = RateLimit(settings.renames_a_second, settings.renames_burst)
@@ -161,7 +162,7 @@ class Node:
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
-            self._on_members_changed, self.admission.is_out, lambda user: self.admission.last_members.get(user),
+            self._on_members_changed, self.admission.on_void, self.user_members,
         )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
@@ -189,7 +190,6 @@ class Node:
             PruneRequest: self._on_prune,
             StatementsMade: self._on_statements_made,
             InviteMade: lambda input: sync.statements.invites.on_made(input.id, input.uses, input.until),
-            InviteRevoked: lambda input: sync.statements.invites.revoke(input.id),
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
@@ -468,16 +468,16 @@ class Node:
         if self._storage.check_writable(request.ticket):
             self.sync.write(request)
 
-    def _on_members_changed(self, change: Change) -> None:
+    def _on_members_changed(self, change: Change, dropped: Sequence[Statement]) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
         self._join()
-        let_in = self.admission.report(change, self.answering.member_of)
+        self.user_members.on_members_changed()
+        let_in = self.admission.report(change, dropped)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()
-        back = {user for member in let_in for user in (member, *self.answering.users_of(member))}
-        for peer in sorted(self.links.dialer.peers if self.peer in back else back):
-            self.links.unblock(peer)
+        back = {user for member in let_in for user in (member, *self.user_members.users_of(member))}
+        self.links.unblock(self.links.dialer.peers if self.peer in back else back)
 
     def _join(self) -> None:
         if self.admission.is_member:
@@ -549,7 +549,7 @@ class Node:
             self.presence.block(input.user)
             self.links.block(input.user)
         elif input.by == self.peer and not input.on:
-            self.links.unblock(input.user)
+            self.links.unblock({input.user})
         self.sync.on_blocks_changed(input.by, input.user, on=input.on)
 
     def _on_renamed(self, input: UserRenamed) -> None:

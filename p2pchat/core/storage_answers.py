@@ -83,7 +83,7 @@ class Stored:
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
     meta: dict[str, str] = field(default_factory=dict)
-    members: dict[UserId, UserId] = field(default_factory=dict)  # who answers for users that have logs here
+    members: list[tuple[UserId, UserId]] = field(default_factory=list)  # users with logs here, and whom these name
     statements: list[tuple[str, bytes]] = field(default_factory=list)  # text and signature
     group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
     sizes: dict[UserId, int] = field(default_factory=dict)  # bytes of the entries of each user

@@ -178,10 +178,6 @@ class EventDispatcher:
         self._push_receipts(updates)
 
     def _on_released(self, effect: fx.Released) -> None:
-        writers = {one.log.user for one in effect.stretches} - self._people.expelled.keys()
-        node = self._node
-        if node is not None and any(map(node.admission.is_out, writers)):
-            self._note_expelled()  # of a user that was not known when its member was expelled
         for reader in self.readers:
             reader.wake()
 
@@ -252,8 +248,7 @@ class EventDispatcher:
 
     def _on_member(self, effect: fx.MemberChanged) -> None:
         """Report a change of a member; that it was admitted when it is here, and has a name."""
-        self._note_expelled()
-        if effect.change == "admitted" and not self._people.name(self._speaker(effect.user)):
+        if effect.change == "admitted" and not self._people.name(effect.users[0]):
             self._admitted[effect.user] = effect
             if len(self._admitted) > MAX_MET:
                 del self._admitted[next(iter(self._admitted))]
@@ -263,29 +258,24 @@ class EventDispatcher:
     def follow_members(self, node: Node) -> None:
         """Take who is a member from the node, which runs now."""
         self._node = node
-        self._people.expelled.is_nobody = node.answering.is_nobody
-        self._note_expelled()
+        self._people.expelled.since = node.user_members.since
+        self._people.expelled.concealed = node.user_members.concealed
 
     def _member_of(self, user: UserId) -> UserId:
-        return "" if self._node is None else self._node.answering.member_of(user)
+        return "" if self._node is None else self._node.user_members.member_of(user)
 
     def _speaker(self, member: UserId) -> UserId:
-        return member if self._node is None else self._node.answering.speaker(member)
-
-    def _note_expelled(self) -> None:
-        since, concealed = ({}, set()) if self._node is None else self._node.answering.expelled()
-        people = self._people
-        people.expelled.clear()
-        people.concealed.clear()
-        people.expelled.update(since)
-        people.concealed.update(concealed)
+        return member if self._node is None else self._node.user_members.speaker(member)
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
         user, by = map(self._speaker, (effect.user, effect.by))
 
         def changed(viewer: Viewer) -> ev.Event:
             directory = viewer.directory
-            return ev.MemberChange(user=directory.user(user), by=directory.user(by), change=effect.change)
+            users = tuple(map(directory.user, effect.users))
+            return ev.MemberChange(
+                user=directory.user(user), by=directory.user(by), change=effect.change, users=users, count=effect.count
+            )
 
         self._emit(None, changed)
 

@@ -211,13 +211,23 @@ class MemberChange(Event):
     Attributes:
         user: A user of that member; its label is the id of the member where no user of it is known yet.
         by: A user of the member who said so.
-        change: admitted, expelled, pardoned, admin or unadmin.
+        change: admitted, expelled, pardoned, admin or unadmin. restored, for who is in again, or dropped, for who is
+            out, since `by`, who had expelled or admitted them, is no admin any more. late, for who came by an invite
+            that was closed already.
+        users: A few of the users for whom the member answers.
+        count: How many they are.
     """
 
     event: ClassVar[Literal["member"]] = "member"
     user: User
     by: User
     change: str
+    users: tuple[User, ...] = ()
+    count: int = 0
+
+    def _fields(self) -> dict[str, Any]:
+        who = {**json_fields(self.user, "user"), **json_fields(self.by, "by")}
+        return {**who, "change": self.change, "users": [user.label for user in self.users], "count": self.count}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

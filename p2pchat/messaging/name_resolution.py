@@ -116,19 +116,16 @@ class ConversationDirectory:
         return found
 
 
-class ExpelledUsers(dict[UserId, int]):
-    """Users who are out of the network, and since when, in UTC microseconds.
+class ExpelledUsers:
+    """Who is out of the network, as the peer that runs knows it.
 
     Attributes:
-        is_nobody: Returns whether no member answers for a user, who is out since ever then.
+        since: Returns since when a user is out, in UTC microseconds, 0 for since ever; None for one who is not.
+        concealed: Returns those of them of whom nothing is shown any more.
     """
 
-    is_nobody: Callable[[UserId], bool] = staticmethod(lambda user: False)
-
-    def since(self, user: UserId) -> int | None:
-        """Return since when a user is out; None for one who is not."""
-        found = self.get(user)
-        return 0 if found is None and self.is_nobody(user) else found
+    since: Callable[[UserId], int | None] = staticmethod(lambda user: None)
+    concealed: Callable[[], AbstractSet[UserId]] = staticmethod(frozenset)
 
 
 class UserDirectory:
@@ -140,8 +137,7 @@ class UserDirectory:
         former: Returns the former names of users, by id; it may include present ones.
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
-        expelled: Users who are out of the network, and since when, in UTC microseconds.
-        concealed: Those of them of whom nothing is shown any more.
+        expelled: Who is out of the network.
         abouts: What users tell about themselves.
     """
 
@@ -152,7 +148,6 @@ class UserDirectory:
         "_users",
         "abouts",
         "blocked",
-        "concealed",
         "expelled",
         "ignored",
         "me",
@@ -169,7 +164,6 @@ class UserDirectory:
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
         self.expelled: ExpelledUsers = ExpelledUsers()
-        self.concealed: set[UserId] = set()
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()
         self._users: dict[UserId, User] = {}
@@ -179,7 +173,7 @@ class UserDirectory:
         """Return the same users as another user of this peer sees them; names are shared."""
         other = UserDirectory(me, self.status, self._former)
         other.abouts, other._index = self.abouts, self._index
-        other.expelled, other.concealed = self.expelled, self.concealed
+        other.expelled = self.expelled
         return other
 
     def load(self, me: UserId, stored: Stored) -> None:
@@ -197,7 +191,8 @@ class UserDirectory:
     @property
     def hidden(self) -> AbstractSet[UserId]:
         """The ids of the users whom programs do not show to people."""
-        return self.ignored | self.blocked | self.concealed if self.blocked or self.concealed else self.ignored
+        concealed = self.expelled.concealed()
+        return self.ignored | self.blocked | concealed if self.blocked or concealed else self.ignored
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Set the names of users."""
@@ -254,7 +249,7 @@ class UserDirectory:
 
     def ignores(self, id: str) -> bool:
         """Return whether the user with this id, as in event lines, is ignored or blocked."""
-        return bool(self.ignored or self.blocked or self.concealed) and id_of(id) in self.hidden
+        return id_of(id) in hidden if (hidden := self.hidden) else False
 
     def find(self, text: str) -> User:
         """Return the user that an address names; see NamedUser.user. A name fits all names that look like it."""
@@ -474,6 +469,14 @@ def is_misspelling(typed: str, name: str) -> bool:
         letters, fits = one[at] + other[at], one[at + 1 :] == other[at + 1 :]
         fits = fits or (letters == other[at : at + 2][::-1] and one[at:] == letters + other[at + 2 :])
     return fits and not letters.isdecimal()
+
+
+def begin_of(text: str) -> str:
+    """Return how ids in hex begin that people see with this beginning of 8 characters; "" for other text."""
+    try:
+        return base64.b32decode(text.upper()).hex() if len(text) == 8 else ""
+    except ValueError:
+        return ""
 
 
 def id_of(text: str) -> UserId:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import nsmallest
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
-from p2pchat.core.inputs import InviteRevoked, StatementsMade
+from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.made_invites import MadeInvite
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.removal import NO_SAY, Plan, make_statements, plan_admin, plan_pardon, plan_removal
+from p2pchat.core.members.removal import (
+    Plan,
+    make_statements,
+    plan_admin,
+    plan_closing,
+    plan_pardon,
+    plan_removal,
+)
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.errors import P2PChatError, StorageError, UnknownName
-from p2pchat.messaging.events import aware
-from p2pchat.messaging.name_resolution import id_of
+from p2pchat.messaging.events import aware, micros_of
+from p2pchat.messaging.name_resolution import begin_of, id_of
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import UserId
 
@@ -23,19 +34,26 @@ if TYPE_CHECKING:
 
 Role = Literal["founder", "admin", "member", "expelled"]
 
+MAX_USERS = 10
+"""Users of a member that are listed, and named when it is expelled; a guess."""
+AT_ONCE = 50
+"""Members that are looked up, or statements that are signed, in one step of the loop: about 5 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A member of the network, or somebody who was expelled from it.
 
     Attributes:
-        users: The users it answers for, as far as they are known here: the profiles of a login, the accounts of a
-            gateway. Somebody who was expelled alone, without its member, is the one user.
+        users: The users it answers for, as far as they are known here, at most 10: the profiles of a login, the
+            accounts of a gateway. Somebody who was expelled alone, without its member, is the one user.
         role: founder, admin, member or expelled.
-        since: When it was added, or expelled, by the clock of who did it; None for the founder.
-        by: Who added or expelled it; None for the founder.
+        since: When it was added, or expelled, by the clock of who did it; None for the founder, and where only is
+            known by whom.
+        by: Who added or expelled it, perhaps somebody who is no admin any more; None for the founder.
         invite: The id of the invite by which it came; "" without one.
         key: Its id in hex.
+        count: How many users are known.
     """
 
     users: tuple[User, ...]
@@ -44,6 +62,7 @@ class Member:
     by: User | None
     invite: str
     key: UserId
+    count: int
 
     @property
     def online(self) -> bool:
@@ -73,7 +92,7 @@ class People:
         if members is None:
             return ""
         if admission.is_member:
-            return self._role(members, admission.member)
+            return members.standing(admission.member)
         return "expelled" if self._own_removals() else ""
 
     @property
@@ -98,19 +117,34 @@ class People:
         node = self._lifecycle.started_driver.node
         members = None if node.network.is_named else node.sync.statements.members
         keys = [] if members is None else [members.founder, *members.admins]
-        return list(by_label({user for key in keys for user in self._users(key)}))
+        users = {user for key in keys for user in self._users(key)}
+        return list(by_label(map(self._lifecycle.directory.user, users)))
 
     def members(self) -> list[Member]:
-        """Return all members, the founder first, then by label, and behind them who was expelled."""
+        """Return all members, the founder first, then by label, and behind them who was expelled.
+
+        With thousands it takes a while: list_members() lets the loop go on.
+        """
+        return [member for _, member in sorted(self._each())]
+
+    async def list_members(self) -> list[Member]:
+        """Return what members() returns, looked up a few at a time."""
+        found = []
+        for one in self._each():
+            found.append(one)
+            if len(found) % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return [member for _, member in sorted(found)]
+
+    def _each(self) -> Iterator[tuple[tuple[int, list[str], UserId], Member]]:
+        """Yield all members and who was expelled, each with its place in the list."""
         members = self._members()
-        said = sorted(members.statements(), key=lambda one: one.at)
-        added = {user: one for one in reversed(said) if one.kind == ADD for user in one.who}
-        kept = {user: one for one in said if one.kind == REMOVE for user in one.keep}
-        every = ((key, self._role(members, key), added.get(key) or kept.get(key)) for key in members.members)
-        found = [self._member(*one) for one in every]
-        order = {"founder": 0, "admin": 1, "member": 2}
-        found.sort(key=lambda one: (order[one.role], [user.label.casefold() for user in one.users], one.key))
-        return [*found, *self._expelled(members)]
+        for key in [*members.members]:
+            if key in members.members:
+                yield _placed(self._member(key))
+        for key in [*members.removed]:
+            if (found := self._expelled(key)) is not None and found.key == key:
+                yield _placed(found)
 
     def find(self, who: User | str) -> Member:
         """Return the member that answers for a user, by its name, id or label.
@@ -120,97 +154,124 @@ class People:
             P2PChatError: Nobody is known to answer for this user.
         """
         user = self._user(who)
-        for one in self.members():
-            if user.key == one.key or user in one.users:
-                return one
+        if (out := self._expelled(user.key)) is not None:
+            return out
+        member = self._answers.member_of(user.key) or user.key
+        if member in self._members().members:
+            return self._member(member)
         raise P2PChatError(f"nobody is known to answer for {user.label}: it has not been linked with this peer lately")
 
-    async def expel(self, who: User | str, *, only: bool = False, hide: bool = False) -> Member:
+    async def expel(
+        self, who: User | str, *, only: bool = False, hide: bool = False, with_admitted: bool = False,
+        since: datetime | None = None,
+    ) -> Member:  # fmt: skip
         """Expel the member that answers for a user, with all its users; return it when that is stored.
 
         No peer that knows keeps a link with them, takes anything from them or sends them anything. What they wrote
-        before stays. An account of a gateway is expelled alone, as its gateway answers for others too.
+        before stays. An account of a gateway is expelled alone, as its gateway answers for others too. Whom an expelled
+        admin had admitted stays, and the list goes on saying who admitted them.
 
         Args:
             only: Expel this user alone.
             hide: Do not show any more what they wrote.
+            with_admitted: Expel everybody, too, whom this admin admitted.
+            since: Only those whom it admitted then or later, by its clock.
         Raises:
             ValueError: This peer may not expel this person; the text says why.
             UnknownName, AmbiguousName, P2PChatError: As find. StorageError, PeerClosed: It could not be stored.
         """
         user = self._user(who)
-        await self._say(self._plan_expel(user, only=only, hide=hide))
+        admitted = self._admitted(user, since) if with_admitted else []
+        await self._say(self._plan_expel(user, only=only, hide=hide, admitted=admitted))
         return self.find(user)
 
     def would_expel(self, who: User | str, *, only: bool = False, hide: bool = False) -> list[User]:
-        """Return whom expel() expels, as far as they are known here, the user itself first. Raises as expel()."""
+        """Return whom expel() expels, at most 10 that are known here, the user itself first. Raises as expel()."""
         user = self._user(who)
         self._plan_expel(user, only=only, hide=hide)
-        if self._is_alone(user, only=only):
+        if only or self.is_account(user):
             return [user]
         return [user, *(one for one in self.find(user).users if one != user)]
 
-    def _plan_expel(self, user: User, *, only: bool, hide: bool = False) -> list[Plan]:
+    def admitted(self, who: User | str, since: datetime | None = None) -> list[User]:
+        """Return users that stand for the members whom nobody but this admin admitted, the newest first. Raises as
+        find().
+        """
+        return [self.speaker(key) for key in self._admitted(self._user(who), since)]
+
+    def _admitted(self, user: User, since: datetime | None) -> list[UserId]:
+        members, admin, first = self._members(), self.find(user).key, 0 if since is None else micros_of(since)
+        said = sorted(members.said_by(admin) if admin in members.admins else (), key=lambda one: -one.at)
+        keys = dict.fromkeys(key for one in said if one.kind == ADD and one.at >= first for key in one.who)
+        mine = (key for key in keys if all(one.by == admin for one in members.additions(key)))
+        return [key for key in mine if members.standing(key) == "member"]
+
+    def _plan_expel(
+        self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[UserId] = ()
+    ) -> Iterable[Plan]:
         found, signer = self.find(user), self._signer()
         if user.is_me:
             raise ValueError("that is you: nobody expels itself")
         if found.role == "expelled" and not hide:
             raise ValueError(f"{user.label} is expelled already")
-        if not self._is_alone(user, only=only):
-            return self._plan_member(found, hide=hide)
-        plan = plan_removal(self._members(), signer, [user.key], hide=hide)
+        if not (only or self.is_account(user)):
+            plan = self._plan_member(found, hide=hide, without=admitted)
+            there = (self._member(key) for key in admitted if key in self._members().members)  # some may go meanwhile
+            others = (plan for one in there for plan in self._plan_member(one, hide=hide))
+            return chain(others, plan)
+        plan = plan_removal(self._members(), signer, [user.key], self._is_out, hide=hide)
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
             raise ValueError("the founder or an admin answers for this user: ask the founder")
         return plan
 
-    def _is_alone(self, user: User, *, only: bool) -> bool:
-        return only or self.is_account(user)
-
     async def expel_invited(self, invite: str, *, hide: bool = False) -> list[Member]:
-        """Expel every member that came by an invite; return them when that is stored.
+        """Expel every member that came by an invite, which admits nobody more; return them when that is stored.
 
-        Raises as expel. ValueError also if nobody came by it.
+        Raises as expel.
         """
-        found = self._invited(invite)
-        await self._say([plan for one in found for plan in self._plan_member(one, hide=hide)])
+        found = self.invited(invite)
+        plans = plan_closing(self._members(), self._signer(), [invite])
+        await self._say([*plans, *(plan for one in found for plan in self._plan_member(one, hide=hide))])
         return found
 
-    def would_expel_invited(self, invite: str) -> list[User]:
-        """Return whom expel_invited() expels, as far as they are known here. Raises as it does."""
-        found = self._invited(invite)
-        for one in found:
-            self._plan_member(one)
-        return [user for one in found for user in one.users or (self._lifecycle.directory.user(one.key),)]
+    def invited(self, invite: str) -> list[Member]:
+        """Return the members that came by an invite and were not expelled. Raises as expel_invited()."""
+        members = self._members()
+        self._signer()
+        keys = dict.fromkeys(key for one in members.additions_by(invite) for key in one.who)
+        return [self._member(key) for key in keys if members.standing(key) in ("member", "admin")]
 
-    def _invited(self, invite: str) -> list[Member]:
-        found = [one for one in self.members() if one.invite == invite and one.role in ("member", "admin")]
-        if not found:
-            raise ValueError(f"nobody came by the invite {invite}")
-        return found
-
-    def _plan_member(self, found: Member, *, hide: bool = False) -> list[Plan]:
-        keys = [found.key, *(one.key for one in found.users)]
-        return plan_removal(self._members(), self._signer(), list(dict.fromkeys(keys)), hide=hide)
+    def _plan_member(self, found: Member, *, hide: bool = False, without: Sequence[UserId] = ()) -> list[Plan]:
+        keys = dict.fromkeys([found.key, *(one.key for one in found.users)])
+        few = [*keys][:MAX_USERS]
+        return plan_removal(self._members(), self._signer(), few, self._is_out, hide=hide, without=without)
 
     async def pardon(self, who: User | str) -> Member:
-        """Take back that somebody was expelled; return that member when that is stored. Raises as expel."""
-        user, node = self._user(who), self._lifecycle.require_running().node
-        members, found = self._members(), self.find(user)
-        out = [
-            keys
-            for keys in self._out(members)
-            if user.key in {one for key in keys for one in (key, *node.answering.users_of(key))}
-        ]
-        await self._say(plan_pardon(members, self._signer(), [key for keys in out for key in keys]))
+        """Take back that somebody was expelled; return that member when that is stored. Raises as expel.
+
+        Who is out since the admin that had admitted them is none any more is admitted again.
+        """
+        user, node, members = self._user(who), self._lifecycle.require_running().node, self._members()
+        removals = self._removals(user.key)
+        member = self._answers.member_of(user.key) or user.key
+        if not removals and member in node.admission.fallen and member not in members.members:
+            self._signer()
+            await self._say([(ADD, {"who": [member]})])
+            return self.find(user)
+        found = self.find(user)
+        users = {key for one in removals for key in one.who if self._answers.leader(key, one) == found.key}
+        await self._say(plan_pardon(members, self._signer(), {user.key, *users}, removals))
         return found
 
     async def make_admin(self, who: User | str, on: bool = True) -> Member:
         """Make a member an admin, who may invite and expel, or with `on=False` a plain member again. Raises as expel.
 
-        Who was an admin once cannot be one again.
+        Who was an admin once cannot be one again. Users of it who were expelled alone stay out.
         """
-        found = self.find(who)
-        await self._say(plan_admin(self._members(), self._signer(), found.key, on=on))
+        found, members = self.find(who), self._members()
+        plans = plan_admin(members, self._signer(), found.key, self._is_out, on=on)
+        out = [user for user in self._answers.users_of(found.key) if on and plans and members.removals(user)]
+        await self._say([*((REMOVE, {"who": [user]}) for user in out), *plans])
         return found
 
     def is_account(self, user: User) -> bool:
@@ -222,18 +283,13 @@ class People:
 
     def is_expelled(self, user: User) -> bool:
         """Return whether a user is out, by itself or with the member that answers for it, as far as is known here."""
-        node = self._lifecycle.require_running().node
-        members = node.sync.statements.members
-        if node.network.is_named or members is None:
-            return False
-        member = node.answering.member_of(user.key) or user.key
-        return bool(node.admission.removals(user.key, member)) and not members.admits(user.key, member)
+        members, answers = self._lifecycle.require_running().node.sync.statements.members, self._answers
+        return members is not None and (answers.is_out(user.key) or answers.member_of(user.key) in members.removed)
 
     def is_expelled_alone(self, user: User) -> bool:
         """Return whether a user of this peer is out by itself, and not only because this peer is."""
-        removals = self._lifecycle.require_running().node.admission.removals(user.key, user.key)
         own = {one.id for one in self._own_removals()}
-        return self.is_expelled(user) and any(one.id not in own for one in removals)
+        return any(one.id not in own for one in self._removals(user.key))
 
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
@@ -244,20 +300,28 @@ class People:
         """Admit nobody any more by an invite that this peer made; returns when that is stored.
 
         Raises:
-            ValueError: This peer has made no such invite.
+            ValueError: This peer has made no such invite, or its login is neither founder nor admin any more.
+            StorageError, PeerClosed: It could not be stored.
         """
         if all(one.id != invite for one in self.invites()):
             raise ValueError(f"this peer has made no invite {invite}")
-        driver = self._lifecycle.require_running()
-        driver.put(InviteRevoked(invite))
-        await driver.settle()
+        await self._say(plan_closing(self._members(), self._signer(), [invite]))
+
+    @property
+    def _answers(self) -> UserMembers:
+        return self._lifecycle.started_driver.node.user_members
 
     def _own_removals(self) -> list[Statement]:
         """Return the removals by which the own user is out, also those that are not durable yet."""
-        node = self._lifecycle.started_driver.node
-        members = node.sync.statements.members
-        keys = dict.fromkeys([node.peer, node.admission.member])
-        return [] if members is None else [one for key in keys for one in members.removals(key)]
+        return self._removals(self._lifecycle.started_driver.node.peer)
+
+    def _is_out(self, user: UserId) -> bool:
+        return bool(self._removals(user))
+
+    def _removals(self, user: UserId) -> list[Statement]:
+        """Return the removals by which a user is out, also those that are not durable yet."""
+        members = self._lifecycle.started_driver.node.sync.statements.members
+        return [] if members is None else members.against(user, self._answers.members_of(user))
 
     def _user(self, who: User | str) -> User:
         if isinstance(who, User):
@@ -266,10 +330,10 @@ class People:
         try:
             return directory.find(who)
         except UnknownName:
-            key, label = id_of(who.strip()), who.strip()  # of whom nothing but that is known
-            named = self._members().named
-            found = [one for one in named if one == key or directory.user(one).label == label]
-            if len(found) != 1:
+            key, members = id_of(who.strip()), self._members()  # of whom nothing but that is known
+            beginning = begin_of(who.strip().rpartition("#")[2])
+            found = [key] if key else [one for one in members.named() if beginning and one.startswith(beginning)]
+            if len(found) != 1 or not members.is_named(found[0]):
                 raise
             return directory.user(found[0])
 
@@ -282,70 +346,69 @@ class People:
         return node.sync.statements.members
 
     def _signer(self) -> UserId:
-        network = self._lifecycle.require_running().node.network
-        if network.sign is None:
-            raise ValueError(NO_SAY)
+        network, members = self._lifecycle.require_running().node.network, self._members()
+        if network.sign is None or members.standing(network.member) not in ("founder", "admin"):
+            whom = " or ".join(user.label for user in self.deciders()) or "one of them"
+            raise ValueError(f"only the founder of this network and its admins can do that: ask {whom}")
         return network.member
 
-    async def _say(self, plans: Sequence[Plan]) -> None:
-        driver = self._lifecycle.require_running()
+    async def _say(self, plans: Iterable[Plan]) -> None:
+        driver, members = self._lifecycle.require_running(), self._members()
         network, statements = driver.node.network, driver.node.sync.statements
         assert network.sign is not None
-        made = make_statements(network.id, network.member, network.sign, statements.next_at(), plans)
+        made = list[Statement]()
+        for one in make_statements(network.id, network.member, network.sign, statements.next_at(), plans):
+            made.append(one)
+            if len(made) % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if not members.fits(made):
+            raise ValueError("an admin cannot say so much: nothing was decided; ask the founder")
         driver.put(StatementsMade(made))
         await driver.settle()
         if len(driver.node.sync.statements.durable(made)) < len(made):
             raise StorageError("storage does not work: nothing was decided")
 
-    def _member(self, key: UserId, role: Role, said: Statement | None) -> Member:
-        admits = self._members().admits
-        users = tuple(user for user in self._users(key) if admits(user.key, key))
-        since = None if said is None else aware(said.at)
-        by = None if said is None else self.speaker(said.by)
-        return Member(users, role, since, by, "" if said is None else said.invite, key)
+    def _member(self, key: UserId) -> Member:
+        members = self._members()
+        said = None if key == members.founder else members.addition(key)
+        users = [user for user in self._users(key) if not self._is_out(user)]
+        standing = members.standing(key)
+        assert standing
+        if said is None:
+            return self._listed(key, users, standing)
+        by = said.of or (said.who[0] if said.kind == REMOVE else said.by)
+        since = aware(said.at) if by == said.by else None
+        return self._listed(key, users, standing, since, self.speaker(by), said.invite)
 
-    def _expelled(self, members: MemberList) -> list[Member]:
-        """Return who is out, one for each member, or for a user who is out alone."""
-        found = list[Member]()
-        for keys, removal in self._out(members).items():
-            users = by_label({user for key in keys for user in self._users(key)})
-            found.append(Member(users, "expelled", aware(removal.at), self.speaker(removal.by), "", keys[0]))
-        return found
+    def _expelled(self, key: UserId) -> Member | None:
+        """Return the member that is out with a user, or the user that is out alone; None for one that is not out."""
+        removals = self._removals(key)
+        if not removals:
+            return None
+        newest = removals[-1]
+        leader = self._answers.leader(key, newest)
+        others = [user for user in newest.who if self._answers.leader(user, newest) == leader]
+        users = {*self._users(leader), *filter(self._lifecycle.directory.name, others)}
+        return self._listed(leader, users, "expelled", aware(newest.at), self.speaker(newest.by))
 
-    def _out(self, members: MemberList) -> dict[tuple[UserId, ...], Statement]:
-        """Return the newest removal of everybody who is out: of a member and its users, or of users alone.
-
-        Who was removed by somebody who may not remove this guest is not out.
-        """
-        member_of = self._lifecycle.require_running().node.answering.member_of
-        found = dict[tuple[UserId, ...], Statement]()
-        for removal in {one.id: one for key in sorted(members.removed) for one in members.removals(key)}.values():
-            for keys in self._parts(removal, members):
-                if not all(members.admits(key, member_of(key) or key) for key in keys):
-                    found[keys] = removal
-        return found
-
-    def _parts(self, removal: Statement, members: MemberList) -> list[tuple[UserId, ...]]:
-        """Return whom a removal names, each member with the users that follow it. Many may be named at once."""
-        node = self._lifecycle.require_running().node
-        added = {user for one in members.statements() for user in (*one.keep, *(one.who if one.kind == ADD else ()))}
-        parts = list[list[UserId]]()
-        for key in removal.who:
-            member = node.answering.member_of(key)
-            is_other = bool(member) and bool(parts) and member not in (key, parts[-1][0])
-            if not parts or key in added or is_other or node.answering.users_of(key):
-                parts.append([])
-            parts[-1].append(key)
-        return [*map(tuple, parts)]
+    def _listed(
+        self, key: UserId, keys: Iterable[UserId], role: Role, since: datetime | None = None, by: User | None = None,
+        invite: str = "",
+    ) -> Member:  # fmt: skip
+        directory, known = self._lifecycle.directory, [*keys]
+        few = nsmallest(MAX_USERS, known, key=lambda user: (directory.label(user).casefold(), user))
+        return Member(tuple(map(directory.user, few)), role, since, by, invite, key, len(known))
 
     def speaker(self, member: UserId) -> User:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any."""
-        return self._lifecycle.directory.user(self._lifecycle.started_driver.node.answering.speaker(member))
+        return self._lifecycle.directory.user(self._answers.speaker(member))
 
-    def _users(self, key: UserId) -> tuple[User, ...]:
-        node, directory = self._lifecycle.started_driver.node, self._lifecycle.directory
-        known = {user for user in node.answering.users_of(key) | {key} if directory.name(user)}
-        return by_label(map(directory.user, known))
+    def _users(self, key: UserId) -> list[UserId]:
+        """Return the users with a name for whom a member answers."""
+        directory = self._lifecycle.directory
+        return [user for user in self._answers.users_of(key) | {key} if directory.name(user)]
 
-    def _role(self, members: MemberList, key: UserId) -> Role:
-        return "founder" if key == members.founder else "admin" if key in members.admins else "member"
+
+def _placed(one: Member) -> tuple[tuple[int, list[str], UserId], Member]:
+    order = ("founder", "admin", "member", "expelled").index(one.role)
+    return (order, [user.label.casefold() for user in one.users], one.key), one

@@ -55,8 +55,9 @@ from p2pchat.runtime.frame_queue import (
     CommitsInFlight,
     LinkInput,
     LinkTurns,
+    is_page,
     parts_of,
-    split_users,
+    split_frames,
 )
 from p2pchat.runtime.garbage_collection import call_soon_and_again, gc_paused, return_memory_soon
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
@@ -296,7 +297,7 @@ class Driver:
         """Handle what contacts sent, or a part of it while more waits than one turn may take. Return whether they sent
         anything.
         """
-        taken = self._turns.take_known(disk_is_behind=self._in_flight.is_behind)
+        taken = [*map(split_frames, self._turns.take_known(disk_is_behind=self._in_flight.is_behind))]
         self._handle_parts(taken, self._settings.turn_units, self._loop.time() + TURN_SECONDS)
         return bool(taken)
 
@@ -312,7 +313,7 @@ class Driver:
         until = self._loop.time() + UNKNOWN_TURN_SECONDS
         if self._undecoded:
             self._decode_unknown(until, only_little=only_little)
-        taken = map(split_users, self._turns.take_unknown(only_little=only_little))
+        taken = map(split_frames, self._turns.take_unknown(only_little=only_little))
         self._handle_parts(taken, self._settings.turn_units // UNKNOWN_PARTS, until)
         if not only_little:
             self._unknown_at = self._loop.time()
@@ -350,7 +351,7 @@ class Driver:
         """
         parts = [part for input in inputs for part in parts_of(input, most)]
         for at, part in enumerate(parts):
-            if at and self._loop.time() >= until:
+            if at and (self._loop.time() >= until or is_page(parts[at - 1])):
                 self._turns.put_back(parts[at:], parts[at - 1].link)
                 return
             self._handle(part)

@@ -19,7 +19,20 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Faulted, Got, LinkDown
-from p2pchat.protocol import Digest, Entries, Frame, Have, Here, Holds, MarksFrame, Peers, TypingFrame, Unknown, Want
+from p2pchat.protocol import (
+    Digest,
+    Entries,
+    Frame,
+    Have,
+    Here,
+    Holds,
+    MarksFrame,
+    Members,
+    Peers,
+    TypingFrame,
+    Unknown,
+    Want,
+)
 
 # A turn, for links to contacts and for all others together. A message of a contact takes some ten turns: from the
 # program that writes it to the disk, to the link, and back as a receipt. The first is twice what its units take.
@@ -36,6 +49,7 @@ ITEMS_A_UNIT = 4  # users, marks, names or addresses in one frame
 PART_FACTOR = 32  # other frames count so much in one part of a turn: their cost depends on what is held here. A guess
 
 USERS_A_PART = 25  # with certificates, in one part of a turn: 4 ms; a frame may have hundreds
+STATEMENTS_A_PART = 50  # about members: 8 ms; a frame may have a thousand
 
 FEW_PART = 8  # little: at most this part of the units of a turn, or so many frames, even if each of them begins a log
 
@@ -60,6 +74,8 @@ def units_of(frame: Frame | Unknown) -> int:
         items = len(frame.names)
     elif isinstance(frame, Peers):
         items = len(frame.linked)
+    elif isinstance(frame, Members):
+        return 1 + BATCH_UNITS * len(frame.s) + len(frame.have or ()) // ITEMS_A_UNIT
     elif isinstance(frame, Holds):
         items = len(frame.ask) + len(frame.has) + len(frame.lacks)
     else:
@@ -252,8 +268,9 @@ def parts_of(input: LinkInput, most: int) -> Iterator[LinkInput]:
     yield Got(input.link, input.frames[start:]) if start else input
 
 
-def split_users(input: LinkInput) -> LinkInput:
-    """Return an input in which frames about many users are several frames, so that others have their turn between.
+def split_frames(input: LinkInput) -> LinkInput:
+    """Return an input in which frames about many users or with many statements are several frames, so that others have
+    their turn between.
 
     If a later one breaks a rule, the users of the earlier ones end with the link.
     """
@@ -262,8 +279,14 @@ def split_users(input: LinkInput) -> LinkInput:
     return Got(input.link, [part for frame in input.frames for part in _pages_of(frame)])
 
 
+def is_page(input: LinkInput) -> bool:
+    """Return whether an input has as many statements as take a turn of their own, with what follows from them."""
+    frames = input.frames if type(input) is Got else ()
+    return any(type(frame) is Members and len(frame.s) == STATEMENTS_A_PART for frame in frames)
+
+
 def _pages_of(frame: Frame | Unknown) -> Iterator[Frame | Unknown]:
-    """Yield a frame; a `here` with many certified users as pages, of which all but the last say that more comes."""
+    """Yield a frame, or its pages: of a `here` with many certified users all but the last say that more comes."""
     if type(frame) is Here:
         users = frame.users
         while sum(user.cert is not None for user in users) > USERS_A_PART:
@@ -271,6 +294,11 @@ def _pages_of(frame: Frame | Unknown) -> Iterator[Frame | Unknown]:
             users = users[USERS_A_PART:]
         if len(users) < len(frame.users):
             frame = Here(users, frame.gone, frame.more)
+    elif type(frame) is Members:
+        for first in range(0, len(frame.s) - STATEMENTS_A_PART, STATEMENTS_A_PART):
+            yield Members(frame.founder, s=frame.s[first : first + STATEMENTS_A_PART])
+        rest = frame.s[(len(frame.s) - 1) // STATEMENTS_A_PART * STATEMENTS_A_PART :]
+        frame = Members(frame.founder, frame.sum, frame.ask, frame.have, frame.more, rest) if frame.s else frame
     yield frame
 
 

@@ -59,6 +59,7 @@ from p2pchat.storage.schema import (
     entries,
     forks,
     former_names,
+    guests,
     header_of,
     heads,
     heard,
@@ -89,7 +90,6 @@ COVER = f"update logs set state = state | {COVERED} where number = ?"
 UNCOVER = f"update logs set state = state & {FORKED} where number = ?"
 FORK = f"update logs set state = state | {FORKED} where number = ?"
 LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
-NAME_MEMBER = "update users set member = ? where number = ?"
 NAME_USER = "update users set name = ?, named_c = ?, about = ? where number = ?"
 MOVE_HEAD = "update heads set id = ?, size = ?, c = ?, chain = ?, sig = ? where id = ?"
 PLACES_FROM = "select first_place, start, entries from places where start > ? and start <= ?"
@@ -249,8 +249,8 @@ class CommitWriter:
         writer, conversation = self.number_of(users, new.log.user), self.number_of(conversations, new.log.conversation)
         run, header = bytes.fromhex(new.log.run), (marks_to_bytes(new.before), certificate_to_bytes(new.by))
         self._db.insert(logs, (number, conversation, writer, run, 0, int(new.whole), *header))
-        if new.member is not None:
-            self._db.run(NAME_MEMBER, bytes.fromhex(new.member), writer)
+        for member in new.named:
+            self._db.insert(guests, (writer, bytes.fromhex(member), number), InsertConflict.REPLACE)
         self.logs[new.log] = OpenLog(number, conversation, writer, new.log.user)
         return self.logs[new.log]
 

@@ -29,7 +29,7 @@ from p2pchat.protocol import GuestCertificate, Mark, Naming
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -131,7 +131,6 @@ users: Table = Table(
         Column("name", TEXT, nullable=True),  # null while the name is not known
         Column("named_c", BIGINT, nullable=True),
         Column("about", TEXT, nullable=True),
-        Column("member", BYTES, 32, nullable=True),  # the member that answers for it, as the headers of its logs say
     ),
 )
 logs: Table = Table(
@@ -223,6 +222,9 @@ former_names: Table = Table(
         Column("c"),
     ),
 )
+guests: Table = Table(  # users, and the members that they named, first when `log` began
+    "guests", (_key("guest"), _key("member", BYTES, 32), Column("log"))
+)
 consumers: Table = Table("consumers", (_key("name", NAME), Column("place")))
 cites: Table = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain8", BYTES, 8)))
 seen: Table = Table("seen", (_key("log"), Column("upto")))  # only entries 1..upto of the log may be read
@@ -263,8 +265,8 @@ statements: Table = Table(  # about members of the network
     "statements",
     (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
 )
-TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, heads, heard,
-          hosted, logs, meta, places, pruned, read_marks, seen, statements, taken_marks,
+TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, guests, heads,
+          heard, hosted, logs, meta, places, pruned, read_marks, seen, statements, taken_marks,
           tokens, unreadable, users, waiting)  # fmt: skip
 
 

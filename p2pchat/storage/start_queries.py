@@ -130,7 +130,7 @@ select u.id, f.name, f.c from users u join former_names f on u.number = f.owner 
 """
 ADDRESSES = "select peer, endpoint, verified_at, failing_since, teller from addresses"
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
-MEMBERS = "select id, member from users where member is not null order by number"
+MEMBERS = "select u.id, g.member from guests g join users u on u.number = g.guest order by u.number, g.member"
 STATEMENTS = "select said, signature from statements order by id"
 NAMED = f"""
 select a.root, c.id, u.id, l.run, a.id from attachments a
@@ -193,7 +193,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             ),
             settings,
         ),
-        members={user.hex(): member.hex() for user, member in rows(MEMBERS)},
+        members=[(user.hex(), member.hex()) for user, member in rows(MEMBERS)],
         statements=load_statements(reader),
         group_entries=[
             GroupEntry(log_of(*row), row[3] % SEQS, (row[4], row[5]), marks_of_bytes(row[6] or b""))

@@ -133,7 +133,7 @@ class HostedCommands:
 
     async def members(self, ctx: CommandContext, to: Conversation | None = None) -> CommandResult:
         if to is None or to.kind == "room":
-            return list_members(ctx, self._gateway.peer)
+            return await list_members(ctx, self._gateway.peer)
         return await members(ctx, to)
 
     async def invite(self, ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) -> CommandResult:

@@ -207,7 +207,7 @@ async def test_everybody_who_came_by_an_invite_is_expelled(net: Mesh, shown: Sho
         {"user": "eve", "user_id": eve.me.id, "expelled": True}
     ]
     await agreed(net, {**ALL, "eve": "expelled"})
-    for fields in ({}, {"user": "bob", "invite": invite}, {"invite": invite}, {"invite": invite, "only": True}):
+    for fields in ({}, {"user": "bob", "invite": invite}, {"invite": invite, "only": True}):
         assert (await answered(ada, shown, do="expel", **fields))["event"] == "error", fields
 
 
@@ -258,6 +258,41 @@ async def test_whom_an_expelled_admin_had_expelled_stays_out_alone(shown: Shown)
         await agreed(net, everybody)
 
 
+async def test_whom_an_expelled_admin_admitted_stays_as_its_guest_or_goes_with_it(
+    shown: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An admin may keep a spare: a key of its own, which it adds before it is expelled."""
+    spare = "5a" * 32
+    async with mesh("ada", "bob", logins=True) as net:
+        ada, bob = net.peers
+        await rows_of(ada, shown, do="admin", user="bob")
+        await until(lambda: bob.people.own_role == "admin", "bob may admit")
+        await bob.people._say([("add", {"who": [spare]})])
+        await until(lambda: len(ada.people.admitted("bob")) == 1, "ada has heard of it")
+        label = ada.directory.user(spare).label
+        await typed(ada, shown, "/expel bob")
+        told = f"bob admitted 1, last {label}: they stay, unless --with-admitted expels them too"
+        assert told in capsys.readouterr().err
+        await typed(ada, shown, "/expel bob --yes")
+        [row] = [row for row in await rows_of(ada, shown, do="members") if row["user"] == label]
+        assert (row["role"], row["by"], row["since"]) == ("member", "bob", None)
+        await typed(ada, shown, "/pardon bob")
+        assert [row["by"] for row in await rows_of(ada, shown, do="members") if row["user"] == label] == ["bob"]
+
+
+@pytest.mark.parametrize(("since", "goes"), [("2026-01-01T00:00:00Z", True), ("2999-01-01T00:00:00Z", False)])
+async def test_whom_an_admin_admitted_since_then_is_expelled_with_it(shown: Shown, since: str, goes: bool) -> None:
+    spare = "5a" * 32
+    async with mesh("ada", "bob", logins=True) as net:
+        ada, bob = net.peers
+        await rows_of(ada, shown, do="admin", user="bob")
+        await until(lambda: bob.people.own_role == "admin", "bob may admit")
+        await bob.people._say([("add", {"who": [spare]})])
+        await until(lambda: len(ada.people.admitted("bob")) == 1, "ada has heard of it")
+        await rows_of(ada, shown, do="expel", user="bob", with_admitted=True, since=since)
+        assert ada.people.find(ada.directory.user(spare)).role == ("expelled" if goes else "member")
+
+
 async def test_who_goes_with_a_member_is_one_event(shown: Shown) -> None:
     """It names the member by a user with a peer of its own; whoever sees the others go sees that they left."""
     async with mesh("ada", "zed", "eve", logins=True) as net:
@@ -274,11 +309,12 @@ async def test_who_goes_with_a_member_is_one_event(shown: Shown) -> None:
         await rows_of(ada, shown, do="pardon", user="zed")
         await until(partial(_agrees, eve, {**SEEN, "bert": "expelled"}), "eve knows that, too")
         found = [await anext(changes) for _ in range(3)]
-        assert [(one.user.label, one.by.label, one.change) for one in found] == [
-            ("bert", "ada", "expelled"),
-            ("zed", "ada", "expelled"),
-            ("zed", "ada", "pardoned"),
+        assert [(one.user.label, one.by.label, one.change, one.count) for one in found] == [
+            ("bert", "ada", "expelled", 1),
+            ("zed", "ada", "expelled", 3),
+            ("zed", "ada", "pardoned", 3),
         ]
+        assert found[1].users[0].label == "zed"
 
 
 async def test_an_admin_cannot_expel_an_account_of_the_founder(shown: Shown) -> None:

@@ -175,10 +175,33 @@ async def test_a_certificate_of_a_made_up_member_takes_nobody_out_of_a_removal(l
     assert network.member is not None
     again.say(Show(Membership(None, made_up_member(network, user, network.member.peer_id))))
     assert await again.wait_closed() == "member"
-    assert ada._driver.node.admission.is_out(user.peer_id)
+    assert ada._driver.node.user_members.is_out(user.peer_id)
     await ada.aclose()
     ada = await logins.start("ada")
     assert is_hidden(ada, (await texts(ada))["written before"])
+
+
+@pytest.mark.parametrize("wrote", [False, True])
+async def test_a_certificate_of_an_admin_brings_no_key_back(logins: Logins, wrote: bool) -> None:
+    """Another admin than the one that expelled eve answers for her key: it belongs to all that it has named."""
+    ada = await logins.start("ada")
+    await (await logins.join("dan", ada)).aclose()
+    await ada.people.make_admin("dan")
+    eve = await logins.join("eve", ada)
+    if wrote:
+        await (await eve.broadcast("written before")).delivered(by="ada", timeout=WAIT)
+    await eve.aclose()
+    await ada.people.expel("eve")
+    if wrote:  # else it is known while ada runs
+        await ada.aclose()
+        ada = await logins.start("ada")
+    again = Attacker("eve", logins.network("eve"), identity=logins.identity("eve"))
+    logins.stack.push_async_callback(again.disconnect)
+    await again.introduce_itself(ada.port)
+    again.say(Show(Membership(None, logins.network("dan").guest(again.id))))
+    assert await again.wait_closed() == "member"
+    [out] = [one for one in ada.people.members() if one.role == "expelled"]
+    assert [user.name for user in out.users] == ["eve"]
 
 
 async def test_what_is_written_under_a_made_up_member_is_stored_by_nobody(logins: Logins) -> None:
@@ -252,8 +275,8 @@ async def test_an_admin_with_a_late_clock_can_be_expelled(logins: Logins, at: in
     await until(lambda: late in said_of(ada), "the statement")
     await ada.people.expel("eve")
     assert await eve.wait_closed() == "member"
-    since, _ = ada._driver.node.answering.expelled()
-    assert since[logins.identity("eve").peer_id] <= now() + 600_000_000
+    since = ada._driver.node.user_members.since(logins.identity("eve").peer_id)
+    assert since is not None and since <= now() + 600_000_000
     await logins.join("fred", ada)
 
 

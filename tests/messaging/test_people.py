@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from asyncio import timeout
+
+import pytest
+
+from p2pchat import MemberChange, TCPPeer
+from p2pchat.core.members import member_list
 from p2pchat.testing import mesh
-from tests.deadlines import until
+from tests.deadlines import WAIT, until
+
+SPARE = "5a" * 32  # a key that an admin makes up
 
 
 async def test_who_is_expelled_is_no_member_of_groups_whose_owner_is_here() -> None:
@@ -54,3 +62,96 @@ async def test_the_own_role_can_be_read_of_a_peer_that_was_closed() -> None:
         await bob.aclose()
         assert (ada.people.own_role, ada.people.expelled_by) == ("founder", None)
         assert (bob.people.own_role, bob.people.is_joining) == ("member", False)
+
+
+async def test_who_never_wrote_is_known_by_name_after_a_restart_and_pardoned_by_it() -> None:
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        await net.settle()
+        await ada.people.expel("eve")
+        await until(lambda: not eve.links(), "eve is out")
+        ada, bob = await net.restart(ada), await net.restart(bob)
+        for peer in (ada, bob):
+            assert [[user.name for user in one.users] for one in peer.people.members() if one.role == "expelled"] == [
+                ["eve"]
+            ]
+        await ada.people.pardon("eve")
+        await until(lambda: eve.links(), "eve is back")
+
+
+async def test_an_admin_s_word_that_the_founder_had_not_heard_is_reported_when_it_falls() -> None:
+    """The founder is away while bob expels eve and admits a key, and takes bob's role before it hears of that."""
+    async with mesh("ada", "bob", "cyd", "eve", logins=True) as net:
+        ada, bob, cyd, eve = net.peers
+        await ada.people.make_admin("bob")
+        await ada.people.make_admin("cyd")
+        await until(lambda: {bob.people.own_role, cyd.people.own_role} == {"admin"}, "both are admins")
+        net.partition([ada], [bob, cyd, eve])
+        changes = {peer: peer.events(MemberChange, consumer=None) for peer in (ada, cyd)}
+        await bob.people.expel("eve")
+        await bob.people._say([("add", {"who": [SPARE]})])
+        await until(lambda: cyd.people.is_expelled(cyd.user("eve")) and _has(cyd, SPARE), "cyd has heard of it")
+        await ada.people.make_admin("bob", on=False)
+        net.heal()
+        for events in changes.values():
+            async with timeout(WAIT):
+                found = set[tuple[str, str]]()
+                async for one in events:
+                    found.add((one.user.key if one.change == "dropped" else one.user.name, one.change))
+                    if found >= {("eve", "restored"), (SPARE, "dropped")}:
+                        break
+        await cyd.people.expel("eve")
+        await cyd.people.pardon(cyd.directory.user(SPARE))
+        await until(lambda: ada.people.is_expelled(ada.user("eve")) and _has(ada, SPARE), "both are said anew")
+
+
+async def test_who_came_by_an_invite_that_was_closed_already_is_reported() -> None:
+    """An admin closes it while its maker is deaf, which admits somebody by it."""
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        await ada.people.make_admin("bob")
+        await until(lambda: bob.people.own_role == "admin", "bob is an admin")
+        await ada.make_invite(uses=3)
+        [made] = ada.people.invites()
+        net.partition([ada], [bob, eve])
+        changes = bob.events(MemberChange, consumer=None)
+        assert await bob.people.expel_invited(made.id) == []
+        await ada.people._say([("add", {"who": [SPARE], "invite": made.id})])
+        net.heal()
+        async with timeout(WAIT):
+            late = await anext(one async for one in changes if one.change == "late")
+        assert (late.user.key, late.by.name) == (SPARE, "ada")
+        await until(lambda: ada.people.invites()[0].revoked_at, "its maker knows that it is closed")
+
+
+async def test_a_user_who_was_expelled_alone_stays_out_whatever_becomes_of_its_host() -> None:
+    async with mesh("ada", "bob", "cyd", logins=True) as net:
+        ada, bob, cyd = net.peers
+        await ada.people.make_admin("cyd")
+        zoe = await bob.host("zoe")
+        zoe.set_presence("online")
+        await (await zoe.broadcast("hello")).delivered(by="cyd", timeout=WAIT)
+        await until(lambda: cyd.people.own_role == "admin", "cyd may expel")
+        await cyd.people.expel("zoe")
+        await until(lambda: ada.people.is_expelled(ada.user("zoe")), "ada knows it")
+        await ada.people.make_admin("bob")
+        assert ada.people.is_expelled(ada.user("zoe"))
+        await ada.people.expel("bob")
+        await ada.people.pardon("bob")
+        assert not ada.people.is_expelled(ada.user("bob")) and ada.people.is_expelled(ada.user("zoe"))
+
+
+async def test_an_admin_that_has_said_too_much_decides_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, _ = net.peers
+        await ada.people.make_admin("bob")
+        await until(lambda: bob.people.own_role == "admin", "bob is an admin")
+        monkeypatch.setattr(member_list, "MAX_BYTES_OF_ADMIN", 400)
+        with pytest.raises(ValueError, match="ask the founder"):
+            await bob.people.expel("eve")
+        assert bob.people.find("eve").role == "member"
+        await ada.people.expel("eve")
+
+
+def _has(peer: TCPPeer, member: str) -> bool:
+    return any(one.key == member for one in peer.people.members())

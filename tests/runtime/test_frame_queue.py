@@ -12,9 +12,33 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
 from p2pchat.core.node_context import Now
-from p2pchat.protocol import Bye, Cert, Digest, Entries, Frame, Have, Here, Holds, Hosted, Mark, Peers, Ping, Pong, Want
+from p2pchat.protocol import (
+    Bye,
+    Cert,
+    Digest,
+    Entries,
+    Frame,
+    Have,
+    Here,
+    Holds,
+    Hosted,
+    Mark,
+    Members,
+    Peers,
+    Ping,
+    Pong,
+    Want,
+)
 from p2pchat.runtime import driver as driver_module
-from p2pchat.runtime.frame_queue import LinkInput, LinkTurns, parts_of, split_users, units_of
+from p2pchat.runtime.frame_queue import (
+    STATEMENTS_A_PART,
+    LinkInput,
+    LinkTurns,
+    is_page,
+    parts_of,
+    split_frames,
+    units_of,
+)
 from p2pchat.testing import mesh
 
 FLOOD, OTHER, FRIEND, SECOND, THIRD = 1, 2, 3, 4, 5
@@ -362,13 +386,13 @@ def test_frames_of_one_read_are_handled_in_parts_and_entries_stay_together() -> 
 def test_many_users_with_certificates_are_handled_in_parts() -> None:
     gone = ["cd" * 32]
     many = [Hosted(f"{number:064x}", "x", "online", cert=CERT) for number in range(60)]
-    input = split_users(Got(OTHER, [Ping(), Here(many, gone), Pong()]))
+    input = split_frames(Got(OTHER, [Ping(), Here(many, gone), Pong()]))
     pages = [Here(many[:25], more=True), Here(many[25:50], more=True), Here(many[50:], gone)]
     assert input == Got(OTHER, [Ping(), *pages, Pong()])
     assert list(parts_of(input, UNITS // 4)) == [Got(OTHER, [frame]) for frame in (Ping(), *pages, Pong())]
     few = Got(OTHER, [Here(many[:25], gone, more=True), Here([Hosted("ab" * 32, "x", "online")] * 60)])
-    assert split_users(few) == few
-    assert split_users(LinkDown(OTHER, "lost")) == LinkDown(OTHER, "lost")
+    assert split_frames(few) == few
+    assert split_frames(LinkDown(OTHER, "lost")) == LinkDown(OTHER, "lost")
 
 
 def test_what_there_was_no_time_for_comes_next_and_in_order() -> None:
@@ -398,3 +422,16 @@ def test_what_there_was_no_time_for_waits_behind_a_held_link_and_is_dropped_with
     assert take(turns) == [LinkDown(OTHER, "lost")]
     turns.release(FLOOD)
     assert take(turns) == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]
+
+
+def test_a_frame_with_many_statements_is_several() -> None:
+    said = [(str(number), "00" * 64) for number in range(2 * STATEMENTS_A_PART + 1)]
+    frame = Members("0a" * 32, "0b" * 16, s=said)
+    first, second, last = split_frames(Got(OTHER, [frame])).frames  # type: ignore[union-attr]
+    assert (first, second) == (Members("0a" * 32, s=said[:50]), Members("0a" * 32, s=said[50:100]))
+    assert last == Members("0a" * 32, "0b" * 16, s=said[100:])
+    for exact in (said[:STATEMENTS_A_PART], said[: 2 * STATEMENTS_A_PART], []):
+        parts = split_frames(Got(OTHER, [Members(s=exact)])).frames  # type: ignore[union-attr]
+        assert [one for part in parts for one in part.s] == exact  # type: ignore[union-attr]
+        assert all(len(part.s) <= STATEMENTS_A_PART for part in parts)  # type: ignore[union-attr]
+    assert not is_page(Got(OTHER, [last])) and is_page(Got(OTHER, [first]))

@@ -301,7 +301,8 @@ def members(given: Given) -> Result:
         "removed": sorted(found.removed),
         "kept": kept,
         "sum": f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}",
-        "admitted": {member: found.admits(given["guest"], member) for member in given["by"]},
+        "admitted": {member: found.admits(given["guest"], member, given["named"]) for member in given["by"]},
+        "closed": [invite for invite in given["invites"] if found.closing(invite) is not None],
     }
 
 

@@ -87,7 +87,10 @@ def statements() -> list[Row]:
         made("remove", "A removal, of a guest too.", "remove", who=[CYD, MEMBER]),
         made("remove an admin", "It names who stays of those whom the admin had added, and hides what it wrote.",
              "remove", who=[ADMIN], keep=[MEMBER], hide=True),
+        made("remove who came by an invite", "It closes the invite.", "remove", who=[MEMBER], invites=["0a0b0c0d"]),
+        made("add whom another had added", "It names the former admin that had.", "add", who=[MEMBER], of=ADMIN),
         made("pardon", "It names removals by their ids.", "pardon", ids=["0b" * 16]),
+        made("close", "It names invites.", "close", invites=["0a0b0c0d", "0e0f0a0b"]),
         judged("signed", "Its author signed it for this network.", ADDED, signed=True, id=id_of(ADDED)),
         judged("of another network", "N is signed.", said("founder", "add", network=OTHER_N, who=[MEMBER]),
                signed=False, id=id_of(ADDED)),
@@ -107,6 +110,7 @@ def statements() -> list[Row]:
             ("nobody is added", "It adds one at least.", {"k": "add", "who": []}),
             ("upper case", "An id is in lower case.", {"k": "add", "who": [MEMBER.upper()]}),
             ("a pardon of nothing", "It pardons one removal at least.", {"k": "pardon", "ids": []}),
+            ("nothing is closed", "It closes one invite at least.", {"k": "close", "invites": []}),
             ("an odd invite", "The id of an invite has 8 digits.", {"k": "add", "who": [MEMBER], "invite": "x"}),
             ("an empty invite", "The id of an invite has 8 digits.", {"k": "add", "who": [MEMBER], "invite": ""}),
             ("hide is 1", "It is a boolean.", {"k": "remove", "who": [MEMBER], "hide": 1}),
@@ -155,16 +159,19 @@ def statements() -> list[Row]:
 def members() -> list[Row]:
     def follows(
         name: str, why: str, said: list[Said], members: list[str], admins: tuple[str, ...] = (),
-        removed: tuple[str, ...] = (), dropped: tuple[Said, ...] = (), **admits: bool,
+        removed: tuple[str, ...] = (), dropped: tuple[Said, ...] = (), named: tuple[str, ...] = (),
+        closed: bool = False, **admits: bool,
     ) -> Row:  # fmt: skip
-        """Admits: whether GUEST is admitted as the guest of each."""
+        """Admits: whether GUEST is admitted as the guest of each. It has `named` these members before."""
         kept = [one for one in said if one not in dropped]
         total = sum(int(id_of(one), 16) for one in kept) % 2**128
         asked = [IDS[by].hex() for by in admits]
-        return row(name, why, {"statements": said, "guest": GUEST, "by": asked}, {
+        given = {"statements": said, "guest": GUEST, "by": asked, "named": [*named], "invites": [INVITE["id"]]}
+        return row(name, why, given, {
             "members": sorted([FOUNDER, *members]), "admins": sorted(admins), "removed": sorted(removed),
             "kept": sorted(map(id_of, kept)), "sum": f"{total:032x}",
             "admitted": {IDS[by].hex(): admitted for by, admitted in admits.items()},
+            "closed": [INVITE["id"]] if closed else [],
         })  # fmt: skip
 
     admin, by_admin = said("founder", "admin", 1, who=[ADMIN]), said("admin", "add", 2, who=[MEMBER])
@@ -179,6 +186,10 @@ def members() -> list[Row]:
     founder_out = said("admin", "remove", 12, who=[FOUNDER])
     own_pardon = said("admin", "pardon", 13, ids=[id_of(out_by_admin)])
     others_pardon = said("admin", "pardon", 14, ids=[id_of(out)])
+    pardon_kept = said("founder", "pardon", 15, ids=[id_of(admin_out_kept)])
+    close, close_by_admin = (said(by, "close", 16, invites=[INVITE["id"]]) for by in ("founder", "admin"))
+    out_and_closed = said("founder", "remove", 17, who=[MEMBER], invites=[INVITE["id"]])
+    pardon_closed = said("founder", "pardon", 18, ids=[id_of(out_and_closed)])
     return [
         follows("nothing said", "The founder is a member, and its guests are admitted.", [], [], founder=True,
                 member=False),
@@ -220,6 +231,25 @@ def members() -> list[Row]:
         follows("an admin removes a guest", "It does not count where the founder or an admin answers for that.",
                 [admin, by_admin, guest_out_by_admin], [ADMIN, MEMBER], (ADMIN,), (GUEST,), founder=True, member=False,
                 admin=False),
+        follows("an admin is pardoned whose removal kept others", "They stay.", [admin, by_admin, admin_out_kept,
+                pardon_kept], [MEMBER], dropped=(by_admin,), member=True),
+        follows("a guest of somebody removed", "It belongs to each member that it has named.", [ADDED, admin, out],
+                [ADMIN], (ADMIN,), (MEMBER,), named=(MEMBER,), founder=False, admin=False),
+        follows("a guest that named a member that nobody added", "Anybody can make one up.", [ADDED, admin], [ADMIN,
+                MEMBER], (ADMIN,), named=(BOB,), founder=True, admin=True, member=True),
+        follows("an admin removes a guest that named a member", "It counts, whoever answers for the guest now.",
+                [ADDED, admin, guest_out_by_admin], [ADMIN, MEMBER], (ADMIN,), (GUEST,), named=(MEMBER,),
+                founder=False, admin=False, member=False),
+        follows("an admin removes a guest of the founder that named a member that nobody added", "It does not count.",
+                [admin, guest_out_by_admin], [ADMIN], (ADMIN,), (GUEST,), named=(BOB,), founder=True),
+        follows("an invite is closed", "The founder says so.", [close], [], closed=True),
+        follows("an admin closes an invite", "Of any maker.", [admin, close_by_admin], [ADMIN], (ADMIN,), closed=True),
+        follows("a former admin closed an invite", "What it had said is dropped.", [admin, close_by_admin, admin_out],
+                [], removed=(ADMIN,), dropped=(close_by_admin,)),
+        follows("who came by an invite is removed", "The removal names it.", [ADDED, out_and_closed], [],
+                removed=(MEMBER,), closed=True),
+        follows("who came by an invite is pardoned", "It admits again.", [ADDED, out_and_closed, pardon_closed],
+                [MEMBER]),
         follows("an unknown kind", "It is kept, and has no effect.", [ADDED, later], [MEMBER]),
     ]  # fmt: skip
 

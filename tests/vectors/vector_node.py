@@ -11,7 +11,6 @@ from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.inputs import Connect, Got, ImportRequest, LinkAccepted, LinkDialled
-from p2pchat.core.members.made_invites import META_INVITE
 from p2pchat.core.members.statement import parse_statement
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node_context import Invitation, NetworkCredentials, Now
@@ -128,8 +127,7 @@ class HandshakeNode(Peer):
             for text, signature in given.get("statements", ())
         ]
         storage = TemporaryStorage()
-        meta: dict[str, str | None] = {f"{META_INVITE}{id}": "1 1 1 1" for id in given.get("revoked", ())}
-        storage.commit([Change(statements=held, meta=meta)])
+        storage.commit([Change(statements=held)])
         identity = Identity.from_seed(bytes.fromhex(given["seed"]))
         super().__init__(_World(now_us), "ada", storage, Settings(), identity, network)
         self.world.peers.append(self)

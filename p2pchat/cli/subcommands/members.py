@@ -14,13 +14,14 @@ from typing import Any
 import click
 
 from p2pchat.cli.control_client import RequestRefused, ask_running_peer
-from p2pchat.cli.options import Command, ProfileChoice, json_option, option, profile_choice, profile_options
+from p2pchat.cli.options import TIME, Command, ProfileChoice, json_option, option, profile_choice, profile_options
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.standard_input import can_ask, confirm
 from p2pchat.commands.event_text import EventLine, format_member
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_notice
+from p2pchat.commands.member_commands import admitted_fact, some_of
 from p2pchat.commands.shell_command import command
-from p2pchat.commands.standard_output import json_line
+from p2pchat.commands.standard_output import iso, json_line
 from p2pchat.safe_text import quote_name, quote_names, safe_line
 
 MEMBERS_EPILOG = """\
@@ -58,7 +59,8 @@ Examples:
   p2pchat expel mallory                   all users of mallory's login
   p2pchat expel mallory --only            this one user
   p2pchat expel mallory --hide --yes      hide what they wrote, and do not ask
-  p2pchat expel --invite 1f00ac3e         everybody who came by this invite
+  p2pchat expel bob --with-admitted 7d    an admin, and whom it admitted in the last 7 days
+  p2pchat expel --invite 1f00ac3e         everybody who came by this invite, which admits nobody more
 
 What they wrote stays, unless you --hide it: every peer has it. Their own copies stay theirs.
 
@@ -70,73 +72,52 @@ Exit codes: 0 it is done; 1 you said no, or may not; 2 usage; 4 no such name, or
 @click.argument("name", required=False, shell_complete=complete_member)
 @profile_options
 @option("--only", "", "expel this user alone, and not its member with all its users")
-@click.option("--invite", metavar="ID", help="expel everybody who came by this invite")  # P2PCHAT_INVITE is one to join
+@option("--with-admitted", "[SINCE]", "expel everybody, too, whom this admin admitted: ever, or since 2026-11-20 or 7d",
+        is_flag=False, flag_value="52000w", type=TIME)  # fmt: skip
+@click.option("--invite", metavar="ID", help="close this invite, and expel who came by it")  # not P2PCHAT_INVITE
 @option("--hide", "", "show nothing any more of what they wrote")
 @option("--yes", "", "do not ask; needed where nobody can be asked")
 @json_option
 def expel(
-    profile: ProfileChoice, name: str | None, only: bool, invite: str | None, hide: bool, yes: bool, as_json: bool
-) -> int:
+    profile: ProfileChoice, name: str | None, only: bool, with_admitted: datetime | None, invite: str | None,
+    hide: bool, yes: bool, as_json: bool,
+) -> int:  # fmt: skip
     """Expel a member from the network: no peer links with it any more, or takes anything from it.
 
     NAME stands for its member with all its users; of a gateway's account only that account is expelled.
     """
     if (name is None) == (invite is None):
         raise UsageError("say whom to expel: NAME, or --invite ID for those who came by an invite")
-    if only and name is None:
-        raise UsageError("--only is about one NAME")
+    if name is None and (only or with_admitted is not None):
+        raise UsageError("--only and --with-admitted are about one NAME")
     if not yes and not can_ask():
         raise UsageError("this expels people, and nobody can be asked here: add --yes")
     directory = find_profile(profile, acts=True)
     fields: dict[str, Any] = {"invite": invite.lower()} if invite is not None else {"user": name, "only": only}
-    rows = _ask(directory, "members")
-    _check_say(rows)
-    question = _question_of_invite(rows, invite) if invite is not None else _question(directory, rows, name or "", only)
-    print_notice(question + _fate(hide))
+    if with_admitted is not None:
+        fields |= {"with_admitted": True, "since": iso(with_admitted)}
+    [row] = _ask(directory, "expel", **fields, hide=hide, plan=True)
+    print_notice(_question(row, only, with_admitted is not None) + _fate(hide))
     if not yes and not asyncio.run(confirm("Expel?")):
         print_notice("-- nobody was expelled")
         return FAILED
     return _print_decided(_ask(directory, "expel", **fields, hide=hide), "expelled", as_json)
 
 
-def _check_say(rows: Sequence[EventLine]) -> None:
-    """Raise CommandError, before anything is asked, unless this login is the founder or an admin."""
-    deciding = [row for row in rows if row["role"] in ("founder", "admin")]
-    if any(row["me"] and not row.get("decides", True) for row in deciding):
-        raise CommandError(
-            "the key of this member is elsewhere: expel from there, or p2pchat network restore FILE here"
-        )
-    if not any(row["me"] for row in deciding):
-        names = [name for row in deciding for name in row["users"][:1]]
-        whom = quote_names(names) if names else "one of them"
-        raise CommandError(f"only the founder of this network and its admins expel: ask {whom}")
-
-
-def _question(directory: Path, rows: Sequence[EventLine], name: str, only: bool) -> str:
+def _question(row: EventLine, only: bool, with_admitted: bool) -> str:
     """Return who will be expelled, as sentences."""
-    [user] = _ask(directory, "whois", user=name)
-    label = quote_name(user["user"])
-    member = next((row for row in rows if user["user_id"] in row["user_ids"]), None)
-    others = [] if member is None else [one for one in member["users"] if one != user["user"]]
+    if "invite" in row:
+        who = quote_names(row["users"]) if row["users"] else "nobody so far"
+        return f"Everybody who came by the invite {row['invite']} will be expelled: {who}. It admits nobody any more. "
+    label, others = quote_name(row["user"]), [one for one in row["users"] if one != row["user"]]
+    more = some_of(others, row["count"] - 1)
     if not others:
-        return f"{label} will be expelled. "
-    if only or _is_account(user):
-        return f"{label} alone will be expelled, and not {quote_names(others)}, who belong to the same member. "
-    return f"{label} will be expelled, and with it all users of the same member: {quote_names(others)}. "
-
-
-def _is_account(user: EventLine) -> bool:
-    """Return whether a user is hosted by the peer of another one."""
-    hosts = [host for host in user["hosts"] if host["linked"]]
-    return bool(hosts) and all(host["peer_id"] != user["user_id"] for host in hosts)
-
-
-def _question_of_invite(rows: Sequence[EventLine], invite: str) -> str:
-    came = [row for row in rows if row["invite"] == invite.lower() and row["role"] in ("member", "admin")]
-    users = [name for row in came for name in row["users"] or [row["user"]]]
-    if not users:
-        raise CommandError(f"nobody came by the invite {invite}: p2pchat members shows who came by which")
-    return f"Everybody who came by the invite {invite} will be expelled: {quote_names(users)}. "
+        said = f"{label} will be expelled. "
+    elif row["alone"]:
+        said = f"{label} alone will be expelled, and not {more}, who belong to the same member. "
+    else:
+        said = f"{label} will be expelled, and with it all users of the same member: {more}. "
+    return said + (f"{admitted_fact(row, with_admitted=with_admitted)}. " if row["admitted"] else "")
 
 
 def _fate(hide: bool) -> str:
@@ -187,7 +168,7 @@ def _print_decided(rows: Sequence[EventLine], what: str, as_json: bool) -> int:
     if as_json:
         for row in rows:
             print(json_line(row), flush=True)
-    else:
+    elif rows:
         print_notice(f"-- {quote_names([row['user'] for row in rows])}: {what}")
     return DONE
 

@@ -9,23 +9,25 @@ Everybody is admitted to a network that is made from a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.members.guests import is_guest
 from p2pchat.core.members.made_invites import UNKNOWN, prove_invite
-from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.member_list import MemberList, Standing
 from p2pchat.core.members.statement import ADD, ADMIN, PARDON, REMOVE, Statement, StatementId, make_statement
 from p2pchat.core.members.statement_exchange import StatementExchange
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.protocol import MAX_SHOWN, GuestCertificate, Members, Membership, PeerId, UserId
 
 NO_MEMBER = "member"  # code of `bye`
-MAX_REMEMBERED = 4096  # peers of whom is known who answered for them: as many as have addresses
 MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
 FRAMED_BYTES = 160  # what a frame adds to one, besides backslashes before quotes: its signature in hex, brackets
+MAX_TOLD = 10  # users that are named with a member that changed; a guess
+MAX_VOID = 64  # statements of former admins that are reported in one run: they could go on making some
 
 
 class Verdict(NamedTuple):
@@ -40,24 +42,17 @@ class Verdict(NamedTuple):
     awaits: StatementId = ""
 
 
-class _Sides(NamedTuple):
-    """Who is what, as it was reported."""
-
-    members: frozenset[UserId] = frozenset()
-    admins: frozenset[UserId] = frozenset()
-    removed: frozenset[UserId] = frozenset()
-
-
 class Admission:
     """Who is admitted by one peer.
 
     Args:
         guest: The certificate by which a member answers for this peer; None for a member, and where nobody does.
         statements: Returns the statements of this peer.
-        member_by_logs: Returns the member that answers for a user by what the user wrote; else the user itself.
+        users: Which members users have named.
+        keep_name: Called with users whose names are to be stored, so that who is out is known by name later.
 
     Attributes:
-        last_members: Who answered for each peer when it was last here.
+        fallen: Whom nobody admits any more, since whoever had admitted them is no admin, and who that was.
     """
 
     def __init__(
@@ -66,24 +61,26 @@ class Admission:
         network: NetworkCredentials,
         guest: GuestCertificate | None,
         statements: Callable[[], StatementExchange],
-        member_by_logs: Callable[[UserId], UserId],
+        users: UserMembers,
+        keep_name: Callable[[UserId], None],
     ) -> None:
         self._ctx = ctx
         self._network = network
         self._guest = guest
         self._statements = statements
-        self._member_by_logs = member_by_logs
-        self.last_members: dict[PeerId, UserId] = {ctx.me: self.member}
-        self._reported = _Sides()
+        self.users = users
+        self._keep_name = keep_name
+        self._standings: dict[UserId, Standing] = {}  # as they were reported
+        self._void: set[StatementId] = set()
         self._was_member = False
+        self.fallen: dict[UserId, UserId] = {}
 
     def load(self) -> None:
         """Take what is stored as known. Called when there are statements."""
         members = self._statements().members
         if members is not None:
-            self._reported = _Sides(members.members, members.admins, members.removed)
+            self._standings = {user: self._standing(user) for user in members.named()}
         self._was_member = self.is_member
-        self._spared: set[UserId] = set()  # who was removed by somebody who may not
 
     @property
     def member(self) -> UserId:
@@ -128,21 +125,20 @@ class Admission:
         exchange = self._statements()
         if not member or not exchange.take_shown(shown) or exchange.members is None:
             return Verdict(NO_MEMBER)
-        if member in exchange.members.removed and len(self.last_members) < MAX_REMEMBERED:
-            self.last_members.setdefault(peer, member)  # it names itself: what is known already stays
+        if exchange.members.is_named(member):
+            self.users.on_shown(peer, member)
         if self.admits(peer, member):
-            self._remember(peer, member)
             return Verdict(awaits=self._own_addition(exchange.members, member))
-        if shown.invite is None or exchange.members.removals(member) or exchange.members.removals(peer):
+        if shown.invite is None or exchange.members.against(peer, self.users.members_of(peer)):
             return Verdict(NO_MEMBER)
         fault = exchange.invites.fault(shown.invite, t, member, exchange.members)
         if fault or not self.may_invite:
             return Verdict(fault or UNKNOWN)
         made = self._addition(exchange, member, shown.invite.id)
+        if not exchange.members.fits([made]):
+            return Verdict(UNKNOWN)
         exchange.say([made])
-        if not self.admits(peer, member):
-            return Verdict(UNKNOWN)  # an admin may say only so much
-        self._remember(peer, member)
+        self.users.on_shown(peer, member)
         return Verdict(awaits=made.id)
 
     def _own_addition(self, members: MemberList, member: UserId) -> StatementId:
@@ -150,87 +146,114 @@ class Admission:
         own = [one for one in members.vouching(member) if one.kind == ADD and one.by == self._network.member]
         return own[0].id if own and not self._statements().durable(own) else ""
 
-    def _remember(self, peer: PeerId, member: UserId) -> None:
-        self.last_members.pop(peer, None)
-        self.last_members[peer] = member
-        if len(self.last_members) > MAX_REMEMBERED:
-            del self.last_members[next(iter(self.last_members))]
-
     def admits(self, user: UserId, member: UserId) -> bool:
         """Return whether a user belongs to the network by the member that answers for it."""
         members = self._statements().members
-        return self._network.is_named or (members is not None and members.admits(user, member))
-
-    def is_out(self, peer: PeerId) -> bool:
-        """Return whether a peer is removed, as far as this one knows who answers for it."""
-        member = self.last_members.get(peer) or self._member_by_logs(peer)
-        return not self.admits(peer, member) and bool(self.removals(peer, member))
+        return self._network.is_named or (
+            members is not None and members.admits(user, member, self.users.members_of(user))
+        )
 
     def take_removals(self, frame: Members) -> None:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""
         self._statements().take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
 
-    def report(self, change: Change, member_of: Callable[[UserId], UserId]) -> frozenset[UserId]:
+    # ---- what changed
+
+    def report(self, change: Change, dropped: Sequence[Statement]) -> set[UserId]:
         """Report what statements that are durable now change. Return who was pardoned, or this peer once admitted.
 
-        A peer that is no member yet learns who all the others are, and reports only what concerns itself. Who is out,
-        or in again, with its member is not reported besides; nor who is admitted in spite of a removal, which cannot
-        touch it.
+        A peer that is no member yet learns who all the others are, and reports only what concerns itself. There is one
+        event for each member, which names few of its users: a statement may name thousands of keys.
 
         Args:
-            member_of: Returns the member that answers for a user; "" where that is not known.
+            dropped: Statements that are not kept any more.
         """
         members = self._statements().members
         assert members is not None
-        former, was_member = self._reported, self._was_member
-        now = self._reported = _Sides(members.members, members.admins, members.removed)
-        self._was_member = self.is_member
-        changes = {
-            "admitted": now.members - former.members - former.removed - {self.member},
-            "expelled": now.removed - former.removed,
-            "pardoned": former.removed - now.removed,
-            "admin": now.admins - former.admins,
-            "unadmin": former.admins - now.admins - now.removed,
-        }
+        was_member, self._was_member = self._was_member, self.is_member
+        said, fell = (_by_user(members, statements) for statements in (change.statements, dropped))
+        changed: dict[str, list[UserId]] = {}
+        for user in sorted(said.keys() | fell.keys()):
+            former = self._standings.get(user, "")
+            if former == members.standing(user):
+                continue
+            now = self._standings[user] = self._standing(user)
+            for what in _changes(former, now, is_said=user not in fell):
+                changed.setdefault(what, []).append(user)
         own = {self._ctx.me, self.member}
-        for what, users in changes.items():
-            for user in sorted(users if was_member else users & own):
-                member = member_of(user) or user
-                if member in users - {user} or self._comes_with_another(change, user, users):
-                    continue
-                if what == "expelled" and self.admits(user, member):
-                    self._spared.add(user)
-                    continue
-                if what == "pardoned" and user in self._spared:
-                    self._spared.discard(user)
-                    continue
-                self._ctx.emit(MemberChanged(user, self._author(change, what, user), what))
-        return changes["pardoned"] | ({self._ctx.me} if self._was_member and not was_member else set())
+        for what, users in changed.items():
+            of = fell if what in ("dropped", "restored") else said
+            told = [user for user in users if (was_member or user in own) and (what, user) != ("admitted", self.member)]
+            self._emit(what, told, of)
+        if was_member and self.may_invite:
+            self._report_late(members, change.statements)
+        back = {*changed.get("pardoned", ()), *changed.get("restored", ())}
+        return back | ({self._ctx.me} if self._was_member and not was_member else set())
 
-    def farewell(self, peer: PeerId, member: UserId) -> Members | None:
-        """Return what tells a peer before a goodbye who removed it; None for nothing."""
-        said = _fitting(self.removals(peer, member))
-        return Members(s=list(said)) if said else None
-
-    def _comes_with_another(self, change: Change, user: UserId, users: frozenset[UserId]) -> bool:
-        """Return whether a user is pardoned with the first of those whom one statement had removed."""
+    def on_void(self, statements: Iterable[Statement]) -> None:
+        """Report, to whoever may say it anew, what statements of former admins came too late to say."""
         members = self._statements().members
-        ids = {id for one in change.statements if one.kind == PARDON for id in one.ids}
-        removals = [] if members is None or not ids else [one for one in members.statements() if one.id in ids]
-        return any(user in one.who and one.who[0] in users - {user} for one in removals)
+        assert members is not None
+        for one in statements:
+            is_told = one.id in self._void or len(self._void) >= MAX_VOID or not self.may_invite
+            if is_told or one.kind not in (ADD, REMOVE) or not one.is_signed(self._network.id):
+                continue
+            self._void.add(one.id)
+            what = "restored" if one.kind == REMOVE else "dropped"
+            users = [user for user in one.who if self._is_here(user) == (one.kind == REMOVE)]
+            self._emit(what, users, _by_user(members, [one]))
 
-    def removals(self, user: UserId, member: UserId) -> list[Statement]:
-        """Return the durable removals by which a user is out."""
-        exchange = self._statements()
-        members = exchange.members
-        return [] if members is None else exchange.durable([*members.removals(user), *members.removals(member)])
+    def _standing(self, user: UserId) -> Standing:
+        """Return what a user is; "" also for one whose removal cannot touch it."""
+        members = self._statements().members
+        standing: Standing = "" if members is None else members.standing(user)
+        return standing if standing != "expelled" or self.users.is_out(user) else ""
 
-    def _author(self, change: Change, what: str, user: UserId) -> UserId:
-        """Return who said a change of this user, the newest who did; "" for what follows from other statements."""
-        kinds = {"admitted": (ADD, ADMIN, REMOVE), "pardoned": (PARDON,), "admin": (ADMIN,)}.get(what, (REMOVE,))
-        said = [one for one in change.statements if one.kind in kinds]
-        named = [one for one in said if user in one.who or user in one.keep or one.kind == PARDON]
-        return max(named, key=lambda one: one.at).by if named else ""
+    def _is_here(self, user: UserId) -> bool:
+        """Return whether a user belongs to the network, as far as one knows who answers for it."""
+        return any(self.admits(user, member) for member in (user, self.users.member_of(user)))
+
+    def _emit(self, what: str, users: Iterable[UserId], said: dict[UserId, list[Statement]]) -> None:
+        """Report what became of users, once for each member."""
+        groups: dict[UserId, list[UserId]] = {}
+        for user in sorted(users):
+            groups.setdefault(self._leader(user, said.get(user, ())), []).append(user)
+        for leader, group in groups.items():
+            named = [one for one in said.get(leader, ()) if one.kind in KINDS_OF[what]]
+            by = max(named, key=lambda one: one.at).by if named else ""
+            if what == "dropped":
+                self.fallen[leader] = by
+            users_of = self.users.users_of(leader)
+            first = [self.users.speaker(leader)] if users_of else []
+            known = [user for user in dict.fromkeys([*first, *group, *users_of]) if user != leader] or [leader]
+            for user in known[:MAX_TOLD] if what == "expelled" else ():
+                self._keep_name(user)
+            self._ctx.emit(MemberChanged(leader, by, what, tuple(known[:MAX_TOLD]), len(known)))
+
+    def _leader(self, user: UserId, said: Sequence[Statement]) -> UserId:
+        """Return for whom a change of a user is reported: for whom the removal stands that it is about."""
+        members = self._statements().members
+        assert members is not None
+        about = (one for each in said for one in (each, *map(members.statement, each.ids)) if one is not None)
+        removal = next((one for one in about if one.kind == REMOVE and user in one.who), None)
+        return user if removal is None else self.users.leader(user, removal)
+
+    def _report_late(self, members: MemberList, statements: Sequence[Statement]) -> None:
+        """Report who came by an invite that was closed already: its maker had not heard of that."""
+        late = dict[UserId, list[Statement]]()
+        for one in statements:
+            for invite in {one.invite, *one.invites} - {""}:
+                closing = members.closing(invite)
+                said = [one] if one.kind == ADD else members.additions_by(invite) if one is closing else ()
+                for each in said:
+                    if closing is not None and each.at > closing.at:
+                        late |= {user: [each] for user in each.who if user in members.members}
+        self._emit("late", late, late)
+
+    def farewell(self, peer: PeerId) -> Members | None:
+        """Return what tells a peer before a goodbye who removed it; None for nothing."""
+        said = _fitting(self.users.removals(peer))
+        return Members(s=list(said)) if said else None
 
     def _addition(self, exchange: StatementExchange, member: UserId, invite: str) -> Statement:
         network = self._network
@@ -239,11 +262,49 @@ class Admission:
         return make_statement(network.id, network.member, network.sign, ADD, exchange.next_at(), fields)
 
 
+KINDS_OF = {
+    "admitted": (ADD, ADMIN, REMOVE), "late": (ADD,), "dropped": (ADD, REMOVE), "expelled": (REMOVE,),
+    "restored": (REMOVE,), "pardoned": (PARDON,), "admin": (ADMIN,), "unadmin": (REMOVE,),
+}  # fmt: skip
+"""The kinds of statements by which users change."""
+
+
+def _by_user(members: MemberList, statements: Iterable[Statement]) -> dict[UserId, list[Statement]]:
+    """Return statements by whom they concern."""
+    found: dict[UserId, list[Statement]] = {}
+    for one in statements:
+        for user in members.concerned(one):
+            found.setdefault(user, []).append(one)
+    return found
+
+
+def _changes(former: Standing, now: Standing, *, is_said: bool) -> Iterator[str]:
+    """Yield what became of a user, as events say it.
+
+    Args:
+        is_said: A statement says so; else one is not kept any more that said otherwise.
+    """
+    is_in, was_in = (one in ("founder", "admin", "member") for one in (now, former))
+    if now == "expelled" and former != "expelled":
+        yield "expelled"
+    elif former == "expelled" and now != "expelled":
+        yield "pardoned" if is_said else "restored"
+    elif was_in and not is_in:
+        yield "dropped"
+    elif is_in and not was_in:
+        yield "admitted"
+    if now == "admin" != former:
+        yield "admin"
+    elif former == "admin" and is_in:
+        yield "unadmin"
+
+
 def _fitting(statements: Iterable[Statement]) -> tuple[tuple[str, str], ...]:
     """Return the first statements, as far as they fit into a frame before `go`."""
     found, size = list[tuple[str, str]](), 0
     for one in statements:
-        size += len(one.text) + one.text.count('"') + FRAMED_BYTES
-        if size <= MAX_SHOWN_BYTES and len(found) < MAX_SHOWN:
+        more = len(one.text) + one.text.count('"') + FRAMED_BYTES
+        if size + more <= MAX_SHOWN_BYTES and len(found) < MAX_SHOWN:
             found.append((one.text, one.signature.hex()))
+            size += more
     return tuple(found)

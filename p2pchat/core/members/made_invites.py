@@ -6,7 +6,8 @@ connection and one member, and the maker adds that member by a statement that na
 used is therefore a count of the maker's statements: it is exact after a kill, and after a restored backup as soon as
 others have told what is missing.
 
-Of each invite the maker remembers the terms, to list it, and when it was revoked.
+Of each invite the maker remembers the terms, to list it. That it admits nobody more is a statement, so a restored maker
+knows it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import ADD, Statement
 from p2pchat.core.node_context import Invitation, NetworkCredentials, NodeContext
 from p2pchat.protocol import InviteProof, UserId
 
-META_INVITE = "invite:"  # in Change.meta, before the id: its terms, when it was made, when it was revoked
+META_INVITE = "invite:"  # in Change.meta, before the id: its terms, when it was made
 SECRET_TAG = b"p2pchat/invite/3 secret\0"
 PROOF_TAG = b"p2pchat/invite/3 proof\0"
 SECRET_BYTES = 16
@@ -38,7 +38,7 @@ class MadeInvite:
         uses: How many members it lets in.
         until: When it ends.
         made_at: When it was made.
-        revoked_at: When it was revoked; 0: it was not.
+        revoked_at: When it was closed; 0: it was not.
         used_by: The members that it let in.
         expelled: Those of them who are out. While there are some it lets nobody in; () for none.
     """
@@ -77,18 +77,20 @@ class Invites:
         self._made: dict[str, MadeInvite] = {}
         for name, text in meta.items():
             if name.startswith(META_INVITE):
-                uses, until, made_at, revoked_at = map(int, text.split())
-                invite = MadeInvite(name.removeprefix(META_INVITE), uses, until, made_at, revoked_at)
+                uses, until, made_at = map(int, text.split())
+                invite = MadeInvite(name.removeprefix(META_INVITE), uses, until, made_at)
                 self._made[invite.id] = invite
 
     def made(self, members: MemberList | None) -> list[MadeInvite]:
-        """Return them, the newest first. Without members nobody came by one."""
-        statements, removed = ([], frozenset[UserId]()) if members is None else (members.statements(), members.removed)
+        """Return them, the newest first. Without members there are none."""
         found = list[MadeInvite]()
+        if members is None:
+            return found
         for invite in self._made.values():
-            used_by = self._used_by(invite.id, statements)
-            out = tuple(user for user in used_by if user in removed)
-            found.append(replace(invite, used_by=used_by, expelled=out))
+            used_by, closing = self._used_by(invite.id, members), members.closing(invite.id)
+            out = tuple(user for user in used_by if user in members.removed)
+            revoked_at = 0 if closing is None else closing.at // 1_000_000
+            found.append(replace(invite, used_by=used_by, expelled=out, revoked_at=revoked_at))
         return sorted(found, key=lambda invite: (-invite.made_at, invite.id))
 
     def on_made(self, id: str, uses: int, until: int) -> None:
@@ -98,11 +100,6 @@ class Invites:
             del self._made[old.id]
             self._ctx.change.meta[META_INVITE + old.id] = None
         self._store(MadeInvite(id, uses, until, now))
-
-    def revoke(self, id: str) -> None:
-        """Let nobody in by this invite any more."""
-        now = self._ctx.now.utc // 1_000_000
-        self._store(replace(self._made.get(id, MadeInvite(id, 1, now, now)), revoked_at=now))
 
     def fault(self, proof: InviteProof, t: bytes, member: UserId, members: MemberList) -> str:
         """Return why an invite does not let a member in, as the code of a bye; "" if it does.
@@ -116,18 +113,18 @@ class Invites:
         given = Invitation(proof.maker, proof.id, proof.uses, proof.until, secret)
         if network.sign is None or not hmac.compare_digest(prove_invite(given, t, member).proof, proof.proof):
             return UNKNOWN
-        made, used_by = self._made.get(proof.id), self._used_by(proof.id, members.statements())
-        if (made is not None and made.revoked_at) or not members.removed.isdisjoint(used_by):
+        used_by = self._used_by(proof.id, members)
+        if members.closing(proof.id) is not None or not members.removed.isdisjoint(used_by):
             return REVOKED
         if proof.until * 1_000_000 < self._ctx.now.utc:
             return LATE
         return USED if len(used_by) >= proof.uses else ""
 
-    def _used_by(self, id: str, statements: list[Statement]) -> tuple[UserId, ...]:
-        own = [one for one in statements if one.kind == ADD and one.invite == id and one.by == self._network.member]
+    def _used_by(self, id: str, members: MemberList) -> tuple[UserId, ...]:
+        own = [one for one in members.additions_by(id) if one.by == self._network.member]
         return tuple(dict.fromkeys(user for one in own for user in one.who))
 
     def _store(self, invite: MadeInvite) -> None:
         self._made[invite.id] = invite
-        text = f"{invite.uses} {invite.until} {invite.made_at} {invite.revoked_at}"
+        text = f"{invite.uses} {invite.until} {invite.made_at}"
         self._ctx.change.meta[META_INVITE + invite.id] = text

@@ -5,37 +5,46 @@ who are neither founder nor admin, and takes its own removals back. A removal ou
 admin that the founder ever removed is never one again: pardoned, it is a plain member.
 
 Only statements of the founder and of admins in force are kept: all of the founder's, and of each admin those with the
-smallest ids, up to a number of bytes that bounds what one of them costs everybody. So peers that heard the same
-statements keep the same ones, and the removal of an admin drops all that it had said. Its removal therefore names whom
-it had added and shall stay (`keep`), and whom it had removed.
+smallest ids, up to a number of bytes that bounds what one of them costs everybody. What expels has a number of its own,
+so that no addition pushes a removal out. Peers that heard the same statements keep the same ones, and the removal of an
+admin drops all that it had said. Its removal therefore names whom it had added and shall stay (`keep`), and whom it had
+removed.
 
-A user that is no member belongs to the network as the guest of a member that answers for it by a certificate. An admin
-cannot remove a guest of the founder or of another admin.
+A user that is no member belongs to the network as the guest of a member that answers for it by a certificate. It
+belongs to all that it has ever named: it is out when one of them is. An admin cannot remove a guest of the founder or
+of another admin.
+
+What a statement changes is looked at only for those whom it names: thousands of members make no step longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Literal
 
-from p2pchat.core.members.statement import ADD, ADMIN, PARDON, REMOVE, Statement, StatementId
+from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, PARDON, REMOVE, Statement, StatementId
 from p2pchat.protocol import UserId
 
 MAX_BYTES_OF_ADMIN = 1024 * 1024
-"""Bytes of one admin's statements after which no further one is kept: about 4,000 additions."""
+"""Bytes of one admin's statements: three quarters for about 3,000 additions, and a quarter for what expels. No further
+statement is kept once they are reached."""
+
+Standing = Literal["founder", "admin", "member", "expelled", ""]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ListChange:
     """Changes that new statements made.
 
     Attributes:
         kept: Statements that are new and kept.
-        dropped: Ids of statements that are not kept any more.
+        dropped: Statements that are not kept any more.
     """
 
-    kept: list[Statement]
-    dropped: list[StatementId]
+    kept: list[Statement] = field(default_factory=list)
+    dropped: list[Statement] = field(default_factory=list)
 
 
 class MemberList:
@@ -45,116 +54,241 @@ class MemberList:
         founder: The key that founded the network.
         members: Those that belong to it and answer for guests; the founder and the admins too.
         admins: Those of them that add and remove others.
+        unmade: Everybody whom the founder ever removed, pardoned or not: who is no admin again.
+        former_admins: Those of them that it had made admins.
         removed: Users that are out, members or not, unless somebody answers for them whom their removal cannot touch.
-        named: Everybody who was ever added, kept or removed by a statement that is kept.
+        concealed: Those of them of whom nothing is shown any more.
     """
 
     def __init__(self, founder: UserId) -> None:
         self.founder = founder
-        self.members: frozenset[UserId] = frozenset([founder])
+        self.members: set[UserId] = {founder}
         self.admins: frozenset[UserId] = frozenset()
-        self.removed: frozenset[UserId] = frozenset()
-        self.named: frozenset[UserId] = frozenset([founder])
+        self.unmade: set[UserId] = set()
+        self.former_admins: frozenset[UserId] = frozenset()
+        self.removed: set[UserId] = set()
+        self.concealed: set[UserId] = set()
+        self._made: set[UserId] = set()  # admins, by the founder
         self._by_signer: dict[UserId, dict[StatementId, Statement]] = {founder: {}}
-        self._removals: dict[UserId, list[Statement]] = {}  # those in force, by whom they remove
+        self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # statements with an effect, by whom they name
+        self._pardons: dict[StatementId, dict[StatementId, Statement]] = {}  # by what they pardon
+        self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
+        self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites
 
     def statements(self) -> list[Statement]:
         """Return all that are kept."""
         return [statement for statements in self._by_signer.values() for statement in statements.values()]
 
+    def has(self, one: Statement) -> bool:
+        """Return whether a statement is kept."""
+        return one.id in self._by_signer.get(one.by, ())
+
+    def statement(self, id: StatementId) -> Statement | None:
+        """Return one that is kept."""
+        return next((found[id] for found in self._by_signer.values() if id in found), None)
+
     def add(self, statements: Iterable[Statement]) -> ListChange:
         """Take statements whose signatures were verified; keep those that count."""
-        before = {id for kept in self._by_signer.values() for id in kept}
-        new: dict[UserId, list[Statement]] = {}
-        for statement in statements:
-            new.setdefault(statement.by, []).append(statement)
-        self._by_signer[self.founder].update((one.id, one) for one in new.get(self.founder, ()))
-        self.admins = self._admins_in_force()
-        for signer in self._by_signer.keys() - self.admins - {self.founder}:
-            del self._by_signer[signer]
+        change, new = ListChange(), dict[UserId, dict[StatementId, Statement]]()
+        for one in statements:
+            if not self.has(one):
+                new.setdefault(one.by, {})[one.id] = one
+        of_founder = new.get(self.founder, {})
+        self._by_signer[self.founder] |= of_founder
+        change.kept += of_founder.values()
+        former = self.admins
+        self._name_admins(of_founder.values())
+        for signer in former - self.admins:
+            change.dropped += self._by_signer.pop(signer, {}).values()
         for admin in self.admins & new.keys():
-            known = self._by_signer.setdefault(admin, {})
-            known.update((one.id, one) for one in new[admin])
-            self._by_signer[admin] = _smallest(known)
-        self._evaluate()
-        kept = [one for kept in self._by_signer.values() for id, one in kept.items() if id not in before]
-        return ListChange(kept, [*before.difference(*self._by_signer.values())])
+            known = self._by_signer.get(admin, {})
+            every = known | new[admin]
+            kept = self._by_signer[admin] = _within_limits(every)
+            change.kept += [one for id, one in kept.items() if id not in known]
+            change.dropped += [one for id, one in known.items() if id not in kept]
+        self._follow(change, former ^ self.admins)
+        return change
 
-    def admits(self, user: UserId, member: UserId) -> bool:
+    def fits(self, statements: Collection[Statement]) -> bool:
+        """Return whether statements of one signer are kept, and push none of its others out."""
+        signers = {one.by for one in statements}
+        if signers <= {self.founder}:
+            return True
+        every = {one.id: one for one in chain(*map(self.said_by, signers), statements)}
+        parts = zip(_parts(statements), _parts(every.values()), strict=True)
+        return all(not new or sum(one.size for one in part) <= most for (new, _), (part, most) in parts)
+
+    # ---- users
+
+    def standing(self, user: UserId) -> Standing:
+        """Return what a user is by itself, whoever answers for it."""
+        if user == self.founder:
+            return "founder"
+        if user in self.removed:
+            return "expelled"
+        if user in self.admins:
+            return "admin"
+        return "member" if user in self.members else ""
+
+    def is_named(self, user: UserId) -> bool:
+        """Return whether a user was ever added, kept or removed by a statement that is kept."""
+        return user == self.founder or user in self._naming
+
+    def named(self) -> list[UserId]:
+        """Return those of whom is_named() is true."""
+        return [self.founder, *self._naming]
+
+    def admits(self, user: UserId, member: UserId, named: Collection[UserId] = ()) -> bool:
         """Return whether a user belongs to the network.
 
         Args:
             member: Who answers for it by a certificate; the user itself if it is a member.
+            named: Members that it has named before, in logs and certificates of its own.
         """
-        if member not in self.members:
-            return False
-        return user == member or not any(self._may_remove(one, member) for one in self._removals.get(user, ()))
+        return member in self.members and not self.against(user, (member, *named))
+
+    def against(self, user: UserId, members: Collection[UserId]) -> list[Statement]:
+        """Return the removals by which a user is out that has named these members, the oldest first."""
+        if user not in self._naming and self.removed.isdisjoint(members):
+            return []
+        own = [one for one in self.removals(user) if self._may_remove(one, user, members)]
+        theirs = [one for member in members if member in self.removed for one in self.removals(member)]
+        found = {one.id: one for one in chain(own, theirs)}
+        return sorted(found.values(), key=lambda one: (one.at, one.id))
 
     def removals(self, user: UserId) -> list[Statement]:
         """Return the removals of a user that nobody took back, the oldest first. Not all need count for a guest."""
-        return sorted(self._removals.get(user, ()), key=lambda one: (one.at, one.id))
+        found = [one for one in self._naming_as(REMOVE, user) if user in one.who and self.is_in_force(one)]
+        return sorted(found, key=lambda one: (one.at, one.id))
 
     def pardons(self, users: Collection[UserId]) -> list[Statement]:
         """Return the pardons of those who had removed one of these users."""
-        said = [one for statements in self._by_signer.values() for one in statements.values()]
-        removals = {one.id for one in said if one.kind == REMOVE and not set(users).isdisjoint(one.who)}
-        return [one for one in said if one.kind == PARDON and not removals.isdisjoint(one.ids)]
+        removals = {one.id for user in users for one in self._naming_as(REMOVE, user)}
+        return [one for id in removals for one in self._pardons.get(id, {}).values()]
+
+    def addition(self, member: UserId) -> Statement | None:
+        """Return the statement by which somebody became a member: the first addition, else what kept it."""
+        found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
+        return min(found, key=lambda one: (one.at, one.id), default=None)
+
+    def additions(self, member: UserId) -> list[Statement]:
+        """Return the statements that add somebody."""
+        return [*self._naming_as(ADD, member)]
+
+    def said_by(self, signer: UserId) -> list[Statement]:
+        """Return the statements of one signer that are kept."""
+        return [*self._by_signer.get(signer, {}).values()]
 
     def vouching(self, member: UserId) -> list[Statement]:
         """Return the smallest statement by which a user is a member, after that by which its signer is an admin."""
-        founders = self._by_signer[self.founder].values()
-        admins = {user: one for one in founders if one.kind == ADMIN for user in one.who if user in self.admins}
-        if member in admins:
-            return [admins[member]]
-        said = [one for statements in self._by_signer.values() for one in statements.values()]
-        added = [one for one in said if one.kind == ADD and member in one.who]
-        kept = [one for one in said if one.by == self.founder and member in one.keep]
-        if not added and not kept:
+        if member in self.admins:
+            return [*self._naming_as(ADMIN, member)][:1]
+        found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
+        if not found:
             return []
-        smallest = min(added or kept, key=lambda one: (one.size, one.id))
-        return [admins[smallest.by], smallest] if smallest.by in admins else [smallest]
+        smallest = min(found, key=lambda one: (one.size, one.id))
+        return [*([] if smallest.by == self.founder else self.vouching(smallest.by)), smallest]
 
-    def _may_remove(self, removal: Statement, member: UserId) -> bool:
-        """Return whether a removal counts for a guest of this member."""
-        return removal.by in (self.founder, member) or member not in self.admins | {self.founder}
+    # ---- invites
 
-    def _admins_in_force(self) -> frozenset[UserId]:
-        own = self._by_signer[self.founder].values()
-        made = {user for one in own if one.kind == ADMIN for user in one.who}
-        return frozenset(made - {user for one in own if one.kind == REMOVE for user in one.who} - {self.founder})
+    def additions_by(self, invite: str) -> list[Statement]:
+        """Return the additions of those who came by an invite."""
+        return [*self._came.get(invite, {}).values()]
 
-    def _evaluate(self) -> None:
-        founders = self._by_signer[self.founder].values()
-        pardoned_by_founder = {id for one in founders if one.kind == PARDON for id in one.ids}
-        members, named, out = {self.founder, *self.admins}, {self.founder, *self.admins}, set[UserId]()
-        self._removals = {}
-        for signer, statements in self._by_signer.items():
-            is_founder = signer == self.founder
-            own = {id for one in statements.values() if one.kind == PARDON for id in one.ids}
-            safe = {self.founder} if is_founder else {self.founder, *self.admins}
-            for one in statements.values():
-                if one.kind == ADD:
-                    members.update(one.who)
-                    named.update(one.who)
-                elif one.kind == REMOVE:
-                    named.update(one.who)
-                    if one.id in pardoned_by_founder or one.id in own:
-                        continue
-                    if is_founder:
-                        members.update(one.keep)
-                        named.update(one.keep)
-                    out.update(user for user in one.who if user not in safe)
-                    for user in one.who:
-                        self._removals.setdefault(user, []).append(one)
-        self.members, self.removed, self.named = frozenset(members - out), frozenset(out), frozenset(named)
+    def closing(self, invite: str) -> Statement | None:
+        """Return the first statement that closes an invite: one that says so, or the removal of who came by it."""
+        found = self._closing.get(invite, {}).values()
+        closing = [one for one in found if one.kind == CLOSE or self.is_in_force(one)]
+        return min(closing, key=lambda one: (one.at, one.id), default=None)
+
+    # ----
+
+    def _may_remove(self, removal: Statement, user: UserId, members: Collection[UserId]) -> bool:
+        """Return whether a removal counts for a user that has named these members. Made-up ones mean nothing."""
+        if user == self.founder or removal.by == self.founder:
+            return user != self.founder
+        if user in self.admins:
+            return False
+        said = [member for member in members if self.is_named(member)]
+        return not said or any(one == removal.by or not (one == self.founder or one in self.admins) for one in said)
+
+    def is_in_force(self, one: Statement) -> bool:
+        """Return whether a statement is a removal that nobody took back who may."""
+        pardons = self._pardons.get(one.id)
+        by = (self.founder, one.by)
+        return one.kind == REMOVE and (not pardons or all(pardon.by not in by for pardon in pardons.values()))
+
+    def _naming_as(self, kind: str, user: UserId) -> Iterator[Statement]:
+        return (one for one in self._naming.get(user, {}).values() if one.kind == kind)
+
+    def _name_admins(self, new: Iterable[Statement]) -> None:
+        """Take who is an admin from new statements of the founder, none of which is ever dropped."""
+        for one in new:
+            if one.kind == ADMIN:
+                self._made.update(one.who)
+            elif one.kind == REMOVE:
+                self.unmade.update(one.who)
+        self.admins = frozenset(self._made - self.unmade - {self.founder})
+        self.former_admins = frozenset(self._made & self.unmade)
+
+    def _follow(self, change: ListChange, touched: Iterable[UserId]) -> None:
+        """Look again at whom statements name that were kept and dropped."""
+        users = {*touched}
+        for one in change.kept:
+            for index, key in self._places(one):
+                index.setdefault(key, {})[one.id] = one
+        for one in change.dropped:
+            for index, key in self._places(one):
+                del index[key][one.id]
+                if not index[key]:
+                    del index[key]
+        for one in chain(change.kept, change.dropped):
+            users.update(self.concerned(one))
+        for user in users - {self.founder}:
+            self._look_at(user)
+
+    def _places(self, one: Statement) -> Iterator[tuple[dict[str, dict[StatementId, Statement]], str]]:
+        """Yield the indexes in which a statement stands, each with its place there. A user may stand in it twice."""
+        is_founders = one.by == self.founder
+        if one.kind in (ADD, REMOVE) or (one.kind == ADMIN and is_founders):
+            yield from ((self._naming, user) for user in {*one.who, *(one.keep if is_founders else ())})
+        yield from ((self._pardons, id) for id in {*one.ids})
+        yield from ((self._closing, invite) for invite in {*one.invites})
+        yield from ((self._came, invite) for invite in {one.invite} - {""})
+
+    def concerned(self, one: Statement) -> Iterator[UserId]:
+        """Yield whose standing a statement may change."""
+        yield from chain(one.who, one.keep)
+        for removal in map(self.statement, one.ids):
+            yield from () if removal is None else removal.who
+
+    def _look_at(self, user: UserId) -> None:
+        is_in, is_out, hides = user in self.admins, False, False
+        for one in self._naming.get(user, {}).values():
+            if one.kind == REMOVE and user in one.who:
+                if (one.by == self.founder or user not in self.admins) and self.is_in_force(one):
+                    is_out, hides = True, hides or one.hide
+            is_in = is_in or one.kind == ADD or user in one.keep
+        for users, is_there in ((self.removed, is_out), (self.members, is_in and not is_out), (self.concealed, hides)):
+            users.add(user) if is_there else users.discard(user)
 
 
-def _smallest(statements: dict[StatementId, Statement]) -> dict[StatementId, Statement]:
-    """Return those with the smallest ids, up to the one that passes the limit: without it, sets would not agree."""
-    kept, size = dict[StatementId, Statement](), 0
-    for id in sorted(statements):
-        if size >= MAX_BYTES_OF_ADMIN:
-            break
-        kept[id] = statements[id]
-        size += statements[id].size
+def _parts(statements: Iterable[Statement]) -> list[tuple[list[Statement], int]]:
+    """Return what expels and the rest, each with the bytes of it that an admin has."""
+    parts: tuple[list[Statement], list[Statement]] = ([], [])
+    for one in statements:
+        parts[one.kind in (REMOVE, PARDON, CLOSE)].append(one)
+    return [(parts[0], MAX_BYTES_OF_ADMIN * 3 // 4), (parts[1], MAX_BYTES_OF_ADMIN // 4)]
+
+
+def _within_limits(statements: dict[StatementId, Statement]) -> dict[StatementId, Statement]:
+    """Return those with the smallest ids, up to the one that passes a limit: without it, sets would not agree."""
+    kept = dict[StatementId, Statement]()
+    for part, most in _parts(statements.values()):
+        size = 0
+        for one in sorted(part, key=lambda one: one.id):
+            if size >= most:
+                break
+            kept[one.id] = one
+            size += one.size
     return kept

@@ -1,4 +1,5 @@
-"""Statements about the members of a network: who is added, made an admin, removed or pardoned.
+"""Statements about the members of a network: who is added, made an admin, removed or pardoned, and
+which invites admit nobody more.
 
     [text, signature]    text = {"at":µs,"by":U,"k":KIND,...}, canonical    signature of U over TAG || N || text
 
@@ -24,7 +25,7 @@ from p2pchat.protocol import MAX_INT, Hex4, Hex16, Key32, UserId, check_values, 
 
 StatementId = str  # hex16
 
-ADD, ADMIN, REMOVE, PARDON = "add", "admin", "remove", "pardon"
+ADD, ADMIN, REMOVE, PARDON, CLOSE = "add", "admin", "remove", "pardon", "close"
 MAX_STATEMENT_BYTES = 48 * 1024
 """Most bytes of a text; the longest removal has 40 KiB."""
 MAX_ADDED = 8
@@ -35,6 +36,8 @@ MAX_KEPT = 512
 """Most users that the removal of an admin keeps."""
 MAX_PARDONED = 32
 """Most removals that one statement pardons."""
+MAX_CLOSED = 64
+"""Most invites that one statement closes."""
 
 ID_TAG = b"p2pchat/statement/1\0"
 SIGNATURE_TAG = b"p2pchat/member/1\0"
@@ -47,19 +50,25 @@ class _Users(Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Addition(_Users, frozen=True, forbid_unknown_fields=True):
     invite: Hex4 = ""
+    of: Key32 = ""
 
 
 class _Removal(Struct, frozen=True, forbid_unknown_fields=True):
     who: Annotated[tuple[Key32, ...], Meta(min_length=1, max_length=MAX_REMOVED)]
     keep: Annotated[tuple[Key32, ...], Meta(max_length=MAX_KEPT)] = ()
     hide: bool = False
+    invites: Annotated[tuple[Hex4, ...], Meta(max_length=MAX_CLOSED)] = ()
 
 
 class _Pardon(Struct, frozen=True, forbid_unknown_fields=True):
     ids: Annotated[tuple[Hex16, ...], Meta(min_length=1, max_length=MAX_PARDONED)]
 
 
-_FIELDS: dict[str, type[Struct]] = {ADD: _Addition, ADMIN: _Users, REMOVE: _Removal, PARDON: _Pardon}
+class _Closing(Struct, frozen=True, forbid_unknown_fields=True):
+    invites: Annotated[tuple[Hex4, ...], Meta(min_length=1, max_length=MAX_CLOSED)]
+
+
+_FIELDS: dict[str, type[Struct]] = {ADD: _Addition, ADMIN: _Users, REMOVE: _Removal, PARDON: _Pardon, CLOSE: _Closing}
 
 
 class StatementError(ProtocolError):
@@ -74,13 +83,15 @@ class Statement(Struct, frozen=True, gc=False):
     Attributes:
         id: 32 hex digits, over the network's id and the text.
         by: Who signed it.
-        kind: One of the four kinds; "" for what has no effect here.
+        kind: One of the five kinds; "" for what has no effect here.
         at: When it was made, in UTC microseconds, as its author says. Only shown.
         who: The users that it is about.
         invite: The id of the invite by which they were added; "" without one.
-        keep: Users that stay members although a removed admin had added them.
+        of: The former admin that had added them before; "" for nobody.
+        keep: Users that stay members although the first of the removed, an admin, had added them.
         hide: What the removed users wrote is not shown any more.
         ids: The removals that it pardons.
+        invites: The invites that it closes.
     """
 
     id: StatementId
@@ -91,9 +102,11 @@ class Statement(Struct, frozen=True, gc=False):
     signature: bytes
     who: tuple[UserId, ...] = ()
     invite: str = ""
+    of: UserId = ""
     keep: tuple[UserId, ...] = ()
     hide: bool = False
     ids: tuple[StatementId, ...] = ()
+    invites: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -120,7 +133,7 @@ def make_statement(
 
     Args:
         sign: Signs with the key of `by`.
-        fields: Those of the kind: `who`, `invite`, `keep`, `hide`, `ids`.
+        fields: Those of the kind: `who`, `invite`, `of`, `keep`, `hide`, `ids`, `invites`.
     Raises:
         ValueError: The fields are not those of the kind, or are too many.
     """

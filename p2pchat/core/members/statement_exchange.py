@@ -64,7 +64,9 @@ class StatementExchange:
     Args:
         stored: Texts and signatures that storage holds.
         meta: What storage holds besides.
-        on_changed: Called when statements are durable that may change who is a member, with what they change.
+        on_changed: Called when statements are durable that may change who is a member, with what they change, and with
+            those that are not kept any more.
+        on_void: Called with statements of admins that the founder removed.
 
     Attributes:
         members: What follows from all that were taken; None while nobody told who founded the network, and where there
@@ -78,12 +80,14 @@ class StatementExchange:
         network: NetworkCredentials,
         stored: Iterable[tuple[str, bytes]],
         meta: Mapping[str, str],
-        on_changed: Callable[[Change], None],
+        on_changed: Callable[[Change, Sequence[Statement]], None],
+        on_void: Callable[[Sequence[Statement]], None],
     ) -> None:
         self._ctx = ctx
         self._network = network.id
         self._is_named = network.is_named
         self._on_changed = on_changed
+        self._on_void = on_void
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
         self._sum = 0  # of the ids of the durable ones
@@ -127,7 +131,7 @@ class StatementExchange:
                 have, remote.have = remote.have, set()
                 missing = [one for id, one in self._durable.items() if id not in have]
                 if missing and self._may_answer(remote):
-                    self._send(link, missing)
+                    self._send([link], missing)
         return None
 
     def _remote(self, link: PeerLink) -> _Remote:
@@ -159,7 +163,7 @@ class StatementExchange:
 
     def is_named(self, user: UserId) -> bool:
         """Return whether somebody was ever said to be a member, or everybody is one."""
-        return self.members is None or user in self.members.named
+        return self.members is None or self.members.is_named(user)
 
     def next_at(self) -> int:
         """Return the time of a statement that is made now, above that of all others here with a plausible one.
@@ -182,19 +186,17 @@ class StatementExchange:
 
     def on_durable(self, change: Change) -> None:
         """Tell all links what was stored."""
-        for id in change.unstated:
-            if self._durable.pop(id, None) is not None:
-                self._sum = (self._sum - int(id, 16)) % SUM_MODULUS
+        dropped = [one for id in change.unstated if (one := self._durable.pop(id, None)) is not None]
+        self._sum = (self._sum - sum(int(one.id, 16) for one in dropped)) % SUM_MODULUS
         for statement in change.statements:
             self._add_durable(statement)
         assert self.members is not None
         asks = self.members.admins != self._admins
         self._admins = self.members.admins
-        for remote in self._remotes.values():
-            self._send(remote.link, change.statements)
+        self._send([remote.link for remote in self._remotes.values()], change.statements)
         if asks:
             self.compare_all()
-        self._on_changed(change)
+        self._on_changed(change, dropped)
 
     def _add_durable(self, statement: Statement) -> None:
         if statement.id not in self._durable:
@@ -203,23 +205,23 @@ class StatementExchange:
 
     def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
         """Keep what counts of these statements: those of the founder first, which say whose others do."""
-        known = {one.id for one in members.statements()}
         try:
             said = [parse_statement(self._network, text, bytes.fromhex(signature)) for text, signature in pairs]
         except StatementError as error:
             return LogError(str(error), code=error.code)
-        new = [one for one in said if one.id not in known]
+        new = [one for one in said if not members.has(one)]
         for is_turn in (lambda one: one.by == members.founder, lambda one: one.by in members.admins):
             turn = [one for one in new if is_turn(one)]
             if not all(one.is_signed(self._network) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
             if turn:
                 self._keep(members.add(turn))
+        self._on_void([one for one in new if one.by in members.former_admins])
         return None
 
     def _keep(self, change: ListChange) -> None:
         self._ctx.change.statements += change.kept
-        self._ctx.change.unstated += change.dropped
+        self._ctx.change.unstated += [one.id for one in change.dropped]
 
     def _shown_sum(self) -> str:
         return f"{self._sum:032x}"
@@ -234,13 +236,13 @@ class StatementExchange:
             page = ids[first : first + MAX_STATEMENT_IDS]
             self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link.id]))
 
-    def _send(self, link: PeerLink, statements: Iterable[Statement]) -> None:
-        """Send statements, those of the founder first."""
+    def _send(self, links: Sequence[PeerLink], statements: Iterable[Statement]) -> None:
+        """Send statements, those of the founder first, as it said them: a plan has its last word at its end."""
         assert self.members is not None
         founder = self.members.founder
-        ordered = sorted(statements, key=lambda one: one.by != founder)
+        ordered = sorted(statements, key=lambda one: (one.by != founder, one.at)) if links else []
         for frame in _frames((one.text, one.signature) for one in ordered):
-            self._ctx.emit(Send(frame, [link.id]))
+            self._ctx.emit(Send(frame, [link.id for link in links]))
 
 
 def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Members]:

@@ -1,7 +1,11 @@
-"""The members that answer for users with logs here.
+"""Which members answer for a user, and for which users a member answers, by all that this peer knows.
 
-The header of a log names the member that answers for its writer. Without one the writer is a member itself. Storage
-keeps what headers say, so a user is known here as soon as something that it wrote is.
+The header of a log names the member that answers for its writer, whose key signs it; so does the certificate that a
+peer shows on a link. A user belongs to every member that it has ever named like that, and is out when one of them is.
+A certificate that it never used says nothing: any member could make one for the key of another.
+
+Storage keeps that of users who wrote. Of peers without a log those are remembered that were here last. When they are
+too many, the member that answers for most of them loses its oldest.
 
 A log begins here only if its member was ever named by a statement that is kept: anybody can make up members, and have
 others store and pass on what they write. Logs that were refused are remembered, so that they are not fetched again
@@ -10,45 +14,69 @@ until a statement names their member.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import lru_cache
 
 from p2pchat.core.log import LogId
 from p2pchat.core.members.guests import is_guest
-from p2pchat.protocol import GuestCertificate, UserId
+from p2pchat.core.members.statement import Statement
+from p2pchat.core.members.statement_exchange import StatementExchange
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.node_context import HostedIdentities
+from p2pchat.protocol import GuestCertificate, PeerId, UserId
+
+MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as many as have addresses
 
 MAX_UNNAMED = 4096  # logs that are remembered as refused; a guess: 2 MiB
 
+Members = tuple[UserId, ...]
+
 
 class UserMembers:
-    """Which member answers for each user.
+    """The members that answer for users known here.
 
     Args:
         network: The id of the network (hex).
-        known: The members that answer for users, by user. It is kept and added to.
-        is_named: Returns whether somebody was ever said to be a member.
-        proved: Returns the member that answered for a peer when it was last here; None where that is not known.
+        me: This peer's id.
+        own: The member that answers for the users hosted here.
+        hosted: The users hosted here.
+        exchange: Returns the statements of this peer.
+        up: Returns the links that are up, by number.
+        names: Returns the names of users.
 
     Attributes:
         unnamed: The newest logs that were refused because nobody named their members, and these members.
     """
 
     def __init__(
-        self,
-        network: str,
-        known: dict[UserId, UserId],
-        is_named: Callable[[UserId], bool] = lambda member: True,
-        proved: Callable[[UserId], UserId | None] = lambda user: None,
-    ) -> None:
-        self._members = known
-        self._is_named = is_named
-        self._proved = proved
-        self._strings: dict[UserId, UserId] = {member: member for member in known.values()}
+        self, network: str, me: PeerId, own: UserId, hosted: HostedIdentities,
+        exchange: Callable[[], StatementExchange], up: Callable[[], Mapping[int, PeerLink]],
+        names: Callable[[], Mapping[UserId, str]],
+    ) -> None:  # fmt: skip
+        self._me = me
+        self._own = own
+        self._hosted = hosted
+        self._exchange = exchange
+        self._up = up
+        self._names = names
         self.unnamed: dict[LogId, UserId] = {}
+        self._written: dict[UserId, Members] = {}  # in headers
+        self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
+        self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
+        self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
+        self._alone: dict[UserId, Members] = {}  # few tuples for thousands of users
+        self._concealing: frozenset[UserId] = frozenset()  # members and users of whom removals say so
+        self._concealed: frozenset[UserId] | None = None
         # A user begins many logs, each with the same certificate.
         self._is_guest = lru_cache(maxsize=1024)(
             lambda user, member, sig: is_guest(network, user, GuestCertificate(member, sig))
         )
+
+    def load(self, written: Iterable[tuple[UserId, UserId]]) -> None:
+        """Take users and members that stored headers name, in place of those that were noted."""
+        self._written, self._users = {}, {}
+        for user, member in written:
+            self.note(user, member)
 
     def vouches(self, user: UserId, certificate: GuestCertificate) -> bool:
         """Return whether the member in a certificate signed that it answers for this user."""
@@ -57,7 +85,7 @@ class UserMembers:
     def may_begin(self, log: LogId, certificate: GuestCertificate | None) -> bool:
         """Return whether somebody named the member of a log, whose writer signed its header; remember it if not."""
         member = log.user if certificate is None else certificate.member
-        if self._is_named(member):
+        if self._exchange().is_named(member):
             return True
         self.unnamed[log] = member
         if len(self.unnamed) > MAX_UNNAMED:
@@ -66,29 +94,127 @@ class UserMembers:
 
     def forget_named(self) -> bool:
         """Forget refused logs whose members are named now. Return whether there were any."""
-        named = [log for log, member in self.unnamed.items() if self._is_named(member)]
+        named = [log for log, member in self.unnamed.items() if self._exchange().is_named(member)]
         for log in named:
             del self.unnamed[log]
         return bool(named)
 
-    def note(self, user: UserId, claimed: UserId | None) -> UserId | None:
-        """Note which member answers for a user, as the header of a log claims, None for none; return which counts.
+    def note(self, user: UserId, member: UserId | None) -> Members:
+        """Take the member that the header of a user's log names, if any, and those that the user showed on links.
 
-        One that was said to be a member counts before one that anybody can make up, then the one that was proved on a
-        link, then that with the smallest key.
+        Returns:
+            Those of them that are new, and are to be stored.
         """
-        proved = self._proved(user)
-        found = {member for member in (claimed, proved, self._members.get(user)) if member not in (None, user)}
-        if not found:
-            return None
-        counts = min(found, key=lambda member: (not self._is_named(member), member != proved, member))
-        self._members[user] = self._strings.setdefault(counts, counts)
-        return counts
+        known = self._written.get(user, ())
+        said = (*self._shown.get(user, ()), *(() if member is None else (member,)))
+        new = tuple(dict.fromkeys(one for one in said if one not in known and one != user))
+        named = (*known, *new)
+        if new:
+            self._written[user] = named if len(named) > 1 else self._alone.setdefault(named[0], named)
+        for one in new:
+            self._users.setdefault(one, {})[user] = None
+            if one in self._concealing:
+                self._concealed = None
+        return new
 
-    def users_of(self, member: UserId) -> list[UserId]:
-        """Return the users with logs here for whom a member answers."""
-        return [user for user, known in self._members.items() if known == member] if member in self._strings else []
+    def on_shown(self, peer: PeerId, member: UserId) -> None:
+        """Take the member that a peer has shown on a link of its own."""
+        former = self._shown.pop(peer, ())
+        if former:
+            self._drop_peer(peer, former[-1])
+        rest = tuple(one for one in former if one != member)
+        self._shown[peer] = (*rest, member) if rest else self._alone.setdefault(member, (member,))
+        self._peers.setdefault(member, {})[peer] = None
+        if len(self._shown) > MAX_REMEMBERED:
+            most = max(self._peers, key=lambda one: len(self._peers[one]))
+            oldest = next(iter(self._peers[most]))
+            del self._shown[oldest]
+            self._drop_peer(oldest, most)
+
+    def _drop_peer(self, peer: PeerId, member: UserId) -> None:
+        del self._peers[member][peer]
+        if not self._peers[member]:
+            del self._peers[member]
+
+    def on_members_changed(self) -> None:
+        """Take that other statements are durable now."""
+        self._concealed = None
+
+    # ---- who answers for whom
+
+    def members_of(self, user: UserId) -> Members:
+        """Return all members that a user has named."""
+        named = self._written.get(user, ()) + self._shown.get(user, ())
+        return (*named, self._own) if user in self._hosted else named
 
     def member_of(self, user: UserId) -> UserId:
-        """Return the member that answers for a user; the user itself if it is a member."""
-        return self._members.get(user, user)
+        """Return the one member to show for a user, one that is out before others; "" where none is known."""
+        if user in self._hosted:
+            return self._own
+        for link in self._up().values():
+            if user in link.users:
+                return link.member
+        members = self._exchange().members
+        named = self.members_of(user)
+        if members is None or not named:
+            return named[0] if named else user if members is not None and members.is_named(user) else ""
+        ranks = {one: (one not in members.removed, not members.is_named(one)) for one in named}
+        return min(reversed(named), key=lambda one: ranks[one])
+
+    def users_of(self, member: UserId) -> set[UserId]:
+        """Return the users for whom a member answers."""
+        found = {*self._peers.get(member, ()), *self._users.get(member, ())}
+        for link in self._up().values():
+            if link.member == member:
+                found.update(link.users)
+        return found | (set(self._hosted) if member == self._own else set())
+
+    def speaker(self, member: UserId) -> UserId:
+        """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
+
+        So a gateway is named by its own user and not by an account. Of nobody known it is the member itself.
+        """
+        users, names = self.users_of(member), self._names()
+        if self._me in users:
+            return self._me
+        named = {user for user in users if user in names} or users
+        return min(named & self._shown.keys() or named, default=member)
+
+    def leader(self, user: UserId, removal: Statement) -> UserId:
+        """Return for whom a removal stands that a user is out by: its member, or the user itself if it is out alone.
+
+        Of a user that nobody knows it is the first one in that removal.
+        """
+        for member in self.members_of(user):
+            if member in removal.who:
+                return member
+        members = self._exchange().members
+        is_known = self.member_of(user) not in ("", user) or members is None or bool(members.additions(user))
+        return user if is_known else removal.who[0]
+
+    # ---- who is out
+
+    def removals(self, user: UserId) -> list[Statement]:
+        """Return the durable removals by which a user is out, the oldest first."""
+        members = self._exchange().members
+        return [] if members is None else self._exchange().durable(members.against(user, self.members_of(user)))
+
+    def is_out(self, user: UserId) -> bool:
+        """Return whether a user is removed, as far as this peer knows which members it named."""
+        return bool(self.removals(user))
+
+    def since(self, user: UserId) -> int | None:
+        """Return since when a user is out, in UTC microseconds; None for one who is not."""
+        removals = self.removals(user)
+        return removals[0].at if removals else None
+
+    def concealed(self) -> Set[UserId]:
+        """The users of whom nothing is shown any more."""
+        members = self._exchange().members
+        if members is None or not members.concealed:
+            return frozenset()
+        if self._concealed is None:
+            self._concealing = frozenset(members.concealed)
+            users = {user for who in self._concealing for user in (who, *self.users_of(who))}
+            self._concealed = frozenset(user for user in users if any(one.hide for one in self.removals(user)))
+        return self._concealed

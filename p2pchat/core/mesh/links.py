@@ -12,6 +12,7 @@ acknowledgement before a goodbye counts. So the caller of `on_frames` calls `set
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -244,12 +245,13 @@ class Links:
             if link.peer == peer:
                 self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
 
-    def unblock(self, peer: PeerId) -> None:
-        """Dial a peer again, and begin those links anew whose peers had told of that user: they tell it once."""
+    def unblock(self, peers: AbstractSet[PeerId]) -> None:
+        """Dial peers again, and begin those links anew whose peers had told of those users: they tell them once."""
         for link in list(self.up.values()):
-            if peer in link.blocked:
+            if not peers.isdisjoint(link.blocked):
                 self.close(link.id, "error", "this link begins anew")
-        self.dialer.resume(peer)
+        for peer in sorted(self.dialer.peers.intersection(peers)):
+            self.dialer.resume(peer)
 
     def on_members_changed(self, durable: Collection[StatementId]) -> None:
         """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has
@@ -629,7 +631,7 @@ class _Undialled:
         self._admission = admission
 
     def __contains__(self, peer: object) -> bool:
-        return peer in self._blocks.users or (isinstance(peer, str) and self._admission.is_out(peer))
+        return peer in self._blocks.users or (isinstance(peer, str) and self._admission.users.is_out(peer))
 
 
 class HandshakeRunner:
@@ -774,7 +776,7 @@ class HandshakeRunner:
     def refuse(self, link: PeerLink, code: str) -> None:
         """End a link whose far end is not admitted, and say who removed it."""
         self._ctx.emit(Counted("not_admitted"))
-        if not link.up and (said := self._admission.farewell(link.peer, link.member)) is not None:
+        if not link.up and (said := self._admission.farewell(link.peer)) is not None:
             self._ctx.emit(Send(said, [link.id]))
         self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
 

@@ -330,5 +330,5 @@ class Ingest:
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not writer.tail_tips()
         by = certificate_of(header)
-        member = self._sync.members.note(log.id.user, None if by is None else by.member)
-        change.logs.append(NewLog(log.id, log.before, is_whole, by, member))
+        members = self._sync.members.note(log.id.user, None if by is None else by.member)
+        change.logs.append(NewLog(log.id, log.before, is_whole, by, members))

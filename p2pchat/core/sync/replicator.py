@@ -34,6 +34,7 @@ from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
+from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -103,8 +104,8 @@ class Replicator:
     def __init__(
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
-        on_members_changed: Callable[[Change], None], is_out: Callable[[UserId], bool],
-        proved: Callable[[UserId], UserId | None],
+        on_members_changed: Callable[[Change, Sequence[Statement]], None],
+        on_void: Callable[[Sequence[Statement]], None], members: UserMembers,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
@@ -112,11 +113,12 @@ class Replicator:
         self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations: Conversations = Conversations(network.id)
         self.statements: StatementExchange = StatementExchange(
-            ctx, network, stored.statements, stored.meta, on_members_changed
+            ctx, network, stored.statements, stored.meta, on_members_changed, on_void
         )  # fmt: skip
         self.lookups: Lookups = Lookups(ctx)
         self.people: KnownPeople = KnownPeople(
-            ctx, hosted.values(), stored.users, stored.former_names, lambda user: user not in hosted and is_out(user)
+            ctx, hosted.values(), stored.users, stored.former_names,
+            lambda user: user not in hosted and members.is_out(user),
         )  # fmt: skip
         accounts = QuotaAccounts(ctx, stored.meta)
         self.quota: Quota = Quota(
@@ -128,7 +130,7 @@ class Replicator:
             lambda: {remote.link.peer for remote in self.context.remotes.values()}, stored.meta,
             lambda conversation: self.context.forget_on_links(conversation), self._delete_request, self._on_opened,
         )  # fmt: skip
-        members = UserMembers(network.id, stored.members, self.statements.is_named, proved)
+        members.load(stored.members)
         left_out = LeftOut(ctx, stored.meta)
         self.context: SyncContext = SyncContext(
             ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, members, left_out
@@ -160,7 +162,7 @@ class Replicator:
         )  # fmt: skip
         self.sender: Sender = Sender(self.context, self.forks, self.people.names)
         self.typing: TypingTracker = TypingTracker(self.context)
-        self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts, is_out)
+        self.group_editor: GroupEditor = GroupEditor(self.context, self.appender, contacts, members.is_out)
         self.transfers: Transfers = Transfers(self.context, stored.meta)
         self.file_receipts: FileReceipts = FileReceipts(self.context, stored.named, self.transfers.may_have)
         self.transfers.on_whole = self.file_receipts.on_whole

@@ -362,6 +362,9 @@ function changeOfMember(line, myId) {
     pardoned: `${by} let ${user} back into this network`,
     admin: `${by} made ${user} an admin of this network`,
     unadmin: `${by} made ${user} a plain member again`,
+    restored: `${user} is in again: ${by}, who expelled them, is no admin any more`,
+    dropped: `${user} is out: ${by}, who admitted them, is no admin any more`,
+    late: `${by} admitted ${user} by an invite that was closed already`,
   };
   return said[/** @type {"admitted"} */ (line.change)] ?? "";
 }

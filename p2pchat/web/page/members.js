@@ -27,11 +27,12 @@ export async function showMembers(chat) {
 /** @param {any} row of a member */
 function memberRow(row) {
   const isOut = row.role === "expelled";
-  const by = row.since ? `${isOut ? "" : "admitted "}by ${safeLine(row.by)}, ${when(row.since)}` : "";
+  const by = row.by ? `${isOut ? "" : "admitted "}by ${safeLine(row.by)}${row.since ? `, ${when(row.since)}` : ""}` : "";
   const role = row.role === "member" || isOut ? "" : row.role;
-  const mine = row.me && (row.users.length > 1 ? "answers for you" : "you");
+  const mine = row.me && (row.count > 1 ? "answers for you" : "you");
   const what = [mine, role, by].filter(Boolean).join(", ");
-  const names = (row.users.length ? row.users : [row.user]).map(safeLine).join(", ");
+  const more = row.count > row.users.length ? ` and ${row.count - row.users.length} more` : "";
+  const names = (row.users.length ? row.users : [row.user]).map(safeLine).join(", ") + more;
   return h("li", { class: "person-row" },
     disc(row.user_id, row.user, isOut ? "" : row.online ? "online" : "offline"),
     h("span", { class: "side-words" }, h("bdi", {}, names), h("span", { class: "side-sub" }, what)));

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from p2pchat.core.inputs import Got, InviteRevoked, LinkAccepted
+from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
+from p2pchat.core.members.statement import parse_statement
 from p2pchat.protocol import Admit, Frame, encode
 from tests.core.mesh.linked_peers import Key
 from tests.core.scripted_nodes import Far
 from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
-from tests.vectors.material import ADMIN, MEMBER, SEEDS, T0
+from tests.vectors.material import ADMIN, MEMBER, SEEDS, T0, N
 from tests.vectors.members import ADDED, INVITE, MAKER_KEY, guest_of, id_of, invite_proof, said
 from tests.vectors.vector_node import HandshakeNode, decoded
 
@@ -73,7 +74,8 @@ def test_a_certificate_for_another_user_admits_nobody() -> None:
 
 def test_an_invite_that_was_taken_back_admits_nobody() -> None:
     node = taken(HELLO)
-    node.put(InviteRevoked(INVITE["id"]))
+    text, signature = said("founder", "close", 1, invites=[INVITE["id"]])
+    node.put(StatementsMade([parse_statement(N.hex(), text, bytes.fromhex(signature))]))
     node.take_frame(decoded(shown(s=None, invite=invite_proof(T_OF_BOB))))
     assert node.refused == "revoked"
 

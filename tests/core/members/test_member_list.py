@@ -14,8 +14,9 @@ from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, make_statement, network_id
 from p2pchat.protocol import UserId
 
-TRIALS = 200
-SMALL_LIMIT = 5000  # bytes of an admin's statements: some twenty
+TRIALS = 100
+SMALL_LIMIT = 12_000  # bytes of an admin's statements: some 36 additions, and 12 removals
+FLOOD = 60  # additions: more than it may make
 
 
 def key(name: str) -> UserId:
@@ -69,8 +70,8 @@ def test_what_changed_is_told() -> None:
     assert found.add([admin, early]).kept == []
     gone = author.say(FOUNDER, "remove", ADA)
     change = found.add([gone])
-    assert [one.id for one in change.kept] == [gone.id] and change.dropped == [early.id]
-    assert found.members == {FOUNDER} and found.removed == {ADA} and BEN not in found.named
+    assert [one.id for one in change.kept] == [gone.id] and change.dropped == [early]
+    assert found.members == {FOUNDER} and found.removed == {ADA} and not found.is_named(BEN)
 
 
 def test_who_removed_somebody_is_told_as_long_as_that_stands() -> None:
@@ -125,6 +126,10 @@ class Trial:
     Attributes:
         honest: Who must be a member; `out`, who must not.
         answers: For each user who is no member, the member that answers for it; `barred`, those it answers for in vain.
+        named: For each user the members that it has named before, in logs and certificates of its own.
+        escapes: Users who are out, or barred, and an admin that answers for them now.
+        closed: The invites that admit nobody.
+        flooded: An admin that added more than it may; those of its additions that are kept are any.
         rogue: An admin that turned against the others; its statements are dropped if it was `expelled`.
     """
 
@@ -138,7 +143,12 @@ class Trial:
         self.strangers = [key(f"stranger {number}") for number in range(6)]
         self.honest, self.out, self.barred = set[UserId](), set[UserId](), set[UserId]()
         self.expelled = self.pardoned = False
+        self.added_by: dict[UserId, UserId] = {}
+        self.closed = set[str]()
         self.say(FOUNDER, "admin", *self.admins)
+        if self.draw.random() < 0.5:
+            self.say(self.draw.choice(self.good), "close", invites=["00000001"])
+            self.closed.add("00000001")
         of_rogue = self._add_members()
         self._remove_and_pardon()
         self._expel_rogue(of_rogue)
@@ -148,6 +158,12 @@ class Trial:
             for number in range(2)
         }
         self._bar_guests()
+        self.named = {user: {key(f"made up by {user}")} for user in self.answers}
+        self.escapes = [(user, admin, {member}) for user, member in self.answers.items() for admin in self.good
+                        if user in self.barred or member in self.out]  # fmt: skip
+        self.flooded = self.draw.choice(["", "", "", *self.admins])
+        for number in range(FLOOD if self.flooded else 0):
+            self.say(self.flooded, "add", key(f"one of many {number}"))
         if self.rogue:
             self._turn_rogue()
         self._attack()
@@ -158,17 +174,19 @@ class Trial:
             by, who = self.draw.choice([FOUNDER, *self.admins]), key(f"member {number}")
             self.say(by, "add", who)
             (of_rogue if by == self.rogue else self.honest).add(who)
+            self.added_by[who] = by
         return of_rogue
 
     def _remove_and_pardon(self) -> None:
         for who in sorted(self.honest):
             if self.draw.random() < 0.3:
                 by = self.draw.choice(self.good)
-                removal = self.say(by, "remove", who)
+                removal = self.say(by, "remove", who, invites=[who[:8]])
                 if self.draw.random() < 0.4:
                     self.say(self.draw.choice([by, FOUNDER]), "pardon", ids=[removal.id])
                 else:
                     self.out.add(who)
+                    self.closed.add(who[:8])
 
     def _expel_rogue(self, of_rogue: set[UserId]) -> None:
         removed_by_rogue = set[UserId]()
@@ -187,7 +205,7 @@ class Trial:
         if self.draw.random() < 0.4:
             self.pardoned = True
             self.say(FOUNDER, "pardon", ids=[removal.id])
-            self.say(FOUNDER, "add", self.rogue, *keep)
+            self.say(FOUNDER, "add", self.rogue)  # whom the removal kept stay
             if removed_by_rogue:
                 self.say(FOUNDER, "remove", *sorted(removed_by_rogue))
 
@@ -209,11 +227,14 @@ class Trial:
         signers = [*self.strangers, *sorted(self.out), *([self.rogue] * 6 if self.expelled else [])]
         anybody = [*self.strangers, *sorted(self.out), *sorted(self.honest), *self.admins]
         for _ in range(self.draw.randint(5, 40)):
-            by, kind = self.draw.choice(signers), self.draw.choice(["add", "admin", "remove", "pardon"])
+            by, kind = self.draw.choice(signers), self.draw.choice(["add", "admin", "remove", "pardon", "close"])
             if kind == "pardon":
                 self.say(by, kind, ids=[self.draw.choice(self.author.said).id])
+            elif kind == "close":
+                self.say(by, kind, invites=["00000002"])
             elif kind == "remove":
-                self.say(by, kind, self.draw.choice(anybody), keep=[self.draw.choice(self.strangers)])
+                keep = [self.draw.choice(self.strangers)]
+                self.say(by, kind, self.draw.choice(anybody), keep=keep, invites=["00000002"])
             else:
                 self.say(by, kind, self.draw.choice(anybody))
         if self.rogue and not self.expelled:  # it may remove, but others of its rank stand
@@ -244,13 +265,18 @@ class Trial:
         assert all(ids(other) == ids(found) for other in others)
         assert ids(list_of(self.author.said)) == ids(found)
         assert found.admins == set(self.admins) - ({self.rogue} if self.expelled else set())
-        assert found.members >= self.honest - self.out
+        dropped = {who for who, by in self.added_by.items() if by == self.flooded and who not in found.members}
+        assert found.members >= self.honest - self.out - dropped
         assert found.members >= {*self.good}
         assert not found.members & self.out
         assert not found.members.intersection(self.strangers)
         for user, member in self.answers.items():
             wanted = self.pardoned if member == self.rogue and self.expelled else member in found.members
-            assert found.admits(user, member) == (wanted and user not in self.barred)
+            assert found.admits(user, member, self.named[user]) == (wanted and user not in self.barred)
+        for user, member, named in self.escapes:
+            assert not found.admits(user, member, named) or not any(map(found.is_named, named))
+        assert all((found.closing(invite) is not None) == (invite in self.closed)
+                   for invite in ["00000001", "00000002", *(who[:8] for who in self.honest)])  # fmt: skip
         assert not found.admits(key("guest"), self.strangers[0])
         if self.expelled:
             assert (self.rogue in found.members) == self.pardoned

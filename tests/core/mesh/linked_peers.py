@@ -17,9 +17,10 @@ from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement_exchange import StatementExchange
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.node_context import NetworkCredentials, NodeContext, Now
+from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext, Now
 from p2pchat.protocol import Bye, Frame, PeerId
 
 N, K = "0a" * 16, "0b" * 32
@@ -73,8 +74,13 @@ class Post:
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
-        statements = StatementExchange(self.ctx, self.network, [], {}, lambda change: None)
-        admission = Admission(self.ctx, self.network, None, lambda: statements, lambda user: user)
+        statements = StatementExchange(
+            self.ctx, self.network, [], {}, lambda change, dropped: None, lambda void: None
+        )  # fmt: skip
+        users = UserMembers(
+            N, key.id, key.id, HostedIdentities([]), lambda: statements, lambda: self.links.up, dict[str, str]
+        )  # fmt: skip
+        admission = Admission(self.ctx, self.network, None, lambda: statements, users, lambda user: None)
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts, self.blocks, admission
         )

@@ -220,10 +220,10 @@ def certified(network: str, member: str, user: str) -> Author:
 def test_who_answers_for_a_writer_is_known_from_the_header_and_after_a_restart(ada: Peer) -> None:
     log = certified(N, "eve", "bob")
     assert ada.far("bob").say(log.say("hi"))[0] == "commit b1:1..1, show b1:1..1"
-    assert ada.node.sync.context.members.member_of(IDS["bob"]) == IDS["eve"]
+    assert ada.node.user_members.members_of(IDS["bob"]) == (IDS["eve"],)
     ada.start()
-    assert ada.node.sync.context.members.member_of(IDS["bob"]) == IDS["eve"]
-    assert ada.node.sync.context.members.member_of(IDS["cyd"]) == IDS["cyd"]
+    assert ada.node.user_members.members_of(IDS["bob"]) == (IDS["eve"],)
+    assert ada.node.user_members.members_of(IDS["cyd"]) == ()
     far = ada.far("cyd")
     far.say(Want(1, ROOM, IDS["bob"], [], names=[Naming(room=True)]))
     assert [frame.h for frame in far.heard if isinstance(frame, Entries)] == [log.header]
@@ -235,21 +235,18 @@ def test_a_certificate_of_another_network_or_user_is_the_fault_of_the_sender(
 ) -> None:  # fmt: skip
     log = certified(network, "eve", user)
     assert ada.far("dan").say(log.say("hi")) == ["close dan: head"]
-    assert ada.texts() == [] and ada.node.sync.context.members.member_of(IDS["bob"]) == IDS["bob"]
+    assert ada.texts() == [] and ada.node.user_members.members_of(IDS["bob"]) == ()
 
 
-def test_of_two_members_that_answer_for_a_user_all_peers_choose_the_same() -> None:
-    smaller, larger = sorted(("eve", "dan"), key=lambda name: IDS[name])
-    for order in ((smaller, larger), (larger, smaller)):
-        ada = World().peer("ada")
-        far = ada.far("bob")
-        for number, member in enumerate(order):
-            log = certified(N, member, "bob")
-            log.log = log.log._replace(run=f"b{number}" * 8)
-            far.say(log.say(member))
-        for _ in range(2):
-            assert ada.node.sync.context.members.member_of(IDS["bob"]) == IDS[smaller]
-            ada.start()
+def test_a_user_belongs_to_all_members_that_its_headers_named(ada: Peer) -> None:
+    far = ada.far("bob")
+    for number, member in enumerate(("eve", "dan", "eve")):
+        log = certified(N, member, "bob")
+        log.log = log.log._replace(run=f"b{number}" * 8)
+        far.say(log.say(member))
+    for _ in range(2):
+        assert {*ada.node.user_members.members_of(IDS["bob"])} == {IDS["eve"], IDS["dan"]}
+        ada.start()
 
 
 def test_only_members_write_in_a_direct_conversation() -> None:

@@ -20,6 +20,7 @@ OF_THE_FOUNDER = {
         "statements-are-told-on", "who-lacks-statements-gets-them", "who-is-removed-is-sent-away",
         "an-admins-removal-counts-with-what-has-no-effect", "canonical-statements-are-kept",
         "statements-of-another-form-end-the-link",
+        "who-named-a-removed-member-is-refused",
     },
     "full": {"a-file-has-all-statements", "statements-in-a-file-are-taken"},
 }  # fmt: skip

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 
 async def test_the_peer_in_javascript_keeps_the_rules_about_statements(tmp_path: Path) -> None:
     rules = [rule.name for rule in all_rules() if rule.level == "peer" and "member" in rule.section]
-    rules.append("who-is-removed-is-sent-away")
+    rules += ["who-is-removed-is-sent-away", "who-named-a-removed-member-is-refused"]
     results = await listened(lambda invite: node_candidate(tmp_path, invite, free_port()), tmp_path, "peer", rules)
     assert names(results, "passed") == set(rules)
 

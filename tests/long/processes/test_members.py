@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
+import time
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -243,7 +246,7 @@ async def test_who_is_expelled_does_not_come_back(logins: list[Login]) -> None:
     code, _, err = await first.talk("expel", "bob", "--data", str(first.home / "ada"))
     assert code == 2 and b"add --yes" in err
     code, _, err = await third.talk("expel", "bob", "--yes", "--data", str(third.home / "cyd"))
-    assert code == 1 and b"only the founder of this network and its admins expel: ask ada" in err
+    assert code == 1 and b"only the founder of this network and its admins can do that: ask ada" in err
     code, _, err = await first.talk("expel", "bob", "--yes", "--data", str(first.home / "ada"))
     assert code == 0 and b"What they wrote stays" in err
     for child in (ada, cyd):
@@ -340,6 +343,59 @@ async def test_a_restored_copy_of_a_member_is_a_guest_as_before(logins: list[Log
     await bob.event("joined", WAIT, user="ada")
     [row] = await third.rows("network", "--data", str(third.home / "bob"))
     assert row["role"] in ("guest", "member")
+
+
+async def test_an_invite_that_was_revoked_stays_so_when_its_maker_is_restored(logins: list[Login]) -> None:
+    first, second, third = logins
+    port = int(free_ports(1)[0])
+    ada = await first.peer("ada", port=port)
+    bob = await second.peer("bob", invite=await first.invite(ada))
+    await met(ada, bob)
+    invite = await first.invite(ada, "--uses", "3")
+    assert await ada.leave() == 0
+    shutil.copytree(first.home / "ada", first.home / "copy")
+    ada = await first.peer("ada", port=port)
+    await ada.event("joined", WAIT, user="bob")
+    await first.decide("ada", "invite", "--revoke", id_of(invite))
+    await _knows(second, "bob", 2)
+    assert await ada.leave() == 0
+    shutil.rmtree(first.home / "ada")
+    (first.home / "copy").rename(first.home / "ada")
+    ada = await first.peer("ada", port=port)
+    await ada.event("joined", WAIT, user="bob")
+    await _knows(first, "ada", 2)
+    assert (await third.refused("eve", "--invite", invite))[0] == "revoked"
+
+
+async def _knows(login: Login, name: str, statements: int) -> None:
+    """Wait until the database of a peer has so many statements."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        with closing(sqlite3.connect(f"file:{login.home / name / 'history.db'}?mode=ro", uri=True)) as database:
+            if database.execute("select count(*) from statements").fetchone() == (statements,):
+                return
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)  # poll: another process writes it
+
+
+async def test_a_spare_of_an_expelled_admin_is_listed_as_its_guest_or_goes_with_it(logins: list[Login]) -> None:
+    """The admin admits a second login of its own before it is expelled."""
+    first, second, third = logins
+    ada = await first.peer("ada")
+    bob = await second.peer("bob", invite=await first.invite(ada))
+    await met(ada, bob)
+    await first.decide("ada", "admin", "bob")
+    await bob.event("member", WAIT, change="admin")
+    spare = await third.peer("spare", invite=await second.invite(bob))
+    await met(ada, spare)
+    code, _, err = await first.talk("expel", "bob", "--data", str(first.home / "ada"), "--yes")
+    assert code == 0 and b"bob admitted 1, last spare: they stay, unless --with-admitted" in err
+    rows = {row["user"]: row for row in await first.rows("members", "--data", str(first.home / "ada"))}
+    assert (rows["spare"]["role"], rows["spare"]["by"]) == ("member", "bob")
+    await first.decide("ada", "pardon", "bob")
+    await first.decide("ada", "expel", "spare", "--yes")
+    await spare.event("member", WAIT, user="spare", change="expelled")
+    assert await first.members("ada") == {"ada": "founder", "bob": "member", "spare": "expelled"}
 
 
 async def test_everybody_who_came_by_an_invite_is_expelled_at_once(logins: list[Login]) -> None:

@@ -1,0 +1,53 @@
+"""Which members answer for users: what they named in headers and on links, and how much of that is remembered."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.core.effects import MemberChanged
+from p2pchat.core.members import user_members
+from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.node_context import HostedIdentities
+from tests.core.members.test_member_list import ADA, BEN, FOUNDER, ZOE, key
+from tests.core.members.test_statement_exchange import FOUNDER as FOUNDING
+from tests.core.members.test_statement_exchange import USERS, Net, said
+
+
+def made() -> UserMembers:
+    return UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), _never, dict, dict)  # type: ignore[arg-type]
+
+
+def _never() -> None:
+    raise AssertionError("no statement is looked at")
+
+
+def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
+    users = made()
+    users.on_shown(ZOE, ADA)
+    users.on_shown(ZOE, BEN)
+    assert {*users.members_of(ZOE)} == {ADA, BEN}
+    assert {*users.note(ZOE, BEN)} == {ADA, BEN} and users.note(ZOE, BEN) == ()
+    users.load([(ZOE, ADA)])
+    assert ADA in users.members_of(ZOE)
+
+
+def test_a_member_with_many_keys_displaces_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_members, "MAX_REMEMBERED", 8)
+    users = made()
+    for name in ("first", "second", "third"):
+        users.on_shown(key(name), ADA)
+    for number in range(100):
+        users.on_shown(key(f"{number} of many"), BEN)
+    assert all(users.members_of(key(name)) == (ADA,) for name in ("first", "second", "third"))
+    assert users.members_of(key("99 of many")) == (BEN,) and users.members_of(key("0 of many")) == ()
+
+
+def test_a_removal_of_many_keys_that_nobody_knows_is_one_event() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    bob = net.peers["bob"]
+    net.say("ada", said(FOUNDING, "add", USERS[0]))
+    bob.events.clear()
+    net.say("ada", said(FOUNDING, "remove", *USERS))
+    [told] = [one for one in bob.events if isinstance(one, MemberChanged)]
+    assert (told.user, told.change, len(told.users), told.count) == (USERS[0], "expelled", 10, len(USERS) - 1)
