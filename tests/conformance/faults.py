@@ -116,7 +116,7 @@ FAULTS = (
               'if (!this.peer.hear(s)) throw "malformed";', "this.peer.hear(s);"),
     PeerFault("removals-of-admins-read-strictly", "who is removed stays, where others refuse it",
               "an-admins-removal-counts-with-what-has-no-effect",
-              'keep: optional(listed(key, 0, 512)), hide: optional(isBoolean)', 'hide: optional((is) => is === true)'),
+              "    hide: optional(isBoolean),\n", "    hide: optional((is) => is === true),\n"),
     PeerFault("canonical-without-u-007f", "peers end each other's links again and again",
               "canonical-statements-are-kept", r"/^[\0-\x7f]*$/.test(value)", r"/^[\0-\x7e]*$/.test(value)"),
     PeerFault("halves-of-pairs-are-canonical", "peers end each other's links again and again",

@@ -1455,7 +1455,7 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
          "if self.context.members.forget_named() and not self.context.remotes:")),
     Mutant("unnamed-log-stored", "one member writes as any number of users of members that it makes up, and all store it",
         Rule("named", within=300),
-        ("        if self._is_named(member):\n            return True",
+        ("        if self._exchange().is_named(member):\n            return True",
          "        if member:\n            return True")),
     Mutant("unnamed-log-wanted", "a peer asks at each comparison for what it refuses",
         "core/members/test_statement_exchange.py::test_a_log_is_stored_only_once_somebody_named_its_member_and_then_asked_for_again",
