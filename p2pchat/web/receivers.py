@@ -18,6 +18,7 @@ class Receivers:
     """The receivers that the accounts of one gateway name."""
 
     def __init__(self, peer: TCPPeer, accounts: Accounts) -> None:
+        self._peer = peer
         self._people = peer.directory
         self._accounts = accounts
 
@@ -65,9 +66,15 @@ class Receivers:
         return account.user.find(user)
 
     def check(self, to: Conversation) -> None:
-        """Raise WebError if a message there would reach nobody: the account was deleted."""
+        """Raise WebError if a message there would reach nobody: the account was deleted, or the gateway is expelled."""
+        self.check_gateway()
         if to.user is not None and self._accounts.former(to.user.key):
             raise WebError(404, "unknown_name", f"{to.user.label} is gone: this account was deleted")
+
+    def check_gateway(self) -> None:
+        """Raise WebError while this gateway is expelled from its network."""
+        if self._peer.people.is_expelled(self._peer.me):
+            raise WebError(503, "expelled", "this gateway was expelled from its network: nobody out there hears it")
 
     def reservation(self, by: Account, to: Conversation) -> dict[str, Any]:
         """Return what the answer to a direct message says of a reserved name: `reserved` and `text`; {} for others."""

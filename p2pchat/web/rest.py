@@ -565,11 +565,10 @@ async def healthz(gateway: CurrentGateway) -> HealthOut:
 @operations_router.head("/readyz", include_in_schema=False)
 @operations_router.get("/readyz")
 async def readyz(gateway: CurrentGateway) -> HealthOut:
-    """200 if the gateway accepts callers: its peer has started, has tried its endpoints, and is not stopping."""
+    """200 if the gateway accepts callers: its peer has started, has tried its endpoints, is not stopping and not expelled."""
     if gateway.hub.stopping:
         raise WebError(503, "stopping", "this gateway is stopping", {"Retry-After": "2"})
-    if gateway.peer.people.is_expelled(gateway.peer.me):
-        raise WebError(503, "expelled", "this gateway was expelled from its network: nobody out there hears it")
+    gateway.receivers.check_gateway()
     return HealthOut()
 
 

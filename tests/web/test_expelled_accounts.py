@@ -130,14 +130,19 @@ async def test_the_operator_of_a_founding_gateway_expels_an_account(tmp_path: Pa
 
 
 async def test_accounts_of_an_expelled_gateway_stay_accounts(net: Network) -> None:
-    """Nobody out there hears them; what is stored here stays readable."""
+    """Nobody out there hears them, and they read so; what is stored here stays readable."""
     ada, served = net
+    zoe = served.account("zoe")
     await ada.people.expel("gate")
     await until(lambda: served.peer.people.is_expelled(served.peer.me), "the gateway knows that it is out")
     assert await status(served, "zoe") == (200, "")
     async with served.client() as http:
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["code"]) == (503, "expelled")
+    for to in ("room", "yan"):
+        code, found = await do(served, "zoe", do="send", to=to, text="does anybody hear me?")
+        assert (code, found["code"]) == (503, "expelled")
+    assert not [post for post in await zoe.user.history("room") if post.text == "does anybody hear me?"]
 
 
 async def test_an_expelled_account_stays_out_when_its_gateway_is_expelled_too(net: Network) -> None:
