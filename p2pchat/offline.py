@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,13 +17,17 @@ from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.log import decode_entry
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import parse_statement
+from p2pchat.core.members.statement import Statement, parse_statement
 from p2pchat.core.members.statement_exchange import FOUNDER
+from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.node_context import HostedIdentities
+from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.message_requests import Request, stored_requests
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
+from p2pchat.identity.login_key import read_login_network
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation
@@ -58,6 +63,19 @@ class KnownAddress:
     user: User
     endpoint: str
     answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredStatements:
+    """The statements of a stored history: all are durable."""
+
+    members: MemberList
+
+    def durable(self, statements: Iterable[Statement]) -> list[Statement]:
+        return [*statements]
+
+    def is_named(self, user: UserId) -> bool:
+        return self.members.is_named(user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +119,7 @@ class History(Viewer):
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
         self._meta: dict[str, str] = {}
-        self._members: list[tuple[UserId, UserId]] = []  # users, and members that answer for them
-        self._statements: list[tuple[str, bytes]] = []  # about members: texts and signatures
+        self._members: UserMembers | None = None
         self._former: dict[str, dict[str, int]] = {}  # names with the clocks of their profiles, by user
         self._stored: dict[ConversationId, ConversationState] = {}
         self._views: dict[ConversationId, GroupView] = {}
@@ -150,12 +167,30 @@ class History(Viewer):
         namings |= {view.talk: Naming(talk=id) for id, view in self._views.items()}
         self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}
         self._hosts_others = bool(storage.hosted()) or has_others(self._stored, me)
-        self._addresses, self._meta, self._members = stored.addresses, stored.meta, stored.members
-        self._statements = stored.statements
+        self._addresses, self._meta = stored.addresses, stored.meta
+        self._load_members(stored, me)
         for key in self._waiting():
             self._stored[key].waits = True
         for one in stored.former_names:
             self._former.setdefault(one.user, {})[one.name] = one.c
+
+    def _load_members(self, stored: Stored, me: UserId) -> None:
+        """Take who was expelled, as far as is stored; nobody was where there is no file of the network to read."""
+        network = None
+        with suppress(P2PChatError):
+            network = read_login_network(self._profile).network
+        founder = "" if network is None else network.founder or stored.meta.get(FOUNDER, "")
+        if network is None or network.name or not founder:
+            return
+        statements = _StoredStatements(MemberList(founder))
+        statements.members.add(parse_statement(network.id, *pair) for pair in stored.statements)
+        guest, hosted = network.guest(me), HostedIdentities([])
+        own = me if guest is None else guest.member
+        names = dict.fromkeys(self.directory.known, "")
+        self._members = known = UserMembers(network.id, me, own, hosted, lambda: statements, dict, lambda: names)
+        known.load(stored.members)
+        known.on_shown(me, own)
+        self.directory.expelled.since, self.directory.expelled.concealed = known.since, known.concealed
 
     @property
     def _disk(self) -> _OpenStorage:
@@ -199,16 +234,8 @@ class History(Viewer):
     @property
     def expelled_by(self) -> User | None:
         """Who expelled the own user or its member, as far as is stored; None if nobody did."""
-        network, me = network_of(self._profile), self.directory.me
-        members = MemberList(network.founder or self._meta.get(FOUNDER, ""))
-        members.add(parse_statement(network.id, *pair) for pair in self._statements)
-        member = me if (guest := network.guest(me)) is None else guest.member
-        removals = members.against(me, [member, *(one for user, one in self._members if user == me)])
-        if not removals:
-            return None
-        by = removals[-1].by
-        users = [user for user, one in self._members if one == by and self.directory.name(user)]
-        return self.directory.user(me if by == member else min(users, default=by))
+        removals = [] if self._members is None else self._members.removals(self.directory.me)
+        return self.directory.user(self._members.speaker(removals[-1].by)) if self._members and removals else None
 
     def addresses(self) -> list[KnownAddress]:
         """Return the known addresses of other peers, those that answered last first."""

@@ -565,7 +565,7 @@ async def healthz(gateway: CurrentGateway) -> HealthOut:
 @operations_router.head("/readyz", include_in_schema=False)
 @operations_router.get("/readyz")
 async def readyz(gateway: CurrentGateway) -> HealthOut:
-    """200 if the gateway accepts callers: its peer has started, has tried its endpoints, is not stopping and not expelled."""
+    """200 if the gateway accepts callers: its peer has tried its endpoints, is not stopping and not expelled."""
     if gateway.hub.stopping:
         raise WebError(503, "stopping", "this gateway is stopping", {"Retry-After": "2"})
     gateway.receivers.check_gateway()

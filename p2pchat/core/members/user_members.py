@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 from functools import lru_cache
+from typing import Protocol
 
 from p2pchat.core.log import LogId
 from p2pchat.core.members.guests import is_guest
+from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement
-from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import HostedIdentities
 from p2pchat.protocol import GuestCertificate, PeerId, UserId
@@ -30,6 +31,17 @@ MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as man
 MAX_UNNAMED = 4096  # logs that are remembered as refused; a guess: 2 MiB
 
 Members = tuple[UserId, ...]
+
+
+class KnownStatements(Protocol):
+    """The statements of a peer that runs (statement_exchange.py), or of a stored history."""
+
+    @property
+    def members(self) -> MemberList | None: ...
+
+    def durable(self, statements: Iterable[Statement]) -> list[Statement]: ...
+
+    def is_named(self, user: UserId) -> bool: ...
 
 
 class UserMembers:
@@ -50,7 +62,7 @@ class UserMembers:
 
     def __init__(
         self, network: str, me: PeerId, own: UserId, hosted: HostedIdentities,
-        exchange: Callable[[], StatementExchange], up: Callable[[], Mapping[int, PeerLink]],
+        exchange: Callable[[], KnownStatements], up: Callable[[], Mapping[int, PeerLink]],
         names: Callable[[], Mapping[UserId, str]],
     ) -> None:  # fmt: skip
         self._me = me

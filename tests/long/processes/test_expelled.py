@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from p2pchat.testing.process_mesh import Child
 from tests.long.cli.agents import agent
 from tests.processes.commands import one_loop
@@ -85,3 +87,40 @@ async def test_who_is_expelled_by_its_own_login_reads_that(logins: list[Login]) 
     assert why in await notices(first, "doctor", *data, code=1)
     assert await laptop.leave() in (0, 3)
     await says(await first.peer("laptop", ada.endpoint), why)
+
+
+async def test_a_stored_history_says_what_came_after_an_expulsion_and_hides_what_is_hidden(
+    logins: list[Login],
+) -> None:
+    """Bob has not heard of it and goes on at cyd's, who has not either; ada hears it all from cyd later."""
+    first, second, third = logins
+    ada = await first.peer("ada")
+    bob = await second.peer("bob", invite=await first.invite(ada))
+    cyd = await third.peer("cyd", invite=await first.invite(ada))
+    await met(ada, bob, cyd)
+    await bob.send("before")
+    await ada.event("message", text="before")
+    await bob.leave()
+    await cyd.leave()
+    await first.decide("ada", "expel", "bob", "--yes")
+    await ada.leave()
+    cyd = await third.peer("cyd")
+    bob = await second.peer("bob", cyd.endpoint)
+    await met(bob, cyd)
+    await bob.send("after")
+    await cyd.event("message", text="after")
+    await bob.leave()
+    ada = await first.peer("ada", cyd.endpoint)
+    await ada.event("message", text="after")
+    await ada.leave()
+
+    async def history(*words: str) -> str:
+        return await notices(first, "history", *words, "--data", str(first.home / "ada"), code=0)
+
+    lines = [json.loads(line) for line in (await history("--json")).splitlines()]
+    assert [(line["text"], line.get("expelled", False)) for line in lines] == [("before", False), ("after", True)]
+    assert "no member" in next(line for line in (await history()).splitlines() if "after" in line)
+    ada = await first.peer("ada")
+    await first.decide("ada", "expel", "bob", "--hide", "--yes")
+    await ada.leave()
+    assert "before" not in await history() and "after" not in await history()
