@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from p2pchat import protocol as wire
 from p2pchat.core.members.guests import is_guest, make_guest
@@ -10,6 +11,7 @@ from p2pchat.core.members.made_invites import prove_invite
 from p2pchat.core.members.statement import (
     ADD,
     ADMIN,
+    PARDON,
     REMOVE,
     SIGNATURE_TAG,
     Statement,
@@ -194,9 +196,9 @@ async def an_invite_ends(kit: Kit) -> None:
 # ---- statements
 
 
-async def guest_of(kit: Kit, name: str, answers: Identity) -> ScriptedLink:
+async def guest_of(kit: Kit, guest: str | ScriptedMember, answers: Identity) -> ScriptedLink:
     """Return a connection of a guest of another member than the kit's, which has shown its certificate."""
-    link = await kit.dial(kit.member(name))
+    link = await kit.dial(kit.member(guest) if isinstance(guest, str) else guest)
     await link.prove_keys()
     certificate = make_guest(kit.network.id, answers.peer_id, answers.sign, link.member.id)
     link.send(wire.Show(wire.Membership(kit.network.founder, certificate)))
@@ -288,6 +290,95 @@ async def an_admins_removal_counts_with_what_has_no_effect(kit: Kit) -> None:
     await ada.round_trip()
     await refuses(await guest_of(kit, "again", zoe), "member", "a member that an admin has removed")
     await refuses(await guest_of(kit, "kept", yan), "member", "a member that an admin's removal keeps")
+
+
+def of(kit: Kit, signer: Identity, kind: str, **fields: Any) -> Statement:
+    """Make a statement as somebody else than the founder."""
+    return make_statement(kit.network.id, signer.peer_id, signer.sign, kind, now_us(), fields)
+
+
+async def told(kit: Kit, *said: Statement) -> None:
+    """Let the candidate hear these statements, one after the other."""
+    link = await kit.join("teller")
+    for one in said:
+        link.send(wire.Members(s=[pair(one)]))
+    await link.round_trip()
+
+
+async def admits(kit: Kit, name: str, member: Identity) -> None:
+    """Check that the candidate admits a guest of this member."""
+    link = await guest_of(kit, f"guest {name}", member)
+    await link.next(wire.Admit, f"`admit` for a guest of {name}")
+
+
+@rule
+async def a_plain_member_admits_nobody(kit: Kit) -> None:
+    zoe, yan = kit.identity("zoe"), kit.identity("yan")
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]), of(kit, zoe, ADD, who=[yan.peer_id]))
+    await admits(kit, "zoe", zoe)
+    await refuses(await guest_of(kit, "yan", yan), "member", "a member that a plain member added")
+
+
+@rule
+async def an_admin_admits(kit: Kit) -> None:
+    admin, yan = kit.identity("admin"), kit.identity("yan")
+    await told(kit, kit.say(ADMIN, who=[admin.peer_id]), of(kit, admin, ADD, who=[yan.peer_id]))
+    await admits(kit, "yan, whom an admin added", yan)
+
+
+@rule
+async def a_pardon_lets_in_again(kit: Kit) -> None:
+    zoe = kit.identity("zoe")
+    out = kit.say(REMOVE, who=[zoe.peer_id])
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]), out)
+    await refuses(await guest_of(kit, "zoe", zoe), "member", "a member that was removed")
+    await told(kit, kit.say(PARDON, ids=[out.id]))
+    await admits(kit, "zoe, who was pardoned", zoe)
+
+
+@rule
+async def an_admin_pardons_whom_it_removed_alone(kit: Kit) -> None:
+    admin, zoe = kit.identity("admin"), kit.identity("zoe")
+    out = kit.say(REMOVE, who=[zoe.peer_id])
+    first = kit.say(ADMIN, who=[admin.peer_id]), kit.say(ADD, who=[zoe.peer_id]), out
+    await told(kit, *first, of(kit, admin, PARDON, ids=[out.id]))
+    await refuses(await guest_of(kit, "zoe", zoe), "member", "a member that the founder removed and an admin pardoned")
+
+
+@rule
+async def a_removed_guest_is_refused(kit: Kit) -> None:
+    zoe, guest = kit.identity("zoe"), kit.member("guest")
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]), kit.say(REMOVE, who=[guest.id]))
+    await refuses(await guest_of(kit, guest, zoe), "member", "the certificate of a member for a user that was removed")
+    await admits(kit, "zoe", zoe)
+
+
+@rule
+async def who_is_kept_stays_when_an_admin_is_removed(kit: Kit) -> None:
+    admin, yan = kit.identity("admin"), kit.identity("yan")
+    first = kit.say(ADMIN, who=[admin.peer_id]), of(kit, admin, ADD, who=[yan.peer_id])
+    await told(kit, *first, kit.say(REMOVE, who=[admin.peer_id], keep=[yan.peer_id]))
+    await admits(kit, "yan, whom the removal of an admin keeps", yan)
+    await refuses(await guest_of(kit, "admin", admin), "member", "an admin that was removed")
+
+
+@rule
+async def an_admin_removes_no_admin(kit: Kit) -> None:
+    admin, zoe = kit.identity("admin"), kit.identity("zoe")
+    await told(kit, kit.say(ADMIN, who=[admin.peer_id, zoe.peer_id]), of(kit, admin, REMOVE, who=[zoe.peer_id]))
+    await admits(kit, "zoe, an admin that another one removed", zoe)
+
+
+@rule
+async def who_was_removed_stays_out_after_a_restart(kit: Kit) -> None:
+    if kit.restart is None:
+        raise RuleSkipped("the candidate cannot be restarted")
+    zoe = kit.identity("zoe")
+    out = kit.say(REMOVE, who=[zoe.peer_id])
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]), out)
+    kit.said.remove(out)  # nobody tells it again
+    await kit.restarted()
+    await refuses(await guest_of(kit, "zoe", zoe), "member", "a member that was removed before a restart")
 
 
 # Values in statements of a kind that is not known, of the form of RFC 8785 and of others.

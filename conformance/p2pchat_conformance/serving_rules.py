@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from p2pchat import protocol as wire
+from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat_conformance.awaited_frames import ScriptedLink, check
 from p2pchat_conformance.entry_rules import ODD_TEXTS
 from p2pchat_conformance.runner import Kit, rule
@@ -54,6 +55,16 @@ async def others_entries_are_served_verbatim(kit: Kit) -> None:
     batches = await served(bob, log)
     raws = [raw for batch in batches for raw in batch.e]
     check(raws == log.raws, f"of {log.raws} came {raws}")
+
+
+@rule
+async def a_direct_log_is_served_to_its_two_users_alone(kit: Kit) -> None:
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    log = ada.member.log(ada.member.dm())
+    log.text("between the two of us")
+    await sent(ada, log)
+    batches = await served(bob, log, names=[dm_naming(ada.member.id, kit.candidate)])
+    check(not batches, "a third member was served a direct conversation")
 
 
 @rule

@@ -20,7 +20,10 @@ OF_THE_FOUNDER = {
         "statements-are-told-on", "who-lacks-statements-gets-them", "who-is-removed-is-sent-away",
         "an-admins-removal-counts-with-what-has-no-effect", "canonical-statements-are-kept",
         "statements-of-another-form-end-the-link",
-        "who-named-a-removed-member-is-refused",
+        "who-named-a-removed-member-is-refused", "a-plain-member-admits-nobody", "an-admin-admits",
+        "a-pardon-lets-in-again", "an-admin-pardons-whom-it-removed-alone", "a-removed-guest-is-refused",
+        "who-is-kept-stays-when-an-admin-is-removed", "an-admin-removes-no-admin",
+        "who-was-removed-stays-out-after-a-restart",
     },
     "full": {"a-file-has-all-statements", "statements-in-a-file-are-taken"},
 }  # fmt: skip
