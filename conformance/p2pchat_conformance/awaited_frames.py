@@ -88,7 +88,7 @@ class KitContext(Protocol):
     def draw(self, what: str, size: int) -> bytes: ...
     def written(self, log: LogId) -> set[tuple[int, str]]: ...
     def on_admitted(self, shown: wire.Membership) -> None: ...
-    def admit(self, shown: wire.Membership, t: bytes) -> None: ...
+    def admit(self, candidate: UserId, shown: wire.Membership, t: bytes) -> None: ...
     def statements(self) -> wire.Members | None: ...
 
 
@@ -113,6 +113,7 @@ class ScriptedLink:
         self.dialled = dialled
         self.server: str = ""
         self.t: bytes = b""
+        self.client: UserId = ""  # the candidate's id, if it dialled
         self.frames: list[wire.AnyFrame] = []
         self.texts: list[str] = []
         self.fault: str = ""
@@ -382,6 +383,7 @@ class ScriptedLink:
             return (await self.next(wire.Welcome)).show or wire.Membership()
         self.send(wire.Hello([2], self.nonce))
         hello = await self.next(wire.Hello, "`hello` of the client")
+        self.client = hello.id or ""
         self.t = transcript(2, self.member.id, hello.id or "", self.nonce, hello.nonce)
         self.send(wire.Welcome(proof(self.kit.network.key, "server", self.t), shown or self.shown()))
         return wire.Membership()
@@ -394,7 +396,7 @@ class ScriptedLink:
             await self.next(wire.Admit)
             self.kit.on_admitted(shown)
         else:
-            self.kit.admit((await self.next(wire.Show)).show, self.t)
+            self.kit.admit(self.client, (await self.next(wire.Show)).show, self.t)
             self.send(wire.Admit())
 
     async def go(self, n: int = 1, run: str = "") -> None:

@@ -219,15 +219,17 @@ class Kit:
         """Take that the candidate has admitted a member: the invite was used."""
         self.network = replace(self.network, founder=shown.founder or self.network.founder, invitation=None)
 
-    def admit(self, shown: wire.Membership, t: bytes) -> None:
-        """Admit the candidate; add its member when it comes with the kit's invite for the first time."""
+    def admit(self, candidate: wire.UserId, shown: wire.Membership, t: bytes) -> None:
+        """Admit the candidate; add its member when it comes with the kit's invite for the first time.
+
+        One that shows no certificate is a member itself.
+        """
         if self.invitation is None or any(one.invite == self.invitation.id for one in self.said):
             return
-        check(shown.guest, "the candidate shows no certificate of the member that answers for it")
-        assert shown.guest is not None
-        due = prove_invite(self.invitation, t, shown.guest.member)
+        member = candidate if shown.guest is None else shown.guest.member
+        due = prove_invite(self.invitation, t, member)
         check(shown.invite == due, "the candidate does not prove the invite for its member and this connection")
-        self.say(ADD, who=[shown.guest.member], invite=self.invitation.id)
+        self.say(ADD, who=[member], invite=self.invitation.id)
 
     @property
     def is_near(self) -> bool:

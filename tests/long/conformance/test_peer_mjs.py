@@ -4,6 +4,7 @@ It joins the network of the kit, which then dials it too."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -37,3 +38,12 @@ async def test_the_peer_in_javascript_keeps_the_rules_of_a_bot(tmp_path: Path) -
     results = await listened(lambda invite: node_candidate(tmp_path, invite, free_port()), tmp_path, "bot")
     assert failures(results) == []
     assert names(results, "skipped") == set()
+
+
+async def test_a_peer_whose_own_key_is_the_member_is_admitted_too(tmp_path: Path) -> None:
+    """It shows no certificate, and its logs name no member."""
+    (tmp_path / "echo.jsonl").write_text(json.dumps({"seed": "5e" * 32, "member": "5e" * 32}) + "\n")
+    rules = [rule.name for rule in all_rules() if rule.level == "bot"][:20]
+    results = await listened(lambda invite: node_candidate(tmp_path, invite, free_port()), tmp_path, "bot", rules)
+    assert failures(results) == []
+    assert names(results, "passed") == set(rules)
