@@ -205,6 +205,15 @@ async def guest_of(kit: Kit, guest: str | ScriptedMember, answers: Identity) -> 
     return link
 
 
+async def linked_guest(kit: Kit, answers: Identity) -> ScriptedLink:
+    """Return a link of a guest of another member than the kit's."""
+    link = await guest_of(kit, "guest", answers)
+    await link.next(wire.Admit)
+    await link.go()
+    await link.introduce()
+    return link
+
+
 @rule
 async def statements_are_told_on(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
@@ -235,10 +244,7 @@ async def who_is_removed_is_sent_away(kit: Kit) -> None:
     kit.say(ADD, who=[zoe.peer_id])
     ada = await kit.join("ada")
     await ada.round_trip()
-    link = await guest_of(kit, "guest", zoe)
-    await link.next(wire.Admit)
-    await link.go()
-    await link.introduce()
+    link = await linked_guest(kit, zoe)
     out = kit.say(REMOVE, who=[zoe.peer_id])
     ada.send(wire.Members(s=[pair(out)]))
     await link.ended("member")
@@ -254,10 +260,7 @@ async def who_named_a_removed_member_is_refused(kit: Kit) -> None:
     kit.say(ADD, who=[zoe.peer_id])
     ada = await kit.join("ada")
     await ada.round_trip()
-    link = await guest_of(kit, "guest", zoe)
-    await link.next(wire.Admit)
-    await link.go()
-    await link.introduce()
+    link = await linked_guest(kit, zoe)
     ada.send(wire.Members(s=[pair(kit.say(REMOVE, who=[zoe.peer_id]))]))
     await link.ended("member")
     again = await kit.dial(link.member)

@@ -319,19 +319,6 @@ class WriterLogs:
     def tips(self) -> Iterator[LogState]:
         return (log for log in self.logs.values() if log.is_tip)
 
-    def may_build_on(self, log: LogState, run: RunId) -> bool:
-        """Return whether a log builds on another, or may do so through logs that are no objects."""
-        todo, seen = [log], {log.id.run}
-        while todo:
-            for mark in todo.pop().before:
-                below = self.logs.get(mark.run)
-                if below is None or mark.run == run:
-                    return True
-                if mark.run not in seen:
-                    seen.add(mark.run)
-                    todo.append(below)
-        return False
-
     def marks(self, most: int | None = None) -> list[Mark]:
         """Return the marks of the tips; of more than `most`, those of the newest, alike on all peers.
 
