@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import Enum
 from typing import Any, BinaryIO, Self
 
@@ -202,10 +202,16 @@ def ask_hidden(prompt: str) -> str | None:
     with echo_off():
         _show(prompt)
         lines = [_ask_line()]
-        while lines[-1] is not None and select.select([sys.stdin.fileno()], [], [], PASTE_GAP)[0]:  # more of it
+        while lines[-1] is not None and _is_more_pasted():
             lines.append(_ask_line())
     _show("\n")
     return None if lines[0] is None else " ".join(line for line in lines if line)
+
+
+def _is_more_pasted() -> bool:
+    """Return whether more was pasted. The terminal would keep a last line without an end for itself until Enter."""
+    with _mode_off("ICANON"):
+        return bool(select.select([sys.stdin.fileno()], [], [], PASTE_GAP)[0])
 
 
 def _show(text: str) -> None:
@@ -223,12 +229,16 @@ def _ask_line() -> str | None:
     return None if line is None else line.decode("utf-8", "replace").strip()
 
 
-@contextmanager
-def echo_off() -> Iterator[None]:
+def echo_off() -> AbstractContextManager[None]:
     """Turn echo off, and restore all modes of the terminal afterwards; do nothing where there is none, or on Windows.
 
     Input typed ahead is kept; getpass would discard it.
     """
+    return _mode_off("ECHO")
+
+
+@contextmanager
+def _mode_off(name: str) -> Iterator[None]:
     if sys.platform == "win32":  # getpass does it for each question
         yield
         return
@@ -244,7 +254,7 @@ def echo_off() -> Iterator[None]:
     except (OSError, ValueError, termios.error):
         yield
         return
-    change([*before[:_LOCAL_MODES], before[_LOCAL_MODES] & ~termios.ECHO, *before[_LOCAL_MODES + 1 :]])
+    change([*before[:_LOCAL_MODES], before[_LOCAL_MODES] & ~getattr(termios, name), *before[_LOCAL_MODES + 1 :]])
     try:
         yield
     finally:

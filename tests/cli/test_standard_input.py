@@ -51,6 +51,29 @@ def test_an_invite_in_a_pipe_may_be_broken_into_lines(
         assert raw_stdin().read() == b"hello: 80\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its console gives a paste as one line")
+def test_a_paste_ends_with_enter_and_not_with_its_last_line_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A break within the port leaves a valid invite with another port, and digits that would answer what comes next."""
+    keys, terminal = os.openpty()
+    answers: list[str | None] = []
+    is_answered = threading.Event()
+
+    def ask() -> None:
+        answers.append(standard_input.ask_hidden(""))
+        is_answered.set()
+
+    with open(terminal, "rb", buffering=0) as stdin, open(keys, "wb", buffering=0) as typing:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=stdin.fileno, buffer=stdin))
+        monkeypatch.setattr(standard_input, "PASTE_GAP", 0)  # all of it is there
+        typing.write(b"p2pchat:AAAA@127.0.0.1:80\n80")
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert not is_answered.wait(0.3)
+        typing.write(b"\n")
+        thread.join()
+    assert answers == ["p2pchat:AAAA@127.0.0.1:80 80"]
+
+
 async def test_only_lines_that_were_not_taken_are_left_after_a_stop() -> None:
     for late, left in ((b"", False), (b"three\n", True)):
         reading, writing = os.pipe()
