@@ -199,10 +199,6 @@ export class Link {
     this.shared = new Map([[this.peer.room, { room: true }], ...dms]);
     if (more || !this.news) return;
     this.news = false;
-    this.tellDigest();
-  }
-
-  tellDigest() {
     this.send({ t: "digest", sum: p2p.sum(Object.values(this.sums())) });
   }
 
@@ -314,7 +310,7 @@ export class Peer {
     Object.assign(this, { seed, network, key, member, invite, name, run, now });
     Object.assign(this, { id: p2p.userId(seed), room: p2p.roomId(network) });
     this.members = new Members(network, founder);
-    this.logs = new p2p.Logs(network, () => {}, (by) => by === p2p.userId(member) || this.members.isNamed(by));
+    this.logs = new p2p.Logs(network, () => {});
     this.logs.named = (user, member) => this.members.note(user, member);
   }
 
@@ -349,7 +345,6 @@ export class Peer {
     for (const link of news.length ? [...this.links.values()] : []) {
       link.send({ t: "members", s: news });
       if (isOther) link.tellSum(true);
-      link.tellDigest(); // for logs that were not taken while nobody had named their members
       if (!this.members.admits(link.far, link.member)) link.fail("member");
     }
     return true;

@@ -58,7 +58,6 @@ export class Members {
   admins = new Set();
   all = new Set(); // members
   removed = new Set();
-  ever = new Set(); // whoever a statement that is kept ever named
   removals = []; // in force
   named = new Map(); // user -> the members that it named, in headers and in certificates that it showed
 
@@ -109,8 +108,6 @@ export class Members {
     const barred = this.removals.flatMap(({ by, who }) => who.filter((user) => !isSafe(user, by)));
     const added = signers.flatMap((by) => of(by, "add")).flatMap(({ who }) => who);
     const stay = of(this.founder, "remove").flatMap(({ keep = [] }) => keep);
-    const ever = [...this.kept.values()].flatMap(({ who = [], keep = [] }) => [...who, ...keep]);
-    this.ever = new Set([...signers, ...ever]);
     this.removed = new Set(barred);
     this.all = new Set([...signers, ...added, ...stay].filter((user) => !this.removed.has(user)));
   }
@@ -129,10 +126,6 @@ export class Members {
   /** Take a member that a user named, in a header or a certificate of its own. */
   note(user, member) {
     this.named.set(user, (this.named.get(user) ?? new Set()).add(member));
-  }
-
-  isNamed(member) {
-    return !this.founder || this.ever.has(member);
   }
 
   admits(user, member) {

@@ -74,9 +74,6 @@ class _StoredStatements:
     def durable(self, statements: Iterable[Statement]) -> list[Statement]:
         return [*statements]
 
-    def is_named(self, user: UserId) -> bool:
-        return self.members.is_named(user)
-
 
 @dataclass(frozen=True, slots=True)
 class Checked:

@@ -6,10 +6,6 @@ A certificate that it never used says nothing: any member could make one for the
 
 Storage keeps that of users who wrote. Of peers without a log those are remembered that were here last. When they are
 too many, the member that answers for most of them loses its oldest.
-
-A log begins here only if its member was ever named by a statement that is kept: anybody can make up members, and have
-others store and pass on what they write. Logs that were refused are remembered, so that they are not fetched again
-until a statement names their member.
 """
 
 from __future__ import annotations
@@ -18,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from functools import lru_cache
 from typing import Protocol
 
-from p2pchat.core.log import LogId
 from p2pchat.core.members.guests import is_guest
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement
@@ -28,7 +23,6 @@ from p2pchat.protocol import GuestCertificate, PeerId, UserId
 
 MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as many as have addresses
 
-MAX_UNNAMED = 4096  # logs that are remembered as refused; a guess: 2 MiB
 
 Members = tuple[UserId, ...]
 
@@ -40,8 +34,6 @@ class KnownStatements(Protocol):
     def members(self) -> MemberList | None: ...
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]: ...
-
-    def is_named(self, user: UserId) -> bool: ...
 
 
 class UserMembers:
@@ -55,9 +47,6 @@ class UserMembers:
         exchange: Returns the statements of this peer.
         up: Returns the links that are up, by number.
         names: Returns the names of users.
-
-    Attributes:
-        unnamed: The newest logs that were refused because nobody named their members, and these members.
     """
 
     def __init__(
@@ -71,7 +60,6 @@ class UserMembers:
         self._exchange = exchange
         self._up = up
         self._names = names
-        self.unnamed: dict[LogId, UserId] = {}
         self._written: dict[UserId, Members] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
@@ -93,23 +81,6 @@ class UserMembers:
     def vouches(self, user: UserId, certificate: GuestCertificate) -> bool:
         """Return whether the member in a certificate signed that it answers for this user."""
         return self._is_guest(user, certificate.member, certificate.sig)
-
-    def may_begin(self, log: LogId, certificate: GuestCertificate | None) -> bool:
-        """Return whether somebody named the member of a log, whose writer signed its header; remember it if not."""
-        member = log.user if certificate is None else certificate.member
-        if self._exchange().is_named(member):
-            return True
-        self.unnamed[log] = member
-        if len(self.unnamed) > MAX_UNNAMED:
-            del self.unnamed[next(iter(self.unnamed))]
-        return False
-
-    def forget_named(self) -> bool:
-        """Forget refused logs whose members are named now. Return whether there were any."""
-        named = [log for log, member in self.unnamed.items() if self._exchange().is_named(member)]
-        for log in named:
-            del self.unnamed[log]
-        return bool(named)
 
     def note(self, user: UserId, member: UserId | None) -> Members:
         """Take the member that the header of a user's log names, if any, and those that the user showed on links.
@@ -218,7 +189,7 @@ class UserMembers:
     def since(self, user: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not."""
         removals = self.removals(user)
-        return removals[0].at if removals else None
+        return removals[0].at if removals else 0 if self._is_nobody(user) else None
 
     def concealed(self) -> Set[UserId]:
         """The users of whom nothing is shown any more."""
@@ -230,3 +201,13 @@ class UserMembers:
             users = {user for who in self._concealing for user in (who, *self.users_of(who))}
             self._concealed = frozenset(user for user in users if any(one.hide for one in self.removals(user)))
         return self._concealed
+
+    def _is_nobody(self, user: UserId) -> bool:
+        """Return whether nobody ever said that a user is a member, nor one that answers for it.
+
+        Anybody can make up such users, and members that answer for them, and have others pass on what they write.
+        """
+        members = self._exchange().members
+        if members is None or user in self._hosted:
+            return False
+        return not any(map(members.is_named, (user, *self.members_of(user), self.member_of(user))))

@@ -236,8 +236,6 @@ class Forks:
         if not (is_signed(one) and is_signed(other) and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
         log = log or conversation.new_log(other.log)
-        if not log.seq and not all(self._sync.may_begin(log.id, each.header) for each in (one, other) if each.header):
-            return
         forked = [each for each in conversation.writer(frame.u).logs.values() if each.forked]
         if not log.seq and len(forked) >= self._ctx.settings.max_tips:
             self._ctx.emit(Counted("forks_ignored"))

@@ -119,8 +119,6 @@ class Ingest:
             source.on_evidence(conversation, frame)
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
-        if id in self._sync.members.unnamed:
-            return
         if self._sync.quota.must_check and not self._sync.quota.check(source.link, id.key):
             source.on_full(id.key)
             return
@@ -227,9 +225,6 @@ class Ingest:
         dropped too.
         """
         log, frame, first = extension.log, frames[-1].frame, frames[0].frame
-        if first.first == 1 and not self._sync.may_begin(log.id, first.h):
-            extension.source.on_unnamed(log.id.key)
-            return False
         if extension.conversation.group is not None and not self._groups.accepts(extension, frames):
             return False
         size = frames[0].size if len(frames) == 1 else sum(decoded.size for decoded in frames)

@@ -239,9 +239,6 @@ class EntrySource:
     def on_full(self, key: WriterKey) -> None:
         """No more of this writer is taken."""
 
-    def on_unnamed(self, key: WriterKey) -> None:
-        """The log was refused because nobody named its member."""
-
     def on_group_refused(self, key: WriterKey) -> None:
         """There is no place for a group, or for the users it names."""
 
@@ -298,11 +295,6 @@ class LinkSource(EntrySource):
     def on_full(self, key: WriterKey) -> None:
         self._sync.send_full(self.remote, key)
         self.remote.set_ahead(key, {})  # no want waits for refused entries
-
-    def on_unnamed(self, key: WriterKey) -> None:
-        unnamed = self._sync.members.unnamed
-        marks = self.remote.ahead.get(key, {})
-        self.remote.set_ahead(key, {run: mark for run, mark in marks.items() if LogId(*key, run) not in unnamed})
 
     def on_group_refused(self, key: WriterKey) -> None:
         self.remote.groups_refused[key[0]] = None

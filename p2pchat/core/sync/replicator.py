@@ -520,8 +520,6 @@ class Replicator:
         touched = self._apply(change)
         if change.statements or change.unstated:
             self.statements.on_durable(change)
-            if self.context.members.forget_named():
-                self.compare_all()
         for begun in done.transaction.requests:
             self._ctx.emit(begun)
         if change.stretches:

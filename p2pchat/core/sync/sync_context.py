@@ -14,7 +14,7 @@ from p2pchat.core.durable_changes import Collected, KnownConversation
 from p2pchat.core.effects import Counted, Effect, RequestBegun, Send
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.limits_by_origin import address_line
-from p2pchat.core.log import LogId, WriterKey, certificate_of
+from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
@@ -164,13 +164,6 @@ class SyncContext:
         """
         if log.run == self.run:
             self.run = self.ctx.draw(8).hex()
-
-    def may_begin(self, log: LogId, header: str) -> bool:
-        """Return whether a log may begin here as far as its member is concerned, whom somebody has to have named."""
-        if log.user in self.hosted or self.members.may_begin(log, certificate_of(header)):
-            return True
-        self.ctx.emit(Counted("unnamed_log"))
-        return False
 
     def store_naming(self, conversation: ConversationState) -> None:
         """Store the name behind a conversation id, together with its first entry."""
