@@ -314,21 +314,16 @@ export class Peer {
     this.logs.named = (user, member) => this.members.note(user, member);
   }
 
-  /** By which its member answers for it; undefined if it is a member itself. */
-  get certificate() {
-    return this.member === this.seed ? undefined : guestOf(this.network, this.member, this.id);
-  }
-
   /** What shows that this peer belongs to the network, on the connection with this transcript. */
   show(transcript) {
-    const { members, id } = this;
+    const { members, network, id } = this;
     const member = p2p.userId(this.member);
     const fits = ({ size }) => size <= 1280; // of two
     const said = members.vouching(member).filter(fits).map(({ string, signature }) => [string, signature]);
     const joins = this.invite && !members.admits(id, member);
     const invite = joins ? p2p.proveInvite(this.invite, member, transcript) : undefined;
     const s = said.length ? said : undefined;
-    return { founder: members.founder, guest: this.certificate, s, invite };
+    return { founder: members.founder, guest: guestOf(network, this.member, id), s, invite };
   }
 
   /** Take statements about members, and tell all links what is new. Return false if one is none. */
@@ -374,7 +369,7 @@ export class Peer {
     const { logs, id: u, run: r } = this;
     const id = c + u + r;
     const log = logs.all.get(id);
-    const by = this.certificate;
+    const by = this.member === this.seed ? undefined : guestOf(this.network, this.member, u);
     const h = log ? undefined : p2p.writeHeader({ u, c, r, before: logs.tips(c, u).slice(-8), by });
     const { chains, clocks } = log ?? { chains: [p2p.chainStart(h)], clocks: [0] };
     const [first, prev] = [chains.length, chains.at(-1)];

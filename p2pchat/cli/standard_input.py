@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import Enum
+from io import BytesIO
 from typing import Any, BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
@@ -347,8 +348,8 @@ async def copy_stdin(fd: int, head: bytes = b"", *, goes_on: bool = True) -> Non
     def copy() -> None:
         error = None
         try:
-            with open(fd, "wb") as file:
-                file.write(head)
+            with open(fd, "wb", buffering=0) as file:
+                shutil.copyfileobj(BytesIO(head), file)
                 if goes_on:
                     shutil.copyfileobj(raw_stdin(), file)
         except OSError as caught:

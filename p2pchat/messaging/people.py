@@ -347,6 +347,8 @@ class People:
 
     def _signer(self) -> UserId:
         network, members = self._lifecycle.require_running().node.network, self._members()
+        if self.own_role in ("founder", "admin") and not self.decides:
+            raise ValueError("the key of this member is elsewhere: do it there, or `p2pchat network restore FILE` here")
         if network.sign is None or members.standing(network.member) not in ("founder", "admin"):
             whom = " or ".join(user.label for user in self.deciders()) or "one of them"
             raise ValueError(f"only the founder of this network and its admins can do that: ask {whom}")

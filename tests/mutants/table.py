@@ -1470,7 +1470,7 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
         ("if frame.v != PROTOCOL_VERSION:",
          "if False:")),
     Mutant("wait-behind-what-waits", "one entry that follows itself silences for five minutes whoever did not wait for it",
-        "core/sync/test_causal_order.py::test_an_entry_that_follows_itself_holds_others_back_for_5_s_only",
+        "core/sync/test_causal_order.py::test_what_waits_for_a_claim_holds_nobody_else_back_for_longer_than_5_s",
         ("            return found.show_limit < ref.seq and self._is_awaited(found.id.key)",
          "            return found.show_limit >= ref.seq or self._is_awaited(found.id.key)")),
     Mutant("wait-for-ever", "one entry that nobody has any more silences its writer",

@@ -5,13 +5,14 @@ It joins the network of the kit, which then dials it too."""
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from p2pchat_conformance.runner import all_rules
-from tests.conformance.candidates import failures, free_port, listened, names, node_candidate
+from tests.conformance.candidates import EXAMPLES, failures, free_port, listened, names, node_candidate
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
 
@@ -42,8 +43,13 @@ async def test_the_peer_in_javascript_keeps_the_rules_of_a_bot(tmp_path: Path) -
 
 async def test_a_peer_whose_own_key_is_the_member_is_admitted_too(tmp_path: Path) -> None:
     """It shows no certificate, and its logs name no member."""
+    copy = tmp_path / "examples"
+    shutil.copytree(EXAMPLES, copy)
+    text = (copy / "peer.mjs").read_text("utf-8")
+    assert "guest: guestOf(network, this.member, id)," in text
+    (copy / "peer.mjs").write_text(text.replace("guest: guestOf(network, this.member, id),", ""), "utf-8")
     (tmp_path / "echo.jsonl").write_text(json.dumps({"seed": "5e" * 32, "member": "5e" * 32}) + "\n")
     rules = [rule.name for rule in all_rules() if rule.level == "bot"][:20]
-    results = await listened(lambda invite: node_candidate(tmp_path, invite, free_port()), tmp_path, "bot", rules)
+    results = await listened(lambda invite: node_candidate(tmp_path, invite, free_port(), copy), tmp_path, "bot", rules)
     assert failures(results) == []
     assert names(results, "passed") == set(rules)
