@@ -34,7 +34,6 @@ from p2pchat.protocol import (
     Entries,
     Frame,
     Go,
-    GuestCertificate,
     Have,
     Hello,
     Here,
@@ -190,7 +189,7 @@ class ByzantinePeer:
             log = LogId(self._room, self._peer.user, run)
             for text in ("yes", "no"):
                 raws = [encode_entry(Entry("text", 1, 1, b=text))]
-                header = encode_header(log, (), self._peer.certificate(log.user))
+                header = encode_header(log, (), None)
                 start = first_chain(header).hex()
                 frame = Entries(*log, 1, start, raws, "", header, fork=True, names=[Naming(room=True)])
                 frame.head = self._sign(frame, raws)
@@ -238,7 +237,6 @@ class MadeUpUser:
 
     def __init__(self, name: str, seed: bytes) -> None:
         self.name = name
-        self.by: GuestCertificate | None = None  # of the Sybil's member; None: nobody answers for it
         self._identity = Identity.from_seed(seed)
         self.user: str = self._identity.peer_id
         self.sign: Callable[[bytes], bytes] = signer(self._identity)
@@ -250,7 +248,7 @@ class MadeUpUser:
     def write(self, conversation: ConversationId, naming: Naming, raw: RawEntry) -> Entries:
         """Return a log of this one entry."""
         log = LogId(conversation, self.user, self.user[:16])
-        header = encode_header(log, (), self.by)
+        header = encode_header(log, (), None)
         start = first_chain(header)
         head = self.sign(head_message(log, 1, extend_chain(start, [raw]))).hex()
         return Entries(*log, 1, start.hex(), [raw], head, header, names=[naming])
@@ -267,8 +265,6 @@ class Sybil:
     def attack(self, to: SimPeer) -> Iterator[bytes]:
         """Yield the frames of all attacks on a peer: presence, direct conversations, groups, logs, addresses."""
         users = [self._invent() for _ in range(MADE_UP_AT_ONCE)]
-        for user in users[:-1]:
-            user.by = self.peer.certificate(user.user)
         now, me = self.peer.clock.now().utc, self.peer.user
         page = [
             Hosted(user.user, user.name, "online", cert=make_cert(user.user, user.sign, me, now // 1000))
@@ -279,7 +275,7 @@ class Sybil:
         for number, user in enumerate(users):
             text = encode_entry(Entry("text", now, now + number, b="buy"))
             yield encode(user.write(dm_id(user.user, to.user), dm_naming(user.user, to.user), text))
-            if number:  # the first never writes to the room, and nobody answers for the last
+            if number:  # the first never writes to the room
                 yield encode(user.write(self.peer.sim.invariants.room, Naming(room=True), text))
             members = {user.user: 1, to.user: 1}
             body = group_body(1, "ops", user.user, members, {}, salt=self._chance.randbytes(16).hex())
