@@ -359,7 +359,8 @@ class People:
         network, statements = driver.node.network, driver.node.sync.statements
         assert network.sign is not None
         made = list[Statement]()
-        for one in make_statements(network.id, network.member, network.sign, statements.next_at(), plans):
+        at = statements.next_at(network.member)
+        for one in make_statements(network.id, network.member, network.sign, at, plans):
             made.append(one)
             if len(made) % AT_ONCE == 0:
                 await asyncio.sleep(0)

@@ -307,8 +307,50 @@ async def test_an_invite_by_which_somebody_expelled_came_admits_nobody(logins: L
     await until(lambda: ada.counted.get("not_admitted") or fresh.links(), "a link, or a refusal")
     assert not fresh.links() and len(ada.people.members()) == 2
 
+async def test_an_admin_hides_no_invite_by_which_it_came(logins: Logins) -> None:
+    """Eve adds herself anew: without an invite, long before, and by an invite that is meant for others."""
+    ada = await logins.start("ada")
+    hers, others = await ada.make_invite(uses=3), await ada.make_invite(uses=2)
+    await (await logins.join("eve", ada, hers)).aclose()
+    await ada.people.make_admin("eve")
+    network, made = logins.network("eve"), {one.uses: one.id for one in ada.people.invites()}
+    assert network.member is not None
+    member, sign = network.member.peer_id, network.member.sign
+    eve = logins.attacker("eve", logins.identity("eve"), [], "eve")
+    await eve.join(ada.port)
+    anew = [
+        make_statement(network.id, member, sign, "add", at, {"who": [member], **by})
+        for at, by in enumerate(({}, {"invite": made[2]}))
+    ]
+    eve.say(Members(s=[(one.text, one.signature.hex()) for one in anew]))
+    await until(lambda: anew[1] in said_of(ada), "her statements")
+    await ada.people.expel("eve")
+    members = ada._driver.node.sync.statements.members
+    assert members is not None
+    assert members.closing(made[3]) is not None and members.closing(made[2]) is None
+    await logins.join("fred", ada, others)
+
 
 # What it did as an admin
+
+
+async def test_an_admin_with_a_fast_clock_puts_its_removal_off_for_no_minute(logins: Logins) -> None:
+    """What came after a removal is marked. Its time is that of who makes it, and not that of what eve said."""
+    ada = await logins.start("ada")
+    await (await logins.join("eve", ada)).aclose()
+    await ada.people.make_admin("eve")
+    network = logins.network("eve")
+    assert network.member is not None
+    eve = logins.attacker("eve", logins.identity("eve"), [], "eve")
+    await eve.join(ada.port)
+    ahead = make_statement(
+        network.id, network.member.peer_id, network.member.sign, "add", now() + 290_000_000, {"who": [ada.me.key]}
+    )
+    eve.say(Members(s=[(ahead.text, ahead.signature.hex())]))
+    await until(lambda: ahead in said_of(ada), "the statement")
+    await ada.people.expel("eve")
+    since = ada._driver.node.user_members.since(logins.identity("eve").peer_id)
+    assert since is not None and since <= now()
 
 
 @pytest.mark.parametrize("at", [2**53 - 1, 7_000_000_000_000_000])

@@ -259,7 +259,7 @@ class Admission:
         network = self._network
         assert network.sign is not None
         fields = {"who": [member], "invite": invite}
-        return make_statement(network.id, network.member, network.sign, ADD, exchange.next_at(), fields)
+        return make_statement(network.id, network.member, network.sign, ADD, exchange.next_at(network.member), fields)
 
 
 KINDS_OF = {

@@ -49,7 +49,8 @@ def plan_removal(
         raise ValueError("an admin can be expelled by the founder alone: ask the founder")
     if signer in who:
         raise ValueError("that is this peer's own member: nobody expels itself")
-    invites = sorted({said.invite for user in who if (said := members.addition(user)) is not None} - {""})
+    said = (one for user in who for one in members.additions(user))
+    invites = sorted({one.invite for one in said if one.by not in who} - {""})  # an admin adds itself with any
     fields = _removal_fields(who, hide=hide, invites=invites)
     plans = list[Plan]()
     for admin in sorted(admins):

@@ -165,12 +165,12 @@ class StatementExchange:
         """Return whether somebody was ever said to be a member, or everybody is one."""
         return self.members is None or self.members.is_named(user)
 
-    def next_at(self) -> int:
-        """Return the time of a statement that is made now, above that of all others here with a plausible one.
+    def next_at(self, signer: UserId) -> int:
+        """Return the time of a statement that is made now, above that of all others of its signer with a plausible one.
 
-        An admin may give its own any time, and the last one there is would leave none for its removal.
+        Those of others count for nothing: an admin that gives its own a later time would put off its removal.
         """
-        said = [] if self.members is None else self.members.statements()
+        said = [] if self.members is None else self.members.said_by(signer)
         now, ahead = self._ctx.now.utc, self._ctx.settings.clock_ahead
         return max([now, *(one.at + 1 for one in said if is_plausible(one.at, now, ahead))])
 
