@@ -201,10 +201,18 @@ class People:
 
     def _admitted(self, user: User, since: datetime | None) -> list[UserId]:
         members, admin, first = self._members(), self.find(user).key, 0 if since is None else micros_of(since)
-        said = sorted(members.said_by(admin) if admin in members.admins else (), key=lambda one: -one.at)
-        keys = dict.fromkeys(key for one in said if one.kind == ADD and one.at >= first for key in one.who)
-        mine = (key for key in keys if all(one.by == admin for one in members.additions(key)))
-        return [key for key in mine if members.standing(key) == "member"]
+        mine = list[tuple[int, UserId]]()
+        for key in members.members - members.admins - {members.founder}:
+            said = members.additions(key) or [one for one in [members.addition(key)] if one is not None]
+            if {self._admitter(one) for one in said} == {admin} and (at := max(one.at for one in said)) >= first:
+                mine.append((at, key))
+        return [key for _, key in sorted(mine, reverse=True)]
+
+    def _admitter(self, said: Statement) -> UserId:
+        """Return who had admitted those whom a statement adds or keeps. A former admin is named by the founder alone."""
+        if said.kind == REMOVE:
+            return said.who[0]
+        return said.of if said.of and said.by == self._members().founder else said.by
 
     def _plan_expel(
         self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[UserId] = ()
@@ -379,7 +387,7 @@ class People:
         assert standing
         if said is None:
             return self._listed(key, users, standing)
-        by = said.of or (said.who[0] if said.kind == REMOVE else said.by)
+        by = self._admitter(said)
         since = aware(said.at) if by == said.by else None
         return self._listed(key, users, standing, since, self.speaker(by), said.invite)
 

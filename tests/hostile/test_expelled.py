@@ -374,6 +374,28 @@ async def test_an_admin_with_a_late_clock_can_be_expelled(logins: Logins, at: in
     await logins.join("fred", ada)
 
 
+@pytest.mark.parametrize("former", [False, True])
+async def test_whom_an_admin_admitted_goes_with_it(logins: Logins, former: bool) -> None:
+    """Its spares are said to be of somebody else; or it is no admin any more, and they were kept."""
+    ada = await logins.start("ada")
+    await (await logins.join("eve", ada)).aclose()
+    await ada.people.make_admin("eve")
+    network = logins.network("eve")
+    assert network.member is not None
+    spares = [invented_identity(f"spare {n}").peer_id for n in range(8)]
+    eve = logins.attacker("eve", logins.identity("eve"), [], "eve")
+    await eve.join(ada.port)
+    fields = {"who": spares, "of": ada.me.key}
+    said = make_statement(network.id, network.member.peer_id, network.member.sign, "add", now(), fields)
+    eve.say(Members(s=[(said.text, said.signature.hex())]))
+    await until(lambda: said in said_of(ada), "the statement")
+    assert {one.by and one.by.name for one in ada.people.members() if one.key in spares} == {"eve"}
+    if former:
+        await ada.people.make_admin("eve", on=False)
+    await ada.people.expel("eve", with_admitted=True)
+    assert [one.key for one in ada.people.members() if one.role == "member"] == []
+
+
 # What it costs
 
 
