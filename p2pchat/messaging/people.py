@@ -209,7 +209,7 @@ class People:
         return [key for _, key in sorted(mine, reverse=True)]
 
     def _admitter(self, said: Statement) -> UserId:
-        """Return who had admitted those whom a statement adds or keeps. A former admin is named by the founder alone."""
+        """Return who had admitted whom a statement adds or keeps. The founder alone names a former admin."""
         if said.kind == REMOVE:
             return said.who[0]
         return said.of if said.of and said.by == self._members().founder else said.by

@@ -307,6 +307,7 @@ async def test_an_invite_by_which_somebody_expelled_came_admits_nobody(logins: L
     await until(lambda: ada.counted.get("not_admitted") or fresh.links(), "a link, or a refusal")
     assert not fresh.links() and len(ada.people.members()) == 2
 
+
 async def test_an_admin_hides_no_invite_by_which_it_came(logins: Logins) -> None:
     """Eve adds herself anew: without an invite, long before, and by an invite that is meant for others."""
     ada = await logins.start("ada")
