@@ -13,7 +13,7 @@ from p2pchat import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-PATHS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "logs" / "README.md", ROOT / "tests" / "faults.md"]
+PATHS = [*ROOT.glob("*.md"), *ROOT.glob("[!.]*/README.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/faults.md"]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in PATHS)
 
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m p2pchat demo"
@@ -161,11 +161,15 @@ def test_no_document_names_the_foreign_package_p2pchat() -> None:
 
 
 def test_nothing_to_paste_names_a_package_of_an_index() -> None:
-    """Whoever registers a name there decides what is run: all pages name a clone."""
-    program = r"\b(?:uvx|pipx|pip install|uv (?:tool|pip|add|run))\b"
+    """Whoever registers a name there decides what is run: pages, examples, files of deploy/ and help name a clone."""
+    program = r"\b(?:uvx|pipx|npx|npm i(?:nstall)?|pip install|uv (?:tool|pip|add|run))\b"
     names = re.compile(rf"p2pchat-mesh|{program}[^`\n&]*[\s\"'=]p2pchat(?![\w/.])")
     assert names.search("pipx run p2pchat") and names.search("uvx --from 'p2pchat[mcp]' p2pchat")
-    pages = [*PATHS, *(ROOT / folder / "README.md" for folder in ("conformance", "simulation"))]
+    pages = [*PATHS]
+    kinds = {"", ".cfg", ".html", ".js", ".mjs", ".py", ".yaml"}
+    for folder in ("examples", "deploy", "benchmarks", "conformance", "p2pchat"):
+        pages += [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in kinds]
+    pages = [path for path in pages if path.name not in {"extras.py", "shell_command.py"}]  # these look at a copy
     assert [path.name for path in pages if names.search(path.read_text("utf-8"))] == []
 
 

@@ -238,7 +238,7 @@ class Profile:
             key: A key file kept elsewhere; it must exist, and is used instead of the profile's own.
             network: The name of the network whose profile of `port` is meant; None: the login's.
             invite: The invite that a login without a network joins with.
-            in_memory: Its database is: what this makes for a port goes on close.
+            in_memory: Its database is: what this makes for a port that has nothing yet goes on close.
         Raises:
             DataLocked: Another process, or another peer of this one, holds the directory.
             P2PChatError: A directory, key or network file cannot be used; says what to do.
@@ -256,7 +256,7 @@ class Profile:
         try:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
-            temporary = in_memory and data is None and not own_key.exists()
+            temporary = in_memory and data is None and {path.name for path in directory.iterdir()} <= {"lock", PID_NAME}
             joined = network_of(directory, network if data is None else None, invite)
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             _keep_login(joined)

@@ -13,7 +13,7 @@ import pytest
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
 from p2pchat.identity import profile as profiles
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.keys import Identity, load_or_create_identity
 from p2pchat.identity.network import Network, load_network, login_network, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import (
@@ -101,6 +101,16 @@ def test_a_profile_in_memory_leaves_nothing_unless_it_was_there_before(home: Pat
     for options in ({"port": 8080}, {"data": tmp_path / "chosen"}):
         Profile.open(**options, in_memory=True).close()
     assert known_profiles() == [kept.directory] and (tmp_path / "chosen").exists()
+
+
+def test_a_profile_in_memory_takes_no_history_whose_key_lies_elsewhere(home: Path, tmp_path: Path) -> None:
+    """Such a profile has no key file: it was taken for one that the start in memory had made, and went at its end."""
+    load_or_create_identity(tmp_path / "key.pem")
+    for options in ({"key": tmp_path / "key.pem"}, {}):
+        with Profile.open(port=8080, key=tmp_path / "key.pem") as kept:
+            kept.database.write_bytes(b"messages")
+        Profile.open(port=8080, in_memory=True, **options).close()  # type: ignore[arg-type]
+        assert kept.database.read_bytes() == b"messages"
 
 
 def test_leftovers_of_killed_processes_are_removed_at_the_next_start(tmp_path: Path) -> None:
