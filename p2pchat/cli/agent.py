@@ -39,6 +39,7 @@ MINUTE = 60.0
 MAX_HOPS = 255  # that a message can say
 LOOKED_BACK = 200  # messages among which a call before a kill is looked for
 SAME_WITHIN = timedelta(minutes=10)  # in which a text that is sent again without a key is taken for a repeated call
+FATES = ("edited", "deleted", "expelled")  # of a message
 T = TypeVar("T")
 Answer = dict[str, Any]
 Progress = Callable[[float, float], Awaitable[None]]  # seconds gone, of so many
@@ -402,7 +403,7 @@ def _message(row: EventLine) -> Answer:
     ]
     more = {
         "mine": row["event"] == "sent",
-        **{name: row.get(name) for name in ("reply_to", "choices", "hops", "automatic", "edited", "deleted")},
+        **{name: row.get(name) for name in ("reply_to", "choices", "hops", "automatic", *FATES)},
         "files": files,
         "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
     }

@@ -366,7 +366,7 @@ TABLE = (
 )  # fmt: skip
 TOOL_PARTS = {
     "post": "id from in at text mine:bool? reply_to? choices:list? hops:int? automatic:bool? edited:bool? "
-    "deleted:bool? files:list? reactions:list?",
+    "deleted:bool? expelled:bool? files:list? reactions:list?",
     "member": "name here:bool about?",
 }
 _SENT = "id status of:int delivered:int read:int missing:list again:bool? next?"

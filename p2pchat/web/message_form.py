@@ -16,12 +16,12 @@ Form = Mapping[str, str]  # by the name in event lines
 CHAT: Form = {
     "id": "id", "sender": "from", "to": "to", "group": "group", "text": "content", "sent_at": "timestamp",
     "came": "came", "reply_to": "reply_to", "unsupported": "unsupported", "files": "files", "choices": "choices",
-    "action": "action", "edited": "edited", "deleted": "deleted",
+    "action": "action", "edited": "edited", "deleted": "deleted", "expelled": "expelled",
 }  # fmt: skip
 SOCKETIO: Form = {
     "id": "id", "sender": "from", "text": "content", "sent_at": "timestamp", "conversation_id": "conversationId",
     "kind": "kind", "group": "group", "action": "action", "came": "came", "claimed_at": "clientTimestamp",
-    "unsupported": "unsupported", "files": "files", "choices": "choices",
+    "unsupported": "unsupported", "files": "files", "choices": "choices", "expelled": "expelled",
 }  # fmt: skip
 
 _RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}

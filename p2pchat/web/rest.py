@@ -68,7 +68,7 @@ _DESCRIPTIONS = {
     422: "The request does not match this description.",
     429: "A rate limit was exceeded; `Retry-After` says when to try again.",
     507: "The disk of the gateway has no room for the file, or cannot be used.",
-    503: "The gateway is stopping, full, or cannot store anything now; `Retry-After` says when to try again.",
+    503: "The gateway is stopping, full or expelled, or cannot store anything; `Retry-After` says when to try again.",
 }
 _ALWAYS = (400, 401, 403, 422, 429, 503)
 

@@ -131,6 +131,7 @@ class MessageOut(
     action: bool | None = Field(None, description="The text describes an action of the writer.")
     edited: bool | None = None
     deleted: bool | None = None
+    expelled: bool | None = Field(None, description="It came when its writer was no member any more.")
     reactions: dict[str, list[str]] | None = Field(None, description="Users by reaction.", examples=[{"👍": ["bob"]}])
 
     @classmethod

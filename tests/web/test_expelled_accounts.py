@@ -17,7 +17,7 @@ from p2pchat.web.error_responses import Unauthorized
 from tests.deadlines import until
 from tests.web.chat_client import chatting, connect
 from tests.web.conftest import Served, serving
-from tests.web.socketio_client import talking
+from tests.web.socketio_client import socket, talking
 
 
 class Network(NamedTuple):
@@ -153,6 +153,33 @@ async def test_an_expelled_account_stays_out_when_its_gateway_is_expelled_too(ne
     await until(lambda: served.peer.people.is_expelled(served.peer.me), "the gateway knows that it is out")
     assert await status(served, "zoe") == (403, "expelled")
     assert await status(served, "yan") == (200, "")
+
+
+async def test_every_way_to_read_marks_what_came_from_the_expelled(net: Network) -> None:
+    """What was edited may have been edited since, so it needs no peer that has not heard of it yet."""
+    ada, served = net
+    zoe = served.account("zoe").user
+    since = (await served.account("yan").user.broadcast("kept")).id
+    written = await zoe.broadcast("some words")
+    await (await zoe.message(written.id)).edit("other words")
+    await ada.people.expel("zoe")
+    await expelled(served, "zoe")
+
+    def marks(rows: list[Any]) -> dict[str, bool]:
+        return {row.get("content") or row["text"]: row.get("expelled", False) for row in rows}
+
+    shown = {"kept": False, "other words": True}
+    async with served.client("yan") as http:
+        assert marks((await http.get("/messages", params={"after": since})).json()) == {"other words": True}
+        assert marks((await http.get("/messages", params={"limit": 2})).json()) == shown
+        assert marks([(await http.get(f"/messages/{written.id}")).json()]) == {"other words": True}
+        assert marks((await http.get("/search", params={"q": "words"})).json()) == {"other words": True}
+    assert marks((await do(served, "yan", do="history", to="room", limit=2))[1]) == shown
+    async with chatting(served, "yan", f"?since={since}") as yan:
+        assert marks([await yan.message()]) == {"other words": True}
+    async with socket(served.url) as phone:
+        await phone.say("register", {"userId": "yan", "authToken": served.tokens["yan"], "since": since})
+        assert marks([await phone.hear("newMessage")]) == {"other words": True}
 
 
 async def test_accounts_see_members_and_decide_nothing(net: Network) -> None:

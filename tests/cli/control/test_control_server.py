@@ -227,6 +227,22 @@ async def test_a_tail_can_leave_out_ignored_users(serve: Serve, home: Path) -> N
             await control.ask("tail", ignored="no")
 
 
+async def test_a_mention_by_somebody_expelled_is_not_unread(serve: Serve, home: Path) -> None:
+    """What was edited may have been edited since, so it needs no peer that has not heard of it yet."""
+    ada, _ = await serve("ada")
+    bob, _ = await serve("bob", ada.endpoint)
+    cyd, _ = await serve("cyd", ada.endpoint)
+    await (await cyd.broadcast("one")).delivered(by=ada.me, timeout=60)
+    written = await bob.broadcast("two")
+    await written.delivered(by=ada.me, timeout=60)
+    edited = await (await bob.message(written.id)).edit("look here, ada!")
+    await edited.delivered(by=ada.me, timeout=60)
+    async with talking(home / "ada") as control:
+        assert [row["text"] for row in await control.ask("inbox", limit=1)] == ["look here, ada!"]
+        await ada.people.expel("bob", only=True)
+        assert [row["text"] for row in await control.ask("inbox", limit=1)] == ["one"]
+
+
 async def test_one_tail_is_enough_for_a_connection(serve: Serve, home: Path) -> None:
     await serve("ada")
     async with talking(home / "ada") as control:
