@@ -151,7 +151,7 @@ export function readHeader({ u, c, r, h }, network) {
   const isForm = marks(before) && before.length <= 8 && (by === undefined || tuple(key, hex(64))(by));
   if (!isForm || writeHeader({ u, c, r, before, by }) !== h) throw "malformed";
   if (by && !verify(by[0], tag("guest/1") + network + u, by[1])) throw "head";
-  return { before, member: by?.[0] ?? u };
+  return { before, member: by?.[0] };
 }
 
 // Invites.

@@ -161,10 +161,6 @@ class StatementExchange:
         """Return those of these statements that are durable."""
         return [one for one in statements if one.id in self._durable]
 
-    def is_named(self, user: UserId) -> bool:
-        """Return whether somebody was ever said to be a member, or everybody is one."""
-        return self.members is None or self.members.is_named(user)
-
     def next_at(self, signer: UserId) -> int:
         """Return the time of a statement that is made now, above that of all others of its signer with a plausible one.
 

@@ -23,7 +23,6 @@ from p2pchat.protocol import GuestCertificate, PeerId, UserId
 
 MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as many as have addresses
 
-
 Members = tuple[UserId, ...]
 
 
