@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from functools import lru_cache
 from typing import Protocol
 
+from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.members.guests import is_guest
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement
@@ -142,6 +143,16 @@ class UserMembers:
             return named[0] if named else user if members is not None and members.is_named(user) else ""
         ranks = {one: (one not in members.removed, not members.is_named(one)) for one in named}
         return min(reversed(named), key=lambda one: ranks[one])
+
+    def line(self, user: UserId) -> Line:
+        """Return where a user or peer counts in what others may take (OriginShares): its member, and itself.
+
+        Users of one's own member, and all users of a network that is made from a word, count by themselves: they are
+        the terminals of one login, or a classroom, and must not starve each other. Those of whom no member is known
+        count together.
+        """
+        member = self.member_of(user)
+        return (user,) if self._exchange().members is None or member == self._own else (member, user)
 
     def users_of(self, member: UserId) -> set[UserId]:
         """Return the users for whom a member answers."""

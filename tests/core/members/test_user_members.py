@@ -42,6 +42,18 @@ def test_a_member_with_many_keys_displaces_its_own(monkeypatch: pytest.MonkeyPat
     assert users.members_of(key("99 of many")) == (BEN,) and users.members_of(key("0 of many")) == ()
 
 
+def test_users_count_with_their_member_and_own_ones_by_themselves() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    net.say("ada", said(FOUNDING, "add", *USERS[:2]))
+    users = net.peers["bob"].node.user_members
+    users.on_shown(USERS[2], USERS[0])
+    assert users.line(USERS[2]) == (USERS[0], USERS[2]) and users.line(USERS[1]) == (USERS[1], USERS[1])
+    assert users.line(USERS[3]) == ("", USERS[3])
+    users.on_shown(ZOE, FOUNDING.peer_id)
+    assert users.line(ZOE) == (ZOE,)
+
+
 def test_a_removal_of_many_keys_that_nobody_knows_is_one_event() -> None:
     net = Net("ada", "bob")
     net.link("ada", "bob")
