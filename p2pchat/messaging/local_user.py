@@ -251,6 +251,8 @@ class LocalUser(Viewer):
     ) -> Receipt:
         """Write one message; returns when it is accepted: stored on this disk, safe from a crash.
 
+        A peer in memory accepts at once, since a crash loses what is there, stored or not.
+
         Await `Receipt.delivered()` to wait until others have it.
 
         Args:
@@ -294,9 +296,11 @@ class LocalUser(Viewer):
                     *alone, files=kept, automatic=bool(automatic), choices=choices, hops=hops
                 )
             self._lifecycle.tracker.note_files(log, seq, kept)
-            return Receipt(self._lifecycle.tracker, self.directory, log, seq)
-        log, seq = await requests.write(self.directory.me, conversation.key, kind, (text,), re, ref, claimed)
-        return Receipt(self._lifecycle.tracker, self.directory, log, seq)
+            return self._receipt(log, seq)
+        written = requests.write(self.directory.me, conversation.key, kind, (text,), re, ref, claimed)
+        if conversation.kind == "group" or not requests.accepts_at_once:
+            return self._receipt(*await written)
+        return Receipt(self._lifecycle.tracker, self.directory, written)
 
     async def keep_file(self, file: FileToSend, *, type: str = "", size: int = 0) -> KeptFile:
         """Copy the content of a file to this disk, for messages that are sent later; see send.
@@ -486,7 +490,7 @@ class LocalUser(Viewer):
         return self._receipt(log, seq)
 
     def _receipt(self, log: LogId, seq: int) -> Receipt:
-        return Receipt(self._lifecycle.tracker, self.directory, log, seq)
+        return Receipt(self._lifecycle.tracker, self.directory, (log, seq))
 
     def _ref_of(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""

@@ -12,6 +12,7 @@ message has come to the users whom such a peer hosted when it was written, and t
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["delivered", "read"]
 AwaitedKind = Literal["delivered", "read", "files"]
+Position = tuple[LogId, int]  # log and number of an entry
 Positions = Sequence[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
 MAX_WITH_FILES = 10_000  # messages whose attachments are remembered; a guess: 5 MiB
 FEW_MEMBERS = 2  # of a direct conversation; a gateway's users have thousands of these
@@ -45,20 +47,34 @@ MAX_COUNTED = 8  # messages of one log whose counts are kept: what a thousand me
 
 
 class Receipt:
-    """The receipt of one message, which is accepted: stored on this disk.
+    """The receipt of one message, which is accepted: stored on this disk, or for a peer in memory in its memory.
 
-    Attributes:
-        log: The log of the message's entry.
-        seq: The number of that entry in the log.
+    Args:
+        written: The position of the message's entry, or a future for it, of a peer in memory.
     """
 
-    __slots__ = ("_people", "_tracker", "log", "seq")
+    __slots__ = ("_people", "_tracker", "_written")
 
-    def __init__(self, tracker: ReceiptTracker, people: UserDirectory, log: LogId, seq: int) -> None:
+    def __init__(self, tracker: ReceiptTracker, people: UserDirectory, written: Position | Future[Position]) -> None:
         self._tracker = tracker
         self._people = people
-        self.log: LogId = log
-        self.seq: int = seq
+        self._written = written
+
+    @property
+    def log(self) -> LogId:
+        """The log of the message's entry."""
+        return self._position[0]
+
+    @property
+    def seq(self) -> int:
+        """The number of that entry in the log."""
+        return self._position[1]
+
+    @property
+    def _position(self) -> Position:
+        if isinstance(self._written, Future):
+            self._written = self._tracker.outcome(self._written)
+        return self._written
 
     @property
     def id(self) -> str:
@@ -515,6 +531,12 @@ class ReceiptTracker:
         if self._driver is None:
             raise PeerClosed("the peer has not been started")
         return self._driver
+
+    def outcome(self, written: Future[Position]) -> Position:
+        """Return the position of what a peer in memory has accepted: its core writes it now, if it has not yet."""
+        if not written.done():
+            self._running().write_now()
+        return written.result()
 
     def _room(self) -> ConversationId:
         return "" if self._driver is None else self._driver.node.room

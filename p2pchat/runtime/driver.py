@@ -134,7 +134,7 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
-        self.requests: RequestQueue = RequestQueue(self.put, self._schedule, emit)
+        self.requests: RequestQueue = RequestQueue(self.put, self._schedule, emit, volatile=storage.is_volatile)
         self.writes: WriteBatcher = self.requests.writes
         self._in_flight = CommitsInFlight(
             settings.max_uncommitted_entries, settings.max_uncommitted_flood_units, connections.pause_all
@@ -150,6 +150,7 @@ class Driver:
             storage, settings, directory, self._inbox.append, self._on_storage_answered
         )
         self.disk.on_quiet = self._on_quiet
+        self.disk.before_read = self.write_now
         self._reads = CoreReads(node, self.disk, settings, self._inbox.append, emit, self._on_read_defect)
         content = None if directory is None or storage.in_memory else directory / CONTENT_NAME
         self.content: ContentWorker = ContentWorker(content, settings, self.put, connections.has_room, connections.send)
@@ -219,6 +220,11 @@ class Driver:
         else:
             self._inbox.append(input)
         self._schedule()
+
+    def write_now(self) -> None:
+        """Of a peer in memory: have what waits written, and answered, before this returns."""
+        while (self.writes.waiting or self._in_flight.own) and self.broken is None:
+            self._pump_now()
 
     def _schedule(self) -> None:
         if not self._is_due:

@@ -68,6 +68,7 @@ class StorageWorker:
         on_answered: Called in the event loop after all answers that the threads gave so far.
 
     Attributes:
+        before_read: Called in memory before a read that a program waits for: what it wrote is to be there.
         on_quiet: Called in the event loop when storage has released memory: it does when nothing was committed for a
             while after many commits, and when it is asked.
     """
@@ -86,6 +87,7 @@ class StorageWorker:
         self._put = put
         self._on_answered = on_answered
         self.on_quiet: Callable[[], None] = lambda: None
+        self.before_read: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._writes: SimpleQueue[Commit | _Job | None] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
@@ -113,11 +115,20 @@ class StorageWorker:
     # In the loop
 
     def commit(self, commit: Commit) -> None:
-        """Make a change durable. The answer is Committed, CommitFailed, or none when its epoch has failed already."""
-        self._writes.put(commit)
+        """Make a change durable. The answer is Committed, CommitFailed, or none when its epoch has failed already.
+
+        In memory it is made here: to wake a thread takes longer, and no disk can hang.
+        """
+        if self.storage.is_volatile:
+            for answer in self._run_commits([commit]):
+                self._put(answer)
+        else:
+            self._writes.put(commit)
 
     async def read(self, run: Callable[[], T]) -> T:
         """Run in the reader thread; return or raise the outcome. Raises PeerClosed after close()."""
+        if self.storage.is_volatile:
+            self.before_read()
         return await self._run_in(self._reads, run)
 
     async def write(self, change: Change) -> None:
@@ -301,23 +312,24 @@ class StorageWorker:
         if commits:
             if time.monotonic() - self._disk_checked_at >= DISK_CHECK_AFTER:
                 self._check_disk()
-            self._run_commits(commits)
+            for answer in self._run_commits(commits):
+                self._answer(partial(self._put, answer))
 
-    def _run_commits(self, commits: list[Commit]) -> None:
+    def _run_commits(self, commits: list[Commit]) -> list[Input]:
+        """Make one transaction of these commits. Return the answer; none if their epoch has failed already."""
         valid = [commit for commit in commits if commit.epoch > self._failed_epoch]
         if not valid:
-            return
+            return []
         try:
             self._committed += len(valid)
             self.storage.commit([commit.change for commit in valid])
         except Exception as error:  # after any error, nothing may count as stored
             self._failed_epoch = max(commit.epoch for commit in valid)
             text = str(error) if isinstance(error, StorageError) else repr(error)
-            self._answer(partial(self._put, CommitFailed(self._failed_epoch, text)))
             if not isinstance(error, StorageError):
                 self._answer(partial(self._report, error))
-        else:
-            self._answer(partial(self._put, Committed([commit.ticket for commit in valid])))
+            return [CommitFailed(self._failed_epoch, text)]
+        return [Committed([commit.ticket for commit in valid])]
 
     def _check_disk(self) -> None:
         """Compare free disk space with the limits, and tell the core when it crosses one."""

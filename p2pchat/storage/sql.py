@@ -278,6 +278,11 @@ class SqlStorage:
         return self._dialect.path
 
     @property
+    def is_volatile(self) -> bool:
+        """Whether nothing of it survives a crash, so that nothing is safer once it is stored."""
+        return self._dialect.in_memory
+
+    @property
     def in_memory(self) -> bool:
         """True if it ends with this object, so that `another_reader` would find nothing."""
         return self._dialect.in_memory

@@ -50,6 +50,10 @@ SETTLED_CHECKS = 3  # checks in a row that must pass: work handed to the next tu
 class _Disk(TemporaryStorage):
     """The storage of a peer, which may be restarted on it; it ends with the mesh."""
 
+    @property
+    def is_volatile(self) -> bool:
+        return False  # it stands for a disk
+
     def close(self) -> None:
         """Keep everything."""
 

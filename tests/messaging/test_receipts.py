@@ -89,8 +89,8 @@ def test_a_later_member_does_not_count_among_the_first() -> None:
         ReceiptUpdate(ROOM, 1, 1, CYD, 0, 1),
         ReceiptUpdate(ROOM, 2, 2, CYD, 1, 1),
     ]
-    assert Receipt(tracker, PEOPLE, ROOM, 1).status == "accepted"
-    assert Receipt(tracker, PEOPLE, ROOM, 2).status == "delivered"
+    assert Receipt(tracker, PEOPLE, (ROOM, 1)).status == "accepted"
+    assert Receipt(tracker, PEOPLE, (ROOM, 2)).status == "delivered"
 
 
 def test_in_the_room_a_guest_has_what_came_to_its_host_and_what_it_read_elsewhere() -> None:
@@ -134,13 +134,13 @@ async def test_a_former_member_is_not_waited_for() -> None:
     tracker.add(ROOM, 1, 3, (BOB, CYD))
     tracker.delivered(ROOM, 1, 1, BOB)
     tracker.delivered(ROOM, 1, 3, CYD)
-    waiting = asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, 3).delivered())
-    for_bob = asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, 3).delivered(by="bob"))
+    waiting = asyncio.create_task(Receipt(tracker, PEOPLE, (ROOM, 3)).delivered())
+    for_bob = asyncio.create_task(Receipt(tracker, PEOPLE, (ROOM, 3)).delivered(by="bob"))
     await asyncio.sleep(0)  # the tasks start
     tracker.remove_member(ROOM.conversation, BOB)
     await waiting
     assert [tracker.members(ROOM, seq) for seq in (1, 2, 3)] == [(BOB, CYD), (CYD,), (CYD,)]
-    assert [Receipt(tracker, PEOPLE, ROOM, seq).status for seq in (1, 2, 3)] == ["delivered"] * 3
+    assert [Receipt(tracker, PEOPLE, (ROOM, seq)).status for seq in (1, 2, 3)] == ["delivered"] * 3
     assert tracker.read(ROOM, 1, 3, CYD) == [
         ReceiptUpdate(ROOM, 1, 1, CYD, 1, 2, "read"),
         ReceiptUpdate(ROOM, 2, 3, CYD, 1, 1, "read"),
@@ -154,8 +154,8 @@ async def test_waiting_costs_a_future_only_when_there_is_something_to_wait_for()
     tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 3, (BOB, CYD))
     tracker.delivered(ROOM, 1, 3, BOB)
-    await Receipt(tracker, PEOPLE, ROOM, 3).delivered(by="bob", timeout=0)
-    waiting = [asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, seq).delivered()) for seq in (1, 2, 3)]
+    await Receipt(tracker, PEOPLE, (ROOM, 3)).delivered(by="bob", timeout=0)
+    waiting = [asyncio.create_task(Receipt(tracker, PEOPLE, (ROOM, seq)).delivered()) for seq in (1, 2, 3)]
     await asyncio.sleep(0)  # the tasks start
     tracker.delivered(ROOM, 1, 2, CYD)
     await asyncio.sleep(0)  # the future wakes its task, which ends in the next turn
@@ -165,13 +165,13 @@ async def test_waiting_costs_a_future_only_when_there_is_something_to_wait_for()
     with pytest.raises(PeerClosed):
         await waiting[2]
     with pytest.raises(PeerClosed):
-        await Receipt(tracker, PEOPLE, ROOM, 3).delivered()
+        await Receipt(tracker, PEOPLE, (ROOM, 3)).delivered()
 
 
 async def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
     tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 1, (BOB,))
-    receipt = Receipt(tracker, PEOPLE, ROOM, 1)
+    receipt = Receipt(tracker, PEOPLE, (ROOM, 1))
     patient = asyncio.create_task(receipt.delivered())
     with pytest.raises(DeliveryTimeout) as caught:
         await receipt.delivered(timeout=0.001)
@@ -185,7 +185,7 @@ async def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
 async def test_receipts_of_many_wait_for_the_last_message() -> None:
     tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 5, (BOB,))
-    receipts = Receipts([Receipt(tracker, PEOPLE, ROOM, seq) for seq in range(1, 6)])
+    receipts = Receipts([Receipt(tracker, PEOPLE, (ROOM, seq)) for seq in range(1, 6)])
     assert [receipt.seq for receipt in receipts] == [1, 2, 3, 4, 5]
     assert [receipt.seq for receipt in receipts[1:4]] == [2, 3, 4]
     assert (receipts[-1].seq, len(receipts)) == (5, 5)
@@ -200,7 +200,7 @@ async def test_receipts_of_many_wait_for_the_last_message() -> None:
 async def test_repeated_waits_that_time_out_cost_no_memory() -> None:
     tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 1, (BOB, CYD))
-    receipt = Receipt(tracker, PEOPLE, ROOM, 1)
+    receipt = Receipt(tracker, PEOPLE, (ROOM, 1))
     patient = [asyncio.create_task(receipt.delivered()) for _ in range(3)]
     await asyncio.sleep(0)  # the tasks start
     for _ in range(100):
@@ -217,7 +217,7 @@ async def test_repeated_waits_that_time_out_cost_no_memory() -> None:
 async def test_waiting_for_a_number_of_members_counts_later_ones() -> None:
     tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 1, (BOB,))
-    receipt = Receipt(tracker, PEOPLE, ROOM, 1)
+    receipt = Receipt(tracker, PEOPLE, (ROOM, 1))
     waiting = asyncio.create_task(receipt.delivered(count=2))
     await asyncio.sleep(0)  # the task starts
     tracker.delivered(ROOM, 1, 1, BOB)

@@ -58,6 +58,10 @@ class GatedStorage(TemporaryStorage):
         self.failed_at: list[float] = []  # monotonic seconds
         self.commits: list[list[Change]] = []
 
+    @property
+    def is_volatile(self) -> bool:
+        return False  # it stands for a disk
+
     def close(self) -> None:
         """Keep everything, for the tests to read."""
 
