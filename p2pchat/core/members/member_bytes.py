@@ -59,19 +59,16 @@ class MemberBytes:
         """Return where a user counts; () for one that shares nothing.
 
         Args:
-            member: The member that a header names, if nothing else is known.
+            member: A member that a header names, and that is not noted yet.
         """
-        if not self.is_limited(user):
-            return ()
-        line = self._members.line(user)
-        return (member, user) if member and line[0] == "" else line
+        return self._members.line(user, member) if self.is_limited(user) else ()
 
     def places(self, user: UserId, line: Line) -> tuple[Line, ...]:
         """Return where a user with this line may exceed a limit."""
         return ((), line[:1], line) if line else ((user, ""),)
 
     def full(self, user: UserId, more: int, line: Line) -> Line | None:
-        """Return where a user with this line would exceed a limit with so much more; None if there is room."""
+        """Return where a user, settled at this line, would exceed a limit with so much more; None if there is room."""
         own, limits = self.of_user[user] + more, self._limits
         if not line:
             return (user, "") if own > limits.contact_bytes else None
@@ -90,25 +87,20 @@ class MemberBytes:
 
     def add(self, user: UserId, more: int, line: Line) -> None:
         """Count so much more at this line. The limits are not checked here."""
-        if line != self._lines.get(user, ()):
-            self._move(user, line)
+        self.settle(user, line)
         self.of_user[user] += more
         if line:
             self._taken[()] += more
             self._taken[line[:1]] += more
 
-    def update(self, user: UserId) -> bool:
-        """Count a user where it belongs now. Return whether it was counted elsewhere."""
-        line = self.line(user)
-        is_moved = line != self._lines.get(user, ())
-        if is_moved:
-            self._move(user, line)
-        return is_moved
-
-    def _move(self, user: UserId, line: Line) -> None:
-        for place, size in ((self._lines.pop(user, ()), -self.of_user[user]), (line, self.of_user[user])):
+    def settle(self, user: UserId, line: Line) -> bool:
+        """Count all of a user at this line from now on. Return whether it shared the room of another member before."""
+        former = self._lines.get(user, ())
+        if line == former:
+            return False
+        for place, size in ((former, -self.of_user[user]), (line, self.of_user[user])):
             if place:
                 self._taken[()] += size
                 self._taken[place[:1]] += size
-        if line:
-            self._lines[user] = line
+        self._lines[user] = line
+        return bool(former)

@@ -49,6 +49,7 @@ class Quota:
         blocks: The blocked users.
         is_blocked: Returns whether nothing of a user is stored in a conversation since somebody here blocks it.
         on_full: Called with each user whose quota becomes full.
+        on_freed: Called when there may be room for refused entries, since a user belongs to another member now.
 
     Attributes:
         must_check: Whether `check` may refuse anything. While it is False, there is nothing to ask here.
@@ -59,7 +60,7 @@ class Quota:
     def __init__(
         self, ctx: NodeContext, meta: Mapping[str, str], hosted: Mapping[UserId, object], names: Mapping[UserId, str],
         contacts: Container[UserId], members: UserMembers, blocks: Blocks, is_blocked: Callable[[WriterKey], bool],
-        on_full: Callable[[UserId], None],
+        on_full: Callable[[UserId], None], on_freed: Callable[[], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._hosted = hosted
@@ -78,6 +79,7 @@ class Quota:
         self._warned: set[tuple[str, Line]] = set()
         self.must_check: bool = bool(blocks.starts)
         self._on_full = on_full
+        self._on_freed = on_freed
         self._others_warned = 0
 
     def load(self, sizes: Mapping[UserId, int]) -> None:
@@ -150,6 +152,8 @@ class Quota:
         if self.is_blocked(key):
             return False
         line = self.bytes.line(user, member)
+        if self.bytes.settle(user, line) and self._forget_full():
+            self._on_freed()
         full = None if self.is_free(user) else self.bytes.full(user, size, line)
         if full is not None:
             self._note_refused(user)
@@ -190,7 +194,7 @@ class Quota:
     def _who(self, user: UserId, where: Line) -> str:
         if where in ((), (user,)):
             return describe_user(self._names.get(user))
-        name = self._names.get(self._members.speaker(where[0]))
+        name = self._names.get(where[0]) or self._names.get(self._members.speaker(where[0]))
         return f"{name}'s member" if name else "a member without a name"
 
     def _update_must_check(self) -> None:
@@ -214,7 +218,7 @@ class Quota:
     def on_contact(self, user: UserId) -> bool:
         """Count a user where it belongs now. Return True if there may be room for refused entries."""
         self._left_out.discard(user[:16])
-        return self.bytes.update(user) and self._forget_full()
+        return self.bytes.settle(user, self.bytes.line(user)) and self._forget_full()
 
     def on_deleted(self, user: UserId, size: int) -> bool:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""

@@ -123,7 +123,7 @@ class Replicator:
         )  # fmt: skip
         self.quota: Quota = Quota(
             ctx, stored.meta, hosted, self.people.names, contacts.own, members, blocks, self._is_blocked,
-            self._on_user_full,
+            self._on_user_full, lambda: self.context.after(0.0, self.compare_all),
         )  # fmt: skip
         self.requests: Requests = Requests(
             ctx, self.conversations, hosted, contacts,
