@@ -106,8 +106,8 @@ join conversations c on c.number = l.conversation join users u on u.number = l.w
 where l.state in {FORKED_STATES} order by l.number
 """
 EVIDENCE = """
-select u.id, sum(coalesce(length(f.one), 0) + coalesce(length(f.other), 0)) from forks f
-join logs l on l.number = f.log join users u on u.number = l.writer group by u.id
+select u.id, coalesce(length(f.one), 0) + coalesce(length(f.other), 0) from forks f
+join logs l on l.number = f.log join users u on u.number = l.writer order by f.log
 """
 LOGS = f"""
 select c.id, u.id, l.run, h.id, h.chain, h.c, p.upto, l.builds_on, l.number, l.state, h.size - coalesce(p.size, 0)
@@ -204,7 +204,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             for row in rows(GROUP_ENTRIES)
         ],
         sizes=sizes,
-        evidence={user.hex(): int(size) for user, size in rows(EVIDENCE)},
+        evidence=[(user.hex(), int(size)) for user, size in rows(EVIDENCE)],
         meta=load_meta(reader),
     )
     _check(stored)

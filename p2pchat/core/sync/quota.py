@@ -60,7 +60,7 @@ class Quota:
     def __init__(
         self, ctx: NodeContext, meta: Mapping[str, str], hosted: Mapping[UserId, object], names: Mapping[UserId, str],
         contacts: Container[UserId], members: UserMembers, blocks: Blocks, is_blocked: Callable[[WriterKey], bool],
-        on_full: Callable[[UserId], None], on_freed: Callable[[], None],
+        on_full: Callable[[UserId], None], on_freed: Callable[[], object],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._hosted = hosted

@@ -684,7 +684,8 @@ class Replicator:
     def _stored_costs(self, stored: Stored) -> Counter[UserId]:
         """Return what is stored of each user, as the quota counts it."""
         costs, each = Counter(stored.sizes), self._ctx.settings.log_bytes
-        costs.update(stored.evidence)
+        for user, size in stored.evidence:
+            costs[user] += size
         for log in [*(facts.log for facts in stored.tips), *stored.forked]:
             costs[log.user] += each
         for row in chain.from_iterable(stored.covered.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -469,13 +470,13 @@ def test_one_contact_takes_no_place_of_others_among_those_whose_files_come_later
 
 def test_files_of_all_users_of_a_member_share_its_room_over_a_restart() -> None:
     """Of a gateway each account has a part, so that one never shuts the others out."""
-    limits = {"auto_fetch_bytes": 100_000, "member_bytes": 1_000_000, "user_least_bytes": 50_000, "user_part": 4}
-    ada = of_founder(**limits)
+    begin = partial(of_founder, auto_fetch_bytes=100_000, member_bytes=1_000_000, user_least_bytes=50_000, user_part=4)
+    ada = begin()
     said(guest("bob"), linked(ada, "eve"), *(file(index, 100_000) for index in range(9)))
     assert charged(ada) == {"bob": 200_000}  # a quarter of the rest is as much
     said(guest("dan"), linked(ada, "eve"), file(100, 100_000))
     assert charged(ada) == {"bob": 200_000, "dan": 100_000}
-    again = of_founder(ada.storage, **limits)
+    again = begin(ada.storage)
     said(guest("bob", run="b2"), linked(again, "eve"), file(200, 100_000))
     said(guest("cyd"), linked(again, "eve"), *(file(300 + index, 100_000) for index in range(9)))
     assert charged(again) == {"bob": 200_000, "dan": 100_000, "cyd": 700_000}

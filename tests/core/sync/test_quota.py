@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -293,12 +294,12 @@ def test_own_terminals_and_users_of_a_named_network_count_by_themselves() -> Non
 
 def test_one_user_of_a_gateway_leaves_most_of_its_room_to_the_others() -> None:
     """Before: one account filled all that other peers grant its gateway, in seven minutes."""
-    limits = {"member_bytes": 40_000, "user_least_bytes": 2_000, "user_part": 4}
-    ada = of_founder(**limits)
+    begin = partial(of_founder, member_bytes=40_000, user_least_bytes=2_000, user_part=4)
+    ada = begin()
     bob, dan = (fill(far(ada), guest(name)) for name in ("bob", "dan"))
     assert 40_000 / 5 - 500 < bob <= 40_000 / 5  # a quarter of what it leaves
     assert 32_000 / 5 - 500 < dan <= 32_000 / 5 + 500
-    again = of_founder(ada.storage, **limits)
+    again = begin(ada.storage)
     assert not kept(far(again).say(guest("bob", run="b2").say("x" * 300)))
     assert fill(far(again), guest("cyd")) > 24_000  # the member itself has all that is left
 
@@ -399,14 +400,14 @@ def test_an_operation_of_a_group_counts_what_it_takes_in_memory_after_a_restart_
 
 def test_a_log_that_follows_another_counts_little_after_a_restart_too() -> None:
     """As every start of a peer begins one: a job that runs each minute is no flood."""
-    limits, before = {"member_bytes": 4_200 + 16 * 300, "log_bytes": 4_096}, list[Mark]()
-    ada, logs = World().peer("ada", **limits), 0
+    begin = partial(of_founder, others_bytes=4_200 + 16 * 300, log_bytes=4_096)
+    ada, logs, before = begin(), 0, list[Mark]()
     link, done = ada.far("eve"), ["commit"]
     while kept(done):
         if logs == 8:
-            ada = World().peer("ada", ada.storage, **limits)
+            ada = begin(ada.storage)
             link = ada.far("eve")
-        pen = Author("eve", f"{logs:02x}", before=before)
+        pen = Author("eve", f"{logs:02x}", HERE, before)
         done, logs, before = link.say(pen.say("x")), logs + 1, [pen.mark]
     assert logs == 1 + 16 + 1
 
