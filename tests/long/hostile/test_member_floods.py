@@ -35,7 +35,7 @@ KEYS, HOSTED = 2_000, 500  # of which so many are users of the attacker's peer; 
 TEXT = "x" * 16 * KIB
 MEMBER_BYTES = 16 * MIB
 FITTING = MEMBER_BYTES // (len(TEXT) + Settings().log_bytes)  # logs of one text
-LEFT = 24 * MIB  # of memory, afterwards: holes and caches (tests/long/hostile/test_branches.py)
+LEFT = 32 * MIB  # of memory, afterwards: holes and caches (test_branches.py)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -109,8 +109,9 @@ async def test_a_member_with_thousands_of_keys_costs_what_one_member_may(logins:
     async with asyncio.timeout(30):
         while (left := memory(ada, "VmRSS") - before) > LEFT:
             await asyncio.sleep(0.2)  # poll: another process
+    spread = [round(value * 1000) for value in (median(quiet), median(took), max(took))]
     tell(
-        f"{KEYS} keys of one member in {seconds:.1f} s: {len(took)} messages within {median(took) * 1000:.0f} ms (median),"
-        f" {max(took) * 1000:.0f} at most ({median(quiet) * 1000:.0f} quiet), memory {peak / MIB:.0f} MiB at most, {left / MIB:.1f} more afterwards"
+        f"{KEYS} keys of one member in {seconds:.1f} s: messages within {spread[0]} ms before, beside it {spread[1]}"
+        f" (median) and {spread[2]} at most; memory {peak / MIB:.0f} MiB at most, {left / MIB:.1f} more afterwards"
     )
     assert median(took) < max(0.25, 10 * median(quiet))
