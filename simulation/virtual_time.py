@@ -214,7 +214,7 @@ def with_few_places(drawn: Settings, chance: Random) -> Settings:
         drawn,
         max_requests_a_peer=chance.choice((0, 1, 1, 2)),
         max_requests=chance.choice((1, 2, 256)),
-        member_bytes=chance.choice((2_000, 10_000, drawn.member_bytes)),
+        member_bytes=min(drawn.member_bytes, chance.choice((2_000, 10_000, drawn.member_bytes))),
         others_bytes=chance.choice((5_000, 20_000, drawn.others_bytes)),
         user_least_bytes=chance.choice((500, 2_000, drawn.user_least_bytes)),
     )

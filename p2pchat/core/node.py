@@ -79,7 +79,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.statement import Statement
+from p2pchat.core.members.statement import REMOVE, Statement
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -464,6 +464,8 @@ class Node:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
         self._join()
         self.user_members.on_members_changed()
+        if any(one.kind == REMOVE for one in change.statements):
+            self.sync.quota.on_members_removed()
         let_in = self.admission.report(change, dropped)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()

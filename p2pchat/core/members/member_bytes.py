@@ -49,7 +49,14 @@ class MemberBytes:
     def load(self, sizes: Iterable[tuple[UserId, int]]) -> None:
         """Count what is stored, once the contacts are known."""
         for user, size in sizes:
-            self.add(user, size, self.line(user))
+            self.add(user, size, () if self._members.is_out(user) else self.line(user))
+
+    def release_expelled(self) -> bool:
+        """Count what the expelled have here in no room that others need. Return whether any of it counted."""
+        gone = [user for user, line in self._lines.items() if line and self._members.is_out(user)]
+        for user in gone:
+            self.settle(user, ())
+        return bool(gone)
 
     def is_limited(self, user: UserId) -> bool:
         """Return whether a user shares the room of its member."""

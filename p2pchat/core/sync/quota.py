@@ -49,7 +49,7 @@ class Quota:
         blocks: The blocked users.
         is_blocked: Returns whether nothing of a user is stored in a conversation since somebody here blocks it.
         on_full: Called with each user whose quota becomes full.
-        on_freed: Called when there may be room for refused entries, since a user belongs to another member now.
+        on_freed: Called when there may be room for refused entries, since a user belongs to another member or to none.
 
     Attributes:
         must_check: Whether `check` may refuse anything. While it is False, there is nothing to ask here.
@@ -161,7 +161,7 @@ class Quota:
             return False
         self.bytes.add(user, size, line)
         if self.bytes.used(user, line) > WARNED_AT and not self.is_free(user):
-            self._warn("quota", user, line[:1], "has used 80 % of", "messages beyond it are refused, unless")
+            self._warn("quota", user, line[:1], "has used 80 % of the space for one", "more is refused, unless")
         return True
 
     def is_free(self, user: UserId) -> bool:
@@ -174,7 +174,7 @@ class Quota:
         self._full.add(where)
         self.must_check = True
         self._ctx.emit(Counted("user_full"))
-        self._warn("full", user, where[:1], "has exceeded", "further messages are refused until")
+        self._warn("full", user, where[:1], "has exceeded the space for one", "further messages are refused until")
         self._on_full(user)
 
     def _warn(self, code: str, user: UserId, where: Line, what: str, then: str) -> None:
@@ -186,9 +186,9 @@ class Quota:
             return
         self._others_warned += is_limited
         self._warned.add((code, where))
-        limits, of = self._ctx.settings, "one member" if is_limited else "one contact"
+        limits, of = self._ctx.settings, "member" if is_limited else "contact"
         most = _mib(limits.member_bytes if is_limited else limits.contact_bytes)
-        text = f"{self._who(user, where)} {what} the space for {of} ({most}): {then} /allow NAME lifts the limit"
+        text = f"{self._who(user, where)} {what} {of} ({most}): {then} /allow NAME lifts the limit"
         self._ctx.emit(WarningIssued(code, text, user))
 
     def _who(self, user: UserId, where: Line) -> str:
@@ -219,6 +219,11 @@ class Quota:
         """Count a user where it belongs now. Return True if there may be room for refused entries."""
         self._left_out.discard(user[:16])
         return self.bytes.settle(user, self.bytes.line(user)) and self._forget_full()
+
+    def on_members_removed(self) -> None:
+        """Give room to those who are left when others are expelled."""
+        if self.bytes.release_expelled() and self._forget_full():
+            self._on_freed()
 
     def on_deleted(self, user: UserId, size: int) -> bool:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""

@@ -12,13 +12,14 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.groups.group_state import group_body, operation_hash
-from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted
+from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted, StatementsMade
 from p2pchat.core.log import Entry, encode_entry, size_bytes
 from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.simulation import Simulation
 from simulation.virtual_time import SMALL
 from tests.core.founded_peers import HERE, guest, of_founder
+from tests.core.members.test_statement_exchange import FOUNDER, said
 from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want
 
@@ -316,6 +317,18 @@ def test_all_who_are_no_contacts_share_a_limit() -> None:
     assert "warn full" in far(ada).say(guest("dan", "dan").say("x" * 300))
     ada.node.contacts.add([IDS["bob"]])
     assert kept(far(ada).say(guest("bob").say("x" * 2_000)))
+
+
+def test_an_expelled_member_leaves_its_room_to_the_others() -> None:
+    ada = of_founder(others_bytes=1_000)
+    link, refused = far(ada), guest("dan", "dan").say("x" * 300)
+    link.say(guest("bob").say("x" * 900))
+    assert "warn full" in link.say(refused)
+    ada.put(StatementsMade([said(FOUNDER, "remove", IDS["cyd"])]))
+    ada.world.pass_time(0.0)
+    assert "to eve: digest" in ada.take() and kept(link.say(refused))
+    again = of_founder(ada.storage, others_bytes=1_000)
+    assert kept(far(again).say(guest("dan", "dan", "d2").say("x" * 300)))
 
 
 def test_nobody_waits_for_what_is_refused() -> None:
