@@ -12,14 +12,33 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-# Times min_free_disk_bytes: below the one nothing of unknown users is stored, below the other nothing of others.
-KNOWN_ONLY_FACTOR = 4
-OWN_ONLY_FACTOR = 2
-CONTENT_FACTOR = 3  # times the same, left free by content of files: between the two, so texts of known people go on
+OWN_ONLY_FACTOR = 2  # times min_free_disk_bytes; below it nothing of others is stored
+CONTENT_FACTOR = 3  # times the same, left free by content of files: above it, so texts go on
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class MemberLimits:
+    """What one member may cost a peer: all its users together, its guests and the accounts of its gateway included.
+
+    Only members write, so the member answers for its users, and who admitted it can expel it. In a network made from
+    a word, and among users of one's own member, each user counts like a member; all of them have others_bytes.
+    """
+
+    contact_bytes: int = GIB  # stored of a contact, and as much of files that came by themselves
+    member_bytes: int = 256 * MIB  # the same, of all users of another member
+    user_least_bytes: int = MIB  # of these, of one user who is not the member itself; a guess, as the next
+    user_part: int = 16  # such a user may have this part of what is left, if that is more: 15 MiB at first
+    others_bytes: int = 4 * GIB  # stored of all who are no contacts; and as much of files
+    # What a log counts besides its entries: 16,384 are some 20 MiB of memory. A 16th if it follows an earlier one,
+    # which is a row of 150 bytes then (core/sync/heads.py).
+    log_bytes: int = 16 * KIB
+    # Entries that wait for those that they follow; beyond it they are shown at once, with a gap mark. A guess: 4 MiB.
+    waiting_entries_a_member: int = 2048
+    max_waiting_entries: int = 8192  # as above, of all who are no contacts
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(MemberLimits):
     """Limits and times of one peer. The defaults are those that docs/protocol.md promises to others."""
 
     # frames and entries
@@ -74,8 +93,6 @@ class Settings:
     strangers_a_second_loopback: int = 500  # of this machine
     flood_a_second: int = 100  # frames other than entries and have
     flood_burst: int = 500  # so many of these at once
-    new_logs_a_second: int = 128  # that came from one branch of unknown peers; a guess: 30,000 take four minutes
-    new_logs_burst: int = 256  # so many of these at once
     max_endpoint_bytes: int = 100  # of one address
     superseded_runs: int = 8  # former runs of a peer that are remembered, to notice two processes with one key
     clone_replacements: int = 3  # of one link within clone_window: two processes use one key
@@ -90,10 +107,6 @@ class Settings:
     order_wait: float = 5.0  # for an entry named by `re` or `after` that no peer has
     order_wait_most: float = 300.0  # while that entry is on its way
     clock_ahead: float = 300.0  # timestamps further ahead of local time do not advance the clock
-    # Entries of unknown users that wait for entries they follow: of all, and of one peer, address or network. Beyond
-    # it they are shown at once, with a gap mark. A guess: 16 MiB.
-    max_waiting_entries: int = 8192
-    waiting_entries_a_branch: int = 2048  # as above, of one peer, address or network
     wrong_head_ban: float = 3600.0  # only what its own users write is taken from a peer that sent a wrong head
     max_conversations_a_user: int = 10_000  # direct ones with contacts
     max_groups_an_owner: int = 1_000  # a guess: they take 14 MiB
@@ -115,19 +128,8 @@ class Settings:
     buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stop
 
     # storage
-    user_quota_bytes: int = GIB  # stored for one user
-    branch_bytes: int = 256 * MIB  # stored for unknown users of one peer, address or network (core/limits_by_origin.py)
-    branch_bytes_of_user: int = MIB  # of them, of a user who is not the peer's own, as one of a gateway; a guess
-    # Such a user may have more: this part of what is left, 15 MiB at first, of bytes and of places for groups; a guess.
-    branch_part_of_user: int = 16
-    unknown_bytes: int = 4 * GIB  # stored for all unknown users
-    # What a log of an unknown user counts besides its entries. Measured, a user with one message: 1.3 KiB of memory and
-    # 1.6 KiB of disk. So 80 MiB of memory hold what a branch stores. A quarter if it follows an earlier log, which
-    # is a row of 150 bytes then (core/sync/heads.py).
-    log_bytes: int = 4 * KIB
     min_free_disk_bytes: int = 256 * MIB  # below it nothing is stored; for others, see the factors above
     auto_fetch_bytes: int = 10 * MIB  # files up to this size come by themselves to a data directory; 0 for none
-    auto_fetch_user_bytes: int = GIB  # of files that came by themselves, of one user; as user_quota_bytes
     content_memory_bytes: int = 64 * MIB  # of files, in a peer without a data directory; a guess
     slow_storage_after: float = 5.0  # a commit that takes this long is reported; a guess: busy disks take up to 2
     wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle; the next commits cost half
@@ -141,8 +143,6 @@ class Settings:
     # reconnects all the time caused a thousand lines a second; a bad network causes one now and then. A guess.
     user_events_a_second: int = 1
     unknown_typing_a_second: int = 20  # unknown users who begin to type; 60 at once. A guess, as the one above
-    renames_a_second: int = 1  # of users who wrote but have no profile, by one branch of unknown peers; a guess
-    renames_burst: int = 256  # a gateway's users may all get other names at once
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 

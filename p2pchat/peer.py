@@ -345,7 +345,7 @@ class TCPPeer(NamedUser):
     async def allow(self, who: User | str) -> User:
         """Store everything this user writes, without a limit, from now on; messages refused before arrive too.
 
-        The limit for other users is Settings.user_quota_bytes. An event Warned with code "quota" comes before it is
+        The limits of others are those of MemberLimits. An event Warned with code "quota" comes before it is
         reached, one with code "full" when something was refused.
 
         Args:

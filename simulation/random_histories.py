@@ -363,7 +363,7 @@ def _draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> 
     drawn = ["leave_a_gap"] if len(beginning) > 2 and chance.random() < WITH_A_GAP else []
     if settings.max_conversations_a_user == 1 and len(beginning) > 2 and chance.random() < CROWDED:
         drawn.append("crowd_somebody")
-    if settings.user_quota_bytes < Settings().user_quota_bytes and chance.random() < FILLED:
+    if settings.contact_bytes < Settings().contact_bytes and chance.random() < FILLED:
         drawn.append("fill_a_quota")
     if chance.random() < WITH_COPIES:
         drawn.append("meet_copies")

@@ -203,9 +203,9 @@ def draw_settings(chance: Random, *, harsh: bool) -> Settings:
 
 
 def with_quota(drawn: Settings, chance: Random) -> Settings:
-    """Return the settings with a quota of a few batches for each user."""
+    """Return the settings with a quota of a few batches for each member."""
     quota = chance.choice((2, 2, 3, 4)) * QUOTA_BATCH
-    return replace(drawn, max_batch_bytes=QUOTA_BATCH, user_quota_bytes=quota)
+    return replace(drawn, max_batch_bytes=QUOTA_BATCH, contact_bytes=quota, member_bytes=quota)
 
 
 def with_few_places(drawn: Settings, chance: Random) -> Settings:
@@ -214,9 +214,9 @@ def with_few_places(drawn: Settings, chance: Random) -> Settings:
         drawn,
         max_requests_a_peer=chance.choice((0, 1, 1, 2)),
         max_requests=chance.choice((1, 2, 256)),
-        branch_bytes=chance.choice((2_000, 10_000, drawn.branch_bytes)),
-        unknown_bytes=chance.choice((5_000, 20_000, drawn.unknown_bytes)),
-        branch_bytes_of_user=chance.choice((500, 2_000, drawn.branch_bytes_of_user)),
+        member_bytes=min(drawn.member_bytes, chance.choice((2_000, 10_000, drawn.member_bytes))),
+        others_bytes=chance.choice((5_000, 20_000, drawn.others_bytes)),
+        user_least_bytes=chance.choice((500, 2_000, drawn.user_least_bytes)),
     )
 
 
@@ -244,13 +244,11 @@ def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
 
 
 def with_short_turns(drawn: Settings, chance: Random) -> Settings:
-    """Return the settings with turns of a few frames, and few new logs a second."""
+    """Return the settings with turns of a few frames."""
     return replace(
         drawn,
         turn_units=chance.choice((8, 16, 512)),
         max_uncommitted_flood_units=chance.choice((8, 32, 2048)),
-        new_logs_a_second=chance.choice((5, 128)),
-        new_logs_burst=chance.choice((2, 256)),
     )
 
 

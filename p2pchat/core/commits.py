@@ -12,7 +12,7 @@ from collections.abc import Sequence, Sized
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR
+from p2pchat.config import OWN_ONLY_FACTOR
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Commit, Reload, WarningIssued, WriteRefused
 from p2pchat.core.mesh.links import Links
@@ -29,7 +29,6 @@ SUSPENDED_AFTER = 1.0
 NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks, Holds, Pong)
 
 REFUSED = {  # times the least free disk space, and what is refused below it
-    DiskLevel.KNOWN_ONLY: (KNOWN_ONLY_FACTOR, "nothing is accepted of people unknown here"),
     DiskLevel.OWN_ONLY: (OWN_ONLY_FACTOR, "your messages are accepted, nothing of others"),
     DiskLevel.NOTHING: (
         1,

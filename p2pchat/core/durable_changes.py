@@ -38,9 +38,8 @@ class DiskLevel(IntEnum):
     """The entries for which there is disk space."""
 
     ENOUGH = 0  # everything
-    KNOWN_ONLY = 1  # nothing of unknown users
-    OWN_ONLY = 2  # nothing of users of other peers
-    NOTHING = 3
+    OWN_ONLY = 1  # nothing of users of other peers
+    NOTHING = 2
 
 
 EVERYTHING = -1  # in Change.visible: all of a log may be read

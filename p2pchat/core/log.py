@@ -220,6 +220,12 @@ def certificate_of(header: str) -> GuestCertificate | None:
     return _decode_header(header).by or None
 
 
+def member_of(header: str) -> UserId:
+    """Return the member that a header names, "" for none."""
+    certificate = certificate_of(header) if header else None
+    return "" if certificate is None else certificate.member
+
+
 def encode_header(log: LogId, before: tuple[Mark, ...], by: GuestCertificate | None) -> str:
     """Return the text of a log's header."""
     return _encoder.encode(Header(log.user, log.conversation, log.run, before, by or UNSET)).decode()

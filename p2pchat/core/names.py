@@ -332,7 +332,7 @@ class KnownPeople:
             self._ctx.change.users.append(KnownUser(user, name, 0))
             if before is not None:
                 self._keep_former(user, before, 0)
-        self._set_name(user, name, "", old=False)
+        self._set_name(user, name, "", old=old)
 
     def _stays_named(self, user: UserId) -> bool:
         return user in self.names and self._is_out(user)

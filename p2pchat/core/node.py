@@ -78,9 +78,8 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
-from p2pchat.core.limits_by_origin import RateLimit, address_line
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.statement import Statement
+from p2pchat.core.members.statement import REMOVE, Statement
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -156,7 +155,6 @@ class Node:
         )
         self._commits = Commits(self._ctx, self.links.book)
         self._storage = self._commits.storage
-        self._renames = RateLimit(settings.renames_a_second, settings.renames_burst)
         self._handlers = self._connect_handlers()
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
@@ -247,8 +245,6 @@ class Node:
             self._close_for(remote.link, error)
         context.faults.clear()
         context.send_owed_marks()
-        if context.new_logs.by_link:
-            context.new_logs.limit(context.remotes)
         if reads.is_due:
             reads.send_pending()
         if taken.is_due:
@@ -343,21 +339,17 @@ class Node:
         for user in frame.users:
             if user.id in there:
                 fresh = fresh and self.sync.is_unknown(user.id)
-                self._on_announced(link, user.id, user.name)
+                self._on_announced(user.id, user.name)
                 if user.id in self.contacts:
                     self.links.on_known(link, user.id)
         users = [user.id for user in frame.users if user.id in there]
         self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 
-    def _on_announced(self, link: PeerLink, user: UserId, name: str) -> None:
-        """Take a name that a peer gives a user. There is a rate for names that are stored and cost nobody anything."""
-        before, stays = self.names.get(user), self._stays(user)
-        if stays and before not in (None, name) and not self.sync.people.has_profile(user) and not link.known:
-            if not self._renames.take(address_line(link.host, link.peer), self._ctx.now.mono):
-                self._ctx.emit(Counted("rename_ignored"))
-                return
-        is_news = stays or before is None or before == name or self.presence.may_report(user)
-        self.sync.people.on_announced_name(user, name, stays=stays, old=not is_news)
+    def _on_announced(self, user: UserId, name: str) -> None:
+        """Take a name that a peer gives a user. Its link pays for each (keepalive.py); there is a rate for news."""
+        is_same = self.names.get(user, name) == name or self.sync.people.has_profile(user)
+        is_news = is_same or self.presence.may_report(user)
+        self.sync.people.on_announced_name(user, name, stays=self._stays(user), old=not is_news)
 
     def _stays(self, user: UserId) -> bool:
         """Return whether a user is known to anybody here, wrote here, or is hosted here, so that its name outlives its
@@ -472,6 +464,8 @@ class Node:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
         self._join()
         self.user_members.on_members_changed()
+        if any(one.kind == REMOVE for one in change.statements):
+            self.sync.quota.on_members_removed()
         let_in = self.admission.report(change, dropped)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()

@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from p2pchat.config import KNOWN_ONLY_FACTOR, OWN_ONLY_FACTOR, Settings
+from p2pchat.config import OWN_ONLY_FACTOR, Settings
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, Input, Loaded, LookupResult
@@ -388,9 +388,7 @@ def disk_level(free: int, least: int) -> DiskLevel:
     """Return what there is space for with so many free bytes."""
     if free < least:
         return DiskLevel.NOTHING
-    if free < OWN_ONLY_FACTOR * least:
-        return DiskLevel.OWN_ONLY
-    return DiskLevel.KNOWN_ONLY if free < KNOWN_ONLY_FACTOR * least else DiskLevel.ENOUGH
+    return DiskLevel.OWN_ONLY if free < OWN_ONLY_FACTOR * least else DiskLevel.ENOUGH
 
 
 def _start_daemon(run: Callable[[], None]) -> threading.Thread:

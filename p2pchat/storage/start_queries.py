@@ -105,6 +105,10 @@ select c.id, u.id, l.run from logs l
 join conversations c on c.number = l.conversation join users u on u.number = l.writer
 where l.state in {FORKED_STATES} order by l.number
 """
+EVIDENCE = """
+select u.id, length(f.one) + length(f.other) from forks f
+join logs l on l.number = f.log join users u on u.number = l.writer order by f.log
+"""
 LOGS = f"""
 select c.id, u.id, l.run, h.id, h.chain, h.c, p.upto, l.builds_on, l.number, l.state, h.size - coalesce(p.size, 0)
 from logs l
@@ -200,6 +204,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             for row in rows(GROUP_ENTRIES)
         ],
         sizes=sizes,
+        evidence=[(user.hex(), int(size)) for user, size in rows(EVIDENCE)],
         meta=load_meta(reader),
     )
     _check(stored)
@@ -282,9 +287,8 @@ def _check(stored: Stored) -> None:
     numbers += [number for cite in cites for number in (cite.first, cite.gen)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
     texts += [text for user in stored.users for text in (user.name, user.about)]
-    if not all(type(number) is int and number >= 0 for number in numbers) or not all(
-        type(text) is str for text in texts
-    ):
+    are_numbers = all(type(number) is int and number >= 0 for number in numbers)
+    if not are_numbers or not all(type(text) is str for text in texts):
         raise CorruptRow("values of a wrong type")
     with decoding():
         for address in stored.addresses:

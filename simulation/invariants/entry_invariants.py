@@ -104,8 +104,8 @@ class Invariants:
         if peer.byzantine:
             return
         self.requests.stored(peer, batch)
-        quota = self._sim.settings.user_quota_bytes
-        if quota < Settings().user_quota_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
+        quota = self._sim.settings.contact_bytes
+        if quota < Settings().contact_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
             size = peer.disk.storage.load([]).sizes[batch.log.user]
             if size > quota:
                 self.fail("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")

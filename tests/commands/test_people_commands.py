@@ -260,7 +260,7 @@ async def test_blocked_users_are_listed_hidden_and_shown_again(shown: Shown) -> 
 
 
 async def test_allow_lifts_the_storage_limit(shown: Shown) -> None:
-    small = Settings(user_quota_bytes=4_000, digest_every=1.0)
+    small = Settings(contact_bytes=4_000, member_bytes=4_000, log_bytes=0, digest_every=1.0)
     async with mesh("ada", "bob", settings=small) as net:
         ada, bob = net.peers
         async with asyncio.timeout(60):

@@ -462,9 +462,13 @@ class Peer:
         self.put(Connect(f"10.0.0.1:{1 + self.world.peers.index(other)}", other.id))
 
     def far(
-        self, name: str, *authors: Author, compared: bool = True, listed: bool = True, host: str = "10.0.0.9"
-    ) -> Far:
-        """Link with a far end that holds these logs and, if `compared`, has announced them; `listed`: its user too."""
+        self, name: str, *authors: Author, compared: bool = True, listed: bool = True, host: str = "10.0.0.9",
+        by: GuestCertificate | None = None,
+    ) -> Far:  # fmt: skip
+        """Link with a far end that holds these logs and, if `compared`, has announced them; `listed`: its user too.
+
+        `by` is the certificate that it shows; by default that of the member whose key is here.
+        """
         far = Far(name)
         far.peer, far.link = self, self._next
         self._next += 1
@@ -476,7 +480,7 @@ class Peer:
         hello = client.on_frame(far.heard.pop())
         assert hello is not None
         self.put(Got(far.link, passed(hello)))
-        self.put(Got(far.link, passed(Show(Membership(guest=guest_of(self.network, IDS[name]))))))
+        self.put(Got(far.link, passed(Show(Membership(guest=by or guest_of(self.network, IDS[name]))))))
         if self.id > IDS[name]:
             self.put(Got(far.link, passed(Go(FAR_RUN, 1))))
         here = [Here([Hosted(IDS[name], name, "online")])] if listed else []

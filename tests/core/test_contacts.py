@@ -116,7 +116,7 @@ CHOICES = {"writes": account_writes, "makes a group": account_groups}
 @pytest.mark.parametrize("choice", CHOICES)
 def test_whom_an_account_chooses_is_known_to_it_alone(choice: str) -> None:
     """Before: with open sign-up anybody made any key a contact of the peer: with links, turns and disk space of one."""
-    ada = with_account(branch_bytes=1_000)
+    ada = with_account(member_bytes=1_000)
     far = ada.far("bob", host="10.0.1.9")
     CHOICES[choice](ada, "bob")
     link = ada.node.links.by_peer[IDS["bob"]]
@@ -129,11 +129,11 @@ def test_whom_an_account_chooses_is_known_to_it_alone(choice: str) -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_whom_an_account_chooses_pays_for_bytes_and_yields_on_a_full_disk(choice: str) -> None:
-    ada = with_account(branch_bytes=1_000)
+    ada = with_account(member_bytes=1_000)
     far, bob = ada.far("bob", host="10.0.1.9"), Author("bob", "b1")
     CHOICES[choice](ada, "bob")
     assert "warn full" in far.say(bob.say("x" * 2_000))
-    ada.put(DiskLow(DiskLevel.KNOWN_ONLY))
+    ada.put(DiskLow(DiskLevel.OWN_ONLY))
     ada.take()
     assert not any("commit b1" in line for line in far.say(Author("bob", "b2").say("x")))
 

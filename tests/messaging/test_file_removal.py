@@ -187,7 +187,7 @@ async def test_a_download_of_a_deleted_message_ends_and_what_came_goes(home: Pat
 
 
 async def test_the_writer_gets_room_back_for_what_goes(home: Path) -> None:
-    one = Settings(auto_fetch_user_bytes=len(DATA) + 1000)
+    one = Settings(contact_bytes=len(DATA) + 1000, log_bytes=0)
     async with (
         TCPPeer(data=home / "ada", name="ada") as ada,
         TCPPeer(data=home / "bob", name="bob", settings=one) as bob,

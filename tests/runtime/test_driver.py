@@ -681,10 +681,9 @@ async def test_low_disk_space_is_reported(storage: GatedStorage, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("mib", "level"), [
-    (1024, DiskLevel.ENOUGH), (1023, DiskLevel.KNOWN_ONLY), (900, DiskLevel.KNOWN_ONLY), (512, DiskLevel.KNOWN_ONLY),
-    (511, DiskLevel.OWN_ONLY), (256, DiskLevel.OWN_ONLY), (255, DiskLevel.NOTHING),
+    (512, DiskLevel.ENOUGH), (511, DiskLevel.OWN_ONLY), (256, DiskLevel.OWN_ONLY), (255, DiskLevel.NOTHING),
 ])  # fmt: skip
-def test_free_disk_space_is_kept_for_what_people_here_know_and_write(mib: int, level: DiskLevel) -> None:
+def test_the_last_disk_space_is_kept_for_what_people_here_write(mib: int, level: DiskLevel) -> None:
     assert disk_level(mib * MIB, Settings().min_free_disk_bytes) is level
 
 

@@ -380,7 +380,7 @@ def test_who_blocks_a_user_that_it_then_hosts_keeps_its_messages_from_another_ho
 
 def forked_without_room(*, byzantine: bool = False) -> tuple[Simulation, SimPeer, SimPeer]:
     """Bob knows that cyd's log is forked, and ada, parted from both, has no room for the proof."""
-    sim, (ada, bob, cyd) = started(22, 3, settings=replace(SMALL, user_quota_bytes=1850))
+    sim, (ada, bob, cyd) = started(22, 3, settings=replace(SMALL, contact_bytes=2050, member_bytes=2050))
     cyd.byzantine = byzantine
     for _ in range(3):
         cyd.say("x" * 500, ada)

@@ -5,17 +5,17 @@ request is a line in `meta` until the content is whole or nobody wants it any mo
 requests without a program are active at a time, or many of small files. One for which nothing comes makes room for the
 next.
 
-Content that comes by itself is charged to the writer of the message, or for an unknown user to where that user comes
-from (quota.py). There a user of a gateway has a part of what is left, as for texts. A message whose writer has no room
-left is shown like any other: its content comes when it is asked for. The charge stands in `meta`, and nowhere in
-memory, until the content is removed from the disk, which gives the writer that room back. Content that a program has
-removed does not come by itself again.
+Content that comes by itself is charged to the writer of the message, and counts like what is stored: a contact has room
+of its own, and the users of another member share that of their member (member_bytes.py). A message whose writer has no
+room left is shown like any other: its content comes when it is asked for. The charge stands in `meta` until the content
+is removed from the disk, which gives the writer that room back. Content that a program has removed does not come by
+itself again.
 
-The same parties share the turns, and the places to wait for one. So nobody keeps the files of others away by naming
+Contacts and members share the turns, and the places to wait for one. So nobody keeps the files of others away by naming
 many that never come, or come slowly. What contacts send beyond these places is put off: of each log the ranges of its
 messages are kept, and they are read again once there is room. Contacts share the number of such logs too. What somebody
-asked for is marked so in `meta`, needs no place, and is never put off. While little of the disk is free, only content
-from contacts comes by itself.
+asked for is marked so in `meta`, needs no place, and is never put off. While little of the disk is free, none comes by
+itself.
 
 Anybody can name content that another user sent, in a conversation where nobody has it. So a request remembers other
 messages that name the same content, and turns to the next one when nothing comes.
@@ -24,7 +24,7 @@ messages that name the same content, and turns to the next one when nothing come
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -33,16 +33,13 @@ from p2pchat.core.effects import Counted
 from p2pchat.core.limits_by_origin import Line, OriginShares
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.storage_answers import LogFacts
-from p2pchat.core.sync.quota import OF_CONTACT, line_of
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES, UserId
 
 Source = tuple[LogId, int]  # a message that names the content
 
 PREFIX = "fetch:"  # in meta, before a root: what is requested
-CHARGED = "fetched:"  # in meta, before a user, or where unknown users come from: the bytes that came by themselves
-ACCOUNT = "/"  # in a payer, between a peer with its address and an unknown user who is not that peer's own
-CHARGE = "paid:"  # in meta, before the root of content that came by itself: whom it was charged to, and what
+CHARGE = "paid:"  # in meta, before the root of content that came by itself: the user it was charged to, and what
 LATER = "later:"  # in meta, before a log of a contact: the ranges of messages whose content is requested later
 ASKED = "asked"  # at the end of the line of a request that a program or a person made
 FORGOTTEN = "forgotten:"  # in meta, before the root of content that a program has removed
@@ -52,7 +49,7 @@ MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another mes
 # 6,000 files took 1.2 and 1.9 times as long as with 768.
 AT_ONCE_BYTES = 4 * PIECE_BYTES
 LEAST_COST = 2048
-OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one network: one may give nothing, or a byte at a time
+OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one member: one may give nothing, or a byte at a time
 # Of contacts, and of others; beyond that content of contacts comes later, of others when it is asked for. A guess:
 # 8 MiB.
 MAX_WAITING = 10_000
@@ -75,6 +72,7 @@ class ContentRequest:
         is_asked: A program or a person asked for it.
         was_begun: Some of it may be here.
         cost: What it takes of AT_ONCE_BYTES; of a file whose size is not known as much as of a large one.
+        line: Where its payer counts as one who is no contact; () for a contact, and for nobody.
     """
 
     source: Source
@@ -84,18 +82,17 @@ class ContentRequest:
     is_asked: bool = False
     was_begun: bool = False
     cost: int = PIECE_BYTES
+    line: Line = ()
 
     @property
     def party(self) -> Line:
-        """The party that has its turn: a contact, where an unknown user comes from, who asked, or "" for nobody."""
-        if self.is_asked:
-            return (ASKED,)
-        return (self.payer,) if self.of_contacts else line_of(_place_of(self.payer))
+        """The party that has its turn: a contact, a user with its member, who asked, or "" for nobody."""
+        return (ASKED,) if self.is_asked else self.line or (self.payer,)
 
     @property
     def of_contacts(self) -> bool:
         """Return whether it has its turn with the content of contacts."""
-        return self.is_asked or not self.payer or is_user(self.payer)
+        return self.is_asked or not self.line
 
     def add_message(self, source: Source) -> None:
         """Remember a further message that names it."""
@@ -212,8 +209,7 @@ class ContentRequests:
         self._sync = sync
         self._ctx = sync.ctx
         self._begin = begin
-        settings = sync.ctx.settings
-        self._most = settings.auto_fetch_bytes
+        self._most = sync.ctx.settings.auto_fetch_bytes
         self._requests = {
             name.removeprefix(PREFIX): ContentRequest.parse(line)
             for name, line in meta.items()
@@ -236,13 +232,7 @@ class ContentRequests:
         # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
         # had no place in `_unshown`.
         self._stored_unshown: dict[LogId, int] = {}
-        self._of_unknown: OriginShares[str] = OriginShares(settings.unknown_bytes, settings.branch_bytes)
-        self._charged: dict[str, int] = {}
-        for name, line in meta.items():
-            if name.startswith(CHARGED):
-                self._set_charge(name.removeprefix(CHARGED), int(line))
-        for root in [*self._requests]:
-            self._wait(root)
+        self._bytes = sync.quota.bytes.beside()
 
     @property
     def has_waiting(self) -> bool:
@@ -251,8 +241,15 @@ class ContentRequests:
 
     # ---- messages
 
-    def on_loaded(self, logs: Iterable[LogFacts]) -> None:
-        """Note of which logs something was stored and not shown before the start."""
+    def on_loaded(self, logs: Iterable[LogFacts], meta: Mapping[str, str]) -> None:
+        """Count what is charged, once the contacts are known; note what was stored and not shown before the start."""
+        charges = [line.split() for name, line in meta.items() if name.startswith(CHARGE)]
+        self._bytes.load((user, int(size)) for user, size in charges)
+        self._bytes.load((request.payer, request.charged) for request in self._requests.values() if request.payer)
+        for root, request in [*self._requests.items()]:
+            if request.payer:
+                request.line = self._bytes.line(request.payer)
+            self._wait(root)
         if self._most:
             self._stored_unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
 
@@ -308,8 +305,7 @@ class ContentRequests:
     def _request(self, source: Source, files: Iterable[FileRef], *, late: bool = False) -> None:
         """Request files of one message; `late` if that was put off."""
         user = source[0].user
-        is_charged = user not in self._sync.hosted and not self._sync.quota.is_allowed(user)
-        payer = self._payer(user) if is_charged else ""
+        is_charged, line = not self._sync.quota.is_free(user), self._bytes.line(user)
         if source[0] in self._later and not late:  # behind those before it
             self._put_off(source)
             return
@@ -321,12 +317,12 @@ class ContentRequests:
                 known.add_message(source)
                 continue
             request = ContentRequest(source, cost=min(max(file.size, LEAST_COST), PIECE_BYTES))
-            if payer:
-                request.payer, request.charged = payer, max(file.size, LEAST_CHARGE)
-                if not self._has_room(request):
+            if is_charged:
+                request.payer, request.charged, request.line = user, max(file.size, LEAST_CHARGE), line
+                if self._bytes.full(user, request.charged, line) is not None:
                     self._ctx.emit(Counted("content_quota"))
                     continue
-                self._charge(payer, request.charged)
+                self._bytes.add(user, request.charged, line)
             self._keep(file.root, request)
             self._ordered[file.root] = None
 
@@ -403,15 +399,10 @@ class ContentRequests:
 
     def begin_next(self) -> None:
         """Begin those whose turn it is, if their messages still name them."""
-        for of_contacts, turns in self._turns.items():
-            while turns and self._has_disk(of_contacts) and (root := turns.take()) is not None:
+        for turns in self._turns.values():
+            while turns and self._sync.quota.disk is DiskLevel.ENOUGH and (root := turns.take()) is not None:
                 self._look_up(root)
         self._read_later()
-
-    def _has_disk(self, of_contacts: bool) -> bool:
-        return self._sync.quota.disk is DiskLevel.ENOUGH or (
-            of_contacts and self._sync.quota.disk is DiskLevel.KNOWN_ONLY
-        )
 
     def _look_up(self, root: str) -> None:
         source = self._requests[root].source
@@ -497,14 +488,14 @@ class ContentRequests:
         if request.payer and is_new:
             self._ctx.change.meta[CHARGE + root] = f"{request.payer} {request.charged}"
         elif request.payer:
-            self._charge(request.payer, -request.charged)
+            self._give_back(request.payer, request.charged)
 
     def on_removed(self, root: str, charge: str, *, forgotten: bool) -> None:
         """Give room back for content that goes from the disk. `charge`: the line about it in `meta`, "" for none."""
         self.end(root, is_new=False)
         if charge:
             payer, charged = charge.split()
-            self._charge(payer, -int(charged))
+            self._give_back(payer, int(charged))
             self._ctx.change.meta[CHARGE + root] = None
         if not forgotten:
             self._remember(root)
@@ -537,38 +528,8 @@ class ContentRequests:
         self._requests[root] = request
         self._ctx.change.meta[PREFIX + root] = str(request)
 
-    # ---- charges
-
-    def _payer(self, user: UserId) -> str:
-        place = self._sync.quota.payer_of_stored(user)
-        line = line_of(place) if place else ()
-        is_account = line and line[-1] != user and not place.startswith(OF_CONTACT)
-        return f"{place}{ACCOUNT}{user}" if is_account else place or user
-
-    def _has_room(self, request: ContentRequest) -> bool:
-        payer, settings = request.payer, self._ctx.settings
-        charged = self._charged.get(payer, 0) + request.charged
-        if is_user(payer):
-            return charged <= settings.auto_fetch_user_bytes
-        line = line_of(_place_of(payer))
-        if ACCOUNT in payer:
-            part = self._of_unknown.left(line) // settings.branch_part_of_user
-            if charged > max(settings.branch_bytes_of_user, part):
-                return False
-        return self._of_unknown.has_room(line, request.charged)
-
-    def _charge(self, payer: str, more: int) -> None:
-        self._set_charge(payer, more)
-        self._ctx.change.meta[CHARGED + payer] = str(self._charged[payer])
-
-    def _set_charge(self, payer: str, more: int) -> None:
-        self._charged[payer] = self._charged.get(payer, 0) + more
-        if is_user(payer):
-            return
-        if more > 0:
-            self._of_unknown.add(payer, line_of(_place_of(payer)), more)
-        else:
-            self._of_unknown.reduce(payer, -more)
+    def _give_back(self, payer: UserId, charged: int) -> None:
+        self._bytes.add(payer, -charged, self._bytes.line(payer))
 
 
 def _add_to(ranges: list[tuple[int, int]], seq: int) -> None:
@@ -583,13 +544,3 @@ def _add_to(ranges: list[tuple[int, int]], seq: int) -> None:
         if behind > before + 1 and len(ranges) <= MAX_RANGES:
             return
         ranges[place - 1 : place + 1] = [(first, max(before, last))]  # one that was being read may have the other in it
-
-
-def is_user(payer: str) -> bool:
-    """Return whether a payer is a known user: what unknown ones have counts at a peer with its address."""
-    return len(payer) == 64
-
-
-def _place_of(payer: str) -> str:
-    """Return the peer with its address at which a payer counts who is unknown."""
-    return payer.partition(ACCOUNT)[0]

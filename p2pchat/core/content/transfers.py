@@ -15,7 +15,7 @@ Source: docs/protocol-attachments.md, "Transfer".
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +45,7 @@ from p2pchat.core.inputs import (
     PiecesStored,
     PullAnswered,
 )
-from p2pchat.core.limits_by_origin import Line, address_line
+from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.sync.log_index import TalkLog
 from p2pchat.core.sync.remote_state import RemoteState
@@ -125,7 +125,7 @@ class ContentDownload:
     stored: int = 0  # bytes
     missing: set[int] | None = None  # pieces that are not stored; None until the store has answered
     faulty: set[PeerId] = field(default_factory=set)  # peers that gave a wrong piece of it
-    stalled: dict[str, int] = field(default_factory=dict)  # pulls that came to nothing, by nodes of their links
+    stalled: Counter[str] = field(default_factory=Counter)  # pulls that came to nothing, by member and peer
     held: dict[int, bytearray] = field(default_factory=dict)  # links that lacked some: a byte for each piece they have
     lacking: dict[int, float] = field(default_factory=dict)  # links that have nothing needed, until when they rest
     pauses: dict[int, float] = field(default_factory=dict)  # for how long they rest the next time
@@ -282,7 +282,7 @@ class Transfers:
         self._ctx.emit(Counted("wrong_content"))
         if remote is not None:
             download.faulty.add(remote.link.peer)
-            _count_stall(download, remote)
+            self._count_stall(download, remote)
             self._sync.fail(remote, LogError("content that its writer did not sign", code="content"))
 
     # ---- links
@@ -396,7 +396,14 @@ class Transfers:
         download.lacking[link] = self._ctx.now.mono + pause
 
     def _stalls(self, download: ContentDownload, remote: RemoteState) -> tuple[int, ...]:
-        return tuple(download.stalled.get(node, 0) for node in _line_of(remote))
+        return tuple(download.stalled[node] for node in self._line(remote))
+
+    def _count_stall(self, download: ContentDownload, remote: RemoteState) -> None:
+        download.stalled.update(self._line(remote))
+
+    def _line(self, remote: RemoteState) -> Line:
+        """Return where a link counts: a contact for itself, another peer with its member."""
+        return (remote.link.peer,) if remote.link.known else self._sync.members.line(remote.link.peer)
 
     def _pull(self, download: ContentDownload, remote: RemoteState, transfers: LinkTransfers, *, spared: bool) -> bool:
         """Send one pull: for the list of leaves, or for consecutive pieces. Return False if the link has none.
@@ -492,7 +499,7 @@ class Transfers:
             download.held.pop(remote.link.id, None)
             self._rest(download, remote.link.id, has_some=False)
             if pull.was_said:  # it has not what it said
-                _count_stall(download, remote)
+                self._count_stall(download, remote)
                 pause = LACK_PAUSE * (1 + self._stalls(download, remote)[0])
                 download.lacking[remote.link.id] = self._ctx.now.mono + pause
         self._return(pull)
@@ -515,7 +522,7 @@ class Transfers:
                     self._ctx.emit(Counted("pull_stalled"))
                     download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
                     if (remote := self._sync.remotes.get(id)) is not None:
-                        _count_stall(download, remote)
+                        self._count_stall(download, remote)
                     self._return(pull)
         for root, download in list(self._downloads.items()):
             idles = not download.under_way and download.heard_at <= late
@@ -613,16 +620,6 @@ def _take_rare(download: ContentDownload) -> int:
 def _most_pulls(remote: RemoteState) -> int:
     """Return how many pulls may be open towards a link."""
     return MAX_PULLS_SERVED if remote.link.takes_many_pulls else MAX_PULLS
-
-
-def _count_stall(download: ContentDownload, remote: RemoteState) -> None:
-    for node in _line_of(remote):
-        download.stalled[node] = download.stalled.get(node, 0) + 1
-
-
-def _line_of(remote: RemoteState) -> Line:
-    """Return where a link counts: a contact for itself."""
-    return (remote.link.peer,) if remote.link.known else address_line(remote.link.host, remote.link.peer)
 
 
 def _flags_of(ranges: Sequence[tuple[int, int]], pieces: int) -> bytearray:

@@ -335,7 +335,7 @@ class GroupPlaces:
         """
         taken, factor = self.at(user).taken, NODE_FACTOR if user == NODE else 1
         left = (self._settings.max_requests_a_peer * factor if most is None else most) - taken[peer,]
-        part = max(1, left // self._settings.branch_part_of_user)
+        part = max(1, left // self._settings.user_part)
         return left > 0 and (owner == peer or taken[peer, owner] < part)
 
     def missing(self, id: ConversationId, users: Iterable[UserId]) -> list[UserId]:

@@ -130,8 +130,12 @@ class UserMembers:
         named = self._written.get(user, ()) + self._shown.get(user, ())
         return (*named, self._own) if user in self._hosted else named
 
-    def member_of(self, user: UserId) -> UserId:
-        """Return the one member to show for a user, one that is out before others; "" where none is known."""
+    def member_of(self, user: UserId, named_now: UserId = "") -> UserId:
+        """Return the one member to show for a user, one that is out before others; "" where none is known.
+
+        Args:
+            named_now: A member that a header names, and that is not noted yet.
+        """
         if user in self._hosted:
             return self._own
         for link in self._up().values():
@@ -139,19 +143,21 @@ class UserMembers:
                 return link.member
         members = self._exchange().members
         named = self.members_of(user)
+        if named_now and named_now not in named:
+            named = (*named, named_now)
         if members is None or not named:
             return named[0] if named else user if members is not None and members.is_named(user) else ""
         ranks = {one: (one not in members.removed, not members.is_named(one)) for one in named}
         return min(reversed(named), key=lambda one: ranks[one])
 
-    def line(self, user: UserId) -> Line:
+    def line(self, user: UserId, named_now: UserId = "") -> Line:
         """Return where a user or peer counts in what others may take (OriginShares): its member, and itself.
 
         Users of one's own member, and all users of a network that is made from a word, count by themselves: they are
         the terminals of one login, or a classroom, and must not starve each other. Those of whom no member is known
         count together.
         """
-        member = self.member_of(user)
+        member = self.member_of(user, named_now)
         return (user,) if self._exchange().members is None or member == self._own else (member, user)
 
     def users_of(self, member: UserId) -> set[UserId]:

@@ -7,8 +7,8 @@ gap mark. The first entry of a log waits for the logs it builds on. An entry get
 database, in the transaction that releases it; consumers count by places. Waiting entries are durable and acknowledged;
 only showing them waits.
 
-What waits is found by what it waits for (waiting_logs.py). Entries of unknown users share places to wait, by
-where they come from (limits_by_origin.py). Those without a place are released at once, with a gap mark.
+What waits is found by what it waits for (waiting_logs.py). Entries of users who are no contacts share places to wait,
+by their members. Those without a place are released at once, with a gap mark.
 
 Source: docs/protocol.md, "Order".
 """
@@ -30,7 +30,6 @@ from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import UnreleasedEntry
 from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
-from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, line_of
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
@@ -51,7 +50,7 @@ class CausalOrder:
         self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
         settings = self._ctx.settings
         self._places: OriginShares[LogId] = OriginShares(
-            settings.max_waiting_entries, settings.waiting_entries_a_branch
+            settings.max_waiting_entries, settings.waiting_entries_a_member
         )
 
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
@@ -154,11 +153,11 @@ class CausalOrder:
                 self._release(conversation, each, each.show_limit - each.released, gap=True)
 
     def _take_places(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
-        """Give the waiting entries of an unknown user places to wait, or release them at once."""
-        payer = self._sync.quota.unknown_payer(log.id.user, link)
-        if payer in ("", IN_NO_BRANCH) or payer.startswith(OF_CONTACT) or log.id not in conversation.waiting_logs:
+        """Give the waiting entries of a user who is no contact places to wait, or release them at once."""
+        line = self._sync.quota.bytes.line(log.id.user)
+        if not line or link is None or link.known or log.id not in conversation.waiting_logs:
             return
-        line = self._places.line(log.id) or line_of(payer)
+        line = self._places.line(log.id) or line
         if not self._places.make_room(line, self._evict):
             self._release_early(conversation, log)
         elif log.queue:

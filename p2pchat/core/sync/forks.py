@@ -7,8 +7,8 @@ or a want of such a log is answered with the two batches, at most once an hour p
 Peers that host the writer receive the evidence unasked, before any mark or sum. A later log is accepted over either
 version of a forked one, so its mark would count there as a receipt of everything it builds on.
 
-What is kept of a fork counts as stored of its writer, so made-up users cannot fill the disk with evidence; where there
-is no room for it the log stays as it was. That of blocked users is kept.
+What is kept of a fork counts as stored of its writer, so nobody can fill the disk with evidence; where there is no room
+for it the log stays as it was. That of blocked users is kept.
 
 A forked log covers nothing: a peer with only the evidence cannot know what it builds on, and all sums must be equal.
 
@@ -46,7 +46,7 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, UserId
 
 AGAIN_AFTER = 3600.0  # seconds until a link that still shows other marks is sent evidence again; a guess
-MAX_UNKNOWN_WARNED = 16  # forks of unknown users in one run that cause a warning: they may be made up. A guess
+MAX_WARNED = 16  # forks in one run of users who are no contacts that cause a warning: they may be made up. A guess
 
 
 def is_signed(batch: Batch) -> bool:
@@ -68,7 +68,7 @@ class Forks:
         self._order = order
         self.conversations: KeySet[ConversationId] = {}  # those with forked logs
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
-        self._unknown_warned = 0
+        self._others_warned = 0
         self._on_fork = on_fork
         self._on_log_restored = on_log_restored
 
@@ -89,16 +89,16 @@ class Forks:
             if remote is not None:
                 remote.unproven.setdefault(log.id.key, OtherVersions()).runs.add(log.id.run)
             return
-        if not self._has_room(link, log.id.key, size_bytes(other.raws)):
+        if not self._has_room(log.id.key, size_bytes(other.raws)):
             return
         self._mark_forked(conversation, log, Fork(log.id, None, other))
 
-    def _has_room(self, link: PeerLink | None, key: WriterKey, size: int, beside: int = 0) -> bool:
+    def _has_room(self, key: WriterKey, size: int) -> bool:
         """Return whether evidence is kept, and charge its writer for it."""
         quota = self._sync.quota
         if quota.is_blocked(key):
             return True
-        if quota.check(link, key) and quota.charge(link, key, size, beside):
+        if quota.check(key) and quota.charge(key, size):
             return True
         self._ctx.emit(Counted("forks_ignored"))
         return False
@@ -122,10 +122,10 @@ class Forks:
         self._warn(log.id.user)
 
     def _warn(self, user: UserId) -> None:
-        if self._sync.quota.unknown_payer(user, None):
-            if self._unknown_warned >= MAX_UNKNOWN_WARNED:
+        if self._sync.quota.bytes.is_limited(user):
+            if self._others_warned >= MAX_WARNED:
                 return
-            self._unknown_warned += 1
+            self._others_warned += 1
         who = describe_user(self._people.names.get(user))
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
         self._ctx.emit(WarningIssued("fork", text, user))
@@ -219,9 +219,9 @@ class Forks:
     # ---- receiving
 
     def on_evidence(
-        self, known: ForkEvidence, conversation: ConversationState, frame: Entries, link: PeerLink | None
+        self, known: ForkEvidence, conversation: ConversationState, frame: Entries
     ) -> None:  # fmt: skip
-        """Take one of two batches of evidence; None for `link` if a file brings it.
+        """Take one of two batches of evidence.
 
         Raises LogError if the second does not prove a fork.
         """
@@ -240,6 +240,6 @@ class Forks:
         if not log.seq and len(forked) >= self._ctx.settings.max_tips:
             self._ctx.emit(Counted("forks_ignored"))
             return
-        size = size_bytes(one.raws) + size_bytes(other.raws)
-        if self._has_room(link, log.id.key, size, 0 if log.seq else self._ctx.settings.log_bytes):
+        size = size_bytes(one.raws) + size_bytes(other.raws) + (0 if log.seq else self._ctx.settings.log_bytes)
+        if self._has_room(log.id.key, size):
             self._mark_forked(conversation, log, Fork(log.id, one, other))

@@ -24,6 +24,11 @@ _LAST, _CHAIN8 = slice(40, 48), slice(48, 56)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
 
 
+def user_of(row: bytes) -> UserId:
+    """Return who wrote the log of a row."""
+    return row[_USER].hex()
+
+
 class LogHead(NamedTuple):
     """A log, all of it durable, released and visible. The fields are those of `LogState`."""
 

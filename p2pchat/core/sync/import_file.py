@@ -259,7 +259,7 @@ class FileImport:
             )  # fmt: skip
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.on_evidence(self._evidence, conversation, frame, None)
+        self._forks.on_evidence(self._evidence, conversation, frame)
 
     def on_known(self, pending: PendingImport) -> None:
         """Wait for the last commit too: what is here already may be on its way to disk."""
@@ -298,7 +298,7 @@ class FileSource(EntrySource):
         conversations, hosted = self.sync.conversations, self.sync.hosted
         for naming in namings:
             if naming.group:
-                conversations.open_group(naming, hosted, "")
+                conversations.open_group(naming, hosted, "", ("",))
             if naming.dm and set(naming.dm) & hosted.keys():
                 self.sync.requests.open(naming, "")
 

@@ -22,6 +22,7 @@ from p2pchat.core.log import (
     check_header,
     extend_chain,
     is_plausible,
+    member_of,
 )
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.sync.causal_order import CausalOrder
@@ -38,16 +39,11 @@ from p2pchat.core.sync.log_validation import (
     count_tips_with,
     decode_checked,
 )
+from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
-
-# An operation of a group is kept in memory, and takes up to 4.8 times its bytes there: 1 KiB of 226, 1.4 KiB of 298
-# that name somebody new, 55 KiB of 18 that name 255.
-OPERATION_FACTOR = 5
-CONTACT_FACTOR = 4  # times Settings.log_bytes for a log that a contact brings, so 131,072 take 170 MiB; a guess
-FOLLOWING_PART = 4  # of Settings.log_bytes for a log that follows an earlier one: most of the cost is memory
 
 
 class Ingest:
@@ -112,14 +108,16 @@ class Ingest:
         if not frame.fork and not source.trusts(frame.u):
             self._ctx.emit(Counted("banned_batch"))
             return
+        member = ""
         if frame.first == 1:
             check_header(frame)
+            member = member_of(frame.h)
         if frame.fork:
             self._prove_all(extensions)
             source.on_evidence(conversation, frame)
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
-        if self._sync.quota.must_check and not self._sync.quota.check(source.link, id.key):
+        if self._sync.quota.must_check and not self._sync.quota.check(id.key, member):
             source.on_full(id.key)
             return
         extension = extensions.get(id)
@@ -232,11 +230,10 @@ class Ingest:
         if conversation.waits and not self._has_room(extension, sum(len(each.entries) for each in frames), size):
             extension.source.on_full(log.id.key)
             return False
-        beside = self._cost_of_log(extension) if first.first == 1 else 0
-        if conversation.is_operations:
-            beside += (OPERATION_FACTOR - 1) * size
-        room = self._sync.quota.charge(extension.source.link, log.id.key, size, beside)
-        if not room:
+        cost = size * OPERATION_FACTOR if conversation.is_operations else size
+        if first.first == 1:
+            cost += self._cost_of_log(extension)
+        if not self._sync.quota.charge(log.id.key, cost, member_of(first.h)):
             extension.source.on_full(log.id.key)
             return False
         if len(frames) == 1:
@@ -253,8 +250,6 @@ class Ingest:
             )
         self._sync.change_run_if_cloned(log.id)
         extension.source.on_kept(log.id.key, len(raws), size)
-        if batch.first == 1:
-            extension.source.on_log_begun()
         self.append(conversation, log, batch)
         if conversation.waits:
             self._sync.requests.on_taken(conversation, sum(e.k not in RELATION_KINDS for e in entries), size)
@@ -269,11 +264,8 @@ class Ingest:
         """Return what a log that begins costs besides its entries: less if it takes the place of another in memory."""
         writer = extension.conversation.writers.get(extension.log.id.user)
         tips = 0 if writer is None else len(writer.tail_tips())
-        cost = self._ctx.settings.log_bytes
-        if count_tips_with(extension.conversation, extension.log) <= tips:
-            return cost // FOLLOWING_PART
-        is_brought = self._sync.quota.is_brought_by_contact(extension.log.id.user, extension.source.link)
-        return CONTACT_FACTOR * cost if is_brought else cost
+        is_following = count_tips_with(extension.conversation, extension.log) <= tips
+        return self._ctx.settings.log_bytes // (FOLLOWING_PART if is_following else 1)
 
     def _has_room(self, extension: LogExtension, count: int, size: int) -> bool:
         """Return whether a batch may be taken of a conversation that waits; if not, no more of it is fetched."""

@@ -17,14 +17,14 @@ from hashlib import blake2b
 from itertools import islice
 
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.limits_by_origin import OriginShares
+from p2pchat.core.limits_by_origin import Line, OriginShares
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
-MAX_UNKNOWN = 1000  # groups named by one peer of which nothing arrived; 2 KiB each, measured
-MAX_UNKNOWN_OF_ALL = 4000  # and those of all peers
+MAX_UNKNOWN = 1000  # groups named by peers of one member of which nothing arrived; 2 KiB each, measured
+MAX_UNKNOWN_OF_ALL = 4000  # and those of all members
 MAX_ASKED_USERS = 16  # users by whom a peer is recognized for each group it names, out of perhaps thousands
 SETS_CACHED = 64  # sets of users that many groups share
 DMS_CACHED = 1024  # pairs whose id is cached: a program that writes to a user needs it for every message
@@ -121,21 +121,22 @@ class Conversations:
         groups = (id for group in self.groups.values() for id in (group.id, group.talk))
         return [self.by_id[id] for id in (self.room, *self._dms.get(user, ()), *groups) if id in self.by_id]
 
-    def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
+    def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId, line: Line) -> None:
         """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
 
-        `teller` is that peer, "" for a file. Each may name a limited number of groups of which nothing arrives; when
-        there are too many in all, the newest of the peer that named most are forgotten.
+        `teller` is that peer, "" for a file, and `line` is where it counts. Each member may name a limited number of
+        groups of which nothing arrives; when there are too many in all, the newest of the one that named most are
+        forgotten.
         """
         assert naming.group is not None
         id, owner, _ = naming.group
         found = self.by_id.get(id)
         if found is None:
-            if not self._unknown.make_room((teller,), self._evict):
+            if not self._unknown.make_room(line, self._evict):
                 return
             found = self._add(self._new(id, naming, frozenset()))
             self.provisional.add(id)
-            self._unknown.add(id, (teller,))
+            self._unknown.add(id, line)
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
             found.members = found.members.union(asked) if found.members else _only(*asked)

@@ -257,9 +257,6 @@ class EntrySource:
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         """So many of its entries, of so many bytes, are proven, new and about to be stored."""
 
-    def on_log_begun(self) -> None:
-        """A new log is about to be stored."""
-
 
 class LinkSource(EntrySource):
     """The remote peer of a link."""
@@ -287,7 +284,7 @@ class LinkSource(EntrySource):
         return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.on_evidence(self.remote.forks, conversation, frame, self.remote.link)
+        self._forks.on_evidence(self.remote.forks, conversation, frame)
 
     def on_gap(self, log: LogId, frame: Entries) -> None:
         self._fetcher.on_gap(self.remote, log, frame)
@@ -312,7 +309,3 @@ class LinkSource(EntrySource):
         self._sync.transaction.sources.setdefault(self.remote.link.id, set()).add(key)
         if key in self._fetcher.requests:
             self._fetcher.on_progress(key, self.remote.link.id, count, size)
-
-    def on_log_begun(self) -> None:
-        if not self.remote.link.known:
-            self._sync.new_logs.count(self.remote.link)

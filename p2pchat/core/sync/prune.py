@@ -134,8 +134,6 @@ class Pruner:
             return
         self._ctx.change.pruned += plan.pruned
         self._sync.deletion = {prune.log: prune.upto for prune in plan.pruned}
-        for user, size in plan.freed.items():
-            self._sync.quota.on_deletion(user, size)
         if not self._sync.has_deleted:
             self._sync.has_deleted = True
             self._ctx.change.meta[DELETED] = "1"

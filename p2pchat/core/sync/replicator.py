@@ -9,12 +9,12 @@ Source: docs/protocol.md, "Sync".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import permutations
+from itertools import chain, permutations
 from operator import attrgetter
-from sys import intern
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
@@ -52,6 +52,7 @@ from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder
 from p2pchat.core.sync.compared_users import ComparedUsers
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
+from p2pchat.core.sync.heads import user_of
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import Conversations
@@ -59,7 +60,7 @@ from p2pchat.core.sync.left_out import LeftOut
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.prune import Pruner
-from p2pchat.core.sync.quota import IN_NO_BRANCH, OF_CONTACT, Quota, QuotaAccounts, payer_of
+from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.storage_lookups import Lookups
@@ -120,10 +121,9 @@ class Replicator:
             ctx, hosted.values(), stored.users, stored.former_names,
             lambda user: user not in hosted and members.is_out(user),
         )  # fmt: skip
-        accounts = QuotaAccounts(ctx, stored.meta)
         self.quota: Quota = Quota(
-            ctx, stored.sizes, accounts, hosted, self.people.names, contacts.own, self._payer,
-            blocks, self._is_blocked, self._on_user_full,
+            ctx, stored.meta, hosted, self.people.names, contacts.own, members, blocks, self._is_blocked,
+            self._on_user_full, lambda: self.context.after(0.0, self.compare_all),
         )  # fmt: skip
         self.requests: Requests = Requests(
             ctx, self.conversations, hosted, contacts,
@@ -180,7 +180,8 @@ class Replicator:
         stored, self._stored = self._stored, Stored()
         self._load_timed(stored)
         self.group_editor.start()
-        self.quota.start()
+        self.quota.load(self._stored_costs(stored))
+        self.transfers.requests.on_loaded([*stored.tips, *stored.unreleased], stored.meta)
         self._expire_requests()
         self.transfers.requests.begin_next()
 
@@ -371,22 +372,8 @@ class Replicator:
         self.contacts.add(self.conversations.written_to_by(user), user)
         self.requests.on_user_hosted(user)
 
-    def _payer(self, user: UserId, link: PeerLink | None) -> str:
-        """Return where the bytes of an unknown user count: at a peer that hosts it, else at the one that brings them.
-
-        What contacts bring has room of its own: all of a room's history may come from the peer that invited this one.
-        """
-        hosts = self.context.presence.hosts.get(user)
-        if hosts and (host := self.context.remotes.get(min(hosts))) is not None:
-            link = host.link
-        elif link is None:
-            return IN_NO_BRANCH
-        elif link.known:
-            return intern(OF_CONTACT + link.peer)
-        return payer_of(link.host, link.peer)
-
     def on_contact(self, user: UserId, by: UserId) -> None:
-        """Limit a user no more as an unknown one, as far as it is known to this hosted user alone, or to this peer."""
+        """Limit a user no more with its member, as far as it is known to this hosted user alone, or to this peer."""
         self.people.keep(user)
         self.requests.on_contact(user, by)
         has_waiting = self.requests.groups.on_contact(user, by)
@@ -660,7 +647,6 @@ class Replicator:
         for user in self.context.hosted:
             self.contacts.load(self.conversations.written_to_by(user), user)
         self.requests.load()
-        self.transfers.requests.on_loaded([*stored.tips, *stored.unreleased])
         for back, (log, seq) in enumerate(reversed(stored.recent)):
             self._load_recent(log, seq, stored.next_place - 1 - back)
 
@@ -694,6 +680,19 @@ class Replicator:
         for id in dict.fromkeys(facts.log.conversation for facts in stored.unreleased):
             if id in self.conversations.by_id:
                 self.causal_order.resume(self.conversations.by_id[id])
+
+    def _stored_costs(self, stored: Stored) -> Counter[UserId]:
+        """Return what is stored of each user, as the quota counts it."""
+        costs, each = Counter(stored.sizes), self._ctx.settings.log_bytes
+        for user, size in stored.evidence:
+            costs[user] += size
+        for log in [*(facts.log for facts in stored.tips), *stored.forked]:
+            costs[log.user] += each
+        for row in chain.from_iterable(stored.covered.values()):
+            costs[user_of(row)] += each // FOLLOWING_PART
+        for entry in stored.group_entries:
+            costs[entry.log.user] += (OPERATION_FACTOR - 1) * len(entry.raw[1])
+        return costs
 
     def _load_recent(self, log: LogId, seq: int, place: int) -> None:
         """Load one of the newest stretches; they come newest first."""

@@ -24,7 +24,7 @@ from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.left_out import LeftOut
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.message_requests import Requests
-from p2pchat.core.sync.quota import NewLogs, Quota
+from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.errors import LogError
@@ -123,7 +123,6 @@ class SyncContext:
         self.remotes: dict[int, RemoteState] = {}
         self.mark_limits: MarkLimits = MarkLimits(self.remotes)
         self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
-        self.new_logs: NewLogs = NewLogs(ctx)
         self.transaction: Transaction = Transaction()
         self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
@@ -299,7 +298,7 @@ class SyncContext:
         users, link = remote.link.users.keys(), remote.link
         for naming in namings:
             if naming.group:
-                self.conversations.open_group(naming, users, link.peer)
+                self.conversations.open_group(naming, users, link.peer, self.members.line(link.peer))
                 continue
             if naming.dm and not set(naming.dm) & self.hosted.keys():
                 continue

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
+
 import pytest
 
 from p2pchat.core import effects as out
@@ -22,7 +25,8 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key
 from p2pchat.protocol import PIECE_BYTES, Lacks, Peers
 from tests.core.content.test_transfers import done, give, pulls
-from tests.core.scripted_nodes import IDS, START, Author, Far, Peer, World
+from tests.core.founded_peers import guest, of_founder
+from tests.core.scripted_nodes import IDS, NAMES, START, Author, Far, Peer, World
 
 SMALL = 1000
 LARGE = PIECE_BYTES  # counts as much as any larger one
@@ -203,7 +207,7 @@ def test_who_asks_while_storage_does_not_work_is_told_so() -> None:
 
 
 def test_a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are_asked_for() -> None:
-    ada, bob = World().peer("ada", auto_fetch_user_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", contact_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     said(bob, far, file(1), file(2), file(3))
@@ -220,7 +224,7 @@ def test_a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are
 
 
 def test_content_that_is_here_already_costs_its_writer_nothing() -> None:
-    ada, bob = World().peer("ada", auto_fetch_user_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", contact_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     for index in range(5):
@@ -230,14 +234,14 @@ def test_content_that_is_here_already_costs_its_writer_nothing() -> None:
         ada.take()
 
 
-def test_all_unknown_writers_share_what_they_may_have() -> None:
-    ada, bob = World().peer("ada", branch_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+def test_who_is_no_contact_has_the_room_of_its_member() -> None:
+    ada, bob = World().peer("ada", member_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
     said(bob, linked(ada, "bob"), file(1), file(2), file(3))
     assert opened(ada) == [file(1).root, file(2).root]
 
 
 def test_removal_gives_a_writer_room_back_after_a_restart_too() -> None:
-    ada, bob = World().peer("ada", auto_fetch_user_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", contact_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     said(bob, far, file(1), file(2))
@@ -258,7 +262,7 @@ def test_removal_gives_a_writer_room_back_after_a_restart_too() -> None:
 
 
 def test_the_download_of_what_is_removed_ends_and_costs_nothing() -> None:
-    ada, bob = World().peer("ada", auto_fetch_user_bytes=4096, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", contact_bytes=4096, auto_fetch_bytes=SMALL), Author("bob", "b1")
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     said(bob, far, file(1))
@@ -464,49 +468,39 @@ def test_one_contact_takes_no_place_of_others_among_those_whose_files_come_later
     assert put_off() == sorted([IDS["bob"], *[IDS["eve"]] * 5])
 
 
-def test_users_whom_nobody_hosts_count_where_they_came_from() -> None:
-    """The quota of a branch, and not that of all together, is taken by users that one peer makes up."""
-    ada = World().peer("ada", branch_bytes=9_000, auto_fetch_bytes=SMALL)
-    far = linked(ada, "eve", host="45.66.66.1")
-    for number, name in enumerate(("bob", "cyd", "dan")):
-        said(Author(name, f"{number:02x}"), far, file(number))
-    meta = ada.storage.load([ada.id]).meta
-    charged = [line for name, line in meta.items() if name.startswith(content_requests.CHARGED)]
-    assert 0 < sum(map(int, charged)) <= 9_000
+def test_files_of_all_users_of_a_member_share_its_room_over_a_restart() -> None:
+    """Of a gateway each account has a part, so that one never shuts the others out."""
+    begin = partial(of_founder, auto_fetch_bytes=100_000, member_bytes=1_000_000, user_least_bytes=50_000, user_part=4)
+    ada = begin()
+    said(guest("bob"), linked(ada, "eve"), *(file(index, 100_000) for index in range(9)))
+    assert charged(ada) == {"bob": 200_000}  # a quarter of the rest is as much
+    said(guest("dan"), linked(ada, "eve"), file(100, 100_000))
+    assert charged(ada) == {"bob": 200_000, "dan": 100_000}
+    again = begin(ada.storage)
+    said(guest("bob", run="b2"), linked(again, "eve"), file(200, 100_000))
+    said(guest("cyd"), linked(again, "eve"), *(file(300 + index, 100_000) for index in range(9)))
+    assert charged(again) == {"bob": 200_000, "dan": 100_000, "cyd": 700_000}
 
 
-def test_one_account_of_a_gateway_takes_a_part_of_what_its_branch_may_have() -> None:
-    ada = World().peer(
-        "ada", auto_fetch_bytes=100_000, branch_bytes=1_000_000, branch_bytes_of_user=50_000, branch_part_of_user=4
-    )
-    far = linked(ada, "eve", host="45.66.66.1")
-    bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
-
-    def charged() -> list[int]:
-        meta = ada.storage.load([ada.id]).meta
-        return sorted(int(line) for name, line in meta.items() if name.startswith(content_requests.CHARGED))
-
-    said(bob, far, *(file(index, 100_000) for index in range(9)))
-    assert charged() == [200_000]  # a quarter of the rest is as much
-    said(cyd, far, file(100, 100_000))
-    assert charged() == [100_000, 200_000]
-    ada.restart()
-    said(bob, far, file(200, 100_000))
-    assert charged() == [100_000, 200_000]
+def charged(ada: Peer) -> Counter[str]:
+    """Return what users are charged with for files that come by themselves."""
+    lines = [line.split() for name, line in ada.load().meta.items() if name.startswith(content_requests.PREFIX)]
+    found = Counter[str]()
+    for line in lines:
+        found[NAMES[line[1]]] += int(line[5])
+    return found
 
 
-def test_little_free_disk_is_for_what_contacts_send() -> None:
-    ada = World().peer("ada", auto_fetch_bytes=LARGE)
-    eve, cyd = Author("eve", "e1"), Author("cyd", "c1")
+def test_with_little_free_disk_no_file_comes_by_itself() -> None:
+    ada, cyd = World().peer("ada", auto_fetch_bytes=LARGE), Author("cyd", "c1")
     ada.node.contacts.add([IDS["cyd"]])
-    said(eve, linked(ada, "eve", host="45.66.66.1"), *(file(index, LARGE) for index in range(5)))
+    link = linked(ada, "cyd")
+    said(cyd, link, *(file(index, LARGE) for index in range(5)))
     assert len(opened(ada)) == LARGE_OF_ONE
-    ada.put(DiskLow(DiskLevel.KNOWN_ONLY))
+    ada.put(DiskLow(DiskLevel.OWN_ONLY))
     for index in range(LARGE_OF_ONE):
         ada.put(ContentFailed(file(index).root, "no room"))
     assert opened(ada) == []
-    said(cyd, linked(ada, "cyd"), file(3000))
-    assert opened(ada) == [file(3000).root]
 
 
 def test_content_that_cannot_be_kept_is_tried_again_later() -> None:

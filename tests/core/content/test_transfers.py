@@ -26,6 +26,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import Entry, FileRef, LogId, Ref, encode_entry, ref_key
 from p2pchat.protocol import Lacks, Peers, Piece, Pull
+from tests.core.founded_peers import answers_for, guest, of_founder
 from tests.core.groups.test_groups_ingest import Away
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
@@ -45,10 +46,10 @@ def holder(to: str = ROOM) -> tuple[Peer, LogId, int]:
     return ada, shown.log, shown.seq
 
 
-def asker(**sizes: int) -> tuple[Peer, Author]:
+def asker(ada: Peer | None = None, bob: Author | None = None, size: int = SIZE) -> tuple[Peer, Author]:
     """Return ada, who got a message with a file from bob, and his log."""
-    ada, bob = World().peer("ada"), Author("bob", "b1")
-    file = FileRef("a.png", sizes.get("size", SIZE), "", ROOT)
+    ada, bob = ada or World().peer("ada"), bob or Author("bob", "b1")
+    file = FileRef("a.png", size, "", ROOT)
     far = ada.far("bob")
     far.say(bob.write(encode_entry(Entry("text", START, START + 1, b="", files=(file,)))))
     ada.drop(far)
@@ -438,26 +439,17 @@ def test_a_nearly_full_disk_gives_on_and_blames_nobody_for_pieces_under_way() ->
 # ---- members who lie
 
 
-def strangers(ada: Peer, *authors: Author, host: str) -> list[Far]:
-    """Link with two far ends in one network that take files."""
-    fars = []
-    for number, name in enumerate(("cyd", "dan"), 1):
-        far = ada.far(name, *authors, host=f"{host}.{number}")
+def test_a_list_that_one_member_promises_comes_from_elsewhere() -> None:
+    ada, bob_log = asker(of_founder(), guest("bob"))
+    silent = [ada.far(name, bob_log, by=answers_for(name)) for name in ("bob", "dan")]
+    honest = ada.far("eve", bob_log)
+    for far in (*silent, honest):
         far.say(Peers(0, [], can=["files"]))
-        fars.append(far)
     ada.effects.clear()
-    return fars
-
-
-def test_a_list_that_one_network_promises_comes_from_elsewhere() -> None:
-    ada, bob_log = asker()
-    silent = strangers(ada, bob_log, host="45.66.66")
-    honest = ada.far("eve", bob_log, host="45.1.0.1")
-    honest.say(Peers(0, [], can=["files"]))
     honest.heard.clear()
     want(ada, bob_log)
     ada.put(ContentOpened(ROOT, None))
-    assert [far.name for far in silent if pulls(far)] == ["cyd"] and not pulls(honest)
+    assert [far.name for far in silent if pulls(far)] == ["bob"] and not pulls(honest)
     ada.world.pass_time(transfers.STALLED_AFTER + 2 * transfers.CHECK_EVERY)
     assert pulls(honest) == [(1, 0, 0)]
 

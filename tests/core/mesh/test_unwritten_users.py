@@ -325,8 +325,12 @@ def test_what_a_peer_says_about_users_without_a_place_is_no_fault() -> None:
     assert far.say(ReadFrame({ROOM: {guest.id: []}}, names=room)) == []
 
 
-def test_renames_of_silent_users_are_events_with_a_rate(ada: Peer) -> None:
+@pytest.mark.parametrize("writes", [False, True])
+def test_renames_are_events_with_a_rate(writes: bool) -> None:
+    ada = World().peer("ada", dead_after=1e6)
     far = ada.far("bob")
+    if writes:
+        far.say(Author("bob", "b1").say("hello"))
     effects: list[Effect] = []
     for number in range(400):
         frames = passed(Here([Hosted(IDS["bob"], f"bob {number}", "online")]))

@@ -224,8 +224,8 @@ def test_an_entry_costs_the_same_beside_many_waiting_logs_and_so_does_the_end_of
     assert many[1] < few[1] + 20
 
 
-def test_entries_of_unknown_users_beyond_their_places_are_shown_at_once_with_a_gap_mark() -> None:
-    ada = World().peer("ada", max_waiting_entries=12, waiting_entries_a_branch=8)
+def test_entries_of_a_member_beyond_their_places_are_shown_at_once_with_a_gap_mark() -> None:
+    ada = World().peer("ada", max_waiting_entries=12, waiting_entries_a_member=8)
     far, other = ada.far("cyd", host="10.0.0.9"), ada.far("dan", host="10.1.0.9")
     waiting_logs(far, 10)
     assert ada.texts() == ["?because"] * 2
@@ -240,7 +240,7 @@ def test_entries_of_unknown_users_beyond_their_places_are_shown_at_once_with_a_g
 
 def test_own_entries_name_nothing_that_was_shown_without_what_it_follows() -> None:
     """Others may have room for it to wait, and would let the own entry wait too."""
-    ada = World().peer("ada", max_waiting_entries=1, waiting_entries_a_branch=1)
+    ada = World().peer("ada", max_waiting_entries=1, waiting_entries_a_member=1)
     far, cyd, dan, lost = ada.far("cyd"), Author("cyd", "c1"), Author("dan", "d1"), Author("bob", "b1")
     far.say(dan.say("hello"))
     lost.say("one", "two")
@@ -252,8 +252,8 @@ def test_own_entries_name_nothing_that_was_shown_without_what_it_follows() -> No
     assert written(far)[-1].after == (dan.ref(1),)
 
 
-def test_when_all_places_to_wait_are_taken_the_newest_of_the_fullest_branch_goes() -> None:
-    ada = World().peer("ada", max_waiting_entries=8, waiting_entries_a_branch=8)
+def test_when_all_places_to_wait_are_taken_the_newest_of_the_fullest_member_goes() -> None:
+    ada = World().peer("ada", max_waiting_entries=8, waiting_entries_a_member=8)
     far, other = ada.far("cyd", host="10.0.0.9"), ada.far("dan", host="10.1.0.9")
     waiting_logs(far, 8)
     bob, dan = Author("bob", "b1"), Author("dan", "d1")
@@ -265,7 +265,7 @@ def test_when_all_places_to_wait_are_taken_the_newest_of_the_fullest_branch_goes
 
 
 def test_a_log_without_a_place_comes_after_the_waiting_ones_it_builds_on() -> None:
-    ada = World().peer("ada", max_waiting_entries=2, waiting_entries_a_branch=2)
+    ada = World().peer("ada", max_waiting_entries=2, waiting_entries_a_member=2)
     far, bob, cyd = ada.far("cyd"), Author("bob", "b1"), Author("cyd", "c1")
     bob.say("lost")
     far.say(cyd.say("first", re=bob.ref(1)))

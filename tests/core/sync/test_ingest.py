@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from p2pchat.core.effects import PauseReading
-from p2pchat.core.inputs import Got
 from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.members.guests import make_guest
 from p2pchat.protocol import Entries, Naming, Want
@@ -18,14 +16,12 @@ from tests.core.scripted_nodes import (
     ROOM,
     START,
     Author,
-    Far,
     N,
     Peer,
     World,
     covered_log,
     dm,
     page,
-    passed,
 )
 
 
@@ -415,37 +411,3 @@ def test_a_name_of_long_ago_that_nobody_has_now_causes_no_warning() -> None:
     assert named(cyd, "robin", 2) == []
     assert named(eve, "robert", 3) == ["warn name"]  # bob's, at present
     assert named(eve, "robin", 3600) == ["warn name"]  # taken now
-
-
-# ---- many new logs
-
-
-def pauses(ada: Peer, far: Far, *frames: Entries) -> list[float]:
-    """Return the seconds for which the node pauses a link because of these frames."""
-    effects = ada.node.handle(Got(far.link, passed(*frames)), ada.world.now)
-    return [effect.seconds for effect in effects if isinstance(effect, PauseReading)]
-
-
-def first_entries(author: str, runs: Iterable[int]) -> list[Entries]:
-    return [Author(author, f"{run:02x}").say("word") for run in runs]
-
-
-def test_a_link_to_nobody_known_pauses_when_more_logs_came_than_may_begin() -> None:
-    ada = World().peer("ada", new_logs_a_second=4, new_logs_burst=8)
-    far = ada.far("bob")
-    logs = first_entries("bob", range(22))
-    assert pauses(ada, far, *logs[:8]) == []
-    assert pauses(ada, far, *logs[8:10]) == [0.5]
-    assert pauses(ada, far, *logs[:10]) == []  # these are not new
-    ada.world.seconds += 2.5
-    assert pauses(ada, far, *logs[10:20]) == [0.5]  # one time for all that came together
-    again = ada.far("bob")  # another link of the same peer has no more
-    assert pauses(ada, again, logs[20]) == [0.75]
-    assert pauses(ada, ada.far("cyd"), *first_entries("cyd", range(1))) == [1.0]  # from the same address
-
-
-def test_a_contact_passes_on_any_number_of_logs() -> None:
-    ada = World().peer("ada", new_logs_a_second=4, new_logs_burst=8)
-    far = ada.far("bob")
-    ada.say("hello", to=ada.open("bob"))
-    assert pauses(ada, far, *first_entries("bob", range(20))) == []

@@ -242,7 +242,7 @@ def test_one_owner_leaves_places_to_the_others_of_its_gateway(ada: Peer) -> None
 
 def test_one_owner_leaves_places_at_all_users_of_another_gateway() -> None:
     """Each group names another account, so all of them counted at the gateway alone."""
-    ada = World().peer("ada", max_requests_a_peer=2, branch_part_of_user=4)
+    ada = World().peer("ada", max_requests_a_peer=2, user_part=4)
     accounts = [Identity.from_seed(number.to_bytes(32, "big")) for number in range(1, 41)]
     for account in accounts:
         ada.put(UserHosted(HostedIdentity(account.peer_id, "account", account.sign)))
@@ -565,21 +565,3 @@ def test_who_one_account_of_a_gateway_knows_is_unknown_to_the_others() -> None:
     ada.put(UserHosted(HostedIdentity(IDS["dan"], "dan", IDENTITIES["dan"].sign)))
     passed_on(eve, made_without_ada("eve", 2, "dan", name="for dan"))
     assert (groups_at(ada), waiting_at(ada)) == (["for cyd"], ["for dan"])
-
-
-def test_names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate() -> None:
-    ada = World().peer("ada", renames_a_second=1, renames_burst=3, dead_after=1e6, ping_after=1e5)
-    far = ada.far("bob")
-    far.say(Author("bob", "b1").say("hello"))
-
-    def rename(*names: str) -> str:
-        for name in names:
-            far.say(Here([Hosted(IDS["bob"], name, "online")]))
-        return ada.node.names[IDS["bob"]]
-
-    assert rename("bob1", "bob2", "bob3", "bob4", "bob5") == "bob3"
-    assert ada.counted["rename_ignored"] == 2
-    ada.world.pass_time(1.0)
-    assert rename("bob6", "bob7") == "bob6"
-    ada.say("hi", to=ada.open("bob"))  # known now
-    assert rename("bob8", "bob9") == "bob9"

@@ -13,6 +13,7 @@ from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import Entries, Have
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
+from tests.core.founded_peers import HERE, guest, of_founder
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, have
 from tests.core.sync.test_quota import FULL
 from tests.core.sync.test_serve import own, want
@@ -196,7 +197,7 @@ def test_an_unknown_conversation_is_refused(ada: Peer) -> None:
 
 
 def test_deleted_messages_of_a_full_quota_make_room_for_new_ones() -> None:
-    ada, author = World().peer("ada", user_quota_bytes=1000), Author("bob", "b1")
+    ada, author = World().peer("ada", member_bytes=1000), Author("bob", "b1")
     bob = ada.far("bob")
     frames = [author.say("x" * 100) for _ in range(12)]
     told = [line for frame in frames for line in bob.say(frame)]
@@ -209,18 +210,15 @@ def test_deleted_messages_of_a_full_quota_make_room_for_new_ones() -> None:
     assert 0 < ada.storage.load([]).sizes.get(IDS["bob"], 0) <= 1000
 
 
-def test_deleted_messages_of_an_unknown_user_make_room_for_its_neighbours() -> None:
-    """Also where a restart has rounded the charges, and what is charged then is stored with the deletion."""
-    first, eve, bob = World().peer("ada", branch_bytes=2_000), Author("eve", "e1"), Author("bob", "b1")
-    first.far("eve", host="10.0.1.8").say(eve.say("x" * 700), eve.say("x" * 700))
-    ada = World().peer("ada", first.storage, branch_bytes=2_000)
-    far, refused = ada.far("bob", host="10.0.1.9"), bob.say("x" * 700)
-    assert far.say(refused) == ["warn full", FULL]
-    ada.put(PruneRequest(1, ROOM, IDS["eve"]))
-    assert "to bob: digest" in ada.take()
+def test_deleted_messages_of_a_user_make_room_for_others_of_its_member() -> None:
+    first = of_founder(member_bytes=2_000)
+    first.far("eve").say(guest("cyd").say("x" * 700, "x" * 700))
+    ada = of_founder(first.storage, member_bytes=2_000)
+    far, refused = ada.far("eve"), guest("bob").say("x" * 700)
+    assert far.say(refused) == ["warn full", "to eve: have nothing full"]
+    ada.put(PruneRequest(1, HERE, IDS["cyd"]))
+    assert "to eve: digest" in ada.take()
     assert far.say(refused)[0].startswith("commit b1")
-    again = World().peer("ada", ada.storage, branch_bytes=2_000)
-    assert again.far("cyd", host="10.0.1.7").say(Author("cyd", "c1").say("x" * 700))[0].startswith("commit c1")
 
 
 def test_who_lacks_what_was_deleted_is_pushed_nothing_behind_it(ada: Peer) -> None:

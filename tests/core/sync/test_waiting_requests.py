@@ -147,7 +147,7 @@ def test_who_is_accepted_before_the_first_message_never_waits() -> None:
 
 @pytest.mark.parametrize("input", [QuotaLifted(IDS["bob"]), RequestAccepted(IDS["ada"], IDS["bob"])])
 def test_whose_first_message_there_was_no_room_for_is_shown_once_known(input: Input) -> None:
-    ada = World().peer("ada", straight_requests_a_peer=0, unknown_bytes=1)
+    ada = World().peer("ada", straight_requests_a_peer=0, others_bytes=1)
     bob = author("bob")
     first = bob.say("I am bob")
     far = ada.far("bob", bob)
