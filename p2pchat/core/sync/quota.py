@@ -27,7 +27,7 @@ from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
-from p2pchat.protocol import ConversationId, PeerId, UserId
+from p2pchat.protocol import PeerId, UserId
 
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
 MAX_REFUSED = 10_000  # users of whom something was refused; a guess: 1 MiB
@@ -72,9 +72,6 @@ class Quota:
         self.disk: DiskLevel = DiskLevel.ENOUGH
         self._bytes = sizes  # of each user
         self._full: set[UserId] = set()
-        self._full_conversations: set[ConversationId] = (
-            set()
-        )  # that wait, and of which enough is stored (message_requests.py)
         self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[UserId] = set()
         self.must_check: bool = bool(blocks)
@@ -89,8 +86,6 @@ class Quota:
 
     def check(self, link: PeerLink | None, key: WriterKey) -> bool:
         """Return whether a batch of this user may be decoded. `link` brought it; None for a file."""
-        if key[0] in self._full_conversations and key[1] not in self._hosted:
-            return False
         has_room = not self.is_blocked(key) and self._check(link, key[1])
         if not has_room:
             self._note_refused(key[1])
@@ -112,18 +107,6 @@ class Quota:
     def is_full(self, link: PeerLink, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
         return self.must_check and not self.check(link, key)
-
-    def refuse_conversation(self, id: ConversationId) -> None:
-        """Take no more of a conversation that waits."""
-        self._full_conversations.add(id)
-        self.must_check = True
-
-    def take_conversation(self, id: ConversationId) -> bool:
-        """Take more of a conversation again. Return whether none was taken."""
-        was_full = id in self._full_conversations
-        self._full_conversations.discard(id)
-        self._update_must_check()
-        return was_full
 
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
@@ -239,11 +222,7 @@ class Quota:
 
     def _update_must_check(self) -> None:
         self.must_check = bool(
-            self._full
-            or self._full_conversations
-            or self._unknown.any_full
-            or self._blocks.starts
-            or self.disk is not DiskLevel.ENOUGH
+            self._full or self._unknown.any_full or self._blocks.starts or self.disk is not DiskLevel.ENOUGH
         )
 
     # ---- lifting
