@@ -24,6 +24,7 @@ from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.members import inbox as inbox_module
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity, Now
+from p2pchat.core.sync import known_conversations
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Hosted, Naming, Want
 from tests.core.members.test_member_list import ADA, BEN, key
@@ -397,6 +398,14 @@ def test_a_group_that_its_owner_did_not_sign_takes_no_place(ada: Peer) -> None:
     frame = made("bob", 2, name="bob's")
     passed_on(ada.far("eve"), msgspec.structs.replace(frame, head="00" * 64))
     assert not ada.node.sync.inbox._taken and listed(ada) == {"here": [], "refused": []}
+
+
+def test_a_group_is_stored_before_it_gives_way_to_one_named_in_the_same_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_conversations, "MAX_UNKNOWN_OF_ALL", 1)
+    ada = World().peer("ada")
+    frames = [made("bob", number, name=f"{number}") for number in range(2)]
+    ada.far("bob").say(*(msgspec.structs.replace(frame, names=[NAMINGS[frame.c]]) for frame in frames))
+    assert groups_at(ada) == ["0", "1"]
 
 
 # ---- users of other peers

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,7 +14,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 from playwright.async_api import WebSocket, expect
 
 from p2pchat.messaging.name_resolution import is_misspelling
-from tests.web.browser import ON_STAGE, PHONE, GatewayProcess, Scene, becomes
+from tests.web.browser import ON_STAGE, PHONE, Scene, becomes
 
 pytestmark = ON_STAGE
 WINDOW = {"viewport": PHONE}  # of yan
