@@ -58,8 +58,9 @@ if TYPE_CHECKING:
     from p2pchat.messaging.conversations import Conversation as Conversation
     from p2pchat.messaging.conversations import DeletedHistory as DeletedHistory
     from p2pchat.messaging.conversations import DeletedMessages as DeletedMessages
-    from p2pchat.messaging.conversations import MessageRequest as MessageRequest
+    from p2pchat.messaging.conversations import UnansweredConversation as UnansweredConversation
     from p2pchat.messaging.durable_event import DurableEvent as DurableEvent
+    from p2pchat.messaging.events import ConversationBegun as ConversationBegun
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
     from p2pchat.messaging.events import EventCounts as EventCounts
@@ -77,7 +78,6 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
-    from p2pchat.messaging.events import Requested as Requested
     from p2pchat.messaging.events import Stopped as Stopped
     from p2pchat.messaging.events import Typing as Typing
     from p2pchat.messaging.events import Undelivered as Undelivered
@@ -122,7 +122,7 @@ _MODULES = {
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "export_file": ("Exported", "Imported"),
     "messaging.attachments": ("Attachment", "KeptFile"),
-    "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "MessageRequest"),
+    "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "UnansweredConversation"),
     "messaging.durable_event": ("DurableEvent",),
     "messaging.messages": ("Message", "Sent", "MessageChange", "Deleted", "Edited", "Reaction"),
     "errors": (
@@ -130,8 +130,18 @@ _MODULES = {
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
-        *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
-        *("Joined", "Left", "Link", "Listening", "EventCounts", "Presence", "Read", "Renamed", "Requested", "Stopped"),
+        *(
+            "ConversationBegun",
+            "Delivered",
+            "Event",
+            "Failed",
+            "FileArrived",
+            "FileProgress",
+            "FileReceipt",
+            "Gap",
+            "GroupChanged",
+        ),
+        *("Joined", "Left", "Link", "Listening", "EventCounts", "Presence", "Read", "Renamed", "Stopped"),
         *("MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),

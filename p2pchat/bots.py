@@ -353,7 +353,6 @@ class _Tasks:
     serving: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by the id of the conversation
     woken: set[str] = field(default_factory=set)  # conversations in which something came while they were served
     failed_at: dict[str, float] = field(default_factory=dict)  # when a conversation was last told of a failure
-    accepted: set[str] = field(default_factory=set)  # direct conversations whose users were accepted in this run
     others: set[asyncio.Task[None]] = field(default_factory=set)
     stopping: bool = False
 
@@ -504,8 +503,6 @@ class Bot:
         periodic = [asyncio.create_task(self._repeat(*each)) for each in self._periodic]
         try:
             async with peer.events(consumer=None) as events:
-                if peer.request_policy() != "all":
-                    await peer.set_request_policy("all")  # nobody else is there to accept requests
                 if peer.me.about != (about := self._about_with_commands()):
                     await peer.rename(peer.me.name, about)
                 for conversation in peer.conversations():
@@ -585,9 +582,6 @@ class Bot:
     async def _handle_unread(self, tasks: _Tasks, conversation: Conversation) -> bool:
         """Handle some unread messages; return whether there were none."""
         unread = await tasks.peer.unread(conversation, limit=MESSAGES_AT_ONCE)
-        if unread and conversation.user is not None and conversation.id not in tasks.accepted:
-            await tasks.peer.accept(conversation.user)  # so that this user is told what was read
-            tasks.accepted.add(conversation.id)
         for message in unread:
             if tasks.stopping:
                 break

@@ -110,14 +110,8 @@ class Settings(MemberLimits):
     wrong_head_ban: float = 3600.0  # only what its own users write is taken from a peer that sent a wrong head
     max_conversations_a_user: int = 10_000  # direct ones with contacts
     max_groups_an_owner: int = 1_000  # a guess: they take 14 MiB
-    max_requests_a_peer: int = 16  # direct conversations that unknown users of one peer begin with one hosted user,
-    # the same number of groups stored, and of groups that wait together with them
-    max_requests: int = 256  # and those of all peers; a guess: more than anybody reads
-    straight_requests_a_peer: int = 3  # of them, shown like the messages of contacts; the others wait. A guess
-    straight_requests: int = 32  # and those of all peers; a guess
-    request_entries: int = 32  # taken of a conversation that waits, or one batch; a guess: who it is, and why
-    request_bytes: int = 64 * KIB  # taken of a conversation that waits
-    request_kept: float = 30 * 86400.0  # seconds until a conversation that waits is deleted; a guess
+    max_unanswered: int = 16  # direct conversations of a user who is no contact, without an answer from here; a guess
+    max_unanswered_groups: int = 3  # and groups, which are kept in memory; a guess
     max_hosted_users: int = 10_000  # beside the peer's own
     max_unwritten_users: int = 2_000  # who never wrote, of all unknown peers; measured: 20 MiB
     max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
-from p2pchat.core.groups.group_requests import GroupRequest, stored_group_requests
 from p2pchat.core.log import decode_entry
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, parse_statement
@@ -24,7 +23,6 @@ from p2pchat.core.node_context import HostedIdentities
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.message_requests import Request, stored_requests
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
 from p2pchat.identity.login_key import read_login_network
@@ -115,7 +113,6 @@ class History(Viewer):
         self._profile = Path()
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
-        self._meta: dict[str, str] = {}
         self._members: UserMembers | None = None
         self._former: dict[str, dict[str, int]] = {}  # names with the clocks of their profiles, by user
         self._stored: dict[ConversationId, ConversationState] = {}
@@ -164,10 +161,8 @@ class History(Viewer):
         namings |= {view.talk: Naming(talk=id) for id, view in self._views.items()}
         self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}
         self._hosts_others = bool(storage.hosted()) or has_others(self._stored, me)
-        self._addresses, self._meta = stored.addresses, stored.meta
+        self._addresses = stored.addresses
         self._load_members(stored, me)
-        for key in self._waiting():
-            self._stored[key].waits = True
         for one in stored.former_names:
             self._former.setdefault(one.user, {})[one.name] = one.c
 
@@ -200,16 +195,8 @@ class History(Viewer):
         return self._disk.indexer
 
     def _keys(self) -> list[ConversationId]:
-        shown = (key for key, one in self._stored.items() if not (one.naming.group or one.waits))
+        shown = (key for key, one in self._stored.items() if not one.naming.group)
         return [key for key in shown if self._access.knows(key)]
-
-    def _waiting(self) -> dict[ConversationId, Request]:
-        found = stored_requests(self._meta)
-        return {key: request for key, request in found.items() if request.waits and key in self._stored}
-
-    def _waiting_groups(self) -> dict[ConversationId, GroupRequest]:
-        found = stored_group_requests(self._meta)
-        return {id: request for id, request in found.items() if self.directory.me in request.users}
 
     @property
     def room(self) -> Conversation:

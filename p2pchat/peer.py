@@ -26,7 +26,7 @@ from typing import Any, Self
 from p2pchat import __version__
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
-from p2pchat.core.inputs import Connect, Forget, InviteMade, QuotaLifted
+from p2pchat.core.inputs import Connect, ContactAdded, Forget, InviteMade, QuotaLifted
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
@@ -341,6 +341,13 @@ class TCPPeer(NamedUser):
         for endpoint in forgotten.endpoints:
             self._lifecycle.dispatcher.endpoints.pop(endpoint, None)
         return forgotten
+
+    async def add_contact(self, who: User | str) -> User:
+        """Make a user a contact, as writing to it does: limits for others do not count for it. Raises as allow."""
+        driver, user = self._require_running(), await self._resolve(who)
+        driver.put(ContactAdded(user.key))
+        await driver.settle()
+        return user
 
     async def allow(self, who: User | str) -> User:
         """Store everything this user writes, without a limit, from now on; messages refused before arrive too.

@@ -18,7 +18,7 @@ from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId, RawEntry, Ref, before_in, decode_entry, ref_key
 from p2pchat.core.node_context import Timer
 from p2pchat.core.storage_answers import Stored
-from p2pchat.protocol import ConversationId, Mark, UserId
+from p2pchat.protocol import Mark, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.virtual_time import Schedule
 
@@ -39,7 +39,6 @@ class SimDisk:
         on_batch: Called with every batch when it becomes durable.
         pruned: The entries 1..n of each log that were deleted here.
         on_prune: Called with every deletion when it becomes durable.
-        on_deletion: Called with every conversation that is about to be deleted as a whole.
         changes: Everything durable, in order.
     """
 
@@ -59,7 +58,6 @@ class SimDisk:
         self.on_batch: Callable[[Batch], None] = lambda batch: None
         self.pruned: dict[LogId, int] = {}
         self.on_prune: Callable[[Prune], None] = lambda prune: None
-        self.on_deletion: Callable[[ConversationId], None] = lambda conversation: None
         self.changes: list[Change] = []
         self._stored: Stored | None = None  # since the last commit
         self._answer: Answer | None = None
@@ -151,7 +149,6 @@ class SimDisk:
         self.logs = {}
         self.pruned = {}
         for change in self.changes:
-            self._note_deleted(change)
             for batch in change.batches:
                 self._note_header(batch)
                 self.logs.setdefault(batch.log, []).extend(batch.raws)
@@ -164,11 +161,6 @@ class SimDisk:
     def before(self, log: LogId) -> tuple[Mark, ...]:
         """Return what a log builds on."""
         return before_in(self.headers[log]) if log in self.headers else ()
-
-    def _note_deleted(self, change: Change) -> None:
-        for log in [log for log in self.logs if log.conversation in change.deleted] if change.deleted else ():
-            del self.logs[log]
-            self.pruned.pop(log, None)
 
     def _note_pruned(self, change: Change) -> None:
         for prune in change.pruned:
@@ -191,13 +183,9 @@ class SimDisk:
 
     def _make_durable(self) -> None:
         changes = [order.change for order in self._writing]
-        for change in changes:
-            for conversation in change.deleted:
-                self.on_deletion(conversation)
         self.storage.commit(changes)
         self._stored = None
         for change in changes:
-            self._note_deleted(change)
             for batch in change.batches:
                 self.on_batch(batch)
                 self._note_header(batch)

@@ -28,7 +28,7 @@ from p2pchat.testing.eventlog_parser import Fault
 from simulation.attached_files import FileActions
 from simulation.faults import FaultInjector
 from simulation.hosted_users import HostedUsers
-from simulation.invariants.contact_invariants import accept_some
+from simulation.invariants.contact_invariants import answer_some
 from simulation.invariants.presence_invariants import UserChatter
 from simulation.membership import Membership
 from simulation.relay_network import EngineFaults
@@ -42,7 +42,6 @@ from simulation.virtual_time import (
     with_files,
     with_quota,
     with_relay,
-    with_requests,
     with_short_turns,
 )
 
@@ -65,7 +64,6 @@ GROUP_WEIGHTS = {
 NEVER_HEALS = 0.3
 WITH_QUOTAS = 0.25
 WITH_FEW_PLACES = 0.3
-WITH_REQUESTS = 0.2
 WITH_COPIES = 0.15
 WITH_A_FAILED_IMPORT = 0.15
 WITH_ODD_ENTRIES = 0.15
@@ -137,20 +135,17 @@ class RandomHistory:
         plan = Random(f"{seed} plan")
         self.heals: bool = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
-        quotas, requests = rare.random() < WITH_QUOTAS, Random(f"{seed} requests")
+        quotas, places = rare.random() < WITH_QUOTAS, Random(f"{seed} requests")
         most_peers = plan.choices([*SIZES], [*SIZES.values()])[0]
         crowd = Random(f"{seed} crowd")
         self._crowded = self.heals and most_peers <= MOST_IN_A_CROWD and crowd.random() < WITH_A_CROWD
         if quotas and not self._crowded:
             settings = with_quota(settings, rare)
-        if requests.random() < WITH_FEW_PLACES and not self._crowded:  # nobody allows the users of a crowd
-            settings = with_few_places(settings, requests)
+        self._few_places = places.random() < WITH_FEW_PLACES and not self._crowded  # nobody allows those of a crowd
+        if self._few_places:
+            settings = with_few_places(settings, places)
         if self._crowded:
             settings = with_few_links(settings, most_peers, crowd)
-        asking = Random(f"{seed} asking")
-        self._asking = asking.random() < WITH_REQUESTS and not self._crowded
-        if self._asking:
-            settings = with_requests(settings, asking)
         if wanted.relay:
             settings = with_relay(settings)
         settings = with_short_turns(settings, Random(f"{seed} turns"))
@@ -234,10 +229,10 @@ class RandomHistory:
         self._guests.step(number)
         self._engine.step(number)
         self._files.step(number)
-        if self._asking:
-            asking = Random(f"{self.sim.seed} asking {number}")
-            self._guests.ask(asking)
-            accept_some(self.sim, asking)
+        if self._few_places:
+            chance = Random(f"{self.sim.seed} asking {number}")
+            self._guests.ask(chance)
+            answer_some(self.sim, chance)
         chance = self._faults.chance
         if number >= self._begun:
             self.sim.run(chance.expovariate(1 / chance.choice((0.01, 0.05, 0.5, 3.0, 8.0))))

@@ -88,7 +88,6 @@ class SimPeer:
         self.disk: SimDisk = SimDisk(sim.schedule, sim.chance, sim.counts, sim.settings)
         self.disk.on_batch = lambda batch: sim.invariants.batch_stored(self, batch)
         self.disk.on_prune = lambda prune: sim.invariants.deletions.stored(self, prune)
-        self.disk.on_deletion = lambda conversation: sim.invariants.requests.deleted(self, conversation)
         self.files: SimFiles = SimFiles(lambda: self.disk.broken)
         self.content: SimContent | None = None
         self.node: Node | None = None
@@ -602,7 +601,6 @@ class SimPeer:
             self.sim.membership.frame_sent(self, order.frame, ends)
         self.sim.invariants.presence.frame_sent(self, order.frame, ends)
         self.sim.invariants.receipts.frame_sent(self, order.frame)
-        self.sim.invariants.requests.frame_sent(self, order.frame, ends)
         self.sim.invariants.taken.frame_sent(self, order.frame, ends)
         self.sim.invariants.content.frame_sent(self, order.frame, ends)
         if self.tampering is not None:

@@ -75,7 +75,7 @@ class SimProgram:
             out.ManyChanged: self._many, out.UserForgotten: self._forgotten,
             out.TypingChanged: self._typing, out.UserNamed: self._named, out.GapShown: self._gap,
             out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
-            out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned, out.RequestBegun: lambda begun: None,
+            out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned, out.ConversationBegun: self._begun,
             out.ContentProgress: lambda news: None, out.FileHeld: self._held, out.ContentArrived: self._arrived,
             out.ContentStopped: self._ended, out.MemberChanged: self._member,
         }  # fmt: skip
@@ -188,6 +188,9 @@ class SimProgram:
         self.log("error", code=answer.code, text=answer.text)
         self._peer.soon(0, 0, self._write_gathered)
 
+    def _begun(self, news: out.ConversationBegun) -> None:
+        self._sim.invariants.inbox.begun(self._peer, news)
+
     def _imported(self, answer: out.ImportResult) -> None:
         reader, frames = self._imports.pop(answer.ticket)
         self._sim.invariants.imported(self._peer, frames, answer)
@@ -253,7 +256,6 @@ class SimProgram:
         if invariants.groups.is_group(peer, one.log.conversation):
             invariants.groups.handed_on(peer, one, entry)
             return
-        invariants.requests.handed_on(peer, one)
         invariants.taken.handed_on(peer, one)
         if self._is_of_guests(one.log.conversation):
             return

@@ -212,22 +212,11 @@ def with_few_places(drawn: Settings, chance: Random) -> Settings:
     """Return the settings with a few places for conversations of unknown users, and little room for their entries."""
     return replace(
         drawn,
-        max_requests_a_peer=chance.choice((0, 1, 1, 2)),
-        max_requests=chance.choice((1, 2, 256)),
+        max_unanswered=chance.choice((0, 1, 1, 2)),
+        max_unanswered_groups=chance.choice((0, 1, 3)),
         member_bytes=min(drawn.member_bytes, chance.choice((2_000, 10_000, drawn.member_bytes))),
         others_bytes=chance.choice((5_000, 20_000, drawn.others_bytes)),
         user_least_bytes=chance.choice((500, 2_000, drawn.user_least_bytes)),
-    )
-
-
-def with_requests(drawn: Settings, chance: Random) -> Settings:
-    """Return the settings with which conversations of unknown users wait, and little of them is taken."""
-    return replace(
-        drawn,
-        straight_requests_a_peer=chance.choice((0, 0, 1)),
-        straight_requests=chance.choice((0, 1, 32)),
-        request_entries=chance.choice((1, 3, 32)),
-        request_bytes=chance.choice((300, 64 * KIB)),
     )
 
 
@@ -239,7 +228,7 @@ def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
     pause = chance.choice((0.5, 3.0))
     return replace(
         drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause,
-        max_requests_a_peer=2, max_requests=4, max_unwritten_users=6, max_told_unverified=4, max_told=8,
+        max_unanswered=2, max_unanswered_groups=2, max_unwritten_users=6, max_told_unverified=4, max_told=8,
     )  # fmt: skip
 
 

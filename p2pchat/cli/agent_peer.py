@@ -131,8 +131,6 @@ class AgentPeer:
         try:
             await peer.start(timeout=0)
             freeze_started()
-            if peer.request_policy() == "few":
-                await peer.set_request_policy("all")  # nobody else is there to accept requests
             server = await ControlServer(peer).start()
             print_notice(announcement(peer))
             report_reach(peer, self._options)

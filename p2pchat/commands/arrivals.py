@@ -16,7 +16,7 @@ from typing import Any
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine
 
 STAYS_AFTER = 8.0  # seconds: `p2pchat send` waits 5 for its delivery, and takes a moment to start and to end; a guess
-_SEEN = ("message", *EDIT_EVENTS, "group", "typing", "request", "renamed")  # events of what somebody does
+_SEEN = ("message", *EDIT_EVENTS, "group", "typing", "begun", "renamed")  # events of what somebody does
 
 
 class PendingArrivals:

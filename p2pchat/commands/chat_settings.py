@@ -115,12 +115,6 @@ SETTINGS = (
         of_peer=True,
     ),
     Setting("typing", ("on", "off"), "send and show typing indicators", by_conversation=True),
-    Setting(
-        "requests",
-        ("few", "all", "known"),
-        "which people you do not know are shown at once: a few, all, or none; others wait in /requests",
-        of_peer=True,
-    ),
 )
 INHERIT = "usual"  # typed to end the exception of a conversation
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -313,8 +307,7 @@ async def set_(ctx: CommandContext, name: str = "", value: str = "", to: Convers
     if not value:
         rows = [row for setting in ([BY_NAME[name]] if name else SETTINGS) for row in _rows(ctx, setting)]
     elif BY_NAME[name].of_peer:
-        change = _set_requests if name == "requests" else _set_receipts
-        rows = await change(ctx, BY_NAME[name], value, to)
+        rows = await _set_receipts(ctx, BY_NAME[name], value, to)
     else:
         rows = await _set(ctx, BY_NAME[name], value, to)
     return CommandResult(rows, [_format_setting(row) for row in rows])
@@ -322,8 +315,6 @@ async def set_(ctx: CommandContext, name: str = "", value: str = "", to: Convers
 
 def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:
     """Return the general value of a setting, and its exceptions."""
-    if setting.name == "requests":
-        return [_row(setting, ctx.peer.request_policy())]
     if setting.of_peer:
         exceptional = ctx.peer.receipt_exceptions()
         return [_receipts_row(ctx, setting), *(_receipts_row(ctx, setting, user) for user in exceptional)]
@@ -357,16 +348,6 @@ async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: C
         raise UsageError("receipts are on or off for everyone, or with one user: /set receipts off bob")
     await ctx.peer.set_receipts(None if value == INHERIT else value == "on", user)
     return [_receipts_row(ctx, setting, user)] if user is not None else _rows(ctx, setting)
-
-
-async def _set_requests(ctx: CommandContext, setting: Setting, value: str, to: Conversation | None) -> list[EventLine]:
-    """Change which conversations of unknown users wait, which the peer itself keeps."""
-    if to is not None:
-        raise UsageError("this setting is for everyone: /set requests known, and /accept or /ignore for one person")
-    if error := value_error(setting, value, exception=False):
-        raise UsageError(error)
-    await ctx.peer.set_request_policy(value)
-    return _rows(ctx, setting)
 
 
 def _receipts_row(ctx: CommandContext, setting: Setting, user: User | None = None) -> EventLine:

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from p2pchat import AmbiguousName, Conversation, DeletedHistory, Group, HostedUser, Sent, TCPPeer, UnknownName, User
+from p2pchat import (
+    AmbiguousName,
+    Conversation,
+    DeletedHistory,
+    Group,
+    HostedUser,
+    Sent,
+    TCPPeer,
+    UnansweredConversation,
+    UnknownName,
+    User,
+)
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
@@ -62,13 +73,14 @@ def _find_user_or_group(ctx: CommandContext, to: str) -> Conversation:
 async def list_(ctx: CommandContext) -> CommandResult:
     """List conversations: for people the most relevant, with ALL and for programs every one.
 
-    People are told too how many requests wait and how many people are blocked, where there are some.
+    Those that nobody here has answered say who began them; behind them come those that have no place here. People are
+    told too how many people are blocked, where there are some.
     """
     shown, more = (ctx.peer.conversations(), 0) if ctx.shows_all else listed(ctx.peer, ctx.unread)
-    rows = [_list_row(ctx, conversation) for conversation in shown]
+    unanswered = {one.conversation.id: one for one in ctx.peer.unanswered()}
+    rows = [_list_row(ctx, conversation, unanswered.get(conversation.id)) for conversation in shown]
+    rows += [_unplaced_row(one) for one in unanswered.values() if not one.has_place]
     others = [f"-- and {more} more: /list {ALL} shows them too"] if more else []
-    if waiting := len(ctx.peer.requests()):
-        others.append(f"-- {waiting} more {'waits' if waiting == 1 else 'wait'} of people you do not know: /requests")
     if blocked := len(ctx.peer.blocked()):
         others.append(f"-- {blocked} {'person is' if blocked == 1 else 'people are'} blocked: /block")
     return CommandResult(rows, [*(format_conversation(row) for row in rows), *others])
@@ -105,13 +117,24 @@ async def find(ctx: CommandContext, to: Conversation) -> CommandResult:
     return CommandResult([conversation_row(to)])
 
 
-def _list_row(ctx: CommandContext, conversation: Conversation) -> EventLine:
+def _list_row(ctx: CommandContext, conversation: Conversation, begun: UnansweredConversation | None) -> EventLine:
     return {
         **conversation_row(conversation),
         "unread": ctx.unread.count(conversation.id),
         "mentions": ctx.unread.mentions(conversation.id),
         "current": ctx.is_current(conversation),
+        **({} if begun is None else _begun_fields(begun)),
     }
+
+
+def _begun_fields(begun: UnansweredConversation) -> EventLine:
+    by = {} if begun.admitted_by is None else {"admitted_by": begun.admitted_by.label}
+    return {"begun_by": begun.user.label, "begun_by_id": begun.user.id, "new": begun.is_new, **by}
+
+
+def _unplaced_row(begun: UnansweredConversation) -> EventLine:
+    there = {"conversation": begun.group or begun.user.label, "kind": "group" if begun.group else "dm"}
+    return {**there, "conversation_id": begun.conversation.id, "has_place": False, **_begun_fields(begun)}
 
 
 # ---- deletion

@@ -245,11 +245,8 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
         return f"{time} -- {change}" if change else None
     if kind == "joined":
         return f"{time} -- {quote_name(event['user'])} is here{_first_time(event)}"
-    if kind == "request":
-        who = quote_name(event["user"])
-        if event["waits"]:
-            return f"{time} -- {who}, whom you do not know, wrote to you: /requests"
-        return f"{time} -- first message from {who}: they see what you read once you answer"
+    if kind == "begun":
+        return f"{time} -- new: {format_begun(event)}"
     if kind == "renamed":
         before = event.get("former") or event["before"]  # older logs have no label
         return f"{time} -- {quote_name(before)} is now known as {quote_name(event['user'])}"
@@ -354,15 +351,6 @@ def _name_or_you(label: str, me: str) -> str:
     return f'"{shown}"' if (shown := quote_name(label)).casefold() == "you" else shown
 
 
-def format_request(row: Line, now: datetime) -> str:
-    """Return one row of /requests."""
-    since = format_time(row["since"], now)
-    if "group" in row:
-        return f"-- #{safe_line(row['group'])}, a group by {quote_name(row['user'])}, since {since}; /accept fetches it"
-    count = "1 message" if row["messages"] == 1 else f"{row['messages']} messages"
-    return f"-- {quote_name(row['user'])}: {count} since {since}; /accept shows them"
-
-
 def _first_time(event: Line) -> str:
     """Say that a user is here for the first time, and their address unless it is this machine."""
     if not event.get("first"):
@@ -419,13 +407,24 @@ def _host(host: Line, row: Line) -> str:
     return f"   {whose}: {state}{at}"
 
 
+def format_begun(line: Line) -> str:
+    """Return who began a conversation, and who admitted that user where that is known."""
+    who, by = quote_name(line.get("begun_by") or line["user"]), line.get("admitted_by")
+    where = f"{quote_conversation(line['conversation'], 'group')} by " if line["kind"] == "group" else ""
+    return f"{where}{who}{f', admitted by {quote_name(by)}' if by else ''}"
+
+
 def format_conversation(row: Line) -> str:
     """Return one row of /list."""
+    if not row.get("has_place", True):
+        why = "too many of theirs are unanswered: write to them to have it come"
+        return f"-- not taken: {format_begun(row)}; {why}"
     unread = f": {row['unread']} unread" if row["unread"] else ""
     mentions = f", {row['mentions']} with your name" if row["unread"] and row["mentions"] else ""
     former = "" if row.get("member", True) else " (you are no longer in it)"
     where = quote_conversation(row["conversation"], row["kind"])
-    return f"-- {where}{unread}{mentions}{_marks(here=row['current'])}{former}"
+    new = f"; new: {format_begun(row)}" if row.get("new") else ""
+    return f"-- {where}{unread}{mentions}{_marks(here=row['current'])}{former}{new}"
 
 
 def format_receipt(row: Line, now: datetime, text: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Commands about users (/who, /whois, /requests, /accept, /decline, /ignore, /unignore, /block, /unblock, /allow),
+"""Commands about users (/who, /whois, /ignore, /unignore, /block, /unblock, /allow),
 oneself (/nick, /about, /away, /back), and peers (/connect, /forget).
 """
 
@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from p2pchat import Conversation, History, HostedUser, MessageRequest, TCPPeer, UnknownName, User
+from p2pchat import Conversation, History, HostedUser, TCPPeer, User
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import parse_endpoint
-from p2pchat.commands.event_text import EventLine, excerpt, format_request, format_user, format_whois, is_gateway
+from p2pchat.commands.event_text import EventLine, excerpt, format_user, format_whois, is_gateway
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
@@ -185,67 +185,6 @@ async def _unhide(
 
 def _hidden_row(user: User, how: str) -> EventLine:
     return {"user": user.label, "user_id": user.id, how: getattr(user, how)}
-
-
-async def requests(ctx: CommandContext) -> CommandResult:
-    """List the conversations that wait until they are accepted."""
-    rows, now = [_request_row(one) for one in ctx.peer.requests()], datetime.now().astimezone()
-    lines = [format_request(row, now) for row in rows]
-    return CommandResult(rows, lines or ["-- nobody whom you do not know waits for you"])
-
-
-async def accept(ctx: CommandContext, to: str) -> CommandResult:
-    """Show what waits of a user, given by name or full id, or of a group, and everything that comes of them later."""
-    if (group := _waiting_group(ctx, to)) is not None:
-        owner = await ctx.peer.accept(group.user)
-        text = f"-- {quote_name(owner.label)} is known to you now: #{safe_line(group.group)} is fetched"
-        return CommandResult([_request_row(group)], [text])
-    user = await ctx.resolve_user(to)
-    if user == ctx.peer.me:
-        raise UsageError("that is you: what you write to yourself never waits")
-    found = await ctx.peer.accept(user)
-    row = {"user": found.label, "user_id": found.id, "conversation_id": ctx.peer.find(found).id}
-    return CommandResult([row], [f"-- {quote_name(found.label)} is known to you now: what they wrote is shown"])
-
-
-async def decline(ctx: CommandContext, to: str) -> CommandResult:
-    """Take a group that waits off the list."""
-    group = _waiting_group(ctx, to)
-    if group is None:
-        raise UsageError(f"no group of the name {to!r} waits: /requests lists them; of a group that is here, /leave it")
-    await ctx.peer.decline(group)
-    return CommandResult([_request_row(group)], [f"-- #{safe_line(group.group)} does not wait any more"])
-
-
-def _waiting_group(ctx: CommandContext, to: str) -> MessageRequest | None:
-    """Return the group that waits under `#NAME` or `#NAME#ID`; None if there is none, or one of that name is known."""
-    if not to.startswith("#"):
-        return None
-    try:
-        ctx.peer.find(to)
-    except UnknownName:
-        wanted = to.removeprefix("#").casefold()
-        found = [each for each in ctx.peer.requests() if wanted in (each.group.casefold(), _label(each).casefold())]
-        if len(found) > 1:
-            labels = ", ".join(f"#{_label(each)} by {quote_name(each.user.label)}" for each in found)
-            raise UsageError(f"{len(found)} groups of this name wait: {labels}") from None
-        return found[0] if found else None
-    return None
-
-
-def _label(request: MessageRequest) -> str:
-    return f"{request.group}#{request.conversation.id[:8]}" if request.group else ""
-
-
-def _request_row(request: MessageRequest) -> EventLine:
-    group = {"group": request.group} if request.group else {}
-    return group | {
-        "user": request.user.label,
-        "user_id": request.user.id,
-        "conversation_id": request.conversation.id,
-        "messages": request.messages,
-        "since": iso(request.since),
-    }
 
 
 # ---- peers: hosted users cannot give these commands, nor /allow

@@ -241,7 +241,6 @@ class Change(Collected):
     cites: list[tuple[LogId, Cite]] = []  # of logs of group talks, in order
     visible: dict[LogId, int] = {}  # only 1..n may be read; EVERYTHING: all of it
     pruned: list[Prune] = []  # entries to be deleted; nothing happens where as much of a log is deleted already
-    deleted: list[ConversationId] = []  # all of them goes, before the rest of this change: as if nothing had come
     hosted: list[StoredUser] = []  # new ones, and those with another name
     unhosted: list[UserId] = []  # their keys and tokens go
     tokens: list[Token] = []

@@ -299,16 +299,15 @@ class Released(Record, frozen=True):
     stretches: list[Stretch]
 
 
-class RequestBegun(Record, frozen=True):
-    """An unknown user began a direct conversation with a user hosted here; its first entry is durable.
+class ConversationBegun(Record, frozen=True):
+    """A user who is no contact of a user hosted here (`host`) began a conversation with it; its first entry is durable.
 
-    `waits`: nothing of it is shown until the hosted user writes there or accepts it.
+    Of a group it is the talk.
     """
 
     conversation: ConversationId
     host: UserId
     user: UserId
-    waits: bool
 
 
 class DeliveryReceipt(Record, frozen=True):
@@ -500,7 +499,7 @@ class NodeStopped(Record, frozen=True):
 
 Effect = (
     Send | Close | Dial | Resolve | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch
-    | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | RequestBegun
+    | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | ConversationBegun
     | ComparisonEnded | DeliveryReceipt | ReadReceipt | OrderContent | GivePieces
     | ContentProgress | ContentArrived | ContentStopped | FindHeld | FileHeld
     | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged

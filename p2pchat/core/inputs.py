@@ -382,29 +382,6 @@ class PruneRequest(Record, frozen=True):
     before: int = 0
 
 
-class RequestAccepted(Record, frozen=True):
-    """A hosted user lets another one write to it: what waits of that one is shown, and the rest fetched."""
-
-    user: UserId
-    other: UserId
-
-
-class RequestLeft(Record, frozen=True):
-    """A hosted user leaves a group by an unknown owner that waits, so nothing of it is stored here."""
-
-    user: UserId
-    group: ConversationId
-
-
-class RequestsChosen(Record, frozen=True):
-    """A hosted user chose which direct conversations of unknown users wait: `few` of each peer are shown, `all`, or
-    none (`known`).
-    """
-
-    user: UserId
-    choice: str
-
-
 class UserRenamed(Record, frozen=True):
     """A hosted user takes another name or another `about` text (None: unchanged)."""
 
@@ -413,6 +390,12 @@ class UserRenamed(Record, frozen=True):
     user: UserId
     name: str
     about: str | None = None
+
+
+class ContactAdded(Record, frozen=True):
+    """This peer's own user makes another one a contact, as writing to it does."""
+
+    user: UserId
 
 
 class QuotaLifted(Record, frozen=True):
@@ -540,11 +523,10 @@ class Woke(Record, frozen=True):
 Input = (
     LinkAccepted | LinkDialled | Resolved | DialFailed | Got | Faulted | LinkDown | LinkFilled | LinkDrained | Paused
     | ListeningAt | RelayChanged | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded
-    | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | QuotaLifted
-    | ImportRequest | PruneRequest | RequestAccepted | RequestLeft | RequestsChosen | PresenceSet | TypingSet
-    | MarkedRead | MarkedTaken | ReceiptsChosen | GroupCreateRequest | GroupChangeRequest
-    | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade | InviteMade | UserHosted
-    | UserUnhosted | UserBlocked | Woke
+    | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | ContactAdded
+    | QuotaLifted | ImportRequest | PruneRequest | PresenceSet | TypingSet | MarkedRead | MarkedTaken | ReceiptsChosen
+    | GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade
+    | InviteMade | UserHosted | UserUnhosted | UserBlocked | Woke
     | ContentWanted | ContentGivenUp | ContentRemoved | ContentOpened | LeavesStored | PiecesStored | ContentFailed
     | PullAnswered | ContentKept | HeldFound | ContentAnswered
 )  # fmt: skip

@@ -56,21 +56,24 @@ class DeletedMessages:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageRequest:
-    """A conversation that waits until the own user writes there or accepts it (LocalUser.requests).
+class UnansweredConversation:
+    """A conversation that somebody began to whom the own user never wrote (LocalUser.unanswered).
 
     Attributes:
-        conversation: The conversation.
-        user: Who began it, the owner of a group.
-        messages: The number of messages stored of it; more are fetched when it is accepted. Of a group 0.
-        since: When the first one came, or the group.
-        group: The name of a group; "" for a direct conversation. Nothing else is known of a group that waits.
+        conversation: The conversation, of a group its talk.
+        user: Who began it.
+        admitted_by: Who admitted that user to the network; None if that is not known.
+        is_new: The own user has not opened it either (LocalUser.is_new).
+        has_place: False if nothing of it is stored, since too many of that user are unanswered here: it comes once the
+            own user writes to that one.
+        group: The name of a group that has no place; otherwise "".
     """
 
     conversation: Conversation
     user: User
-    messages: int
-    since: datetime
+    admitted_by: User | None
+    is_new: bool
+    has_place: bool = True
     group: str = ""
 
 

@@ -86,7 +86,7 @@ class EventDispatcher:
             fx.WarningIssued: self._on_warning,
             fx.WriteRefused: self._on_refused,
             fx.GroupUpdate: self._on_group,
-            fx.RequestBegun: self._on_request,
+            fx.ConversationBegun: self._on_begun,
             fx.DeliveryRevoked: self._on_revoked,
             fx.ContentProgress: self._on_content_progress,
             fx.ContentArrived: self._on_content_arrived,
@@ -338,12 +338,15 @@ class EventDispatcher:
         audience = (*effect.members, effect.by, effect.target)
         self._emit(None, lambda viewer: group_changed(viewer, effect, former), audience)
 
-    def _on_request(self, effect: fx.RequestBegun) -> None:
-        def requested(viewer: Viewer) -> ev.Event:
-            there = viewer.conversation(effect.conversation)
-            return ev.Requested(user=viewer.directory.user(effect.user), conversation=there, waits=effect.waits)
+    def _on_begun(self, effect: fx.ConversationBegun) -> None:
+        by = "" if self._node is None else self._node.user_members.admitter(effect.user)
 
-        self._emit(None, requested, (effect.host,))
+        def begun(viewer: Viewer) -> ev.Event:
+            there, user = viewer.conversation(effect.conversation), viewer.directory.user(effect.user)
+            admitted_by = viewer.directory.user(by) if by else None
+            return ev.ConversationBegun(conversation=there, user=user, admitted_by=admitted_by)
+
+        self._emit(None, begun, (effect.host,))
 
     def _on_revoked(self, effect: fx.DeliveryRevoked) -> None:
         ids = tuple(message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))

@@ -253,20 +253,24 @@ class EventCounts(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requested(Event):
-    """Somebody to whom the own user never wrote began a direct conversation; at most 20 a second are reported.
+class ConversationBegun(Event):
+    """Somebody to whom the own user never wrote began a direct conversation or a group with it (LocalUser.is_new).
 
     Attributes:
+        conversation: The conversation.
         user: Who began it.
-        conversation: The direct conversation.
-        waits: Nothing of it is shown until the own user writes there or accepts it (NamedUser.accept); False for the
-            first few of each peer, whose messages come like all others.
+        admitted_by: Who admitted that user, or the member that answers for it, to the network; None if that is not
+            known, and where everybody is a member.
     """
 
-    event: ClassVar[str] = "request"
-    user: User
+    event: ClassVar[Literal["begun"]] = "begun"
     conversation: Conversation
-    waits: bool
+    user: User
+    admitted_by: User | None
+
+    def _fields(self) -> dict[str, Any]:
+        there = self.conversation
+        return {"conversation": there.name, "kind": there.kind, **super(ConversationBegun, self)._fields()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

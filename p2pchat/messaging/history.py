@@ -7,7 +7,7 @@ are in subscription.py.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from p2pchat.config import Settings
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_replica import GroupView
-from p2pchat.core.groups.group_requests import GroupRequest
-from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.storage_answers import LogKey
-from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.conversations import Conversation, DeletedMessages, MessageRequest
+from p2pchat.messaging.conversations import Conversation, DeletedMessages
 from p2pchat.messaging.events import Gap, aware, micros_of
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
@@ -159,35 +156,6 @@ class Viewer:
             return to
         self._require_known()
         return self._conversations.find(to)
-
-    def requests(self) -> list[MessageRequest]:
-        """Return the conversations that wait until the own user writes there or accepts them, the oldest first.
-
-        To the first few users of each peer that write to the own user, and never had an answer, this does not apply:
-        their messages are shown (see NamedUser.set_request_policy). Those of ignored users are left out.
-        """
-        self._require_known()
-        me, waiting = self.directory.me, sorted(self._waiting().items(), key=lambda item: (item[1].since, item[0]))
-        found: list[MessageRequest] = []
-        for key, request in waiting:
-            there = self.conversation(key)
-            members, other = there.naming.dm if there.naming else None, there.user
-            if other is not None and not other.ignored and me in (members or ()):
-                found.append(MessageRequest(there, other, request.messages, aware(request.since)))
-        for id, group in self._waiting_groups().items():
-            owner = self.directory.user(group.owner)
-            if not owner.ignored:
-                there = self.conversation(talk_id(id))
-                found.append(MessageRequest(there, owner, 0, aware(group.since), group.name))
-        return sorted(found, key=lambda request: request.since)
-
-    def _waiting_groups(self) -> Mapping[ConversationId, GroupRequest]:
-        """Return the groups that wait and name the own user, by the ids of their operations."""
-        raise NotImplementedError
-
-    def _waiting(self) -> Mapping[ConversationId, Request]:
-        """Return what is stored of conversations that wait, of all users of the peer."""
-        raise NotImplementedError
 
     def groups(self) -> list[Group]:
         """Return the known groups, sorted by name, also those left or removed from (see Group.is_member)."""

@@ -15,16 +15,14 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
 from p2pchat.core.log import FileRef, LogId, decode_entry
 from p2pchat.core.names import plain, validate_name
 from p2pchat.core.sync.appender import check_text, check_texts
-from p2pchat.core.sync.message_requests import Request
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
-from p2pchat.messaging.conversations import Conversation, DeletedHistory
+from p2pchat.messaging.conversations import Conversation, DeletedHistory, UnansweredConversation
 from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.groups import Group, Who
@@ -181,12 +179,28 @@ class LocalUser(Viewer):
 
     # ---- conversations
 
-    def _waiting(self) -> dict[ConversationId, Request]:
-        requests = self._driver.node.sync.requests
-        return {key: requests.by_id[key] for key in requests.waiting(self.directory.me)}
+    def unanswered(self) -> list[UnansweredConversation]:
+        """Return the conversations that somebody began to whom the own user never wrote, until it writes there.
 
-    def _waiting_groups(self) -> dict[ConversationId, GroupRequest]:
-        return self._driver.node.sync.requests.groups.waiting(self.directory.me)
+        Those of ignored users are left out. Those that have no place here come last.
+        """
+        self._require_known()
+        node, find, found = self._driver.node, self.directory.user, list[UnansweredConversation]()
+        for one in node.sync.inbox.of(self.directory.me):
+            user, there, by = find(one.user), self.conversation(one.conversation), node.user_members.admitter(one.user)
+            is_new = not self._cursors.has_read(there.key)
+            if not user.ignored:
+                admitted_by = find(by) if by else None
+                found.append(UnansweredConversation(there, user, admitted_by, is_new, one.has_place, one.group))
+        return found
+
+    def is_new(self, conversation: Conversation) -> bool:
+        """Return whether somebody began a conversation whom the own user never wrote to, and it was not opened yet.
+
+        It is opened once a message of it is marked as read. Until then no program rings the bell for what comes there.
+        """
+        inbox = self._driver.node.sync.inbox
+        return inbox.is_unanswered(self.directory.me, conversation.key) and not self._cursors.has_read(conversation.key)
 
     @property
     def room(self) -> Conversation:

@@ -1,7 +1,6 @@
-"""Contacts of a local user: the users it knows, ignores, blocks and accepts; its own name, presence and receipts.
+"""Contacts of a local user: the users it knows, ignores and blocks; its own name, presence and receipts.
 
-The core decides what a choice means: core/contacts.py for ignored and blocked users,
-core/sync/message_requests.py for conversations that wait, core/receipts/read_receipts.py.
+The core decides what a choice means: core/contacts.py for ignored and blocked users, core/receipts/read_receipts.py.
 """
 
 from __future__ import annotations
@@ -13,21 +12,15 @@ from typing import Any, TypeVar
 
 from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
 from p2pchat.core.durable_changes import META_IGNORED, Change
-from p2pchat.core.groups.group_requests import CHOICES
-from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import (
     NameKept,
     PresenceSet,
     ReceiptsChosen,
-    RequestAccepted,
-    RequestLeft,
-    RequestsChosen,
     UserBlocked,
     UserRenamed,
 )
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
 from p2pchat.core.sync.appender import check_text
-from p2pchat.messaging.conversations import MessageRequest
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.users import User, Whois, by_label, former_names, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS
@@ -222,71 +215,6 @@ class NamedUser(LocalUser):
     def _blocked_key(self) -> str:
         """The key under which storage keeps the ids of blocked users."""
         return blocked_key(self.directory.me if self._consumer_prefix else "")
-
-    # ---- message requests
-
-    async def accept(self, who: User | str) -> User:
-        """Let a user write to the own one: what waits of that user is shown, in order, and the rest fetched.
-
-        So are groups that this user made.
-
-        Writing to the user does the same. Until then that user is not told what was read. Returns the user, whether or
-        not anything waited.
-
-        Args:
-            who: A user, a name as typed (see find), or the full id of any user.
-        Raises:
-            UnknownName, AmbiguousName: No user has this name, or several have.
-            ValueError: It is the own user, or a hosted user knows 10,000.
-            StorageError: It could not be stored.
-        """
-        driver, user = self._require_running(), await self._resolve(who)
-        if user.is_me:
-            raise ValueError("that is the own user: what you write to yourself never waits")
-        known, most = driver.node.contacts.chosen_by(self.directory.me), driver.node.settings.max_conversations_a_user
-        if self._consumer_prefix and user.key not in known and len(known) >= most:
-            raise ValueError(f"{most} users are known to you, and that is the limit")
-        driver.put(RequestAccepted(self.directory.me, user.key))
-        await driver.settle()
-        return user
-
-    async def decline(self, request: MessageRequest) -> None:
-        """Leave a group that waits, of which nothing is stored: it is not listed again. Its members are not told.
-
-        Raises:
-            ValueError: The request is of a direct conversation; ignore the user instead.
-            StorageError: It could not be stored.
-        """
-        if not request.group:
-            raise ValueError("a direct conversation cannot be declined: ignore its user")
-        driver = self._require_running()
-        for id in self._waiting_groups():
-            if talk_id(id) == request.conversation.key:
-                driver.put(RequestLeft(self.directory.me, id))
-        await driver.settle()
-
-    async def set_request_policy(self, policy: str) -> None:
-        """Choose which direct conversations wait that unknown users begin with the own one; stored.
-
-        A user is unknown to whom the own one never wrote, whom it neither accepted nor took into a group, and whom
-        whoever runs the peer did not choose by an endpoint or an invite.
-
-        Args:
-            policy: `few`, as it is at first: those after the first three of each peer, and after 32 in all. `all`: all
-                are shown, also those that wait now. `known`: all wait.
-        Raises:
-            ValueError: The policy is another word.
-            StorageError: It could not be stored.
-        """
-        if policy not in CHOICES:
-            raise ValueError(f"a request policy is one of {', '.join(CHOICES)}, not {policy!r}")
-        driver = self._require_running()
-        driver.put(RequestsChosen(self.directory.me, plain(policy)))
-        await driver.settle()
-
-    def request_policy(self) -> str:
-        """Return which conversations of unknown users wait; see set_request_policy."""
-        return self._driver.node.sync.requests.choice(self.directory.me)
 
     # ---- read receipts
 

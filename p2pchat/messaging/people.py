@@ -204,15 +204,9 @@ class People:
         mine = list[tuple[int, UserId]]()
         for key in members.members - members.admins - {members.founder}:
             said = members.additions(key) or [one for one in [members.addition(key)] if one is not None]
-            if {self._admitter(one) for one in said} == {admin} and (at := max(one.at for one in said)) >= first:
+            if {members.admitter(one) for one in said} == {admin} and (at := max(one.at for one in said)) >= first:
                 mine.append((at, key))
         return [key for _, key in sorted(mine, reverse=True)]
-
-    def _admitter(self, said: Statement) -> UserId:
-        """Return who had admitted whom a statement adds or keeps. The founder alone names a former admin."""
-        if said.kind == REMOVE:
-            return said.who[0]
-        return said.of if said.of and said.by == self._members().founder else said.by
 
     def _plan_expel(
         self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[UserId] = ()
@@ -387,7 +381,7 @@ class People:
         assert standing
         if said is None:
             return self._listed(key, users, standing)
-        by = self._admitter(said)
+        by = members.admitter(said)
         since = aware(said.at) if by == said.by else None
         return self._listed(key, users, standing, since, self.speaker(by), said.invite)
 

@@ -116,6 +116,10 @@ class UserCursors:
         marks, place = receipts.marked_to(key, self._user.directory.me)
         return dict(marks), max(place, self._read_place(key))
 
+    def has_read(self, key: ConversationId) -> bool:
+        """Return whether anything in a conversation was marked as read, by this peer or another of the user."""
+        return any(self._read_to(key))
+
     async def unread(self, key: ConversationId, limit: int, max_bytes: int) -> list[Message]:
         """Return the messages of others in a conversation that are not marked as read; see LocalUser.unread."""
         found, size = list[Message](), 0

@@ -182,4 +182,4 @@ _aspect_of = attrgetter("aspect")
 
 def _may_unname(change: Change) -> bool:
     """Return whether a message that names content may be gone once this is durable."""
-    return bool(change.pruned or change.deleted or "text" in map(_aspect_of, change.relations))
+    return bool(change.pruned or "text" in map(_aspect_of, change.relations))

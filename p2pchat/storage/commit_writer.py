@@ -32,7 +32,7 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.log import UNREADABLE, Batch, LogId, RawEntry, decode_entries, first_chain, is_one_batch, size_bytes
 from p2pchat.errors import StorageError
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import UserId
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import InsertConflict
 from p2pchat.storage.log_queries import BODIES, HEADER, NUMBER, Head
@@ -272,8 +272,6 @@ class RowBuffer:
 
     def add(self, change: Change) -> None:
         """Collect the rows of one change; rare rows are written at once."""
-        for conversation in change.deleted:
-            self._delete(conversation)
         for new in change.logs:
             self._writer.begin(new)
         for batch in change.batches:
@@ -420,19 +418,6 @@ class RowBuffer:
             gone = last + 1 - first
             run(SHORTEN, place + gone, last + 1, count - gone, place)
         log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, b""))
-
-    def _delete(self, conversation: ConversationId) -> None:
-        """Delete all of a conversation, of which nothing has a place. None of its rows is among those collected."""
-        number, run = self._db.number("conversations", conversation), self._db.run
-        for (log,) in self._db.all("select number from logs where conversation = ?", number):
-            for table in (entries, attachments, unreadable, heads):
-                run(f"delete from {table.name} where id > ? and id < ?", log * SEQS, (log + 1) * SEQS)
-            for table in (waiting, heard, read_marks, taken_marks, forks):
-                run(f"delete from {table.name} where log = ?", log)
-        run("delete from logs where conversation = ?", number)
-        run("update conversations set naming = null where number = ?", number)
-        for id in [id for id in self._writer.logs if id.conversation == conversation]:
-            del self._writer.logs[id]
 
     # ---- states
 

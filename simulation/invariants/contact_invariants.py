@@ -1,12 +1,11 @@
-"""Invariants of unknown and of blocked users.
+"""Invariants of conversations that somebody begins who is no contact, and of blocked users.
 
-Nothing that waits is shown of a conversation that an unknown user began, and little of it is stored. Nothing of a user
-who is blocked is stored or shown. That no goodbye tells of the block is checked in protocol_invariants.py.
+Each such conversation is told once while a program runs, and few of each user are stored before somebody there answers.
+In a part of the histories that is one or none, and peers make some of those contacts whose conversations have no place.
+At rest all users are known to each other, so that the other invariants find everything stored.
 
-In a fifth of the histories few of them come straight, or none, and hosted users accept some at random times. Nobody
-unknown hears what was read. Only what waits is deleted as a whole. At rest all users are known to each other, so that
-the other invariants find everything shown: once, in order, whatever was killed meanwhile. What still waits waits for a
-user who is hosted there no more.
+Nothing of a user who is blocked is stored or shown. That no goodbye tells of the block is checked in
+protocol_invariants.py.
 """
 
 from __future__ import annotations
@@ -15,111 +14,61 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.config import Settings
-from p2pchat.core.effects import Commit, Effect, LinkChanged, PresenceChanged, UserJoined
-from p2pchat.core.groups.group_requests import CHOICES
-from p2pchat.core.inputs import RequestAccepted, RequestsChosen
-from p2pchat.core.log import Batch, LogId
+from p2pchat.core.effects import Commit, ConversationBegun, Effect, LinkChanged, PresenceChanged, UserJoined
+from p2pchat.core.inputs import ContactAdded
+from p2pchat.core.log import LogId
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.core.sync.message_requests import stored_requests
-from p2pchat.protocol import ConversationId, Frame, ReadFrame, UserId
-from p2pchat.storage.contract import ReleasedEntry
+from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
     from simulation.invariants.entry_invariants import Invariants
-    from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
     from simulation.simulation import Simulation
 
-ACCEPTS = 0.3  # the part of steps in which somebody accepts a conversation
-CHOOSES = 0.1  # the part of those in which it makes another choice for all of them
+ANSWERS = 0.3  # the part of steps in which somebody makes a contact of a user whose conversation has no place
 
 
-class RequestInvariants:
+class InboxInvariants:
     """The invariants of all peers of one simulation."""
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
+        self._told: dict[tuple[str, int], list[ConversationBegun]] = {}  # by peer and session
 
-    @property
-    def _is_asking(self) -> bool:
-        return self._sim.settings.straight_requests_a_peer < Settings().straight_requests_a_peer
-
-    def handed_on(self, peer: SimPeer, one: ReleasedEntry) -> None:
-        """Check that a conversation of which a program receives an entry does not wait, as the disk says."""
-        if self._is_asking and not peer.byzantine:
-            request = stored_requests(peer.disk.storage.meta()).get(one.log.conversation)
-            if request is not None and request.waits:
-                self._invariants.fail("asking", peer, f"{log_name(one.log)} {one.seq} waits, and is shown")
-
-    def stored(self, peer: SimPeer, batch: Batch) -> None:
-        """Check how much is stored of a conversation that waits: a batch, and more only up to a number."""
-        if not self._is_asking or peer.byzantine or peer.node is None:
-            return
-        there = peer.node.sync.conversations.by_id.get(batch.log.conversation)
-        if there is None or not there.waits:
-            return
+    def begun(self, peer: SimPeer, begun: ConversationBegun) -> None:
+        """Check that this was not told before, and that there was a place."""
+        assert peer.node is not None
+        self._sim.counts["conversation_begun"] += 1
+        told = self._told.setdefault((peer.name, peer.lives), [])
+        if begun in told:
+            self._invariants.fail("inbox", peer, f"tells again that {begun.conversation[:6]} began")
+        told.append(begun)
+        inbox, conversations = peer.node.sync.inbox, peer.node.sync.conversations.by_id
+        open = [one for one in told if one.user == begun.user and inbox.is_unanswered(one.host, one.conversation)]
+        of_user = {one.conversation for one in open}
+        groups = {id for id in of_user if conversations[id].is_talk}
         settings = self._sim.settings
-        held = sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == there.id)
-        if held and held + len(batch.raws) > settings.request_entries:
-            self._invariants.fail("asking", peer, f"{log_name(batch.log)}: {len(batch.raws)} behind {held} that wait")
-        self._sim.counts["asking_stored"] += 1
-
-    def deleted(self, peer: SimPeer, conversation: ConversationId) -> None:
-        """Check that a conversation that is deleted as a whole waits: nobody here has answered or seen it."""
-        request = stored_requests(peer.disk.storage.meta()).get(conversation)
-        if not peer.byzantine and (request is None or not request.waits):
-            self._invariants.fail("asking", peer, f"deletes {conversation[:6]}, which does not wait")
-
-    def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
-        """Check that a frame tells no unknown user what was read."""
-        if not isinstance(frame, ReadFrame) or peer.byzantine or peer.node is None:
-            return
-        requests = peer.node.sync.requests.by_id
-        for conversation in frame.marks.keys() & requests.keys():
-            naming = peer.node.sync.conversations.by_id[conversation].naming
-            unknown = {user for user in naming.dm or () if user not in peer.node.hosted}
-            for end in ends:
-                link = peer.node.links.up.get(end.link)
-                if link is not None and not unknown.isdisjoint(link.users):
-                    self._invariants.fail("asking", peer, f"told {end.other.owner.name} what it read unanswered")
-
-    def abandoned(self, peer: SimPeer) -> int:
-        """Return the number of entries that wait for a user who is hosted here no more, so that nobody accepts them."""
-        requests = stored_requests(peer.disk.storage.meta())
-        waiting = {id for id, request in requests.items() if request.waits}
-        return sum(
-            len(raws)
-            for log, raws in peer.disk.logs.items()
-            if log.conversation in waiting and not self._invariants.concerns(peer, log)
-        )
+        if len(groups) > settings.max_unanswered_groups or len(of_user - groups) > settings.max_unanswered:
+            self._invariants.fail("inbox", peer, f"{len(of_user)} conversations of one user are unanswered")
 
 
-def accept_some(sim: Simulation, chance: Random) -> None:
-    """Perhaps have a hosted user accept a conversation that waits, or make another choice for all."""
-    waiting = [
-        (peer, host, conversation)
+def answer_some(sim: Simulation, chance: Random) -> None:
+    """Perhaps have a peer make a contact of somebody whose conversation has no place there."""
+    refused = [
+        (peer, one.user)
         for peer in sim.honest_up
         if peer.node is not None
-        for host in sorted(peer.node.hosted)
-        for conversation in peer.node.sync.requests.waiting(host)
+        for one in peer.node.sync.inbox.of(peer.user)
+        if not one.has_place
     ]
-    if not waiting or chance.random() >= ACCEPTS:
-        return
-    peer, host, conversation = chance.choice(waiting)
-    assert peer.node is not None
-    if chance.random() < CHOOSES:
-        choice = chance.choice(CHOICES)
-        sim.note(f"{peer.name}: {choice} of the conversations of unknown users are shown")
-        peer.put(RequestsChosen(host, choice))
-        return
-    [other] = set(peer.node.sync.conversations.by_id[conversation].naming.dm or ()) - {host}
-    sim.note(f"{peer.name} accepts {sim.person(other).name}")
-    sim.counts["asking_accepted"] += 1
-    peer.put(RequestAccepted(host, other))
+    if refused and chance.random() < ANSWERS:
+        peer, other = chance.choice(refused)
+        sim.note(f"{peer.name} makes a contact of {sim.person(other).name}")
+        sim.counts["refused_answered"] += 1
+        peer.put(ContactAdded(other))
 
 
 # ---- blocked users

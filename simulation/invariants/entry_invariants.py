@@ -37,7 +37,7 @@ from p2pchat.protocol import ConversationId, Entries, Frame, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check
 from p2pchat.testing.eventlog_parser import Fault, Log
-from simulation.invariants.contact_invariants import BlockInvariants, RequestInvariants
+from simulation.invariants.contact_invariants import BlockInvariants, InboxInvariants
 from simulation.invariants.content_invariants import OF_FILES, ContentInvariants
 from simulation.invariants.deletion_invariants import DeletionInvariants
 from simulation.invariants.display_invariants import DisplayInvariants, history_faults, view_faults
@@ -84,7 +84,7 @@ class Invariants:
         self.groups: GroupInvariants = GroupInvariants(self)
         self.deletions: DeletionInvariants = DeletionInvariants(self)
         self.blocks: BlockInvariants = BlockInvariants(self)
-        self.requests: RequestInvariants = RequestInvariants(self)
+        self.inbox: InboxInvariants = InboxInvariants(self)
         self.taken: TakenInvariants = TakenInvariants(self)
         self.content: ContentInvariants = ContentInvariants(self)
 
@@ -103,7 +103,6 @@ class Invariants:
         self.content.stored(batch)
         if peer.byzantine:
             return
-        self.requests.stored(peer, batch)
         quota = self._sim.settings.contact_bytes
         if quota < Settings().contact_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
             size = peer.disk.storage.load([]).sizes[batch.log.user]
@@ -356,8 +355,6 @@ class Invariants:
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
         shown = len(peer.disk.storage.places(0, 1 << 30))
         stored = sum(map(len, peer.disk.logs.values())) - self.groups.unseen(peer) - sum(peer.disk.pruned.values())
-        if shown < stored:
-            stored -= self.requests.abandoned(peer)
         if shown < stored:
             yield Fault("unshown", f"{stored - shown} entries wait and are not shown", peer.name)
 

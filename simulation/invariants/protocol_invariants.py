@@ -7,6 +7,7 @@ disk fails or is full requests nothing. A goodbye blames no honest peer, and tel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -338,16 +339,19 @@ class CrowdInvariants:
         """Yield what a peer holds, how much of it, and how much it may hold."""
         assert peer.node is not None
         settings, room = self._sim.settings, self._invariants.room
-        made_up = {user for user in self._sim.made_up if user not in peer.node.contacts}  # nobody answered it
+        made_up = {user for user in self._sim.made_up if not peer.node.contacts.has_any(user)}  # nobody answered it
         book, stored = peer.node.links.book, peer.disk.storage.load([])
         known = peer.node.sync.conversations.by_id.values()
         direct = [each for each in known if not made_up.isdisjoint(each.naming.dm or ())]
-        begun = {log.conversation for log in peer.disk.logs if log.user in made_up} - {room}
         wrote = {log.user for log in peer.disk.logs} | {user for each in known for user in each.writers}  # on its way
         yield "links", len(peer.node.links.up), settings.max_links
-        yield "open conversations", sum(not each.is_stored for each in direct), settings.max_requests
-        groups = len(begun - {each.id for each in direct} - self._imported.get(peer.name, set()))
-        yield "groups", groups, settings.max_requests * (1 + len(peer.guests))
+        unwritten = [each.naming.dm for each in direct if each.naming.dm and not each.is_stored]
+        opened = Counter(user for users in unwritten for user in users if user in made_up)
+        yield "open conversations", max(opened.values(), default=0), settings.max_unanswered
+        others = self._imported.get(peer.name, set()) | {each.id for each in direct} | {room}
+        begun = {log.conversation: log.user for log in peer.disk.logs if log.conversation not in others}
+        made = Counter(user for user in begun.values() if user in made_up)
+        yield "groups", max(made.values(), default=0), settings.max_unanswered_groups
         yield "users", len(peer.node.presence.hosts.keys() & made_up - wrote), settings.max_unwritten_users
         yield "addresses", sum(len(book.addresses(user)) for user in book if user in made_up), settings.max_told
         if not self._is_trusted_by(peer):

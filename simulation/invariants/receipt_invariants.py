@@ -203,8 +203,6 @@ class ReceiptInvariants:
         reader = self._sim.by_user[mark.reader]
         if writer.node is None or not self._sim.can_link(writer, reader) or self._invariants.may_fork(mark.log):
             return True
-        if reader.node is not None and mark.log.conversation in reader.node.sync.requests.by_id:
-            return True  # it is told once the reader answers
         if self.wants_none(writer) or self.wants_none(reader):
             return True
         if writer.node.sync.read_receipts.tracker.position(mark.log, mark.reader) >= mark.seq:

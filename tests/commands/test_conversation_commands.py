@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 
-from p2pchat import GroupChanged, Left, Message, Requested, TCPPeer, Undelivered
+from p2pchat import GroupChanged, Left, Message, Settings, TCPPeer, Undelivered
 from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, USAGE
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
+from tests.deadlines import WAIT, until
 
 
 class GroupLines:
@@ -247,7 +248,7 @@ async def test_list_shows_unread_and_latest_conversations(shown: Shown) -> None:
         await session.execute([b"/list", b"/list -a"])
         lines = shown.text.splitlines()
         some, more, every = lines[:MAX_LISTED], lines[MAX_LISTED], lines[MAX_LISTED + 1 :]
-        assert some[:4] == ["-- room (here)", "-- bob: 1 unread", '-- #"group 7"', '-- #"group 3"']
+        assert some[:4] == ["-- room (here)", "-- bob: 1 unread; new: bob", '-- #"group 7"', '-- #"group 3"']
         assert more == "-- and 7 more: /list -a shows them too"
         assert len(every) == MANY + 2 and every[0] == some[0] and set(some) < set(every)
         assert [one.address for one in listed(ada, session.unread)[0][:3]] == [
@@ -257,18 +258,26 @@ async def test_list_shows_unread_and_latest_conversations(shown: Shown) -> None:
         ]
 
 
-async def test_list_tells_people_who_waits_and_how_many_are_blocked(shown: Shown) -> None:
-    async with mesh("ada", "bob", "cyd") as net:
-        ada, bob, _ = net.peers
-        await ada.set_request_policy("known")
-        events = ada.events(Requested, consumer="test")
-        await bob.send("ada", "psst")
-        await anext(events)
-        await ada.block("cyd")
-        await open_session(ada, shown, as_json=False).execute([b"/list"])
+async def test_list_says_who_is_new_what_has_no_place_and_how_many_are_blocked(shown: Shown) -> None:
+    async with mesh("ada", "bob", "cyd", "dan", logins=True, settings=Settings(max_unanswered_groups=0)) as net:
+        _, bob, _, dan = net.peers
+        await (await dan.send("bob", "psst")).delivered(timeout=WAIT)
+        await dan.create_group("ops", ["bob"])
+        await until(lambda: len(bob.unanswered()) == 2, "bob's inbox has both")
+        await bob.block("cyd")
+        session = open_session(bob, shown, as_json=False)
+        await session.execute([b"/list"])
         assert shown.text.splitlines() == [
-            "-- room (here)", "-- 1 more waits of people you do not know: /requests", "-- 1 person is blocked: /block",
-        ]  # fmt: skip
+            "-- room (here)",
+            "-- dan; new: dan, admitted by ada",
+            "-- not taken: #ops by dan, admitted by ada; too many of theirs are unanswered: write to them to have it"
+            " come",
+            "-- 1 person is blocked: /block",
+        ]
+        await open_session(bob, shown).execute([b'{"do":"list"}'])
+        *_, direct, group = json.loads(shown.new[-1])["rows"]
+        assert {**direct, **group}.items() >= {"begun_by": "dan", "admitted_by": "ada", "new": True}.items()
+        assert (direct.get("has_place", True), group["has_place"], group["kind"]) == (True, False, "group")
 
 
 async def test_list_and_who_give_programs_every_row(shown: Shown) -> None:

@@ -142,7 +142,7 @@ def test_whom_an_account_chooses_pays_for_bytes_and_yields_on_a_full_disk(choice
 def test_whom_an_account_chooses_needs_no_place_there_and_one_elsewhere(choice: str) -> None:
     first = with_account()
     CHOICES[choice](first, "bob")
-    ada = with_account(first.storage, max_requests_a_peer=0)
+    ada = with_account(first.storage, max_unanswered=0)
     far = ada.far("bob")
     for user, pen in (("dan", Author("bob", "d1", dm("bob", "dan"))), ("ada", Author("bob", "a1", dm("ada", "bob")))):
         pen.say("never sent")

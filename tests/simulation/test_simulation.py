@@ -13,7 +13,7 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address, Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.inputs import Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
+from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.forks import AGAIN_AFTER
 from p2pchat.protocol import Entries, Have, Naming, Want
@@ -444,18 +444,15 @@ def test_who_deleted_one_version_of_a_byzantine_log_holds_another_one_at_rest() 
     assert ada.digest_for(bob) != bob.digest_for(ada)
 
 
-def test_a_waiting_conversation_that_gave_way_is_stored_again_when_it_comes_again() -> None:
-    """What was deleted with it is not on the disk (seed 99, with files)."""
-    places = replace(SMALL, straight_requests_a_peer=0, max_requests=1, max_requests_a_peer=1)
-    sim, (ada, bob, cyd) = started(22, 3, settings=places)
+def test_a_conversation_without_a_place_comes_once_its_user_is_a_contact() -> None:
+    sim, (ada, bob, cyd) = started(22, 3, settings=replace(SMALL, max_unanswered=0))
     bob.say("one", ada)
-    sim.run(5)
-    bob.crash()
     cyd.say("two", ada)
     sim.run(10)
-    assert sim.counts["request_deleted"] == 1 and texts(ada) == []
-    assert {log.user for log in ada.disk.logs} == {cyd.user}
-    bob.start()
+    assert texts(ada) == [] and not ada.disk.logs
+    ada.put(ContactAdded(bob.user))
+    sim.run(5)
+    assert texts(ada) == ["one"] and {log.user for log in ada.disk.logs} == {bob.user}
     ada.allow_all()
     comes_to_rest(sim)
     assert sorted(texts(ada)) == ["one", "two"]

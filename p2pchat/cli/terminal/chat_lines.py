@@ -39,7 +39,7 @@ def chat_line(event: EventLine, me: str, *, elsewhere: bool, related: EventLine 
 
 
 def change_line(event: EventLine, me: str) -> Row:
-    """Return a `joined`, `left`, `renamed`, `request`, `member` or `group` line."""
+    """Return a `joined`, `left`, `renamed`, `begun`, `member` or `group` line."""
     return [(DIM, format_event(event, me, local(event["at"])) or "")]
 
 

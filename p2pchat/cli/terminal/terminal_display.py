@@ -28,6 +28,7 @@ from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     EventLine,
     file_label,
+    format_begun,
     format_gap,
     message_excerpt,
     message_row,
@@ -267,9 +268,11 @@ class TerminalDisplay(Display):
             self._show_group_change(event)
         elif kind in ("joined", "left", "many", "renamed"):
             self._show_presence(event)
-        elif kind in ("request", "member"):
+        elif kind in ("begun", "member"):
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))
+            if kind == "begun" and self._session.settings.notifies(event["conversation_id"], meant=True):
+                self._ring(f"new: {format_begun(event)}")
 
     def shows(self, line: EventLine) -> bool:
         """Return whether a message of another conversation is shown, since it is for the user or a setting says so."""
@@ -278,13 +281,17 @@ class TerminalDisplay(Display):
         return self._session.settings.notifies(line["conversation_id"], meant=addressed)
 
     async def _show_received(self, event: EventLine) -> None:
-        here, notified, settings = self._is_here(event), self.shows(event), self._session.settings
+        here, notified = self._is_here(event), self.shows(event)
         self.speakers.add(event["sender"])
         if here or notified:
             await self._show_message(event, elsewhere=not here)
-        if notified and not event["old"] and not event.get("expelled"):
-            text = f"{quote_speaker(event['sender'])}: {event['text']}"
-            self._alerts.ring(text, bell=settings.bell, desktop=settings.desktop)
+        is_new = self._peer.is_new(self._peer.find(event["conversation_id"]))  # that it began was told
+        if notified and not (is_new or event["old"] or event.get("expelled")):
+            self._ring(f"{quote_speaker(event['sender'])}: {event['text']}")
+
+    def _ring(self, text: str) -> None:
+        settings = self._session.settings
+        self._alerts.ring(text, bell=settings.bell, desktop=settings.desktop)
 
     async def _show_message(self, event: EventLine, *, elsewhere: bool, numbered: bool = False) -> None:
         related = await self._related(event)

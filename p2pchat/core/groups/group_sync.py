@@ -19,7 +19,6 @@ from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView
 from p2pchat.core.groups.group_state import GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
-from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.storage_answers import GroupEntry
 from p2pchat.core.sync.causal_order import CausalOrder
@@ -135,13 +134,13 @@ class GroupSync:
     def accepts(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
         """Return whether a proven batch of a group is kept.
 
-        That of a talk cites known operations, and its beginning is visible. Operations that name users here need places
-        if the owner is unknown.
+        That of a talk cites known operations, and its beginning is visible. A group that begins needs a place if its
+        owner is unknown.
         """
         conversation, log, frame = extension.conversation, extension.log, frames[-1].frame
         group = conversation.group
         if conversation.is_operations:
-            return self._has_places(extension, frames)
+            return self._has_place(extension, frames)
         assert group is not None and isinstance(log, TalkLog)
         cites = {entry.g for decoded in frames for entry in decoded.entries if entry.g is not None}
         if not all(map(group.knows, cites)):
@@ -160,18 +159,15 @@ class GroupSync:
         extension.source.on_cut(log.id.key)
         return False
 
-    def _has_places(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
+    def _has_place(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
         conversation, id, source = extension.conversation, extension.log.id, extension.source
-        requests = self._sync.requests.groups
-        assert conversation.group is not None
-        creator = conversation.group.creator or id.user
-        if source.link is None or not requests.needs_places(conversation, creator):
+        if source.link is None or conversation.is_stored:
             return True
         items = ((each.frame.first + n, raw, entry) for each in frames
                  for n, (raw, entry) in enumerate(zip(each.frame.e, each.entries, strict=True)))  # fmt: skip
         operations = [one for item in items if (one := read_operation(id, *item)) is not None]
-        network = address_line(source.link.host, source.link.peer)[0]
-        if requests.admits(conversation, creator, operations, source.link.peer, network):
+        named = {user for operation in operations for user in operation.members}
+        if self._sync.inbox.admits(conversation.id, id.user, operations[0].name, named):
             return True
         self._ctx.emit(Counted("group_refused"))
         source.on_group_refused(id.key)
@@ -188,7 +184,7 @@ class GroupSync:
                 conversation.group.note_before(log.id, log.before)
             self._on_operations(conversation.group, batch)
         if batch.first == 1 and log.id.user in self._sync.hosted:  # written here, or it came back
-            self._sync.requests.groups.on_answered(conversation.group, log.id.user, is_talk=conversation.is_talk)
+            self._sync.inbox.on_answered(conversation, log.id.user)
 
     def _on_operations(self, group: GroupReplica, batch: Batch) -> None:
         """Take new entries of a group's own conversation."""
@@ -203,6 +199,7 @@ class GroupSync:
             if former is None:
                 self._sync.conversations.keep(group.id)
                 self._made[batch.log.user] += 1
+                transaction.begun += self._sync.inbox.on_group_begun(group)
             self._refresh_members(group)
             self._refresh_visible_since(group, former)
 

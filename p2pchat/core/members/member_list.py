@@ -175,6 +175,12 @@ class MemberList:
         """Return the statements that add somebody."""
         return [*self._naming_as(ADD, member)]
 
+    def admitter(self, said: Statement) -> UserId:
+        """Return who had admitted whom a statement adds or keeps. The founder alone names a former admin."""
+        if said.kind == REMOVE:
+            return said.who[0]
+        return said.of if said.of and said.by == self.founder else said.by
+
     def said_by(self, signer: UserId) -> list[Statement]:
         """Return the statements of one signer that are kept."""
         return [*self._by_signer.get(signer, {}).values()]

@@ -179,6 +179,12 @@ class UserMembers:
         named = {user for user in users if user in names} or users
         return min(named & self._shown.keys() or named, default=member)
 
+    def admitter(self, user: UserId) -> UserId:
+        """Return the user that stands for who admitted the member of a user; "" where that is not known."""
+        members = self._exchange().members
+        said = None if members is None else members.addition(self.member_of(user))
+        return "" if members is None or said is None else self.speaker(members.admitter(said))
+
     def leader(self, user: UserId, removal: Statement) -> UserId:
         """Return for whom a removal stands that a user is out by: its member, or the user itself if it is out alone.
 

@@ -25,7 +25,7 @@ from p2pchat.core.receipts.delivery_receipts import (
     DeliveryReceipts,
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.receipts.mark_positions import NOWHERE, ChangedMark, ReaderKey, ReadPosition
+from p2pchat.core.receipts.mark_positions import ChangedMark, ReaderKey, ReadPosition
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -97,21 +97,8 @@ class ReadReceipts(MarkExchange[MarkedRead]):
     def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
         return (*self._sync.presence.hosts.get(writer, ()), *super()._links_of(writer, reader))
 
-    def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
-        """Return whether a remote hears what was read there: not the peer of an unknown user without an answer."""
-        if conversation.id in self._sync.requests.by_id:
-            unknown = set(conversation.naming.dm or ()) - self._sync.hosted.keys()
-            if not unknown.isdisjoint(remote.link.users):
-                return False
-        return super()._tells(remote, conversation)
-
     def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
         return remote.link.users.keys()
-
-    def on_answered(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
-        """Tell what was read of a user who was unknown until now."""
-        for run, position in self._positions.on_logs_of(conversation.id, reader, writer).items():
-            self._announce([(ReadMark(LogId(conversation.id, writer, run), reader, *position), NOWHERE)])
 
     # ---- receiving
 

@@ -85,8 +85,6 @@ class Appender:
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
-        if conversation.waits:
-            self._sync.requests.on_answered(conversation, request.user)  # shown first, and followed by the answer
         self._end_log_ahead(conversation, request)
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)

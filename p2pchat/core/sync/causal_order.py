@@ -87,13 +87,11 @@ class CausalOrder:
             if entry.after or entry.re is not None or (seq == 1 and log.before):
                 refs = references_of(log, seq, entry)
                 relation = None if entry.re is None else self._relation(log, seq, entry)
-                waits = log.queue or seq > log.show_limit or conversation.waits
+                waits = log.queue or seq > log.show_limit
                 if waits or self._missing(conversation, log, seq, refs):
                     log.add_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, relation))
                 elif relation is not None:
                     self._ctx.change.relations.append(relation)
-        if conversation.waits:
-            return
         self._block(conversation, log)
         self._advance(conversation, log)
         if conversation.waiting_logs:
@@ -178,18 +176,8 @@ class CausalOrder:
 
     def resume(self, conversation: ConversationState) -> None:
         """Restore the waiting entries after a restart, or release them."""
-        for log in list(conversation.by_ref.values()) if not conversation.waits else ():
+        for log in list(conversation.by_ref.values()):
             self._block(conversation, log)
-        self.retry(conversation)
-
-    def on_accepted(self, conversation: ConversationState) -> None:
-        """Release all entries of a conversation that waited as a whole, as if they had just come."""
-        logs = list(conversation.by_ref.values())
-        for log in logs:
-            log.queue = deque(entry._replace(since=self._ctx.now.mono) for entry in log.queue) or ()
-        for log in logs:
-            self._block(conversation, log)
-            self._advance(conversation, log)
         self.retry(conversation)
 
     def _missing(self, conversation: ConversationState, log: LogState, seq: int, refs: Sequence[Ref]) -> list[Ref]:

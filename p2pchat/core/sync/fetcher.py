@@ -257,7 +257,7 @@ class Fetcher:
         if not free:
             for remote in fresh:
                 known, others = self._queue.setdefault(remote.link.id, ({}, {}))
-                (known if self._sync.requests.is_known(request.key[1]) else others)[request.key] = None
+                (known if self._sync.inbox.is_known(request.key[1]) else others)[request.key] = None
             self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
         self._open_want(request, min(free, key=partial(self._rank, request.key)))

@@ -300,7 +300,7 @@ class FileSource(EntrySource):
             if naming.group:
                 conversations.open_group(naming, hosted, "", ("",))
             if naming.dm and set(naming.dm) & hosted.keys():
-                self.sync.requests.open(naming, "")
+                self.sync.inbox.open(naming, is_file=True)
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         found = self.sync.conversations.by_id.get(conversation)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from p2pchat.core.durable_changes import NewLog
 from p2pchat.core.effects import Counted, WarningIssued
-from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.log import (
     Batch,
@@ -227,9 +226,6 @@ class Ingest:
             return False
         size = frames[0].size if len(frames) == 1 else sum(decoded.size for decoded in frames)
         conversation = extension.conversation
-        if conversation.waits and not self._has_room(extension, sum(len(each.entries) for each in frames), size):
-            extension.source.on_full(log.id.key)
-            return False
         cost = size * OPERATION_FACTOR if conversation.is_operations else size
         if first.first == 1:
             cost += self._cost_of_log(extension)
@@ -251,8 +247,6 @@ class Ingest:
         self._sync.change_run_if_cloned(log.id)
         extension.source.on_kept(log.id.key, len(raws), size)
         self.append(conversation, log, batch)
-        if conversation.waits:
-            self._sync.requests.on_taken(conversation, sum(e.k not in RELATION_KINDS for e in entries), size)
         self._order.note_age(conversation, log, batch.first, entries)
         names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
         self._order.on_entries(
@@ -267,22 +261,12 @@ class Ingest:
         is_following = count_tips_with(extension.conversation, extension.log) <= tips
         return self._ctx.settings.log_bytes // (FOLLOWING_PART if is_following else 1)
 
-    def _has_room(self, extension: LogExtension, count: int, size: int) -> bool:
-        """Return whether a batch may be taken of a conversation that waits; if not, no more of it is fetched."""
-        if extension.log.id.user in self._sync.hosted:
-            return True  # it ends the waiting
-        if self._sync.requests.has_room(extension.conversation, count, size):
-            return True
-        self._ctx.emit(Counted("request_full"))
-        self._sync.quota.refuse_conversation(extension.conversation.id)
-        return False
-
     def append(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
         assert batch.entries is not None
         change = self._ctx.change
         if batch.first == 1 and conversation.naming.dm and log.id.user in self._sync.hosted:
-            self._sync.requests.on_answered(conversation, log.id.user)  # written here, or it came back
+            self._sync.inbox.on_answered(conversation, log.id.user)  # written here, or it came back
         self._sync.store_naming(conversation)
         if batch.first == 1:
             self._people.keep(log.id.user)

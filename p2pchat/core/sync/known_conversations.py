@@ -183,12 +183,9 @@ class Conversations:
                 self._asked.pop(user, None)
 
     def of_user(self, user: UserId) -> list[ConversationId]:
-        """Return the conversations that a user belongs to or did, without those of group operations and those that
-        wait.
-        """
+        """Return the conversations that a user belongs to or did, without those of group operations."""
         talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
-        direct = [id for id in self._dms.get(user, ()) if not self.by_id[id].waits]
-        return [self.room, *direct, *talks]
+        return [self.room, *self._dms.get(user, ()), *talks]
 
     def update_concern(self, user: UserId, hosted: Container[UserId]) -> None:
         """Update which direct conversations concern hosted users, after this user was hosted or unhosted."""
@@ -208,8 +205,8 @@ class Conversations:
         return any(id not in self.provisional for id in self._dms.get(user, ()))
 
     def visible(self) -> list[ConversationId]:
-        """Return all conversations except those of group operations and those that wait."""
-        return [id for id, each in self.by_id.items() if not (each.naming.group or each.waits)]
+        """Return all conversations except those of group operations."""
+        return [id for id, each in self.by_id.items() if not each.naming.group]
 
     def pack_quiet(self, most: int) -> None:
         """Keep no more than so many quiet writers of the room as objects. Elsewhere there are not that many."""

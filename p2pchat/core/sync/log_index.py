@@ -445,7 +445,7 @@ class ConversationState:
     __slots__ = (
         "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
         "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
-        "is_stored", "sum", "waits", "writers", "writers_of_all",
+        "is_stored", "sum", "writers", "writers_of_all",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -469,7 +469,6 @@ class ConversationState:
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
         self.history_until: int = 0  # entries of others up to this clock predate this peer; in the room alone
         self.is_stored: bool = False  # storage knows what the id stands for
-        self.waits: bool = False  # nothing of it is shown until it is accepted (message_requests.py)
 
     def writer(self, user: UserId) -> WriterLogs:
         found = self.writers.get(user)

@@ -25,7 +25,7 @@ from p2pchat.core.members.member_bytes import MemberBytes
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import UserId
 
 PREFIX = "quota:"  # in meta, before a user whose limits are lifted
 ALLOWED = "allowed"
@@ -72,9 +72,6 @@ class Quota:
         self.bytes: MemberBytes = MemberBytes(ctx.settings, members, contacts, self.is_free)
         self.disk: DiskLevel = DiskLevel.ENOUGH
         self._full: set[Line] = set()  # where there was no room for something that came, and nothing was freed since
-        self._full_conversations: set[ConversationId] = (
-            set()
-        )  # that wait, and of which enough is stored (message_requests.py)
         self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[tuple[str, Line]] = set()
         self.must_check: bool = bool(blocks.starts)
@@ -90,8 +87,6 @@ class Quota:
 
     def check(self, key: WriterKey, member: UserId = "") -> bool:
         """Return whether a batch of this user may be decoded. `member` is the one that its header names, if any."""
-        if key[0] in self._full_conversations and key[1] not in self._hosted:
-            return False
         has_room = not self.is_blocked(key) and self._check(key[1], member)
         if not has_room:
             self._note_refused(key[1])
@@ -111,18 +106,6 @@ class Quota:
     def is_full(self, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted, so that nothing is fetched."""
         return self.must_check and not self.check(key)
-
-    def refuse_conversation(self, id: ConversationId) -> None:
-        """Take no more of a conversation that waits."""
-        self._full_conversations.add(id)
-        self.must_check = True
-
-    def take_conversation(self, id: ConversationId) -> bool:
-        """Take more of a conversation again. Return whether none was taken."""
-        was_full = id in self._full_conversations
-        self._full_conversations.discard(id)
-        self._update_must_check()
-        return was_full
 
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
@@ -199,7 +182,7 @@ class Quota:
 
     def _update_must_check(self) -> None:
         self.must_check = bool(
-            self._full or self._full_conversations or self._blocks.starts or self.disk is not DiskLevel.ENOUGH
+            self._full or self._blocks.starts or self.disk is not DiskLevel.ENOUGH
         )
 
     # ---- lifting

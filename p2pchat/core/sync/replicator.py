@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, permutations
+from itertools import chain
 from operator import attrgetter
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -34,6 +34,7 @@ from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
+from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
@@ -58,7 +59,6 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import Conversations
 from p2pchat.core.sync.left_out import LeftOut
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.message_requests import EXPIRED_EVERY, Requests
 from p2pchat.core.sync.prune import Pruner
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
@@ -87,6 +87,7 @@ from p2pchat.protocol import (
     Want,
 )
 
+SWEPT_EVERY = 3600.0  # seconds between two looks for conversations that peers named; a guess
 JOINED = "joined"  # in meta, before the room's id: when this peer came to belong to that network
 _aspect_of = attrgetter("aspect")
 
@@ -125,15 +126,11 @@ class Replicator:
             ctx, stored.meta, hosted, self.people.names, contacts.own, members, blocks, self._is_blocked,
             self._on_user_full, lambda: self.context.after(0.0, self.compare_all),
         )  # fmt: skip
-        self.requests: Requests = Requests(
-            ctx, self.conversations, hosted, contacts,
-            lambda: {remote.link.peer for remote in self.context.remotes.values()}, stored.meta,
-            lambda conversation: self.context.forget_on_links(conversation), self._delete_request, self._on_opened,
-        )  # fmt: skip
+        self.inbox: Inbox = Inbox(ctx, self.conversations, hosted, contacts, members)
         members.load(stored.members)
         left_out = LeftOut(ctx, stored.meta)
         self.context: SyncContext = SyncContext(
-            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, members, left_out
+            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.inbox, members, left_out
         )
         self.fetcher: Fetcher = Fetcher(self.context)
         self.causal_order: CausalOrder = CausalOrder(self.context, stored.next_place)
@@ -181,8 +178,9 @@ class Replicator:
         self._load_timed(stored)
         self.group_editor.start()
         self.quota.load(self._stored_costs(stored))
+        self.inbox.start()
         self.transfers.requests.on_loaded([*stored.tips, *stored.unreleased], stored.meta)
-        self._expire_requests()
+        self._sweep()
         self.transfers.requests.begin_next()
 
     def join(self) -> None:
@@ -285,7 +283,6 @@ class Replicator:
         self.taken_marks.take_over(former.taken_marks)
         self.quota.take_over(former.quota)
         self.file_receipts.take_over(former.file_receipts)
-        self.requests.take_over(former.requests)
         self.context.distrusted = former.context.distrusted
         for id, conversation in former.conversations.by_id.items():
             if id not in former.conversations.provisional and conversation.group is None:
@@ -370,58 +367,23 @@ class Replicator:
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
         self.contacts.add(self.conversations.written_to_by(user), user)
-        self.requests.on_user_hosted(user)
+        self.inbox.on_user_hosted(user)
 
     def on_contact(self, user: UserId, by: UserId) -> None:
         """Limit a user no more with its member, as far as it is known to this hosted user alone, or to this peer."""
         self.people.keep(user)
-        self.requests.on_contact(user, by)
-        has_waiting = self.requests.groups.on_contact(user, by)
-        has_waiting |= any(remote.groups_refused for remote in self.context.remotes.values())  # which keep no owner
-        has_refused = by == self._ctx.me and self.quota.on_contact(user)
-        if has_waiting or has_refused:
+        has_refused = self.inbox.on_contact(user)
+        has_refused |= any(remote.groups_refused for remote in self.context.remotes.values())  # which keep no owner
+        has_refused |= by == self._ctx.me and self.quota.on_contact(user)
+        if has_refused:
             for remote in self.context.remotes.values():
                 remote.groups_refused.clear()
             self.context.after(0.0, self.compare_all)
 
-    def _on_opened(self, conversation: ConversationState) -> None:
-        """Show and fetch what waited of a direct conversation, and tell what was read there."""
-        self.causal_order.on_accepted(conversation)
-        was_refused = self.quota.take_conversation(conversation.id)
-        for reader, writer in permutations(conversation.naming.dm or (), 2):  # both may be hosted here now
-            if reader in self.context.hosted:
-                self.read_receipts.on_answered(conversation, writer, reader)
-                if was_refused:
-                    self.context.after(0.0, partial(self.on_quota_freed, writer))
-
-    def _delete_request(self, conversation: ConversationState) -> bool:
-        """Delete all of a conversation that waits; its writer's next comparison may bring it again.
-
-        Its bytes go on counting where it came from, so that nobody gains by being deleted. Return False while something
-        of it is on its way to the disk.
-        """
-        id, change = conversation.id, self._ctx.change
-        changes = [*(pending.change for pending in self._pending_commits.values()), change]
-        logs = [item.log for each in changes for items in (each.batches, each.forks) for item in items]
-        if any(log.conversation == id for log in logs):
-            return False
-        self.requests.on_deleted(conversation)
-        self.conversations.remove(id)
-        self.lookups.forget_chains()
-        self.quota.take_conversation(id)
-        self.sender.on_deleted(id)
-        self.context.forget_on_links(conversation)
-        change.covered = [log for log in change.covered if log.conversation != id]
-        change.uncovered = [log for log in change.uncovered if log.conversation != id]
-        change.deleted.append(id)
-        self._ctx.emit(Counted("request_deleted"))
-        return True
-
-    def _expire_requests(self) -> None:
-        """Delete now and then what has waited for long."""
-        self.requests.expire()
+    def _sweep(self) -> None:
+        """Forget now and then the conversations that no link may mention any more."""
         self.context.sweep_conversations()
-        self.context.after(EXPIRED_EVERY, self._expire_requests)
+        self.context.after(SWEPT_EVERY, self._sweep)
 
     def before_user_unhosted(self, user: UserId) -> None:
         """Stop speaking for a user, before it is removed from the hosted users."""
@@ -433,7 +395,7 @@ class Replicator:
         """Update what concerned only this user, after it was removed from the hosted users."""
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
-        self.requests.on_user_unhosted(user)
+        self.inbox.on_user_unhosted(user)
         self.context.sweep_conversations()
 
     def lift_quota(self, user: UserId) -> None:
@@ -507,7 +469,7 @@ class Replicator:
         touched = self._apply(change)
         if change.statements or change.unstated:
             self.statements.on_durable(change)
-        for begun in done.transaction.requests:
+        for begun in done.transaction.begun:
             self._ctx.emit(begun)
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
@@ -546,8 +508,6 @@ class Replicator:
             conversation.pack_if_settled(log)
         for marks in (self.read_receipts, self.taken_marks):
             marks.recount(batch.log for batch in change.batches)
-        if self.requests.doomed:
-            self.requests.delete_doomed()
 
     def _accept_write(self, ticket: int, log_id: LogId, first: int, count: int, kind: str) -> None:
         members, here, guests = self.delivery_receipts.recipients(log_id.conversation, log_id.user)
@@ -646,7 +606,6 @@ class Replicator:
             self._load_forked(log)
         for user in self.context.hosted:
             self.contacts.load(self.conversations.written_to_by(user), user)
-        self.requests.load()
         for back, (log, seq) in enumerate(reversed(stored.recent)):
             self._load_recent(log, seq, stored.next_place - 1 - back)
 

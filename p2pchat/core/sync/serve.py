@@ -30,7 +30,7 @@ FULL = (
     " /allow, or its disk is nearly full"
 )
 FULL_DIRECT = (
-    "kept, not taken: {} does not know you yet, or takes no more of one user; the rest goes when they answer, /accept"
+    "kept, not taken: {} has not answered you yet, or takes no more of one user; the rest goes when they write to you"
     " or /allow you"
 )
 MAX_WARNED = 16  # peers and conversations of one run that cause a warning: a peer may lie; a guess
@@ -82,12 +82,6 @@ class Sender:
             text = FULL_DIRECT.format(describe_user(self._names.get(others[0]))) if others else FULL
             self._warn_refused(remote, key, text, key[0] if others else "")
 
-    def on_deleted(self, conversation: ConversationId) -> None:
-        """Serve no more of a conversation that was deleted here."""
-        for remote in self._sync.remotes.values():
-            for served in [each for each in remote.serving.wants.values() if each.key[0] == conversation]:
-                self._close_want(remote, served)
-
     def _close_want(self, remote: RemoteState, served: ServedWant) -> None:
         """End a want early. Entries before the running logs may be missing there, so their cursors are dropped too."""
         del remote.serving.wants[served.n]
@@ -129,7 +123,7 @@ class Sender:
     def _fetch(
         self, remote: RemoteState, key: WriterKey, start: Start, then: Callable[[FetchResult], None]
     ) -> None:  # fmt: skip
-        self._sync.lookups.fetch(remote.link.id, key, start, then, first=self._sync.requests.is_known(key[1]))
+        self._sync.lookups.fetch(remote.link.id, key, start, then, first=self._sync.inbox.is_known(key[1]))
 
     def _on_batches(self, remote: RemoteState, served: ServedWant, answer: FetchResult) -> None:
         if not self._sync.is_up(remote) or remote.serving.wants.get(served.n) is not served:

@@ -60,10 +60,6 @@ class Lookups:
         if len(self._chains) > MAX_CHAINS:
             del self._chains[next(iter(self._chains))]
 
-    def forget_chains(self) -> None:
-        """Forget the answers: a log was deleted, and may come again."""
-        self._chains.clear()
-
     def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int, str]]], None]) -> None:
         """Ask how far logs, or logs they build on, had been shown when a place was assigned; with the chain8 there."""
         self._ask("shown", key, then)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Collected, KnownConversation
-from p2pchat.core.effects import Counted, Effect, RequestBegun, Send
+from p2pchat.core.effects import ConversationBegun, Counted, Effect, Send
 from p2pchat.core.inputs import PruneRequest
-from p2pchat.core.limits_by_origin import address_line
 from p2pchat.core.log import LogId, WriterKey
+from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
@@ -23,7 +23,6 @@ from p2pchat.core.storage_answers import PrunePlan
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.left_out import LeftOut
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.message_requests import Requests
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
 from p2pchat.core.sync.storage_lookups import Lookups
@@ -73,7 +72,7 @@ class Transaction(Collected):
     groups: set[ConversationId] = set()  # groups with new operations
     sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
     effects: list[Effect] = []  # emitted when all this is durable
-    requests: list[RequestBegun] = []  # the same, before what they are about is shown
+    begun: list[ConversationBegun] = []  # the same, before what they are about is shown
     reads: list[int] = []  # tickets of marks of readers
     prunes: list[tuple[PruneRequest, PrunePlan | None]] = []  # None: before the first look
 
@@ -107,11 +106,11 @@ class SyncContext:
 
     def __init__(
         self, ctx: NodeContext, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
-        hosted: HostedIdentities, run: RunId, quota: Quota, requests: Requests, members: UserMembers,
+        hosted: HostedIdentities, run: RunId, quota: Quota, inbox: Inbox, members: UserMembers,
         left_out: LeftOut,
     ) -> None:  # fmt: skip
         self.ctx = ctx
-        self.requests = requests
+        self.inbox = inbox
         self.quota = quota
         self.members = members
         self.left_out = left_out
@@ -169,15 +168,13 @@ class SyncContext:
         if not conversation.is_stored:
             conversation.is_stored = True
             self.conversations.keep(conversation.id)
-            begun = self.requests.on_begun(conversation) if conversation.naming.dm else None
-            if begun is not None:
-                self.transaction.requests.append(begun)
+            self.transaction.begun += self.inbox.on_begun(conversation)
             self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
         """Forget conversations that peers named and of which nothing is stored: those of these users, or all."""
         for forgotten in self.conversations.sweep(users, self._may_be_mentioned):
-            self.requests.on_forgotten(forgotten)
+            self.inbox.free(forgotten.id)
 
     def _may_be_mentioned(self, conversation: ConversationState) -> bool:
         """Return whether there is a link that may hear of a conversation."""
@@ -227,13 +224,13 @@ class SyncContext:
         if len(remote.full_sent_at) >= MAX_REMEMBERED:
             remote.full_sent_at.clear()
         remote.full_sent_at[key] = now
-        self.send(Have({}, full={key[0]: [key[1]]}), remote, key[0])
+        self.ctx.emit(Send(Have({}, full={key[0]: [key[1]]}), [remote.link.id]))  # which named it
 
     def is_among_known(self, conversation: ConversationState) -> bool:
         """Return whether this is a direct conversation of known users, or a group of a known one."""
         if conversation.group is not None:
-            return self.requests.is_known(conversation.group.creator)
-        return conversation.naming.dm is not None and all(map(self.requests.is_known, conversation.naming.dm))
+            return self.inbox.is_known(conversation.group.creator)
+        return conversation.naming.dm is not None and all(map(self.inbox.is_known, conversation.naming.dm))
 
     def shares(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Return whether a conversation is shared with a remote.
@@ -295,19 +292,22 @@ class SyncContext:
 
     def learn_namings(self, remote: RemoteState, namings: Iterable[Naming]) -> None:
         """Store the names of conversation ids that a peer sent. Ids are computed from names, so none can be false."""
-        users, link = remote.link.users.keys(), remote.link
+        users = remote.link.users.keys()
         for naming in namings:
             if naming.group:
-                self.conversations.open_group(naming, users, link.peer, self.members.line(link.peer))
+                self.conversations.open_group(naming, users, remote.link.peer, self.members.line(remote.link.peer))
                 continue
             if naming.dm and not set(naming.dm) & self.hosted.keys():
                 continue
             if naming.dm and not set(naming.dm) & users:  # its user may be announced later
                 remote.note_unopened(dm_id(*naming.dm), naming)
                 continue
-            if naming.dm and not self.requests.open(naming, link.peer, address_line(link.host, link.peer)[0]):
+            if naming.dm and not self.inbox.open(naming):
                 self.ctx.emit(Counted("conversation_refused"))
-                remote.note_unopened(dm_id(*naming.dm), naming)
+                id = dm_id(*naming.dm)
+                remote.note_unopened(id, naming)
+                for user in set(naming.dm) - self.hosted.keys():
+                    self.send_full(remote, (id, user))
 
     def send(self, frame: NamingFrame, remote: RemoteState, *conversations: ConversationId) -> None:
         """Send a frame that mentions these conversations, with the names that this link has not received."""

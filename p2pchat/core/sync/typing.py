@@ -123,14 +123,14 @@ class TypingTracker:
         if not there.is_member(frame.u):
             self._ctx.emit(Counted("typing_ignored"))
             return None
-        if not there.waits and self._is_shown(remote, frame):
+        if self._is_shown(remote, frame):
             self._set_active((frame.c, frame.u), remote.link.id if frame.on else None)
         return None
 
     def _is_shown(self, remote: RemoteState, frame: TypingFrame) -> bool:
         """Return whether a user is seen to type, which an unknown one who begins to is at a rate."""
         begins = frame.on and (frame.c, frame.u) not in self.active
-        if not begins or remote.link.known or self._sync.requests.is_known(frame.u):
+        if not begins or remote.link.known or self._sync.inbox.is_known(frame.u):
             return True
         is_shown = self._unknown.take(self._ctx.now.mono)
         if not is_shown:

@@ -41,7 +41,7 @@ REPAIR_PAUSE = 0.2  # seconds before a record is written once more: somebody und
 ARRIVES_WITHIN = 5.0  # seconds for a message from another gateway; a guess, as the next
 LOOK_EVERY = 0.05  # seconds
 HOSTED_AT_ONCE = 64  # users; those who come together are compared with other gateways together
-ACCEPTED_AT_ONCE = 64  # users; those who come together are stored together; a guess
+CONTACTS_AT_ONCE = 64  # users; those who come together are stored together; a guess
 LOOKS = 10  # for users to let go, in the time after which they are
 TRY_AGAIN_AFTER = 10.0  # seconds until a user is hosted, or a change taken over, that could not be
 
@@ -98,7 +98,7 @@ class Cluster:
         await accounts.load()
         for record in accounts.records():
             self.directory.remember(record)
-        await self._accept(accounts.records())
+        await self._add_contacts(accounts.records())
         accounts.shared = self
         accounts.on_use = lambda account: self._in_use.add(account.key)
         store = self.store
@@ -294,8 +294,8 @@ class Cluster:
                 record = self._changed[0]
                 try:
                     if record.user not in accepted:
-                        first = list(islice(self._changed, ACCEPTED_AT_ONCE))
-                        await self._accept(first)
+                        first = list(islice(self._changed, CONTACTS_AT_ONCE))
+                        await self._add_contacts(first)
                         accepted = {one.user for one in first}
                     await self._accounts.take(self.directory.find(record.name) or record)
                 except (P2PChatError, WebError) as error:
@@ -307,11 +307,11 @@ class Cluster:
             accepted.clear()
             await self._wake_taking.wait()
 
-    async def _accept(self, records: Iterable[AccountRecord]) -> None:
-        """Make the users of these records contacts of this gateway: what they write to its accounts never waits."""
+    async def _add_contacts(self, records: Iterable[AccountRecord]) -> None:
+        """Make the users of these records contacts of this gateway: limits for others do not count for them."""
         users = [self._peer.directory.user(record.user) for record in records if not record.is_former]
-        for first in range(0, len(users), ACCEPTED_AT_ONCE):
-            await asyncio.gather(*map(self._peer.accept, users[first : first + ACCEPTED_AT_ONCE]))
+        for first in range(0, len(users), CONTACTS_AT_ONCE):
+            await asyncio.gather(*map(self._peer.add_contact, users[first : first + CONTACTS_AT_ONCE]))
 
     async def _write_all(self) -> None:
         """Write to the engine what it lacks."""

@@ -49,7 +49,6 @@ export class Chat {
       list: () => this._soonOnce("list", () => this._list(false)),
       counts: () => this._soonOnce("counts", () => this._list(true)),
       who: () => this._soonOnce("who", () => this._who()),
-      requests: () => this._soonOnce("requests", () => this.loadRequests()),
       joined: (talk) => this._soonOnce(`joined ${talk.id}`, () => this._joined(talk)),
       sent: (line, talk) => this._onAccepted(line, talk),
       failed: (ref, code, text) => this._onFailed(ref, code, text),
@@ -157,7 +156,7 @@ export class Chat {
     this.connection.send({ do: "active", on: this.attention.active });
     if (preferences().typing === "off") this.connection.send({ do: "set", name: "typing", value: "off" });
     const latest = async () => this.events.setLatest(await this.connection.request({ do: "latest" }));
-    await Promise.all([this._list(true), this._who(), this.loadRequests(), latest()]).catch(() => {});
+    await Promise.all([this._list(true), this._who(), latest()]).catch(() => {});
     this._findLast();
     this.outbox.restore();
     this.outbox.flush();
@@ -175,30 +174,11 @@ export class Chat {
     this.events.setPeople(await this.connection.request({ do: "who" }));
   }
 
-  async loadRequests() {
-    this.events.setRequests(await this.connection.request({ do: "requests" }));
-  }
-
   /** Hide a person, or show them again. @param {"ignore"|"unignore"|"block"|"unblock"} how @param {string} id */
   async hide(how, id) {
     await this.connection.request({ do: how, user: id });
-    await Promise.all([this._list(true), this._who(), this.loadRequests()]);
+    await Promise.all([this._list(true), this._who()]);
     await this._findLast();
-  }
-
-  /** Let a user write to this one, or fetch a group that waits. @param {import("./model.js").MessageRequest} request */
-  async accept(request) {
-    await this.connection.request({ do: "accept", to: request.group ? addressOfGroup(request) : request.userId });
-    const talk = this.model.talks.get(request.id);
-    if (talk) talk.loaded = false;
-    await Promise.all([this._list(true), this._who(), this.loadRequests()]);
-    if (talk && talk.id === this.model.frontId) await this.open(talk);
-  }
-
-  /** Remove a group from those that wait; its members are not told. @param {import("./model.js").MessageRequest} request */
-  async decline(request) {
-    await this.connection.request({ do: "decline", to: addressOfGroup(request) });
-    await this.loadRequests();
   }
 
   /** Load what the list shows of shared conversations, where ignored people wrote all that is known. */
@@ -269,6 +249,7 @@ export class Chat {
       model.front?.holdAt("");
       model.frontId = talk.id;
       talk.opening = talk.unread > 0;
+      if (talk.begun) talk.begun.isNew = false;
       model.bus.emit("front");
     }
     model.bus.changed("talk");
@@ -465,11 +446,6 @@ export class Chat {
   ask(command) {
     return this.connection.request(command);
   }
-}
-
-/** @param {import("./model.js").MessageRequest} request of a group @returns {string} with the id: others may have its name */
-function addressOfGroup({ group, id }) {
-  return `#${group}#${id.slice(0, 8)}`;
 }
 
 /** @param {{ text?: string }[]} rows @param {number} limit @returns {boolean} whether there is nothing beyond these rows */

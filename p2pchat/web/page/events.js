@@ -17,7 +17,6 @@ export class Events {
    * @param {() => void} asks.list the list of conversations is outdated
    * @param {() => void} asks.counts the unread counts are outdated
    * @param {() => void} asks.who the list of people is outdated
-   * @param {() => void} asks.requests the list of those who wait is outdated
    * @param {(talk: Talk) => void} asks.joined the user joined a group: what was written in it before is not loaded
    * @param {(line: any, talk: Talk) => void} asks.sent an own message was accepted
    * @param {(ref: string, code: string, text: string) => void} asks.failed a command failed
@@ -44,7 +43,7 @@ export class Events {
       file_progress: (line) => this._file(line, line.stored, false),
       file_arrived: (line) => this._file(line, line.size, true),
       file_receipt: (line) => this._fileReceipt(line),
-      request: (line) => line.waits && this._asks.requests(),
+      begun: (line) => this._begun(line),
       group: (line) => this._group(line),
       gap: (line) => this._gap(line),
       warning: (line) => this._model.bus.emit("notice", line.text),
@@ -65,18 +64,30 @@ export class Events {
    */
   setList(rows, counts) {
     const model = this._model;
-    for (const row of rows) {
+    model.unplaced = new Set(rows.filter((row) => row.has_place === false).map((row) => row.begun_by_id));
+    for (const row of rows.filter((one) => one.has_place !== false)) {
       const isNew = !model.talks.has(row.conversation_id);
       const talk = this._talk(row);
       talk.name = row.conversation;
       talk.member = row.member ?? true;
       talk.memberCount = row.members ?? 0;
       if (row.user_id) talk.userId = row.user_id;
+      talk.begun = row.begun_by_id ? { userId: row.begun_by_id, label: row.begun_by, admittedBy: row.admitted_by ?? "", isNew: row.new && talk.begun?.isNew !== false, told: true } : null;
       const most = row.unread < COUNTED ? row.unread : Math.max(row.unread, talk.unread);
       const counted = talk.loaded && model.shows(talk) ? Math.min(talk.unread, most) : most; // what is shown is read here first
       if (counts || isNew) [talk.unread, talk.mentions] = [counted, Math.min(counted, row.mentions)];
     }
     model.bus.changed("talks");
+    model.bus.changed("talk"); // somebody may have answered the open one elsewhere
+  }
+
+  /** @param {any} line */
+  _begun(line) {
+    const talk = this._talk(line);
+    if (line.kind === "dm") talk.userId = line.user_id;
+    talk.begun = { userId: line.user_id, label: line.user, admittedBy: line.admitted_by ?? "", isNew: talk.id !== this._model.frontId, told: false };
+    this._model.bus.changed("talks");
+    this._model.changed(talk);
   }
 
   /** @param {any[]} rows of `latest`: the newest message of each conversation */
@@ -99,18 +110,6 @@ export class Events {
     for (const [id, person] of this._model.people) if (!known.has(id)) Object.assign(person, { status: "", text: "" });
     for (const row of rows) this._person(row);
     this._model.bus.changed("people");
-  }
-
-  /** @param {any[]} rows of `requests` */
-  setRequests(rows) {
-    const found = rows.map(({ conversation_id: id, user_id: userId, user: label, group = "", messages, since }) => ({ id, userId, label, group, messages, since }));
-    this._model.requests = new Map(found.map((request) => [request.id, request]));
-    this._requestsChanged();
-  }
-
-  _requestsChanged() {
-    this._model.bus.changed("requests");
-    this._model.bus.changed("talk"); // the open conversation may be one that waits
   }
 
   /**
@@ -179,9 +178,15 @@ export class Events {
       this._asks.sent(line, talk);
     }
     talk.typing.delete(line.sender_id);
-    if (model.requests.delete(talk.id)) this._requestsChanged(); // it was accepted, or answered, here or elsewhere
+    if (message.mine) this._answered(talk.begun?.userId ?? talk.userId);
     if (!talk.byId.has(line.id)) this._append(talk, message, line.old);
     this._model.messageChanged(talk, message);
+  }
+
+  /** Take that the user wrote to somebody, who is no stranger in other conversations either. @param {string} userId */
+  _answered(userId) {
+    this._model.unplaced.delete(userId);
+    for (const talk of this._model.talks.values()) if (talk.begun?.userId === userId) talk.begun = null;
   }
 
   /** @param {Talk} talk @param {any} message @param {boolean} old */
@@ -311,7 +316,6 @@ export class Events {
     talk.name = line.group;
     talk.memberCount = line.members.length;
     talk.member = line.member_ids.includes(this._model.me.id);
-    if (this._model.requests.delete(talk.id)) this._requestsChanged();
     // Whether the user was a member before is no sign: the list may have told of the group, or of the return, already.
     if (talk.member && (line.change === "created" || line.target_id === this._model.me.id)) this._asks.joined(talk);
     this._model.changed(talk);

@@ -3,6 +3,7 @@
 import { fill, h, iconButton } from "./dom.js";
 import { memberCount, showGroup } from "./groups.js";
 import { showMembers } from "./members.js";
+import { whoBegan } from "./message.js";
 import { disc, showPerson, statusText } from "./people.js";
 import { Redraw } from "./rows.js";
 import { safeLine } from "./safe_text.js";
@@ -23,14 +24,14 @@ export class Header {
     const { model } = this._chat;
     const talk = model.front;
     const person = model.people.get(talk?.userId ?? "");
-    const drawn = JSON.stringify([talk?.id, talk?.name, talk?.member, person?.label, person?.status, talk && this._subtitle(talk, person), model.unread - (talk?.unread ?? 0)]);
+    const drawn = JSON.stringify([talk?.id, talk?.name, talk?.member, person?.label, person?.status, talk && this._subtitle(talk, person), talk?.begun, model.unread - (talk?.unread ?? 0)]);
     if (drawn === this._drawn) return;
     this._drawn = drawn;
     const focused = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     const elsewhere = model.unread - (talk?.unread ?? 0);
     const back = iconButton("back", elsewhere ? `Back to the list, ${countText(elsewhere)} unread elsewhere` : "Back to the list", () => this._layout.navigation.back(), { class: "icon-button only-narrow" });
     if (elsewhere) back.append(h("span", { class: "badge", "aria-hidden": "true" }, countText(elsewhere)));
-    fill(this.element, back, talk ? this._title(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk));
+    fill(this.element, back, talk ? this._title(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk), talk?.begun && this._begun(talk, talk.begun));
     if (focused) this.element.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -48,6 +49,12 @@ export class Header {
     if (talk.kind === "group") return talk.member ? memberCount(talk.memberCount) : "you are no longer a member";
     const here = this._chat.model.hereCount;
     return here ? `everyone can read this · ${here} here now` : "everyone can read this";
+  }
+
+  /** @param {import("./model.js").Talk} talk @param {import("./model.js").Begun} begun */
+  _begun(talk, { userId, label }) {
+    const block = () => this._layout.notifyFailure(this._chat.hide("block", userId));
+    return h("div", { class: "begun" }, h("span", { dir: "auto" }, whoBegan(talk)), h("button", { type: "button", "aria-label": `Block ${safeLine(label)}`, onclick: block }, "Block"));
   }
 
   /** @param {import("./model.js").Talk} talk */

@@ -69,6 +69,12 @@ export function gist(message, most) {
   return [message.text && excerpt(message.text, most), fileNames(message, most)].filter(Boolean).join(" ");
 }
 
+/** @param {import("./model.js").Talk} talk that somebody new began @returns {string} who that is, and who admitted them */
+export function whoBegan({ kind, name, begun }) {
+  const by = begun?.admittedBy ? `, admitted by ${safeLine(begun.admittedBy)}` : "";
+  return `New: ${kind === "group" ? `#${safeLine(name)} by ` : ""}${safeLine(begun?.label ?? "")}${by}`;
+}
+
 /** @param {Message} message @param {string} name */
 function messageText(message, name) {
   if (message.deleted) return h("p", { class: "text gone" }, message.mine ? "You deleted this message" : "This message was deleted");

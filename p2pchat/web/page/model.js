@@ -4,7 +4,7 @@
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
  * conversation was opened), "ready" (the lists are loaded, and nothing is open yet), "new" (a message of another arrived),
- * "group" (name or members of a group changed), "requests" (who waits until they are accepted changed), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "notice" (a sentence to show).
+ * "group" (name or members of a group changed), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "notice" (a sentence to show).
  */
 
 /**
@@ -15,10 +15,9 @@
  * @property {string|null} since @property {string} about @property {boolean} me
  * @property {boolean} ignored also true for who is blocked @property {boolean} blocked
  *
- * @typedef {object} MessageRequest a direct conversation or a group, by somebody unknown, that waits
- * @property {string} id of the conversation @property {string} userId who began it @property {string} label
- * @property {string} group the name of a group; "" for a direct conversation
- * @property {number} messages stored of it @property {string} since when it began to wait
+ * @typedef {object} Begun who began a conversation that the user has not answered
+ * @property {string} userId @property {string} label @property {string} admittedBy "" if that is not known
+ * @property {boolean} isNew the user has not opened it either @property {boolean} told a notification was shown
  *
  * @typedef {object} Reaction
  * @property {string} reaction @property {string} by @property {string} by_id
@@ -81,6 +80,8 @@ export class Talk {
     this.holds = false; // the view stays at that line until the user goes on, rather than follow the newest message
     this.opening = false; // its first unread message is being looked up
     this.readTo = ""; // the newest message reported as read
+    /** @type {Begun|null} while the user has not answered somebody it never wrote to */
+    this.begun = null;
     /** @type {Map<string, {label: string, until: number}>} people typing, by user id */
     this.typing = new Map();
   }
@@ -108,8 +109,8 @@ export class Model {
     this.people = new Map();
     /** @type {Map<string, Talk>} */
     this.talks = new Map();
-    /** @type {Map<string, MessageRequest>} what waits, by conversation id, the oldest first; nothing of it is shown or counted */
-    this.requests = new Map();
+    /** @type {Set<string>} ids of those whose conversations have no place here until the user writes to them */
+    this.unplaced = new Set();
     this.frontId = "";
     this.mayInvite = false; // the gateway gives this account the invite to the network
     this.maxFileBytes = 0; // 0 for unknown

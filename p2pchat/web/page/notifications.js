@@ -1,10 +1,11 @@
 /**
  * Notifications of the browser, for messages that come while nobody looks at the page: one for each conversation, closed
- * once it is read. Silent unless the user wants a sound; and none before the user asks for them, as browsers require.
+ * once it is read. Of a conversation that somebody new began only the first message is told, until it is opened. Silent
+ * unless the user wants a sound; and none before the user asks for them, as browsers require.
  */
 
 import { urlOf } from "./http.js";
-import { gist } from "./message.js";
+import { gist, whoBegan } from "./message.js";
 import { mentions } from "./model.js";
 import { safeLine } from "./safe_text.js";
 import { preferences, setPreference } from "./storage.js";
@@ -29,8 +30,11 @@ export class Notifications {
     const { model, attention } = this._chat;
     const wanted = wantedNotifications();
     if (attention.active || wanted === "none" || (wanted === "mine" && talk.kind !== "dm" && !mentions(message.text, model.me.name))) return;
+    const begun = talk.begun?.isNew ? talk.begun : null;
+    if (begun?.told) return;
+    if (begun) begun.told = true;
     const name = safeLine(model.labelOf(message.senderId, message.sender));
-    const title = talk.kind === "dm" ? name : `${name} in ${talk.kind === "room" ? "the room" : `#${safeLine(talk.name)}`}`;
+    const title = begun ? whoBegan(talk) : talk.kind === "dm" ? name : `${name} in ${talk.kind === "room" ? "the room" : `#${safeLine(talk.name)}`}`;
     const sound = preferences().sound === "on";
     try {
       const shown = new Notification(title, { body: gist(message, MAX_TEXT), tag: talk.id, icon: urlOf("icon.svg").href, silent: !sound, renotify: sound });

@@ -10,7 +10,6 @@ import { when } from "./times.js";
 
 const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
 const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "of all messages" };
-const REQUESTS = { few: "a few are shown, others wait", all: "all are shown", known: "all wait in Requests" };
 const BLOCK = "Block hides this person, and what they write to you is not stored. They are not told.";
 const UNBLOCK = "You see nothing of this person, and what they write to you is not stored. Unblock brings what they wrote meanwhile.";
 const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
@@ -104,7 +103,6 @@ export function showProfile(chat, signOut) {
   const about = h("input", { id: "my-about", value: person?.about ?? "", disabled: !person, maxlength: 512, autocomplete: "off" });
   const away = h("input", { id: "my-away", value: person?.status === "idle" ? person.text : "", disabled: isAway || !person, maxlength: 512, autocomplete: "off", placeholder: "for example lunch" });
   const receipts = h("input", { type: "checkbox", id: "my-receipts", disabled: true });
-  const requests = h("select", { id: "my-requests", disabled: true }, Object.entries(REQUESTS).map(([value, words]) => h("option", { value }, words)));
   const typing = h("input", { type: "checkbox", id: "my-typing", checked: preferences().typing !== "off" });
   const notify = h("select", { id: "my-notify", disabled: !canNotify() }, Object.entries(NOTIFY).map(([value, words]) => h("option", { value, selected: value === wantedNotifications() }, words)));
   const sound = h("input", { type: "checkbox", id: "my-sound", checked: preferences().sound === "on", disabled: !canNotify() });
@@ -114,18 +112,16 @@ export function showProfile(chat, signOut) {
   const refresh = () => chat.ask({ do: "who" }).then((found) => chat.events.setPeople(found));
   /** Fill in what was not known, now or once the gateway is back. */
   const load = async () => {
-    receipts.disabled = requests.disabled = true;
+    receipts.disabled = true;
     if (model.state !== "open") return;
     said.textContent = nameSaid.textContent = ""; // that the gateway was away
-    const set = (/** @type {string} */ name) => chat.ask({ do: "set", name });
-    const [[both], [policy]] = await Promise.all([set("receipts"), set("requests"), refresh()]);
+    const [[both]] = await Promise.all([chat.ask({ do: "set", name: "receipts" }), refresh()]);
     const me = model.people.get(model.me.id);
     const status = me?.status === "idle" ? me.text : "";
     for (const [field, value] of [[name, model.me.name], [about, me?.about ?? ""], [away, status]]) {
       if (field.disabled) Object.assign(field, { value, disabled: false });
     }
     Object.assign(receipts, { checked: both.value === "on", disabled: false });
-    Object.assign(requests, { value: policy.value, disabled: false });
   };
   /** Carry out a command; an error is shown where it belongs. @param {any} command @param {HTMLElement} trouble @returns {Promise<boolean>} */
   const done = async (command, trouble = said) => {
@@ -162,7 +158,6 @@ export function showProfile(chat, signOut) {
       h("div", { class: "row" }, away, h("button", {}, "Set status")), statusSaid),
     said,
     h("label", { class: "check" }, receipts, " Send and receive read receipts"),
-    h("label", { class: "check", for: "my-requests" }, h("span", {}, "People\u00a0you don't\u00a0know"), requests),
     h("label", { class: "check" }, typing, " Show when I'm typing"),
     h("label", { class: "check", for: "my-notify" }, h("span", {}, "Notify\u00a0me"), notify),
     h("label", { class: "check" }, sound, " Notify with a sound"),
@@ -175,7 +170,6 @@ export function showProfile(chat, signOut) {
   shown.addEventListener("close", model.bus.on("state", () => load().catch(() => {})));
   load().catch(() => {});
   receipts.onchange = () => done({ do: "set", name: "receipts", value: receipts.checked ? "on" : "off" });
-  requests.onchange = () => done({ do: "set", name: "requests", value: requests.value });
   sound.onchange = () => setPreference("sound", sound.checked ? "on" : "off");
   notify.onchange = async () => {
     said.textContent = (await wantNotifications(notify.value)) ? "" : "This browser does not allow notifications for this page. Allow them in its settings for this address.";

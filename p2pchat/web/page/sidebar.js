@@ -7,7 +7,6 @@ import { gist } from "./message.js";
 import { writtenAt } from "./model.js";
 import { fold, namesNear } from "./names.js";
 import { byPresence, disc, firstOf, isHere, showProfile, statusText } from "./people.js";
-import { showRequests } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 import { countText } from "./status.js";
@@ -41,7 +40,6 @@ export class Sidebar {
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People"), this._all), this._noPeople, this._people.list, this._more),
     );
-    this._requests = h("button", { type: "button", class: "side-row", hidden: true, onclick: () => layout.notifyFailure(showRequests(chat, layout)) }, h("span", { class: "disc place", "aria-hidden": "true" }, icon("requests")), h("span", { class: "side-name" }));
     this._invite = h("button", { type: "button", class: "invite-button", hidden: true, onclick: () => layout.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people");
     this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, this._signOut) });
     this.element = h("nav", { class: "side", "aria-label": "Conversations and people" },
@@ -52,14 +50,12 @@ export class Sidebar {
       h("div", { class: "side-find" }, icon("search"), this.find),
       this._talks,
       h("div", { class: "side-foot" },
-        this._requests,
         this._invite,
         this._me,
       ),
     );
     const redraw = new Redraw(this.element, () => this._draw());
     for (const topic of ["talks", "people", "front", "state"]) chat.model.bus.on(topic, () => redraw.soon());
-    chat.model.bus.on("requests", () => this._drawRequests());
     this._draw();
   }
 
@@ -141,7 +137,7 @@ export class Sidebar {
     const { model } = this._chat;
     const name = talk.kind === "room" ? "Room" : `#${safeLine(talk.name)}`;
     const here = model.hereCount;
-    const status = talk.kind !== "room" ? (talk.member ? memberCount(talk.memberCount) : "no longer a member") : here ? `${here} here now` : "everyone";
+    const status = talk.begun?.isNew ? "new" : talk.kind !== "room" ? (talk.member ? memberCount(talk.memberCount) : "no longer a member") : here ? `${here} here now` : "everyone";
     const sign = () => h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
     return this._button(talk.id, sign, name, status, talk, talk.id === model.frontId, () => this._layout.open(talk));
   }
@@ -150,7 +146,8 @@ export class Sidebar {
   _person(person, sure = true) {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
-    const status = person.ignored && !person.blocked ? "ignored" : statusText(person);
+    const about = this._chat.model.unplaced.has(person.id) ? "wrote, not taken: write to have it" : talk?.begun?.isNew ? "new" : "";
+    const status = person.ignored && !person.blocked ? "ignored" : about || statusText(person);
     return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), status, talk, front, () => this._layout.openWith(person.id), sure);
   }
 
@@ -185,12 +182,6 @@ export class Sidebar {
     );
     const presence = model.people.get(to)?.status;
     return { key: to, drawn: JSON.stringify([name, status, line, time, unread, waiting, mentioned, front, presence, sure]), draw };
-  }
-
-  _drawRequests() {
-    const { size } = this._chat.model.requests;
-    this._requests.hidden = !size;
-    this._requests.lastElementChild.textContent = `Requests (${size})`;
   }
 
   _drawMe() {

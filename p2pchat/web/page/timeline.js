@@ -12,7 +12,6 @@ import { FileViews, fileNames } from "./attachments.js";
 import { drawMessage, gist, pickReaction, showReceipts } from "./message.js";
 import { refOf } from "./outbox.js";
 import { showPerson } from "./people.js";
-import { ACCEPTING, messageCount } from "./requests.js";
 import { Redraw, Rows } from "./rows.js";
 import { safeLine, safeText } from "./safe_text.js";
 import { keyOf } from "./shortcuts.js";
@@ -140,8 +139,7 @@ export class Timeline {
     const hidden = writers.length;
     const blocked = writers.filter((id) => model.people.get(id)?.blocked).length;
     const how = blocked === 0 ? "ignore" : blocked === hidden ? "block" : "ignore or block";
-    const request = model.requests.get(talk.id);
-    const drawn = JSON.stringify([talk.id, state, empty, hidden, how, request]);
+    const drawn = JSON.stringify([talk.id, state, empty, hidden, how]);
     if (this._topDrawn === drawn) return;
     this._topDrawn = drawn;
     const said = {
@@ -157,11 +155,6 @@ export class Timeline {
   /** @param {Talk} talk */
   _welcome(talk) {
     const name = safeLine(talk.name);
-    const request = this._chat.model.requests.get(talk.id);
-    if (request) {
-      const accept = () => this._layout.notifyFailure(this._chat.accept(request));
-      return h("div", { class: "welcome" }, h("p", { class: "welcome-title" }, `${name} wrote to you, and waits`), h("p", {}, `${ACCEPTING} Writing here does the same.`), h("button", { type: "button", class: "apart", onclick: accept }, `Accept ${messageCount(request)}`));
-    }
     const said = {
       room: ["No messages yet", "Everyone on this network can read the room. Say hello, or choose someone in the list to write privately."],
       dm: [`This is the start of your conversation with ${name}`, `${DIRECT_READERS} Messages are delivered later if one of you is away.`],

@@ -19,7 +19,6 @@ from mcp import MCPError
 from mcp.client.subscriptions import ResourceUpdated
 from mcp_types import ResourceUpdatedNotification, TextContent, TextResourceContents
 
-from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.testing.process_mesh import PATIENCE, Child
 from tests.long.cli.agents import agent, person, started
 from tests.ports import free_ports
@@ -409,13 +408,6 @@ async def test_a_second_process_uses_the_peer_and_takes_it_over(ada: Child, tmp_
             await first.gone()
             assert (await second.call("send", to="ada", text="three", wait=PATIENCE))["status"] == "delivered"
             assert {line["sender"] for line in ada.lines if line["event"] == "message"} == {"reviewer"}
-
-
-async def test_nobody_waits_to_be_accepted_by_an_agent(ada: Child, tmp_path: Path) -> None:
-    port = int(free_ports(1)[0])
-    async with agent(tmp_path, ada, "reviewer", port=port):
-        rows = await ask_running_peer(tmp_path / str(port), "set", name="requests")
-        assert rows is not None and [row["value"] for row in rows] == ["all"]
 
 
 @pytest.mark.filterwarnings("ignore:resources/subscribe")  # of clients before 2026-07-28

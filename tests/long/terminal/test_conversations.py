@@ -60,7 +60,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
         "ada: hello bob  ✓ delivered 1/1 here",
         "bob: hello",
         "    | ada",
-        "-- first message from bob: they see what you read once you answer",
+        "-- new: bob",
         "bob -> ada: psst",
         "ada to room> and",
     ]

@@ -80,7 +80,6 @@ async def test_a_closed_terminal_ends_the_peer_in_order(terminal: OpenTerminal, 
 async def test_switching_during_a_talk_shows_each_line_once(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob = await ada_and("bob", terminal, peer)
 
-    await ada.answers("/accept bob", "bob is known to you now")  # and learns what ada has read
     back_at_bob = asyncio.Event()
 
     async def talk() -> int:

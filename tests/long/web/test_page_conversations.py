@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,7 +14,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 from playwright.async_api import WebSocket, expect
 
 from p2pchat.messaging.name_resolution import is_misspelling
-from tests.web.browser import ON_STAGE, PHONE, GatewayProcess, Scene, becomes
+from tests.web.browser import ON_STAGE, PHONE, Scene, becomes
 
 pytestmark = ON_STAGE
 WINDOW = {"viewport": PHONE}  # of yan
@@ -463,46 +462,6 @@ async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_i
     await group.get_by_role("button", name="Remove", exact=True).click()
     await group.get_by_role("alert").get_by_text("terry is not in #solo", exact=True).wait_for()
     await page.keyboard.press("Escape")
-
-
-async def test_unknown_people_wait_apart_until_they_are_accepted(scene: Scene, tmp_path: Path) -> None:
-    zoe, page = scene.zoe, scene.zoe.page
-    dialog = page.get_by_role("dialog")
-    await zoe.go("Room")
-    scene.terry.say(do="whois", user="zoe", ref="zoe")
-    [about] = (await scene.terry.next("answer", ref="zoe"))["rows"]
-    words = ("--name", "elsewhere", "--data", str(tmp_path / "elsewhere"), str(scene.gateway.port))
-    other = GatewayProcess(scene.gateway.home, *words)
-    try:
-        await other.start()
-        await zoe.page.get_by_role("button", name="All", exact=True).click()  # accounts without a browser
-        await zoe.row("elsewhere").wait_for()
-        async with httpx.AsyncClient(base_url=f"{other.url}v1/", timeout=60, trust_env=False) as http:
-            for name in ("ann", "ben", "cas", "dot", "eva"):  # three of a peer are shown
-                token = (await http.post("accounts", json={"name": name})).json()["token"]
-                await zoe.row(name).wait_for()
-                message = {"to": about["user_id"], "content": f"hello ({name})"}
-                answer = await http.post("messages", json=message, headers={"Authorization": f"Bearer {token}"})
-                assert answer.is_success, answer.text
-        for name in ("ann", "ben", "cas"):
-            await zoe.row(name).get_by_text("1 unread").wait_for()
-        await zoe.row("Requests (2)").click()
-        await dialog.get_by_role("button", name="Block eva").click()
-        await dialog.get_by_role("status").get_by_text("eva is blocked").wait_for()
-        await page.keyboard.press("Escape")
-        await zoe.row("eva").get_by_text("blocked").wait_for()
-        await zoe.go("dot")  # by the list of people: nothing is shown before it is accepted
-        await page.get_by_text("dot wrote to you, and waits").wait_for()
-        await expect(zoe.texts).to_have_count(0)
-        await zoe.go("Room")
-        await zoe.row("Requests (1)").click()
-        await dialog.get_by_role("button", name="Accept dot").click()
-        await page.locator("#talk-name").filter(has_text="dot").wait_for()
-        await zoe.sees("hello (dot)")
-        await page.get_by_role("button", name=re.compile("^Requests")).wait_for(state="hidden")
-        await zoe.row("dot").get_by_text("unread").wait_for(state="detached")
-    finally:
-        await other.stop()
 
 
 async def test_who_is_blocked_is_hidden_until_unblocked(scene: Scene) -> None:

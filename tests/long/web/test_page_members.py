@@ -12,6 +12,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import Browser, expect
 
+from p2pchat import TCPPeer
 from p2pchat.web import WebSettings
 from tests.deadlines import until
 from tests.web.browser import CHROMIUM, chromium, visitor
@@ -67,6 +68,42 @@ async def test_who_is_expelled_reads_why_the_page_ends(net: Network, browser: Br
     await ada.when_known(lambda: ada.user("xena"))
     await ada.people.expel("xena")
     await xena.page.get_by_text("This account was expelled from the network.").wait_for()
+    assert xena.troubles == []
+
+
+async def test_a_conversation_that_somebody_new_began_says_who_that_is_until_there_is_an_answer(
+    net: Network, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, served = net
+    xena = await visitor(browser, f"{served.url}/")
+    await xena.sign_up("xena")
+    await xena.go("Room")
+    page, head = xena.page, xena.page.locator(".talk-head .begun")
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "bob"))
+    async with TCPPeer(0, name="bob", db="memory://", invite=await ada.make_invite()) as bob:
+        await bob.wait_user("xena", timeout=60)
+        await (await bob.send("xena", "hello")).delivered(timeout=60)
+        await (await bob.create_group("ops", ["xena"])).send("look here")
+        await xena.row("bob").get_by_text("1 unread").wait_for()
+        await expect(xena.row("bob").locator(".side-status")).to_have_text("new")
+        await xena.go("bob")
+        await xena.sees("hello")
+        await expect(head).to_have_text(re.compile("^New: bob, admitted by ada"))
+        await page.screenshot(path=tmp_path / "new.png")
+        await xena.write("hi")
+        await expect(head).to_have_count(0)
+        await expect(xena.row("bob").locator(".side-status")).not_to_have_text("new")
+        await xena.go("#ops")
+        await expect(head).to_have_count(0)  # it is of somebody whom xena has written to
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "mal"))
+    async with TCPPeer(0, name="mal", db="memory://", invite=await ada.make_invite()) as mal:
+        await mal.wait_user("xena", timeout=60)
+        await (await mal.send("xena", "buy this")).delivered(timeout=60)
+        await xena.go("mal")
+        await xena.sees("buy this")
+        await head.get_by_role("button", name="Block mal").click()
+        await xena.row("mal").get_by_text("blocked").wait_for()
+        await expect(head).to_have_count(0)
     assert xena.troubles == []
 
 

@@ -76,7 +76,7 @@ async def test_accounts_of_another_door_are_no_unknown_users(engine: KeepingServ
         ada, _ = await one.accounts.register("ada")
         await known(other, "ada")
         await until(lambda: other.peer.links, "the link between the gateways")
-        count = Settings().max_requests_a_peer + 4  # more than unknown users of one peer may begin
+        count = Settings().max_unanswered + 4
         writers = [(await other.accounts.register(f"writer{number}"))[0] for number in range(count)]
         for writer in writers:
             await writer.user.send(ada.user.me, "good morning")
@@ -84,7 +84,7 @@ async def test_accounts_of_another_door_are_no_unknown_users(engine: KeepingServ
             async with within(WAIT, f"message {number} to be shown"):
                 while not await ada.user.history(writer.user.me):
                     await asyncio.sleep(0.01)  # poll: another peer sends it
-        assert not ada.user.requests()
+        assert not ada.user.unanswered()
 
 
 async def test_a_token_that_ends_at_one_door_ends_sessions_at_all(engine: KeepingServer) -> None:

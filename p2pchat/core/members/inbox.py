@@ -1,0 +1,236 @@
+"""Inbox: conversations that somebody began who is no contact of the hosted user, and that nobody here has answered.
+
+The first message of one is told once (ConversationBegun). Few of them have a place: they count at their writer and at
+the member that answers for it (UserMembers.line). Of one without a place nothing is stored, its writer's peer is told
+`full`, and it is listed from memory. It is opened again when a peer mentions it while there is room, and at once when
+the hosted user writes to that person, who is a contact then (contacts.py): conversations of contacts need no places.
+
+Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from p2pchat.core.contacts import Contacts
+from p2pchat.core.effects import ConversationBegun
+from p2pchat.core.groups.group_replica import GroupReplica
+from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.node_context import HostedIdentities, NodeContext
+from p2pchat.core.sync.known_conversations import Conversations, dm_id
+from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.protocol import ConversationId, Naming, UserId
+
+MAX_OF_MEMBER = 1024  # conversations of all users of one member; a guess: groups take 15 KiB each
+MAX_LISTED = 256  # conversations without a place; a guess: more than anybody reads
+
+Node = tuple[str, ...]  # a member, or a user and what kind of conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A conversation that nobody here has answered.
+
+    Attributes:
+        conversation: Its id; of a group its talk.
+        user: Who began it.
+        hosts: The users hosted here to whom it goes.
+        group: The name of a group that has no place.
+        has_place: It is stored here, as everything that comes of it.
+    """
+
+    conversation: ConversationId
+    user: UserId
+    hosts: tuple[UserId, ...]
+    group: str = field(default="", repr=False)
+    has_place: bool = True
+
+
+class Inbox:
+    """The unanswered conversations of all hosted users, and their places."""
+
+    def __init__(
+        self, ctx: NodeContext, conversations: Conversations, hosted: HostedIdentities, contacts: Contacts,
+        members: UserMembers,
+    ) -> None:  # fmt: skip
+        self._conversations = conversations
+        self._hosted = hosted
+        self._contacts = contacts
+        self._members = members
+        self._settings = ctx.settings
+        self._places: dict[ConversationId, tuple[Node, Node]] = {}
+        self._taken: Counter[Node] = Counter()
+        self._refused: dict[ConversationId, Unanswered] = {}  # the newest last
+
+    def start(self) -> None:
+        """Count what is stored, also more than there are places for, once members are known."""
+        for id, conversation in self._conversations.by_id.items():
+            if (found := self._stored(conversation)) is not None:
+                self._count(id, found.user, is_group=conversation.is_operations)
+
+    def is_known(self, user: UserId) -> bool:
+        """Return whether a user is hosted here, or known to anybody here."""
+        return user in self._hosted or self._contacts.has_any(user)
+
+    # ---- what is unanswered
+
+    def _direct(self, naming: Naming) -> tuple[UserId, UserId] | None:
+        """Return a hosted user and the one whom it does not know, of their direct conversation; else None."""
+        here = [user for user in naming.dm or () if user in self._hosted]
+        others = [user for user in naming.dm or () if user not in self._hosted]
+        if len(here) != 1 or not others or self._contacts.are_known(here[0], others[0]):
+            return None
+        return here[0], others[0]
+
+    def _stored(self, conversation: ConversationState) -> Unanswered | None:
+        """Return a stored conversation if it is unanswered. Once a member of a group wrote there, it is answered."""
+        if not conversation.is_stored:
+            return None
+        if (direct := self._direct(conversation.naming)) is not None:
+            return Unanswered(conversation.id, direct[1], direct[:1])
+        group = conversation.group
+        if group is None or not conversation.is_operations or group.state is None:
+            return None
+        talk = self._conversations.by_id.get(group.talk)
+        hosts = [user for user in group.named if user in self._hosted]
+        if self._is_answered(group.creator, hosts) or any(
+            user in there.writers for there in (conversation, talk) if there is not None for user in hosts
+        ):
+            return None
+        return Unanswered(group.talk, group.creator, tuple(hosts))
+
+    def _is_answered(self, creator: UserId, hosts: Iterable[UserId]) -> bool:
+        """Return whether a group of a creator needs no place: this peer knows it, or one of these hosted members."""
+        is_known_here = creator in self._hosted or creator in self._contacts
+        return is_known_here or any(self._contacts.are_known(user, creator) for user in hosts)
+
+    def of(self, user: UserId) -> Iterator[Unanswered]:
+        """Yield the unanswered conversations of a hosted user, and those that have no place."""
+        for id in (*self._conversations.direct(user), *self._conversations.groups):
+            found = self._stored(self._conversations.by_id[id])
+            if found is not None and user in found.hosts:
+                yield found
+        yield from (refused for refused in self._refused.values() if user in refused.hosts)
+
+    def is_unanswered(self, user: UserId, id: ConversationId) -> bool:
+        """Return whether a conversation of a hosted user is stored and unanswered; of a group, its talk."""
+        conversation = self._conversations.by_id.get(id)
+        if conversation is not None and conversation.group is not None:
+            conversation = self._conversations.by_id.get(conversation.group.id)
+        found = None if conversation is None else self._stored(conversation)
+        return found is not None and user in found.hosts
+
+    # ---- places
+
+    def open(self, naming: Naming, *, is_file: bool = False) -> bool:
+        """Make a direct conversation that a link or a file mentions. Return False if there is no place.
+
+        Conversations with contacts count against both users, and so do those that a file brings.
+        """
+        if naming.dm is None or (id := dm_id(*naming.dm)) in self._conversations.by_id:
+            return True
+        direct = self._direct(naming)
+        if direct is None or is_file:
+            most = self._settings.max_conversations_a_user
+            counts = self.is_known if direct is None else None
+            if any(self._conversations.count_direct(user, most, counts) >= most for user in naming.dm):
+                return False
+        elif not self._has_room(direct[1], is_group=False):
+            self._refuse(id, Unanswered(id, direct[1], direct[:1], has_place=False))
+            return False
+        else:
+            self._count(id, direct[1], is_group=False)
+        self._conversations.open_provisional(naming)
+        return True
+
+    def admits(self, group: ConversationId, creator: UserId, name: str, named: Collection[UserId]) -> bool:
+        """Return whether a group that names these users may be stored; it is counted when it is (on_group_begun)."""
+        hosts = [user for user in named if user in self._hosted]
+        if self._is_answered(creator, hosts) or self._has_room(creator, is_group=True):
+            return True
+        self._refuse(group, Unanswered(talk_id(group), creator, tuple(hosts), name, has_place=False))
+        return False
+
+    def _nodes(self, user: UserId, is_group: bool) -> tuple[Node, Node]:
+        line = self._members.line(user)
+        return ("group" if is_group else "dm", line[-1]), line[:1]
+
+    def _has_room(self, user: UserId, *, is_group: bool) -> bool:
+        most = self._settings.max_unanswered_groups if is_group else self._settings.max_unanswered
+        of_user, of_member = self._nodes(user, is_group)
+        return self._taken[of_user] < most and self._taken[of_member] < MAX_OF_MEMBER
+
+    def _count(self, id: ConversationId, user: UserId, *, is_group: bool) -> None:
+        if id not in self._places:
+            self._places[id] = self._nodes(user, is_group)
+            self._taken.update(self._places[id])
+
+    def _refuse(self, id: ConversationId, refused: Unanswered) -> None:
+        self._refused[id] = refused
+        if len(self._refused) > MAX_LISTED:
+            del self._refused[next(iter(self._refused))]
+
+    def free(self, id: ConversationId) -> None:
+        """Free the place of a conversation that was answered or forgotten."""
+        for node in self._places.pop(id, ()):
+            self._taken[node] -= 1
+            if not self._taken[node]:
+                del self._taken[node]
+
+    # ---- what happens
+
+    def on_begun(self, conversation: ConversationState) -> list[ConversationBegun]:
+        """Return what is told of a direct conversation whose first entry is stored."""
+        self._refused.pop(conversation.id, None)
+        direct = self._direct(conversation.naming) if conversation.id in self._places else None
+        return [] if direct is None else [ConversationBegun(conversation.id, *direct)]
+
+    def on_group_begun(self, group: GroupReplica) -> list[ConversationBegun]:
+        """Count a group whose first operation is stored, and return what is told of it."""
+        self._refused.pop(group.id, None)
+        found = self._stored(self._conversations.by_id[group.id])
+        if found is None:
+            return []
+        self._count(group.id, found.user, is_group=True)
+        return [ConversationBegun(group.talk, host, found.user) for host in found.hosts]
+
+    def on_answered(self, conversation: ConversationState, by: UserId) -> None:
+        """Make the other user of a direct conversation, or the owner of a group, a contact of who writes there.
+
+        Who leaves a group knows nobody by that.
+        """
+        group = conversation.group
+        if group is None:
+            self._contacts.add(conversation.naming.dm or (), by)
+            return
+        self.free(group.id)
+        if conversation.is_talk and group.state is not None and group.state.owner not in self._hosted:
+            self._contacts.keep([group.state.owner], by)
+
+    def on_contact(self, user: UserId) -> bool:
+        """Free the places of a user who is a contact of a hosted user now. Return whether any had been refused."""
+        made = [id for id, group in self._conversations.groups.items() if id in self._places and group.creator == user]
+        for id in (*self._conversations.direct(user), *made):
+            if self._stored(self._conversations.by_id[id]) is None:
+                self.free(id)
+        refused = [id for id, one in self._refused.items() if one.user == user]
+        for id in refused:
+            del self._refused[id]
+        return bool(refused)
+
+    def on_user_hosted(self, user: UserId) -> None:
+        """Count the stored conversations of a user. With other users of this peer it has none that count."""
+        groups = [id for id, group in self._conversations.groups.items() if user in group.named]
+        for id in (*self._conversations.direct(user), *groups):
+            conversation = self._conversations.by_id[id]
+            if (found := self._stored(conversation)) is None:
+                self.free(id)
+            else:
+                self._count(id, found.user, is_group=conversation.is_operations)
+
+    def on_user_unhosted(self, user: UserId) -> None:
+        for id in self._conversations.direct(user):
+            self.free(id)
