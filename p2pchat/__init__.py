@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     from p2pchat.messaging.durable_event import DurableEvent as DurableEvent
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
-    from p2pchat.messaging.events import EventCounts as EventCounts
     from p2pchat.messaging.events import Failed as Failed
     from p2pchat.messaging.events import FileArrived as FileArrived
     from p2pchat.messaging.events import FileProgress as FileProgress
@@ -131,7 +130,7 @@ _MODULES = {
     ),
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
-        *("Joined", "Left", "Link", "Listening", "EventCounts", "Presence", "Read", "Renamed", "Requested", "Stopped"),
+        *("Joined", "Left", "Link", "Listening", "Presence", "Read", "Renamed", "Requested", "Stopped"),
         *("MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),

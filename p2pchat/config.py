@@ -105,8 +105,7 @@ class Settings:
     request_entries: int = 32  # taken of a conversation that waits, or one batch; a guess: who it is, and why
     request_bytes: int = 64 * KIB  # taken of a conversation that waits
     request_kept: float = 30 * 86400.0  # seconds until a conversation that waits is deleted; a guess
-    max_hosted_users: int = 10_000  # beside the peer's own
-    max_unwritten_users: int = 2_000  # who never wrote, of all unknown peers; measured: 20 MiB
+    max_hosted_users: int = 10_000  # by a peer, and told by all peers of a member together
     max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md
     max_uncommitted_flood_units: int = 2048  # of work; above it, frames of links that are not to contacts wait
     turn_units: int = 512  # of work of one link in one turn: some 15 ms of the hardest
@@ -136,11 +135,7 @@ class Settings:
     left_grace: float = 2.0  # a reconnect within it is not a departure
     presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0  # without a key the user is idle
-    unknown_events_a_second: int = 20  # about unknown peers and users, and as many about those who wrote; 300 at once
-    # About each other user and its peer's links; 60 at once. Beyond that they count among those of unknown ones. Who
-    # reconnects all the time caused a thousand lines a second; a bad network causes one now and then. A guess.
-    user_events_a_second: int = 1
-    unknown_typing_a_second: int = 20  # unknown users who begin to type; 60 at once. A guess, as the one above
+    presence_a_second: int = 20  # changes of a member's users that programs are told, 300 at once; a guess
     renames_a_second: int = 1  # of users who wrote but have no profile, by one branch of unknown peers; a guess
     renames_burst: int = 256  # a gateway's users may all get other names at once
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation

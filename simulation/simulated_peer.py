@@ -714,9 +714,8 @@ class SimPeer:
             self.ever_linked = True
             link = self.node.links.by_peer.get(news.peer)  # None if it went down in the same step
             self.sim.invariants.protocol.link_up(self, self._links.get(link.id) if link else None)
-        if not news.counted:
-            self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
-                             state=news.state, reason=news.reason)  # fmt: skip
+        self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
+                         state=news.state, reason=news.reason)  # fmt: skip
 
     def _stopped(self, _: out.NodeStopped) -> None:
         """Do nothing: all byes are sent, and _leave follows."""

@@ -239,7 +239,7 @@ def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
     pause = chance.choice((0.5, 3.0))
     return replace(
         drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause,
-        max_requests_a_peer=2, max_requests=4, max_unwritten_users=6, max_told_unverified=4, max_told=8,
+        max_requests_a_peer=2, max_requests=4, max_told_unverified=4, max_told=8,
     )  # fmt: skip
 
 

@@ -343,12 +343,10 @@ class CrowdInvariants:
         known = peer.node.sync.conversations.by_id.values()
         direct = [each for each in known if not made_up.isdisjoint(each.naming.dm or ())]
         begun = {log.conversation for log in peer.disk.logs if log.user in made_up} - {room}
-        wrote = {log.user for log in peer.disk.logs} | {user for each in known for user in each.writers}  # on its way
         yield "links", len(peer.node.links.up), settings.max_links
         yield "open conversations", sum(not each.is_stored for each in direct), settings.max_requests
         groups = len(begun - {each.id for each in direct} - self._imported.get(peer.name, set()))
         yield "groups", groups, settings.max_requests * (1 + len(peer.guests))
-        yield "users", len(peer.node.presence.hosts.keys() & made_up - wrote), settings.max_unwritten_users
         yield "addresses", sum(len(book.addresses(user)) for user in book if user in made_up), settings.max_told
         if not self._is_trusted_by(peer):
             # A contact is believed where it says it is: somebody there wrote to it, though it belongs to the crowd.
