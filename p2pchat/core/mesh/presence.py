@@ -52,7 +52,7 @@ class PresenceTracker:
     Args:
         stays: Returns whether a user wrote here or is a contact, so what is known of it outlives its links.
         on_gone: Called with each user that does not stay, when nothing is known of it any more.
-        line: Returns where a user counts (UserMembers.line).
+        line: Returns where a peer counts, and its users with it (UserMembers.line).
         blocked: A live view of the users of whom nothing is taken in.
         admits: Return whether a user belongs to the network by the member that answers for it.
 
@@ -80,7 +80,7 @@ class PresenceTracker:
         self._blocked = blocked
         self._admits = admits
         self._departed: OriginShares[UserId] = OriginShares(MAX_DEPARTED)
-        self.events: PresenceEvents = PresenceEvents(ctx, line)
+        self.events: PresenceEvents = PresenceEvents(ctx, lambda user: line(min(self.peers_of(user))))
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
@@ -401,9 +401,9 @@ class PresenceTracker:
     def _leave(self, user: UserId, reason: str) -> None:
         self._grace_timers.pop(user, None)
         self._expected = None
-        self._here.pop(user, None)
         self.events.tell(user, UserLeft(user, reason))
         self._report_status(user, ("offline", "", self._ctx.now.utc))
+        self._here.pop(user, None)
         self._forget_if_gone(user)
 
     def _status_of(self, user: UserId) -> Status:

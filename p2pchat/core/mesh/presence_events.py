@@ -31,7 +31,7 @@ class PresenceEvents:
     """Tells programs of presence.
 
     Args:
-        line: Returns where a user counts (UserMembers.line).
+        line: Returns where a user counts: its member, or the peer that hosts it (UserMembers.line).
     """
 
     def __init__(self, ctx: NodeContext, line: Callable[[UserId], Line]) -> None:

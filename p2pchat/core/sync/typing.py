@@ -123,15 +123,15 @@ class TypingTracker:
         if not there.is_member(frame.u):
             self._ctx.emit(Counted("typing_ignored"))
             return None
-        if not there.waits and self._is_shown(frame):
+        if not there.waits and self._is_shown(remote, frame):
             self._set_active((frame.c, frame.u), remote.link.id if frame.on else None)
         return None
 
-    def _is_shown(self, frame: TypingFrame) -> bool:
+    def _is_shown(self, remote: RemoteState, frame: TypingFrame) -> bool:
         """Return whether a user is seen to type, which those of a member begin to at a rate."""
         if not frame.on or (frame.c, frame.u) in self.active:
             return True
-        is_shown = self._rate.take(self._sync.members.line(frame.u)[:1], self._ctx.now.mono)
+        is_shown = self._rate.take(self._sync.members.line(remote.link.peer)[:1], self._ctx.now.mono)
         if not is_shown:
             self._ctx.emit(Counted("typing_ignored"))
         return is_shown

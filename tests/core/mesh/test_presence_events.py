@@ -20,7 +20,6 @@ def gateway(count: int) -> tuple[Here_, PeerLink, list[Hosted]]:
     ada = Here_(settings=Settings(presence_a_second=RATE))
     ada.stays = set()
     users = guests(GATE, *range(count))
-    ada.members = {user.id: GATE.id for user in users}
     return ada, ada.link(1, GATE), users
 
 
@@ -83,7 +82,6 @@ def test_ever_new_users_leave_nothing_behind() -> None:
     ada, gate, _ = gateway(0)
     for number in range(500):
         guest = Key(f"guest {number % 60}")
-        ada.members[guest.id] = GATE.id
         ada.here(gate, *guests(GATE, number % 60))
         ada.here(gate, gone=[guest.id])
     waiting = ada.presence.events._waiting[(GATE.id,)]
