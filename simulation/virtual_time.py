@@ -248,7 +248,7 @@ def with_short_turns(drawn: Settings, chance: Random) -> Settings:
     return replace(
         drawn,
         turn_units=chance.choice((8, 16, 512)),
-        max_uncommitted_flood_units=chance.choice((8, 32, 2048)),
+        max_uncommitted_units=chance.choice((8, 32, 2048)),
         new_logs_a_second=chance.choice((5, 128)),
         new_logs_burst=chance.choice((2, 256)),
     )

@@ -75,8 +75,9 @@ class PresenceEvents:
             for user, latest in list(users.items()):
                 if not self._rate.take(member, self._ctx.now.mono):
                     break
-                for change in filter(None, (latest.came, latest.status)):
-                    self._ctx.emit(change)
+                for change in (latest.came, latest.status):
+                    if change is not None:
+                        self._ctx.emit(change)
                 del users[user], self._members[user]
             if not users:
                 del self._waiting[member]
