@@ -5,10 +5,10 @@ transport can write, close, abort, change its protocol, report the size of its b
 top of them (identity/tls.py). A Client moves bytes and cuts them into frames. What a frame means, who may be at the far
 end, and when to give up on it are decided in core/.
 
-Reading: all bytes of one read (up to 256 KiB, in one buffer shared by all links of a thread) are decrypted at once. Then
-they wait until their owner, who is told of them, calls decode(), which passes frames on as one list. After the TLS
-handshake the Client itself is the transport's protocol: a task that reads from the stream would cost another turn of
-the loop for each read, and a dozen objects for each link.
+Reading: all bytes of one read (up to 256 KiB, in one buffer shared by all links of a thread) are decrypted at once, and
+wait until their owner, who is told of it, calls decode(), which passes on frames as one list. After the TLS handshake
+the Client itself is the transport's protocol: a task that reads from the stream would cost another turn of the loop for
+each read, and a dozen objects for each link.
 
 Writing: nothing waits for the far end. `send` always takes the bytes, and `full` tells the caller to stop because the
 link's buffer is above its limit. `has_room` tells long before whether what can wait should. Each `send` is one TLS
@@ -248,6 +248,7 @@ class Client(_BaseProtocol):
 
     def decode(self) -> None:
         """Decode the first of what waits; behind the last of it tell the end of the link, if it has ended meanwhile."""
+        had_ended = bool(self._reason)
         plaintext, self._undecoded = self._undecoded[:DECODED_BYTES], self._undecoded[DECODED_BYTES:]
         if not self._closing and not self._faulted:
             frames = self._decoder.feed(plaintext)
@@ -258,7 +259,7 @@ class Client(_BaseProtocol):
             if fault is not None:
                 self._faulted = True
                 self._on_fault(self.link_id, fault.code, str(fault))
-        if self._reason and not self._undecoded:
+        if had_ended and not self._undecoded:
             self._on_down(self.link_id, self._reason)
 
     def pause_reading(self) -> None:
