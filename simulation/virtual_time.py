@@ -251,6 +251,7 @@ def with_short_turns(drawn: Settings, chance: Random) -> Settings:
         max_uncommitted_units=chance.choice((8, 32, 2048)),
         new_logs_a_second=chance.choice((5, 128)),
         new_logs_burst=chance.choice((2, 256)),
+        presence_a_second=chance.choice((1, 20)),
     )
 
 

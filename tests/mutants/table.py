@@ -1085,7 +1085,7 @@ own = self._by_signer[self.founder].values()
         if False:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)""")),
     Mutant("presence-told-twice", "a program is told that a user joined twice",
-        "core/mesh/test_presence_events.py::test_what_is_told_late_of_a_user_is_told_before_what_follows",
+        "core/mesh/test_presence_events.py::test_who_comes_and_goes_all_the_time_is_told_at_a_rate_and_as_it_is_in_the_end",
         ("latest.came = change if latest.came is None else None  # else it is again as it was told",
          "latest.came = change")),
     Mutant("presence-unlimited", "users of one member come and go, and fill the event logs of all peers",
