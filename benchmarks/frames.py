@@ -41,8 +41,13 @@ class End:
             1, reader, writer, tls_context=context, server_side=server, settings=Settings(),
             on_frames=self._frames, on_fault=self._fault, on_down=self._down,
             on_full=lambda link: self.drained.clear(), on_drained=lambda link, was_full: self.drained.set(),
+            on_bytes=self._decode,
         )  # fmt: skip
         self.client.raise_limit()
+
+    def _decode(self, link: int) -> None:
+        while self.client.undecoded:
+            self.client.decode()
 
     def _frames(self, link: int, frames: list[Any]) -> None:
         self.frames += len(frames)

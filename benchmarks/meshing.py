@@ -15,7 +15,7 @@ from benchmarks.workers import Channel, Worker, peak_kib
 CALM_AFTER = 10.0  # seconds from the last join until every link is announced: 6.4 s with 128 peers
 
 if TYPE_CHECKING:
-    from p2pchat import EventCounts, Events, Joined, TCPPeer
+    from p2pchat import Events, Joined, TCPPeer
 
 
 async def form(channel: Channel, data: str, peers: int) -> None:
@@ -34,14 +34,14 @@ async def meshed(data: str, peers: int) -> AsyncIterator[tuple[list[TCPPeer], fl
     Yields:
         The peers, the seconds until the last start had returned, and the seconds until all had joined.
     """
-    from p2pchat import EventCounts, Joined, TCPPeer
+    from p2pchat import Joined, TCPPeer
 
     begun = time.perf_counter()
     first = TCPPeer(data=Path(data, "0"), name="peer0")
-    readers = [first.events(Joined, EventCounts)]
+    readers = [first.events(Joined)]
     await first.start()
     others = [TCPPeer(0, first.endpoint, data=Path(data, str(i)), name=f"peer{i}") for i in range(1, peers)]
-    readers += [peer.events(Joined, EventCounts) for peer in others]
+    readers += [peer.events(Joined) for peer in others]
     await asyncio.gather(*(peer.start() for peer in others))
     started = time.perf_counter() - begun
     all_peers = [first, *others]
@@ -50,16 +50,11 @@ async def meshed(data: str, peers: int) -> AsyncIterator[tuple[list[TCPPeer], fl
     await asyncio.gather(*(peer.aclose() for peer in all_peers))
 
 
-async def _all_online(peer: TCPPeer, news: Events[Joined | EventCounts], users: int) -> None:
+async def _all_online(peer: TCPPeer, news: Events[Joined], users: int) -> None:
     """Wait until so many users are online at this peer, itself among them."""
     met = {peer.me.id}
     while len(met) < users:
-        event = await anext(news)
-        met |= {event.user.id} if event.event == "joined" else _online(peer)  # many strangers at once are counted
-
-
-def _online(peer: TCPPeer) -> set[str]:
-    return {user.id for user in peer.users() if user.status == "online"}
+        met.add((await anext(news)).user.id)
 
 
 def run(setting: Setting) -> list[Row]:

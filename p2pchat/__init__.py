@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import ConversationBegun as ConversationBegun
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
-    from p2pchat.messaging.events import EventCounts as EventCounts
     from p2pchat.messaging.events import Failed as Failed
     from p2pchat.messaging.events import FileArrived as FileArrived
     from p2pchat.messaging.events import FileProgress as FileProgress
@@ -130,18 +129,8 @@ _MODULES = {
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
-        *(
-            "ConversationBegun",
-            "Delivered",
-            "Event",
-            "Failed",
-            "FileArrived",
-            "FileProgress",
-            "FileReceipt",
-            "Gap",
-            "GroupChanged",
-        ),
-        *("Joined", "Left", "Link", "Listening", "EventCounts", "Presence", "Read", "Renamed", "Stopped"),
+        *("ConversationBegun", "Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap"),
+        *("GroupChanged", "Joined", "Left", "Link", "Listening", "Presence", "Read", "Renamed", "Stopped"),
         *("MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),

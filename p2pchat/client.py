@@ -5,10 +5,10 @@ transport can write, close, abort, change its protocol, report the size of its b
 top of them (identity/tls.py). A Client moves bytes and cuts them into frames. What a frame means, who may be at the far
 end, and when to give up on it are decided in core/.
 
-Reading: all bytes of one read (up to 256 KiB, in one buffer shared by all links of a thread) are decrypted and decoded
-at once, and passed on as one list. Bytes of a link whose owner defers them wait for decode() instead. After the TLS
-handshake the Client itself is the transport's protocol: a task that reads from the stream would cost another turn of
-the loop for each read, and a dozen objects for each link.
+Reading: all bytes of one read (up to 256 KiB, in one buffer shared by all links of a thread) are decrypted at once, and
+wait until their owner, who is told of it, calls decode(), which passes on frames as one list. After the TLS handshake
+the Client itself is the transport's protocol: a task that reads from the stream would cost another turn of the loop for
+each read, and a dozen objects for each link.
 
 Writing: nothing waits for the far end. `send` always takes the bytes, and `full` tells the caller to stop because the
 link's buffer is above its limit. `has_room` tells long before whether what can wait should. Each `send` is one TLS
@@ -51,8 +51,7 @@ if TYPE_CHECKING:
 STREAM_LIMIT_BYTES = 128 * 1024
 STREAM_READ_BYTES = 4 * STREAM_LIMIT_BYTES
 LOW_BUFFER_PART = 4  # a link has room, and a full one counts as drained, up to this part of its limit: a few batches
-# Read at once of a link whose frames wait to be decoded: 2,000 of the smallest take 20 ms.
-LITTLE_READ_BYTES = 64 * 1024
+DECODED_BYTES = 32 * 1024  # at once: 1,000 of the smallest frames take 10 ms
 WINDOWS_TIMEOUT = 121  # ERROR_SEM_TIMEOUT: Windows' ETIMEDOUT for an overlapped read, not a TimeoutError in Python
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -76,8 +75,8 @@ class Client(_BaseProtocol):
     __slots__ = (
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
-        *("_defers", "_reads_little", "_undecoded"),
-        *("_on_unsent", "_started", "_reading", "_early_plaintext", "_faulted", "heard_at", "_trace"),
+        *("_on_bytes", "_undecoded"),
+        *("_on_unsent", "_started", "_reading", "_faulted", "heard_at", "_trace"),
         *("_written_bytes", "full", "has_room", "stuck_check"),
         *("_closing", "_reason", "_ended"),
     )
@@ -97,13 +96,13 @@ class Client(_BaseProtocol):
         on_full: Callable[[int], None],
         on_drained: Callable[[int, bool], None],
         on_unsent: Callable[[Client], None] = lambda client: None,
-        defers: Callable[[int], bool] = lambda link: False,
+        on_bytes: Callable[[int], None],
         trace: LinkTrace | None = None,
     ) -> None:
         """Take over a connected pair of streams. Every callback gets `link_id` first.
 
         Args:
-            defers: Called when bytes came. Returns whether decode() will be called later; they wait until then.
+            on_bytes: Called when bytes came, which wait for decode().
             on_frames: Called with the frames of one read, in order. [] means that bytes came but no whole frame, which
                 is a sign of life too.
             on_fault: Called with the code and text of the `bye` that the far end deserves. Nothing is decoded after it.
@@ -123,15 +122,13 @@ class Client(_BaseProtocol):
         self._decoder = Decoder(settings)
         self._on_frames, self._on_fault, self._on_down = on_frames, on_fault, on_down
         self._on_full, self._on_drained, self._on_unsent = on_full, on_drained, on_unsent
-        self._defers = defers
-        self._reads_little = False  # because what came last had to wait
-        self._undecoded = b""  # received, waiting for decode()
+        self._on_bytes = on_bytes
+        self._undecoded = b""  # received, also before start()
         self._trace = trace
         if trace is not None:
             self._decoder.on_read = trace.on_read
         self._started = False
         self._reading = True  # False while reading is paused
-        self._early_plaintext = b""  # received before start()
         self._faulted = False
         self.heard_at: float = self._loop.time()
         self._written_bytes = 0  # ever given to the transport
@@ -186,7 +183,7 @@ class Client(_BaseProtocol):
             if not ciphertext:
                 raise ConnectionResetError("the far end closed the connection within the TLS handshake")
             try:
-                self._early_plaintext = self._tls.receive(ciphertext)
+                self._undecoded = self._tls.receive(ciphertext)
             finally:
                 self._write(self._tls.outgoing())
         self.heard_at = self._loop.time()
@@ -205,19 +202,15 @@ class Client(_BaseProtocol):
     # Reading
 
     def start(self) -> None:
-        """Start the callbacks. Frames received before are passed on from within this call."""
-        self._started, had_ended = True, bool(self._reason)
-        plaintext, self._early_plaintext = self._early_plaintext, b""
-        if self._must_wait(plaintext):
-            self._undecoded = plaintext
-            return
-        if plaintext:
-            self._decode(plaintext)
-        if had_ended:
+        """Start the callbacks. What was received before waits for decode()."""
+        self._started = True
+        if self._undecoded:
+            self._on_bytes(self.link_id)
+        elif self._reason:
             self._loop.call_soon(self._on_down, self.link_id, self._reason)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _ciphertext.view[:LITTLE_READ_BYTES] if self._reads_little else _ciphertext.view
+        return _ciphertext.view
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(_ciphertext.view[:nbytes])
@@ -232,12 +225,12 @@ class Client(_BaseProtocol):
             return
         if not self._closing and (answer := self._tls.outgoing()):  # almost never: a key update requires one
             self._write(answer)
-        if not self._started:
-            self._early_plaintext += plaintext
-        elif self._undecoded or self._must_wait(plaintext):
+        if (
+            not self._closing
+        ):  # else read and drop: closing a socket with unread bytes would destroy the bye on its way out
             self._undecoded += plaintext
-        else:
-            self._decode(plaintext)
+            if self._started:
+                self._on_bytes(self.link_id)
         if self._tls.closed_by_peer:
             self._end("closed")
 
@@ -253,29 +246,21 @@ class Client(_BaseProtocol):
         """The number of received bytes that wait for decode()."""
         return len(self._undecoded)
 
-    def _must_wait(self, plaintext: bytes) -> bool:
-        if plaintext:
-            self._reads_little = self._defers(self.link_id)
-        return bool(plaintext) and self._reads_little
-
     def decode(self) -> None:
-        """Decode what waits; then tell the end of the link, if it has ended meanwhile."""
-        plaintext, self._undecoded = self._undecoded, b""
-        self._decode(plaintext)
-        if self._reason and plaintext:
+        """Decode the first of what waits; behind the last of it tell the end of the link, if it has ended meanwhile."""
+        had_ended = bool(self._reason)
+        plaintext, self._undecoded = self._undecoded[:DECODED_BYTES], self._undecoded[DECODED_BYTES:]
+        if not self._closing and not self._faulted:
+            frames = self._decoder.feed(plaintext)
+            if frames:
+                self.heard_at = self._loop.time()
+            self._on_frames(self.link_id, frames)
+            fault = self._decoder.fault
+            if fault is not None:
+                self._faulted = True
+                self._on_fault(self.link_id, fault.code, str(fault))
+        if had_ended and not self._undecoded:
             self._on_down(self.link_id, self._reason)
-
-    def _decode(self, plaintext: bytes) -> None:
-        if self._closing or self._faulted:
-            return  # read and drop: closing a socket with unread bytes would destroy the bye on its way out
-        frames = self._decoder.feed(plaintext) if plaintext else []
-        if frames:
-            self.heard_at = self._loop.time()
-        self._on_frames(self.link_id, frames)
-        fault = self._decoder.fault
-        if fault is not None:
-            self._faulted = True
-            self._on_fault(self.link_id, fault.code, str(fault))
 
     def pause_reading(self) -> None:
         """Stop reading, so that TCP stops the far end. At most one read that is under way still arrives."""

@@ -112,10 +112,9 @@ class Settings(MemberLimits):
     max_groups_an_owner: int = 1_000  # a guess: they take 14 MiB
     max_unanswered: int = 16  # direct conversations of a user who is no contact, without an answer from here; a guess
     max_unanswered_groups: int = 3  # and groups, which are kept in memory; a guess
-    max_hosted_users: int = 10_000  # beside the peer's own
-    max_unwritten_users: int = 2_000  # who never wrote, of all unknown peers; measured: 20 MiB
-    max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md
-    max_uncommitted_flood_units: int = 2048  # of work; above it, frames of links that are not to contacts wait
+    max_hosted_users: int = 10_000  # by a peer, and told by all peers of a member together
+    # Of work on its way to the disk; above it links that sent much wait. Measured, see docs/architecture.md.
+    max_uncommitted_units: int = 2048
     turn_units: int = 512  # of work of one link in one turn: some 15 ms of the hardest
     max_open_writers: int = 512  # of the room, quiet ones kept as objects; more become rows. A guess: 1 MiB
     fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast
@@ -132,11 +131,7 @@ class Settings(MemberLimits):
     left_grace: float = 2.0  # a reconnect within it is not a departure
     presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0  # without a key the user is idle
-    unknown_events_a_second: int = 20  # about unknown peers and users, and as many about those who wrote; 300 at once
-    # About each other user and its peer's links; 60 at once. Beyond that they count among those of unknown ones. Who
-    # reconnects all the time caused a thousand lines a second; a bad network causes one now and then. A guess.
-    user_events_a_second: int = 1
-    unknown_typing_a_second: int = 20  # unknown users who begin to type; 60 at once. A guess, as the one above
+    presence_a_second: int = 20  # changes of a member's users that programs are told, 300 at once; a guess
     typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 

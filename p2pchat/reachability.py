@@ -183,7 +183,7 @@ class _Probe:
         return client
 
     def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Client:
-        return Client(
+        client = Client(
             0,
             reader,
             writer,
@@ -195,7 +195,9 @@ class _Probe:
             on_down=lambda link, reason: self._frames.put_nowait(None),
             on_full=lambda link: None,
             on_drained=lambda link, was_full: None,
+            on_bytes=lambda link: client.decode(),
         )
+        return client
 
     def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
         for frame in frames:

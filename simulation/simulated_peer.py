@@ -29,7 +29,7 @@ from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, Unknown, UserId, encode
-from p2pchat.runtime.frame_queue import CommitsInFlight, LinkInput, LinkTurns, parts_of
+from p2pchat.runtime.frame_queue import PARTS, CommitsInFlight, LinkInput, LinkTurns, split_frames
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog_parser import Line
 from simulation.attached_files import SimContent, SimFiles
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from simulation.simulation import Simulation
 
 
-TURN_TOO_LONG = 0.1  # of the turns of several frames, end before all of them are handled
 TURN_WITHIN = 0.01  # seconds until a peer that has not handled everything goes on
 
 
@@ -233,12 +232,8 @@ class SimPeer:
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
             network=replace(self.network), draw=draw, stored=stored,
         )  # fmt: skip
-        self._turns = LinkTurns(
-            self.settings, self.node.is_known, lambda link, on: None
-        )  # the network keeps what is unread
-        self._in_flight = CommitsInFlight(
-            self.settings.max_uncommitted_entries, self.settings.max_uncommitted_flood_units, lambda on: None
-        )
+        self._turns = LinkTurns(self.settings, lambda link, on: None)  # the network keeps what is unread
+        self._in_flight = CommitsInFlight(self.settings.max_uncommitted_units)
         self.sim.invariants.began(self, stored)
         self._begun_with, self._run = len(self.disk), self.node.run
         self.disk.open(self._later(self.put))
@@ -434,6 +429,7 @@ class SimPeer:
         if self.node is None:
             return
         if isinstance(input, LinkInput):
+            input = split_frames(input)
             if isinstance(input, inputs.Got):
                 self._arrived.setdefault(input.link, deque()).extend(input.frames)
             self._turns.put(input)
@@ -449,28 +445,29 @@ class SimPeer:
             self._take_turn_soon()
 
     def _take_turn(self) -> None:
-        life, most = self.lives, self.settings.turn_units
-        taken = self._turns.take_known(disk_is_behind=self._in_flight.is_behind)
-        if not self._in_flight.is_behind:
-            taken += self._turns.take_unknown(only_little=bool(taken))
-        parts = [part for input in taken for part in parts_of(input, most)]
-        in_time = len(parts)
-        if in_time > 1 and self.sim.chance.random() < TURN_TOO_LONG:
-            in_time = self.sim.chance.randrange(1, in_time)
-            self._turns.put_back(parts[in_time:], parts[in_time - 1].link)  # as when the time of a turn is over
-            self.sim.counts["turn_too_long"] += 1
-        self._turns.end()
-        for input in parts[:in_time]:
-            self._check_order(input)
-            self._handle(input)
+        life, turns, in_flight = self.lives, self._turns, self._in_flight
+        little = [] if in_flight.is_blocked else turns.little()
+        for link in little:
+            if link in turns.queues:
+                self._handle_part(turns.take(link))
             if not self.up or self.lives != life:
                 return
-        if self._turns.queues:
+        while turns.queues and not in_flight.is_behind and self.sim.chance.random() < (0.5 if little else 0.9):
+            self._handle_part(turns.take(next(iter(turns.queues)), PARTS))
+            if not self.up or self.lives != life:
+                return
+        turns.end()
+        if turns.queues:
             self.sim.counts["turn_ended"] += 1
-            if self._in_flight.is_behind:  # some wait for the disk, which may be slow
+            if in_flight.is_behind:  # some wait for the disk, which may be slow
                 for end in [end for link, end in self._links.items() if self._arrived.get(link)]:
                     end.wire.calm = False
             self._take_turn_soon()
+
+    def _handle_part(self, part: LinkInput | None) -> None:
+        if part is not None:
+            self._check_order(part)
+            self._handle(part)
 
     def _check_order(self, input: Input) -> None:
         """Check that frames of a link are handled as they arrived."""
@@ -482,7 +479,7 @@ class SimPeer:
                 self.sim.invariants.fail("turn", self, "handles the frames of a link in another order")
 
     def _take_turn_soon(self) -> None:
-        if not self._turn_is_due and self._turns.may_take(disk_is_behind=self._in_flight.is_behind):
+        if not self._turn_is_due and self._turns.queues and not self._in_flight.is_behind:
             self._turn_is_due = True
             self.soon(0.0, TURN_WITHIN, self._on_turn_due)
 
@@ -712,9 +709,8 @@ class SimPeer:
             self.ever_linked = True
             link = self.node.links.by_peer.get(news.peer)  # None if it went down in the same step
             self.sim.invariants.protocol.link_up(self, self._links.get(link.id) if link else None)
-        if not news.counted:
-            self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
-                             state=news.state, reason=news.reason)  # fmt: skip
+        self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
+                         state=news.state, reason=news.reason)  # fmt: skip
 
     def _stopped(self, _: out.NodeStopped) -> None:
         """Do nothing: all byes are sent, and _leave follows."""

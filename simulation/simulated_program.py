@@ -72,7 +72,7 @@ class SimProgram:
             out.WriteAccepted: self._kept, out.WriteRefused: self._refused, out.ImportResult: self._imported,
             out.Released: self._released, out.DeliveryReceipt: self._delivered, out.ReadReceipt: self._was_read,
             out.UserJoined: self._joined, out.UserLeft: self._left, out.PresenceChanged: self._presence,
-            out.ManyChanged: self._many, out.UserForgotten: self._forgotten,
+            out.UserForgotten: self._forgotten,
             out.TypingChanged: self._typing, out.UserNamed: self._named, out.GapShown: self._gap,
             out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
             out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned, out.ConversationBegun: self._begun,
@@ -316,9 +316,6 @@ class SimProgram:
     def _presence(self, news: out.PresenceChanged) -> None:
         self.log("presence", user=self._sim.person(news.user).name, user_id=shown_id(news.user), status=news.status,
                  text=news.text)  # fmt: skip
-
-    def _many(self, news: out.ManyChanged) -> None:
-        self.log("many", joined=news.joined, left=news.left, changed=news.changed, links=news.links)
 
     def _forgotten(self, news: out.UserForgotten) -> None:
         self._sim.counts["user_forgotten"] += 1

@@ -228,7 +228,7 @@ def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
     pause = chance.choice((0.5, 3.0))
     return replace(
         drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause,
-        max_unanswered=2, max_unanswered_groups=2, max_unwritten_users=6, max_told_unverified=4, max_told=8,
+        max_unanswered=2, max_unanswered_groups=2, max_told_unverified=4, max_told=8,
     )  # fmt: skip
 
 
@@ -237,7 +237,8 @@ def with_short_turns(drawn: Settings, chance: Random) -> Settings:
     return replace(
         drawn,
         turn_units=chance.choice((8, 16, 512)),
-        max_uncommitted_flood_units=chance.choice((8, 32, 2048)),
+        max_uncommitted_units=chance.choice((8, 32, 2048)),
+        presence_a_second=chance.choice((1, 20)),
     )
 
 

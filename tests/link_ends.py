@@ -78,7 +78,11 @@ class Recorder:
 
 
 def make_client(streams: Streams, recorder: Recorder, *, server_side: bool, settings: Settings = SETTINGS) -> Client:
-    return Client(
+    def decode(link: int) -> None:
+        while client.undecoded:
+            client.decode()
+
+    client = Client(
         1,
         *streams,
         tls_context=SERVER if server_side else CLIENT,
@@ -90,7 +94,9 @@ def make_client(streams: Streams, recorder: Recorder, *, server_side: bool, sett
         on_full=recorder.on_full,
         on_drained=recorder.on_drained,
         on_unsent=StuckLinks(settings).watch,
+        on_bytes=decode,
     )
+    return client
 
 
 class Listener:

@@ -29,12 +29,12 @@ class Participant(End):
     loads = ("p2pchat.peer", "p2pchat.storage.sql", "cryptography.x509")
 
     def __init__(self, number: int, taken: ReceivedCount, directory: str, way: str, db: str) -> None:
-        from p2pchat import EventCounts, Joined, TCPPeer
+        from p2pchat import Joined, TCPPeer
 
         super().__init__(number, taken)
         self._peer = TCPPeer(data=f"{directory}/{number}", name=f"part-{number}", db=db or None)
         self._send = ways.WAYS[way]
-        self._news = self._peer.events(Joined, EventCounts, consumer=None)
+        self._news = self._peer.events(Joined, consumer=None)
         self._to: Any = None
         self._reading: asyncio.Task[None] | None = None
         self._kept: Any = None

@@ -24,7 +24,6 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from p2pchat import (
-    EventCounts,
     Failed,
     Joined,
     Left,
@@ -83,7 +82,6 @@ _EVENTS = (
     Link,
     Listening,
     MemberChange,
-    EventCounts,
     MemberChange,
     Stopped,
     Warned,

@@ -250,10 +250,6 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
     if kind == "renamed":
         before = event.get("former") or event["before"]  # older logs have no label
         return f"{time} -- {quote_name(before)} is now known as {quote_name(event['user'])}"
-    if kind == "many":
-        joined, left = event["joined"], event["left"]
-        counted = [f"{n} {more}" for n, more in ((joined, "more came online"), (left, "more went offline")) if n]
-        return f"{time} -- {', '.join(counted)}; nobody here knows them" if counted else None
     if kind == "member":
         return f"{time} -- {format_member_change(event, me)}"
     if kind == "left":

@@ -374,7 +374,7 @@ class LinkChanged(Record, frozen=True):
 
     `peer` is "" while unknown; `endpoint` is "" if the other side dialled. `reason` is for people. `code` is a stable
     word for why no peer was reached, from a bye (network, version, busy ...) or from DialFailed; otherwise "". `host`
-    is the remote address of a link that came up. `counted`: ManyChanged counts it, so it is no event of its own.
+    is the remote address of a link that came up.
     """
 
     peer: PeerId
@@ -383,7 +383,6 @@ class LinkChanged(Record, frozen=True):
     reason: str = ""
     code: str = ""
     host: str = ""
-    counted: bool = False
 
 
 class UserJoined(Record, frozen=True):
@@ -423,18 +422,6 @@ class PresenceChanged(Record, frozen=True):
     status: str
     text: str
     since: int
-
-
-class ManyChanged(Record, frozen=True):
-    """Changes, not reported one by one, of users who never wrote and whom nobody here knows, and of such peers.
-
-    So many users joined, left, and changed their status; so many links came up or ended.
-    """
-
-    joined: int
-    left: int
-    changed: int
-    links: int
 
 
 class UserForgotten(Record, frozen=True):
@@ -502,6 +489,6 @@ Effect = (
     | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | ConversationBegun
     | ComparisonEnded | DeliveryReceipt | ReadReceipt | OrderContent | GivePieces
     | ContentProgress | ContentArrived | ContentStopped | FindHeld | FileHeld
-    | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | ManyChanged
+    | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged
     | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | MemberChanged | NodeStopped
 )  # fmt: skip

@@ -23,7 +23,6 @@ from p2pchat.core.effects import (
     Counted,
     Effect,
     ImportResult,
-    LinkChanged,
     OrderContent,
     WakeAt,
     WriteRefused,
@@ -132,8 +131,8 @@ class Node:
         self._ctx = NodeContext(settings, peer, draw)
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.presence: PresenceTracker = PresenceTracker(
-            self._ctx, users, self._stays, lambda user: self.contacts.has_any(user),
-            lambda user: self.sync.people.forget(user), self.blocks.users,
+            self._ctx, users, self._stays, lambda user: self.sync.people.forget(user),
+            lambda user: self.user_members.line(user), self.blocks.users,
             lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
@@ -344,7 +343,7 @@ class Node:
     def _on_announced(self, user: UserId, name: str) -> None:
         """Take a name that a peer gives a user. Its link pays for each (keepalive.py); there is a rate for news."""
         is_same = self.names.get(user, name) == name or self.sync.people.has_profile(user)
-        is_news = is_same or self.presence.may_report(user)
+        is_news = is_same or self.presence.events.may_tell(user)
         self.sync.people.on_announced_name(user, name, stays=self._stays(user), old=not is_news)
 
     def _stays(self, user: UserId) -> bool:
@@ -370,10 +369,6 @@ class Node:
         """Take the end of a link that was up. Called by Links."""
         self.sync.on_link_down(link)
         self.presence.link_down(link, reason)
-
-    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
-        """Report that a link came up or ended. Called by Links."""
-        self.presence.report_link(link, change)
 
     def is_known(self, link: int) -> bool:
         """Return whether a link is one to a contact, or to a peer that hosts one."""

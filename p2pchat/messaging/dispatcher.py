@@ -78,7 +78,6 @@ class EventDispatcher:
             fx.UserLeft: self._on_left,
             fx.MemberChanged: self._on_member,
             fx.PresenceChanged: self._on_presence,
-            fx.ManyChanged: self._on_many,
             fx.UserForgotten: self._on_forgotten,
             fx.TypingChanged: self._on_typing,
             fx.UserNamed: self._on_named,
@@ -218,16 +217,15 @@ class EventDispatcher:
             base32(effect.peer)[:8] or "?", effect.endpoint or "(incoming)", effect.state,
             f" ({effect.reason})" if effect.reason else "",
         )  # fmt: skip
-        if not effect.counted:
-            link = ev.Link(
-                peer=effect.peer,
-                endpoint=effect.endpoint,
-                state=effect.state,
-                reason=effect.reason,
-                code=effect.code,
-                address=effect.host,
-            )
-            self._emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
+        link = ev.Link(
+            peer=effect.peer,
+            endpoint=effect.endpoint,
+            state=effect.state,
+            reason=effect.reason,
+            code=effect.code,
+            address=effect.host,
+        )
+        self._emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
 
     def _on_joined(self, effect: fx.UserJoined) -> None:
         user, address = effect.user, self._addresses.get(effect.user, "")
@@ -287,14 +285,6 @@ class EventDispatcher:
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
         self._emit(("presence", effect.user), presence)
-
-    def _on_many(self, effect: fx.ManyChanged) -> None:
-        def many(viewer: Viewer) -> ev.Event:
-            links = effect.links if viewer.directory is self._people else 0  # links are for the operator of this peer
-            return ev.EventCounts(joined=effect.joined, left=effect.left, changed=effect.changed, links=links)
-
-        concerns_all = effect.joined or effect.left or effect.changed
-        self._emit(None, many, None if concerns_all else (self._people.me,))
 
     def _on_forgotten(self, effect: fx.UserForgotten) -> None:
         self._people.forget(effect.user)

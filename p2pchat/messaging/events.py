@@ -231,28 +231,6 @@ class MemberChange(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventCounts(Event):
-    """Numbers of events that were not reported one by one.
-
-    At most 20 events a second are reported of users who never wrote and whom nobody here knows, and of their peers, and
-    300 at once. Of each other user and its peer one a second, 60 at once, and further ones among those 20. What goes
-    beyond that is counted for a second.
-
-    Attributes:
-        joined: So many users came online.
-        left: So many went offline.
-        changed: So many changed their presence.
-        links: So many links to their peers came up or ended; 0 for a hosted user.
-    """
-
-    event: ClassVar[Literal["many"]] = "many"
-    joined: int
-    left: int
-    changed: int
-    links: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationBegun(Event):
     """Somebody to whom the own user never wrote began a direct conversation or a group with it (LocalUser.is_new).
 

@@ -236,9 +236,9 @@ class ConnectionManager:
             on_full=lambda link: self.put(LinkFilled(link)),
             on_drained=self._on_drained,
             on_unsent=StuckLinks(settings).watch,
-            defers=lambda link: self.defers(link),
+            on_bytes=lambda link: self.on_bytes(link),
         )
-        self.defers: Callable[[int], bool] = lambda link: False
+        self.on_bytes: Callable[[int], None] = lambda link: self.decode(link)
         self.on_drained: Callable[[int], None] = lambda link: None
         self.on_many_ended: Callable[[], object] = lambda: None
         self._clients: dict[int, Client] = {}
@@ -246,9 +246,7 @@ class ConnectionManager:
         self._last_link = 0
         self._handshakes: set[asyncio.Task[None]] = set()  # dials included
         self._goodbyes: set[asyncio.Task[None]] = set()
-        self._all_paused = False  # because storage is behind
-        self._held: set[int] = set()  # links that are paused on their own
-        self._undecoded: set[int] = set()  # links that are paused until decode()
+        self._held: set[int] = set()  # links that are not read
         self._closed = False
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -353,9 +351,6 @@ class ConnectionManager:
         self._clients[client.link_id] = client
         link_ends.add()
         self.put(input)
-        if self._all_paused:
-            client.pause_reading()
-            self.put(Paused(client.link_id, True))
         client.start()
 
     def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
@@ -367,7 +362,6 @@ class ConnectionManager:
         if self._clients.pop(link, None) is not None and link_ends.remove():
             self.on_many_ended()
         self._held.discard(link)
-        self._undecoded.discard(link)
         self._release_place(link)
         self.put(LinkDown(link, "closed" if reason == "local" else reason))
 
@@ -422,26 +416,20 @@ class ConnectionManager:
         else:
             self._spawn(client.close(bye, self._settings.bye_timeout), self._goodbyes)
 
-    # Pauses of reading
-
-    def pause_all(self, on: bool) -> None:
-        """Stop reading all links, or resume."""
-        self._all_paused = on
-        for link in list(self._clients):
-            if link not in self._held and link not in self._undecoded:
-                self._pause(link, on)
+    # Reading
 
     def hold(self, link: int, on: bool) -> None:
-        """Stop reading one link, or resume."""
-        self._change(self._held, self._undecoded, link, on)
-
-    def _change(self, paused: set[int], others: set[int], link: int, on: bool) -> None:
-        """Add a link to one set of paused ones, or remove it."""
-        if link not in self._clients or (link in paused) == on:
+        """Stop reading a link, or resume."""
+        client = self._clients.get(link)
+        if client is None or (link in self._held) == on:
             return
-        (paused.add if on else paused.discard)(link)
-        if not self._all_paused and link not in others:
-            self._pause(link, on)
+        if on:
+            self._held.add(link)
+            client.pause_reading()
+        else:
+            self._held.discard(link)
+            client.resume_reading()
+        self.put(Paused(link, on))
 
     def undecoded(self, link: int) -> int:
         """Return the number of received bytes that wait for decode()."""
@@ -449,23 +437,10 @@ class ConnectionManager:
         return 0 if client is None else client.undecoded
 
     def decode(self, link: int) -> None:
-        """Decode what waits, and read on."""
+        """Decode some of what waits."""
         client = self._clients.get(link)
         if client is not None:
             client.decode()
-            self._change(self._undecoded, self._held, link, on=False)
-
-    def hold_undecoded(self, link: int) -> None:
-        """Stop reading a link until decode()."""
-        self._change(self._undecoded, self._held, link, on=True)
-
-    def _pause(self, link: int, on: bool) -> None:
-        client = self._clients[link]
-        if on:
-            client.pause_reading()
-        else:
-            client.resume_reading()
-        self.put(Paused(link, on))
 
     # End
 

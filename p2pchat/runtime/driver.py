@@ -8,7 +8,7 @@ in threads (storage_worker.py), links take bytes without waiting (connections.py
 
 Three things make it fast. Texts written while an own commit is under way go in as one input, so that one signature and
 one transaction serve them all (write_requests.py). A frame is encoded once for all its links, and each link gets one
-write a turn (OutgoingFrames). And links are not read while more than a few thousand received entries wait for their
+write a turn (OutgoingFrames). And nothing more is taken from links while some thousand received entries wait for their
 commit, which is the back-pressure of the whole peer (CommitsInFlight).
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,16 +48,13 @@ from p2pchat.runtime.connections import ConnectionManager
 from p2pchat.runtime.content_removal import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.frame_queue import (
+    PARTS,
     TURN_SECONDS,
-    UNKNOWN_PARTS,
-    UNKNOWN_TURN_SECONDS,
-    UNKNOWN_WAIT_SECONDS,
+    WAIT_SECONDS,
     CommitsInFlight,
     LinkInput,
     LinkTurns,
     is_page,
-    parts_of,
-    split_frames,
 )
 from p2pchat.runtime.garbage_collection import call_soon_and_again, gc_paused, return_memory_soon
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
@@ -73,8 +70,6 @@ FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
 MIN_CLOSE_TIMEOUT = 1.0  # seconds for the disk to close, however late it is
 FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes for links above this are written before the next input: it may fill them
-LITTLE_BYTES = 2048  # of one read: 60 of the smallest frames. Handshakes, and what people write, are less; a guess
-DECODED_LINKS = 16  # with frames that wait; of further unknown peers nothing is decoded. A guess: 16 MiB
 
 
 class Driver:
@@ -114,7 +109,6 @@ class Driver:
         self.node = node
         self.connections = connections
         connections.strangers.knows = node.links.book.knows_host
-        connections.defers = self._defers
         self.recent = recent
         self.counted: dict[str, int] = {}
         self.broken: BaseException | None = None
@@ -136,15 +130,12 @@ class Driver:
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self.requests: RequestQueue = RequestQueue(self.put, self._schedule, emit, volatile=storage.is_volatile)
         self.writes: WriteBatcher = self.requests.writes
-        self._in_flight = CommitsInFlight(
-            settings.max_uncommitted_entries, settings.max_uncommitted_flood_units, connections.pause_all
-        )
+        self._in_flight = CommitsInFlight(settings.max_uncommitted_units)
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
-        self._turns = LinkTurns(settings, node.is_known, connections.hold)
-        self._little_first = False  # whether links that sent little were decoded first in the last turn
-        self._undecoded: dict[int, None] = {}  # links of which bytes wait, those first that wait longest
-        self._unknown_at = 0.0  # when what unknown peers sent was last handled, however long it took
+        self._turns = LinkTurns(settings, connections.hold, connections.undecoded, connections.decode)
+        connections.on_bytes = self._on_bytes
+        self._much_at = 0.0  # when a turn of links that sent much last ended
         self._outgoing = OutgoingFrames()
         self.disk: StorageWorker = StorageWorker(
             storage, settings, directory, self._inbox.append, self._on_storage_answered
@@ -189,11 +180,6 @@ class Driver:
             fx.Counted: self._count,
             fx.NodeStopped: self._on_node_stopped,
         }
-
-    @property
-    def paused(self) -> bool:
-        """True while no link is read because storage is behind."""
-        return self._in_flight.paused
 
     # Pump
 
@@ -247,20 +233,15 @@ class Driver:
             own = self._in_flight.own
             self._handle_inbox()
             is_busy = self._in_flight.own < own  # writers resume
-            turns = self._turns
-            has_frames = bool(turns.queues or self._undecoded)
-            if turns.queues:
-                is_busy |= self._handle_known()
+            if self._turns.queues:
+                is_busy |= self._handle_little()
             while self._may_write():
                 is_busy = True
                 for request in self.writes.take():
                     self._handle(request)
-            if has_frames:
-                if (turns.queues or self._undecoded) and not self._in_flight.is_behind:
-                    self._handle_unknown(is_busy=is_busy)
-                turns.end()
-                for link in self._undecoded:
-                    self.connections.hold_undecoded(link)
+            if self._turns.queues and not self._in_flight.is_behind:
+                self._handle_much(is_busy=is_busy)
+            self._turns.end()
             self._flush_links()
             self._is_due = False
             if self._inbox or self._may_write() or self._may_take_frames():
@@ -277,10 +258,7 @@ class Driver:
         return bool(self.writes.waiting) and not self._in_flight.own and not self._stopped
 
     def _may_take_frames(self) -> bool:
-        if not self._turns.queues and not self._undecoded:
-            return False
-        is_behind = self._in_flight.is_behind
-        return bool(self._undecoded and not is_behind) or self._turns.may_take(disk_is_behind=is_behind)
+        return bool(self._turns.queues) and not self._in_flight.is_behind
 
     def _handle_inbox(self) -> None:
         inbox = self._inbox
@@ -299,72 +277,49 @@ class Driver:
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
-    def _handle_known(self) -> bool:
-        """Handle what contacts sent, or a part of it while more waits than one turn may take. Return whether they sent
-        anything.
-        """
-        taken = [*map(split_frames, self._turns.take_known(disk_is_behind=self._in_flight.is_behind))]
-        self._handle_parts(taken, self._settings.turn_units, self._loop.time() + TURN_SECONDS)
-        return bool(taken)
-
-    def _handle_unknown(self, *, is_busy: bool) -> None:
-        """Handle what unknown peers sent, or a part of it.
-
-        In a turn in which contacts or programs had something, only a little: the next turn is theirs. Everything for
-        them goes out before.
-        """
-        only_little = is_busy and self._loop.time() < self._unknown_at + UNKNOWN_WAIT_SECONDS
-        if not only_little:
-            self._flush_links()
-        until = self._loop.time() + UNKNOWN_TURN_SECONDS
-        if self._undecoded:
-            self._decode_unknown(until, only_little=only_little)
-        taken = map(split_frames, self._turns.take_unknown(only_little=only_little))
-        self._handle_parts(taken, self._settings.turn_units // UNKNOWN_PARTS, until)
-        if not only_little:
-            self._unknown_at = self._loop.time()
-
-    def _defers(self, link: int) -> bool:
-        """Return whether what came on a link waits for the turn of unknown peers. To decode it takes time, too."""
-        if self.node.is_known(link):
-            return False
-        self._undecoded[link] = None
+    def _on_bytes(self, link: int) -> None:
+        """Decode and handle what came on a link when it is its turn: to decode it takes time, too."""
+        self._turns.add(link)
         self._schedule()
-        return True
 
-    def _decode_unknown(self, until: float, *, only_little: bool) -> None:
-        """Decode what some unknown peers sent until their time is over; in every second turn, first of those that sent
-        little.
-
-        Of those that sent more only while frames of few links wait, since frames take more memory than their bytes.
-        """
-        connections = self.connections
-        little = [link for link in self._undecoded if connections.undecoded(link) <= LITTLE_BYTES]
-        self._little_first = not self._little_first
-        links = little if only_little else dict.fromkeys([*(little if self._little_first else ()), *self._undecoded])
+    def _handle_little(self) -> bool:
+        """Handle what links sent of which little waits. Return whether there were any."""
+        until = self._loop.time() + TURN_SECONDS
+        links = [] if self._in_flight.is_blocked else self._turns.little()
         for link in links:
-            if len(self._turns.queues) >= DECODED_LINKS and connections.undecoded(link) > LITTLE_BYTES:
-                continue
-            del self._undecoded[link]
-            connections.decode(link)
+            part = self._turns.take(link) if link in self._turns.queues else None  # it may be held by now
+            if part is not None:
+                self._handle_part(part)
             if self._loop.time() >= until:
-                return
+                break
+        return bool(links)
 
-    def _handle_parts(self, inputs: Iterable[LinkInput], most: int, until: float) -> None:
-        """Handle what links received in parts of `most` units, and let the rest wait when their time is over.
+    def _handle_much(self, *, is_busy: bool) -> None:
+        """Handle what links sent, part by part, until the time of the turn is over.
 
-        At least one part is handled.
+        Not in a turn in which programs or links that sent little had something, unless it is long ago: the next turn
+        is theirs. Everything for them goes out before.
         """
-        parts = [part for input in inputs for part in parts_of(input, most)]
-        for at, part in enumerate(parts):
-            if at and (self._loop.time() >= until or is_page(parts[at - 1])):
-                self._turns.put_back(parts[at:], parts[at - 1].link)
-                return
-            self._handle(part)
-            if type(part) is LinkDown:
-                self._cancel_fetches(part.link)
-            if self._inbox:
-                self._handle_inbox()
+        now = self._loop.time()
+        if is_busy and now < self._much_at + WAIT_SECONDS:
+            return
+        self._flush_links()
+        until = now + TURN_SECONDS
+        while self._turns.queues:
+            part = self._turns.take(next(iter(self._turns.queues)), PARTS)
+            if part is None:
+                continue
+            self._handle_part(part)
+            if is_page(part) or self._loop.time() >= until:
+                break
+        self._much_at = self._loop.time()
+
+    def _handle_part(self, part: LinkInput) -> None:
+        self._handle(part)
+        if type(part) is LinkDown:
+            self._cancel_fetches(part.link)
+        if self._inbox:
+            self._handle_inbox()
 
     def _handle(self, input: Input) -> None:
         self._execute(self.node.handle(input, self._now()))
@@ -592,7 +547,7 @@ class Driver:
     @property
     def idle(self) -> bool:
         """True if nothing is on its way to the disk or into the core."""
-        return not (self.writes.waiting or self._in_flight or self._inbox or self._turns.queues or self._undecoded)
+        return not (self.writes.waiting or self._in_flight or self._inbox or self._turns.queues)
 
     async def finish(self) -> None:
         """Wait until everything written is durable, at most FINISH_TIMEOUT seconds."""

@@ -1,11 +1,10 @@
 """Queues of received frames, and turns of links: whose frames the core handles next, and how much waits for the disk.
 
-Each link has a queue of its own here, and its inputs stay in order. While little waits, all of it is handled at once.
-While more waits, frames are handled up to a limit in each turn of the loop: those of one contact after the other, then
-those of one unknown peer after the other. In every second turn, unknown peers of whom little waits go first: a newcomer
-has little to say. They alone have their turn while the driver has something else to do. While much is on its way to the
-disk, links to unknown peers wait, and those to contacts that have frames left from their last turn. So a peer that
-floods delays itself. A link with frames left is not read until they are handled, so that what waits here is bounded.
+Each link has a queue of its own here, and its inputs stay in order. Links of which little waits go first: a message, or
+what a newcomer has to say, is little. Of those that sent more, one part after the other is handled, each of another
+link, until their time in this turn of the loop is over. They wait while much is on its way to the disk, and for a
+moment while the driver has something else to do. So a peer that floods delays itself. A link of which something is left
+is not read until that is handled, so that what waits here is bounded; its bytes are decoded when its turn comes.
 
 The driver of a real peer and that of a simulated one use the same classes.
 """
@@ -13,7 +12,7 @@ The driver of a real peer and that of a simulated one use the same classes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
@@ -34,12 +33,12 @@ from p2pchat.protocol import (
     Want,
 )
 
-# A turn, for links to contacts and for all others together. A message of a contact takes some ten turns: from the
-# program that writes it to the disk, to the link, and back as a receipt. The first is twice what its units take.
-TURN_SECONDS = 0.03
-UNKNOWN_TURN_SECONDS = 0.01
-UNKNOWN_WAIT_SECONDS = 0.03  # so long they wait at most for turns in which contacts and programs have nothing
-UNKNOWN_PARTS = 4  # of a turn's units, between which the clock is read: 4 ms each of the hardest
+# A turn, for all links that sent much. A message takes some ten turns: from the program that writes it to the disk, to
+# the link, and back as a receipt.
+TURN_SECONDS = 0.01
+WAIT_SECONDS = 0.03  # so long they wait at most for turns in which programs and other links have nothing
+PARTS = 4  # of a turn's units, one link after the other: 4 ms each of the hardest
+LITTLE_BYTES = 2048  # 60 of the smallest frames. Handshakes, and what people write, are less; a guess
 
 # Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.
 BATCH_UNITS = 4  # a signature; a user's certificate has one too
@@ -51,7 +50,7 @@ PART_FACTOR = 32  # other frames count so much in one part of a turn: their cost
 USERS_A_PART = 25  # with certificates, in one part of a turn: 4 ms; a frame may have hundreds
 STATEMENTS_A_PART = 50  # about members: 8 ms; a frame may have a thousand
 
-FEW_PART = 8  # little: at most this part of the units of a turn, or so many frames, even if each of them begins a log
+BLOCKED_FACTOR = 4
 
 LinkInput = Got | Faulted | LinkDown
 
@@ -88,122 +87,65 @@ class LinkTurns:
 
     Args:
         settings: Says how much is handled in one turn.
-        is_known: Return whether a link is one to a contact.
         pause: Called with a link and True to stop reading it, with False to resume. It may be called again with the
             same value.
+        undecoded: Return the number of bytes of a link that wait for decode().
+        decode: Decode some of them: put() gets what they say.
     Attributes:
-        frames: Number of frames that wait, without those of held links.
-        queues: What waits by link, the next one first, without that of held links; never an empty deque.
+        queues: What is decoded of links of which something waits, the next one first, without held links.
     """
 
-    def __init__(self, settings: Settings, is_known: Callable[[int], bool], pause: Callable[[int, bool], None]) -> None:
-        self.frames: int = 0
+    def __init__(
+        self,
+        settings: Settings,
+        pause: Callable[[int, bool], None],
+        undecoded: Callable[[int], int] = lambda link: 0,
+        decode: Callable[[int], None] = lambda link: None,
+    ) -> None:
         self.queues: dict[int, deque[LinkInput]] = {}
         self._units = settings.turn_units
-        self._few = settings.turn_units // FEW_PART
-        self._is_known = is_known
         self._pause = pause
+        self._undecoded = undecoded
+        self._decode = decode
         self._held: dict[int, deque[LinkInput]] = {}  # of links that may not go on now
-        self._unread: set[int] = set()  # links that are not read until their queue is empty
-        self._little_first = False  # whether unknown links of which little waits went first in the last turn
+        self._unread: set[int] = set()  # links that are not read until nothing of them waits
+
+    def add(self, link: int) -> None:
+        """Take that bytes of a link wait for decode()."""
+        if link not in self._held:
+            self.queues.setdefault(link, deque())
 
     def put(self, input: LinkInput) -> None:
         """Add an input behind the others of its link."""
         link = input.link
-        if self._held and link in self._held:
-            if type(input) is not LinkDown:
-                self._held[link].append(input)
-                return
-            del self._held[link]  # like bytes that were not read when a connection ended: the next link brings them
-        queue = self.queues.get(link)
+        if type(input) is LinkDown:
+            self._held.pop(link, None)  # like bytes that were not read when a link ended: the next one brings them
+        queue = self._held.get(link)
         if queue is None:
-            self.queues[link] = deque((input,))
-        else:
-            queue.append(input)
-        if type(input) is Got:
-            self.frames += len(input.frames)
+            queue = self.queues.setdefault(link, deque())
+        queue.append(split_frames(input))
 
-    def take_known(self, *, disk_is_behind: bool = False) -> list[LinkInput]:
-        """Remove and return what of contacts is handled in this turn, in order. end() ends the turn.
+    def little(self) -> list[int]:
+        """Return the links of which little waits, in order: few bytes, and no frames left of the last turn."""
+        return [
+            link
+            for link, queue in self.queues.items()
+            if (not queue or link not in self._unread) and self._undecoded(link) <= LITTLE_BYTES
+        ]
 
-        While the disk is behind, that is nothing but what those sent who had sent little before.
+    def take(self, link: int, parts: int = 1) -> LinkInput | None:
+        """Remove and return what comes next of a link, one of so many parts of a turn; it comes after all others then.
+
+        None: it was ended here.
         """
-        links = [link for link in self.queues if self._is_known(link)]
-        if disk_is_behind:
-            links = [link for link in links if link not in self._unread]
-        return self._take(links, self._units)
-
-    def take_unknown(self, *, only_little: bool = False) -> list[LinkInput]:
-        """Remove and return what of unknown peers is handled in this turn, in order. end() ends the turn.
-
-        With `only_little`, that is little in all, of links of which little waits.
-        """
-        links = [link for link in self.queues if not self._is_known(link)]
-        if only_little:
-            return self._take([link for link in links if self._has_little(link)], self._few)
-        if self.frames > self._few:
-            self._little_first = not self._little_first
-            if self._little_first:
-                links.sort(key=self._has_little, reverse=True)  # in each half, who waited longest is still first
-        return self._take(links, self._units)
-
-    def put_back(self, inputs: Sequence[LinkInput], last: int) -> None:
-        """Have inputs wait again for which there was no time, before all but link `last`, which had its turn."""
-        rest, self.queues = self.queues, {}
-        for link in dict.fromkeys(input.link for input in inputs):
-            queue = deque(input for input in inputs if input.link == link)
-            if link not in self._held:
-                self.queues[link] = queue
-                self.frames += sum(len(input.frames) for input in queue if type(input) is Got)
-            elif type(queue[-1]) is LinkDown:
-                del self._held[link]  # as in put()
-                self.queues[link] = deque((queue[-1],))
-            else:
-                self._held[link].extendleft(reversed(queue))
-        for link, queue in rest.items():
-            self.queues.setdefault(link, deque()).extend(queue)
-        if last in self.queues:
-            self.queues[last] = self.queues.pop(last)
-
-    def may_take(self, *, disk_is_behind: bool) -> bool:
-        """Return whether anything would be taken in another turn."""
-        if not disk_is_behind:
-            return bool(self.queues)
-        return any(link not in self._unread and self._is_known(link) for link in self.queues)
-
-    def _has_little(self, link: int) -> bool:
-        """Return whether little of a link waits."""
-        units = 0
-        for input in self.queues[link]:
-            for frame in input.frames if type(input) is Got else ():
-                units += units_of(frame)
-                if units > self._few:
-                    return False
-        return True
-
-    def _take(self, links: list[int], left: int) -> list[LinkInput]:
-        """Take from one link after the other, each once, up to `left` units. Those that had theirs come last."""
-        taken: list[LinkInput] = []
-        if self.frames <= self._few < left:
-            for link in links:
-                for input in self.queues.pop(link):
-                    taken.append(input)
-                    if type(input) is Got:
-                        self.frames -= len(input.frames)
-            return taken
-        for link in links:
-            queue = self.queues.pop(link)
-            while queue and left > 0:
-                input, units = _split(queue, left)
-                taken.append(input)
-                left -= units
-                if type(input) is Got:
-                    self.frames -= len(input.frames)
-            if queue:
-                self.queues[link] = queue
-            if left <= 0:
-                break
-        return taken
+        queue = self.queues.pop(link)
+        if not queue:
+            self._decode(link)
+            queue = self.queues.pop(link, queue)
+        part = _split(queue, self._units // parts) if queue else None
+        if queue or self._undecoded(link):
+            self.queues[link] = queue
+        return part
 
     def end(self) -> None:
         """End a turn: read no link of which something waits, and the others again."""
@@ -218,8 +160,7 @@ class LinkTurns:
     def hold(self, link: int) -> None:
         """Handle and read nothing more of a link until release()."""
         if link not in self._held:
-            queue = self._held[link] = self.queues.pop(link, deque())
-            self.frames -= sum(len(input.frames) for input in queue if type(input) is Got)
+            self._held[link] = self.queues.pop(link, deque())
             self._pause(link, True)
 
     def release(self, link: int) -> None:
@@ -227,45 +168,28 @@ class LinkTurns:
         queue = self._held.pop(link, None)
         if queue is None:
             return
-        if queue:
+        if queue or self._undecoded(link):
             self.queues[link] = queue
             self._unread.add(link)
-            self.frames += sum(len(input.frames) for input in queue if type(input) is Got)
         else:
             self._pause(link, False)
 
 
-def _split(queue: deque[LinkInput], most: int) -> tuple[LinkInput, int]:
-    """Remove the next input, or its first frames when it takes more than `most` units. Return it with its units."""
-    input = queue.popleft()
-    if type(input) is not Got or not input.frames:
-        return input, 1
-    units = count = 0
-    while units < most and count < len(input.frames):
-        units += units_of(input.frames[count])
-        count += 1
-    if count < len(input.frames):
-        queue.appendleft(Got(input.link, input.frames[count:]))
-        input = Got(input.link, input.frames[:count])
-    return input, units
-
-
-def parts_of(input: LinkInput, most: int) -> Iterator[LinkInput]:
-    """Yield an input in parts of at most `most` units, between which others may have their turn.
+def _split(queue: deque[LinkInput], most: int) -> LinkInput:
+    """Remove the next input, or its first frames when it takes more than `most` units, between which others have turns.
 
     Entries of one read stay together as far as possible, since they are proven together.
     """
+    input = queue.popleft()
     if type(input) is not Got or len(input.frames) < 2:
-        yield input
-        return
-    start = units = 0
+        return input
+    units = 0
     for at, frame in enumerate(input.frames):
-        more = units_of(frame) * (1 if type(frame) is Entries else PART_FACTOR)
-        if at > start and units + more > most:
-            yield Got(input.link, input.frames[start:at])
-            start, units = at, 0
-        units += more
-    yield Got(input.link, input.frames[start:]) if start else input
+        units += units_of(frame) * (1 if type(frame) is Entries else PART_FACTOR)
+        if at and units > most:
+            queue.appendleft(Got(input.link, input.frames[at:]))
+            return Got(input.link, input.frames[:at])
+    return input
 
 
 def split_frames(input: LinkInput) -> LinkInput:
@@ -294,38 +218,31 @@ def _pages_of(frame: Frame | Unknown) -> Iterator[Frame | Unknown]:
             users = users[USERS_A_PART:]
         if len(users) < len(frame.users):
             frame = Here(users, frame.gone, frame.more)
-    elif type(frame) is Members:
+    elif type(frame) is Members and len(frame.s) > STATEMENTS_A_PART:
         for first in range(0, len(frame.s) - STATEMENTS_A_PART, STATEMENTS_A_PART):
             yield Members(frame.founder, s=frame.s[first : first + STATEMENTS_A_PART])
         rest = frame.s[(len(frame.s) - 1) // STATEMENTS_A_PART * STATEMENTS_A_PART :]
-        frame = Members(frame.founder, frame.sum, frame.ask, frame.have, frame.more, rest) if frame.s else frame
+        frame = Members(frame.founder, frame.sum, frame.ask, frame.have, frame.more, rest)
     yield frame
 
 
 class CommitsInFlight:
     """Commits that storage has not answered yet, and the back-pressure they cause.
 
-    While more than `limit` received entries are in flight, no link is read. Reading resumes at half of the limit. Own
-    entries do not count: their writers wait for them.
+    Own entries do not count: their writers wait for them.
 
     Args:
-        limit: Number of received entries.
-        flood_units: While received commits have so many units of work, `is_behind` is true.
-        pause: Called with True to pause reading, with False to resume it.
+        limit: Units of work of received commits. With so many the disk is behind, and links that sent much wait. With
+            BLOCKED_FACTOR times as many all links wait.
     Attributes:
         own: Number of commits in flight with entries of our users.
-        paused: Whether reading is paused.
     """
 
-    def __init__(self, limit: int, flood_units: int, pause: Callable[[bool], None]) -> None:
+    def __init__(self, limit: int) -> None:
         self.own: int = 0
-        self.paused: bool = False
         self._limit = limit
-        self._flood_units = flood_units
-        self._pause = pause
-        self._commits: dict[int, tuple[Commit, int, int]] = {}  # by ticket, with its received entries and their units
-        self._received = 0  # entries
-        self._units = 0  # of the same commits
+        self._commits: dict[int, tuple[Commit, int]] = {}  # by ticket, with the units of what was received
+        self._units = 0  # of all of them
 
     def __bool__(self) -> bool:
         """Return whether anything is on its way to the disk."""
@@ -334,36 +251,33 @@ class CommitsInFlight:
     @property
     def is_behind(self) -> bool:
         """Return whether the disk has enough to do: who floods waits."""
-        return self._units >= self._flood_units
+        return self._units >= self._limit
+
+    @property
+    def is_blocked(self) -> bool:
+        """Return whether nothing more is taken from any link."""
+        return self._units >= BLOCKED_FACTOR * self._limit
 
     def add(self, commit: Commit) -> None:
         """Add a commit that goes to storage now."""
-        entries, units = (0, 0) if commit.own else _work_in(commit.change)
-        self._commits[commit.ticket] = commit, entries, units
+        units = 0 if commit.own else _work_in(commit.change)
+        self._commits[commit.ticket] = commit, units
         self.own += commit.own
-        self._received += entries
         self._units += units
-        if not self.paused and self._received > self._limit:
-            self.paused = True
-            self._pause(True)
 
     def fail(self, epoch: int) -> list[Change]:
         """Remove the commits of this epoch and earlier ones, which will not be stored; return their changes."""
-        return [self.remove(ticket) for ticket, (commit, *_) in list(self._commits.items()) if commit.epoch <= epoch]
+        return [self.remove(ticket) for ticket, (commit, _) in list(self._commits.items()) if commit.epoch <= epoch]
 
     def remove(self, ticket: int) -> Change:
         """Remove a commit that was answered; return its change."""
-        commit, entries, units = self._commits.pop(ticket)
+        commit, units = self._commits.pop(ticket)
         self.own -= commit.own
-        self._received -= entries
         self._units -= units
-        if self.paused and self._received <= self._limit // 2:
-            self.paused = False
-            self._pause(False)
         return commit.change
 
 
-def _work_in(change: Change) -> tuple[int, int]:
-    """Return the number of entries in a change, and the units of work."""
+def _work_in(change: Change) -> int:
+    """Return the units of work of a change."""
     entries = sum([len(batch.raws) for batch in change.batches])
-    return entries, entries + BATCH_UNITS * len(change.batches) + NEW_LOG_UNITS * len(change.logs)
+    return entries + BATCH_UNITS * len(change.batches) + NEW_LOG_UNITS * len(change.logs)

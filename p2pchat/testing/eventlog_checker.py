@@ -536,20 +536,12 @@ def _times_seen(log: Log, user: str) -> list[tuple[float, float]]:
 
 
 def _alternate(log: Log) -> Iterator[Fault]:
-    """Check that a user joins and leaves in turn within one session.
-
-    A line `many` counts users who came or left and names none. So nothing is known of anybody after it.
-    """
+    """Check that a user joins and leaves in turn within one session."""
     for life in log.sessions:
         last: dict[str, str] = {}
-        unnamed = "left"  # the last of a user without a line
-        for number, line in life.of("joined", "left", "many") if life.whole else ():
-            if line["event"] == "many":
-                if line["joined"] or line["left"]:
-                    last, unnamed = {}, ""
-                continue
+        for number, line in life.of("joined", "left") if life.whole else ():
             event, user = line["event"], line["user_id"]
-            if last.get(user, unnamed) == event and user != log.user_id:  # its own is reported to users it hosts
+            if last.get(user, "left") == event and user != log.user_id:  # its own is reported to users it hosts
                 text = f"reported {'again ' if user in last else ''}that {user[:8]} {event}"
                 yield Fault("departure", f"{text}, who was {'here' if event == 'joined' else 'not'}", log.where(number))
             last[user] = event
@@ -561,16 +553,13 @@ def _expulsions(log: Log) -> Iterator[Fault]:
         here = set[str]()
         expelled = dict[str, tuple[float, int]]()  # when, and the line that says so; of users who were here
         ends = list[tuple[tuple[float, int], float]]()
-        for number, line in life.of("joined", "left", "many", "member"):
+        for number, line in life.of("joined", "left", "member"):
             user = line.get("user_id", "")
             if line["event"] == "joined":
                 here.add(user)
             elif line["event"] == "left":
                 here.discard(user)
                 ends += [(expelled.pop(user), seconds(line))] if user in expelled else []
-            elif line["event"] == "many":  # it counts users who left, and names none
-                here.clear()
-                expelled.clear()
             elif line["change"] == "expelled" and user in here:
                 expelled[user] = seconds(line), number
         ends += [(one, seconds(life.lines[-1])) for one in expelled.values()]

@@ -160,16 +160,12 @@ class PresenceInvariants:
         assert peer.node is not None
         session = Log(peer.name, peer.lines).sessions[-1]
         here: dict[str, bool] = {}
-        unnamed: bool | None = False  # of who has no line; None after a line that only counts who came or left
-        for _, line in session.of("joined", "left", "many"):
-            if line["event"] != "many":
-                here[line["user"]] = line["event"] == "joined"
-            elif line["joined"] or line["left"]:
-                here, unnamed = {}, None
+        for _, line in session.of("joined", "left"):
+            here[line["user"]] = line["event"] == "joined"
         for other in self._sim.all_peers:
             if other.byzantine or other is peer or not self._sim.can_link(peer, other):
                 continue
-            if here.get(other.name, unnamed) not in (other.up, None):
+            if here.get(other.name, False) != other.up:
                 state = "up" if other.up else "down"
                 yield Fault("presence", f"{other.name} is {state}, and was reported otherwise", peer.name)
             seen = peer.node.presence.status(other.user)[:2]

@@ -343,7 +343,6 @@ class CrowdInvariants:
         book, stored = peer.node.links.book, peer.disk.storage.load([])
         known = peer.node.sync.conversations.by_id.values()
         direct = [each for each in known if not made_up.isdisjoint(each.naming.dm or ())]
-        wrote = {log.user for log in peer.disk.logs} | {user for each in known for user in each.writers}  # on its way
         yield "links", len(peer.node.links.up), settings.max_links
         unwritten = [each.naming.dm for each in direct if each.naming.dm and not each.is_stored]
         opened = Counter(user for users in unwritten for user in users if user in made_up)
@@ -352,7 +351,6 @@ class CrowdInvariants:
         begun = {log.conversation: log.user for log in peer.disk.logs if log.conversation not in others}
         made = Counter(user for user in begun.values() if user in made_up)
         yield "groups", max(made.values(), default=0), settings.max_unanswered_groups
-        yield "users", len(peer.node.presence.hosts.keys() & made_up - wrote), settings.max_unwritten_users
         yield "addresses", sum(len(book.addresses(user)) for user in book if user in made_up), settings.max_told
         if not self._is_trusted_by(peer):
             # A contact is believed where it says it is: somebody there wrote to it, though it belongs to the crowd.

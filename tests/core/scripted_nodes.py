@@ -101,7 +101,7 @@ REPORTED = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.
             out.TypingChanged, out.ComparisonEnded)  # fmt: skip
 CONTENT = (out.GivePieces, out.ContentProgress, out.ContentArrived,
            out.ContentStopped, out.FindHeld, out.FileHeld)  # fmt: skip
-EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, out.ManyChanged, out.MemberChanged)
+EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, out.MemberChanged)
 
 
 def dm(one: str, other: str) -> str:

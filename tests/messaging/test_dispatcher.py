@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Delivered, EventCounts, Joined, Link, Message, Sent, Settings, TCPPeer
+from p2pchat import Delivered, Joined, Link, Message, Sent, TCPPeer
 from p2pchat.core.log import LogId
 from p2pchat.runtime.connections import _dial_failure
 from tests.ports import free_ports
@@ -49,27 +49,6 @@ async def test_a_reader_without_an_address_is_new_once(home: Path) -> None:
 async def test_connect_succeeds_when_the_peer_has_dialled_first(home: Path) -> None:
     async with TCPPeer(temporary=True) as ada, TCPPeer(0, ada.port, temporary=True) as bob:
         assert await ada.connect(bob.endpoint, timeout=60)  # the other peer has dialled
-
-
-async def test_links_that_are_only_counted_are_links_all_the_same(home: Path) -> None:
-    nothing_shown = Settings(unknown_events_a_second=0)
-    async with TCPPeer(temporary=True, settings=nothing_shown) as ada, TCPPeer(temporary=True, name="dan") as dan:
-        events = ada.events(Link, EventCounts)
-        async with TCPPeer(0, ada.port, temporary=True, name="bob"), TCPPeer(0, ada.port, temporary=True, name="cyd"):
-            counted = 0
-            async with asyncio.timeout(60):
-                while counted < 2:
-                    many = await anext(events)
-                    assert isinstance(many, EventCounts)
-                    counted += many.links
-            assert counted == 2 == len(ada.links())
-            await ada.wait_user("bob", timeout=60)
-            await ada.wait_user("cyd", timeout=60)
-            assert await ada.connect(dan.endpoint, timeout=60)  # who was named is shown
-            async with asyncio.timeout(60):
-                while not isinstance(event := await anext(events), Link):
-                    pass
-            assert (event.endpoint, event.state) == (dan.endpoint, "up")
 
 
 async def test_a_failed_link_has_a_stable_code(home: Path) -> None:

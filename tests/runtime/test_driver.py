@@ -154,7 +154,7 @@ def storage() -> GatedStorage:
 
 @pytest.fixture
 async def bob(net: Mesh, storage: GatedStorage) -> AsyncIterator[TCPPeer]:
-    peer = await join(net, "bob", storage, Settings(max_uncommitted_entries=100))
+    peer = await join(net, "bob", storage, Settings(max_uncommitted_units=100))
     await peer.broadcast("first")  # begins the log, so that later commits hold texts only
     await until(lambda: peer._lifecycle.idle, "an idle peer")
     storage.commits.clear()
@@ -234,10 +234,9 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
     storage.gate.clear()
     said = [f"{number} " + "x" * 2000 for number in range(3000)]  # 6 MB: far more than a link holds
     receipts = await ada.send_many("bob", said)
-    await until(lambda: bob._driver.paused, "the pause")
+    await until(lambda: bob._driver._in_flight.is_blocked or bob._driver._turns.queues, "the pause")
     storage.gate.set()
     await receipts.delivered(timeout=60)
-    assert not bob._driver.paused
     assert [(await anext(events)).text for _ in said] == said
 
 
@@ -772,47 +771,35 @@ def commit(ticket: int, entries: int, *, own: bool = False, epoch: int = 0) -> C
     return Commit(ticket, epoch, own, Change(batches=[batch]))
 
 
-def test_reading_stops_above_the_limit_and_resumes_at_half_of_it() -> None:
-    said: list[bool] = []
-    book = CommitsInFlight(100, 1000, said.append)
-    for ticket, entries in enumerate((60, 40, 1, 30)):
-        book.add(commit(ticket, entries))
-        assert (book.paused, said) == ((False, []) if ticket < 2 else (True, [True]))
-    for ticket, (still, inputs) in enumerate([(True, [True]), (False, [True, False]), (False, [True, False])]):
-        assert len(book.remove(ticket).batches[0].raws) == (60, 40, 1)[ticket]
-        assert (book.paused, said) == (still, inputs)
-
-
-def test_while_the_disk_is_behind_floods_wait() -> None:
-    book = CommitsInFlight(100, 30, lambda on: None)
-    for ticket in (1, 2, 3):
+def test_while_the_disk_is_behind_floods_wait_and_far_above_it_all_links() -> None:
+    book = CommitsInFlight(30)
+    for ticket in range(1, 13):
         book.add(commit(ticket, 6))  # 10 units each: a batch is work, too
-        assert book.is_behind == (ticket == 3)
-    book.add(commit(4, 1000, own=True))
-    book.remove(1)
+        assert (book.is_behind, book.is_blocked) == (ticket >= 3, ticket >= 12)
+    book.add(commit(20, 1000, own=True))
+    for ticket in range(1, 11):
+        book.remove(ticket)
     assert not book.is_behind
 
 
-def test_own_writes_never_pause_reading_and_count_until_durable() -> None:
-    said: list[bool] = []
-    book = CommitsInFlight(100, 1000, said.append)
+def test_own_writes_never_hold_links_back_and_count_until_durable() -> None:
+    book = CommitsInFlight(100)
     book.add(commit(1, 1000, own=True))
     book.add(commit(2, 1, own=True))
-    assert (book.own, book.paused) == (2, False)
+    assert (book.own, book.is_behind) == (2, False)
     book.remove(1)
     assert (book.own, bool(book)) == (1, True)
     book.remove(2)
-    assert (book.own, bool(book), said) == (0, False, [])
+    assert (book.own, bool(book)) == (0, False)
 
 
-def test_a_failure_removes_commits_of_its_epoch_and_resumes_reading() -> None:
-    said: list[bool] = []
-    book = CommitsInFlight(100, 1000, said.append)
+def test_a_failure_removes_commits_of_its_epoch() -> None:
+    book = CommitsInFlight(100)
     for ticket, epoch in ((1, 0), (2, 1), (3, 2)):
         book.add(commit(ticket, 50, epoch=epoch))
     book.add(commit(4, 1, own=True, epoch=1))
     book.fail(1)
-    assert (book.own, said, bool(book)) == (0, [True, False], True)
+    assert (book.own, book.is_behind, bool(book)) == (0, False, True)
     book.remove(3)
     assert not book
 

@@ -13,7 +13,6 @@ from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
 from p2pchat.core.node_context import Now
 from p2pchat.protocol import (
-    Bye,
     Cert,
     Digest,
     Entries,
@@ -31,17 +30,17 @@ from p2pchat.protocol import (
 )
 from p2pchat.runtime import driver as driver_module
 from p2pchat.runtime.frame_queue import (
+    PARTS,
     STATEMENTS_A_PART,
     LinkInput,
     LinkTurns,
     is_page,
-    parts_of,
     split_frames,
     units_of,
 )
 from p2pchat.testing import mesh
 
-FLOOD, OTHER, FRIEND, SECOND, THIRD = 1, 2, 3, 4, 5
+FLOOD, OTHER, THIRD, FOURTH = 1, 2, 3, 4
 UNITS = Settings().turn_units
 CERT = Cert(1, 2, "00" * 64)
 
@@ -66,16 +65,16 @@ class Pauses(dict[int, bool]):
 
 
 def make(pauses: Pauses | None = None) -> LinkTurns:
-    return LinkTurns(Settings(), lambda link: link in (FRIEND, SECOND), (Pauses() if pauses is None else pauses).note)
+    return LinkTurns(Settings(), (Pauses() if pauses is None else pauses).note)
 
 
 def take(turns: LinkTurns, *, disk_is_behind: bool = False, is_busy: bool = False) -> list[LinkInput]:
-    """Return what is handled in one turn."""
-    taken = turns.take_known(disk_is_behind=disk_is_behind)
-    if not disk_is_behind:
-        taken += turns.take_unknown(only_little=is_busy)
+    """Return what is handled in one turn that has time for one part of each link."""
+    taken = [turns.take(link) for link in turns.little()]
+    if not disk_is_behind and not (is_busy and taken):
+        taken += [turns.take(link, PARTS) for link in list(turns.queues)]
     turns.end()
-    return taken
+    return [part for part in taken if part is not None]
 
 
 def links_of(taken: list[LinkInput]) -> list[int]:
@@ -108,73 +107,76 @@ def test_a_frame_is_as_much_work_as_what_it_holds(frame: Frame, units: int) -> N
 
 def test_while_little_waits_all_of_it_is_handled_unchanged() -> None:
     turns = make()
-    inputs: list[LinkInput] = [logs(FLOOD, 40), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")]
+    inputs: list[LinkInput] = [logs(FLOOD, 39), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")]
     for input in inputs:
         turns.put(input)
-    taken = take(turns)
-    assert all(input is one for input, one in zip(taken, inputs, strict=True))
+    assert take(turns) == inputs
     assert not turns.queues
 
 
-def test_a_flood_has_its_part_of_a_turn_behind_contacts_and_others_have_theirs() -> None:
-    turns = make()
-    turns.put(logs(FLOOD, 1000))
-    turns.put(Got(FRIEND, [Ping()]))
-    taken = take(turns)
-    assert links_of(taken) == [FRIEND, FLOOD]
-    assert UNITS <= work(taken, FLOOD) < UNITS + 13
-    turns.put(Got(OTHER, [Pong()]))  # it came later, and yet it is next
-    taken = take(turns)
-    assert links_of(taken) == [FLOOD]  # it was the only one
-    assert links_of(take(turns)) == [OTHER, FLOOD]
-
-
-def test_all_unknown_links_together_have_one_part_and_take_turns() -> None:
+def test_one_part_after_the_other_is_handled_each_of_another_link() -> None:
     turns = make()
     for link in (FLOOD, OTHER):
         turns.put(logs(link, 1000))
-    turns.put(logs(FRIEND, 1000))
-    turns.put(logs(SECOND, 1000))
-    assert [links_of(take(turns)) for _ in range(3)] == [[FRIEND, FLOOD], [SECOND, OTHER], [FRIEND, FLOOD]]
-
-
-def test_in_every_second_turn_unknown_links_of_which_little_waits_go_first() -> None:
-    turns = make()
-    for link in (FLOOD, THIRD):
-        turns.put(logs(link, 1000))
-    assert links_of(take(turns)) == [FLOOD]
-    turns.put(Got(OTHER, [Ping()]))
-    assert links_of(take(turns)) == [THIRD]  # they waited longer
-    turns.put(logs(SECOND, 1))
-    assert links_of(take(turns)) == [SECOND, OTHER, FLOOD]
-    turns.put(Got(OTHER, [Ping()]))
-    assert links_of(take(turns)) == [THIRD]
-
-
-def test_in_a_turn_with_other_work_only_a_little_of_unknown_links_is_handled() -> None:
-    turns = make()
-    turns.put(logs(FLOOD, 1000))
-    turns.put(logs(FRIEND, 1000))
-    for link in (OTHER, THIRD):
-        turns.put(logs(link, 4))
-    taken = take(turns, is_busy=True)
-    assert (links_of(taken), work(taken, OTHER), work(taken, THIRD)) == ([FRIEND, OTHER, THIRD], 4 * 13, 13)
-    assert links_of(take(turns, is_busy=True)) == [FRIEND, THIRD]
-    assert links_of(take(turns, is_busy=True)) == [FRIEND]
-    assert links_of(take(turns)) == [FRIEND, FLOOD]
-
-
-def test_while_the_disk_is_behind_floods_wait_and_messages_of_contacts_do_not() -> None:
-    turns = make()
-    turns.put(logs(FLOOD, 1000))
-    turns.put(logs(FRIEND, 1000))
     take(turns)
-    assert not turns.may_take(disk_is_behind=True)
-    turns.put(Got(SECOND, [Ping()]))
-    assert turns.may_take(disk_is_behind=True)
-    assert links_of(take(turns, disk_is_behind=True)) == [SECOND]
+    taken = take(turns)
+    assert links_of(taken) == [FLOOD, OTHER]
+    assert all(UNITS // PARTS - 13 < work(taken, link) <= UNITS // PARTS for link in (FLOOD, OTHER))
+    turns.put(logs(THIRD, 1000))
+    assert [turns.take(next(iter(turns.queues)), PARTS).link for _ in range(4)] == [FLOOD, OTHER, THIRD, FLOOD]  # type: ignore[union-attr]
+
+
+def test_links_of_which_little_waits_go_first() -> None:
+    turns = make()
+    turns.put(logs(FLOOD, 1000))
+    take(turns)
+    turns.put(Got(OTHER, [Ping()]))
+    turns.put(logs(FLOOD, 1))  # behind what is left
+    turns.put(logs(THIRD, 1))
+    assert links_of(take(turns)) == [OTHER, THIRD, FLOOD]
+
+
+def test_who_sent_much_waits_while_the_disk_is_behind_or_others_have_something() -> None:
+    turns = make()
+    turns.put(logs(FLOOD, 1000))
+    take(turns)
+    for hindered in ({"disk_is_behind": True}, {"is_busy": True}):
+        turns.put(Got(OTHER, [Ping()]))
+        assert links_of(take(turns, **hindered)) == [OTHER]
     assert take(turns, disk_is_behind=True) == []
-    assert links_of(take(turns)) == [FRIEND, FLOOD]
+    assert links_of(take(turns)) == [FLOOD]
+
+
+def test_bytes_are_decoded_when_it_is_the_turn_of_their_link() -> None:
+    bytes_of, pauses, decoded = {FLOOD: 100_000, OTHER: 100}, Pauses(), list[int]()
+
+    def decode(link: int) -> None:
+        decoded.append(link)
+        bytes_of[link] = max(0, bytes_of[link] - 50_000)
+        turns.put(Got(link, [Ping(), Pong()]))
+
+    turns = LinkTurns(Settings(), pauses.note, bytes_of.__getitem__, decode)
+    for link in (FLOOD, OTHER):
+        turns.add(link)
+    assert (turns.little(), decoded) == ([OTHER], [])
+    assert turns.take(OTHER) == Got(OTHER, [Ping(), Pong()])
+    turns.end()
+    assert ([*turns.queues], pauses.unread) == ([FLOOD], {FLOOD})
+    for _ in range(2):
+        assert turns.take(FLOOD) == Got(FLOOD, [Ping(), Pong()])
+    turns.end()
+    assert (turns.queues, pauses.unread, decoded) == ({}, set(), [OTHER, FLOOD, FLOOD])
+
+
+def test_bytes_of_a_held_link_wait() -> None:
+    bytes_of = {FLOOD: 100}
+    turns = LinkTurns(Settings(), Pauses().note, bytes_of.__getitem__, lambda link: turns.put(Got(link, [Ping()])))
+    turns.hold(FLOOD)
+    turns.add(FLOOD)
+    assert turns.queues == {}
+    turns.release(FLOOD)
+    bytes_of[FLOOD] = 0
+    assert turns.take(FLOOD) == Got(FLOOD, [Ping()])
 
 
 def test_a_link_is_not_read_while_frames_of_it_wait() -> None:
@@ -195,11 +197,10 @@ def test_a_held_link_is_neither_handled_nor_read() -> None:
     turns.hold(FLOOD)
     turns.put(Got(FLOOD, [Pong()]))
     assert not turns.queues
-    assert (take(turns), pauses.unread, turns.frames) == ([], {FLOOD}, 0)
+    assert (take(turns), pauses.unread) == ([], {FLOOD})
     turns.release(FLOOD)
-    assert turns.frames == 2
-    assert take(turns) == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]
-    assert (pauses.unread, turns.frames) == (set(), 0)
+    assert take(turns) + take(turns) == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]
+    assert pauses.unread == set()
 
 
 def test_frames_of_a_held_link_that_ends_count_as_unread() -> None:
@@ -209,7 +210,7 @@ def test_frames_of_a_held_link_that_ends_count_as_unread() -> None:
     turns.put(LinkDown(FLOOD, "lost"))
     assert take(turns) == [LinkDown(FLOOD, "lost")]
     turns.release(FLOOD)
-    assert (take(turns), turns.frames) == ([], 0)
+    assert take(turns) == []
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -217,7 +218,7 @@ def test_each_link_has_all_of_its_frames_in_order_whatever_happens(seed: int) ->
     chance, numbers = Random(seed), count()
     pauses = Pauses()
     turns = make(pauses)
-    sent: dict[int, list[str]] = {link: [] for link in (FLOOD, OTHER, FRIEND, SECOND)}
+    sent: dict[int, list[str]] = {link: [] for link in (FLOOD, OTHER, THIRD, FOURTH)}
     taken: dict[int, list[str]] = {link: [] for link in sent}
 
     def handle(*, behind: bool, is_busy: bool = False) -> None:
@@ -243,12 +244,11 @@ def test_each_link_has_all_of_its_frames_in_order_whatever_happens(seed: int) ->
     while turns.queues:
         handle(behind=False)
     assert taken == sent
-    assert (turns.frames, pauses.unread) == (0, set())
+    assert pauses.unread == set()
 
 
 async def test_a_flood_of_one_link_delays_neither_own_texts_nor_other_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("TURN_SECONDS", "UNKNOWN_TURN_SECONDS"):  # units alone end a turn, however slow the machine is
-        monkeypatch.setattr(driver_module, limit, 60.0)
+    monkeypatch.setattr(driver_module, "TURN_SECONDS", 0.0)  # one part a turn
     async with mesh("ada") as net:
         [ada] = net.peers
         driver, handled = ada._driver, list[Input]()
@@ -274,35 +274,8 @@ async def test_a_flood_of_one_link_delays_neither_own_texts_nor_other_links(monk
         assert came == logs(FLOOD, 5000).frames
 
 
-async def test_turns_of_unknown_links_are_short_and_those_of_contacts_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "UNKNOWN_TURN_SECONDS", 0.0)
-    monkeypatch.setattr(driver_module, "TURN_SECONDS", 60.0)
-    async with mesh("ada") as net:
-        [ada] = net.peers
-        driver, turn = ada._driver, count()
-        handled: dict[int, list[int]] = {FLOOD: [], FRIEND: []}  # by link: units of work that were handled together
-        handle = driver.node.handle
-
-        def watch(input: Input, now: Now) -> list[Effect]:
-            if isinstance(input, Got) and input.link in handled:
-                handled[input.link].append(sum(map(units_of, input.frames)))
-            return handle(input, now)
-
-        monkeypatch.setattr(driver.node, "handle", watch)
-        monkeypatch.setattr(driver.node, "is_known", lambda link: link == FRIEND)
-        monkeypatch.setattr(driver._turns, "_is_known", driver.node.is_known)
-        driver.put(logs(FLOOD, 1000))
-        driver.put(logs(FRIEND, 30))
-        await asyncio.sleep(0)  # the first turn
-        assert (sum(handled[FRIEND]), len(handled[FLOOD])) == (30 * 13, 1)
-        while driver._turns.queues and next(turn) < 1000:
-            await asyncio.sleep(0)
-        assert max(handled[FLOOD]) <= UNITS // 4
-        assert sum(handled[FLOOD]) == 1000 * 13
-
-
-async def test_unknown_links_wait_while_contacts_and_programs_have_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "UNKNOWN_WAIT_SECONDS", 60.0)
+async def test_who_sent_much_waits_a_moment_while_programs_have_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "WAIT_SECONDS", 60.0)
     async with mesh("ada") as net:
         [ada] = net.peers
         driver, handled = ada._driver, list[str]()
@@ -311,20 +284,20 @@ async def test_unknown_links_wait_while_contacts_and_programs_have_something(mon
         def watch(input: Input, now: Now) -> list[Effect]:
             match input:
                 case Got():
-                    handled.append("flood" if input.link == FLOOD else "contact")
+                    handled.append("flood" if input.link == FLOOD else "other")
                 case WriteRequest():
                     handled.append("text")
             return handle(input, now)
 
         monkeypatch.setattr(driver.node, "handle", watch)
-        monkeypatch.setattr(driver.node, "is_known", lambda link: link == FRIEND)
-        monkeypatch.setattr(driver._turns, "_is_known", driver.node.is_known)
-        driver._unknown_at = asyncio.get_running_loop().time()
-        driver.put(logs(FLOOD, 1000))
+        driver._much_at = asyncio.get_running_loop().time()
+        driver.put(logs(FLOOD, 10_000))
+        driver._pump_now()
+        handled.clear()
         for _ in range(3):
-            driver.put(Got(FRIEND, [Ping()]))
+            driver.put(Got(OTHER, [Ping()]))
             driver._pump_now()
-        assert handled == ["contact"] * 3
+        assert handled == ["other"] * 3
         writing = asyncio.ensure_future(ada.broadcast("something to do"))
         while not driver.writes.waiting:
             await asyncio.sleep(0)
@@ -332,17 +305,13 @@ async def test_unknown_links_wait_while_contacts_and_programs_have_something(mon
         driver._pump_now()
         assert handled == ["text"]
         await writing
+        driver._much_at -= 61.0  # it has waited for long
         handled.clear()
-        driver.put(logs(FLOOD, 1000))  # the others had their turn while the text was stored
-        driver._unknown_at -= 61.0  # they have waited for long
-        driver.put(Got(FRIEND, [Ping()]))
+        driver.put(Got(OTHER, [Ping()]))
         with monkeypatch.context() as patch:
             patch.setattr(driver, "_flush_links", lambda: handled.append("written"))
             driver._pump_now()
-        assert [what for what, _ in groupby(handled)][:3] == ["contact", "written", "flood"]
-        handled.clear()
-        driver._pump_now()
-        assert set(handled) == {"flood"}  # nobody else has anything
+        assert [what for what, _ in groupby(handled)][:3] == ["other", "written", "flood"]
 
 
 async def test_of_two_pauses_of_a_link_the_longer_one_counts() -> None:
@@ -374,13 +343,22 @@ def test_a_longer_pause_of_a_link_may_follow_one_that_is_as_good_as_over() -> No
         runner.run(scenario())
 
 
+def parts_of(turns: LinkTurns, *inputs: LinkInput) -> list[int]:
+    """Return how many frames each part of these inputs of one link has."""
+    for input in inputs:
+        turns.put(input)
+    parts = list[int]()
+    while turns.queues:
+        part = turns.take(next(iter(turns.queues)))
+        parts.append(len(part.frames) if isinstance(part, Got) else 0)
+    return parts
+
+
 def test_frames_of_one_read_are_handled_in_parts_and_entries_stay_together() -> None:
-    few, many = Got(OTHER, [Ping()] * 16), Got(OTHER, [Ping()] * 40)
-    assert list(parts_of(few, UNITS)) == [few]
-    assert [len(part.frames) for part in parts_of(many, UNITS) if isinstance(part, Got)] == [16, 16, 8]
+    assert parts_of(make(), Got(OTHER, [Ping()] * 16)) == [16]
+    assert parts_of(make(), Got(OTHER, [Ping()] * 40)) == [16, 16, 8]
     entries = Got(OTHER, [Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, [(1, "{}")], "00" * 64)] * 100)
-    assert list(parts_of(entries, UNITS)) == [entries]
-    assert list(parts_of(LinkDown(OTHER, "lost"), UNITS)) == [LinkDown(OTHER, "lost")]
+    assert parts_of(make(), entries, LinkDown(OTHER, "lost")) == [100, 0]
 
 
 def test_many_users_with_certificates_are_handled_in_parts() -> None:
@@ -389,39 +367,10 @@ def test_many_users_with_certificates_are_handled_in_parts() -> None:
     input = split_frames(Got(OTHER, [Ping(), Here(many, gone), Pong()]))
     pages = [Here(many[:25], more=True), Here(many[25:50], more=True), Here(many[50:], gone)]
     assert input == Got(OTHER, [Ping(), *pages, Pong()])
-    assert list(parts_of(input, UNITS // 4)) == [Got(OTHER, [frame]) for frame in (Ping(), *pages, Pong())]
+    assert parts_of(make(), input) == [1, 1, 1, 1, 1]
     few = Got(OTHER, [Here(many[:25], gone, more=True), Here([Hosted("ab" * 32, "x", "online")] * 60)])
     assert split_frames(few) == few
     assert split_frames(LinkDown(OTHER, "lost")) == LinkDown(OTHER, "lost")
-
-
-def test_what_there_was_no_time_for_comes_next_and_in_order() -> None:
-    pauses = Pauses()
-    turns = make(pauses)
-    pings = [Got(link, [Ping(), Pong()]) for link in (FLOOD, OTHER, THIRD)]
-    for each in pings:
-        turns.put(each)
-    taken = take(turns)
-    turns.put(Got(OTHER, [Bye("left")]))
-    turns.put_back([Got(FLOOD, [Pong()]), *taken[1:]], FLOOD)
-    turns.end()
-    assert (turns.frames, pauses.unread) == (6, {FLOOD, OTHER, THIRD})
-    assert take(turns) == [pings[1], Got(OTHER, [Bye("left")]), pings[2], Got(FLOOD, [Pong()])]
-    assert (turns.frames, pauses.unread) == (0, set())
-
-
-def test_what_there_was_no_time_for_waits_behind_a_held_link_and_is_dropped_with_it() -> None:
-    turns = make()
-    for input in (Got(FLOOD, [Ping()]), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")):
-        turns.put(input)
-    taken = take(turns)
-    turns.hold(FLOOD)
-    turns.put(Got(FLOOD, [Pong()]))
-    turns.hold(OTHER)
-    turns.put_back(taken, SECOND)
-    assert take(turns) == [LinkDown(OTHER, "lost")]
-    turns.release(FLOOD)
-    assert take(turns) == [Got(FLOOD, [Ping()]), Got(FLOOD, [Pong()])]
 
 
 def test_a_frame_with_many_statements_is_several() -> None:

@@ -474,14 +474,6 @@ def test_a_departure_twice_or_without_a_join_is_a_fault() -> None:
     assert rules(bob().left("ada", "lost").joined("ada").listening().joined("ada")) == []
 
 
-def test_a_line_that_counts_users_who_came_or_left_may_stand_for_one_of_them() -> None:
-    def twice(**counted: int) -> list[str]:
-        return rules(bob().left("ada", "lost").line("many", **counted).left("ada", "lost").left("ada", "lost"))
-
-    assert twice(joined=1, left=0) == ["departure"]  # the last one, with no line between
-    assert twice(joined=0, left=0) == ["departure", "departure"]
-
-
 def test_a_false_goodbye_is_a_fault() -> None:
     still = ada().sent("A.1", at=10.0).sent("A.2", at=60.0)
     assert rules(still, bob().message("A.1", "ada").left("ada", "left", at=20.0)) == ["departure"]

@@ -266,7 +266,7 @@ class TerminalDisplay(Display):
             self._screen.update(event["id"], lambda own: own.on_read(event["count"], event["of"]))
         elif kind == "group":
             self._show_group_change(event)
-        elif kind in ("joined", "left", "many", "renamed"):
+        elif kind in ("joined", "left", "renamed"):
             self._show_presence(event)
         elif kind in ("begun", "member"):
             self._show_day(event["at"])
@@ -339,8 +339,6 @@ class TerminalDisplay(Display):
         self._missed.setdefault(event["conversation_id"], deque(maxlen=HISTORY_LINES)).append(event)
 
     def _show_presence(self, event: EventLine) -> None:
-        if event["event"] == "many" and not (event["joined"] or event["left"]):
-            return
         if self._shows_joins:
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))

@@ -529,7 +529,7 @@ class Links:
         is_news = link.peer not in self._reported_up
         if is_news:
             self._reported_up.add(link.peer)
-            self._listener.report_link(link, LinkChanged(link.peer, link.endpoint, "up", host=link.host))
+            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host))
         self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=link.endpoint if is_news else "")
         if link.dialled:
             self.dialer.on_ended(link.dial)
@@ -605,7 +605,7 @@ class Links:
     def _report_down(self, link: PeerLink, reason: str) -> None:
         if link.peer not in self.by_peer and link.peer in self._reported_up:
             self._reported_up.discard(link.peer)
-            self._listener.report_link(link, LinkChanged(link.peer, link.endpoint, "down", reason))
+            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "down", reason))
 
 
 def _forget_oldest(states: dict[PeerId, State], most: int) -> State | None:

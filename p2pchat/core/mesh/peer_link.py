@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from p2pchat.core.effects import Counted, LinkChanged, PauseReading, Send
+from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
 from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.election import is_decider
@@ -49,9 +49,8 @@ class PeerLink:
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
         users: The users that the other end hosts, while the link is up.
         has_listed_users: The other end has listed all its users once.
-        unwritten: Those of `users` that take a place of users who never wrote, the newest last (presence.py).
         users_told: Users that the other end named for the first time, as far as that is free of charge.
-        omits_users: Some of its users found no place or are blocked, so what it says about others is no fault.
+        omits_users: Some of its users are too many or blocked, so what it says about others is no fault.
         blocked: Users that the other end told and that are blocked here; they are not among `users`.
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
         linked: The peers that the other end says it is linked with.
@@ -74,7 +73,6 @@ class PeerLink:
     full: bool = False
     users: dict[UserId, Hosted] = field(default_factory=dict)
     has_listed_users: bool = False
-    unwritten: KeySet[UserId] = field(default_factory=dict)
     users_told: int = 0
     omits_users: bool = False
     blocked: KeySet[UserId] = field(default_factory=dict)
@@ -131,9 +129,6 @@ class LinkListener(Protocol):
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """A link that was up has ended. It is in neither `up` nor `by_peer` any more."""
-
-    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
-        """Report to programs that a link came up or ended. Called before link_up and link_down."""
 
     def name_of(self, peer: PeerId) -> str:
         """Return the name of a peer's own user, "" when it has none."""

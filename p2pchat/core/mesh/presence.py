@@ -6,13 +6,11 @@ grace period when the connection broke, because a quick reconnect is no departur
 peer says that it is not offline: a user without an open browser has left. When one link replaces another to the same
 peer, the users of the former link stay until the new one has listed its own, for a minute and a half at most.
 
-Anybody can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
-that tell it, and a moment longer for a peer's own user. All such users told by unknown peers share a number of places
-(limits_by_origin.py), also while a link is replaced: when they are taken, the newest user of the fullest branch is left
-out. Their arrivals, departures and statuses are reported one by one up to a rate, and beyond it as a count; so are
-links of their peers. Unknown users who wrote have such a rate, too, since to write something once costs little.
+A member can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
+that tell it, and a moment longer for a peer's own user. The peers of a member together tell no more users than one peer
+may host.
 
-The users hosted here are announced by presence_announcer.py.
+The users hosted here are announced by presence_announcer.py. Changes are told to programs by presence_events.py.
 """
 
 from __future__ import annotations
@@ -21,32 +19,21 @@ from collections.abc import Callable, Container, Iterable
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from p2pchat.core.effects import (
-    Counted,
-    Effect,
-    Guests,
-    LinkChanged,
-    ManyChanged,
-    PresenceChanged,
-    UserJoined,
-    UserLeft,
-)
-from p2pchat.core.limits_by_origin import OriginShares, RateLimit, TokenBucket, address_line
+from p2pchat.core.effects import Counted, Guests, PresenceChanged, UserJoined, UserLeft
+from p2pchat.core.limits_by_origin import Line, OriginShares
 from p2pchat.core.mesh.handshake import Certificates, is_expired
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
+from p2pchat.core.mesh.presence_events import PresenceEvents
 from p2pchat.core.node_context import HostedIdentity, NodeContext, Timer
 from p2pchat.errors import ProtocolError
-from p2pchat.protocol import Cert, Here, Hosted, PeerId, UserId
+from p2pchat.protocol import Here, Hosted, PeerId, UserId
 
 STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several statuses of a user the best counts
 UNKNOWN = ("unknown", "", 0)
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
-MAX_DEPARTED = 256  # own users of unknown peers who never wrote and are gone, so that they can be written to; a guess
-MAX_UNWRITTEN_TEXT = 64  # characters of the status of a user who never wrote; a guess
-EVENTS_BURST = 15.0  # seconds' worth of events about unknown users at once, 300: a mesh of 100 peers may form; a guess
-USER_EVENTS_BURST = 60  # events about one other user at once: ten reconnects; a guess
+MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
 LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 
@@ -64,13 +51,14 @@ class PresenceTracker:
 
     Args:
         stays: Returns whether a user wrote here or is a contact, so what is known of it outlives its links.
-        is_contact: Returns whether a user is known to anybody here.
         on_gone: Called with each user that does not stay, when nothing is known of it any more.
+        line: Returns where a peer counts, and its users with it (UserMembers.line).
         blocked: A live view of the users of whom nothing is taken in.
         admits: Return whether a user belongs to the network by the member that answers for it.
 
     Attributes:
         announcer: Announces the users hosted here to other peers.
+        events: Tells programs what changes.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
         shared: The other peers that told users hosted here, by user, since they are hosted here.
     """
@@ -80,23 +68,19 @@ class PresenceTracker:
         ctx: NodeContext,
         users: Iterable[HostedIdentity],
         stays: Callable[[UserId], bool],
-        is_contact: Callable[[UserId], bool],
         on_gone: Callable[[UserId], None],
+        line: Callable[[UserId], Line],
         blocked: Container[UserId],
         admits: Callable[[UserId, UserId], bool] = lambda user, member: True,
     ) -> None:
         self._ctx = ctx
         self._stays = stays
-        self._is_contact = is_contact
         self._on_gone = on_gone
+        self._line = line
         self._blocked = blocked
         self._admits = admits
-        # Links, by the number of such users.
-        self._places: OriginShares[int] = OriginShares(ctx.settings.max_unwritten_users)
         self._departed: OriginShares[UserId] = OriginShares(MAX_DEPARTED)
-        self._crowd = CrowdEvents(ctx)
-        self._events = RateLimit(ctx.settings.user_events_a_second, USER_EVENTS_BURST)
-        self._familiar: set[UserId] = set()  # users that a known peer told and does not any more, until they are gone
+        self.events: PresenceEvents = PresenceEvents(ctx, lambda user: line(min(self.peers_of(user))))
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
@@ -169,7 +153,7 @@ class PresenceTracker:
         if self.announcer.set(user, status, text):
             now = self._status_of(user)[0]
             if len(self._own) > 1 and (was == "offline") != (now == "offline"):  # otherwise no user here needs to know
-                self._ctx.emit(UserLeft(user, "left") if now == "offline" else UserJoined(user))
+                self.events.tell(user, UserLeft(user, "left") if now == "offline" else UserJoined(user))
             self._report(user)
 
     def host(self, user: HostedIdentity) -> None:
@@ -183,7 +167,7 @@ class PresenceTracker:
         if user.id in self.hosts:
             self.shared[user.id] = {self._links[link].peer for link in self.hosts[user.id] if link in self._links}
         if was_here and self._status_of(user.id)[0] == "offline":  # it was within its grace period, and is offline here
-            self._ctx.emit(UserLeft(user.id, "left"))
+            self.events.tell(user.id, UserLeft(user.id, "left"))
         if user.id in self._reported:
             self._report(user.id)
 
@@ -197,7 +181,7 @@ class PresenceTracker:
                 self._here[user] = user
             self._update_here(user)
         elif was != "offline":
-            self._ctx.emit(UserLeft(user, "left"))
+            self.events.tell(user, UserLeft(user, "left"))
             self._report_status(user, ("offline", "", self._ctx.now.utc))
 
     # Certificates
@@ -221,15 +205,20 @@ class PresenceTracker:
                 Then nothing of the frame counts.
         """
         self._check(link, frame)
+        left, former = self._left_for(link, frame), self._awaited.get(link.peer)
         for hosted in frame.users:
             if hosted.id in self._blocked or not self._admits(hosted.id, link.member):
                 self._omit_blocked(link, hosted.id)
                 continue
-            if hosted.id not in link.users and not self._take_over(link, hosted.id):
-                continue
-            if hosted.id in link.unwritten and (link.known or self._stays(hosted.id)):
-                self._give_place(link, hosted.id)
-            link.users[hosted.id] = _without_text(hosted) if hosted.id in link.unwritten else hosted
+            if hosted.id not in link.users and hosted.id != link.peer:
+                left -= 1
+                if left < 0:
+                    link.omits_users = True
+                    self._ctx.emit(Counted("user_left_out"))
+                    continue
+            if former is not None:
+                former.users.pop(hosted.id, None)
+            link.users[hosted.id] = hosted
             self._expected = None
             self.hosts.setdefault(hosted.id, set()).add(link.id)
             if hosted.id in self._own:
@@ -281,6 +270,16 @@ class PresenceTracker:
         if len(link.users) + len(more) > self._ctx.settings.max_hosted_users:
             raise ProtocolError(f"here: more than {self._ctx.settings.max_hosted_users} users", "limit")
 
+    def _left_for(self, link: PeerLink, frame: Here) -> int:
+        """Return how many more users the peer of a link may tell; nothing is counted for a frame that tells none."""
+        if all(hosted.id in link.users or hosted.id == link.peer for hosted in frame.users):
+            return 0
+        others: list[PeerLink] = []
+        if len(self._line(link.peer)) > 1:
+            others = [one for one in (*self._links.values(), *self._awaited.values()) if one.member == link.member]
+        taken = sum(len(one.users) for one in others if one.peer != link.peer)
+        return self._ctx.settings.max_hosted_users - taken - len(link.users)
+
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
@@ -299,12 +298,8 @@ class PresenceTracker:
         self._after_loss(users, reason)
 
     def _drop(self, link: PeerLink, users: AbstractSet[UserId]) -> None:
-        if link.known:
-            self._familiar |= users
         for user in list(users):
             del link.users[user]
-            if user in link.unwritten:
-                self._give_place(link, user)
             self._unhost(user, link)
 
     def _unhost(self, user: UserId, link: PeerLink) -> None:
@@ -319,10 +314,8 @@ class PresenceTracker:
     # Users of replaced links
 
     def _await(self, link: PeerLink) -> None:
-        """Wait for the users of a replaced link. They keep their places; those of a link replaced before are lost."""
+        """Wait for the users of a replaced link. Those of a link replaced before are lost."""
         self._end_wait(link.peer, "lost")
-        if link.known:
-            self._familiar.update(link.users)
         for user in link.users:
             self._unhost(user, link)
         self._awaited[link.peer] = link
@@ -335,55 +328,14 @@ class PresenceTracker:
                 link.timer.cancel()
             self._unhost_all(link, set(link.users), reason)
 
-    def _replaced(self, link_id: int) -> PeerLink:
-        return next(link for link in self._awaited.values() if link.id == link_id)
-
     def _is_awaited(self, user: UserId) -> bool:
         return any(user in link.users for link in self._awaited.values())
 
-    def _take_over(self, link: PeerLink, user: UserId) -> bool:
-        """Return whether there is a place for a user that a link tells for the first time: perhaps its former one."""
-        former = self._awaited.get(link.peer)
-        if former is not None and user in former.unwritten:
-            self._give_place(former, user)
-        has_place = self._take_place(link, user)
-        if former is not None and has_place:
-            former.users.pop(user, None)
-        return has_place
-
     # Users who never wrote
-
-    def _take_place(self, link: PeerLink, user: UserId) -> bool:
-        """Take a place for a user of a link, if it needs one. Return False when there is none."""
-        if link.known or self._stays(user):
-            return True
-        line = address_line(link.host, link.peer)
-        if not self._places.make_room(line, self._leave_out_newest):
-            link.omits_users = True
-            self._ctx.emit(Counted("user_left_out"))
-            return False
-        self._places.add(link.id, line)
-        link.unwritten[user] = None
-        return True
-
-    def _give_place(self, link: PeerLink, user: UserId) -> None:
-        del link.unwritten[user]
-        self._places.reduce(link.id, 1)
-
-    def _leave_out_newest(self, link_id: int) -> None:
-        """Make room in the fullest branch. Users who wrote meanwhile, or whose peer is known now, need no place."""
-        link = self._links.get(link_id) or self._replaced(link_id)
-        user = next(reversed(link.unwritten))
-        if link.known or self._stays(user):
-            self._give_place(link, user)
-        else:
-            link.omits_users = True
-            self._ctx.emit(Counted("user_left_out"))
-            self._unhost_all(link, {user}, "left")
 
     def _keep_departed(self, link: PeerLink) -> None:
         """Remember the own user of a peer that is gone, in place of another if need be."""
-        line = address_line(link.host, link.peer)
+        line = self._line(link.peer)
         if self._departed.make_room(line, self._forget_departed):
             self._departed.add(link.peer, line)
 
@@ -395,40 +347,10 @@ class PresenceTracker:
         """Forget a user that no link tells any more, unless it stays."""
         if user in self.hosts or user in self._own or user in self._here:
             return
-        self._familiar.discard(user)
         if user not in self._departed and not self._is_awaited(user) and not self._stays(user):
             self._reported.pop(user, None)
+            self.events.forget(user)
             self._on_gone(user)
-
-    def is_limited(self, user: UserId) -> bool:
-        """Return whether only unknown peers tell this user, so that events about it are limited."""
-        if user in self._familiar or any(self._links[link].known for link in self.hosts.get(user, ())):
-            return False
-        return not (user in self._own or self._is_contact(user))
-
-    def may_report(self, user: UserId, *, known: bool = False) -> bool:
-        """Return whether an event about a user may be reported now; one that may is counted. `known`: it is a
-        contact's.
-        """
-        if self._crowd.waits(user):
-            return False
-        is_limited = not known and self.is_limited(user)
-        if is_limited and self._stays(user):
-            return self._crowd.take(wrote=True) and self._events.take((user,), self._ctx.now.mono)
-        return (not is_limited and self._events.take((user,), self._ctx.now.mono)) or self._crowd.take(wrote=False)
-
-    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
-        """Report that a link came up or ended; events about its peer's own user count these, too."""
-        if not self.may_report(link.peer, known=link.known):
-            change = change.replace(counted=True)
-            self._crowd.count(link.peer, change)
-        self._ctx.emit(change)
-
-    def _emit(self, user: UserId, effect: Effect) -> None:
-        if self.may_report(user):
-            self._ctx.emit(effect)
-        else:
-            self._crowd.count(user, effect)
 
     # Arrivals and departures
 
@@ -446,11 +368,11 @@ class PresenceTracker:
             if is_here and user not in self._here:
                 self._expected = None
                 self._here[user] = user
-                self._emit(user, UserJoined(user))
+                self.events.tell(user, UserJoined(user))
             elif not is_here and user in self._here:
                 self._expected = None
                 self._here.pop(user, None)
-                self._emit(user, UserLeft(user, "left"))
+                self.events.tell(user, UserLeft(user, "left"))
         self._report(user)
 
     def _is_at_home(self, user: UserId) -> bool:
@@ -479,9 +401,9 @@ class PresenceTracker:
     def _leave(self, user: UserId, reason: str) -> None:
         self._grace_timers.pop(user, None)
         self._expected = None
-        self._here.pop(user, None)
-        self._emit(user, UserLeft(user, reason))
+        self.events.tell(user, UserLeft(user, reason))
         self._report_status(user, ("offline", "", self._ctx.now.utc))
+        self._here.pop(user, None)
         self._forget_if_gone(user)
 
     def _status_of(self, user: UserId) -> Status:
@@ -500,57 +422,7 @@ class PresenceTracker:
         if self._reported.get(user) != status:
             self._expected = None
             self._reported[user] = status
-            self._emit(user, PresenceChanged(user, *status))
-
-
-class CrowdEvents:
-    """The rate of events about users and peers whom nobody here knows, and about others who change all the time.
-
-    Those beyond it are counted, for a second.
-    """
-
-    def __init__(self, ctx: NodeContext) -> None:
-        self._ctx = ctx
-        rate = ctx.settings.unknown_events_a_second
-        self._bucket = TokenBucket(rate, EVENTS_BURST * rate, ctx.now.mono)
-        self._of_writers = TokenBucket(rate, EVENTS_BURST * rate, ctx.now.mono)
-        self._joined = self._left = self._changed = self._links = 0
-        self._users: set[UserId] = set()  # of these
-        self._timer: Timer | None = None
-
-    def take(self, *, wrote: bool) -> bool:
-        """Return whether one more event may be reported now. `wrote`: the user it is about wrote here."""
-        if wrote:
-            return self._of_writers.take(self._ctx.now.mono)
-        return self._timer is None and self._bucket.take(self._ctx.now.mono)
-
-    def waits(self, user: UserId) -> bool:
-        """Return whether an event about this user was counted and not told yet: none of its later ones goes before."""
-        return user in self._users
-
-    def count(self, user: UserId, effect: Effect) -> None:
-        """Count an event about this user that is not reported."""
-        self._users.add(user)
-        self._joined += isinstance(effect, UserJoined)
-        self._left += isinstance(effect, UserLeft)
-        self._changed += isinstance(effect, PresenceChanged)
-        self._links += isinstance(effect, LinkChanged)
-        if self._timer is None:
-            self._timer = self._ctx.after(1.0, self._report)
-
-    def _report(self) -> None:
-        self._timer = None
-        self.take(wrote=False)
-        self._ctx.emit(ManyChanged(self._joined, self._left, self._changed, self._links))
-        self._joined = self._left = self._changed = self._links = 0
-        self._users.clear()
-
-
-def _without_text(hosted: Hosted) -> Hosted:
-    """Return what is kept of a user who never wrote: a short text, and of the certificate only its time."""
-    cert = None if hosted.cert is None else Cert(hosted.cert.from_ms, hosted.cert.until_ms, "")
-    text = hosted.text and hosted.text[:MAX_UNWRITTEN_TEXT]
-    return Hosted(hosted.id, hosted.name, hosted.status, text, hosted.since, cert)
+            self.events.tell(user, PresenceChanged(user, *status))
 
 
 def _announced_status(hosted: Hosted) -> Status:

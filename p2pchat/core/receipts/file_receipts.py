@@ -35,7 +35,8 @@ MAX_CONTENTS = 2_000  # asked about, named by users here, and as many named by o
 MAX_MESSAGES = 4  # that name the same content, remembered: the newest; a guess
 MAX_ASKED = 10_000  # contents that a link may ask about; more are not answered
 MAX_ASKED_UNKNOWN = 1_000  # the same of an unknown peer: a quarter of a megabyte
-EVENTS_BURST = 15  # seconds' worth of events about what unknown peers have; as about users (presence.py)
+EVENTS_A_SECOND = 20  # about what unknown peers have; a guess
+EVENTS_BURST = 300
 CHECKED_A_SECOND = 100  # contents looked up for a link in the long run, however often it asks
 CHECKED_BURST = 2 * MAX_ASKED_UNKNOWN
 # Messages that name some content, looked at before a link is told of it, those stored first: anybody can name it again.
@@ -87,8 +88,7 @@ class FileReceipts:
         # The messages that name it, by root, all with the newest last: of others, and of users here.
         self._named: tuple[dict[str, list[Source]], ...] = ({}, {})
         self._told: dict[str, dict[PeerId, bool]] = {}  # by root: what each peer said last
-        rate = sync.ctx.settings.unknown_events_a_second
-        self._events = TokenBucket(rate, EVENTS_BURST * rate, sync.ctx.now.mono)
+        self._events = TokenBucket(EVENTS_A_SECOND, EVENTS_BURST, sync.ctx.now.mono)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
         self._gone: dict[str, None] = {}
         self._deletions = 0  # of messages and of content: what was looked up before one is looked up again

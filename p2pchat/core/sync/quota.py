@@ -181,9 +181,7 @@ class Quota:
         return f"{name}'s member" if name else "a member without a name"
 
     def _update_must_check(self) -> None:
-        self.must_check = bool(
-            self._full or self._blocks.starts or self.disk is not DiskLevel.ENOUGH
-        )
+        self.must_check = bool(self._full or self._blocks.starts or self.disk is not DiskLevel.ENOUGH)
 
     # ---- lifting
 

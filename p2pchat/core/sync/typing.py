@@ -2,8 +2,8 @@
 
 A change is sent at once. The same word is sent again at most once in three seconds for each user and conversation. At
 the receiver an indicator ends after six seconds without repetition, so a lost frame does no harm. A message from the
-user ends it too, without a frame, and so does the end of the membership in a group. Of unknown users few a second are
-seen to begin: anybody can make up any number of them.
+user ends it too, without a frame, and so does the end of the membership in a group. Of the users of a member few a
+second are seen to begin: it can make up any number of them.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
@@ -11,7 +11,7 @@ Source: docs/protocol.md, "Receipts and presence".
 from __future__ import annotations
 
 from p2pchat.core.effects import Counted, Send, TypingChanged
-from p2pchat.core.limits_by_origin import TokenBucket
+from p2pchat.core.limits_by_origin import RateLimit
 from p2pchat.core.log import WriterKey
 from p2pchat.core.node_context import SLACK
 from p2pchat.core.sync.log_index import ConversationState
@@ -23,7 +23,8 @@ from p2pchat.protocol import ConversationId, TypingFrame, UserId
 HERE = 0  # in place of a link: typing between users hosted here; links have numbers from 1
 
 
-TYPING_BURST = 3.0  # seconds' worth of unknown users who begin to type at once; a guess
+TYPING_A_SECOND = 20  # users of a member who begin to type; a guess, as the next
+TYPING_AT_ONCE = 60
 
 
 class TypingTracker:
@@ -41,8 +42,7 @@ class TypingTracker:
         self.local: dict[WriterKey, float] = {}
         self.active: dict[WriterKey, tuple[int, float]] = {}
         self._sweeping = False
-        rate = sync.ctx.settings.unknown_typing_a_second
-        self._unknown = TokenBucket(rate, TYPING_BURST * rate, sync.ctx.now.mono)
+        self._rate = RateLimit(TYPING_A_SECOND, TYPING_AT_ONCE)
 
     # ---- sending
 
@@ -128,11 +128,10 @@ class TypingTracker:
         return None
 
     def _is_shown(self, remote: RemoteState, frame: TypingFrame) -> bool:
-        """Return whether a user is seen to type, which an unknown one who begins to is at a rate."""
-        begins = frame.on and (frame.c, frame.u) not in self.active
-        if not begins or remote.link.known or self._sync.inbox.is_known(frame.u):
+        """Return whether a user is seen to type, which those of a member begin to at a rate."""
+        if not frame.on or (frame.c, frame.u) in self.active:
             return True
-        is_shown = self._unknown.take(self._ctx.now.mono)
+        is_shown = self._rate.take(self._sync.members.line(remote.link.peer)[:1], self._ctx.now.mono)
         if not is_shown:
             self._ctx.emit(Counted("typing_ignored"))
         return is_shown

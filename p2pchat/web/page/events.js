@@ -36,7 +36,6 @@ export class Events {
       presence: (line) => this._presence(line.user_id, line.user, { status: line.status, text: line.text, since: line.since }),
       joined: (line) => this._presence(line.user_id, line.user, { status: "online" }),
       left: (line) => this._presence(line.user_id, line.user, { status: "offline" }),
-      many: () => this._asks.who(),
       member: (line) => this._member(line),
       renamed: (line) => this._renamed(line),
       typing: (line) => this._typing(line),

@@ -93,9 +93,6 @@ class Post:
     def link_down(self, link: PeerLink, reason: str) -> None:
         self.heard.append(("down", link.peer, reason))
 
-    def report_link(self, link: PeerLink, change: LinkChanged) -> None:
-        self.ctx.emit(change)
-
     def name_of(self, peer: str) -> str:
         return "fay"
 

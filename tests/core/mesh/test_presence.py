@@ -6,6 +6,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, Guests, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
+from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.mesh.handshake import (
     HOST_TAG,
     LIFE_MS,
@@ -34,11 +35,11 @@ class Here_:
     def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
         self.ctx = NodeContext(settings or Settings(), ADA.id, Draws("ada"))
         self.stays: set[str] | None = None  # None: everybody
-        self.contacts: set[str] | None = None  # None: everybody
+        self.members: dict[str, str] = {}  # of users who do not count by themselves
         self.gone: list[str] = []
         self.blocked: set[str] = set()
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
-        self.presence = PresenceTracker(self.ctx, own, self._stays, self._is_contact, self.gone.append, self.blocked)
+        self.presence = PresenceTracker(self.ctx, own, self._stays, self.gone.append, self._line, self.blocked)
         self.at(0.0)
 
     def at(self, mono: float) -> None:
@@ -47,8 +48,8 @@ class Here_:
     def _stays(self, user: str) -> bool:
         return self.stays is None or user in self.stays
 
-    def _is_contact(self, user: str) -> bool:
-        return self.contacts is None or user in self.contacts
+    def _line(self, user: str) -> Line:
+        return (self.members[user], user) if user in self.members else (user,)
 
     def take(self) -> list[Effect]:
         out, self.ctx.out = self.ctx.out, []

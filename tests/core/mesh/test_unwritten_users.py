@@ -7,8 +7,6 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.effects import (
     Effect,
-    LinkChanged,
-    ManyChanged,
     PauseReading,
     UserNamed,
 )
@@ -36,82 +34,58 @@ def place(ada: Here_, id: int, peer: Key, host: str) -> PeerLink:
     return link
 
 
-def crowded(places: int = 10, events: int = 10_000) -> Here_:
-    ada = Here_(settings=Settings(max_unwritten_users=places, unknown_events_a_second=events))
-    ada.stays, ada.contacts = set(), set()
+def of_gate(ada: Here_, id: int, peer: Key) -> PeerLink:
+    """Return a link to a peer for which the gateway's member answers."""
+    link = ada.link(id, peer)
+    link.member = GATE.id
+    ada.members[peer.id] = GATE.id
+    return link
+
+
+def crowded(places: int = 1000) -> Here_:
+    ada = Here_(settings=Settings(max_hosted_users=places))
+    ada.stays = set()
     return ada
 
 
 # ---- places
 
 
-def test_one_unknown_peer_may_tell_as_many_users_as_there_are_places() -> None:
+def test_all_peers_of_a_member_tell_as_many_users_as_one_may_host() -> None:
     ada = crowded(10)
-    gate = place(ada, 1, GATE, "10.0.0.1")
-    assert len(joins(ada.here(gate, *guests(GATE, *range(10))))) == 10
-    assert not gate.omits_users
-    assert joins(ada.here(gate, *guests(GATE, 10))) == [] and gate.omits_users
-    assert len(gate.users) == 10
-
-
-def test_a_newcomer_from_another_branch_takes_the_place_of_the_newest_user_of_the_fullest() -> None:
-    ada = crowded(10)
-    eve, bob = place(ada, 1, EVE, "10.0.0.1"), place(ada, 2, BOB, "10.0.1.1")
-    ada.here(eve, *guests(EVE, *range(10)))
-    effects = ada.here(bob, word(BOB))
-    newest = CERT_KEYS["guest 9"].id
-    assert (joins(effects), departures(effects)) == ([BOB.id], [(newest, "left")])
-    assert newest in ada.gone and eve.omits_users and not bob.omits_users
-    assert joins(ada.here(eve, *guests(EVE, 9))) == []  # it does not come back in the same way
-    assert BOB.id in ada.presence.online()
+    gate, eve = of_gate(ada, 1, GATE), of_gate(ada, 2, EVE)
+    assert len(joins(ada.here(gate, word(GATE), *guests(GATE, *range(6))))) == 7
+    told = joins(ada.here(eve, *guests(EVE, *range(10, 15)), word(EVE)))
+    assert len(told) == 4 and EVE.id in told  # its own user always has a place
+    assert eve.omits_users and not gate.omits_users
+    assert len(joins(ada.here(ada.link(3, BOB), *guests(BOB, *range(20, 29))))) == 9  # it counts by itself
 
 
 def test_places_come_back_when_users_or_links_go() -> None:
     ada = crowded(4)
-    gate = place(ada, 1, GATE, "10.0.0.1")
+    gate, eve = of_gate(ada, 1, GATE), of_gate(ada, 2, EVE)
     ada.here(gate, *guests(GATE, 0, 1, 2, 3))
+    assert joins(ada.here(eve, *guests(EVE, 4))) == []
     ada.here(gate, gone=[CERT_KEYS["guest 0"].id])
-    assert len(joins(ada.here(gate, *guests(GATE, 4)))) == 1
+    assert len(joins(ada.here(eve, *guests(EVE, 4)))) == 1
     ada.down(gate, "left")
-    again = place(ada, 2, GATE, "10.0.0.1")
-    assert len(joins(ada.here(again, *guests(GATE, 5, 6, 7, 8)))) == 4
+    assert len(joins(ada.here(eve, *guests(EVE, 5, 6, 7)))) == 3
 
 
-def test_users_of_known_peers_and_those_who_wrote_take_no_place() -> None:
-    ada = crowded(1)
-    gate = place(ada, 1, GATE, "10.0.0.1")
-    gate.known = True
-    assert len(joins(ada.here(gate, *guests(GATE, *range(5))))) == 5
-    eve = place(ada, 2, EVE, "10.0.1.1")
-    writers = guests(EVE, 6, 7, 8)
-    ada.stays = {user.id for user in writers}
-    assert len(joins(ada.here(eve, *writers))) == 3
-    assert len(joins(ada.here(eve, *guests(EVE, 9)))) == 1
-
-
-def test_who_wrote_meanwhile_keeps_its_presence_and_gives_its_place() -> None:
-    ada = crowded(3)
-    eve, bob = place(ada, 1, EVE, "10.0.0.1"), place(ada, 2, BOB, "10.0.1.1")
-    ada.here(eve, *guests(EVE, 0, 1, 2))
-    ada.stays = {CERT_KEYS["guest 2"].id}
-    assert departures(ada.here(bob, word(BOB))) == []
-    assert set(eve.users) == {CERT_KEYS[f"guest {n}"].id for n in range(3)}
-
-
-def test_the_status_of_who_wrote_meanwhile_is_told_in_full() -> None:
-    ada = crowded(3)
-    bob = place(ada, 1, BOB, "10.0.1.1")
-    ada.here(bob, word(BOB, text="z" * 100))
-    assert bob.users[BOB.id].text == "z" * 64
-    ada.stays = {BOB.id}
-    ada.here(bob, word(BOB, text="y" * 100))
-    assert (bob.users[BOB.id].text, list(bob.unwritten)) == ("y" * 100, [])
+def test_users_of_a_replaced_link_count_until_they_are_told_again() -> None:
+    ada = crowded(4)
+    gate, eve = of_gate(ada, 1, GATE), of_gate(ada, 2, EVE)
+    ada.here(gate, *guests(GATE, 0, 1, 2, 3))
+    ada.down(gate, "replaced")
+    assert joins(ada.here(eve, *guests(EVE, 4))) == []
+    again = of_gate(ada, 3, GATE)
+    assert ada.here(again, *guests(GATE, 0, 1, 2, 3), more=True) == [] and len(again.users) == 4
 
 
 def test_nothing_is_kept_of_them_when_their_links_end() -> None:
-    ada = crowded(1000)
+    ada = crowded()
     for round in range(3):
-        gate = place(ada, round, GATE, "10.0.0.1")
+        gate = ada.link(round, GATE)
         users = guests(GATE, *range(20 * round, 20 * round + 20))
         ada.here(gate, *users, *([word(GATE)]))
         ada.here(gate, gone=[users[0].id])
@@ -119,15 +93,15 @@ def test_nothing_is_kept_of_them_when_their_links_end() -> None:
         ada.wake(10.0 * round + 5)
     presence = ada.presence
     assert set(presence._reported) == {GATE.id}  # of one peer's own user a moment longer
-    assert (presence.hosts, presence._here, presence._familiar, presence._grace_timers) == ({}, {}, set(), {})
-    assert len(presence._places) == 0 and len(ada.gone) == 60
+    assert (presence.hosts, presence._here, presence._grace_timers) == ({}, {}, {})
+    assert len(ada.gone) == 60
 
 
 def test_own_users_of_peers_that_are_gone_are_few() -> None:
-    ada = crowded(1000)
+    ada = crowded()
     for number in range(MAX_DEPARTED + 10):
         key = Key(f"silent {number}")
-        link = place(ada, number, key, f"10.{number % 200}.0.{number // 200}")
+        link = ada.link(number, key)
         ada.here(link, word(key))
         ada.down(link, "left")
     assert len(ada.presence._reported) == MAX_DEPARTED == len(ada.presence._departed)
@@ -137,13 +111,13 @@ def test_own_users_of_peers_that_are_gone_are_few() -> None:
 def test_users_of_replaced_links_keep_their_places_and_are_few() -> None:
     ada = crowded(10)
     for round in range(6):
-        gate = place(ada, round, GATE, "10.0.0.1")
+        gate = ada.link(round, GATE)
         ada.here(gate, *guests(GATE, *range(10 * round, 10 * round + 10)), more=True)
         ada.down(gate, "replaced")
         ada.wake(3.0 * round + 3)  # longer than the grace period
         assert len(ada.presence._here) <= 10 and ada.presence._here.keys() == ada.presence._reported.keys()
         assert len(ada.presence.expected_recipients(BOB.id)[0]) <= 10
-    gate = place(ada, 6, GATE, "10.0.0.1")
+    gate = ada.link(6, GATE)
     ada.wake(200.0)  # it never ends its list
     ada.wake(203.0)
     assert (ada.presence._here, ada.presence._reported, ada.presence._awaited) == ({}, {}, {})
@@ -153,118 +127,17 @@ def test_users_of_replaced_links_keep_their_places_and_are_few() -> None:
 def test_replaced_twice_before_a_list_ended_no_silent_user_leaves() -> None:
     ada = crowded(10)
     users = guests(GATE, *range(10))
-    ada.here(place(ada, 0, GATE, "10.0.0.1"), *users)
+    ada.here(ada.link(0, GATE), *users)
     for round in range(3):
         ada.down(ada.presence._links[round], "replaced")
-        gate = place(ada, round + 1, GATE, "10.0.0.1")
+        gate = ada.link(round + 1, GATE)
         assert ada.here(gate, *users[:round], more=True) == []
     assert ada.here(gate, *users) == [] and not gate.omits_users
     assert ada.wake(300.0) == [] and ada.presence.online() == set(gate.users)
-    assert len(departures(ada.down(gate, "left"))) == 10 and len(ada.presence._places) == 0
-
-
-def test_a_newcomer_takes_the_place_of_a_user_of_a_replaced_link() -> None:
-    ada = crowded(10)
-    eve, bob = place(ada, 1, EVE, "10.0.0.1"), place(ada, 2, BOB, "10.0.1.1")
-    ada.here(eve, *guests(EVE, *range(10)))
-    ada.down(eve, "replaced")
-    effects = ada.here(bob, word(BOB))
-    assert (joins(effects), departures(effects)) == ([BOB.id], [(CERT_KEYS["guest 9"].id, "left")])
-    assert len(ada.presence._here) == 10
-
-
-# ---- events
-
-
-def test_many_who_come_at_once_are_told_one_by_one() -> None:
-    """Programs of a mesh of 32 peers that started together were told of half of them."""
-    ada = crowded(1000, events=20)
-    assert len(joins(ada.here(place(ada, 1, GATE, "10.0.0.1"), *guests(GATE, *range(60))))) == 60
-
-
-def test_events_about_them_have_a_rate_and_the_others_are_counted() -> None:
-    ada = crowded(1000, events=4)
-    gate = place(ada, 1, GATE, "10.0.0.1")
-    effects = ada.here(gate, *guests(GATE, *range(50)))
-    assert len(effects) == 60 and len(joins(effects)) == 30
-    assert ada.wake(1.0) == [ManyChanged(20, 0, 20, 0)]
-    lines = 60 + 1
-    for second in range(1, 61):  # they come and go all the time
-        ada.at(second)
-        ada.ctx.run_due()
-        ada.here(gate, gone=list(gate.users))
-        effects = ada.take() + ada.here(gate, *guests(GATE, *range(50)))
-        lines += len(effects)
-        ada.at(second + 0.5)
-        ada.ctx.run_due()
-        lines += len(ada.take())
-    assert lines <= 60 + 61 * 5
-    assert {user.id for user in guests(GATE, *range(50))} <= ada.presence.online()
-
-
-def test_events_about_contacts_and_users_of_known_peers_have_none() -> None:
-    ada = crowded(1000, events=1)
-    gate, eve = place(ada, 1, GATE, "10.0.0.1"), place(ada, 2, EVE, "10.0.1.1")
-    gate.known = True
-    assert len(joins(ada.here(gate, *guests(GATE, *range(20))))) == 20
-    assert len(departures(ada.down(gate, "left"))) == 20
-    ada.here(eve, *guests(EVE, *range(20)))
-    ada.stays = ada.contacts = {BOB.id}
-    assert joins(ada.here(place(ada, 3, BOB, "10.0.2.1"), word(BOB))) == [BOB.id]
-
-
-def test_events_about_unknown_users_who_wrote_have_a_rate_too() -> None:
-    """To write once costs a member nothing, and it may come and go all the time."""
-    ada = crowded(1000, events=20)
-    gate = place(ada, 1, GATE, "10.0.0.1")
-    users = guests(GATE, *range(50))
-    ada.stays = {user.id for user in users}
-    lines = len(ada.here(gate, *users))
-    assert lines == 100  # a gateway's users may all come at once
-    for second in range(1, 61):
-        ada.at(second)
-        ada.ctx.run_due()
-        lines += len(ada.take() + ada.here(gate, gone=list(gate.users)) + ada.here(gate, *users))
-    assert lines <= 300 + 61 * 21
-    assert {user.id for user in users} <= ada.presence.online()
-
-
-def test_what_was_counted_of_a_user_is_told_before_what_follows() -> None:
-    """A user left, which was counted, wrote meanwhile, and came again: programs were told that it joined twice."""
-    ada = crowded(1000, events=1)
-    gate = place(ada, 1, GATE, "10.0.0.1")
-    users = guests(GATE, *range(10))
-    first = users[0].id
-    assert first in joins(ada.here(gate, *users))
-    assert ada.here(gate, gone=[first]) == []
-    ada.stays = {first}
-    assert ada.here(gate, users[0]) == []
-    assert ada.wake(1.0) == [ManyChanged(3, 1, 5, 0)]
-    assert departures(ada.here(gate, gone=[first])) == [(first, "left")]
+    assert len(departures(ada.down(gate, "left"))) == 10
 
 
 # ---- the whole node
-
-
-def test_links_of_unknown_peers_have_the_same_rate_and_each_contact_has_its_own(ada: Peer) -> None:
-    """One party may come and go all the time, with a new key each time."""
-    for _ in range(10):
-        for name in ("cyd", "dan", "eve") * 20:
-            ada.drop(ada.far(name))
-        ada.world.pass_time(1.0)
-    ada.world.pass_time(3.0)
-    links = [event for event in ada.events if isinstance(event, LinkChanged)]
-    counts = [event for event in ada.events if isinstance(event, ManyChanged)]
-    shown = [event for event in links if not event.counted]
-    assert len(links) == 1200 == len(shown) + sum(event.links for event in counts)
-    others = [event for event in ada.events if not isinstance(event, LinkChanged)]
-    assert len(shown) > 0 and len(shown) + len(others) <= 300 + 13 * 21
-    ada.put(QuotaLifted(IDS["bob"]))
-    for _ in range(10):  # in a second in which others come and go too
-        ada.drop(ada.far("cyd"))
-        ada.drop(ada.far("bob"))
-    links = [event for event in ada.events if isinstance(event, LinkChanged) and event.peer == IDS["bob"]]
-    assert len(links) == 20 and not any(event.counted for event in links)
 
 
 def guest_of(name: str, user: Key, called: str) -> Hosted:
@@ -316,8 +189,12 @@ def test_a_new_name_of_a_silent_user_is_remembered_when_it_writes(ada: Peer) -> 
 
 
 def test_what_a_peer_says_about_users_without_a_place_is_no_fault() -> None:
-    ada = World().peer("ada", max_unwritten_users=1)
+    ada = World().peer("ada", max_hosted_users=2)
     far, guest = ada.far("bob"), Key("guest")
+    ada.node.user_members.line = lambda user: ("gate", user)  # type: ignore[method-assign]
+    ada.far("cyd").say(Here([guest_of("cyd", Key("another"), "yan"), Hosted(IDS["cyd"], "cyd", "online")]))
+    for link in ada.node.links.up.values():
+        link.member = "gate"
     far.say(Here([guest_of("bob", guest, "zoe")]))
     assert guest.id not in ada.node.names
     room = [Naming(room=True)]

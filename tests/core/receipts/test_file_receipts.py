@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.inputs import ContentKept, ContentRemoved, HeldFound, WriteRequest
 from p2pchat.core.log import FileRef, Ref, ref_key
@@ -239,12 +238,12 @@ def test_who_asks_again_is_told_again() -> None:
 
 def test_who_says_yes_and_no_in_turn_causes_few_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before: each word was an event, some 25,000 a second."""
-    monkeypatch.setattr(file_receipts, "EVENTS_BURST", 1)
+    monkeypatch.setattr(file_receipts, "EVENTS_BURST", 20)
     ada, _, _ = holder()
     bob = linked(ada, "bob")
     for _ in range(100):
         bob.say(Holds(has=[ROOT]), Holds(lacks=[ROOT]))
-    assert len(done(ada, out.FileHeld)) == Settings().unknown_events_a_second
+    assert len(done(ada, out.FileHeld)) == 20
 
 
 def test_a_link_has_few_contents_looked_up_however_often_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +259,7 @@ def test_a_link_has_few_contents_looked_up_however_often_it_asks(monkeypatch: py
 
 
 def test_what_unknown_peers_have_causes_few_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_receipts, "EVENTS_BURST", 1)
+    monkeypatch.setattr(file_receipts, "EVENTS_BURST", 20)
     ada, log, _ = holder()
     bob = linked(ada, "bob")
     roots = [f"{n:064x}" for n in range(50)]
@@ -268,5 +267,5 @@ def test_what_unknown_peers_have_causes_few_events(monkeypatch: pytest.MonkeyPat
         ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], files=(FileRef("a", SIZE, "", root),)))
     told(bob)
     bob.say(Holds(has=roots))
-    assert len(done(ada, out.FileHeld)) == Settings().unknown_events_a_second
+    assert len(done(ada, out.FileHeld)) == 20
     assert all(ada.node.sync.file_receipts.users_having(log, root) == [IDS["bob"]] for root in roots)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, QuotaLifted, TypingSet
+from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, TypingSet
 from p2pchat.core.sync.known_conversations import dm_naming
+from p2pchat.core.sync.typing import TYPING_AT_ONCE
 from p2pchat.protocol import ConversationId, Naming, TypingFrame
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm
 
@@ -189,10 +190,14 @@ def test_typing_ends_when_storage_fails(ada: Peer) -> None:
     assert "bob types in room no more" in ada.take()
 
 
-def test_few_unknown_users_are_seen_to_begin_to_type_and_all_contacts() -> None:
-    ada = World().peer("ada", unknown_typing_a_second=1)
+def test_few_users_of_a_member_are_seen_to_begin_to_type(ada: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     bob, cyd = ada.far("bob"), ada.far("cyd")
-    ada.put(QuotaLifted(IDS["cyd"]))
-    for far, seen in ((bob, 3), (cyd, 20)):
-        lines = [line for _ in range(20) for line in far.say(word(far.name), word(far.name, on=False))]
-        assert lines.count(f"{far.name} types in room") == seen
+    for far in (bob, cyd):
+        lines = [line for _ in range(80) for line in far.say(word(far.name), word(far.name, on=False))]
+        assert lines.count(f"{far.name} types in room") == TYPING_AT_ONCE
+    monkeypatch.setattr(ada.node.user_members, "line", lambda user: ("member", user))
+    seen = 0
+    for far in (bob, cyd):
+        lines = [line for _ in range(50) for line in far.say(word(far.name), word(far.name, on=False))]
+        seen += lines.count(f"{far.name} types in room")
+    assert seen == TYPING_AT_ONCE

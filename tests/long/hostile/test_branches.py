@@ -88,7 +88,7 @@ MIXED_WITHIN = (
 )
 # Of each: a round of one key, which makes up to a hundred. On a busy machine few of the keys get a link meanwhile.
 ENOUGH = 1
-CROWD = ("joined", "left", "presence", "renamed", "many", "warning")
+CROWD = ("joined", "left", "presence", "renamed", "warning")
 PAUSE = 0.05  # seconds between two messages of a pair
 SETTLES_WITHIN = 100.0  # seconds
 GIVEN_BACK_WITHIN = 30.0  # seconds: its peers fetch the rest of what it stored first

@@ -1,0 +1,85 @@
+"""Changes of presence, as programs are told them: at a rate for each member, and always the last one.
+
+Whoever comes and goes all the time would fill the logs of everybody. So once a member has used up its rate, its users
+are told at their latest state, one after the other as the rate allows: what was changed back meanwhile is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from p2pchat.core.effects import PresenceChanged, UserJoined, UserLeft
+from p2pchat.core.limits_by_origin import Line, RateLimit
+from p2pchat.core.node_context import NodeContext
+from p2pchat.protocol import UserId
+
+AT_ONCE = 15  # seconds' worth of changes, 300: a mesh of 100 users of a member may form; a guess
+TOLD_EVERY = 1.0  # seconds, while somebody waits
+
+
+class LatestState:
+    """What programs are to be told of a user: that it came or left, and its status."""
+
+    __slots__ = ("came", "status")
+
+    def __init__(self) -> None:
+        self.came: UserJoined | UserLeft | None = None
+        self.status: PresenceChanged | None = None
+
+
+class PresenceEvents:
+    """Tells programs of presence.
+
+    Args:
+        line: Returns where a user counts: its member, or the peer that hosts it (UserMembers.line).
+    """
+
+    def __init__(self, ctx: NodeContext, line: Callable[[UserId], Line]) -> None:
+        self._ctx = ctx
+        self._line = line
+        rate = ctx.settings.presence_a_second
+        self._rate = RateLimit(rate, AT_ONCE * rate)
+        self._waiting: dict[Line, dict[UserId, LatestState]] = {}  # by member; those first that wait longest
+        self._members: dict[UserId, Line] = {}  # of those who wait
+
+    def may_tell(self, user: UserId) -> bool:
+        """Return whether something about a user may be told now; if so, it is counted."""
+        member = self._line(user)[:1]
+        return member not in self._waiting and self._rate.take(member, self._ctx.now.mono)
+
+    def tell(self, user: UserId, change: UserJoined | UserLeft | PresenceChanged) -> None:
+        """Tell a change, now or later."""
+        if user not in self._members:
+            if self.may_tell(user):
+                self._ctx.emit(change)
+                return
+            self._members[user] = self._line(user)[:1]
+        if not self._waiting:
+            self._ctx.after(TOLD_EVERY, self._tell_waiting)
+        latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, LatestState())
+        if isinstance(change, PresenceChanged):
+            latest.status = change
+        else:
+            latest.came = change if latest.came is None else None  # else it is again as it was told
+
+    def forget(self, user: UserId) -> None:
+        """Tell no status of a user of whom nothing is known any more."""
+        if user in self._members:
+            waiting = self._waiting[self._members[user]]
+            waiting[user].status = None
+            if waiting[user].came is None:
+                del waiting[user], self._members[user]
+
+    def _tell_waiting(self) -> None:
+        for member, users in list(self._waiting.items()):
+            for user, latest in list(users.items()):
+                if not self._rate.take(member, self._ctx.now.mono):
+                    break
+                for change in (latest.came, latest.status):
+                    if change is not None:
+                        self._ctx.emit(change)
+                del users[user], self._members[user]
+            if not users:
+                del self._waiting[member]
+        if self._waiting:
+            self._ctx.after(TOLD_EVERY, self._tell_waiting)
