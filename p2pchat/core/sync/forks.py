@@ -7,6 +7,9 @@ or a want of such a log is answered with the two batches, at most once an hour p
 Peers that host the writer receive the evidence unasked, before any mark or sum. A later log is accepted over either
 version of a forked one, so its mark would count there as a receipt of everything it builds on.
 
+Evidence has the header of its log, so that it is taken without the log too, if somebody named the member. What of a
+header the evidence does not prove has no other effect.
+
 What is kept of a fork counts as stored of its writer, so made-up users cannot fill the disk with evidence; where there
 is no room for it the log stays as it was. That of blocked users is kept.
 

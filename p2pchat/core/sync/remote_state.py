@@ -22,6 +22,7 @@ MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, 
 MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
 MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
+MAX_UNNAMED = 1_000  # logs of one link that are remembered as refused; a guess: 300 KiB
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 
 
@@ -160,6 +161,7 @@ class RemoteState:
     owed_marks: KeySet[WriterKey] = field(default_factory=dict)
     refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
     full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
+    unnamed: KeySet[LogId] = field(default_factory=dict)  # logs that it brought of members that nobody named
     unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
 
     @property
@@ -200,6 +202,13 @@ class RemoteState:
             self.refusals[key] = marks
         else:
             self.refusals.pop(key, None)
+
+    def on_unnamed(self, log: LogId) -> None:
+        """Note that it brought a log whose member nobody named: that is not fetched any more."""
+        if len(self.unnamed) >= MAX_UNNAMED:
+            self.unnamed.clear()
+        self.unnamed[log] = None
+        self.set_ahead(log.key, {run: mark for run, mark in self.ahead.get(log.key, {}).items() if run != log.run})
 
     def note_unopened(self, conversation: ConversationId, naming: Naming) -> None:
         """Remember the name of a conversation for which there is no place, or nobody yet. A peer sends it once."""

@@ -104,8 +104,7 @@ class Replicator:
     def __init__(
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
-        on_members_changed: Callable[[Change, Sequence[Statement]], None],
-        on_void: Callable[[Sequence[Statement]], None], members: UserMembers,
+        on_members_changed: Callable[[Change, Sequence[Statement]], None], members: UserMembers,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
@@ -113,8 +112,8 @@ class Replicator:
         self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations: Conversations = Conversations(network.id)
         self.statements: StatementExchange = StatementExchange(
-            ctx, network, stored.statements, stored.meta, on_members_changed, on_void
-        )  # fmt: skip
+            ctx, network, stored.statements, stored.meta, on_members_changed
+        )
         self.lookups: Lookups = Lookups(ctx)
         self.people: KnownPeople = KnownPeople(
             ctx, hosted.values(), stored.users, stored.former_names,
@@ -133,8 +132,9 @@ class Replicator:
         members.load(stored.members)
         left_out = LeftOut(ctx, stored.meta)
         self.context: SyncContext = SyncContext(
-            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, members, left_out
-        )
+            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.requests, members, left_out,
+            self.statements.is_named,
+        )  # fmt: skip
         self.fetcher: Fetcher = Fetcher(self.context)
         self.causal_order: CausalOrder = CausalOrder(self.context, stored.next_place)
         self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(self.context, stored.delivered)
@@ -257,6 +257,13 @@ class Replicator:
             if remote.comparison.begun:
                 self.anti_entropy.begin(remote)
 
+    def _compare_unnamed(self) -> None:
+        """Have logs come again that were refused while nobody had named their members."""
+        for remote in self.context.remotes.values():
+            if remote.unnamed:
+                remote.unnamed.clear()
+                self.anti_entropy.begin(remote)
+
     def on_drained(self, link: int) -> None:
         remote = self.context.remotes.get(link)
         if remote is not None:
@@ -327,6 +334,8 @@ class Replicator:
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
         elif isinstance(frame, Members):
+            if frame.have is not None:
+                remote.forks.sent.clear()  # it may have refused evidence while it lacked statements
             return self.statements.on_frame(remote.link, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
@@ -520,6 +529,7 @@ class Replicator:
         touched = self._apply(change)
         if change.statements or change.unstated:
             self.statements.on_durable(change)
+            self._compare_unnamed()
         for begun in done.transaction.requests:
             self._ctx.emit(begun)
         if change.stretches:

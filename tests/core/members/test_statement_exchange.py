@@ -10,7 +10,8 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.inputs import DiskLow, StatementsMade
+from p2pchat.core.inputs import DiskLow, Got, StatementsMade
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.members.statement import Statement, make_statement, network_id
 from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.node_context import NetworkCredentials
@@ -18,7 +19,7 @@ from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import MAX_FRAME_BYTES, Members, UserId, encode
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from tests.core.scripted_nodes import IDS, K, Peer, World
+from tests.core.scripted_nodes import IDS, Author, K, Peer, World, have, passed
 
 FOUNDER, ADMIN, STRANGER = (Identity.from_seed(letter * 32) for letter in (b"f", b"a", b"s"))
 NETWORK = network_id(FOUNDER.peer_id)
@@ -93,6 +94,29 @@ def test_who_joined_learns_the_founder_from_a_member_and_only_the_right_one() ->
     assert net.kept("bob") == net.kept("ada")
 
 
+def test_a_log_is_stored_only_once_somebody_named_its_member_and_then_asked_for_again() -> None:
+    """Neither by who is given it, nor by a third, and it comes when the statement does."""
+    net = Net("ada", "bob", "cyd")
+    net.link("ada", "bob")
+    net.link("ada", "cyd")
+    ada = net.peers["ada"]
+    link = next(link for link, other in ada.links.items() if isinstance(other, tuple) and other[0] is net.peers["bob"])
+    by = make_guest(NETWORK, STRANGER.peer_id, STRANGER.sign, IDS["eve"])
+    log = Author("eve", "e1", ada.node.room, by=by)
+    said_early, forged = log.say("hello"), Author("eve", "e2", ada.node.room).say("as a member of her own")
+    ada.put(Got(link, passed(said_early, forged)))
+    net.world.settle()
+    assert ada.counted["unnamed_log"] == 2 and [peer.texts() for peer in net.peers.values()] == [[], [], []]
+    ada.put(Got(link, passed(have(log))))
+    net.world.pass_time(60.0)
+    assert not [line for line in ada.take() if "want" in line]
+    net.say("bob", said(FOUNDER, "add", STRANGER.peer_id))
+    assert "to bob: digest" in ada.take()
+    ada.put(Got(link, passed(said_early, forged)))
+    net.world.pass_time(60.0)
+    assert [peer.texts() for peer in net.peers.values()] == [["hello"]] * 3
+
+
 def test_what_an_admin_said_comes_though_it_was_heard_of_before_the_admin() -> None:
     net = Net("ada", "bob", "cyd")
     net.link("ada", "bob")
@@ -105,8 +129,10 @@ def test_what_an_admin_said_comes_though_it_was_heard_of_before_the_admin() -> N
     net.link("bob", "cyd")
     assert net.kept("cyd") == {admin.id, early.id}
     net.say("cyd", gone := said(FOUNDER, "remove", ADMIN.peer_id))
-    assert all(net.kept(name) == {admin.id, gone.id} for name in net.peers)
-    assert all(early.text not in net.stored(name) for name in net.peers)
+    late = said(ADMIN, "add", USERS[2])
+    net.say("bob", late)
+    assert all(net.kept(name) == {admin.id, early.id, gone.id, late.id} for name in net.peers)
+    assert all(net.stored(name) == {one.text for one in (admin, early, gone, late)} for name in net.peers)
 
 
 def test_who_is_known_only_by_what_it_wrote_is_dialled_again_after_a_pardon() -> None:
