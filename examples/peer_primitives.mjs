@@ -280,7 +280,7 @@ export function readFrame(buffer, limit) {
   for (const [field, value] of Object.entries(frame)) if (value === null || value === false) delete frame[field];
   const fields = Object.hasOwn(FRAMES, frame.t) ? FRAMES[frame.t] : {};
   if (!Object.entries(fields).every(([field, good]) => good(frame[field]))) throw "malformed";
-  if (frame.t === "entries" && (frame.first === 1) !== Boolean(frame.h)) throw "malformed";
+  if (frame.t === "entries" && (frame.first === 1 || Boolean(frame.fork)) !== Boolean(frame.h)) throw "malformed";
   if (frame.t === "entries" && frame.e.some(([, text]) => Buffer.byteLength(text) > 65536)) throw "limit";
   return [frame, buffer.subarray(4 + length)];
 }

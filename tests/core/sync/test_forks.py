@@ -29,7 +29,12 @@ from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
 
 def evidence(one: Entries, other: Entries) -> tuple[Entries, Entries]:
-    return msgspec.structs.replace(one, fork=True), msgspec.structs.replace(other, fork=True)
+    """Return two batches of one log as evidence of a fork, with the header that one of them has."""
+    header = one.h or other.h
+    return (
+        msgspec.structs.replace(one, h=one.h or header, fork=True),
+        msgspec.structs.replace(other, h=other.h or header, fork=True),
+    )
 
 
 def twins() -> tuple[Author, Entries, Entries]:
