@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
@@ -115,6 +116,55 @@ def test_a_log_is_stored_only_once_somebody_named_its_member_and_then_asked_for_
     ada.put(Got(link, passed(said_early, forged)))
     net.world.pass_time(60.0)
     assert [peer.texts() for peer in net.peers.values()] == [["hello"]] * 3
+
+
+def test_no_evidence_is_stored_of_a_log_whose_member_nobody_named() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    ada, bob = net.peers["ada"], net.peers["bob"]
+    link = next(link for link, other in ada.links.items() if isinstance(other, tuple) and other[0] is bob)
+    by = make_guest(NETWORK, STRANGER.peer_id, STRANGER.sign, IDS["eve"])
+    one, other = (Author("eve", "e1", ada.node.room, by=by) for _ in range(2))
+    one.say("hello"), other.say("hello")
+    evidence = [replace(log.say(text), h=log.header, fork=True) for log, text in ((one, "yes"), (other, "no"))]
+    ada.put(Got(link, passed(*evidence)))
+    net.world.settle()
+    assert ada.counted["unnamed_log"] == 1 and ada.load().forked == []
+    net.say("bob", said(FOUNDER, "add", STRANGER.peer_id))
+    ada.put(Got(link, passed(*evidence)))
+    net.world.pass_time(60.0)
+    assert ada.load().forked == [one.log]
+    later = Author("eve", "e2", ada.node.room, before=[one.mark], by=by)
+    ada.put(Got(link, passed(later.say("on it"))))
+    net.world.pass_time(60.0)
+    assert (bob.load().forked, bob.texts()) == ([one.log], ["on it"])  # though the evidence is behind entry 1
+
+
+def test_who_comes_after_an_admin_was_removed_has_what_the_others_have() -> None:
+    """The removal keeps nobody, so those whom the admin had added are out; what they wrote stays for everybody."""
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    ada = net.peers["ada"]
+    link = next(iter(ada.links))
+    net.say("bob", said(FOUNDER, "admin", ADMIN.peer_id))
+    net.say("bob", added := said(ADMIN, "add", STRANGER.peer_id))
+    first = Author("eve", "e1", ada.node.room, by=make_guest(NETWORK, STRANGER.peer_id, STRANGER.sign, IDS["eve"]))
+    ada.put(Got(link, passed(first.say("hello"))))
+    by = make_guest(NETWORK, FOUNDER.peer_id, FOUNDER.sign, IDS["eve"])
+    later = Author("eve", "e2", ada.node.room, before=[first.mark], by=by)
+    ada.put(Got(link, passed(later.say("and on"))))
+    net.say("ada", said(FOUNDER, "remove", ADMIN.peer_id))
+    ada.restart()
+    net.add("cyd")
+    net.link("ada", "cyd")
+    net.world.pass_time(60.0)
+    assert added.id in net.kept("cyd") and STRANGER.peer_id not in members_of(net.peers["cyd"])
+    assert [peer.texts() for peer in net.peers.values()] == [["hello", "and on"]] * 3
+
+
+def members_of(peer: Peer) -> set[UserId]:
+    members = peer.node.sync.statements.members
+    return set() if members is None else members.members
 
 
 def test_what_an_admin_said_comes_though_it_was_heard_of_before_the_admin() -> None:
