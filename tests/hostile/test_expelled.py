@@ -208,27 +208,6 @@ async def test_a_certificate_of_an_admin_brings_no_key_back(logins: Logins, wrot
     assert [user.name for user in out.users] == ["eve"]
 
 
-async def test_what_is_written_under_a_made_up_member_is_stored_by_nobody(logins: Logins) -> None:
-    """Eve writes as herself, but her header names a member that nobody added; and as users whom nobody knows."""
-    ada = await logins.start("ada")
-    dan = await logins.join("dan", ada)
-    await (await logins.join("eve", ada)).aclose()
-    network, user = logins.network("eve"), logins.identity("eve")
-    eve = logins.attacker("eve", user, additions(ada, network), "eve")
-    await eve.join(ada.port)
-    eve.say(pen(user, eve.room, made_up_member(network, user, "f" * 64)).say("as nobody's guest", c=now()))
-    for n in range(200):
-        writer, member = invented_identity(f"writer {n}"), invented_identity(f"member {n}")
-        by = make_guest(network.id, member.peer_id, member.sign, writer.peer_id)
-        eve.say(pen(writer, eve.room, by if n % 2 else None).say(f"made up {n}", c=now()))
-    eve.say(pen(user, eve.room, network.guest(user.peer_id)).say("as a guest of her member", c=now()))
-    for peer in (ada, dan):
-        await came(peer, "as a guest of her member")
-        node = peer._driver.node
-        assert set(node.sync.conversations.by_id[node.room].writers) <= {ada.me.id, dan.me.id, user.peer_id}
-        assert not {text for text in await texts(peer) if text.startswith(("made up", "as nobody"))}
-
-
 async def test_a_message_of_somebody_expelled_rings_no_bell() -> None:
     rung: list[str] = []
     display: Any = object.__new__(TerminalDisplay)

@@ -195,12 +195,10 @@ class Admission:
     def _report_void(self, members: MemberList, statements: Iterable[Statement]) -> None:
         """Report what statements of former admins came too late to say."""
         for one in statements:
-            users = list[UserId]()
-            if one.kind == REMOVE and members.is_in_force(one):
-                users = [user for user in one.who if self._is_here(user)]
-            elif one.kind == ADD:
-                users = [user for user in one.who if not self._is_here(user) and not members.standing(user)]
-            if users and self._void < MAX_VOID:
+            others = [user for user in one.who if members.standing(user) != "expelled"]  # by somebody else
+            users = [user for user in others if self._is_here(user) == (one.kind == REMOVE)]
+            counted = one.kind == ADD or members.is_in_force(one)
+            if users and counted and self._void < MAX_VOID:
                 self._void += 1
                 self._emit("restored" if one.kind == REMOVE else "dropped", users, _by_user(members, [one]))
 

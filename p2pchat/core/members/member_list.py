@@ -171,8 +171,7 @@ class MemberList:
 
     def addition(self, member: UserId) -> Statement | None:
         """Return the statement by which somebody became a member: the first addition, else what kept it."""
-        found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
-        return min(found, key=lambda one: (one.at, one.id), default=None)
+        return min(self._admitting(member), key=lambda one: (one.at, one.id), default=None)
 
     def additions(self, member: UserId) -> list[Statement]:
         """Return the statements that add somebody."""
@@ -186,11 +185,8 @@ class MemberList:
         """Return the smallest statement by which a user is a member, after that by which its signer is an admin."""
         if member in self.admins:
             return [*self._naming_as(ADMIN, member)][:1]
-        found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
-        if not found:
-            return []
-        smallest = min(found, key=lambda one: (one.size, one.id))
-        return [*([] if smallest.by == self.founder else self.vouching(smallest.by)), smallest]
+        found = sorted(self._admitting(member), key=lambda one: (one.size, one.id))[:1]
+        return [*(one for each in found if each.by != self.founder for one in self.vouching(each.by)), *found]
 
     # ---- invites
 
@@ -221,6 +217,10 @@ class MemberList:
         by = (self.founder, one.by)
         return one.kind == REMOVE and (not pardons or all(pardon.by not in by for pardon in pardons.values()))
 
+    def _admitting(self, member: UserId) -> list[Statement]:
+        """Return the statements that add somebody, else those that keep it."""
+        return self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
+
     def _naming_as(self, kind: str, user: UserId) -> Iterator[Statement]:
         return (one for one in self._naming.get(user, {}).values() if one.kind == kind and self.counts(one))
 
@@ -228,10 +228,9 @@ class MemberList:
         """Take who is an admin from new statements of the founder, none of which is ever dropped."""
         for one in new:
             if one.kind == ADMIN:
-                self.made.update(one.who)
+                self.made |= {*one.who} - {self.founder}
             elif one.kind == REMOVE:
                 self.unmade.update(one.who)
-        self.made.discard(self.founder)
         self.admins = frozenset(self.made - self.unmade)
 
     def _follow(self, change: ListChange, changed: Collection[UserId]) -> None:

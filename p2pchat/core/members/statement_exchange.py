@@ -22,6 +22,7 @@ from p2pchat.core.log import is_plausible
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
+    ADMIN,
     Statement,
     StatementError,
     StatementId,
@@ -96,7 +97,6 @@ class StatementExchange:
                 self._add_durable(statement)
             self.members.add(self._durable.values())
         self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # by what is durable
-        self._made = set() if self.members is None else {*self.members.made}  # when links were asked
 
     def on_link_up(self, link: PeerLink) -> None:
         self._remotes[link.id] = self._remote(link)
@@ -161,9 +161,8 @@ class StatementExchange:
 
     def is_named(self, user: UserId) -> bool:
         """Return whether somebody was ever said to be a member, or everybody is one."""
-        if self.members is None:
-            return self._is_named or network_id(user) == self._network
-        return self.members.is_named(user)
+        is_member = self._is_named or network_id(user) == self._network
+        return is_member or (self.members is not None and self.members.is_named(user))
 
     def next_at(self, signer: UserId) -> int:
         """Return the time of a statement that is made now, above that of all others of its signer with a plausible one.
@@ -191,11 +190,10 @@ class StatementExchange:
         for statement in change.statements:
             self._add_durable(statement)
         assert self.members is not None
-        asks = self.members.made != self._made
         former = self._admins - self.members.admins
-        self._made, self._admins = {*self.members.made}, self.members.admins
+        self._admins = self.members.admins
         self._send([remote.link for remote in self._remotes.values()], change.statements)
-        if asks:
+        if any(one.kind == ADMIN and one.by == self.members.founder for one in change.statements):
             self.compare_all()
         self._on_changed(change, [*dropped, *(one for admin in former for one in self.members.said_by(admin))])
 

@@ -141,8 +141,7 @@ class UserMembers:
         named = self.members_of(user)
         if members is None or not named:
             return named[0] if named else user if members is not None and members.is_named(user) else ""
-        ranks = {one: (one not in members.removed, not members.is_named(one)) for one in named}
-        return min(reversed(named), key=lambda one: ranks[one])
+        return min(reversed(named), key=lambda one: one not in members.removed)
 
     def line(self, user: UserId) -> Line:
         """Return where a user or peer counts in what others may take (OriginShares): its member, and itself.

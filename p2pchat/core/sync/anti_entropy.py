@@ -369,7 +369,7 @@ class AntiEntropy:
             log = conversation.log(key[1], mark.run)
             if log is not None and log.forked:
                 self._forks.send_evidence(remote, log)
-            elif conversation.lacks(key[1], mark) and LogId(*key, mark.run) not in remote.unnamed:
+            elif conversation.lacks(key[1], mark):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
         if is_refused or self._sync.quota.is_full(remote.link, key):

@@ -213,10 +213,6 @@ class EntrySource:
         """Return whether entries of this user are accepted from it."""
         return True
 
-    def refuses(self, log: LogId) -> bool:
-        """Return whether nothing of a log is taken from it, since nobody named the member."""
-        return False
-
     def gave_all_before(self, frame: Entries) -> bool:
         """Return whether everything was taken that it has of the frame's writer and that comes before the frame."""
         return False
@@ -283,9 +279,6 @@ class LinkSource(EntrySource):
     def trusts(self, user: UserId) -> bool:
         return self._sync.trusts(self.remote, user)
 
-    def refuses(self, log: LogId) -> bool:
-        return log in self.remote.unnamed
-
     def gave_all_before(self, frame: Entries) -> bool:
         return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps
 
@@ -296,7 +289,7 @@ class LinkSource(EntrySource):
         self._fetcher.on_gap(self.remote, log, frame)
 
     def on_unnamed(self, log: LogId) -> None:
-        self.remote.on_unnamed(log)
+        self.remote.on_dropped(log)
 
     def on_full(self, key: WriterKey) -> None:
         self._sync.send_full(self.remote, key)

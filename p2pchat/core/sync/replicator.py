@@ -257,13 +257,6 @@ class Replicator:
             if remote.comparison.begun:
                 self.anti_entropy.begin(remote)
 
-    def _compare_unnamed(self) -> None:
-        """Have logs come again that were refused while nobody had named their members."""
-        for remote in self.context.remotes.values():
-            if remote.unnamed:
-                remote.unnamed.clear()
-                self.anti_entropy.begin(remote)
-
     def on_drained(self, link: int) -> None:
         remote = self.context.remotes.get(link)
         if remote is not None:
@@ -529,7 +522,9 @@ class Replicator:
         touched = self._apply(change)
         if change.statements or change.unstated:
             self.statements.on_durable(change)
-            self._compare_unnamed()
+            for remote in [remote for remote in self.context.remotes.values() if remote.dropped]:
+                remote.dropped.clear()  # perhaps somebody named their members now
+                self.anti_entropy.begin(remote)
         for begun in done.transaction.requests:
             self._ctx.emit(begun)
         if change.stretches:
