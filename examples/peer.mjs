@@ -199,6 +199,10 @@ export class Link {
     this.shared = new Map([[this.peer.room, { room: true }], ...dms]);
     if (more || !this.news) return;
     this.news = false;
+    this.tellDigest();
+  }
+
+  tellDigest() {
     this.send({ t: "digest", sum: p2p.sum(Object.values(this.sums())) });
   }
 
@@ -310,7 +314,7 @@ export class Peer {
     Object.assign(this, { seed, network, key, member, invite, name, run, now });
     Object.assign(this, { id: p2p.userId(seed), room: p2p.roomId(network) });
     this.members = new Members(network, founder);
-    this.logs = new p2p.Logs(network, () => {});
+    this.logs = new p2p.Logs(network, () => {}, (by) => by === p2p.userId(member) || this.members.isNamed(by));
     this.logs.named = (user, member) => this.members.note(user, member);
   }
 
@@ -328,7 +332,7 @@ export class Peer {
 
   /** Take statements about members, and tell all links what is new. Return false if one is none. */
   hear(s = []) {
-    const before = [...this.members.admins].sort();
+    const before = this.members.made.size;
     let news;
     try {
       news = this.members.founder ? this.members.take(s) : [];
@@ -336,10 +340,11 @@ export class Peer {
       if (typeof code !== "string") throw code; // a full disk
       return false;
     }
-    const isOther = String([...this.members.admins].sort()) !== String(before);
+    const isOther = this.members.made.size !== before;
     for (const link of news.length ? [...this.links.values()] : []) {
       link.send({ t: "members", s: news });
       if (isOther) link.tellSum(true);
+      link.tellDigest(); // for logs that were not taken while nobody had named their members
       if (!this.members.admits(link.far, link.member)) link.fail("member");
     }
     return true;

@@ -55,9 +55,11 @@ export function readStatement(network, [string, signature]) {
 /** Who belongs to a network: a function of the set of statements that are kept. */
 export class Members {
   kept = new Map(); // id -> statement
+  made = new Set(); // whoever was ever an admin
   admins = new Set();
   all = new Set(); // members
   removed = new Set();
+  ever = new Set(); // whoever a statement that is kept ever named
   removals = []; // in force
   named = new Map(); // user -> the members that it named, in headers and in certificates that it showed
 
@@ -78,7 +80,7 @@ export class Members {
   take(pairs) {
     const said = pairs.map((pair) => readStatement(this.network, pair)).filter(({ id }) => !this.kept.has(id));
     const fresh = [];
-    for (const counts of [(by) => by === this.founder, (by) => this.admins.has(by)]) {
+    for (const counts of [(by) => by === this.founder, (by) => this.made.has(by)]) {
       const turn = said.filter(({ by }) => counts(by));
       const isSigned = ({ by, string, signature }) => verify(by, statementMessage(this.network, string), signature);
       if (!turn.every(isSigned)) throw "malformed";
@@ -94,10 +96,10 @@ export class Members {
   evaluate() {
     const of = (by, k) => [...this.kept.values()].filter((one) => one.by === by && one.k === k);
     const out = new Set(of(this.founder, "remove").flatMap(({ who }) => who)).add(this.founder);
-    const made = of(this.founder, "admin").flatMap(({ who }) => who);
-    this.admins = new Set(made.filter((user) => !out.has(user)));
+    this.made = new Set(of(this.founder, "admin").flatMap(({ who }) => who)).add(this.founder);
+    this.admins = new Set([...this.made].filter((user) => !out.has(user)));
+    this.kept = new Map([...this.made].flatMap((by) => this.keptOf(by)).map((one) => [one.id, one]));
     const signers = [this.founder, ...this.admins];
-    this.kept = new Map(signers.flatMap((by) => this.keptOf(by)).map((one) => [one.id, one]));
     const pardons = (by) => of(by, "pardon").flatMap(({ ids }) => ids);
     const removalsOf = (by) => {
       const pardoned = [...pardons(this.founder), ...pardons(by)];
@@ -108,8 +110,15 @@ export class Members {
     const barred = this.removals.flatMap(({ by, who }) => who.filter((user) => !isSafe(user, by)));
     const added = signers.flatMap((by) => of(by, "add")).flatMap(({ who }) => who);
     const stay = of(this.founder, "remove").flatMap(({ keep = [] }) => keep);
+    const naming = [...this.kept.values()].filter(({ by, k }) => k !== "admin" || by === this.founder);
+    this.ever = new Set([this.founder, ...stay, ...naming.flatMap(({ who = [] }) => who)]);
     this.removed = new Set(barred);
     this.all = new Set([...signers, ...added, ...stay].filter((user) => !this.removed.has(user)));
+  }
+
+  /** Whether the author of a statement has a say now. */
+  counts({ by }) {
+    return by === this.founder || this.admins.has(by);
   }
 
   /**
@@ -128,6 +137,10 @@ export class Members {
     this.named.set(user, (this.named.get(user) ?? new Set()).add(member));
   }
 
+  isNamed(member) {
+    return !this.founder || this.ever.has(member);
+  }
+
   admits(user, member) {
     return this.all.has(member) && !this.against(user, member).length;
   }
@@ -136,8 +149,8 @@ export class Members {
   against(user, member) {
     const members = [member, ...(this.named.get(user) ?? [])];
     const heads = [this.founder, ...this.admins];
-    const isSaid = (one) => heads.includes(one) || this.all.has(one) || this.removed.has(one);
-    const may = (by) => by === this.founder || members.some((one) => one === by || (isSaid(one) && !heads.includes(one)));
+    const isOther = (one) => this.ever.has(one) && !heads.includes(one);
+    const may = (by) => by === this.founder || members.some((one) => one === by || isOther(one));
     const out = members.filter((one) => this.removed.has(one));
     const counts = ({ by, who }) =>
       out.some((one) => who.includes(one)) || (who.includes(user) && !heads.includes(user) && may(by));
@@ -146,7 +159,7 @@ export class Members {
 
   /** Whether an invite admits nobody: a statement closes it, or who came by it is removed. */
   isClosed(id) {
-    const closing = [...this.kept.values()].filter(({ k }) => k === "close");
+    const closing = [...this.kept.values()].filter((one) => one.k === "close" && this.counts(one));
     return [...closing, ...this.removals].some(({ invites = [] }) => invites.includes(id));
   }
 
@@ -155,7 +168,8 @@ export class Members {
     const made = (user) => this.find((one) => one.by === this.founder && one.k === "admin" && one.who.includes(user));
     if (this.admins.has(member)) return made(member);
     const isAdded = ({ by, k, who, keep = [] }) =>
-      (k === "add" && who.includes(member)) || (k === "remove" && by === this.founder && keep.includes(member));
+      (k === "add" && this.counts({ by }) && who.includes(member)) ||
+      (k === "remove" && by === this.founder && keep.includes(member));
     const [one] = this.find(isAdded);
     return one ? [...(one.by === this.founder ? [] : made(one.by)), one] : [];
   }

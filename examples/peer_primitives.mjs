@@ -280,7 +280,7 @@ export function readFrame(buffer, limit) {
   for (const [field, value] of Object.entries(frame)) if (value === null || value === false) delete frame[field];
   const fields = Object.hasOwn(FRAMES, frame.t) ? FRAMES[frame.t] : {};
   if (!Object.entries(fields).every(([field, good]) => good(frame[field]))) throw "malformed";
-  if (frame.t === "entries" && (frame.first === 1) !== Boolean(frame.h)) throw "malformed";
+  if (frame.t === "entries" && (frame.first === 1 || Boolean(frame.fork)) !== Boolean(frame.h)) throw "malformed";
   if (frame.t === "entries" && frame.e.some(([, text]) => Buffer.byteLength(text) > 65536)) throw "limit";
   return [frame, buffer.subarray(4 + length)];
 }
@@ -359,14 +359,14 @@ export const LOWEST = "0".repeat(64);
 export const ALL = [LOWEST, "f".repeat(64)];
 export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highest;
 
-/** The logs that are held. `write` puts a batch on the disk before anyone hears of it. */
+/** The logs that are held, of members that somebody named. `write` puts a batch on the disk before anyone hears of it. */
 export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
   batches = []; // as they were taken
   named = () => {}; // called with a writer, and the member that a header of it names
 
-  constructor(network, write) {
-    Object.assign(this, { network, write });
+  constructor(network, write, isNamed) {
+    Object.assign(this, { network, write, isNamed });
   }
 
   of(c) {
@@ -417,7 +417,7 @@ export class Logs {
     return this.batches.filter((batch) => batch.c === c && batch.u === u).map(cut).filter(({ e }) => e.length);
   }
 
-  /** Take a batch: its new entries, none if it forks a log; undefined if it leaves a gap. Codes of bye are thrown. */
+  /** Take a batch: its new entries, none of a log that is not taken; undefined if it leaves a gap. Codes of bye are thrown. */
   take({ c, u, r, first, prev, e, head, h }) {
     const id = c + u + r;
     const chains = [prev];
@@ -425,6 +425,7 @@ export class Logs {
     const { before, member } = first === 1 ? readHeader({ u, c, r, h }, this.network) : {};
     if (first === 1 && prev !== chainStart(h)) throw "head";
     if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";
+    if (first === 1 && !this.all.has(id) && !this.isNamed(member ?? u)) return [];
     const log = this.all.get(id) ?? { c, u, r, before, chains: [prev], clocks: [0] };
     const place = log.chains.length - first; // of what is new
     if (place < 0 || !log.before?.every((mark) => this.holds(c, u, mark))) return undefined;

@@ -292,7 +292,7 @@ class Want(Frame, tag="want"):
 class Entries(Frame, tag="entries"):
     """A batch of one log: entries first, first+1, ... after the chain `prev`, signed at the last one by `head`.
 
-    An entry is a clock and a text. The first of a log come with the header of the log, `h`.
+    An entry is a clock and a text. The first of a log, and evidence of a fork, come with the header of the log, `h`.
     """
 
     c: Long32
@@ -619,8 +619,8 @@ class Decoder:
             raise _too_many("entries", "e", self._settings.max_batch_entries)
         if frame.first + len(e) - 1 > MAX_INT:
             raise FrameError("entries: a number above 2^53 - 1")
-        if (frame.first == 1) != bool(frame.h):
-            raise FrameError("entries: the first of a log, and no others, come with its header")
+        if (frame.first == 1 or frame.fork) != bool(frame.h):
+            raise FrameError("entries: the first of a log and evidence, and no others, come with its header")
         if size > self._settings.max_batch_bytes:  # JSON makes no string shorter, so a small frame has a small batch
             self._check_batch_bytes(e)
         if frame.names:

@@ -25,6 +25,7 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
 )
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
@@ -34,6 +35,7 @@ from p2pchat.protocol import (
     Entries,
     Frame,
     Go,
+    GuestCertificate,
     Have,
     Hello,
     Here,
@@ -56,8 +58,10 @@ if TYPE_CHECKING:
     from p2pchat.core.sync.log_index import ConversationState, LogState
     from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
+    from simulation.simulation import Simulation
 
 MOODS = ("forges", "withholds", "babbles", "poses")
+INVENTION_RATE = 0.02  # how often any of them writes as somebody that nobody added
 BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
 RARE = 4  # weight of actions that matter only with tiny limits, which few histories have
 ODD = "odd"  # begins a message instead of which an odd writer signs something else
@@ -85,6 +89,7 @@ class ByzantinePeer:
         self._chance = chance
         self.moods: tuple[str, ...] = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
         self._curiosity = Random(f"{peer.sim.seed} curiosity of {peer.name}")
+        self._invention = Random(f"{peer.sim.seed} inventions of {peer.name}")
         self._babble: tuple[Callable[[WireEnd], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
             self._no_evidence, self._empty_promise, self._chatter, self._other_sums,
@@ -103,8 +108,22 @@ class ByzantinePeer:
             yield encode(frame)
         if self._peer.sim.invariants.content.all_named and self._is_up(end) and self._curiosity.random() < BABBLE_RATE:
             yield curious(self._peer, self._curiosity)
+        if self._is_up(end) and self._invention.random() < INVENTION_RATE:
+            yield from self._write_as_nobody()
         if "babbles" in self.moods and self._is_up(end) and self._chance.random() < BABBLE_RATE:
             yield from self._chance.choice(self._babble)(end)
+
+    def _write_as_nobody(self) -> Iterator[bytes]:
+        """Write to the room as a new user of a member that nobody added, and show that its log forked."""
+        user = invent(self._peer.sim, self._invention)
+        if self._invention.random() < 0.7:
+            member = Identity.from_seed(self._invention.randbytes(32))
+            user.by = make_guest(self._peer.network.id, member.peer_id, signer(member), user.user)
+        frames = [user.write(self._room, Naming(room=True), encode_entry(Entry("text", 1, 1, b=b))) for b in "ab"]
+        yield encode(frames[0])
+        for frame in frames:
+            frame.fork = True
+            yield encode(frame)
 
     def entries(self, frame: Entries, to: SimPeer) -> Entries:
         """Return the batch to send to this peer instead of `frame`."""
@@ -189,7 +208,7 @@ class ByzantinePeer:
             log = LogId(self._room, self._peer.user, run)
             for text in ("yes", "no"):
                 raws = [encode_entry(Entry("text", 1, 1, b=text))]
-                header = encode_header(log, (), None)
+                header = encode_header(log, (), self._peer.certificate(log.user))
                 start = first_chain(header).hex()
                 frame = Entries(*log, 1, start, raws, "", header, fork=True, names=[Naming(room=True)])
                 frame.head = self._sign(frame, raws)
@@ -237,6 +256,8 @@ class MadeUpUser:
 
     def __init__(self, name: str, seed: bytes) -> None:
         self.name = name
+        self.by: GuestCertificate | None = None  # None: nobody answers for it
+        self.is_named = False  # the member that answers for it belongs to the network
         self._identity = Identity.from_seed(seed)
         self.user: str = self._identity.peer_id
         self.sign: Callable[[bytes], bytes] = signer(self._identity)
@@ -248,10 +269,17 @@ class MadeUpUser:
     def write(self, conversation: ConversationId, naming: Naming, raw: RawEntry) -> Entries:
         """Return a log of this one entry."""
         log = LogId(conversation, self.user, self.user[:16])
-        header = encode_header(log, (), None)
+        header = encode_header(log, (), self.by)
         start = first_chain(header)
         head = self.sign(head_message(log, 1, extend_chain(start, [raw]))).hex()
         return Entries(*log, 1, start.hex(), [raw], head, header, names=[naming])
+
+
+def invent(sim: Simulation, chance: Random) -> MadeUpUser:
+    """Return a new user for whom nobody answers yet."""
+    user = MadeUpUser(f"nobody {len(sim.made_up) + 1}", chance.randbytes(32))
+    sim.made_up[user.user] = user
+    return user
 
 
 class Sybil:
@@ -264,7 +292,9 @@ class Sybil:
 
     def attack(self, to: SimPeer) -> Iterator[bytes]:
         """Yield the frames of all attacks on a peer: presence, direct conversations, groups, logs, addresses."""
-        users = [self._invent() for _ in range(MADE_UP_AT_ONCE)]
+        users = [invent(self.peer.sim, self._chance) for _ in range(MADE_UP_AT_ONCE)]
+        for user in users[:-1]:
+            user.by, user.is_named = self.peer.certificate(user.user), True
         now, me = self.peer.clock.now().utc, self.peer.user
         page = [
             Hosted(user.user, user.name, "online", cert=make_cert(user.user, user.sign, me, now // 1000))
@@ -275,7 +305,7 @@ class Sybil:
         for number, user in enumerate(users):
             text = encode_entry(Entry("text", now, now + number, b="buy"))
             yield encode(user.write(dm_id(user.user, to.user), dm_naming(user.user, to.user), text))
-            if number:  # the first never writes to the room
+            if number:  # the first never writes to the room, and nobody answers for the last
                 yield encode(user.write(self.peer.sim.invariants.room, Naming(room=True), text))
             members = {user.user: 1, to.user: 1}
             body = group_body(1, "ops", user.user, members, {}, salt=self._chance.randbytes(16).hex())
@@ -286,12 +316,6 @@ class Sybil:
             (user.user, (f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}",)) for user in users
         ]
         yield encode(Peers(0, [f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}"], linked=linked))
-
-    def _invent(self) -> MadeUpUser:
-        made_up = self.peer.sim.made_up
-        user = MadeUpUser(f"nobody {len(made_up) + 1}", self._chance.randbytes(32))
-        made_up[user.user] = user
-        return user
 
 
 class OddWriter:

@@ -28,7 +28,7 @@ from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import ConversationId, Entries, Frame, Naming, RunId, Unknown, UserId, encode
+from p2pchat.protocol import ConversationId, Entries, Frame, GuestCertificate, Naming, RunId, Unknown, UserId, encode
 from p2pchat.runtime.frame_queue import PARTS, CommitsInFlight, LinkInput, LinkTurns, split_frames
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog_parser import Line
@@ -225,11 +225,9 @@ class SimPeer:
         stored = self.disk.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
-        member, sign = self.network.member, self.network.sign
-        answered = None if sign is None else make_guest(self.network.id, member, sign, self.user)
-        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=answered)
+        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=self.certificate(self.user))
         self.node = Node(
-            settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
+            settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(self._hosted, self.guests)],
             network=replace(self.network), draw=draw, stored=stored,
         )  # fmt: skip
         self._turns = LinkTurns(self.settings, lambda link, on: None)  # the network keeps what is unread
@@ -307,8 +305,19 @@ class SimPeer:
         stored = self.disk.storage.load([guest.user])
         self.sim.invariants.receipts.hosting(self, stored)
         marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
-        self.put(inputs.UserHosted(_hosted(guest), *marks))
+        self.put(inputs.UserHosted(self._hosted(guest), *marks))
         self.put(inputs.PresenceSet(guest.user, "online"))
+
+    def certificate(self, user: UserId) -> GuestCertificate | None:
+        """Return the certificate of this peer's member for a user; None where there is no key of a member."""
+        network = self.network
+        return None if network.sign is None else make_guest(network.id, network.member, network.sign, user)
+
+    def _hosted(self, guest: SimHostedUser) -> HostedIdentity:
+        """Return a hosted user: the founder answers for all, so that whoever hosts one may be expelled alone."""
+        founder = self.sim.founder
+        answered = make_guest(self.network.id, founder.peer_id, signer(founder), guest.user)
+        return HostedIdentity(guest.user, guest.name, guest.sign, status="offline", guest=answered)
 
     def unhost_guest(self, guest: SimHostedUser) -> None:
         """Stop hosting a user."""
@@ -502,6 +511,8 @@ class SimPeer:
         self.handling = type(input)
         self.here_before = self.node.links.by_peer.keys() & self.node.presence.hosts.keys()
         effects = self.node.handle(input, self.clock.now())
+        if isinstance(input, inputs.Committed):
+            self.sim.invariants.display.note_joining(self)  # perhaps by a file, so that no frame comes before
         self.sim.invariants.presence.handled(self, input, effects)
         self.sim.invariants.blocks.handled(self, effects)
         self.sim.invariants.content.handled(self, effects)
@@ -726,10 +737,6 @@ class SimPeer:
         self.sim.invariants.content.ended(self)
         for end in ends:
             end.close(b"")
-
-
-def _hosted(guest: SimHostedUser) -> HostedIdentity:
-    return HostedIdentity(guest.user, guest.name, guest.sign, status="offline")  # until it sets a presence
 
 
 def _blocks_in(meta: Mapping[str, str], own: UserId) -> dict[UserId, set[UserId]]:

@@ -210,6 +210,7 @@ const files = {
         kept: [...found.kept.keys()].sort(),
         sum: found.sum,
         admitted: Object.fromEntries(by.map((member) => [member, found.admits(guest, member)])),
+        named: by.filter((member) => found.isNamed(member)),
         closed: invites.filter((id) => found.isClosed(id)),
       };
     },

@@ -255,6 +255,17 @@ async def a_member_answers_for_a_user_with_its_signature(kit: Kit) -> None:
 
 
 @rule
+async def a_log_of_a_member_that_nobody_named_is_not_taken(kit: Kit) -> None:
+    link = await kit.join("ada")
+    zoe, user = kit.identity("zoe"), kit.identity("of zoe")
+    by = make_guest(kit.network.id, zoe.peer_id, zoe.sign, user.peer_id)
+    log = link.member.log(user=user, profile=False, by=by)
+    link.send(log.text("nobody added zoe"))
+    marks = await link.marks_in(kit.room)
+    check(user.peer_id not in marks, "a log was taken whose member no statement names")
+
+
+@rule
 async def batches_may_overlap(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("one", link.member.dm())

@@ -75,7 +75,7 @@ class ScriptedLog:
         """Return entries `first` to `last`, which has a head; None for the last one."""
         last = last or len(self.raws)
         prev, head = self.chains[first - 1].hex(), self.heads[last]
-        header = self.header if first == 1 else ""
+        header = self.header if first == 1 or fork else ""
         return wire.Entries(*self.id, first, prev, self.raws[first - 1 : last], head, header, n, fork)
 
     def batches(self, after: int = 0, n: int | None = None) -> list[wire.Entries]:

@@ -173,7 +173,7 @@ class Batch(Struct, gc=False):
         prev: The chain before the first entry.
         chain: The chain after the last entry.
         head: The signature over that chain.
-        header: The text of the log's header, in a batch with the first entry; "" in others.
+        header: The text of the log's header, in a batch with the first entry and in evidence of a fork; "" in others.
     """
 
     log: LogId
@@ -232,7 +232,7 @@ def encode_header(log: LogId, before: tuple[Mark, ...], by: GuestCertificate | N
 
 
 def check_header(frame: Entries) -> None:
-    """Raise LogError unless a frame that begins a log has the header of that log, and its chain begins with it.
+    """Raise LogError unless a frame has the header of its log, with which the chain before the first entry begins.
 
     The sender made up anything else: nobody takes or passes on such a log.
     """
@@ -242,7 +242,7 @@ def check_header(frame: Entries) -> None:
         raise LogError("a log without a header", code="malformed") from None
     if encode_header(LogId(frame.c, frame.u, frame.r), header.before, header.by or None) != frame.h:
         raise LogError("a header of another log or in another form", code="malformed")
-    if first_chain(frame.h).hex() != frame.prev:
+    if frame.first == 1 and first_chain(frame.h).hex() != frame.prev:
         raise LogError("a chain that does not begin with the header", expected_seq=1, got_seq=1)
 
 

@@ -157,7 +157,7 @@ class Node:
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
-            self._on_members_changed, self.admission.on_void, self.user_members,
+            self._on_members_changed, self.user_members,
         )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
@@ -451,13 +451,13 @@ class Node:
         if self._storage.check_writable(request.ticket):
             self.sync.write(request)
 
-    def _on_members_changed(self, change: Change, dropped: Sequence[Statement]) -> None:
+    def _on_members_changed(self, change: Change, void: Sequence[Statement]) -> None:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
         self._join()
         self.user_members.on_members_changed()
         if any(one.kind == REMOVE for one in change.statements):
             self.sync.quota.on_members_removed()
-        let_in = self.admission.report(change, dropped)
+        let_in = self.admission.report(change, void)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()

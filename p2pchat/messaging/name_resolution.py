@@ -120,7 +120,7 @@ class ExpelledUsers:
     """Who is out of the network, as far as the peer knows.
 
     Attributes:
-        since: Returns since when a user is out, in UTC microseconds, 0 for since ever; None for one who is not.
+        since: Returns since when a user is out, in UTC microseconds; None for one who is not.
         concealed: Returns those of them of whom nothing is shown any more.
     """
 

@@ -432,7 +432,8 @@ class RowBuffer:
         if not one.raws:  # all of it was deleted: an empty batch proves nothing, and no peer takes one
             return
         self._db.run(FORK, log.number)
-        self._db.insert(forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), InsertConflict.REPLACE)
+        texts = batch_to_text(one, one.header), batch_to_text(fork.other, fork.other.header or one.header)
+        self._db.insert(forks, (log.number, *texts), InsertConflict.REPLACE)
         self._uncover_below(fork.log, log)
 
     def _batch_with(self, seq: int, id: LogId, log: OpenLog) -> Batch:
@@ -446,7 +447,7 @@ class RowBuffer:
         raws: list[RawEntry] = [
             (c, text) for c, text in self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
         ]
-        header = "" if at.seq else header_of(id, *self._db.first(HEADER, log.number))
+        header = header_of(id, *self._db.first(HEADER, log.number))
         return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(header), end.chain, end.sig, header)
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:

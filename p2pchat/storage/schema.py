@@ -355,9 +355,10 @@ def naming_of_text(text: str) -> Naming:
         return Naming(**columns)
 
 
-def batch_to_text(batch: Batch) -> str:
+def batch_to_text(batch: Batch, header: str) -> str:
+    """Return the text of a batch of evidence, with the header of its log."""
     ends = batch.prev.hex(), batch.chain.hex(), batch.head.hex()
-    return json.dumps([batch.first, batch.raws, *ends, batch.header])
+    return json.dumps([batch.first, batch.raws, *ends, header])
 
 
 def batch_of_text(log: LogId, text: str) -> Batch:

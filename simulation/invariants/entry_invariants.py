@@ -113,6 +113,7 @@ class Invariants:
             return
         if batch.first == 1:
             self._check_beginning(peer, batch)
+            self._check_member(peer, batch)
         held = len(peer.disk.logs.get(batch.log, []))
         if batch.first != held + 1:
             self.fail("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
@@ -128,6 +129,12 @@ class Invariants:
                 rule = "reused" if is_own else "invented"
                 self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
         self.protocol.stored(peer, batch, own=own)
+
+    def _check_member(self, peer: SimPeer, batch: Batch) -> None:
+        """Check that no log is here of a user whose member nobody named."""
+        made_up = self._sim.made_up.get(batch.log.user)
+        if made_up is not None and not made_up.is_named:
+            self.fail("named", peer, f"stores {batch!r} of a member that nobody named")
 
     def _check_beginning(self, peer: SimPeer, batch: Batch) -> None:
         """Check that a stored log builds only on entries that are held, or forked."""

@@ -35,7 +35,7 @@ def forged(eve: Attacker, honest: Honest) -> None:
     """An entry of bob's, signed by another user."""
     pen = eve.pen(eve.identity, eve.room)
     pen.log = pen.log._replace(user=key(honest.bob))
-    pen.header = encode_header(pen.log, (), None)
+    pen.header = encode_header(pen.log, (), eve.network.guest(pen.log.user))
     pen.chain = first_chain(pen.header)
     eve.say(pen.say("I am bob"))
 
@@ -60,7 +60,7 @@ def clock_back(eve: Attacker, honest: Honest) -> None:
 def evidence_of_nothing(eve: Attacker, honest: Honest) -> None:
     """Two batches that do not prove a fork."""
     pen = eve.pen(invented_identity("dan"), eve.room)
-    pair = pen.say("one"), pen.say("two")
+    pair = pen.say("one"), msgspec.structs.replace(pen.say("two"), h=pen.header)
     eve.say(*(msgspec.structs.replace(frame, fork=True) for frame in pair))
 
 

@@ -302,6 +302,7 @@ def members(given: Given) -> Result:
         "kept": kept,
         "sum": f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}",
         "admitted": {member: found.admits(given["guest"], member, given["named"]) for member in given["by"]},
+        "named": [member for member in given["by"] if found.is_named(member)],
         "closed": [invite for invite in given["invites"] if found.closing(invite) is not None],
     }
 

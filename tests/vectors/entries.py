@@ -98,7 +98,7 @@ _ROOM_NAMED = [NAMINGS["room"]]
 
 
 def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
-    return entries_frame(log, first, last, names=_ROOM_NAMED) | more
+    return entries_frame(log, first, last, **{"names": _ROOM_NAMED} | more)
 
 
 def _texts(*clocks: int, said: str = "line") -> list[Entry]:

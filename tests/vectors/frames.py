@@ -331,6 +331,7 @@ def _refused() -> list[Row]:
             ("a clock of 0", having("entries_tail", e=[[0, "{}"]])),
             ("a clock that is no integer", having("entries_tail", e=[[1.0, "{}"]])),
             ("an entry of three parts", having("entries_tail", e=[[1, "{}", 1]])),
+            ("evidence without a header", without("entries_fork", "h")),
             ("entry 1 without a header", without("entries_by_hand", "h")),
             ("a later entry with a header", having("entries_tail", h="{}")),
             ("a mark of four parts", having("have_ack", marks={room: {room: [["00" * 8, 1, "00" * 8, 1]]}})),

@@ -163,7 +163,7 @@ def entries_frame(log: dict[str, Any], first: int, last: int, **more: object) ->
             "e": [entry["entry"] for entry in part],
             "head": part[-1]["head"],
         }
-        | ({"h": log["header"]} if first == 1 else {})
+        | ({"h": log["header"]} if first == 1 or "fork" in more else {})
         | more
     )
 

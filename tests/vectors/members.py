@@ -164,6 +164,8 @@ def members() -> list[Row]:
     ) -> Row:  # fmt: skip
         """Admits: whether GUEST is admitted as the guest of each. It has `named` these members before."""
         kept = [one for one in said if one not in dropped]
+        texts = [json.loads(text) for text, _ in kept]
+        ever = {user for text in texts for user in (*text.get("who", ()), *text.get("keep", ()))}
         total = sum(int(id_of(one), 16) for one in kept) % 2**128
         asked = [IDS[by].hex() for by in admits]
         given = {"statements": said, "guest": GUEST, "by": asked, "named": [*named], "invites": [INVITE["id"]]}
@@ -171,6 +173,7 @@ def members() -> list[Row]:
             "members": sorted([FOUNDER, *members]), "admins": sorted(admins), "removed": sorted(removed),
             "kept": sorted(map(id_of, kept)), "sum": f"{total:032x}",
             "admitted": {IDS[by].hex(): admitted for by, admitted in admits.items()},
+            "named": [IDS[by].hex() for by in admits if by == "founder" or IDS[by].hex() in ever],
             "closed": [INVITE["id"]] if closed else [],
         })  # fmt: skip
 
@@ -220,10 +223,10 @@ def members() -> list[Row]:
                 [admin, said("founder", "admin", 16, who=[CYD]), by_admin,
                  said("admin", "remove", 17, who=[CYD, MEMBER])], [ADMIN, CYD], (ADMIN, CYD), (MEMBER,)),
         follows("an admin removes the founder", "It cannot.", [admin, founder_out], [ADMIN], (ADMIN,), founder=True),
-        follows("an admin is removed", "What it had said is dropped.", [admin, by_admin, admin_out], [],
-                removed=(ADMIN,), dropped=(by_admin,), admin=False, member=False),
+        follows("an admin is removed", "What it said counts no more, and names.", [admin, by_admin, admin_out], [],
+                removed=(ADMIN,), admin=False, member=False, cyd=False),
         follows("an admin is removed, and who it added stays", "`keep` of the founder's removal.",
-                [admin, by_admin, admin_out_kept], [MEMBER], removed=(ADMIN,), dropped=(by_admin,), member=True),
+                [admin, by_admin, admin_out_kept], [MEMBER], removed=(ADMIN,), member=True),
         follows("an admin is pardoned", "It is no admin any more; whom nobody else added is no member.",
                 [admin, admin_out, pardon_admin], []),
         follows("a guest is removed", "Its member stays, and it is out.", [ADDED, guest_out], [MEMBER],
@@ -232,7 +235,7 @@ def members() -> list[Row]:
                 [admin, by_admin, guest_out_by_admin], [ADMIN, MEMBER], (ADMIN,), (GUEST,), founder=True, member=False,
                 admin=False),
         follows("an admin is pardoned whose removal kept others", "They stay.", [admin, by_admin, admin_out_kept,
-                pardon_kept], [MEMBER], dropped=(by_admin,), member=True),
+                pardon_kept], [MEMBER], member=True),
         follows("a guest of somebody removed", "It belongs to each member that it has named.", [ADDED, admin, out],
                 [ADMIN], (ADMIN,), (MEMBER,), named=(MEMBER,), founder=False, admin=False),
         follows("a guest that named a member that nobody added", "Anybody can make one up.", [ADDED, admin], [ADMIN,
@@ -244,8 +247,8 @@ def members() -> list[Row]:
                 [admin, guest_out_by_admin], [ADMIN], (ADMIN,), (GUEST,), named=(BOB,), founder=True),
         follows("an invite is closed", "The founder says so.", [close], [], closed=True),
         follows("an admin closes an invite", "Of any maker.", [admin, close_by_admin], [ADMIN], (ADMIN,), closed=True),
-        follows("a former admin closed an invite", "What it had said is dropped.", [admin, close_by_admin, admin_out],
-                [], removed=(ADMIN,), dropped=(close_by_admin,)),
+        follows("a former admin closed an invite", "What it said counts no more.", [admin, close_by_admin, admin_out],
+                [], removed=(ADMIN,)),
         follows("who came by an invite is removed", "The removal names it.", [ADDED, out_and_closed], [],
                 removed=(MEMBER,), closed=True),
         follows("who came by an invite is pardoned", "It admits again.", [ADDED, out_and_closed, pardon_closed],

@@ -129,7 +129,7 @@ _NAMED = [NAMINGS["room"]]
 
 
 def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
-    return entries_frame(log, first, last) | more
+    return entries_frame(log, first, last, **more)
 
 
 def _named(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:

@@ -130,7 +130,7 @@ BEYOND = {  # rules across the fields of a frame
     *("neither sum nor sums", "sum and sums", "sums without span", "a sum with a span", "a span downwards"),
     *("a span over two conversations", "a naming of two kinds", "a dm with its users not sorted"),
     *("a client's hello without sig", "an entry number that overflows"),
-    *("entry 1 without a header", "a later entry with a header"),
+    *("entry 1 without a header", "evidence without a header", "a later entry with a header"),
 }
 TOO_LONG = "these: 32,769 bytes."  # a schema sees no sizes in bytes
 

@@ -71,7 +71,7 @@ class Admission:
         self.users = users
         self._keep_name = keep_name
         self._standings: dict[UserId, Standing] = {}  # as they were reported
-        self._void: set[StatementId] = set()
+        self._void = 0
         self._was_member = False
         self.fallen: dict[UserId, UserId] = {}
 
@@ -159,19 +159,20 @@ class Admission:
 
     # ---- what changed
 
-    def report(self, change: Change, dropped: Sequence[Statement]) -> set[UserId]:
+    def report(self, change: Change, void: Sequence[Statement]) -> set[UserId]:
         """Report what statements that are durable now change. Return who was pardoned, or this peer once admitted.
 
         A peer that is no member yet learns who all the others are, and reports only what concerns itself. There is one
         event for each member, which names few of its users: a statement may name thousands of keys.
 
         Args:
-            dropped: Statements that are not kept any more.
+            void: Statements that count no more.
         """
         members = self._statements().members
         assert members is not None
         was_member, self._was_member = self._was_member, self.is_member
-        said, fell = (_by_user(members, statements) for statements in (change.statements, dropped))
+        new = [*filter(members.counts, change.statements)]
+        said, fell = (_by_user(members, statements) for statements in (new, void))
         changed: dict[str, list[UserId]] = {}
         for user in sorted(said.keys() | fell.keys()):
             former = self._standings.get(user, "")
@@ -186,22 +187,20 @@ class Admission:
             told = [user for user in users if (was_member or user in own) and (what, user) != ("admitted", self.member)]
             self._emit(what, told, of)
         if was_member and self.may_invite:
-            self._report_late(members, change.statements)
+            self._report_late(members, new)
+            self._report_void(members, [one for one in change.statements if not members.counts(one)])
         back = {*changed.get("pardoned", ()), *changed.get("restored", ())}
         return back | ({self._ctx.me} if self._was_member and not was_member else set())
 
-    def on_void(self, statements: Iterable[Statement]) -> None:
-        """Report, to whoever may say it anew, what statements of former admins came too late to say."""
-        members = self._statements().members
-        assert members is not None
+    def _report_void(self, members: MemberList, statements: Iterable[Statement]) -> None:
+        """Report what statements of former admins came too late to say."""
         for one in statements:
-            is_told = one.id in self._void or len(self._void) >= MAX_VOID or not self.may_invite
-            if is_told or one.kind not in (ADD, REMOVE) or not one.is_signed(self._network.id):
-                continue
-            self._void.add(one.id)
-            what = "restored" if one.kind == REMOVE else "dropped"
-            users = [user for user in one.who if self._is_here(user) == (one.kind == REMOVE)]
-            self._emit(what, users, _by_user(members, [one]))
+            others = [user for user in one.who if members.standing(user) != "expelled"]  # by somebody else
+            users = [user for user in others if self._is_here(user) == (one.kind == REMOVE)]
+            counted = one.kind == ADD or members.is_in_force(one)
+            if users and counted and self._void < MAX_VOID:
+                self._void += 1
+                self._emit("restored" if one.kind == REMOVE else "dropped", users, _by_user(members, [one]))
 
     def _standing(self, user: UserId) -> Standing:
         """Return what a user is; "" also for one whose removal cannot touch it."""

@@ -4,11 +4,13 @@ The network's founder adds members, makes them admins, removes anybody and pardo
 who are neither founder nor admin, and takes its own removals back. A removal outweighs any number of additions. An
 admin that the founder ever removed is never one again: pardoned, it is a plain member.
 
-Only statements of the founder and of admins in force are kept: all of the founder's, and of each admin those with the
-smallest ids, up to a number of bytes that bounds what one of them costs everybody. What expels has a number of its own,
-so that no addition pushes a removal out. Peers that heard the same statements keep the same ones, and the removal of an
-admin drops all that it had said. Its removal therefore names whom it had added and shall stay (`keep`), and whom it had
-removed.
+Statements of the founder are kept, and of everybody whom it ever made an admin: all of the founder's, and of each admin
+those with the smallest ids, up to a number of bytes that bounds what one of them costs everybody. What expels has a
+number of its own, so that no addition pushes a removal out. Peers that heard the same statements keep the same ones.
+
+What a former admin said counts for nothing any more. Its removal therefore names whom it had added and shall stay
+(`keep`), and whom it had removed. Whom it named goes on being named: so nobody who wrote becomes unknown to those who
+come later.
 
 A user that is no member belongs to the network as the guest of a member that answers for it by a certificate. It
 belongs to all that it has ever named: it is out when one of them is. An admin cannot remove a guest of the founder or
@@ -53,9 +55,9 @@ class MemberList:
     Attributes:
         founder: The key that founded the network.
         members: Those that belong to it and answer for guests; the founder and the admins too.
-        admins: Those of them that add and remove others.
+        made: Everybody whom the founder ever made an admin, itself aside: whose statements are kept.
         unmade: Everybody whom the founder ever removed, pardoned or not: who is no admin again.
-        former_admins: Those of them that it had made admins.
+        admins: Those who add and remove others.
         removed: Users that are out, members or not, unless somebody answers for them whom their removal cannot touch.
         concealed: Those of them of whom nothing is shown any more.
     """
@@ -63,14 +65,13 @@ class MemberList:
     def __init__(self, founder: UserId) -> None:
         self.founder = founder
         self.members: set[UserId] = {founder}
-        self.admins: frozenset[UserId] = frozenset()
+        self.made: set[UserId] = set()
         self.unmade: set[UserId] = set()
-        self.former_admins: frozenset[UserId] = frozenset()
+        self.admins: frozenset[UserId] = frozenset()
         self.removed: set[UserId] = set()
         self.concealed: set[UserId] = set()
-        self._made: set[UserId] = set()  # admins, by the founder
         self._by_signer: dict[UserId, dict[StatementId, Statement]] = {founder: {}}
-        self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # statements with an effect, by whom they name
+        self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # statements of effect, by whom they name
         self._pardons: dict[StatementId, dict[StatementId, Statement]] = {}  # by what they pardon
         self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
         self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites
@@ -98,9 +99,7 @@ class MemberList:
         change.kept += of_founder.values()
         former = self.admins
         self._name_admins(of_founder.values())
-        for signer in former - self.admins:
-            change.dropped += self._by_signer.pop(signer, {}).values()
-        for admin in self.admins & new.keys():
+        for admin in self.made & new.keys():
             known = self._by_signer.get(admin, {})
             every = known | new[admin]
             kept = self._by_signer[admin] = _within_limits(every)
@@ -108,6 +107,10 @@ class MemberList:
             change.dropped += [one for id, one in known.items() if id not in kept]
         self._follow(change, former ^ self.admins)
         return change
+
+    def counts(self, one: Statement) -> bool:
+        """Return whether a statement that is kept is of somebody who has a say now."""
+        return one.by == self.founder or one.by in self.admins
 
     def fits(self, statements: Collection[Statement]) -> bool:
         """Return whether statements of one signer are kept, and push none of its others out."""
@@ -164,12 +167,11 @@ class MemberList:
     def pardons(self, users: Collection[UserId]) -> list[Statement]:
         """Return the pardons of those who had removed one of these users."""
         removals = {one.id for user in users for one in self._naming_as(REMOVE, user)}
-        return [one for id in removals for one in self._pardons.get(id, {}).values()]
+        return [one for id in removals for one in self._pardons.get(id, {}).values() if self.counts(one)]
 
     def addition(self, member: UserId) -> Statement | None:
         """Return the statement by which somebody became a member: the first addition, else what kept it."""
-        found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
-        return min(found, key=lambda one: (one.at, one.id), default=None)
+        return min(self._admitting(member), key=lambda one: (one.at, one.id), default=None)
 
     def additions(self, member: UserId) -> list[Statement]:
         """Return the statements that add somebody."""
@@ -189,21 +191,18 @@ class MemberList:
         """Return the smallest statement by which a user is a member, after that by which its signer is an admin."""
         if member in self.admins:
             return [*self._naming_as(ADMIN, member)][:1]
-        found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
-        if not found:
-            return []
-        smallest = min(found, key=lambda one: (one.size, one.id))
-        return [*([] if smallest.by == self.founder else self.vouching(smallest.by)), smallest]
+        found = sorted(self._admitting(member), key=lambda one: (one.size, one.id))[:1]
+        return [*(one for each in found if each.by != self.founder for one in self.vouching(each.by)), *found]
 
     # ---- invites
 
     def additions_by(self, invite: str) -> list[Statement]:
         """Return the additions of those who came by an invite."""
-        return [*self._came.get(invite, {}).values()]
+        return [*filter(self.counts, self._came.get(invite, {}).values())]
 
     def closing(self, invite: str) -> Statement | None:
         """Return the first statement that closes an invite: one that says so, or the removal of who came by it."""
-        found = self._closing.get(invite, {}).values()
+        found = filter(self.counts, self._closing.get(invite, {}).values())
         closing = [one for one in found if one.kind == CLOSE or self.is_in_force(one)]
         return min(closing, key=lambda one: (one.at, one.id), default=None)
 
@@ -224,22 +223,25 @@ class MemberList:
         by = (self.founder, one.by)
         return one.kind == REMOVE and (not pardons or all(pardon.by not in by for pardon in pardons.values()))
 
+    def _admitting(self, member: UserId) -> list[Statement]:
+        """Return the statements that add somebody, else those that keep it."""
+        return self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
+
     def _naming_as(self, kind: str, user: UserId) -> Iterator[Statement]:
-        return (one for one in self._naming.get(user, {}).values() if one.kind == kind)
+        return (one for one in self._naming.get(user, {}).values() if one.kind == kind and self.counts(one))
 
     def _name_admins(self, new: Iterable[Statement]) -> None:
         """Take who is an admin from new statements of the founder, none of which is ever dropped."""
         for one in new:
             if one.kind == ADMIN:
-                self._made.update(one.who)
+                self.made |= {*one.who} - {self.founder}
             elif one.kind == REMOVE:
                 self.unmade.update(one.who)
-        self.admins = frozenset(self._made - self.unmade - {self.founder})
-        self.former_admins = frozenset(self._made & self.unmade)
+        self.admins = frozenset(self.made - self.unmade)
 
-    def _follow(self, change: ListChange, touched: Iterable[UserId]) -> None:
-        """Look again at whom statements name that were kept and dropped."""
-        users = {*touched}
+    def _follow(self, change: ListChange, changed: Collection[UserId]) -> None:
+        """Look again at whom statements name that were kept and dropped, or are of admins who became or were one."""
+        users = {*changed}
         for one in change.kept:
             for index, key in self._places(one):
                 index.setdefault(key, {})[one.id] = one
@@ -248,7 +250,7 @@ class MemberList:
                 del index[key][one.id]
                 if not index[key]:
                     del index[key]
-        for one in chain(change.kept, change.dropped):
+        for one in chain(change.kept, change.dropped, *map(self.said_by, changed)):
             users.update(self.concerned(one))
         for user in users - {self.founder}:
             self._look_at(user)
@@ -270,7 +272,7 @@ class MemberList:
 
     def _look_at(self, user: UserId) -> None:
         is_in, is_out, hides = user in self.admins, False, False
-        for one in self._naming.get(user, {}).values():
+        for one in filter(self.counts, self._naming.get(user, {}).values()):
             if one.kind == REMOVE and user in one.who:
                 if (one.by == self.founder or user not in self.admins) and self.is_in_force(one):
                     is_out, hides = True, hides or one.hide

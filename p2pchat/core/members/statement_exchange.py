@@ -2,8 +2,8 @@
 
 Each end sends a sum of all that it keeps. Where they differ, both send the ids of theirs, and each sends what the other
 lacks. What is new here goes to all links in the step in which it was committed. The rule decides what is kept
-(`member_list.py`): statements of somebody who is no admin yet are dropped. So when the admins changed, all links are
-asked for their sums again.
+(`member_list.py`): statements of somebody who was never an admin are dropped. So when there is a new admin, all links
+are asked for their sums again.
 
 A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It
 takes the key from the first peer or export file that tells it. In a network that is made from a word there are no
@@ -22,6 +22,7 @@ from p2pchat.core.log import is_plausible
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
+    ADMIN,
     Statement,
     StatementError,
     StatementId,
@@ -65,8 +66,7 @@ class StatementExchange:
         stored: Texts and signatures that storage holds.
         meta: What storage holds besides.
         on_changed: Called when statements are durable that may change who is a member, with what they change, and with
-            those that are not kept any more.
-        on_void: Called with statements of admins that the founder removed.
+            those that count no more.
 
     Attributes:
         members: What follows from all that were taken; None while nobody told who founded the network, and where there
@@ -81,13 +81,11 @@ class StatementExchange:
         stored: Iterable[tuple[str, bytes]],
         meta: Mapping[str, str],
         on_changed: Callable[[Change, Sequence[Statement]], None],
-        on_void: Callable[[Sequence[Statement]], None],
     ) -> None:
         self._ctx = ctx
         self._network = network.id
         self._is_named = network.is_named
         self._on_changed = on_changed
-        self._on_void = on_void
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
         self._sum = 0  # of the ids of the durable ones
@@ -98,7 +96,7 @@ class StatementExchange:
             for statement in (parse_statement(self._network, *pair) for pair in stored):
                 self._add_durable(statement)
             self.members.add(self._durable.values())
-        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # when links were asked
+        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # by what is durable
 
     def on_link_up(self, link: PeerLink) -> None:
         self._remotes[link.id] = self._remote(link)
@@ -161,6 +159,11 @@ class StatementExchange:
         """Return those of these statements that are durable."""
         return [one for one in statements if one.id in self._durable]
 
+    def is_named(self, user: UserId) -> bool:
+        """Return whether somebody was ever said to be a member, or everybody is one."""
+        is_member = self._is_named or network_id(user) == self._network
+        return is_member or (self.members is not None and self.members.is_named(user))
+
     def next_at(self, signer: UserId) -> int:
         """Return the time of a statement that is made now, above that of all others of its signer with a plausible one.
 
@@ -187,12 +190,12 @@ class StatementExchange:
         for statement in change.statements:
             self._add_durable(statement)
         assert self.members is not None
-        asks = self.members.admins != self._admins
+        former = self._admins - self.members.admins
         self._admins = self.members.admins
         self._send([remote.link for remote in self._remotes.values()], change.statements)
-        if asks:
+        if any(one.kind == ADMIN and one.by == self.members.founder for one in change.statements):
             self.compare_all()
-        self._on_changed(change, dropped)
+        self._on_changed(change, [*dropped, *(one for admin in former for one in self.members.said_by(admin))])
 
     def _add_durable(self, statement: Statement) -> None:
         if statement.id not in self._durable:
@@ -206,13 +209,12 @@ class StatementExchange:
         except StatementError as error:
             return LogError(str(error), code=error.code)
         new = [one for one in said if not members.has(one)]
-        for is_turn in (lambda one: one.by == members.founder, lambda one: one.by in members.admins):
+        for is_turn in (lambda one: one.by == members.founder, lambda one: one.by in members.made):
             turn = [one for one in new if is_turn(one)]
             if not all(one.is_signed(self._network) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
             if turn:
                 self._keep(members.add(turn))
-        self._on_void([one for one in new if one.by in members.former_admins])
         return None
 
     def _keep(self, change: ListChange) -> None:

@@ -147,8 +147,7 @@ class UserMembers:
             named = (*named, named_now)
         if members is None or not named:
             return named[0] if named else user if members is not None and members.is_named(user) else ""
-        ranks = {one: (one not in members.removed, not members.is_named(one)) for one in named}
-        return min(reversed(named), key=lambda one: ranks[one])
+        return min(reversed(named), key=lambda one: one not in members.removed)
 
     def line(self, user: UserId, named_now: UserId = "") -> Line:
         """Return where a user or peer counts in what others may take (OriginShares): its member, and itself.
@@ -211,7 +210,7 @@ class UserMembers:
     def since(self, user: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not."""
         removals = self.removals(user)
-        return removals[0].at if removals else 0 if self._is_nobody(user) else None
+        return removals[0].at if removals else None
 
     def concealed(self) -> Set[UserId]:
         """The users of whom nothing is shown any more."""
@@ -223,13 +222,3 @@ class UserMembers:
             users = {user for who in self._concealing for user in (who, *self.users_of(who))}
             self._concealed = frozenset(user for user in users if any(one.hide for one in self.removals(user)))
         return self._concealed
-
-    def _is_nobody(self, user: UserId) -> bool:
-        """Return whether nobody ever said that a user is a member, nor one that answers for it.
-
-        Anybody can make up such users, and members that answer for them, and have others pass on what they write.
-        """
-        members = self._exchange().members
-        if members is None or user in self._hosted:
-            return False
-        return not any(map(members.is_named, (user, *self.members_of(user), self.member_of(user))))

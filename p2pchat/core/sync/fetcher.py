@@ -24,7 +24,7 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Entries, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
-UNPROVEN_AFTER = 3600.0  # seconds until another version of deleted logs is asked for again; a guess
+DROPPED_AFTER = 3600.0  # seconds until logs that were dropped are asked for again; a guess
 PROGRESS = 64  # entries, or KiB of them: who gives fewer within the time for progress makes none. A guess: a slow modem
 
 
@@ -141,11 +141,10 @@ class Fetcher:
         """End want n: the remote has given all it has."""
         key = remote.wants.by_number.pop(n, None)
         request = self.requests.get(key) if key else None
-        if key in remote.unproven:
-            other = remote.unproven[key]
-            if other.ask_at <= self._ctx.now.mono:
-                other.ask_at = self._ctx.now.mono + UNPROVEN_AFTER
-            other.marks = {*remote.ahead.get(key, {}).values()}
+        if key and (dropped := remote.dropped.get(key)):
+            if dropped.ask_at <= self._ctx.now.mono:
+                dropped.ask_at = self._ctx.now.mono + DROPPED_AFTER
+            dropped.marks = {*remote.ahead.get(key, {}).values()}
         if request is not None and request.source == remote.link.id and request.n == n:
             request.source = None
             request.tried.add(remote.link.id)
@@ -197,9 +196,7 @@ class Fetcher:
         left = {run: mark for run, mark in marks.items() if conversation.lacks(key[1], mark)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
-        if key in remote.unproven and all(
-            remote.unproven[key].hides(mark, self._ctx.now.mono) for mark in left.values()
-        ):
+        if key in remote.dropped and all(remote.dropped[key].hides(mark, self._ctx.now.mono) for mark in left.values()):
             return False
         return bool(left) and self._may_ask(remote, conversation)
 

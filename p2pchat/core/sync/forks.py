@@ -7,6 +7,9 @@ or a want of such a log is answered with the two batches, at most once an hour p
 Peers that host the writer receive the evidence unasked, before any mark or sum. A later log is accepted over either
 version of a forked one, so its mark would count there as a receipt of everything it builds on.
 
+Evidence has the header of its log, so that it is taken without the log too, if somebody named the member. What of a
+header the evidence does not prove has no other effect.
+
 What is kept of a fork counts as stored of its writer, so nobody can fill the disk with evidence; where there is no room
 for it the log stays as it was. That of blocked users is kept.
 
@@ -40,7 +43,7 @@ from p2pchat.core.node_context import KeySet
 from p2pchat.core.storage_answers import ForkStart
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.remote_state import ForkEvidence, OtherVersions, RemoteState
+from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, UserId
@@ -87,7 +90,7 @@ class Forks:
             self._ctx.emit(Counted("fork_unproven"))
             remote = self._sync.remotes.get(link.id) if link is not None else None
             if remote is not None:
-                remote.unproven.setdefault(log.id.key, OtherVersions()).runs.add(log.id.run)
+                remote.on_dropped(log.id)
             return
         if not self._has_room(log.id.key, size_bytes(other.raws)):
             return
@@ -107,7 +110,7 @@ class Forks:
         log.forked, log.own = True, False
         self.conversations[conversation.id] = None
         for remote in self._sync.remotes.values():
-            remote.unproven.pop(log.id.key, None)
+            remote.dropped.pop(log.id.key, None)
         self._sync.change_run_if_cloned(log.id)
         if conversation.by_ref.get(log.ref) is not log:
             conversation.add(log)

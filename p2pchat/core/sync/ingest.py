@@ -1,9 +1,10 @@
 """Ingest of entries from other peers and from files: what of a batch is taken, dropped, or proof of a fork.
 
 A batch must extend its log without a gap, and its chain must lead to a head signed by the author; a new log must build
-on what is held (log_validation.py). What its entries say makes no difference: all peers keep the same. When a head
-fails, the good batches before it are kept. When the author signed another chain than the one held, the log has forked
-(forks.py). A batch that leaves a gap is dropped, not buffered, and everything missing is fetched (fetcher.py).
+on what is held (log_validation.py), and be of a member that somebody named: anybody can make up others, and have all
+store what they write. What entries say makes no difference: all peers keep the same. When a head fails, the good
+batches before it are kept. When the author signed another chain than the one held, the log has forked (forks.py). A
+batch that leaves a gap is dropped, not buffered, and everything missing is fetched (fetcher.py).
 
 Source: docs/protocol.md, "Entries" and "Heads"; docs/architecture.md has the cost of the rules.
 """
@@ -107,15 +108,18 @@ class Ingest:
         if not frame.fork and not source.trusts(frame.u):
             self._ctx.emit(Counted("banned_batch"))
             return
+        id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         member = ""
-        if frame.first == 1:
+        if frame.first == 1 or frame.fork:
             check_header(frame)
+            if not self._sync.may_begin(frame.u, frame.h):
+                source.on_unnamed(id)
+                return
             member = member_of(frame.h)
         if frame.fork:
             self._prove_all(extensions)
             source.on_evidence(conversation, frame)
             return
-        id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         if self._sync.quota.must_check and not self._sync.quota.check(id.key, member):
             source.on_full(id.key)
             return

@@ -1,8 +1,8 @@
 """Validation of entries: their clocks, their chain, their heads, and the start of new logs.
 
 A head proves every entry before it. So of contiguous frames only heads at most one batch apart are verified. Each entry
-is checked for a rising clock; what its text says is its author's business. A log may begin only if the member in its
-header answers for its writer, everything it builds on is held and its writer does not have too many tips. An
+is checked for a rising clock; what its text says is its author's business. A log may begin only if everything it builds
+on is held and its writer does not have too many tips. An
 EntrySource says where entries came from, and hears what became of them.
 """
 
@@ -21,7 +21,6 @@ from p2pchat.core.log import (
     RawEntry,
     WriterKey,
     before_of,
-    certificate_of,
     decode_entries,
     head_message,
     is_one_batch,
@@ -135,17 +134,11 @@ class NewLogChecks:
         self._ctx = sync.ctx
 
     def begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> LogState | None:
-        """Return a new log if this frame begins it and everything it builds on is held; else None.
-
-        Raises LogError if the member in its header did not sign that it answers for the writer.
-        """
+        """Return a new log if this frame begins it and everything it builds on is held; else None."""
         log = conversation.new_log(id)
         if frame.first != 1:
             source.on_gap(id, frame)
             return None
-        certificate = certificate_of(frame.h)
-        if certificate is not None and not self._sync.members.vouches(id.user, certificate):
-            raise LogError("a member that does not answer for the writer", expected_seq=1, got_seq=1)
         log.before = before_of(frame)
         log.begin(frame.h)
         held = {mark: self._holds(conversation, id, mark) for mark in log.before}
@@ -236,6 +229,9 @@ class EntrySource:
     def on_unsure(self) -> None:
         """The frame was dropped because storage has to be asked first. The answer is known when it comes again."""
 
+    def on_unnamed(self, log: LogId) -> None:
+        """Nothing of this log is taken, since nobody named its member."""
+
     def on_full(self, key: WriterKey) -> None:
         """No more of this writer is taken."""
 
@@ -288,6 +284,9 @@ class LinkSource(EntrySource):
 
     def on_gap(self, log: LogId, frame: Entries) -> None:
         self._fetcher.on_gap(self.remote, log, frame)
+
+    def on_unnamed(self, log: LogId) -> None:
+        self.remote.on_dropped(log)
 
     def on_full(self, key: WriterKey) -> None:
         self._sync.send_full(self.remote, key)

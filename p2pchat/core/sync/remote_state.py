@@ -22,6 +22,7 @@ MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, 
 MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
 MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
 MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
+MAX_DROPPED = 1_000  # writers of one link of whom logs are dropped; a guess: 700 KiB
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 
 
@@ -123,10 +124,11 @@ class ForkEvidence:
 
 
 @dataclass(slots=True)
-class OtherVersions:
-    """Logs of one writer of which a remote serves another version than the one that was deleted here.
+class DroppedLogs:
+    """Logs of one writer that a remote serves and that are dropped here.
 
-    Nothing is left to prove the forks, so these and what builds on them would be served and dropped again and again.
+    Nobody named their members, or they are another version of what was deleted, so that nothing is left to prove the
+    forks. These and what builds on them would be served and dropped again and again.
     """
 
     runs: set[RunId] = field(default_factory=set)
@@ -150,7 +152,7 @@ class RemoteState:
     acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
     ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
     ahead_count: int = 0  # marks in `ahead`
-    unproven: dict[WriterKey, OtherVersions] = field(default_factory=dict)
+    dropped: dict[WriterKey, DroppedLogs] = field(default_factory=dict)
     # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
     ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
     most_remembered: int = 0  # marks of all kinds that may be kept; set before marks are taken
@@ -200,6 +202,11 @@ class RemoteState:
             self.refusals[key] = marks
         else:
             self.refusals.pop(key, None)
+
+    def on_dropped(self, log: LogId) -> None:
+        """Note that it serves a log that is dropped here."""
+        if log.key in self.dropped or len(self.dropped) < MAX_DROPPED:
+            self.dropped.setdefault(log.key, DroppedLogs()).runs.add(log.run)
 
     def note_unopened(self, conversation: ConversationId, naming: Naming) -> None:
         """Remember the name of a conversation for which there is no place, or nobody yet. A peer sends it once."""

@@ -106,8 +106,7 @@ class Replicator:
     def __init__(
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
-        on_members_changed: Callable[[Change, Sequence[Statement]], None],
-        on_void: Callable[[Sequence[Statement]], None], members: UserMembers,
+        on_members_changed: Callable[[Change, Sequence[Statement]], None], members: UserMembers,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.contacts = contacts
@@ -115,8 +114,8 @@ class Replicator:
         self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations: Conversations = Conversations(network.id)
         self.statements: StatementExchange = StatementExchange(
-            ctx, network, stored.statements, stored.meta, on_members_changed, on_void
-        )  # fmt: skip
+            ctx, network, stored.statements, stored.meta, on_members_changed
+        )
         self.lookups: Lookups = Lookups(ctx)
         self.people: KnownPeople = KnownPeople(
             ctx, hosted.values(), stored.users, stored.former_names,
@@ -130,8 +129,9 @@ class Replicator:
         members.load(stored.members)
         left_out = LeftOut(ctx, stored.meta)
         self.context: SyncContext = SyncContext(
-            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.inbox, members, left_out
-        )
+            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, self.inbox, members, left_out,
+            self.statements.is_named,
+        )  # fmt: skip
         self.fetcher: Fetcher = Fetcher(self.context)
         self.causal_order: CausalOrder = CausalOrder(self.context, stored.next_place)
         self.delivery_receipts: DeliveryReceipts = DeliveryReceipts(self.context, stored.delivered)
@@ -325,6 +325,8 @@ class Replicator:
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
         elif isinstance(frame, Members):
+            if frame.have is not None:
+                remote.forks.sent.clear()  # it may have refused evidence while it lacked statements
             return self.statements.on_frame(remote.link, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
@@ -469,6 +471,9 @@ class Replicator:
         touched = self._apply(change)
         if change.statements or change.unstated:
             self.statements.on_durable(change)
+            for remote in [remote for remote in self.context.remotes.values() if remote.dropped]:
+                remote.dropped.clear()  # perhaps somebody named their members now
+                self.anti_entropy.begin(remote)
         for begun in done.transaction.begun:
             self._ctx.emit(begun)
         if change.stretches:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from p2pchat.core.durable_changes import Collected, KnownConversation
 from p2pchat.core.effects import ConversationBegun, Counted, Effect, Send
 from p2pchat.core.inputs import PruneRequest
-from p2pchat.core.log import LogId, WriterKey
+from p2pchat.core.log import LogId, WriterKey, certificate_of
 from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -107,13 +107,14 @@ class SyncContext:
     def __init__(
         self, ctx: NodeContext, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
         hosted: HostedIdentities, run: RunId, quota: Quota, inbox: Inbox, members: UserMembers,
-        left_out: LeftOut,
+        left_out: LeftOut, is_named: Callable[[UserId], bool],
     ) -> None:  # fmt: skip
         self.ctx = ctx
         self.inbox = inbox
         self.quota = quota
         self.members = members
         self.left_out = left_out
+        self._is_named = is_named  # whether a statement that is kept names this user
         self.run: RunId = run  # of logs that hosted users begin
         self.conversations = conversations
         self.lookups = lookups
@@ -162,6 +163,19 @@ class SyncContext:
         """
         if log.run == self.run:
             self.run = self.ctx.draw(8).hex()
+
+    def may_begin(self, user: UserId, header: str) -> bool:
+        """Return whether a log with this header may begin here: only if a statement that is kept names its member.
+
+        Anybody can make up others. Raises LogError if that member did not sign that it answers for the writer.
+        """
+        certificate = certificate_of(header)
+        if certificate is not None and not self.members.vouches(user, certificate):
+            raise LogError("a member that does not answer for the writer", expected_seq=1, got_seq=1)
+        if self._is_named(user if certificate is None else certificate.member):
+            return True
+        self.ctx.emit(Counted("unnamed_log"))
+        return False
 
     def store_naming(self, conversation: ConversationState) -> None:
         """Store the name behind a conversation id, together with its first entry."""

@@ -70,8 +70,24 @@ def test_what_changed_is_told() -> None:
     assert found.add([admin, early]).kept == []
     gone = author.say(FOUNDER, "remove", ADA)
     change = found.add([gone])
-    assert [one.id for one in change.kept] == [gone.id] and change.dropped == [early]
-    assert found.members == {FOUNDER} and found.removed == {ADA} and not found.is_named(BEN)
+    assert [one.id for one in change.kept] == [gone.id] and change.dropped == []
+    assert found.members == {FOUNDER} and found.removed == {ADA} and found.is_named(BEN)
+
+
+def test_what_a_former_admin_says_names_somebody_and_counts_for_nothing() -> None:
+    author = Author()
+    author.say(FOUNDER, "admin", ADA)
+    author.say(FOUNDER, "remove", ADA)
+    author.say(FOUNDER, "add", CAT)
+    said = author.say(ADA, "add", BEN, invite="00000001"), author.say(ADA, "remove", CAT, invites=["00000002"])
+    closed = author.say(ADA, "close", invites=["00000003"])
+    found = list_of(author.said)
+    assert found.is_named(BEN) and found.members == {FOUNDER, CAT} and found.removed == {ADA}
+    assert {*said, closed} <= {*found.statements()} and not any(map(found.counts, said))
+    assert found.additions(BEN) == found.additions_by("00000001") == found.vouching(BEN) == []
+    assert found.closing("00000002") is found.closing("00000003") is None
+    found.add([author.say(FOUNDER, "add", BEN)])
+    assert found.standing(BEN) == "member"
 
 
 def test_who_removed_somebody_is_told_as_long_as_that_stands() -> None:
@@ -130,7 +146,7 @@ class Trial:
         escapes: Users who are out, or barred, and an admin that answers for them now.
         closed: The invites that admit nobody.
         flooded: An admin that added more than it may; those of its additions that are kept are any.
-        rogue: An admin that turned against the others; its statements are dropped if it was `expelled`.
+        rogue: An admin that turned against the others; its statements count for nothing if it was `expelled`.
     """
 
     def __init__(self, seed: int) -> None:
@@ -279,8 +295,9 @@ class Trial:
                    for invite in ["00000001", "00000002", *(who[:8] for who in self.honest)])  # fmt: skip
         assert not found.admits(key("guest"), self.strangers[0])
         if self.expelled:
+            named = {who for one in found.said_by(self.rogue) if one.kind in ("add", "remove") for who in one.who}
             assert (self.rogue in found.members) == self.pardoned
-            assert not any(one.by == self.rogue for one in found.statements())
+            assert all(found.is_named(who) for who in named)
 
 
 def test_peers_agree_on_members_whoever_says_what_in_which_order(monkeypatch: pytest.MonkeyPatch) -> None:

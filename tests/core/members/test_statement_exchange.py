@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.inputs import DiskLow, StatementsMade
+from p2pchat.core.inputs import DiskLow, Got, StatementsMade
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.members.statement import Statement, make_statement, network_id
 from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.node_context import NetworkCredentials
@@ -18,7 +20,7 @@ from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import MAX_FRAME_BYTES, Members, UserId, encode
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from tests.core.scripted_nodes import IDS, K, Peer, World
+from tests.core.scripted_nodes import IDS, Author, K, Peer, World, have, passed
 
 FOUNDER, ADMIN, STRANGER = (Identity.from_seed(letter * 32) for letter in (b"f", b"a", b"s"))
 NETWORK = network_id(FOUNDER.peer_id)
@@ -93,6 +95,78 @@ def test_who_joined_learns_the_founder_from_a_member_and_only_the_right_one() ->
     assert net.kept("bob") == net.kept("ada")
 
 
+def test_a_log_is_stored_only_once_somebody_named_its_member_and_then_asked_for_again() -> None:
+    """Neither by who is given it, nor by a third, and it comes when the statement does."""
+    net = Net("ada", "bob", "cyd")
+    net.link("ada", "bob")
+    net.link("ada", "cyd")
+    ada = net.peers["ada"]
+    link = next(link for link, other in ada.links.items() if isinstance(other, tuple) and other[0] is net.peers["bob"])
+    by = make_guest(NETWORK, STRANGER.peer_id, STRANGER.sign, IDS["eve"])
+    log = Author("eve", "e1", ada.node.room, by=by)
+    said_early, forged = log.say("hello"), Author("eve", "e2", ada.node.room).say("as a member of her own")
+    ada.put(Got(link, passed(said_early, forged)))
+    net.world.settle()
+    assert ada.counted["unnamed_log"] == 2 and [peer.texts() for peer in net.peers.values()] == [[], [], []]
+    ada.put(Got(link, passed(have(log))))
+    net.world.pass_time(60.0)
+    assert len([line for line in ada.take() if "want" in line]) == 1
+    net.say("bob", said(FOUNDER, "add", STRANGER.peer_id))
+    assert "to bob: digest" in ada.take()
+    ada.put(Got(link, passed(said_early, forged)))
+    net.world.pass_time(60.0)
+    assert [peer.texts() for peer in net.peers.values()] == [["hello"]] * 3
+
+
+def test_no_evidence_is_stored_of_a_log_whose_member_nobody_named() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    ada, bob = net.peers["ada"], net.peers["bob"]
+    link = next(link for link, other in ada.links.items() if isinstance(other, tuple) and other[0] is bob)
+    by = make_guest(NETWORK, STRANGER.peer_id, STRANGER.sign, IDS["eve"])
+    one, other = (Author("eve", "e1", ada.node.room, by=by) for _ in range(2))
+    one.say("hello"), other.say("hello")
+    evidence = [replace(log.say(text), h=log.header, fork=True) for log, text in ((one, "yes"), (other, "no"))]
+    ada.put(Got(link, passed(*evidence)))
+    net.world.settle()
+    assert ada.counted["unnamed_log"] == 2 and ada.load().forked == []
+    net.say("bob", said(FOUNDER, "add", STRANGER.peer_id))
+    ada.put(Got(link, passed(*evidence)))
+    net.world.pass_time(60.0)
+    assert ada.load().forked == [one.log]
+    later = Author("eve", "e2", ada.node.room, before=[one.mark], by=by)
+    ada.put(Got(link, passed(later.say("on it"))))
+    net.world.pass_time(60.0)
+    assert (bob.load().forked, bob.texts()) == ([one.log], ["on it"])  # though the evidence is behind entry 1
+
+
+def test_who_comes_after_an_admin_was_removed_has_what_the_others_have() -> None:
+    """The removal keeps nobody, so those whom the admin had added are out; what they wrote stays for everybody."""
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    ada = net.peers["ada"]
+    link = next(iter(ada.links))
+    net.say("bob", said(FOUNDER, "admin", ADMIN.peer_id))
+    net.say("bob", added := said(ADMIN, "add", STRANGER.peer_id))
+    first = Author("eve", "e1", ada.node.room, by=make_guest(NETWORK, STRANGER.peer_id, STRANGER.sign, IDS["eve"]))
+    ada.put(Got(link, passed(first.say("hello"))))
+    by = make_guest(NETWORK, FOUNDER.peer_id, FOUNDER.sign, IDS["eve"])
+    later = Author("eve", "e2", ada.node.room, before=[first.mark], by=by)
+    ada.put(Got(link, passed(later.say("and on"))))
+    net.say("ada", said(FOUNDER, "remove", ADMIN.peer_id))
+    ada.restart()
+    net.add("cyd")
+    net.link("ada", "cyd")
+    net.world.pass_time(60.0)
+    assert added.id in net.kept("cyd") and STRANGER.peer_id not in members_of(net.peers["cyd"])
+    assert [peer.texts() for peer in net.peers.values()] == [["hello", "and on"]] * 3
+
+
+def members_of(peer: Peer) -> set[UserId]:
+    members = peer.node.sync.statements.members
+    return set() if members is None else members.members
+
+
 def test_what_an_admin_said_comes_though_it_was_heard_of_before_the_admin() -> None:
     net = Net("ada", "bob", "cyd")
     net.link("ada", "bob")
@@ -105,8 +179,10 @@ def test_what_an_admin_said_comes_though_it_was_heard_of_before_the_admin() -> N
     net.link("bob", "cyd")
     assert net.kept("cyd") == {admin.id, early.id}
     net.say("cyd", gone := said(FOUNDER, "remove", ADMIN.peer_id))
-    assert all(net.kept(name) == {admin.id, gone.id} for name in net.peers)
-    assert all(early.text not in net.stored(name) for name in net.peers)
+    late = said(ADMIN, "add", USERS[2])
+    net.say("bob", late)
+    assert all(net.kept(name) == {admin.id, early.id, gone.id, late.id} for name in net.peers)
+    assert all(net.stored(name) == {one.text for one in (admin, early, gone, late)} for name in net.peers)
 
 
 def test_who_is_known_only_by_what_it_wrote_is_dialled_again_after_a_pardon() -> None:
@@ -311,3 +387,20 @@ def test_what_others_wrote_before_a_peer_was_admitted_is_old() -> None:
     bob.say("welcome", to=room_id(NETWORK))
     net.world.pass_time(1.0)
     assert ada.texts() == ["*while she waited", "welcome"]
+
+
+def test_a_file_brings_no_log_whose_member_nobody_named() -> None:
+    """Not even to who joined and does not know the founder yet: its key shows by the network's id."""
+    net = Net("ada", founders=[])
+    ada = net.peers["ada"]
+    by_founder, made_up = (
+        Author("eve", run, ada.node.room, by=make_guest(NETWORK, member.peer_id, member.sign, IDS["eve"]))
+        for run, member in (("e1", FOUNDER), ("e2", STRANGER))
+    )
+    assert ada.carry(made_up.say("made up"))[-1] == "imported 1 member"
+    assert ada.carry(by_founder.say("of the founder's login"))[-1] == "imported 1 new"
+    ada.carry(Members(founder=FOUNDER.peer_id), Author("eve", "e2", ada.node.room, by=made_up.by).say("made up again"))
+    named = said(FOUNDER, "add", STRANGER.peer_id)
+    again = Author("eve", "e3", ada.node.room, by=made_up.by)
+    assert "imported 1 new" in ada.carry(Members(s=[(named.text, named.signature.hex())]), again.say("named"))
+    assert ada.texts() == ["*of the founder's login", "*named"]

@@ -99,7 +99,7 @@ def test_a_fork_in_a_file_is_found_and_later_logs_are_accepted() -> None:
     ada, bob, twin = World().peer("ada"), Author("bob", "b1"), Author("bob", "b1")
     assert "warn fork" in ada.carry(bob.say("one"), twin.say("another"))
     cyd = World().peer("cyd")
-    evidence = [msgspec.structs.replace(author.say("more"), fork=True) for author in (bob, twin)]
+    evidence = [msgspec.structs.replace(log.say("more"), h=log.header, fork=True) for log in (bob, twin)]
     later = Author("bob", "b2", before=[bob.mark])
     assert cyd.carry(later.say("new"))[-1] == "imported 1 gap"
     assert cyd.carry(*evidence, Author("bob", "b2", before=[bob.mark]).say("new"))[-1] == "imported 1 new"
