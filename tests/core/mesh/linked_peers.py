@@ -20,8 +20,9 @@ from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext, Now
-from p2pchat.protocol import Bye, Frame, PeerId
+from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord
 
 N, K = "0a" * 16, "0b" * 32
 START = 1_760_000_000_000_000  # UTC microseconds
@@ -56,6 +57,11 @@ def peers_in_order(*names: str) -> list[Key]:
     return sorted((Key(name) for name in names), key=lambda key: key.id)
 
 
+def record_of(key: Key, *endpoints: str, at: int = START) -> PeerRecord:
+    """Return the record of a peer of this network."""
+    return make_record(N, key.id, key.sign, at, endpoints, None)
+
+
 class Post:
     """One peer: its Links, and all their effects."""
 
@@ -65,6 +71,7 @@ class Post:
         *,
         network: NetworkCredentials | None = None,
         addresses: list[Address] | None = None,
+        records: list[PeerRecord] | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.key = key
@@ -82,8 +89,9 @@ class Post:
         )  # fmt: skip
         admission = Admission(self.ctx, self.network, None, lambda: statements, users, lambda user: None)
         self.links = Links(
-            self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts, self.blocks, admission
-        )
+            self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,
+            self.blocks, admission,
+        )  # fmt: skip
         self.at(0.0)
 
     # LinkListener
