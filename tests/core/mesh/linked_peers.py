@@ -16,13 +16,14 @@ from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
 from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext, Now
-from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord
+from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord, Peers
 
 N, K = "0a" * 16, "0b" * 32
 START = 1_760_000_000_000_000  # UTC microseconds
@@ -57,9 +58,14 @@ def peers_in_order(*names: str) -> list[Key]:
     return sorted((Key(name) for name in names), key=lambda key: key.id)
 
 
-def record_of(key: Key, *endpoints: str, at: int = START) -> PeerRecord:
-    """Return the record of a peer of this network."""
-    return make_record(N, key.id, key.sign, at, endpoints, None)
+def record_of(key: Key, *endpoints: str, at: int = START, network: str = N) -> PeerRecord:
+    """Return the record of a peer."""
+    return make_record(network, key.id, key.sign, at, endpoints, None)
+
+
+def told(*records: PeerRecord) -> Peers:
+    """Return the frame by which a peer says that it is linked with the peers of these records."""
+    return Peers(list(records), [record.id for record in records])
 
 
 class Post:
@@ -73,6 +79,7 @@ class Post:
         addresses: list[Address] | None = None,
         records: list[PeerRecord] | None = None,
         settings: Settings | None = None,
+        statements: list[Statement] | None = None,
     ) -> None:
         self.key = key
         self.ctx = NodeContext(settings or Settings(), key.id, Draws(key.id))
@@ -81,17 +88,19 @@ class Post:
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
-        statements = StatementExchange(
-            self.ctx, self.network, [], {}, lambda change, dropped: None, lambda void: None
+        exchange = StatementExchange(
+            self.ctx, self.network, [(one.text, one.signature) for one in statements or ()], {},
+            lambda change, dropped: None, lambda void: None,
         )  # fmt: skip
         users = UserMembers(
-            N, key.id, key.id, HostedIdentities([]), lambda: statements, lambda: self.links.up, dict[str, str]
+            self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up, dict[str, str]
         )  # fmt: skip
-        admission = Admission(self.ctx, self.network, None, lambda: statements, users, lambda user: None)
+        admission = Admission(self.ctx, self.network, None, lambda: exchange, users, lambda user: None)
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,
             self.blocks, admission,
         )  # fmt: skip
+        self.statements = exchange
         self.at(0.0)
 
     # LinkListener
