@@ -6,6 +6,7 @@ are none left. Time does not pass unless a test moves it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256, shake_256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,6 +16,7 @@ from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
+from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
@@ -80,6 +82,7 @@ class Post:
         records: list[PeerRecord] | None = None,
         settings: Settings | None = None,
         statements: list[Statement] | None = None,
+        line: Callable[[PeerId], Line] | None = None,
     ) -> None:
         self.key = key
         self.ctx = NodeContext(settings or Settings(), key.id, Draws(key.id))
@@ -95,6 +98,8 @@ class Post:
         users = UserMembers(
             self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up, dict[str, str]
         )  # fmt: skip
+        if line is not None:  # where others count, for tests without members
+            users.line = line  # type: ignore[method-assign]
         admission = Admission(self.ctx, self.network, None, lambda: exchange, users, lambda user: None)
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,
