@@ -25,7 +25,9 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
 )
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.mesh.peer_record import MAX_AHEAD, make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
@@ -40,6 +42,8 @@ from p2pchat.protocol import (
     Hosted,
     Mark,
     Naming,
+    PeerId,
+    PeerRecord,
     Peers,
     Ping,
     TypingFrame,
@@ -282,10 +286,20 @@ class Sybil:
             raw = encode_entry(Entry("group", now, now + number, b=body))
             group = operation_hash(raw)
             yield encode(user.write(group, Naming(group=(group, user.user, user.user[:16])), raw))
-        linked: list[tuple[str, tuple[str, ...]]] = [
-            (user.user, (f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}",)) for user in users
+        honest = self._chance.choice([peer for peer in self.peer.sim.all_peers if not peer.byzantine])
+        records = [
+            self._record(me, self.peer.identity.sign),
+            self._record(honest.user, self.peer.identity.sign),
+            *(self._record(user.user, user.sign) for user in users),
         ]
-        yield encode(Peers(0, [f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}"], linked=linked))
+        for record in records:
+            yield encode(Peers([record], [record.id]))
+
+    def _record(self, peer: PeerId, sign: Callable[[bytes], bytes]) -> PeerRecord:
+        """Return a record with an address of the third host, newer than all others."""
+        network, at = self.peer.network, self.peer.clock.now().utc + MAX_AHEAD // 2
+        guest = None if network.sign is None else make_guest(network.id, network.member, network.sign, peer)
+        return make_record(network.id, peer, sign, at, [f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}"], guest)
 
     def _invent(self) -> MadeUpUser:
         made_up = self.peer.sim.made_up

@@ -292,7 +292,7 @@ async def wrong_certificates_are_refused(kit: Kit) -> None:
         member.hosted[user.peer_id] = user
         member.certificates[user.peer_id] = wire.Cert(start, end, user.sign(signed).hex())
         link = await kit.link(member, introduce=False)
-        link.send(wire.Peers(0, []), member.here())
+        link.send(wire.Peers(), member.here())
         try:
             await link.ended("host")
         except RuleBroken as broken:

@@ -100,9 +100,7 @@ class StrangerLimiter:
         shares.add(stranger, line)
         return stranger
 
-    def admit_relayed(
-        self, peer: PeerId, now: float, close: Callable[[], None], *, is_known: bool
-    ) -> Stranger | None:
+    def admit_relayed(self, peer: PeerId, now: float, close: Callable[[], None], *, is_known: bool) -> Stranger | None:
         """Count one more stranger that came through an engine and has proved its id, as admit() does.
 
         Its former place is closed for it. Otherwise a silent stranger of the same kind gives way.

@@ -291,7 +291,9 @@ def _check(stored: Stored) -> None:
     ):
         raise CorruptRow("values of a wrong type")
     with decoding():
-        for endpoint in [one.endpoint for one in stored.addresses] + [one for record in stored.records for one in record.e]:
+        for endpoint in [one.endpoint for one in stored.addresses] + [
+            one for record in stored.records for one in record.e
+        ]:
             split_endpoint(endpoint)
         for record in stored.records:
             bytes.fromhex(record.sig + ("" if record.guest is None else record.guest.member + record.guest.sig))

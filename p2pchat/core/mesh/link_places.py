@@ -25,9 +25,7 @@ class LinkPlaces:
         line: Returns where a peer counts: its member, and itself.
     """
 
-    def __init__(
-        self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], line: Callable[[PeerId], Line]
-    ) -> None:
+    def __init__(self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], line: Callable[[PeerId], Line]) -> None:
         self._by_peer = by_peer
         self._line = line
         self._most = settings.max_links

@@ -98,7 +98,9 @@ class PeerExchange:
 
     def _renew(self) -> None:
         """Sign a new record of this peer."""
-        endpoints = [*dict.fromkeys((*self._at, *self._seen.values()))][: min(MAX_ENDPOINTS, self._ctx.settings.max_endpoints_a_peer)]
+        endpoints = [*dict.fromkeys((*self._at, *self._seen.values()))][
+            : min(MAX_ENDPOINTS, self._ctx.settings.max_endpoints_a_peer)
+        ]
         at = self._ctx.now.utc if self._own is None else max(self._ctx.now.utc, self._own.at + 1)
         self._own = make_record(self._network, self._ctx.me, self._sign, at, endpoints, self._admission.guest)
         self._on_news()

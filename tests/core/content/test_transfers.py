@@ -59,7 +59,7 @@ def asker(**sizes: int) -> tuple[Peer, Author]:
 def linked(ada: Peer, name: str, *authors: Author) -> Far:
     """Link with a far end that takes files."""
     far = ada.far(name, *authors)
-    far.say(Peers(0, [], can=["later", "files"]))
+    far.say(Peers(can=["later", "files"]))
     ada.effects.clear()
     return far
 
@@ -234,7 +234,7 @@ def test_a_near_link_is_asked_for_little_at_a_time_since_texts_wait_behind_it() 
 def test_many_small_files_are_asked_for_at_once_where_the_link_takes_so_many_pulls(can: list[str], most: int) -> None:
     ada, bob_log = asker()
     bob = ada.far("bob", bob_log)
-    bob.say(Peers(0, [], can=can))
+    bob.say(Peers(can=can))
     bob.heard.clear()
     files = [FileRef("a", 1024, "", f"{number:064x}") for number in range(200)]
     for file in files:
@@ -443,7 +443,7 @@ def strangers(ada: Peer, *authors: Author, host: str) -> list[Far]:
     fars = []
     for number, name in enumerate(("cyd", "dan"), 1):
         far = ada.far(name, *authors, host=f"{host}.{number}")
-        far.say(Peers(0, [], can=["files"]))
+        far.say(Peers(can=["files"]))
         fars.append(far)
     ada.effects.clear()
     return fars
@@ -453,7 +453,7 @@ def test_a_list_that_one_network_promises_comes_from_elsewhere() -> None:
     ada, bob_log = asker()
     silent = strangers(ada, bob_log, host="45.66.66")
     honest = ada.far("eve", bob_log, host="45.1.0.1")
-    honest.say(Peers(0, [], can=["files"]))
+    honest.say(Peers(can=["files"]))
     honest.heard.clear()
     want(ada, bob_log)
     ada.put(ContentOpened(ROOT, None))

@@ -99,7 +99,7 @@ class Post:
             self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up, dict[str, str]
         )  # fmt: skip
         if line is not None:  # where others count, for tests without members
-            users.line = line  # type: ignore[method-assign]
+            users.line = line  # type: ignore[method-assign,assignment]
         admission = Admission(self.ctx, self.network, None, lambda: exchange, users, lambda user: None)
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,

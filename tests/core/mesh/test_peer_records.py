@@ -475,9 +475,8 @@ def test_a_name_that_a_user_chose_is_dialled_as_it_is_also_in_later_runs() -> No
 def test_a_private_address_from_the_internet_is_not_dialled(teller: str, endpoint: str, taken: bool) -> None:
     attack = Attack()
     attack.tell(attack.join(0, teller), endpoint)
-    assert [address.endpoint for peer in attack.ada.links.book for address in attack.ada.links.book.addresses(peer)] == (
-        [endpoint] if taken else []
-    )
+    book = attack.ada.links.book
+    assert [address.endpoint for peer in book for address in book.addresses(peer)] == ([endpoint] if taken else [])
 
 
 def test_an_endpoint_that_may_not_be_dialled_by_one_link_may_be_by_another() -> None:
