@@ -285,18 +285,15 @@ def _check(stored: Stored) -> None:
     cites = [cite for facts in (*stored.tips, *stored.unreleased) for cite in facts.cites]
     numbers += [number for cite in cites for number in (cite.first, cite.gen)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
+    texts += [text for record in stored.records for text in (*record.e, record.sig)]
     texts += [text for user in stored.users for text in (user.name, user.about)]
     if not all(type(number) is int and number >= 0 for number in numbers) or not all(
         type(text) is str for text in texts
     ):
         raise CorruptRow("values of a wrong type")
     with decoding():
-        for endpoint in [one.endpoint for one in stored.addresses] + [
-            one for record in stored.records for one in record.e
-        ]:
-            split_endpoint(endpoint)
-        for record in stored.records:
-            bytes.fromhex(record.sig + ("" if record.guest is None else record.guest.member + record.guest.sig))
+        for address in stored.addresses:
+            split_endpoint(address.endpoint)
         for known in stored.conversations:
             if known.naming.dm:
                 dm_id(*known.naming.dm)

@@ -43,7 +43,7 @@ class AddressBook:
         line: Returns where a peer counts: its member, and itself.
 
     Attributes:
-        records: The newest record of each peer.
+        records: The newest record of each peer, this one's too.
         touched: Peers whose records changed. PeerExchange, which sends the changes, empties it.
     """
 
@@ -72,7 +72,8 @@ class AddressBook:
     def start(self) -> None:
         """Count the peers that only their record speaks for."""
         for peer in {**self._book, **self.records}:
-            self.on_unlinked(peer)
+            if peer != self._ctx.me:
+                self.on_unlinked(peer)
 
     def __contains__(self, peer: PeerId) -> bool:
         return peer in self._book
@@ -147,6 +148,11 @@ class AddressBook:
         """No link to this peer is up. If only its record speaks for it, it takes its share, or is forgotten."""
         if not self._has_share(peer):
             self._forget_peer(peer)
+
+    def take_own(self, record: PeerRecord) -> None:
+        """Store the record of this peer: the next one must be newer, also when the clock is set back meanwhile."""
+        self.records[record.id] = record
+        self._ctx.change.records[record.id] = record
 
     def sight(self, peer: PeerId, endpoint: str) -> Address | None:
         """Take an address at which discovery sees a peer announced. Return it if it is news."""

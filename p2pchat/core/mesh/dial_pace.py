@@ -1,12 +1,14 @@
 """Pace of dials to what no key has answered at yet: few of those that fail, and rarely to one host or network.
 
-At most two dials a second may fail. One host is dialled once in 30 s, one network once in 5 s, and a host where three
-dials failed on the word of one member once an hour on that word (config.py). The look-up of a name counts as a dial
-that fails, unless the name means an address that may be dialled. On loopback only the number counts. An answer by the
-right key gives everything back, so an honest mesh forms at once.
+At most two dials a second may fail. One host is dialled once in 30 s, one network without a link there once in 5 s, and
+a host where three dials failed on the word of one member once an hour on that word (config.py). The look-up of a name
+counts as a dial that fails, unless the name means an address that may be dialled. On loopback only the number counts.
+An answer by the right key gives everything back, so an honest mesh forms at once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.mesh.addressbook import is_address, is_loopback, network_and_host, split_endpoint
@@ -25,13 +27,18 @@ class DialPace:
         self._ready_at: dict[str, float] = {}  # by host and network
         self._failed: dict[tuple[str, str], tuple[int, float]] = {}  # by member and host: dials, when the last failed
 
-    def wait(self, member: str, endpoint: str) -> float:
-        """Return the seconds until this endpoint may be dialled on the word of a member, 0 for now."""
+    def wait(self, member: str, endpoint: str, linked_networks: Container[str] = ()) -> float:
+        """Return the seconds until this endpoint may be dialled on the word of a member, 0 for now.
+
+        Args:
+            linked_networks: Those with a link there: a mesh on a local network needs no pause between its hosts.
+        """
         settings, now = self._ctx.settings, self._ctx.now.mono
-        nodes = _network_and_host(endpoint)
-        ready_at = max((self._ready_at.get(node, now) for node in nodes), default=now)
-        for host in nodes[1:]:
-            count, last = self._failed.get((member, host), (0, now))
+        ready_at = now
+        for node in _network_and_host(endpoint):
+            if node not in linked_networks:
+                ready_at = max(ready_at, self._ready_at.get(node, now))
+            count, last = self._failed.get((member, node), (0, now))
             if count >= settings.told_tries:
                 ready_at = max(ready_at, last + settings.told_rest)
         return ready_at - now if ready_at > now else self._bucket.wait(now)

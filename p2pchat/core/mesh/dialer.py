@@ -39,6 +39,7 @@ from p2pchat.core.mesh.addressbook import (
     is_relayed,
     join_endpoint,
     may_name_mean,
+    network_and_host,
     relay_peer,
     split_endpoint,
 )
@@ -631,7 +632,8 @@ class Dialer:
         """Return whether an address must wait for the pace; then it is tried again by itself."""
         endpoint = address.resolved or address.endpoint
         self._held.pop(address, None)
-        wait = self._pace.wait(self._line(plan.peer)[0], endpoint)
+        networks = {network_and_host(link.host)[0] for link in self._by_peer.values()}
+        wait = self._pace.wait(self._line(plan.peer)[0], endpoint, networks)
         if wait <= SLACK:
             self._pace.on_dial(endpoint)
             return False

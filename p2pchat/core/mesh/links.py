@@ -180,7 +180,7 @@ class Links:
 
     def start(self) -> None:
         """Dial every peer of the address book. Call this once, before anything else."""
-        for record in self.book.records.values():
+        for record in [one for one in self.book.records.values() if one.id != self._ctx.me]:
             self._admission.admits_peer(record.id, member_of(record))
         self.book.start()
         self.dialer.start()
@@ -241,7 +241,7 @@ class Links:
         link.known = self.places.take_known(link.peer, contact)
 
     def is_known_peer(self, peer: PeerId) -> bool:
-        """Return whether a peer is a contact, linked, or known to belong to a member, before there is a link with it."""
+        """Return whether a peer is a contact, linked, or known to belong to a member."""
         if peer in self._blocked:
             return False
         member = self._admission.users.member_of(peer)

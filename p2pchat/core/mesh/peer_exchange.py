@@ -33,7 +33,7 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.peer_record import MAX_AHEAD, is_signed, make_record, member_of
+from p2pchat.core.mesh.peer_record import is_signed, make_record, member_of
 from p2pchat.core.node_context import SLACK, NodeContext, Timer
 from p2pchat.protocol import FILES, HOLDS, MAX_ENDPOINTS, MAX_RECORDS, PULLS, PeerId, PeerRecord, Peers
 
@@ -80,7 +80,6 @@ class PeerExchange:
         self._port = 0
         self._at: tuple[str, ...] = ()
         self._seen: dict[PeerId, str] = {}  # where contacts see this peer
-        self._own: PeerRecord | None = None
         self._changes = PeerChanges()
         self._timer: Timer | None = None
         self._sent_at = float("-inf")  # when changes were last sent to all links
@@ -101,9 +100,14 @@ class PeerExchange:
         endpoints = [*dict.fromkeys((*self._at, *self._seen.values()))][
             : min(MAX_ENDPOINTS, self._ctx.settings.max_endpoints_a_peer)
         ]
-        at = self._ctx.now.utc if self._own is None else max(self._ctx.now.utc, self._own.at + 1)
-        self._own = make_record(self._network, self._ctx.me, self._sign, at, endpoints, self._admission.guest)
+        former, guest = self._own, self._admission.guest
+        at = self._ctx.now.utc if former is None else max(self._ctx.now.utc, former.at + 1)
+        self._book.take_own(make_record(self._network, self._ctx.me, self._sign, at, endpoints, guest))
         self._on_news()
+
+    @property
+    def _own(self) -> PeerRecord | None:
+        return self._book.records.get(self._ctx.me)
 
     def on_link_up(self, link: PeerLink) -> None:
         """Tell a new link everything, and the other links soon."""
@@ -199,12 +203,13 @@ class PeerExchange:
         self._update_changes()
         news = self._changes.since(link.sent_change)
         news.pop(link.peer, None)
-        own_at = 0 if self._own is None else self._own.at
+        own = self._own
+        own_at = 0 if own is None else own.at
         link.sent_change = self._changes.last
         is_first = link.sent_own is None
         if not news and link.sent_own == own_at:
             return
-        records = [self._own] if self._own is not None and link.sent_own != own_at else []
+        records = [own] if own is not None and link.sent_own != own_at else []
         records += [self._book.records[peer] for peer in sorted(news) if news[peer] and peer in self._book.records]
         link.sent_own = own_at
         linked = sorted(peer for peer, at in news.items() if at is not None)
@@ -290,7 +295,7 @@ class PeerExchange:
         is_new = known is None or known.at < record.at
         if record.id == self._ctx.me or not (is_new or (known == record and record.id not in self._by_peer)):
             return True
-        if is_new and (record.at > self._ctx.now.utc + MAX_AHEAD or not is_signed(self._network, record)):
+        if is_new and not is_signed(self._network, record):
             self._ctx.emit(Counted("record_refused"))
             return True
         member = member_of(record)

@@ -204,8 +204,8 @@ class Keepalive:
     machine.
 
     Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
-    few are under way. When it is overdrawn, reading pauses. A frame takes one for each record in it, and for each user
-    that it is about, since a signature may have to be checked. Telling users for the first time is free up to the number that a peer may host,
+    few are under way. When it is overdrawn, reading pauses. A frame takes one for each record and user in it, since a
+    signature may have to be checked. Telling users for the first time is free up to the number that a peer may host,
     and the bucket holds one more token for each user that the peer hosts: all of them may change at one moment.
 
     Args:

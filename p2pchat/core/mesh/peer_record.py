@@ -2,7 +2,8 @@
 
     {"id":U,"at":µs,"e":[endpoint],"guest":[M,signature]?,"sig":signature of U over TAG || N || text}
 
-The text is the record without `sig`, canonical by RFC 8785. Of two records of a peer the newer one counts. The
+The text is the record without `sig`, canonical by RFC 8785. Of two records of a peer the newer one counts, however far
+ahead of the local time: a peer stores its own record and signs only newer ones, and a wrong time harms nobody else. The
 certificate says which member answers for the peer, so whoever hears of a peer knows whose it is before it dials it.
 """
 
@@ -16,7 +17,6 @@ from p2pchat.core.members.guests import is_guest
 from p2pchat.protocol import GuestCertificate, PeerId, PeerRecord, UserId
 
 RECORD_TAG = b"p2pchat/peer/1\0"
-MAX_AHEAD = 5 * 60 * 1_000_000  # microseconds by which a clock elsewhere may be ahead
 
 
 def make_record(

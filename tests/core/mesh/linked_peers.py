@@ -96,7 +96,8 @@ class Post:
             lambda change, dropped: None, lambda void: None,
         )  # fmt: skip
         users = UserMembers(
-            self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up, dict[str, str]
+            self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up,
+            dict[str, str],
         )  # fmt: skip
         if line is not None:  # where others count, for tests without members
             users.line = line  # type: ignore[method-assign,assignment]
