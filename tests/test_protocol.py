@@ -319,8 +319,8 @@ NAMES = st.lists(
     ),
     max_size=2,
 )
-ENDPOINTS = st.lists(TEXT, max_size=3)
-LINKED = st.tuples(HEX32, ENDPOINTS.map(tuple))
+GUESTS = st.none() | st.builds(GuestCertificate, KEY, HEX64)
+RECORDS = st.builds(PeerRecord, KEY, COUNT, st.lists(TEXT, max_size=3).map(tuple), HEX64, GUESTS)
 HOSTED = st.builds(
     Hosted, KEY, TEXT, TEXT, text=st.none() | TEXT, since=st.none() | COUNT,
     cert=st.none() | st.builds(Cert, COUNT, COUNT, HEX64),
@@ -342,7 +342,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, SEQ, HEX32, id=KEY, sig=HEX64, proof=st.none() | HEX32),
     st.builds(Welcome, proof=st.none() | HEX32, show=st.none() | MEMBERSHIPS),
     st.builds(Show, MEMBERSHIPS),
-    st.builds(Admit, st.lists(LINKED, max_size=3)),
+    st.builds(Admit, st.lists(RECORDS, max_size=3)),
     st.builds(
         Members, founder=st.none() | KEY, sum=st.none() | HEX8.map(lambda half: half * 2), ask=st.booleans(),
         have=st.none() | st.lists(HEX8.map(lambda half: half * 2), max_size=3), more=st.booleans(),
@@ -353,7 +353,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.just(Pong()),
     st.builds(Bye, TEXT, st.none() | TEXT),
     st.builds(
-        Peers, st.integers(0, 65535), ENDPOINTS, st.lists(LINKED, max_size=3), st.lists(HEX32)
+        Peers, st.lists(RECORDS, max_size=3), st.lists(HEX32, max_size=3), st.lists(HEX32), st.sampled_from(["", "10.0.0.1"])
     ),
     st.builds(Here, st.lists(HOSTED, max_size=3), st.lists(HEX32), st.booleans()),
     st.builds(Digest, sum=HEX32, ask=st.booleans(), names=NAMES),
