@@ -353,7 +353,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.just(Pong()),
     st.builds(Bye, TEXT, st.none() | TEXT),
     st.builds(
-        Peers, st.lists(RECORDS, max_size=3), st.lists(HEX32, max_size=3), st.lists(HEX32), st.sampled_from(["", "10.0.0.1"])
+        Peers, st.lists(RECORDS, max_size=3), st.lists(HEX32, max_size=3), st.lists(HEX32), st.sampled_from(["", "h"])
     ),
     st.builds(Here, st.lists(HOSTED, max_size=3), st.lists(HEX32), st.booleans()),
     st.builds(Digest, sum=HEX32, ask=st.booleans(), names=NAMES),

@@ -119,8 +119,9 @@ async def frames_nest_16_deep(kit: Kit) -> None:
 
 @rule
 async def types_are_exact(kit: Kit) -> None:
-    odd = ("8080.0", '"8080"', "1e3", "-1", "true", "65536")
-    await closes_with(kit, "malformed", *(framed(f'{{"t":"peers","port":{value},"at":[]}}') for value in odd))
+    odd = ("8080.0", '"8080"', "1e3", "-1", "true", "9007199254740992")
+    wants = [f'{{"t":"want","n":{value},"c":"{LOWEST}","u":"{LOWEST}","tips":[]}}' for value in odd]
+    await closes_with(kit, "malformed", *map(framed, wants))
 
 
 @rule

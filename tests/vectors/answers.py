@@ -322,7 +322,7 @@ def records(given: Given) -> Result:
     if "seed" in given:
         peer, guest = Identity.from_seed(bytes.fromhex(given["seed"])), GuestCertificate(*given["guest"])
         made = make_record(network, peer.peer_id, peer.sign, given["at"], given["e"], guest)
-        return {"record": msgspec.to_builtins(made)}
+        return {"record": msgspec.json.decode(msgspec.json.encode(made))}
     return {"valid": is_signed(network, msgspec.convert(given["record"], PeerRecord))}
 
 
