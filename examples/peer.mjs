@@ -8,7 +8,7 @@
 // the maker of the invite adds. It is no admin, so it makes no invites: whoever is to reach it needs its address alone.
 //
 // Left out, and what it costs:
-// - `linked` in `peers`: nobody meets through this peer
+// - `linked` and the records of others in `peers`: nobody meets through this peer
 // - forks: what comes after one may not arrive
 // - pages, and limits of what others send: it works below 1,000 users, and trusts the members of the network
 // - digests but the first, and where the other end stands: a new batch is sent at once, and who lacks the one before it
@@ -22,7 +22,7 @@ import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { Members, guestOf, isGuest } from "./peer_members.mjs";
+import { Members, guestOf, isGuest, isRecord, recordOf } from "./peer_members.mjs";
 import * as p2p from "./peer_primitives.mjs";
 
 const HANDSHAKE = ["hello", "welcome", "show", "admit", "go"];
@@ -44,6 +44,7 @@ export class Link {
   wants = new Map(); // number -> conversation and user
   full = new Set(); // conversations in which the other end takes no more of this peer's user
   news = true; // users were announced since the last comparison
+  records = []; // of peers, as they came
 
   constructor(peer, out, far, pin = far, nonce = randomBytes(32).toString("hex")) {
     Object.assign(this, { peer, out, far, nonce, isClient: far !== undefined });
@@ -173,7 +174,7 @@ export class Link {
     this.peer.links.get(this.far)?.fail("replaced");
     this.peer.links.set(this.far, this);
     if (go) this.send(go);
-    this.send({ t: "peers", port: this.peer.port, at: [] });
+    this.send({ t: "peers", records: [this.peer.record()] });
     this.tellSum();
     this.send({ t: "here", users: [{ id: this.peer.id, name: this.peer.name, status: "online" }] });
   }
@@ -182,9 +183,17 @@ export class Link {
     this.send({ t: "pong" });
   }
 
-  on_peers({ linked = [] }) {
-    for (const [id, endpoints] of linked)
-      for (const endpoint of endpoints) this.peer.learn(endpoint, id, this.out.isLocal);
+  on_peers({ records = [] }) {
+    for (const record of records) if (isRecord(this.peer.network, record)) this.records.push(record);
+    this.meet();
+  }
+
+  /** Dial the peers of records whose members are admitted. */
+  meet() {
+    const { members } = this.peer;
+    for (const { id, e, guest } of this.records)
+      for (const endpoint of members.admits(id, guest ? guest[0] : id) ? e : [])
+        this.peer.learn(endpoint, id, this.out.isLocal);
   }
 
   on_here({ users, gone = [], more }) {
@@ -345,9 +354,15 @@ export class Peer {
       link.send({ t: "members", s: news });
       if (isOther) link.tellSum(true);
       link.tellDigest(); // for logs that were not taken while nobody had named their members
+      link.meet();
       if (!this.members.admits(link.far, link.member)) link.fail("member");
     }
     return true;
+  }
+
+  /** Where this peer is, signed. A bot that listens nowhere needs none. */
+  record() {
+    return recordOf(this.network, this.seed, this.member, this.now(), this.endpoint ? [this.endpoint] : []);
   }
 
   nextGo(id) {
@@ -416,7 +431,11 @@ export class Peer {
 
   listen(host, port, done) {
     const server = p2p.listen(host, port, this.seed, (out) => new Link(this, out));
-    server.on("listening", () => done((this.port = server.address().port)));
+    server.on("listening", () => {
+      this.port = server.address().port;
+      this.endpoint = `${host}:${this.port}`;
+      done(this.port);
+    });
   }
 }
 

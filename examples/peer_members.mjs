@@ -9,6 +9,15 @@ const guestMessage = (network, user) => tag("guest/1") + network + user;
 export const networkId = (founder) => blake2b(tag("network/2") + founder, 16);
 export const guestOf = (network, seed, user) => [userId(seed), sign(seed, guestMessage(network, user))];
 export const isGuest = (network, user, [member, signature]) => verify(member, guestMessage(network, user), signature);
+export const recordMessage = (network, { id, at, e, guest }) =>
+  tag("peer/1") + network + ofText(JSON.stringify({ at, e, guest, id }));
+export const recordOf = (network, seed, member, at, e) => {
+  const [id, guest] = [userId(seed), member === seed ? undefined : guestOf(network, member, userId(seed))];
+  return { id, at, e, guest, sig: sign(seed, recordMessage(network, { id, at, e, guest })) };
+};
+export const isRecord = (network, record) =>
+  verify(record.id, recordMessage(network, record), record.sig) &&
+  (!record.guest || isGuest(network, record.id, record.guest));
 export const statementMessage = (network, text) => tag("member/1") + network + ofText(text);
 
 /** The form of RFC 8785; of what is not ASCII, has a fraction or a large integer, or is too deep, another text. */

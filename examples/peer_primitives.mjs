@@ -218,6 +218,8 @@ const shown = has({
   s: optional((s) => statements(s) && s.length <= 4),
   invite: optional(has(terms)),
 });
+const guest = optional(tuple(key, hex(64)));
+const record = has({ id: key, at: natural, e: list(text), sig: hex(64), guest });
 const FRAMES = {
   hello: {
     v: (v) => positive(v) || (list(natural)(v) && v.length > 0),
@@ -237,7 +239,7 @@ const FRAMES = {
     s: optional(statements),
   },
   go: { run: hex(8), n: positive },
-  peers: { linked: optional(list(tuple(hex(32), list(text)))) },
+  peers: { records: optional(list(record)) },
   here: { users: list(hosted), gone: optional(list(hex(32))), more: optional(flag) },
   digest: { sum: optional(hex(32)), sums: optional(map(hex(32))), span: optional(span), ask: optional(flag) },
   have: {

@@ -30,7 +30,7 @@ from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
-from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
+from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from p2pchat.trace import FrameTrace
 
 MAX_LISTED = 3  # endpoints in an error
+ADDRESSES_CHECKED_EVERY = 30.0  # seconds between looks at this machine's addresses; a guess
 NOT_STARTED = "the peer has not been started: use it inside `async with`, or after start()"
 
 
@@ -114,6 +115,7 @@ class PeerLifecycle:
         self._starting = False  # start() was called
         self._closing: asyncio.Task[None] | None = None
         self._discovery: Discovery | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._trace: FrameTrace | None = None
 
     # ---- state
@@ -152,10 +154,7 @@ class PeerLifecycle:
 
     @property
     def told_endpoints(self) -> list[str]:
-        """The endpoints to tell others; [] for all addresses of this machine, since others see where it dials from.
-
-        Over an engine nobody does, so a peer with one tells all of them.
-        """
+        """The endpoints that were chosen to tell others; [] for all addresses of this machine."""
         if self.advertise:
             return self.advertise
         if self.host in ("0.0.0.0", "::", "") or not self.options.listen:
@@ -255,7 +254,7 @@ class PeerLifecycle:
         resources = None if opening.exception() else opening.result()  # start() has raised the exception
         closed = True
         try:
-            await self._stop_discovery()
+            await self._stop_watching()
             if self.driver is not None:
                 closed = await self.driver.kill()
             elif resources is not None:
@@ -297,7 +296,7 @@ class PeerLifecycle:
             self.driver = driver
             self.dispatcher.follow_members(driver.node)
             if self.relay is not None:
-                self.relay.standing = driver.node.links.standing
+                self.relay.is_known = driver.node.links.is_known_peer
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()
@@ -318,11 +317,10 @@ class PeerLifecycle:
             self._trace.report_to(lambda text: self.dispatcher.dispatch(WarningIssued("trace", text)))
         if self._offline:
             return
-        direct = self.told_endpoints
-        if self.relay is not None and self.options.listen and not direct:  # there nobody sees where it dials from
-            own = await asyncio.to_thread(own_endpoints, self.host, self.port)
-            direct = own[: MAX_ENDPOINTS - 1]
-        driver.put(ListeningAt(self.port, (*direct, *self.relay_endpoints)))
+        told = await self._all_endpoints()
+        driver.put(ListeningAt(self.port, told))
+        if self.options.listen and not self.told_endpoints:
+            self._watching = asyncio.create_task(self._watch_addresses(driver, told))
         named = [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]
         if self.relay is not None:
             self.relay.engine.start()
@@ -333,6 +331,22 @@ class PeerLifecycle:
         await self._store_name(stored)
         self._announce_name(driver, stored)
         self._start_discovery()
+
+    async def _all_endpoints(self) -> tuple[str, ...]:
+        """Return every endpoint at which this peer can be reached now."""
+        direct = self.told_endpoints
+        if self.options.listen and not direct:
+            own = await asyncio.to_thread(own_endpoints, self.host, self.port)
+            direct = [*own[: MAX_ENDPOINTS - 2], join_endpoint(LOOPBACK, self.port)]
+        return (*direct, *self.relay_endpoints)
+
+    async def _watch_addresses(self, driver: Driver, told: tuple[str, ...]) -> None:
+        """Tell others when this machine has other addresses: it came into another network."""
+        while True:
+            await asyncio.sleep(ADDRESSES_CHECKED_EVERY)
+            if (now := await self._all_endpoints()) != told:
+                told = now
+                driver.put(ListeningAt(self.port, told))
 
     def _open_relay(self, resources: PeerResources) -> Transport:
         """Return the transport of links: with an engine one that goes through it, too."""
@@ -497,12 +511,12 @@ class PeerLifecycle:
         if was_closed or driver is None:
             self.dispatcher.close(None)
             return
-        stopping_discovery = asyncio.ensure_future(self._stop_discovery())
+        stopping_watch = asyncio.ensure_future(self._stop_watching())
         closed = True
         try:
             closed = await (driver.kill() if kill else self._leave(driver, closer))
         finally:
-            await stopping_discovery
+            await stopping_watch
             await self._close_relay()
             self._close_trace()
             self.dispatcher.close(None if kill else Stopped(reason=reason))
@@ -516,7 +530,10 @@ class PeerLifecycle:
         await self.dispatcher.complete_receipts()
         return await driver.close()
 
-    async def _stop_discovery(self) -> None:
+    async def _stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
         if self._discovery is not None:
             await self._discovery.aclose()
 

@@ -42,6 +42,8 @@ PIECE_HEAD = Packed(">II")  # the number of the pull, and the index of the piece
 MAX_PIECE_FRAME_BYTES = PIECE_HEAD.size + PIECE_BYTES
 FILES = "files"  # in `can` of `peers`: pulls are answered, and pieces are understood
 MAX_FEATURES = 256  # in `can`
+MAX_RECORDS = 64  # in one frame: each has up to 1.2 KiB
+MAX_ENDPOINTS = 8  # in one record
 MAX_STATEMENT_IDS = 2000  # in one page of `have` in `members`
 MAX_SHOWN = 4  # statements that a connection begins with: two are enough
 MAX_USES = 64  # of one invite
@@ -118,6 +120,22 @@ class GuestCertificate(Struct, frozen=True, array_like=True, gc=False):
 
     member: Key32
     sig: Hex64
+
+
+class PeerRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """Where a peer says that it can be reached, signed by its own key. Source: docs/protocol.md, "Addresses".
+
+    Attributes:
+        at: When it was made, UTC microseconds.
+        e: Its endpoints.
+        guest: The certificate of the member that answers for the peer; None for a member.
+    """
+
+    id: Key32
+    at: Count
+    e: tuple[str, ...]
+    sig: Hex64
+    guest: GuestCertificate | None = None
 
 
 class InviteProof(Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,7 +217,7 @@ class Admit(Frame, tag="admit"):
     With `peers` the server has no place for it, and these have perhaps; its `bye` comes next.
     """
 
-    peers: list[tuple[Long32, tuple[str, ...]]] = []
+    peers: list[PeerRecord] = []
 
 
 class Go(Frame, tag="go"):
@@ -225,14 +243,18 @@ class Bye(Frame, tag="bye"):
 
 
 class Peers(Frame, tag="peers"):
-    """The sender's endpoints, and the peers it is linked with."""
+    """The peers that the sender is linked with, and records of them and of itself.
 
-    port: Annotated[int, Meta(ge=0, le=65535)]
-    at: list[str]
-    # In a mesh of n peers there are n x n of these. Python does not track tuples of texts for garbage collection.
-    linked: list[tuple[Long32, tuple[str, ...]]] = []
+    Attributes:
+        seen: The host that the sender sees the receiver at.
+        can: Features of the sender: complete in the first frame on a link, and absent in later ones.
+    """
+
+    records: list[PeerRecord] = []
+    linked: list[Long32] = []
     gone: list[Long32] = []
-    can: list[str] = []  # features of the sender: complete in the first frame on a link, and absent in later ones
+    seen: str = ""
+    can: list[str] = []
 
 
 class Here(Frame, tag="here"):
@@ -559,26 +581,28 @@ class Decoder:
         self.takes_pieces = True
 
     def _check_peers(self, frame: Peers, size: int) -> None:
+        _at_most(self._settings.page_items, "peers", "linked", frame.linked)
         _at_most(self._settings.page_items, "peers", "gone", frame.gone)
         _at_most(MAX_FEATURES, "peers", "can", frame.can)
-        self._check_addresses("peers", frame.gone, frame.at, frame.linked)
+        if "".join([*frame.linked, *frame.gone]).encode().translate(None, _DIGITS):
+            raise FrameError("peers: ids are lower-case hex")
+        self._check_length("peers: a host", frame.seen)
+        self._check_records("peers", frame.records)
 
     def _check_admit(self, frame: Admit, size: int) -> None:
-        if frame.peers:
-            self._check_addresses("admit", [], [], frame.peers)
+        self._check_records("admit", frame.peers)
 
-    def _check_addresses(
-        self, kind: str, ids: list[str], at: list[str], linked: list[tuple[str, tuple[str, ...]]]
-    ) -> None:
-        most, longest = self._settings.page_items, self._settings.max_endpoint_bytes
-        _at_most(most, kind, "linked", linked)
-        if "".join([*ids, *(peer for peer, _ in linked)]).encode().translate(None, _DIGITS):
-            raise FrameError(f"{kind}: ids are lower-case hex")
-        for endpoints in (at, *(endpoints for _, endpoints in linked)):
-            _at_most(most, kind, "endpoints", endpoints)
-            for endpoint in endpoints:
-                if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:
-                    raise _over(f"{kind}: an endpoint", len(endpoint.encode()), longest)
+    def _check_records(self, kind: str, records: list[PeerRecord]) -> None:
+        _at_most(MAX_RECORDS, kind, "records", records)
+        for record in records:
+            _at_most(MAX_ENDPOINTS, kind, "endpoints", record.e)
+            for endpoint in record.e:
+                self._check_length(f"{kind}: an endpoint", endpoint)
+
+    def _check_length(self, what: str, endpoint: str) -> None:
+        longest = self._settings.max_endpoint_bytes
+        if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:
+            raise _over(what, len(endpoint.encode()), longest)
 
     def _check_here(self, frame: Here, size: int) -> None:
         _at_most(self._settings.page_items, "here", "users", frame.users)

@@ -27,6 +27,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.members.guests import make_guest
 from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
@@ -42,6 +43,8 @@ from p2pchat.protocol import (
     Hosted,
     Mark,
     Naming,
+    PeerId,
+    PeerRecord,
     Peers,
     Ping,
     TypingFrame,
@@ -312,10 +315,20 @@ class Sybil:
             raw = encode_entry(Entry("group", now, now + number, b=body))
             group = operation_hash(raw)
             yield encode(user.write(group, Naming(group=(group, user.user, user.user[:16])), raw))
-        linked: list[tuple[str, tuple[str, ...]]] = [
-            (user.user, (f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}",)) for user in users
+        honest = self._chance.choice([peer for peer in self.peer.sim.all_peers if not peer.byzantine])
+        records = [
+            self._record(me, self.peer.identity.sign),
+            self._record(honest.user, self.peer.identity.sign),
+            *(self._record(user.user, user.sign) for user in users),
         ]
-        yield encode(Peers(0, [f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}"], linked=linked))
+        for record in records:
+            yield encode(Peers([record], [record.id]))
+
+    def _record(self, peer: PeerId, sign: Callable[[bytes], bytes]) -> PeerRecord:
+        """Return a record with an address of the third host, newer than all others."""
+        network, at = self.peer.network, self.peer.clock.now().utc + 10**12
+        guest = None if network.sign is None else make_guest(network.id, network.member, network.sign, peer)
+        return make_record(network.id, peer, sign, at, [f"{THIRD_HOST}:{1 + self._chance.randrange(60_000)}"], guest)
 
 
 class OddWriter:

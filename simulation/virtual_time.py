@@ -155,7 +155,7 @@ SMALL = Settings(
     max_batch_entries=4, page_items=3, page_marks=3, fetch_batches=2, max_endpoints_a_peer=3, buffer_limit_bytes=KIB,
     redial_most=5.0, redial_never_reached_most=10.0, want_progress_timeout=3.0, order_wait=8.0, order_wait_most=40.0,
     recent_places=8, busy_pause_least=1.0, busy_pause_most=5.0,
-    told_host_pause=2.0, told_network_pause=0.5, told_kept=90.0, told_rest=20.0, log_bytes=100,
+    told_host_pause=2.0, told_network_pause=0.5, told_rest=20.0, log_bytes=100,
     max_open_writers=1,
 )  # fmt: skip
 
@@ -182,7 +182,6 @@ def draw_settings(chance: Random, *, harsh: bool) -> Settings:
         redial_most=pick((2.0, 5.0)),
         redial_never_reached_most=pick((5.0, 10.0)),
         told_dial_after=pick((0.2, 1.0)),
-        told_failures_before_slow=pick((1, 16)),
         want_progress_timeout=pick((2.0, 3.0, 5.0)),
         want_after=pick((0.3, 1.0)),
         gossip_within=pick((0.3, 1.0)),
@@ -228,7 +227,7 @@ def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
     pause = chance.choice((0.5, 3.0))
     return replace(
         drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause,
-        max_unanswered=2, max_unanswered_groups=2, max_told_unverified=4, max_told=8,
+        max_unanswered=2, max_unanswered_groups=2, max_addresses=64,
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { Link, Peer } from "../examples/peer.mjs";
-import { Members, guestOf, isGuest, readStatement, statementMessage } from "../examples/peer_members.mjs";
+import { Members, guestOf, isGuest, isRecord, readStatement, recordMessage } from "../examples/peer_members.mjs";
+import { statementMessage } from "../examples/peer_members.mjs";
 import * as p2p from "../examples/peer_primitives.mjs";
 
 const folder = new URL("../conformance/p2pchat_conformance/vectors/", import.meta.url);
@@ -219,6 +220,13 @@ const files = {
     ({ network, seed, user, guest }) =>
       seed ? { guest: guestOf(network, seed, user) } : { valid: isGuest(network, user, guest) },
   ],
+  "records.json": [
+    ({ network, seed, at, e, guest, record }) => {
+      if (!seed) return { valid: isRecord(network, record) };
+      const said = { id: p2p.userId(seed), at, e, guest };
+      return { record: { ...said, sig: p2p.sign(seed, recordMessage(network, said)) } };
+    },
+  ],
   "joins.json": [
     ({ transcript, member, ...invite }) => ({ invite: p2p.proveInvite(invite, member, transcript) }),
     ({ given }) => "transcript" in given,
@@ -271,8 +279,6 @@ const LEFT_OUT = {
   ],
   "frames and fields that a bot does not look into": [
     "1 for true",
-    "a negative port",
-    "port 65536",
     "a name of 129 characters",
     "a naming of two kinds",
     "a dm with its users not sorted",
@@ -280,6 +286,8 @@ const LEFT_OUT = {
   limits: [
     "an entry number that overflows",
     "an endpoint of 101 bytes",
+    "nine endpoints in a record",
+    "65 records",
     "257 peers gone",
     "65 tips",
     "25 older marks",

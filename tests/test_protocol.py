@@ -43,6 +43,7 @@ from p2pchat.protocol import (
     Members,
     Membership,
     Naming,
+    PeerRecord,
     Peers,
     Ping,
     Pong,
@@ -157,7 +158,7 @@ def test_frames_before_a_bad_one_are_returned_and_nothing_after_it() -> None:
 
 
 def test_a_go_lifts_the_limit_for_the_rest_of_its_read() -> None:
-    big = Peers(1, [], linked=[(user, ("192.0.2.1:1",)) for user in ids(50)])
+    big = Peers(linked=ids(100))
     assert len(encode(big)) > 4096
     assert read(encode(Go(RUN, 1)) + encode(big), early=True) == ([Go(RUN, 1), big], None)
     frames, fault = read(encode(Ping()) + encode(big), early=True)
@@ -223,9 +224,11 @@ def test_here_and_peers_hold_256_items() -> None:
         some = ids(256 + over)
         assert code(Here(users[: 256 + over])) == expected
         assert code(Here([], gone=some)) == expected
-        assert code(Peers(1, [], linked=[(user, ()) for user in some])) == expected
-        assert code(Peers(1, [], gone=some)) == expected
-        assert code(Peers(1, ["a:1"] * (256 + over))) == expected
+        assert code(Peers(linked=some)) == expected
+        assert code(Peers(gone=some)) == expected
+        assert code(Peers([record("a:1")] * (64 + over))) == expected
+        assert code(Peers([record(*["a:1"] * (8 + over))])) == expected
+        assert code(Admit([record(*["a:1"] * (8 + over))])) == expected
         assert code(ReadFrame({ROOM: {user: [] for user in some}})) == expected
         assert code(ReadFrame({ROOM: {ADA: [("0" * 32, seq + 1, "0" * 16) for seq in range(256 + over)]}})) == expected
         assert code(TakenFrame({ROOM: {ADA: [("0" * 32, seq + 1, "0" * 16) for seq in range(256 + over)]}})) == expected
@@ -260,10 +263,15 @@ def test_a_user_has_64_tips() -> None:
 
 
 def test_an_endpoint_has_100_bytes() -> None:
-    assert code(Peers(1, ["x" * 95 + ":8080"])) is None
-    assert code(Peers(1, ["x" * 96 + ":8080"])) == "limit"
-    assert code(Peers(1, [], linked=[(ADA, ("é" * 48 + ":808",))])) is None
-    assert code(Peers(1, [], linked=[(ADA, ("é" * 48 + ":8080",))])) == "limit"
+    assert code(Peers([record("x" * 95 + ":8080")])) is None
+    assert code(Peers([record("x" * 96 + ":8080")])) == "limit"
+    assert code(Peers([record("é" * 48 + ":808")])) is None
+    assert code(Peers([record("é" * 48 + ":8080")])) == "limit"
+    assert code(Peers(seen="x" * 101)) == "limit"
+
+
+def record(*endpoints: str) -> PeerRecord:
+    return PeerRecord(ADA, 1, endpoints, "00" * 64)
 
 
 def test_names_and_statuses_are_short() -> None:
@@ -311,8 +319,8 @@ NAMES = st.lists(
     ),
     max_size=2,
 )
-ENDPOINTS = st.lists(TEXT, max_size=3)
-LINKED = st.tuples(HEX32, ENDPOINTS.map(tuple))
+GUESTS = st.none() | st.builds(GuestCertificate, KEY, HEX64)
+RECORDS = st.builds(PeerRecord, KEY, COUNT, st.lists(TEXT, max_size=3).map(tuple), HEX64, GUESTS)
 HOSTED = st.builds(
     Hosted, KEY, TEXT, TEXT, text=st.none() | TEXT, since=st.none() | COUNT,
     cert=st.none() | st.builds(Cert, COUNT, COUNT, HEX64),
@@ -334,7 +342,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, SEQ, HEX32, id=KEY, sig=HEX64, proof=st.none() | HEX32),
     st.builds(Welcome, proof=st.none() | HEX32, show=st.none() | MEMBERSHIPS),
     st.builds(Show, MEMBERSHIPS),
-    st.builds(Admit, st.lists(LINKED, max_size=3)),
+    st.builds(Admit, st.lists(RECORDS, max_size=3)),
     st.builds(
         Members, founder=st.none() | KEY, sum=st.none() | HEX8.map(lambda half: half * 2), ask=st.booleans(),
         have=st.none() | st.lists(HEX8.map(lambda half: half * 2), max_size=3), more=st.booleans(),
@@ -345,7 +353,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.just(Pong()),
     st.builds(Bye, TEXT, st.none() | TEXT),
     st.builds(
-        Peers, st.integers(0, 65535), ENDPOINTS, st.lists(LINKED, max_size=3), st.lists(HEX32)
+        Peers, st.lists(RECORDS, max_size=3), st.lists(HEX32, max_size=3), st.lists(HEX32), st.sampled_from(["", "h"])
     ),
     st.builds(Here, st.lists(HOSTED, max_size=3), st.lists(HEX32), st.booleans()),
     st.builds(Digest, sum=HEX32, ask=st.booleans(), names=NAMES),

@@ -411,8 +411,8 @@ class ScriptedLink:
 
         From here on the member answers by itself.
         """
-        at = [f"127.0.0.1:{self.member.port}"] if self.member.port else []
-        self.send(wire.Peers(self.member.port, at, can=[*self.member.can]))
+        records = [self.member.record(f"127.0.0.1:{self.member.port}")] if self.member.port else []
+        self.send(wire.Peers(records, can=[*self.member.can]))
         if (said := self.kit.statements()) is not None:
             self.send(said)
         self.send(*(frames or (self.member.here(),)))

@@ -119,8 +119,9 @@ async def frames_nest_16_deep(kit: Kit) -> None:
 
 @rule
 async def types_are_exact(kit: Kit) -> None:
-    odd = ("8080.0", '"8080"', "1e3", "-1", "true", "65536")
-    await closes_with(kit, "malformed", *(framed(f'{{"t":"peers","port":{value},"at":[]}}') for value in odd))
+    odd = ("8080.0", '"8080"', "1e3", "-1", "true", "9007199254740992")
+    wants = [f'{{"t":"want","n":{value},"c":"{LOWEST}","u":"{LOWEST}","tips":[]}}' for value in odd]
+    await closes_with(kit, "malformed", *map(framed, wants))
 
 
 @rule
@@ -292,7 +293,7 @@ async def wrong_certificates_are_refused(kit: Kit) -> None:
         member.hosted[user.peer_id] = user
         member.certificates[user.peer_id] = wire.Cert(start, end, user.sign(signed).hex())
         link = await kit.link(member, introduce=False)
-        link.send(wire.Peers(0, []), member.here())
+        link.send(wire.Peers(), member.here())
         try:
             await link.ended("host")
         except RuleBroken as broken:

@@ -110,7 +110,7 @@ async def the_client_shows_its_member(kit: Kit) -> None:
 
 @rule
 async def frames_before_admit_are_in_turn(kit: Kit) -> None:
-    for place, frame in enumerate((wire.Ping(), wire.Peers(0, []), wire.Go("a1" * 8, 1), wire.Admit())):
+    for place, frame in enumerate((wire.Ping(), wire.Peers(), wire.Go("a1" * 8, 1), wire.Admit())):
         link = await kit.dial(kit.member(f"ada-{place}", decides=True))
         await link.prove_keys()
         link.send(frame)

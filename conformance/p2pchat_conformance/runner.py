@@ -306,7 +306,7 @@ class Kit:
         Where the kit can dial, a new member names it: a candidate may dial less for who named many that have gone.
         """
         link = await self.link(self.member("namer")) if self.endpoint else await self.control()
-        link.send(wire.Peers(link.member.port, [], [(member.id, (endpoint,))]))
+        link.send(wire.Peers([member.record(endpoint)], [member.id]))
 
     def _add(self, link: ScriptedLink) -> ScriptedLink:
         self._links.append(link)
@@ -370,8 +370,10 @@ class Kit:
         await link.introduce()
         peers = await link.next(wire.Peers, timeout=self.timeout)
         host = link.writer.get_extra_info("peername")[0]
-        if not link.dialled and peers.port:
-            self.endpoint = f"[{host}]:{peers.port}" if ":" in host else f"{host}:{peers.port}"
+        own = [endpoint for record in peers.records if record.id == self.candidate for endpoint in record.e]
+        if not link.dialled and own:
+            port = own[0].rpartition(":")[2]
+            self.endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return link
 
     async def _wait_for_dial(self, host: ScriptedMember) -> ScriptedLink:
@@ -461,7 +463,7 @@ class Kit:
         if self._control is not None and links:
             gone = [link.member.id for link in links if not link.dialled]
             if gone and not self._control.over:
-                self._control.send(wire.Peers(self._control.member.port, [], gone=gone))
+                self._control.send(wire.Peers(gone=gone))
 
     async def aclose(self) -> None:
         await self._clear()

@@ -7,6 +7,7 @@ and acknowledges what it takes. A rule takes any of these answers away (`answers
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from p2pchat.core.log import (
     mark_hash,
     ref_key,
 )
+from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Mark, Naming, UserId
@@ -162,6 +164,12 @@ class ScriptedMember:
     def decides(self) -> bool:
         """True if this member is the decider of its pair with the candidate."""
         return self.id < self.kit.candidate
+
+    def record(self, *endpoints: str, at: int = 0) -> wire.PeerRecord:
+        """Return its record with these endpoints, by default one made now."""
+        network = self.kit.network
+        at = at or time.time_ns() // 1000
+        return make_record(network.id, self.id, self.identity.sign, at, endpoints, network.guest(self.id))
 
     # ---- what it writes
 

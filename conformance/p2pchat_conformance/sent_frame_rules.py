@@ -242,7 +242,7 @@ def nothing_after_bye(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> st
 
 @watch
 def receiver_is_not_linked(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
-    linked = [peer for peer, _ in frame.linked] if isinstance(frame, wire.Peers) else []
+    linked = frame.linked if isinstance(frame, wire.Peers) else []
     return "`linked` names the receiver" if link.member.id in linked else ""
 
 

@@ -159,7 +159,7 @@ class CommitWatchdog:
 
 
 fields_of: attrgetter[tuple[Any, ...]] = attrgetter(*Change.__struct_fields__)  # asked at every step of a node
-GOSSIP = {"users", "addresses", "forgotten"}  # in Change: what other peers will send again
+GOSSIP = {"users", "addresses", "forgotten", "records"}  # in Change: what other peers will send again
 _all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
 FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
 LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the places of consumers

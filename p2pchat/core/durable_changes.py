@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from p2pchat.core.log import Batch, LogId, Ref
 from p2pchat.core.members.statement import Statement, StatementId
-from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, UserId
+from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, PeerRecord, UserId
 
 
 class Record(Struct, frozen=True):
@@ -136,7 +136,7 @@ class Address(Record, frozen=True):
     endpoint: str
     verified_at: int = 0  # when that key last answered there
     failing_since: int = 0  # first failure since then
-    teller: PeerId = ""  # who announced it; "" for a user here, or the peer itself
+    told: bool = False  # it stands in a record of that peer, and that key has not answered there
 
 
 class Relation(Record, frozen=True):
@@ -235,6 +235,7 @@ class Change(Collected):
     former_names: list[FormerName] = []  # of a name stored already the newer clock counts
     addresses: list[Address] = []
     forgotten: list[tuple[PeerId, str]] = []  # (peer, endpoint)
+    records: dict[PeerId, PeerRecord | None] = {}  # None removes one
     consumers: dict[str, int] = {}  # name -> last place acknowledged
     forks: list[Fork] = []
     meta: dict[str, str | None] = {}  # None removes a value

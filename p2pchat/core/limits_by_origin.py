@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Generic, TypeVar
@@ -51,14 +50,6 @@ def address_line(host: str, peer: PeerId) -> Line:
     else:
         nodes = [str(ip_network((ip, 24), strict=False)), str(ip)]
     return tuple(filter(None, (*nodes, peer)))
-
-
-class PeerStanding(IntEnum):
-    """Standing of a peer with those here, for places and rates where its address says nothing."""
-
-    UNKNOWN = 0
-    MET = 1  # not known, and was linked here before
-    KNOWN = 2  # a contact (contacts.py), or linked now and known because it hosts one
 
 
 class OriginShares(Generic[Item]):

@@ -148,8 +148,9 @@ class Node:
         self.sync: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(
-            self._ctx, network, sign, self.run, stored.addresses, self, self.contacts, self.blocks, self.admission
-        )
+            self._ctx, network, sign, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
+            self.admission,
+        )  # fmt: skip
         self._commits = Commits(self._ctx, self.links.book)
         self._storage = self._commits.storage
         self._handlers = self._connect_handlers()

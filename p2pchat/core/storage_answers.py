@@ -22,7 +22,7 @@ from p2pchat.core.durable_changes import (
     Record,
 )
 from p2pchat.core.log import Entry, LogId, RawEntry
-from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+from p2pchat.protocol import ConversationId, Mark, PeerRecord, RunId, UserId
 
 
 class GroupEntry(NamedTuple):
@@ -79,6 +79,7 @@ class Stored:
     taken: list[ReadMark] = field(default_factory=list)  # by users named to load()
     named: list[NamedContent] = field(default_factory=list)  # newest, the oldest first
     addresses: list[Address] = field(default_factory=list)
+    records: list[PeerRecord] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first

@@ -95,7 +95,7 @@ class EventDispatcher:
 
     def load(self, stored: Stored) -> None:
         """Take who was here in former runs, as far as something was stored of them: addresses, deliveries."""
-        self._meet(one.peer for one in stored.addresses if one.verified_at or one.teller == one.peer)
+        self._meet(one.peer for one in stored.addresses if one.verified_at or one.told)
         self._meet(mark.member for mark in stored.delivered)
 
     def _meet(self, users: Iterable[UserId]) -> None:

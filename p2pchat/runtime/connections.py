@@ -298,10 +298,10 @@ class ConnectionManager:
         peername = writer.get_extra_info("peername")
         host = str(peername[0]) if isinstance(peername, tuple) and peername else str(peername or "")
         now, stranger = asyncio.get_running_loop().time(), None
-        dialler = writer.get_extra_info("dialler")  # of a relayed connection: the peer, and what it is to those here
+        dialler = writer.get_extra_info("dialler")  # of a relayed connection: the peer, and whether it is known here
         if not self._closed and dialler is not None:
-            peer, standing = dialler
-            stranger = self.strangers.admit_relayed(peer, standing, now, writer.transport.abort)
+            peer, is_known = dialler
+            stranger = self.strangers.admit_relayed(peer, now, writer.transport.abort, is_known=is_known)
         elif not self._closed:
             stranger = self.strangers.admit(host, now, writer.transport.abort)
         if stranger is None:

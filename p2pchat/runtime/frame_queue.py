@@ -72,7 +72,7 @@ def units_of(frame: Frame | Unknown) -> int:
     elif isinstance(frame, (Want, TypingFrame)):
         items = len(frame.names)
     elif isinstance(frame, Peers):
-        items = len(frame.linked)
+        return 1 + BATCH_UNITS * len(frame.records) + (len(frame.linked) + len(frame.gone)) // ITEMS_A_UNIT
     elif isinstance(frame, Members):
         return 1 + BATCH_UNITS * len(frame.s) + len(frame.have or ()) // ITEMS_A_UNIT
     elif isinstance(frame, Holds):

@@ -6,10 +6,9 @@ stranger of the fullest network (core/limits_by_origin.py), so a few addresses w
 A network with many of the places gives way before it was silent for a while, as it may come again before that. When
 those of its address are taken, it takes that of a silent one there: behind one address are many people.
 
-Relayed strangers have no address. Each has proved its id before it comes here (relay.py), so what it is to those here
-decides: known peers, peers that were linked here before, and all others have places of their own. A peer has a rate
-and takes one place, the last one that it asked for. All peers of a kind share a rate, too, except known ones, which
-somebody here chose. So whoever makes up ids shares the rate and the places of the last kind.
+Relayed strangers have no address. Each has proved its id before it comes here (relay.py), so those that are contacts or
+belong to a member have places of their own. A peer has a rate and takes one place, the last one that it asked for. All
+others share a rate, too. So whoever makes up ids shares the rate and the places of those.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
-from p2pchat.core.limits_by_origin import RELAY_HOST, Line, OriginShares, PeerStanding, TokenBucket, address_line
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, OriginShares, TokenBucket, address_line
 from p2pchat.core.mesh.addressbook import is_loopback, is_private
 from p2pchat.protocol import PeerId
 
 SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number those with full buckets are forgotten
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
 # Guesses. A silent stranger keeps its place for a second, so 64 places let 64 newcomers a second in beside a flood.
-RELAYED_PLACES = {PeerStanding.UNKNOWN: 64, PeerStanding.MET: 16, PeerStanding.KNOWN: 32}
+RELAYED_PLACES = {False: 64, True: 48}  # of peers that are not known, and of those that are
 RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again twice a second
-RELAYED_OF_KIND_A_SECOND = 100  # of all unknown peers, and of all met ones; a handshake takes 2 ms
+RELAYED_UNKNOWN_A_SECOND = 100  # of all that are not known; a handshake takes 2 ms
 CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
 
 
@@ -62,7 +61,7 @@ class StrangerLimiter:
         self._settings = settings
         self._near: OriginShares[Stranger] = OriginShares(settings.max_strangers)
         self._far: OriginShares[Stranger] = OriginShares(max(0, settings.max_strangers - settings.known_strangers))
-        self._relayed: dict[PeerStanding, OriginShares[Stranger]] = {
+        self._relayed: dict[bool, OriginShares[Stranger]] = {
             one: OriginShares(most) for one, most in RELAYED_PLACES.items()
         }
         self._buckets: dict[str, TokenBucket] = {}  # by address, relayed peer, or kind of those
@@ -101,17 +100,14 @@ class StrangerLimiter:
         shares.add(stranger, line)
         return stranger
 
-    def admit_relayed(
-        self, peer: PeerId, standing: PeerStanding, now: float, close: Callable[[], None]
-    ) -> Stranger | None:
+    def admit_relayed(self, peer: PeerId, now: float, close: Callable[[], None], *, is_known: bool) -> Stranger | None:
         """Count one more stranger that came through an engine and has proved its id, as admit() does.
 
-        Its former place is closed for it. Otherwise a stranger of the same standing that is silent gives way.
+        Its former place is closed for it. Otherwise a silent stranger of the same kind gives way.
         """
-        shares, line = self._relayed[standing], (RELAY_HOST, peer)
+        shares, line = self._relayed[is_known], (RELAY_HOST, peer)
         has_token = self._take_token(peer, now, RELAYED_A_SECOND) and (
-            standing is PeerStanding.KNOWN
-            or self._take_token(f"{RELAY_HOST} {standing.name}", now, RELAYED_OF_KIND_A_SECOND)
+            is_known or self._take_token(RELAY_HOST, now, RELAYED_UNKNOWN_A_SECOND)
         )
         own = [one for one in shares if one.line == line] if shares.taken[line] else []
         if not has_token or not (

@@ -39,7 +39,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from p2pchat.client import STREAM_LIMIT_BYTES, Streams
-from p2pchat.core.limits_by_origin import RELAY_HOST, PeerStanding, TokenBucket
+from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
 from p2pchat.core.mesh.addressbook import RELAY_PORT, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.nats_client import Engine, EngineAway, EngineOptions
@@ -207,7 +207,7 @@ class Pipe(BufferedTransport):
         own: str,
         *,
         target: PeerId = "",
-        dialler: tuple[PeerId, PeerStanding] | None = None,
+        dialler: tuple[PeerId, bool] | None = None,
     ) -> None:
         ends = {"peername": (RELAY_HOST, RELAY_PORT), "sockname": (RELAY_HOST, RELAY_PORT)}
         super().__init__({**ends, "dialler": dialler}, relay.piece_bytes)
@@ -359,7 +359,7 @@ class RelayTransport:
         piece_bytes: The size of a full piece.
         counted: How often pipes broke, by fault, what came for no pipe, dials that found no place, and what nats-py
             dropped because too much waited.
-        standing: Returns what a peer is to those here; replaced once there is a node.
+        is_known: Returns whether a peer is a contact or belongs to a member; replaced once there is a node.
     """
 
     def __init__(
@@ -386,7 +386,7 @@ class RelayTransport:
         self._pipes: dict[str, Pipe] = {}  # by own subject
         self.piece_bytes: int = PIECE_BYTES
         self.counted: Counter[str] = Counter()
-        self.standing: Callable[[PeerId], PeerStanding] = lambda peer: PeerStanding.UNKNOWN
+        self.is_known: Callable[[PeerId], bool] = lambda peer: False
         self._pair_keys: dict[PeerId, bytes] = {}  # of peers that are not unknown
         self._checks = TokenBucket(CHECKS_A_SECOND, CHECKS_A_SECOND, 0.0)
         self._dials: dict[PeerId, TokenBucket] = {}  # proven ones, by peer
@@ -452,7 +452,7 @@ class RelayTransport:
         """Remove a pipe that ended."""
         self._pipes.pop(pipe.own, None)
 
-    def _make(self, *, target: PeerId = "", dialler: tuple[PeerId, PeerStanding] | None = None) -> tuple[Pipe, Streams]:
+    def _make(self, *, target: PeerId = "", dialler: tuple[PeerId, bool] | None = None) -> tuple[Pipe, Streams]:
         own = f"{self._own_pipes}.{secrets.token_hex(16)}"
         pipe = self._pipes[own] = Pipe(self, own, target=target, dialler=dialler)
         return pipe, pipe.streams()
@@ -523,8 +523,8 @@ class RelayTransport:
         if not any(hmac.compare_digest(challenge, self._challenge(reply, one)) for one in (period, period - 1)):
             self.counted["relay_stale"] += 1
             return
-        standing = self.standing(dialler)
-        key = self._pair_key(dialler, standing)
+        is_known = self.is_known(dialler)
+        key = self._pair_key(dialler, is_known=is_known)
         if key is None:
             self.counted["relay_unchecked"] += 1
             return
@@ -541,7 +541,7 @@ class RelayTransport:
             return
         for pipe in [pipe for pipe in self._pipes.values() if pipe.far.startswith(reply[: far.end(1) + 1])]:
             pipe.probe()
-        pipe, streams = self._make(dialler=(dialler, standing))
+        pipe, streams = self._make(dialler=(dialler, is_known))
         assert self._server is not None
         self._server.on_connection(*streams)
         if pipe.is_closing():
@@ -563,14 +563,14 @@ class RelayTransport:
             bucket = self._dials[peer] = TokenBucket(RELAYED_A_SECOND, RELAYED_A_SECOND, now)
         return bucket.take(now)
 
-    def _pair_key(self, peer: PeerId, standing: PeerStanding) -> bytes | None:
+    def _pair_key(self, peer: PeerId, *, is_known: bool) -> bytes | None:
         """Return the key of the pair of this peer and another one; None if there is none, or it costs too much now."""
         key = self._pair_keys.get(peer)
         if key is None:
-            if standing is PeerStanding.UNKNOWN and not self._checks.take(self._loop_time()):
+            if not is_known and not self._checks.take(self._loop_time()):
                 return None
             key = self._new_pair_key(peer)
-            if key is not None and standing is not PeerStanding.UNKNOWN:
+            if key is not None and is_known:
                 if len(self._pair_keys) >= MAX_PAIR_KEYS:
                     self._pair_keys.clear()
                 self._pair_keys[peer] = key

@@ -69,9 +69,11 @@ from p2pchat.storage.schema import (
     marks_to_bytes,
     meta,
     naming_to_text,
+    peer_records,
     places,
     pruned,
     read_marks,
+    record_to_text,
     relation_row,
     seen,
     statements,
@@ -495,11 +497,16 @@ class RowBuffer:
         for one in change.former_names:
             insert(former_names, (number_of(users, one.user), one.name.encode(), one.c), InsertConflict.HIGHER)
         for address in change.addresses:
-            peer, teller = bytes.fromhex(address.peer), bytes.fromhex(address.teller)
-            row = (peer, address.endpoint, address.verified_at, address.failing_since, teller)
+            peer, told = bytes.fromhex(address.peer), int(address.told)
+            row = (peer, address.endpoint, address.verified_at, address.failing_since, told)
             insert(addresses, row, InsertConflict.REPLACE)
         for id, endpoint in change.forgotten:
             run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(id), endpoint)
+        for id, record in change.records.items():
+            if record is None:
+                run("delete from peer_records where peer = ?", bytes.fromhex(id))
+            else:
+                insert(peer_records, (bytes.fromhex(id), record_to_text(record)), InsertConflict.REPLACE)
         if change.consumers:
             insert(consumers, flat(change.consumers.items()), InsertConflict.REPLACE)
         if change.meta:

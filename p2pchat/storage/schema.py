@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core.durable_changes import Relation
 from p2pchat.core.log import Batch, Entry, LogId, attachments_of, encode_header
 from p2pchat.errors import StorageError
-from p2pchat.protocol import GuestCertificate, Mark, Naming
+from p2pchat.protocol import GuestCertificate, Mark, Naming, PeerId, PeerRecord
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -211,9 +211,10 @@ addresses: Table = Table(
         _key("endpoint", NAME),
         Column("verified_at"),
         Column("failing_since"),
-        Column("teller", BYTES, 32),
+        Column("told"),
     ),
 )
+peer_records: Table = Table("peer_records", (_key("peer", BYTES, 32), Column("said", LONG_TEXT)))
 former_names: Table = Table(
     "former_names",
     (
@@ -266,7 +267,7 @@ statements: Table = Table(  # about members of the network
     (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
 )
 TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, guests, heads,
-          heard, hosted, logs, meta, places, pruned, read_marks, seen, statements, taken_marks,
+          heard, hosted, logs, meta, peer_records, places, pruned, read_marks, seen, statements, taken_marks,
           tokens, unreadable, users, waiting)  # fmt: skip
 
 
@@ -353,6 +354,18 @@ def naming_of_text(text: str) -> Naming:
         values = json.loads(text).items()
         columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values}
         return Naming(**columns)
+
+
+def record_to_text(record: PeerRecord) -> str:
+    guest = [] if record.guest is None else [record.guest.member, record.guest.sig]
+    return json.dumps([record.at, record.e, record.sig, *guest])
+
+
+def record_of_text(peer: PeerId, text: str) -> PeerRecord:
+    with decoding():
+        at, endpoints, sig, *guest = json.loads(text)
+        certificate = GuestCertificate(*guest) if guest else None
+        return PeerRecord(peer, at, tuple(endpoints), sig, certificate)
 
 
 def batch_to_text(batch: Batch, header: str) -> str:

@@ -45,6 +45,7 @@ from p2pchat.storage.schema import (
     log_of,
     marks_of_bytes,
     naming_of_text,
+    record_of_text,
 )
 
 NEWEST_C = """
@@ -132,7 +133,8 @@ USERS = "select id, name, named_c, about from users where name is not null order
 FORMER_NAMES = """
 select u.id, f.name, f.c from users u join former_names f on u.number = f.owner order by f.owner, f.c
 """
-ADDRESSES = "select peer, endpoint, verified_at, failing_since, teller from addresses"
+ADDRESSES = "select peer, endpoint, verified_at, failing_since, told from addresses"
+PEER_RECORDS = "select peer, said from peer_records order by peer"
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
 MEMBERS = "select u.id, g.member from guests g join users u on u.number = g.guest order by u.number, g.member"
 STATEMENTS = "select said, signature from statements order by id"
@@ -185,9 +187,10 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             NamedContent(root.hex(), log_of(*log), log[3] % SEQS) for root, *log in reversed(rows(NAMED, MAX_CONTENTS))
         ],
         addresses=[
-            Address(peer.hex(), endpoint, verified_at, failing_since, teller.hex())
-            for peer, endpoint, verified_at, failing_since, teller in rows(ADDRESSES)
+            Address(peer.hex(), endpoint, verified_at, failing_since, told == 1)
+            for peer, endpoint, verified_at, failing_since, told in rows(ADDRESSES)
         ],
+        records=[record_of_text(peer.hex(), text) for peer, text in rows(PEER_RECORDS)],
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c={conversation.hex(): c for conversation, c in rows(NEWEST_C) if c is not None},
         recent=recent_logs(
@@ -283,9 +286,11 @@ def _check(stored: Stored) -> None:
     numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in [*stored.reads, *stored.taken]]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
+    numbers += [record.at for record in stored.records]
     cites = [cite for facts in (*stored.tips, *stored.unreleased) for cite in facts.cites]
     numbers += [number for cite in cites for number in (cite.first, cite.gen)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
+    texts += [text for record in stored.records for text in (*record.e, record.sig)]
     texts += [text for user in stored.users for text in (user.name, user.about)]
     are_numbers = all(type(number) is int and number >= 0 for number in numbers)
     if not are_numbers or not all(type(text) is str for text in texts):

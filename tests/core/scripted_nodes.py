@@ -484,7 +484,7 @@ class Peer:
         if self.id > IDS[name]:
             self.put(Got(far.link, passed(Go(FAR_RUN, 1))))
         here = [Here([Hosted(IDS[name], name, "online")])] if listed else []
-        self.put_frames(far, Peers(0, []), *here, *((sums(*authors), page(*authors)) if compared else ()))
+        self.put_frames(far, Peers(), *here, *((sums(*authors), page(*authors)) if compared else ()))
         self.take()
         return far
 

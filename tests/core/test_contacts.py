@@ -124,7 +124,7 @@ def test_whom_an_account_chooses_is_known_to_it_alone(choice: str) -> None:
         ada = ada if storage is None else with_account(storage)
         assert ada.node.contacts.are_known(IDS["dan"], IDS["bob"])
         assert contacts(ada) == set() and not ada.node.contacts.are_known(IDS["cyd"], IDS["bob"])
-    assert not link.known and IDS["bob"] in far.peer.node.links.places.unknown
+    assert not link.known and IDS["bob"] in far.peer.node.links.places._others
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -80,7 +80,7 @@ def life() -> Iterator[Change]:
     yield Change(
         conversations=[KnownConversation(ROOM, Naming(room=True)), KnownConversation(DM, Naming(dm=(user("ada"),
         user("bob"))))], users=[KnownUser(user(name), name, MORNING, "about") for name in NAMES],
-        addresses=[Address(user("bob"), "10.0.0.1:1", MORNING, 0, user("cyd")), Address(user("cyd"), "host:2", 0, 5)],
+        addresses=[Address(user("bob"), "10.0.0.1:1", MORNING), Address(user("cyd"), "host:2", 0, 5)],
         consumers={"bot": 3}, meta={"name": "ada", "network": "0a" * 16},
     )  # fmt: skip
     place = 1

@@ -13,8 +13,9 @@ from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.groups.group_state import group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, RawEntry, Ref, encode_entry, ref_key
 from p2pchat.core.members.guests import make_guest
+from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.sync.known_conversations import dm_naming
-from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, Peer, dm
+from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, dm
 from tests.core.scripted_nodes import NAMINGS as NAMED
 from tests.fuzz.choices import Supply
 
@@ -107,13 +108,16 @@ class MemberFrames:
     def peers(self) -> wire.Peers:
         supply = self.supply
         at = ["10.0.0.7:1", "10.0.0.2:2", "[::1]:3", "224.0.0.1:1", "host:0", supply.text(20), "127.0.0.1:5"]
-        some = [supply.pick(at) for _ in range(supply.often(6))]
-        linked: list[tuple[str, tuple[str, ...]]] = [
-            (supply.pick(USERS), (supply.pick(at),)) for _ in range(supply.often(4))
+        keys = [supply.pick(("bob", "cyd", "dan")) for _ in range(supply.often(4))]
+        records = [
+            make_record(
+                N, IDS[name], IDENTITIES[supply.pick((name, "bob"))].sign, supply.pick(NUMBERS), [supply.pick(at)], None
+            )
+            for name in keys
         ]
-        return wire.Peers(
-            supply.pick((0, 1, 65535)), some, linked, [supply.pick(USERS) for _ in range(supply.often(3))]
-        )
+        linked = [record.id for record in records] + [supply.pick(USERS) for _ in range(supply.often(3))]
+        gone = [supply.pick(USERS) for _ in range(supply.often(3))]
+        return wire.Peers(records, linked, gone, supply.pick(("", "203.0.113.1", supply.text(20))))
 
     def other(self) -> wire.Frame:
         supply = self.supply

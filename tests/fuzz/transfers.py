@@ -62,7 +62,7 @@ class Download:
         self.bob = self.ada.far("bob", host="10.0.0.1")
         self.bob.say(bob.write(encode_entry(Entry("text", START, START + 1, b="", files=(FILE,)))))
         self.eve = self.ada.far("eve")
-        self.eve.say(Peers(0, [], can=["files"]))
+        self.eve.say(Peers(can=["files"]))
         self.pulls: list[Pull] = []  # that the false member got, and may answer again and again
         self.ada.put(ContentWanted(bob.log, 1, FILE))
         self.carry_out()
@@ -174,7 +174,7 @@ class Download:
             if not self.supply.left or not self.is_linked:
                 break
             self.supply.pick(steps)()
-        self.bob.say(Peers(0, [], can=["files"]))
+        self.bob.say(Peers(can=["files"]))
         for _ in range(ROUNDS):
             self.give()
             if self.arrived:

@@ -26,6 +26,7 @@ from p2pchat.core.log import (
     head_message,
 )
 from p2pchat.core.mesh.handshake import ClientSide, make_cert
+from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
@@ -111,6 +112,12 @@ class Attacker:
     def id(self) -> str:
         return self.identity.peer_id
 
+    def record(self, peer: Identity, *endpoints: str) -> wire.PeerRecord:
+        """Return a record of a peer for which the attacker's member answers, if its key is here."""
+        return make_record(
+            self.network.id, peer.peer_id, peer.sign, time_ns() // 1000, endpoints, self.network.guest(peer.peer_id)
+        )
+
     async def connect(self, port: int, context: ssl.SSLContext | None = None) -> str:
         """Connect and set up TLS; return the peer's id."""
         self._reader, self.writer = await asyncio.open_connection(
@@ -145,9 +152,7 @@ class Attacker:
         else:
             await self.next(wire.Go)
         if introduce:
-            self.say(
-                wire.Peers(0, []), wire.Here([wire.Hosted(self.id, self.name, "online")]), wire.Digest(sum="0" * 64)
-            )
+            self.say(wire.Peers(), wire.Here([wire.Hosted(self.id, self.name, "online")]), wire.Digest(sum="0" * 64))
             await self.next(wire.Digest)
 
     def shown(self) -> wire.Membership:

@@ -120,11 +120,12 @@ class Sybil(Attacker):
             sent["groups"] += 1
 
     def addresses(self) -> Iterator[Frame]:
-        """Name ports of the third host, as made-up peers' and as its own."""
+        """Sign that it is at ports of the third host, as itself and as other keys."""
         ports = [1 + next(_numbers) % 60_000 for _ in range(16)]
         third = f"[{THIRD_HOST_V6}]" if ":" in self.host else THIRD_HOST
-        linked: list[tuple[str, tuple[str, ...]]] = [(self.invent().peer_id, (f"{third}:{port}",)) for port in ports]
-        yield Peers(ports[0], [f"{third}:{port}" for port in ports[:4]], linked=linked)
+        records = [self.record(self.invent(), f"{third}:{port}") for port in ports]
+        own = self.record(self.identity, *(f"{third}:{port}" for port in ports[:4]))
+        yield Peers([own, *records], [record.id for record in records])
         sent["addresses"] += len(ports)
 
     def files(self) -> Iterator[Frame]:
@@ -235,7 +236,8 @@ async def come_and_go(contact: Identity, network: str, host: str, port: str) -> 
         sybil = Sybil("contact", loaded, host, identity=contact)
         with suppress(OSError, ssl.SSLError, AssertionError, TimeoutError):
             await sybil.join(int(port))
-            sybil.say(Peers(0, [f"{THIRD_HOST}:{1 + next(_numbers) % 60_000}" for _ in range(8)]), Ping())
+            own = sybil.record(contact, *(f"{THIRD_HOST}:{1 + next(_numbers) % 60_000}" for _ in range(8)))
+            sybil.say(Peers([own]), Ping())
             await sybil.next(Pong)
             sent["addresses"] += 8
         await sybil.disconnect()

@@ -122,11 +122,11 @@ def many_read_marks(eve: Attacker, honest: Honest) -> None:
 
 
 def addresses(eve: Attacker, honest: Honest) -> None:
-    eve.say(wire.Peers(0, [f"10.0.{n // 250}.{n % 250 + 1}:80" for n in range(257)]))
+    eve.say(wire.Peers([eve.record(eve.identity, *(f"10.0.0.{n + 1}:80" for n in range(9)))]))
 
 
 def long_address(eve: Attacker, honest: Honest) -> None:
-    eve.say(wire.Peers(0, ["x" * 99 + ":1"]))
+    eve.say(wire.Peers([eve.record(eve.identity, "x" * 99 + ":1")]))
 
 
 def many_users(eve: Attacker, honest: Honest) -> None:
@@ -293,17 +293,24 @@ async def test_clocks_of_the_next_century_push_nobody_s_messages_out_of_a_search
     assert [post.text for post in await honest.ada.search("from:ada line", limit=1)] == ["line 3 of ada"]
 
 
-async def test_64_addresses_of_one_peer_are_stored(attacked: Attacked) -> None:
+async def test_records_that_others_did_not_sign_are_dropped_and_of_made_up_peers_few_are_dialled(
+    attacked: Attacked,
+) -> None:
     honest, eve = attacked
-    peers: list[tuple[str, tuple[str, ...]]] = [
-        (invented_identity(f"peer {n}").peer_id, (f"127.0.0.1:{1 + n % 20}",)) for n in range(5_000)
-    ]
-    eve.say(*(wire.Peers(0, [], linked=peers[start : start + 250]) for start in range(0, len(peers), 250)))
-    eve.say(wire.Peers(0, ["224.0.0.1:80", "169.254.1.1:80", "10.0.0.1:0", "nonsense"]))
+    made_up = [eve.record(invented_identity(f"peer {n}"), f"127.0.0.1:{1 + n % 20}") for n in range(500)]
+    ada, bob = key(honest.ada), key(honest.bob)
+    changes: list[dict[str, object]] = [{"id": ada}, {"id": bob}, {"at": 1}]
+    false = [msgspec.structs.replace(made_up[0], **change) for change in changes]
+    before = {**honest.ada._driver.node.links.book.records}
+    for start in range(0, len(made_up), 50):
+        page = [*made_up[start : start + 50], *false]
+        eve.say(wire.Peers(page, [record.id for record in page]))
+    eve.say(wire.Peers([eve.record(eve.identity, "224.0.0.1:80", "169.254.1.1:80", "10.0.0.1:0", "nonsense")]))
     await honest.while_chatting(lives_on(eve))
     book = honest.ada._driver.node.links.book
-    told = [address for peer in book for address in book.addresses(peer) if address.teller == eve.id]
-    assert 0 < len(told) <= 64
+    for one in (ada, bob):
+        assert book.records.get(one) == before.get(one)
+    assert not book.addresses(eve.id)
     assert len(honest.ada._driver.node.links.by_peer) == 2
 
 

@@ -476,4 +476,4 @@ async def test_a_fresh_key_learns_no_addresses_at_a_full_peer(logins: Logins) ->
     member.say(Show(member.shown()))
     assert await member.wait_closed() == "busy"
     told = [frame.peers for frame in member.frames if isinstance(frame, Admit)]
-    assert [sorted(peer for peer, _ in peers) for peers in told] == [sorted([dan.me.key, cyd.me.key])]
+    assert [sorted(record.id for record in peers) for peers in told] == [sorted([dan.me.key, cyd.me.key])]

@@ -51,7 +51,7 @@ def message(eve: Attacker, log: LogWriter, *files: FileRef) -> RawEntry:
 
 async def offer(eve: Attacker, file: FileRef) -> None:
     """Send a message that names a file, from a peer that takes and gives files."""
-    eve.say(wire.Peers(0, [], can=["files"]))
+    eve.say(wire.Peers(can=["files"]))
     log = eve.pen(eve.identity, eve.room)
     eve.say(log.write(message(eve, log, file)))
 
@@ -157,7 +157,7 @@ async def test_what_a_member_may_not_have_is_answered_as_what_is_not_there(meet:
     """A direct message of others, a deleted message, and a root that the named message has not."""
     honest = await meet()
     ada, eve = honest.ada, await honest.eve()
-    eve.say(wire.Peers(0, [], can=["files"]))
+    eve.say(wire.Peers(can=["files"]))
     to: dict[str, Conversation | User] = {"secret": honest.bob.me, "public": ada.room, "gone": ada.room}
     posts = {
         name: await ada.message((await ada.send(where, name, files=[(name, name.encode())])).id)
@@ -185,7 +185,7 @@ async def test_who_asks_for_everything_again_and_again_keeps_nobody_waiting(meet
     honest = await meet()
     data = random.Random(22).randbytes(MAX_PULL_PIECES * PIECE_BYTES)
     ada, eve = honest.ada, await honest.eve()
-    eve.say(wire.Peers(0, [], can=["files"]))
+    eve.say(wire.Peers(can=["files"]))
     post = await ada.message((await ada.send(ada.room, "the film", files=[("film", data)])).id)
     [file] = post.attachments
     eve.say(*(pull(n, post, file.root, count=MAX_PULL_PIECES) for n in range(MAX_PULLS_SERVED)))
@@ -193,7 +193,7 @@ async def test_who_asks_for_everything_again_and_again_keeps_nobody_waiting(meet
     await honest.while_chatting(fetched)
     assert fetched.result() == data and not eve.over
     other = await honest.eve("other")
-    other.say(wire.Peers(0, [], can=["files"]))
+    other.say(wire.Peers(can=["files"]))
     other.say(*(pull(n, post, file.root, count=MAX_PULL_PIECES) for n in range(MAX_PULLS_SERVED + 1)))
     assert await honest.while_chatting(other.wait_closed()) == "limit"
 

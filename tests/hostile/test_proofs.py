@@ -159,7 +159,7 @@ async def test_who_knows_the_key_and_is_no_member_is_not_admitted(meet: Meet) ->
 
 async def test_nothing_goes_on_a_link_before_it_is_admitted(meet: Meet) -> None:
     honest = await meet()
-    for frame in (Go("ab" * 8, 1), Peers(0, []), Ping(), Digest(sum="0" * 64)):
+    for frame in (Go("ab" * 8, 1), Peers(), Ping(), Digest(sum="0" * 64)):
         eve = Attacker("eve", honest.network)
         honest.attackers.append(eve)
         await eve.introduce_itself(honest.ada.port)
@@ -227,7 +227,7 @@ async def test_a_server_without_the_key_is_refused_and_learns_nothing(
                 over.set()
             if isinstance(frame, Hello):
                 given = {"reflected": frame.proof, "wrong": "0c" * 32, "stripped": None}[kind]
-                writer.write(encode(Welcome(proof=given)) + encode(Go("ab" * 8, 1)) + encode(Peers(0, ["10.1.1.1:9"])))
+                writer.write(encode(Welcome(proof=given)) + encode(Go("ab" * 8, 1)) + encode(Peers(seen="10.1.1.1")))
 
     async with listening(answer) as (port, said):
         async with TCPPeer(0, f"127.0.0.1:{port}", name="cyd", db="memory://", settings=QUICK) as cyd:

@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,11 +18,10 @@ from p2pchat.client import Client
 from p2pchat.config import Settings
 from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
-from p2pchat.core.limits_by_origin import PeerStanding
 from p2pchat.core.mesh.addressbook import is_loopback
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.protocol import Peers, Ping, Pong, encode
+from p2pchat.protocol import Ping, Pong, encode
 from p2pchat.runtime.connections import (
     ConnectionManager,
     TCPTransport,
@@ -29,14 +29,14 @@ from p2pchat.runtime.connections import (
 )
 from p2pchat.runtime.pending_handshakes import (
     RELAYED_A_SECOND,
-    RELAYED_OF_KIND_A_SECOND,
     RELAYED_PLACES,
+    RELAYED_UNKNOWN_A_SECOND,
     SILENT_AFTER,
     SWEEP_ABOVE,
     Stranger,
     StrangerLimiter,
 )
-from tests.core.mesh.linked_peers import Key, Meeting, Post
+from tests.core.mesh.linked_peers import Key, Meeting, Post, record_of, told
 from tests.deadlines import WAIT, until, within
 from tests.link_ends import CLIENT, PING, SERVER, SETTINGS, Recorder, Streams, fill, linked, make_client
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
@@ -92,7 +92,7 @@ async def test_a_told_name_of_this_machine_is_looked_up_and_never_dialled() -> N
 
         ada, teller = Post(Key("ada")), Post(Key("mallory"))
         link = Meeting(ada, teller).connect(teller, host="203.0.113.1")
-        said = ada.got(link, Peers(0, [], linked=[(Key("nobody").id, ("evil.example:22",))]))
+        said = ada.got(link, told(record_of(Key("nobody"), "evil.example:22")))
         looked_up: list[int] = []
         for second in range(1, 60):
             assert not any(isinstance(each, Dial) for each in said)
@@ -100,7 +100,7 @@ async def test_a_told_name_of_this_machine_is_looked_up_and_never_dialled() -> N
             looked_up += dials
             said = [effect for dial in dials for effect in ada.handle(Resolved(dial, resolved.hosts))]
             said += ada.wake(float(second))
-        assert len(looked_up) >= Settings().told_tries
+        assert looked_up
         with pytest.raises(BlockingIOError):
             door.accept()
 
@@ -561,9 +561,10 @@ async def test_refused_strangers_are_counted() -> None:
 # Relayed strangers
 
 
-def relayed(strangers: StrangerLimiter, standing: PeerStanding, count: int, now: float, name: str = "peer") -> int:
+def relayed(strangers: StrangerLimiter, count: int, now: float, *, known: bool, name: str = "peer") -> int:
     """Have so many peers come; return how many find a place."""
-    admitted = [strangers.admit_relayed(f"{name} {n} {now}", standing, now, lambda: None) for n in range(count)]
+    peers = [f"{name} {number} {now}" for number in range(count)]
+    admitted = [strangers.admit_relayed(peer, now, lambda: None, is_known=known) for peer in peers]
     return sum(one is not None for one in admitted)
 
 
@@ -572,40 +573,34 @@ def taken(strangers: StrangerLimiter) -> int:
     return sum(map(len, strangers._relayed.values()))
 
 
-def test_relayed_strangers_have_the_places_of_what_they_are_to_those_here() -> None:
+def test_relayed_strangers_that_are_known_have_places_of_their_own() -> None:
     strangers = StrangerLimiter(SETTINGS)
-    unknown, met, known = (RELAYED_PLACES[standing] for standing in PeerStanding)
-    assert relayed(strangers, PeerStanding.UNKNOWN, 90, now=0.0) == unknown
-    assert relayed(strangers, PeerStanding.MET, 90, now=0.0) == met
-    assert relayed(strangers, PeerStanding.KNOWN, 90, now=0.0) == known
+    for known in (False, True):
+        assert relayed(strangers, 90, 0.0, known=known) == RELAYED_PLACES[known]
     assert admitted(strangers, ABROAD, 1, now=0.0) == 1
-    assert taken(strangers) == unknown + met + known
-    assert [relayed(strangers, standing, 1, now=SILENT_AFTER) for standing in PeerStanding] == [1, 1, 1]
-    assert taken(strangers) == unknown + met + known
+    assert taken(strangers) == sum(RELAYED_PLACES.values())
+    assert [relayed(strangers, 1, SILENT_AFTER, known=known) for known in (False, True)] == [1, 1]
+    assert taken(strangers) == sum(RELAYED_PLACES.values())
 
 
-@pytest.mark.parametrize("standing", [PeerStanding.UNKNOWN, PeerStanding.MET])
-def test_relayed_peers_that_nobody_chose_share_the_rate_of_their_kind(standing: PeerStanding) -> None:
-    """Those that leave at once need no place. Before: met peers had no rate together, so 500 came 2,000 times."""
-    strangers, admitted = StrangerLimiter(SETTINGS), Counter[PeerStanding]()
+def test_relayed_peers_that_nobody_knows_share_a_rate() -> None:
+    """Those that leave at once need no place."""
+    strangers, admitted = StrangerLimiter(SETTINGS), Counter[bool]()
     for tenth in range(20):
         for peer in range(500):
-            for kind in (standing, PeerStanding.KNOWN):
-                one = strangers.admit_relayed(f"{kind} {peer}", kind, tenth / 10, lambda: None)
+            for known in (False, True):
+                one = strangers.admit_relayed(f"{known} {peer}", tenth / 10, lambda: None, is_known=known)
                 if one is not None:
-                    admitted[kind] += 1
+                    admitted[known] += 1
                     strangers.release(one)
-    assert 2 * RELAYED_OF_KIND_A_SECOND < admitted[standing] <= 3 * RELAYED_OF_KIND_A_SECOND
-    assert admitted[PeerStanding.KNOWN] >= 500 * RELAYED_A_SECOND
-    kinds = {PeerStanding.UNKNOWN, PeerStanding.MET, PeerStanding.KNOWN}
-    assert [relayed(strangers, kind, 1, now=1.9) for kind in sorted(kinds - {standing})] == [1, 1]
+    assert 2 * RELAYED_UNKNOWN_A_SECOND < admitted[False] <= 3 * RELAYED_UNKNOWN_A_SECOND
+    assert admitted[True] >= 500 * RELAYED_A_SECOND
 
 
 def test_a_relayed_peer_has_its_newest_place_and_a_rate() -> None:
     strangers, closed = StrangerLimiter(SETTINGS), list[int]()
     places = [
-        strangers.admit_relayed("bob", PeerStanding.KNOWN, 0.0, lambda number=number: closed.append(number))  # type: ignore[misc]
-        for number in range(20)
+        strangers.admit_relayed("bob", 0.0, partial(closed.append, number), is_known=True) for number in range(20)
     ]
     assert [place is not None for place in places] == [True] * RELAYED_A_SECOND + [False] * (20 - RELAYED_A_SECOND)
     assert closed == [*range(RELAYED_A_SECOND - 1)]

@@ -400,7 +400,7 @@ def test_names_addresses_consumers_and_meta_keep_the_newest_value(storage: SqlSt
         KnownConversation("aa" * 32, group),
     ]
     talks.append(KnownConversation("bb" * 32, Naming(talk="aa" * 32)))
-    here = Address(user("bob"), "127.0.0.1:8080", verified_at=5, teller=user("eve"))
+    here = Address(user("bob"), "127.0.0.1:8080", verified_at=5)
     storage.commit([
         Change(
             conversations=talks,

@@ -51,6 +51,7 @@ from p2pchat.core.mesh.election import (
 )
 from p2pchat.core.mesh.handshake import Certificates, host_message
 from p2pchat.core.mesh.peer_link import LinkPhase
+from p2pchat.core.mesh.peer_record import is_signed, make_record
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.node_context import Invitation
 from p2pchat.core.sync.import_file import ExportReader
@@ -69,6 +70,7 @@ from p2pchat.protocol import (
     Mark,
     Members,
     Naming,
+    PeerRecord,
     Piece,
     RunId,
     Unknown,
@@ -316,6 +318,15 @@ def guests(given: Given) -> Result:
     return {"valid": is_guest(network, user, GuestCertificate(*given["guest"]))}
 
 
+def records(given: Given) -> Result:
+    network = given["network"]
+    if "seed" in given:
+        peer, guest = Identity.from_seed(bytes.fromhex(given["seed"])), GuestCertificate(*given["guest"])
+        made = make_record(network, peer.peer_id, peer.sign, given["at"], given["e"], guest)
+        return {"record": msgspec.json.decode(msgspec.json.encode(made))}
+    return {"valid": is_signed(network, msgspec.convert(given["record"], PeerRecord))}
+
+
 def joins(given: Given) -> Result:
     terms = [given[name] for name in ("id", "uses", "until")]
     if "key" in given:
@@ -506,7 +517,7 @@ ANSWERS: dict[str, Callable[[Given], Result]] = {
     function.__name__: function
     for function in (
         hashes, signatures, logs, entries, operations, batches, forks, clocks, frames, handshakes, certificates,
-        statements, members, guests, joins,
+        statements, members, guests, records, joins,
         invites, networks, discovery, attachments, choices, files, names, elections, groups, visibility, sync,
     )
 }  # fmt: skip

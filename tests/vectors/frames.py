@@ -34,7 +34,7 @@ from tests.vectors.material import (
     tip,
     u64,
 )
-from tests.vectors.members import invite_proof, said
+from tests.vectors.members import guest_of, invite_proof, record_of, said
 from tests.vectors.proofs import no_keys
 
 # Frames
@@ -57,6 +57,7 @@ def _pull(**asked: int) -> dict[str, Any]:
             "root": "ab" * 32, "first": asked["first"], "count": asked["count"]}  # fmt: skip
 
 
+_RECORD = record_of("bob", "192.0.2.7:8080", "[2001:db8::7]:8080", guest=guest_of("member", "bob"))
 SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "hello_server": ("The first frame of a listener.", SERVER_HELLO),
     "hello_client": ("A client's answer, with its proof of K.", _HELLO),
@@ -67,7 +68,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "admit": ("The server admits the client.", ADMIT),
     "admit_busy": (
         "The server has no place for the client, and tells where there may be one.",
-        {**ADMIT, "peers": [[CYD, ["192.0.2.9:8082"]]]},
+        {**ADMIT, "peers": [_RECORD]},
     ),
     "go": ("The decider's choice of this link.", {"t": "go", "run": RUNS["ada2"].hex(), "n": 1}),
     "ping": ("It asks for one pong.", {"t": "ping"}),
@@ -79,14 +80,9 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "peers_first": (
         "The first on a link tells everything.",
-        {
-            "t": "peers",
-            "port": 8080,
-            "at": ["192.0.2.7:8080", "[2001:db8::7]:8080"],
-            "linked": [[CYD, ["192.0.2.9:8082"]]],
-        },
+        {"t": "peers", "records": [_RECORD, record_of("cyd", "192.0.2.9:8082")], "linked": [CYD], "seen": "192.0.2.9"},
     ),
-    "peers_change": ("A later one tells what is gone.", {"t": "peers", "port": 0, "at": [], "gone": [CYD]}),
+    "peers_change": ("A later one tells what is gone.", {"t": "peers", "gone": [CYD]}),
     "members_sum": (
         "Who founded the network, and the sum of all statements of the sender.",
         {"t": "members", "founder": ADA, "sum": "0a" * 16, "ask": True},
@@ -189,7 +185,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "typing_off": ("Bob stopped.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": False}),
     "peers_can": (
         "It answers pulls, understands pieces, and answers which content is there.",
-        {"t": "peers", "port": 8080, "at": ["192.0.2.7:8080"], "can": ["files", "holds", "later"]},
+        {"t": "peers", "can": ["files", "holds", "later"]},
     ),
     "pull": (
         "Four pieces of content that entry 2 of ada's log names.",
@@ -336,8 +332,8 @@ def _refused() -> list[Row]:
             ("a later entry with a header", having("entries_tail", h="{}")),
             ("a mark of four parts", having("have_ack", marks={room: {room: [["00" * 8, 1, "00" * 8, 1]]}})),
             ("a mark of entry 0", having("have_ack", marks={room: {room: [["00" * 8, 0, "00" * 8]]}})),
-            ("a negative port", having("peers_first", port=-1)),
-            ("port 65536", having("peers_first", port=65536)),
+            ("a record without a signature", having("peers_first", records=[{"id": CYD, "at": 1, "e": []}])),
+            ("a record of no key", having("peers_first", records=[{**_RECORD, "id": "01" + "0" * 62}])),
             ("a name of 129 characters", having("here_own", users=[long_name])),
             ("a show without show", '{"t":"show"}'),
             ("a certificate of a guest without a signature", showing(guest=[FOUNDER])),
@@ -385,7 +381,9 @@ def _refused() -> list[Row]:
     ]
     mark, many = _BOB_MARK, [CYD] * 257
     limits = {
-        "an endpoint of 101 bytes": having("peers_first", at=["a" * 96 + ":8080"]),
+        "an endpoint of 101 bytes": having("peers_first", records=[{**_RECORD, "e": ["a" * 96 + ":8080"]}]),
+        "nine endpoints in a record": having("peers_first", records=[{**_RECORD, "e": ["a:1"] * 9}]),
+        "65 records": having("peers_first", records=[_RECORD] * 65),
         "257 peers gone": having("peers_change", gone=many),
         "65 tips": having("have_ack", marks={room: {BOB: [mark] * 65}}),
         "25 older marks": having("want_from", older=[mark] * 25),

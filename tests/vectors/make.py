@@ -213,6 +213,12 @@ FILES = {
         {"message, guest": "what is signed, and the certificate", "valid": "whether that member answers for the user"},
         members.guests,
     ),
+    "records": VectorFile(
+        "Records in which peers say where they are.",
+        {"network": "N", "seed, at, e, guest": "to make one", "record": "to judge one"},
+        {"message, record": "what is signed, and the record", "valid": "whether its signatures count"},
+        members.records,
+    ),
     "joins": VectorFile(
         "Secrets of invites, and the proofs with which newcomers join.",
         {

@@ -286,6 +286,51 @@ def guests() -> list[Row]:
     ]  # fmt: skip
 
 
+# Records of peers
+
+
+def record_text(said: dict[str, Any]) -> str:
+    signed = {key: value for key, value in said.items() if key != "sig"}
+    return json.dumps(signed, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def record_message(said: dict[str, Any], network: bytes = N) -> bytes:
+    return b"p2pchat/peer/1\0" + network + record_text(said).encode()
+
+
+def record_of(peer: str, *endpoints: str, at: int = T0, network: bytes = N, **fields: Any) -> dict[str, Any]:
+    """Return the record of a peer."""
+    said = {"id": IDS[peer].hex(), "at": at, "e": list(endpoints)}
+    return {**said, "sig": KEYS[peer].sign(record_message(said | fields, network)).hex(), **fields}
+
+
+def records() -> list[Row]:
+    there = "192.0.2.9:8081"
+    good = record_of("bob", there, "[2001:db8::9]:8081", guest=guest_of("member", "bob"))
+    made = {"network": N.hex(), "seed": SEEDS["bob"].hex(), "at": T0, "e": good["e"], "guest": good["guest"]}
+    wrong = guest_of("admin", "bob")[1]
+
+    def judged(name: str, why: str, valid: bool, record: dict[str, Any]) -> Row:
+        return row(name, why, {"network": N.hex(), "record": record}, {"valid": valid})
+
+    return [
+        row("made", "The peer signs its endpoints, the time and its certificate.", made,
+            {"message": record_message(good).hex(), "record": good}),
+        judged("of a guest", "Its member signed the certificate.", True, good),
+        judged("of a member", "A member has no certificate.", True, record_of("bob", there)),
+        judged("nowhere", "A peer that does not listen may say so.", True, record_of("bob")),
+        judged("beyond ASCII", "The text is UTF-8, without escapes.", True, record_of("bob", "b\u00fccher.example:1")),
+        judged("of another peer", "The key of the id signs.", False, {**good, "id": CYD}),
+        judged("other endpoints", "The endpoints are signed.", False, {**good, "e": [there]}),
+        judged("another time", "The time is signed.", False, {**good, "at": T0 + 1}),
+        judged("another network", "N is signed.", False, record_of("bob", there, network=OTHER_N)),
+        judged("without its certificate", "The certificate is signed.", False,
+               {key: value for key, value in good.items() if key != "guest"}),
+        judged("a certificate by another", "The member in it signs.", False,
+               record_of("bob", there, guest=[MEMBER, wrong])),
+    ]  # fmt: skip
+
+
 # Invites: secrets and proofs
 
 # The key that ada makes secrets of: HKDF (RFC 5869) of its seed, for a purpose. Another maker may use any other.

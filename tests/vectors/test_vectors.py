@@ -19,7 +19,7 @@ from tests.vectors.files import FOLDER, read, vectors
 INSIDE = {
     "hashes": {"message"},
     "discovery": {"mask", "message"},
-    **{file: {"message"} for file in ("statements", "guests", "joins")},
+    **{file: {"message"} for file in ("statements", "guests", "records", "joins")},
 }
 
 

@@ -80,7 +80,7 @@ class VectorNode(Peer):
         hello = side.on_frame(self._far.heard[0])
         assert isinstance(hello, Hello) and self.id < other.peer_id
         self.take_frames(hello, Show(Membership()))
-        self.take_frames(Peers(0, []), Here([Hosted(other.peer_id, "other", "online")]))
+        self.take_frames(Peers(), Here([Hosted(other.peer_id, "other", "online")]))
 
     def take_frames(
         self, *frames: Frame | Unknown, write: Iterable[str] = (), seconds: float = 0.0

@@ -52,6 +52,7 @@ class Admission:
         keep_name: Called with users whose names are to be stored, so that who is out is known by name later.
 
     Attributes:
+        guest: The certificate by which a member answers for this peer.
         fallen: Whom nobody admits any more, since whoever had admitted them is no admin, and who that was.
     """
 
@@ -66,7 +67,7 @@ class Admission:
     ) -> None:
         self._ctx = ctx
         self._network = network
-        self._guest = guest
+        self.guest = guest
         self._statements = statements
         self.users = users
         self._keep_name = keep_name
@@ -85,7 +86,7 @@ class Admission:
     @property
     def member(self) -> UserId:
         """The member that answers for this peer."""
-        return self._ctx.me if self._guest is None else self._guest.member
+        return self._ctx.me if self.guest is None else self.guest.member
 
     @property
     def is_member(self) -> bool:
@@ -108,9 +109,9 @@ class Admission:
         invitation = None if self.is_member else network.invitation
         invite = None if invitation is None else prove_invite(invitation, t, self.member)
         if members is None:
-            return Membership(guest=self._guest, invite=invite)
+            return Membership(guest=self.guest, invite=invite)
         vouching = [*members.vouching(self.member), *members.pardons((self._ctx.me, self.member))]
-        return Membership(members.founder, self._guest, _fitting(self._statements().durable(vouching)), invite)
+        return Membership(members.founder, self.guest, _fitting(self._statements().durable(vouching)), invite)
 
     def member_of(self, peer: PeerId, shown: Membership) -> UserId:
         """Return the member that answers for a peer by what it shows; "" if that is wrong."""
@@ -125,9 +126,7 @@ class Admission:
         exchange = self._statements()
         if not member or not exchange.take_shown(shown) or exchange.members is None:
             return Verdict(NO_MEMBER)
-        if exchange.members.is_named(member):
-            self.users.on_shown(peer, member)
-        if self.admits(peer, member):
+        if self.admits_peer(peer, member):
             return Verdict(awaits=self._own_addition(exchange.members, member))
         if shown.invite is None or exchange.members.against(peer, self.users.members_of(peer)):
             return Verdict(NO_MEMBER)
@@ -152,6 +151,17 @@ class Admission:
         return self._network.is_named or (
             members is not None and members.admits(user, member, self.users.members_of(user))
         )
+
+    def admits_peer(self, peer: PeerId, member: UserId) -> bool:
+        """Return whether a peer is admitted by the member that answers for it, and remember who that is."""
+        if self.is_heard_of(member):
+            self.users.on_shown(peer, member)
+        return self.admits(peer, member)
+
+    def is_heard_of(self, member: UserId) -> bool:
+        """Return whether a statement known here is about a member."""
+        members = self._statements().members
+        return members is not None and members.is_named(member)
 
     def take_removals(self, frame: Members) -> None:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""

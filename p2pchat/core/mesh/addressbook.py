@@ -1,32 +1,28 @@
 """Address book: the known endpoints of each peer, and endpoints as text ("host:port", "[v6]:port").
 
-An address is *verified* once that peer's key answered there. Addresses learned from other peers are unverified until
-then, and bounded: per peer they belong to, and in the number of peers. Those that only somebody's word supports are
-*hearsay*: what third peers tell, and what an unknown peer tells of itself about other hosts than the one its link comes
-from. Hearsay may name anybody, so it is bounded in all and along lines of its tellers (core/limits_by_origin.py), never
-stored, and dialled slowly. What a peer says of its own host is a *claim* once it is gone, unless it answered there or
-is a contact: anybody can make keys that say so, come once and leave. Claims are stored, since a mesh that restarts may
-need them, and share half of the book. dialer.py decides when an address is dialled. Changes worth storing go to
-ctx.change. Host names are not resolved here.
+Endpoints come from the record that a peer signed (peer_record.py), from users here, and from discovery, whose word is
+not stored. An address is *verified* once that peer's key answered there. Peers that only their record speaks for share
+half of the book by members; when it is full the fullest member gives way. dialer.py decides when an address is dialled.
+Changes worth storing go to ctx.change. Host names are not resolved here.
 
 A peer that an engine makes reachable (runtime/relay.py) is at `ID.relay:1` too, with its id in base32: a *relayed*
-endpoint. It names its peer, so it counts for that peer only, whoever tells it.
+endpoint. It names its peer, so it counts for that peer only.
 """
 
 from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
-from p2pchat.core.limits_by_origin import RELAY_HOST, Line, OriginShares, address_line
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, OriginShares
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
-from p2pchat.protocol import PeerId
+from p2pchat.protocol import PeerId, PeerRecord
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
 # RFC 1918, RFC 6598 (carriers and VPNs), RFC 3927; RFC 4193 and RFC 4291 for IPv6
@@ -34,6 +30,7 @@ PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "16
 PRIVATE_NETWORKS = [ip_network(each) for each in PRIVATE]
 RELAY_PORT = 1  # in all relayed endpoints: endpoints have one
 _ID_CHARACTERS = 52  # of an id in base32
+MAX_SIGHTED = 64  # addresses that discovery sees and no key has answered at; a guess
 CACHE_SIZE = 4096  # endpoints; while a mesh forms, each peer checks the same few addresses once for every other one
 
 
@@ -41,35 +38,42 @@ class AddressBook:
     """All known addresses. `addresses(peer)` returns them in the order in which they became known.
 
     Args:
-        contacts: The peers that somebody here chose. They make no claims, and are the last to be forgotten.
+        contacts: The peers that somebody here chose. They are the last to be forgotten.
+        linked: The peers that are linked.
+        line: Returns where a peer counts: its member, and itself.
 
     Attributes:
-        touched: Peers whose entries changed. PeerExchange, which sends the changes, empties it.
-        hearsay: The addresses that are hearsay, as (peer, endpoint).
-        claims: The addresses that are claims, as (peer, endpoint), by their own lines.
-        elsewhere: The addresses, as (peer, endpoint), that a contact says of itself at another host than its link came
-            from, and where it has not answered yet.
+        records: The newest record of each peer, this one's too.
+        touched: Peers whose records changed. PeerExchange, which sends the changes, empties it.
     """
 
-    def __init__(self, ctx: NodeContext, stored: Iterable[Address], contacts: Container[PeerId] = ()) -> None:
+    def __init__(
+        self,
+        ctx: NodeContext,
+        stored: Iterable[Address],
+        records: Iterable[PeerRecord] = (),
+        contacts: Container[PeerId] = (),
+        linked: Container[PeerId] = (),
+        line: Callable[[PeerId], Line] = lambda peer: (peer,),
+    ) -> None:
         self._ctx = ctx
         self._contacts = contacts
-        self._linked: set[PeerId] = set()
+        self._linked = linked
+        self._line = line
         self._book: dict[PeerId, dict[str, Address]] = {}
+        self.records: dict[PeerId, PeerRecord] = {record.id: record for record in records}
         self.touched: set[PeerId] = set()
-        settings = ctx.settings
-        self.hearsay: OriginShares[tuple[PeerId, str]] = OriginShares(settings.max_told, settings.max_told_unverified)
-        self.claims: OriginShares[tuple[PeerId, str]] = OriginShares(settings.max_addresses // 2)
-        self.elsewhere: set[tuple[PeerId, str]] = set()
+        self._unreached: OriginShares[PeerId] = OriginShares(ctx.settings.max_addresses // 2)
+        self._sighted: set[tuple[PeerId, str]] = set()
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
-            if address.verified_at or address.teller in ("", address.peer):
-                self._put(address)
-                self._count_claim(address)
-                if not address.verified_at and address.teller and address.peer in contacts:
-                    self.elsewhere.add((address.peer, address.endpoint))
-            else:  # of an earlier version, which stored hearsay
-                ctx.change.forgotten.append((address.peer, address.endpoint))
+            self._put(address)
+
+    def start(self) -> None:
+        """Count the peers that only their record speaks for."""
+        for peer in {**self._book, **self.records}:
+            if peer != self._ctx.me:
+                self.on_unlinked(peer)
 
     def __contains__(self, peer: PeerId) -> bool:
         return peer in self._book
@@ -92,15 +96,11 @@ class AddressBook:
 
     def knows_host(self, host: str) -> bool:
         """Return whether some peer answered at this host, or its /64, or a user named it for a peer."""
-        return address_line(host, "")[-1] in self._hosts
+        return network_and_host(host)[1] in self._hosts
 
     def is_chosen(self, peer: PeerId) -> bool:
         """Return whether somebody here chose this peer (contacts.py)."""
         return peer in self._contacts
-
-    def has_met(self, peer: PeerId) -> bool:
-        """Return whether this peer was linked here: its key answered somewhere, or it told where it is."""
-        return any(address.verified_at or address.teller == peer for address in self.addresses(peer))
 
     def owner(self, endpoint: str) -> PeerId:
         """Return the peer that last answered at this endpoint, "" for none."""
@@ -113,60 +113,61 @@ class AddressBook:
 
     # Changes
 
+    def take(self, record: PeerRecord, endpoints: Iterable[str]) -> list[Address]:
+        """Store a record that was checked in place of an older one, and those of its endpoints that may be dialled.
+
+        Returns:
+            The addresses that are news: new ones, and those that failed before the peer signed this record.
+        """
+        peer, is_new = record.id, self.records.get(record.id) != record
+        if not self._has_share(peer):
+            return []
+        if is_new:
+            self.records[peer] = record
+            self._ctx.change.records[peer] = record
+            self.touched.add(peer)
+            for address in self.addresses(peer):
+                if address.told and address.endpoint not in record.e:
+                    self._forget_address(address)
+        news = []
+        for endpoint in endpoints:
+            known = self.get(peer, endpoint)
+            if known is None:
+                self._make_room(peer)
+                news.append(self._keep(Address(peer, endpoint, told=True)))
+            elif is_new and (known.failing_since or (peer, endpoint) in self._sighted):
+                self._sighted.discard((peer, endpoint))
+                news.append(self._keep(known.replace(failing_since=0)))
+        return news
+
     def on_linked(self, peer: PeerId) -> None:
         """A link to this peer is up. The places for links bound what it says meanwhile."""
-        self._linked.add(peer)
-        for address in self.addresses(peer):
-            self.claims.remove((peer, address.endpoint))
+        self._unreached.remove(peer)
 
     def on_unlinked(self, peer: PeerId) -> None:
-        """No link to this peer is up any more. What is a claim now takes its share, or is forgotten."""
-        self._linked.discard(peer)
-        for address in self.addresses(peer):
-            self._count_claim(address)
+        """No link to this peer is up. If only its record speaks for it, it takes its share, or is forgotten."""
+        if not self._has_share(peer):
+            self._forget_peer(peer)
 
-    def learn(self, peer: PeerId, endpoint: str, teller: PeerId, line: Line | None = None) -> bool:
-        """Store an endpoint that `teller` says is this peer's, if there is room. Return whether it is news.
+    def take_own(self, record: PeerRecord) -> None:
+        """Store the record of this peer: the next one must be newer, also when the clock is set back meanwhile."""
+        self.records[record.id] = record
+        self._ctx.change.records[record.id] = record
 
-        The caller has checked the form. Two tellers count for more than others: the peer itself, and this node, which
-        saw the peer announced. Their address replaces the least useful one, since the peer may use a new port every
-        day. It also clears failures at a known address: the peer is back, and other peers need its address. An
-        address from a third peer only is not shared, so it is new again when the peer itself sends it.
-
-        Args:
-            line: Where the teller is, if this is hearsay. None: the peer itself is at this host, or is a contact.
-        """
-        is_there = teller in (peer, self._ctx.me)
-        if line is None and teller != peer:
-            line = (teller,)
+    def sight(self, peer: PeerId, endpoint: str) -> Address | None:
+        """Take an address at which discovery sees a peer announced. Return it if it is news."""
         known = self.get(peer, endpoint)
         if known is not None:
-            own_word = teller == peer and not known.verified_at
-            is_news = known.failing_since or (own_word and known.teller != teller)
-            is_seen = line is None and (peer, endpoint) in self.hearsay
-            if not is_there or not (is_news or is_seen):
-                return False
-            if is_seen:
-                self.hearsay.remove((peer, endpoint))
-            now = known.replace(failing_since=0, teller=teller if own_word else known.teller)
-            self._keep(now)
-            return True
-        if is_there and (line is None or peer in self._book):
-            self._make_room(peer)
-        if not self._has_room(peer) or (line is not None and not self.hearsay.make_room(line, self._evict)):
-            return False
-        if line is not None:
-            self.hearsay.add((peer, endpoint), line)
-        self._keep(Address(peer, endpoint, teller=teller))
-        return True
+            return self._keep(known.replace(failing_since=0)) if known.failing_since else None
+        if len(self._sighted) >= MAX_SIGHTED or not (peer in self._book or self._has_room(peer)):
+            return None
+        self._make_room(peer)
+        self._sighted.add((peer, endpoint))
+        return self._keep(Address(peer, endpoint, told=True))
 
-    def note_place(self, peer: PeerId, endpoint: str, *, is_seen: bool) -> None:
-        """Note whether the link of a peer that says it is at this endpoint comes from that host."""
-        address, item = self.get(peer, endpoint), (peer, endpoint)
-        if is_seen:
-            self.elsewhere.discard(item)
-        elif address is not None and address.teller == peer and item not in self.hearsay:
-            self.elsewhere.add(item)
+    def is_sighted(self, peer: PeerId, endpoint: str) -> bool:
+        """Return whether only discovery has seen this address."""
+        return (peer, endpoint) in self._sighted
 
     def add(self, peer: PeerId, endpoint: str) -> None:
         """Store an endpoint that a user named with this peer's id, in place of others if the book is full."""
@@ -182,9 +183,8 @@ class AddressBook:
             self._make_room(peer)
         elif known.verified_at and not known.failing_since and now - known.verified_at < REVERIFY_AFTER:
             return
-        self.hearsay.remove((peer, endpoint))
-        self.claims.remove((peer, endpoint))
-        self.elsewhere.discard((peer, endpoint))
+        self._unreached.remove(peer)
+        self._sighted.discard((peer, endpoint))
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
     def on_failed(self, peer: PeerId, endpoint: str) -> bool:
@@ -201,32 +201,46 @@ class AddressBook:
         return False
 
     def forget(self, peer: PeerId, endpoint: str) -> None:
-        known = self._book.get(peer, {}).pop(endpoint, None)
+        known = self.get(peer, endpoint)
         if known is None:
             return
-        self.touched.add(peer)
-        self._count(known, -1)
+        self._forget_address(known)
+        if peer not in self._book:
+            self._forget_record(peer)
+
+    # Internals
+
+    def _forget_peer(self, peer: PeerId) -> None:
+        for address in self.addresses(peer):
+            self._forget_address(address)
+        self._forget_record(peer)
+
+    def _forget_record(self, peer: PeerId) -> None:
+        self._unreached.remove(peer)
+        if self.records.pop(peer, None) is not None:
+            self.touched.add(peer)
+            self._ctx.change.records[peer] = None
+
+    def _forget_address(self, address: Address) -> None:
+        peer, endpoint = address.peer, address.endpoint
+        del self._book[peer][endpoint]
+        self._count(address, -1)
         if not self._book[peer]:
             del self._book[peer]
-        self.claims.remove((peer, endpoint))
-        self.elsewhere.discard((peer, endpoint))
-        if (peer, endpoint) in self.hearsay:
-            self.hearsay.remove((peer, endpoint))
+        if (peer, endpoint) in self._sighted:
+            self._sighted.discard((peer, endpoint))
             return
         changed = self._ctx.change.addresses
         changed[:] = [address for address in changed if (address.peer, address.endpoint) != (peer, endpoint)]
         self._ctx.change.forgotten.append((peer, endpoint))
 
-    # Internals
-
-    def _keep(self, address: Address) -> None:
+    def _keep(self, address: Address) -> Address:
         self._put(address)
-        self.touched.add(address.peer)
-        if (address.peer, address.endpoint) in self.hearsay:
-            return
-        change = self._ctx.change
-        change.forgotten[:] = [gone for gone in change.forgotten if gone != (address.peer, address.endpoint)]
-        change.addresses.append(address)
+        if (address.peer, address.endpoint) not in self._sighted:
+            change = self._ctx.change
+            change.forgotten[:] = [gone for gone in change.forgotten if gone != (address.peer, address.endpoint)]
+            change.addresses.append(address)
+        return address
 
     def _put(self, address: Address) -> None:
         book = self._book.setdefault(address.peer, {})
@@ -237,26 +251,23 @@ class AddressBook:
         self._count(address, +1)
 
     def _count(self, address: Address, by: int) -> None:
-        if address.verified_at or not address.teller:
-            host = address_line(split_endpoint(address.endpoint)[0], "")[-1]
+        if not address.told:
+            host = network_and_host(split_endpoint(address.endpoint)[0])[1]
             self._hosts[host] += by
             if not self._hosts[host]:
                 del self._hosts[host]
 
-    def _evict(self, item: tuple[PeerId, str]) -> None:
-        self.forget(*item)
-
-    def _count_claim(self, address: Address) -> None:
-        """Count an address of a peer that is not linked, if it is a claim. Without room, the newest of the fullest
-        branch is forgotten, or this one."""
-        peer, item = address.peer, (address.peer, address.endpoint)
-        if address.verified_at or address.teller != peer or item in self.hearsay or peer in self._contacts:
-            return
-        line = address_line(split_endpoint(address.endpoint)[0], peer)
-        if self.claims.make_room(line, self._evict):
-            self.claims.add(item, line)
-        else:
-            self.forget(*item)
+    def _has_share(self, peer: PeerId) -> bool:
+        """Return whether there is room for a peer, after the newest of the fullest member was forgotten if need be."""
+        if peer in self._unreached or peer in self._contacts or peer in self._linked:
+            return True
+        if not all(address.told for address in self.addresses(peer)):
+            return True
+        line = self._line(peer)
+        has_room = self._unreached.make_room(line, self._forget_peer)
+        if has_room:
+            self._unreached.add(peer, line)
+        return has_room
 
     def _has_room(self, peer: PeerId) -> bool:
         settings = self._ctx.settings
@@ -265,20 +276,13 @@ class AddressBook:
         return len(self._book) < settings.max_addresses
 
     def _make_room(self, peer: PeerId) -> None:
-        """Without room, forget the least useful address of this peer, or all addresses of another one.
-
-        That is the newest claimant of the fullest branch, and without claims the least useful peer, contacts last.
-        """
+        """Without room, forget the least useful address of this peer, or the least useful peer, contacts last."""
         if self._has_room(peer):
             return
         if peer in self._book:
-            worst = min(self.addresses(peer), key=_worth)
-            self.forget(peer, worst.endpoint)
-            return
-        claim = self.claims.giving_way(())
-        least = claim[0] if claim is not None else min(self._book, key=self._rank)
-        for address in self.addresses(least):
-            self.forget(least, address.endpoint)
+            self._forget_address(min(self.addresses(peer), key=_worth))
+        else:
+            self._forget_peer(min(self._book, key=self._rank))
 
     def _rank(self, peer: PeerId) -> tuple[bool, bool, tuple[bool, bool, int]]:
         """Return a sort key: peers somebody here chose, answered or not, are forgotten last; linked ones before."""
@@ -288,7 +292,7 @@ class AddressBook:
 
 def _is_typed(address: Address) -> bool:
     """Return whether a user named this address, and no key has answered there yet."""
-    return not address.teller and not address.verified_at
+    return not address.told and not address.verified_at
 
 
 def _worth(address: Address) -> tuple[bool, bool, int]:
@@ -347,6 +351,18 @@ def relay_peer(host: str) -> PeerId:
 def is_relayed(endpoint: str) -> bool:
     """Return whether an endpoint is a relayed one."""
     return bool(relay_peer(endpoint.rpartition(":")[0]))
+
+
+@lru_cache(CACHE_SIZE)
+def network_and_host(host: str) -> tuple[str, str]:
+    """Return the network of an address, an IPv4 /24 or IPv6 /48, and its host, an IPv6 /64; "" and the name for one."""
+    address = _address(host.partition("%")[0])
+    if address is None:
+        return "", host
+    address = _unmapped(address)
+    if isinstance(address, IPv4Address):
+        return str(ip_network((address, 24), strict=False)), str(address)
+    return str(ip_network((address, 48), strict=False)), str(ip_network((address, 64), strict=False))
 
 
 @lru_cache(CACHE_SIZE)

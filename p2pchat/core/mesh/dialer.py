@@ -12,29 +12,26 @@ a peer is seen on the local network while its only dial hangs, most likely at th
 
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
 forms, it waits for as long as links come up, because the other peer is busy, but at most 8 s, or a quarter of a second
-for each known peer. Addresses learned from other peers are dialled a few at a time, and slowly once many addresses from
-one network have failed. Hearsay (addressbook.py) has a pace of its own (hearsay_pace.py), and is forgotten after three
-failures, or after ten minutes without anybody linked who vouches for it. What a contact says of itself about another
-host than its link comes from has the same pace, and is forgotten where the host is silent. So a peer that spreads
-made-up addresses, or wants others to flood a host, gains little, and a mesh forms as fast as it answers.
+for each known peer. What no key has answered at is dialled with a pace (dial_pace.py), unless a user named it. So a
+member that signs made-up addresses of its own gains little, and a mesh forms as fast as it answers.
 
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
 one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
 takes its place. A relayed address is not dialled while the engine is away, unless a user named it.
 
-A name that only other peers told is resolved before each dial, because it may mean another machine by then. The address
-that is dialled is judged and paced like any other.
+A name in a record is resolved before each dial, because it may mean another machine by then. The address that is
+dialled is judged and paced like any other.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
-from p2pchat.core.limits_by_origin import address_line
+from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
@@ -42,11 +39,12 @@ from p2pchat.core.mesh.addressbook import (
     is_relayed,
     join_endpoint,
     may_name_mean,
+    network_and_host,
     relay_peer,
     split_endpoint,
 )
+from p2pchat.core.mesh.dial_pace import DialPace
 from p2pchat.core.mesh.election import is_decider
-from p2pchat.core.mesh.hearsay_pace import HearsayPace, network_and_host
 from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.protocol import PeerId
@@ -58,8 +56,7 @@ SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers t
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
 DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
-HEARSAY_CHECKED_EVERY = 30.0  # seconds
-MANY_AT_ONE_HOST = 16  # claims there, dialled with the pace of hearsay if there are more: as in an office; a guess
+RETRIED = 16  # addresses that waited, when a dial was answered: some times those dialled at once; a guess
 # Failed dials of which the host heard nothing, or where a peer of this network answered.
 NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
 _MAX_DOUBLINGS = 30
@@ -75,16 +72,13 @@ class DialAddress:
         pin: The key that must answer there; "" takes any.
         typed: A user named it in this run, so it is never given up.
         reached: The peer's key answered there once.
-        teller: The peer that it was learned from; "" when a user named it, or once it is reached.
-        branch: The teller, or its network, under which failures are counted.
+        told: It stands in a record, or discovery saw it, and it was never reached.
         tries: Failures since the pauses were last reset.
         due_at: When it may be dialled, monotonic seconds.
         deferred_since: When the other peer was first left to dial us, or NEVER.
-        has_slot: It has its turn among the addresses of a teller whose addresses fail.
         reported: (state, reason) as last reported to people, ("", "") for nothing.
         resolved: What its name means for the next dial, as an endpoint. "" for a name that must be resolved first, or
             need not be; and for an address.
-        held: It waits for the pace of hearsay.
         forgotten: It is not wanted any more, but a dial to it is under way.
     """
 
@@ -92,15 +86,12 @@ class DialAddress:
     pin: PeerId = ""
     typed: bool = False
     reached: bool = False
-    teller: PeerId = ""
-    branch: str = ""
+    told: bool = False
     tries: int = 0
     due_at: float = 0.0
     deferred_since: float = NEVER
-    has_slot: bool = False
     reported: tuple[str, str] = ("", "")
     resolved: str = ""
-    held: bool = False
     forgotten: bool = False
 
 
@@ -115,7 +106,6 @@ class DialPlan:
     not_before: float = 0.0
     was_up: bool = False  # a link to this peer was up in this run
     faulted: bool = False  # its last link ended early with a fault of one side, so contact from it resets no pauses
-    queued: bool = False  # in Dialer._queue
 
 
 class Dialer:
@@ -124,8 +114,8 @@ class Dialer:
     Args:
         by_peer: The links that are up.
         blocked: A live view of the peers that are never dialled, also where a user named them.
-        may_dial: Return whether a link to a peer at an endpoint would find a place. Otherwise it is dialled only if a
-            user named it.
+        may_dial: Return whether a link to a peer would find a place. Otherwise it is dialled only if a user named it.
+        line: Returns where a peer counts: its member, and itself.
     """
 
     def __init__(
@@ -134,7 +124,8 @@ class Dialer:
         book: AddressBook,
         by_peer: Mapping[PeerId, PeerLink],
         blocked: Container[PeerId],
-        may_dial: Callable[[PeerId, str], bool],
+        may_dial: Callable[[PeerId], bool],
+        line: Callable[[PeerId], Line] = lambda peer: (peer,),
     ) -> None:
         self._ctx = ctx
         self._book = book
@@ -142,17 +133,13 @@ class Dialer:
         self._is_up = by_peer.__contains__
         self._blocked = blocked
         self._may_dial = may_dial
+        self._line = line
         self._plans: dict[PeerId, DialPlan] = {}
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
         self._last_dial = 0
-        self._learned_dials: set[int] = set()  # under way to addresses learned from peers and never reached
-        self._queue: deque[DialPlan] = deque()  # wait until fewer of those dials are under way
-        self._failures: Counter[str] = Counter()  # of addresses, by branch of the teller
-        self._next_slot: dict[str, float] = {}
-        self._pace = HearsayPace(ctx)
-        self._hearsay_timer: Timer | None = None
-        self._unvouched_since: dict[tuple[PeerId, str], float] = {}  # hearsay
+        self._pace = DialPace(ctx)
+        self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
         self._came_up_at = NEVER  # when a link last came up, to any peer
         self._has_relay = False
         self._stopped = False
@@ -214,8 +201,6 @@ class Dialer:
         forming mesh would be for links that are replaced right away.
         """
         settings = self._ctx.settings
-        if self._hearsay_timer is None and len(self._book.hearsay):
-            self._hearsay_timer = self._ctx.after(HEARSAY_CHECKED_EVERY, self._check_hearsay)
         plan = self._plan(address.peer)
         entry = self._address(plan, address)
         wait = self._pause(0, settings.redial_first) + _handicap(entry)
@@ -285,17 +270,11 @@ class Dialer:
         if plan is not None:
             self._drop(plan, endpoint)
 
-    def _forget_elsewhere(self, peer: PeerId, endpoint: str) -> None:
-        """Forget what a contact says of itself about a silent host, and about names, which may mean that host too."""
-        silent = ("", network_and_host(endpoint)[1])
-        for address in self._book.addresses(peer):
-            if (peer, address.endpoint) in self._book.elsewhere and network_and_host(address.endpoint)[1] in silent:
-                self._forget(peer, address.endpoint)
-
     def _drop(self, plan: DialPlan, endpoint: str) -> None:
         address = plan.addresses.pop(endpoint, None)
         if address is not None:
             address.forgotten = True
+            self._held.pop(address, None)
             self._schedule(plan)
 
     def stop(self) -> None:
@@ -326,25 +305,20 @@ class Dialer:
             return address  # forgotten just now: there is a link, and nothing to remember
         if plan.peer != peer:
             plan = self._move(dial, plan, address, peer)
-        self._failures.pop(address.branch, None)
-        item, book = (peer, address.endpoint), self._book
-        was_paced = bool(address.resolved) or any(item in each for each in (book.hearsay, book.claims, book.elsewhere))
-        source = self._source(plan, address)
-        address.reached, address.teller = True, ""
-        self._learned_dials.discard(dial)
+        was_paced, endpoint = self._is_paced(plan, address), address.resolved or address.endpoint
+        address.reached, address.told = True, False
         self._book.on_verified(peer, address.endpoint)
         if was_paced:
-            self._pace.on_answered(source, address.resolved or address.endpoint)
+            self._pace.on_answered(self._line(peer)[0], endpoint)
             self._retry_held()
         return address
 
     def _retry_held(self) -> None:
-        """Try hearsay again that waits: an answer may have ended the pause."""
-        for plan in [*self._plans.values()]:
-            for address in [*plan.addresses.values()]:
-                if address.held:
-                    address.held, address.due_at = False, self._ctx.now.mono
-                    self._schedule(plan)
+        """Try again what waits for the pace: an answer may have ended the pause."""
+        for address in [*islice(self._held, RETRIED)]:
+            plan = self._held.pop(address)
+            address.due_at = self._ctx.now.mono
+            self._schedule(plan)
 
     def _move(self, dial: int, former: DialPlan, address: DialAddress, peer: PeerId) -> DialPlan:
         """Move an address to the plan of the peer that answered: another one than last time, or the first."""
@@ -403,10 +377,8 @@ class Dialer:
         if address.forgotten:
             self._schedule(plan)
             return
-        if address.teller:
-            self._failures[address.branch] += 1
         if self._is_paced(plan, address) and code not in NO_SILENCE:
-            self._pace.on_failed(self._source(plan, address), endpoint)
+            self._pace.on_failed(self._line(plan.peer)[0], endpoint)
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
         pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
@@ -418,12 +390,6 @@ class Dialer:
             self._book.on_failed(plan.peer, address.endpoint)
             if not address.typed and self._book.get(plan.peer, address.endpoint) is None:
                 plan.addresses.pop(address.endpoint, None)
-            elif self._is_hearsay(plan, address) and address.tries >= self._ctx.settings.told_tries:
-                if not self._is_vouched(plan.peer, address.teller):
-                    self._forget(plan.peer, address.endpoint)
-            elif (plan.peer, address.endpoint) in self._book.elsewhere:
-                if self._pace.is_silent(self._source(plan, address), endpoint):
-                    self._forget_elsewhere(plan.peer, endpoint)
         self._schedule(plan)
 
     def on_self(self, dial: int) -> None:
@@ -446,14 +412,12 @@ class Dialer:
             return None
         found[0].dials.pop(dial, None)
         found[1].resolved = ""
-        self._learned_dials.discard(dial)
-        self._run_queue()
         return found
 
     def _report(self, plan: DialPlan, address: DialAddress, state: str, reason: str, code: str) -> None:
-        """Report a change of state, once. Nothing is reported of addresses that only other peers vouch for."""
+        """Report a change of state, once. Nothing is reported of addresses that were told and never reached."""
         report = (state, reason if state == "refused" else "")
-        if address.reported == report or (address.teller and not address.typed):
+        if address.reported == report or (address.told and not address.typed):
             return
         link = self._by_peer.get(plan.peer)
         if link is not None and link.relayed:
@@ -574,9 +538,7 @@ class Dialer:
         address = plan.addresses.get(stored.endpoint)
         if address is None:
             reached = bool(stored.verified_at)
-            teller = "" if reached else stored.teller
-            branch = (*self._book.hearsay.line((stored.peer, stored.endpoint)), teller)[0]
-            address = DialAddress(stored.endpoint, stored.peer, reached=reached, teller=teller, branch=branch)
+            address = DialAddress(stored.endpoint, stored.peer, reached=reached, told=stored.told)
             plan.addresses[stored.endpoint] = address
         return address
 
@@ -620,12 +582,12 @@ class Dialer:
     def _try(self, plan: DialPlan, address: DialAddress) -> None:
         if not plan.peer and self._is_reached(address):
             del self._unanswered[address.endpoint]
-        elif not address.typed and not self._may_dial(plan.peer, address.endpoint):
+        elif not address.typed and not self._may_dial(plan.peer):
             address.due_at = self._ctx.now.mono + self._ctx.settings.redial_most
             self._schedule(plan)
-        elif address.teller and not address.typed and self._book.get(plan.peer, address.endpoint) is None:
+        elif address.told and not address.typed and self._book.get(plan.peer, address.endpoint) is None:
             self._drop(plan, address.endpoint)  # it gave way to another one in the book
-        elif self._is_told(plan, address) and self._is_held_back(plan, address):
+        elif self._is_paced(plan, address) and self._is_held_back(plan, address):
             return
         else:
             self._dial(plan, address)
@@ -642,9 +604,6 @@ class Dialer:
         self._last_dial += 1
         self._dials[self._last_dial] = (plan, address)
         plan.dials[self._last_dial] = None
-        if self._is_told(plan, address):
-            self._learned_dials.add(self._last_dial)
-            address.has_slot = False
         if not self._is_told_name(plan, address):
             self._ctx.emit(Dial(self._last_dial, address.endpoint))
         elif address.resolved:
@@ -654,19 +613,15 @@ class Dialer:
         if self._has_relay:
             self._schedule(plan)  # the other way may be due while this one hangs
 
-    def _is_told(self, plan: DialPlan, address: DialAddress) -> bool:
-        """Return whether only other peers vouch for an address."""
-        return bool(address.teller and not address.typed) or self._is_told_name(plan, address)
-
     def _is_told_name(self, plan: DialPlan, address: DialAddress) -> bool:
-        """Return whether an endpoint has a name that only other peers vouch for.
+        """Return whether an endpoint has a name that its peer told.
 
         That its peer answered there once says little, since it may mean another machine now. A name of this machine's
         loopback is none.
         """
         if (
             address.typed
-            or not (address.teller or address.reached)
+            or not (address.told or address.reached)
             or (address.reached and self._book.is_chosen(plan.peer))
         ):
             return False
@@ -674,91 +629,23 @@ class Dialer:
         return not (is_address(host) or is_loopback(host) or relay_peer(host))
 
     def _is_held_back(self, plan: DialPlan, address: DialAddress) -> bool:
-        """Return whether an address learned from a peer must wait; then it is tried again by itself."""
-        settings, now = self._ctx.settings, self._ctx.now.mono
-        is_paced = self._is_paced(plan, address)
+        """Return whether an address must wait for the pace; then it is tried again by itself."""
         endpoint = address.resolved or address.endpoint
-        if is_paced:
-            source = self._source(plan, address)
-            wait = self._pace.wait(source, endpoint, self._linked_networks(), len(self._book.hearsay))
-            if wait > SLACK:
-                address.due_at, address.held = now + wait, True
-                self._schedule(plan)
-                return True
-        may_be_slow = not (address.has_slot or address.resolved)
-        if self._failures[address.branch] >= settings.told_failures_before_slow and may_be_slow:
-            address.has_slot = True
-            address.due_at = max(now, self._next_slot.get(address.branch, now))
-            self._next_slot[address.branch] = address.due_at + 1.0
-            if address.due_at > now + SLACK:
-                self._schedule(plan)
-                return True
-        if len(self._learned_dials) >= settings.max_told_dials:
-            if not plan.queued:
-                plan.queued = True
-                self._queue.append(plan)
-            return True
-        if is_paced:
+        self._held.pop(address, None)
+        networks = {network_and_host(link.host)[0] for link in self._by_peer.values()}
+        wait = self._pace.wait(self._line(plan.peer)[0], endpoint, networks)
+        if wait <= SLACK:
             self._pace.on_dial(endpoint)
-        return False
+            return False
+        spread = len(self._held) / self._ctx.settings.told_dials_a_second
+        address.due_at = self._ctx.now.mono + wait + self._ctx.random() * spread
+        self._held[address] = plan
+        self._schedule(plan)
+        return True
 
     def _is_paced(self, plan: DialPlan, address: DialAddress) -> bool:
-        """Return whether an address is dialled with the pace of hearsay."""
-        is_paced = self._is_hearsay(plan, address) or self._is_told_name(plan, address)
-        is_paced = is_paced or (not address.typed and (plan.peer, address.endpoint) in self._book.elsewhere)
-        return is_paced or self._is_crowded(plan, address)
-
-    def _source(self, plan: DialPlan, address: DialAddress) -> str:
-        """Return on whose word an address is dialled: the peer's or network's that told hearsay, one for all claims,
-        else its peer's own.
-        """
-        if self._is_crowded(plan, address):
-            return ""
-        return address.branch if self._is_hearsay(plan, address) else plan.peer
-
-    def _is_hearsay(self, plan: DialPlan, address: DialAddress) -> bool:
-        return not address.typed and (plan.peer, address.endpoint) in self._book.hearsay
-
-    def _is_crowded(self, plan: DialPlan, address: DialAddress) -> bool:
-        """Return whether an address is a claim, and one of many at its host.
-
-        Whoever was at a host once can leave any number of them, and others may be there now.
-        """
-        claims, item = self._book.claims, (plan.peer, address.endpoint)
-        return item in claims and claims.taken[claims.line(item)[:-1]] > MANY_AT_ONE_HOST
-
-    def _is_vouched(self, peer: PeerId, teller: PeerId) -> bool:
-        """Return whether somebody linked stands for an address of this peer.
-
-        Peers tell only changes. So what is forgotten while they are linked is not told again, and two peers that a
-        broken network kept apart would never meet.
-        """
-        if teller == self._ctx.me or self._is_up(teller):
-            return True
-        return any(peer in link.linked for link in self._by_peer.values())
-
-    def _linked_networks(self) -> set[str]:
-        return {address_line(link.host, "")[0] for link in self._by_peer.values()}
-
-    def _check_hearsay(self) -> None:
-        """Forget what nobody linked has vouched for in ten minutes, counted from the check before the last word."""
-        self._hearsay_timer = None
-        now, kept, since = self._ctx.now.mono, self._ctx.settings.told_kept - 2 * HEARSAY_CHECKED_EVERY, {}
-        for peer, endpoint in [*self._book.hearsay]:
-            address = self._book.get(peer, endpoint)
-            if address is not None and not self._is_vouched(peer, address.teller):
-                since[peer, endpoint] = self._unvouched_since.get((peer, endpoint), now)
-                if now - since[peer, endpoint] >= kept:
-                    self._forget(peer, endpoint)
-        self._unvouched_since = since
-        if len(self._book.hearsay) and not self._stopped:
-            self._hearsay_timer = self._ctx.after(HEARSAY_CHECKED_EVERY, self._check_hearsay)
-
-    def _run_queue(self) -> None:
-        while self._queue and len(self._learned_dials) < self._ctx.settings.max_told_dials:
-            plan = self._queue.popleft()
-            plan.queued = False
-            self._schedule(plan)
+        """Return whether an address is dialled with a pace: a name, or one where no key has answered."""
+        return (address.told and not address.typed) or self._is_told_name(plan, address)
 
 
 def _handicap(address: DialAddress) -> float:

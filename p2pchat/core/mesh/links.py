@@ -35,10 +35,9 @@ from p2pchat.core.inputs import (
     Resolved,
     Stop,
 )
-from p2pchat.core.limits_by_origin import PeerStanding
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import StatementId
-from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer, split_endpoint
+from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
     DeciderState,
@@ -65,6 +64,7 @@ from p2pchat.core.mesh.peer_link import (
     farewell,
     quoted,
 )
+from p2pchat.core.mesh.peer_record import member_of
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
@@ -77,6 +77,7 @@ from p2pchat.protocol import (
     Members,
     Membership,
     PeerId,
+    PeerRecord,
     Peers,
     Ping,
     Pong,
@@ -113,6 +114,7 @@ class Links:
         sign: Callable[[bytes], bytes],
         run: RunId,
         addresses: list[Address],
+        records: list[PeerRecord],
         listener: LinkListener,
         contacts: Contacts,
         blocks: Blocks,
@@ -135,13 +137,18 @@ class Links:
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
         self._stopped = False
-        self.book: AddressBook = AddressBook(ctx, addresses, contacts)
-        self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer)
+        line = admission.users.line
+        self.book: AddressBook = AddressBook(ctx, addresses, records, contacts, self.by_peer, line)
+        self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer, line)
         self._warned_full_at = float("-inf")
-        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, _Undialled(blocks, admission), self._may_dial)
+        undialled = _Undialled(blocks, admission)
+        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, undialled, self._may_dial, line)
         self._duplicates = DuplicateKeyDetector(ctx, self.dialer.pause, listener.name_of, contacts)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
-        self._exchange = PeerExchange(ctx, self.book, self.dialer, self.up, self.by_peer, self._duplicates.on_reported)
+        self._exchange = PeerExchange(
+            ctx, network.id, sign, admission, self.book, self.dialer, self.up, self.by_peer,
+            self._duplicates.on_reported,
+        )  # fmt: skip
         self._handshakes = HandshakeRunner(
             ctx,
             network,
@@ -173,6 +180,9 @@ class Links:
 
     def start(self) -> None:
         """Dial every peer of the address book. Call this once, before anything else."""
+        for record in [one for one in self.book.records.values() if one.id != self._ctx.me]:
+            self._admission.admits_peer(record.id, member_of(record))
+        self.book.start()
         self.dialer.start()
 
     def on_frames(self, link_id: int, frames: Sequence[Frame | Unknown]) -> list[Frame]:
@@ -230,14 +240,13 @@ class Links:
         """Take the news that a link is up to this contact, or to a peer that hosts it."""
         link.known = self.places.take_known(link.peer, contact)
 
-    def standing(self, peer: PeerId) -> PeerStanding:
-        """Return what a peer is to those here, before there is a link with it. One that is blocked is unknown."""
-        link = self.by_peer.get(peer)
+    def is_known_peer(self, peer: PeerId) -> bool:
+        """Return whether a peer is a contact, linked, or known to belong to a member."""
         if peer in self._blocked:
-            return PeerStanding.UNKNOWN
-        if peer in self._contacts or (link is not None and link.known):
-            return PeerStanding.KNOWN
-        return PeerStanding.MET if link is not None or self.book.has_met(peer) else PeerStanding.UNKNOWN
+            return False
+        member = self._admission.users.member_of(peer)
+        is_of_member = self._admission.is_heard_of(member) and self._admission.admits(peer, member)
+        return is_of_member or peer in self._contacts or peer in self.by_peer
 
     def block(self, peer: PeerId) -> None:
         """End every connection with a peer whose own user is blocked now. It hears that there is no place."""
@@ -265,6 +274,7 @@ class Links:
                 self._handshakes.refuse(link, "member")
             elif awaited:
                 self._handshakes.admit(link)
+        self._exchange.on_members_changed()
 
     # Inputs
 
@@ -323,22 +333,21 @@ class Links:
     def _on_sighted(self, input: PeerSighted) -> None:
         """Take the endpoints at which discovery sees a peer announced; () means that it is no longer announced.
 
-        Any member can make an announcement in another one's name. So these addresses count like those that a member
-        sends in `peers`: a bounded number of unverified ones, dialled a few at a time, each pinned to the announced
-        id. An address that never answered is forgotten when it is no longer announced.
+        Any member can make an announcement in another one's name. So few of these addresses are kept, none of them is
+        stored, and they are dialled with a pace, each pinned to the announced id. One that never answered is forgotten
+        when it is no longer announced.
         """
-        me, settings = self._ctx.me, self._ctx.settings
-        if self._stopped or input.peer == me:
+        settings = self._ctx.settings
+        if self._stopped or input.peer == self._ctx.me:
             return
         for address in self.book.addresses(input.peer):
-            if address.teller == me and not address.verified_at and address.endpoint not in input.at:
+            if self.book.is_sighted(input.peer, address.endpoint) and address.endpoint not in input.at:
                 self.dialer.forget_endpoint(address.endpoint, input.peer)
         for endpoint in input.at[: settings.max_endpoints_a_peer]:
             may_keep = is_shareable(endpoint, from_loopback=False, settings=settings)
-            if may_keep and self.book.learn(input.peer, endpoint, me, (me,)):
-                learned = self.book.get(input.peer, endpoint)
-                if learned is not None:
-                    self.dialer.on_seen(learned)
+            sighted = self.book.sight(input.peer, endpoint) if may_keep else None
+            if sighted is not None:
+                self.dialer.on_seen(sighted)
 
     def forget(self, input: Forget) -> None:
         if input.endpoint:
@@ -427,20 +436,17 @@ class Links:
         link.begun = self._begun
         link.heard_at = self._ctx.now.mono
 
-    def _may_dial(self, peer: PeerId, endpoint: str) -> bool:
+    def _may_dial(self, peer: PeerId) -> bool:
         """Return whether a link with this peer would find a place."""
-        host, _ = split_endpoint(endpoint)
-        return self.places.giving_way(peer, host, self._ctx.now.mono, known=peer in self._contacts) is not None
+        return self.places.giving_way(peer, known=peer in self._contacts) is not None
 
     def _refusal(self, peer: PeerId, link: PeerLink) -> tuple[str, str]:
         """Return why there is no link with the peer that has just proved itself: a sentence and a word, or ("", "")."""
         if peer in self._blocked:
             return REFUSED_BLOCKED, "blocked"
         known = peer in self._contacts or (link.dialled and self.dialer.is_typed(link.dial))
-        now = self._ctx.now.mono
-        if self.places.giving_way(peer, link.host, now, known=known) is not None:
+        if self.places.giving_way(peer, known=known) is not None:
             return "", ""
-        self.places.refuse(peer, link.host, now)
         self._warn_full()
         return REFUSED_BUSY, "full"
 
@@ -448,10 +454,8 @@ class Links:
         """Give a link that comes up its place. End it and return False when there is none any more."""
         former = self.by_peer.get(link.peer)
         link.known = link.peer in self._contacts or (former is not None and former.known)
-        now = self._ctx.now.mono
-        gone = self.places.giving_way(link.peer, link.host, now, known=link.known)
+        gone = self.places.giving_way(link.peer, known=link.known)
         if gone is None:
-            self.places.refuse(link.peer, link.host, now)
             self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BUSY, code="full")
             return False
         for peer in gone:
@@ -788,7 +792,7 @@ class HandshakeRunner:
             self._ctx.emit(Send(Show(self._admission.show(link.handshake.transcript)), [link.id]))
             return
         why, code = self._refusal(link.peer, link)
-        peers = self._exchange.sample(link, link.peer) if why else []
+        peers = self._exchange.sample(link) if why else []
         if peers or not why:
             self._ctx.emit(Send(Admit(peers), [link.id]))
         if why:

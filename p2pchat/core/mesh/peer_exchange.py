@@ -1,14 +1,15 @@
-"""Peer exchange: peers share their endpoints and the peers they are linked with, so one endpoint joins the whole mesh.
+"""Peer exchange: peers share their records and those of the peers they are linked with, so that one endpoint joins the
+whole mesh.
 
 The first `peers` frame on a link has everything, later ones have the changes. Changes within 0.1 s are joined, and a
 link that does not drain gets its changes when it does. In a large mesh, changes that other peers announce as well wait
 until no more links come up: while a mesh forms, every peer links with every other, and would announce that repeatedly.
-A received endpoint goes to the address book after a check of its form, and from there to the dialer with that peer's id
-as the pin. Only endpoints that a peer sends about itself, and verified ones, are shared.
+A record is checked (peer_record.py); its endpoints go to the address book, and from there to the dialer with that
+peer's id as the pin. One whose member is not admitted waits with its link until statements admit it.
 
 A member that finds no place is told a few linked peers with `admit`, before `bye`, and dials those.
 
-No frame contains the receiver, with one exception: a peer that names the receiver among its links is linked with
+No frame names the receiver as linked, with one exception: a peer that names the receiver among its links is linked with
 another process that has the receiver's key.
 """
 
@@ -17,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from p2pchat.core.effects import Counted, Send
-from p2pchat.core.limits_by_origin import RELAY_HOST, address_line
+from p2pchat.core.limits_by_origin import RELAY_HOST
+from p2pchat.core.members.admission import Admission
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
@@ -31,22 +33,25 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.mesh.peer_record import is_signed, make_record, member_of
 from p2pchat.core.node_context import SLACK, NodeContext, Timer
-from p2pchat.protocol import FILES, HOLDS, PULLS, PeerId, Peers
+from p2pchat.protocol import FILES, HOLDS, MAX_ENDPOINTS, MAX_RECORDS, PULLS, PeerId, PeerRecord, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
 MAX_LINKED = 512  # peers that one peer says it is linked with: twice the links of a peer
-MAX_SAMPLE = 12  # peers told by one without a place, each with two endpoints of 100 bytes: 3.4 KiB of a frame of 4
+MAX_SAMPLE_BYTES = 3584  # of records told by one without a place, in a frame of 4 KiB
+RECORD_BYTES = 512  # of a record besides its endpoints, with a certificate
 MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
-
-Endpoints = tuple[str, ...]
 
 
 class PeerExchange:
     """`peers` frames, sent and received.
 
     Args:
+        network: The id of the network.
+        sign: Signs with the key of this peer.
+        admission: Who is admitted.
         up, by_peer: The tables of Links.
         on_copy: Called when a peer says that it is linked with us.
     """
@@ -54,6 +59,9 @@ class PeerExchange:
     def __init__(
         self,
         ctx: NodeContext,
+        network: str,
+        sign: Callable[[bytes], bytes],
+        admission: Admission,
         book: AddressBook,
         dialer: Dialer,
         up: Mapping[int, PeerLink],
@@ -61,28 +69,45 @@ class PeerExchange:
         on_copy: Callable[[], None],
     ) -> None:
         self._ctx = ctx
+        self._network = network
+        self._sign = sign
+        self._admission = admission
         self._book = book
         self._dialer = dialer
         self._up = up
         self._by_peer = by_peer
         self._on_copy = on_copy
-        # By whether the link is on loopback: what may be shared differs.
-        self._own: dict[bool, tuple[int, Endpoints]] = {True: (0, ()), False: (0, ())}
-        self._changes = {True: PeerChanges(), False: PeerChanges()}
+        self._port = 0
+        self._at: tuple[str, ...] = ()
+        self._seen: dict[PeerId, str] = {}  # where contacts see this peer
+        self._changes = PeerChanges()
         self._timer: Timer | None = None
         self._sent_at = float("-inf")  # when changes were last sent to all links
         self._came_up_at = float("-inf")  # when a link last came up
-        self._linked_since: set[PeerId] = set()  # linked since then, or with another address; others may spread it too
+        self._linked_since: set[PeerId] = set()  # linked since then, or with another record; others may spread it too
         self._has_news = False  # something that others do not spread
 
     # Sending
 
-    def on_listening(self, port: int, at: Endpoints) -> None:
+    def on_listening(self, port: int, at: tuple[str, ...]) -> None:
         """This peer can be reached at these endpoints. Port 0 means that it does not listen."""
-        self._own = {
-            near: (port, tuple(each for each in at if self._is_shareable(each, near))) for near in (True, False)
-        }
+        self._port = port
+        self._at = tuple(endpoint for endpoint in at if self._is_shareable(endpoint, near=True))
+        self._renew()
+
+    def _renew(self) -> None:
+        """Sign a new record of this peer."""
+        endpoints = [*dict.fromkeys((*self._at, *self._seen.values()))][
+            : min(MAX_ENDPOINTS, self._ctx.settings.max_endpoints_a_peer)
+        ]
+        former, guest = self._own, self._admission.guest
+        at = self._ctx.now.utc if former is None else max(self._ctx.now.utc, former.at + 1)
+        self._book.take_own(make_record(self._network, self._ctx.me, self._sign, at, endpoints, guest))
         self._on_news()
+
+    @property
+    def _own(self) -> PeerRecord | None:
+        return self._book.records.get(self._ctx.me)
 
     def on_link_up(self, link: PeerLink) -> None:
         """Tell a new link everything, and the other links soon."""
@@ -100,7 +125,7 @@ class PeerExchange:
             self._on_news()
 
     def _on_linked(self, peer: PeerId) -> None:
-        """A peer is linked now, or has another address. Others may spread that too, so it can wait."""
+        """A peer is linked now, or has another record. Others may spread that too, so it can wait."""
         self._linked_since.add(peer)
         if self._timer is None or not self._is_spread_by_others(peer):
             self._schedule()
@@ -142,18 +167,20 @@ class PeerExchange:
 
     def send_copy_notice(self, link: PeerLink) -> None:
         """Tell one of two processes with one key that the other exists."""
-        port, at = self._own[is_loopback(link.host)]
-        self._ctx.emit(Send(Peers(port=port, at=list(at), linked=[(link.peer, ())]), [link.id]))
+        self._ctx.emit(Send(Peers(linked=[link.peer]), [link.id]))
 
-    def sample(self, link: PeerLink, peer: PeerId) -> list[tuple[PeerId, Endpoints]]:
-        """Return some linked peers, drawn at random, for a member that proved itself and finds no place here.
+    def sample(self, link: PeerLink) -> list[PeerRecord]:
+        """Return records of some linked peers, drawn at random, for a member that proved itself and finds no place.
 
         They are few, since the frame that tells them comes before `go` and is small.
         """
-        self._update_changes()
-        changes = self._changes[is_loopback(link.host)]
-        linked = [(other, at[:2]) for other, at in sorted(changes.since(0).items()) if at and other != peer]
-        return sorted(linked, key=lambda _: self._ctx.random())[: min(MAX_SAMPLE, self._ctx.settings.page_items)]
+        records = [self._book.records[peer] for peer in sorted(self._by_peer) if peer in self._book.records]
+        sample, size = list[PeerRecord](), 0
+        for record in sorted(records, key=lambda _: self._ctx.random()):
+            size += RECORD_BYTES + sum(map(len, record.e))
+            if record.e and record.id != link.peer and size <= MAX_SAMPLE_BYTES:
+                sample.append(record)
+        return sample
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -169,58 +196,45 @@ class PeerExchange:
             else:
                 self._send_to(link)
         if not behind:
-            for changes in self._changes.values():
-                changes.forget_gone()
+            self._changes.forget_gone()
 
     def _send_to(self, link: PeerLink) -> None:
         """Send one link the changes since the last frame to it."""
         self._update_changes()
-        changes = self._changes[is_loopback(link.host)]
-        news = changes.since(link.sent_change)
+        news = self._changes.since(link.sent_change)
         news.pop(link.peer, None)
-        own = self._own[is_loopback(link.host)]
-        link.sent_change = changes.last
-        if not news and link.sent_own == own:
+        own = self._own
+        own_at = 0 if own is None else own.at
+        link.sent_change = self._changes.last
+        is_first = link.sent_own is None
+        if not news and link.sent_own == own_at:
             return
-        can = [] if link.sent_own is not None else [FILES, HOLDS, PULLS]
-        link.sent_own = own
-        linked = [(peer, at) for peer, at in sorted(news.items()) if at is not None]
+        records = [own] if own is not None and link.sent_own != own_at else []
+        records += [self._book.records[peer] for peer in sorted(news) if news[peer] and peer in self._book.records]
+        link.sent_own = own_at
+        linked = sorted(peer for peer, at in news.items() if at is not None)
         gone = sorted(peer for peer, at in news.items() if at is None)
-        for frame in self._pages(own, linked, gone, can):
+        for frame in self._pages(records, linked, gone):
+            if is_first:
+                is_first = False
+                frame.can = [FILES, HOLDS, PULLS]
+                frame.seen = "" if link.dialled or link.relayed or is_loopback(link.host) else link.host
             self._ctx.emit(Send(frame, [link.id]))
 
     def _update_changes(self) -> None:
         touched, self._book.touched = self._book.touched, set()
         for peer in sorted(touched):
-            for near, changes in self._changes.items():
-                changes.put(peer, self._shareable(peer, near) if peer in self._by_peer else None)
+            record = self._book.records.get(peer)
+            at = 0 if record is None else record.at
+            self._changes.put(peer, at if peer in self._by_peer else None)
 
-    def _pages(
-        self, own: tuple[int, Endpoints], linked: list[tuple[PeerId, Endpoints]], gone: list[PeerId], can: list[str]
-    ) -> Iterator[Peers]:
+    def _pages(self, records: list[PeerRecord], linked: list[PeerId], gone: list[PeerId]) -> Iterator[Peers]:
         most = self._ctx.settings.page_items
-        pages = max(1, -(-len(linked) // most), -(-len(gone) // most))
+        of_page = min(most, MAX_RECORDS)
+        pages = max(1, -(-len(records) // of_page), -(-len(linked) // most), -(-len(gone) // most))
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
-            yield Peers(port=own[0], at=list(own[1]), linked=linked[part], gone=gone[part], can=[] if page else can)
-
-    def _shareable(self, peer: PeerId, near: bool) -> Endpoints:
-        """Return a peer's endpoints that links on loopback (`near`), or other links, may hear of.
-
-        Hearsay is kept back: otherwise all peers of the mesh would dial whom one of them was told of.
-        """
-        shareable = [
-            address.endpoint
-            for address in self._book.addresses(peer)
-            if (address.verified_at or address.teller == peer)
-            and (peer, address.endpoint) not in self._book.hearsay
-            and not address.failing_since
-            and self._is_shareable(address.endpoint, near)
-        ]
-        return tuple(shareable[: self._ctx.settings.page_items])  # with more a receiver would end the link
-
-    def _is_shareable(self, endpoint: str, near: bool) -> bool:
-        return is_shareable(endpoint, from_loopback=near, settings=self._ctx.settings)
+            yield Peers(records[page * of_page : (page + 1) * of_page], linked[part], gone[part])
 
     # Receiving
 
@@ -228,61 +242,81 @@ class PeerExchange:
         if frame.can:
             link.takes_files, link.tells_files = FILES in frame.can, HOLDS in frame.can
             link.takes_many_pulls = PULLS in frame.can
-        near = is_loopback(link.host)
-        observed = [join_endpoint(link.host, frame.port)] if frame.port and not link.relayed else []
-        for endpoint in (*observed, *frame.at):
-            self._learn(link, link.peer, endpoint, near)
-        for peer, endpoints in frame.linked:
-            self._on_linked_there(link, peer, endpoints, near)
+        for peer in frame.linked:
+            self._on_linked_there(link, peer)
+        for record in frame.records:
+            if record.id == link.peer or record.id in link.linked:
+                is_taken = self._take(record, link)
+                if record.id in link.linked:
+                    link.linked[record.id] = None if is_taken else record
         for peer in frame.gone:
             link.linked.pop(peer, None)
+        if frame.seen and self._port and link.known and link.dialled and not is_private(frame.seen):
+            self._on_seen(link.peer, frame.seen)
 
-    def on_told_instead(self, link: PeerLink, peers: Sequence[tuple[PeerId, Endpoints]]) -> None:
-        """Take the peers that a member tells instead of linking, for which it has no place."""
-        near = is_loopback(link.host)
-        for peer, endpoints in peers:
-            if peer != self._ctx.me and peer not in self._by_peer:
-                for endpoint in endpoints:
-                    if self._book.get(peer, endpoint) is None:
-                        self._learn(link, peer, endpoint, near)
+    def on_members_changed(self) -> None:
+        """Take the records whose members are admitted now."""
+        for link in self._up.values():
+            waiting = [record for record in link.linked.values() if record is not None]
+            for record in waiting:
+                if self._take(record, link):
+                    link.linked[record.id] = None
 
-    def _on_linked_there(self, link: PeerLink, peer: PeerId, endpoints: Sequence[str], near: bool) -> None:
+    def on_told_instead(self, link: PeerLink, records: Sequence[PeerRecord]) -> None:
+        """Take the peers that a member tells instead of linking, for which it has no place.
+
+        A newcomer has heard of no other member yet, so it takes those of whom nobody said anything.
+        """
+        for record in records:
+            self._take(record, link, may_be_new=True)
+
+    def _on_linked_there(self, link: PeerLink, peer: PeerId) -> None:
         """Take the news that the far end of `link` is linked with `peer`."""
         if peer == self._ctx.me:
             self._on_copy()
         elif len(link.linked) < MAX_LINKED:
             current = self._by_peer.get(peer)
-            if current is not None:  # a linked peer tells its addresses itself; its id is shared by all links' tables
-                link.linked[current.peer] = None
-                return
-            link.linked[peer] = None
-            for endpoint in endpoints:
-                if self._book.get(peer, endpoint) is None:  # a known address is no news from a third peer
-                    self._learn(link, peer, endpoint, near)
+            link.linked.setdefault(peer if current is None else current.peer)  # its id is shared by all links' tables
 
-    def _learn(self, link: PeerLink, peer: PeerId, endpoint: str, near: bool) -> None:
-        named = relay_peer(split_endpoint(endpoint)[0]) if self._is_shareable(endpoint, near) else "?"
-        if named not in ("", peer) or not self._is_within_reach(endpoint, link.host):
-            self._ctx.emit(Counted("address_refused"))
-            return
-        here = address_line(link.host, link.peer)
-        is_seen = bool(named) or self._is_place_of(link.host, endpoint, near)
-        is_there = peer == link.peer and (link.known or is_seen)
-        line = None if is_there else (link.peer,) if link.known else here
-        is_news = self._book.learn(peer, endpoint, link.peer, line)
-        if peer == link.peer:
-            self._book.note_place(peer, endpoint, is_seen=is_seen)
-        if is_news:
-            address = self._book.get(peer, endpoint)
-            if address is not None:
-                self._dialer.on_learned(address)
-                if peer == link.peer:
-                    self._on_linked(peer)
+    def _on_seen(self, peer: PeerId, host: str) -> None:
+        """A contact sees this peer at this public address, which may be that of a router."""
+        endpoint = join_endpoint(host, self._port)
+        if is_address(host) and self._is_shareable(endpoint, near=False) and self._seen.get(peer) != endpoint:
+            self._seen[peer] = endpoint
+            self._renew()
 
-    def _is_place_of(self, host: str, endpoint: str, near: bool) -> bool:
-        """Return whether an endpoint is at the host of a link; for one on loopback, anywhere on this machine."""
-        place = _place(endpoint)
-        return place == address_line(host, "")[-1] or (near and place in map(_place, self._own[False][1]))
+    def _take(self, record: PeerRecord, link: PeerLink, *, may_be_new: bool = False) -> bool:
+        """Take a record that came on a link, if it counts. Return False if it waits for its member.
+
+        Args:
+            may_be_new: Take it also if nobody said anything of its member.
+        """
+        known = self._book.records.get(record.id)
+        is_new = known is None or known.at < record.at
+        if record.id == self._ctx.me or not (is_new or (known == record and record.id not in self._by_peer)):
+            return True
+        if is_new and not is_signed(self._network, record):
+            self._ctx.emit(Counted("record_refused"))
+            return True
+        member = member_of(record)
+        if not self._admission.admits_peer(record.id, member):
+            if not may_be_new or self._admission.is_heard_of(member):
+                return False
+        near = is_loopback(link.host)
+        usable = [endpoint for endpoint in record.e if self._is_usable(record.id, endpoint, link.host, near)]
+        for address in self._book.take(record, usable):
+            self._dialer.on_learned(address)
+        if is_new and record.id in self._by_peer:
+            self._on_linked(record.id)
+        return True
+
+    def _is_usable(self, peer: PeerId, endpoint: str, teller: str, near: bool) -> bool:
+        if not self._is_shareable(endpoint, near) or not self._is_within_reach(endpoint, teller):
+            return False
+        return relay_peer(split_endpoint(endpoint)[0]) in ("", peer)
+
+    def _is_shareable(self, endpoint: str, near: bool) -> bool:
+        return is_shareable(endpoint, from_loopback=near, settings=self._ctx.settings)
 
     def _is_within_reach(self, endpoint: str, teller: str) -> bool:
         """Return whether an endpoint means the same machine here as at a teller with this address.
@@ -295,16 +329,11 @@ class PeerExchange:
             return True
         if not is_address(teller) and teller != RELAY_HOST:
             return True
-        return any(is_in_one_network(host, split_endpoint(own)[0]) for own in self._own[False][1])
-
-
-def _place(endpoint: str) -> str:
-    """Return the address or /64 of an endpoint."""
-    return address_line(split_endpoint(endpoint)[0], "")[-1]
+        return any(is_in_one_network(host, split_endpoint(own)[0]) for own in self._at)
 
 
 class PeerChanges:
-    """Change log of the linked peers and their shareable endpoints; the last change is last.
+    """Change log of the linked peers and the times of their records; the last change is last.
 
     A link that has got all changes up to one gets those after it. The state of each link is not compared: in a forming
     mesh of n peers that would be n x n x n steps.
@@ -315,19 +344,19 @@ class PeerChanges:
 
     def __init__(self) -> None:
         self.last: int = 0
-        self._known: dict[PeerId, tuple[int, Endpoints | None]] = {}  # (change, endpoints or None: not linked any more)
+        self._known: dict[PeerId, tuple[int, int | None]] = {}  # (change, time or None: not linked any more)
 
-    def put(self, peer: PeerId, at: Endpoints | None) -> None:
-        """Store a peer's endpoints; None when it is not linked."""
+    def put(self, peer: PeerId, at: int | None) -> None:
+        """Store the time of a peer's record, 0 without one; None when it is not linked."""
         known = self._known.get(peer, (0, None))[1]
         if known != at:
             self.last += 1
             self._known.pop(peer, None)  # so that it moves to the end
             self._known[peer] = self.last, at
 
-    def since(self, change: int) -> dict[PeerId, Endpoints | None]:
+    def since(self, change: int) -> dict[PeerId, int | None]:
         """Return what changed after this change. After none (0), peers that are gone are left out."""
-        news: dict[PeerId, Endpoints | None] = {}
+        news: dict[PeerId, int | None] = {}
         for peer, (number, at) in reversed(self._known.items()):
             if number <= change:
                 break

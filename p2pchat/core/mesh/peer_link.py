@@ -18,7 +18,23 @@ from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
-from p2pchat.protocol import Bye, Entries, Frame, Have, Here, Hosted, PeerId, Piece, Ping, Pull, RunId, Unknown, UserId
+from p2pchat.protocol import (
+    Bye,
+    Entries,
+    Frame,
+    Have,
+    Here,
+    Hosted,
+    PeerId,
+    PeerRecord,
+    Peers,
+    Piece,
+    Ping,
+    Pull,
+    RunId,
+    Unknown,
+    UserId,
+)
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 
@@ -53,7 +69,7 @@ class PeerLink:
         omits_users: Some of its users are too many or blocked, so what it says about others is no fault.
         blocked: Users that the other end told and that are blocked here; they are not among `users`.
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
-        linked: The peers that the other end says it is linked with.
+        linked: The peers that the other end says it is linked with; the record of one whose member is not admitted.
         begun: Position in the order in which connections of this process began, from 1.
         run, n: From the `go` that brought it up.
         up_at: When it came up, monotonic seconds.
@@ -77,7 +93,7 @@ class PeerLink:
     omits_users: bool = False
     blocked: KeySet[UserId] = field(default_factory=dict)
     known: bool = False
-    linked: KeySet[PeerId] = field(default_factory=dict)
+    linked: dict[PeerId, PeerRecord | None] = field(default_factory=dict)
     run: RunId = ""
     n: int = 0
     up_at: float = 0.0
@@ -91,7 +107,7 @@ class PeerLink:
     pongs: int = 0  # received
     # PeerExchange
     sent_change: int = 0  # the last change of PeerChanges sent on this link
-    sent_own: tuple[int, tuple[str, ...]] | None = None  # our (port, at) as sent on this link
+    sent_own: int | None = None  # the time of our record as sent on this link, 0 for none
     takes_files: bool = False  # the other end answers pulls, and understands pieces
     tells_files: bool = False  # it answers which content is there
     takes_many_pulls: bool = False  # it takes more than 16 pulls at a time
@@ -183,8 +199,8 @@ class Keepalive:
     machine.
 
     Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
-    few are under way. When it is overdrawn, reading pauses. A frame about users takes one for each of them, since a
-    certificate may have to be checked. Telling users for the first time is free up to the number that a peer may host,
+    few are under way. When it is overdrawn, reading pauses. A frame takes one for each record and user in it, since a
+    signature may have to be checked. Telling users for the first time is free up to the number that a peer may host,
     and the bucket holds one more token for each user that the peer hosts: all of them may change at one moment.
 
     Args:
@@ -217,6 +233,7 @@ class Keepalive:
         if not counted:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
+        charged += sum(len(frame.records) for frame in counted if isinstance(frame, Peers))
         link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
         wait = link.bucket.charge(charged, self._ctx.now.mono)
         if wait:

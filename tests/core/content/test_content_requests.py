@@ -49,7 +49,7 @@ def said_many(eve: Author, far: Far, many: int, size: int) -> None:
 
 def linked(ada: Peer, name: str, *authors: Author, host: str = "10.0.0.9") -> Far:
     far = ada.far(name, *authors, host=host)
-    far.say(Peers(0, [], can=["files"]))
+    far.say(Peers(can=["files"]))
     ada.take()
     return far
 

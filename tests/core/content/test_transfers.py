@@ -60,7 +60,7 @@ def asker(ada: Peer | None = None, bob: Author | None = None, size: int = SIZE) 
 def linked(ada: Peer, name: str, *authors: Author) -> Far:
     """Link with a far end that takes files."""
     far = ada.far(name, *authors)
-    far.say(Peers(0, [], can=["later", "files"]))
+    far.say(Peers(can=["later", "files"]))
     ada.effects.clear()
     return far
 
@@ -235,7 +235,7 @@ def test_a_near_link_is_asked_for_little_at_a_time_since_texts_wait_behind_it() 
 def test_many_small_files_are_asked_for_at_once_where_the_link_takes_so_many_pulls(can: list[str], most: int) -> None:
     ada, bob_log = asker()
     bob = ada.far("bob", bob_log)
-    bob.say(Peers(0, [], can=can))
+    bob.say(Peers(can=can))
     bob.heard.clear()
     files = [FileRef("a", 1024, "", f"{number:064x}") for number in range(200)]
     for file in files:
@@ -444,7 +444,7 @@ def test_a_list_that_one_member_promises_comes_from_elsewhere() -> None:
     silent = [ada.far(name, bob_log, by=answers_for(name)) for name in ("bob", "dan")]
     honest = ada.far("eve", bob_log)
     for far in (*silent, honest):
-        far.say(Peers(0, [], can=["files"]))
+        far.say(Peers(can=["files"]))
     ada.effects.clear()
     honest.heard.clear()
     want(ada, bob_log)

@@ -6,6 +6,7 @@ are none left. Time does not pass unless a test moves it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256, shake_256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,13 +16,16 @@ from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
+from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext, Now
-from p2pchat.protocol import Bye, Frame, PeerId
+from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord, Peers
 
 N, K = "0a" * 16, "0b" * 32
 START = 1_760_000_000_000_000  # UTC microseconds
@@ -56,6 +60,16 @@ def peers_in_order(*names: str) -> list[Key]:
     return sorted((Key(name) for name in names), key=lambda key: key.id)
 
 
+def record_of(key: Key, *endpoints: str, at: int = START, network: str = N) -> PeerRecord:
+    """Return the record of a peer."""
+    return make_record(network, key.id, key.sign, at, endpoints, None)
+
+
+def told(*records: PeerRecord) -> Peers:
+    """Return the frame by which a peer says that it is linked with the peers of these records."""
+    return Peers(list(records), [record.id for record in records])
+
+
 class Post:
     """One peer: its Links, and all their effects."""
 
@@ -65,7 +79,10 @@ class Post:
         *,
         network: NetworkCredentials | None = None,
         addresses: list[Address] | None = None,
+        records: list[PeerRecord] | None = None,
         settings: Settings | None = None,
+        statements: list[Statement] | None = None,
+        line: Callable[[PeerId], Line] | None = None,
     ) -> None:
         self.key = key
         self.ctx = NodeContext(settings or Settings(), key.id, Draws(key.id))
@@ -74,14 +91,25 @@ class Post:
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
-        statements = StatementExchange(self.ctx, self.network, [], {}, lambda change, void: None)
-        users = UserMembers(
-            N, key.id, key.id, HostedIdentities([]), lambda: statements, lambda: self.links.up, dict[str, str]
-        )  # fmt: skip
-        admission = Admission(self.ctx, self.network, None, lambda: statements, users, lambda user: None)
-        self.links = Links(
-            self.ctx, self.network, key.sign, self.run, addresses or [], self, self.contacts, self.blocks, admission
+        exchange = StatementExchange(
+            self.ctx,
+            self.network,
+            [(one.text, one.signature) for one in statements or ()],
+            {},
+            lambda change, void: None,
         )
+        users = UserMembers(
+            self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up,
+            dict[str, str],
+        )  # fmt: skip
+        if line is not None:  # where others count, for tests without members
+            users.line = line  # type: ignore[method-assign,assignment]
+        admission = Admission(self.ctx, self.network, None, lambda: exchange, users, lambda user: None)
+        self.links = Links(
+            self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,
+            self.blocks, admission,
+        )  # fmt: skip
+        self.statements = exchange
         self.at(0.0)
 
     # LinkListener

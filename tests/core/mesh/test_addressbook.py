@@ -6,14 +6,27 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address, Change
-from p2pchat.core.effects import Close, Counted, Dial, Effect, Resolve, Send
+from p2pchat.core.effects import Close, Dial, Effect, Send
 from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
 from p2pchat.core.node_context import NodeContext, Now
 from p2pchat.protocol import Peers
-from tests.core.mesh.linked_peers import HOST, START, Draws, Key, Meeting, Post, link_changes, peers_in_order
+from tests.core.mesh.linked_peers import (
+    HOST,
+    START,
+    Draws,
+    Key,
+    Meeting,
+    Post,
+    link_changes,
+    peers_in_order,
+    record_of,
+    told,
+)
 
 ADA, BOB, CYD = peers_in_order("ada", "bob", "cyd")
+SMALL = next(key for key in (Key(f"small {n}") for n in range(99)) if key.id < ADA.id)
+LARGE = next(key for key in (Key(f"large {n}") for n in range(99)) if key.id > ADA.id)
 DAY = 24 * 3600
 
 
@@ -31,7 +44,6 @@ def linked(host: str = HOST, settings: Settings | None = None) -> tuple[Meeting,
     link = met.connect(met.b, host=host)
     met.take(met.a)
     met.take(met.b)
-    met.a.ctx.change.addresses.clear()
     return met, link
 
 
@@ -114,27 +126,24 @@ def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBoo
     return AddressBook(ctx, stored), ctx
 
 
-def test_a_peer_that_is_back_clears_failures_and_another_peer_does_not() -> None:
-    """Otherwise a linked peer would never share its address (seed 90467)."""
-    known, _ = book()
-    known.learn(BOB.id, "10.0.0.1:80", CYD.id)
-    known.on_failed(BOB.id, "10.0.0.1:80")
-    assert not known.learn(BOB.id, "10.0.0.1:80", CYD.id)
-    assert known.learn(BOB.id, "10.0.0.1:80", BOB.id)
-    assert known.addresses(BOB.id) == [Address(BOB.id, "10.0.0.1:80", teller=BOB.id)]
-    assert not known.learn(BOB.id, "10.0.0.1:80", BOB.id)
-
-
-def test_an_address_from_a_third_peer_becomes_the_peer_s_own_word() -> None:
+def test_a_newer_record_replaces_the_older_one_and_clears_failures() -> None:
+    """Otherwise a peer that is back would not be dialled for long."""
     known, ctx = book()
-    known.learn(BOB.id, "10.0.0.1:80", CYD.id)
-    assert known.learn(BOB.id, "10.0.0.1:80", BOB.id)
-    assert known.addresses(BOB.id) == [Address(BOB.id, "10.0.0.1:80", teller=BOB.id)]
-    assert not known.learn(BOB.id, "10.0.0.1:80", BOB.id)
-    assert not known.learn(BOB.id, "10.0.0.1:80", CYD.id)
+    first, later = record_of(BOB, "10.0.0.1:80", "10.0.0.2:80"), record_of(BOB, "10.0.0.1:80", at=START + 1)
+    assert [one.endpoint for one in known.take(first, first.e)] == ["10.0.0.1:80", "10.0.0.2:80"]
+    known.on_failed(BOB.id, "10.0.0.1:80")
+    assert known.take(first, first.e) == []
+    assert known.take(later, later.e) == [Address(BOB.id, "10.0.0.1:80", told=True)] == known.addresses(BOB.id)
+    assert ctx.change.records == {BOB.id: later} and ctx.change.forgotten == [(BOB.id, "10.0.0.2:80")]
+
+
+def test_an_address_that_answered_outlives_a_record_without_it() -> None:
+    known, _ = book()
+    first = record_of(BOB, "10.0.0.1:80")
+    known.take(first, first.e)
     known.on_verified(BOB.id, "10.0.0.1:80")
-    assert not known.learn(BOB.id, "10.0.0.1:80", BOB.id)
-    assert [bool(one.verified_at) for one in ctx.change.addresses] == [False, True]  # hearsay is not stored
+    known.take(record_of(BOB, at=START + 1), [])
+    assert known.addresses(BOB.id) == [Address(BOB.id, "10.0.0.1:80", verified_at=START)]
 
 
 def test_minor_changes_of_an_address_are_not_written() -> None:
@@ -159,65 +168,60 @@ def test_an_address_is_forgotten_after_seven_days_of_failure() -> None:
     assert BOB.id not in kept
 
 
-def test_one_peer_may_send_64_unverified_addresses() -> None:
-    kept, _ = book()
-    assert [kept.learn(an_id(i), f"10.0.0.1:{i}", BOB.id) for i in range(1, 66)] == [True] * 64 + [False]
-    assert kept.learn(an_id(65), "10.0.0.1:65", CYD.id)
-    kept.on_verified(an_id(1), "10.0.0.1:1")
-    assert kept.learn(an_id(66), "10.0.0.1:66", BOB.id)
-
-
-def test_a_peer_has_eight_endpoints_and_may_replace_one_itself() -> None:
-    kept, _ = book()
-    assert [kept.learn(BOB.id, f"10.0.0.1:{i}", CYD.id) for i in range(1, 10)] == [True] * 8 + [False]
-    assert kept.learn(BOB.id, "10.0.0.2:1", BOB.id)
+def test_a_peer_has_eight_endpoints_and_its_newest_record_has_room() -> None:
+    kept, _ = book(*(Address(BOB.id, f"10.0.0.1:{i}", START) for i in range(1, 9)))
+    kept.take(record_of(BOB, "10.0.0.2:1"), ["10.0.0.2:1"])
     kept.on_verified(BOB.id, "10.0.0.3:1")
     endpoints = [address.endpoint for address in kept.addresses(BOB.id)]
     assert len(endpoints) == 8
     assert "10.0.0.3:1" in endpoints
 
 
-def test_a_full_book_drops_a_failing_peer_only_for_a_reached_one() -> None:
+def test_a_full_book_drops_a_failing_peer_for_a_reached_one() -> None:
     failing = Address(BOB.id, "10.0.0.1:1", verified_at=START, failing_since=START)
     kept, _ = book(failing, Address(CYD.id, "10.0.0.2:1", verified_at=START), settings=Settings(max_addresses=2))
-    assert not kept.learn(an_id(9), "10.0.0.9:1", CYD.id)
     kept.on_verified(an_id(9), "10.0.0.9:1")
     assert list(kept) == [CYD.id, an_id(9)]
 
 
-def test_a_full_book_forgets_claims_then_the_least_useful_and_last_whom_somebody_here_chose() -> None:
+def test_a_full_book_forgets_the_least_useful_and_last_whom_somebody_here_chose() -> None:
     typed = Address(an_id(1), "10.0.0.1:1", failing_since=START)
     contact = Address(BOB.id, "10.0.0.2:1", verified_at=START - 1, failing_since=START)
     other = Address(an_id(2), "10.0.0.3:1", verified_at=START)
-    claim = Address(an_id(3), "10.0.0.4:1", teller=an_id(3))
     ctx = NodeContext(Settings(max_addresses=4), ADA.id, Draws("book"))
     ctx.now = Now(0.0, START)
-    kept = AddressBook(ctx, [typed, contact, other, claim], {BOB.id})
-    kept.on_linked(an_id(8))
-    assert kept.learn(an_id(8), "10.0.0.8:1", an_id(8))
-    assert set(kept) == {typed.peer, BOB.id, other.peer, an_id(8)}
-    assert kept.learn(an_id(9), "10.0.0.9:1", an_id(9))
-    assert set(kept) == {typed.peer, BOB.id, an_id(8), an_id(9)}
+    kept = AddressBook(ctx, [typed, contact, other], contacts={BOB.id})
+    for number in (7, 8):
+        key = Key(str(number))
+        kept.take(record_of(key, f"10.0.0.{number}:1"), [f"10.0.0.{number}:1"])
+    assert set(kept) == {typed.peer, BOB.id, other.peer, Key("8").id}
+    kept.on_verified(an_id(9), "10.0.0.9:1")
+    kept.on_verified(an_id(10), "10.0.0.10:1")
+    assert set(kept) == {typed.peer, BOB.id, an_id(9), an_id(10)}
 
 
-def test_what_a_peer_says_displaces_no_endpoint_that_a_user_named_for_it() -> None:
+def test_peers_that_only_their_record_speaks_for_share_half_of_the_book_by_members() -> None:
+    """One member signs certificates for any number of keys."""
+    ctx = NodeContext(Settings(max_addresses=16), ADA.id, Draws("book"))
+    ctx.now = Now(0.0, START)
+    evil = [Key(f"evil {number}") for number in range(20)]
+    honest = [Key(f"honest {number}") for number in range(4)]
+    member = {key.id: "evil" for key in evil} | {key.id: key.id for key in honest}
+    kept = AddressBook(ctx, [], line=lambda peer: (member[peer], peer))
+    for key in (*evil, *honest, evil[0]):
+        kept.take(record_of(key, "10.0.0.1:1"), ["10.0.0.1:1"])
+    assert len(kept) == 8 == len(kept.records) and {key.id for key in honest} <= set(kept)
+    again = AddressBook(ctx, ctx.change.addresses, kept.records.values(), line=lambda peer: (member[peer], peer))
+    again.start()
+    assert set(again) == set(kept)
+
+
+def test_a_record_displaces_no_endpoint_that_a_user_named_for_its_peer() -> None:
     kept, _ = book()
     kept.add(BOB.id, "10.0.0.1:1")
-    for port in range(2, 20):
-        kept.learn(BOB.id, f"10.0.0.1:{port}", BOB.id)
+    for number in range(2, 20):
+        kept.take(record_of(BOB, f"10.0.0.1:{number}", at=START + number), [f"10.0.0.1:{number}"])
     assert kept.get(BOB.id, "10.0.0.1:1") is not None
-
-
-def test_a_claim_ends_with_a_link_or_an_answer() -> None:
-    claim = Address(BOB.id, "10.0.0.1:1", teller=BOB.id)
-    kept, _ = book(claim, Address(CYD.id, "10.0.0.2:1", teller=CYD.id))
-    assert len(kept.claims) == 2
-    kept.on_linked(BOB.id)
-    kept.on_verified(CYD.id, "10.0.0.2:1")
-    assert len(kept.claims) == 0
-    kept.on_unlinked(BOB.id)
-    kept.on_unlinked(CYD.id)
-    assert list(kept.claims) == [(BOB.id, "10.0.0.1:1")]
 
 
 # ---- peer exchange
@@ -226,31 +230,45 @@ def test_a_claim_ends_with_a_link_or_an_answer() -> None:
 def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     ada = Post(ADA)
     ada.handle(ListeningAt(8080, ("ada.example.org:8080",)))
+    own = record_of(ADA, "ada.example.org:8080")
     bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     bob.connect(bob.b)
     can = ["files", "holds", "pulls"]
-    assert exchanges(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"], can=can)]
-    cyd.b.links.handlers[ListeningAt](ListeningAt(7070))
+    assert exchanges(bob.take(ada)) == [Peers([own], seen=HOST, can=can)]
+    cyd.b.links.handlers[ListeningAt](ListeningAt(7070, ("10.0.0.7:7070",)))
     cyd.connect(cyd.b, host="10.0.0.7")
-    assert exchanges(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())], can=can)]
-    at = ("10.0.0.7:7070",)
-    assert exchanges(ada.wake(0.1)) == [Peers(8080, ["ada.example.org:8080"], [(CYD.id, at)])]
+    assert exchanges(cyd.take(ada)) == [Peers([own], [BOB.id], seen="10.0.0.7", can=can)]
+    assert exchanges(ada.wake(0.1)) == [told(record_of(CYD, "10.0.0.7:7070"))]
     effects = ada.handle(LinkDown(101, "lost"))
     assert exchanges(effects) == []
-    assert exchanges(ada.wake(0.2)) == [Peers(8080, ["ada.example.org:8080"], gone=[CYD.id])]
+    assert exchanges(ada.wake(0.2)) == [Peers(gone=[CYD.id])]
 
 
-def test_no_more_endpoints_of_a_peer_are_told_than_a_receiver_takes() -> None:
-    """Before: links ended with `limit` where more addresses of a peer are kept than a frame may have items."""
-    known = [Address(CYD.id, f"198.51.100.{number}:1", verified_at=START) for number in range(1, 5)]
-    ada = Post(ADA, settings=Settings(page_items=3), addresses=known)
-    cyd, bob = Meeting(ada, Post(CYD)), Meeting(ada, Post(BOB))
-    bob._links = 100
+def test_a_peer_of_which_there_is_no_record_is_told_as_linked() -> None:
+    """A bot that only dials needs none."""
+    ada = Post(ADA)
+    bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
+    cyd._links = 100
+    bob.connect(bob.b)
     cyd.connect(cyd.b)
-    bob.connect(bob.b, host="10.0.0.7")
-    (told,) = exchanges(bob.take(ada))
-    assert [(peer, len(endpoints)) for peer, endpoints in told.linked] == [(CYD.id, 3)]
+    assert [frame.linked for frame in exchanges(cyd.take(ada))] == [[BOB.id]]
+
+
+def test_many_records_are_told_in_pages() -> None:
+    ada = Post(ADA, settings=Settings(page_items=3))
+    for number, name in enumerate(map(str, range(7))):
+        met = Meeting(ada, Post(Key(name)))
+        met._links = 100 * number
+        met.b.handle(ListeningAt(7070, ("10.0.0.7:7070",)))
+        met.connect(met.b)
+    cyd = Meeting(ada, Post(CYD))
+    cyd._links = 1000
+    cyd.connect(cyd.b)
+    frames = exchanges(cyd.take(ada))
+    assert [(len(frame.records), len(frame.linked), bool(frame.can)) for frame in frames] == [
+        (3, 3, True), (3, 3, False), (1, 1, False),
+    ]  # fmt: skip
 
 
 def test_while_a_large_mesh_forms_frames_are_rare_and_a_lone_change_goes_at_once() -> None:
@@ -290,7 +308,7 @@ class Crowd:
         self._met += 1
         met.connect(met.b)
         if known:
-            self.ada.got(101, Peers(port=0, at=[], linked=[(key.id, ())]))
+            self.ada.got(101, Peers(linked=[key.id]))
         return key.id
 
 
@@ -307,7 +325,7 @@ def test_in_a_large_mesh_news_that_others_spread_waits_for_a_quiet_moment() -> N
     assert exchanges(ada.wake(1.95)) == []
     frames = exchanges(ada.wake(2.01))
     assert len(frames) == 22
-    assert {peer for peer, _ in frames[0].linked} == {known, unknown}
+    assert set(frames[0].linked) == {known, unknown}
 
 
 def test_news_that_others_spread_is_sent_in_time_though_links_keep_coming() -> None:
@@ -333,20 +351,9 @@ def test_a_link_that_replaces_another_is_no_news() -> None:
     assert len(ada.ctx.timers._heap) == waiting
 
 
-def test_the_port_a_peer_names_is_stored_with_the_observed_host() -> None:
-    met, link = linked("10.0.0.7")
-    met.a.got(link, Peers(port=7070, at=["bob.example.org:1"]))
-    assert [address.endpoint for address in met.a.links.book.addresses(BOB.id)] == [
-        "10.0.0.7:7070",
-        "bob.example.org:1",
-    ]
-    met.a.handle(LinkDown(link, "lost"))
-    assert len([effect for effect in met.a.wake(1.0) if isinstance(effect, (Dial, Resolve))]) == 1
-
-
 def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     met, link = linked()
-    met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.7:1",))]))
+    met.a.got(link, told(record_of(CYD, "10.0.0.7:1")))
     assert met.a.links.up[link].linked.keys() == {CYD.id}
     effects = met.a.wake(0.2)
     assert dials(effects) == ["10.0.0.7:1"]
@@ -356,33 +363,16 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     assert met.a.links.book.addresses(CYD.id)[0].verified_at == 0
 
 
-def test_an_address_from_a_third_peer_is_shared_once_the_peer_confirms_it() -> None:
-    """Otherwise no peer learns it once that third peer is gone (seed 805763)."""
-    ada, bob, eva = Post(ADA), Post(BOB), Post(Key("eve"))
-    first, second = Meeting(ada, bob), Meeting(ada, eva)
-    second._links = 100
-    link = first.connect(bob, host="10.0.0.2")
-    ada.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.3:3",))]))
-    cyd = Post(CYD)
-    cyd.handle(ListeningAt(3))
-    third = Meeting(ada, cyd)
-    third._links = 200
-    third.connect(cyd, host="10.0.0.3")
-    second.connect(eva)
-    (frame,) = exchanges(second.take(ada))
-    assert dict(frame.linked)[CYD.id] == ("10.0.0.3:3",)
-
-
 def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
     ada, bob, cyd = Post(ADA), Post(BOB), Post(CYD)
     for post, port in ((ada, 1), (bob, 2), (cyd, 3)):
-        post.handle(ListeningAt(port))
+        post.handle(ListeningAt(port, (f"10.0.0.{port}:{port}",)))
     first, second, third = Meeting(ada, bob), Meeting(bob, cyd), Meeting(ada, cyd)
     second._links, third._links = 100, 200
     first.connect(bob, host="10.0.0.2")
     second.connect(cyd, host="10.0.0.3")  # Cyd knows only Bob's endpoint
     (frame,) = [frame for frame in exchanges(bob.wake(0.1)) if frame.linked]
-    assert frame.linked == [(CYD.id, ("10.0.0.3:3",))]
+    assert frame == told(record_of(CYD, "10.0.0.3:3"))
     ada.at(0.1)
     ada.got(1, frame)
     (dial,) = [effect for effect in ada.wake(0.3) if isinstance(effect, Dial)]
@@ -391,43 +381,20 @@ def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
     assert set(ada.links.by_peer) == {BOB.id, CYD.id}
 
 
-def test_bad_addresses_are_counted_and_nothing_else() -> None:
+def test_endpoints_that_may_not_be_dialled_are_ignored() -> None:
     met, link = linked()
-    effects = met.a.got(link, Peers(port=0, at=["127.0.0.1:80", "nonsense", "224.0.0.1:1"]))
-    assert effects == [Counted("address_refused")] * 3
-    assert met.a.links.book.addresses(BOB.id) == []
-
-
-def test_learned_addresses_are_dialled_8_at_once_and_slowly_after_16_failures() -> None:
-    met, link = linked()
-    many: list[tuple[str, tuple[str, ...]]] = [(an_id(i), (f"10.0.0.{i}:1",)) for i in range(1, 65)]
-    effects = met.a.got(link, Peers(port=0, at=[], linked=many))
-    under_way = [effect for effect in effects + met.a.wake(10.0) if isinstance(effect, Dial)]
-    assert len(under_way) == 8
-    failed = 0
-    while failed < 16:
-        failed += 1
-        under_way += [e for e in met.a.handle(DialFailed(under_way.pop(0).dial, "no")) if isinstance(e, Dial)]
-    while under_way:
-        under_way += [e for e in met.a.handle(DialFailed(under_way.pop(0).dial, "no")) if isinstance(e, Dial)]
-    met.a.got(link)
-    started = met.a.ctx.now.mono
-    tried = 0
-    for second in range(1, 11):
-        now = [effect for effect in met.a.wake(started + second) if isinstance(effect, Dial)]
-        tried += len(now)
-        for dial in now:
-            met.a.handle(DialFailed(dial.dial, "no"))
-    assert 8 <= tried <= 12
+    record = record_of(CYD, "127.0.0.1:80", "nonsense", "224.0.0.1:1", "10.0.0.3:1", "[::1]:1")
+    met.a.got(link, told(record))
+    assert [address.endpoint for address in met.a.links.book.addresses(CYD.id)] == ["10.0.0.3:1"]
+    assert met.a.links.book.records[CYD.id] == record  # others may dial the rest
 
 
 def test_the_smaller_id_dials_at_once_and_the_other_a_second_later() -> None:
     met, link = linked()
-    smaller, larger = "00" * 32, "ff" * 32
-    met.a.got(link, Peers(port=0, at=[], linked=[(smaller, ("10.0.0.7:1",)), (larger, ("10.0.0.8:1",))]))
+    met.a.got(link, told(record_of(SMALL, "10.0.0.7:1"), record_of(LARGE, "10.1.0.8:1")))
     at_once = [effect.endpoint for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
     later = [effect.endpoint for effect in met.a.wake(1.2) if isinstance(effect, Dial)]
-    assert (at_once, later) == (["10.0.0.8:1"], ["10.0.0.7:1"])
+    assert (at_once, later) == (["10.1.0.8:1"], ["10.0.0.7:1"])
 
 
 def test_while_links_come_up_the_smaller_id_has_longer_to_dial_first() -> None:
@@ -439,11 +406,13 @@ def test_while_links_come_up_the_smaller_id_has_longer_to_dial_first() -> None:
         def meets(number: int, port: int = 0) -> None:
             other = Meeting(met.a, Post(Key(f"other {number}")))
             other._links = 10 * number
-            met.a.got(other.connect(other.b), Peers(port=port, at=[]))
+            if port:
+                other.b.handle(ListeningAt(port, (f"10.0.0.1:{port}",)))
+            other.connect(other.b)
 
         for number in range(1, known + 1):
             meets(1000 + number, port=7000 + number)
-        met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ("10.0.1.1:1",))]))
+        met.a.got(link, told(record_of(SMALL, "10.0.1.1:1")))
         for step in range(1, 200):
             if any(isinstance(effect, Dial) for effect in met.a.wake(step / 10)):
                 break
@@ -459,13 +428,13 @@ def test_while_links_come_up_the_smaller_id_has_longer_to_dial_first() -> None:
 
 def test_a_named_endpoint_is_dialled_at_once_also_by_the_larger_id() -> None:
     met, link = linked()
-    met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ("10.0.1.1:1",))]))
-    assert dials(met.a.handle(Connect("10.0.1.1:1", "00" * 32))) == ["10.0.1.1:1"]
+    met.a.got(link, told(record_of(SMALL, "10.0.1.1:1")))
+    assert dials(met.a.handle(Connect("10.0.1.1:1", SMALL.id))) == ["10.0.1.1:1"]
 
 
 def test_a_failing_learned_address_is_not_reported() -> None:
     met, link = linked()
-    met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.7:1",))]))
+    met.a.got(link, told(record_of(CYD, "10.0.0.7:1")))
     (dial,) = [effect for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
     assert link_changes(met.a.handle(DialFailed(dial.dial, "no"))) == []
 
@@ -559,7 +528,7 @@ def test_a_named_endpoint_reached_as_a_learned_one_is_not_dialled_again() -> Non
     met, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     link = cyd.connect(cyd.b)
-    ada.got(link, Peers(port=0, at=[], linked=[(BOB.id, ("10.0.0.2:1",))]))
+    ada.got(link, told(record_of(BOB, "10.0.0.2:1")))
     second = [effect for effect in ada.wake(1.2) if isinstance(effect, Dial)][-1]
     met.reach(ada, second)
     assert BOB.id in ada.links.by_peer

@@ -1,44 +1,46 @@
-"""Places of links: contacts always find one, and unknown peers share the others by where they come from."""
+"""Places of links: contacts always find one, and all others share the rest by their members."""
 
 from __future__ import annotations
-
-from random import Random
 
 import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send, WarningIssued
 from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
-from p2pchat.core.limits_by_origin import RELAY_HOST, PeerStanding
-from p2pchat.core.mesh.handshake import ServerSide
-from p2pchat.core.mesh.link_places import MAX_TURNS, TURN_EVERY, TURN_KEPT, TURN_LASTS, TURN_PART, LinkPlaces
-from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.mesh.link_places import MAX_OF_MEMBER
 from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.protocol import Admit, Bye, Frame, Go, Hello, PeerId, Peers, encode
-from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes, peers_in_order
+from p2pchat.protocol import Admit, Bye, Frame, Go, Hello, encode
+from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes, peers_in_order, record_of, told
 
-SMALL = Settings(max_links=8, known_links=2)  # six places for unknown peers
+SMALL = Settings(max_links=8, known_links=2)  # six places for others than contacts
 BUSY = Bye("busy", "no room for more links")
 EVIL = "203.0.113"
 
 
 class Place:
-    """A peer with few places, by default ada, and others that come to it."""
+    """A peer with few places, by default ada, and others that come to it.
+
+    Those that fill() brings belong to the member `evil`, every other one is its own member.
+    """
 
     def __init__(self, settings: Settings = SMALL, name: str = "ada") -> None:
-        self.ada = Post(Key(name), settings=settings)
+        self.evil: set[str] = set()
+        self.ada = Post(Key(name), settings=settings, line=self._line)
         self.ada.handle(ListeningAt(8080))
         self.met: dict[str, Meeting] = {}
         self.links: dict[str, int] = {}
 
-    def come(self, name: str, host: str) -> bool:
+    def _line(self, peer: str) -> tuple[str, ...]:
+        return ("evil" if peer in self.evil else peer, peer)
+
+    def come(self, name: str, host: str = "192.0.2.1") -> bool:
         """Let a peer dial ada from an address. Return whether it is linked then."""
         if name not in self.met:
             far = Post(Key(name))
             self.met[name] = Meeting(self.ada, far)
             self.met[name]._links = 100 * len(self.met)
             far.at(self.ada.ctx.now.mono)
-            far.handle(ListeningAt(7000))
+            far.handle(ListeningAt(7000, (f"{host}:7000",)))
         met = self.met[name]
         (dial,) = dials(met.b.handle(Connect(f"10.9.9.9:{8080 + met._links % 100}")))
         self.links[name] = met.reach(met.b, dial, host=host)
@@ -50,6 +52,7 @@ class Place:
 
     def fill(self, count: int, network: str = EVIL) -> list[str]:
         names = [f"{network} {number}" for number in range(count)]
+        self.evil |= {Key(name).id for name in names}
         for number, name in enumerate(names):
             self.come(name, f"{network}.{number + 1}")
         return names
@@ -66,7 +69,7 @@ def dials(effects: list[Effect]) -> list[Dial]:
     return [effect for effect in effects if isinstance(effect, Dial)]
 
 
-def test_a_newcomer_takes_the_place_of_the_newest_of_the_fullest_branch() -> None:
+def test_a_newcomer_takes_the_place_of_the_newest_of_the_fullest_member() -> None:
     place = Place()
     place.come("cyd", "192.0.2.1")
     evil = place.fill(5)
@@ -87,10 +90,23 @@ def test_places_kept_for_contacts_are_for_no_one_else() -> None:
 
 
 def test_of_places_at_most_half_are_kept_for_contacts() -> None:
-    for most, unknown in ((1, 1), (2, 1), (3, 2)):
+    for most, others in ((1, 1), (2, 1), (3, 2)):
         place = Place(Settings(max_links=most))
         place.fill(4)
-        assert len(place.linked) == unknown
+        assert len(place.linked) == others
+
+
+def test_where_places_are_scarce_a_member_has_eight() -> None:
+    place = Place(Settings(max_links=32, known_links=0))
+    assert all(place.come(f"honest {number}") for number in range(6))
+    place.fill(12)
+    assert len(place.linked) == 6 + 10  # half of the places are taken
+    assert not place.come(f"{EVIL} 11")
+    assert all(place.come(f"honest {number}") for number in range(6, 20))
+    place = Place(Settings(max_links=32, known_links=0))
+    assert all(place.come(f"honest {number}") for number in range(16))
+    place.fill(12)
+    assert len(place.linked) == 16 + MAX_OF_MEMBER
 
 
 def test_who_gave_way_does_not_come_back_by_the_same_rule() -> None:
@@ -104,14 +120,13 @@ def test_who_gave_way_does_not_come_back_by_the_same_rule() -> None:
     assert place.linked == linked
     place.said()
     assert not place.come(evil[2], f"{EVIL}.3")
-    assert not place.come("late", "198.51.0.9")
     assert place.linked == linked
     assert place.said().count(Counted("link_gave_way")) == 0
 
 
 def test_who_gave_way_is_not_dialled_and_does_not_dial_for_a_while() -> None:
     place = Place()
-    evil = place.fill(6)
+    evil = place.fill(6, "203.0.112")
     place.ada.at(10.0)
     place.come("bob", "198.51.100.1")
     assert evil[5] not in place.linked
@@ -119,7 +134,7 @@ def test_who_gave_way_is_not_dialled_and_does_not_dial_for_a_while() -> None:
     far.at(10.0)
     assert [dial for dial in dials(far.wake(39.0)) if dial.endpoint.startswith("10.9.9.9")] == []
     assert [dial for dial in dials(far.wake(310.0)) if dial.endpoint.startswith("10.9.9.9")] != []
-    assert f"{EVIL}.6:7000" not in [dial.endpoint for dial in dials(place.ada.wake(39.0))]
+    assert "203.0.112.6:7000" not in [dial.endpoint for dial in dials(place.ada.wake(39.0))]
 
 
 def test_a_contact_finds_a_place_wherever_it_comes_from() -> None:
@@ -136,13 +151,14 @@ def test_a_contact_finds_a_place_wherever_it_comes_from() -> None:
     assert not place.come("bob", "198.51.100.1")
 
 
-def test_a_link_that_becomes_a_contact_s_leaves_its_branch() -> None:
+def test_a_link_that_becomes_a_contact_s_leaves_its_member_room() -> None:
     place = Place()
     evil = place.fill(6)
     place.ada.contacts.keep([Key(evil[5]).id])
+    place.evil.add(Key("one more").id)
     assert place.come("one more", f"{EVIL}.77")
     assert place.come("bob", "198.51.100.1")
-    assert place.linked == {*evil, "bob"}  # the newest of those still unknown gave way
+    assert place.linked == {*evil, "bob"}  # the newest of those that are no contacts gave way
 
 
 def test_a_contact_stays_one_while_a_new_link_replaces_its_link() -> None:
@@ -154,7 +170,7 @@ def test_a_contact_stays_one_while_a_new_link_replaces_its_link() -> None:
     place.ada.links.on_known(link, Key("guest").id)
     assert place.come("bob", f"{EVIL}.1")
     assert place.ada.links.by_peer[Key("bob").id].known
-    assert Key("bob").id not in place.ada.links.places.unknown
+    assert Key("bob").id not in place.ada.links.places._others
 
 
 @pytest.mark.parametrize(("dials", "chosen"), [("ada", True), ("bob", True), ("bob", False)])
@@ -191,7 +207,7 @@ def test_a_contact_with_many_peers_leaves_room_for_others() -> None:
     for number, name in enumerate(hosts):
         if place.come(name, f"10.{number}.0.1"):
             place.ada.links.on_known(place.ada.links.by_peer[Key(name).id], popular)
-    assert len(places.known) == 8 and len(places.unknown) == 4
+    assert len(places._known) == 8 and len(places._others) == 4
     friends = [f"friend {number}" for number in range(12)]
     place.ada.contacts.keep([Key(name).id for name in friends])
     assert all(place.come(name, f"10.99.{number}.1") for number, name in enumerate(friends[:11]))
@@ -206,29 +222,21 @@ def test_a_peer_that_becomes_a_contact_itself_leaves_the_one_that_it_hosts() -> 
     link = place.ada.links.by_peer[Key("bob").id]
     place.ada.links.on_known(link, Key("guest").id)
     place.ada.contacts.keep([link.peer])
-    assert place.ada.links.places.known.line(link.peer) == (link.peer, link.peer)
-
-
-def test_a_peer_that_comes_from_elsewhere_is_counted_there() -> None:
-    place = Place()
-    evil = place.fill(5)
-    place.come("bob", "198.51.100.1")
-    place.come("bob", f"{EVIL}.40")
-    place.come("cyd", "192.0.2.1")
-    assert place.linked == {*evil, "cyd"}
+    assert place.ada.links.places._known.line(link.peer) == (link.peer, link.peer)
 
 
 def test_a_contact_is_dialled_also_when_no_place_is_free_and_others_only_if_one_would_give_way() -> None:
     place = Place()
     place.fill(6)
-    friend, near, light = (Key(name).id for name in ("friend", "near", "light"))
+    friend, near = (Key(name).id for name in ("friend", "near"))
     place.ada.contacts.keep([friend])
-    told: list[tuple[str, tuple[str, ...]]] = [
-        (friend, (f"{EVIL}.90:1",)),
-        (near, (f"{EVIL}.91:1",)),
-        (light, ("198.51.100.9:1",)),
+    place.evil.add(near)
+    records = [
+        record_of(Key("friend"), f"{EVIL}.90:1"),
+        record_of(Key("near"), f"{EVIL}.91:1"),
+        record_of(Key("light"), "198.51.100.9:1"),
     ]
-    place.ada.got(min(place.ada.links.up), Peers(port=0, at=[], linked=told))
+    place.ada.got(min(place.ada.links.up), told(*records))
     dialled = {dial.endpoint for dial in dials(place.ada.wake(20.0))}
     assert dialled == {f"{EVIL}.90:1", "198.51.100.9:1"}
 
@@ -245,14 +253,15 @@ def test_a_peer_whose_endpoint_is_named_again_is_a_contact_though_it_is_linked()
     assert far.key.id in place.ada.contacts
 
 
-def test_full_places_are_reported_once_an_hour_with_the_fullest_branch() -> None:
+def test_full_places_are_reported_once_an_hour_with_the_fullest_member() -> None:
     place = Place()
     place.come("bob", "198.51.100.1")
     place.fill(9)
     warned = [effect for effect in place.said() if isinstance(effect, WarningIssued)]
-    text = "6 of 6 places for peers nobody here knows are taken, 5 of them from 203.0.113.0/24"
+    text = "6 of 8 places for links are taken, 5 of them by one member"
     assert [(warning.code, warning.text) for warning in warned] == [("links_full", text)]
     place.ada.at(3600.0)
+    place.evil.add(Key("late").id)
     place.come("late", f"{EVIL}.200")
     assert [effect.code for effect in place.said() if isinstance(effect, WarningIssued)] == ["links_full"]
 
@@ -307,11 +316,10 @@ def test_who_finds_no_place_is_told_others_and_dials_those() -> None:
     place = Place()
     place.fill(6)
     place.said()
+    place.evil.add(Key("late").id)
     assert not place.come("late", f"{EVIL}.77")
     (admit,) = (each.frame for each in place.said() if isinstance(each, Send) and isinstance(each.frame, Admit))
-    assert sorted(admit.peers) == sorted(
-        (Key(f"{EVIL} {number}").id, (f"{EVIL}.{number + 1}:7000",)) for number in range(6)
-    )
+    assert {record.e for record in admit.peers} == {(f"{EVIL}.{number + 1}:7000",) for number in range(6)}
     met = place.met["late"]
     assert met.b.heard == [] and met.b.links.up == {}
     refused = [each.code for each in met.take(met.b) if isinstance(each, LinkChanged)]
@@ -324,13 +332,14 @@ def test_few_of_many_are_told_and_they_fit_into_an_early_frame() -> None:
     place = Place(Settings(max_links=48, known_links=0))
     place.fill(48)
     place.said()
-    told = set()
+    found, late = set(), [f"late {number}" for number in range(8)]
+    place.evil |= {Key(name).id for name in late}
     for number in range(8):
         assert not place.come(f"late {number}", f"{EVIL}.{77 + number}")
         (frame,) = (each.frame for each in place.said() if isinstance(each, Send) and isinstance(each.frame, Admit))
-        assert len(frame.peers) == 12 and len(encode(frame)) < Settings().max_early_frame_bytes
-        told |= {peer for peer, _ in frame.peers}
-    assert len(told) > 24
+        assert len(frame.peers) == 6 and len(encode(frame)) < Settings().max_early_frame_bytes
+        found |= {record.id for record in frame.peers}
+    assert len(found) > 12
 
 
 def test_who_proves_nothing_is_told_nothing_and_believed_nothing() -> None:
@@ -347,7 +356,7 @@ def test_who_proves_nothing_is_told_nothing_and_believed_nothing() -> None:
     (dial,) = dials(newcomer.handle(Connect("10.9.9.9:8080")))
     newcomer.handle(LinkDialled(1, dial.dial, Key("liar").id, "10.9.9.9"))
     newcomer.got(1, Hello(v=[2], nonce="00" * 32))
-    newcomer.got(1, Admit([(Key("victim").id, ("203.0.113.1:7000",))]))
+    newcomer.got(1, Admit([record_of(Key("victim"), "203.0.113.1:7000")]))
     assert Key("victim").id not in newcomer.links.book
 
 
@@ -361,140 +370,15 @@ def test_who_is_blocked_is_answered_like_anybody_whom_a_full_peer_refuses() -> N
     assert [len(frame.peers) for frame in sent if isinstance(frame, Admit)] == [3]
 
 
-def test_what_a_peer_is_to_those_here_before_it_is_linked() -> None:
+def test_who_is_known_before_there_is_a_link() -> None:
+    """An engine tells no address, but each dialler proves its key."""
     place = Place()
     links = place.ada.links
-    friend, met, guest, blocked, told, new = (
-        Key(name).id for name in ("friend", "met", "guest", "blocked", "told", "new")
-    )
+    friend, met, blocked, new = (Key(name).id for name in ("friend", "met", "blocked", "new"))
     place.ada.contacts.keep([friend, blocked])
     place.ada.blocks.users[blocked] = None
-    for name in ("met", "guest"):
-        place.come(name, "192.0.2.1")
-    links.on_known(links.by_peer[guest], Key("hosted there").id)
-    place.ada.got(links.by_peer[met].id, Peers(port=0, at=[], linked=[(told, ("198.51.100.9:1",))]))
-
-    def standings() -> list[PeerStanding]:
-        return [links.standing(peer) for peer in (friend, met, guest, blocked, told, new)]
-
-    unknown = [PeerStanding.UNKNOWN] * 3
-    assert told in links.book
-    assert standings() == [PeerStanding.KNOWN, PeerStanding.MET, PeerStanding.KNOWN, *unknown]
+    place.come("met")
+    assert [links.is_known_peer(peer) for peer in (friend, met, blocked, new)] == [True, True, False, False]
     for link in [*links.up]:
         place.ada.handle(LinkDown(link, "lost"))
-    assert standings() == [PeerStanding.KNOWN, PeerStanding.MET, PeerStanding.MET, *unknown]
-
-
-class Crowd:
-    """The places of a peer whose links all go through an engine, without anything else of it.
-
-    Who finds no place, or is sent away, comes again after 30 to 300 s. Time passes to whoever comes next.
-    """
-
-    def __init__(self) -> None:
-        self.linked: dict[PeerId, PeerLink] = {}
-        self.places = LinkPlaces(Settings(), self.linked)
-        self.now = 0.0
-        self._comes_at: dict[PeerId, float] = {}
-        self._chance = Random(1)
-
-    def come(self, peer: PeerId, *, known: bool = False) -> bool:
-        """Have a peer dial now. Return whether it is linked then."""
-        gone = self.places.giving_way(peer, RELAY_HOST, self.now, known=known)
-        if gone is None:
-            self.places.refuse(peer, RELAY_HOST, self.now)
-            self._send_away(peer)
-            return False
-        for other in gone:
-            self.places.free(other)
-            del self.linked[other]
-            self._send_away(other)
-        link = PeerLink(0, RELAY_HOST, ServerSide(peer, NetworkCredentials(N, ""), b""), peer=peer, known=known)
-        link.up_at = self.now
-        self.linked[peer] = link
-        self.places.take(link)
-        return True
-
-    def _send_away(self, peer: PeerId) -> None:
-        self._comes_at[peer] = self.now + self._chance.uniform(30.0, 300.0)
-
-    def next(self) -> None:
-        """Go on to whoever comes next."""
-        peer = min(self._comes_at, key=self._comes_at.__getitem__)
-        self.now = self._comes_at.pop(peer)
-        self.come(peer)
-
-
-def test_a_newcomer_of_an_engine_has_a_turn_though_one_party_took_all_places_there() -> None:
-    """300 keys of one invite; before, none of them ever left a place to anybody but a contact."""
-    crowd = Crowd()
-    first = [f"key {number}" for number in range(300) if crowd.come(f"key {number}")]
-    assert len(first) == 192
-    assert all(crowd.come(f"friend {number}", known=True) for number in range(64 + 4))
-    waiting = 300 - len(first) + 4  # the newest of them gave their places to the last friends
-    assert not crowd.come("newcomer")
-    while "newcomer" not in crowd.linked:
-        crowd.next()
-        assert crowd.now < (waiting + 1) * TURN_EVERY + 300.0
-    linked_at = crowd.now
-    while "newcomer" in crowd.linked:
-        crowd.next()
-    assert crowd.now >= linked_at + TURN_LASTS
-    while crowd.now < 10_000.0:
-        crowd.next()
-    assert len(crowd.linked) == 256
-    assert len(crowd.linked.keys() & {*first}) >= len(first) - 4 - 192 // TURN_PART
-    assert all(f"friend {number}" in crowd.linked for number in range(64 + 4))
-
-
-def test_turns_of_relayed_peers_are_in_order_and_take_few_places() -> None:
-    place = Place(Settings(max_links=20, known_links=4))  # 16 for unknown peers, two of them by turn
-    first = [f"first {number}" for number in range(16)]
-    assert all(place.come(name, RELAY_HOST) for name in first)
-    late = [f"late {number}" for number in range(4)]
-    assert not any(place.come(name, RELAY_HOST) for name in late * 2)
-
-    def come(name: str, at: float) -> bool:
-        place.ada.at(at)
-        return place.come(name, RELAY_HOST)
-
-    assert [come("late 1", TURN_EVERY), come("late 0", TURN_EVERY)] == [False, True]
-    assert [come(name, 4 * TURN_EVERY) for name in late[1:]] == [True, False, False]
-    assert place.linked == {*first[:14], "late 0", "late 1"}
-    assert [come("late 2", TURN_EVERY + TURN_LASTS), come("late 3", TURN_EVERY + TURN_LASTS)] == [True, False]
-    assert place.linked == {*first[:14], "late 1", "late 2"}
-    link = place.ada.links.by_peer[Key("late 1").id]
-    place.ada.links.on_known(link, Key("guest").id)  # its place is free for others now, and it stays
-    assert come("late 3", 4 * TURN_EVERY + TURN_LASTS)
-    assert place.linked == {*first[:14], "late 1", "late 2", "late 3"}
-
-
-def test_a_turn_that_was_not_used_in_time_is_over() -> None:
-    """Who keeps a thousand turns would take all places that are free for those who come by theirs."""
-    crowd = Crowd()
-    assert sum(crowd.come(f"key {number}") for number in range(200)) == 192
-    assert not crowd.come("hoarder")
-    begins = crowd.places._turns["hoarder"]
-    found = [
-        crowd.places.giving_way("hoarder", RELAY_HOST, at, known=False) is not None
-        for at in (begins - 1.0, begins, begins + TURN_KEPT - 1.0, begins + TURN_KEPT)
-    ]
-    assert found == [False, True, True, False]
-    crowd.now = begins + TURN_KEPT
-    assert not crowd.come("hoarder") and crowd.places._turns["hoarder"] == crowd.now + TURN_EVERY
-
-
-def test_a_turn_is_forgotten_and_few_are_kept() -> None:
-    place = Place(Settings(max_links=2, known_links=0))
-    places = place.ada.links.places
-    for number in range(MAX_TURNS + 10):
-        places.refuse(f"{number:064x}", RELAY_HOST, 0.0)
-    places.refuse(Key("direct").id, "192.0.2.1", 0.0)
-    assert len(places._turns) == MAX_TURNS
-    last = f"{MAX_TURNS - 1:064x}"
-    assert places._turns[last] == MAX_TURNS * TURN_EVERY
-    places.refuse(last, RELAY_HOST, 0.0)
-    assert places._turns[last] == MAX_TURNS * TURN_EVERY
-    now = MAX_TURNS * TURN_EVERY + TURN_KEPT
-    places.refuse("newest", RELAY_HOST, now)
-    assert places._turns == {"newest": now + TURN_EVERY}
+    assert [links.is_known_peer(peer) for peer in (friend, met)] == [True, False]

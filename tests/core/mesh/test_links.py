@@ -423,7 +423,7 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_stays_linked(host:
         met.reach(copy, dial, host=host)
         for effect in met.take(d):
             warned += [effect] if isinstance(effect, WarningIssued) else []
-            if isinstance(effect, Send) and isinstance(effect.frame, Peers) and (F.id, ()) in effect.frame.linked:
+            if isinstance(effect, Send) and isinstance(effect.frame, Peers) and F.id in effect.frame.linked:
                 warned_links += effect.links
         last = met.take(copy)
         staying += [effect for effect in last if copy is other and isinstance(effect, WarningIssued)]
@@ -474,7 +474,7 @@ def test_both_processes_with_one_key_are_warned() -> None:
         "two processes seem to use the key of 'fay': stop one of them",
     ]
     of_copy = [effect for effect in said if isinstance(effect, Send) and effect.links == [101]][-1]
-    assert of_copy.frame == Peers(port=0, at=[], linked=[(D.id, ())])
+    assert of_copy.frame == Peers(linked=[D.id])
     (heard,) = [effect for effect in second.got(101, of_copy.frame) if isinstance(effect, WarningIssued)]
     assert heard.text == warned[0]
 
@@ -500,7 +500,7 @@ def test_many_unknown_peers_that_seem_to_run_twice_cause_few_warnings() -> None:
 
 def test_copy_notices_of_many_peers_are_one_warning_a_minute() -> None:
     met, link = linked()
-    of_copy = Peers(port=0, at=[], linked=[(D.id, ())])
+    of_copy = Peers(linked=[D.id])
     warned = [effect for _ in range(3) for effect in met.a.got(link, of_copy) if isinstance(effect, WarningIssued)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", D.id)]
     assert met.a.links.up[link].linked == {}

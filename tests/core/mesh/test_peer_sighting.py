@@ -6,6 +6,7 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Dial, Effect
 from p2pchat.core.inputs import DialFailed, PeerSighted, Stop
+from p2pchat.core.mesh.addressbook import MAX_SIGHTED
 from tests.core.mesh.linked_peers import START, Meeting, Post, peers_in_order
 
 ADA, BOB = peers_in_order("ada", "bob")
@@ -59,7 +60,7 @@ def test_a_peer_that_vanished_and_never_answered_is_forgotten() -> None:
 
 
 def test_verified_and_learned_addresses_stay_known() -> None:
-    ada = Post(ADA, addresses=[Address(BOB.id, HERE, START), Address(BOB.id, THERE, teller=BOB.id)])
+    ada = Post(ADA, addresses=[Address(BOB.id, HERE, START), Address(BOB.id, THERE, told=True)])
     ada.start()
     ada.handle(PeerSighted(BOB.id, (HERE, THERE)))
     ada.handle(PeerSighted(BOB.id))
@@ -112,7 +113,7 @@ def test_addresses_that_may_not_be_shared_are_ignored_when_sighted() -> None:
 
 
 def test_a_member_that_announces_thousands_adds_only_a_few() -> None:
-    ada, most = Post(ADA), Settings().max_told_unverified
+    ada, most = Post(ADA), MAX_SIGHTED
     for number in range(3 * most):
         ada.handle(PeerSighted(f"{number:064x}", (f"10.1.{number}.1:1",)))
     assert len(ada.links.book) == most

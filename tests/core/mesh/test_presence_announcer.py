@@ -150,7 +150,7 @@ def test_twenty_peers_at_once_exchange_addresses_once() -> None:
     """The bound: one frame per link and direction when it comes up, and 1 + 2 t for t seconds of changes."""
     sim = Simulation(seed=20, settings=Settings())
     peers = sim.peers(PEERS)
-    sim.run(12)
+    sim.run(20)
     links = PEERS * (PEERS - 1)  # each in both directions
     assert all(len(peer.linked) == PEERS - 1 for peer in peers)
     assert links <= sim.frames["Here"] <= links + 2 * sim.counts["link_replaced"]  # crossing dials make two links

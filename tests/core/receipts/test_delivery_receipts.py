@@ -296,7 +296,7 @@ def test_a_mark_for_many_members_is_looked_up_once_and_counts_for_all_of_them() 
 def test_the_other_peer_of_a_writer_hears_of_many_entries_at_once_within_a_second(ada: Peer) -> None:
     bob, eve, dan, pen = gateway(ada, "bob", "cyd"), gateway(ada, "eve", "cyd"), ada.far("dan"), Author("cyd", "c1")
     for far in (bob, eve, dan):
-        far.say(Peers(0, [], linked=[(IDS[other], ()) for other in ("bob", "dan", "eve")]))
+        far.say(Peers(linked=[IDS[other] for other in ("bob", "dan", "eve")]))
     told = [bob.say(pen.say(text))[1:] for text in ("one", "two")]
     ada.world.pass_time(1.0)
     told += [[line for line in ada.take() if line.startswith("to eve: have")]]

@@ -21,7 +21,7 @@ OFFERS = 100_000  # ten times what may wait
 async def test_a_flood_of_offers_stops_neither_the_chat_nor_the_files_of_others(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
-    eve.say(wire.Peers(0, [], can=["files"]))
+    eve.say(wire.Peers(can=["files"]))
     log = eve.pen(eve.identity, eve.room)
     numbers = iter(range(OFFERS))
 

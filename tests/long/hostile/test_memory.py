@@ -62,9 +62,10 @@ async def full_of_everybody(eve: Attacker) -> None:
 
 
 async def addresses(eve: Attacker) -> None:
+    records = [eve.record(invented_identity(f"made up {n}"), f"127.0.0.1:{1 + n % 1000}") for n in range(5_000)]
     await eve.flood(
-        Peers(0, [], linked=[(f"{n:064x}", ("127.0.0.1:9", f"127.0.0.1:{1 + n % 1000}")) for n in page])
-        for page in pages(250)
+        Peers(records[start : start + 64], [record.id for record in records[start : start + 64]])
+        for start in range(0, len(records), 64)
     )
 
 

@@ -100,6 +100,28 @@ async def test_the_invite_admits_and_others_are_refused(users: list[User]) -> No
         assert await terminal.ended() == 0
 
 
+# Two terminals of one machine, and a guest
+
+
+async def test_a_guest_and_the_second_terminal_of_a_machine_link_by_themselves(users: list[User]) -> None:
+    """Over loopback a peer told none of its addresses: each said `offline` of the other, and `/connect` was the way."""
+    first = await users[0].child("first", "--host", "0.0.0.0")
+    second = await users[0].child("second", "--host", "0.0.0.0")
+    await second.do(do="connect", endpoint=f"127.0.0.1:{first.listening['port']}")
+    await first.event("joined", user="second")
+    await first.do(do="invite", ref="invite")
+    [row] = (await first.event("answer", ref="invite"))["rows"]
+    users[1].home.mkdir(parents=True, exist_ok=True)
+    (users[1].home / "invite").write_text(row["invite"])
+    guest = await users[1].child("guest", "--invite", str(users[1].home / "invite"))
+    await guest.event("joined", 10.0, user="second")
+    await second.event("joined", 10.0, user="guest")
+    await guest.do(do="send", to="second", text="hello")
+    await guest.event("delivered", user="second")
+    found = [line["address"] for line in guest.lines if line["event"] == "link" and line["state"] == "up"]
+    assert len(found) == 2 and all(address == "10.77.0.1" for address in found)
+
+
 # No endpoint at all: discovery
 
 

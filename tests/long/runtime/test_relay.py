@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from p2pchat import Link, P2PChatError, TCPPeer
 from p2pchat.config import Settings
-from p2pchat.core.limits_by_origin import PeerStanding, TokenBucket
+from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.identity.keys import Identity, load_identity
@@ -550,7 +550,7 @@ def test_the_pieces_of_a_dial_are_these() -> None:
 
 async def test_many_ids_that_nobody_knows_share_few_places(engine: NatsServer, tmp_path: Path) -> None:
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
-        relay, most = _relay_of(ada), RELAYED_PLACES[PeerStanding.UNKNOWN]
+        relay, most = _relay_of(ada), RELAYED_PLACES[False]
         async with dials(engine, ada) as made:
             begun = time.monotonic()
             replies = [await made.dial(Identity.generate()) for _ in range(most + 30)]
@@ -599,7 +599,7 @@ async def test_who_lacks_the_network_s_key_takes_no_place(engine: NatsServer, tm
 async def test_who_lacks_the_key_of_an_id_takes_no_place_of_it(engine: NatsServer, tmp_path: Path) -> None:
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
         relay, bob = _relay_of(ada), Identity.generate()
-        relay.standing = lambda peer: PeerStanding.KNOWN if peer == bob.peer_id else PeerStanding.UNKNOWN
+        relay.is_known = lambda peer: peer == bob.peer_id
         async with dials(engine, ada) as made:
             tries = [await made.dial(Identity.generate(), claimed=bob.peer_id) for _ in range(20)]
             await until(lambda: all(made.answers[reply][-1] == b"B" for reply in tries), "the refusals")
@@ -616,7 +616,7 @@ async def test_who_lacks_the_key_of_an_id_takes_no_place_of_it(engine: NatsServe
 async def test_claims_to_be_others_use_up_the_checks_of_unknown_ids_alone(engine: NatsServer, tmp_path: Path) -> None:
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
         relay, bob, eve = _relay_of(ada), Identity.generate(), Identity.generate()
-        relay.standing = lambda peer: PeerStanding.KNOWN if peer == bob.peer_id else PeerStanding.UNKNOWN
+        relay.is_known = lambda peer: peer == bob.peer_id
         relay._checks = TokenBucket(1e-9, 3, asyncio.get_running_loop().time())
         async with dials(engine, ada) as made:
             for _ in range(5):
@@ -689,7 +689,7 @@ async def test_a_contact_that_dials_all_the_time_has_a_few_dials_handled(engine:
 
     async with TCPPeer(name="ada", data=tmp_path / "ada", engine=engine.url, listen=False) as ada:
         relay, bob = _relay_of(ada), Identity.generate()
-        relay.standing = lambda peer: PeerStanding.KNOWN
+        relay.is_known = lambda peer: True
         async with dials(engine, ada) as made:
             begun = time.monotonic()
             for _ in range(100):

@@ -15,7 +15,7 @@ from p2pchat.backup import copy_rows
 from p2pchat.core.durable_changes import Address, Change, FormerName, KnownConversation, KnownUser
 from p2pchat.core.storage_answers import PruneKey, Stored
 from p2pchat.errors import StorageError
-from p2pchat.protocol import Naming
+from p2pchat.protocol import Naming, PeerRecord
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.storage.temporary_storage import TemporaryStorage
@@ -46,7 +46,8 @@ def of_everything(story: Story) -> list[Change | PruneKey]:
         conversations=[KnownConversation(ROOM, Naming(room=True)), GROUP], users=[KnownUser(user("ada"), "Ada", 5, "")]
     )
     more.former_names = [FormerName(user("ada"), "Äda ", 3)]
-    more.addresses = [Address("ab" * 32, "[::1]:8080", 1, 0, "cd" * 32)]
+    more.addresses = [Address("ab" * 32, "[::1]:8080", 1, 0)]
+    more.records = {"ab" * 32: PeerRecord("ab" * 32, 1, ("[::1]:8080",), "0f" * 64)}
     more.consumers, more.meta = {"bot": 3}, {"network": "k"}
     return [*changes, more, PruneKey(ROOM, before=MORNING + 2)]
 

@@ -1,0 +1,77 @@
+"""Pace of dials to what no key has answered at yet: few of those that fail, and rarely to one host or network.
+
+At most two dials a second may fail. One host is dialled once in 30 s, one network without a link there once in 5 s, and
+a host where three dials failed on the word of one member once an hour on that word (config.py). The look-up of a name
+counts as a dial that fails, unless the name means an address that may be dialled. On loopback only the number counts.
+An answer by the right key gives everything back, so an honest mesh forms at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from p2pchat.core.limits_by_origin import TokenBucket
+from p2pchat.core.mesh.addressbook import is_address, is_loopback, network_and_host, split_endpoint
+from p2pchat.core.node_context import NodeContext
+
+MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
+
+
+class DialPace:
+    """Times of dials."""
+
+    def __init__(self, ctx: NodeContext) -> None:
+        self._ctx = ctx
+        settings = ctx.settings
+        self._bucket = TokenBucket(settings.told_dials_a_second, settings.max_told_dials, ctx.now.mono)
+        self._ready_at: dict[str, float] = {}  # by host and network
+        self._failed: dict[tuple[str, str], tuple[int, float]] = {}  # by member and host: dials, when the last failed
+
+    def wait(self, member: str, endpoint: str, linked_networks: Container[str] = ()) -> float:
+        """Return the seconds until this endpoint may be dialled on the word of a member, 0 for now.
+
+        Args:
+            linked_networks: Those with a link there: a mesh on a local network needs no pause between its hosts.
+        """
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        ready_at = now
+        for node in _network_and_host(endpoint):
+            if node not in linked_networks:
+                ready_at = max(ready_at, self._ready_at.get(node, now))
+            count, last = self._failed.get((member, node), (0, now))
+            if count >= settings.told_tries:
+                ready_at = max(ready_at, last + settings.told_rest)
+        return ready_at - now if ready_at > now else self._bucket.wait(now)
+
+    def on_dial(self, endpoint: str) -> None:
+        """Note a dial that wait() allowed."""
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        self._bucket.tokens -= 1
+        self._ready_at = {node: at for node, at in self._ready_at.items() if at > now}
+        pauses = (settings.told_network_pause, settings.told_host_pause)
+        self._ready_at |= {node: now + pause for node, pause in zip(_network_and_host(endpoint), pauses, strict=False)}
+
+    def on_resolved(self) -> None:
+        """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""
+        self._bucket.tokens += 1
+
+    def on_answered(self, member: str, endpoint: str) -> None:
+        """Note that the right key answered there."""
+        self._bucket.tokens += 1
+        for node in _network_and_host(endpoint):
+            self._ready_at.pop(node, None)
+            self._failed.pop((member, node), None)
+
+    def on_failed(self, member: str, endpoint: str) -> None:
+        """Note that a dial failed there."""
+        for host in _network_and_host(endpoint)[1:]:
+            count, _ = self._failed.pop((member, host), (0, 0.0))
+            self._failed[member, host] = count + 1, self._ctx.now.mono
+            if len(self._failed) > MAX_SILENT:
+                del self._failed[next(iter(self._failed))]
+
+
+def _network_and_host(endpoint: str) -> tuple[str, ...]:
+    """Return the network and the host of an endpoint; () on loopback, and for a name, which may mean any."""
+    host = split_endpoint(endpoint)[0]
+    return network_and_host(host) if is_address(host) and not is_loopback(host) else ()
