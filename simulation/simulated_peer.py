@@ -229,7 +229,7 @@ class SimPeer:
         self.program.begin(stored.consumers.get("main", 0))
         member, sign = self.network.member, self.network.sign
         answered = None if sign is None else make_guest(self.network.id, member, sign, self.user)
-        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=answered)
+        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=answered, is_kept=True)
         self.node = Node(
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
             network=replace(self.network), draw=draw, stored=stored,
@@ -735,7 +735,8 @@ class SimPeer:
 
 
 def _hosted(guest: SimHostedUser) -> HostedIdentity:
-    return HostedIdentity(guest.user, guest.name, guest.sign, status="offline")  # until it sets a presence
+    """Return a hosted user, offline until it sets a presence."""
+    return HostedIdentity(guest.user, guest.name, guest.sign, status="offline", is_kept=True)
 
 
 def _blocks_in(meta: Mapping[str, str], own: UserId) -> dict[UserId, set[UserId]]:
