@@ -404,7 +404,7 @@ def format_whois(row: Line, now: datetime) -> list[str]:
     before = f"; formerly {quote_names(row['names_before'])}" if row["names_before"] else ""
     about = [f"   about: {excerpt(row['about'], len(row['about']))}"] if row["about"] else []
     since = row["known_since"]
-    known = f"   first message {format_time(since, now)}" if since else "   no messages here"
+    known = f"   known since {format_time(since, now)}" if since else "   no messages here"
     known += "; stored without a limit" if row["allowed"] else ""
     hosts = [_host(host, row) for host in row["hosts"]] or ["   no peer known"]
     return [format_user(row, now), f"{name}{before}", *about, known, *hosts, f"   id {row['user_id']}"]

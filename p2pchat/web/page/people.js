@@ -76,7 +76,7 @@ export async function showPerson(chat, layout, id) {
   const facts = [
     ["Status", row.ignored && !row.blocked ? "ignored" : statusText(chat.model.people.get(row.user_id) ?? row)],
     ["About", safeText(row.about)],
-    ["First message", row.known_since ? when(row.known_since) : ""],
+    ["Known since", row.known_since ? when(row.known_since) : ""],
     ["Earlier names", row.names_before.map(safeLine).join(", ")],
     ["Key", `${row.user_id.slice(0, 8)}…`],
   ];
