@@ -85,6 +85,7 @@ from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.storage_answers import Stored
@@ -389,6 +390,11 @@ class Node:
     def report_link(self, link: PeerLink, change: LinkChanged) -> None:
         """Report that a link came up or ended. Called by Links."""
         self.presence.report_link(link, change)
+
+    def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
+        """Report that a peer is reached by a linked one, and not from here. Called by Links."""
+        if self._stays(peer):
+            self.presence.set_unreachable(peer, by and (self.name_of(by) or full_label(None, by)))
 
     def is_known(self, link: int) -> bool:
         """Return whether a link is one to a contact, or to a peer that hosts one."""

@@ -66,6 +66,7 @@ from p2pchat.core.mesh.peer_link import (
     quoted,
 )
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
+from p2pchat.core.mesh.unreachable_peers import UnreachablePeers
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import (
@@ -142,6 +143,7 @@ class Links:
         self._duplicates = DuplicateKeyDetector(ctx, self.dialer.pause, listener.name_of, contacts)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
         self._exchange = PeerExchange(ctx, self.book, self.dialer, self.up, self.by_peer, self._duplicates.on_reported)
+        self._unreachable = UnreachablePeers(ctx, self.up, self.by_peer, listener.report_unreachable)
         self._handshakes = HandshakeRunner(
             ctx,
             network,
@@ -379,6 +381,7 @@ class Links:
             self._ctx.emit(Send(Pong(), [link.id]))
         elif isinstance(frame, Peers):
             self._exchange.on_peers(link, frame)
+            self._unreachable.on_changed()
         elif isinstance(frame, Unknown):
             self._ctx.emit(Counted("unknown_frame"))
         elif isinstance(frame, Pong):
@@ -537,6 +540,7 @@ class Links:
             self.dialer.seek_direct(link.peer)
         self._exchange.on_link_up(link)
         self._listener.link_up(link)
+        self._unreachable.on_changed()
 
     # Ends
 
@@ -601,6 +605,7 @@ class Links:
             self.dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at, fault=link.faulted)
         self._exchange.on_link_down(link)
         self._listener.link_down(link, reason)
+        self._unreachable.on_changed()
 
     def _report_down(self, link: PeerLink, reason: str) -> None:
         if link.peer not in self.by_peer and link.peer in self._reported_up:

@@ -135,6 +135,9 @@ class LinkListener(Protocol):
     def report_link(self, link: PeerLink, change: LinkChanged) -> None:
         """Report to programs that a link came up or ended. Called before link_up and link_down."""
 
+    def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
+        """Report that a peer is reached by a linked one, and not from here; `by` is "" when that has ended."""
+
     def name_of(self, peer: PeerId) -> str:
         """Return the name of a peer's own user, "" when it has none."""
 

@@ -241,6 +241,11 @@ class PresenceTracker:
             self.expel(link.peer)  # those of a replaced link too: they have not left by themselves
             self._end_wait(link.peer, "left")
 
+    def set_unreachable(self, user: UserId, by: str) -> None:
+        """Set that a peer's own user is reached from elsewhere alone: by whom, or by nobody any more, if it is ""."""
+        if user not in self.hosts and user not in self._here and user not in self._blocked:
+            self._report_status(user, ("unreachable" if by else "offline", by, self._ctx.now.utc))
+
     def block(self, user: UserId) -> None:
         """Take back what links say about a user who is blocked now. It leaves at once."""
         for link in [*self._links.values(), *self._awaited.values()]:

@@ -13,7 +13,7 @@ const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "o
 const REQUESTS = { few: "a few are shown, others wait", all: "all are shown", known: "all wait in Requests" };
 const BLOCK = "Block hides this person, and what they write to you is not stored. They are not told.";
 const UNBLOCK = "You see nothing of this person, and what they write to you is not stored. Unblock brings what they wrote meanwhile.";
-const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
+const RANK = { online: 0, idle: 1, unreachable: 2, offline: 3, unknown: 4 };
 const labels = new Intl.Collator(); // many times as fast as localeCompare
 
 /** @typedef {import("./model.js").Person} Person */
@@ -34,6 +34,7 @@ export function dot(status) {
 export function statusText(person) {
   if (!person) return "";
   if (person.blocked) return "blocked";
+  if (person.status === "unreachable") return `cannot be reached from here; ${safeLine(person.text)} can`;
   const word = { online: "online", idle: "away", offline: "offline", unknown: "not seen yet" }[person.status] ?? "";
   return person.text ? `${word}: ${safeLine(person.text)}` : word;
 }
@@ -45,7 +46,7 @@ export function isHere(person) {
 
 /** Compare by presence, then by name. @param {Person} one @param {Person} other */
 export function byPresence(one, other) {
-  const rank = (/** @type {any} */ person) => RANK[/** @type {"online"} */ (person.status)] ?? 3;
+  const rank = (/** @type {any} */ person) => RANK[/** @type {"online"} */ (person.status)] ?? 4;
   return rank(one) - rank(other) || labels.compare(one.label, other.label);
 }
 
