@@ -139,11 +139,12 @@ class Links:
         self.book: AddressBook = AddressBook(ctx, addresses, contacts)
         self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer)
         self._warned_full_at = float("-inf")
-        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, _Undialled(blocks, admission), self._may_dial)
+        undialled = _Undialled(blocks, admission)
+        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, undialled, self._may_dial)
         self._duplicates = DuplicateKeyDetector(ctx, self.dialer.pause, listener.name_of, contacts)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
         self._exchange = PeerExchange(ctx, self.book, self.dialer, self.up, self.by_peer, self._duplicates.on_reported)
-        self._unreachable = UnreachablePeers(ctx, self.up, self.by_peer, listener.report_unreachable)
+        self._unreachable = UnreachablePeers(ctx, self.up, self.by_peer, undialled, listener.report_unreachable)
         self._handshakes = HandshakeRunner(
             ctx,
             network,
@@ -246,6 +247,7 @@ class Links:
         for link in list(self._links.values()):
             if link.peer == peer:
                 self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
+        self._unreachable.on_changed()
 
     def unblock(self, peers: AbstractSet[PeerId]) -> None:
         """Dial peers again, and begin those links anew whose peers had told of those users: they tell them once."""
@@ -254,6 +256,7 @@ class Links:
                 self.close(link.id, "error", "this link begins anew")
         for peer in sorted(self.dialer.peers.intersection(peers)):
             self.dialer.resume(peer)
+        self._unreachable.on_changed()
 
     def on_members_changed(self, durable: Collection[StatementId]) -> None:
         """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has

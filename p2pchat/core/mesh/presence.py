@@ -243,8 +243,9 @@ class PresenceTracker:
 
     def set_unreachable(self, user: UserId, by: str) -> None:
         """Set that a peer's own user is reached from elsewhere alone: by whom, or by nobody any more, if it is ""."""
-        if user not in self.hosts and user not in self._here and user not in self._blocked:
-            self._report_status(user, ("unreachable" if by else "offline", by, self._ctx.now.utc))
+        if user in self.hosts or user in self._here or (by == "" and self.status(user)[0] != "unreachable"):
+            return
+        self._report_status(user, ("unreachable" if by else "offline", by, self._ctx.now.utc))
 
     def block(self, user: UserId) -> None:
         """Take back what links say about a user who is blocked now. It leaves at once."""
@@ -257,6 +258,7 @@ class PresenceTracker:
         if timer is not None:
             timer.cancel()
             self._leave(user, "lost")
+        self.set_unreachable(user, "")
 
     def expel(self, peer: PeerId = "") -> None:
         """Take back what links say about users who are out now, though the peers that host them are not.

@@ -6,7 +6,7 @@ not offline: the two cannot reach each other. What both write to the room goes b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NodeContext, Timer
@@ -20,16 +20,18 @@ class UnreachablePeers:
 
     Args:
         up, by_peer: The tables of Links.
+        undialled: Peers with which no link is wanted.
         report: Called with such a peer and a linked one that reaches it, "" when none does any more.
     """
 
     def __init__(
         self, ctx: NodeContext, up: Mapping[int, PeerLink], by_peer: Mapping[PeerId, PeerLink],
-        report: Callable[[PeerId, PeerId], None],
+        undialled: Container[PeerId], report: Callable[[PeerId, PeerId], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._up = up
         self._by_peer = by_peer
+        self._undialled = undialled
         self._report = report
         self._found: dict[PeerId, PeerId] = {}  # at the last look, each with a peer that reaches it
         self._reported: dict[PeerId, PeerId] = {}
@@ -45,7 +47,8 @@ class UnreachablePeers:
         former, self._found = self._found, {}
         for link in self._up.values():
             for peer in link.linked:
-                if peer not in self._by_peer and self._found.get(peer) != self._reported.get(peer, ""):
+                is_wanted = peer not in self._by_peer and peer not in self._undialled
+                if is_wanted and self._found.get(peer) != self._reported.get(peer, ""):
                     self._found[peer] = link.peer
         for peer in self._reported.keys() - self._found.keys():
             del self._reported[peer]

@@ -96,6 +96,9 @@ class Post:
     def report_link(self, link: PeerLink, change: LinkChanged) -> None:
         self.ctx.emit(change)
 
+    def report_unreachable(self, peer: str, by: str) -> None:
+        self.heard.append(("unreachable", peer, by))
+
     def name_of(self, peer: str) -> str:
         return "fay"
 
