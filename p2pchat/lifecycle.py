@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, StoredUser
 from p2pchat.core.effects import LinkChanged, WarningIssued
-from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged, UserRenamed
+from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpoint
 from p2pchat.core.names import base32, validate_name
@@ -160,6 +160,11 @@ class PeerLifecycle:
         if self.host in ("0.0.0.0", "::", "") or not self.options.listen:
             return []
         return [join_endpoint(self.host, self.port or self.options.port)]
+
+    @property
+    def is_kept(self) -> bool:
+        """True if the keys of its users outlive this run."""
+        return not (self.options.temporary or self.options.is_in_memory)
 
     @property
     def relay_endpoints(self) -> list[str]:
@@ -329,7 +334,6 @@ class PeerLifecycle:
             if (endpoint, pin) not in self._relayed_named:
                 driver.put(Connect(endpoint, pin))
         await self._store_name(stored)
-        self._announce_name(driver, stored)
         self._start_discovery()
 
     async def _all_endpoints(self) -> tuple[str, ...]:
@@ -418,7 +422,7 @@ class PeerLifecycle:
         if resources.directory is None:
             settings = replace(settings, auto_fetch_bytes=0)  # memory is for what a program sends, or asks for
         about, guest = self.directory.user(me).about, resources.network.guest(me)
-        own = HostedIdentity(me, self.name, sign, guest=guest, about=about)
+        own = HostedIdentity(me, self.name, sign, guest=guest, about=about, is_kept=self.is_kept)
         node = Node(
             settings=settings,
             peer=me,
@@ -449,12 +453,6 @@ class PeerLifecycle:
         if former is not None:
             text = f"{former} is called {self.name} from now on: programs with one port, or one directory, are one user"
             self.dispatcher.dispatch(WarningIssued("renamed", text, self.directory.me))
-
-    def _announce_name(self, driver: Driver, stored: Stored) -> None:
-        """Write a changed name to the room, where it overrides other sources of the name."""
-        me = self.directory.me
-        if any(user.id == me and user.named_c and user.name != self.name for user in stored.users):
-            driver.put(UserRenamed(me, self.name))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str], timeout: float) -> None:
         """Wait until each endpoint has failed once, or is linked and has announced its users; and for the engine."""

@@ -225,7 +225,7 @@ class SimPeer:
         stored = self.disk.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
-        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=self.certificate(self.user))
+        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=self.certificate(self.user), is_kept=True)
         self.node = Node(
             settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(self._hosted, self.guests)],
             network=replace(self.network), draw=draw, stored=stored,
@@ -317,7 +317,7 @@ class SimPeer:
         """Return a hosted user: the founder answers for all, so that whoever hosts one may be expelled alone."""
         founder = self.sim.founder
         answered = make_guest(self.network.id, founder.peer_id, signer(founder), guest.user)
-        return HostedIdentity(guest.user, guest.name, guest.sign, status="offline", guest=answered)
+        return HostedIdentity(guest.user, guest.name, guest.sign, status="offline", guest=answered, is_kept=True)
 
     def unhost_guest(self, guest: SimHostedUser) -> None:
         """Stop hosting a user."""

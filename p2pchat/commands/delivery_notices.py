@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from p2pchat import Conversation, Receipt, Receipts, User
-from p2pchat.commands.event_text import excerpt
+from p2pchat.commands.event_text import UNREACHABLE, excerpt
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.safe_text import quote_conversation, quote_name
 
@@ -136,7 +136,7 @@ class Notifier:
         if user is None or user.is_me:
             return
         word, text = {"idle": "away"}.get(user.status, user.status), user.status_text
-        if text and text != self._statuses.get(user.id):
+        if text and user.status != UNREACHABLE and text != self._statuses.get(user.id):
             self._notify(f"-- {quote_name(user.label)} is {word}: {excerpt(text, len(text))}")
         self._statuses[user.id] = text
 

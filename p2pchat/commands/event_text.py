@@ -35,6 +35,7 @@ Line = Mapping[str, Any]  # an event line or a row, which is only read
 EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an earlier message
 DELETED = "[deleted]"  # shown instead of the text
 UNSUPPORTED = "[a message of a kind that this version does not know: update p2pchat]"  # so is this
+UNREACHABLE = "unreachable"  # the status of a user whom linked peers reach, and this one does not; the text says who
 AT_A_GATEWAY = "a gateway: nobody reads here"  # the status text of a gateway's own user, while the gateway is linked
 QUOTED_CHARACTERS = 24  # of the message a reply belongs to: enough to recognize it
 FILE_NAME_CHARACTERS = 64  # shown of the name of a file; a guess
@@ -243,6 +244,8 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
     if kind == "group":
         change = format_group_change(event, me)
         return f"{time} -- {change}" if change else None
+    if kind == "presence" and event["status"] == UNREACHABLE:
+        return f"{time} -- {unreachable(event['user'], event['text'])}"
     if kind == "joined":
         return f"{time} -- {quote_name(event['user'])} is here{_first_time(event)}"
     if kind == "begun":
@@ -315,13 +318,26 @@ def format_member(row: Line, now: datetime) -> str:
 
 
 def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
-    """Return why nothing is sent to users while an expulsion lasts; "" if none is in the way."""
+    """Return why nothing is sent to users: an expulsion, or that only others reach them; "" if nothing is known."""
     if (by := peer.people.expelled_by) is not None:
         who = "your login" if by.is_me else quote_name(by.label)
         return f"{who} expelled this peer from its network: a pardon lets it send what waits"
-    known = peer.users() if labels else []
-    out = [one.label for one in known if one.label in labels and peer.people.is_expelled(one)]
-    return f"{quote_names(out)} cannot get it while expelled from this network" if out else ""
+    known = [one for one in peer.users() if one.label in labels] if labels else []
+    out = [one.label for one in known if peer.people.is_expelled(one)]
+    if out:
+        return f"{quote_names(out)} cannot get it while expelled from this network"
+    return "; ".join(unreachable(one.label, one.status_text) for one in known if one.status == UNREACHABLE)
+
+
+def unreachable(label: str, by: str) -> str:
+    """Return that a user is there, and who reaches it."""
+    return f"{quote_name(label)} cannot be reached from here; {quote_name(by)} can"
+
+
+def shows_presence(event: Line) -> bool:
+    """Return whether people are told of an event about a user: not of every status."""
+    is_unreachable = event["event"] == "presence" and event["status"] == UNREACHABLE
+    return is_unreachable or event["event"] in ("joined", "left", "many", "renamed")
 
 
 def format_invite(row: Line, now: datetime) -> str:
@@ -374,6 +390,8 @@ def format_user(row: Line, now: datetime | None = None) -> str:
     blocked = row.get("blocked", False)
     ignored = row.get("ignored", False) and not blocked
     marks = _marks(you=row["me"], owner=row.get("owner", False), ignored=ignored, blocked=blocked)
+    if row["status"] == UNREACHABLE:
+        return f"-- {unreachable(row['user'], row['text'])}{marks}"
     return f"-- {quote_name(row['user'])}: {state}{since}{text}{marks}"
 
 
@@ -388,7 +406,7 @@ def format_whois(row: Line, now: datetime) -> list[str]:
     before = f"; formerly {quote_names(row['names_before'])}" if row["names_before"] else ""
     about = [f"   about: {excerpt(row['about'], len(row['about']))}"] if row["about"] else []
     since = row["known_since"]
-    known = f"   first message {format_time(since, now)}" if since else "   no messages here"
+    known = f"   known since {format_time(since, now)}" if since else "   no messages here"
     known += "; stored without a limit" if row["allowed"] else ""
     hosts = [_host(host, row) for host in row["hosts"]] or ["   no peer known"]
     return [format_user(row, now), f"{name}{before}", *about, known, *hosts, f"   id {row['user_id']}"]

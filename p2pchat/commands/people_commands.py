@@ -13,7 +13,7 @@ from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import parse_endpoint
-from p2pchat.commands.event_text import EventLine, excerpt, format_user, format_whois, is_gateway
+from p2pchat.commands.event_text import UNREACHABLE, EventLine, excerpt, format_user, format_whois, is_gateway
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
@@ -22,7 +22,7 @@ MAX_STATUS_CHARACTERS = 512  # limit of the protocol
 NOTHING = "-"  # typed to clear the /about text
 MAX_LISTED = 40  # users or conversations listed for people, but all users who are online; a guess
 Change = Callable[[User | str], Awaitable[User]]  # as TCPPeer.block
-_STATUS_ORDER = ("online", "idle", "offline", "unknown")
+_STATUS_ORDER = ("online", "idle", UNREACHABLE, "offline", "unknown")
 
 
 async def who(ctx: CommandContext) -> CommandResult:
@@ -47,8 +47,8 @@ def _status_row(user: User) -> EventLine:
 
 
 def is_present(row: EventLine) -> bool:
-    """Return whether a row of /who is of someone who is here. It needs `me`, `status` and `text`."""
-    return bool(row["me"]) or row["status"] in ("online", "idle") or is_gateway(row)
+    """Return whether a row of /who is of someone who is here, or elsewhere. It needs `me`, `status` and `text`."""
+    return bool(row["me"]) or row["status"] in ("online", "idle", UNREACHABLE) or is_gateway(row)
 
 
 def _engine_lines(peer: TCPPeer | HostedUser) -> list[str]:

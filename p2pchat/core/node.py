@@ -81,6 +81,7 @@ from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.storage_answers import Stored
@@ -97,6 +98,8 @@ from p2pchat.protocol import (
     RunId,
     UserId,
 )
+
+NAMES_AT_ONCE = 50  # names that are signed in one step: about 5 ms
 
 
 class Node:
@@ -365,11 +368,17 @@ class Node:
         """Take a link that passed go. Called by Links."""
         self.sync.on_link_up(link)
         self.presence.link_up(link)
+        self._write_names()
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Take the end of a link that was up. Called by Links."""
         self.sync.on_link_down(link)
         self.presence.link_down(link, reason)
+
+    def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
+        """Report that a peer is reached by a linked one, and not from here. Called by Links."""
+        if self._stays(peer):
+            self.presence.set_unreachable(peer, by and (self.name_of(by) or full_label(None, by)))
 
     def is_known(self, link: int) -> bool:
         """Return whether a link is one to a contact, or to a peer that hosts one."""
@@ -519,6 +528,24 @@ class Node:
         self.presence.host(user)
         self.sync.on_user_hosted(user.id, input.delivered, input.reads, input.taken)
         self.sync.people.on_announced_name(user.id, user.name)
+        if self.links.up:
+            self._write_names()
+
+    def _write_names(self) -> None:
+        """Write to the room which names users hosted here have, if it does not say so and somebody else is there.
+
+        So everybody learns the name of a member with what others wrote, also from peers that it never met. A name of
+        the own user that was chosen before this start replaces the former one.
+        """
+        people = self.sync.people
+        unnamed = [
+            id for id, user in self.hosted.items()
+            if user.is_kept and not (people.has_profile(id) and (id != self.peer or self.names[id] == user.name))
+        ]  # fmt: skip
+        if unnamed and self.accepts_writes:
+            for id in unnamed[:NAMES_AT_ONCE]:
+                self.sync.appender.write_profile(id)
+            self._ctx.after(0.0, self._write_names)
 
     def _on_user_unhosted(self, input: UserUnhosted) -> None:
         if input.user in self.hosted and input.user != self.peer:

@@ -66,6 +66,7 @@ class HostedIdentity:
     """A user hosted by this peer. `cert` is None when the user's key is the peer's own.
 
     `guest` is the certificate of the member that answers for the user; None when the user is a member itself.
+    `is_kept`: its key outlives this run, so that others can write to it later and are to know its name.
     """
 
     id: UserId
@@ -75,6 +76,7 @@ class HostedIdentity:
     guest: GuestCertificate | None = None
     about: str = field(default="", repr=False)  # what the user says about itself, "" for nothing
     status: str = "online"  # initial status
+    is_kept: bool = False
 
 
 class HostedIdentities(dict[UserId, HostedIdentity]):

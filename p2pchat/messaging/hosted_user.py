@@ -407,7 +407,8 @@ class HostedUserRegistry:
         about = self._lifecycle.directory.abouts.get(stored.id, "")
         guest = self._lifecycle.require_resources().network.guest(stored.id)
         return HostedIdentity(
-            stored.id, stored.name, _signer(stored.secret), guest=guest, about=about, status="offline"
+            stored.id, stored.name, _signer(stored.secret), guest=guest, about=about, status="offline",
+            is_kept=self._lifecycle.is_kept,
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable
 from datetime import datetime
 from itertools import accumulate
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.requests import HTTPConnection, Request
@@ -41,6 +41,7 @@ from p2pchat.web.schemas import (
     PresenceOut,
     ReceiptStatus,
     SignUp,
+    Status,
     UserOut,
     iso,
 )
@@ -505,9 +506,7 @@ async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccoun
 async def presence(
     account: CurrentAccount,
     gateway: CurrentGateway,
-    status: Annotated[
-        Literal["online", "idle", "offline", "unknown"] | None, Query(description="Only users with this status.")
-    ] = None,
+    status: Annotated[Status | None, Query(description="Only users with this status.")] = None,
 ) -> list[User]:
     """Return the presence of all known users."""
     found = account.user.users()

@@ -41,7 +41,7 @@ GroupName = Annotated[
     str,
     Field(min_length=1, max_length=64, description="The name of a group, or its name with its id: `ops#K7QF2M3P`."),
 ]
-Status = Literal["online", "idle", "offline", "unknown"]
+Status = Literal["online", "idle", "unreachable", "offline", "unknown"]
 _OR_NONE = BeforeValidator(lambda value: value or None)
 _STATUS_TEXT = "What the user says with the status."
 

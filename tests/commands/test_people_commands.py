@@ -86,7 +86,7 @@ async def test_whois_shows_the_id(shown: Shown) -> None:
         assert [TIMELESS.sub("", line) for line in shown.new] == [
             '-- "Anna Maria": online',
             '   name: "Anna Maria"',
-            "   no messages here",
+            "   known",
             f"   own peer: linked, from 127.0.0.1; listens at {anna.endpoint}",
             f"   id {anna.me.id}",
         ]
@@ -106,7 +106,7 @@ async def test_about_is_visible_until_it_is_removed(shown: Shown) -> None:
         await open_session(ada, shown, as_json=False).execute([b"/whois robert"])
         _first, called, about, known, host, id = shown.new
         assert called == "   name: robert; formerly bob" and about == '   about: "on call"'
-        assert known.startswith("   first message ") and host.startswith("   own peer: linked, from ")
+        assert known.startswith("   known since ") and host.startswith("   own peer: linked, from ")
         assert id == f"   id {bob.me.id}"
         await session.execute([b"/about -"])
         assert shown.new == ["-- your about text is empty"]

@@ -198,7 +198,7 @@ def describe(frame: Frame) -> str:
         return f"entries {where(frame.c)} {span(frame.r, frame.first, len(frame.e))}{number}{evidence}"
     if isinstance(frame, Want):
         older = f", older {marks(frame.older)}" if frame.older else ""
-        return f"want {frame.n} {where(frame.c)} {NAMES[frame.u]} from {marks(frame.tips)}{older}"
+        return f"want {frame.n} {where(frame.c)} {NAMES.get(frame.u, frame.u[:4])} from {marks(frame.tips)}{older}"
     if isinstance(frame, Digest):
         asks = " ask" * frame.ask
         return f"digest{asks}" if frame.sum is not None else f"sums of {len(frame.sums or ())}"

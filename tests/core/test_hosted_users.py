@@ -408,6 +408,9 @@ def test_entries_written_while_leaving_are_announced_on_return(sim: Simulation) 
 def test_a_user_back_on_a_restored_machine_begins_no_known_log_again(sim: Simulation) -> None:
     """The restored machine repeats a run. The log that the user wrote in that run was covered when it came back."""
     ada, bob = sim.peers(2)
+    sim.run(2)
+    ada.crash()
+    ada.start()  # its own name is of a run that is not repeated
     zoe = hosted(sim, ada)
     ada.say_as(zoe, "one")
     sim.run(2)

@@ -713,6 +713,7 @@ async def test_room_receipts_of_messages_written_at_another_peer_come_while_thei
     async with mesh("east", "west", "bob") as net:
         east, west, _ = net.peers
         here = await east.host("zoe")
+        await net.settle()
         there = await west.host("zoe", key=here.secret)
         await net.settle()
         ticks = west.everybody(Delivered)

@@ -118,7 +118,7 @@ async def test_taking_the_former_name_of_another_user_causes_a_warning(net: Mesh
 async def test_whois_of_oneself_and_of_a_user_never_met(net: Mesh) -> None:
     ada, bob, _ = net.peers
     me = await ada.whois(ada.me)
-    assert (me.names_before, me.known_since, me.hosts[0].id) == ((), None, ada.me.id)
+    assert (me.names_before, me.hosts[0].id) == ((), ada.me.id)
     there = (await ada.whois("bob")).hosts
     assert [(host.id, host.linked) for host in there] == [(bob.me.id, True)]
     nobody = await ada.whois("A" * 51 + "Q")

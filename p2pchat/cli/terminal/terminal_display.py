@@ -32,6 +32,7 @@ from p2pchat.commands.event_text import (
     format_gap,
     message_excerpt,
     message_row,
+    shows_presence,
     with_gap,
 )
 from p2pchat.commands.message_commands import HISTORY_LINES
@@ -266,7 +267,7 @@ class TerminalDisplay(Display):
             self._screen.update(event["id"], lambda own: own.on_read(event["count"], event["of"]))
         elif kind == "group":
             self._show_group_change(event)
-        elif kind in ("joined", "left", "renamed"):
+        elif shows_presence(event):
             self._show_presence(event)
         elif kind in ("begun", "member"):
             self._show_day(event["at"])

@@ -66,6 +66,7 @@ from p2pchat.core.mesh.peer_link import (
 )
 from p2pchat.core.mesh.peer_record import member_of
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
+from p2pchat.core.mesh.unreachable_peers import UnreachablePeers
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import (
@@ -149,6 +150,7 @@ class Links:
             ctx, network.id, sign, admission, self.book, self.dialer, self.up, self.by_peer,
             self._duplicates.on_reported,
         )  # fmt: skip
+        self._unreachable = UnreachablePeers(ctx, self.up, self.by_peer, undialled, listener.report_unreachable)
         self._handshakes = HandshakeRunner(
             ctx,
             network,
@@ -253,6 +255,7 @@ class Links:
         for link in list(self._links.values()):
             if link.peer == peer:
                 self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
+        self._unreachable.on_changed()
 
     def unblock(self, peers: AbstractSet[PeerId]) -> None:
         """Dial peers again, and begin those links anew whose peers had told of those users: they tell them once."""
@@ -261,6 +264,7 @@ class Links:
                 self.close(link.id, "error", "this link begins anew")
         for peer in sorted(self.dialer.peers.intersection(peers)):
             self.dialer.resume(peer)
+        self._unreachable.on_changed()
 
     def on_members_changed(self, durable: Collection[StatementId]) -> None:
         """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has
@@ -388,6 +392,7 @@ class Links:
             self._ctx.emit(Send(Pong(), [link.id]))
         elif isinstance(frame, Peers):
             self._exchange.on_peers(link, frame)
+            self._unreachable.on_changed()
         elif isinstance(frame, Unknown):
             self._ctx.emit(Counted("unknown_frame"))
         elif isinstance(frame, Pong):
@@ -541,6 +546,7 @@ class Links:
             self.dialer.seek_direct(link.peer)
         self._exchange.on_link_up(link)
         self._listener.link_up(link)
+        self._unreachable.on_changed()
 
     # Ends
 
@@ -605,6 +611,7 @@ class Links:
             self.dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at, fault=link.faulted)
         self._exchange.on_link_down(link)
         self._listener.link_down(link, reason)
+        self._unreachable.on_changed()
 
     def _report_down(self, link: PeerLink, reason: str) -> None:
         if link.peer not in self.by_peer and link.peer in self._reported_up:

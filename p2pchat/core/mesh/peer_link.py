@@ -146,6 +146,9 @@ class LinkListener(Protocol):
     def link_down(self, link: PeerLink, reason: str) -> None:
         """A link that was up has ended. It is in neither `up` nor `by_peer` any more."""
 
+    def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
+        """Report that a peer is reached by a linked one, and not from here; `by` is "" when that has ended."""
+
     def name_of(self, peer: PeerId) -> str:
         """Return the name of a peer's own user, "" when it has none."""
 

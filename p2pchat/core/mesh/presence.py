@@ -230,6 +230,12 @@ class PresenceTracker:
             self.expel(link.peer)  # those of a replaced link too: they have not left by themselves
             self._end_wait(link.peer, "left")
 
+    def set_unreachable(self, user: UserId, by: str) -> None:
+        """Set that a peer's own user is reached from elsewhere alone: by whom, or by nobody any more, if it is ""."""
+        if user in self.hosts or user in self._here or (by == "" and self.status(user)[0] != "unreachable"):
+            return
+        self._report_status(user, ("unreachable" if by else "offline", by, self._ctx.now.utc))
+
     def block(self, user: UserId) -> None:
         """Take back what links say about a user who is blocked now. It leaves at once."""
         for link in [*self._links.values(), *self._awaited.values()]:
@@ -241,6 +247,7 @@ class PresenceTracker:
         if timer is not None:
             timer.cancel()
             self._leave(user, "lost")
+        self.set_unreachable(user, "")
 
     def expel(self, peer: PeerId = "") -> None:
         """Take back what links say about users who are out now, though the peers that host them are not.

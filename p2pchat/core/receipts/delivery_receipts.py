@@ -306,7 +306,7 @@ class Acknowledgements:
     """The marks that tell other peers what is on disk here, as `have`.
 
     They go at the next step to the source of the entries, and to the peers of their writers if none of those is the
-    source. Within `gossip_within` they go to the other peers of their writers, many in one frame, and to peers that are
+    source. Within 0.3 x `gossip_within` they go to the other peers of their writers, many in one frame, and to peers that are
     not linked with all of these.
     """
 
@@ -337,7 +337,7 @@ class Acknowledgements:
 
     def _schedule_gossip(self, key: WriterKey, later: set[int]) -> None:
         if not self._gossip:
-            wait = self._sync.ctx.settings.gossip_within * (0.5 + self._sync.ctx.random() / 2)
+            wait = self._sync.ctx.settings.gossip_within * (0.1 + 0.2 * self._sync.ctx.random())
             self._sync.after(wait, self._send_gossip)
         self._gossip[key] = later
 

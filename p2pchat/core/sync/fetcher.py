@@ -1,7 +1,7 @@
 """Missing entries: one want per conversation and user, sent to one link whose mark is ahead.
 
-A difference found by a comparison is wanted at once. A mark that merely announces entries is wanted only if they have
-not arrived within a second, since their writer pushes them. A link that gives nearly nothing for ten seconds is given
+A difference found by a comparison is wanted at once, and so is what a mark announces of a writer without a link here.
+Otherwise what a mark announces is wanted only if it has not arrived within a second, since its writer pushes it. A link that gives nearly nothing for ten seconds is given
 up for the next, and for a peer of the writer after one second. Links that were given up come last, contacts first.
 A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
 peer that is ahead but gives nothing gets fewer and fewer wants. What known users wrote is wanted first, since unknown
@@ -21,7 +21,7 @@ from p2pchat.core.node_context import Timer
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import Entries, Mark, Want
+from p2pchat.protocol import Entries, Mark, UserId, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
 DROPPED_AFTER = 3600.0  # seconds until logs that were dropped are asked for again; a guess
@@ -63,6 +63,7 @@ class Fetcher:
         """Fetch the entries of a writer of which a remote is ahead."""
         if self._paused:
             return
+        urgent = urgent or not self._is_pushed(key[1])
         request = self.requests.get(key)
         if request is None:
             request = self.requests[key] = FetchRequest(key)
@@ -72,6 +73,10 @@ class Fetcher:
                 self._set_timer(request, self._ctx.settings.want_after)
         elif urgent and request.source is None and not request.fruitless:
             self._ask(request)
+
+    def _is_pushed(self, user: UserId) -> bool:
+        """Return whether a peer that a user writes at is linked, or is this one."""
+        return user in self._sync.presence.hosts or user in self._sync.hosted
 
     def on_host_ahead(self, key: WriterKey, remote: RemoteState) -> None:
         """Ask a peer of the writer soon if somebody else, who is asked already, gives nearly nothing."""

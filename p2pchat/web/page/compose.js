@@ -6,6 +6,7 @@ import { fill, h, icon, iconButton } from "./dom.js";
 import { emojiAtEnd, pickEmoji } from "./emoji.js";
 import { excerpt } from "./markdown.js";
 import { NameCompletion } from "./mention.js";
+import { statusText } from "./people.js";
 import { safeLine } from "./safe_text.js";
 import { loadDrafts, saveDrafts } from "./storage.js";
 import { Tray } from "./tray.js";
@@ -280,12 +281,14 @@ export class Compose {
   _drawStanding(talk) {
     const { model } = this._chat;
     const last = talk?.kind === "dm" && talk.messages.findLast((message) => message.mine)?.ticks;
-    const waits = last && last.known && !last.count && !last.read && model.people.get(talk?.userId ?? "")?.status === "offline";
+    const person = model.people.get(talk?.userId ?? "");
+    const why = person?.status === "offline" || person?.status === "unreachable" ? statusText(person) : "";
+    const waits = last && last.known && !last.count && !last.read && why;
     const drawn = JSON.stringify([talk?.id, talk?.member, talk?.name, waits]);
     if (drawn === this._standingDrawn) return;
     this._standingDrawn = drawn;
     if (talk?.member === false) fill(this._standing, "You are no longer a member of ", h("bdi", {}, `#${safeLine(talk.name)}`), ". What was written before stays here; the owner can add you again.");
-    else if (talk && waits) fill(this._standing, h("bdi", {}, safeLine(talk.name)), " is offline: what you wrote is saved, and delivered when they are back.");
+    else if (talk && waits) fill(this._standing, h("bdi", {}, safeLine(talk.name)), ` ${person?.status === "offline" ? "is offline" : why}: what you wrote is saved, and delivered when they are back.`);
     else fill(this._standing);
   }
 }

@@ -10,7 +10,7 @@
 /**
  * @typedef {object} Person
  * @property {string} id @property {string} label @property {string} name
- * @property {string} status online, idle, offline, unknown; "" while the connection is lost, and of who is blocked
+ * @property {string} status online, idle, unreachable, offline, unknown; "" while the connection is lost, and of who is blocked
  * @property {string} text with the status
  * @property {string|null} since @property {string} about @property {boolean} me
  * @property {boolean} ignored also true for who is blocked @property {boolean} blocked

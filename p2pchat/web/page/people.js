@@ -12,7 +12,7 @@ const HUES = 12; // avatar colours, chosen by id: a person has the same one ever
 const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "of all messages" };
 const BLOCK = "Block hides this person, and what they write to you is not stored. They are not told.";
 const UNBLOCK = "You see nothing of this person, and what they write to you is not stored. Unblock brings what they wrote meanwhile.";
-const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
+const RANK = { online: 0, idle: 1, unreachable: 2, offline: 3, unknown: 4 };
 const labels = new Intl.Collator(); // many times as fast as localeCompare
 
 /** @typedef {import("./model.js").Person} Person */
@@ -33,6 +33,7 @@ export function dot(status) {
 export function statusText(person) {
   if (!person) return "";
   if (person.blocked) return "blocked";
+  if (person.status === "unreachable") return `cannot be reached from here; ${safeLine(person.text)} can`;
   const word = { online: "online", idle: "away", offline: "offline", unknown: "not seen yet" }[person.status] ?? "";
   return person.text ? `${word}: ${safeLine(person.text)}` : word;
 }
@@ -44,7 +45,7 @@ export function isHere(person) {
 
 /** Compare by presence, then by name. @param {Person} one @param {Person} other */
 export function byPresence(one, other) {
-  const rank = (/** @type {any} */ person) => RANK[/** @type {"online"} */ (person.status)] ?? 3;
+  const rank = (/** @type {any} */ person) => RANK[/** @type {"online"} */ (person.status)] ?? 4;
   return rank(one) - rank(other) || labels.compare(one.label, other.label);
 }
 
@@ -75,7 +76,7 @@ export async function showPerson(chat, layout, id) {
   const facts = [
     ["Status", row.ignored && !row.blocked ? "ignored" : statusText(chat.model.people.get(row.user_id) ?? row)],
     ["About", safeText(row.about)],
-    ["First message", row.known_since ? when(row.known_since) : ""],
+    ["Known since", row.known_since ? when(row.known_since) : ""],
     ["Earlier names", row.names_before.map(safeLine).join(", ")],
     ["Key", `${row.user_id.slice(0, 8)}…`],
   ];

@@ -30,6 +30,7 @@ class SimulatedGroup:
         self.lost: dict[str, list[int]] = {}
         self.delivered: dict[tuple[int, str], int] = {}
         self.refused: list[str] = []
+        self.talk = ""
         self._tickets = 0
         for peer in sim.up:
             self.listen(peer)

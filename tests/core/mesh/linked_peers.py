@@ -119,6 +119,9 @@ class Post:
     def link_down(self, link: PeerLink, reason: str) -> None:
         self.heard.append(("down", link.peer, reason))
 
+    def report_unreachable(self, peer: str, by: str) -> None:
+        self.heard.append(("unreachable", peer, by))
+
     def name_of(self, peer: str) -> str:
         return "fay"
 

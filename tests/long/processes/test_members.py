@@ -502,3 +502,98 @@ async def test_a_new_network_leaves_what_was_started_in_the_former_one(logins: l
 
 class PortChild(Child):
     """A peer whose profile is that of its port."""
+
+
+# ---- known by name
+
+
+async def test_who_wrote_nothing_and_left_is_known_by_name_to_everybody(logins: list[Login]) -> None:
+    """Reader meets ada alone, who restarts; zoe comes when only cyd is there, who never met reader."""
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada, "--uses", "2")
+    reader = await second.peer("reader", invite=invite)
+    await met(ada, reader)
+    await knows(first, "ada", "reader")
+    assert await reader.leave() == 0
+    await first.kill(ada)
+    ada = await first.peer("ada", port=int(ada.endpoint.rpartition(":")[2]))
+    await knows(first, "ada", "reader")
+    cyd = await third.peer("cyd", invite=invite)
+    await met(ada, cyd)
+    await knows(third, "cyd", "reader")
+    assert await ada.leave() == 0
+    assert await cyd.leave() == 0
+    assert stored_names(third, "cyd") == {"ada", "reader", "cyd"}
+
+    cyd = await third.peer("cyd")
+    zoe = await third.peer("zoe", cyd.endpoint)  # another profile of cyd's login
+    await met(cyd, zoe)
+    await knows(third, "zoe", "reader")
+    await knows(third, "zoe", "ada")  # the founder never wrote either
+    assert await third.members("zoe") == {"ada": "founder", "cyd zoe": "member", "reader": "member"}
+    await zoe.send("read this", to="reader")
+    await zoe.send("and you", to="ada")
+    reader = await second.peer("reader", zoe.endpoint)
+    await reader.event("message", WAIT, text="read this")
+    ada = await first.peer("ada", zoe.endpoint)
+    await ada.event("message", WAIT, text="and you")
+    assert cyd.count("message") == 0
+
+
+async def test_a_name_taken_later_counts_and_equal_names_are_told_apart(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada, "--uses", "2")
+    bob = await second.peer("bob", invite=invite)
+    await met(ada, bob)
+    assert await bob.leave() == 0
+    bob = await second.peer("bob", ada.endpoint, "--name", "robert")
+    await ada.event("renamed", WAIT, user="robert")
+    assert await bob.leave() == 0
+    other = await second.peer("other", ada.endpoint, "--name", "robert")
+    await ada.event("joined", WAIT, user_id=other.listening["user_id"])
+    await knows(first, "ada", f"robert#{other.listening['user_id'][:8]}")
+    assert await other.leave() == 0
+    cyd = await third.peer("cyd", invite=invite)
+    await met(ada, cyd)
+    label = f"robert#{bob.listening['user_id'][:8]}"
+    await knows(third, "cyd", label)
+    await cyd.send("which one?", to=label)
+    bob = await second.peer("bob", cyd.endpoint)
+    await bob.event("message", WAIT, text="which one?")
+
+
+async def test_who_was_pardoned_is_known_by_name(logins: list[Login]) -> None:
+    first, second, third = logins
+    ada = await first.peer("ada")
+    reader = await second.peer("reader", invite=await first.invite(ada))
+    await met(ada, reader)
+    await knows(first, "ada", "reader")
+    assert await reader.leave() == 0
+    await first.decide("ada", "expel", "reader", "--yes")
+    cyd = await third.peer("cyd", invite=await first.invite(ada))
+    await met(ada, cyd)
+    await knows(third, "cyd", "reader")
+    assert (await third.members("cyd"))["reader"] == "expelled"
+    await first.decide("ada", "pardon", "reader")
+    await cyd.event("member", WAIT, user="reader", change="pardoned")
+    assert await ada.leave() == 0
+    await cyd.send("welcome back", to="reader")
+    reader = await second.peer("reader", cyd.endpoint)
+    await reader.event("message", WAIT, text="welcome back")
+
+
+async def knows(login: Login, name: str, whom: str) -> None:
+    """Wait until a peer lists a member with a user by this name."""
+    deadline = time.monotonic() + WAIT
+    rows = []
+    while not any(whom in row["users"] for row in rows):
+        assert time.monotonic() < deadline, rows
+        rows = await login.rows("members", "--data", str(login.home / name))
+
+
+def stored_names(login: Login, name: str) -> set[str]:
+    """Return the names that a peer keeps."""
+    with closing(sqlite3.connect(f"file:{login.home / name / 'history.db'}?mode=ro", uri=True)) as database:
+        return {row[0] for row in database.execute("select name from users where name is not null")}

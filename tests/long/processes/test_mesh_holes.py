@@ -1,0 +1,48 @@
+"""A mesh with a hole: two peers that cannot reach each other, and a third that reaches both."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tests.deadlines import WAIT
+from tests.processes.commands import one_loop
+from tests.processes.peers import Cluster
+
+pytestmark = one_loop
+AT_ONCE = 1.0  # seconds within which a message must pass the third peer: it says within 0.3 s what it has
+
+
+async def test_what_two_write_that_cannot_reach_each_other_goes_by_the_third(quick: Cluster) -> None:
+    ada = quick.child("ada")
+    await ada.start(WAIT)
+    bob, cyd = (quick.child(name, ada.endpoint, "--no-listen") for name in ("bob", "cyd"))
+    for child in (bob, cyd):
+        await child.start(WAIT)
+        await child.event("joined", WAIT, user="ada")
+    for one, other in ((bob, "cyd"), (cyd, "bob")):
+        told = await one.event("presence", WAIT, user=other)
+        assert (told["status"], told["text"]) == ("unreachable", "ada")
+    for n in range(5):
+        for one, other in ((bob, cyd), (cyd, bob)):
+            begun = time.monotonic()
+            await one.send(f"{one.name} {n}")
+            await other.event("message", WAIT, text=f"{one.name} {n}")
+            assert time.monotonic() - begun < AT_ONCE
+
+    code, out = await quick.run("users", "--json", "--data", str(quick.home / "bob"))
+    [row] = [row for row in map(json.loads, out.splitlines()) if row["user"] == "cyd"]
+    assert (code, row["status"], row["text"]) == (0, "unreachable", "ada")
+    code, out, _ = await quick.talk("users", "--data", str(quick.home / "bob"))
+    assert code == 0 and b"cyd cannot be reached from here; ada can" in out
+    words = ("send", "cyd", "just us", "--wait", "delivered", "--timeout", "1", "--data", str(quick.home / "bob"))
+    code, _, err = await quick.talk(*words)
+    assert code == 3 and b"saved; cyd cannot be reached from here; ada can" in err
+    assert cyd.count("message", text="just us") == 0
+
+    assert await cyd.leave() in (0, 3)
+    told = await bob.event("presence", WAIT, user="cyd", status="offline")
+    cyd = quick.child("cyd", ada.endpoint, "--host", "127.0.0.1")  # now bob can dial it
+    await cyd.start(WAIT)
+    await cyd.event("message", WAIT, text="just us")
+    await bob.event("joined", WAIT, user="cyd")
