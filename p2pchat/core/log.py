@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from p2pchat.config import Settings
-from p2pchat.core.entry_kinds import MESSAGE_KINDS, TEXT_KINDS
+from p2pchat.core.entry_kinds import HIDDEN_KINDS, MESSAGE_KINDS, TEXT_KINDS
 from p2pchat.errors import FrameError, LogError
 from p2pchat.protocol import (
     MAX_DEPTH,
@@ -74,7 +74,7 @@ MAX_TEXT_BYTES = 32 * 1024
 MAX_BEFORE = 8
 """Most logs that one builds on by name."""
 UNREADABLE = "unreadable"
-"""The kind of an entry whose text cannot be read: none that a version knows, so it is shown as unsupported."""
+"""The kind of an entry whose text cannot be read: none that a version knows, so it is an unsupported message."""
 RawEntry = tuple[int, str]  # a clock and a text: an entry as its author made it
 WriterKey = tuple[ConversationId, UserId]  # the conversation and the writer: the unit of wants
 
@@ -142,6 +142,11 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     auto: bool = False
     choices: Choices = ()
     hops: Hops = 0
+
+    @property
+    def is_message(self) -> bool:
+        """True if it is shown as a message: of an unknown kind with a text in `b`, too."""
+        return self.k in MESSAGE_KINDS or (self.k not in HIDDEN_KINDS and type(self.b) is str)
 
     def __repr__(self) -> str:
         return f"Entry({self.k}, c={self.c})"  # without the text
@@ -325,14 +330,16 @@ def with_files(
 
 
 def _with_body_checked(entry: Entry, c: int) -> Entry:
-    """Return an entry, or one that cannot be read if its kind has a text, and this one has none, or one too long."""
+    """Return an entry, or one that cannot be read if it lacks the text of its kind or has one beyond the limits."""
     body = entry.b
-    if entry.k not in TEXT_KINDS:
-        return entry
-    if type(body) is not str or "\0" in body:
-        return Entry(UNREADABLE, c)
+    if type(body) is not str:
+        return _unreadable(c) if entry.k in TEXT_KINDS else entry
     is_long = len(body) > MAX_TEXT_BYTES // 4 and len(body.encode()) > MAX_TEXT_BYTES
-    return Entry(UNREADABLE, c) if is_long else entry
+    return _unreadable(c) if is_long or "\0" in body else entry
+
+
+def _unreadable(c: int) -> Entry:
+    return Entry(UNREADABLE, c, c, b="")
 
 
 def _decode_exactly(raw: RawEntry) -> Entry:
@@ -351,7 +358,7 @@ def _decode_exactly(raw: RawEntry) -> Entry:
         entry = with_files(entry, files, automatic=automatic, choices=choices, hops=hops)
         return msgspec.structs.replace(entry, b=of_any_form["b"])
     except (msgspec.MsgspecError, FrameError, ValueError, RecursionError):
-        return Entry(UNREADABLE, c)
+        return _unreadable(c)
 
 
 _OF_ANY_FORM = ("b", "files", "auto", "choices", "hops")

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_requests import GroupRequest
 from p2pchat.core.groups.group_state import talk_id
@@ -260,7 +259,7 @@ class Viewer:
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)
-        return entry.k not in HIDDEN_KINDS and (self._access.is_all or self._access.sees(shown.log, entry))
+        return entry.is_message and (self._access.is_all or self._access.sees(shown.log, entry))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
         return [post_of(self, one) for one in entries]

@@ -129,7 +129,7 @@ def test_entries_of_later_versions_are_read(fields: str) -> None:
     ],
 )
 def test_an_entry_that_breaks_the_rules_cannot_be_read(fields: str) -> None:
-    assert decode_entry(entry_with(fields)) == Entry(UNREADABLE, 7, 7)
+    assert decode_entry(entry_with(fields)) == Entry(UNREADABLE, 7, 7, b="")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_entry_that_breaks_the_rules_cannot_be_read(fields: str) -> None:
     ],
 )  # fmt: skip
 def test_a_text_that_is_no_entry_is_one_that_cannot_be_read_at_its_clock(text: str) -> None:
-    assert decode_entry((START, text)) == Entry(UNREADABLE, START, START)
+    assert decode_entry((START, text)) == Entry(UNREADABLE, START, START, b="")
 
 
 @pytest.mark.parametrize(

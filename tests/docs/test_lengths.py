@@ -34,7 +34,7 @@ MOST = {
     "docs/protocol.md": 11_200,
     "docs/protocol-attachments.md": 1_700,
     "docs/protocol-discovery.md": 400,
-    "docs/protocol-entries.md": 1_700,
+    "docs/protocol-entries.md": 1_750,
     "docs/protocol-files.md": 650,
     "docs/protocol-groups.md": 1_500,
     "docs/protocol-vectors.md": 900,

@@ -64,7 +64,10 @@ def one_entry(data: bytes) -> None:
         entry = decode_entry(raw)
         hold(entry.c == raw[0], "another clock than stands beside it")
         if entry.k == UNREADABLE:
-            hold(entry == Entry(UNREADABLE, entry.c, entry.c) or '"unreadable"' in raw[1], "something that nobody said")
+            hold(
+                entry == Entry(UNREADABLE, entry.c, entry.c, b="") or '"unreadable"' in raw[1],
+                "something that nobody said",
+            )
         else:
             says_the_same(raw, entry)
         means_something(raw, 1, entry)

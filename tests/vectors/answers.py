@@ -13,7 +13,7 @@ from p2pchat.config import Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.edits import relation_of
-from p2pchat.core.entry_kinds import RELATION_KINDS
+from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
 from p2pchat.core.groups.visibility import visible_ends
@@ -195,6 +195,8 @@ def entries(given: Given) -> Result:
     entry = decode_entry(raw)
     if entry.k == UNREADABLE:
         return {"taken": True, "supported": False}
+    if entry.k not in KINDS and not entry.is_message:
+        return {"taken": True, "shown": False}
     is_lost = entry.k in RELATION_KINDS and relation_of(log, 1, entry) is None
     is_nameless = entry.k == "profile" and node.node.names.get(author.peer_id) != "robert"
     return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})

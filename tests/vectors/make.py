@@ -86,6 +86,7 @@ FILES = {
         {
             "taken": "true: it is stored, served and acknowledged",
             "effect": "false: nothing else changes by it",
+            "shown": "false: it is of an unknown kind, and no message",
             "supported": "false: nobody can read it, and it is shown as unsupported",
             "refused": "the code",
         },

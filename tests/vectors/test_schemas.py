@@ -132,7 +132,7 @@ BEYOND = {  # rules across the fields of a frame
     *("a client's hello without sig", "an entry number that overflows"),
     *("entry 1 without a header", "a later entry with a header"),
 }
-TOO_LONG = "these: 32,769 bytes."  # a schema sees no sizes in bytes
+TOO_LONG = "any kind: 32,769 bytes."  # a schema sees no sizes in bytes
 
 
 def test_the_schema_of_frames_agrees_with_the_decoder() -> None:
