@@ -98,7 +98,7 @@ def entry_with(fields: str) -> RawEntry:
         ',"b":{"size":9007199254740991}',
         ',"b":' + 15 * "[" + 15 * "]",
         ',"new":' + 15 * "[" + 15 * "]",
-        ',"new":-9007199254740991,"new":1.5',
+        ',"new":-9007199254740992,"new":1.5',
         ',"k":5,"k":"later"',
     ],
 )
@@ -109,11 +109,9 @@ def test_entries_of_later_versions_are_read(fields: str) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        ',"b":{"size":9007199254740992}',
         ',"b":' + 16 * "[" + 16 * "]",
         ',"b":' + 100_000 * "[" + 100_000 * "]",
         ',"new":' + 16 * "[" + 16 * "]",
-        ',"new":-9007199254740992',
         ',"new":"\\ud800"',
         ',"new":NaN',
         ',"at":1.0',

@@ -42,7 +42,7 @@ from p2pchat.protocol import (
 from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, dm
 from tests.fuzz.choices import Supply
 from tests.fuzz.frames import WORDS as FRAME_WORDS
-from tests.fuzz.frames import vector_frames, within
+from tests.fuzz.frames import vector_frames
 from tests.fuzz.target import Target, hold
 from tests.vectors.files import vectors
 
@@ -91,7 +91,7 @@ def means_something(raw: RawEntry, seq: int, entry: Entry) -> None:
 def says_the_same(raw: RawEntry, entry: Entry) -> None:
     hold(len(repr(entry)) < 60 + len(entry.k), "a repr that shows what somebody wrote")
     said = json.loads(raw[1])
-    hold(isinstance(said, dict) and within(said), "an entry with what not every reader holds")
+    hold(isinstance(said, dict), "an entry that is no object")
     hold((said["k"], said["at"]) == (entry.k, entry.at), "another entry than stands there")
     hold(said.get("b") == entry.b, "another body than stands there")
     hold(decode_entry(encode_entry(entry)) == entry, "an entry that is another one when written and read")
