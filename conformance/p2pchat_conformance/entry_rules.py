@@ -114,7 +114,7 @@ async def names_may_be_repeated(kit: Kit) -> None:
         log, batch = link.member.say(link.member.dm(), "named again")
         naming = link.member.naming(link.member.dm())
         assert naming is not None
-        batch.names = [naming, naming, wire.Naming(room=True)]
+        batch.names = [naming, naming]
         link.send(batch)
         await link.acked(log)
 

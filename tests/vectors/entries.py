@@ -95,11 +95,9 @@ def _short(text: str) -> dict[str, Any]:
 
 # Batches
 
-_ROOM_NAMED = [NAMINGS["room"]]
-
 
 def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
-    return entries_frame(log, first, last, names=_ROOM_NAMED) | more
+    return entries_frame(log, first, last) | more
 
 
 def _texts(*clocks: int, said: str = "line") -> list[Entry]:
