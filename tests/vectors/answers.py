@@ -68,7 +68,6 @@ from p2pchat.protocol import (
     GuestCertificate,
     Mark,
     Members,
-    Naming,
     Piece,
     RunId,
     Unknown,
@@ -182,8 +181,8 @@ def entries(given: Given) -> Result:
     for seq, one in enumerate([*held, raw], 1):
         prev = extend_chain(first_chain(header), held[: seq - 1])
         head = author.sign(head_message(log, seq, extend_chain(prev, [one])))
-        names, h = [Naming(room=True)], header if seq == 1 else ""
-        frame = Entries(*log, seq, prev.hex(), [one], head.hex(), h, names=names)
+        h = header if seq == 1 else ""
+        frame = Entries(*log, seq, prev.hex(), [one], head.hex(), h)
         decoder = Decoder(max_frame_bytes=Settings().max_frame_bytes)
         decoder.feed(encode(frame))
         if decoder.fault is not None:
@@ -290,7 +289,8 @@ def statements(given: Given) -> Result:
 
 def members(given: Given) -> Result:
     setting = read("members")["setting"]
-    said = [parse_statement(setting["network"], text, bytes.fromhex(sig)) for text, sig in given["statements"]]
+    texts = [(text_of(given | {"text": text}), bytes.fromhex(sig)) for text, sig in given["statements"]]
+    said = [parse_statement(setting["network"], *one) for one in texts]
     assert all(one.is_signed(setting["network"]) for one in said)
     found, backward = MemberList(setting["founder"]), MemberList(setting["founder"])
     found.add(said)
