@@ -140,7 +140,8 @@ KEYS = [
         "`t`: any other value", UNSUPPORTED, entries("t", '"yesterday"', "-1", "false")),
     Row("of any form",
         "`files`, `auto`, `choices`, `hops`: any value, in an entry of any kind "
-        "([attachments](protocol-attachments.md), [choices](#choices) and [entries](protocol.md#entries) say which mean something)", "taken",
+        "([attachments](protocol-attachments.md), [choices](#choices) and [entries](protocol.md#entries) say which "
+        "mean something)", "taken",
         (*entries("files", f"[{FILE}]", "[]", "null", "7", f'[{FILE},"x"]', f"[{','.join([FILE] * 11)}]"),
          *entries("auto", "true", "false", "null", "1", '"true"', "{}"),
          *entries("choices", CHOICES, '["yes"]', "[]", "null", "7", '["yes","yes"]', '["yes",7]', r'["yes","\u0000"]',
