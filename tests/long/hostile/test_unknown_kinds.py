@@ -16,11 +16,12 @@ QUESTION = "Lunch? pizza or soup"
 
 
 def poll(pen: LogWriter) -> Entries:
-    """Return a poll, three votes and its end."""
-    ref = [pen.author.peer_id[:16] + pen.log.run, 1]
+    """Return a poll, three votes of which one is taken back, and its end."""
+    ref, vote = ([pen.author.peer_id[:16] + pen.log.run, seq] for seq in (1, 4))
     texts = [
         {"k": "poll", "at": NOW, "b": QUESTION, "options": ["pizza", "soup"]},
         *({"k": "vote", "at": NOW, "re": ref, "b": {"option": option}} for option in (0, 1, 0)),
+        {"k": "delete", "at": NOW, "re": vote},
         {"k": "close", "at": NOW, "re": ref},
     ]
     return pen.write(*((NOW + n, json.dumps(text)) for n, text in enumerate(texts)))
