@@ -69,7 +69,7 @@ HOP_LIMIT = 8  # as many as a question and its answers need, with a few programs
 MAX_AFTER = 2
 """Most entries that one follows by name."""
 MAX_TEXT_BYTES = 32 * 1024
-"""Most bytes of the text in an entry of a kind that has one."""
+"""Most bytes of a text that is written here."""
 MAX_BEFORE = 8
 """Most logs that one builds on by name."""
 UNREADABLE = "unreadable"
@@ -269,8 +269,8 @@ def encode_entry(entry: Entry) -> RawEntry:
 def decode_entry(raw: RawEntry) -> Entry:
     """Return an entry; one of the kind UNREADABLE, written at its clock, if its text is none.
 
-    A usual entry needs no further check: it has known keys with values of their types, and a short string without
-    escapes, or nothing, as its body. A key `c` in the text is one of those that nobody knows. Raises LogError for what
+    A usual entry needs no further check: it has known keys with values of their types, and a string without escapes, or
+    nothing, as its body. A key `c` in the text is one of those that nobody knows. Raises LogError for what
     is no clock and text: the disk is damaged.
     """
     c, text = raw
@@ -295,7 +295,7 @@ def _decode_usual(raws: Sequence[RawEntry]) -> list[Entry]:
     entries = []
     for c, text in raws:
         entry = _decode_known(text)
-        if type(entry.b) is not str or len(text) > MAX_TEXT_BYTES // 4 or "\\" in text:
+        if type(entry.b) is not str or "\\" in text:
             entry = _with_body_checked(entry, c)
         _set(entry, "c", c)
         entries.append(entry)
@@ -326,12 +326,9 @@ def with_files(
 
 
 def _with_body_checked(entry: Entry, c: int) -> Entry:
-    """Return an entry, or one that cannot be read if it lacks the text of its kind or has one beyond the limits."""
-    body = entry.b
-    if type(body) is not str:
-        return _unreadable(c) if entry.k in TEXT_KINDS else entry
-    is_long = len(body) > MAX_TEXT_BYTES // 4 and len(body.encode()) > MAX_TEXT_BYTES
-    return _unreadable(c) if is_long or "\0" in body else entry
+    """Return an entry, or one that cannot be read if it lacks the text of its kind, or no program could be given it."""
+    is_odd = "\0" in entry.b if type(entry.b) is str else entry.k in TEXT_KINDS
+    return _unreadable(c) if is_odd else entry
 
 
 def _unreadable(c: int) -> Entry:

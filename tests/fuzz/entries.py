@@ -12,7 +12,6 @@ from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import group_body, leave_body, read_leave, read_operation
 from p2pchat.core.log import (
     MAX_AFTER,
-    MAX_TEXT_BYTES,
     UNREADABLE,
     Entry,
     LogId,
@@ -99,7 +98,6 @@ def says_the_same(raw: RawEntry, entry: Entry) -> None:
     hold(len(entry.after) <= MAX_AFTER, "too many in `after`")
     if entry.k in TEXT_KINDS:
         hold(isinstance(entry.b, str) and "\0" not in entry.b, "a text that is none")
-        hold(len(entry.b.encode()) <= MAX_TEXT_BYTES, "a text above its limit")
 
 
 def in_order(raws: list[RawEntry]) -> None:

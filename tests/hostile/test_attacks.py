@@ -237,7 +237,7 @@ async def test_a_fork_is_reported_once_and_all_peers_agree(attacked: Attacked) -
 async def test_signed_texts_that_are_no_entries_are_shown_as_unsupported_by_all(attacked: Attacked) -> None:
     honest, eve = attacked
     pen = eve.pen(eve.identity, eve.room)
-    odd = ["", "no entry", '{"k":"text","at":1,"b":7}', f'{{"k":"text","at":1,"b":"{"x" * 32_769}"}}', "[" * 60_000]
+    odd = ["", "no entry", '{"k":"text","at":1,"b":7}', "[" * 60_000]
     eve.say(pen.say("before"), *(pen.write((NOW + n, text)) for n, text in enumerate(odd, 10)))
     eve.say(pen.say("behind", c=NOW + 100))
     await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
