@@ -36,11 +36,8 @@ TABLE_NAMES = "select tablename from pg_tables where schemaname = current_schema
 REFUSED = ("password authentication failed", "no password supplied", "role ", "pg_hba")
 # JSON with \\u0000 anywhere is not read. The first pass leaves every other one of several in a row.
 WITHOUT_ZERO = r"regexp_replace({0}, '((^|[^\\])(\\\\)*)\\u0000', '\1\\ufffd', 'g')"
-JSON = (
-    r"(case when position('\u0000' in {0}) = 0 then {0} else "
-    + WITHOUT_ZERO.replace("{0}", WITHOUT_ZERO)
-    + " end)::json"
-)
+CLEANED = WITHOUT_ZERO.replace("{0}", WITHOUT_ZERO)
+JSON = rf"(case when position('\u0000' in {{0}}) = 0 then {{0}} else {CLEANED} end)::json"
 FUNCTIONS = ViewFunctions(
     hex="encode({0}, 'hex')",
     time="to_char(to_timestamp(cast({0} as double precision) / 1000000) at time zone 'UTC',"
