@@ -166,7 +166,7 @@ def _needs_its_fields(line: EventLine) -> None:
 
 
 def test_an_older_version_shows_a_new_message_and_nothing_of_what_is_about_one() -> None:
-    """It goes by whether there is a text in `b` (Entry.is_message). The two that break this were in the first version."""
+    """It goes by whether there is a text in `b` (Entry.is_message). The two that differ were in the first version."""
     with_text = {kind.name for kind in KINDS.values() if kind.body == "text"}
     assert with_text == {kind.name for kind in KINDS.values() if not kind.about} | {"edit", "reaction"}
 
