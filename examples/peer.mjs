@@ -205,7 +205,7 @@ export class Link {
     }
     const me = this.peer.id;
     const dms = [...this.users].map((id) => [p2p.dmId(id, me), { dm: [id, me].sort() }]);
-    this.shared = new Map([[this.peer.room, { room: true }], ...dms]);
+    this.shared = new Map([[this.peer.room], ...dms]);
     if (more || !this.news) return;
     this.news = false;
     this.tellDigest();

@@ -347,12 +347,11 @@ export function readEntry(string) {
   return { k, b, re, auto, hops: Number.isInteger(hops) && hops > 0 && hops < 256 ? hops : 0 };
 }
 
-/** Whether a text may be written: other peers refuse what is longer, and an entry of more than 65,536 bytes. */
+/** Whether a text may be written: an entry has at most 65,536 bytes. */
 export const isText = (value) =>
   text(value) &&
   !value.includes("\0") &&
   value.isWellFormed() &&
-  Buffer.byteLength(value) <= 32768 &&
   Buffer.byteLength(JSON.stringify(value)) <= 64000;
 
 const CONTROL = /[\0-\x08\x0b\x0c\x0e-\x1f]/; // no text of an entry has such a character

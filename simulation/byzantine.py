@@ -193,7 +193,7 @@ class ByzantinePeer:
 
     def _many_wants(self, _: WireEnd) -> Iterator[bytes]:
         for n, peer in enumerate(self._peer.sim.all_peers, 1_000_000):
-            yield encode(Want(n, self._room, peer.user, [], names=[Naming(room=True)]))
+            yield encode(Want(n, self._room, peer.user, []))
 
     def _no_evidence(self, end: WireEnd) -> Iterator[bytes]:
         """Send two batches of a log as evidence of a fork, of which at least one is forged."""
@@ -213,7 +213,7 @@ class ByzantinePeer:
                 raws = [encode_entry(Entry("text", 1, 1, b=text))]
                 header = encode_header(log, (), self._peer.certificate(log.user))
                 start = first_chain(header).hex()
-                frame = Entries(*log, 1, start, raws, "", header, fork=True, names=[Naming(room=True)])
+                frame = Entries(*log, 1, start, raws, "", header, fork=True)
                 frame.head = self._sign(frame, raws)
                 yield encode(frame)
 
@@ -221,7 +221,7 @@ class ByzantinePeer:
         """Send marks of entries that do not exist."""
         run = self._hex(8)
         marks = {self._room: {self._someone().user: [Mark(run, self._chance.choice((1, 1000)), self._hex(8))]}}
-        yield encode(Have(marks, names=[Naming(room=True)]))
+        yield encode(Have(marks))
 
     def _chatter(self, _: WireEnd) -> Iterator[bytes]:
         yield encode(Ping()) * 60

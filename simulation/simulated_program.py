@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import Entry, FileRef, LogId, Ref, decode_entry, message_id, referred_id
 from p2pchat.core.names import base32
 from p2pchat.core.sync.import_file import ExportReader
@@ -171,7 +170,7 @@ class SimProgram:
         if answer.ticket == self._writing:
             for seq in range(answer.first, answer.first + answer.count):
                 entry = decode_entry(self._peer.disk.logs[answer.log][seq - 1])
-                if entry.k not in HIDDEN_KINDS:  # an odd writer may have signed anything
+                if entry.is_message:  # an odd writer may have signed anything
                     self.log("sent", **self._message(answer.log, seq, entry))
             self._writing = 0
             self._peer.soon(0, 0, self._write_gathered)
@@ -231,7 +230,7 @@ class SimProgram:
         if log.conversation in {dm_id(peer.user, guest) for guest in self._sim.guests}:
             return  # messages to hosted users have no line
         for seq in range(news.first, min(news.last, len(raws)) + 1):
-            if decode_entry(raws[seq - 1]).k in HIDDEN_KINDS:
+            if not decode_entry(raws[seq - 1]).is_message:
                 continue
             self.log(event, id=message_id(log, seq), conversation_id=shown_id(log.conversation),
                      user=member.name, user_id=shown_id(member.user))  # fmt: skip
@@ -262,7 +261,7 @@ class SimProgram:
         invariants.display.handed_on(peer, one, entry)
         invariants.receipts.handed_on(peer, one)
         is_other = not peer.ever_spoke_for(one.log.user)  # entries written here have no `message` line
-        if entry.k not in HIDDEN_KINDS and is_other:
+        if entry.is_message and is_other:
             self.log("message", **self._message(one.log, one.seq, entry), old=one.old, gap=one.gap)
 
     def _is_of_guests(self, conversation: ConversationId) -> bool:

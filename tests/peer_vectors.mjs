@@ -200,9 +200,9 @@ const files = {
       }),
   ],
   "members.json": [
-    ({ statements, guest, by, named, invites }, { network, founder }) => {
+    ({ statements, repeat, guest, by, named, invites }, { network, founder }) => {
       const found = new Members(network, founder);
-      found.take(statements);
+      found.take(statements.map(([text, signature]) => [whole({ text, repeat }), signature]));
       for (const member of named) found.note(guest, member);
       return {
         members: [...found.all].sort(),

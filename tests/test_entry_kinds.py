@@ -21,7 +21,7 @@ from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EDIT_EVENTS, UNSUPPORTED, EventLine, format_event
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.core.entry_kinds import KINDS, EntryKind
-from p2pchat.core.log import decode_entry, message_id
+from p2pchat.core.log import Ref, decode_entry, message_id, ref_key
 from p2pchat.core.node_context import Now
 from p2pchat.messaging.messages import ref_of
 from p2pchat.storage.contract import count_messages
@@ -165,6 +165,12 @@ def _needs_its_fields(line: EventLine) -> None:
     assert set(NEEDED.get(line["event"], ())) <= line.keys()
 
 
+def test_an_older_version_shows_a_new_message_and_nothing_of_what_is_about_one() -> None:
+    """It goes by whether there is a text in `b` (Entry.is_message). The two that differ were in the first version."""
+    with_text = {kind.name for kind in KINDS.values() if kind.body == "text"}
+    assert with_text == {kind.name for kind in KINDS.values() if not kind.about} | {"edit", "reaction"}
+
+
 # All but what only one user changes, and what is numbered.
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].about not in ("", "user", "group")])
 async def test_a_wrong_clock_hides_nothing_that_others_change_later(kind: str, net: Mesh) -> None:
@@ -202,9 +208,12 @@ async def test_each_field_of_a_message_has_a_place_in_each_form(net: Mesh) -> No
     assert {*CHAT.values(), "reactions"} == {one.alias or name for name, one in MessageOut.model_fields.items()}
 
 
-async def test_a_kind_of_a_later_version_is_a_message_for_everybody(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_kind_of_a_later_version_with_a_text_is_a_message_for_everybody(
+    net: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is shown in its place, from memory and from storage, and counted; it is delivered, read and reacted to."""
-    monkeypatch.setitem(KINDS, "sticker", EntryKind("sticker", "text", "message"))  # so that ada can write it
+    monkeypatch.setitem(KINDS, "sticker", EntryKind("sticker", "text", "message"))  # so that ada can write them
+    monkeypatch.setitem(KINDS, "peel", EntryKind("peel", "null", "peeled", "any"))
     ada, bob, cyd = net.peers
     zoe = await bob.host("zoe")
     readers: list[Any] = [
@@ -214,10 +223,12 @@ async def test_a_kind_of_a_later_version_is_a_message_for_everybody(net: Mesh, m
         bob.events(DurableEvent, consumer="slow"),
     ]
     await ada.broadcast("before")
-    log, seq = await ada._require_running().requests.write(ada.me.key, ada.room.key, "sticker", ["a cat"])
+    write = ada._require_running().requests.write
+    log, seq = await write(ada.me.key, ada.room.key, "sticker", ["a cat"])
+    await write(ada.me.key, ada.room.key, "peel", [""], Ref(ref_key(log.user, log.run), seq))
     await ada.broadcast("after")
     await net.settle()
-    expected = [("before", None), ("", "sticker"), ("after", None)]
+    expected = [("before", None), ("a cat", "sticker"), ("after", None)]
     for events in (*readers, bob.events(Message, consumer="storage", start="beginning")):
         came: list[Any] = []
         async with within(WAIT, "the last message"):
@@ -228,9 +239,12 @@ async def test_a_kind_of_a_later_version_is_a_message_for_everybody(net: Mesh, m
     assert [one.unsupported for one in await bob.unread("room")] == [None, "sticker", None]
     storage = bob._require_running().disk.storage
     assert count_messages(one.raw for one in storage.places(0, 99)) == 3  # and two profiles
+    [found] = await bob.search("cat")
+    assert found.unsupported == "sticker"
 
     line = sticker.to_json()
-    assert line["unsupported"] == "sticker" and UNSUPPORTED in (format_event(line, "bob", datetime.now(UTC)) or "")
+    shown = format_event(line, "bob", datetime.now(UTC)) or ""
+    assert line["unsupported"] == "sticker" and shown.endswith(f"ada: a cat {UNSUPPORTED}")
     assert chat_json(sticker)["unsupported"] == message_json(sticker, SOCKETIO)["unsupported"] == "sticker"
     for reader in (bob, cyd, zoe):
         (await reader.history("room"))[-1].mark_read()

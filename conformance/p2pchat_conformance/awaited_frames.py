@@ -219,7 +219,8 @@ class ScriptedLink:
 
     def _name(self, frame: wire.Frame) -> None:
         if isinstance(frame, ABOUT_CONVERSATIONS) and not frame.names:
-            frame.names = [naming for id in mentioned(frame) if (naming := self.member.naming(id))]
+            found = map(self.member.naming, mentioned(frame))
+            frame.names = [naming for naming in found if naming and not naming.room]
 
     def changed(self, frame: wire.Frame, **fields: Any) -> dict[str, Any]:
         """Return a frame as its JSON object, with other or further fields."""

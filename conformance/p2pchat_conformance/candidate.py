@@ -42,7 +42,8 @@ class ConformanceCandidate:
         async for message in self._peer.events(Message):
             if not message.old and not message.deleted:
                 message.mark_read()
-                await self._on_message(message)
+                if message.unsupported is None:
+                    await self._on_message(message)
 
     async def _on_message(self, message: Message) -> None:
         if message.conversation.kind != "dm":

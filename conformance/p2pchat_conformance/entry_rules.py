@@ -114,7 +114,7 @@ async def names_may_be_repeated(kit: Kit) -> None:
         log, batch = link.member.say(link.member.dm(), "named again")
         naming = link.member.naming(link.member.dm())
         assert naming is not None
-        batch.names = [naming, naming, wire.Naming(room=True)]
+        batch.names = [naming, naming]
         link.send(batch)
         await link.acked(log)
 
@@ -313,7 +313,11 @@ async def unknown_kinds_are_taken(kit: Kit) -> None:
     await taken(
         kit, link, f'{{"k":"poll","at":{c},"b":{{"q":"\\u0000","n":[1,null]}}}}',
         '{"k":"","at":0}', f'{{"k":"poll","at":{c},"b":"{"x" * 40_000}"}}',
+        f'{{"k":"poll","at":{c},"b":"echo a poll","options":[1,2]}}',
     )  # fmt: skip
+    await link.echoed("what was that?")
+    answers = [one["b"] for one in link.entries_of(kit.candidate, kit.room)]
+    check("a poll" not in answers, "a message of an unknown kind was answered like a text")
 
 
 @rule

@@ -148,7 +148,7 @@ async def hex_is_lower_case(kit: Kit) -> None:
 async def no_mark_of_entry_0(kit: Kit) -> None:
     link = await kit.join("bob")
     marks = f'{{"{kit.room}":{{"{link.member.id}":[["{"ab" * 8}",0,"{"cd" * 8}"]]}}}}'
-    await closes_with(kit, "malformed", framed('{"t":"have","marks":' + marks + ',"names":[{"room":true}]}'))
+    await closes_with(kit, "malformed", framed('{"t":"have","marks":' + marks + "}"))
 
 
 @rule
@@ -168,7 +168,7 @@ async def names_are_of_one_kind(kit: Kit) -> None:
     digest = '{"t":"digest","sum":"%s","names":[%s]}'
     await closes_with(
         kit, "malformed", framed(digest % (LOWEST, f'{{"dm":["{second}","{first}"]}}')),
-        framed(digest % (LOWEST, f'{{"room":true,"talk":"{LOWEST}"}}')),
+        framed(digest % (LOWEST, f'{{"dm":["{first}","{second}"],"talk":"{LOWEST}"}}')),
     )  # fmt: skip
 
 
@@ -178,7 +178,7 @@ async def unknown_fields_are_ignored(kit: Kit) -> None:
     link.send({"t": "ping", "from": "a later version", "x": {"y": [None, 1.5, "z"]}})
     await link.next(wire.Pong)
     log, batch = link.member.say(kit.room, "echo with a field more")
-    link.send(link.changed(batch, names=[{"room": True}, {"channel": "later"}], later=[1]))
+    link.send(link.changed(batch, names=[{"channel": "later"}], later=[1]))
     await link.acked(log)
     await link.answer(kit.room, "with a field more")
 
@@ -272,10 +272,10 @@ async def nobody_speaks_for_others_users(kit: Kit) -> None:
     await link.ended("host")
     link = await kit.join("bob")
     ref = link.member.log().ref()
-    link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1, "00" * 8)]}}, names=[wire.Naming(room=True)]))
+    link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1, "00" * 8)]}}))
     await link.ended("host")
     link = await kit.join("cyd")
-    link.send(wire.TypingFrame(kit.room, eve, True, names=[wire.Naming(room=True)]))
+    link.send(wire.TypingFrame(kit.room, eve, True))
     await link.ended("host")
 
 

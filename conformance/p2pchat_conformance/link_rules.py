@@ -41,14 +41,6 @@ async def only_tls_1_3_is_accepted(kit: Kit) -> None:
 
 
 @rule
-async def no_session_tickets(kit: Kit) -> None:
-    link = await kit.dial(kit.member("ada"))
-    await link.offered()  # tickets come before it
-    session = link.writer.get_extra_info("ssl_object").session
-    check(session is None or not session.has_ticket, "a session ticket came")
-
-
-@rule
 async def no_session_is_resumed(kit: Kit) -> None:
     ada = kit.member("ada")
     context = server_context(ada.identity)

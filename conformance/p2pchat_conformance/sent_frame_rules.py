@@ -121,15 +121,13 @@ def conversations_are_named(link: ScriptedLink, frame: wire.AnyFrame, text: str)
     if not isinstance(frame, ABOUT_CONVERSATIONS):
         return ""
     for naming in frame.names:
-        if naming.room:
-            named.add(link.kit.room)
-        elif naming.dm:
+        if naming.dm:
             named.add(dm_id(*naming.dm))
         elif naming.group:
             named.add(naming.group[0])
         elif naming.talk:
             named.add(talk_id(naming.talk))
-    unnamed = [id for id in mentioned(frame) if id not in named]
+    unnamed = [id for id in mentioned(frame) if id not in {*named, link.kit.room}]
     return f"{unnamed[0][:8]}… was never named, in {text[:60]}" if unnamed else ""
 
 

@@ -272,7 +272,7 @@ async def nothing_is_pushed_to_who_is_full(kit: Kit) -> None:
         await link.compared()
     await bob.until(lambda: not bob.open_wants, "end of a want")
     bob.member.answers -= {"have"}
-    bob.send(wire.Have({}, full={kit.room: [kit.candidate]}, names=[wire.Naming(room=True)]))
+    bob.send(wire.Have({}, full={kit.room: [kit.candidate]}))
     await bob.round_trip()
     known = len(bob.frames)
     await ada.echoed("while bob is full")

@@ -403,7 +403,7 @@ def _message(row: EventLine) -> Answer:
     ]
     more = {
         "mine": row["event"] == "sent",
-        **{name: row.get(name) for name in ("reply_to", "choices", "hops", "automatic", *FATES)},
+        **{name: row.get(name) for name in ("reply_to", "choices", "hops", "automatic", "unsupported", *FATES)},
         "files": files,
         "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
     }

@@ -137,12 +137,11 @@ def message_text(event: Line) -> Row:
     """Return the text of a `message` or `sent` line, its files and choices, made safe; words found with a style."""
     if event.get("deleted"):
         return [("", DELETED)]
-    if "unsupported" in event:
-        return [("", UNSUPPORTED)]
     text = _highlighted(event) if event["text"] else []
     files = ", ".join(map(_file_text, event.get("files", ())))
     choices = " · ".join(map(quote_name, event.get("choices", ())))
-    more = " ".join(filter(None, [files and f"[{files}]", choices and f"[/react {choices}]"]))
+    unknown = UNSUPPORTED if "unsupported" in event else ""
+    more = " ".join(filter(None, [unknown, files and f"[{files}]", choices and f"[/react {choices}]"]))
     return [*text, ("", f"{' ' if text else ''}{more}")] if more else text or [("", "")]
 
 
@@ -181,7 +180,7 @@ def edit_marks(event: Line) -> str:
 def said(event: Line) -> str:
     """Return the text of a message; without one the names of its files."""
     text: str = event["text"] or ", ".join(file_label(file["name"]) for file in event.get("files", ()))
-    return UNSUPPORTED if "unsupported" in event else text
+    return text or (UNSUPPORTED if "unsupported" in event else "")
 
 
 def message_excerpt(event: Line) -> str:

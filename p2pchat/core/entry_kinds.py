@@ -1,8 +1,9 @@
 """The kinds of entries, one row each: what the body is, what it changes, what programs get.
 
 Whatever treats kinds differently asks a row or one of the sets below. An entry of another kind was written by a later
-version: it is in no set, is stored and passed on like all others, and is shown as a message that this version does not
-know. tests/test_entry_kinds.py names the places that a new row needs and that cannot be derived from it.
+version: it is in no set, and is stored and passed on like all others. With a text in `b` it is a message, shown by that
+text; without one it is about something else, and is not shown. tests/test_entry_kinds.py names the places that a new
+row needs and that cannot be derived from it.
 
 Source: docs/protocol.md, "Entries".
 """
@@ -56,5 +57,5 @@ MESSAGE_KINDS: frozenset[str] = _names("")
 RELATION_KINDS: frozenset[str] = _names("own", "any")  # change how another entry is shown
 ASPECTS: dict[str, str] = {kind.aspect: kind.about for kind in KINDS.values() if kind.aspect}
 GROUP_KINDS: frozenset[str] = _names("group")
-HIDDEN_KINDS: frozenset[str] = frozenset(KINDS) - MESSAGE_KINDS  # are no messages; a kind that is not known is one
+HIDDEN_KINDS: frozenset[str] = frozenset(KINDS) - MESSAGE_KINDS
 TEXT_KINDS: frozenset[str] = frozenset(kind.name for kind in KINDS.values() if kind.body == "text")

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from p2pchat.config import Settings
-from p2pchat.core.entry_kinds import MESSAGE_KINDS, TEXT_KINDS
+from p2pchat.core.entry_kinds import HIDDEN_KINDS, MESSAGE_KINDS, TEXT_KINDS
 from p2pchat.errors import FrameError, LogError
 from p2pchat.protocol import (
     MAX_DEPTH,
@@ -42,7 +42,6 @@ from p2pchat.protocol import (
     RunId,
     Seq,
     UserId,
-    check_values,
     is_key,
 )
 
@@ -70,11 +69,11 @@ HOP_LIMIT = 8  # as many as a question and its answers need, with a few programs
 MAX_AFTER = 2
 """Most entries that one follows by name."""
 MAX_TEXT_BYTES = 32 * 1024
-"""Most bytes of the text in an entry of a kind that has one."""
+"""Most bytes of a text that is written here."""
 MAX_BEFORE = 8
 """Most logs that one builds on by name."""
 UNREADABLE = "unreadable"
-"""The kind of an entry whose text cannot be read: none that a version knows, so it is shown as unsupported."""
+"""The kind of an entry whose text cannot be read: none that a version knows, so it is an unsupported message."""
 RawEntry = tuple[int, str]  # a clock and a text: an entry as its author made it
 WriterKey = tuple[ConversationId, UserId]  # the conversation and the writer: the unit of wants
 
@@ -99,7 +98,7 @@ class Ref(NamedTuple):
     seq: Seq
 
 
-class FileRef(Struct, gc=False, frozen=True, forbid_unknown_fields=True):
+class FileRef(Struct, gc=False, frozen=True):
     """One attachment as its message names it: `name` and `type` are the writer's word, `root` proves the content."""
 
     name: Annotated[str, Meta(max_length=MAX_FILE_NAME)]
@@ -136,12 +135,17 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     if TYPE_CHECKING:
         b: Any = None
     else:
-        b: str | None = None  # what the quick decoder takes; any other body is read by _decode_exactly
+        b: str | None = None  # what the quick decoder takes; any other body is read by _decode_odd
     t: Micros | None = None
     files: FileRefs = ()
     auto: bool = False
     choices: Choices = ()
     hops: Hops = 0
+
+    @property
+    def is_message(self) -> bool:
+        """True if it is shown as a message: of an unknown kind with a text in `b`, too."""
+        return self.k in MESSAGE_KINDS or (self.k not in HIDDEN_KINDS and type(self.b) is str)
 
     def __repr__(self) -> str:
         return f"Entry({self.k}, c={self.c})"  # without the text
@@ -253,12 +257,12 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
 
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer
-_KEYS = [key for key in Entry.__struct_encode_fields__ if key != "c"]
+_KEYS = ("k", "at", "re", "after", "g", "t")  # with one form each; another body than a text is of one by its kind
 # One without an end reaches to the end, and the JSON decoder refuses it: otherwise each quote in it would be tried.
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _encoder = msgspec.json.Encoder()
 _decode_known: Callable[[str], Entry] = msgspec.json.Decoder(Entry).decode
-_decode_any = msgspec.json.Decoder().decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_header: Callable[[str], Header] = msgspec.json.Decoder(Header).decode
 _set = msgspec.structs.force_setattr
 
@@ -271,20 +275,17 @@ def encode_entry(entry: Entry) -> RawEntry:
 def decode_entry(raw: RawEntry) -> Entry:
     """Return an entry; one of the kind UNREADABLE, written at its clock, if its text is none.
 
-    The JSON rules of frames apply. A usual entry needs no further check: it has known keys with values of their types,
-    the repeated ones too, and a short string without escapes, or nothing, as its body. A key `c` in the text is one of
-    those that nobody knows. Raises LogError for what is no clock and text: the disk is damaged.
+    A usual entry needs no further check: it has known keys with values of their types, and a string without escapes, or
+    nothing, as its body. A key `c` in the text is one of those that nobody knows. Raises LogError for what
+    is no clock and text: the disk is damaged.
     """
-    c = raw[0]
-    if type(c) is not int:
+    c, text = raw
+    if type(c) is not int or type(text) is not str:
         raise LogError("what is stored is no entry", code="malformed")
     try:
         [entry] = _decode_usual([raw])
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        entry = _with_body_checked(_decode_exactly(raw), c)
-        _set(entry, "c", c)
-    except TypeError:
-        raise LogError("what is stored is no entry", code="malformed") from None
+        entry = _decode_odd(text, c)
     return entry
 
 
@@ -300,7 +301,7 @@ def _decode_usual(raws: Sequence[RawEntry]) -> list[Entry]:
     entries = []
     for c, text in raws:
         entry = _decode_known(text)
-        if type(entry.b) is not str or len(text) > MAX_TEXT_BYTES // 4 or "\\" in text:
+        if type(entry.b) is not str or "\\" in text:
             entry = _with_body_checked(entry, c)
         _set(entry, "c", c)
         entries.append(entry)
@@ -331,46 +332,28 @@ def with_files(
 
 
 def _with_body_checked(entry: Entry, c: int) -> Entry:
-    """Return an entry, or one that cannot be read if its kind has a text, and this one has none, or one too long."""
-    body = entry.b
-    if entry.k not in TEXT_KINDS:
-        return entry
-    if type(body) is not str or "\0" in body:
-        return Entry(UNREADABLE, c)
-    is_long = len(body) > MAX_TEXT_BYTES // 4 and len(body.encode()) > MAX_TEXT_BYTES
-    return Entry(UNREADABLE, c) if is_long else entry
+    """Return an entry, or one that cannot be read if it lacks the text of its kind, or no program could be given it."""
+    is_odd = "\0" in entry.b if type(entry.b) is str else entry.k in TEXT_KINDS
+    return _unreadable(c) if is_odd else entry
 
 
-def _decode_exactly(raw: RawEntry) -> Entry:
-    c, text = raw
-    if type(text) is not str:
-        raise LogError("what is stored is no entry", code="malformed")
+def _unreadable(c: int) -> Entry:
+    return Entry(UNREADABLE, c, c, b="")
+
+
+def _decode_odd(text: str, c: int) -> Entry:
+    """Read an entry with unknown keys, or with values of any form where another form has no effect."""
     try:
         _check_depth(text)
-        said = _decode_any(text)
-        check_values(said)
-        known = said if not isinstance(said, dict) else {key: said[key] for key in _KEYS if key in said}
-        of_any_form = {key: known.pop(key, None) for key in _OF_ANY_FORM} if isinstance(known, dict) else {}
-        entry = msgspec.convert(known, Entry)
-        files, automatic = _files_of(of_any_form["files"]), of_any_form["auto"] is True
-        choices, hops = _as(Choices, of_any_form["choices"], ()), _as(Hops, of_any_form["hops"], 0)
-        entry = with_files(entry, files, automatic=automatic, choices=choices, hops=hops)
-        return msgspec.structs.replace(entry, b=of_any_form["b"])
+        said = _decode_object(text)
+        entry = msgspec.convert({key: said[key] for key in _KEYS if key in said}, Entry)
     except (msgspec.MsgspecError, FrameError, ValueError, RecursionError):
-        return Entry(UNREADABLE, c)
-
-
-_OF_ANY_FORM = ("b", "files", "auto", "choices", "hops")
-_FILE_KEYS = FileRef.__struct_encode_fields__
-
-
-def _files_of(said: object) -> tuple[FileRef, ...]:
-    """Return the attachments in a value of `files`; () if it has another form. Unknown keys are ignored."""
-    if not isinstance(said, list):
-        return ()
-    known = [{key: one[key] for key in _FILE_KEYS if key in one} if isinstance(one, dict) else one for one in said]
-    files: tuple[FileRef, ...] = _as(FileRefs, known, ())
-    return files
+        return _unreadable(c)
+    _set(entry, "c", c)
+    _set(entry, "b", said.get("b"))
+    files, choices = _as(FileRefs, said.get("files"), ()), _as(Choices, said.get("choices"), ())
+    hops, automatic = _as(Hops, said.get("hops"), 0), said.get("auto") is True
+    return _with_body_checked(with_files(entry, files, automatic=automatic, choices=choices, hops=hops), c)
 
 
 def _as(type: Any, said: object, otherwise: Any) -> Any:
@@ -384,8 +367,8 @@ def _as(type: Any, said: object, otherwise: Any) -> Any:
 def _check_depth(raw: str) -> None:
     """Raise FrameError for a text that nests too deep, also in a value that a repeated key replaces.
 
-    How deep the JSON decoder reads depends on how deep its caller is, and on the version of Python. Without this check
-    two peers, or two moments, would differ about such an entry.
+    How deep decoders read differs: without this check groups would differ between peers, and a database could not show
+    its views.
     """
     if raw.count("[") + raw.count("{") <= MAX_DEPTH:
         return

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.effects import GroupUpdate
-from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, MESSAGE_KINDS
+from p2pchat.core.entry_kinds import GROUP_KINDS, MESSAGE_KINDS
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_sync import group_updates
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
@@ -108,7 +108,7 @@ class EventBuilder:
             return None
         steps = [Step(s.log, s.seq, decode_entry(s.raw), s.place, s.received_at, s.old, s.gap) for s in shown]
         pairs = zip(shown, steps, strict=True)
-        found: Found = {s.place: s for s, step in pairs if s.edits is not None and step.entry.k not in HIDDEN_KINDS}
+        found: Found = {s.place: s for s, step in pairs if s.edits is not None and step.entry.is_message}
         return self._from_steps(steps, found | await self._look_up(steps, {}), await self._group_changes(steps))
 
     def _from_run(self, run: EntrySpan, read: int) -> BuiltEvents:
@@ -132,11 +132,11 @@ class EventBuilder:
             if not is_all and not sees(log, entry):
                 continue
             message = found.get(place)
-            if entry.k not in HIDDEN_KINDS:
+            if entry.is_message:
                 if (cls := Sent if log.user in mine else Message) in wanted:
                     edits = None if message is None else message.edits
                     made.append(cls(viewer, log, seq, entry, place, received_at, old, gap, edits))
-            elif message is not None:  # otherwise it is of a name or a group, which the core reports
+            elif message is not None and decode_entry(message.raw).is_message:  # else the core reports it, or nobody
                 change = CHANGES[entry.k](viewer, *step, message=post_of(viewer, message, message.log.user in mine))
                 made += [change] if change.counts else []  # another one is newer
         return BuiltEvents(made, steps[-1].place, changes)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.storage_answers import LogKey
@@ -228,7 +227,7 @@ class Viewer:
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)
-        return entry.k not in HIDDEN_KINDS and (self._access.is_all or self._access.sees(shown.log, entry))
+        return entry.is_message and (self._access.is_all or self._access.sees(shown.log, entry))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
         return [post_of(self, one) for one in entries]

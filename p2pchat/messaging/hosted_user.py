@@ -23,7 +23,6 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.durable_changes import Change, StoredUser, Token
-from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
@@ -178,7 +177,7 @@ class HostedUser(NamedUser):
         disk, place = self._disk, place - 1
         while page := await disk.read(partial(disk.storage.places, place, READ_AT_ONCE, [key])):
             for shown in page:
-                if shown.log.user != self.key or decode_entry(shown.raw).k in HIDDEN_KINDS:
+                if shown.log.user != self.key or not decode_entry(shown.raw).is_message:
                     continue
                 receipt = await self.receipt(message_id(shown.log, shown.seq))
                 if receipt.status not in (kind, "read"):
@@ -547,7 +546,7 @@ def _entries_taken(
     while since < until:
         page = storage.places(since, PAGE, keys)
         for shown in page:
-            if shown.place <= until and shown.log.user != user and decode_entry(shown.raw).k not in HIDDEN_KINDS:
+            if shown.place <= until and shown.log.user != user and decode_entry(shown.raw).is_message:
                 if user not in (reader for reader, _ in storage.readers(shown.log, shown.seq)):
                     first, _ = found.get(shown.log, (shown.seq, 0))
                     found[shown.log] = first, shown.seq

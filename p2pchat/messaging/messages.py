@@ -54,9 +54,9 @@ class Post(DurableEvent):
 
     @property
     def text(self) -> str:
-        """The latest text; "" for a deleted message and for an `unsupported` kind of entry."""
+        """The latest text; "" for a deleted message. That of an `unsupported` one says what it is about."""
         body = self._entry.b if self._edits is None else (self._newest or self._entry).b
-        return body if self._entry.k in MESSAGE_KINDS and isinstance(body, str) else ""
+        return body if isinstance(body, str) else ""
 
     @property
     def _newest(self) -> Entry | None:
@@ -142,7 +142,7 @@ class Post(DurableEvent):
 
     @property
     def unsupported(self) -> str | None:
-        """The kind of an entry that this version does not know: show "unsupported"; None for a message."""
+        """The kind of a message that this version does not know: show "unsupported" beside its text; else None."""
         return None if self._entry.k in MESSAGE_KINDS else self._entry.k
 
     @property
@@ -381,11 +381,6 @@ class Edited(MessageChange):
     def text(self) -> str:
         """The new text."""
         return self.message.text
-
-    @property
-    def counts(self) -> bool:
-        """True if this is the newest of what was done to the message, and this version knows its kind."""
-        return super().counts and self.message.unsupported is None
 
     def _change_fields(self) -> dict[str, Any]:
         return {"text": self.text}

@@ -22,7 +22,6 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from p2pchat.core.effects import Guests
-from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
@@ -641,7 +640,7 @@ class ReceiptTracker:
         receipts = self._of(log)
         receipts.earlier[seq] = of
         self.note_files(log, seq, attachments_of(decode_entry(shown.raw)))
-        if decode_entry(shown.raw).k in HIDDEN_KINDS:
+        if not decode_entry(shown.raw).is_message:
             receipts.changes.add(seq)
         else:
             here = [(member, seq) for member in self.holders_at(shown.place, of) if self.takes(log, member)]

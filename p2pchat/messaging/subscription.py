@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterab
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.errors import PeerClosed
@@ -570,7 +569,7 @@ class EventFeed:
 
     def _completed(self, event: ReceiptEvent, stored: StoredReceipt) -> ReceiptEvent | None:
         log, seq, (shown, marks, read) = event.log, event.seq, stored
-        if shown is None or decode_entry(shown.raw).k in HIDDEN_KINDS:
+        if shown is None or not decode_entry(shown.raw).is_message:
             return None
         if isinstance(event, Delivered) and self._tracker.taken_before.get(event.user.key, -1) >= shown.place:
             return None  # a read delivers all before it, whatever of that was taken in an earlier run

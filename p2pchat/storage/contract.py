@@ -8,7 +8,6 @@ from typing import Any
 
 from p2pchat.core.durable_changes import KnownConversation
 from p2pchat.core.edits import EntryEdits
-from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import Entry, FileRef, LogId, RawEntry, attachments_of, decode_entry
 from p2pchat.protocol import RunId, UserId
 
@@ -57,7 +56,7 @@ class DeletedPart:
 
 def count_messages(raws: Iterable[RawEntry]) -> int:
     """Return how many of these entries are messages."""
-    return sum(decode_entry(raw).k not in HIDDEN_KINDS for raw in raws)
+    return sum(decode_entry(raw).is_message for raw in raws)
 
 
 def current_body(shown: ReleasedEntry, entry: Entry) -> Any:

@@ -26,7 +26,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from p2pchat.core.entry_kinds import MESSAGE_KINDS
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
@@ -352,7 +351,7 @@ def documents_of(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> list
 
     The text of an edit belongs to the message it edits. If that message is not here yet, the text comes with it.
     """
-    if entry.k in MESSAGE_KINDS:
+    if entry.is_message:
         texts = dict.fromkeys((text_of(entry.b), searchable_text(shown, entry)))
         return [IndexedText(shown.log, shown.seq, entry.c, text) for text in texts if text]
     message = _edited_message(source, shown, entry) if entry.k == "edit" else None

@@ -19,7 +19,6 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from p2pchat.core.entry_kinds import MESSAGE_KINDS
 from p2pchat.core.log import Entry
 from p2pchat.storage.contract import ReleasedEntry, current_body
 
@@ -125,7 +124,7 @@ def where_found(words: str, text: str) -> list[tuple[int, int]]:
 
 def searchable_text(shown: ReleasedEntry, entry: Entry) -> str:
     """Return the current text of a message; "" if the entry is no message, has no text, or was deleted."""
-    return text_of(current_body(shown, entry)) if entry.k in MESSAGE_KINDS else ""
+    return text_of(current_body(shown, entry)) if entry.is_message else ""
 
 
 def text_of(body: Any) -> str:

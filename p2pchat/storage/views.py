@@ -34,12 +34,14 @@ class ViewFunctions:
         hex: Bytes as lower-case hex.
         time: UTC microseconds, a number or its text, as the text "2026-11-20 12:00:00.000".
         member: A member of a JSON object as text, null if it has none.
+        is_text: Whether that member is a string.
         joined: Two texts with a comma between them.
     """
 
     hex: str
     time: str
     member: str
+    is_text: str
     joined: str
 
 
@@ -49,13 +51,14 @@ RUN_AT = len(LEFT_OUT) + 64 + 1 + 64 + 1 + 1  # where the run begins in a name i
 
 def definitions(functions: ViewFunctions) -> dict[str, str]:
     """Return the query of each view, by its name."""
-    hex, time, member, joined = (text.format for text in astuple(functions))
-    kinds, known = (", ".join(f"'{kind}'" for kind in sorted(those)) for those in (HIDDEN_KINDS, MESSAGE_KINDS))
-    said = f"""case when exists (select 1 from unreadable y where y.id = e.id) then '{{"k":"{UNREADABLE}"}}'
+    hex, time, member, is_text, joined = (text.format for text in astuple(functions))
+    hidden, known = (", ".join(f"'{kind}'" for kind in sorted(those)) for those in (HIDDEN_KINDS, MESSAGE_KINDS))
+    said = f"""case when exists (select 1 from unreadable y where y.id = e.id) then '{{"k":"{UNREADABLE}","b":""}}'
         else e.body end"""
     kind, newest = member(said, "k"), member("r.body", "k")
-    text = f"""case when {newest} = 'delete' or {kind} not in ({known}) then null
+    text = f"""case when {newest} = 'delete' then null
         when r.id is null then {member(said, "b")} else {member("r.body", "b")} end"""
+    is_message = f"({kind} in ({known}) or ({kind} not in ({hidden}) and {is_text(said, 'b')}))"
     released = f"(w.log is null or e.id & {SEQS - 1} <= w.released)"
     visible = f"(s.log is null or e.id & {SEQS - 1} <= s.upto)"
     shown = f"""entries e
@@ -80,7 +83,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         from {shown}
         join ({of}) m on m.log = l.number and e.id & {SEQS - 1} <= m.seq
         left join users u on u.number = m.person
-        where {kind} not in ({kinds}) and {released} and {visible}"""
+        where {is_message} and {released} and {visible}"""
 
     one, other = (f"substr(c.naming, {at}, 64)" for at in USERS_AT)
     return {
@@ -106,7 +109,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = 'text'
         and (t.log is null or m.id & {SEQS - 1} <= t.upto)
         order by m.c desc, v.run desc, m.id desc limit 1)
-        where {kind} not in ({kinds}) and {released} and {visible}""",
+        where {is_message} and {released} and {visible}""",
         "receipts": f"{receipts('delivered', delivered)} union all {receipts('read', read)}",
     }
 

@@ -126,7 +126,8 @@ class MessageOut(
     id: str = Field(description="The same on every peer; it never changes.")
     reply_to: str | None = Field(None, description="The id of the message this answers.")
     unsupported: str | None = Field(
-        None, description="The kind of a message that this version of the gateway does not know, which has no text."
+        None,
+        description="The kind of a message that this version does not know: `text` says what it is.",
     )
     action: bool | None = Field(None, description="The text describes an action of the writer.")
     edited: bool | None = None

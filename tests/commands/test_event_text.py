@@ -69,10 +69,8 @@ def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
         (said(text="deploy?", choices=["yes", "no"]), "11:30 ada: deploy? [/react yes · no]"),
         (said(text="which?", choices=["a b", "\x1b[1m"]), '11:30 ada: which? [/react "a b" · \\u{1b}[1m]'),
         (said(text="", deleted=True, choices=["yes", "no"]), "11:30 ada: [deleted]"),
-        (
-            said(unsupported="file", text=""),
-            f"11:30 ada: {UNSUPPORTED}",
-        ),
+        (said(unsupported="poll", text="Lunch?"), f"11:30 ada: Lunch? {UNSUPPORTED}"),
+        (said(unsupported="unreadable", text=""), f"11:30 ada: {UNSUPPORTED}"),
     ],
 )
 def test_a_message_shows_sender_and_time(event: dict[str, Any], shown: str) -> None:

@@ -216,6 +216,8 @@ FAULTS = (
     PeerFault("odd-entries-end-links", "one odd entry parts it from all", "an-odd-entry-is-taken-like-others",
               "    entry = JSON.parse(string);\n  } catch {}",
               '    entry = JSON.parse(string);\n  } catch {\n    throw "malformed";\n  }'),
+    PeerFault("unknown-kinds-answered", "each poll is answered like a text", "unknown-kinds-are-taken",
+              'k !== "text" || ', ""),
     PeerFault("unacknowledged", "nothing is ever delivered to it", "entries-are-acknowledged",
               "if (link === from || link.users.has(u)) link.send(mark);", ";"),
     PeerFault("marks-too-high", "it acknowledges what was never written", "marks-are-of-what-was-sent",

@@ -153,9 +153,10 @@ class Author:
         self.seq += len(raws)
         self._chain = extend_chain(prev, raws)
         head = IDENTITIES[self.name].sign(head_message(self.log, self.seq, self.chain))
-        naming = NAMINGS.get(self.log.conversation, Naming(room=True))
         header = self.header if first == 1 else ""
-        return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), header, names=[naming])
+        return Entries(
+            *self.log, first, prev.hex(), list(raws), head.hex(), header, names=names_of(self.log.conversation)
+        )
 
     @property
     def mark(self) -> Mark:
@@ -168,26 +169,29 @@ class Author:
 NAMINGS = {dm(one, other): dm_naming(IDS[one], IDS[other]) for one in IDS for other in IDS}
 
 
+def names_of(*conversations: str) -> list[Naming]:
+    return [NAMINGS[id] for id in conversations if id in NAMINGS]
+
+
 def have(*authors: Author, **fields: object) -> Have:
     """Return the marks of these logs."""
     marks: dict[str, dict[str, list[Mark]]] = {}
     for author in authors:
         users = marks.setdefault(author.log.conversation, {})
         users.setdefault(author.log.user, []).append(author.mark)
-    names = [NAMINGS.get(id, Naming(room=True)) for id in marks]
-    return Have(marks, names=names, **fields)  # type: ignore[arg-type]
+    return Have(marks, names=names_of(*marks), **fields)  # type: ignore[arg-type]
 
 
 def page(*authors: Author, ask: bool = False) -> Have:
     """Return a page of marks that covers the whole room."""
     marks = have(*authors).marks or {ROOM: {}}
-    return Have(marks, span=ALL, ask=ask, names=[Naming(room=True)])
+    return Have(marks, span=ALL, ask=ask)
 
 
 def sums(*authors: Author) -> Digest:
     """Return a page of sums that covers the whole room."""
     total = sum(mark_hash(author.log, author.seq, author.chain) for author in authors) % SUM_MODULUS
-    return Digest(sums={ROOM: f"{total:064x}"}, span=ALL, names=[Naming(room=True)])
+    return Digest(sums={ROOM: f"{total:064x}"}, span=ALL)
 
 
 def describe(frame: Frame) -> str:

@@ -19,7 +19,7 @@ from p2pchat.core.log import decode_entry, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.mesh.links import NO_ROOM
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.protocol import Bye, Have, Hosted, Naming, ReadFrame
+from p2pchat.protocol import Bye, Have, Hosted, ReadFrame
 from p2pchat.protocol import Here as HereFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm, have, page
 
@@ -256,10 +256,10 @@ def test_read_marks_of_others_at_the_same_gateway_still_count(ada: Peer) -> None
     ada.say("hello")
     own = ada.node.sync.conversations.by_id[ROOM].writers[ada.id].marks()
     block(ada, "bob")
-    far.say(Have({ROOM: {ada.id: own}}, names=[Naming(room=True)]))
+    far.say(Have({ROOM: {ada.id: own}}))
     ref = ref_key(ada.id, own[0].run)
     marks = {ROOM: {IDS[user]: [(ref, *own[0][1:])] for user in ("bob", "cyd")}}
-    done = far.say(ReadFrame(marks, names=[Naming(room=True)]))
+    done = far.say(ReadFrame(marks))
     assert [line for line in done if "read" in line or "close" in line] == ["read a1:1..2 by cyd"]
 
 

@@ -12,7 +12,6 @@ from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import group_body, leave_body, read_leave, read_operation
 from p2pchat.core.log import (
     MAX_AFTER,
-    MAX_TEXT_BYTES,
     UNREADABLE,
     Entry,
     LogId,
@@ -42,7 +41,7 @@ from p2pchat.protocol import (
 from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, dm
 from tests.fuzz.choices import Supply
 from tests.fuzz.frames import WORDS as FRAME_WORDS
-from tests.fuzz.frames import vector_frames, within
+from tests.fuzz.frames import vector_frames
 from tests.fuzz.target import Target, hold
 from tests.vectors.files import vectors
 
@@ -64,7 +63,10 @@ def one_entry(data: bytes) -> None:
         entry = decode_entry(raw)
         hold(entry.c == raw[0], "another clock than stands beside it")
         if entry.k == UNREADABLE:
-            hold(entry == Entry(UNREADABLE, entry.c, entry.c) or '"unreadable"' in raw[1], "something that nobody said")
+            hold(
+                entry == Entry(UNREADABLE, entry.c, entry.c, b="") or '"unreadable"' in raw[1],
+                "something that nobody said",
+            )
         else:
             says_the_same(raw, entry)
         means_something(raw, 1, entry)
@@ -88,7 +90,7 @@ def means_something(raw: RawEntry, seq: int, entry: Entry) -> None:
 def says_the_same(raw: RawEntry, entry: Entry) -> None:
     hold(len(repr(entry)) < 60 + len(entry.k), "a repr that shows what somebody wrote")
     said = json.loads(raw[1])
-    hold(isinstance(said, dict) and within(said), "an entry with what not every reader holds")
+    hold(isinstance(said, dict), "an entry that is no object")
     hold((said["k"], said["at"]) == (entry.k, entry.at), "another entry than stands there")
     hold(said.get("b") == entry.b, "another body than stands there")
     hold(decode_entry(encode_entry(entry)) == entry, "an entry that is another one when written and read")
@@ -96,7 +98,6 @@ def says_the_same(raw: RawEntry, entry: Entry) -> None:
     hold(len(entry.after) <= MAX_AFTER, "too many in `after`")
     if entry.k in TEXT_KINDS:
         hold(isinstance(entry.b, str) and "\0" not in entry.b, "a text that is none")
-        hold(len(entry.b.encode()) <= MAX_TEXT_BYTES, "a text above its limit")
 
 
 def in_order(raws: list[RawEntry]) -> None:

@@ -69,7 +69,7 @@ class LogWriter:
         self.chain = extend_chain(prev, raws)
         head = self.author.sign(head_message(self.log, self.seq, self.chain))
         header = self.header if first == 1 else ""
-        return wire.Entries(*self.log, first, prev.hex(), list(raws), head.hex(), header, names=[ROOM])
+        return wire.Entries(*self.log, first, prev.hex(), list(raws), head.hex(), header)
 
     @property
     def mark(self) -> wire.Mark:

@@ -50,7 +50,7 @@ from p2pchat.protocol import (
     Pull,
     ReadFrame,
 )
-from tests.hostile.attacker import ROOM, Attacker, invented_identity
+from tests.hostile.attacker import Attacker, invented_identity
 
 SILENT = 8  # connections from each address that say nothing; no address may have more
 AGAIN_AFTER = 0.5  # seconds until who was sent away comes back
@@ -147,9 +147,9 @@ class Sybil(Attacker):
     def invented_marks(self) -> Iterator[Frame]:
         """Claim that logs exist which do not, and that nobody's users have read others."""
         users = {self.invent().peer_id: [Mark(f"{next(_numbers):016x}", 1 << 40, "ab" * 8)] for _ in range(MANY)}
-        yield Have({self.room: users}, names=[ROOM])
+        yield Have({self.room: users})
         refs = [(self.server[:16] + f"{next(_numbers):016x}", 1 << 40, "ab" * 8) for _ in range(MANY)]
-        yield ReadFrame({self.room: {self.id: refs}}, names=[ROOM])
+        yield ReadFrame({self.room: {self.id: refs}})
         sent["marks"] += 2 * MANY
 
     def forks(self) -> Iterator[Frame]:
@@ -164,7 +164,7 @@ class Sybil(Attacker):
         """Have everything compared."""
         for _ in range(4):
             yield Digest(sum=f"{next(_numbers):064x}", ask=True)
-            yield Have({self.room: {}}, span=("0" * 64, "f" * 64), ask=True, names=[ROOM])
+            yield Have({self.room: {}}, span=("0" * 64, "f" * 64), ask=True)
             sent["comparisons"] += 1
 
 

@@ -107,7 +107,7 @@ async def test_impossible_read_marks_give_no_receipt(attacked: Attacked) -> None
             if log.id.user == key(honest.ada)]  # fmt: skip
     for start in range(0, 20_000, 250):
         made_up = [(key(honest.ada)[:16] + f"{n:016x}", MAX_INT, "ab" * 8) for n in range(start, start + 250)]
-        eve.say(ReadFrame({eve.room: {eve.id: made_up}}, names=[ROOM]))
+        eve.say(ReadFrame({eve.room: {eve.id: made_up}}))
     eve.say(ReadFrame({eve.room: {eve.id: [(ref, MAX_INT, "ab" * 8) for ref in refs]}}))
     eve.say(*(ReadFrame({f"{n:064x}": {eve.id: [(refs[0], 1, "ab" * 8)]}}) for n in range(250)))
     await honest.while_chatting(lives_on(eve))

@@ -10,7 +10,7 @@ from p2pchat.config import KIB, Settings
 from p2pchat.core.effects import Fetch
 from p2pchat.core.inputs import Got, LinkDrained, LinkFilled
 from p2pchat.core.storage_answers import WantStart
-from p2pchat.protocol import Naming, Want
+from p2pchat.protocol import Want
 from p2pchat.runtime.driver import PageQueue
 from p2pchat.testing import mesh
 from p2pchat.testing.meshes import QUICK
@@ -123,7 +123,7 @@ async def test_a_peer_that_wants_many_logs_and_reads_nothing_gets_one_page_too_m
         assert driver is not None
         (link,) = driver.node.links.up
         room = driver.node.room
-        wants = [Want(n, room, user, [], names=[Naming(room=True)]) for n, user in enumerate(driver.node.hosted, 1)]
+        wants = [Want(n, room, user, []) for n, user in enumerate(driver.node.hosted, 1)]
         driver.put(Got(link, [*wants]))
         await until(lambda: buffered(ada) > LIMIT, "more than the limit")
         await turns(100)

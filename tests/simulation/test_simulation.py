@@ -16,7 +16,7 @@ from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.forks import AGAIN_AFTER
-from p2pchat.protocol import Entries, Have, Naming, Want
+from p2pchat.protocol import Entries, Have, Want
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.__main__ import main
 from simulation.byzantine import THIRD_HOST, MadeUpUser
@@ -199,7 +199,7 @@ def test_pages_of_marks_on_a_slow_link_end_before_a_quiet_minute() -> None:
     sim.run(20)
     end = bob.end_to(ada)
     assert end is not None
-    page = Have({sim.invariants.room: {}}, span=("0" * 64, "f" * 64), ask=True, names=[Naming(room=True)])
+    page = Have({sim.invariants.room: {}}, span=("0" * 64, "f" * 64), ask=True)
     for when in (4.0, 8.0):
         sim.schedule.after(when, partial(bob.put, Got(end.link, [page])))
     sent = sim.frames["Have"]

@@ -68,20 +68,22 @@ async def test_views_show_people_chats_messages_and_receipts_as_the_history_does
 
 def test_an_entry_with_odd_json_neither_breaks_a_view_nor_shows_another_text(url: str) -> None:
     ada = Author("ada", 1)
-    change = ada.begins("plain", "twice", "zero", "escaped", "no JSON", "too long")
+    change = ada.begins("plain", "twice", "zero", "escaped", "no JSON", "NUL", "poll", "vote")
     batch, others = change.batches[0], {
         1: ('"b":"twice"', '"b":"wrong","b":"twice"'), 2: ('"b":"zero"', '"x":"\\u0000\\u0000","b":"zero"'),
-        3: ('"b":"escaped"', '"b":"wrong","\\u0062":"escaped"'), 4: ('"b"', "b"), 5: ("too long", "x" * 32_769),
+        3: ('"b":"escaped"', '"b":"wrong","\\u0062":"escaped"'), 4: ('"b"', "b"), 5: ("NUL", "\\u0000"),
+        6: ('"text"', '"poll"'),
     }  # fmt: skip
     for at, (text, other) in others.items():
         batch.raws[at] = batch.raws[at][0], batch.raws[at][1].replace(text, other)
+    batch.raws[7] = batch.raws[7][0], '{"k":"vote","at":1,"b":{"option":0}}'
     batch.entries = None
     with closing(SqlStorage(url, SMALL)) as storage:
         storage.commit([released(change, 1)])
     shown = [tuple(row) for row in rows(url, "select kind, text from messages order by clock")]
     odd = [] if url.startswith(("mysql", "mariadb")) else ["twice"]
     texts = ["plain", *odd, "zero", *(["escaped"] if odd else [])]
-    assert shown == [*(("text", text) for text in texts), *2 * [("unreadable", None)]]
+    assert shown == [*(("text", text) for text in texts), *2 * [("unreadable", "")], ("poll", "poll")]
 
 
 def test_what_is_not_released_is_not_shown(url: str) -> None:

@@ -13,7 +13,7 @@ from p2pchat.config import Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.edits import relation_of
-from p2pchat.core.entry_kinds import RELATION_KINDS
+from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
 from p2pchat.core.groups.visibility import visible_ends
@@ -69,7 +69,6 @@ from p2pchat.protocol import (
     GuestCertificate,
     Mark,
     Members,
-    Naming,
     PeerRecord,
     Piece,
     RunId,
@@ -184,8 +183,8 @@ def entries(given: Given) -> Result:
     for seq, one in enumerate([*held, raw], 1):
         prev = extend_chain(first_chain(header), held[: seq - 1])
         head = author.sign(head_message(log, seq, extend_chain(prev, [one])))
-        names, h = [Naming(room=True)], header if seq == 1 else ""
-        frame = Entries(*log, seq, prev.hex(), [one], head.hex(), h, names=names)
+        h = header if seq == 1 else ""
+        frame = Entries(*log, seq, prev.hex(), [one], head.hex(), h)
         decoder = Decoder(max_frame_bytes=Settings().max_frame_bytes)
         decoder.feed(encode(frame))
         if decoder.fault is not None:
@@ -197,6 +196,8 @@ def entries(given: Given) -> Result:
     entry = decode_entry(raw)
     if entry.k == UNREADABLE:
         return {"taken": True, "supported": False}
+    if entry.k not in KINDS and not entry.is_message:
+        return {"taken": True, "shown": False}
     is_lost = entry.k in RELATION_KINDS and relation_of(log, 1, entry) is None
     is_nameless = entry.k == "profile" and node.node.names.get(author.peer_id) != "robert"
     return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})
@@ -290,7 +291,8 @@ def statements(given: Given) -> Result:
 
 def members(given: Given) -> Result:
     setting = read("members")["setting"]
-    said = [parse_statement(setting["network"], text, bytes.fromhex(sig)) for text, sig in given["statements"]]
+    texts = [(text_of(given | {"text": text}), bytes.fromhex(sig)) for text, sig in given["statements"]]
+    said = [parse_statement(setting["network"], *one) for one in texts]
     assert all(one.is_signed(setting["network"]) for one in said)
     found, backward = MemberList(setting["founder"]), MemberList(setting["founder"])
     found.add(said)

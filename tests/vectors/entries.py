@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tests.docs.valid_entries import NO_EFFECT, TABLES, UNSUPPORTED
+from tests.docs.valid_entries import NO_EFFECT, NOT_SHOWN, TABLES, UNSUPPORTED
 from tests.vectors.material import (
     ADA,
     CYD,
@@ -75,9 +75,10 @@ def _examples(table: str) -> list[Row]:
     for rule in TABLES[table][1]:
         for at, text in enumerate(rule.examples, 1):
             given = _short(text) | ({"clock": rule.c, "clock_before": rule.last_c} if rule.last_c else {})
-            is_taken = rule.verdict in ("taken", NO_EFFECT, UNSUPPORTED)
+            is_taken = rule.verdict in ("taken", NO_EFFECT, NOT_SHOWN, UNSUPPORTED)
             result: dict[str, Any] = {"taken": True} if is_taken else {"refused": rule.verdict}
             result |= {"effect": False} if rule.verdict == NO_EFFECT else {}
+            result |= {"shown": False} if rule.verdict == NOT_SHOWN else {}
             result |= {"supported": False} if rule.verdict == UNSUPPORTED else {}
             made.append(row(f"{table}: {rule.name} {at}", f"{rule.rule}.", given, result))
     return made
@@ -94,11 +95,9 @@ def _short(text: str) -> dict[str, Any]:
 
 # Batches
 
-_ROOM_NAMED = [NAMINGS["room"]]
-
 
 def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
-    return entries_frame(log, first, last, **{"names": _ROOM_NAMED} | more)
+    return entries_frame(log, first, last) | more
 
 
 def _texts(*clocks: int, said: str = "line") -> list[Entry]:

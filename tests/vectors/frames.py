@@ -112,7 +112,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
             "more": True,
         },
     ),
-    "digest_sum": ("The sum over everything shared.", {"t": "digest", "sum": _SUM, "names": [NAMINGS["room"]]}),
+    "digest_sum": ("The sum over everything shared.", {"t": "digest", "sum": _SUM, "names": [NAMINGS["dm"]]}),
     "digest_ask": ("The sum again, which is to be answered.", {"t": "digest", "sum": _SUM, "ask": True}),
     "digest_sums": (
         "A sum for each conversation in the span.",
@@ -120,7 +120,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
             "t": "digest",
             "sums": {ROOM.hex(): _conversation_sum("room"), DM.hex(): _conversation_sum("dm")},
             "span": [FIRST_ID, LAST_ID],
-            "names": [NAMINGS["room"], NAMINGS["dm"]],
+            "names": [NAMINGS["talk"], NAMINGS["dm"]],
         },
     ),
     "have_ack": ("An acknowledgement.", {"t": "have", "marks": {ROOM.hex(): {BOB: [_BOB_MARK]}}}),
@@ -352,7 +352,7 @@ def _refused() -> list[Row]:
             ("a span over two conversations", having("have_page", marks={room: {}, "00" * 32: {}})),
         ],
         "An item of names has one kind, and the users of a dm are sorted.": [
-            ("a naming of two kinds", having("digest_sum", names=[{"room": True, "talk": room}])),
+            ("a naming of two kinds", having("digest_sum", names=[NAMINGS["dm"] | {"talk": room}])),
             ("a dm with its users not sorted", having("digest_sum", names=[{"dm": NAMINGS["dm"]["dm"][::-1]}])),
         ],
         "The id of a client or a hosted user is a key: not of small order, y below p.": [
@@ -403,7 +403,7 @@ _HELLO_ROOT = blake(b"p2pchat/content/1\0" + u64(5) + blake(b"p2pchat/piece/1\0h
 
 def files() -> list[Row]:
     log = LOGS["room_ada_1"]
-    whole = entries_frame(log, 1, len(log["entries"]), names=[NAMINGS["room"]])
+    whole = entries_frame(log, 1, len(log["entries"]))
     begin, end, dm = FRAMES["file"], FRAMES["file_end"], FRAMES["entries_named"]
     later, added = {"t": "later"}, said("founder", "add", who=[BOB])
     members = {"t": "members", "founder": FOUNDER, "s": [added]}

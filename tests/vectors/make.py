@@ -17,7 +17,7 @@ from tests.vectors.files import FOLDER
 from tests.vectors.material import ADA, BOB, CYD, FOUNDER, ROOM, SEEDS, T0, N, Row
 
 FORMAT = 1  # of the files; a reader of this version refuses a later one
-PROTOCOL = 1
+PROTOCOL = 2
 _USERS = {"ada": {"seed": SEEDS["ada"].hex(), "id": ADA}, "bob": {"seed": SEEDS["bob"].hex(), "id": BOB}}
 _CYD = {"cyd": {"seed": SEEDS["cyd"].hex(), "id": CYD}}
 _HERE = {"network": N.hex(), "room": ROOM.hex(), "now_us": sync.NOW}
@@ -86,6 +86,7 @@ FILES = {
         {
             "taken": "true: it is stored, served and acknowledged",
             "effect": "false: nothing else changes by it",
+            "shown": "false: it is of an unknown kind, and no message",
             "supported": "false: nobody can read it, and it is shown as unsupported",
             "refused": "the code",
         },
@@ -192,6 +193,7 @@ FILES = {
         "Sets of statements and what follows from each, in any order. All are signed.",
         {
             "statements": "each with its text and signature",
+            "repeat": "a text and a number: each ~ in a text stands for it so many times",
             "guest": "a user that is no member",
             "by": "members that may have signed a certificate for it",
             "named": "members that it has named before, in logs and certificates of its own",

@@ -160,7 +160,7 @@ def members() -> list[Row]:
     def follows(
         name: str, why: str, said: list[Said], members: list[str], admins: tuple[str, ...] = (),
         removed: tuple[str, ...] = (), dropped: tuple[Said, ...] = (), named: tuple[str, ...] = (),
-        closed: bool = False, **admits: bool,
+        closed: bool = False, repeat: int = 0, **admits: bool,
     ) -> Row:  # fmt: skip
         """Admits: whether GUEST is admitted as the guest of each. It has `named` these members before."""
         kept = [one for one in said if one not in dropped]
@@ -169,6 +169,9 @@ def members() -> list[Row]:
         total = sum(int(id_of(one), 16) for one in kept) % 2**128
         asked = [IDS[by].hex() for by in admits]
         given = {"statements": said, "guest": GUEST, "by": asked, "named": [*named], "invites": [INVITE["id"]]}
+        if repeat:
+            short = [[text.replace("x" * repeat, "~"), signature] for text, signature in said]
+            given |= {"statements": short, "repeat": ["x", repeat]}
         return row(name, why, given, {
             "members": sorted([FOUNDER, *members]), "admins": sorted(admins), "removed": sorted(removed),
             "kept": sorted(map(id_of, kept)), "sum": f"{total:032x}",
@@ -176,6 +179,12 @@ def members() -> list[Row]:
             "named": [IDS[by].hex() for by in admits if by == "founder" or IDS[by].hex() in ever],
             "closed": [INVITE["id"]] if closed else [],
         })  # fmt: skip
+
+    def large(size: int, kept: int, name: str, why: str) -> Row:
+        """Return eighteen statements of an admin of so many bytes each, with the signature, and how many are kept."""
+        repeat = size - len(said("admin", "later", 10, x="")[0]) - 64
+        all = sorted((said("admin", "later", at, x="x" * repeat) for at in range(10, 28)), key=id_of)
+        return follows(name, why, [admin, *all], [ADMIN], (ADMIN,), dropped=tuple(all[kept:]), repeat=repeat)
 
     admin, by_admin = said("founder", "admin", 1, who=[ADMIN]), said("admin", "add", 2, who=[MEMBER])
     out, out_by_admin = said("founder", "remove", 3, who=[MEMBER]), said("admin", "remove", 4, who=[MEMBER])
@@ -254,6 +263,8 @@ def members() -> list[Row]:
         follows("who came by an invite is pardoned", "It admits again.", [ADDED, out_and_closed, pardon_closed],
                 [MEMBER]),
         follows("an unknown kind", "It is kept, and has no effect.", [ADDED, later], [MEMBER]),
+        large(48 * 1024, 16, "a limit that is reached", "No further statement of an admin is kept."),
+        large(48 * 1024 - 1, 17, "a limit that is passed", "The statement that passes it is kept."),
     ]  # fmt: skip
 
 

@@ -41,13 +41,16 @@ def entries() -> Schema:
     definitions = {name: portable(one) for name, one in made["$defs"].items()}
     entry = definitions["Entry"]
     del entry["properties"]["c"]  # it stands beside the text
-    entry["properties"]["b"] = {"default": None}  # the code's types of both are what its quick decoder takes
+    entry["properties"]["b"] = {
+        "default": None,
+        "pattern": "^[^\\u0000]*$",
+    }  # the code's types of both are what its quick decoder takes
     entry["properties"]["files"] = {"default": []}
     entry["properties"]["auto"] = {"default": False}
     entry["properties"]["choices"] = {"default": []}
     entry["properties"]["hops"] = {"default": 0}
     del definitions["FileRef"]
-    text = {"required": ["b"], "properties": {"b": {"type": "string", "pattern": "^[^\\u0000]*$"}}}
+    text = {"required": ["b"], "properties": {"b": {"type": "string"}}}
     entry |= {"if": {"properties": {"k": {"enum": sorted(TEXT_KINDS)}}, "required": ["k"]}, "then": text}
     return {
         "$schema": DIALECT,

@@ -125,15 +125,10 @@ RUN = bytes([0xB1]) * 8  # of bob's process
 NOW = T0 + 1_000_000_000
 _R = ROOM.hex()
 _ALL = [FIRST_ID, LAST_ID]
-_NAMED = [NAMINGS["room"]]
 
 
 def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
     return entries_frame(log, first, last, **more)
-
-
-def _named(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
-    return _batch(log, first, last, **more) | {"names": _NAMED}
 
 
 def _digest(*logs: dict[str, Any], ask: bool = False) -> dict[str, Any]:
@@ -141,27 +136,27 @@ def _digest(*logs: dict[str, Any], ask: bool = False) -> dict[str, Any]:
 
 
 def _sums(*logs: dict[str, Any]) -> dict[str, Any]:
-    return {"t": "digest", "sums": {_R: sum_of(list(logs))}, "span": _ALL, "names": _NAMED}
+    return {"t": "digest", "sums": {_R: sum_of(list(logs))}, "span": _ALL}
 
 
-def _have(*logs: dict[str, Any], named: bool = True, **more: object) -> dict[str, Any]:
+def _have(*logs: dict[str, Any], **more: object) -> dict[str, Any]:
     users: dict[str, list[Any]] = {}
     for one in logs:
         users.setdefault(one["user"], []).append(tip(one))
-    return {"t": "have", "marks": {_R: users}} | more | ({"names": _NAMED} if named else {})
+    return {"t": "have", "marks": {_R: users}} | more
 
 
 def _want(n: int, user: str, *tips: list[Any], older: list[Any] | None = None, **more: object) -> dict[str, Any]:
     made = {"t": "want", "n": n, "c": _R, "u": user, "tips": list(tips)}
-    return made | ({"older": older} if older else {}) | {"names": _NAMED} | more
+    return made | ({"older": older} if older else {}) | more
 
 
 def sync() -> list[Row]:
     """Return what bob holds, the frames of ada's peer, and bob's answers."""
     a, b, a2, c = (LOGS[name] for name in ("room_ada_1", "room_bob_1", "room_ada_2", "room_cyd_1"))
     entries_a = a["entries"]
-    held = [_named(a, 1, 3)]
-    two = [*held, _named(b, 1, 4), _named(a2, 1, 3)]
+    held = [_batch(a, 1, 3)]
+    two = [*held, _batch(b, 1, 4), _batch(a2, 1, 3)]
     foreign = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["cyd"])))
     naming = {"dm": sorted((ADA, CYD))}
     other = log(
@@ -171,10 +166,10 @@ def sync() -> list[Row]:
     secret = log(foreign, "ada", RUNS["ada1"], [entry("text", 1, "psst")])
     dm = LOGS["dm_ada_2"]
     dm_mark = {"t": "have", "marks": {DM.hex(): {ADA: [tip(dm)]}}, "names": [NAMINGS["dm"]]}
-    end = _have(a, named=False, end=7)
+    end = _have(a, end=7)
     nothing = {"t": "have", "marks": {}, "end": 7}
     here = {"t": "here", "users": [{"id": GUEST, "name": "guest", "status": "online"}]}
-    room_typing = {"t": "typing", "c": _R, "u": CYD, "on": True, "names": _NAMED}
+    room_typing = {"t": "typing", "c": _R, "u": CYD, "on": True}
     partly = [FIRST_ID, ADA]
     cyd_1, cyd_2 = (
         log(ROOM, "cyd", RUNS["cyd1"], [entry("text", 1, "a"), entry("text", 2, said)]) for said in ("b", "c")
@@ -238,20 +233,20 @@ def sync() -> list[Row]:
         "What the other lacks and what is held: a want, and marks with the same span.",
         held,
         [_have(c, span=_ALL, ask=True)],
-        [_want(1, CYD), _have(a, named=False, span=_ALL)],
+        [_want(1, CYD), _have(a, span=_ALL)],
     )
     add("a page of marks", "What the other holds more is wanted.", held, [_have(a, c, span=_ALL)], [_want(1, CYD)])
     add(
         "a page of marks of some users",
         "The answer has the same span.",
         held,
-        [{"t": "have", "marks": {_R: {}}, "span": partly, "ask": True, "names": _NAMED}],
+        [{"t": "have", "marks": {_R: {}}, "span": partly, "ask": True}],
         [_have(a, span=partly)],
     )
     add(
         "a mark ahead, after a second",
         "Entries that have not come 1 s after their mark are wanted.",
-        [_named(a, 1, 1)],
+        [_batch(a, 1, 1)],
         [_have(a)],
         [_want(1, ADA, entries_a[0]["mark"])],
         [_digest() | {"sum": entries_a[0]["mark_hash"]}],
@@ -262,7 +257,7 @@ def sync() -> list[Row]:
         "a mark behind",
         "The writer's peer serves itself.",
         held,
-        [{"t": "have", "marks": {_R: {ADA: [entries_a[0]["mark"]]}}, "names": _NAMED}],
+        [{"t": "have", "marks": {_R: {ADA: [entries_a[0]["mark"]]}}}],
         [],
     )
     add(
@@ -270,14 +265,14 @@ def sync() -> list[Row]:
         "Every log, then the have that closes the want.",
         held,
         [_want(7, ADA)],
-        [_named(a, 1, 3, n=7), end],
+        [_batch(a, 1, 3, n=7), end],
     )
     add(
         "want from entry 1",
         "What comes after the tip.",
         held,
         [_want(7, ADA, entries_a[0]["mark"])],
-        [_named(a, 2, 3, n=7), end],
+        [_batch(a, 2, 3, n=7), end],
     )
     add("want from the end", "There is nothing more.", held, [_want(7, ADA, tip(a))], [_have(a, end=7)])
     add(
@@ -285,35 +280,35 @@ def sync() -> list[Row]:
         "It is ignored, so everything is served.",
         held,
         [_want(7, ADA, unknown)],
-        [_named(a, 1, 3, n=7), end],
+        [_batch(a, 1, 3, n=7), end],
     )
     add(
         "want from another chain",
         "A tip with another chain is one that is not known.",
         held,
         [_want(7, ADA, wrong)],
-        [_named(a, 1, 3, n=7), end],
+        [_batch(a, 1, 3, n=7), end],
     )
     add(
         "want with older marks",
         "They are the common ground where the tips are not known.",
         held,
         [_want(7, ADA, unknown, older=[entries_a[1]["mark"]])],
-        [_named(a, 3, 3, n=7), end],
+        [_batch(a, 3, 3, n=7), end],
     )
     add(
         "want two logs",
         "Log after log, in the order in which they were stored.",
         two,
         [_want(7, ADA)],
-        [_named(a, 1, 3, n=7), _batch(a2, 1, 3, n=7), _have(a2, named=False, end=7)],
+        [_batch(a, 1, 3, n=7), _batch(a2, 1, 3, n=7), _have(a2, end=7)],
     )
     add(
         "want the second log",
         "The tip of the first is held.",
         two,
         [_want(7, ADA, tip(a))],
-        [_named(a2, 1, 3, n=7), _have(a2, named=False, end=7)],
+        [_batch(a2, 1, 3, n=7), _have(a2, end=7)],
     )
     add(
         "want from the tip of the second log",
@@ -327,13 +322,13 @@ def sync() -> list[Row]:
         "Nothing is held.",
         held,
         [_want(7, CYD)],
-        [{"t": "have", "marks": {_R: {CYD: []}}, "end": 7, "names": _NAMED}],
+        [{"t": "have", "marks": {_R: {CYD: []}}, "end": 7}],
     )
     add(
         "want in an unknown conversation",
         "Nothing can be served.",
         held,
-        [_want(7, ADA, names=[]) | {"c": "11" * 32}],
+        [_want(7, ADA) | {"c": "11" * 32}],
         [nothing],
     )
     add(
@@ -346,11 +341,11 @@ def sync() -> list[Row]:
     add(
         "new entries",
         "The mark is the acknowledgement, after the commit.",
-        [_named(a, 1, 1)],
-        [_named(a, 2, 3)],
+        [_batch(a, 1, 1)],
+        [_batch(a, 2, 3)],
         [_have(a)],
     )
-    add("new entries of another writer", "Any member may pass them on.", [], [_named(c, 1, 1)], [_have(c)])
+    add("new entries of another writer", "Any member may pass them on.", [], [_batch(c, 1, 1)], [_have(c)])
     add(
         "new entries in a direct conversation",
         "It is named with them.",
@@ -362,16 +357,16 @@ def sync() -> list[Row]:
         "an answer to a want",
         "The end closes the want.",
         [],
-        [_batch(a, 1, 3, n=1), _have(a, named=False, end=1)],
-        [_have(a, named=False)],
+        [_batch(a, 1, 3, n=1), _have(a, end=1)],
+        [_have(a)],
         [_have(a, span=_ALL)],
     )
-    add("entries again", "They are here already.", held, [_named(a, 1, 3)], [])
+    add("entries again", "They are here already.", held, [_batch(a, 1, 3)], [])
     add(
         "entries with a gap",
         "They are dropped, and everything is wanted a second after.",
-        [_named(a, 1, 1)],
-        [_named(a, 3, 3)],
+        [_batch(a, 1, 1)],
+        [_batch(a, 3, 3)],
         [_want(1, ADA, entries_a[0]["mark"])],
         [_digest() | {"sum": entries_a[0]["mark_hash"]}],
         1.1,
@@ -388,8 +383,8 @@ def sync() -> list[Row]:
         "another entry 2, signed",
         "A fork: the writer's peer gets the evidence.",
         held,
-        [_named(other, 2, 3)],
-        [_batch(a, 1, 3, fork=True, names=_NAMED), _batch(other, 2, 3, fork=True)],
+        [_batch(other, 2, 3)],
+        [_batch(a, 1, 3, fork=True), _batch(other, 2, 3, fork=True)],
     )
     add(
         "read marks, asked",
@@ -404,7 +399,7 @@ def sync() -> list[Row]:
         "a wrong head",
         "The sender passed on what it did not check.",
         [],
-        [_named(a, 1, 3) | {"head": "00" * 64}],
+        [_batch(a, 1, 3) | {"head": "00" * 64}],
         [],
         closed="head",
     )
@@ -419,13 +414,13 @@ def sync() -> list[Row]:
     )
     add("go from F", "Only D sends go.", [], [{"t": "go", "run": "00" * 8, "n": 1}], [], closed="order")
     add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [2], "nonce": "00" * 32}], [], closed="order")
-    answers = [_named(a, 1, 3, n=8), _have(a, named=False, end=8)]
+    answers = [_batch(a, 1, 3, n=8), _have(a, end=8)]
     own_here = {"t": "here", "users": [{"id": ADA, "name": "other", "status": "online"}]}
     gone = {"t": "here", "users": [], "gone": [ADA]}
     unknown_dm = {"t": "digest", "sums": {DM.hex(): sum_of([dm])}, "span": _ALL, "names": [NAMINGS["dm"]]}
     empty_dm = {"t": "have", "marks": {DM.hex(): {}}, "span": _ALL, "ask": True, "names": [NAMINGS["dm"]]}
     add("two wants of one writer", "The second replaces the first.", held, [_want(7, ADA), _want(8, ADA)], answers)
-    add("a name again", "It may always be repeated.", [], [_named(a, 1, 1), _named(a, 2, 3)], [_have(a)])
+    add("a name again", "It may always be repeated.", [], [_batch(a, 1, 1), _batch(a, 2, 3)], [_have(a)])
     add("ask without a span", "It is not answered.", held, [_have(ask=True)], [])
     add("here again", "The user is not new to the link.", held, [own_here], [])
     add(
@@ -436,7 +431,7 @@ def sync() -> list[Row]:
         [_digest(a)],
     )
     add("a conversation unknown here", "It is shared, and compared as an empty one.", [], [unknown_dm], [empty_dm])
-    evidence = [_named(other_c, 2, 2, fork=True) for other_c in (cyd_1, cyd_2)]
+    evidence = [_batch(other_c, 2, 2, fork=True) for other_c in (cyd_1, cyd_2)]
     sent = [evidence[0], {key: value for key, value in evidence[1].items() if key != "names"}]
     no_end = {"t": "have", "marks": {_R: {CYD: []}}, "end": 7}
     add("a mark of a forked log", "The other may not know of the fork.", [], [_have(cyd_1)], sent, evidence)
@@ -451,13 +446,13 @@ def sync() -> list[Row]:
     add(
         "a forked log in a sum",
         "It has left all sums.",
-        [_named(cyd_1, 1, 2)],
+        [_batch(cyd_1, 1, 2)],
         [_digest(ask=True)],
         [_digest()],
         evidence,
     )
     add("evidence that proves nothing", "Both batches agree.", [], [evidence[0], evidence[0]], [], closed="head")
-    read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1, "ab" * 8]]}}, "names": _NAMED}
+    read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1, "ab" * 8]]}}}
     add("read marks of another peer's user", "A peer speaks for users it hosts.", held, [read], [], closed="host")
     return made + _sync_of_writing() + _sync_of_group()
 
@@ -470,39 +465,39 @@ def _sync_of_writing() -> list[Row]:
     own = log(ROOM, "bob", RUN, [profile, hi, _line(2, "text", "again")])
     alone = log(ROOM, "bob", RUN, [profile, plain])
     full = {"t": "have", "marks": {}, "full": {_R: [own["user"]]}}
-    mark = {"t": "have", "marks": {_R: {own["user"]: [own["entries"][1]["mark"]]}}, "names": _NAMED}
+    mark = {"t": "have", "marks": {_R: {own["user"]: [own["entries"][1]["mark"]]}}}
     empty = [{"t": "digest", "sums": {}, "span": _ALL}, _have(span=_ALL)]
     rows: list[tuple[str, str, list[Any], list[Any], list[str], list[Any]]] = [
-        ("a first message", "A log in the room begins with a profile.", [], [_digest()], ["hi"], [_named(alone, 1, 2)]),
+        ("a first message", "A log in the room begins with a profile.", [], [_digest()], ["hi"], [_batch(alone, 1, 2)]),
         (
             "a first message after another's",
             "It names the newest entry of another writer shown here; a profile does not.",
-            [_named(a, 1, 3)],
+            [_batch(a, 1, 3)],
             [_digest(a)],
             ["hi"],
-            [_named(own, 1, 2)],
+            [_batch(own, 1, 2)],
         ),
         (
             "two messages, one after the other",
             "What was sent counts for the tail, acknowledged or not; what was named once is not named again.",
-            [_named(a, 1, 3)],
+            [_batch(a, 1, 3)],
             [_digest(a)],
             ["hi", "again"],
-            [_named(own, 1, 2), _batch(own, 3, 3)],
+            [_batch(own, 1, 2), _batch(own, 3, 3)],
         ),
         (
             "a message to a link that lacks another's log",
             "The tail is of one log: ada's peer stands before entry 1 of it.",
-            [_named(a, 1, 3)],
+            [_batch(a, 1, 3)],
             empty,
             ["hi"],
             [_batch(own, 1, 2)],
         ),
-        ("a message before the comparison", "The mark only.", [_named(a, 1, 3)], [], ["hi"], [mark]),
+        ("a message before the comparison", "The mark only.", [_batch(a, 1, 3)], [], ["hi"], [mark]),
         (
             "a message where bob is full",
             "Neither entries nor marks.",
-            [_named(a, 1, 3)],
+            [_batch(a, 1, 3)],
             [_digest(a), full],
             ["hi"],
             [],

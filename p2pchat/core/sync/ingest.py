@@ -97,7 +97,7 @@ class Ingest:
         return fault
 
     def _take_frame(self, source: EntrySource, frame: Entries, extensions: dict[LogId, LogExtension]) -> None:
-        if extensions and not all(naming.room for naming in frame.names):
+        if extensions and frame.names:
             self._prove_all(extensions)  # a talk is known only after its group; and others may give way to what is new
         source.learn_namings(frame.names)
         conversation = source.find_conversation(frame.c)

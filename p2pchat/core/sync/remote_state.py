@@ -156,7 +156,7 @@ class RemoteState:
     # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
     ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
     most_remembered: int = 0  # marks of all kinds that may be kept; set before marks are taken
-    named: KeySet[ConversationId] = field(default_factory=dict)  # conversations whose names it was sent
+    named: KeySet[ConversationId] = field(default_factory=dict)  # the room, and conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
     owed_marks: KeySet[WriterKey] = field(default_factory=dict)

@@ -201,7 +201,7 @@ class Replicator:
     # ---- links
 
     def on_link_up(self, link: PeerLink) -> None:
-        remote = self.context.remotes[link.id] = RemoteState(link)
+        remote = self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
         self.context.mark_limits.set_most(remote)
         self.statements.on_link_up(link)
 

@@ -61,6 +61,7 @@ FUNCTIONS = ViewFunctions(
     # The second and third condition: no key twice, none with escapes.
     member="case when json_valid({0}) and json_length({0}) = json_length(json_keys({0}))"
     " and locate(char(92), json_keys({0})) = 0 then json_unquote(json_extract({0}, '$.{1}')) end",
+    is_text="case when json_valid({0}) then json_type(json_extract({0}, '$.{1}')) = 'STRING' else false end",
     joined="concat({0}, ', ', {1})",
 )
 

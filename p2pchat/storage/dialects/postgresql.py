@@ -36,13 +36,14 @@ TABLE_NAMES = "select tablename from pg_tables where schemaname = current_schema
 REFUSED = ("password authentication failed", "no password supplied", "role ", "pg_hba")
 # JSON with \\u0000 anywhere is not read. The first pass leaves every other one of several in a row.
 WITHOUT_ZERO = r"regexp_replace({0}, '((^|[^\\])(\\\\)*)\\u0000', '\1\\ufffd', 'g')"
+CLEANED = WITHOUT_ZERO.replace("{0}", WITHOUT_ZERO)
+JSON = rf"(case when position('\u0000' in {{0}}) = 0 then {{0}} else {CLEANED} end)::json"
 FUNCTIONS = ViewFunctions(
     hex="encode({0}, 'hex')",
     time="to_char(to_timestamp(cast({0} as double precision) / 1000000) at time zone 'UTC',"
     " 'YYYY-MM-DD HH24:MI:SS.MS')",
-    member=r"(case when position('\u0000' in {0}) = 0 then {0} else "
-    + WITHOUT_ZERO.replace("{0}", WITHOUT_ZERO)
-    + " end)::json ->> '{1}'",
+    member=JSON + " ->> '{1}'",
+    is_text=f"coalesce(json_typeof({JSON} -> '{{1}}') = 'string', false)",
     joined="{0} || ', ' || {1}",
 )
 

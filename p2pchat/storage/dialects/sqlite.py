@@ -45,6 +45,7 @@ FUNCTIONS = ViewFunctions(
     hex="lower(hex({0}))",
     time="strftime('%Y-%m-%d %H:%M:%f', ({0}) / 1000000.0, 'unixepoch')",
     member="(select value from json_each({0}) where key = '{1}' order by id desc limit 1)",  # the last one
+    is_text="(select type from json_each({0}) where key = '{1}' order by id desc limit 1) = 'text'",
     joined="{0} || ', ' || {1}",
 )
 DAMAGED = (

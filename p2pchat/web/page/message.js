@@ -65,8 +65,7 @@ const UNSUPPORTED = "[a message of a kind that this version does not know: updat
 
 /** @param {Message} message @param {number} most characters @returns {string} what it says on one line: its text, or the names of its files */
 export function gist(message, most) {
-  if (message.unsupported) return UNSUPPORTED;
-  return [message.text && excerpt(message.text, most), fileNames(message, most)].filter(Boolean).join(" ");
+  return [message.text && excerpt(message.text, most), message.unsupported && UNSUPPORTED, fileNames(message, most)].filter(Boolean).join(" ");
 }
 
 /** @param {import("./model.js").Talk} talk that somebody new began @returns {string} who that is, and who admitted them */
@@ -78,7 +77,7 @@ export function whoBegan({ kind, name, begun }) {
 /** @param {Message} message @param {string} name */
 function messageText(message, name) {
   if (message.deleted) return h("p", { class: "text gone" }, message.mine ? "You deleted this message" : "This message was deleted");
-  if (message.unsupported) return h("p", { class: "text gone" }, UNSUPPORTED);
+  if (message.unsupported) return h("p", { class: "text gone", dir: "auto" }, message.text, " ", UNSUPPORTED);
   const { parts, blocks } = markdown(message.text);
   const actor = message.action && [h("span", { "aria-hidden": "true" }, "∗ "), h("bdi", {}, name), " "];
   return h(blocks ? "div" : "p", { class: `text${blocks ? " blocks" : ""}${actor ? " action" : ""}`, dir: "auto" }, actor, parts);

@@ -21,7 +21,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts.mark_exchange import MAX_EARLY
-from p2pchat.protocol import Entries, Mark, Naming, ReadFrame, UserId
+from p2pchat.protocol import Entries, Mark, ReadFrame, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.members.test_inbox import gateway
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World
@@ -48,7 +48,7 @@ def pair(*names: str) -> list[Peer]:
 def marked(reader: str, mark: Mark, *, writer: str = "ada") -> ReadFrame:
     """Return a read mark in the room, as a far end sends it."""
     marks = {ROOM: {IDS[reader]: [(ref_key(IDS[writer], mark.run), mark.seq, mark.chain8)]}}
-    return ReadFrame(marks, names=[Naming(room=True)])
+    return ReadFrame(marks)
 
 
 def mark_of(peer: Peer, run: str, seq: int) -> Mark:
@@ -303,7 +303,7 @@ def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
     ada.start()
     far, liar = ada.far("bob"), ada.far("eve")
     for start in range(0, MAX_EARLY + 512, 256):
-        liar.say(ReadFrame({ROOM: {IDS["eve"]: made_up(range(start, start + 256))}}, names=[Naming(room=True)]))
+        liar.say(ReadFrame({ROOM: {IDS["eve"]: made_up(range(start, start + 256))}}))
     far.say(marked("bob", mark))  # before its log is back
     early = ada.node.sync.read_receipts._early
     assert [early._counts[one.link] for one in (liar, far)] == [MAX_EARLY // 2, 1]

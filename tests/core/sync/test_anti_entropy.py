@@ -28,7 +28,7 @@ from p2pchat.core.sync.remote_state import (
     MAX_REMEMBERED,
     RemoteState,
 )
-from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Naming, Ping, Pong, Want
+from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Ping, Pong, Want
 from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm, have, page, sums
 from tests.core.steps import count_steps
 
@@ -407,7 +407,7 @@ def test_marks_come_in_pages_that_together_cover_all_users() -> None:
         Digest(sums={}, span=(IDS["ada"], LAST_ID)),
         Digest(sums={}, span=(LAST_ID, LAST_ID)),
         Digest(sums={"00" * 32: f"{5:064x}"}, span=ALL),
-        Have({ROOM: {}}, span=(LAST_ID, LAST_ID), ask=True, names=[Naming(room=True)]),
+        Have({ROOM: {}}, span=(LAST_ID, LAST_ID), ask=True),
         Have({"00" * 32: {}}, span=ALL, ask=True),
         Have({}, end=77),
     ],

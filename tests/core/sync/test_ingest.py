@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.members.guests import make_guest
-from p2pchat.protocol import Entries, Naming, Want
+from p2pchat.protocol import Entries, Want
 from tests.core.scripted_nodes import (
     IDENTITIES,
     IDS,
@@ -145,7 +145,7 @@ def test_any_text_is_kept_shown_and_acknowledged_in_its_place(text: str) -> None
     ada.start()
     assert shown_kinds(ada) == ["text", kind, "text"]
     cyd = ada.far("cyd")
-    cyd.say(Want(1, ROOM, IDS["bob"], [], names=[Naming(room=True)]))
+    cyd.say(Want(1, ROOM, IDS["bob"], []))
     (served,) = [frame for frame in cyd.heard if isinstance(frame, Entries)]
     assert served.e == [entry for frame in frames for entry in frame.e] and served.h == bob.header
 
@@ -221,7 +221,7 @@ def test_who_answers_for_a_writer_is_known_from_the_header_and_after_a_restart(a
     assert ada.node.user_members.members_of(IDS["bob"]) == (IDS["eve"],)
     assert ada.node.user_members.members_of(IDS["cyd"]) == ()
     far = ada.far("cyd")
-    far.say(Want(1, ROOM, IDS["bob"], [], names=[Naming(room=True)]))
+    far.say(Want(1, ROOM, IDS["bob"], []))
     assert [frame.h for frame in far.heard if isinstance(frame, Entries)] == [log.header]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from p2pchat.core.effects import Fetch, WarningIssued
 from p2pchat.core.inputs import ContactAdded, LinkDrained, LinkFilled
 from p2pchat.core.sync.known_conversations import dm_naming
-from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
+from p2pchat.protocol import Entries, Have, Here, Mark, Want
 from tests.core.scripted_nodes import IDS, NAMES, ROOM, Author, Far, Peer, World, covered_log, dm, page
 
 
 def want(n: int, name: str, tips: list[Mark] | None = None, conversation: str = ROOM) -> Want:
-    return Want(n, conversation, IDS[name], tips or [], names=[Naming(room=True)])
+    return Want(n, conversation, IDS[name], tips or [])
 
 
 def own(peer: Peer, seq: int) -> Mark:
@@ -22,7 +22,7 @@ def own(peer: Peer, seq: int) -> Mark:
 
 def announce(far: Far, *marks: Mark) -> list[str]:
     """Let a far end announce that it holds these entries of ada; return the node's effects."""
-    return far.say(Have({ROOM: {IDS["ada"]: list(marks)}}, names=[Naming(room=True)]))
+    return far.say(Have({ROOM: {IDS["ada"]: list(marks)}}))
 
 
 def test_a_want_is_answered_with_everything_from_there_and_closed_with_marks(ada: Peer) -> None:
@@ -232,7 +232,7 @@ def test_a_peer_that_no_longer_hosts_a_member_gets_no_entries(ada: Peer) -> None
 
 def takes_no_more(far: Far) -> list[str]:
     """Let a far end refuse more of ada's entries; return the node's effects."""
-    return far.say(Have({}, full={ROOM: [IDS["ada"]]}, names=[Naming(room=True)]))
+    return far.say(Have({}, full={ROOM: [IDS["ada"]]}))
 
 
 def test_a_peer_that_refuses_a_writer_gets_no_marks_until_they_change(ada: Peer) -> None:

@@ -97,17 +97,18 @@ def test_typing_that_began_before_the_message_was_stored_is_announced_after_it(a
 def test_only_peers_of_members_get_typing_frames(ada: Peer) -> None:
     ada.far("bob"), ada.far("cyd")
     assert types(ada, to=ada.open("bob")) == ["to bob: typing dm on"]
-    assert sorted(types(ada)) == ["to bob: typing room on", "to cyd: typing room on"]
-
-
-def test_a_conversation_is_named_once_on_each_link_and_then_one_frame_serves_all(ada: Peer) -> None:
-    bob, cyd = ada.far("bob"), ada.far("cyd")
-    types(ada)
-    ada.world.pass_time(3.0)
     assert types(ada) == ["to bob cyd: typing room on"]
-    for far in (bob, cyd):
-        names = [naming for frame in far.heard for naming in getattr(frame, "names", [])]
-        assert names == [Naming(room=True)]
+
+
+def test_a_conversation_is_named_once_on_each_link_and_the_room_never(ada: Peer) -> None:
+    bob = ada.far("bob")
+    types(ada)
+    types(ada, to=ada.open("bob"))
+    ada.world.pass_time(3.0)
+    assert types(ada) == ["to bob: typing room on"]
+    assert types(ada, to=dm("ada", "bob")) == ["to bob: typing dm on"]
+    names = [naming for frame in bob.heard for naming in getattr(frame, "names", [])]
+    assert names == [dm_naming(IDS["ada"], IDS["bob"])]
 
 
 def test_a_full_link_gets_no_typing_frames_even_later(ada: Peer) -> None:

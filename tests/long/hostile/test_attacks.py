@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from p2pchat import protocol as wire
-from tests.hostile.attacker import ROOM, Attacker
+from tests.hostile.attacker import Attacker
 from tests.hostile.conftest import QUICK, Honest, Meet
 from tests.hostile.test_attacks import key
 
@@ -19,9 +19,9 @@ FLOODS: dict[str, Flood] = {
     "peers": lambda eve, honest: wire.Peers(seen="127.0.0.1"),
     "here": lambda eve, honest: wire.Here([wire.Hosted(eve.id, "eve", "online")]),
     "digest": lambda eve, honest: wire.Digest(sum="0" * 64),
-    "want": lambda eve, honest: wire.Want(1, eve.room, key(honest.bob), [], names=[ROOM]),
-    "typing": lambda eve, honest: wire.TypingFrame(eve.room, eve.id, True, names=[ROOM]),
-    "read": lambda eve, honest: wire.ReadFrame({eve.room: {eve.id: []}}, names=[ROOM]),
+    "want": lambda eve, honest: wire.Want(1, eve.room, key(honest.bob), []),
+    "typing": lambda eve, honest: wire.TypingFrame(eve.room, eve.id, True),
+    "read": lambda eve, honest: wire.ReadFrame({eve.room: {eve.id: []}}),
 }
 
 
@@ -45,7 +45,7 @@ async def test_a_flood_of_marks_and_batches_does_not_starve_others(meet: Meet) -
     eve = await honest.eve()
     pen = eve.pen(eve.identity, eve.room)
     batches = [pen.say(*["x"] * 256) for _ in range(200)]
-    have = wire.Have({eve.room: {eve.id: [pen.mark], key(honest.bob): []}}, names=[ROOM])
+    have = wire.Have({eve.room: {eve.id: [pen.mark], key(honest.bob): []}})
 
     async def flood() -> None:
         for n in range(10):
@@ -70,7 +70,7 @@ async def test_a_link_that_wants_everything_and_reads_nothing_is_cut_off(meet: M
     await honest.ada.send_many("room", ["x" * 30_000] * 500)
     eve = await honest.eve()
     eve.read_nothing()
-    eve.say(wire.Want(1, eve.room, key(honest.ada), [], names=[ROOM]))
+    eve.say(wire.Want(1, eve.room, key(honest.ada), []))
     links = honest.ada._driver.node.links.by_peer
     clients = honest.ada._driver.connections._clients
 

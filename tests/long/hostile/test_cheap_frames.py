@@ -17,7 +17,7 @@ from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
 from p2pchat.protocol import Have, Here, Hosted, Mark, encode
 from tests.conftest import Tell
-from tests.hostile.attacker import ROOM, Attacker, invented_identity
+from tests.hostile.attacker import Attacker, invented_identity
 from tests.long.hostile.test_floods import send_and_wait
 from tests.processes.peers import Cluster
 from tests.processes.strangers import memory, two_members
@@ -47,7 +47,7 @@ async def marks_for_many_users(eve: Attacker) -> None:
     await announce_users(eve)
     for _ in range(400):
         marks = [Mark(token_hex(8), 5, "ab" * 8) for _ in range(64)]
-        await eve.flood([Have({eve.room: {eve.server: marks}}, names=[ROOM])])
+        await eve.flood([Have({eve.room: {eve.server: marks}})])
 
 
 async def demands_for_all_marks(eve: Attacker) -> None:
@@ -61,7 +61,7 @@ async def demands_for_all_marks(eve: Attacker) -> None:
         await other.until(partial(other.marks, pens[-1].author.peer_id))  # type: ignore[arg-type]
         await other.disconnect()
     eve.read_nothing()
-    frame = encode(Have({eve.room: {}}, span=(FIRST_ID, LAST_ID), ask=True, names=[ROOM]))
+    frame = encode(Have({eve.room: {}}, span=(FIRST_ID, LAST_ID), ask=True))
     await eve.flood([frame] * 1_000)
 
 

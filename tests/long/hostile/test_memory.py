@@ -45,7 +45,7 @@ async def marks_of_nobody(eve: Attacker) -> None:
     def frames() -> Iterable[Frame]:
         for page in pages(500):
             users = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in page}
-            yield Have({eve.room: users}, span=(f"{page[0]:064x}", f"{page[-1]:064x}"), names=[ROOM])
+            yield Have({eve.room: users}, span=(f"{page[0]:064x}", f"{page[-1]:064x}"))
 
     await eve.flood(frames())
 
@@ -58,7 +58,7 @@ async def conversations_of_nobody(eve: Attacker) -> None:
 
 
 async def full_of_everybody(eve: Attacker) -> None:
-    await eve.flood(Have({}, full={eve.room: [f"{n:064x}" for n in page]}, names=[ROOM]) for page in pages(500))
+    await eve.flood(Have({}, full={eve.room: [f"{n:064x}" for n in page]}) for page in pages(500))
 
 
 async def addresses(eve: Attacker) -> None:
@@ -206,7 +206,7 @@ async def test_a_link_that_reads_nothing_costs_no_more_than_the_buffer(cluster: 
         await eve.join(ada.listening["port"])
         eve.read_nothing()
         for n in range(200):
-            eve.say(Want(n, eve.room, eve.server, [], names=[ROOM]))
+            eve.say(Want(n, eve.room, eve.server, []))
     await chat(ada, bob, "while ten read nothing", TAKEN_IN_WITHIN)
     grown = memory(ada, "VmHWM") - before
     tell(f"ten members who want all and read nothing: the peer grew by {grown / MIB:.1f} MiB")
