@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,10 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import expect
 
+from p2pchat.commands.event_text import UNSUPPORTED
+from p2pchat.identity.network import load_network
+from tests.hostile.attacker import Attacker
+from tests.long.hostile.test_unknown_kinds import QUESTION, poll
 from tests.web.browser import ON_STAGE, PHONE, Scene, Visitor, becomes
 
 pytestmark = ON_STAGE
@@ -52,6 +57,19 @@ async def test_a_subset_of_markdown_is_shown_and_terminals_get_it_as_written(sce
         await expect(links.first).to_have_attribute("href", "https://example.org/a_b_c")
     begin = "zoe: Plan for today, see the notes (example.org) and x **= 2: tea cakes 1. lemon 2. plum"
     await yan.row("Room").locator(".side-sub", has_text=begin).wait_for(state="attached")  # behind the conversation
+
+
+async def test_a_message_of_a_later_version_is_one_line_and_what_is_about_it_none(scene: Scene) -> None:
+    network = load_network(scene.gateway.home / "network")
+    assert network is not None
+    eve = Attacker("eve", network)
+    await eve.join(scene.gateway.port)
+    pen, now = eve.pen(eve.identity, eve.room), time.time_ns() // 1000
+    eve.say(poll(pen, now), pen.say("behind the poll", c=now + 100))
+    shown = scene.zoe.page.locator("li.message .text")
+    await expect(shown.last).to_have_text("behind the poll")
+    assert (await shown.all_text_contents())[-2:] == [f"{QUESTION} {UNSUPPORTED}", "behind the poll"]
+    await eve.disconnect()
 
 
 SHOWN = """async (texts) => {
