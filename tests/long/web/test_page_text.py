@@ -59,19 +59,6 @@ async def test_a_subset_of_markdown_is_shown_and_terminals_get_it_as_written(sce
     await yan.row("Room").locator(".side-sub", has_text=begin).wait_for(state="attached")  # behind the conversation
 
 
-async def test_a_message_of_a_later_version_is_one_line_and_what_is_about_it_none(scene: Scene) -> None:
-    network = load_network(scene.gateway.home / "network")
-    assert network is not None
-    eve = Attacker("eve", network)
-    await eve.join(scene.gateway.port)
-    pen, now = eve.pen(eve.identity, eve.room), time.time_ns() // 1000
-    eve.say(poll(pen, now), pen.say("behind the poll", c=now + 100))
-    shown = scene.zoe.page.locator("li.message .text")
-    await expect(shown.last).to_have_text("behind the poll")
-    assert (await shown.all_text_contents())[-2:] == [f"{QUESTION} {UNSUPPORTED}", "behind the poll"]
-    await eve.disconnect()
-
-
 SHOWN = """async (texts) => {
     const {markdown} = await import('./markdown.js');
     return texts.map((text) => {
@@ -356,3 +343,16 @@ async def test_a_folder_that_is_dropped_is_told_as_one(scene: Scene, tmp_path: P
         await hand.send("Input.dispatchDragEvent", {"type": step, "x": 300, "y": 200, "data": data})
     await expect(zoe.page.locator(".tray")).to_contain_text("It cannot be read: a folder, or a file that was moved")
     await zoe.page.get_by_role("button", name="Remove photos").click()
+
+
+async def test_a_message_of_a_later_version_is_one_line_and_what_is_about_it_none(scene: Scene) -> None:
+    network = load_network(scene.gateway.home / "network")
+    assert network is not None
+    eve = Attacker("eve", network)
+    await eve.join(scene.gateway.port)
+    pen, now = eve.pen(eve.identity, eve.room), time.time_ns() // 1000
+    eve.say(poll(pen, now), pen.say("behind the poll", c=now + 100))
+    shown = scene.zoe.page.locator("li.message .text")
+    await expect(shown.last).to_have_text("behind the poll")
+    assert (await shown.all_text_contents())[-2:] == [f"{QUESTION} {UNSUPPORTED}", "behind the poll"]
+    await eve.disconnect()
