@@ -15,16 +15,16 @@ from tests.processes.peers import Cluster
 QUESTION = "Lunch? pizza or soup"
 
 
-def poll(pen: LogWriter) -> Entries:
+def poll(pen: LogWriter, c: int = NOW) -> Entries:
     """Return a poll, three votes of which one is taken back, and its end."""
     ref, vote = ([pen.author.peer_id[:16] + pen.log.run, seq] for seq in (1, 4))
     texts = [
-        {"k": "poll", "at": NOW, "b": QUESTION, "options": ["pizza", "soup"]},
-        *({"k": "vote", "at": NOW, "re": ref, "b": {"option": option}} for option in (0, 1, 0)),
-        {"k": "delete", "at": NOW, "re": vote},
-        {"k": "close", "at": NOW, "re": ref},
+        {"k": "poll", "at": c, "b": QUESTION, "options": ["pizza", "soup"]},
+        *({"k": "vote", "at": c, "re": ref, "b": {"option": option}} for option in (0, 1, 0)),
+        {"k": "delete", "at": c, "re": vote},
+        {"k": "close", "at": c, "re": ref},
     ]
-    return pen.write(*((NOW + n, json.dumps(text)) for n, text in enumerate(texts)))
+    return pen.write(*((c + n, json.dumps(text)) for n, text in enumerate(texts)))
 
 
 async def test_a_peer_prints_one_line_for_a_message_of_an_unknown_kind(cluster: Cluster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,10 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import expect
 
+from p2pchat.commands.event_text import UNSUPPORTED
+from p2pchat.identity.network import load_network
+from tests.hostile.attacker import Attacker
+from tests.long.hostile.test_unknown_kinds import QUESTION, poll
 from tests.web.browser import ON_STAGE, PHONE, Scene, Visitor, becomes
 
 pytestmark = ON_STAGE
@@ -338,3 +343,16 @@ async def test_a_folder_that_is_dropped_is_told_as_one(scene: Scene, tmp_path: P
         await hand.send("Input.dispatchDragEvent", {"type": step, "x": 300, "y": 200, "data": data})
     await expect(zoe.page.locator(".tray")).to_contain_text("It cannot be read: a folder, or a file that was moved")
     await zoe.page.get_by_role("button", name="Remove photos").click()
+
+
+async def test_a_message_of_a_later_version_is_one_line_and_what_is_about_it_none(scene: Scene) -> None:
+    network = load_network(scene.gateway.home / "network")
+    assert network is not None
+    eve = Attacker("eve", network)
+    await eve.join(scene.gateway.port)
+    pen, now = eve.pen(eve.identity, eve.room), time.time_ns() // 1000
+    eve.say(poll(pen, now), pen.say("behind the poll", c=now + 100))
+    shown = scene.zoe.page.locator("li.message .text")
+    await expect(shown.last).to_have_text("behind the poll")
+    assert (await shown.all_text_contents())[-2:] == [f"{QUESTION} {UNSUPPORTED}", "behind the poll"]
+    await eve.disconnect()
