@@ -74,7 +74,7 @@ class Post:
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
-        statements = StatementExchange(self.ctx, self.network, [], {}, lambda change, void: None)
+        statements = StatementExchange(self.ctx, self.network, [], {}, lambda change, void: None, lambda link: None)
         users = UserMembers(
             N, key.id, key.id, HostedIdentities([]), lambda: statements, lambda: self.links.up, dict[str, str]
         )  # fmt: skip
