@@ -72,7 +72,7 @@ class MemberList:
         self.removed: set[UserId] = set()
         self.concealed: set[UserId] = set()
         self._by_signer: dict[UserId, dict[StatementId, Statement]] = {founder: {}}
-        self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # statements of effect, by whom they name
+        self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # by whom they name, also without effect
         self._pardons: dict[StatementId, dict[StatementId, Statement]] = {}  # by what they pardon
         self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
         self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites
