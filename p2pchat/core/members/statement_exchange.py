@@ -99,7 +99,7 @@ class StatementExchange:
             for statement in (parse_statement(self._network, *pair) for pair in stored):
                 self._add_durable(statement)
             self.members.add(self._durable.values())
-        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # when the last change was reported
+        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # as last reported
 
     def on_link_up(self, link: PeerLink) -> None:
         self._remotes[link.id] = self._remote(link)
