@@ -4,7 +4,8 @@ writers, which are honest otherwise, sign any text as an entry.
 
 A byzantine peer is a whole node whose frames are changed on their way out. It forges entries of others, sends different
 versions of its own to different peers, withholds entries, sends invalid frames, poses as others, or does not know the
-network's key. The invariants check its effect on others, but not its own entries and storage.
+network's key. Each of them writes as users of members that nobody added, of whom nobody may store anything. The
+invariants check its effect on others, but not its own entries and storage.
 """
 
 from __future__ import annotations

@@ -366,6 +366,19 @@ async def who_is_kept_stays_when_an_admin_is_removed(kit: Kit) -> None:
 
 
 @rule
+async def a_log_of_whom_a_former_admin_named_is_taken(kit: Kit) -> None:
+    admin, yan, user = kit.identity("admin"), kit.identity("yan"), kit.identity("of yan")
+    first = kit.say(ADMIN, who=[admin.peer_id]), of(kit, admin, ADD, who=[yan.peer_id])
+    await told(kit, *first, kit.say(REMOVE, who=[admin.peer_id]))
+    link = await kit.join("ada")
+    by = make_guest(kit.network.id, yan.peer_id, yan.sign, user.peer_id)
+    log = link.member.log(user=user, profile=False, by=by)
+    link.send(log.text("yan was a member once"))
+    await link.acked(log)
+    await refuses(await guest_of(kit, "yan", yan), "member", "a member that a former admin added")
+
+
+@rule
 async def an_admin_removes_no_admin(kit: Kit) -> None:
     admin, zoe = kit.identity("admin"), kit.identity("zoe")
     await told(kit, kit.say(ADMIN, who=[admin.peer_id, zoe.peer_id]), of(kit, admin, REMOVE, who=[zoe.peer_id]))

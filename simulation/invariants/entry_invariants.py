@@ -113,7 +113,8 @@ class Invariants:
             return
         if batch.first == 1:
             self._check_beginning(peer, batch)
-            self._check_member(peer, batch)
+            if self._is_unnamed(batch.log.user):
+                self.fail("named", peer, f"stores {batch!r} of a member that nobody named")
         held = len(peer.disk.logs.get(batch.log, []))
         if batch.first != held + 1:
             self.fail("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
@@ -130,11 +131,10 @@ class Invariants:
                 self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
         self.protocol.stored(peer, batch, own=own)
 
-    def _check_member(self, peer: SimPeer, batch: Batch) -> None:
-        """Check that no log is here of a user whose member nobody named."""
-        made_up = self._sim.made_up.get(batch.log.user)
-        if made_up is not None and not made_up.is_named:
-            self.fail("named", peer, f"stores {batch!r} of a member that nobody named")
+    def _is_unnamed(self, user: UserId) -> bool:
+        """Return whether this is a made-up user of a member that nobody named, or of none: nobody stores its logs."""
+        made_up = self._sim.made_up.get(user)
+        return made_up is not None and not made_up.is_named
 
     def _check_beginning(self, peer: SimPeer, batch: Batch) -> None:
         """Check that a stored log builds only on entries that are held, or forked."""
@@ -455,6 +455,8 @@ class Invariants:
         """Check that the storage serves the committed entries with valid proofs."""
         forked = self._forked(peer)
         for log in forked:
+            if self._is_unnamed(log.user):
+                yield Fault("named", f"keeps a fork of {self._name(log)}, of a member that nobody named", peer.name)
             if not self.may_fork(log) and not self._sim.person(log.user).byzantine:
                 yield Fault("forked", f"{self._name(log)} never forked, and is recorded as forked", peer.name)
         for log, raws in peer.disk.logs.items():

@@ -1453,9 +1453,9 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
                 pass
         # Without an answer the digest is repeated.""")),
     Mutant("unnamed-fork-comes-no-more", "what builds on a forked log stays away for an hour from who heard of the fork too early",
-        "core/sync/test_forks.py::test_evidence_goes_again_to_who_lacked_statements",
-        ("                remote.forks.sent.clear()  # it may have refused evidence while it lacked statements\n",
-         "                pass\n")),
+        "core/members/test_statement_exchange.py::test_evidence_goes_again_to_who_lacked_statements",
+        ("                    self._on_told(link)\n",
+         "")),
     Mutant("unnamed-fork-stored", "one member fills disks with forks of users of members that it makes up",
         "core/members/test_statement_exchange.py::test_no_evidence_is_stored_of_a_log_whose_member_nobody_named",
         ("        if frame.first == 1 or frame.fork:\n            check_header(frame)\n",

@@ -6,7 +6,8 @@ admin that the founder ever removed is never one again: pardoned, it is a plain 
 
 Statements of the founder are kept, and of everybody whom it ever made an admin: all of the founder's, and of each admin
 those with the smallest ids, up to a number of bytes that bounds what one of them costs everybody. What expels has a
-number of its own, so that no addition pushes a removal out. Peers that heard the same statements keep the same ones.
+number of its own, so that no addition pushes a removal out. Whoever makes up small ids pushes out words of its own
+alone. Peers that heard the same statements keep the same ones.
 
 What a former admin said counts for nothing any more. Its removal therefore names whom it had added and shall stay
 (`keep`), and whom it had removed. Whom it named goes on being named: so nobody who wrote becomes unknown to those who
@@ -71,7 +72,7 @@ class MemberList:
         self.removed: set[UserId] = set()
         self.concealed: set[UserId] = set()
         self._by_signer: dict[UserId, dict[StatementId, Statement]] = {founder: {}}
-        self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # statements of effect, by whom they name
+        self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # by whom they name, also without effect
         self._pardons: dict[StatementId, dict[StatementId, Statement]] = {}  # by what they pardon
         self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
         self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites

@@ -67,6 +67,7 @@ class StatementExchange:
         meta: What storage holds besides.
         on_changed: Called when statements are durable that may change who is a member, with what they change, and with
             those that count no more.
+        on_told: Called with a link on which statements are sent that were missing there.
 
     Attributes:
         members: What follows from all that were taken; None while nobody told who founded the network, and where there
@@ -81,11 +82,13 @@ class StatementExchange:
         stored: Iterable[tuple[str, bytes]],
         meta: Mapping[str, str],
         on_changed: Callable[[Change, Sequence[Statement]], None],
+        on_told: Callable[[PeerLink], None],
     ) -> None:
         self._ctx = ctx
         self._network = network.id
         self._is_named = network.is_named
         self._on_changed = on_changed
+        self._on_told = on_told
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
         self._sum = 0  # of the ids of the durable ones
@@ -96,7 +99,7 @@ class StatementExchange:
             for statement in (parse_statement(self._network, *pair) for pair in stored):
                 self._add_durable(statement)
             self.members.add(self._durable.values())
-        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # by what is durable
+        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # as last reported
 
     def on_link_up(self, link: PeerLink) -> None:
         self._remotes[link.id] = self._remote(link)
@@ -130,6 +133,7 @@ class StatementExchange:
                 missing = [one for id, one in self._durable.items() if id not in have]
                 if missing and self._may_answer(remote):
                     self._send([link], missing)
+                    self._on_told(link)
         return None
 
     def _remote(self, link: PeerLink) -> _Remote:

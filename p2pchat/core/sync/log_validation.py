@@ -2,8 +2,8 @@
 
 A head proves every entry before it. So of contiguous frames only heads at most one batch apart are verified. Each entry
 is checked for a rising clock; what its text says is its author's business. A log may begin only if everything it builds
-on is held and its writer does not have too many tips. An
-EntrySource says where entries came from, and hears what became of them.
+on is held and its writer does not have too many tips. An EntrySource says where entries came from, and hears what
+became of them.
 """
 
 from __future__ import annotations

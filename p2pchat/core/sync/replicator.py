@@ -114,8 +114,9 @@ class Replicator:
         self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations: Conversations = Conversations(network.id)
         self.statements: StatementExchange = StatementExchange(
-            ctx, network, stored.statements, stored.meta, on_members_changed
-        )
+            ctx, network, stored.statements, stored.meta, on_members_changed,
+            lambda link: self.context.remotes[link.id].forks.sent.clear(),  # it may have refused evidence
+        )  # fmt: skip
         self.lookups: Lookups = Lookups(ctx)
         self.people: KnownPeople = KnownPeople(
             ctx, hosted.values(), stored.users, stored.former_names,
@@ -325,8 +326,6 @@ class Replicator:
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
         elif isinstance(frame, Members):
-            if frame.have is not None:
-                remote.forks.sent.clear()  # it may have refused evidence while it lacked statements
             return self.statements.on_frame(remote.link, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)

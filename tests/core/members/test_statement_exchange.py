@@ -18,9 +18,9 @@ from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import MAX_FRAME_BYTES, Members, UserId, encode
+from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Members, UserId, encode
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from tests.core.scripted_nodes import IDS, Author, K, Peer, World, have, passed
+from tests.core.scripted_nodes import IDS, Author, K, Peer, World, have, page, passed
 
 FOUNDER, ADMIN, STRANGER = (Identity.from_seed(letter * 32) for letter in (b"f", b"a", b"s"))
 NETWORK = network_id(FOUNDER.peer_id)
@@ -138,6 +138,28 @@ def test_no_evidence_is_stored_of_a_log_whose_member_nobody_named() -> None:
     ada.put(Got(link, passed(later.say("on it"))))
     net.world.pass_time(60.0)
     assert (bob.load().forked, bob.texts()) == ([one.log], ["on it"])  # though the evidence is behind entry 1
+
+
+def test_evidence_goes_again_to_who_lacked_statements() -> None:
+    """It may have refused the evidence, since it did not know the member yet."""
+    net = Net("ada")
+    ada = net.peers["ada"]
+    net.say("ada", said(FOUNDER, "add", USERS[0]))
+    by = make_guest(NETWORK, FOUNDER.peer_id, FOUNDER.sign, IDS["bob"])
+    one, other = (Author("bob", "b1", ada.node.room, by=by) for _ in range(2))
+    far = ada.far("eve")
+    far.say(one.say("yes"))
+    far.say(other.say("no"))
+
+    def evidence() -> int:
+        return sum(isinstance(frame, Entries) and frame.fork for frame in far.heard)
+
+    far.say(page(one))
+    assert evidence() == 2
+    far.say(page(one))
+    assert evidence() == 2  # once an hour
+    far.say(Members(have=[]), page(one))
+    assert evidence() == 4
 
 
 def test_who_comes_after_an_admin_was_removed_has_what_the_others_have() -> None:

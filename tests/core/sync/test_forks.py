@@ -23,7 +23,7 @@ from p2pchat.core.log import (
     frame_of,
 )
 from p2pchat.core.sync import forks
-from p2pchat.protocol import Digest, Entries, Have, Mark, Members, Want
+from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from simulation.simulation import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page
 
@@ -209,18 +209,6 @@ def test_a_batch_of_a_forked_log_is_answered_with_the_evidence_once_an_hour(ada:
     ada.world.seconds += 3600
     far.heard.clear()
     far.say(page(bob))
-    assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
-
-
-def test_evidence_goes_again_to_who_lacked_statements(ada: Peer) -> None:
-    """It may have refused the evidence, since it did not know the member yet."""
-    far = ada.far("eve")
-    bob, yes, no = twins()
-    far.say(yes)
-    far.say(no)
-    far.say(bob.say("more"))
-    far.heard.clear()
-    far.say(Members(have=[]), page(bob))
     assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
 
 
