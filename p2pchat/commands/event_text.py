@@ -294,16 +294,20 @@ def format_member_change(event: Line, me: str) -> str:
     by = "your login" if event["by"] == me else quote_name(event["by"])  # a login signs for all its users
     if event["by_id"] == event["user_id"] and event["by"] != me:
         by = "their login"
+    who = quote_names(event.get("users") or [event["user"]], event.get("count", 0))
+    are = "are" if event.get("count", 0) > 1 else "is"
     said = {
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",
         "pardoned": f"{by} let {user} back into this network",
-        "restored": f"{user} is in again: {by}, who expelled them, is no admin any more; /expel {user} says it anew",
-        "dropped": f"{user} is out: {by}, who admitted them, is no admin any more; /pardon {user} admits them again",
-        "late": f"{by} admitted {user} by an invite that was closed already; /expel {user} takes that back",
+        "restored": f"{who} {are} in: {by}, who expelled them, is no admin any more; /expel {user} says it anew",
+        "dropped": f"{who} {are} out: {by}, who admitted them, is no admin any more; /pardon {user} admits them again",
+        "late": f"{by} admitted {who} by an invite that was closed already; /expel {user} takes that back",
         "admin": f"{by} made {user} an admin of this network",
     }
-    return said.get(event["change"], f"{by} made {user} a plain member again")
+    text = said.get(event["change"], f"{by} made {user} a plain member again")
+    is_nobody = event["change"] in ("restored", "dropped") and not event["users"]  # whom a former admin made up, perhaps
+    return text.rpartition("; /")[0] if is_nobody else text
 
 
 def format_member(row: Line, now: datetime) -> str:

@@ -20,10 +20,9 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, names_loopback
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.commands.standard_output import iso
-from p2pchat.safe_text import quote_name, quote_names
+from p2pchat.safe_text import MAX_NAMES, quote_name, quote_names
 
 INVITE_DAYS = 7.0  # for which an invite is good, as TCPPeer.make_invite says
-MAX_NAMED = 8  # users in a question; a guess
 AT_ONCE = 50  # rows that are made in one step of the loop: about 2 ms
 
 
@@ -180,7 +179,7 @@ async def expel(
         "alone": len(out) == 1,
         "count": people.find(user).count,
         "admitted": len(going),
-        "newest": [one.label for one in going[:MAX_NAMED]],
+        "newest": [one.label for one in going[:MAX_NAMES]],
     }
     if plan:
         return CommandResult([row])
@@ -198,7 +197,7 @@ def _expel_question(out: Sequence[User], row: EventLine, *, hide: bool, with_adm
     facts = [f"what {quote_name(name)} wrote {'is hidden from everybody' if hide else 'stays'}"]
     if others:
         go = "belongs to the same member and goes" if len(others) == 1 else "belong to the same member and go"
-        facts.append(f"{some_of(others, row['count'] - 1)} {go} too")
+        facts.append(f"{quote_names(others, row['count'] - 1)} {go} too")
     if row["admitted"]:
         facts.append(admitted_fact(row, with_admitted=with_admitted))
     return f"{', '.join(facts)}: expel {quote_name(name)} from this network?"
@@ -206,16 +205,9 @@ def _expel_question(out: Sequence[User], row: EventLine, *, hide: bool, with_adm
 
 def admitted_fact(row: EventLine, *, with_admitted: bool) -> str:
     """Return how many people an admin admitted, the newest by name, and what becomes of them."""
-    who = some_of(row["newest"], row["admitted"])
+    who = quote_names(row["newest"], row["admitted"])
     fate = "they are expelled too" if with_admitted else "they stay, unless --with-admitted expels them too"
     return f"{quote_name(row['user'])} admitted {row['admitted']}, last {who}: {fate}"
-
-
-def some_of(labels: Sequence[str], count: int) -> str:
-    """Return the first names of a list, and how many more there are."""
-    shown = labels[:MAX_NAMED]
-    more = count - len(shown)
-    return quote_names(list(shown)) + (f" and {more} more" if more > 0 else "")
 
 
 async def pardon(ctx: CommandContext, user: User | str) -> CommandResult:

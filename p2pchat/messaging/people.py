@@ -24,7 +24,7 @@ from p2pchat.core.members.removal import (
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.errors import P2PChatError, StorageError, UnknownName
-from p2pchat.messaging.events import aware, micros_of
+from p2pchat.messaging.events import aware, micros_of, now_micros
 from p2pchat.messaging.name_resolution import begin_of, id_of
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import UserId
@@ -367,7 +367,7 @@ class People:
         network, statements = driver.node.network, driver.node.sync.statements
         assert network.sign is not None
         made = list[Statement]()
-        at = statements.next_at(network.member)
+        at = max(now_micros(), statements.next_at(network.member))  # the node may not have looked at its clock lately
         for one in make_statements(network.id, network.member, network.sign, at, plans):
             made.append(one)
             if len(made) % AT_ONCE == 0:
@@ -388,7 +388,7 @@ class People:
         if said is None:
             return self._listed(key, users, standing)
         by = self._admitter(said)
-        since = aware(said.at) if by == said.by else None
+        since = self._time_of(said) if by == said.by else None
         return self._listed(key, users, standing, since, self.speaker(by), said.invite)
 
     def _expelled(self, key: UserId) -> Member | None:
@@ -400,7 +400,10 @@ class People:
         leader = self._answers.leader(key, newest)
         others = [user for user in newest.who if self._answers.leader(user, newest) == leader]
         users = {*self._users(leader), *filter(self._lifecycle.directory.name, others)}
-        return self._listed(leader, users, "expelled", aware(newest.at), self.speaker(newest.by))
+        return self._listed(leader, users, "expelled", self._time_of(newest), self.speaker(newest.by))
+
+    def _time_of(self, said: Statement) -> datetime:
+        return aware(self._lifecycle.started_driver.node.sync.statements.time_of(said))
 
     def _listed(
         self, key: UserId, keys: Iterable[UserId], role: Role, since: datetime | None = None, by: User | None = None,

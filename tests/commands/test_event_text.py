@@ -42,6 +42,33 @@ def test_a_login_decides_and_none_of_its_users(by: str, user: str, shown: str) -
     assert format_member_change({**line, "change": "pardoned"}, "me") == pardoned
 
 
+@pytest.mark.parametrize(
+    ("users", "count", "shown"),
+    [
+        (["dan"], 1, "dan is out: bob, who admitted them, is no admin any more; /pardon dan admits them again"),
+        (
+            ["dan"],
+            3,
+            "dan and 2 more are out: bob, who admitted them, is no admin any more; /pardon dan admits them again",
+        ),
+        ([], 8800, "user#5A5A and 8799 more are out: bob, who admitted them, is no admin any more"),
+    ],
+)
+def test_only_who_is_known_by_name_is_offered_to_be_admitted_again(users: list[str], count: int, shown: str) -> None:
+    """The others are keys that a former admin may have made up."""
+    user = users[0] if users else "user#5A5A"
+    line = {
+        "by": "bob",
+        "by_id": "B",
+        "user": user,
+        "user_id": "U",
+        "change": "dropped",
+        "users": users,
+        "count": count,
+    }
+    assert format_member_change(line, "me") == shown
+
+
 def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
     assert format_message(said(expelled=True), "me", NOW) == "11:30 ada: hi (from somebody who is no member)"
     assert (

@@ -19,7 +19,7 @@ from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.standard_input import can_ask, confirm
 from p2pchat.commands.event_text import EventLine, format_member
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_notice
-from p2pchat.commands.member_commands import admitted_fact, some_of
+from p2pchat.commands.member_commands import admitted_fact
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import iso, json_line
 from p2pchat.safe_text import quote_name, quote_names, safe_line
@@ -110,7 +110,7 @@ def _question(row: EventLine, only: bool, with_admitted: bool) -> str:
         who = quote_names(row["users"]) if row["users"] else "nobody so far"
         return f"Everybody who came by the invite {row['invite']} will be expelled: {who}. It admits nobody any more. "
     label, others = quote_name(row["user"]), [one for one in row["users"] if one != row["user"]]
-    more = some_of(others, row["count"] - 1)
+    more = quote_names(others, row["count"] - 1)
     if not others:
         said = f"{label} will be expelled. "
     elif row["alone"]:

@@ -89,7 +89,7 @@ class Invites:
         for invite in self._made.values():
             used_by, closing = self._used_by(invite.id, members), members.closing(invite.id)
             out = tuple(user for user in used_by if user in members.removed)
-            revoked_at = 0 if closing is None else closing.at // 1_000_000
+            revoked_at = 0 if closing is None else members.time_of(closing, self._ctx.now.utc) // 1_000_000
             found.append(replace(invite, used_by=used_by, expelled=out, revoked_at=revoked_at))
         return sorted(found, key=lambda invite: (-invite.made_at, invite.id))
 

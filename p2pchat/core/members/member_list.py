@@ -25,7 +25,7 @@ from itertools import chain
 from typing import Literal
 
 from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, PARDON, REMOVE, Statement, StatementId
-from p2pchat.protocol import UserId
+from p2pchat.protocol import MAX_INT, UserId
 
 MAX_BYTES_OF_ADMIN = 1024 * 1024
 """Bytes of one admin's statements: three quarters for about 3,000 additions, and a quarter for what expels. No further
@@ -54,8 +54,8 @@ class MemberList:
         founder: The key that founded the network.
         members: Those that belong to it and answer for guests; the founder and the admins too.
         admins: Those of them that add and remove others.
-        unmade: Everybody whom the founder ever removed, pardoned or not: who is no admin again.
-        former_admins: Those of them that it had made admins.
+        made: Everybody whom the founder ever made an admin, and since when.
+        unmade: Everybody whom the founder ever removed, pardoned or not, and since when: who is no admin again.
         removed: Users that are out, members or not, unless somebody answers for them whom their removal cannot touch.
         concealed: Those of them of whom nothing is shown any more.
     """
@@ -64,14 +64,13 @@ class MemberList:
         self.founder = founder
         self.members: set[UserId] = {founder}
         self.admins: frozenset[UserId] = frozenset()
-        self.unmade: set[UserId] = set()
-        self.former_admins: frozenset[UserId] = frozenset()
+        self.made: dict[UserId, int] = {}
+        self.unmade: dict[UserId, int] = {}
         self.removed: set[UserId] = set()
         self.concealed: set[UserId] = set()
-        self._made: set[UserId] = set()  # admins, by the founder
         self._by_signer: dict[UserId, dict[StatementId, Statement]] = {founder: {}}
         self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # statements with an effect, by whom they name
-        self._pardons: dict[StatementId, dict[StatementId, Statement]] = {}  # by what they pardon
+        self._pardons: dict[str, dict[StatementId, Statement]] = {}  # by what they pardon and who says so
         self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
         self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites
 
@@ -86,6 +85,13 @@ class MemberList:
     def statement(self, id: StatementId) -> Statement | None:
         """Return one that is kept."""
         return next((found[id] for found in self._by_signer.values() if id in found), None)
+
+    def time_of(self, one: Statement, latest: int = MAX_INT) -> int:
+        """Return when a statement was made, by its author, as far as it can be true: not before that was an admin."""
+        return min(max(one.at, self.made.get(one.by, 0)), latest)
+
+    def _order(self, one: Statement) -> tuple[int, StatementId]:
+        return self.time_of(one), one.id
 
     def add(self, statements: Iterable[Statement]) -> ListChange:
         """Take statements whose signatures were verified; keep those that count."""
@@ -154,22 +160,22 @@ class MemberList:
         own = [one for one in self.removals(user) if self._may_remove(one, user, members)]
         theirs = [one for member in members if member in self.removed for one in self.removals(member)]
         found = {one.id: one for one in chain(own, theirs)}
-        return sorted(found.values(), key=lambda one: (one.at, one.id))
+        return sorted(found.values(), key=self._order)
 
     def removals(self, user: UserId) -> list[Statement]:
         """Return the removals of a user that nobody took back, the oldest first. Not all need count for a guest."""
         found = [one for one in self._naming_as(REMOVE, user) if user in one.who and self.is_in_force(one)]
-        return sorted(found, key=lambda one: (one.at, one.id))
+        return sorted(found, key=self._order)
 
     def pardons(self, users: Collection[UserId]) -> list[Statement]:
         """Return the pardons of those who had removed one of these users."""
-        removals = {one.id for user in users for one in self._naming_as(REMOVE, user)}
-        return [one for id in removals for one in self._pardons.get(id, {}).values()]
+        removals = {one.id: one for user in users for one in self._naming_as(REMOVE, user)}
+        return [pardon for one in removals.values() for pardon in self._pardons_of(one)]
 
     def addition(self, member: UserId) -> Statement | None:
         """Return the statement by which somebody became a member: the first addition, else what kept it."""
         found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
-        return min(found, key=lambda one: (one.at, one.id), default=None)
+        return min(found, key=self._order, default=None)
 
     def additions(self, member: UserId) -> list[Statement]:
         """Return the statements that add somebody."""
@@ -199,7 +205,7 @@ class MemberList:
         """Return the first statement that closes an invite: one that says so, or the removal of who came by it."""
         found = self._closing.get(invite, {}).values()
         closing = [one for one in found if one.kind == CLOSE or self.is_in_force(one)]
-        return min(closing, key=lambda one: (one.at, one.id), default=None)
+        return min(closing, key=self._order, default=None)
 
     # ----
 
@@ -214,9 +220,12 @@ class MemberList:
 
     def is_in_force(self, one: Statement) -> bool:
         """Return whether a statement is a removal that nobody took back who may."""
-        pardons = self._pardons.get(one.id)
-        by = (self.founder, one.by)
-        return one.kind == REMOVE and (not pardons or all(pardon.by not in by for pardon in pardons.values()))
+        return one.kind == REMOVE and not any(self._pardons_of(one))
+
+    def _pardons_of(self, removal: Statement) -> Iterator[Statement]:
+        """Yield what takes a removal back: of the founder, and of who had said it."""
+        for by in {self.founder, removal.by}:
+            yield from self._pardons.get(removal.id + by, {}).values()
 
     def _naming_as(self, kind: str, user: UserId) -> Iterator[Statement]:
         return (one for one in self._naming.get(user, {}).values() if one.kind == kind)
@@ -224,16 +233,13 @@ class MemberList:
     def _name_admins(self, new: Iterable[Statement]) -> None:
         """Take who is an admin from new statements of the founder, none of which is ever dropped."""
         for one in new:
-            if one.kind == ADMIN:
-                self._made.update(one.who)
-            elif one.kind == REMOVE:
-                self.unmade.update(one.who)
-        self.admins = frozenset(self._made - self.unmade - {self.founder})
-        self.former_admins = frozenset(self._made & self.unmade)
+            since = self.made if one.kind == ADMIN else self.unmade
+            for user in one.who if one.kind in (ADMIN, REMOVE) else ():
+                since[user] = min(one.at, since.get(user, one.at))
+        self.admins = frozenset(self.made.keys() - self.unmade.keys() - {self.founder})
 
     def _follow(self, change: ListChange, touched: Iterable[UserId]) -> None:
         """Look again at whom statements name that were kept and dropped."""
-        users = {*touched}
         for one in change.kept:
             for index, key in self._places(one):
                 index.setdefault(key, {})[one.id] = one
@@ -242,9 +248,7 @@ class MemberList:
                 del index[key][one.id]
                 if not index[key]:
                     del index[key]
-        for one in chain(change.kept, change.dropped):
-            users.update(self.concerned(one))
-        for user in users - {self.founder}:
+        for user in {*touched, *self.concerned(chain(change.kept, change.dropped))} - {self.founder}:
             self._look_at(user)
 
     def _places(self, one: Statement) -> Iterator[tuple[dict[str, dict[StatementId, Statement]], str]]:
@@ -252,15 +256,28 @@ class MemberList:
         is_founders = one.by == self.founder
         if one.kind in (ADD, REMOVE) or (one.kind == ADMIN and is_founders):
             yield from ((self._naming, user) for user in {*one.who, *(one.keep if is_founders else ())})
-        yield from ((self._pardons, id) for id in {*one.ids})
+        yield from ((self._pardons, id + one.by) for id in {*one.ids})
         yield from ((self._closing, invite) for invite in {*one.invites})
         yield from ((self._came, invite) for invite in {one.invite} - {""})
 
-    def concerned(self, one: Statement) -> Iterator[UserId]:
-        """Yield whose standing a statement may change."""
-        yield from chain(one.who, one.keep)
-        for removal in map(self.statement, one.ids):
-            yield from () if removal is None else removal.who
+    def concerned(self, statements: Iterable[Statement]) -> dict[UserId, list[Statement]]:
+        """Return whose standing statements may change, each with what is about it.
+
+        Of pardons that is the newest of each removal, behind that removal.
+        """
+        found: dict[UserId, list[Statement]] = {}
+        pardons: dict[StatementId, Statement] = {}
+        for one in statements:
+            for user in chain(one.who, one.keep):
+                found.setdefault(user, []).append(one)
+            pardons |= {id: one for id in one.ids if id not in pardons or pardons[id].at < one.at}
+        for id, pardon in pardons.items():
+            removal = self.statement(id)
+            if removal is None:
+                continue
+            for user in removal.who:
+                found.setdefault(user, []).extend((removal, pardon))
+        return found
 
     def _look_at(self, user: UserId) -> None:
         is_in, is_out, hides = user in self.admins, False, False

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
 from p2pchat.core.limits_by_origin import TokenBucket
-from p2pchat.core.log import is_plausible
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
@@ -66,7 +65,7 @@ class StatementExchange:
         meta: What storage holds besides.
         on_changed: Called when statements are durable that may change who is a member, with what they change, and with
             those that are not kept any more.
-        on_void: Called with statements of admins that the founder removed.
+        on_void: Called with what others had kept of admins that the founder removed.
 
     Attributes:
         members: What follows from all that were taken; None while nobody told who founded the network, and where there
@@ -119,7 +118,7 @@ class StatementExchange:
             self._learn_founder(frame.founder)
         if self.members is None:
             return None
-        if frame.s and (fault := self._take(self.members, frame.s)) is not None:
+        if frame.s and (fault := self._take(self.members, frame.s, self._on_void)) is not None:
             return fault
         if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
             self._send_ids(link)
@@ -167,8 +166,12 @@ class StatementExchange:
         Those of others count for nothing: an admin that gives its own a later time would put off its removal.
         """
         said = [] if self.members is None else self.members.said_by(signer)
-        now, ahead = self._ctx.now.utc, self._ctx.settings.clock_ahead
-        return max([now, *(one.at + 1 for one in said if is_plausible(one.at, now, ahead))])
+        return max([self._ctx.now.utc, *(one.at + 1 for one in said if self.time_of(one) == one.at)])
+
+    def time_of(self, one: Statement) -> int:
+        """Return when a statement was made, by its author, as far as it can be true: not later than now, either."""
+        assert self.members is not None
+        return self.members.time_of(one, self._ctx.now.utc + int(self._ctx.settings.clock_ahead * 1_000_000))
 
     def _learn_founder(self, founder: UserId) -> None:
         if self.members is None and not self._is_named and network_id(founder) == self._network:
@@ -199,8 +202,14 @@ class StatementExchange:
             self._durable[statement.id] = statement
             self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
 
-    def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
-        """Keep what counts of these statements: those of the founder first, which say whose others do."""
+    def _take(
+        self, members: MemberList, pairs: Sequence[tuple[str, str]],
+        on_void: Callable[[Sequence[Statement]], None] = lambda void: None,
+    ) -> LogError | None:  # fmt: skip
+        """Keep what counts of these statements: those of the founder first, which say whose others do.
+
+        Only a peer that is admitted had kept what an admin said while it was one.
+        """
         try:
             said = [parse_statement(self._network, text, bytes.fromhex(signature)) for text, signature in pairs]
         except StatementError as error:
@@ -212,7 +221,7 @@ class StatementExchange:
                 return LogError("a statement that its author did not sign", code="malformed")
             if turn:
                 self._keep(members.add(turn))
-        self._on_void([one for one in new if one.by in members.former_admins])
+        on_void([one for one in new if one.by in members.made and one.at < members.unmade.get(one.by, 0)])
         return None
 
     def _keep(self, change: ListChange) -> None:

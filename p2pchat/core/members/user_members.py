@@ -173,6 +173,12 @@ class UserMembers:
         named = {user for user in users if user in names} or users
         return min(named & self._shown.keys() or named, default=member)
 
+    def known(self, members: Iterable[UserId]) -> list[UserId]:
+        """Return the users with a name that stand for members, or are such users themselves."""
+        names = self._names()
+        there = (one for one in members if one in self._users or one in self._peers or one in names)
+        return [user for user in map(self.speaker, there) if user in names]
+
     def leader(self, user: UserId, removal: Statement) -> UserId:
         """Return for whom a removal stands that a user is out by: its member, or the user itself if it is out alone.
 
@@ -198,8 +204,10 @@ class UserMembers:
 
     def since(self, user: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not."""
-        removals = self.removals(user)
-        return removals[0].at if removals else 0 if self._is_nobody(user) else None
+        removals, members = self.removals(user), self._exchange().members
+        if removals and members is not None:
+            return members.time_of(removals[0])
+        return 0 if self._is_nobody(user) else None
 
     def concealed(self) -> Set[UserId]:
         """The users of whom nothing is shown any more."""
