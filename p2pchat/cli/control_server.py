@@ -422,7 +422,7 @@ class ControlConnection:
         try:
             # Subscribe before reading, so that no message is missed in between.
             async with self._peer.events(consumer=None, ignored=ignored) as events:
-                posts = await self._newest(to, last, ignored)
+                posts = await self._peer.history(to, limit=last, ignored=ignored) if last else []
                 shown = {post.id for post in posts}
                 for post in posts:
                     await self._display.show_event(post.to_json())
@@ -437,19 +437,6 @@ class ControlConnection:
                         await self._display.show_event(line)
         except P2PChatError as error:
             await self._session.report_error(error, ref)
-
-    async def _newest(self, to: Conversation | None, most: int, ignored: bool) -> list[Message | Sent]:
-        """Return the newest messages, oldest first; those of ignored users only with `ignored`."""
-        found: list[Message | Sent] = []
-        before: Message | Sent | None = None
-        while len(found) < most:
-            asked = most - len(found)
-            page = await self._peer.history(to, before=before, limit=asked)
-            found = [*(post for post in page if ignored or not post.sender.ignored), *found]
-            if len(page) < asked:
-                break
-            before = page[0]
-        return found
 
 
 def _oldest_first(found: list[list[Message]]) -> Iterator[Message]:

@@ -53,6 +53,7 @@ class SearchRequest:
         high, since: Search below this position, and from this clock on; None for no limit.
         limit: The maximum number of messages.
         access: What may be read; None for everything.
+        hidden: Users of whom nothing is wanted.
     """
 
     query: Query
@@ -62,10 +63,11 @@ class SearchRequest:
     since: int | None
     limit: int
     access: AccessPolicy | None
+    hidden: Collection[UserId]
 
     def matches(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)
-        if self.writer not in (None, shown.log.user):
+        if self.writer not in (None, shown.log.user) or shown.log.user in self.hidden:
             return False
         if self.access is not None and not self.access.sees(shown.log, entry):
             return False
@@ -82,6 +84,7 @@ def search_request(
     since: datetime | None,
     limit: int,
     access: AccessPolicy,
+    hidden: Collection[UserId],
 ) -> SearchRequest:
     """Return the search that these words ask for. Raises as Viewer.search."""
     query = parse_query(words)
@@ -90,7 +93,7 @@ def search_request(
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
     writer = people.find(query.sender).key if query.sender else None
-    return SearchRequest(query, within, writer, high, since_c, limit, None if access.is_all else access)
+    return SearchRequest(query, within, writer, high, since_c, limit, None if access.is_all else access, hidden)
 
 
 async def search_messages(

@@ -44,11 +44,15 @@ async def test_what_comes_from_the_expelled_by_others_is_marked_and_not_unread()
 async def test_hide_shows_nothing_of_the_expelled() -> None:
     async with mesh("ada", "bob", "eve", logins=True) as net:
         ada, bob, eve = net.peers
-        await eve.broadcast("before")
+        await bob.broadcast("not hidden")
+        await net.settle()
+        await eve.broadcast("hidden")
         await net.settle()
         await ada.people.expel("eve", hide=True)
         await until(lambda: bob.user("eve").ignored, "bob hides it")
         assert ada.user("eve").ignored
+        for found in (await ada.history(limit=1, ignored=False), await ada.search("hidden", limit=1, ignored=False)):
+            assert [post.text for post in found] == ["not hidden"]
         await ada.people.pardon("eve")
         await until(lambda: not bob.user("eve").ignored, "bob shows it again")
 

@@ -133,6 +133,7 @@ async def test_accounts_of_an_expelled_gateway_stay_accounts(net: Network) -> No
     """Nobody out there hears them, and they read so; what is stored here stays readable."""
     ada, served = net
     zoe = served.account("zoe")
+    [hello] = [post for post in await zoe.user.history("room") if post.sender.is_me]
     await ada.people.expel("gate")
     await until(lambda: served.peer.people.is_expelled(served.peer.me), "the gateway knows that it is out")
     assert await status(served, "zoe") == (200, "")
@@ -142,6 +143,13 @@ async def test_accounts_of_an_expelled_gateway_stay_accounts(net: Network) -> No
     for to in ("room", "yan"):
         code, found = await do(served, "zoe", do="send", to=to, text="does anybody hear me?")
         assert (code, found["code"]) == (503, "expelled")
+    async with served.client("zoe") as http:
+        for answer in (
+            await http.post("/v1/files", params={"filename": "a.txt"}, content=b"plan"),
+            await http.post("/v1/groups", json={"name": "ops", "members": []}),
+            await http.put(f"/v1/messages/{hello.id}/reaction", json={"reaction": "+1"}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (503, "expelled")
     assert not [post for post in await zoe.user.history("room") if post.text == "does anybody hear me?"]
 
 
