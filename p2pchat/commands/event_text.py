@@ -205,7 +205,8 @@ def edit_row(
         action, is_mine = message is not None and message["action"], event["by"] == me
         by = event["by"], event.get("by_id", ""), event["conversation"] if is_mine else me, is_mine
         note = f"edited; first sent {when}" if when else "edited"
-        return _line_of_text(event, now, by, note, [("", safe_text(event["text"]))], action, names_place, style)
+        text = safe_text(event["text"]) + edit_marks(event)
+        return _line_of_text(event, now, by, note, [("", text)], action, names_place, style)
     to = "" if message is None else f" to {message_excerpt(message)}"
     if kind == "deleted":
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
@@ -216,7 +217,7 @@ def edit_row(
     else:
         done = f"removed a reaction{to}"
     head = f"{format_time(event['sent_at'], now)}{_place(event, names_place)}"
-    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}")]
+    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event)}")]
 
 
 def format_gap(event: Line) -> str | None:

@@ -11,6 +11,7 @@ from p2pchat.commands.event_text import (
     UNSUPPORTED,
     format_deletion,
     format_event,
+    format_edit,
     format_member_change,
     format_message,
     format_notice,
@@ -71,6 +72,8 @@ def test_only_who_is_known_by_name_is_offered_to_be_admitted_again(users: list[s
 
 def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
     assert format_message(said(expelled=True), "me", NOW) == "11:30 ada: hi (from somebody who is no member)"
+    edited = {**said(expelled=True, by="ada"), "event": "edited"}
+    assert format_edit(edited, "me", NOW) == "11:30 ada (edited): hi (from somebody who is no member)"
     assert (
         format_message(said(event="sent", sender="me", expelled=True), "me", NOW) == "11:30 me: hi (you were expelled)"
     )
