@@ -172,7 +172,7 @@ async def expel(
         )
     assert user is not None
     out = people.would_expel(user, only=only, hide=hide)
-    going = people.admitted(user, since)
+    going = await people.admitted(user, since)
     row = {
         **_who(out[0]),
         "users": [one.label for one in people.find(user).users],

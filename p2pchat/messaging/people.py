@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.made_invites import MadeInvite
@@ -32,6 +32,7 @@ from p2pchat.protocol import UserId
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
 
+T = TypeVar("T")
 Role = Literal["founder", "admin", "member", "expelled"]
 
 MAX_USERS = 10
@@ -129,12 +130,7 @@ class People:
 
     async def list_members(self) -> list[Member]:
         """Return what members() returns, looked up a few at a time."""
-        found = []
-        for one in self._each():
-            found.append(one)
-            if len(found) % AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return [member for _, member in sorted(found)]
+        return [member for _, member in sorted(await _in_steps(self._each()))]
 
     def _each(self) -> Iterator[tuple[tuple[int, list[str], UserId], Member]]:
         """Yield all members and who was expelled, each with its place in the list."""
@@ -181,7 +177,7 @@ class People:
             UnknownName, AmbiguousName, P2PChatError: As find. StorageError, PeerClosed: It could not be stored.
         """
         user = self._user(who)
-        admitted = self._admitted(user, since) if with_admitted else []
+        admitted = await self._admitted(user, since) if with_admitted else []
         await self._say(self._plan_expel(user, only=only, hide=hide, admitted=admitted))
         return self.find(user)
 
@@ -193,20 +189,23 @@ class People:
             return [user]
         return [user, *(one for one in self.find(user).users if one != user)]
 
-    def admitted(self, who: User | str, since: datetime | None = None) -> list[User]:
+    async def admitted(self, who: User | str, since: datetime | None = None) -> list[User]:
         """Return users that stand for the members whom nobody but this admin admitted, the newest first. Raises as
         find().
         """
-        return [self.speaker(key) for key in self._admitted(self._user(who), since)]
+        return await _in_steps(map(self.speaker, await self._admitted(self._user(who), since)))
 
-    def _admitted(self, user: User, since: datetime | None) -> list[UserId]:
+    async def _admitted(self, user: User, since: datetime | None) -> list[UserId]:
+        return [key for _, key in sorted(await _in_steps(self._each_admitted(user, since)), reverse=True)]
+
+    def _each_admitted(self, user: User, since: datetime | None) -> Iterator[tuple[int, UserId]]:
         members, admin, first = self._members(), self.find(user).key, 0 if since is None else micros_of(since)
-        mine = list[tuple[int, UserId]]()
-        for key in members.members - members.admins - {members.founder}:
-            said = members.additions(key) or [one for one in [members.addition(key)] if one is not None]
-            if {self._admitter(one) for one in said} == {admin} and (at := max(one.at for one in said)) >= first:
-                mine.append((at, key))
-        return [key for _, key in sorted(mine, reverse=True)]
+        said = (one for by in {admin, members.founder} for one in members.said_by(by) if self._admitter(one) == admin)
+        keys = {key for one in said for key in (one.keep if one.kind == REMOVE else one.who)}
+        for key in keys & members.members - members.admins:
+            about = members.additions(key) or [one for one in [members.addition(key)] if one is not None]
+            if {self._admitter(one) for one in about} == {admin} and (at := max(one.at for one in about)) >= first:
+                yield at, key
 
     def _admitter(self, said: Statement) -> UserId:
         """Return who had admitted whom a statement adds or keeps. The founder alone names a former admin."""
@@ -221,7 +220,11 @@ class People:
         if user.is_me:
             raise ValueError("that is you: nobody expels itself")
         if found.role == "expelled" and not hide:
-            raise ValueError(f"{user.label} is expelled already")
+            host = self.speaker(found.key)
+            if host == user or any(self._answers.leader(user.key, one) == user.key for one in self._removals(user.key)):
+                raise ValueError(f"{user.label} is expelled already")
+            if not only:
+                raise ValueError(f"{user.label} is out with {host}: --only keeps them out when {host} is let back in")
         if not (only or self.is_account(user)):
             plan = self._plan_member(found, hide=hide, without=admitted)
             there = (self._member(key) for key in admitted if key in self._members().members)  # some may go meanwhile
@@ -366,12 +369,8 @@ class People:
         driver, members = self._lifecycle.require_running(), self._members()
         network, statements = driver.node.network, driver.node.sync.statements
         assert network.sign is not None
-        made = list[Statement]()
         at = max(now_micros(), statements.next_at(network.member))  # the node may not have looked at its clock lately
-        for one in make_statements(network.id, network.member, network.sign, at, plans):
-            made.append(one)
-            if len(made) % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        made = await _in_steps(make_statements(network.id, network.member, network.sign, at, plans))
         if not members.fits(made):
             raise ValueError("an admin cannot say so much: nothing was decided; ask the founder")
         driver.put(StatementsMade(made))
@@ -421,6 +420,16 @@ class People:
         """Return the users with a name for whom a member answers."""
         directory = self._lifecycle.directory
         return [user for user in self._answers.users_of(key) | {key} if directory.name(user)]
+
+
+async def _in_steps(items: Iterable[T]) -> list[T]:
+    """Return items that take long to make, a few in each step of the loop."""
+    found = list[T]()
+    for one in items:
+        found.append(one)
+        if len(found) % AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return found
 
 
 def _placed(one: Member) -> tuple[tuple[int, list[str], UserId], Member]:

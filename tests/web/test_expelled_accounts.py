@@ -163,6 +163,22 @@ async def test_an_expelled_account_stays_out_when_its_gateway_is_expelled_too(ne
     assert await status(served, "yan") == (200, "")
 
 
+async def test_an_account_that_is_out_with_its_gateway_is_kept_out_alone(net: Network) -> None:
+    ada, served = net
+    await ada.people.expel("gate")
+    await until(lambda: not ada.links(), "the gateway is out")
+    with pytest.raises(ValueError, match="zoe is out with gate: --only keeps them out when gate is let back in"):
+        await ada.people.expel("zoe")
+    await ada.people.expel("zoe", only=True)
+    with pytest.raises(ValueError, match="zoe is expelled already"):
+        await ada.people.expel("zoe", only=True)
+    await ada.people.pardon("gate")
+    await expelled(served, "zoe")
+    await until(lambda: not served.peer.people.is_expelled(served.peer.me), "the gateway is in again")
+    assert await status(served, "zoe") == (403, "expelled")
+    assert await status(served, "yan") == (200, "")
+
+
 async def test_every_way_to_read_marks_what_came_from_the_expelled(net: Network) -> None:
     """What was edited may have been edited since, so it needs no peer that has not heard of it yet."""
     ada, served = net
