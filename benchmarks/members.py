@@ -1,8 +1,9 @@
 """Peers that take what a network's founder and its admins say about many keys: `python -m benchmarks.members`.
 
 Each peer is a process. A member that wrote under thousands of keys is expelled; an admin says all that it may about
-keys that it makes up, and is expelled; a founder lists, expels and pardons among thousands of members. Of each peer it
-prints the longest pause of its loop, and its CPU time.
+keys that it makes up, and is expelled; another one pardons the same removals again and again, adds thousands, and is
+removed without a word about them; a founder lists, expels and pardons among thousands of members. Of each peer it prints
+the longest pause of its loop, and its CPU time.
 """
 
 from __future__ import annotations
@@ -67,6 +68,17 @@ async def _do(peer: Any, do: str, user: str = "", count: int = 0) -> Any:
             return (await people.make_admin(user)).role
         case "flood":
             return await _flood(peer)
+        case "remove":
+            who = [{"who": [secrets.token_hex(32) for _ in range(64)]} for _ in range(count)]
+            return await _say(peer, "remove", who)
+        case "pardon all":
+            removals = [one.id for one in members.statements() if one.kind == "remove"]
+            return await _say(peer, "pardon", [{"ids": removals}] * count)
+        case "add":
+            who = [{"who": [secrets.token_hex(32) for _ in range(8)]} for _ in range(count)]
+            return await _say(peer, "add", who)
+        case "drop":
+            return await _say(peer, "remove", [{"who": [*members.admins]}])
         case "role":
             while people.own_role != user:
                 await asyncio.sleep(0.01)
@@ -79,6 +91,24 @@ async def _do(peer: Any, do: str, user: str = "", count: int = 0) -> Any:
     return len(members.statements())
 
 
+async def _say(peer: Any, kind: str, fields: list[Any]) -> int:
+    """Say something of a kind as often as there are fields of it. Return how many statements there are."""
+    from p2pchat.core.inputs import StatementsMade
+    from p2pchat.core.members.removal import make_statements
+
+    node = peer._driver.node
+    network, statements = node.network, node.sync.statements
+    at, made = statements.next_at(network.member), list[Any]()
+    plans = ((kind, one) for one in fields)
+    for one in make_statements(network.id, network.member, network.sign, at, plans):
+        made.append(one)
+        if len(made) % 20 == 0:
+            await asyncio.sleep(0)
+    peer._driver.put(StatementsMade(made))
+    await peer._driver.settle()
+    return len(statements.members.statements())
+
+
 async def _flood(peer: Any) -> int:
     """Have an admin say all that it may about keys that it makes up."""
     from p2pchat.core.inputs import StatementsMade
@@ -87,11 +117,12 @@ async def _flood(peer: Any) -> int:
     node = peer._driver.node
     network, members = node.network, node.sync.statements.members
     made: list[Any] = []
+    at = node.sync.statements.next_at(network.member)
     for kind, keys, most in (("add", 8, 768), ("remove", 64, 256)):
         size = 0
         while size < (most - 6) * 1024:
             plan = (kind, {"who": [secrets.token_hex(32) for _ in range(keys)]})
-            made += make_statements(network.id, network.member, network.sign, node.sync.statements.next_at(), [plan])
+            made += make_statements(network.id, network.member, network.sign, at, [plan])
             size += made[-1].size
             if len(made) % 20 == 0:
                 await asyncio.sleep(0)
@@ -230,6 +261,17 @@ def scenes(root: Path, keys: int, count: int) -> Iterator[Peers]:
     peers.measured("an admin makes up 1 MiB of keys", "bob", {"do": "flood"}, {"do": "statements"})
     bob = {"do": "standing", "user": "bob", "count": 0}
     peers.measured("and is expelled", "ada", {"do": "expel", "user": "bob"}, bob)
+    yield peers
+    peers = Peers(root / "again", "ada", "bob", "dan")
+    peers.ask("ada", do="admin", user="bob")
+    peers.ask("bob", do="role", user="admin")
+    for title, by, order in (
+        ("an admin expels 2048 keys", "bob", {"do": "remove", "count": 32}),
+        ("and pardons all of them 60 times", "bob", {"do": "pardon all", "count": 60}),
+        ("adds 8800", "bob", {"do": "add", "count": 1100}),
+        ("and is removed, which keeps none of them", "ada", {"do": "drop"}),
+    ):
+        peers.measured(title, by, order, {"do": "statements"})
     yield peers
     peers = Peers(root / "list", "ada", "dan")
     peers.stop()
