@@ -373,10 +373,11 @@ class People:
         made = await _in_steps(make_statements(network.id, network.member, network.sign, at, plans))
         if not members.fits(made):
             raise ValueError("an admin cannot say so much: nothing was decided; ask the founder")
-        driver.put(StatementsMade(made))
-        await driver.settle()
+        for end in range(len(made) % AT_ONCE, len(made) + 1, AT_ONCE):  # a plan has its last word, and its end, in one
+            driver.put(StatementsMade(made[max(0, end - AT_ONCE) : end]))
+            await driver.settle()
         if len(driver.node.sync.statements.durable(made)) < len(made):
-            raise StorageError("storage does not work: nothing was decided")
+            raise StorageError("storage does not work: nothing was decided, or a part of it")
 
     def _member(self, key: UserId) -> Member:
         members = self._members()
