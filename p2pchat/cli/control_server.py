@@ -391,9 +391,9 @@ class ControlConnection:
         found: list[Message] = []
         page: list[Message | Sent] = []
         for _ in range(MENTION_PAGES if last.conversation.kind != "dm" else 0):
-            page = await self._peer.history(last.conversation, before=page[0] if page else None, limit=MENTIONS_AT_ONCE)
-            later = [post for post in page if post.place > last.place]
-            later = [post for post in later if not (post.old or post.expelled or post.sender.ignored)]
+            before = page[0] if page else None
+            page = await self._peer.history(last.conversation, before=before, limit=MENTIONS_AT_ONCE, ignored=False)
+            later = [post for post in page if post.place > last.place and not (post.old or post.expelled)]
             found = [*filter(self._is_meant, await self._peer.without_read(later)), *found]
             if not page or page[0].place <= last.place:
                 break

@@ -279,7 +279,7 @@ class CommandContext:
             return []
         now = datetime.now().astimezone()
         lines: list[str] = []
-        shown = [without_ignored(self.peer, row) for row in rows if not self.hides(row)]
+        shown = [without_ignored(self.peer, row) for row in rows]
         self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(shown), 1)}  # 1 is the newest
         width = len(str(len(shown)))
         for row in shown:
@@ -364,7 +364,7 @@ class CommandContext:
     ) -> AsyncIterator[list[Message | Sent]]:
         """Yield the newest messages before one, in pages, the newest page first; MAX_PAGES at most."""
         for _ in range(MAX_PAGES):
-            page = await self.peer.history(where, before=before, limit=PAGE)
+            page = await self.peer.history(where, before=before, limit=PAGE, ignored=not self.for_people)
             yield page
             if len(page) < PAGE:
                 return

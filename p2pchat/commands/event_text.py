@@ -307,8 +307,8 @@ def format_member_change(event: Line, me: str) -> str:
         "admin": f"{by} made {user} an admin of this network",
     }
     text = said.get(event["change"], f"{by} made {user} a plain member again")
-    is_nobody = event["change"] in ("restored", "dropped") and not event["users"]  # whom a former admin made up, perhaps
-    return text.rpartition("; /")[0] if is_nobody else text
+    is_made_up = event["change"] in ("restored", "dropped") and not event["users"]  # perhaps, by a former admin
+    return text.rpartition("; /")[0] if is_made_up else text
 
 
 def format_member(row: Line, now: datetime) -> str:

@@ -6,7 +6,6 @@ A terminal shows the event of a change of a member, by whomever; programs get wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from p2pchat import Conversation, Group, MadeInvite, Member, TCPPeer, User, parse_invite
@@ -184,30 +183,38 @@ async def expel(
     if plan:
         return CommandResult([row])
     goes = with_admitted or since is not None
-    if not await ctx.confirm(_expel_question(out, row, hide=hide, with_admitted=goes)):
+    if not await ctx.confirm(f"{expel_question(row, hide=hide, with_admitted=goes)} Expel?"):
         return CommandResult(lines=["-- nobody was expelled"])
     rows = [{**_who(one), "expelled": True} for one in (*out, *(going if goes else ()))]
     await people.expel(user, only=only, hide=hide, with_admitted=goes, since=since)
     return CommandResult(rows)
 
 
-def _expel_question(out: Sequence[User], row: EventLine, *, hide: bool, with_admitted: bool) -> str:
-    """Return what happens if users are expelled, the named one first, as a question."""
-    name, *others = (user.label for user in out)
-    facts = [f"what {quote_name(name)} wrote {'is hidden from everybody' if hide else 'stays'}"]
-    if others:
-        go = "belongs to the same member and goes" if len(others) == 1 else "belong to the same member and go"
-        facts.append(f"{quote_names(others, row['count'] - 1)} {go} too")
-    if row["admitted"]:
-        facts.append(admitted_fact(row, with_admitted=with_admitted))
-    return f"{', '.join(facts)}: expel {quote_name(name)} from this network?"
+def expel_question(row: EventLine, *, hide: bool, with_admitted: bool) -> str:
+    """Return what a plan expels, and what becomes of what they wrote, as sentences."""
+    if "invite" in row:
+        who = quote_names(row["users"]) if row["users"] else "nobody so far"
+        said = f"Everybody who came by the invite {row['invite']} will be expelled: {who}. It admits nobody any more."
+    else:
+        said = _expelled_member(row, with_admitted=with_admitted)
+    if hide:
+        return f"{said} What they wrote is shown to nobody any more, and stays on the disks of those who have it."
+    return f"{said} What they wrote stays, and they keep what they have received; --hide shows nothing of it any more."
 
 
-def admitted_fact(row: EventLine, *, with_admitted: bool) -> str:
-    """Return how many people an admin admitted, the newest by name, and what becomes of them."""
-    who = quote_names(row["newest"], row["admitted"])
+def _expelled_member(row: EventLine, *, with_admitted: bool) -> str:
+    label, others = quote_name(row["user"]), [one for one in row["users"] if one != row["user"]]
+    more = quote_names(others, row["count"] - 1)
+    if not others:
+        said = f"{label} will be expelled."
+    elif row["alone"]:
+        said = f"{label} alone will be expelled, and not {more}, who belong to the same member."
+    else:
+        said = f"{label} will be expelled, and with it all users of the same member: {more}."
+    if not row["admitted"]:
+        return said
     fate = "they are expelled too" if with_admitted else "they stay, unless --with-admitted expels them too"
-    return f"{quote_name(row['user'])} admitted {row['admitted']}, last {who}: {fate}"
+    return f"{said} {label} admitted {row['admitted']}, last {quote_names(row['newest'], row['admitted'])}: {fate}."
 
 
 async def pardon(ctx: CommandContext, user: User | str) -> CommandResult:

@@ -70,11 +70,6 @@ class Member:
         """True if one of its users is online or idle."""
         return any(user.status in ("online", "idle") for user in self.users)
 
-    @property
-    def is_me(self) -> bool:
-        """True if it answers for the own user."""
-        return any(user.is_me for user in self.users)
-
 
 class People:
     """The members of a peer's network. Only the founder and the admins decide about them, from a machine of theirs.
@@ -203,7 +198,7 @@ class People:
         said = (one for by in {admin, members.founder} for one in members.said_by(by) if self._admitter(one) == admin)
         keys = {key for one in said for key in (one.keep if one.kind == REMOVE else one.who)}
         for key in keys & members.members - members.admins:
-            about = members.additions(key) or [one for one in [members.addition(key)] if one is not None]
+            about = members.admitting(key)
             if {self._admitter(one) for one in about} == {admin} and (at := max(one.at for one in about)) >= first:
                 yield at, key
 
@@ -294,8 +289,7 @@ class People:
 
     def is_expelled(self, user: User) -> bool:
         """Return whether a user is out, by itself or with the member that answers for it, as far as is known here."""
-        members, answers = self._lifecycle.require_running().node.sync.statements.members, self._answers
-        return members is not None and (answers.is_out(user.key) or answers.member_of(user.key) in members.removed)
+        return self._answers.is_out(user.key)
 
     def is_expelled_alone(self, user: User) -> bool:
         """Return whether a user of this peer is out by itself, and not only because this peer is."""

@@ -69,7 +69,8 @@ select min(author) from changes where conversation = ? and run = ? and seq = ? a
 """
 NEWEST_RELATION = f"""
 select m.id, m.c, e.body, p.received_at from changes m join entries e on e.id = m.id
-join logs l on l.number = m.id >> {SEQ_BITS} join places p on p.start = (select max(start) from places where start <= m.id)
+join logs l on l.number = m.id >> {SEQ_BITS}
+join places p on p.start = (select max(start) from places where start <= m.id)
 where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.aspect = ?
 and {IS_VISIBLE.replace("(id)", "m.id")}
 order by m.c desc, l.run desc, m.id desc limit 1

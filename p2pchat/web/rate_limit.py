@@ -267,7 +267,7 @@ class RateLimits:
             raise
 
     def write(self, key: str, *texts: str, members: int = 0) -> None:
-        """Take a message with these texts, or a change of a group with so many members. Raises TooMany, and as `check`."""
+        """Take a message with these texts, or a change of a group with so many members. Raises as `store`."""
         self.check()
         self.messages.take(key)
         if wait := self.written.wait(key, written_bytes(texts, members)):

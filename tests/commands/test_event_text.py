@@ -10,8 +10,8 @@ import pytest
 from p2pchat.commands.event_text import (
     UNSUPPORTED,
     format_deletion,
-    format_event,
     format_edit,
+    format_event,
     format_member_change,
     format_message,
     format_notice,

@@ -149,8 +149,10 @@ async def test_a_typed_line_says_what_happens_and_asks(
     assert shown.new == ["-- nobody was expelled"] and roles(ada) == ALL
     await session.execute([b"/expel eve --hide"])
     assert questions == [
-        "what eve wrote stays: expel eve from this network?",
-        "what eve wrote is hidden from everybody: expel eve from this network?",
+        "eve will be expelled. What they wrote stays, and they keep what they have received; --hide shows nothing of it "
+        "any more. Expel?",
+        "eve will be expelled. What they wrote is shown to nobody any more, and stays on the disks of those who have it. "
+        "Expel?",
     ]
     assert roles(ada)["eve"] == "expelled"
     await session.execute([b"/expel bob --only --yes"])
@@ -236,10 +238,10 @@ async def test_a_question_names_whom_the_same_member_answers_for(
         ada, bob = net.peers
         await hosted(bob, "zoe", sees=ada)
         await typed(ada, shown, "/expel bob")
-        assert "zoe belongs to the same member and goes too: expel bob from this network?" in capsys.readouterr().err
+        assert "bob will be expelled, and with it all users of the same member: zoe. What" in capsys.readouterr().err
         await hosted(bob, "yan", sees=ada)
         await typed(ada, shown, "/expel bob")
-        assert "yan, zoe belong to the same member and go too" in capsys.readouterr().err
+        assert "all users of the same member: yan, zoe. What" in capsys.readouterr().err
 
 
 async def test_whom_an_expelled_admin_had_expelled_stays_out_alone(shown: Shown) -> None:

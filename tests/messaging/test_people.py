@@ -49,7 +49,7 @@ async def test_what_the_expelled_do_to_messages_counts_for_nothing_or_is_marked(
         mine = await eve.broadcast("I say no")
         await bob.send("room", "lunch?", choices=["yes", "no"])
         await net.settle()
-        first, second = ([post for post in await eve.history() if post.choices])
+        first, second = [post for post in await eve.history() if post.choices]
         await (await first.react("no")).delivered(by="ada", timeout=WAIT)
         net.partition([ada], [bob, eve])
         await ada.people.expel("eve")

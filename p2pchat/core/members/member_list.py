@@ -174,8 +174,11 @@ class MemberList:
 
     def addition(self, member: UserId) -> Statement | None:
         """Return the statement by which somebody became a member: the first addition, else what kept it."""
-        found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
-        return min(found, key=self._order, default=None)
+        return min(self.admitting(member), key=self._order, default=None)
+
+    def admitting(self, member: UserId) -> list[Statement]:
+        """Return the statements that add somebody; without one what kept it."""
+        return self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
 
     def additions(self, member: UserId) -> list[Statement]:
         """Return the statements that add somebody."""
@@ -189,7 +192,7 @@ class MemberList:
         """Return the smallest statement by which a user is a member, after that by which its signer is an admin."""
         if member in self.admins:
             return [*self._naming_as(ADMIN, member)][:1]
-        found = self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
+        found = self.admitting(member)
         if not found:
             return []
         smallest = min(found, key=lambda one: (one.size, one.id))
