@@ -172,20 +172,22 @@ async def expel(
     assert user is not None
     out = people.would_expel(user, only=only, hide=hide)
     going = await people.admitted(user, since)
+    found = people.find(user)
     row = {
         **_who(out[0]),
-        "users": [one.label for one in people.find(user).users],
+        "users": [one.label for one in found.users],
         "alone": len(out) == 1,
-        "count": people.find(user).count,
+        "count": found.count,
         "admitted": len(going),
-        "newest": [one.label for one in going[:MAX_NAMES]],
+        "newest": [_stands(ctx, one).label for one in going[:MAX_NAMES]],
     }
     if plan:
         return CommandResult([row])
     goes = with_admitted or since is not None
     if not await ctx.confirm(f"{expel_question(row, hide=hide, with_admitted=goes)} Expel?"):
         return CommandResult(lines=["-- nobody was expelled"])
-    rows = [{**_who(one), "expelled": True} for one in (*out, *(going if goes else ()))]
+    out += [_stands(ctx, one) for one in going if goes]
+    rows = [{**_who(one), "expelled": True} for one in out]
     await people.expel(user, only=only, hide=hide, with_admitted=goes, since=since)
     return CommandResult(rows)
 

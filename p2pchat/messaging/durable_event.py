@@ -125,6 +125,7 @@ class DurableEvent:
         return {
             "event": self.event, "at": iso(self._received_at), "id": self.id, "conversation": conversation.name,
             "conversation_id": conversation.id, "kind": conversation.kind, **self._fields(conversation),
+            **({"expelled": True} if self.expelled else {}),
         }  # fmt: skip
 
     def _fields(self, conversation: Conversation) -> dict[str, Any]:

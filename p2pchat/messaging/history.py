@@ -36,10 +36,11 @@ from p2pchat.messaging.messages import (
     users_with,
 )
 from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
-from p2pchat.messaging.search import Progress, search_messages, search_request
+from p2pchat.messaging.search import Progress, SearchRequest, search_messages
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.contract import ReleasedEntry
+from p2pchat.storage.search_words import parse_query
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
@@ -305,9 +306,18 @@ class Viewer:
             keys: Collection[ConversationId] | None = (self.find(conversation).key,)
         else:
             keys = None if access.is_all else self._keys()
-        hidden = frozenset[UserId]() if ignored else people.hidden
-        request = search_request(
-            words, keys, people, before=before, since=since, limit=limit, access=access, hidden=hidden
+        query = parse_query(words)
+        if limit < 1:
+            raise ValueError("a limit of a search is 1 or more")
+        request = SearchRequest(
+            query,
+            within=keys,
+            writer=people.find(query.sender).key if query.sender else None,
+            high=None if before is None else sort_key(before),
+            since=None if since is None else micros_of(since),
+            limit=limit,
+            access=None if access.is_all else access,
+            hidden=frozenset() if ignored else people.hidden,
         )
         found = self._posts(await search_messages(disk, request, self._indexer, progress))
         if before is not None:

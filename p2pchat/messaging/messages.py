@@ -233,8 +233,6 @@ class Post(DurableEvent):
             line["automatic"] = True
         if self.hops:
             line["hops"] = self.hops
-        if self.expelled:
-            line["expelled"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
         if files := self.attachments:
@@ -247,14 +245,13 @@ class Post(DurableEvent):
         found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
         if self.mended_at is not None:
             found |= {"mended_at": iso(micros_of(self.mended_at)), "mended_id": self.mended_id}
-        if reactions := self.reactions:
-            programs = {one.log.user for one in self._reactions() if decode_entry(one.raw).auto}
-            found["reactions"] = [
-                {"reaction": what, **json_fields(user, "by"), **({"automatic": True} if user.key in programs else {})}
-                for what, users in reactions.items()
-                for user in users
-            ]
+        if reactions := [] if self.deleted else self._reactions():
+            found["reactions"] = [self._reaction_json(decode_entry(one.raw), one.log.user) for one in reactions]
         return found
+
+    def _reaction_json(self, entry: Entry, user: UserId) -> dict[str, Any]:
+        automatic = {"automatic": True} if entry.auto else {}
+        return {"reaction": entry.b, **json_fields(self._viewer.directory.user(user), "by"), **automatic}
 
 
 class Message(Post):
@@ -370,7 +367,6 @@ class MessageChange(DurableEvent):
         return {
             **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
             **self._change_fields(), **({"ref": self.ref} if self.by.is_me else {}),
-            **({"expelled": True} if self.expelled else {}),
         }  # fmt: skip
 
     def _change_fields(self) -> dict[str, Any]:

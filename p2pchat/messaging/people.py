@@ -172,7 +172,7 @@ class People:
             UnknownName, AmbiguousName, P2PChatError: As find. StorageError, PeerClosed: It could not be stored.
         """
         user = self._user(who)
-        admitted = await self._admitted(user, since) if with_admitted else []
+        admitted = await self.admitted(user, since) if with_admitted else []
         await self._say(self._plan_expel(user, only=only, hide=hide, admitted=admitted))
         return self.find(user)
 
@@ -184,23 +184,18 @@ class People:
             return [user]
         return [user, *(one for one in self.find(user).users if one != user)]
 
-    async def admitted(self, who: User | str, since: datetime | None = None) -> list[User]:
-        """Return users that stand for the members whom nobody but this admin admitted, the newest first. Raises as
-        find().
-        """
-        return await _in_steps(map(self.speaker, await self._admitted(self._user(who), since)))
+    async def admitted(self, who: User | str, since: datetime | None = None) -> list[Member]:
+        """Return the members whom nobody but this admin admitted, the newest first. Raises as find()."""
+        return [found for *_, found in sorted(await _in_steps(self._each_admitted(who, since)), reverse=True)]
 
-    async def _admitted(self, user: User, since: datetime | None) -> list[UserId]:
-        return [key for _, key in sorted(await _in_steps(self._each_admitted(user, since)), reverse=True)]
-
-    def _each_admitted(self, user: User, since: datetime | None) -> Iterator[tuple[int, UserId]]:
-        members, admin, first = self._members(), self.find(user).key, 0 if since is None else micros_of(since)
+    def _each_admitted(self, who: User | str, since: datetime | None) -> Iterator[tuple[int, UserId, Member]]:
+        members, admin, first = self._members(), self.find(who).key, 0 if since is None else micros_of(since)
         said = (one for by in {admin, members.founder} for one in members.said_by(by) if self._admitter(one) == admin)
         keys = {key for one in said for key in (one.keep if one.kind == REMOVE else one.who)}
         for key in keys & members.members - members.admins:
             about = members.admitting(key)
             if {self._admitter(one) for one in about} == {admin} and (at := max(one.at for one in about)) >= first:
-                yield at, key
+                yield at, key, self._member(key)
 
     def _admitter(self, said: Statement) -> UserId:
         """Return who had admitted whom a statement adds or keeps. The founder alone names a former admin."""
@@ -209,21 +204,20 @@ class People:
         return said.of if said.of and said.by == self._members().founder else said.by
 
     def _plan_expel(
-        self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[UserId] = ()
+        self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[Member] = ()
     ) -> Iterable[Plan]:
         found, signer = self.find(user), self._signer()
         if user.is_me:
             raise ValueError("that is you: nobody expels itself")
         if found.role == "expelled" and not hide:
             host = self.speaker(found.key)
-            if host == user or any(self._answers.leader(user.key, one) == user.key for one in self._removals(user.key)):
+            if host == user or self.is_expelled_alone(user):
                 raise ValueError(f"{user.label} is expelled already")
             if not only:
                 raise ValueError(f"{user.label} is out with {host}: --only keeps them out when {host} is let back in")
         if not (only or self.is_account(user)):
-            plan = self._plan_member(found, hide=hide, without=admitted)
-            there = (self._member(key) for key in admitted if key in self._members().members)  # some may go meanwhile
-            others = (plan for one in there for plan in self._plan_member(one, hide=hide))
+            plan = self._plan_member(found, hide=hide, without=[one.key for one in admitted])
+            others = (plan for one in admitted for plan in self._plan_member(one, hide=hide))
             return chain(others, plan)
         plan = plan_removal(self._members(), signer, [user.key], self._is_out, hide=hide)
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
@@ -292,9 +286,8 @@ class People:
         return self._answers.is_out(user.key)
 
     def is_expelled_alone(self, user: User) -> bool:
-        """Return whether a user of this peer is out by itself, and not only because this peer is."""
-        own = {one.id for one in self._own_removals()}
-        return any(one.id not in own for one in self._removals(user.key))
+        """Return whether a user is out by itself, and not only with the member that answers for it."""
+        return any(self._answers.leader(user.key, one) == user.key for one in self._removals(user.key))
 
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
@@ -351,13 +344,13 @@ class People:
         return node.sync.statements.members
 
     def _signer(self) -> UserId:
-        network, members = self._lifecycle.require_running().node.network, self._members()
-        if self.own_role in ("founder", "admin") and not self.decides:
+        self._members()
+        if self.decides:
+            return self._lifecycle.require_running().node.network.member
+        if self.own_role in ("founder", "admin"):
             raise ValueError("the key of this member is elsewhere: do it there, or `p2pchat network restore FILE` here")
-        if network.sign is None or members.standing(network.member) not in ("founder", "admin"):
-            whom = " or ".join(user.label for user in self.deciders()) or "one of them"
-            raise ValueError(f"only the founder of this network and its admins can do that: ask {whom}")
-        return network.member
+        whom = " or ".join(user.label for user in self.deciders()) or "one of them"
+        raise ValueError(f"only the founder of this network and its admins can do that: ask {whom}")
 
     async def _say(self, plans: Iterable[Plan]) -> None:
         driver, members = self._lifecycle.require_running(), self._members()

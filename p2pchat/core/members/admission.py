@@ -270,16 +270,13 @@ class Admission:
         return make_statement(network.id, network.member, network.sign, ADD, exchange.next_at(network.member), fields)
 
 
-KINDS_OF = {
-    "admitted": (ADD, ADMIN, REMOVE), "late": (ADD,), "dropped": (ADD, REMOVE), "expelled": (REMOVE,),
-    "restored": (REMOVE,), "pardoned": (PARDON,), "admin": (ADMIN,), "unadmin": (REMOVE,),
-}  # fmt: skip
-"""The kinds of statements by which users change."""
+KIND_OF = {"expelled": REMOVE, "restored": REMOVE, "unadmin": REMOVE, "pardoned": PARDON, "admin": ADMIN}
+"""The kind of statements by which users change, where it is one."""
 
 
 def _signer(what: str, said: Sequence[Statement]) -> UserId:
     """Return who said the newest of those statements by which users change like this; "" for nobody."""
-    named = [one for one in said if one.kind in KINDS_OF[what]]
+    named = [one for one in said if one.kind == KIND_OF.get(what, one.kind)]
     return max(named, key=lambda one: one.at).by if named else ""
 
 

@@ -118,7 +118,7 @@ class StatementExchange:
             self._learn_founder(frame.founder)
         if self.members is None:
             return None
-        if frame.s and (fault := self._take(self.members, frame.s, self._on_void)) is not None:
+        if frame.s and (fault := self._take(self.members, frame.s, is_linked=True)) is not None:
             return fault
         if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
             self._send_ids(link)
@@ -203,8 +203,7 @@ class StatementExchange:
             self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
 
     def _take(
-        self, members: MemberList, pairs: Sequence[tuple[str, str]],
-        on_void: Callable[[Sequence[Statement]], None] = lambda void: None,
+        self, members: MemberList, pairs: Sequence[tuple[str, str]], *, is_linked: bool = False
     ) -> LogError | None:  # fmt: skip
         """Keep what counts of these statements: those of the founder first, which say whose others do.
 
@@ -221,7 +220,8 @@ class StatementExchange:
                 return LogError("a statement that its author did not sign", code="malformed")
             if turn:
                 self._keep(members.add(turn))
-        on_void([one for one in new if one.by in members.made and one.at < members.unmade.get(one.by, 0)])
+        if is_linked:
+            self._on_void([one for one in new if one.by in members.made and one.at < members.unmade.get(one.by, 0)])
         return None
 
     def _keep(self, change: ListChange) -> None:
