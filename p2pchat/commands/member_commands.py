@@ -6,6 +6,7 @@ A terminal shows the event of a change of a member, by whomever; programs get wh
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from p2pchat import Conversation, Group, MadeInvite, Member, TCPPeer, User, parse_invite
@@ -161,7 +162,7 @@ async def expel(
     if invite is not None and (only or with_admitted or since is not None):
         raise UsageError("`only`, `with_admitted` and `since` belong to a user: by an invite whole members come")
     if invite is not None:
-        out = [user for one in people.invited(invite) for user in one.users or (people.speaker(one.key),)]
+        out = [user for one in people.invited(invite) for user in _users(ctx, one)]
         if plan:
             return CommandResult([{"invite": invite, "users": [one.label for one in out]}])
         rows = [{**_who(one), "expelled": True} for one in out]  # as they are called before
@@ -179,14 +180,14 @@ async def expel(
         "alone": len(out) == 1,
         "count": found.count,
         "admitted": len(going),
-        "newest": [_stands(ctx, one).label for one in going[:MAX_NAMES]],
+        "newest": [_users(ctx, one)[0].label for one in going[:MAX_NAMES]],
     }
     if plan:
         return CommandResult([row])
     goes = with_admitted or since is not None
     if not await ctx.confirm(f"{expel_question(row, hide=hide, with_admitted=goes)} Expel?"):
         return CommandResult(lines=["-- nobody was expelled"])
-    out += [_stands(ctx, one) for one in going if goes]
+    out += [_users(ctx, one)[0] for one in going if goes]
     rows = [{**_who(one), "expelled": True} for one in out]
     await people.expel(user, only=only, hide=hide, with_admitted=goes, since=since)
     return CommandResult(rows)
@@ -222,22 +223,21 @@ def _expelled_member(row: EventLine, *, with_admitted: bool) -> str:
 async def pardon(ctx: CommandContext, user: User | str) -> CommandResult:
     """Take back that somebody was expelled."""
     found = await ctx.tcp_peer.people.pardon(user)
-    users = found.users or (ctx.tcp_peer.directory.user(found.key),)
-    return CommandResult([{**_who(one), "expelled": False} for one in users])
+    return CommandResult([{**_who(one), "expelled": False} for one in _users(ctx, found)])
 
 
 async def admin(ctx: CommandContext, user: User | str) -> CommandResult:
     """Make a member an admin."""
     found = await ctx.tcp_peer.people.make_admin(user)
-    line = f"-- {quote_name(_stands(ctx, found).label)} may invite and expel already"
-    return CommandResult([{**_who(_stands(ctx, found)), "admin": True}], [line] if found.role != "member" else [])
+    line = f"-- {quote_name(_users(ctx, found)[0].label)} may invite and expel already"
+    return CommandResult([{**_who(_users(ctx, found)[0]), "admin": True}], [line] if found.role != "member" else [])
 
 
 async def unadmin(ctx: CommandContext, user: User | str) -> CommandResult:
     """Make an admin a plain member. Who types it is asked first."""
     people = ctx.tcp_peer.people
     found = people.find(user)
-    who = _stands(ctx, found)
+    who = _users(ctx, found)[0]
     if found.role == "admin":  # what else is wrong is said without a question
         name = quote_name(who.label)
         if not await ctx.confirm(f"{name} can never be an admin again: make {name} a plain member?"):
@@ -246,5 +246,5 @@ async def unadmin(ctx: CommandContext, user: User | str) -> CommandResult:
     return CommandResult([{**_who(who), "admin": False}])
 
 
-def _stands(ctx: CommandContext, member: Member) -> User:
-    return member.users[0] if member.users else ctx.tcp_peer.directory.user(member.key)
+def _users(ctx: CommandContext, member: Member) -> Sequence[User]:
+    return member.users or (ctx.tcp_peer.directory.user(member.key),)

@@ -149,10 +149,10 @@ async def test_a_typed_line_says_what_happens_and_asks(
     assert shown.new == ["-- nobody was expelled"] and roles(ada) == ALL
     await session.execute([b"/expel eve --hide"])
     assert questions == [
-        "eve will be expelled. What they wrote stays, and they keep what they have received; --hide shows nothing of it "
-        "any more. Expel?",
-        "eve will be expelled. What they wrote is shown to nobody any more, and stays on the disks of those who have it. "
-        "Expel?",
+        "eve will be expelled. What they wrote stays, and they keep what they have received; --hide shows nothing of "
+        "it any more. Expel?",
+        "eve will be expelled. What they wrote is shown to nobody any more, and stays on the disks of those who have "
+        "it. Expel?",
     ]
     assert roles(ada)["eve"] == "expelled"
     await session.execute([b"/expel bob --only --yes"])

@@ -82,10 +82,6 @@ class MemberList:
         """Return whether a statement is kept."""
         return one.id in self._by_signer.get(one.by, ())
 
-    def statement(self, id: StatementId) -> Statement | None:
-        """Return one that is kept."""
-        return next((found[id] for found in self._by_signer.values() if id in found), None)
-
     def time_of(self, one: Statement, latest: int = MAX_INT) -> int:
         """Return when a statement was made, by its author, as far as it can be true: not before that was an admin."""
         return min(max(one.at, self.made.get(one.by, 0)), latest)
@@ -109,7 +105,7 @@ class MemberList:
         for admin in self.admins & new.keys():
             known = self._by_signer.get(admin, {})
             every = known | new[admin]
-            kept = self._by_signer[admin] = _within_limits(every)
+            kept = self._by_signer[admin] = _within_limits(every.values())
             change.kept += [one for id, one in kept.items() if id not in known]
             change.dropped += [one for id, one in known.items() if id not in kept]
         self._follow(change, former ^ self.admins)
@@ -117,12 +113,9 @@ class MemberList:
 
     def fits(self, statements: Collection[Statement]) -> bool:
         """Return whether statements of one signer are kept, and push none of its others out."""
-        signers = {one.by for one in statements}
-        if signers <= {self.founder}:
-            return True
+        signers = {one.by for one in statements} - {self.founder}
         every = {one.id: one for one in chain(*map(self.said_by, signers), statements)}
-        parts = zip(_parts(statements), _parts(every.values()), strict=True)
-        return all(not new or sum(one.size for one in part) <= most for (new, _), (part, most) in parts)
+        return not signers or len(_within_limits(every.values())) == len(every)
 
     # ---- users
 
@@ -275,11 +268,9 @@ class MemberList:
                 found.setdefault(user, []).append(one)
             pardons |= {id: one for id in one.ids if id not in pardons or pardons[id].at < one.at}
         for id, pardon in pardons.items():
-            removal = self.statement(id)
-            if removal is None:
-                continue
-            for user in removal.who:
-                found.setdefault(user, []).extend((removal, pardon))
+            for removal in (said[id] for said in self._by_signer.values() if id in said):
+                for user in removal.who:
+                    found.setdefault(user, []).extend((removal, pardon))
         return found
 
     def _look_at(self, user: UserId) -> None:
@@ -293,22 +284,13 @@ class MemberList:
             users.add(user) if is_there else users.discard(user)
 
 
-def _parts(statements: Iterable[Statement]) -> list[tuple[list[Statement], int]]:
-    """Return what expels and the rest, each with the bytes of it that an admin has."""
-    parts: tuple[list[Statement], list[Statement]] = ([], [])
-    for one in statements:
-        parts[one.kind in (REMOVE, PARDON, CLOSE)].append(one)
-    return [(parts[0], MAX_BYTES_OF_ADMIN * 3 // 4), (parts[1], MAX_BYTES_OF_ADMIN // 4)]
-
-
-def _within_limits(statements: dict[StatementId, Statement]) -> dict[StatementId, Statement]:
+def _within_limits(statements: Iterable[Statement]) -> dict[StatementId, Statement]:
     """Return those with the smallest ids, up to the one that passes a limit: without it, sets would not agree."""
     kept = dict[StatementId, Statement]()
-    for part, most in _parts(statements.values()):
-        size = 0
-        for one in sorted(part, key=lambda one: one.id):
-            if size >= most:
-                break
+    left = [MAX_BYTES_OF_ADMIN * 3 // 4, MAX_BYTES_OF_ADMIN // 4]  # for the rest, and for what expels
+    for one in sorted(statements, key=lambda one: one.id):
+        part = int(one.kind in (REMOVE, PARDON, CLOSE))
+        if left[part] > 0:
             kept[one.id] = one
-            size += one.size
+            left[part] -= one.size
     return kept

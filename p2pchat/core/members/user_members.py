@@ -64,7 +64,6 @@ class UserMembers:
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
         self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
-        self._alone: dict[UserId, Members] = {}  # few tuples for thousands of users
         self._concealing: frozenset[UserId] = frozenset()  # members and users of whom removals say so
         self._concealed: frozenset[UserId] | None = None
         # A user begins many logs, each with the same certificate.
@@ -91,9 +90,8 @@ class UserMembers:
         known = self._written.get(user, ())
         said = (*self._shown.get(user, ()), *(() if member is None else (member,)))
         new = tuple(dict.fromkeys(one for one in said if one not in known and one != user))
-        named = (*known, *new)
         if new:
-            self._written[user] = named if len(named) > 1 else self._alone.setdefault(named[0], named)
+            self._written[user] = (*known, *new)
         for one in new:
             self._users.setdefault(one, {})[user] = None
             if one in self._concealing:
@@ -106,7 +104,7 @@ class UserMembers:
         if former:
             self._drop_peer(peer, former[-1])
         rest = tuple(one for one in former if one != member)
-        self._shown[peer] = (*rest, member) if rest else self._alone.setdefault(member, (member,))
+        self._shown[peer] = (*rest, member)
         self._peers.setdefault(member, {})[peer] = None
         if len(self._shown) > MAX_REMEMBERED:
             most = max(self._peers, key=lambda one: len(self._peers[one]))
@@ -141,8 +139,7 @@ class UserMembers:
         named = self.members_of(user)
         if members is None or not named:
             return named[0] if named else user if members is not None and members.is_named(user) else ""
-        ranks = {one: (one not in members.removed, not members.is_named(one)) for one in named}
-        return min(reversed(named), key=lambda one: ranks[one])
+        return min(reversed(named), key=lambda one: (one not in members.removed, not members.is_named(one)))
 
     def line(self, user: UserId) -> Line:
         """Return where a user or peer counts in what others may take (OriginShares): its member, and itself.
