@@ -295,8 +295,8 @@ def format_member_change(event: Line, me: str) -> str:
     by = "your login" if event["by"] == me else quote_name(event["by"])  # a login signs for all its users
     if event["by_id"] == event["user_id"] and event["by"] != me:
         by = "their login"
-    who = quote_names(event.get("users") or [event["user"]], event.get("count", 0))
-    are = "are" if event.get("count", 0) > 1 else "is"
+    who = quote_names(event["users"] or [event["user"]], event["count"])
+    are = "are" if event["count"] > 1 else "is"
     said = {
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",

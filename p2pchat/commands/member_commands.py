@@ -159,17 +159,17 @@ async def expel(
     people = ctx.tcp_peer.people
     if (user is None) == (invite is None):
         raise UsageError("name a user or an invite: whom to expel")
-    if invite is not None and (only or with_admitted or since is not None):
-        raise UsageError("`only`, `with_admitted` and `since` belong to a user: by an invite whole members come")
+    goes = with_admitted or since is not None
     if invite is not None:
+        if only or goes:
+            raise UsageError("`only`, `with_admitted` and `since` belong to a user: by an invite whole members come")
         out = [user for one in people.invited(invite) for user in _users(ctx, one)]
         if plan:
             return CommandResult([{"invite": invite, "users": [one.label for one in out]}])
         rows = [{**_who(one), "expelled": True} for one in out]  # as they are called before
         await people.expel_invited(invite, hide=hide)
-        return CommandResult(
-            rows, [] if rows else [f"-- nobody came by the invite {invite}; it admits nobody any more"]
-        )
+        line = f"-- nobody came by the invite {invite}; it admits nobody any more"
+        return CommandResult(rows, [] if rows else [line])
     assert user is not None
     out = people.would_expel(user, only=only, hide=hide)
     going = await people.admitted(user, since)
@@ -184,7 +184,6 @@ async def expel(
     }
     if plan:
         return CommandResult([row])
-    goes = with_admitted or since is not None
     if not await ctx.confirm(f"{expel_question(row, hide=hide, with_admitted=goes)} Expel?"):
         return CommandResult(lines=["-- nobody was expelled"])
     out += [_users(ctx, one)[0] for one in going if goes]

@@ -37,7 +37,8 @@ def said(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_login_decides_and_none_of_its_users(by: str, user: str, shown: str) -> None:
-    line = {"by": by, "by_id": by.upper(), "user": user, "user_id": user.upper(), "change": "expelled"}
+    line = {"by": by, "by_id": by.upper(), "user": user, "user_id": user.upper(), "change": "expelled",
+            "users": [user], "count": 1}  # fmt: skip
     assert format_member_change(line, "me") == shown
     pardoned = shown.replace("expelled", "let").replace("from this", "back into this")
     assert format_member_change({**line, "change": "pardoned"}, "me") == pardoned
