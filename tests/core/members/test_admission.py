@@ -134,7 +134,8 @@ def test_whom_a_former_admin_made_up_is_out_in_one_event_and_in_by_none() -> Non
     net.link("ada", "bob")
     net.say("ada", at(1, FOUNDER, "admin", ADMIN_KEY.peer_id), at(1, FOUNDER, "add", USERS[0]))
     net.say("ada", *(at(2 + n, ADMIN_KEY, "add", *USERS[n : n + 8]) for n in range(8, 40, 8)),
-            at(3, ADMIN_KEY, "remove", USERS[0], *(Key(f"user {n}").id for n in range(63))))  # fmt: skip
+            at(3, ADMIN_KEY, "remove", USERS[0], *(Key(f"user {n}").id for n in range(63))),
+            at(3, ADMIN_KEY, "remove", Key("made up").id))  # fmt: skip
     told(net, "bob")
     net.say("ada", at(9, FOUNDER, "remove", ADMIN_KEY.peer_id))
     assert sorted(told(net, "bob")) == sorted([
