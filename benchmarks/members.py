@@ -1,8 +1,9 @@
 """Peers that take what a network's founder and its admins say about many keys: `python -m benchmarks.members`.
 
 Each peer is a process. A member that wrote under thousands of keys is expelled; an admin says all that it may about
-keys that it makes up, and is expelled; a founder lists, expels and pardons among thousands of members. Of each peer it
-prints the longest pause of its loop, and its CPU time.
+keys that it makes up, and is expelled; another one pardons the same removals again and again, adds thousands, and goes
+without a word about them; a founder lists, expels and pardons among thousands of members. Of each peer it prints
+the longest pause of its loop, and its CPU time.
 """
 
 from __future__ import annotations
@@ -66,7 +67,16 @@ async def _do(peer: Any, do: str, user: str = "", count: int = 0) -> Any:
         case "admin":
             return (await people.make_admin(user)).role
         case "flood":
-            return await _flood(peer)
+            await people._say(_flood())
+        case "remove":
+            await people._say(("remove", _made_up(64)) for _ in range(count))
+        case "pardon all":
+            removals = [one.id for one in members.statements() if one.kind == "remove"]
+            await people._say(("pardon", {"ids": removals}) for _ in range(count))
+        case "add":
+            await people._say(("add", _made_up(8)) for _ in range(count))
+        case "drop":
+            await people._say([("remove", {"who": [*members.admins]})])
         case "role":
             while people.own_role != user:
                 await asyncio.sleep(0.01)
@@ -79,25 +89,15 @@ async def _do(peer: Any, do: str, user: str = "", count: int = 0) -> Any:
     return len(members.statements())
 
 
-async def _flood(peer: Any) -> int:
-    """Have an admin say all that it may about keys that it makes up."""
-    from p2pchat.core.inputs import StatementsMade
-    from p2pchat.core.members.removal import make_statements
-
-    node = peer._driver.node
-    network, members = node.network, node.sync.statements.members
-    made: list[Any] = []
+def _flood() -> Iterator[tuple[str, Any]]:
+    """Yield all that an admin may say about keys that it makes up."""
     for kind, keys, most in (("add", 8, 768), ("remove", 64, 256)):
-        size = 0
-        while size < (most - 6) * 1024:
-            plan = (kind, {"who": [secrets.token_hex(32) for _ in range(keys)]})
-            made += make_statements(network.id, network.member, network.sign, node.sync.statements.next_at(), [plan])
-            size += made[-1].size
-            if len(made) % 20 == 0:
-                await asyncio.sleep(0)
-    peer._driver.put(StatementsMade(made))
-    await peer._driver.settle()
-    return len(members.statements())
+        for _ in range((most - 8) * 1024 // (67 * keys + 220)):
+            yield kind, _made_up(keys)
+
+
+def _made_up(keys: int) -> Any:
+    return {"who": [secrets.token_hex(32) for _ in range(keys)]}
 
 
 def write_logs(peers: list[Path], of: list[Path], count: int) -> None:
@@ -230,6 +230,17 @@ def scenes(root: Path, keys: int, count: int) -> Iterator[Peers]:
     peers.measured("an admin makes up 1 MiB of keys", "bob", {"do": "flood"}, {"do": "statements"})
     bob = {"do": "standing", "user": "bob", "count": 0}
     peers.measured("and is expelled", "ada", {"do": "expel", "user": "bob"}, bob)
+    yield peers
+    peers = Peers(root / "again", "ada", "bob", "dan")
+    peers.ask("ada", do="admin", user="bob")
+    peers.ask("bob", do="role", user="admin")
+    for title, by, order in (
+        ("an admin expels 2048 keys", "bob", {"do": "remove", "count": 32}),
+        ("and pardons all of them 60 times", "bob", {"do": "pardon all", "count": 60}),
+        ("adds 8800", "bob", {"do": "add", "count": 1100}),
+        ("and is removed, which keeps none of them", "ada", {"do": "drop"}),
+    ):
+        peers.measured(title, by, order, {"do": "statements"})
     yield peers
     peers = Peers(root / "list", "ada", "dan")
     peers.stop()

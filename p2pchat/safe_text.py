@@ -133,10 +133,11 @@ def quote_place(where: Conversation) -> str:
     return "the room" if where.kind == "room" else quote_conversation(where.name, where.kind)
 
 
-def quote_names(names: Sequence[str]) -> str:
-    """Return names for use within a sentence: the first MAX_NAMES, and how many more."""
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(map(quote_name, names[:MAX_NAMES])) + more
+def quote_names(names: Sequence[str], count: int = 0) -> str:
+    """Return names for use within a sentence: the first MAX_NAMES, and how many more; `count` if it is above them."""
+    shown = names[:MAX_NAMES]
+    more = max(count, len(names)) - len(shown)
+    return ", ".join(map(quote_name, shown)) + (f" and {more} more" if more else "")
 
 
 def _quote_if_ambiguous(label: str, more: re.Pattern[str]) -> str:

@@ -116,7 +116,6 @@ class Membership:
         whose = "the founder" if identity is self._sim.founder else identity.peer_id[:6]
         self._sim.note(f"{peer.name} says: {action} by {whose}: {[one[:6] for one in (made[0].who if made else ())]}")
         peer.put(StatementsMade(made))
-        self._sim.invariants.display.note_joining(peer)  # it may belong to the network for a moment alone
 
     def _speaker(self, members: MemberList) -> Identity:
         if self._chance.random() < HAS_NO_SAY:

@@ -511,8 +511,7 @@ class SimPeer:
         self.handling = type(input)
         self.here_before = self.node.links.by_peer.keys() & self.node.presence.hosts.keys()
         effects = self.node.handle(input, self.clock.now())
-        if isinstance(input, inputs.Committed):
-            self.sim.invariants.display.note_joining(self)  # perhaps by a file, so that no frame comes before
+        self.sim.invariants.display.note_joining(self)
         self.sim.invariants.presence.handled(self, input, effects)
         self.sim.invariants.blocks.handled(self, effects)
         self.sim.invariants.content.handled(self, effects)

@@ -162,11 +162,11 @@ class Agent:
         self, progress: Progress, to: str | None = None, limit: int = PAGE, before: str | None = None,
         after: str | None = None,
     ) -> Answer:  # fmt: skip
-        rows = await self._peer.ask("history", to=to, before=before, after=after, limit=limit + 1)
+        rows = await self._peer.ask("history", to=to, before=before, after=after, limit=limit + 1, ignored=False)
         return _page(rows, limit, "before" if after is None else "after")
 
     async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
-        return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1), limit)
+        return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1, ignored=False), limit)
 
     async def receipt(self, progress: Progress, id: str) -> Answer:
         return _receipt(await self._receipt(id))

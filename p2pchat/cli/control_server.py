@@ -391,9 +391,9 @@ class ControlConnection:
         found: list[Message] = []
         page: list[Message | Sent] = []
         for _ in range(MENTION_PAGES if last.conversation.kind != "dm" else 0):
-            page = await self._peer.history(last.conversation, before=page[0] if page else None, limit=MENTIONS_AT_ONCE)
-            later = [post for post in page if post.place > last.place]
-            later = [post for post in later if not (post.old or post.expelled or post.sender.ignored)]
+            before = page[0] if page else None
+            page = await self._peer.history(last.conversation, before=before, limit=MENTIONS_AT_ONCE, ignored=False)
+            later = [post for post in page if post.place > last.place and not (post.old or post.expelled)]
             found = [*filter(self._is_meant, await self._peer.without_read(later)), *found]
             if not page or page[0].place <= last.place:
                 break
@@ -422,7 +422,7 @@ class ControlConnection:
         try:
             # Subscribe before reading, so that no message is missed in between.
             async with self._peer.events(consumer=None, ignored=ignored) as events:
-                posts = await self._newest(to, last, ignored)
+                posts = await self._peer.history(to, limit=last, ignored=ignored) if last else []
                 shown = {post.id for post in posts}
                 for post in posts:
                     await self._display.show_event(post.to_json())
@@ -437,19 +437,6 @@ class ControlConnection:
                         await self._display.show_event(line)
         except P2PChatError as error:
             await self._session.report_error(error, ref)
-
-    async def _newest(self, to: Conversation | None, most: int, ignored: bool) -> list[Message | Sent]:
-        """Return the newest messages, oldest first; those of ignored users only with `ignored`."""
-        found: list[Message | Sent] = []
-        before: Message | Sent | None = None
-        while len(found) < most:
-            asked = most - len(found)
-            page = await self._peer.history(to, before=before, limit=asked)
-            found = [*(post for post in page if ignored or not post.sender.ignored), *found]
-            if len(page) < asked:
-                break
-            before = page[0]
-        return found
 
 
 def _oldest_first(found: list[list[Message]]) -> Iterator[Message]:

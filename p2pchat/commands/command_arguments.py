@@ -154,6 +154,6 @@ async def _newest_of_others(ctx: CommandContext) -> Message | Sent | None:
         return shown
     async for page in ctx.recent_pages(ctx.current, None):
         for message in reversed(page):
-            if not message.sender.is_me and not message.deleted and not ctx.hides(message.to_json()):
+            if not message.sender.is_me and not message.deleted:
                 return message
     return None

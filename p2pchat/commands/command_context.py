@@ -7,6 +7,7 @@ if the input is one that waits. A person sees the error and can try again.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -60,7 +61,7 @@ class CommandContext:
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
         local_files: This session may read and write files of this machine, because it is of who runs the peer.
         fetches: The files that it fetches now.
-        max_answer_bytes: Texts in one answer of /history and /search, in bytes; 0 for no limit.
+        max_answer_bytes: Texts in one answer of /history and /search, in bytes.
         uploads: Returns the files that a message names, where they were uploaded; None: they are paths.
         line: The typed line that is executed; None: a JSON command is.
         ref: That of the JSON command that is executed; None: it has none.
@@ -86,7 +87,7 @@ class CommandContext:
         self.deleted_texts: dict[str, str] = {}
         self.line: CommandInput | None = None
         self.ref: str | None = None
-        self.max_answer_bytes: int = 0
+        self.max_answer_bytes: int = sys.maxsize
         self.local_files: bool = False
         self.uploads: Callable[[Sequence[str]], tuple[KeptFile, ...]] | None = None
         self.fetches: FileFetches = FileFetches()
@@ -279,7 +280,7 @@ class CommandContext:
             return []
         now = datetime.now().astimezone()
         lines: list[str] = []
-        shown = [without_ignored(self.peer, row) for row in rows if not self.hides(row)]
+        shown = [without_ignored(self.peer, row) for row in rows]
         self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(shown), 1)}  # 1 is the newest
         width = len(str(len(shown)))
         for row in shown:
@@ -364,7 +365,7 @@ class CommandContext:
     ) -> AsyncIterator[list[Message | Sent]]:
         """Yield the newest messages before one, in pages, the newest page first; MAX_PAGES at most."""
         for _ in range(MAX_PAGES):
-            page = await self.peer.history(where, before=before, limit=PAGE)
+            page = await self.peer.history(where, before=before, limit=PAGE, ignored=not self.for_people)
             yield page
             if len(page) < PAGE:
                 return

@@ -250,9 +250,9 @@ TABLE = (
         )),
     CommandRow("files", "to:conversation? limit:int? id:message?", "[N]", doors="cs", here="to",
         help="the last N files here (10), with their numbers", example="/files"),
-    CommandRow("history", "to:conversation? limit:int? before:message? after:message?", "[N]", here="to",
+    CommandRow("history", "to:conversation? limit:int? before:message? after:message? ignored:bool?", "[N]", here="to",
         help="the last N messages here (20), with numbers", example="/history 50"),
-    CommandRow("search", "words to:conversation? limit:int?", "[-a] WORDS", here="to",
+    CommandRow("search", "words to:conversation? limit:int? ignored:bool?", "[-a] WORDS", here="to",
         help="the newest messages here that contain all these words", example="/search backup failed",
         details=(
             "/search -a finds them in all conversations",

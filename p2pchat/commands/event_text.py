@@ -205,7 +205,8 @@ def edit_row(
         action, is_mine = message is not None and message["action"], event["by"] == me
         by = event["by"], event.get("by_id", ""), event["conversation"] if is_mine else me, is_mine
         note = f"edited; first sent {when}" if when else "edited"
-        return _line_of_text(event, now, by, note, [("", safe_text(event["text"]))], action, names_place, style)
+        text = safe_text(event["text"]) + edit_marks(event)
+        return _line_of_text(event, now, by, note, [("", text)], action, names_place, style)
     to = "" if message is None else f" to {message_excerpt(message)}"
     if kind == "deleted":
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
@@ -216,7 +217,7 @@ def edit_row(
     else:
         done = f"removed a reaction{to}"
     head = f"{format_time(event['sent_at'], now)}{_place(event, names_place)}"
-    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}")]
+    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event)}")]
 
 
 def format_gap(event: Line) -> str | None:
@@ -289,16 +290,20 @@ def format_member_change(event: Line, me: str) -> str:
     by = "your login" if event["by"] == me else quote_name(event["by"])  # a login signs for all its users
     if event["by_id"] == event["user_id"] and event["by"] != me:
         by = "their login"
+    who = quote_names(event["users"] or [event["user"]], event["count"])
+    are = "are" if event["count"] > 1 else "is"
     said = {
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",
         "pardoned": f"{by} let {user} back into this network",
-        "restored": f"{user} is in again: {by}, who expelled them, is no admin any more; /expel {user} says it anew",
-        "dropped": f"{user} is out: {by}, who admitted them, is no admin any more; /pardon {user} admits them again",
-        "late": f"{by} admitted {user} by an invite that was closed already; /expel {user} takes that back",
+        "restored": f"{who} {are} in: {by}, who expelled them, is no admin any more; /expel {user} says it anew",
+        "dropped": f"{who} {are} out: {by}, who admitted them, is no admin any more; /pardon {user} admits them again",
+        "late": f"{by} admitted {who} by an invite that was closed already; /expel {user} takes that back",
         "admin": f"{by} made {user} an admin of this network",
     }
-    return said.get(event["change"], f"{by} made {user} a plain member again")
+    text = said.get(event["change"], f"{by} made {user} a plain member again")
+    is_made_up = event["change"] in ("restored", "dropped") and not event["users"]  # perhaps, by a former admin
+    return text.rpartition("; /")[0] if is_made_up else text
 
 
 def format_member(row: Line, now: datetime) -> str:

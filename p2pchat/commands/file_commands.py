@@ -227,7 +227,7 @@ async def _newest(ctx: CommandContext, where: Conversation | None, limit: int) -
     found: list[tuple[Attachment, int]] = []
     async for page in ctx.recent_pages(where, None):
         for message in reversed(page):
-            if message.attachments and not ctx.hides(message.to_json()):
+            if message.attachments:
                 found += reversed([(file, number) for number, file in enumerate(message.attachments, 1)])
         if len(found) >= limit:
             break

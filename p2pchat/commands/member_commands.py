@@ -20,10 +20,9 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, names_loopback
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.commands.standard_output import iso
-from p2pchat.safe_text import quote_name, quote_names
+from p2pchat.safe_text import MAX_NAMES, quote_name, quote_names
 
 INVITE_DAYS = 7.0  # for which an invite is good, as TCPPeer.make_invite says
-MAX_NAMED = 8  # users in a question; a guess
 AT_ONCE = 50  # rows that are made in one step of the loop: about 2 ms
 
 
@@ -160,83 +159,84 @@ async def expel(
     people = ctx.tcp_peer.people
     if (user is None) == (invite is None):
         raise UsageError("name a user or an invite: whom to expel")
-    if invite is not None and (only or with_admitted or since is not None):
-        raise UsageError("`only`, `with_admitted` and `since` belong to a user: by an invite whole members come")
+    goes = with_admitted or since is not None
     if invite is not None:
-        out = [user for one in people.invited(invite) for user in one.users or (people.speaker(one.key),)]
+        if only or goes:
+            raise UsageError("`only`, `with_admitted` and `since` belong to a user: by an invite whole members come")
+        out = [user for one in people.invited(invite) for user in _users(ctx, one)]
         if plan:
             return CommandResult([{"invite": invite, "users": [one.label for one in out]}])
         rows = [{**_who(one), "expelled": True} for one in out]  # as they are called before
         await people.expel_invited(invite, hide=hide)
-        return CommandResult(
-            rows, [] if rows else [f"-- nobody came by the invite {invite}; it admits nobody any more"]
-        )
+        line = f"-- nobody came by the invite {invite}; it admits nobody any more"
+        return CommandResult(rows, [] if rows else [line])
     assert user is not None
     out = people.would_expel(user, only=only, hide=hide)
-    going = people.admitted(user, since)
+    going = await people.admitted(user, since)
+    found = people.find(user)
     row = {
         **_who(out[0]),
-        "users": [one.label for one in people.find(user).users],
+        "users": [one.label for one in found.users],
         "alone": len(out) == 1,
-        "count": people.find(user).count,
+        "count": found.count,
         "admitted": len(going),
-        "newest": [one.label for one in going[:MAX_NAMED]],
+        "newest": [_users(ctx, one)[0].label for one in going[:MAX_NAMES]],
     }
     if plan:
         return CommandResult([row])
-    goes = with_admitted or since is not None
-    if not await ctx.confirm(_expel_question(out, row, hide=hide, with_admitted=goes)):
+    if not await ctx.confirm(f"{expel_question(row, hide=hide, with_admitted=goes)} Expel?"):
         return CommandResult(lines=["-- nobody was expelled"])
-    rows = [{**_who(one), "expelled": True} for one in (*out, *(going if goes else ()))]
+    out += [_users(ctx, one)[0] for one in going if goes]
+    rows = [{**_who(one), "expelled": True} for one in out]
     await people.expel(user, only=only, hide=hide, with_admitted=goes, since=since)
     return CommandResult(rows)
 
 
-def _expel_question(out: Sequence[User], row: EventLine, *, hide: bool, with_admitted: bool) -> str:
-    """Return what happens if users are expelled, the named one first, as a question."""
-    name, *others = (user.label for user in out)
-    facts = [f"what {quote_name(name)} wrote {'is hidden from everybody' if hide else 'stays'}"]
-    if others:
-        go = "belongs to the same member and goes" if len(others) == 1 else "belong to the same member and go"
-        facts.append(f"{some_of(others, row['count'] - 1)} {go} too")
-    if row["admitted"]:
-        facts.append(admitted_fact(row, with_admitted=with_admitted))
-    return f"{', '.join(facts)}: expel {quote_name(name)} from this network?"
+def expel_question(row: EventLine, *, hide: bool, with_admitted: bool) -> str:
+    """Return what a plan expels, and what becomes of what they wrote, as sentences."""
+    if "invite" in row:
+        who = quote_names(row["users"]) if row["users"] else "nobody so far"
+        said = f"Everybody who came by the invite {row['invite']} will be expelled: {who}. It admits nobody any more."
+    else:
+        said = _expelled_member(row, with_admitted=with_admitted)
+    if hide:
+        return f"{said} What they wrote is shown to nobody any more, and stays on the disks of those who have it."
+    return f"{said} What they wrote stays, and they keep what they have received; --hide shows nothing of it any more."
 
 
-def admitted_fact(row: EventLine, *, with_admitted: bool) -> str:
-    """Return how many people an admin admitted, the newest by name, and what becomes of them."""
-    who = some_of(row["newest"], row["admitted"])
+def _expelled_member(row: EventLine, *, with_admitted: bool) -> str:
+    label, others = quote_name(row["user"]), [one for one in row["users"] if one != row["user"]]
+    more = quote_names(others, row["count"] - 1)
+    if not others:
+        said = f"{label} will be expelled."
+    elif row["alone"]:
+        said = f"{label} alone will be expelled, and not {more}, who belong to the same member."
+    else:
+        said = f"{label} will be expelled, and with it all users of the same member: {more}."
+    if not row["admitted"]:
+        return said
     fate = "they are expelled too" if with_admitted else "they stay, unless --with-admitted expels them too"
-    return f"{quote_name(row['user'])} admitted {row['admitted']}, last {who}: {fate}"
-
-
-def some_of(labels: Sequence[str], count: int) -> str:
-    """Return the first names of a list, and how many more there are."""
-    shown = labels[:MAX_NAMED]
-    more = count - len(shown)
-    return quote_names(list(shown)) + (f" and {more} more" if more > 0 else "")
+    return f"{said} {label} admitted {row['admitted']}, last {quote_names(row['newest'], row['admitted'])}: {fate}."
 
 
 async def pardon(ctx: CommandContext, user: User | str) -> CommandResult:
     """Take back that somebody was expelled."""
     found = await ctx.tcp_peer.people.pardon(user)
-    users = found.users or (ctx.tcp_peer.directory.user(found.key),)
-    return CommandResult([{**_who(one), "expelled": False} for one in users])
+    return CommandResult([{**_who(one), "expelled": False} for one in _users(ctx, found)])
 
 
 async def admin(ctx: CommandContext, user: User | str) -> CommandResult:
     """Make a member an admin."""
     found = await ctx.tcp_peer.people.make_admin(user)
-    line = f"-- {quote_name(_stands(ctx, found).label)} may invite and expel already"
-    return CommandResult([{**_who(_stands(ctx, found)), "admin": True}], [line] if found.role != "member" else [])
+    line = f"-- {quote_name(_users(ctx, found)[0].label)} may invite and expel already"
+    return CommandResult([{**_who(_users(ctx, found)[0]), "admin": True}], [line] if found.role != "member" else [])
 
 
 async def unadmin(ctx: CommandContext, user: User | str) -> CommandResult:
     """Make an admin a plain member. Who types it is asked first."""
     people = ctx.tcp_peer.people
     found = people.find(user)
-    who = _stands(ctx, found)
+    who = _users(ctx, found)[0]
     if found.role == "admin":  # what else is wrong is said without a question
         name = quote_name(who.label)
         if not await ctx.confirm(f"{name} can never be an admin again: make {name} a plain member?"):
@@ -245,5 +245,5 @@ async def unadmin(ctx: CommandContext, user: User | str) -> CommandResult:
     return CommandResult([{**_who(who), "admin": False}])
 
 
-def _stands(ctx: CommandContext, member: Member) -> User:
-    return member.users[0] if member.users else ctx.tcp_peer.directory.user(member.key)
+def _users(ctx: CommandContext, member: Member) -> Sequence[User]:
+    return member.users or (ctx.tcp_peer.directory.user(member.key),)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.command_context import CommandContext
@@ -197,13 +199,10 @@ def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt, wh
 
 async def history(
     ctx: CommandContext, to: Conversation | None = None, limit: int = HISTORY_LINES,
-    before: Message | Sent | None = None, after: Message | Sent | None = None,
+    before: Message | Sent | None = None, after: Message | Sent | None = None, ignored: bool = True,
 ) -> CommandResult:  # fmt: skip
-    limit = parse_limit(limit)
-    if ctx.max_answer_bytes:
-        messages, _ = await history_page(ctx.peer, to, before, after, limit, ctx.max_answer_bytes)
-    else:
-        messages = await ctx.peer.history(to, before=before, after=after, limit=limit)
+    limit, ignored = parse_limit(limit), ignored and not ctx.for_people
+    messages, _ = await history_page(ctx.peer, to, before, after, limit, ctx.max_answer_bytes, ignored=ignored)
     rows = [await with_gap(ctx.peer, message) for message in messages]
     lines = await _history_lines(ctx, to, rows, messages, limit) if ctx.for_people else []
     if ctx.line is not None and to is not None:
@@ -227,29 +226,25 @@ async def _history_lines(
 
 
 async def history_page(
-    of: TCPPeer | HostedUser, where: Conversation | None, before: Position, after: Position, limit: int, max_bytes: int
-) -> tuple[list[Message | Sent], bool]:
+    of: TCPPeer | HostedUser, where: Conversation | None, before: Position, after: Position, limit: int, max_bytes: int,
+    **more: Any,
+) -> tuple[list[Message | Sent], bool]:  # fmt: skip
     """Return messages as History.history does, and whether there are more; fewer than `limit` where texts are long."""
+    read = partial(of.history, where, **more)
     if after is None:
-        return await _read_page(
-            lambda high, count: of.history(where, before=high, limit=count), before, limit, max_bytes
-        )
+        return await _read_page(lambda high, count: read(before=high, limit=count), before, limit, max_bytes)
     return await _read_page(
-        lambda low, count: of.history(where, before=before, after=low, limit=count),
-        after,
-        limit,
-        max_bytes,
-        forwards=True,
+        lambda low, count: read(before=before, after=low, limit=count), after, limit, max_bytes, forwards=True
     )
 
 
 async def search_page(
-    of: TCPPeer | HostedUser, words: str, where: Conversation | None, before: Position, limit: int, max_bytes: int
-) -> tuple[list[Message | Sent], bool]:
+    of: TCPPeer | HostedUser, words: str, where: Conversation | None, before: Position, limit: int, max_bytes: int,
+    **more: Any,
+) -> tuple[list[Message | Sent], bool]:  # fmt: skip
     """Return matches as History.search does, and whether there are more; fewer than `limit` where texts are long."""
-    return await _read_page(
-        lambda high, count: of.search(words, where, before=high, limit=count), before, limit, max_bytes
-    )
+    read = partial(of.search, words, where, **more)
+    return await _read_page(lambda high, count: read(before=high, limit=count), before, limit, max_bytes)
 
 
 async def _read_page(
@@ -283,13 +278,11 @@ async def _read_page(
 
 
 async def search(
-    ctx: CommandContext, words: str, to: Conversation | None = None, limit: int = SEARCH_LINES
+    ctx: CommandContext, words: str, to: Conversation | None = None, limit: int = SEARCH_LINES, ignored: bool = True
 ) -> CommandResult:
-    limit = parse_limit(limit)
-    if ctx.max_answer_bytes:
-        messages, _ = await search_page(ctx.peer, words, to, None, limit, ctx.max_answer_bytes)
-    else:
-        messages = await ctx.peer.search(words, to, limit=limit, progress=_index_progress(ctx))
+    limit, ignored = parse_limit(limit), ignored and not ctx.for_people
+    more = {"ignored": ignored, "progress": _index_progress(ctx)}
+    messages, _ = await search_page(ctx.peer, words, to, None, limit, ctx.max_answer_bytes, **more)
     rows = [found_line(message, words) for message in messages]  # without gaps: search hits are no sequence
     lines = await ctx.to_lines(rows)
     return CommandResult(rows, [*lines, _search_summary(to, len(lines), len(messages) == limit, words)])

@@ -20,16 +20,17 @@ from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, RawEntry, Ref, choices_of, decode_entry
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 
-Candidate = tuple[Relation, RawEntry]  # the newest of one person for one message, and its entry
+Candidate = tuple[Relation, RawEntry, int]  # the newest of one person for one message, its entry, and when it came
 
 
 @dataclass(frozen=True, slots=True)
 class RelatedEntry:
-    """A released edit, deletion or reaction of another entry."""
+    """A released edit, deletion or reaction of another entry. `received_at` is in UTC microseconds."""
 
     log: LogId
     seq: int
     raw: RawEntry = field(repr=False)
+    received_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,16 @@ class EntryEdits:
 def edits_of(user: UserId, message: RawEntry, candidates: Iterable[Candidate]) -> EntryEdits | None:
     """Return what these relations make of a message that `user` wrote; None for nothing."""
     newest = None
-    reactions: list[Candidate] = []
-    for relation, raw in candidates:
-        if relation.aspect == "reaction":
-            reactions.append((relation, raw))
-        elif relation.log.user == user:  # not just a user with the same beginning of the id
-            newest = RelatedEntry(relation.log, relation.seq, raw)
+    reactions: list[RelatedEntry] = []
+    for relation, raw, received_at in sorted(candidates, key=lambda one: newness(one[0])):
+        one = RelatedEntry(relation.log, relation.seq, raw, received_at)
+        if relation.aspect != "reaction":
+            newest = one if relation.log.user == user else newest  # not just one with the same beginning of the id
+        elif decode_entry(raw).b:
+            reactions.append(one)
     if newest is not None and decode_entry(newest.raw).k == "edit" and choices_of(decode_entry(message)):
         newest = None
-    reactions.sort(key=lambda one: newness(one[0]))
-    kept = tuple(RelatedEntry(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)
-    return EntryEdits(newest, kept) if newest is not None or kept else None
+    return EntryEdits(newest, tuple(reactions)) if newest is not None or reactions else None
 
 
 def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:

@@ -17,8 +17,8 @@ from weakref import ref
 from p2pchat.core import effects as fx
 from p2pchat.core.entry_kinds import HIDDEN_KINDS
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import base32
-from p2pchat.core.node import Node
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
@@ -64,7 +64,6 @@ class EventDispatcher:
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
         self._met: dict[UserId, None] = {}  # users who were here, those of the last runs first
         self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
-        self._node: Node | None = None
         self._subjects = 0
         self._percents: dict[str, int] = {}  # told of content that is fetched, by root
         self._closed = False
@@ -231,7 +230,7 @@ class EventDispatcher:
         user, address = effect.user, self._addresses.get(effect.user, "")
         first = not self._people.name(user) and user not in self._met
         self._meet([user])
-        if (admitted := self._admitted.pop(self._member_of(user), None)) is not None:
+        if (admitted := self._admitted.pop(self._users.member_of(user), None)) is not None:
             self._push_member(admitted)
 
         def joined(viewer: Viewer) -> ev.Event:
@@ -253,20 +252,13 @@ class EventDispatcher:
         else:
             self._push_member(effect)
 
-    def follow_members(self, node: Node) -> None:
-        """Take who is a member from the node, which runs now."""
-        self._node = node
-        self._people.expelled.since = node.user_members.since
-        self._people.expelled.concealed = node.user_members.concealed
-
-    def _member_of(self, user: UserId) -> UserId:
-        return "" if self._node is None else self._node.user_members.member_of(user)
-
-    def _speaker(self, member: UserId) -> UserId:
-        return member if self._node is None else self._node.user_members.speaker(member)
+    def follow_members(self, users: UserMembers) -> None:
+        """Take who is a member from the node that runs now."""
+        self._users = users
+        self._people.expelled.since, self._people.expelled.concealed = users.since, users.concealed
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
-        user, by = map(self._speaker, (effect.user, effect.by))
+        user, by = map(self._users.speaker, (effect.user, effect.by))
 
         def changed(viewer: Viewer) -> ev.Event:
             directory = viewer.directory
@@ -329,7 +321,7 @@ class EventDispatcher:
         self._emit(None, lambda viewer: group_changed(viewer, effect, former), audience)
 
     def _on_begun(self, effect: fx.ConversationBegun) -> None:
-        by = "" if self._node is None else self._node.user_members.admitter(effect.user)
+        by = self._users.admitter(effect.user)
 
         def begun(viewer: Viewer) -> ev.Event:
             there, user = viewer.conversation(effect.conversation), viewer.directory.user(effect.user)

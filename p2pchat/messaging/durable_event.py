@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from p2pchat.core.log import Entry, LogId, message_id
 from p2pchat.messaging.events import aware, iso
 from p2pchat.messaging.users import User
+from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:
     from p2pchat.core.edits import EntryEdits
@@ -90,6 +91,15 @@ class DurableEvent:
     at = received_at
 
     @property
+    def expelled(self) -> bool:
+        """True if it came when its writer was expelled from the network already."""
+        return self._came_expelled(self.log.user, self._received_at)
+
+    def _came_expelled(self, user: UserId, received_at: int) -> bool:
+        since = self._viewer.directory.expelled.since(user)
+        return since is not None and received_at >= since
+
+    @property
     def ref(self) -> str | None:
         """The `ref` given in this run, if it was written here; None without one."""
         return self._viewer._ref_of(self.log, self.seq)
@@ -115,6 +125,7 @@ class DurableEvent:
         return {
             "event": self.event, "at": iso(self._received_at), "id": self.id, "conversation": conversation.name,
             "conversation_id": conversation.id, "kind": conversation.kind, **self._fields(conversation),
+            **({"expelled": True} if self.expelled else {}),
         }  # fmt: skip
 
     def _fields(self, conversation: Conversation) -> dict[str, Any]:

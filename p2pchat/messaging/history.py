@@ -32,10 +32,11 @@ from p2pchat.messaging.messages import (
     users_with,
 )
 from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
-from p2pchat.messaging.search import Progress, search_messages, search_request
+from p2pchat.messaging.search import Progress, SearchRequest, search_messages
 from p2pchat.messaging.users import User, by_label
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.contract import ReleasedEntry
+from p2pchat.storage.search_words import parse_query
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
@@ -180,6 +181,7 @@ class Viewer:
         after: Post | datetime | None = None,
         since: datetime | None = None,
         limit: int = 100,
+        ignored: bool = True,
     ) -> list[Message | Sent]:
         """Return messages, oldest first.
 
@@ -192,6 +194,7 @@ class Viewer:
             after: Return the oldest messages after this one, or after this moment, up to `before` if that is given.
             since: Skip messages written before this moment.
             limit: The maximum number of messages; 0 for no limit.
+            ignored: Return messages of ignored users too.
         Raises:
             UnknownName, AmbiguousName: Nothing has a name given, or several have.
             StorageError: Storage cannot be read.
@@ -204,13 +207,14 @@ class Viewer:
         within = None if conversation is not None or self._access.is_all else list(self._keys())
         read = partial(disk.storage.history, key, since=None if since is None else micros_of(since), within=within)
         low, high = (None if where is None else sort_key(where) for where in (after, before))
+        hidden = frozenset[UserId]() if ignored else self.directory.hidden
         found: list[ReleasedEntry] = []
         while True:
             asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
             first, last = (low, None) if after is not None else (None, high)
             page = await disk.read(partial(read, after=first, before=last, limit=asked))
             below = page if high is None else [shown for shown in page if key_of(shown) < high]
-            shown = list(filter(self._is_shown, below))
+            shown = [one for one in below if self._is_shown(one) and one.log.user not in hidden]
             found = [*found, *shown] if after is not None else [*shown, *found]
             if len(page) < asked or len(below) < len(page) or (limit and len(found) >= limit):
                 break
@@ -220,9 +224,8 @@ class Viewer:
                 high = key_of(page[0])
         posts = self._posts(found)
         if limit and before is None and after is None:
-            return await _with_present(
-                posts, limit, lambda present: self.history(conversation, before=present, since=since, limit=limit)
-            )
+            again = partial(self.history, conversation, since=since, limit=limit, ignored=ignored)
+            return await _with_present(posts, limit, lambda present: again(before=present))
         return posts
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
@@ -240,6 +243,7 @@ class Viewer:
         before: Post | datetime | None = None,
         since: datetime | None = None,
         limit: int = 50,
+        ignored: bool = True,
         progress: Progress | None = None,
     ) -> list[Message | Sent]:
         """Return the newest messages that contain all of these words, oldest first.
@@ -256,6 +260,7 @@ class Viewer:
             before: Find older messages: pass the oldest one found to go on.
             since: Skip messages written before this moment.
             limit: The maximum number of messages, 1 or more.
+            ignored: As history.
             progress: Called with the number of entries indexed, and of all, while the index is being built.
         Raises:
             ValueError: There are no words, or more than 64.
@@ -268,15 +273,25 @@ class Viewer:
             keys: Collection[ConversationId] | None = (self.find(conversation).key,)
         else:
             keys = None if access.is_all else self._keys()
-        request = search_request(words, keys, people, before=before, since=since, limit=limit, access=access)
+        query = parse_query(words)
+        if limit < 1:
+            raise ValueError("a limit of a search is 1 or more")
+        request = SearchRequest(
+            query,
+            within=keys,
+            writer=people.find(query.sender).key if query.sender else None,
+            high=None if before is None else sort_key(before),
+            since=None if since is None else micros_of(since),
+            limit=limit,
+            access=None if access.is_all else access,
+            hidden=frozenset() if ignored else people.hidden,
+        )
         found = self._posts(await search_messages(disk, request, self._indexer, progress))
         if before is not None:
             return found
 
-        def search_before(present: datetime) -> Awaitable[list[Message | Sent]]:
-            return self.search(words, conversation, before=present, since=since, limit=limit)
-
-        return await _with_present(found, limit, search_before)
+        again = partial(self.search, words, conversation, since=since, limit=limit, ignored=ignored)
+        return await _with_present(found, limit, lambda present: again(before=present))
 
     async def message(self, message_id: str) -> Message | Sent:
         """Return one message by its id, as in `reply_to` and `after`.

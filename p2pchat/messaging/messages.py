@@ -26,10 +26,11 @@ from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import aware, iso, json_fields, micros_of
 from p2pchat.messaging.users import User
-from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
+from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
+    from p2pchat.core.edits import RelatedEntry
     from p2pchat.messaging.conversations import Conversation
     from p2pchat.messaging.history import Viewer
     from p2pchat.messaging.name_resolution import UserDirectory
@@ -95,17 +96,22 @@ class Post(DurableEvent):
 
     @property
     def reactions(self) -> dict[str, list[User]]:
-        """The users who reacted, by reaction, the first reaction first; {} for a deleted message."""
+        """The users who reacted, by reaction, the first reaction first; {} for a deleted message.
+
+        What came when its user was expelled already counts for nothing.
+        """
         found: dict[str, list[User]] = {}
-        if self._edits is not None and not self.deleted:
-            for one in self._edits.reactions:
-                found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.directory.user(one.log.user))
+        for one in () if self.deleted else self._reactions():
+            found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.directory.user(one.log.user))
         return found
+
+    def _reactions(self) -> list[RelatedEntry]:
+        reactions = () if self._edits is None else self._edits.reactions
+        return [one for one in reactions if not self._came_expelled(one.log.user, one.received_at)]
 
     def reaction_of(self, user: User) -> tuple[LogId, int] | None:
         """Return the entry of a user's present reaction, as log and number; None without a reaction."""
-        reactions = () if self._edits is None else self._edits.reactions
-        return next(((one.log, one.seq) for one in reactions if one.log.user == user.key), None)
+        return next(((one.log, one.seq) for one in self._reactions() if one.log.user == user.key), None)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -153,8 +159,7 @@ class Post(DurableEvent):
     @property
     def expelled(self) -> bool:
         """True if it came when its writer was expelled from the network already, or may have been edited then."""
-        since = self._viewer.directory.expelled.since(self.log.user)
-        return since is not None and (self._received_at >= since or self.edited)
+        return self._came_expelled(self.log.user, MAX_INT if self.edited else self._received_at)
 
     @property
     def came(self) -> datetime | None:
@@ -228,8 +233,6 @@ class Post(DurableEvent):
             line["automatic"] = True
         if self.hops:
             line["hops"] = self.hops
-        if self.expelled:
-            line["expelled"] = True
         if self.unsupported is not None:
             line["unsupported"] = self.unsupported
         if files := self.attachments:
@@ -242,14 +245,13 @@ class Post(DurableEvent):
         found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
         if self.mended_at is not None:
             found |= {"mended_at": iso(micros_of(self.mended_at)), "mended_id": self.mended_id}
-        if self.reactions and self._edits is not None:
-            programs = {one.log.user for one in self._edits.reactions if decode_entry(one.raw).auto}
-            found["reactions"] = [
-                {"reaction": what, **json_fields(user, "by"), **({"automatic": True} if user.key in programs else {})}
-                for what, users in self.reactions.items()
-                for user in users
-            ]
+        if reactions := [] if self.deleted else self._reactions():
+            found["reactions"] = [self._reaction_json(decode_entry(one.raw), one.log.user) for one in reactions]
         return found
+
+    def _reaction_json(self, entry: Entry, user: UserId) -> dict[str, Any]:
+        automatic = {"automatic": True} if entry.auto else {}
+        return {"reaction": entry.b, **json_fields(self._viewer.directory.user(user), "by"), **automatic}
 
 
 class Message(Post):
@@ -413,7 +415,7 @@ class Reaction(MessageChange):
     def counts(self) -> bool:
         """True if this is what the user said last."""
         present = self.message.reaction_of(self.by)
-        return present == ((self.log, self.seq) if self.reaction else None)
+        return present == ((self.log, self.seq) if self.reaction else None) and not self.expelled
 
     def _change_fields(self) -> dict[str, Any]:
         return {"reaction": self.reaction, **({"automatic": True} if self.automatic else {})}

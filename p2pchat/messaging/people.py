@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.made_invites import MadeInvite
@@ -24,7 +24,7 @@ from p2pchat.core.members.removal import (
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.errors import P2PChatError, StorageError, UnknownName
-from p2pchat.messaging.events import aware, micros_of
+from p2pchat.messaging.events import aware, micros_of, now_micros
 from p2pchat.messaging.name_resolution import begin_of, id_of
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import UserId
@@ -32,6 +32,7 @@ from p2pchat.protocol import UserId
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
 
+T = TypeVar("T")
 Role = Literal["founder", "admin", "member", "expelled"]
 
 MAX_USERS = 10
@@ -68,11 +69,6 @@ class Member:
     def online(self) -> bool:
         """True if one of its users is online or idle."""
         return any(user.status in ("online", "idle") for user in self.users)
-
-    @property
-    def is_me(self) -> bool:
-        """True if it answers for the own user."""
-        return any(user.is_me for user in self.users)
 
 
 class People:
@@ -129,12 +125,7 @@ class People:
 
     async def list_members(self) -> list[Member]:
         """Return what members() returns, looked up a few at a time."""
-        found = []
-        for one in self._each():
-            found.append(one)
-            if len(found) % AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return [member for _, member in sorted(found)]
+        return [member for _, member in sorted(await _in_steps(self._each()))]
 
     def _each(self) -> Iterator[tuple[tuple[int, list[str], UserId], Member]]:
         """Yield all members and who was expelled, each with its place in the list."""
@@ -181,7 +172,7 @@ class People:
             UnknownName, AmbiguousName, P2PChatError: As find. StorageError, PeerClosed: It could not be stored.
         """
         user = self._user(who)
-        admitted = self._admitted(user, since) if with_admitted else []
+        admitted = await self.admitted(user, since) if with_admitted else []
         await self._say(self._plan_expel(user, only=only, hide=hide, admitted=admitted))
         return self.find(user)
 
@@ -193,33 +184,34 @@ class People:
             return [user]
         return [user, *(one for one in self.find(user).users if one != user)]
 
-    def admitted(self, who: User | str, since: datetime | None = None) -> list[User]:
-        """Return users that stand for the members whom nobody but this admin admitted, the newest first. Raises as
-        find().
-        """
-        return [self.speaker(key) for key in self._admitted(self._user(who), since)]
+    async def admitted(self, who: User | str, since: datetime | None = None) -> list[Member]:
+        """Return the members whom nobody but this admin admitted, the newest first. Raises as find()."""
+        return [found for *_, found in sorted(await _in_steps(self._each_admitted(who, since)), reverse=True)]
 
-    def _admitted(self, user: User, since: datetime | None) -> list[UserId]:
-        members, admin, first = self._members(), self.find(user).key, 0 if since is None else micros_of(since)
-        mine = list[tuple[int, UserId]]()
-        for key in members.members - members.admins - {members.founder}:
-            said = members.additions(key) or [one for one in [members.addition(key)] if one is not None]
-            if {members.admitter(one) for one in said} == {admin} and (at := max(one.at for one in said)) >= first:
-                mine.append((at, key))
-        return [key for _, key in sorted(mine, reverse=True)]
+    def _each_admitted(self, who: User | str, since: datetime | None) -> Iterator[tuple[int, UserId, Member]]:
+        members, admin, first = self._members(), self.find(who).key, 0 if since is None else micros_of(since)
+        said = (one for by in {admin, members.founder} for one in members.said_by(by) if members.admitter(one) == admin)
+        keys = {key for one in said for key in (one.keep if one.kind == REMOVE else one.who)}
+        for key in keys & members.members - members.admins:
+            about = members.admitting(key)
+            if {members.admitter(one) for one in about} == {admin} and (at := max(one.at for one in about)) >= first:
+                yield at, key, self._member(key)
 
     def _plan_expel(
-        self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[UserId] = ()
+        self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[Member] = ()
     ) -> Iterable[Plan]:
         found, signer = self.find(user), self._signer()
         if user.is_me:
             raise ValueError("that is you: nobody expels itself")
         if found.role == "expelled" and not hide:
-            raise ValueError(f"{user.label} is expelled already")
+            host = self.speaker(found.key)
+            if host == user or self.is_expelled_alone(user):
+                raise ValueError(f"{user.label} is expelled already")
+            if not only:
+                raise ValueError(f"{user.label} is out with {host}: --only keeps them out when {host} is let back in")
         if not (only or self.is_account(user)):
-            plan = self._plan_member(found, hide=hide, without=admitted)
-            there = (self._member(key) for key in admitted if key in self._members().members)  # some may go meanwhile
-            others = (plan for one in there for plan in self._plan_member(one, hide=hide))
+            plan = self._plan_member(found, hide=hide, without=[one.key for one in admitted])
+            others = (plan for one in admitted for plan in self._plan_member(one, hide=hide))
             return chain(others, plan)
         plan = plan_removal(self._members(), signer, [user.key], self._is_out, hide=hide)
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
@@ -285,13 +277,11 @@ class People:
 
     def is_expelled(self, user: User) -> bool:
         """Return whether a user is out, by itself or with the member that answers for it, as far as is known here."""
-        members, answers = self._lifecycle.require_running().node.sync.statements.members, self._answers
-        return members is not None and (answers.is_out(user.key) or answers.member_of(user.key) in members.removed)
+        return self._answers.is_out(user.key)
 
     def is_expelled_alone(self, user: User) -> bool:
-        """Return whether a user of this peer is out by itself, and not only because this peer is."""
-        own = {one.id for one in self._own_removals()}
-        return any(one.id not in own for one in self._removals(user.key))
+        """Return whether a user is out by itself, and not only with the member that answers for it."""
+        return any(self._answers.leader(user.key, one) == user.key for one in self._removals(user.key))
 
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
@@ -348,30 +338,27 @@ class People:
         return node.sync.statements.members
 
     def _signer(self) -> UserId:
-        network, members = self._lifecycle.require_running().node.network, self._members()
-        if self.own_role in ("founder", "admin") and not self.decides:
+        self._members()
+        if self.decides:
+            return self._lifecycle.require_running().node.network.member
+        if self.own_role in ("founder", "admin"):
             raise ValueError("the key of this member is elsewhere: do it there, or `p2pchat network restore FILE` here")
-        if network.sign is None or members.standing(network.member) not in ("founder", "admin"):
-            whom = " or ".join(user.label for user in self.deciders()) or "one of them"
-            raise ValueError(f"only the founder of this network and its admins can do that: ask {whom}")
-        return network.member
+        whom = " or ".join(user.label for user in self.deciders()) or "one of them"
+        raise ValueError(f"only the founder of this network and its admins can do that: ask {whom}")
 
     async def _say(self, plans: Iterable[Plan]) -> None:
         driver, members = self._lifecycle.require_running(), self._members()
         network, statements = driver.node.network, driver.node.sync.statements
         assert network.sign is not None
-        made = list[Statement]()
-        at = statements.next_at(network.member)
-        for one in make_statements(network.id, network.member, network.sign, at, plans):
-            made.append(one)
-            if len(made) % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        at = max(now_micros(), statements.next_at(network.member))  # the node may not have looked at its clock lately
+        made = await _in_steps(make_statements(network.id, network.member, network.sign, at, plans))
         if not members.fits(made):
             raise ValueError("an admin cannot say so much: nothing was decided; ask the founder")
-        driver.put(StatementsMade(made))
-        await driver.settle()
+        for end in range(len(made) % AT_ONCE, len(made) + 1, AT_ONCE):  # a plan has its last word, and its end, in one
+            driver.put(StatementsMade(made[max(0, end - AT_ONCE) : end]))
+            await driver.settle()
         if len(driver.node.sync.statements.durable(made)) < len(made):
-            raise StorageError("storage does not work: nothing was decided")
+            raise StorageError("storage does not work: nothing was decided, or a part of it")
 
     def _member(self, key: UserId) -> Member:
         members = self._members()
@@ -382,7 +369,7 @@ class People:
         if said is None:
             return self._listed(key, users, standing)
         by = members.admitter(said)
-        since = aware(said.at) if by == said.by else None
+        since = self._time_of(said) if by == said.by else None
         return self._listed(key, users, standing, since, self.speaker(by), said.invite)
 
     def _expelled(self, key: UserId) -> Member | None:
@@ -394,7 +381,10 @@ class People:
         leader = self._answers.leader(key, newest)
         others = [user for user in newest.who if self._answers.leader(user, newest) == leader]
         users = {*self._users(leader), *filter(self._lifecycle.directory.name, others)}
-        return self._listed(leader, users, "expelled", aware(newest.at), self.speaker(newest.by))
+        return self._listed(leader, users, "expelled", self._time_of(newest), self.speaker(newest.by))
+
+    def _time_of(self, said: Statement) -> datetime:
+        return aware(self._lifecycle.started_driver.node.sync.statements.time_of(said))
 
     def _listed(
         self, key: UserId, keys: Iterable[UserId], role: Role, since: datetime | None = None, by: User | None = None,
@@ -412,6 +402,16 @@ class People:
         """Return the users with a name for whom a member answers."""
         directory = self._lifecycle.directory
         return [user for user in self._answers.users_of(key) | {key} if directory.name(user)]
+
+
+async def _in_steps(items: Iterable[T]) -> list[T]:
+    """Return items that take long to make, a few in each step of the loop."""
+    found = list[T]()
+    for one in items:
+        found.append(one)
+        if len(found) % AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return found
 
 
 def _placed(one: Member) -> tuple[tuple[int, list[str], UserId], Member]:

@@ -13,7 +13,6 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,15 +22,13 @@ from p2pchat.core.log import decode_entry
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.profile import DATABASE_NAME
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.events import micros_of
-from p2pchat.messaging.messages import Post, key_of, sort_key
+from p2pchat.messaging.messages import key_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
-from p2pchat.storage.search_words import Query, parse_query, searchable_text
+from p2pchat.storage.search_words import Query, searchable_text
 
 if TYPE_CHECKING:
     from p2pchat.messaging.history import StorageReader
-    from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.storage.search_index import IndexHit, SearchIndex
     from p2pchat.storage.sql import SqlStorage
 
@@ -53,6 +50,7 @@ class SearchRequest:
         high, since: Search below this position, and from this clock on; None for no limit.
         limit: The maximum number of messages.
         access: What may be read; None for everything.
+        hidden: Users of whom nothing is wanted.
     """
 
     query: Query
@@ -62,35 +60,16 @@ class SearchRequest:
     since: int | None
     limit: int
     access: AccessPolicy | None
+    hidden: Collection[UserId]
 
     def matches(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)
-        if self.writer not in (None, shown.log.user):
+        if self.writer not in (None, shown.log.user) or shown.log.user in self.hidden:
             return False
         if self.access is not None and not self.access.sees(shown.log, entry):
             return False
         text = searchable_text(shown, entry)
         return bool(text) and self.query.matches(text)
-
-
-def search_request(
-    words: str,
-    within: Collection[ConversationId] | None,
-    people: UserDirectory,
-    *,
-    before: Post | datetime | None,
-    since: datetime | None,
-    limit: int,
-    access: AccessPolicy,
-) -> SearchRequest:
-    """Return the search that these words ask for. Raises as Viewer.search."""
-    query = parse_query(words)
-    if limit < 1:
-        raise ValueError("a limit of a search is 1 or more")
-    high = None if before is None else sort_key(before)
-    since_c = None if since is None else micros_of(since)
-    writer = people.find(query.sender).key if query.sender else None
-    return SearchRequest(query, within, writer, high, since_c, limit, None if access.is_all else access)
 
 
 async def search_messages(

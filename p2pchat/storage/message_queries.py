@@ -68,7 +68,9 @@ NEXT_AUTHOR = """
 select min(author) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author > ?
 """
 NEWEST_RELATION = f"""
-select m.id, m.c, e.body from changes m join entries e on e.id = m.id join logs l on l.number = m.id >> {SEQ_BITS}
+select m.id, m.c, e.body, p.received_at from changes m join entries e on e.id = m.id
+join logs l on l.number = m.id >> {SEQ_BITS}
+join places p on p.start = (select max(start) from places where start <= m.id)
 where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.aspect = ?
 and {IS_VISIBLE.replace("(id)", "m.id")}
 order by m.c desc, l.run desc, m.id desc limit 1
@@ -308,7 +310,7 @@ class MessageQueries(LogQueries):
             decode_entry(raw)  # as in _entry
             by = self.log_id(row[0] >> SEQ_BITS)
             relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), aspect)
-            candidates.setdefault(seq, []).append((relation, raw))
+            candidates.setdefault(seq, []).append((relation, raw, row[3]))
         found = {seq: edits_of(log.user, raws[seq], some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 

@@ -289,6 +289,7 @@ class ChatSession(WebSocketSession):
         if isinstance(request, SendRequest):
             if request.by and not self.account.is_me(request.by):
                 raise Forbidden("you can write only as yourself")
+            limits.check()
             await self.pause(limits.messages)
             await self.pause(limits.written, count=written_bytes([request.text]))
             if request.group:

@@ -69,6 +69,7 @@ class Gateway:
         self.receivers: Receivers = Receivers(peer, self.accounts)
         self.hub: SessionHub = SessionHub(peer, settings, self.audit_log.record)
         self.limits: RateLimits = RateLimits(settings)
+        self.limits.check = self.receivers.check_gateway
         self.answers: KeyedSlots = KeyedSlots(settings.max_answers_of_account)
         self.transfers: KeyedSlots = KeyedSlots(settings.max_files_of_account)
         self.uploads: Uploads = Uploads(settings, self.limits)

@@ -176,6 +176,7 @@ class RateLimits:
 
     Attributes:
         sites: Where the last caller of each account was, by user key; "" for one on this machine.
+        check: Raises WebError while accounts can write and store nothing.
     """
 
     def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
@@ -187,6 +188,7 @@ class RateLimits:
         self.stored_there: RateLimiter = RateLimiter(settings.stored_of_address, clock)
         self.groups: RateLimiter = RateLimiter(settings.groups, clock)
         self.sites: dict[str, str] = {}
+        self.check: Callable[[], None] = lambda: None
         self.sign_ups: RateLimiter = RateLimiter(settings.sign_ups, clock)
         self.daily_sign_ups: DailySignUps = DailySignUps(settings, clock)
         self.strangers: RateLimiter = RateLimiter(settings.strangers, clock)
@@ -231,7 +233,8 @@ class RateLimits:
             self.charge(key, sessions / DELIVERIES_A_CALL)
 
     def store(self, key: str, size: int) -> None:
-        """Take bytes of a file. Raises TooMany."""
+        """Take bytes of a file. Raises TooMany, and as `check`."""
+        self.check()
         wait, site = self.stored.wait(key, size), self.sites.get(key)
         if site and not wait and (wait := self.stored_there.wait(site, size)):
             self.stored.charge(key, -size)  # it stores nothing now
@@ -264,7 +267,8 @@ class RateLimits:
             raise
 
     def write(self, key: str, *texts: str, members: int = 0) -> None:
-        """Take a message with these texts, or a change of a group with so many members. Raises TooMany."""
+        """Take a message with these texts, or a change of a group with so many members. Raises as `store`."""
+        self.check()
         self.messages.take(key)
         if wait := self.written.wait(key, written_bytes(texts, members)):
             raise TooMany(wait, "you have written too many bytes")

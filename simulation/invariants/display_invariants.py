@@ -44,7 +44,7 @@ class DisplayInvariants:
         self.note_joining(peer)
 
     def note_joining(self, peer: SimPeer) -> None:
-        """Note when a peer did not belong to the network yet, and what it held when it had joined."""
+        """Note, after each step, when a peer did not belong to the network yet, and what it held when it had joined."""
         if peer.node is None:
             return
         room = peer.node.sync.conversations.by_id[self._invariants.room]

@@ -147,7 +147,6 @@ class Invariants:
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Check frames that arrive."""
         self.protocol.frames_got(peer, end, frames)
-        self.display.note_joining(peer)
         self.came(peer, frames)
 
     def came(self, peer: SimPeer, frames: Sequence[object]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from p2pchat.commands.event_text import (
     UNSUPPORTED,
     format_deletion,
+    format_edit,
     format_event,
     format_member_change,
     format_message,
@@ -36,14 +37,44 @@ def said(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_login_decides_and_none_of_its_users(by: str, user: str, shown: str) -> None:
-    line = {"by": by, "by_id": by.upper(), "user": user, "user_id": user.upper(), "change": "expelled"}
+    line = {"by": by, "by_id": by.upper(), "user": user, "user_id": user.upper(), "change": "expelled",
+            "users": [user], "count": 1}  # fmt: skip
     assert format_member_change(line, "me") == shown
     pardoned = shown.replace("expelled", "let").replace("from this", "back into this")
     assert format_member_change({**line, "change": "pardoned"}, "me") == pardoned
 
 
+@pytest.mark.parametrize(
+    ("users", "count", "shown"),
+    [
+        (["dan"], 1, "dan is out: bob, who admitted them, is no admin any more; /pardon dan admits them again"),
+        (
+            ["dan"],
+            3,
+            "dan and 2 more are out: bob, who admitted them, is no admin any more; /pardon dan admits them again",
+        ),
+        ([], 8800, "user#5A5A and 8799 more are out: bob, who admitted them, is no admin any more"),
+    ],
+)
+def test_only_who_is_known_by_name_is_offered_to_be_admitted_again(users: list[str], count: int, shown: str) -> None:
+    """The others are keys that a former admin may have made up."""
+    user = users[0] if users else "user#5A5A"
+    line = {
+        "by": "bob",
+        "by_id": "B",
+        "user": user,
+        "user_id": "U",
+        "change": "dropped",
+        "users": users,
+        "count": count,
+    }
+    assert format_member_change(line, "me") == shown
+
+
 def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
     assert format_message(said(expelled=True), "me", NOW) == "11:30 ada: hi (from somebody who is no member)"
+    edited = {**said(expelled=True, by="ada"), "event": "edited"}
+    assert format_edit(edited, "me", NOW) == "11:30 ada (edited): hi (from somebody who is no member)"
     assert (
         format_message(said(event="sent", sender="me", expelled=True), "me", NOW) == "11:30 me: hi (you were expelled)"
     )

@@ -470,7 +470,7 @@ async def test_a_fresh_key_learns_no_addresses_at_a_full_peer(logins: Logins) ->
     await fresh.introduce_itself(ada.port)
     fresh.say(Show(fresh.shown()))
     assert await fresh.wait_closed() == "member"
-    assert not re.search(f"{dan.port}|{cyd.port}|{dan.me.key}|{cyd.me.key}", repr(fresh.frames))
+    assert not re.search(rf"\b({dan.port}|{cyd.port}|{dan.me.key}|{cyd.me.key})\b", repr(fresh.frames))
     member = logins.attacker("dan", invented_identity("dan's program"), additions(ada, logins.network("dan")))
     await member.introduce_itself(ada.port)
     member.say(Show(member.shown()))

@@ -133,6 +133,7 @@ async def test_accounts_of_an_expelled_gateway_stay_accounts(net: Network) -> No
     """Nobody out there hears them, and they read so; what is stored here stays readable."""
     ada, served = net
     zoe = served.account("zoe")
+    [hello] = [post for post in await zoe.user.history("room") if post.sender.is_me]
     await ada.people.expel("gate")
     await until(lambda: served.peer.people.is_expelled(served.peer.me), "the gateway knows that it is out")
     assert await status(served, "zoe") == (200, "")
@@ -142,6 +143,13 @@ async def test_accounts_of_an_expelled_gateway_stay_accounts(net: Network) -> No
     for to in ("room", "yan"):
         code, found = await do(served, "zoe", do="send", to=to, text="does anybody hear me?")
         assert (code, found["code"]) == (503, "expelled")
+    async with served.client("zoe") as http:
+        for answer in (
+            await http.post("/v1/files", params={"filename": "a.txt"}, content=b"plan"),
+            await http.post("/v1/groups", json={"name": "ops", "members": []}),
+            await http.put(f"/v1/messages/{hello.id}/reaction", json={"reaction": "+1"}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (503, "expelled")
     assert not [post for post in await zoe.user.history("room") if post.text == "does anybody hear me?"]
 
 
@@ -151,6 +159,22 @@ async def test_an_expelled_account_stays_out_when_its_gateway_is_expelled_too(ne
     await expelled(served, "zoe")
     await ada.people.expel("gate")
     await until(lambda: served.peer.people.is_expelled(served.peer.me), "the gateway knows that it is out")
+    assert await status(served, "zoe") == (403, "expelled")
+    assert await status(served, "yan") == (200, "")
+
+
+async def test_an_account_that_is_out_with_its_gateway_is_kept_out_alone(net: Network) -> None:
+    ada, served = net
+    await ada.people.expel("gate")
+    await until(lambda: not ada.links(), "the gateway is out")
+    with pytest.raises(ValueError, match="zoe is out with gate: --only keeps them out when gate is let back in"):
+        await ada.people.expel("zoe")
+    await ada.people.expel("zoe", only=True)
+    with pytest.raises(ValueError, match="zoe is expelled already"):
+        await ada.people.expel("zoe", only=True)
+    await ada.people.pardon("gate")
+    await expelled(served, "zoe")
+    await until(lambda: not served.peer.people.is_expelled(served.peer.me), "the gateway is in again")
     assert await status(served, "zoe") == (403, "expelled")
     assert await status(served, "yan") == (200, "")
 

@@ -19,10 +19,10 @@ from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.standard_input import can_ask, confirm
 from p2pchat.commands.event_text import EventLine, format_member
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_notice
-from p2pchat.commands.member_commands import admitted_fact, some_of
+from p2pchat.commands.member_commands import expel_question
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import iso, json_line
-from p2pchat.safe_text import quote_name, quote_names, safe_line
+from p2pchat.safe_text import quote_names, safe_line
 
 MEMBERS_EPILOG = """\
 \b
@@ -97,33 +97,11 @@ def expel(
     if with_admitted is not None:
         fields |= {"with_admitted": True, "since": iso(with_admitted)}
     [row] = _ask(directory, "expel", **fields, hide=hide, plan=True)
-    print_notice(_question(row, only, with_admitted is not None) + _fate(hide))
+    print_notice(expel_question(row, hide=hide, with_admitted=with_admitted is not None))
     if not yes and not asyncio.run(confirm("Expel?")):
         print_notice("-- nobody was expelled")
         return FAILED
     return _print_decided(_ask(directory, "expel", **fields, hide=hide), "expelled", as_json)
-
-
-def _question(row: EventLine, only: bool, with_admitted: bool) -> str:
-    """Return who will be expelled, as sentences."""
-    if "invite" in row:
-        who = quote_names(row["users"]) if row["users"] else "nobody so far"
-        return f"Everybody who came by the invite {row['invite']} will be expelled: {who}. It admits nobody any more. "
-    label, others = quote_name(row["user"]), [one for one in row["users"] if one != row["user"]]
-    more = some_of(others, row["count"] - 1)
-    if not others:
-        said = f"{label} will be expelled. "
-    elif row["alone"]:
-        said = f"{label} alone will be expelled, and not {more}, who belong to the same member. "
-    else:
-        said = f"{label} will be expelled, and with it all users of the same member: {more}. "
-    return said + (f"{admitted_fact(row, with_admitted=with_admitted)}. " if row["admitted"] else "")
-
-
-def _fate(hide: bool) -> str:
-    if hide:
-        return "What they wrote is shown to nobody any more, and stays on the disks of those who have it."
-    return "What they wrote stays, and they keep what they have received; --hide shows nothing of it any more."
 
 
 @click.command("pardon", cls=Command, epilog="\b\nExamples:\n  p2pchat pardon mallory\n")

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ async def _print(options: HistoryOptions, directory: str) -> int:
             line = found_line(post, options.search) if options.search else await with_gap(history, post)
             if options.as_json:
                 await output.write(json_line(line))
-            elif _is_shown(post, options):
+            else:
                 line = without_ignored(history, line)
                 if gap := format_gap(line):
                     await output.write(gap)
@@ -149,20 +150,16 @@ async def _wanted(
         for id in await _found(history, where, options):
             yield await history.message(id)
         return
+    read = partial(history.history, where, ignored=options.as_json)  # programs get what ignored users wrote
     if options.limit:
-        for post in await history.history(where, before=options.before, since=options.since, limit=options.limit):
+        for post in await read(before=options.before, since=options.since, limit=options.limit):
             yield post
         return
     after: Message | Sent | datetime = options.since or datetime.fromtimestamp(0, UTC)
-    while page := await history.history(where, after=after, before=options.before, limit=PAGE):
+    while page := await read(after=after, before=options.before, limit=PAGE):
         for post in page:
             yield post
         after = page[-1]
-
-
-def _is_shown(post: Message | Sent, options: HistoryOptions) -> bool:
-    """Return whether a message is shown: to programs all are, to people none of ignored users."""
-    return options.as_json or not post.sender.ignored
 
 
 async def _found(history: History, where: Conversation | None, options: HistoryOptions) -> list[str]:
@@ -173,9 +170,10 @@ async def _found(history: History, where: Conversation | None, options: HistoryO
         while not options.limit or len(found) < options.limit:
             limit = min(PAGE, options.limit - len(found)) if options.limit else PAGE
             page = await history.search(
-                options.search, where, before=before, since=options.since, limit=limit, progress=progress.indexed
-            )
-            found += [post.id for post in reversed(page) if _is_shown(post, options)]
+                options.search, where, before=before, since=options.since, limit=limit, ignored=options.as_json,
+                progress=progress.indexed,
+            )  # fmt: skip
+            found += [post.id for post in reversed(page)]
             if len(page) < limit:
                 break
             before = page[0]

@@ -187,11 +187,12 @@ class TerminalDisplay(Display):
 
     async def _history(self, conversation: Conversation, unread: int = 0) -> list[EventLine]:
         """Return the last lines, more of them if there are `unread` ones."""
-        found = await self._peer.history(conversation, limit=UNREAD_LINES if unread else HISTORY_LINES)
+        limit = UNREAD_LINES if unread else HISTORY_LINES
+        found = await self._peer.history(conversation, limit=limit, ignored=False)
         return self._without_ignored([await with_gap(self._peer, message) for message in found])
 
     def _without_ignored(self, rows: Sequence[EventLine]) -> list[EventLine]:
-        return [without_ignored(self._peer, row) for row in rows if not self.hides(row)]
+        return [without_ignored(self._peer, row) for row in rows]
 
     async def _show_past(
         self, lines: Sequence[EventLine], begin: str = "", end: str = "", *, numbered: bool = False,

@@ -53,7 +53,7 @@ class Admission:
 
     Attributes:
         guest: The certificate by which a member answers for this peer.
-        fallen: Whom nobody admits any more, since whoever had admitted them is no admin, and who that was.
+        fallen: Whom nobody admits any more, since whoever had admitted them is no admin.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Admission:
         self._standings: dict[UserId, Standing] = {}  # as they were reported
         self._void = 0
         self._was_member = False
-        self.fallen: dict[UserId, UserId] = {}
+        self.fallen: set[UserId] = set()
 
     def load(self) -> None:
         """Take what is stored as known. Called when there are statements."""
@@ -182,7 +182,7 @@ class Admission:
         assert members is not None
         was_member, self._was_member = self._was_member, self.is_member
         new = [*filter(members.counts, change.statements)]
-        said, fell = (_by_user(members, statements) for statements in (new, void))
+        said, fell = map(members.concerned, (new, void))
         changed: dict[str, list[UserId]] = {}
         for user in sorted(said.keys() | fell.keys()):
             former = self._standings.get(user, "")
@@ -193,12 +193,14 @@ class Admission:
                 changed.setdefault(what, []).append(user)
         own = {self._ctx.me, self.member}
         for what, users in changed.items():
-            of = fell if what in ("dropped", "restored") else said
             told = [user for user in users if (was_member or user in own) and (what, user) != ("admitted", self.member)]
-            self._emit(what, told, of)
+            if what in ("dropped", "restored"):
+                self._emit_fallen(what, told, fell)
+            else:
+                self._emit(what, told, said)
         if was_member and self.may_invite:
             self._report_late(members, new)
-            self._report_void(members, [one for one in change.statements if not members.counts(one)])
+            self._report_void(members, self._statements().void_in(change))
         back = {*changed.get("pardoned", ()), *changed.get("restored", ())}
         return back | ({self._ctx.me} if self._was_member and not was_member else set())
 
@@ -210,7 +212,7 @@ class Admission:
             counted = one.kind == ADD or members.is_in_force(one)
             if users and counted and self._void < MAX_VOID:
                 self._void += 1
-                self._emit("restored" if one.kind == REMOVE else "dropped", users, _by_user(members, [one]))
+                self._emit_fallen("restored" if one.kind == REMOVE else "dropped", users, members.concerned([one]))
 
     def _standing(self, user: UserId) -> Standing:
         """Return what a user is; "" also for one whose removal cannot touch it."""
@@ -228,36 +230,43 @@ class Admission:
         for user in sorted(users):
             groups.setdefault(self._leader(user, said.get(user, ())), []).append(user)
         for leader, group in groups.items():
-            named = [one for one in said.get(leader, ()) if one.kind in KINDS_OF[what]]
-            by = max(named, key=lambda one: one.at).by if named else ""
-            if what == "dropped":
-                self.fallen[leader] = by
             users_of = self.users.users_of(leader)
             first = [self.users.speaker(leader)] if users_of else []
             known = [user for user in dict.fromkeys([*first, *group, *users_of]) if user != leader] or [leader]
             for user in known[:MAX_TOLD] if what == "expelled" else ():
                 self._keep_name(user)
+            by = _signer(what, said.get(leader, ()))
             self._ctx.emit(MemberChanged(leader, by, what, tuple(known[:MAX_TOLD]), len(known)))
+
+    def _emit_fallen(self, what: str, users: Iterable[UserId], said: dict[UserId, list[Statement]]) -> None:
+        """Report who is in or out whatever somebody had said, or came late by it: once for all of one signer."""
+        groups: dict[UserId, dict[UserId, None]] = {}
+        for user in sorted(users):
+            if what == "late" or self._is_here(user) == (what == "restored"):
+                about = said.get(user, ())
+                groups.setdefault(_signer(what, about), {})[self._leader(user, about)] = None
+        for by, group in groups.items():
+            named = self.users.known(group)
+            if what == "dropped":
+                self.fallen.update(group)
+            self._ctx.emit(MemberChanged((named or [*group])[0], by, what, tuple(named[:MAX_TOLD]), len(group)))
 
     def _leader(self, user: UserId, said: Sequence[Statement]) -> UserId:
         """Return for whom a change of a user is reported: for whom the removal stands that it is about."""
-        members = self._statements().members
-        assert members is not None
-        about = (one for each in said for one in (each, *map(members.statement, each.ids)) if one is not None)
-        removal = next((one for one in about if one.kind == REMOVE and user in one.who), None)
+        removal = next((one for one in said if one.kind == REMOVE and user in one.who), None)
         return user if removal is None else self.users.leader(user, removal)
 
     def _report_late(self, members: MemberList, statements: Sequence[Statement]) -> None:
         """Report who came by an invite that was closed already: its maker had not heard of that."""
-        late = dict[UserId, list[Statement]]()
+        late, time_of = dict[UserId, list[Statement]](), self._statements().time_of
         for one in statements:
             for invite in {one.invite, *one.invites} - {""}:
                 closing = members.closing(invite)
                 said = [one] if one.kind == ADD else members.additions_by(invite) if one is closing else ()
                 for each in said:
-                    if closing is not None and each.at > closing.at:
+                    if closing is not None and time_of(closing) == closing.at < each.at == time_of(each):
                         late |= {user: [each] for user in each.who if user in members.members}
-        self._emit("late", late, late)
+        self._emit_fallen("late", late, late)
 
     def farewell(self, peer: PeerId) -> Members | None:
         """Return what tells a peer before a goodbye who removed it; None for nothing."""
@@ -271,20 +280,14 @@ class Admission:
         return make_statement(network.id, network.member, network.sign, ADD, exchange.next_at(network.member), fields)
 
 
-KINDS_OF = {
-    "admitted": (ADD, ADMIN, REMOVE), "late": (ADD,), "dropped": (ADD, REMOVE), "expelled": (REMOVE,),
-    "restored": (REMOVE,), "pardoned": (PARDON,), "admin": (ADMIN,), "unadmin": (REMOVE,),
-}  # fmt: skip
-"""The kinds of statements by which users change."""
+KIND_OF = {"expelled": REMOVE, "restored": REMOVE, "unadmin": REMOVE, "pardoned": PARDON, "admin": ADMIN}
+"""The kind of statements by which users change, where it is one."""
 
 
-def _by_user(members: MemberList, statements: Iterable[Statement]) -> dict[UserId, list[Statement]]:
-    """Return statements by whom they concern."""
-    found: dict[UserId, list[Statement]] = {}
-    for one in statements:
-        for user in members.concerned(one):
-            found.setdefault(user, []).append(one)
-    return found
+def _signer(what: str, said: Sequence[Statement]) -> UserId:
+    """Return who said the newest of those statements by which users change like this; "" for nobody."""
+    named = [one for one in said if one.kind == KIND_OF.get(what, one.kind)]
+    return max(named, key=lambda one: one.at).by if named else ""
 
 
 def _changes(former: Standing, now: Standing, *, is_said: bool) -> Iterator[str]:

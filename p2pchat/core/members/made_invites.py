@@ -89,7 +89,7 @@ class Invites:
         for invite in self._made.values():
             used_by, closing = self._used_by(invite.id, members), members.closing(invite.id)
             out = tuple(user for user in used_by if user in members.removed)
-            revoked_at = 0 if closing is None else closing.at // 1_000_000
+            revoked_at = 0 if closing is None else members.time_of(closing, self._ctx.now.utc) // 1_000_000
             found.append(replace(invite, used_by=used_by, expelled=out, revoked_at=revoked_at))
         return sorted(found, key=lambda invite: (-invite.made_at, invite.id))
 
@@ -99,7 +99,8 @@ class Invites:
         for old in [one for one in self._made.values() if one.until + REMEMBERED < now]:
             del self._made[old.id]
             self._ctx.change.meta[META_INVITE + old.id] = None
-        self._store(MadeInvite(id, uses, until, now))
+        self._made[id] = MadeInvite(id, uses, until, now)
+        self._ctx.change.meta[META_INVITE + id] = f"{uses} {until} {now}"
 
     def fault(self, proof: InviteProof, t: bytes, member: UserId, members: MemberList) -> str:
         """Return why an invite does not let a member in, as the code of a bye; "" if it does.
@@ -123,8 +124,3 @@ class Invites:
     def _used_by(self, id: str, members: MemberList) -> tuple[UserId, ...]:
         own = [one for one in members.additions_by(id) if one.by == self._network.member]
         return tuple(dict.fromkeys(user for one in own for user in one.who))
-
-    def _store(self, invite: MadeInvite) -> None:
-        self._made[invite.id] = invite
-        text = f"{invite.uses} {invite.until} {invite.made_at}"
-        self._ctx.change.meta[META_INVITE + invite.id] = text

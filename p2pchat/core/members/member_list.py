@@ -28,7 +28,7 @@ from itertools import chain
 from typing import Literal
 
 from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, PARDON, REMOVE, Statement, StatementId
-from p2pchat.protocol import UserId
+from p2pchat.protocol import MAX_INT, UserId
 
 MAX_BYTES_OF_ADMIN = 1024 * 1024
 """Bytes of one admin's statements: three quarters for about 3,000 additions, and a quarter for what expels. No further
@@ -56,8 +56,8 @@ class MemberList:
     Attributes:
         founder: The key that founded the network.
         members: Those that belong to it and answer for guests; the founder and the admins too.
-        made: Everybody whom the founder ever made an admin, itself aside: whose statements are kept.
-        unmade: Everybody whom the founder ever removed, pardoned or not: who is no admin again.
+        made: Everybody whom the founder ever made an admin, itself aside, and since when: their statements are kept.
+        unmade: Everybody whom the founder ever removed, pardoned or not, and since when: who is no admin again.
         admins: Those who add and remove others.
         removed: Users that are out, members or not, unless somebody answers for them whom their removal cannot touch.
         concealed: Those of them of whom nothing is shown any more.
@@ -66,14 +66,14 @@ class MemberList:
     def __init__(self, founder: UserId) -> None:
         self.founder = founder
         self.members: set[UserId] = {founder}
-        self.made: set[UserId] = set()
-        self.unmade: set[UserId] = set()
+        self.made: dict[UserId, int] = {}
+        self.unmade: dict[UserId, int] = {}
         self.admins: frozenset[UserId] = frozenset()
         self.removed: set[UserId] = set()
         self.concealed: set[UserId] = set()
         self._by_signer: dict[UserId, dict[StatementId, Statement]] = {founder: {}}
         self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # by whom they name, also without effect
-        self._pardons: dict[StatementId, dict[StatementId, Statement]] = {}  # by what they pardon
+        self._pardons: dict[str, dict[StatementId, Statement]] = {}  # by what they pardon and who says so
         self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
         self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites
 
@@ -85,9 +85,12 @@ class MemberList:
         """Return whether a statement is kept."""
         return one.id in self._by_signer.get(one.by, ())
 
-    def statement(self, id: StatementId) -> Statement | None:
-        """Return one that is kept."""
-        return next((found[id] for found in self._by_signer.values() if id in found), None)
+    def time_of(self, one: Statement, latest: int = MAX_INT) -> int:
+        """Return when a statement was made, by its author, as far as it can be true: not before that was an admin."""
+        return min(max(one.at, self.made.get(one.by, 0)), latest)
+
+    def _order(self, one: Statement) -> tuple[int, StatementId]:
+        return self.time_of(one), one.id
 
     def add(self, statements: Iterable[Statement]) -> ListChange:
         """Take statements whose signatures were verified; keep those that count."""
@@ -100,10 +103,10 @@ class MemberList:
         change.kept += of_founder.values()
         former = self.admins
         self._name_admins(of_founder.values())
-        for admin in self.made & new.keys():
+        for admin in self.made.keys() & new.keys():
             known = self._by_signer.get(admin, {})
             every = known | new[admin]
-            kept = self._by_signer[admin] = _within_limits(every)
+            kept = self._by_signer[admin] = _within_limits(every.values())
             change.kept += [one for id, one in kept.items() if id not in known]
             change.dropped += [one for id, one in known.items() if id not in kept]
         self._follow(change, former ^ self.admins)
@@ -115,12 +118,9 @@ class MemberList:
 
     def fits(self, statements: Collection[Statement]) -> bool:
         """Return whether statements of one signer are kept, and push none of its others out."""
-        signers = {one.by for one in statements}
-        if signers <= {self.founder}:
-            return True
+        signers = {one.by for one in statements} - {self.founder}
         every = {one.id: one for one in chain(*map(self.said_by, signers), statements)}
-        parts = zip(_parts(statements), _parts(every.values()), strict=True)
-        return all(not new or sum(one.size for one in part) <= most for (new, _), (part, most) in parts)
+        return not signers or len(_within_limits(every.values())) == len(every)
 
     # ---- users
 
@@ -158,21 +158,25 @@ class MemberList:
         own = [one for one in self.removals(user) if self._may_remove(one, user, members)]
         theirs = [one for member in members if member in self.removed for one in self.removals(member)]
         found = {one.id: one for one in chain(own, theirs)}
-        return sorted(found.values(), key=lambda one: (one.at, one.id))
+        return sorted(found.values(), key=self._order)
 
     def removals(self, user: UserId) -> list[Statement]:
         """Return the removals of a user that nobody took back, the oldest first. Not all need count for a guest."""
         found = [one for one in self._naming_as(REMOVE, user) if user in one.who and self.is_in_force(one)]
-        return sorted(found, key=lambda one: (one.at, one.id))
+        return sorted(found, key=self._order)
 
     def pardons(self, users: Collection[UserId]) -> list[Statement]:
         """Return the pardons of those who had removed one of these users."""
-        removals = {one.id for user in users for one in self._naming_as(REMOVE, user)}
-        return [one for id in removals for one in self._pardons.get(id, {}).values() if self.counts(one)]
+        removals = {one.id: one for user in users for one in self._naming_as(REMOVE, user)}
+        return [pardon for one in removals.values() for pardon in self._pardons_of(one)]
 
     def addition(self, member: UserId) -> Statement | None:
         """Return the statement by which somebody became a member: the first addition, else what kept it."""
-        return min(self._admitting(member), key=lambda one: (one.at, one.id), default=None)
+        return min(self.admitting(member), key=self._order, default=None)
+
+    def admitting(self, member: UserId) -> list[Statement]:
+        """Return the statements that add somebody; without one what kept it."""
+        return self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
 
     def additions(self, member: UserId) -> list[Statement]:
         """Return the statements that add somebody."""
@@ -192,8 +196,11 @@ class MemberList:
         """Return the smallest statement by which a user is a member, after that by which its signer is an admin."""
         if member in self.admins:
             return [*self._naming_as(ADMIN, member)][:1]
-        found = sorted(self._admitting(member), key=lambda one: (one.size, one.id))[:1]
-        return [*(one for each in found if each.by != self.founder for one in self.vouching(each.by)), *found]
+        found = self.admitting(member)
+        if not found:
+            return []
+        smallest = min(found, key=lambda one: (one.size, one.id))
+        return [*([] if smallest.by == self.founder else self.vouching(smallest.by)), smallest]
 
     # ---- invites
 
@@ -205,7 +212,7 @@ class MemberList:
         """Return the first statement that closes an invite: one that says so, or the removal of who came by it."""
         found = filter(self.counts, self._closing.get(invite, {}).values())
         closing = [one for one in found if one.kind == CLOSE or self.is_in_force(one)]
-        return min(closing, key=lambda one: (one.at, one.id), default=None)
+        return min(closing, key=self._order, default=None)
 
     # ----
 
@@ -220,13 +227,12 @@ class MemberList:
 
     def is_in_force(self, one: Statement) -> bool:
         """Return whether a statement is a removal that nobody took back who may."""
-        pardons = self._pardons.get(one.id)
-        by = (self.founder, one.by)
-        return one.kind == REMOVE and (not pardons or all(pardon.by not in by for pardon in pardons.values()))
+        return one.kind == REMOVE and not any(self._pardons_of(one))
 
-    def _admitting(self, member: UserId) -> list[Statement]:
-        """Return the statements that add somebody, else those that keep it."""
-        return self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
+    def _pardons_of(self, removal: Statement) -> Iterator[Statement]:
+        """Yield what takes a removal back: of the founder, and of who had said it."""
+        for by in {self.founder, removal.by}:
+            yield from self._pardons.get(removal.id + by, {}).values()
 
     def _naming_as(self, kind: str, user: UserId) -> Iterator[Statement]:
         return (one for one in self._naming.get(user, {}).values() if one.kind == kind and self.counts(one))
@@ -234,15 +240,13 @@ class MemberList:
     def _name_admins(self, new: Iterable[Statement]) -> None:
         """Take who is an admin from new statements of the founder, none of which is ever dropped."""
         for one in new:
-            if one.kind == ADMIN:
-                self.made |= {*one.who} - {self.founder}
-            elif one.kind == REMOVE:
-                self.unmade.update(one.who)
-        self.admins = frozenset(self.made - self.unmade)
+            since = self.made if one.kind == ADMIN else self.unmade
+            for user in {*one.who} - {self.founder} if one.kind in (ADMIN, REMOVE) else ():
+                since[user] = min(one.at, since.get(user, one.at))
+        self.admins = frozenset(self.made.keys() - self.unmade.keys())
 
     def _follow(self, change: ListChange, changed: Collection[UserId]) -> None:
         """Look again at whom statements name that were kept and dropped, or are of admins who became or were one."""
-        users = {*changed}
         for one in change.kept:
             for index, key in self._places(one):
                 index.setdefault(key, {})[one.id] = one
@@ -251,9 +255,8 @@ class MemberList:
                 del index[key][one.id]
                 if not index[key]:
                     del index[key]
-        for one in chain(change.kept, change.dropped, *map(self.said_by, changed)):
-            users.update(self.concerned(one))
-        for user in users - {self.founder}:
+        said = chain(change.kept, change.dropped, *map(self.said_by, changed))
+        for user in {*changed, *self.concerned(said)} - {self.founder}:
             self._look_at(user)
 
     def _places(self, one: Statement) -> Iterator[tuple[dict[str, dict[StatementId, Statement]], str]]:
@@ -261,15 +264,26 @@ class MemberList:
         is_founders = one.by == self.founder
         if one.kind in (ADD, REMOVE) or (one.kind == ADMIN and is_founders):
             yield from ((self._naming, user) for user in {*one.who, *(one.keep if is_founders else ())})
-        yield from ((self._pardons, id) for id in {*one.ids})
+        yield from ((self._pardons, id + one.by) for id in {*one.ids})
         yield from ((self._closing, invite) for invite in {*one.invites})
         yield from ((self._came, invite) for invite in {one.invite} - {""})
 
-    def concerned(self, one: Statement) -> Iterator[UserId]:
-        """Yield whose standing a statement may change."""
-        yield from chain(one.who, one.keep)
-        for removal in map(self.statement, one.ids):
-            yield from () if removal is None else removal.who
+    def concerned(self, statements: Iterable[Statement]) -> dict[UserId, list[Statement]]:
+        """Return whose standing statements may change, each with what is about it.
+
+        Of pardons that is the newest of each removal, behind that removal.
+        """
+        found: dict[UserId, list[Statement]] = {}
+        pardons: dict[StatementId, Statement] = {}
+        for one in statements:
+            for user in chain(one.who, one.keep):
+                found.setdefault(user, []).append(one)
+            pardons |= {id: one for id in one.ids if id not in pardons or pardons[id].at < one.at}
+        for id, pardon in pardons.items():
+            for removal in (said[id] for said in self._by_signer.values() if id in said):
+                for user in removal.who:
+                    found.setdefault(user, []).extend((removal, pardon))
+        return found
 
     def _look_at(self, user: UserId) -> None:
         is_in, is_out, hides = user in self.admins, False, False
@@ -282,22 +296,13 @@ class MemberList:
             users.add(user) if is_there else users.discard(user)
 
 
-def _parts(statements: Iterable[Statement]) -> list[tuple[list[Statement], int]]:
-    """Return what expels and the rest, each with the bytes of it that an admin has."""
-    parts: tuple[list[Statement], list[Statement]] = ([], [])
-    for one in statements:
-        parts[one.kind in (REMOVE, PARDON, CLOSE)].append(one)
-    return [(parts[0], MAX_BYTES_OF_ADMIN * 3 // 4), (parts[1], MAX_BYTES_OF_ADMIN // 4)]
-
-
-def _within_limits(statements: dict[StatementId, Statement]) -> dict[StatementId, Statement]:
+def _within_limits(statements: Iterable[Statement]) -> dict[StatementId, Statement]:
     """Return those with the smallest ids, up to the one that passes a limit: without it, sets would not agree."""
     kept = dict[StatementId, Statement]()
-    for part, most in _parts(statements.values()):
-        size = 0
-        for one in sorted(part, key=lambda one: one.id):
-            if size >= most:
-                break
+    left = [MAX_BYTES_OF_ADMIN * 3 // 4, MAX_BYTES_OF_ADMIN // 4]  # for the rest, and for what expels
+    for one in sorted(statements, key=lambda one: one.id):
+        part = int(one.kind in (REMOVE, PARDON, CLOSE))
+        if left[part] > 0:
             kept[one.id] = one
-            size += one.size
+            left[part] -= one.size
     return kept

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
 from p2pchat.core.limits_by_origin import TokenBucket
-from p2pchat.core.log import is_plausible
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
@@ -91,6 +90,7 @@ class StatementExchange:
         self._on_told = on_told
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
+        self._heard: set[StatementId] = set()  # by links, of former admins, until they are durable
         self._sum = 0  # of the ids of the durable ones
         self.members: MemberList | None = None
         self.invites: Invites = Invites(ctx, network, meta)
@@ -120,7 +120,7 @@ class StatementExchange:
             self._learn_founder(frame.founder)
         if self.members is None:
             return None
-        if frame.s and (fault := self._take(self.members, frame.s)) is not None:
+        if frame.s and (fault := self._take(self.members, frame.s, is_linked=True)) is not None:
             return fault
         if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
             self._send_ids(link)
@@ -157,7 +157,15 @@ class StatementExchange:
         """Take what a peer shows before there is a link, or what a file has. Return whether it is in order."""
         if shown.founder is not None:
             self._learn_founder(shown.founder)
-        return self.members is None or self._take(self.members, shown.s) is None
+        is_shown = isinstance(shown, Membership)
+        return self.members is None or self._take(self.members, shown.s, is_shown=is_shown) is None
+
+    def void_in(self, change: Change) -> list[Statement]:
+        """Return what links told in this change of what former admins had said while they were admins."""
+        members, heard = self.members, {one.id for one in change.statements} & self._heard
+        self._heard -= heard
+        said = [one for one in change.statements if one.id in heard and members is not None and not members.counts(one)]
+        return [one for one in said if members is not None and one.at < members.unmade.get(one.by, 0)]
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]:
         """Return those of these statements that are durable."""
@@ -174,8 +182,12 @@ class StatementExchange:
         Those of others count for nothing: an admin that gives its own a later time would put off its removal.
         """
         said = [] if self.members is None else self.members.said_by(signer)
-        now, ahead = self._ctx.now.utc, self._ctx.settings.clock_ahead
-        return max([now, *(one.at + 1 for one in said if is_plausible(one.at, now, ahead))])
+        return max([self._ctx.now.utc, *(one.at + 1 for one in said if self.time_of(one) == one.at)])
+
+    def time_of(self, one: Statement) -> int:
+        """Return when a statement was made, by its author, as far as it can be true: not later than now, either."""
+        assert self.members is not None
+        return self.members.time_of(one, self._ctx.now.utc + int(self._ctx.settings.clock_ahead * 1_000_000))
 
     def _learn_founder(self, founder: UserId) -> None:
         if self.members is None and not self._is_named and network_id(founder) == self._network:
@@ -206,19 +218,29 @@ class StatementExchange:
             self._durable[statement.id] = statement
             self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
 
-    def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
-        """Keep what counts of these statements: those of the founder first, which say whose others do."""
+    def _take(
+        self, members: MemberList, pairs: Sequence[tuple[str, str]], *, is_linked: bool = False, is_shown: bool = False
+    ) -> LogError | None:  # fmt: skip
+        """Keep what counts of these statements, and names: those of the founder first, which say whose others do.
+
+        Args:
+            is_linked: An admitted peer sent them, which had kept what an admin said while it was one.
+            is_shown: A peer shows them to be admitted: former admins do not help it.
+        """
         try:
             said = [parse_statement(self._network, text, bytes.fromhex(signature)) for text, signature in pairs]
         except StatementError as error:
             return LogError(str(error), code=error.code)
         new = [one for one in said if not members.has(one)]
-        for is_turn in (lambda one: one.by == members.founder, lambda one: one.by in members.made):
+        signers = members.admins if is_shown else members.made
+        for is_turn in (lambda one: one.by == members.founder, lambda one: one.by in signers):
             turn = [one for one in new if is_turn(one)]
             if not all(one.is_signed(self._network) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
             if turn:
                 self._keep(members.add(turn))
+        if is_linked:
+            self._heard.update(one.id for one in new if not members.counts(one))
         return None
 
     def _keep(self, change: ListChange) -> None:

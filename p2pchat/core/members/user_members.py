@@ -64,7 +64,6 @@ class UserMembers:
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
         self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
-        self._alone: dict[UserId, Members] = {}  # few tuples for thousands of users
         self._concealing: frozenset[UserId] = frozenset()  # members and users of whom removals say so
         self._concealed: frozenset[UserId] | None = None
         # A user begins many logs, each with the same certificate.
@@ -91,9 +90,8 @@ class UserMembers:
         known = self._written.get(user, ())
         said = (*self._shown.get(user, ()), *(() if member is None else (member,)))
         new = tuple(dict.fromkeys(one for one in said if one not in known and one != user))
-        named = (*known, *new)
         if new:
-            self._written[user] = named if len(named) > 1 else self._alone.setdefault(named[0], named)
+            self._written[user] = (*known, *new)
         for one in new:
             self._users.setdefault(one, {})[user] = None
             if one in self._concealing:
@@ -106,7 +104,7 @@ class UserMembers:
         if former:
             self._drop_peer(peer, former[-1])
         rest = tuple(one for one in former if one != member)
-        self._shown[peer] = (*rest, member) if rest else self._alone.setdefault(member, (member,))
+        self._shown[peer] = (*rest, member)
         self._peers.setdefault(member, {})[peer] = None
         if len(self._shown) > MAX_REMEMBERED:
             most = max(self._peers, key=lambda one: len(self._peers[one]))
@@ -184,6 +182,12 @@ class UserMembers:
         said = None if members is None else members.addition(self.member_of(user))
         return "" if members is None or said is None else self.speaker(members.admitter(said))
 
+    def known(self, members: Iterable[UserId]) -> list[UserId]:
+        """Return the users with a name that stand for members, or are such users themselves."""
+        names = self._names()
+        there = (one for one in members if one in self._users or one in self._peers or one in names)
+        return [user for user in map(self.speaker, there) if user in names]
+
     def leader(self, user: UserId, removal: Statement) -> UserId:
         """Return for whom a removal stands that a user is out by: its member, or the user itself if it is out alone.
 
@@ -209,8 +213,8 @@ class UserMembers:
 
     def since(self, user: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not."""
-        removals = self.removals(user)
-        return removals[0].at if removals else None
+        removals, members = self.removals(user), self._exchange().members
+        return members.time_of(removals[0]) if removals and members is not None else None
 
     def concealed(self) -> Set[UserId]:
         """The users of whom nothing is shown any more."""

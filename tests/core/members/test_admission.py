@@ -1,10 +1,15 @@
-"""Admission at its edges: former admins, frames that must fit, additions that are not durable yet."""
+"""Admission at its edges: former admins, frames that must fit, additions that are not durable yet, and its events."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from p2pchat.core.effects import MemberChanged
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
-from p2pchat.core.members.statement import parse_statement
-from p2pchat.protocol import Admit, Frame, encode
+from p2pchat.core.members.statement import Statement, make_statement, parse_statement
+from p2pchat.protocol import Admit, Frame, Members, UserId, encode
+from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
+from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, USERS, Net
 from tests.core.mesh.linked_peers import Key
 from tests.core.scripted_nodes import Far
 from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
@@ -83,3 +88,75 @@ def test_an_invite_that_was_taken_back_admits_nobody() -> None:
 def test_an_invite_that_has_ended_admits_nobody() -> None:
     node = taken(HELLO, shown(s=None, invite=invite_proof(T_OF_BOB, until=1)))
     assert node.refused == "late"
+
+
+# ---- what changed
+
+
+def at(moment: int, by: Any, kind: str, *who: UserId, **fields: Any) -> Statement:
+    return make_statement(NETWORK, by.peer_id, by.sign, kind, moment, {**({"who": who} if who else {}), **fields})
+
+
+def told(net: Net, name: str) -> list[tuple[str, str, int]]:
+    """Return what one heard of members since this was asked: whom, what, and how many."""
+    events = net.peers[name].events
+    found = [(one.user, one.change, one.count) for one in events if isinstance(one, MemberChanged)]
+    events.clear()
+    return found
+
+
+def test_what_somebody_shows_who_is_refused_is_no_event() -> None:
+    """An expelled admin says that it had expelled a member, and admitted somebody."""
+    held = [said("founder", "admin", who=[ADMIN]), ADDED, said("founder", "remove", 1, who=[ADMIN])]
+    made_up = [said("admin", "remove", who=[MEMBER]), said("admin", "add", who=["5a" * 32])]
+    node = taken(HELLO, shown(guest=guest_of("admin", "bob"), s=made_up), member=SEEDS["founder"].hex(),
+                 statements=held)  # fmt: skip
+    assert node.refused == "member" and not any(isinstance(one, MemberChanged) for one in node.events)
+
+
+def test_what_an_admin_said_counts_for_a_change_if_it_was_one_then() -> None:
+    """A peer that had not heard that bob is no admin any more passes on what it took."""
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    net.say("ada", at(1, FOUNDER, "add", USERS[0]), at(2, FOUNDER, "admin", ADMIN_KEY.peer_id))
+    net.say("ada", at(5, FOUNDER, "remove", ADMIN_KEY.peer_id))
+    told(net, "ada")
+    [link] = net.peers["ada"].node.links.up
+    for moment, events in ((5, []), (4, [(USERS[0], "restored", 1)])):
+        void = at(moment, ADMIN_KEY, "remove", USERS[0])
+        net.peers["ada"].put(Got(link, [Members(s=[(void.text, void.signature.hex())])]))
+        net.world.settle()
+        assert told(net, "ada") == events
+
+
+def test_whom_a_former_admin_made_up_is_out_in_one_event_and_in_by_none() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    net.say("ada", at(1, FOUNDER, "admin", ADMIN_KEY.peer_id), at(1, FOUNDER, "add", USERS[0]))
+    net.say("ada", *(at(2 + n, ADMIN_KEY, "add", *USERS[n : n + 8]) for n in range(8, 40, 8)),
+            at(3, ADMIN_KEY, "remove", USERS[0], *(Key(f"user {n}").id for n in range(63))),
+            at(3, ADMIN_KEY, "remove", Key("made up").id))  # fmt: skip
+    told(net, "bob")
+    net.say("ada", at(9, FOUNDER, "remove", ADMIN_KEY.peer_id))
+    assert sorted(told(net, "bob")) == sorted([
+        (ADMIN_KEY.peer_id, "expelled", 1), (min(USERS[8:40]), "dropped", 32), (USERS[0], "restored", 1),
+    ])  # fmt: skip
+
+
+def test_an_admin_s_word_is_not_older_than_its_role_nor_of_the_future() -> None:
+    """Its closing of an invite makes nobody late who came by it."""
+    net = Net("ada")
+    ada = net.peers["ada"].node
+    made = ada._ctx.now.utc
+    net.say("ada", at(made, FOUNDER, "admin", ADMIN_KEY.peer_id),
+            at(made + 1, FOUNDER, "add", USERS[0], invite="00000001"))  # fmt: skip
+    told(net, "ada")
+    closing, added = (
+        at(0, ADMIN_KEY, "close", invites=["00000001"]),
+        at(1 << 52, ADMIN_KEY, "add", USERS[1], invite="00000001"),
+    )
+    net.say("ada", closing)
+    net.say("ada", added)
+    assert told(net, "ada") == [(USERS[1], "admitted", 1)]
+    ahead = int(ada._ctx.settings.clock_ahead * 1_000_000)
+    assert [ada.sync.statements.time_of(one) for one in (closing, added)] == [made, ada._ctx.now.utc + ahead]

@@ -133,6 +133,21 @@ def test_what_an_unknown_kind_says_is_kept_without_effect() -> None:
     assert ids(found) == sorted([made.id, odd.id]) and found.members == {FOUNDER, ADA}
 
 
+def test_a_removal_is_visited_once_however_many_pardons_name_it() -> None:
+    """A founder's loop stood still for 200 ms while an admin pardoned each of 32 removals 60 times."""
+    author = Author()
+    author.say(FOUNDER, "admin", ADA)
+    removals = [author.say(ADA, "remove", *(key(f"{n} of {one}") for n in range(64))) for one in range(8)]
+    for _ in range(20):
+        author.say(ADA, "pardon", ids=[one.id for one in removals])
+    found = list_of(author.said)
+    concerned = found.concerned(author.said[9:])
+    assert len(concerned) == 8 * 64 and {tuple(one.at for one in about) for about in concerned.values()} == {
+        (removal.at, author.said[-1].at) for removal in removals
+    }
+    assert not found.removed
+
+
 # ---- drawn networks
 
 

@@ -125,9 +125,9 @@ def test_a_removal_closes_the_invites_by_which_its_people_came(members: MemberLi
 
 def test_what_does_not_fit_is_known_before_it_is_said(members: MemberList, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(member_list, "MAX_BYTES_OF_ADMIN", 4000)
-    many = [("add", {"who": [key(f"user {number}")]}) for number in range(12)]
+    many = [("add", {"who": [key(f"user {number}")]}) for number in range(13)]
     made = [*make_statements(NETWORK, ADA, lambda data: bytes(64), 100, many)]
-    assert members.fits(made[:11]) and not members.fits(made)
+    assert members.fits(made[:12]) and not members.fits(made)
     members.add(made)
     out = [*make_statements(NETWORK, ADA, lambda data: bytes(64), 200, removal(members, ADA, ZOE))]
     assert members.fits(out) and members.add(out).dropped == [] and ZOE in members.removed

@@ -536,3 +536,17 @@ def test_a_missing_extra_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and "p2pchat mcp needs mcp, which is not installed: " in done.stderr
     assert "[mcp]" in done.stderr
+
+
+async def test_an_agent_reads_nothing_of_somebody_who_is_hidden(ada: Child, tmp_path: Path) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer, agent(tmp_path, ada, "tester") as tester:
+        await reviewer.until_known("ada", "tester")
+        await reviewer.call("send", to="room", text="the plan", wait=PATIENCE)
+        await tester.call("send", to="room", text="another plan", wait=PATIENCE)
+        await reviewer.until_unread(1)
+        await ada.do(do="expel", user="tester", only=True, hide=True)
+        await ada.event("member", change="expelled")
+        for call in ({"tool": "history", "to": "room"}, {"tool": "search", "words": "plan"}):
+            async with asyncio.timeout(PATIENCE):
+                while [one["text"] for one in (await reviewer.call(**call))["messages"]] != ["the plan"]:
+                    await asyncio.sleep(0.1)  # poll: the reviewer may hear of it later
