@@ -117,7 +117,7 @@ class Ingest:
             source.on_evidence(conversation, frame)
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
-        if self._sync.quota.must_check and not self._sync.quota.check(id.key, member):
+        if not self._sync.quota.check(id.key, member):
             source.on_full(id.key)
             return
         extension = extensions.get(id)
