@@ -34,7 +34,7 @@ from p2pchat.core.limits_by_origin import Line, OriginShares
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import PIECE_BYTES, UserId
+from p2pchat.protocol import PIECE_BYTES
 
 Source = tuple[LogId, int]  # a message that names the content
 

@@ -74,7 +74,7 @@ class MemberBytes:
 
     def release_expelled(self) -> bool:
         """Count what the expelled have here in no room that others need. Return whether any of it counted."""
-        return any([self._move(user, ()) for user in [*self.lines] if self._members.is_out(user)])
+        return sum(self._move(user, ()) for user in [*self.lines] if self._members.is_out(user)) > 0
 
     def _move(self, user: UserId, line: Line) -> bool:
         former, size = self.lines.get(user, ()), self.of_user[user]
