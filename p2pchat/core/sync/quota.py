@@ -75,7 +75,7 @@ class Quota:
             set()
         )  # that wait, and of which enough is stored (message_requests.py)
         self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
-        self._warned: set[tuple[str, UserId]] = set()
+        self._warned: set[tuple[str, Line]] = set()
         self._on_full = on_full
         self._on_freed = on_freed
         self._others_warned = 0
@@ -151,7 +151,8 @@ class Quota:
             return False
         self.bytes.add(user, size)
         if self.bytes.used(user) > WARNED_AT and not self.is_free(user):
-            self._warn("quota", user, "has used 80 % of the space for one", "more is refused, unless")
+            shared = self.bytes.lines.get(user, ())[:1]
+            self._warn("quota", user, shared or (user, ""), "has used 80 % of the space for", "more is refused, unless")
         return True
 
     def is_free(self, user: UserId) -> bool:
@@ -163,26 +164,32 @@ class Quota:
             return
         self._full.add(where)
         self._ctx.emit(Counted("user_full"))
-        self._warn("full", user, "has exceeded the space for one", "further messages are refused until")
+        self._warn("full", user, where, "has exceeded the space for", "further messages are refused until")
         self._on_full(user)
 
-    def _warn(self, code: str, user: UserId, what: str, then: str) -> None:
-        """Warn once of a contact, or of another member."""
-        line, limits = self.bytes.lines.get(user), self._ctx.settings
-        who = line[0] if line else user
-        if (code, who) in self._warned or (line and self._others_warned >= MAX_WARNED):
+    def _warn(self, code: str, user: UserId, where: Line, what: str, then: str) -> None:
+        """Warn once of a limit."""
+        is_of_contact = where[-1:] == ("",)
+        if (code, where) in self._warned or (self._others_warned >= MAX_WARNED and not is_of_contact):
             return
-        self._others_warned += bool(line)
-        self._warned.add((code, who))
-        most = f"member ({_mib(limits.member_bytes)})" if line else f"contact ({_mib(limits.contact_bytes)})"
-        text = f"{self._who(user, who)} {what} {most}: {then} /allow NAME lifts the limit"
-        self._ctx.emit(WarningIssued(code, text, user))
+        self._others_warned += not is_of_contact
+        self._warned.add((code, where))
+        who, of = self._describe(user, where)
+        self._ctx.emit(WarningIssued(code, f"{who} {what} {of}: {then} /allow NAME lifts the limit", user))
 
-    def _who(self, user: UserId, who: UserId) -> str:
-        if who == user:
-            return describe_user(self._names.get(user))
-        name = self._names.get(who) or self._names.get(self._members.speaker(who))
-        return f"{name}'s member" if name else "a member without a name"
+    def _describe(self, user: UserId, where: Line) -> tuple[str, str]:
+        """Return who has a limit, and for whom it is, for people."""
+        limits, who = self._ctx.settings, describe_user(self._names.get(user))
+        if not where:
+            return "everybody unknown here", f"all of them ({_mib(limits.others_bytes)})"
+        if where[-1] == "":
+            return who, f"one contact ({_mib(limits.contact_bytes)})"
+        if len(where) > 1:
+            return who, "one user of its member"
+        if where[0] != user:
+            name = self._names.get(where[0]) or self._names.get(self._members.speaker(where[0]))
+            who = f"{name}'s member" if name else "a member without a name"
+        return who, f"one member ({_mib(limits.member_bytes)})"
 
     # ---- lifting
 
