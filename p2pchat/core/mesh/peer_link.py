@@ -190,8 +190,8 @@ class Keepalive:
     Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
     few are under way. On a link to nobody known, a frame that begins a log takes one all the same: commits of thousands
     of small logs delay everybody. When it is overdrawn, reading pauses. A frame about users takes one for each of them,
-    since a certificate may have to be checked. Telling users for the first time is free up to the number that a peer may host,
-    and the bucket holds one more token for each user that the peer hosts: all of them may change at one moment.
+    since a certificate may have to be checked. Telling users for the first time is free up to the number that a peer
+    may host, and the bucket holds one more token for each user that the peer hosts: all may change at one moment.
 
     Args:
         up: The links that are up.
