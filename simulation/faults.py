@@ -438,12 +438,15 @@ class FaultInjector:
                 self.write(other, one)
 
     def fill_a_quota(self) -> None:
-        """Write more than the others store for one user."""
-        writer, *_ = self.chance.sample(self.honest, len(self.honest))
+        """Write more than the others store for one member, as all its users in turn."""
+        writer, *others = self.chance.sample(self.honest, len(self.honest))
         self.sim.note(f"{writer.name} writes and writes")
         self._await(lambda: bool(writer.linked))
-        for _ in range(24):
-            self.write(writer, None)
+        if self.sim.membership is None:
+            others = []
+        of_member = [writer, *(one for one in others if one.network.member == writer.network.member)]
+        for number in range(24):
+            self.write(of_member[number % len(of_member)], None)
 
     def meet_copies(self) -> None:
         """Resume a machine from one snapshot several times, without ending its links."""

@@ -9,7 +9,7 @@ the traffic is quiet. Byzantine peers are not checked, and nothing they wrote is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from math import inf
@@ -105,9 +105,11 @@ class Invariants:
             return
         quota = self._sim.settings.contact_bytes
         if quota < Settings().contact_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
-            size = peer.disk.storage.load([]).sizes[batch.log.user]
+            sizes = peer.disk.storage.load([]).sizes
+            size = sizes[batch.log.user]
             if size > quota:
                 self.fail("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
+            self._check_member(peer, batch, sizes)
         if self.may_fork(batch.log):
             self._check_copied(peer, batch)
             return
@@ -157,6 +159,19 @@ class Invariants:
                 if isinstance(frame, Entries) and frame.u == peer.user and not frame.fork:
                     log = LogId(frame.c, frame.u, frame.r)
                     self._came.setdefault((peer.name, peer.lives, log), set()).update(frame.e)
+
+    def _check_member(self, peer: SimPeer, batch: Batch, sizes: Mapping[UserId, int]) -> None:
+        """Check what all users of the writer's member take who are no contacts of this peer."""
+        node, most = peer.node, self._sim.settings.member_bytes
+        if node is None or batch.log.user in node.contacts:
+            return
+        member = node.user_members.line(batch.log.user)[0]
+        others = [user for user in sizes if user not in node.contacts and not peer.ever_spoke_for(user)]
+        size = sum(sizes[user] for user in others if node.user_members.line(user)[0] == member)
+        if size > most:
+            self.fail(
+                "quota", peer, f"keeps {size} bytes of users of {self._name(batch.log)}'s member, of {most} at most"
+            )
 
     def _check_copied(self, peer: SimPeer, batch: Batch) -> None:
         """Check that a peer stops writing to a log once it stored entries that a copy of it wrote there."""

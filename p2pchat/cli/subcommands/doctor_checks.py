@@ -206,8 +206,6 @@ async def check_database(history: History) -> Finding:
 
 # ---- disk
 
-LOW_FACTOR = 4  # times the limit, below which the library accepts nothing of unknown people
-
 
 def free_bytes(directory: Path) -> int:
     return shutil.disk_usage(directory).free
@@ -219,11 +217,10 @@ def check_disk(directory: Path, free_bytes: Callable[[Path], int] = free_bytes) 
     text = f"{size(free)} are free where {directory} is"
     if free < limit:
         return wrong("disk", f"{text}: below {size(limit)} nothing is accepted", "free some space on that disk")
-    if free < LOW_FACTOR * limit:
+    if free < 2 * limit:
         return warning(
             "disk",
-            f"{text}: nothing of people unknown here is accepted, below {size(2 * limit)} nothing of others; below"
-            f" {size(limit)} nothing is accepted",
+            f"{text}: nothing of others is accepted, below {size(limit)} nothing",
             "free some space on that disk",
         )
     return ok("disk", text)

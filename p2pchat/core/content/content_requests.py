@@ -34,7 +34,7 @@ from p2pchat.core.limits_by_origin import Line, OriginShares
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import PIECE_BYTES, UserId
+from p2pchat.protocol import PIECE_BYTES
 
 Source = tuple[LogId, int]  # a message that names the content
 
@@ -248,7 +248,7 @@ class ContentRequests:
         self._bytes.load((request.payer, request.charged) for request in self._requests.values() if request.payer)
         for root, request in [*self._requests.items()]:
             if request.payer:
-                request.line = self._bytes.line(request.payer)
+                request.line = self._bytes.lines.get(request.payer, ())
             self._wait(root)
         if self._most:
             self._stored_unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
@@ -305,7 +305,8 @@ class ContentRequests:
     def _request(self, source: Source, files: Iterable[FileRef], *, late: bool = False) -> None:
         """Request files of one message; `late` if that was put off."""
         user = source[0].user
-        is_charged, line = not self._sync.quota.is_free(user), self._bytes.line(user)
+        is_charged = not self._sync.quota.is_free(user)
+        self._bytes.settle(user)
         if source[0] in self._later and not late:  # behind those before it
             self._put_off(source)
             return
@@ -318,11 +319,12 @@ class ContentRequests:
                 continue
             request = ContentRequest(source, cost=min(max(file.size, LEAST_COST), PIECE_BYTES))
             if is_charged:
-                request.payer, request.charged, request.line = user, max(file.size, LEAST_CHARGE), line
-                if self._bytes.full(user, request.charged, line) is not None:
+                request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
+                request.line = self._bytes.lines.get(user, ())
+                if self._bytes.full(user, request.charged) is not None:
                     self._ctx.emit(Counted("content_quota"))
                     continue
-                self._bytes.add(user, request.charged, line)
+                self._bytes.add(user, request.charged)
             self._keep(file.root, request)
             self._ordered[file.root] = None
 
@@ -488,14 +490,14 @@ class ContentRequests:
         if request.payer and is_new:
             self._ctx.change.meta[CHARGE + root] = f"{request.payer} {request.charged}"
         elif request.payer:
-            self._give_back(request.payer, request.charged)
+            self._bytes.add(request.payer, -request.charged)
 
     def on_removed(self, root: str, charge: str, *, forgotten: bool) -> None:
         """Give room back for content that goes from the disk. `charge`: the line about it in `meta`, "" for none."""
         self.end(root, is_new=False)
         if charge:
             payer, charged = charge.split()
-            self._give_back(payer, int(charged))
+            self._bytes.add(payer, -int(charged))
             self._ctx.change.meta[CHARGE + root] = None
         if not forgotten:
             self._remember(root)
@@ -527,9 +529,6 @@ class ContentRequests:
     def _keep(self, root: str, request: ContentRequest) -> None:
         self._requests[root] = request
         self._ctx.change.meta[PREFIX + root] = str(request)
-
-    def _give_back(self, payer: UserId, charged: int) -> None:
-        self._bytes.add(payer, -charged, self._bytes.line(payer))
 
 
 def _add_to(ranges: list[tuple[int, int]], seq: int) -> None:

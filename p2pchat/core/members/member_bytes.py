@@ -29,6 +29,7 @@ class MemberBytes:
 
     Attributes:
         of_user: What each user takes, contacts and free ones included.
+        lines: Where users count who share the room of their member, or who did: the member, and the user.
     """
 
     def __init__(
@@ -39,8 +40,8 @@ class MemberBytes:
         self._contacts = contacts
         self._is_free = is_free
         self.of_user: Counter[UserId] = Counter()
-        self._taken: Counter[Line] = Counter()  # by all others, (), and by each of their members
-        self._lines: dict[UserId, Line] = {}  # of users who are counted there
+        self.lines: dict[UserId, Line] = {}
+        self._taken: Counter[Line] = Counter()  # by all of them, (), and by each member
 
     def beside(self) -> MemberBytes:
         """Return a count of bytes of another kind, with limits as high."""
@@ -49,36 +50,53 @@ class MemberBytes:
     def load(self, sizes: Iterable[tuple[UserId, int]]) -> None:
         """Count what is stored, once the contacts are known."""
         for user, size in sizes:
-            self.add(user, size, () if self._members.is_out(user) else self.line(user))
+            self._move(user, () if self._members.is_out(user) else self.line(user))
+            self.add(user, size)
 
-    def release_expelled(self) -> bool:
-        """Count what the expelled have here in no room that others need. Return whether any of it counted."""
-        gone = [user for user, line in self._lines.items() if line and self._members.is_out(user)]
-        for user in gone:
-            self.settle(user, ())
-        return bool(gone)
-
-    def is_limited(self, user: UserId) -> bool:
-        """Return whether a user shares the room of its member."""
-        return not (user in self._contacts or self._is_free(user))
-
-    def line(self, user: UserId, member: UserId = "") -> Line:
-        """Return where a user counts; () for one that shares nothing.
+    def line(self, user: UserId, named_now: UserId = "") -> Line:
+        """Return where a user counts, () for one who shares nothing.
 
         Args:
-            member: A member that a header names, and that is not noted yet.
+            named_now: A member that a header names, and that is not noted yet.
         """
-        return self._members.line(user, member) if self.is_limited(user) else ()
+        is_limited = not (user in self._contacts or self._is_free(user))
+        return self._members.line(user, named_now) if is_limited else ()
 
     def places(self, user: UserId, line: Line) -> tuple[Line, ...]:
         """Return where a user with this line may exceed a limit."""
         return ((), line[:1], line) if line else ((user, ""),)
 
-    def full(self, user: UserId, more: int, line: Line) -> Line | None:
-        """Return where a user, settled at this line, would exceed a limit with so much more; None if there is room."""
-        own, limits = self.of_user[user] + more, self._limits
+    # ---- counting
+
+    def settle(self, user: UserId, named_now: UserId = "") -> bool:
+        """Count all of a user where it belongs now. Return whether it shared the room of another member before."""
+        return self._move(user, self.line(user, named_now))
+
+    def release_expelled(self) -> bool:
+        """Count what the expelled have here in no room that others need. Return whether any of it counted."""
+        return sum(self._move(user, ()) for user in [*self.lines] if self._members.is_out(user)) > 0
+
+    def _move(self, user: UserId, line: Line) -> bool:
+        former, size = self.lines.get(user, ()), self.of_user[user]
+        if line == former:
+            return False
+        self.add(user, -size)
+        self.lines[user] = line
+        self.add(user, size)
+        return bool(former)
+
+    def add(self, user: UserId, more: int) -> None:
+        """Count so much more of a user. The limits are not checked here."""
+        self.of_user[user] += more
+        if line := self.lines.get(user):
+            self._taken[()] += more
+            self._taken[line[:1]] += more
+
+    def full(self, user: UserId, more: int) -> Line | None:
+        """Return where a user would exceed a limit with so much more; None if there is room."""
+        own, line, limits = self.of_user[user] + more, self.lines.get(user), self._limits
         if not line:
-            return (user, "") if own > limits.contact_bytes else None
+            return (user, "") if own > limits.contact_bytes and not self._is_free(user) else None
         if self._taken[()] + more > limits.others_bytes:
             return ()
         left = limits.member_bytes - self._taken[line[:1]]
@@ -87,27 +105,7 @@ class MemberBytes:
         is_part = line[0] != user
         return line if is_part and own > max(limits.user_least_bytes, left // limits.user_part) else None
 
-    def used(self, user: UserId, line: Line) -> float:
+    def used(self, user: UserId) -> float:
         """Return which part of the room of a contact, or of a user's member, is taken."""
-        limits = self._limits
+        line, limits = self.lines.get(user), self._limits
         return self._taken[line[:1]] / limits.member_bytes if line else self.of_user[user] / limits.contact_bytes
-
-    def add(self, user: UserId, more: int, line: Line) -> None:
-        """Count so much more at this line. The limits are not checked here."""
-        self.settle(user, line)
-        self.of_user[user] += more
-        if line:
-            self._taken[()] += more
-            self._taken[line[:1]] += more
-
-    def settle(self, user: UserId, line: Line) -> bool:
-        """Count all of a user at this line from now on. Return whether it shared the room of another member before."""
-        former = self._lines.get(user, ())
-        if line == former:
-            return False
-        for place, size in ((former, -self.of_user[user]), (line, self.of_user[user])):
-            if place:
-                self._taken[()] += size
-                self._taken[place[:1]] += size
-        self._lines[user] = line
-        return bool(former)

@@ -202,9 +202,10 @@ class Keepalive:
     machine.
 
     Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
-    few are under way. When it is overdrawn, reading pauses. A frame takes one for each record and user in it, since a
-    signature may have to be checked. Telling users for the first time is free up to the number that a peer may host,
-    and the bucket holds one more token for each user that the peer hosts: all of them may change at one moment.
+    few are under way. On a link to nobody known, a frame that begins a log takes one all the same: commits of thousands
+    of small logs delay everybody. When it is overdrawn, reading pauses. A frame takes one for each record and user in
+    it, since a signature may have to be checked. Telling users for the first time is free up to the number that a peer
+    may host, and the bucket holds one more token for each user that the peer hosts: all may change at one moment.
 
     Args:
         up: The links that are up.
@@ -233,6 +234,8 @@ class Keepalive:
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
         counted = [frame for frame in frames if not isinstance(frame, (Entries, Have, Piece, Pull))]
+        if not link.known:
+            counted += [frame for frame in frames if isinstance(frame, Entries) and frame.first == 1]
         if not counted:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))

@@ -372,7 +372,7 @@ class AntiEntropy:
             elif conversation.lacks(key[1], mark):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
-        if is_refused or self._sync.quota.is_full(key):
+        if is_refused or not self._sync.quota.check(key):
             ahead = {}
         remembered = remote.set_ahead(key, ahead)
         if not remembered:

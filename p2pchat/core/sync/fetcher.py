@@ -191,7 +191,7 @@ class Fetcher:
         marks = remote.ahead.get(key)
         if not marks:
             return False
-        if self._sync.quota.is_full(key):
+        if not self._sync.quota.check(key):
             remote.set_ahead(key, {})
             return False
         conversation = self._sync.conversations.by_id.get(key[0])

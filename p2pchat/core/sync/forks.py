@@ -125,7 +125,7 @@ class Forks:
         self._warn(log.id.user)
 
     def _warn(self, user: UserId) -> None:
-        if self._sync.quota.bytes.is_limited(user):
+        if self._sync.quota.bytes.line(user):
             if self._others_warned >= MAX_WARNED:
                 return
             self._others_warned += 1

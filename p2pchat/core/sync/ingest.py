@@ -120,7 +120,7 @@ class Ingest:
             self._prove_all(extensions)
             source.on_evidence(conversation, frame)
             return
-        if self._sync.quota.must_check and not self._sync.quota.check(id.key, member):
+        if not self._sync.quota.check(id.key, member):
             source.on_full(id.key)
             return
         extension = extensions.get(id)

@@ -52,7 +52,6 @@ class Quota:
         on_freed: Called when there may be room for refused entries, since a user belongs to another member or to none.
 
     Attributes:
-        must_check: Whether `check` may refuse anything. While it is False, there is nothing to ask here.
         disk: The entries for which there is disk space.
         bytes: What is stored of each user, with what its logs cost besides.
     """
@@ -74,7 +73,6 @@ class Quota:
         self._full: set[Line] = set()  # where there was no room for something that came, and nothing was freed since
         self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[tuple[str, Line]] = set()
-        self.must_check: bool = bool(blocks.starts)
         self._on_full = on_full
         self._on_freed = on_freed
         self._others_warned = 0
@@ -103,15 +101,10 @@ class Quota:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
         return bool(self._blocks.starts) and self._is_blocked(key)
 
-    def is_full(self, key: WriterKey) -> bool:
-        """Return whether nothing of this user is accepted, so that nothing is fetched."""
-        return self.must_check and not self.check(key)
-
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
         self.disk = level
         self._left_out.clear()
-        self._update_must_check()
 
     def left_out_all(self, refs: Iterable[Ref]) -> bool:
         """Return whether of the users of all these entries something was left out: no entry that follows them waits."""
@@ -134,17 +127,17 @@ class Quota:
         user = key[1]
         if self.is_blocked(key):
             return False
-        line = self.bytes.line(user, member)
-        if self.bytes.settle(user, line) and self._forget_full():
+        if self.bytes.settle(user, member) and self._forget_full():
             self._on_freed()
-        full = None if self.is_free(user) else self.bytes.full(user, size, line)
-        if full is not None:
+        where = self.bytes.full(user, size)
+        if where is not None:
             self._note_refused(user)
-            self._mark_full(user, full)
+            self._mark_full(user, where)
             return False
-        self.bytes.add(user, size, line)
-        if self.bytes.used(user, line) > WARNED_AT and not self.is_free(user):
-            self._warn("quota", user, line[:1], "has used 80 % of the space for one", "more is refused, unless")
+        self.bytes.add(user, size)
+        if self.bytes.used(user) > WARNED_AT and not self.is_free(user):
+            shared = self.bytes.lines.get(user, ())[:1]
+            self._warn("quota", user, shared or (user, ""), "has used 80 % of the space for", "more is refused, unless")
         return True
 
     def is_free(self, user: UserId) -> bool:
@@ -155,40 +148,39 @@ class Quota:
         if where in self._full:
             return
         self._full.add(where)
-        self.must_check = True
         self._ctx.emit(Counted("user_full"))
-        self._warn("full", user, where[:1], "has exceeded the space for one", "further messages are refused until")
+        self._warn("full", user, where, "has exceeded the space for", "further messages are refused until")
         self._on_full(user)
 
     def _warn(self, code: str, user: UserId, where: Line, what: str, then: str) -> None:
-        """Warn once of a contact, or of another member: the first place where it counts."""
-        if (code, where) in self._warned:
+        """Warn once of a limit."""
+        is_of_contact = where[-1:] == ("",)
+        if (code, where) in self._warned or (self._others_warned >= MAX_WARNED and not is_of_contact):
             return
-        is_limited = self.bytes.is_limited(user)
-        if is_limited and self._others_warned >= MAX_WARNED:
-            return
-        self._others_warned += is_limited
+        self._others_warned += not is_of_contact
         self._warned.add((code, where))
-        limits, of = self._ctx.settings, "member" if is_limited else "contact"
-        most = _mib(limits.member_bytes if is_limited else limits.contact_bytes)
-        text = f"{self._who(user, where)} {what} {of} ({most}): {then} /allow NAME lifts the limit"
-        self._ctx.emit(WarningIssued(code, text, user))
+        who, of = self._describe(user, where)
+        self._ctx.emit(WarningIssued(code, f"{who} {what} {of}: {then} /allow NAME lifts the limit", user))
 
-    def _who(self, user: UserId, where: Line) -> str:
-        if where in ((), (user,)):
-            return describe_user(self._names.get(user))
-        name = self._names.get(where[0]) or self._names.get(self._members.speaker(where[0]))
-        return f"{name}'s member" if name else "a member without a name"
-
-    def _update_must_check(self) -> None:
-        self.must_check = bool(self._full or self._blocks.starts or self.disk is not DiskLevel.ENOUGH)
+    def _describe(self, user: UserId, where: Line) -> tuple[str, str]:
+        """Return who has a limit, and for whom it is, for people."""
+        limits, who = self._ctx.settings, describe_user(self._names.get(user))
+        if not where:
+            return "everybody unknown here", f"all of them ({_mib(limits.others_bytes)})"
+        if where[-1] == "":
+            return who, f"one contact ({_mib(limits.contact_bytes)})"
+        if len(where) > 1:
+            return who, "one user of its member"
+        if where[0] != user:
+            name = self._names.get(where[0]) or self._names.get(self._members.speaker(where[0]))
+            who = f"{name}'s member" if name else "a member without a name"
+        return who, f"one member ({_mib(limits.member_bytes)})"
 
     # ---- lifting
 
     def on_blocks_changed(self, user: UserId) -> None:
         """Check what is refused of a user again: it was blocked, or is no longer."""
         self._left_out.discard(user[:16])
-        self._update_must_check()
 
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
@@ -199,7 +191,7 @@ class Quota:
     def on_contact(self, user: UserId) -> bool:
         """Count a user where it belongs now. Return True if there may be room for refused entries."""
         self._left_out.discard(user[:16])
-        return self.bytes.settle(user, self.bytes.line(user)) and self._forget_full()
+        return self.bytes.settle(user) and self._forget_full()
 
     def on_members_removed(self) -> None:
         """Give room to those who are left when others are expelled."""
@@ -208,14 +200,13 @@ class Quota:
 
     def on_deleted(self, user: UserId, size: int) -> bool:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""
-        self.bytes.add(user, -size, self.bytes.line(user))
+        self.bytes.add(user, -size)
         return self._forget_full()
 
     def _forget_full(self) -> bool:
         """Try again wherever there was no room. Return whether there was none anywhere."""
         was_full = bool(self._full)
         self._full.clear()
-        self._update_must_check()
         return was_full
 
     def take_over(self, former: Quota) -> None:

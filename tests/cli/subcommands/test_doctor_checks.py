@@ -228,7 +228,7 @@ def test_a_python_without_a_full_text_index() -> None:
 
 def test_a_disk_that_is_full_nearly_full_and_not(tmp_path: Path) -> None:
     assert check_disk(tmp_path).what == "disk"
-    found = [check_disk(tmp_path, lambda directory, free=free: free) for free in (LIMIT - 1, LIMIT, 4 * LIMIT)]  # type: ignore[misc]
+    found = [check_disk(tmp_path, lambda directory, free=free: free) for free in (LIMIT - 1, LIMIT, 2 * LIMIT)]  # type: ignore[misc]
     assert [one.verdict for one in found] == ["wrong", "warning", "ok"]
     assert "below 256 MiB nothing is accepted" in found[0].seen and found[0].mend
 

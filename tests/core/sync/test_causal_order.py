@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.log import Ref
-from tests.core.scripted_nodes import ROOM, START, Author, Far, Peer, World, dm, have
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_appender import written
 
@@ -236,6 +236,14 @@ def test_entries_of_a_member_beyond_their_places_are_shown_at_once_with_a_gap_ma
     assert ada.texts() == ["?because"] * 2  # there is room for others
     other.say(question)
     assert ada.texts() == ["?because"] * 2 + ["why?", "as I said"]
+
+
+def test_history_that_a_contact_passes_on_waits_however_much_it_is() -> None:
+    """A newcomer who had places for 2,048 entries of a gateway was shown 5,732 of 12,000 with a gap mark."""
+    ada = World().peer("ada", max_waiting_entries=1, waiting_entries_a_member=1)
+    ada.node.contacts.add([IDS["eve"]])
+    waiting_logs(ada.far("eve"), 10)
+    assert ada.texts() == []
 
 
 def test_own_entries_name_nothing_that_was_shown_without_what_it_follows() -> None:

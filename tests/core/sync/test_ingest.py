@@ -7,6 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from p2pchat.core.effects import PauseReading
+from p2pchat.core.inputs import Got
 from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.members.guests import make_guest
 from p2pchat.protocol import Entries, Want
@@ -16,12 +18,14 @@ from tests.core.scripted_nodes import (
     ROOM,
     START,
     Author,
+    Far,
     N,
     Peer,
     World,
     covered_log,
     dm,
     page,
+    passed,
 )
 
 
@@ -411,3 +415,23 @@ def test_a_name_of_long_ago_that_nobody_has_now_causes_no_warning() -> None:
     assert named(cyd, "robin", 2) == []
     assert named(eve, "robert", 3) == ["warn name"]  # bob's, at present
     assert named(eve, "robin", 3600) == ["warn name"]  # taken now
+
+
+# ---- many new logs
+
+
+def pauses(ada: Peer, far: Far, count: int) -> list[float]:
+    """Return the seconds for which the node pauses a link because of so many frames that begin logs."""
+    frames = [Author(far.name, f"{run:02x}").say("word") for run in range(count)]
+    effects = ada.node.handle(Got(far.link, passed(*frames)), ada.world.now)
+    return [effect.seconds for effect in effects if isinstance(effect, PauseReading)]
+
+
+def test_a_link_to_nobody_known_pauses_when_many_logs_begin() -> None:
+    """30,000 logs at once delayed the messages of others by 180 ms (median)."""
+    ada = World().peer("ada", flood_a_second=4, flood_burst=8)
+    ada.node.contacts.add([IDS["cyd"]])
+    bob, cyd = ada.far("bob"), ada.far("cyd")
+    ada.world.seconds += 10.0
+    assert (pauses(ada, bob, 9), pauses(ada, bob, 2)) == ([], [0.5])  # one more for its user
+    assert pauses(ada, cyd, 20) == []

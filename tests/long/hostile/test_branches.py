@@ -27,8 +27,7 @@ from tests.hostile.branch import THIRD_HOST, THIRD_HOST_V6
 from tests.processes.machines import Machine, lan_or_skip
 from tests.processes.peers import ROOT, Cluster
 from tests.processes.settings_override import changes
-from tests.processes.small_disk import NoMounts, SmallDisk
-from tests.processes.strangers import chat, memory
+from tests.processes.strangers import memory
 
 KEYS, HOLDERS = 65, 130  # with the honest ones more than the 192 places for links to unknown peers
 
@@ -404,31 +403,3 @@ async def test_a_contact_that_names_a_silent_host_has_it_dialled_for_a_while_onl
             late, named = syns(third) - early, contact.told["addresses"]
     tell(f"a contact that named {named} ports of a third host: {early} connections there, then {late}")
     assert 2 <= early <= 2 + SILENT_AFTER and late == 0
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-@pytest.mark.weekly
-async def test_with_900_mib_free_contacts_are_stored_and_the_branch_is_not(cluster: Cluster, tell: Tell) -> None:
-    try:
-        disk = SmallDisk(cluster.home / "ada", 900)
-    except NoMounts as error:
-        pytest.skip(f"nothing can be mounted here: {error}")
-    ada, bob = cluster.child("ada", place=disk), cluster.child("bob")
-    try:
-        await ada.start()
-        await ada.event("warning", code="disk_low")
-        await bob.start()
-        await ada.do(do="connect", endpoint=bob.endpoint)
-        await ada.event("joined", user="bob")
-        await bob.event("joined", user="ada")
-        await write(ada, "bob")
-        async with branch(cluster, ada, None) as sybils:
-            sybils.attack()
-            await sybils.sends("logs", 1_000)
-            await chat(ada, bob, "with 900 MiB free", SETTLES_WITHIN)
-            messages = [line for line in ada.lines if line["event"] == "message"]
-        assert [line["sender"] for line in messages] == ["bob"]
-        assert ada.count("group") == 0
-    finally:
-        await ada.destroy()
-        disk.let_go()
