@@ -198,7 +198,7 @@ def split_frames(input: LinkInput) -> LinkInput:
 
     If a later one breaks a rule, the users of the earlier ones end with the link.
     """
-    if type(input) is not Got:
+    if type(input) is not Got or not any(type(frame) in (Here, Members) for frame in input.frames):
         return input
     return Got(input.link, [part for frame in input.frames for part in _pages_of(frame)])
 
