@@ -260,7 +260,13 @@ class Client(_BaseProtocol):
                 self._faulted = True
                 self._on_fault(self.link_id, fault.code, str(fault))
         if had_ended and not self._undecoded:
-            self._on_down(self.link_id, self._reason)
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        """Tell the end of a link that ended before its last bytes were decoded."""
+        if self._trace is not None:
+            self._trace.on_end(self._reason)
+        self._on_down(self.link_id, self._reason)
 
     def pause_reading(self) -> None:
         """Stop reading, so that TCP stops the far end. At most one read that is under way still arrives."""
@@ -375,7 +381,7 @@ class Client(_BaseProtocol):
             self._end("local", later=True)
         elif self._undecoded:
             self._undecoded = b""
-            self._loop.call_soon(self._on_down, self.link_id, self._reason)
+            self._loop.call_soon(self._tell_end)
 
     def give_up(self) -> None:
         """End a link that stands still, as `slow`."""
@@ -385,7 +391,9 @@ class Client(_BaseProtocol):
         if self._reason:
             return
         self._reason = "local" if self._closing else reason
-        if self._trace is not None:
+        if self._closing:
+            self._undecoded = b""
+        if self._trace is not None and not self._undecoded:
             self._trace.on_end(self._reason)
         if self.stuck_check is not None:
             self.stuck_check.cancel()
@@ -395,10 +403,8 @@ class Client(_BaseProtocol):
             self._ended.set_result(None)
         if not self._started:
             return
-        if self._closing:
-            self._undecoded = b""
         if self._undecoded:
-            return  # decode() calls on_down
+            return  # decode() tells the end
         if later:
             self._loop.call_soon(self._on_down, self.link_id, self._reason)
         else:

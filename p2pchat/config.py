@@ -109,8 +109,7 @@ class Settings(MemberLimits):
     max_unanswered: int = 16  # direct conversations of a user who is no contact, without an answer from here; a guess
     max_unanswered_groups: int = 3  # and groups, which are kept in memory; a guess
     max_hosted_users: int = 10_000  # by a peer, and told by all peers of a member together
-    # Of work on its way to the disk; above it links that sent much wait. Measured, see docs/architecture.md.
-    max_uncommitted_units: int = 2048
+    max_uncommitted_units: int = 2048  # of work on its way to the disk; above it links that sent much wait
     turn_units: int = 512  # of work of one link in one turn: some 15 ms of the hardest
     max_open_writers: int = 512  # of the room, quiet ones kept as objects; more become rows. A guess: 1 MiB
     fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast

@@ -42,7 +42,7 @@ LITTLE_BYTES = 2048  # 60 of the smallest frames. Handshakes, and what people wr
 
 # Units of work, one for each entry. Rough proportions: an entry takes some 5 us, a signature 100 us, a new log 300 us.
 BATCH_UNITS = 4  # a signature; a user's certificate has one too
-NEW_LOG_UNITS = 8
+NEW_LOG_UNITS = 32
 ITEMS_A_UNIT = 4  # users, marks, names or addresses in one frame
 
 PART_FACTOR = 32  # other frames count so much in one part of a turn: their cost depends on what is held here. A guess
@@ -198,7 +198,7 @@ def split_frames(input: LinkInput) -> LinkInput:
 
     If a later one breaks a rule, the users of the earlier ones end with the link.
     """
-    if type(input) is not Got:
+    if type(input) is not Got or not any(type(frame) in (Here, Members) for frame in input.frames):
         return input
     return Got(input.link, [part for frame in input.frames for part in _pages_of(frame)])
 

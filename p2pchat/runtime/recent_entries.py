@@ -15,7 +15,7 @@ from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.log import Batch, Entry, LogId, decode_entries
 from p2pchat.protocol import ConversationId
 
-# At full speed one transaction releases up to Settings.max_uncommitted_entries (8192) at once. A reader that keeps up
+# At full speed one transaction releases up to 8192 entries. A reader that keeps up
 # with that must find them here.
 MAX_ENTRIES = 16_384
 MAX_BYTES = 4 * 1024 * 1024  # of memory, so 8192 entries of 200 characters

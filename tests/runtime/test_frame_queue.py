@@ -89,7 +89,7 @@ def work(taken: list[LinkInput], link: int) -> int:
 @pytest.mark.parametrize(
     ("frame", "units"),
     [
-        (begin_log(1), 13),
+        (begin_log(1), 37),
         (Entries("c0" * 32, "ab" * 32, "ab" * 8, 2, "00" * 32, [(1, "{}")] * 256, "00" * 64), 260),
         (Here([Hosted("ab" * 32, "x", "online")] * 8), 3),
         (Here([Hosted("ab" * 32, "x", "online", cert=CERT)] * 8, ["cd" * 32] * 8), 35),
@@ -107,7 +107,7 @@ def test_a_frame_is_as_much_work_as_what_it_holds(frame: Frame, units: int) -> N
 
 def test_while_little_waits_all_of_it_is_handled_unchanged() -> None:
     turns = make()
-    inputs: list[LinkInput] = [logs(FLOOD, 39), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")]
+    inputs: list[LinkInput] = [logs(FLOOD, 13), Got(OTHER, [Ping()]), LinkDown(OTHER, "lost")]
     for input in inputs:
         turns.put(input)
     assert take(turns) == inputs
@@ -121,7 +121,7 @@ def test_one_part_after_the_other_is_handled_each_of_another_link() -> None:
     take(turns)
     taken = take(turns)
     assert links_of(taken) == [FLOOD, OTHER]
-    assert all(UNITS // PARTS - 13 < work(taken, link) <= UNITS // PARTS for link in (FLOOD, OTHER))
+    assert all(UNITS // PARTS - 37 < work(taken, link) <= UNITS // PARTS for link in (FLOOD, OTHER))
     turns.put(logs(THIRD, 1000))
     assert [turns.take(next(iter(turns.queues)), PARTS).link for _ in range(4)] == [FLOOD, OTHER, THIRD, FLOOD]  # type: ignore[union-attr]
 
