@@ -365,7 +365,7 @@ class Replicator:
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
         self.contacts.add(self.conversations.written_to_by(user), user)
-        self.inbox.on_user_hosted(user)
+        self.inbox.on_hosts_changed(user)
 
     def _payer(self, user: UserId, link: PeerLink | None) -> str:
         """Return where the bytes of an unknown user count: at a peer that hosts it, else at the one that brings them.
@@ -407,7 +407,7 @@ class Replicator:
         """Update what concerned only this user, after it was removed from the hosted users."""
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
-        self.inbox.on_user_unhosted(user)
+        self.inbox.on_hosts_changed(user)
         self.context.sweep_conversations()
 
     def lift_quota(self, user: UserId) -> None:
