@@ -1,4 +1,4 @@
-"""One admitted member writes as hundreds of made-up users: the inboxes of others stay small, and newcomers get through."""
+"""One admitted member writes as hundreds of made-up users: inboxes stay small, and newcomers get through."""
 
 from __future__ import annotations
 

@@ -78,9 +78,8 @@ class Inbox:
         """Return a hosted user and the one whom it does not know, of their direct conversation; else None."""
         here = [user for user in naming.dm or () if user in self._hosted]
         others = [user for user in naming.dm or () if user not in self._hosted]
-        if len(here) != 1 or not others or self._contacts.are_known(here[0], others[0]):
-            return None
-        return here[0], others[0]
+        is_new = len(here) == len(others) == 1 and not self._contacts.are_known(here[0], others[0])
+        return (here[0], others[0]) if is_new else None
 
     def _stored(self, conversation: ConversationState) -> Unanswered | None:
         """Return a stored conversation if it is unanswered. Once a member of a group wrote there, it is answered."""
@@ -111,14 +110,6 @@ class Inbox:
             if found is not None and user in found.hosts:
                 yield found
         yield from (refused for refused in self._refused.values() if user in refused.hosts)
-
-    def is_unanswered(self, user: UserId, id: ConversationId) -> bool:
-        """Return whether a conversation of a hosted user is stored and unanswered; of a group, its talk."""
-        conversation = self._conversations.by_id.get(id)
-        if conversation is not None and conversation.group is not None:
-            conversation = self._conversations.by_id.get(conversation.group.id)
-        found = None if conversation is None else self._stored(conversation)
-        return found is not None and user in found.hosts
 
     # ---- places
 

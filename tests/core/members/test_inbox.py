@@ -306,10 +306,9 @@ def test_a_group_is_told_once_to_each_whom_it_names_and_who_does_not_know_its_ow
     passed_on(ada.far("bob"), frame)
     talk = talk_id(frame.c)
     assert {*told} == {ConversationBegun(talk, host, IDS["bob"]) for host in (ada.id, IDS["cyd"])} and len(told) == 2
-    inbox = ada.node.sync.inbox
-    assert inbox.is_unanswered(ada.id, talk) and inbox.is_unanswered(IDS["cyd"], talk)
+    assert listed(ada)["here"] == listed(ada, "cyd")["here"] == ["bob"]
     ada.say("hello", to=talk)
-    assert not inbox.is_unanswered(IDS["cyd"], talk) and IDS["bob"] in ada.node.contacts
+    assert listed(ada, "cyd")["here"] == [] and IDS["bob"] in ada.node.contacts
 
 
 def test_a_user_makes_few_groups_and_others_make_theirs(ada: Peer) -> None:
