@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from p2pchat.messaging.conversations import DeletedMessages as DeletedMessages
     from p2pchat.messaging.conversations import UnansweredConversation as UnansweredConversation
     from p2pchat.messaging.durable_event import DurableEvent as DurableEvent
-    from p2pchat.messaging.events import ConversationBegun as ConversationBegun
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
     from p2pchat.messaging.events import Failed as Failed
@@ -74,6 +73,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Link as Link
     from p2pchat.messaging.events import Listening as Listening
     from p2pchat.messaging.events import MemberChange as MemberChange
+    from p2pchat.messaging.events import NewConversation as NewConversation
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
@@ -129,8 +129,8 @@ _MODULES = {
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
-        *("ConversationBegun", "Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap"),
-        *("GroupChanged", "Joined", "Left", "Link", "Listening", "Presence", "Read", "Renamed", "Stopped"),
+        *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
+        *("Joined", "Left", "Link", "Listening", "NewConversation", "Presence", "Read", "Renamed", "Stopped"),
         *("MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.groups": ("Group",),

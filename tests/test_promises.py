@@ -473,7 +473,7 @@ async def test_an_invite_admits_as_many_as_it_says_through_a_kill(logins: list[L
 
 
 async def test_made_up_names_shut_nobody_out(net: Cluster) -> None:
-    net.changes = changes({**SOON, "member_bytes": 300 * 1024})
+    net.changes = changes({**SOON, "member_bytes": 600 * 1024})
     ada = await net.add("ada")
     for name in ("bob", "cyd"):
         eve = Attacker("eve", net.network)

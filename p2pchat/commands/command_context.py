@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import TypeVar
 
@@ -201,7 +201,7 @@ class CommandContext:
 
         Returns:
             True for a message or an edit that is shown in full, as everything unread before it in its conversation
-            was: it is read as soon as the user is active.
+            was: it is read as soon as the user is active. In a new conversation nothing is, until it is opened.
         """
         here, there = self.target.id if self.target else None, line.get("conversation_id", "")  # of a closed peer too
         if line["event"] in EDIT_EVENTS:
@@ -223,9 +223,16 @@ class CommandContext:
         shown = not line["old"] and self.interactive and self.display.shows(line) and not self.unread.hides(there)
         if shown:
             self.last_elsewhere = there
-        if not (shown and self.activity.is_active):
+        is_read = shown and not self.is_new(line)
+        if not (is_read and self.activity.is_active):
             self.unread.on_event(line, here, shown=shown)
-        return shown
+        return is_read
+
+    def is_new(self, line: EventLine) -> bool:
+        """Return whether a message came in a conversation that is new; False once the peer is closed."""
+        with suppress(P2PChatError):
+            return self.peer.is_new(self.peer.find(line["conversation_id"]))
+        return False
 
     def note_written(self, where: Conversation) -> None:
         """Note where the user wrote, edited or deleted: what a command about an own message means without a number."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from p2pchat.core.durable_changes import META_BLOCKED
 from p2pchat.core.node_context import KeySet, NodeContext
@@ -62,10 +62,6 @@ class Contacts:
     def are_known(self, user: UserId, id: UserId) -> bool:
         """Return whether a user is known to this hosted user."""
         return id in self or id in self._ids.get(user, ())
-
-    def chosen_by(self, user: UserId) -> Collection[UserId | PeerId]:
-        """Return those whom this hosted user chose itself."""
-        return self._ids.get(user, {}).keys()
 
     def has_any(self, id: UserId) -> bool:
         """Return whether a user is known to anybody here."""

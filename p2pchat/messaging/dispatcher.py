@@ -326,7 +326,7 @@ class EventDispatcher:
         def begun(viewer: Viewer) -> ev.Event:
             there, user = viewer.conversation(effect.conversation), viewer.directory.user(effect.user)
             admitted_by = viewer.directory.user(by) if by else None
-            return ev.ConversationBegun(conversation=there, user=user, admitted_by=admitted_by)
+            return ev.NewConversation(conversation=there, user=user, admitted_by=admitted_by)
 
         self._emit(None, begun, (effect.host,))
 

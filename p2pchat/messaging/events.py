@@ -231,7 +231,7 @@ class MemberChange(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConversationBegun(Event):
+class NewConversation(Event):
     """Somebody to whom the own user never wrote began a direct conversation or a group with it (LocalUser.is_new).
 
     Attributes:
@@ -248,7 +248,7 @@ class ConversationBegun(Event):
 
     def _fields(self) -> dict[str, Any]:
         there = self.conversation
-        return {"conversation": there.name, "kind": there.kind, **super(ConversationBegun, self)._fields()}
+        return {"conversation": there.name, "kind": there.kind, **super(NewConversation, self)._fields()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

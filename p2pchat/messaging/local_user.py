@@ -199,8 +199,9 @@ class LocalUser(Viewer):
 
         It is opened once a message of it is marked as read. Until then no program rings the bell for what comes there.
         """
-        inbox = self._driver.node.sync.inbox
-        return inbox.is_unanswered(self.directory.me, conversation.key) and not self._cursors.has_read(conversation.key)
+        unanswered = self._driver.node.sync.inbox.of(self.directory.me)
+        is_stored = any(one.conversation == conversation.key and one.has_place for one in unanswered)
+        return is_stored and not self._cursors.has_read(conversation.key)
 
     @property
     def room(self) -> Conversation:

@@ -47,8 +47,8 @@ class InboxInvariants:
             self._invariants.fail("inbox", peer, f"tells again that {begun.conversation[:6]} began")
         told.append(begun)
         inbox, conversations = peer.node.sync.inbox, peer.node.sync.conversations.by_id
-        open = [one for one in told if one.user == begun.user and inbox.is_unanswered(one.host, one.conversation)]
-        of_user = {one.conversation for one in open}
+        open = {(host, one.conversation) for host in peer.node.hosted for one in inbox.of(host)}
+        of_user = {one.conversation for one in told if one.user == begun.user and (one.host, one.conversation) in open}
         groups = {id for id in of_user if conversations[id].is_talk}
         settings = self._sim.settings
         if len(groups) > settings.max_unanswered_groups or len(of_user - groups) > settings.max_unanswered:

@@ -174,7 +174,7 @@ async def test_ignored_users_are_listed_and_not_unread(shown: Shown) -> None:
         assert [line for line in shown.new if "unread" in line or "ignored" in line] == [
             "-- nobody is ignored",
             "-- room: 2 unread, 1 with your name",
-            "-- mallory: 1 unread",
+            "-- mallory: 1 unread; new: mallory",
             "-- mallory is ignored from now on",
             "-- room: 1 unread",
             "-- mallory is ignored: /unignore shows them again",

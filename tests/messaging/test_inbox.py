@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from p2pchat import ConversationBegun, Events, Message, Settings, UnansweredConversation
+from p2pchat import Events, Message, NewConversation, Settings, UnansweredConversation
 from p2pchat.testing import Mesh, mesh
 from tests.deadlines import WAIT, until, within
 
@@ -25,7 +25,7 @@ async def test_a_first_message_is_told_and_shown_and_new_until_it_is_read() -> N
         _, bob, cyd = net.peers
         events = bob.events()
         receipt = await cyd.send("bob", "hello")
-        begun = await seen(events, ConversationBegun)
+        begun = await seen(events, NewConversation)
         assert (begun.user.name, begun.admitted_by and begun.admitted_by.name) == ("cyd", "ada")
         line = begun.to_json()
         assert [line[name] for name in ("event", "conversation", "user", "admitted_by")] == [
@@ -58,7 +58,7 @@ async def test_a_group_is_told_and_listed_with_its_owner(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = ada.events()
     await bob.create_group("ops", ["ada"])
-    begun = await seen(events, ConversationBegun)
+    begun = await seen(events, NewConversation)
     assert (begun.user.name, begun.conversation.name, begun.conversation.kind) == ("bob", "ops", "group")
     assert [one.conversation for one in ada.unanswered()] == [begun.conversation] and ada.is_new(begun.conversation)
     await ada.send("#ops", "hello")

@@ -21,7 +21,7 @@ CALLS: dict[str, Callable[[TCPPeer], Awaitable[Any]]] = {
     "send": lambda peer: peer.send("bob", "hi"),
     "send_many": lambda peer: peer.send_many("bob", ["hi"]),
     "create_group": lambda peer: peer.create_group("ops", ["bob"]),
-    "accept": lambda peer: peer.accept("bob"),
+    "add_contact": lambda peer: peer.add_contact("bob"),
     "allow": lambda peer: peer.allow("bob"),
     "block": lambda peer: peer.block("bob"),
     "ignore": lambda peer: peer.ignore("bob"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.durable_changes import Change, DeliveredMark, Fork, KnownConversation
+from p2pchat.core.durable_changes import Change, DeliveredMark, Fork
 from p2pchat.core.storage_answers import (
     ForkStart,
     LogFacts,
@@ -19,7 +19,6 @@ from p2pchat.core.storage_answers import (
     WantStart,
 )
 from p2pchat.core.sync import prune
-from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.protocol import Mark
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
@@ -269,70 +268,3 @@ def test_no_chain_is_known_inside_of_what_was_deleted(storage: SqlStorage) -> No
     delete(storage, PruneKey(ROOM, before=1_700_000_000_000_004))
     chains = [ada.mark_at(seq).chain8 if seq > 3 else "" for seq in (3, 4, 5)]
     assert [storage.chain_at(ada.log, seq)[:8].hex() for seq in (3, 4, 5)] == chains
-
-
-# ---- conversations that waited
-
-
-DM = dm_id(user("ada"), user("bob"))
-
-
-def request(*authors: Author) -> Change:
-    """Return the change with the first entries of a direct conversation that waits: nothing of it has a place."""
-    change = Change(conversations=[KnownConversation(DM, dm_naming(user("ada"), user("bob")))])
-    for author in authors:
-        begun = author.begins("psst", "psst?")
-        change.logs += begun.logs
-        change.batches += begun.batches
-    return change
-
-
-def test_a_conversation_that_waited_goes_as_if_nothing_had_come(storage: SqlStorage) -> None:
-    other = Author("bob", 9)
-    storage.commit([released(other.begins("in the room"), 1)])
-    before = storage.load([user("ada")])
-    bob, again = Author("bob", 1, DM), Author("bob", 2, DM)
-    storage.commit([request(bob)])
-    storage.commit([again.begins("later")])
-    assert len(storage.logs_of(DM, user("bob"))) == 2
-    storage.commit([Change(deleted=[DM])])
-    now = storage.load([user("ada")])
-    assert (now.conversations, now.tips, now.unreleased) == (before.conversations, before.tips, before.unreleased)
-    assert now.sizes == before.sizes and storage.logs_of(DM, user("bob")) == []
-    assert storage.lookup([bob.lookup, again.lookup]) == {}
-    assert storage.fetch(DM, user("bob"), WantStart((), ()), batches=8) == ([], None)
-    assert [shown.log for shown in storage.places(0, 9)] == [other.log]
-    storage.commit([Change(deleted=[DM])])  # once more is nothing
-
-
-def test_what_comes_of_a_deleted_conversation_in_the_same_commit_is_kept(storage: SqlStorage) -> None:
-    bob = Author("bob", 1, DM)
-    storage.commit([request(bob)])
-    again = Author("bob", 1, DM)  # the same log from its beginning, as its writer's peer brings it
-    storage.commit([Change(deleted=[DM]), request(again)])
-    assert facts_of(storage, again).seq == 2 and [one.id for one in storage.load([]).conversations] == [DM]
-    storage.commit([released(again.appends("psst!"), 1)])
-    assert storage.load([]).next_place == 2
-    both = request(third := Author("bob", 3, DM))
-    both.deleted.append(DM)
-    both.conversations[:] = [KnownConversation(DM, dm_naming(user("ada"), user("bob")))]
-    storage.commit([both])
-    assert [facts.log for facts in storage.logs_of(DM, user("bob"))] == [third.log]
-
-
-def test_a_conversation_that_is_deleted_in_the_commit_that_began_it_may_begin_again_there(storage: SqlStorage) -> None:
-    """Seed 1353289 with --deletions."""
-    bob, again = Author("bob", 1, DM), Author("bob", 1, DM)
-    storage.commit([request(bob), Change(deleted=[DM]), request(again)])
-    assert facts_of(storage, again).seq == 2 and [one.id for one in storage.load([]).conversations] == [DM]
-
-
-def test_a_text_of_a_deleted_conversation_is_in_no_file(path: Path) -> None:
-    storage = SqlStorage(sqlite_url(path))
-    bob = Author("bob", 1, DM)
-    change = request(bob)
-    change.batches.append(bob.write("a word of a stranger"))
-    storage.commit([change])
-    storage.commit([Change(deleted=[DM])])
-    storage.close()
-    assert b"word of a stranger" not in b"".join(file.read_bytes() for file in path.parent.iterdir() if file.is_file())

@@ -80,8 +80,6 @@ def test_what_is_deleted_here_names_nothing(storage: SqlStorage) -> None:
     assert referring(storage) == {ONE.root: [(ada.log, 9), (dm.log, 1)], OTHER.root: [(ada.log, 9)]}
     assert delete(storage) == 4
     assert referring(storage) == {ONE.root: [(dm.log, 1)]}
-    storage.commit([Change(deleted=[DM])])
-    assert referring(storage) == {}
 
 
 def test_a_thousand_contents_are_asked_for_at_once(storage: SqlStorage) -> None:

@@ -19,7 +19,6 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locato
 from playwright.async_api import TimeoutError as NotInTime
 
 from tests.ports import free_ports
-from tests.web.chat_client import connect
 
 CHROMIUM = shutil.which("chromium") or ""
 PATIENCE = 60.0  # seconds for anything; the machine may be very busy
@@ -311,16 +310,6 @@ async def visitor(browser: Browser, url: str, **window: Any) -> Visitor:
     return Visitor(context, await context.new_page(), url)
 
 
-async def acquainted(one: Visitor, terry: Terminal) -> None:
-    """Have two users know each other, so that each is told what the other reads."""
-    async with connect(f"{one.url.replace('http', 'ws', 1)}lines", additional_headers=one.bearer) as lines:
-        id = json.loads(await lines.recv())["user_id"]
-        await lines.send(json.dumps({"do": "accept", "to": "terry"}))
-        while (line := json.loads(await lines.recv()))["event"] != "answer":
-            assert line["event"] != "error", line
-    terry.say(do="accept", to=id)
-
-
 @dataclass
 class Scene:
     """The users: zoe and yan with browsers, terry in a terminal; the peer of the gateway is called gate.
@@ -356,7 +345,6 @@ async def opened(home: Path, **window: Any) -> AsyncIterator[Scene]:
             yan = await visitor(browser, gateway.url, color_scheme="dark", **window)
             await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
             await zoe.row("terry").wait_for()
-            await asyncio.gather(*(acquainted(one, terry) for one in (zoe, yan)))
             await zoe.go("Room")
             yield Scene(gateway, browser, zoe, yan, terry)
     finally:

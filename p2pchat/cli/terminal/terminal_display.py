@@ -287,7 +287,7 @@ class TerminalDisplay(Display):
         self.speakers.add(event["sender"])
         if here or notified:
             await self._show_message(event, elsewhere=not here)
-        is_new = self._peer.is_new(self._peer.find(event["conversation_id"]))  # that it began was told
+        is_new = self._session.is_new(event)  # that it began was told
         if notified and not (is_new or event["old"] or event.get("expelled")):
             self._ring(f"{quote_speaker(event['sender'])}: {event['text']}")
 

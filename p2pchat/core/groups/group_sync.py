@@ -199,7 +199,7 @@ class GroupSync:
             if former is None:
                 self._sync.conversations.keep(group.id)
                 self._made[batch.log.user] += 1
-                transaction.begun += self._sync.inbox.on_group_begun(group)
+                transaction.begun += self._sync.inbox.on_begun(self._sync.conversations.by_id[group.id])
             self._refresh_members(group)
             self._refresh_visible_since(group, former)
 

@@ -11,12 +11,11 @@ Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import ConversationBegun
-from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, NodeContext
@@ -26,8 +25,7 @@ from p2pchat.protocol import ConversationId, Naming, UserId
 
 MAX_OF_MEMBER = 1024  # conversations of all users of one member; a guess: groups take 15 KiB each
 MAX_LISTED = 256  # conversations without a place; a guess: more than anybody reads
-
-Node = tuple[str, ...]  # a member, or a user and what kind of conversation
+NO_LIMIT = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +59,14 @@ class Inbox:
         self._contacts = contacts
         self._members = members
         self._settings = ctx.settings
-        self._places: dict[ConversationId, tuple[Node, Node]] = {}
-        self._taken: Counter[Node] = Counter()
+        self._places: dict[ConversationId, tuple[tuple[str, UserId], ...]] = {}  # where each counts
+        self._taken: Counter[tuple[str, UserId]] = Counter()  # by a member, or a user and "dm" or "group"
         self._refused: dict[ConversationId, Unanswered] = {}  # the newest last
 
     def start(self) -> None:
         """Count what is stored, also more than there are places for, once members are known."""
-        for id, conversation in self._conversations.by_id.items():
-            if (found := self._stored(conversation)) is not None:
-                self._count(id, found.user, is_group=conversation.is_operations)
+        for conversation in self._conversations.by_id.values():
+            self._update(conversation)
 
     def is_known(self, user: UserId) -> bool:
         """Return whether a user is hosted here, or known to anybody here."""
@@ -81,9 +78,8 @@ class Inbox:
         """Return a hosted user and the one whom it does not know, of their direct conversation; else None."""
         here = [user for user in naming.dm or () if user in self._hosted]
         others = [user for user in naming.dm or () if user not in self._hosted]
-        if len(here) != 1 or not others or self._contacts.are_known(here[0], others[0]):
-            return None
-        return here[0], others[0]
+        is_new = len(here) == len(others) == 1 and not self._contacts.are_known(here[0], others[0])
+        return (here[0], others[0]) if is_new else None
 
     def _stored(self, conversation: ConversationState) -> Unanswered | None:
         """Return a stored conversation if it is unanswered. Once a member of a group wrote there, it is answered."""
@@ -115,14 +111,6 @@ class Inbox:
                 yield found
         yield from (refused for refused in self._refused.values() if user in refused.hosts)
 
-    def is_unanswered(self, user: UserId, id: ConversationId) -> bool:
-        """Return whether a conversation of a hosted user is stored and unanswered; of a group, its talk."""
-        conversation = self._conversations.by_id.get(id)
-        if conversation is not None and conversation.group is not None:
-            conversation = self._conversations.by_id.get(conversation.group.id)
-        found = None if conversation is None else self._stored(conversation)
-        return found is not None and user in found.hosts
-
     # ---- places
 
     def open(self, naming: Naming, *, is_file: bool = False) -> bool:
@@ -138,35 +126,30 @@ class Inbox:
             counts = self.is_known if direct is None else None
             if any(self._conversations.count_direct(user, most, counts) >= most for user in naming.dm):
                 return False
-        elif not self._has_room(direct[1], is_group=False):
+        elif not self._take(id, "dm", direct[1], self._settings.max_unanswered):
             self._refuse(id, Unanswered(id, direct[1], direct[:1], has_place=False))
             return False
-        else:
-            self._count(id, direct[1], is_group=False)
         self._conversations.open_provisional(naming)
         return True
 
-    def admits(self, group: ConversationId, creator: UserId, name: str, named: Collection[UserId]) -> bool:
-        """Return whether a group that names these users may be stored; it is counted when it is (on_group_begun)."""
+    def admits(self, group: ConversationId, creator: UserId, name: str, named: Iterable[UserId]) -> bool:
+        """Return whether a group that names these users may be stored."""
         hosts = [user for user in named if user in self._hosted]
-        if self._is_answered(creator, hosts) or self._has_room(creator, is_group=True):
+        most = self._settings.max_unanswered_groups
+        if self._is_answered(creator, hosts) or self._take(group, "group", creator, most):
             return True
         self._refuse(group, Unanswered(talk_id(group), creator, tuple(hosts), name, has_place=False))
         return False
 
-    def _nodes(self, user: UserId, is_group: bool) -> tuple[Node, Node]:
+    def _take(self, id: ConversationId, kind: str, user: UserId, most: int) -> bool:
+        """Give a conversation a place if there is one. Return whether it has one."""
         line = self._members.line(user)
-        return ("group" if is_group else "dm", line[-1]), line[:1]
-
-    def _has_room(self, user: UserId, *, is_group: bool) -> bool:
-        most = self._settings.max_unanswered_groups if is_group else self._settings.max_unanswered
-        of_user, of_member = self._nodes(user, is_group)
-        return self._taken[of_user] < most and self._taken[of_member] < MAX_OF_MEMBER
-
-    def _count(self, id: ConversationId, user: UserId, *, is_group: bool) -> None:
-        if id not in self._places:
-            self._places[id] = self._nodes(user, is_group)
+        of_user, of_member = (kind, line[-1]), ("member", line[0])
+        has_room = self._taken[of_user] < most and (self._taken[of_member] < MAX_OF_MEMBER or most == NO_LIMIT)
+        if id not in self._places and has_room:
+            self._places[id] = of_user, of_member
             self._taken.update(self._places[id])
+        return id in self._places
 
     def _refuse(self, id: ConversationId, refused: Unanswered) -> None:
         self._refused[id] = refused
@@ -180,22 +163,21 @@ class Inbox:
             if not self._taken[node]:
                 del self._taken[node]
 
+    def _update(self, conversation: ConversationState) -> None:
+        """Count a conversation if it is stored and unanswered, also beyond the limits; else free its place."""
+        found = self._stored(conversation)
+        if found is None:
+            self.free(conversation.id)
+        else:
+            self._take(conversation.id, "group" if conversation.is_operations else "dm", found.user, NO_LIMIT)
+
     # ---- what happens
 
     def on_begun(self, conversation: ConversationState) -> list[ConversationBegun]:
-        """Return what is told of a direct conversation whose first entry is stored."""
+        """Return what is told of a conversation whose first entry is stored, unless a file brought it."""
         self._refused.pop(conversation.id, None)
-        direct = self._direct(conversation.naming) if conversation.id in self._places else None
-        return [] if direct is None else [ConversationBegun(conversation.id, *direct)]
-
-    def on_group_begun(self, group: GroupReplica) -> list[ConversationBegun]:
-        """Count a group whose first operation is stored, and return what is told of it."""
-        self._refused.pop(group.id, None)
-        found = self._stored(self._conversations.by_id[group.id])
-        if found is None:
-            return []
-        self._count(group.id, found.user, is_group=True)
-        return [ConversationBegun(group.talk, host, found.user) for host in found.hosts]
+        found = self._stored(conversation) if conversation.id in self._places else None
+        return [ConversationBegun(found.conversation, host, found.user) for host in found.hosts] if found else []
 
     def on_answered(self, conversation: ConversationState, by: UserId) -> None:
         """Make the other user of a direct conversation, or the owner of a group, a contact of who writes there.
@@ -214,23 +196,16 @@ class Inbox:
         """Free the places of a user who is a contact of a hosted user now. Return whether any had been refused."""
         made = [id for id, group in self._conversations.groups.items() if id in self._places and group.creator == user]
         for id in (*self._conversations.direct(user), *made):
-            if self._stored(self._conversations.by_id[id]) is None:
-                self.free(id)
+            self._update(self._conversations.by_id[id])
         refused = [id for id, one in self._refused.items() if one.user == user]
         for id in refused:
             del self._refused[id]
         return bool(refused)
 
-    def on_user_hosted(self, user: UserId) -> None:
-        """Count the stored conversations of a user. With other users of this peer it has none that count."""
+    def on_hosts_changed(self, user: UserId) -> None:
+        """Update the conversations of a user who is hosted from now on, or is not any more. With other users of this
+        peer it has none that count.
+        """
         groups = [id for id, group in self._conversations.groups.items() if user in group.named]
         for id in (*self._conversations.direct(user), *groups):
-            conversation = self._conversations.by_id[id]
-            if (found := self._stored(conversation)) is None:
-                self.free(id)
-            else:
-                self._count(id, found.user, is_group=conversation.is_operations)
-
-    def on_user_unhosted(self, user: UserId) -> None:
-        for id in self._conversations.direct(user):
-            self.free(id)
+            self._update(self._conversations.by_id[id])

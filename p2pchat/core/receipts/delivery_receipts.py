@@ -354,12 +354,8 @@ class Acknowledgements:
             links = self._sync.presence.hosts.get(key[1], ())
             hosts = frozenset(self._sync.remotes[id].link.peer for id in links if id in self._sync.remotes)
             alike.setdefault((key[0], hosts), []).append(key)
-            if key[0] in self._sync.conversations.by_id:
-                self._owe_to(sorted(gossip[key].intersection(links)), key)
+            self._owe_to(sorted(gossip[key].intersection(links)), key)
         for (id, hosts), told in alike.items():
-            conversation = self._sync.conversations.by_id.get(id)
-            if conversation is None:
-                continue  # it waited, and was deleted
-            for remote in self._sync.remotes_sharing(conversation):
+            for remote in self._sync.remotes_sharing(self._sync.conversations.by_id[id]):
                 if not hosts or not hosts <= remote.link.linked.keys() | {remote.link.peer}:
                     self._sync.owe_marks(remote, told)

@@ -254,7 +254,7 @@ class MarkExchange(Generic[M]):
     def _mark_shown(self, mark: M, defers: bool, shown: list[tuple[LogId, int, str]]) -> None:
         """Mark the logs that storage says had been shown when the message was."""
         conversation = self._find_conversation(mark)
-        if conversation is None:  # deleted, or let go meanwhile
+        if conversation is None:  # let go meanwhile
             self._unanswered.discard(mark.ticket)
             if defers:
                 del self._deferred[mark.conversation, mark.user]
@@ -330,8 +330,8 @@ class MarkExchange(Generic[M]):
         marks, due.marks = sorted(due.marks.items()), {}
         items: list[MarkItem] = []
         for (log, reader), former in marks:
-            conversation = self._sync.conversations.by_id.get(log.conversation)  # None: deleted since the mark waits
-            if conversation and reader in self._sync.hosted and self._tells(remote, conversation):
+            conversation = self._sync.conversations.by_id[log.conversation]
+            if reader in self._sync.hosted and self._tells(remote, conversation):
                 now = self._positions.durable(log, reader)
                 items.append(((conversation.id, reader), ref_key(log.user, log.run), former, now))
         if any(former != now for *_, former, now in items):

@@ -57,13 +57,6 @@ def _only(*users: UserId) -> frozenset[UserId]:
     return frozenset(users)
 
 
-def _count_down(counts: Counter[UserId], users: Iterable[UserId]) -> None:
-    for user in users:
-        counts[user] -= 1
-        if not counts[user]:
-            del counts[user]
-
-
 class Conversations:
     """All conversations in memory."""
 
@@ -260,20 +253,9 @@ class Conversations:
         """Forget and return a conversation that only links mention; None for any other."""
         if id not in self.provisional or self.by_id[id].is_stored:
             return None
-        return self.remove(id)
-
-    def remove(self, id: ConversationId) -> ConversationState:
-        """Forget and return a conversation."""
         self._end_provisional(id)
-        at = bisect_left(self._kept, id)
-        if self._kept[at : at + 1] == [id]:
-            del self._kept[at]
         conversation = self.by_id.pop(id)
-        group = self.groups.pop(id, None)
-        if group is not None:
-            _count_down(self._in_groups, group.named)
-        if conversation.is_talk:
-            _count_down(self._in_talks, conversation.writers)
+        self.groups.pop(id, None)
         for user in {*(conversation.naming.dm or ())}:
             del self._dms[user][id]
             if not self._dms[user]:

@@ -368,7 +368,7 @@ class Replicator:
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
         self.contacts.add(self.conversations.written_to_by(user), user)
-        self.inbox.on_user_hosted(user)
+        self.inbox.on_hosts_changed(user)
 
     def on_contact(self, user: UserId, by: UserId) -> None:
         """Limit a user no more with its member, as far as it is known to this hosted user alone, or to this peer."""
@@ -396,7 +396,7 @@ class Replicator:
         """Update what concerned only this user, after it was removed from the hosted users."""
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
-        self.inbox.on_user_unhosted(user)
+        self.inbox.on_hosts_changed(user)
         self.context.sweep_conversations()
 
     def lift_quota(self, user: UserId) -> None:

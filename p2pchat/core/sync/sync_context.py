@@ -182,7 +182,8 @@ class SyncContext:
         if not conversation.is_stored:
             conversation.is_stored = True
             self.conversations.keep(conversation.id)
-            self.transaction.begun += self.inbox.on_begun(conversation)
+            if conversation.naming.dm:
+                self.transaction.begun += self.inbox.on_begun(conversation)
             self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
@@ -198,7 +199,7 @@ class SyncContext:
         return any(remote.comparison.begun and self.shares(remote, conversation) for remote in remotes)
 
     def forget_on_links(self, conversation: ConversationState) -> None:
-        """Forget what links keep of a conversation that is not known any more, but not its name."""
+        """Forget what links keep of a group that is not known any more."""
         id = conversation.id
         for remote in self.remotes.values():
             for key in [key for key in (*remote.ahead, *remote.acked, *remote.owed_marks) if key[0] == id]:
@@ -209,8 +210,6 @@ class SyncContext:
                 known.pop(id, None)
             remote.comparison.marks_through.pop(id, None)
             remote.comparison.equal.pop(id, None)
-            if any(user in remote.link.users for user in conversation.naming.dm or ()):
-                remote.note_unopened(id, conversation.naming)
 
     def may_list(self, remote: RemoteState) -> bool:
         """Return whether marks may be listed for a remote now, which may be thousands. If not, it asks again.

@@ -29,7 +29,7 @@ async def test_who_is_new_is_told_once_and_listed_until_it_is_opened(terminal: O
         "/list", "-- bob: 2 unread; new: bob", "-- mal: 1 unread; new: mal", "-- #spam; new: #spam by mal"
     )
     await ada.line("/go bob")
-    await ada.prompts("bob>")
+    await ada.prompts("[mal 1] bob>")
     await ada.answers("/list", "-- bob (here)")
     # One is blocked: nothing is shown any more, and it is not told.
     await ada.answers("/block mal", "mal is blocked: no link, nothing stored, nothing shown; nobody is told")

@@ -165,6 +165,7 @@ async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
 
 async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers("/allow bob", "everything bob writes is stored, without a limit")  # a contact, so nothing is new
     await ada.line("/away lunch")
     await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=60)
     one, two = await bob.send("ada", "one"), await bob.broadcast("two")
