@@ -323,7 +323,7 @@ class PeerLifecycle:
         if self._offline:
             return
         told = await self._all_endpoints()
-        driver.put(ListeningAt(self.port, told))
+        driver.put(ListeningAt(told))
         if self.options.listen and not self.told_endpoints:
             self._watching = asyncio.create_task(self._watch_addresses(driver, told))
         named = [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]
@@ -350,7 +350,7 @@ class PeerLifecycle:
             await asyncio.sleep(ADDRESSES_CHECKED_EVERY)
             if (now := await self._all_endpoints()) != told:
                 told = now
-                driver.put(ListeningAt(self.port, told))
+                driver.put(ListeningAt(told))
 
     def _open_relay(self, resources: PeerResources) -> Transport:
         """Return the transport of links: with an engine one that goes through it, too."""

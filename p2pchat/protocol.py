@@ -243,18 +243,12 @@ class Bye(Frame, tag="bye"):
 
 
 class Peers(Frame, tag="peers"):
-    """The peers that the sender is linked with, and records of them and of itself.
-
-    Attributes:
-        seen: The host that the sender sees the receiver at.
-        can: Features of the sender: complete in the first frame on a link, and absent in later ones.
-    """
+    """The peers that the sender is linked with, and records of them and of itself."""
 
     records: list[PeerRecord] = []
     linked: list[Long32] = []
     gone: list[Long32] = []
-    seen: str = ""
-    can: list[str] = []
+    can: list[str] = []  # features of the sender: complete in the first frame on a link, and absent in later ones
 
 
 class Here(Frame, tag="here"):
@@ -586,7 +580,6 @@ class Decoder:
         _at_most(MAX_FEATURES, "peers", "can", frame.can)
         if "".join([*frame.linked, *frame.gone]).encode().translate(None, _DIGITS):
             raise FrameError("peers: ids are lower-case hex")
-        self._check_length("peers: a host", frame.seen)
         self._check_records("peers", frame.records)
 
     def _check_admit(self, frame: Admit, size: int) -> None:
@@ -594,15 +587,12 @@ class Decoder:
 
     def _check_records(self, kind: str, records: list[PeerRecord]) -> None:
         _at_most(MAX_RECORDS, kind, "records", records)
+        longest = self._settings.max_endpoint_bytes
         for record in records:
             _at_most(MAX_ENDPOINTS, kind, "endpoints", record.e)
             for endpoint in record.e:
-                self._check_length(f"{kind}: an endpoint", endpoint)
-
-    def _check_length(self, what: str, endpoint: str) -> None:
-        longest = self._settings.max_endpoint_bytes
-        if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:
-            raise _over(what, len(endpoint.encode()), longest)
+                if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:
+                    raise _over(f"{kind}: an endpoint", len(endpoint.encode()), longest)
 
     def _check_here(self, frame: Here, size: int) -> None:
         _at_most(self._settings.page_items, "here", "users", frame.users)

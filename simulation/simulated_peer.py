@@ -241,7 +241,7 @@ class SimPeer:
         if not self.up:
             return
         at = (self.endpoint,) * self.listens + (self.relayed_endpoint,) * self.has_engine
-        self.put(inputs.ListeningAt(self.port if self.listens else 0, at))
+        self.put(inputs.ListeningAt(at))
         self.sim.invariants.receipts.started(self)
         for guest in self.guests:
             self.put(inputs.PresenceSet(guest.user, "online"))

@@ -97,12 +97,9 @@ class Paused(Record, frozen=True):
 
 
 class ListeningAt(Record, frozen=True):
-    """The endpoints under which this peer can be reached: its port, 0 when it does not listen, and endpoints to
-    announce.
-    """
+    """All endpoints at which this peer can be reached."""
 
-    port: int
-    at: tuple[str, ...] = ()
+    at: tuple[str, ...]
 
 
 class RelayChanged(Record, frozen=True):

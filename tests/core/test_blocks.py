@@ -36,7 +36,7 @@ def three() -> tuple[World, Peer, Peer, Peer]:
     world = World()
     peers = [world.peer(name) for name in ("ada", "bob", "cyd")]
     for number, peer in enumerate(peers, 1):
-        peer.put(ListeningAt(number, (f"10.0.0.1:{number}",)))
+        peer.put(ListeningAt((f"10.0.0.1:{number}",)))
     ada, bob, cyd = peers
     for one, other in ((ada, bob), (ada, cyd), (bob, cyd)):
         world.link(one, other)

@@ -63,7 +63,7 @@ class Recorder(World):
         network = NetworkCredentials(N.hex(), K.hex(), FOUNDER, member=member.peer_id, sign=member.sign)
         peer = Peer(self, name, storage, Settings(), IDENTITIES[name], network)
         self.peers.append(peer)
-        peer.put(ListeningAt(port, (f"192.0.2.7:{port}",)))
+        peer.put(ListeningAt((f"192.0.2.7:{port}",)))
         return peer
 
 

@@ -117,7 +117,7 @@ class MemberFrames:
         ]
         linked = [record.id for record in records] + [supply.pick(USERS) for _ in range(supply.often(3))]
         gone = [supply.pick(USERS) for _ in range(supply.often(3))]
-        return wire.Peers(records, linked, gone, supply.pick(("", "203.0.113.1", supply.text(20))))
+        return wire.Peers(records, linked, gone)
 
     def other(self) -> wire.Frame:
         supply = self.supply

@@ -143,7 +143,7 @@ class NodeSession:
                 6, ada, supply.pick(TALKS), "text", [supply.text(20)], self.sayings.ref() if supply.yes(3) else None
             ),
             UserRenamed(ada, "Ada"), PresenceSet(ada, "idle", supply.text(9)),
-            ListeningAt(supply.pick((0, 8080)), ("10.0.0.1:8080",)), Forget("", supply.text(12)), Forget(IDS["bob"]),
+            ListeningAt(supply.pick(((), ("10.0.0.1:8080",)))), Forget("", supply.text(12)), Forget(IDS["bob"]),
             PeerSighted(IDS["bob"], ("10.0.0.3:9",)), PeerSighted(IDS["dan"]),
             TypingSet(ada, supply.pick((ROOM, *TALKS)), supply.yes(2)), self.marked(), self.marked(),
             WriteRequest(7, ada, TALK, "text", [supply.text(20)]), self.of_groups(), self.of_groups(),

@@ -227,7 +227,7 @@ async def test_a_server_without_the_key_is_refused_and_learns_nothing(
                 over.set()
             if isinstance(frame, Hello):
                 given = {"reflected": frame.proof, "wrong": "0c" * 32, "stripped": None}[kind]
-                writer.write(encode(Welcome(proof=given)) + encode(Go("ab" * 8, 1)) + encode(Peers(seen="10.1.1.1")))
+                writer.write(encode(Welcome(proof=given)) + encode(Go("ab" * 8, 1)) + encode(Peers(linked=["0f" * 32])))
 
     async with listening(answer) as (port, said):
         async with TCPPeer(0, f"127.0.0.1:{port}", name="cyd", db="memory://", settings=QUICK) as cyd:
@@ -235,7 +235,7 @@ async def test_a_server_without_the_key_is_refused_and_learns_nothing(
                 await over.wait()
             assert [type(frame) for frame in said][:2] == [Hello, Bye]
             assert said[1].code == "network"  # type: ignore[union-attr]
-            assert cyd.links() == [] and "10.1.1.1" not in repr([*cyd._driver.node.links.book])
+            assert cyd.links() == [] and "0f" * 32 not in repr([*cyd._driver.node.links.book])
             network = load_network(tmp_path / "network")
             assert network is not None and network.id not in repr(said)
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import Address, Change
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
@@ -19,7 +19,6 @@ from p2pchat.core.sync.forks import AGAIN_AFTER
 from p2pchat.protocol import Entries, Have, Want
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.__main__ import main
-from simulation.byzantine import THIRD_HOST, MadeUpUser
 from simulation.network import WireEnd
 from simulation.random_histories import check_history, play
 from simulation.simulated_peer import SimPeer
@@ -456,21 +455,6 @@ def test_a_conversation_without_a_place_comes_once_its_user_is_a_contact() -> No
     ada.allow_all()
     comes_to_rest(sim)
     assert sorted(texts(ada)) == ["one", "two"]
-
-
-def test_a_contact_is_believed_where_it_is_although_a_crowd_names_that_place_too() -> None:
-    """Somebody there wrote to it (seed 32, with files)."""
-    sim, (ada, bob, cyd) = started(25, 3)
-    ada.say("psst", bob)
-    sim.run(5)
-    nobody = MadeUpUser("nobody", bytes(32))
-    sim.made_up[nobody.user] = nobody
-    ada.disk.storage.commit([Change(addresses=[Address(bob.user, f"{THIRD_HOST}:7")])])
-    sim.invariants.crowd.check_bounds()
-    assert sim.check() == []
-    ada.disk.storage.commit([Change(addresses=[Address(cyd.user, f"{THIRD_HOST}:7")])])
-    sim.invariants.crowd.check_bounds()
-    assert [fault.text for fault in sim.check()] == ["holds 1 stored addresses of the crowd, of 0 at most"]
 
 
 def test_content_that_was_deleted_and_asked_for_again_is_not_wanted_by_a_disk_from_in_between() -> None:

@@ -80,7 +80,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "peers_first": (
         "The first on a link tells everything.",
-        {"t": "peers", "records": [_RECORD, record_of("cyd", "192.0.2.9:8082")], "linked": [CYD], "seen": "192.0.2.9"},
+        {"t": "peers", "records": [_RECORD, record_of("cyd", "192.0.2.9:8082")], "linked": [CYD]},
     ),
     "peers_change": ("A later one tells what is gone.", {"t": "peers", "gone": [CYD]}),
     "members_sum": (

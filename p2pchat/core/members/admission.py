@@ -126,7 +126,8 @@ class Admission:
         exchange = self._statements()
         if not member or not exchange.take_shown(shown) or exchange.members is None:
             return Verdict(NO_MEMBER)
-        if self.admits_peer(peer, member):
+        self.note(peer, member)
+        if self.admits(peer, member):
             return Verdict(awaits=self._own_addition(exchange.members, member))
         if shown.invite is None or exchange.members.against(peer, self.users.members_of(peer)):
             return Verdict(NO_MEMBER)
@@ -152,11 +153,10 @@ class Admission:
             members is not None and members.admits(user, member, self.users.members_of(user))
         )
 
-    def admits_peer(self, peer: PeerId, member: UserId) -> bool:
-        """Return whether a peer is admitted by the member that answers for it, and remember who that is."""
+    def note(self, peer: PeerId, member: UserId) -> None:
+        """Remember which member answers for a peer, by what that peer signed, if it is one that is known."""
         if self.is_heard_of(member):
             self.users.on_shown(peer, member)
-        return self.admits(peer, member)
 
     def is_heard_of(self, member: UserId) -> bool:
         """Return whether a statement known here is about a member."""

@@ -149,11 +149,6 @@ class AddressBook:
         if not self._has_share(peer):
             self._forget_peer(peer)
 
-    def take_own(self, record: PeerRecord) -> None:
-        """Store the record of this peer: the next one must be newer, also when the clock is set back meanwhile."""
-        self.records[record.id] = record
-        self._ctx.change.records[record.id] = record
-
     def sight(self, peer: PeerId, endpoint: str) -> Address | None:
         """Take an address at which discovery sees a peer announced. Return it if it is news."""
         known = self.get(peer, endpoint)

@@ -183,7 +183,7 @@ class Links:
     def start(self) -> None:
         """Dial every peer of the address book. Call this once, before anything else."""
         for record in [one for one in self.book.records.values() if one.id != self._ctx.me]:
-            self._admission.admits_peer(record.id, member_of(record))
+            self._admission.note(record.id, member_of(record))
         self.book.start()
         self.dialer.start()
 
@@ -322,7 +322,7 @@ class Links:
             self._keepalive.on_paused(self._links[input.link], input.on)
 
     def _on_listening(self, input: ListeningAt) -> None:
-        self._exchange.on_listening(input.port, input.at)
+        self._exchange.on_listening(input.at)
 
     def _connect(self, input: Connect) -> None:
         if not self._stopped:

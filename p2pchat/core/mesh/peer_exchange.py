@@ -27,7 +27,6 @@ from p2pchat.core.mesh.addressbook import (
     is_loopback,
     is_private,
     is_shareable,
-    join_endpoint,
     relay_peer,
     split_endpoint,
 )
@@ -77,9 +76,8 @@ class PeerExchange:
         self._up = up
         self._by_peer = by_peer
         self._on_copy = on_copy
-        self._port = 0
         self._at: tuple[str, ...] = ()
-        self._seen: dict[PeerId, str] = {}  # where contacts see this peer
+        self._told_at = 0  # the time of the last own record that was told
         self._changes = PeerChanges()
         self._timer: Timer | None = None
         self._sent_at = float("-inf")  # when changes were last sent to all links
@@ -89,20 +87,12 @@ class PeerExchange:
 
     # Sending
 
-    def on_listening(self, port: int, at: tuple[str, ...]) -> None:
-        """This peer can be reached at these endpoints. Port 0 means that it does not listen."""
-        self._port = port
-        self._at = tuple(endpoint for endpoint in at if self._is_shareable(endpoint, near=True))
-        self._renew()
-
-    def _renew(self) -> None:
-        """Sign a new record of this peer."""
-        endpoints = [*dict.fromkeys((*self._at, *self._seen.values()))][
-            : min(MAX_ENDPOINTS, self._ctx.settings.max_endpoints_a_peer)
-        ]
+    def on_listening(self, at: tuple[str, ...]) -> None:
+        """This peer can be reached at these endpoints."""
+        self._at = tuple(endpoint for endpoint in at if self._is_shareable(endpoint, near=True))[:MAX_ENDPOINTS]
         former, guest = self._own, self._admission.guest
-        at = self._ctx.now.utc if former is None else max(self._ctx.now.utc, former.at + 1)
-        self._book.take_own(make_record(self._network, self._ctx.me, self._sign, at, endpoints, guest))
+        now = self._ctx.now.utc if former is None else max(self._ctx.now.utc, former.at + 1)
+        self._book.records[self._ctx.me] = make_record(self._network, self._ctx.me, self._sign, now, self._at, guest)
         self._on_news()
 
     @property
@@ -206,19 +196,18 @@ class PeerExchange:
         own = self._own
         own_at = 0 if own is None else own.at
         link.sent_change = self._changes.last
-        is_first = link.sent_own is None
+        can = [FILES, HOLDS, PULLS] if link.sent_own is None else []
         if not news and link.sent_own == own_at:
             return
         records = [own] if own is not None and link.sent_own != own_at else []
         records += [self._book.records[peer] for peer in sorted(news) if news[peer] and peer in self._book.records]
         link.sent_own = own_at
+        if own is not None and own_at > self._told_at:  # the next one must be newer, also if the clock is set back
+            self._told_at = own_at
+            self._ctx.change.records[own.id] = own
         linked = sorted(peer for peer, at in news.items() if at is not None)
         gone = sorted(peer for peer, at in news.items() if at is None)
-        for frame in self._pages(records, linked, gone):
-            if is_first:
-                is_first = False
-                frame.can = [FILES, HOLDS, PULLS]
-                frame.seen = "" if link.dialled or link.relayed or is_loopback(link.host) else link.host
+        for frame in self._pages(records, linked, gone, can):
             self._ctx.emit(Send(frame, [link.id]))
 
     def _update_changes(self) -> None:
@@ -228,13 +217,15 @@ class PeerExchange:
             at = 0 if record is None else record.at
             self._changes.put(peer, at if peer in self._by_peer else None)
 
-    def _pages(self, records: list[PeerRecord], linked: list[PeerId], gone: list[PeerId]) -> Iterator[Peers]:
+    def _pages(
+        self, records: list[PeerRecord], linked: list[PeerId], gone: list[PeerId], can: list[str]
+    ) -> Iterator[Peers]:
         most = self._ctx.settings.page_items
         of_page = min(most, MAX_RECORDS)
         pages = max(1, -(-len(records) // of_page), -(-len(linked) // most), -(-len(gone) // most))
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
-            yield Peers(records[page * of_page : (page + 1) * of_page], linked[part], gone[part])
+            yield Peers(records[page * of_page : (page + 1) * of_page], linked[part], gone[part], [] if page else can)
 
     # Receiving
 
@@ -251,8 +242,6 @@ class PeerExchange:
                     link.linked[record.id] = None if is_taken else record
         for peer in frame.gone:
             link.linked.pop(peer, None)
-        if frame.seen and self._port and link.known and link.dialled and not is_private(frame.seen):
-            self._on_seen(link.peer, frame.seen)
 
     def on_members_changed(self) -> None:
         """Take the records whose members are admitted now."""
@@ -278,30 +267,24 @@ class PeerExchange:
             current = self._by_peer.get(peer)
             link.linked.setdefault(peer if current is None else current.peer)  # its id is shared by all links' tables
 
-    def _on_seen(self, peer: PeerId, host: str) -> None:
-        """A contact sees this peer at this public address, which may be that of a router."""
-        endpoint = join_endpoint(host, self._port)
-        if is_address(host) and self._is_shareable(endpoint, near=False) and self._seen.get(peer) != endpoint:
-            self._seen[peer] = endpoint
-            self._renew()
-
     def _take(self, record: PeerRecord, link: PeerLink, *, may_be_new: bool = False) -> bool:
         """Take a record that came on a link, if it counts. Return False if it waits for its member.
 
         Args:
             may_be_new: Take it also if nobody said anything of its member.
         """
-        known = self._book.records.get(record.id)
+        known, member = self._book.records.get(record.id), member_of(record)
         is_new = known is None or known.at < record.at
-        if record.id == self._ctx.me or not (is_new or (known == record and record.id not in self._by_peer)):
+        is_told_again = known == record and (record.id == link.peer or record.id not in self._by_peer)
+        if record.id == self._ctx.me or not (is_new or is_told_again):
             return True
+        is_in = self._admission.admits(record.id, member)
+        if not is_in and (not may_be_new or self._admission.is_heard_of(member)):
+            return False
         if is_new and not is_signed(self._network, record):
             self._ctx.emit(Counted("record_refused"))
             return True
-        member = member_of(record)
-        if not self._admission.admits_peer(record.id, member):
-            if not may_be_new or self._admission.is_heard_of(member):
-                return False
+        self._admission.note(record.id, member)
         near = is_loopback(link.host)
         usable = [endpoint for endpoint in record.e if self._is_usable(record.id, endpoint, link.host, near)]
         for address in self._book.take(record, usable):

@@ -229,16 +229,16 @@ def test_a_record_displaces_no_endpoint_that_a_user_named_for_its_peer() -> None
 
 def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     ada = Post(ADA)
-    ada.handle(ListeningAt(8080, ("ada.example.org:8080",)))
+    ada.handle(ListeningAt(("ada.example.org:8080",)))
     own = record_of(ADA, "ada.example.org:8080")
     bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     bob.connect(bob.b)
     can = ["files", "holds", "pulls"]
-    assert exchanges(bob.take(ada)) == [Peers([own], seen=HOST, can=can)]
-    cyd.b.links.handlers[ListeningAt](ListeningAt(7070, ("10.0.0.7:7070",)))
+    assert exchanges(bob.take(ada)) == [Peers([own], can=can)]
+    cyd.b.links.handlers[ListeningAt](ListeningAt(("10.0.0.7:7070",)))
     cyd.connect(cyd.b, host="10.0.0.7")
-    assert exchanges(cyd.take(ada)) == [Peers([own], [BOB.id], seen="10.0.0.7", can=can)]
+    assert exchanges(cyd.take(ada)) == [Peers([own], [BOB.id], can=can)]
     assert exchanges(ada.wake(0.1)) == [told(record_of(CYD, "10.0.0.7:7070"))]
     effects = ada.handle(LinkDown(101, "lost"))
     assert exchanges(effects) == []
@@ -260,7 +260,7 @@ def test_many_records_are_told_in_pages() -> None:
     for number, name in enumerate(map(str, range(7))):
         met = Meeting(ada, Post(Key(name)))
         met._links = 100 * number
-        met.b.handle(ListeningAt(7070, ("10.0.0.7:7070",)))
+        met.b.handle(ListeningAt(("10.0.0.7:7070",)))
         met.connect(met.b)
     cyd = Meeting(ada, Post(CYD))
     cyd._links = 1000
@@ -273,7 +273,7 @@ def test_many_records_are_told_in_pages() -> None:
 
 def test_while_a_large_mesh_forms_frames_are_rare_and_a_lone_change_goes_at_once() -> None:
     ada = Post(ADA)
-    ada.handle(ListeningAt(8080))
+    ada.handle(ListeningAt(()))
     for number, name in enumerate(("bob", *map(str, range(15)))):
         met = Meeting(ada, Post(Key(name)))
         met._links = 100 * number
@@ -295,7 +295,7 @@ class Crowd:
 
     def __init__(self, links: int) -> None:
         self.ada = Post(ADA, settings=Settings(ping_after=300.0, dead_after=900.0))
-        self.ada.handle(ListeningAt(8080))
+        self.ada.handle(ListeningAt(()))
         self._met = 0
         for _ in range(links):
             self.meet()
@@ -366,7 +366,7 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
 def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
     ada, bob, cyd = Post(ADA), Post(BOB), Post(CYD)
     for post, port in ((ada, 1), (bob, 2), (cyd, 3)):
-        post.handle(ListeningAt(port, (f"10.0.0.{port}:{port}",)))
+        post.handle(ListeningAt((f"10.0.0.{port}:{port}",)))
     first, second, third = Meeting(ada, bob), Meeting(bob, cyd), Meeting(ada, cyd)
     second._links, third._links = 100, 200
     first.connect(bob, host="10.0.0.2")
@@ -407,7 +407,7 @@ def test_while_links_come_up_the_smaller_id_has_longer_to_dial_first() -> None:
             other = Meeting(met.a, Post(Key(f"other {number}")))
             other._links = 10 * number
             if port:
-                other.b.handle(ListeningAt(port, (f"10.0.0.1:{port}",)))
+                other.b.handle(ListeningAt((f"10.0.0.1:{port}",)))
             other.connect(other.b)
 
         for number in range(1, known + 1):

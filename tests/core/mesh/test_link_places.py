@@ -26,7 +26,7 @@ class Place:
     def __init__(self, settings: Settings = SMALL, name: str = "ada") -> None:
         self.evil: set[str] = set()
         self.ada = Post(Key(name), settings=settings, line=self._line)
-        self.ada.handle(ListeningAt(8080))
+        self.ada.handle(ListeningAt(()))
         self.met: dict[str, Meeting] = {}
         self.links: dict[str, int] = {}
 
@@ -40,7 +40,7 @@ class Place:
             self.met[name] = Meeting(self.ada, far)
             self.met[name]._links = 100 * len(self.met)
             far.at(self.ada.ctx.now.mono)
-            far.handle(ListeningAt(7000, (f"{host}:7000",)))
+            far.handle(ListeningAt((f"{host}:7000",)))
         met = self.met[name]
         (dial,) = dials(met.b.handle(Connect(f"10.9.9.9:{8080 + met._links % 100}")))
         self.links[name] = met.reach(met.b, dial, host=host)

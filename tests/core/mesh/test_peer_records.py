@@ -31,7 +31,7 @@ class Attack:
 
     def __init__(self, **given: object) -> None:
         self.ada = Post(Key("ada"), **given)  # type: ignore[arg-type]
-        self.ada.handle(ListeningAt(8080, ("192.168.7.2:8080",)))
+        self.ada.handle(ListeningAt(("192.168.7.2:8080",)))
         self.links: list[int] = []
         self.dials: list[tuple[float, str]] = []
         self.names: dict[str, list[str]] = {}  # what they mean; others mean nothing
@@ -220,49 +220,22 @@ def test_a_known_record_is_not_dialled_after_a_removal_nor_after_a_restart(recor
 # ---- the own record
 
 
-def own(ada: Post) -> tuple[str, ...]:
-    record = ada.links._exchange._own
-    assert record is not None
-    return record.e
-
-
-@pytest.mark.parametrize("chosen", [True, False])
-def test_a_public_address_at_which_a_contact_sees_this_peer_is_told(chosen: bool) -> None:
-    """A router may pass connections on. Anybody else could name any host."""
-    ada, bob = Post(Key("ada")), Post(BOB)
-    ada.handle(ListeningAt(8080, ("192.168.7.2:8080",)))
-    met = Meeting(ada, bob)
-    if chosen:
-        met.connect(ada, host="203.0.113.9")  # what bob sees
-    else:
-        bob.handle(ListeningAt(7, ("198.51.100.9:7",)))
-        third = Meeting(ada, Post(CYD))
-        third._links = 100
-        link = third.connect(third.b, host="198.51.100.1")
-        (dial,) = (each for each in [*ada.got(link, told(record_of(BOB, "198.51.100.9:7"))), *ada.wake(3.0)]
-                   if isinstance(each, Dial))  # fmt: skip
-        bob.at(3.0)
-        met.reach(ada, dial, host="203.0.113.9")
-    assert BOB.id in ada.links.by_peer
-    assert own(ada) == ("192.168.7.2:8080", *(["203.0.113.9:8080"] if chosen else []))
-
-
 @pytest.mark.parametrize("ahead", [-3600, 3600])
 def test_a_record_counts_whatever_the_clock_of_its_peer_says(ahead: int) -> None:
     """Peers whose clocks were an hour ahead were dialled by nobody (history 5 --relay)."""
     ada, bob = Post(Key("ada")), Post(BOB)
-    ada.handle(ListeningAt(8080, ("10.0.0.1:8080",)))
+    ada.handle(ListeningAt(("10.0.0.1:8080",)))
     met = Meeting(ada, bob)
     met.connect(bob)
     ada.ctx.now = ada.ctx.now._replace(utc=START + ahead * 1_000_000)
-    ada.handle(ListeningAt(8080, ("10.0.0.2:8080",)))
+    ada.handle(ListeningAt(("10.0.0.2:8080",)))
     met.wake(1.0)
     assert bob.links.book.records[ada.key.id].e == ("10.0.0.2:8080",)
     record = ada.ctx.change.records[ada.key.id]
     assert record is not None
     again = Post(Key("ada"), records=[record])
     again.ctx.now = again.ctx.now._replace(utc=START - 10_000_000)
-    again.handle(ListeningAt(8080, ("10.0.0.3:8080",)))
+    again.handle(ListeningAt(("10.0.0.3:8080",)))
     other = Meeting(again, bob)
     other._links = 100
     other.connect(bob, "10.0.0.3:8080")
@@ -509,10 +482,21 @@ def test_peers_that_only_sign_records_fill_half_of_the_book() -> None:
     assert len(attack.ada.links.book) == 16
     for name in ("bob", "cyd"):
         post = Post(Key(name))
-        post.handle(ListeningAt(7000, (f"192.0.2.1:{7000 + len(name)}",)))
+        post.handle(ListeningAt((f"192.0.2.1:{7000 + len(name)}",)))
         met = Meeting(attack.ada, post)
         met._links = 10_000 + len(attack.links) * 100
         attack.links.append(met.connect(post, host="192.0.2.1"))
     sent = [effect.frame for effect in attack.ada.wake(1.0) if isinstance(effect, Send)]
     records = {record.id for frame in sent if isinstance(frame, Peers) for record in frame.records}
     assert {BOB.id, CYD.id} <= records
+
+
+def test_a_newcomer_takes_records_of_members_of_whom_it_has_not_heard_and_of_none_that_are_out() -> None:
+    """It is told them by a peer that has no place for it, before it hears of any member."""
+    out = Key("out")
+    network = Network(said("remove", out, at=2))
+    link = network.ada.links.up[network.link]
+    new, removed = record_of(MEMBER, "198.51.100.9:7", network=NETWORK), record_of(out, "192.0.2.9:7", network=NETWORK)
+    network.ada.links._exchange.on_told_instead(link, [new, removed])
+    assert network.dialled(20.0)[:1] == ["198.51.100.9:7"]
+    assert out.id not in network.ada.links.book

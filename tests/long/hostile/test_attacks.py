@@ -16,7 +16,7 @@ Flood = Callable[[Attacker, Honest], wire.Frame | bytes]
 FLOODS: dict[str, Flood] = {
     "ping": lambda eve, honest: wire.Ping(),
     "unknown": lambda eve, honest: wire.LENGTH.pack(13) + b'{"t":"later"}',
-    "peers": lambda eve, honest: wire.Peers(seen="127.0.0.1"),
+    "peers": lambda eve, honest: wire.Peers(linked=["0f" * 32]),
     "here": lambda eve, honest: wire.Here([wire.Hosted(eve.id, "eve", "online")]),
     "digest": lambda eve, honest: wire.Digest(sum="0" * 64),
     "want": lambda eve, honest: wire.Want(1, eve.room, key(honest.bob), []),

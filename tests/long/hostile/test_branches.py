@@ -316,7 +316,8 @@ def check_costs(attack: Attack) -> None:
     assert attack.sent["held"] >= HELD
     assert attack.peak < PEAK
     assert attack.left < LEFT + CACHES + HOLES + STORED * (shown["message"] + shown["group"])
-    assert attack.dialled <= 1 + attack.seconds // Settings().told_host_pause
+    # Each of the honest peers hears what the keys sign of themselves.
+    assert attack.dialled <= len(V4.honest) * (1 + attack.seconds // Settings().told_host_pause)
     # Who wrote is told of when it comes, goes and changes: those who wait for an answer, and those who are shown.
     wrote = shown["begun"] + attack.direct + attack.groups
     assert sum(shown[event] for event in CROWD) <= 21 * attack.seconds + 50 + 4 * wrote
@@ -370,12 +371,11 @@ async def test_a_peer_that_was_attacked_before_gives_nearly_all_memory_back(clus
 
 
 NAMED_FOR = 30.0  # seconds
-SILENT_AFTER = 8.0  # in place of ten minutes
 
 
 @pytest.mark.weekly
 async def test_a_contact_that_names_a_silent_host_has_it_dialled_for_a_while_only(cluster: Cluster, tell: Tell) -> None:
-    settings = {"told_kept": SILENT_AFTER, "told_host_pause": 1.0, "told_network_pause": 0.1}
+    settings = {"told_host_pause": 1.0, "told_network_pause": 0.1}
     with lan_or_skip() as lan:
         machines = {name: lan.machine(f"{address}/8") for name, address in V4.honest.items()}
         third = lan.machine(f"{THIRD_HOST}/8")
@@ -402,4 +402,4 @@ async def test_a_contact_that_names_a_silent_host_has_it_dialled_for_a_while_onl
                 await asyncio.sleep(0.5)  # how long it is watched
             late, named = syns(third) - early, contact.told["addresses"]
     tell(f"a contact that named {named} ports of a third host: {early} connections there, then {late}")
-    assert 2 <= early <= 2 + SILENT_AFTER and late == 0
+    assert 1 <= early <= 3 and late == 0
