@@ -914,7 +914,7 @@ own = self._by_signer[self.founder].values()
         ("fitting = [host for host, own in hosts if may_name_mean(host, own)]",
          "fitting = [host for host, own in hosts]")),
     Mutant("names-not-written", "who joined, wrote nothing and left is unknown by name to whoever comes later",
-        Rule("named", within=20, having="members"),
+        "long/processes/test_members.py::test_who_wrote_nothing_and_left_is_known_by_name_to_everybody",
         ("        self.presence.link_up(link)\n        self._write_names()",
          "        self.presence.link_up(link)")),
     Mutant("names-outlive-links", "made-up users fill the memory for good, and every name they took is taken for ever",
