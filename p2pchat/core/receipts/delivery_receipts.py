@@ -296,15 +296,7 @@ class DeliveryReceipts(AckTracker):
 
     def _emit(self, risen: dict[EntryRange, list[Holder]]) -> None:
         for stretch, members in risen.items():
-            if self._is_of_names(*stretch):
-                continue
             self._sync.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
-
-
-    def _is_of_names(self, id: LogId, first: int, last: int) -> bool:
-        """Return whether entries are names alone: nobody wrote a message."""
-        log = self._sync.conversations.by_id[id.conversation].log(id.user, id.run)
-        return log is not None and all(seq in log.profiles for seq in range(first, last + 1))
 
 
 # ---- acknowledgements of this peer
