@@ -246,7 +246,6 @@ class Membership:
                 if all(one.by != final.founder for one in final.removals(peer.user)):
                     yield Fault("honest_stay", "is out by the word of an admin", peer.name)
 
-
     def _unnamed(self, final: MemberList) -> Iterator[Fault]:
         """Yield who does not know a user of a member by the name that this one has, wherever the user is."""
         ups = [peer for peer in self._sim.honest_up if not peer.odd and self._admits(peer)]
