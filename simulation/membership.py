@@ -229,8 +229,9 @@ class Membership:
                 self._sim.invariants.fail("out_is_out", peer, f"sends {type(frame).__name__} to one that is out")
 
     def faults(self) -> Iterator[Fault]:
-        """Check that no invite was used too often, and that nobody is out whom nobody removed."""
+        """Check that no invite was used too often, that nobody is out whom nobody removed, and that all have names."""
         final = self._final()
+        yield from self._unnamed(final)
         uses = Counter(
             (one.by, one.invite) for one in final.statements() if one.kind == ADD and one.invite for _ in one.who
         )
@@ -243,6 +244,18 @@ class Membership:
             if of_founder and not final.admits(peer.user, final.founder):
                 if all(one.by != final.founder for one in final.removals(peer.user)):
                     yield Fault("honest_stay", "is out by the word of an admin", peer.name)
+
+    def _unnamed(self, final: MemberList) -> Iterator[Fault]:
+        """Yield who does not know a user of a member by the name that this one has, wherever the user is."""
+        ups = [peer for peer in self._sim.honest_up if not peer.odd and self._admits(peer)]
+        names = {peer: {one.id: one.name for one in peer.disk.storage.load([]).users} for peer in ups}
+        for peer in ups:
+            for other in ups:
+                for user in other.speaks_for if other.ever_linked else ():
+                    name = names[other].get(user)
+                    if user not in final.removed and (name is None or names[peer].get(user) != name):
+                        text = f"knows {self._sim.person(user).name} as {names[peer].get(user)}, who is called {name}"
+                        yield Fault("named", text, peer.name)
 
 
 def invites_key(peer: PeerId) -> bytes:

@@ -244,7 +244,7 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
     if kind == "group":
         change = format_group_change(event, me)
         return f"{time} -- {change}" if change else None
-    if kind == "presence" and event["status"] == UNREACHABLE:
+    if kind == "presence" and event.get("status") == UNREACHABLE:
         return f"{time} -- {unreachable(event['user'], event['text'])}"
     if kind == "joined":
         return f"{time} -- {quote_name(event['user'])} is here{_first_time(event)}"

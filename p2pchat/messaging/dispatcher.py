@@ -179,7 +179,15 @@ class EventDispatcher:
         for reader in self.readers:
             reader.wake()
 
+    def _is_of_names(self, id: LogId, first: int, last: int) -> bool:
+        """Return whether entries are names alone, which nobody wrote as messages."""
+        conversation = self._conversations().get(id.conversation)
+        log = None if conversation is None else conversation.log(id.user, id.run)
+        return log is not None and all(seq in log.profiles for seq in range(first, last + 1))
+
     def _on_delivered(self, effect: fx.DeliveryReceipt) -> None:
+        if self._is_of_names(effect.log, effect.first, effect.last):
+            return
         readers = self._readers_of(effect.log, "delivered")
         updates = self._tracker.delivered(
             effect.log, effect.first, effect.last, effect.member, effect.others, is_reported=bool(readers)
@@ -187,6 +195,8 @@ class EventDispatcher:
         _push(updates, readers)
 
     def _on_read(self, effect: fx.ReadReceipt) -> None:
+        if self._is_of_names(effect.log, effect.first, effect.last):
+            return
         read = (effect.log, effect.first, effect.last, effect.member)
         self.on_taken(*read)  # a reader of a message has it, received in any way
         self._push_receipts(self._tracker.read(*read))

@@ -275,7 +275,7 @@ class Presence(Event):
 
     Attributes:
         user: The user.
-        status: online, idle, offline or unknown.
+        status: online, idle, offline, unknown or unreachable; see User.status.
         text: The text shown with it; "" for none.
         since: Since when, by the user's own clock; None if unknown.
     """

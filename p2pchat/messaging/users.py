@@ -68,7 +68,9 @@ class User:
 
     @property
     def status(self) -> str:
-        """online, idle, offline, or unknown if nothing was heard of the user since this peer started."""
+        """online, idle, offline, or unknown if nothing was heard of the user since this peer started; unreachable if
+        linked peers reach it and this one does not: `status_text` is the name of one.
+        """
         return self._people.status(self.key)[0]
 
     @property

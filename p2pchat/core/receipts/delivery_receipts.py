@@ -306,8 +306,8 @@ class Acknowledgements:
     """The marks that tell other peers what is on disk here, as `have`.
 
     They go at the next step to the source of the entries, and to the peers of their writers if none of those is the
-    source. Within 0.3 x `gossip_within` they go to the other peers of their writers, many in one frame, and to peers that are
-    not linked with all of these.
+    source. Within 0.3 x `gossip_within` they go to the other peers of their writers, many in one frame, and to peers
+    that are not linked with all of these.
     """
 
     def __init__(self, sync: SyncContext) -> None:

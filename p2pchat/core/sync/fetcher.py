@@ -1,8 +1,9 @@
 """Missing entries: one want per conversation and user, sent to one link whose mark is ahead.
 
 A difference found by a comparison is wanted at once, and so is what a mark announces of a writer without a link here.
-Otherwise what a mark announces is wanted only if it has not arrived within a second, since its writer pushes it. A link that gives nearly nothing for ten seconds is given
-up for the next, and for a peer of the writer after one second. Links that were given up come last, contacts first.
+Otherwise what a mark announces is wanted only if it has not arrived within a second, since its writer pushes it. A link
+that gives nearly nothing for ten seconds is given up for the next, and for a peer of the writer after one second. Links
+that were given up come last, contacts first.
 A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
 peer that is ahead but gives nothing gets fewer and fewer wants. What known users wrote is wanted first, since unknown
 ones may have thousands of logs. No entries of a writer whose quota is full are wanted (quota.py).

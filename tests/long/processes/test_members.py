@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import parse_invite
-from p2pchat.testing.process_mesh import Child, ChildFailed
+from p2pchat.testing.process_mesh import Child, ChildFailed, Line
 from tests.deadlines import WAIT
 from tests.ports import free_ports
 from tests.processes.commands import one_loop
@@ -587,7 +587,7 @@ async def test_who_was_pardoned_is_known_by_name(logins: list[Login]) -> None:
 async def knows(login: Login, name: str, whom: str) -> None:
     """Wait until a peer lists a member with a user by this name."""
     deadline = time.monotonic() + WAIT
-    rows = []
+    rows: list[Line] = []
     while not any(whom in row["users"] for row in rows):
         assert time.monotonic() < deadline, rows
         rows = await login.rows("members", "--data", str(login.home / name))

@@ -24,10 +24,10 @@ async def test_what_two_write_that_cannot_reach_each_other_goes_by_the_third(qui
         told = await one.event("presence", WAIT, user=other)
         assert (told["status"], told["text"]) == ("unreachable", "ada")
     for n in range(5):
-        for one, other in ((bob, cyd), (cyd, bob)):
+        for one, far in ((bob, cyd), (cyd, bob)):
             begun = time.monotonic()
             await one.send(f"{one.name} {n}")
-            await other.event("message", WAIT, text=f"{one.name} {n}")
+            await far.event("message", WAIT, text=f"{one.name} {n}")
             assert time.monotonic() - begun < AT_ONCE
 
     code, out = await quick.run("users", "--json", "--data", str(quick.home / "bob"))
