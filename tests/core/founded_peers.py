@@ -37,3 +37,8 @@ def guest(user: str, member: str = "cyd", run: str = "") -> Author:
 def answers_for(user: str, member: str = "cyd") -> GuestCertificate:
     """Return the certificate by which a member answers for a user."""
     return make_guest(NETWORK, IDS[member], IDENTITIES[member].sign, IDS[user])
+
+
+def founders(user: str) -> GuestCertificate:
+    """Return the certificate by which the founder answers for a user."""
+    return make_guest(NETWORK, FOUNDER.peer_id, FOUNDER.sign, IDS[user])

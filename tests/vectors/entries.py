@@ -97,7 +97,7 @@ def _short(text: str) -> dict[str, Any]:
 
 
 def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
-    return entries_frame(log, first, last) | more
+    return entries_frame(log, first, last, **more)
 
 
 def _texts(*clocks: int, said: str = "line") -> list[Entry]:

@@ -232,9 +232,8 @@ class StatementExchange:
         except StatementError as error:
             return LogError(str(error), code=error.code)
         new = [one for one in said if not members.has(one)]
-        signers = members.admins if is_shown else members.made
-        for is_turn in (lambda one: one.by == members.founder, lambda one: one.by in signers):
-            turn = [one for one in new if is_turn(one)]
+        for signers in ((lambda: {members.founder}), (lambda: members.admins if is_shown else members.made)):
+            turn = [one for one in new if one.by in signers()]
             if not all(one.is_signed(self._network) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
             if turn:

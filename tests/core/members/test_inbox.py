@@ -440,21 +440,3 @@ def test_a_conversation_of_a_user_announced_later_is_fetched_then(ada: Peer) -> 
     ada.world.pass_time(2)
     ada.take()
     assert any(isinstance(each, Want) for each in list(far.heard)[told:])
-
-
-def test_names_that_an_unknown_peer_gives_writers_are_taken_at_a_rate() -> None:
-    ada = World().peer("ada", renames_a_second=1, renames_burst=3, dead_after=1e6, ping_after=1e5)
-    far = ada.far("bob")
-    far.say(Author("bob", "b1").say("hello"))
-
-    def rename(*names: str) -> str:
-        for name in names:
-            far.say(Here([Hosted(IDS["bob"], name, "online")]))
-        return ada.node.names[IDS["bob"]]
-
-    assert rename("bob1", "bob2", "bob3", "bob4", "bob5") == "bob3"
-    assert ada.counted["rename_ignored"] == 2
-    ada.world.pass_time(1.0)
-    assert rename("bob6", "bob7") == "bob6"
-    ada.say("hi", to=ada.open("bob"))  # known now
-    assert rename("bob8", "bob9") == "bob9"

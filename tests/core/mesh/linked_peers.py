@@ -92,8 +92,8 @@ class Post:
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
         exchange = StatementExchange(
-            self.ctx, self.network, [(one.text, one.signature) for one in statements or ()], {}, lambda change, void: None,
-            lambda link: None,
+            self.ctx, self.network, [(one.text, one.signature) for one in statements or ()], {},
+            lambda change, void: None, lambda link: None,
         )  # fmt: skip
         users = UserMembers(
             self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up,

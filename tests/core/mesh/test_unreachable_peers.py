@@ -11,7 +11,7 @@ from p2pchat.protocol import Peers
 from tests.core.scripted_nodes import IDS, Author, Peer, World
 
 BOB = IDS["bob"]
-THERE, GONE = Peers(0, [], linked=[(BOB, ())]), Peers(0, [], gone=[BOB])
+THERE, GONE = Peers(linked=[BOB]), Peers(gone=[BOB])
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_link_of_its_own_is_what_counts(ada: Peer) -> None:
 
 def test_nothing_is_told_of_who_is_unknown_or_blocked(ada: Peer) -> None:
     cyd = ada.far("cyd")
-    cyd.say(Peers(0, [], linked=[("ab" * 32, ()), (BOB, ())]))
+    cyd.say(Peers(linked=["ab" * 32, BOB]))
     ada.world.pass_time(3 * LOOK_AFTER)
     assert [one.user for one in ada.events if isinstance(one, PresenceChanged) and one.status == "unreachable"] == [BOB]
     ada.put(UserBlocked(ada.id, BOB, True))

@@ -18,7 +18,7 @@ from p2pchat.protocol import Entries, Have, Mark, Naming
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.simulation import Simulation
 from simulation.virtual_time import SMALL
-from tests.core.founded_peers import HERE, guest, of_founder
+from tests.core.founded_peers import HERE, founders, guest, of_founder
 from tests.core.members.test_statement_exchange import FOUNDER, said
 from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want
@@ -290,7 +290,8 @@ def test_own_terminals_and_users_of_a_named_network_count_by_themselves() -> Non
     for ada in (of_founder(member_bytes=1_000), World().peer("ada", member_bytes=1_000)):
         room = ada.node.room
         for name in ("bob", "cyd", "eve"):
-            assert kept(ada.far(name).say(Author(name, f"{name[0]}1", room).say("x" * 700)))
+            pen = Author(name, f"{name[0]}1", room, by=founders(name) if room == HERE else None)
+            assert kept(ada.far(name).say(pen.say("x" * 700)))
 
 
 def test_one_user_of_a_gateway_leaves_most_of_its_room_to_the_others() -> None:
@@ -420,7 +421,7 @@ def test_a_log_that_follows_another_counts_little_after_a_restart_too() -> None:
         if logs == 8:
             ada = begin(ada.storage)
             link = ada.far("eve")
-        pen = Author("eve", f"{logs:02x}", HERE, before)
+        pen = Author("eve", f"{logs:02x}", HERE, before, by=founders("eve"))
         done, logs, before = link.say(pen.say("x")), logs + 1, [pen.mark]
     assert logs == 1 + 16 + 1
 
