@@ -31,7 +31,7 @@ MOST = {
     "docs/moving.md": 950,
     "docs/operations.md": 2_350,
     "docs/page.md": 1_300,
-    "docs/protocol.md": 11_140,
+    "docs/protocol.md": 11_215,
     "docs/protocol-attachments.md": 1_700,
     "docs/protocol-discovery.md": 400,
     "docs/protocol-entries.md": 1_495,
