@@ -26,6 +26,7 @@ from p2pchat.core.node_context import NodeContext, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.temporary_storage import TemporaryStorage
+from simulation.simulation import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 
 
@@ -493,3 +494,15 @@ def test_nothing_waits_at_stop_or_when_forced() -> None:
     hearsay.force()
     assert not hearsay.may_defer(HEARD)
     assert hearsay.may_defer(HEARD)
+
+
+def test_who_wrote_nothing_and_left_is_known_by_name_to_who_comes_later() -> None:
+    sim = Simulation(3)
+    ada, bob = sim.peers(2)
+    sim.run(5.0)
+    bob.stop()
+    sim.run(5.0)
+    [cyd] = sim.peers(1)
+    sim.run(10.0)
+    names = {one.id: one.name for one in cyd.disk.storage.load([]).users}
+    assert (names.get(ada.user), names.get(bob.user)) == (ada.name, bob.name)

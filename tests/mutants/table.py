@@ -900,7 +900,7 @@ own = self._by_signer[self.founder].values()
         ("fitting = [host for host, own in hosts if may_name_mean(host, own)]",
          "fitting = [host for host, own in hosts]")),
     Mutant("names-not-written", "who joined, wrote nothing and left is unknown by name to whoever comes later",
-        "long/processes/test_members.py::test_who_wrote_nothing_and_left_is_known_by_name_to_everybody",
+        "core/test_node.py::test_who_wrote_nothing_and_left_is_known_by_name_to_who_comes_later",
         ("        self.presence.link_up(link)\n        self._write_names()",
          "        self.presence.link_up(link)")),
     Mutant("names-of-former-admins-lost", "peers differ for ever about what those wrote whom a former admin had admitted",
