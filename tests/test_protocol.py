@@ -332,7 +332,7 @@ MEMBERSHIPS = st.builds(
 
 
 def _with_header(frame: Entries) -> Entries:
-    frame.h = "{}" if frame.first == 1 else ""
+    frame.h = "{}" if frame.first == 1 or frame.fork else ""
     return frame
 
 

@@ -186,9 +186,8 @@ class EventDispatcher:
         return log is not None and all(seq in log.profiles for seq in range(first, last + 1))
 
     def _on_delivered(self, effect: fx.DeliveryReceipt) -> None:
-        if self._is_of_names(effect.log, effect.first, effect.last):
-            return
-        readers = self._readers_of(effect.log, "delivered")
+        is_told = not self._is_of_names(effect.log, effect.first, effect.last)
+        readers = self._readers_of(effect.log, "delivered") if is_told else []
         updates = self._tracker.delivered(
             effect.log, effect.first, effect.last, effect.member, effect.others, is_reported=bool(readers)
         )

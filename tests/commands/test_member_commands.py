@@ -301,7 +301,7 @@ async def test_who_goes_with_a_member_is_one_event(shown: Shown) -> None:
         ada, zed, eve = net.peers
         for name in ("bert", "carl"):
             await hosted(zed, name, sees=ada)
-        await net.settle()
+        await until(lambda: sum(user.status == "online" for user in eve.users()) == 5, "eve sees them")
         changes, left = eve.events(MemberChange, consumer=None), eve.events(Left, consumer=None)
         await rows_of(ada, shown, do="expel", user="bert")
         await until(partial(_agrees, eve, {**SEEN, "bert": "expelled"}), "eve knows it")
