@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.test_readme import ROOT
 
 OF_ALL_DOCS = 75_000  # of docs/, the pages of the protocol and of the reference included
-OF_THE_PROTOCOL = 17_950
+OF_THE_PROTOCOL = 18_000
 MOST = {
     "CHANGELOG.md": 900,
     "README.md": 1_200,
