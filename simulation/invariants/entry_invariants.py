@@ -426,7 +426,8 @@ class Invariants:
             self.fail("quiet", "all", f"frames in a quiet minute: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
         asking = OF_FILES if self.content.all_named else ()
-        others = sum(frames.values()) - sum(frames[kind] for kind in ("ReadFrame", "TakenFrame", *asking))
+        paged = ("Digest", "Have", "Evidence") if forks_differ else ()  # as many as there are pages
+        others = sum(frames.values()) - sum(frames[kind] for kind in ("ReadFrame", "TakenFrame", *paged, *asking))
         if others > QUIET_FRAMES_A_LINK * links:
             self.fail("quiet", "all", f"{others} frames over {links} links in a quiet minute")
         for kind in ("ReadFrame", "TakenFrame"):
