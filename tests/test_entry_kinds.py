@@ -18,7 +18,7 @@ from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent, TCPPee
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
 from p2pchat.commands.arrivals import PendingArrivals, author_id
 from p2pchat.commands.display import Display
-from p2pchat.commands.event_text import EDIT_EVENTS, UNSUPPORTED, EventLine, format_event
+from p2pchat.commands.event_text import EDIT_EVENTS, UNSUPPORTED, EventLine, format_event, shows_presence
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.core.entry_kinds import KINDS, EntryKind
 from p2pchat.core.log import Ref, decode_entry, message_id, ref_key
@@ -131,7 +131,8 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
     }.items():  # fmt: skip
         assert text in text_of(page), f"{page} lacks it"
 
-    shown_in_terminal = re.findall(r'"(\w+)"', inspect.getsource(TerminalDisplay._show_for_people))
+    sources = inspect.getsource(TerminalDisplay._show_for_people) + inspect.getsource(shows_presence)
+    shown_in_terminal = re.findall(r'"(\w+)"', sources)
     assert kind.event in {*shown_in_terminal, *EDIT_EVENTS}, "cli/terminal/terminal_display.py"
     await _goes_through_displays(line, event)
     is_change = isinstance(event, DurableEvent) and not isinstance(event, Message | Sent)
