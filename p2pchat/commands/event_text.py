@@ -290,18 +290,16 @@ def format_member_change(event: Line, me: str) -> str:
     by = "your login" if event["by"] == me else quote_name(event["by"])  # a login signs for all its users
     if event["by_id"] == event["user_id"] and event["by"] != me:
         by = "their login"
-    who = quote_names(event["users"] or [event["user"]], event["count"])
-    them, are = "them", "are" if event["count"] > 1 else "is"
     is_own = me in (event["user"], *event["users"])
-    if is_own:
-        who, them, are = "you", "you", "are"
+    who = "you" if is_own else quote_names(event["users"] or [event["user"]], event["count"])
+    obj = "you" if is_own else "them"
+    are = "are" if is_own or event["count"] > 1 else "is"
     said = {
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",
         "pardoned": f"{by} let {user} back into this network",
-        "restored": f"{who} {are} in: {by}, who expelled {them}, is no admin any more; /expel {user} says it anew",
-        "dropped": f"{who} {are} out: {by}, who admitted {them}, is no admin any more; "
-        f"/pardon {user} admits them again",
+        "restored": f"{who} {are} in: {by}, who expelled {obj}, is no admin any more; /expel {user} says it anew",
+        "dropped": f"{who} {are} out: {by}, who admitted {obj}, is no admin any more; /pardon {user} admits them again",
         "late": f"{by} admitted {who} by an invite that was closed already; /expel {user} takes that back",
         "admin": f"{by} made {user} an admin of this network",
     }
