@@ -302,6 +302,7 @@ async def test_who_goes_with_a_member_is_one_event(shown: Shown) -> None:
         for name in ("bert", "carl"):
             await hosted(zed, name, sees=ada)
         await net.settle()
+        await until(lambda: {"bert", "carl"} <= {user.label for user in eve.here()}, "eve sees both here")
         changes, left = eve.events(MemberChange, consumer=None), eve.events(Left, consumer=None)
         await rows_of(ada, shown, do="expel", user="bert")
         await until(partial(_agrees, eve, {**SEEN, "bert": "expelled"}), "eve knows it")
