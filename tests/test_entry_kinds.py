@@ -131,8 +131,8 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
     }.items():  # fmt: skip
         assert text in text_of(page), f"{page} lacks it"
 
-    sources = map(inspect.getsource, (TerminalDisplay._show_for_people, shows_presence))
-    shown_in_terminal = re.findall(r'"(\w+)"', "".join(sources))
+    sources = inspect.getsource(TerminalDisplay._show_for_people) + inspect.getsource(shows_presence)
+    shown_in_terminal = re.findall(r'"(\w+)"', sources)
     assert kind.event in {*shown_in_terminal, *EDIT_EVENTS}, "cli/terminal/terminal_display.py"
     await _goes_through_displays(line, event)
     is_change = isinstance(event, DurableEvent) and not isinstance(event, Message | Sent)

@@ -66,7 +66,7 @@ _ENDED = {  # why an invite admits nobody, and never will
     "used": "this invite was used up: ask for a new one",
     "late": "this invite has ended: ask for a new one",
     "revoked": "this invite admits nobody any more: ask for a new one",
-    "invite": "this invite was changed on the way, or its maker has lost its key: copy it again, or ask for a new one",
+    "invite": "this invite was changed on the way, or its maker invites nobody now: copy it again or ask for a new one",
 }
 _ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is typed
     "nobody": "is it running, and is {port} its port?",

@@ -290,20 +290,22 @@ def format_member_change(event: Line, me: str) -> str:
     by = "your login" if event["by"] == me else quote_name(event["by"])  # a login signs for all its users
     if event["by_id"] == event["user_id"] and event["by"] != me:
         by = "their login"
-    who = quote_names(event["users"] or [event["user"]], event["count"])
-    are = "are" if event["count"] > 1 else "is"
+    is_own = me in (event["user"], *event["users"])
+    who = "you" if is_own else quote_names(event["users"] or [event["user"]], event["count"])
+    obj = "you" if is_own else "them"
+    are = "are" if is_own or event["count"] > 1 else "is"
     said = {
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",
         "pardoned": f"{by} let {user} back into this network",
-        "restored": f"{who} {are} in: {by}, who expelled them, is no admin any more; /expel {user} says it anew",
-        "dropped": f"{who} {are} out: {by}, who admitted them, is no admin any more; /pardon {user} admits them again",
+        "restored": f"{who} {are} in: {by}, who expelled {obj}, is no admin any more; /expel {user} says it anew",
+        "dropped": f"{who} {are} out: {by}, who admitted {obj}, is no admin any more; /pardon {user} admits them again",
         "late": f"{by} admitted {who} by an invite that was closed already; /expel {user} takes that back",
         "admin": f"{by} made {user} an admin of this network",
     }
     text = said.get(event["change"], f"{by} made {user} a plain member again")
     is_made_up = event["change"] in ("restored", "dropped") and not event["users"]  # perhaps, by a former admin
-    return text.rpartition("; /")[0] if is_made_up else text
+    return text.partition("; /")[0] if is_own or is_made_up else text
 
 
 def format_member(row: Line, now: datetime) -> str:
@@ -341,7 +343,7 @@ def unreachable(label: str, by: str) -> str:
 def shows_presence(event: Line) -> bool:
     """Return whether people are told of an event about a user: not of every status."""
     is_unreachable = event["event"] == "presence" and event["status"] == UNREACHABLE
-    return is_unreachable or event["event"] in ("joined", "left", "many", "renamed")
+    return is_unreachable or event["event"] in ("joined", "left", "renamed")
 
 
 def format_invite(row: Line, now: datetime) -> str:

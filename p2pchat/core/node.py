@@ -345,7 +345,7 @@ class Node:
         self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 
     def _on_announced(self, user: UserId, name: str) -> None:
-        """Take a name that a peer gives a user. Its link pays for each (keepalive.py); there is a rate for news."""
+        """Take a name that a peer gives a user. There is a rate for news of each member."""
         is_same = self.names.get(user, name) == name or self.sync.people.has_profile(user)
         is_news = is_same or self.presence.events.may_tell(user)
         self.sync.people.on_announced_name(user, name, stays=self._stays(user), old=not is_news)

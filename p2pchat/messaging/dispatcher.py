@@ -186,16 +186,14 @@ class EventDispatcher:
         return log is not None and all(seq in log.profiles for seq in range(first, last + 1))
 
     def _on_delivered(self, effect: fx.DeliveryReceipt) -> None:
-        is_told = not self._is_of_names(effect.log, effect.first, effect.last)
-        readers = self._readers_of(effect.log, "delivered") if is_told else []
+        is_of_names = self._is_of_names(effect.log, effect.first, effect.last)
+        readers = [] if is_of_names else self._readers_of(effect.log, "delivered")
         updates = self._tracker.delivered(
             effect.log, effect.first, effect.last, effect.member, effect.others, is_reported=bool(readers)
         )
         _push(updates, readers)
 
     def _on_read(self, effect: fx.ReadReceipt) -> None:
-        if self._is_of_names(effect.log, effect.first, effect.last):
-            return
         read = (effect.log, effect.first, effect.last, effect.member)
         self.on_taken(*read)  # a reader of a message has it, received in any way
         self._push_receipts(self._tracker.read(*read))

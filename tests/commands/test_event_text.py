@@ -71,6 +71,19 @@ def test_only_who_is_known_by_name_is_offered_to_be_admitted_again(users: list[s
     assert format_member_change(line, "me") == shown
 
 
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ("dropped", "you are out: bob, who admitted you, is no admin any more"),
+        ("restored", "you are in: bob, who expelled you, is no admin any more"),
+        ("late", "bob admitted you by an invite that was closed already"),
+    ],
+)
+def test_nobody_is_told_to_let_themselves_in(change: str, shown: str) -> None:
+    line = {"by": "bob", "by_id": "B", "user": "dan", "user_id": "U", "change": change, "users": ["dan"], "count": 1}
+    assert format_member_change(line, "dan") == shown
+
+
 def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
     assert format_message(said(expelled=True), "me", NOW) == "11:30 ada: hi (from somebody who is no member)"
     edited = {**said(expelled=True, by="ada"), "event": "edited"}

@@ -43,7 +43,7 @@ REFUSAL_REASONS = {
     "limit": "above a limit",
     "full": "their writer has too many logs at once",
     "fork": "their writer signed two entries with one number",
-    "member": "their writer does not belong there",
+    "member": "their writer is no member",
 }
 
 

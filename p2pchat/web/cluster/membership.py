@@ -7,8 +7,8 @@ lacks is owed, whoever changed it.
 A user is hosted at its home and its standby, where its messages come by themselves, as to every host of a user, and at
 every gateway where it is in use.
 
-Every account is a contact of every gateway. Otherwise accounts of another gateway would be unknown users, of whose
-messages most wait as requests (core/sync/message_requests.py), while those of two accounts of one gateway never do.
+Every account is a contact of every gateway. Otherwise accounts of another gateway would be unknown users, who have few
+places for what nobody answered (core/members/inbox.py), while two accounts of one gateway need none.
 """
 
 from __future__ import annotations

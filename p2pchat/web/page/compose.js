@@ -288,7 +288,7 @@ export class Compose {
     if (drawn === this._standingDrawn) return;
     this._standingDrawn = drawn;
     if (talk?.member === false) fill(this._standing, "You are no longer a member of ", h("bdi", {}, `#${safeLine(talk.name)}`), ". What was written before stays here; the owner can add you again.");
-    else if (talk && waits) fill(this._standing, h("bdi", {}, safeLine(talk.name)), ` ${person?.status === "offline" ? "is offline" : why}: what you wrote is saved, and delivered when they are back.`);
+    else if (talk && waits) fill(this._standing, h("bdi", {}, safeLine(talk.name)), person?.status === "offline" ? " is offline: what you wrote is saved, and delivered when they are back." : ` ${why}: what you wrote is saved.`);
     else fill(this._standing);
   }
 }

@@ -359,15 +359,21 @@ function changeOfMember(line, myId) {
   const name = (/** @type {string} */ label, /** @type {string} */ id) => (id === myId ? "you" : safeLine(label));
   const user = name(line.user, line.user_id);
   const by = line.by_id === line.user_id ? "their login" : name(line.by, line.by_id);
+  const isMine = line.user_id === myId;
+  const named = line.users.length ? line.users : [line.user];
+  const others = line.count > named.length ? ` and ${line.count - named.length} more` : "";
+  const who = isMine ? "you" : named.map(safeLine).join(", ") + others;
+  const are = isMine || line.count > 1 ? "are" : "is";
+  const them = isMine ? "you" : "them";
   const said = {
     admitted: `${by} admitted ${user} to this network`,
     expelled: `${by} expelled ${user} from this network`,
     pardoned: `${by} let ${user} back into this network`,
     admin: `${by} made ${user} an admin of this network`,
     unadmin: `${by} made ${user} a plain member again`,
-    restored: `${user} is in again: ${by}, who expelled them, is no admin any more`,
-    dropped: `${user} is out: ${by}, who admitted them, is no admin any more`,
-    late: `${by} admitted ${user} by an invite that was closed already`,
+    restored: `${who} ${are} in: ${by}, who expelled ${them}, is no admin any more`,
+    dropped: `${who} ${are} out: ${by}, who admitted ${them}, is no admin any more`,
+    late: `${by} admitted ${who} by an invite that was closed already`,
   };
   return said[/** @type {"admitted"} */ (line.change)] ?? "";
 }
