@@ -467,7 +467,7 @@ class Node:
         self.user_members.on_members_changed()
         if any(one.kind == REMOVE for one in change.statements):
             self.sync.quota.on_members_removed()
-        let_in = self.admission.report(change, void)
+        let_in = self.admission.report(change, void, self.sync.conversations.by_id[self.room].history_until)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()

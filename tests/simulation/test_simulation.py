@@ -448,10 +448,10 @@ def test_a_conversation_without_a_place_comes_once_its_user_is_a_contact() -> No
     bob.say("one", ada)
     cyd.say("two", ada)
     sim.run(10)
-    assert texts(ada) == [] and {log.conversation for log in ada.disk.logs} <= {ada.node.room}  # names
+    assert texts(ada) == [] and {log.conversation for log in ada.disk.logs} <= {sim.invariants.room}  # names
     ada.put(ContactAdded(bob.user))
     sim.run(5)
-    direct = {log.user for log in ada.disk.logs if log.conversation != ada.node.room}
+    direct = {log.user for log in ada.disk.logs if log.conversation != sim.invariants.room}
     assert texts(ada) == ["one"] and direct == {bob.user}
     ada.allow_all()
     comes_to_rest(sim)

@@ -169,7 +169,7 @@ class Admission:
 
     # ---- what changed
 
-    def report(self, change: Change, void: Sequence[Statement]) -> set[UserId]:
+    def report(self, change: Change, void: Sequence[Statement], since: int) -> set[UserId]:
         """Report what statements that are durable now change. Return who was pardoned, or this peer once admitted.
 
         A peer that is no member yet learns who all the others are, and reports only what concerns itself. There is one
@@ -177,12 +177,15 @@ class Admission:
 
         Args:
             void: Statements that count no more.
+            since: When this peer joined, UTC microseconds: what was said before is no news to it.
         """
         members = self._statements().members
         assert members is not None
         was_member, self._was_member = self._was_member, self.is_member
         new = [*filter(members.counts, change.statements)]
         said, fell = map(members.concerned, (new, void))
+        news = members.concerned(one for one in new if one.at > since)
+        is_news = any(one.at > since for one in change.statements)
         changed: dict[str, list[UserId]] = {}
         for user in sorted(said.keys() | fell.keys()):
             former = self._standings.get(user, "")
@@ -193,12 +196,14 @@ class Admission:
                 changed.setdefault(what, []).append(user)
         own = {self._ctx.me, self.member}
         for what, users in changed.items():
-            told = [user for user in users if (was_member or user in own) and (what, user) != ("admitted", self.member)]
-            if what in ("dropped", "restored"):
+            falls = what in ("dropped", "restored")
+            heard = {user for user in users if was_member and (user in news or (falls and is_news))} | own
+            told = [user for user in users if user in heard and (what, user) != ("admitted", self.member)]
+            if falls:
                 self._emit_fallen(what, told, fell)
             else:
                 self._emit(what, told, said)
-        if was_member and self.may_invite:
+        if was_member and is_news and self.may_invite:
             self._report_late(members, new)
             self._report_void(members, self._statements().void_in(change))
         back = {*changed.get("pardoned", ()), *changed.get("restored", ())}

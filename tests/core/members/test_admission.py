@@ -117,6 +117,7 @@ def test_what_somebody_shows_who_is_refused_is_no_event() -> None:
 def test_what_an_admin_said_counts_for_a_change_if_it_was_one_then() -> None:
     """A peer that had not heard that bob is no admin any more passes on what it took."""
     net = Net("ada", "bob")
+    net.hear_all()
     net.link("ada", "bob")
     net.say("ada", at(1, FOUNDER, "add", USERS[0]), at(2, FOUNDER, "admin", ADMIN_KEY.peer_id))
     net.say("ada", at(5, FOUNDER, "remove", ADMIN_KEY.peer_id))
@@ -129,8 +130,21 @@ def test_what_an_admin_said_counts_for_a_change_if_it_was_one_then() -> None:
         assert told(net, "ada") == events
 
 
+def test_what_was_said_before_a_profile_was_made_is_no_news_to_it() -> None:
+    net = Net("ada")
+    now = net.peers["ada"].node._ctx.now.utc
+    net.say("ada", at(now - 9, FOUNDER, "add", USERS[0], USERS[1]), at(now - 8, FOUNDER, "admin", ADMIN_KEY.peer_id))
+    net.say("ada", at(now - 7, FOUNDER, "remove", USERS[0]), at(now - 6, FOUNDER, "remove", ADMIN_KEY.peer_id))
+    fresh = net.add("fresh").node
+    net.link("ada", "fresh")
+    assert net.kept("fresh") == net.kept("ada") and told(net, "fresh") == []
+    net.say("ada", at(now + 1, FOUNDER, "remove", USERS[1]))
+    assert told(net, "fresh") == [(USERS[1], "expelled", 1)]
+
+
 def test_whom_a_former_admin_made_up_is_out_in_one_event_and_in_by_none() -> None:
     net = Net("ada", "bob")
+    net.hear_all()
     net.link("ada", "bob")
     net.say("ada", at(1, FOUNDER, "admin", ADMIN_KEY.peer_id), at(1, FOUNDER, "add", USERS[0]))
     net.say("ada", *(at(2 + n, ADMIN_KEY, "add", *USERS[n : n + 8]) for n in range(8, 40, 8)),

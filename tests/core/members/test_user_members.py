@@ -56,6 +56,7 @@ def test_users_count_with_their_member_and_own_ones_by_themselves() -> None:
 
 def test_a_removal_of_many_keys_that_nobody_knows_is_one_event() -> None:
     net = Net("ada", "bob")
+    net.hear_all()
     net.link("ada", "bob")
     bob = net.peers["bob"]
     net.say("ada", said(FOUNDING, "add", USERS[0]))
