@@ -9,7 +9,7 @@ from p2pchat.core.receipts.delivery_receipts import MAX_SILENT
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
 from p2pchat.protocol import Have
 from tests.deadlines import WAIT, until
-from tests.hostile.attacker import invented_identity
+from tests.hostile.attacker import Attacker, invented_identity
 from tests.hostile.test_expelled import Logins, additions, logins  # noqa: F401
 
 KEYS = MAX_SILENT + 30
@@ -27,6 +27,17 @@ def remembered(peer: TCPPeer) -> set[str]:
     return {holder for of_log in positions for holder in of_log}
 
 
+async def say_that_it_has(ada: TCPPeer, eve: Attacker) -> None:
+    """Come, say that all that ada wrote is here, and go."""
+    await eve.join(ada.port)
+    eve.say(Have({eve.room: {}}, span=(FIRST_ID, LAST_ID), ask=True))
+    await eve.until(lambda: bool(eve.marks(eve.server)))
+    eve.say(Have({eve.room: {eve.server: eve.marks(eve.server)}}))
+    await until(lambda: eve.id in remembered(ada), "what this key says")
+    await eve.disconnect()
+    await until(lambda: eve.id not in ada._driver.node.links.by_peer, "the end of its link")
+
+
 async def test_few_keys_of_one_member_that_never_wrote_are_stored_as_holders(logins: Logins) -> None:  # noqa: F811
     ada = await logins.start("ada")
     dan = await logins.join("dan", ada)
@@ -34,14 +45,9 @@ async def test_few_keys_of_one_member_that_never_wrote_are_stored_as_holders(log
     vouching = additions(ada, logins.network("eve"))
     await (await ada.broadcast("one")).delivered(by="dan", timeout=WAIT)
     for number in range(KEYS):
-        eve = logins.attacker("eve", invented_identity(f"key {number}"), vouching, f"key {number}")
-        await eve.join(ada.port)
-        eve.say(Have({eve.room: {}}, span=(FIRST_ID, LAST_ID), ask=True))
-        await eve.until(lambda: bool(eve.marks(eve.server)))
-        eve.say(Have({eve.room: {eve.server: eve.marks(eve.server)}}))
-        await until(lambda: eve.id in remembered(ada), "what this key says")
-        await eve.disconnect()
-        await until(lambda: eve.id not in ada._driver.node.links.by_peer, "the end of its link")
+        await say_that_it_has(
+            ada, logins.attacker("eve", invented_identity(f"key {number}"), vouching, f"key {number}")
+        )
     await (await ada.broadcast("two")).delivered(by="dan", timeout=WAIT)
     await until(lambda: len(remembered(ada)) <= MAX_SILENT + 2, "the end of those that are not stored")
     await ada.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from p2pchat.config import Settings
+from p2pchat.protocol import Ping, Pong
 from tests.deadlines import until
 from tests.hostile.attacker import Attacker, invented_identity
 from tests.hostile.test_expelled import Logins, additions, logins, now  # noqa: F401
@@ -45,3 +46,17 @@ async def test_who_fetches_and_relays_a_flood_of_logs_is_read_as_before(logins: 
     eves = await asyncio.gather(*floods)
     honest = {pair: tokens for pair, tokens in lowest.items() if pair[1] not in {eve.id for eve in eves}}
     assert min(honest.values()) > BURST / 2, honest
+
+
+async def test_the_keys_of_one_member_begin_logs_at_one_rate(logins: Logins) -> None:  # noqa: F811
+    ada = await logins.start("ada")
+    await (await logins.join("eve", ada)).aclose()
+    vouching = additions(ada, logins.network("eve"))
+    eves = [logins.attacker("eve", invented_identity(f"key {key}"), vouching, f"key {key}") for key in range(KEYS)]
+    for eve in eves:
+        await eve.join(ada.port)
+    for eve in eves:
+        pens = (eve.pen(invented_identity(f"{eve.name} {number}"), eve.room) for number in range(LOGS))
+        eve.say(*(pen.say("x", c=now()) for pen in pens), Ping())
+    await asyncio.gather(*(eve.next(Pong) for eve in eves))
+    assert ada.counted["flood"]

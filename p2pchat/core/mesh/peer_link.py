@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-import msgspec
-
 from p2pchat.core.effects import Counted, PauseReading, Send
-from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
-from p2pchat.core.log import member_of
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, RateLimit, TokenBucket
+from p2pchat.core.log import answering_member
 from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
@@ -208,26 +206,29 @@ class Keepalive:
     machine.
 
     Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
-    few are under way. On a link to nobody known, a frame that begins a log takes one all the same: commits of thousands
-    of small logs delay everybody. But what others ask for and pass on because somebody floods is not theirs: a want of
-    what this peer told is free, and so is a log for which another member answers. When the bucket is overdrawn, reading
-    pauses. A frame takes one for each record and user in
-    it, since a signature may have to be checked. Telling users for the first time is free up to the number that a peer
-    may host, and the bucket holds one more token for each user that the peer hosts: all may change at one moment.
+    few are under way. The peers of a member that are no contacts together begin logs at the same rate: commits of
+    thousands of small ones delay everybody. But what others ask for and pass on because somebody floods is not theirs:
+    a want of what this peer told is free, and so is a log for which another member answers. When a bucket is overdrawn,
+    reading pauses. A frame takes one for each record and user in it, since a signature may have to be checked. Telling
+    users for the first time is free up to the number that a peer may host, and the bucket holds one more token for each
+    user that the peer hosts: all may change at one moment.
 
     Args:
         up: The links that are up.
+        line: Returns where a peer counts: its member, and itself.
         is_heard_of: Returns whether a statement known here is about a member.
         on_dead: Called with a link that was silent for too long.
     """
 
     def __init__(
-        self, ctx: NodeContext, up: Mapping[int, PeerLink], is_heard_of: Callable[[UserId], bool],
-        on_dead: Callable[[PeerLink], None],
+        self, ctx: NodeContext, up: Mapping[int, PeerLink], line: Callable[[PeerId], Line],
+        is_heard_of: Callable[[UserId], bool], on_dead: Callable[[PeerLink], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._up = up
+        self._line = line
         self._is_heard_of = is_heard_of
+        self._begun = RateLimit(ctx.settings.flood_a_second, ctx.settings.flood_burst)  # logs
         self._on_dead = on_dead
         self._timer: Timer | None = None  # for the next check of any link
 
@@ -247,9 +248,10 @@ class Keepalive:
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
         counted = [frame for frame in frames if not isinstance(frame, (Entries, Have, Piece, Pull))]
+        begun = 0
         if not link.known:
-            counted += [frame for frame in frames if isinstance(frame, Entries) and self._is_begun_by(link, frame)]
-        if not counted:
+            begun = sum(isinstance(frame, Entries) and self._is_begun_by(link, frame) for frame in frames)
+        if not counted and not begun:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
         charged += sum(len(frame.records) for frame in counted if isinstance(frame, Peers))
@@ -257,6 +259,8 @@ class Keepalive:
         link.offered -= asked
         link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
         wait = link.bucket.charge(charged - asked, self._ctx.now.mono)
+        if begun:
+            wait = max(wait, self._begun.charge(self._line(link.peer), begun, self._ctx.now.mono))
         if wait:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, wait))
@@ -265,10 +269,7 @@ class Keepalive:
         """Return whether a frame begins a log, and not one for which another member answers."""
         if frame.first > 1:
             return False
-        try:
-            member = member_of(frame.h) or frame.u
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return True
+        member = answering_member(frame)
         return member == link.member or not self._is_heard_of(member)
 
     def _charged_users(self, link: PeerLink, frame: Here) -> int:
