@@ -230,6 +230,14 @@ def member_of(header: str) -> UserId:
     return "" if certificate is None else certificate.member
 
 
+def answering_member(frame: Entries) -> UserId:
+    """Return the member that answers for the writer of a log by its first frame, "" if its header cannot be read."""
+    try:
+        return member_of(frame.h) or frame.u
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ""
+
+
 def encode_header(log: LogId, before: tuple[Mark, ...], by: GuestCertificate | None) -> str:
     """Return the text of a log's header."""
     return _encoder.encode(Header(log.user, log.conversation, log.run, before, by or UNSET)).decode()

@@ -134,7 +134,7 @@ class Node:
         self._ctx = NodeContext(settings, peer, draw)
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.presence: PresenceTracker = PresenceTracker(
-            self._ctx, users, self._stays, lambda user: self.sync.people.forget(user),
+            self._ctx, users, self._stays, lambda user: self.sync.on_gone(user),
             lambda user: self.user_members.line(user), self.blocks.users,
             lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip

@@ -145,7 +145,7 @@ class Links:
         undialled = _Undialled(blocks, admission)
         self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, undialled, self._may_dial, line)
         self._duplicates = DuplicateKeyDetector(ctx, self.dialer.pause, listener.name_of, contacts)
-        self._keepalive = Keepalive(ctx, self.up, self._on_dead)
+        self._keepalive = Keepalive(ctx, self.up, line, admission.is_heard_of, self._on_dead)
         self._exchange = PeerExchange(
             ctx, network.id, sign, admission, self.book, self.dialer, self.up, self.by_peer,
             self._duplicates.on_reported,

@@ -13,7 +13,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 from p2pchat.core.effects import Counted, PauseReading, Send
-from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
+from p2pchat.core.limits_by_origin import RELAY_HOST, Line, RateLimit, TokenBucket
+from p2pchat.core.log import answering_member
 from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
@@ -34,6 +35,7 @@ from p2pchat.protocol import (
     RunId,
     Unknown,
     UserId,
+    Want,
 )
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
@@ -66,6 +68,7 @@ class PeerLink:
         users: The users that the other end hosts, while the link is up.
         has_listed_users: The other end has listed all its users once.
         users_told: Users that the other end named for the first time, as far as that is free of charge.
+        offered: Writers of whom it was told marks, once for each time, less those that it asked for since.
         omits_users: Some of its users are too many or blocked, so what it says about others is no fault.
         blocked: Users that the other end told and that are blocked here; they are not among `users`.
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
@@ -90,6 +93,7 @@ class PeerLink:
     users: dict[UserId, Hosted] = field(default_factory=dict)
     has_listed_users: bool = False
     users_told: int = 0
+    offered: int = 0
     omits_users: bool = False
     blocked: KeySet[UserId] = field(default_factory=dict)
     known: bool = False
@@ -202,19 +206,29 @@ class Keepalive:
     machine.
 
     Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
-    few are under way. On a link to nobody known, a frame that begins a log takes one all the same: commits of thousands
-    of small logs delay everybody. When it is overdrawn, reading pauses. A frame takes one for each record and user in
-    it, since a signature may have to be checked. Telling users for the first time is free up to the number that a peer
-    may host, and the bucket holds one more token for each user that the peer hosts: all may change at one moment.
+    few are under way. The peers of a member that are no contacts together begin logs at the same rate: commits of
+    thousands of small ones delay everybody. But what others ask for and pass on because somebody floods is not theirs:
+    a want of what this peer told is free, and so is a log for which another member answers. When a bucket is overdrawn,
+    reading pauses. A frame takes one for each record and user in it, since a signature may have to be checked. Telling
+    users for the first time is free up to the number that a peer may host, and the bucket holds one more token for each
+    user that the peer hosts: all may change at one moment.
 
     Args:
         up: The links that are up.
+        line: Returns where a peer counts: its member, and itself.
+        is_heard_of: Returns whether a statement known here is about a member.
         on_dead: Called with a link that was silent for too long.
     """
 
-    def __init__(self, ctx: NodeContext, up: Mapping[int, PeerLink], on_dead: Callable[[PeerLink], None]) -> None:
+    def __init__(
+        self, ctx: NodeContext, up: Mapping[int, PeerLink], line: Callable[[PeerId], Line],
+        is_heard_of: Callable[[UserId], bool], on_dead: Callable[[PeerLink], None],
+    ) -> None:  # fmt: skip
         self._ctx = ctx
         self._up = up
+        self._line = line
+        self._is_heard_of = is_heard_of
+        self._begun = RateLimit(ctx.settings.flood_a_second, ctx.settings.flood_burst)  # logs
         self._on_dead = on_dead
         self._timer: Timer | None = None  # for the next check of any link
 
@@ -234,17 +248,29 @@ class Keepalive:
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
         counted = [frame for frame in frames if not isinstance(frame, (Entries, Have, Piece, Pull))]
+        begun = 0
         if not link.known:
-            counted += [frame for frame in frames if isinstance(frame, Entries) and frame.first == 1]
-        if not counted:
+            begun = sum(isinstance(frame, Entries) and self._is_begun_by(link, frame) for frame in frames)
+        if not counted and not begun:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
         charged += sum(len(frame.records) for frame in counted if isinstance(frame, Peers))
+        asked = min(link.offered, sum(isinstance(frame, Want) for frame in counted))
+        link.offered -= asked
         link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
-        wait = link.bucket.charge(charged, self._ctx.now.mono)
+        wait = link.bucket.charge(charged - asked, self._ctx.now.mono)
+        if begun:
+            wait = max(wait, self._begun.charge(self._line(link.peer), begun, self._ctx.now.mono))
         if wait:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, wait))
+
+    def _is_begun_by(self, link: PeerLink, frame: Entries) -> bool:
+        """Return whether a frame begins a log, and not one for which another member answers."""
+        if frame.first > 1:
+            return False
+        member = answering_member(frame)
+        return member == link.member or not self._is_heard_of(member)
 
     def _charged_users(self, link: PeerLink, frame: Here) -> int:
         """Return for how many users a frame is charged, besides the frame itself."""

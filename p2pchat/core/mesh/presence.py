@@ -59,6 +59,7 @@ class PresenceTracker:
     Attributes:
         announcer: Announces the users hosted here to other peers.
         events: Tells programs what changes.
+        stays: See above.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
         shared: The other peers that told users hosted here, by user, since they are hosted here.
     """
@@ -74,7 +75,7 @@ class PresenceTracker:
         admits: Callable[[UserId, UserId], bool] = lambda user, member: True,
     ) -> None:
         self._ctx = ctx
-        self._stays = stays
+        self.stays: Callable[[UserId], bool] = stays
         self._on_gone = on_gone
         self._line = line
         self._blocked = blocked
@@ -291,7 +292,7 @@ class PresenceTracker:
         """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         del self._links[link.id]
-        if link.peer in link.users and not self._stays(link.peer):
+        if link.peer in link.users and not self.stays(link.peer):
             self._keep_departed(link)
         if reason == "replaced":
             self._await(link)
@@ -354,7 +355,7 @@ class PresenceTracker:
         """Forget a user that no link tells any more, unless it stays."""
         if user in self.hosts or user in self._own or user in self._here:
             return
-        if user not in self._departed and not self._is_awaited(user) and not self._stays(user):
+        if user not in self._departed and not self._is_awaited(user) and not self.stays(user):
             self._reported.pop(user, None)
             self.events.forget(user)
             self._on_gone(user)

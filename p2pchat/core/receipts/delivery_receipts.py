@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from p2pchat.core.durable_changes import DeliveredMark
 from p2pchat.core.effects import DeliveryReceipt
+from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.mesh.presence import Recipients
 from p2pchat.core.node_context import KeySet
@@ -26,6 +27,8 @@ from p2pchat.protocol import ConversationId, Mark, PeerId, RunId, UserId
 
 
 NO_POSITIONS: Mapping[str, int] = {}
+MAX_SILENT = 64  # peers of one member that are saved in one run though nobody there ever wrote; a guess, as the next
+MEMBERS_SAVED = 16  # members with so many
 Holder = UserId | PeerId  # a peer in the room, a user elsewhere
 AckKey = tuple[LogId, Holder]
 
@@ -47,13 +50,21 @@ class AckTracker:
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
     New positions are saved with the next commit and need none of their own: peers announce them again when they meet.
 
+    A member can make up holders in the room. Of those who never wrote here and are no contacts a few are saved; what
+    is known of the others ends with their links, and they announce it again.
+
     Subclasses decide what a position means, which marks count, and what is emitted.
+
+    Args:
+        silent: So many holders of one member are saved in this run that never wrote here.
     """
 
-    def __init__(self, sync: SyncContext, known: Iterable[tuple[LogId, UserId, int]]) -> None:
+    def __init__(self, sync: SyncContext, known: Iterable[tuple[LogId, UserId, int]], silent: int) -> None:
         self._sync = sync
         self._positions: dict[LogId, dict[Holder, int]] = {}
         self.unsaved: dict[AckKey, Mark] = {}
+        self._silent: OriginShares[Holder] = OriginShares(MEMBERS_SAVED * silent, silent)
+        self._passing: dict[Holder, dict[LogId, Mark]] = {}  # of holders that are not saved
         self.add_known(known)
 
     def position(self, log: LogId, member: UserId) -> int:
@@ -79,6 +90,11 @@ class AckTracker:
         taken = [(log, member, mark) for (log, member), mark in self.unsaved.items()]
         self.unsaved.clear()
         return taken
+
+    def on_gone(self, member: Holder) -> None:
+        """Forget a holder that is not saved: no link tells it any more."""
+        for log in self._passing.pop(member, ()):
+            del self._positions[log][member]
 
     # ---- for subclasses
 
@@ -121,8 +137,22 @@ class AckTracker:
     def _set_position(self, key: AckKey, mark: Mark) -> None:
         known = self._settled(key)
         self._positions.setdefault(key[0], {})[key[1]] = mark.seq
-        self.unsaved[key] = mark
+        if self._is_saved(*key):
+            for log, passing in self._passing.pop(key[1], {}).items():
+                self.unsaved[log, key[1]] = passing
+            self.unsaved[key] = mark
+        else:
+            self._passing.setdefault(key[1], {})[key[0]] = mark
         self._on_advance(key[0], known + 1, mark.seq, key[1])
+
+    def _is_saved(self, log: LogId, member: Holder) -> bool:
+        """Return whether the positions of a holder are saved, after it took a place if need be."""
+        if log.conversation != self._sync.conversations.room or self._sync.presence.stays(member):
+            return True
+        line = self._sync.members.line(member)
+        if member not in self._silent and self._silent.has_room(line):
+            self._silent.add(member, line)
+        return member in self._silent
 
 
 # ---- delivery receipts
@@ -135,7 +165,7 @@ class DeliveryReceipts(AckTracker):
     """The delivered positions: the highest mark received, per log of a hosted user and holder."""
 
     def __init__(self, sync: SyncContext, stored: Iterable[DeliveredMark]) -> None:
-        super().__init__(sync, ((mark.log, mark.member, mark.seq) for mark in stored))
+        super().__init__(sync, ((mark.log, mark.member, mark.seq) for mark in stored), MAX_SILENT)
         self._unsure: KeySet[LogId] = {}  # whose marks are counted again when storage has said a chain
         self._combined: dict[EntryRange, list[Holder]] | None = None  # who advanced by the marks of one call
 

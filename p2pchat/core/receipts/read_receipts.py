@@ -133,7 +133,8 @@ class ReadTracker(AckTracker):
         self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, wants: WantsReceipts
     ) -> None:
         mine = (item for item in stored if item.log.user in sync.hosted)
-        super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine))
+        most = sync.ctx.settings.max_hosted_users
+        super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine), most)
         self._receipts = receipts
         self._wants = wants
 

@@ -137,4 +137,5 @@ class MarkPages:
             page[user] = marks
             count += len(marks)
             self._sync.on_listed(remote, len(marks))
+            remote.link.offered += 1
         self._sync.send(Have({conversation.id: page}, span=(start, span[1]), ask=ask), remote, conversation.id)

@@ -213,11 +213,17 @@ class Replicator:
             self.fetcher.on_link_down(remote)
             self.causal_order.on_link_down(remote)
             self.typing.on_link_down(remote)
+            self.delivery_receipts.on_gone(link.peer)
             self.read_receipts.on_link_down(remote)
             self.taken_marks.on_link_down(remote)
             self.context.sweep_conversations(link.users)
             self.transfers.on_link_down(link.id)
             self.file_receipts.on_link_down(link)
+
+    def on_gone(self, user: UserId) -> None:
+        """Forget a user who never wrote, of whom no link tells anything any more."""
+        self.people.forget(user)
+        self.read_receipts.tracker.on_gone(user)
 
     def is_unknown(self, user: UserId) -> bool:
         """Return whether nothing is known of a user and there is no conversation with it, so that nothing is shared

@@ -360,6 +360,8 @@ class SyncContext:
             else:
                 self._owing[id] = remote
         for keys, remotes in alike.items():
+            for remote in remotes:
+                remote.link.offered += len(keys)
             self._send_marks(remotes, keys)
 
     def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
