@@ -24,9 +24,9 @@ from ipaddress import ip_address
 
 from p2pchat.core.durable_changes import FormerName, KnownUser
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
-from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Entry
 from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import UserId
 
 MAX_NAME_CHARACTERS = 32

@@ -30,8 +30,9 @@ from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Counted
-from p2pchat.core.limits_by_origin import Line, OriginShares
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
+from p2pchat.core.members.member_shares import MemberShares
+from p2pchat.core.members.user_members import Line
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES
@@ -132,7 +133,7 @@ class WaitingRequests:
         self._evict = evict
         self._taken: Counter[Line] = Counter()  # the costs of these, together, at (), and by the first node of a party
         self._waiting: dict[str, tuple[Line, int]] = {}  # party and cost
-        self._places: OriginShares[str] = OriginShares(MAX_WAITING)
+        self._places: MemberShares[str] = MemberShares(MAX_WAITING)
         # Who was served longest ago first; never empty. The first of a dict from which many were taken takes long.
         self._parties: dict[Line, OrderedDict[str, None]] = {}
 
@@ -154,9 +155,9 @@ class WaitingRequests:
         of these above MAX_WAITING than have their turn at a time.
         """
         if party != (ASKED,):
-            if not had_turn and not self._places.make_room(party, self._evict):
+            if not had_turn and not self._places.make_room(party[0], self._evict):
                 return False
-            self._places.add(root, party)
+            self._places.add(root, party[0])
         self._waiting[root] = party, cost
         self._parties.setdefault(party, OrderedDict())[root] = None
         return True
@@ -221,12 +222,12 @@ class ContentRequests:
         self._ordered: dict[str, None] = {}  # whose commit is under way
         # Ranges of messages that go upwards, by log; who was read last is last.
         self._later: dict[LogId, list[tuple[int, int]]] = {}
-        self._later_logs: OriginShares[LogId] = OriginShares(MAX_LATER)
+        self._later_logs: MemberShares[LogId] = MemberShares(MAX_LATER)
         for name, line in meta.items():
             if name.startswith(LATER):
                 log, ends = LogId(*name.removeprefix(LATER).split()), [int(end) for end in line.split()]
                 self._later[log] = list(zip(ends[::2], ends[1::2], strict=True))
-                self._later_logs.add(log, (log.user,))
+                self._later_logs.add(log, log.user)
         self._read: tuple[LogId, int, int] | None = None  # the range that is being read, in no list
         self._unshown: dict[Source, tuple[FileRef, ...]] = {}
         # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
@@ -346,14 +347,14 @@ class ContentRequests:
     def _put_off(self, source: Source) -> bool:
         """Request the files of a message later. Return False if there are too many logs of such messages.
 
-        Their contacts share the number of logs (core/limits_by_origin.py).
+        Their contacts share the number of logs.
         """
         log, seq = source
         if log not in self._later:
-            if not self._later_logs.make_room((log.user,), self._drop_later):
+            if not self._later_logs.make_room(log.user, self._drop_later):
                 return False
             self._later[log] = []
-            self._later_logs.add(log, (log.user,))
+            self._later_logs.add(log, log.user)
         _add_to(self._later[log], seq)
         self._keep_later(log)
         return True

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
-from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
@@ -32,6 +31,7 @@ from p2pchat.core.members.statement import (
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.core.sync.known_conversations import room_id
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Members, Membership, UserId
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.mesh.addressbook import is_address, is_loopback, network_and_host, split_endpoint
 from p2pchat.core.node_context import NodeContext
+from p2pchat.core.token_bucket import TokenBucket
 
 MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 

@@ -138,7 +138,7 @@ class Links:
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
         self._stopped = False
-        line = admission.users.line
+        line = admission.users.share
         self.book: AddressBook = AddressBook(ctx, addresses, records, contacts, self.by_peer, line)
         self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer, line)
         self._warned_full_at = float("-inf")

@@ -13,11 +13,12 @@ from enum import Enum, auto
 from typing import Protocol
 
 from p2pchat.core.effects import Counted, PauseReading, Send
-from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
 from p2pchat.core.members.statement import StatementId
+from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import (
     Bye,
     Entries,

@@ -23,11 +23,11 @@ from itertools import chain, islice
 from p2pchat.core.durable_changes import NamedContent
 from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
-from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import Holds, PeerId, UserId
 
 TOLD_EVERY = 0.1  # seconds between two frames to a link, so that many contents share one; as read marks

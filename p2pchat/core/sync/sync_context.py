@@ -308,7 +308,7 @@ class SyncContext:
         users = remote.link.users.keys()
         for naming in namings:
             if naming.group:
-                self.conversations.open_group(naming, users, remote.link.peer, self.members.line(remote.link.peer))
+                self.conversations.open_group(naming, users, remote.link.peer, self.members.share(remote.link.peer))
                 continue
             if naming.dm and not set(naming.dm) & self.hosted.keys():
                 continue

@@ -260,16 +260,18 @@ def test_own_entries_name_nothing_that_was_shown_without_what_it_follows() -> No
     assert written(far)[-1].after == (dan.ref(1),)
 
 
-def test_when_all_places_to_wait_are_taken_the_newest_of_the_fullest_member_goes() -> None:
-    ada = World().peer("ada", max_waiting_entries=8, waiting_entries_a_member=8)
-    far, other = ada.far("cyd", host="10.0.0.9"), ada.far("dan", host="10.1.0.9")
-    waiting_logs(far, 8)
-    bob, dan = Author("bob", "b1"), Author("dan", "d1")
+def test_what_waits_no_more_makes_room_for_others() -> None:
+    ada = World().peer("ada", max_waiting_entries=2, waiting_entries_a_member=2)
+    far, bob, dan, eve = ada.far("cyd"), Author("bob", "b1"), Author("dan", "d1"), Author("eve", "e1")
     question = bob.say("why?")
-    other.say(dan.say("as I said", re=bob.ref(1)))
-    assert ada.texts() == ["?because"]
-    other.say(question)
-    assert ada.texts() == ["?because", "why?", "as I said"]
+    far.say(dan.say("as I said", re=bob.ref(1)), dan.say("and again", re=bob.ref(1)))
+    far.say(eve.say("no room", re=bob.ref(1)))
+    assert ada.texts() == ["?no room"]
+    far.say(question)
+    lost = Author("cyd", "c1")
+    lost.say("lost")
+    far.say(eve.say("room now", re=lost.ref(1)))
+    assert ada.texts() == ["?no room", "why?", "as I said", "and again"]
 
 
 def test_a_log_without_a_place_comes_after_the_waiting_ones_it_builds_on() -> None:
