@@ -49,6 +49,7 @@ HEAD_TAG = b"p2pchat/head/1\0"
 LOG_TAG = b"p2pchat/log/2\0"
 MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
+CLOCK_AHEAD = 300_000_000  # microseconds: stamps further ahead of local time do not advance the clock
 
 Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
 MAX_FILES = 10
@@ -485,6 +486,6 @@ def next_c(now_us: int, own_last: int, newest_other: int) -> int:
     return max(now_us, own_last + 1, newest_other + 1)
 
 
-def is_plausible(c: int, now_us: int, ahead_s: float) -> bool:
+def is_plausible(c: int, now_us: int) -> bool:
     """Return whether a stamp is close enough to the local time to advance the clock."""
-    return c <= now_us + int(ahead_s * 1_000_000)
+    return c <= now_us + CLOCK_AHEAD

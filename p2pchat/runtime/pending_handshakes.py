@@ -25,6 +25,10 @@ from p2pchat.protocol import PeerId
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
 # Guesses. A silent stranger keeps its place for a second, so 64 places let 64 newcomers a second in beside a flood.
 RELAYED_PLACES = {False: 64, True: 48}  # of peers that are not known, and of those that are
+MAX_OF_ADDRESS = 8  # strangers; an address is an IPv6 /64 or an IPv4 address
+A_SECOND = 20  # new strangers of one address
+LOOPBACK_A_SECOND = 500  # of this machine
+NEAR_PART = 4  # the part of all places that is kept for those who are near
 RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again twice a second
 RELAYED_UNKNOWN_A_SECOND = 100  # of all that are not known; a handshake takes 2 ms
 CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
@@ -111,7 +115,7 @@ class StrangerLimiter:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._near = StrangerPlaces(settings.max_strangers)
-        self._far = StrangerPlaces(max(0, settings.max_strangers - settings.known_strangers))
+        self._far = StrangerPlaces(settings.max_strangers - settings.max_strangers // NEAR_PART)
         self._relayed = {is_known: StrangerPlaces(most) for is_known, most in RELAYED_PLACES.items()}
         self._buckets = TokenBuckets()  # by address, relayed peer, or kind of those
         self.knows: Callable[[str], bool] = lambda host: False
@@ -130,12 +134,12 @@ class StrangerLimiter:
             now: Seconds on a monotonic clock.
             close: Called when another stranger takes its place, which then is free already.
         """
-        s, line = self._settings, network_and_host(host)
+        line = network_and_host(host)
         if is_loopback(host):  # one machine's own peers and tests: trusted a little more, still bounded
             line = ("loopback", "loopback")
-            max_strangers, rate = s.max_strangers_loopback, s.strangers_a_second_loopback
+            max_strangers, rate = self._settings.max_strangers_loopback, LOOPBACK_A_SECOND
         else:
-            max_strangers, rate = s.max_strangers_an_address, s.strangers_a_second
+            max_strangers, rate = MAX_OF_ADDRESS, A_SECOND
         near = is_loopback(host) or is_private(host) or self.knows(host)
         shares = self._near if near else self._far
         has_token = self._buckets.take(line[-1], now, rate)

@@ -548,7 +548,7 @@ async def test_who_is_removed_from_a_group_types_no_more() -> None:
 
 
 async def test_the_end_of_typing_is_an_event() -> None:
-    async with mesh("ada", "bob", settings=Settings(typing_every=0.1)) as net:
+    async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         events = bob.events(Typing, consumer=None)
         ada.find("bob").typing()

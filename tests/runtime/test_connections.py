@@ -429,7 +429,7 @@ async def test_a_member_frees_its_place_as_a_stranger() -> None:
 
 
 async def test_a_silent_stranger_is_closed_for_a_newcomer_from_elsewhere() -> None:
-    host = Host(replace(SETTINGS, max_strangers=2, known_strangers=0))
+    host = Host(replace(SETTINGS, max_strangers=2))
     await host.listen()
     far = iter(["203.0.113.1", "203.0.113.1", ABROAD, ABROAD])
     host.strangers.host_of = lambda host: next(far)  # type: ignore[method-assign]

@@ -25,6 +25,7 @@ from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, PeerRecord, UserId
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
+FORGOTTEN_AFTER = 7 * REVERIFY_AFTER  # since it last answered
 # RFC 1918, RFC 6598 (carriers and VPNs), RFC 3927; RFC 4193 and RFC 4291 for IPv6
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10")
 PRIVATE_NETWORKS = [ip_network(each) for each in PRIVATE]
@@ -191,7 +192,7 @@ class AddressBook:
         now = max(self._ctx.now.utc, 1)
         if not known.failing_since:
             self._keep(known.replace(failing_since=now))
-        elif now - known.failing_since > self._ctx.settings.address_forgotten_after * 1_000_000:
+        elif now - known.failing_since > FORGOTTEN_AFTER:
             self.forget(peer, endpoint)
             return True
         return False

@@ -42,7 +42,7 @@ from p2pchat.core.mesh.addressbook import (
     relay_peer,
     split_endpoint,
 )
-from p2pchat.core.mesh.dial_pace import DialPace
+from p2pchat.core.mesh.dial_pace import TOLD_A_SECOND, DialPace
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
@@ -52,6 +52,7 @@ RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relay
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
 NOT_A_MEMBER_PAUSE = 3600.0  # seconds until a peer is dialled again that does not admit this one
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers take proportionally longer
+BUSY_SPREAD = 9  # times Settings.busy_pause at most, in addition; a guess
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
 DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
@@ -504,8 +505,7 @@ class Dialer:
             self._schedule(plan)
 
     def _busy_pause(self) -> float:
-        least, most = self._ctx.settings.busy_pause_least, self._ctx.settings.busy_pause_most
-        return least + self._ctx.random() * (most - least)
+        return self._ctx.settings.busy_pause * (1.0 + self._ctx.random() * BUSY_SPREAD)
 
     def pause(self, peer: PeerId, seconds: float) -> None:
         """Do not dial this peer for so long."""
@@ -636,7 +636,7 @@ class Dialer:
         if wait <= SLACK:
             self._pace.on_dial(endpoint)
             return False
-        spread = len(self._held) / self._ctx.settings.told_dials_a_second
+        spread = len(self._held) / TOLD_A_SECOND
         address.due_at = self._ctx.now.mono + wait + self._ctx.random() * spread
         self._held[address] = plan
         self._schedule(plan)

@@ -21,6 +21,7 @@ from p2pchat.core.effects import WriteRefused
 from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import (
+    MAX_AFTER,
     MAX_CHOICES,
     MAX_FILES,
     MAX_HOPS,
@@ -182,7 +183,7 @@ class Appender:
 
     def _counts(self, c: int) -> bool:
         """Return whether a clock is close enough to the present."""
-        return is_plausible(c, self._ctx.now.utc, self._ctx.settings.clock_ahead)
+        return is_plausible(c, self._ctx.now.utc)
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
         self._runs[conversation.id, user] = run
@@ -234,7 +235,7 @@ class Appender:
 
     def _references(self, conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
         user = log.id.user
-        since, most = self._last_place.get((conversation.id, user), 0), self._ctx.settings.max_after
+        since, most = self._last_place.get((conversation.id, user), 0), MAX_AFTER
         profiles = int(conversation.members is None)  # in the room each log begins with one, perhaps with nothing else
         is_first = log.seq <= profiles and all(mark.seq <= profiles for mark in log.before)
         own = _sealed_reference(conversation, log) if is_first else ()

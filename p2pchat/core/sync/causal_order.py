@@ -34,6 +34,7 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
+OF_ALL = 4  # times Settings.waiting_entries_a_member, of all who are no contacts; a guess
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # missing entries of which holders are remembered; a guess: 2 MiB
 
@@ -155,11 +156,10 @@ class CausalOrder:
         line = self._sync.quota.bytes.line(log.id.user)
         if not line or link is None or link.known or log.id not in conversation.waiting_logs:
             return
-        settings = self._ctx.settings
+        most = self._ctx.settings.waiting_entries_a_member
         member, _ = self._counted.setdefault(log.id, (line[0], 0))
         self._count(log)
-        of_all = self._waiting.total()
-        if self._waiting[member] > settings.waiting_entries_a_member or of_all > settings.max_waiting_entries:
+        if self._waiting[member] > most or self._waiting.total() > OF_ALL * most:
             self._ctx.emit(Counted("waiting_full"))
             conversation.waiting_logs.shown_early.update((each.ref, None) for each in _waiting_below(conversation, log))
             self._release_now(conversation, log)

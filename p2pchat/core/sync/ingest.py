@@ -283,7 +283,7 @@ class Ingest:
         change.batches.append(batch)
         last = batch.entries[-1]
         log.extend(batch.last, batch.chain, last.c)
-        if is_plausible(last.c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
+        if is_plausible(last.c, self._ctx.now.utc):
             conversation.newest_c = max(conversation.newest_c, last.c)
         if conversation.group is not None:
             self._groups.on_kept(conversation, log, batch)

@@ -23,6 +23,7 @@ from p2pchat.protocol import ConversationId, TypingFrame, UserId
 HERE = 0  # in place of a link: typing between users hosted here; links have numbers from 1
 
 
+TYPING_EVERY = 3.0  # seconds between two frames that repeat the same of a user and conversation
 TYPING_A_SECOND = 20  # users of a member who begin to type; a guess, as the next
 TYPING_AT_ONCE = 3  # seconds' worth of them
 
@@ -57,7 +58,7 @@ class TypingTracker:
         if sent_at is None:
             is_due = on
         else:
-            is_due = not on or self._ctx.now.mono >= sent_at + self._ctx.settings.typing_every - SLACK
+            is_due = not on or self._ctx.now.mono >= sent_at + TYPING_EVERY - SLACK
         if is_due:
             self._send(key, there, on)
 

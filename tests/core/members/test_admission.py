@@ -6,6 +6,7 @@ from typing import Any
 
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
+from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.statement import Statement, make_statement, parse_statement
 from p2pchat.protocol import Admit, Frame, Members, UserId, encode
 from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
@@ -158,5 +159,5 @@ def test_an_admin_s_word_is_not_older_than_its_role_nor_of_the_future() -> None:
     net.say("ada", closing)
     net.say("ada", added)
     assert told(net, "ada") == [(USERS[1], "admitted", 1)]
-    ahead = int(ada._ctx.settings.clock_ahead * 1_000_000)
+    ahead = CLOCK_AHEAD
     assert [ada.sync.statements.time_of(one) for one in (closing, added)] == [made, ada._ctx.now.utc + ahead]
