@@ -202,8 +202,7 @@ class Replicator:
     # ---- links
 
     def on_link_up(self, link: PeerLink) -> None:
-        remote = self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
-        self.context.mark_limits.set_most(remote)
+        self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
         self.statements.on_link_up(link)
 
     def on_link_down(self, link: PeerLink) -> None:
