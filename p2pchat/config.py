@@ -7,6 +7,7 @@ names another source. Simulations run with small pages and batches, so no code m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -44,8 +45,7 @@ class Settings(MemberLimits):
     # frames and entries
     max_early_frame_bytes: int = 4 * KIB  # before `go`
     max_frame_bytes: int = 256 * KIB  # after `go`
-    max_text_bytes: int = 32 * KIB  # of one message, in UTF-8
-    max_entry_bytes: int = 64 * KIB  # of one entry, a text in JSON
+    max_text_bytes: ClassVar[int] = 32 * KIB  # of one message, in UTF-8; the same everywhere
     max_batch_entries: int = 256  # in one signed batch
     max_batch_bytes: int = 96 * KIB  # so that escaping cannot pass the frame limit
     page_items: int = 256  # items in here, peers, read

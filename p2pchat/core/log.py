@@ -69,8 +69,10 @@ HOP_LIMIT = 8  # as many as a question and its answers need, with a few programs
 """Hops of a message that no program answers by itself, nor one that says more."""
 MAX_AFTER = 2
 """Most entries that one follows by name."""
-MAX_TEXT_BYTES = 32 * 1024
-"""Most bytes of a text that is written here."""
+MAX_TEXT_BYTES = Settings.max_text_bytes
+"""Most bytes of a text that is written here, in UTF-8."""
+MAX_ENTRY_BYTES = 64 * 1024
+"""Most bytes of an entry, a text in JSON."""
 MAX_BEFORE = 8
 """Most logs that one builds on by name."""
 UNREADABLE = "unreadable"
