@@ -359,15 +359,14 @@ def test_what_somebody_asked_for_is_never_forgotten(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(content_requests, "MAX_WAITING", 10)
     ada, bob, eve = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1"), Author("eve", "e1")
     ada.put(QuotaLifted(IDS["bob"]))
-    ada.node.contacts.add([IDS["eve"]])
     fars = [linked(ada, "bob"), linked(ada, "eve", host="45.66.66.1")]
     said_many(bob, fars[0], 40, SMALL + 1)
-    said(eve, fars[1], *(file(100 + index) for index in range(5)))
+    said(eve, fars[1], *(file(200 + index, SMALL) for index in range(10)))
+    said(eve, fars[1], *(file(300 + index) for index in range(5)))
     asked = [(bob, 1 + index // 10, file(index, SMALL + 1)) for index in range(40)]
-    asked += [(eve, 1, file(100 + index)) for index in range(5)]  # which came by themselves too, at eve's cost
+    asked += [(eve, 2, file(300 + index)) for index in range(5)]  # which came by themselves too, behind ten others
     for author, seq, one in asked:
         ada.put(ContentWanted(author.log, seq, one))
-    said(eve, fars[1], *(file(200 + index, SMALL) for index in range(10)))
     wanted = {one.root for _, _, one in asked}
     for _ in range(2):
         ada.effects.clear()
