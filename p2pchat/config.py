@@ -7,6 +7,7 @@ names another source. Simulations run with small pages and batches, so no code m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -32,9 +33,9 @@ class MemberLimits:
     # What a log counts besides its entries: 16,384 are some 20 MiB of memory. A 16th if it follows an earlier one,
     # which is a row of 150 bytes then (core/sync/heads.py).
     log_bytes: int = 16 * KIB
-    # Entries that wait for those that they follow; beyond it they are shown at once, with a gap mark. A guess: 4 MiB.
+    # Entries that wait for those that they follow, and four times as many of all who are no contacts; beyond it they
+    # are shown at once, with a gap mark. A guess: 4 MiB.
     waiting_entries_a_member: int = 2048
-    max_waiting_entries: int = 8192  # as above, of all who are no contacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,7 @@ class Settings(MemberLimits):
     # frames and entries
     max_early_frame_bytes: int = 4 * KIB  # before `go`
     max_frame_bytes: int = 256 * KIB  # after `go`
-    max_text_bytes: int = 32 * KIB  # of one message, in UTF-8
-    max_entry_bytes: int = 64 * KIB  # of one entry, a text in JSON
+    max_text_bytes: ClassVar[int] = 32 * KIB  # of one message, in UTF-8; the same everywhere
     max_batch_entries: int = 256  # in one signed batch
     max_batch_bytes: int = 96 * KIB  # so that escaping cannot pass the frame limit
     page_items: int = 256  # items in here, peers, read
@@ -53,7 +53,6 @@ class Settings(MemberLimits):
     max_wants: int = 64  # open at once on one link
     max_tips: int = 64  # of one user in one conversation; more are rejected with `full`
     max_before: int = 8  # logs named by the first entry of a log
-    max_after: int = 2  # entries named by `after`
     max_older: int = 24  # marks of the 1st, 2nd, 4th ... newest log in a want: 2**24 runs
 
     # links
@@ -66,27 +65,17 @@ class Settings(MemberLimits):
     redial_first: float = 0.1  # doubled each time, full jitter
     redial_most: float = 30.0  # pause between two dials of a peer that answered once
     redial_never_reached_most: float = 300.0  # the same of an address that never answered
-    address_forgotten_after: float = 7 * 24 * 3600.0  # since it last answered
     max_addresses: int = 4096  # in the address book
     max_endpoints_a_peer: int = 8  # kept of one peer
-    told_dials_a_second: float = 2.0  # of those that fail where no key has answered yet; a guess, as the next four
-    told_host_pause: float = 30.0  # between two dials to one host
-    told_network_pause: float = 5.0  # between two dials to one /24 or /48
-    told_tries: int = 3  # failed dials to one host on the word of one member, before told_rest
-    told_rest: float = 3600.0  # after those
-    max_told_dials: int = 8  # at once
+    told_host_pause: float = 30.0  # between two dials to one host where no key answered; a guess, as the next two
+    told_rest: float = 3600.0  # after three that failed, on the word of one member
     told_dial_after: float = 1.0  # the peer with the larger id lets the other one dial first; a guess
     peers_told_after: float = 0.1  # changes within it are told together
     max_links: int = 256  # at once
     known_links: int = 64  # of them, kept for contacts: a guess at a person's contacts; never more than half
-    busy_pause_least: float = 30.0  # seconds without a dial after `busy`: far above a handshake; a guess, as the next
-    busy_pause_most: float = 300.0  # doubled up to this
+    busy_pause: float = 30.0  # seconds without a dial after `busy`, at least: far above a handshake; a guess
     max_strangers: int = 64  # connections that have not proved themselves
-    known_strangers: int = 16  # of them, kept for private addresses and those of the address book; a guess
-    max_strangers_an_address: int = 8  # an address is an IPv6 /64 or an IPv4 address
     max_strangers_loopback: int = 32  # from this machine
-    strangers_a_second: int = 20  # of one address
-    strangers_a_second_loopback: int = 500  # of this machine
     flood_a_second: int = 100  # frames other than entries and have
     flood_burst: int = 500  # so many of these at once
     max_endpoint_bytes: int = 100  # of one address
@@ -102,7 +91,6 @@ class Settings(MemberLimits):
     digest_every: float = 10.0  # anti-entropy; the real pause is half to one and a half of it
     order_wait: float = 5.0  # for an entry named by `re` or `after` that no peer has
     order_wait_most: float = 300.0  # while that entry is on its way
-    clock_ahead: float = 300.0  # timestamps further ahead of local time do not advance the clock
     wrong_head_ban: float = 3600.0  # only what its own users write is taken from a peer that sent a wrong head
     max_conversations_a_user: int = 10_000  # direct ones with contacts
     max_groups_an_owner: int = 1_000  # a guess: they take 14 MiB
@@ -118,21 +106,17 @@ class Settings(MemberLimits):
     # storage
     min_free_disk_bytes: int = 256 * MIB  # below it nothing is stored; for others, see the factors above
     auto_fetch_bytes: int = 10 * MIB  # files up to this size come by themselves to a data directory; 0 for none
-    content_memory_bytes: int = 64 * MIB  # of files, in a peer without a data directory; a guess
     slow_storage_after: float = 5.0  # a commit that takes this long is reported; a guess: busy disks take up to 2
     wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle; the next commits cost half
 
     # presence and receipts
     left_grace: float = 2.0  # a reconnect within it is not a departure
-    presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0  # without a key the user is idle
     presence_a_second: int = 20  # changes of a member's users that programs are told, 300 at once; a guess
-    typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 
     # programs
     trace_limit_bytes: int = 64 * MIB  # of each of two files: some 150,000 frames, a guess
     consumer_saved_after: float = 1.0  # a place that was acknowledged is stored
-    read_told_every: float = 0.1  # read marks to one link; far below flood_a_second
     start_timeout: float = 3.0  # start() waits this long for endpoints, and calls after it for names
     recent_places: int = 1000  # newest places read at start, to know what was shown last

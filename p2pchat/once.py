@@ -135,5 +135,5 @@ def _error_of(refused: RequestRefused, to: str, text: str) -> Exception:
         error.args = (str(refused),)  # which names the candidates
         return error
     if refused.error == "too_long":
-        return TooLong("the text", len(text.encode("utf-8", "replace")), Settings().max_text_bytes)
+        return TooLong("the text", len(text.encode("utf-8", "replace")), Settings.max_text_bytes)
     return ValueError(str(refused)) if refused.error in ("usage", "value_error") else P2PChatError(str(refused))

@@ -25,9 +25,8 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import Input
-from p2pchat.core.limits_by_origin import RELAY_HOST
 from p2pchat.core.members.statement import network_id
-from p2pchat.core.mesh.addressbook import is_relayed
+from p2pchat.core.mesh.addressbook import RELAY_HOST, is_relayed
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId

@@ -154,8 +154,8 @@ def signer(identity: Identity) -> Callable[[bytes], bytes]:
 SMALL = Settings(
     max_batch_entries=4, page_items=3, page_marks=3, fetch_batches=2, max_endpoints_a_peer=3, buffer_limit_bytes=KIB,
     redial_most=5.0, redial_never_reached_most=10.0, want_progress_timeout=3.0, order_wait=8.0, order_wait_most=40.0,
-    recent_places=8, busy_pause_least=1.0, busy_pause_most=5.0,
-    told_host_pause=2.0, told_network_pause=0.5, told_rest=20.0, log_bytes=100,
+    recent_places=8, busy_pause=1.0,
+    told_host_pause=2.0, told_rest=20.0, log_bytes=100,
     max_open_writers=1,
 )  # fmt: skip
 
@@ -226,7 +226,7 @@ def with_few_links(drawn: Settings, peers: int, chance: Random) -> Settings:
     """
     pause = chance.choice((0.5, 3.0))
     return replace(
-        drawn, max_links=peers + 4, known_links=1, busy_pause_least=pause, busy_pause_most=4 * pause,
+        drawn, max_links=peers + 4, known_links=1, busy_pause=pause,
         max_unanswered=2, max_unanswered_groups=2, max_addresses=64,
     )  # fmt: skip
 

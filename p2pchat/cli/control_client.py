@@ -114,7 +114,7 @@ class ControlClient:
         """
         line = encode(command)
         if len(line) > MAX_LINE_BYTES:
-            size, limit = len(str(command.get("text", "")).encode("utf-8", "replace")), Settings().max_text_bytes
+            size, limit = len(str(command.get("text", "")).encode("utf-8", "replace")), Settings.max_text_bytes
             raise TooLong("the text", size, limit) if size > limit else TooLong("this", len(line), MAX_LINE_BYTES)
         self._names_all &= "ref" in command
         try:

@@ -2,7 +2,7 @@
 
 A user is a contact when this peer's own user wrote to it or took it into a group, and after `/allow`. A peer is a
 contact when somebody here named its endpoint, also by an invite, and it answered there. Limits of their own apply to
-contacts. All others are unknown and share what there is (limits_by_origin.py).
+contacts. All others are unknown, and share what there is by their members.
 
 A peer may host other users too, and anybody may be one (the accounts of a gateway). Those whom they choose are known to
 them alone: their conversations with them need no places, and their names are kept. Links, turns and disk space are the

@@ -49,6 +49,7 @@ HEAD_TAG = b"p2pchat/head/1\0"
 LOG_TAG = b"p2pchat/log/2\0"
 MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
+CLOCK_AHEAD = 300_000_000  # microseconds: stamps further ahead of local time do not advance the clock
 
 Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
 MAX_FILES = 10
@@ -68,8 +69,10 @@ HOP_LIMIT = 8  # as many as a question and its answers need, with a few programs
 """Hops of a message that no program answers by itself, nor one that says more."""
 MAX_AFTER = 2
 """Most entries that one follows by name."""
-MAX_TEXT_BYTES = 32 * 1024
-"""Most bytes of a text that is written here."""
+MAX_TEXT_BYTES = Settings.max_text_bytes
+"""Most bytes of a text that is written here, in UTF-8."""
+MAX_ENTRY_BYTES = 64 * 1024
+"""Most bytes of an entry, a text in JSON."""
 MAX_BEFORE = 8
 """Most logs that one builds on by name."""
 UNREADABLE = "unreadable"
@@ -493,6 +496,6 @@ def next_c(now_us: int, own_last: int, newest_other: int) -> int:
     return max(now_us, own_last + 1, newest_other + 1)
 
 
-def is_plausible(c: int, now_us: int, ahead_s: float) -> bool:
+def is_plausible(c: int, now_us: int) -> bool:
     """Return whether a stamp is close enough to the local time to advance the clock."""
-    return c <= now_us + int(ahead_s * 1_000_000)
+    return c <= now_us + CLOCK_AHEAD

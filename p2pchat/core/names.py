@@ -24,9 +24,9 @@ from ipaddress import ip_address
 
 from p2pchat.core.durable_changes import FormerName, KnownUser
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
-from p2pchat.core.limits_by_origin import TokenBucket
-from p2pchat.core.log import Entry
+from p2pchat.core.log import CLOCK_AHEAD, Entry
 from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import UserId
 
 MAX_NAME_CHARACTERS = 32
@@ -234,7 +234,6 @@ def split_label(text: str) -> tuple[str, str]:
 
 MAX_FORMER = 16  # earlier names of one user; a guess, as the next. Further ones are forgotten
 MAX_FORMER_ANNOUNCED = 4  # of them, while the user has no profile: those names cost their user nothing
-OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may differ (Settings.clock_ahead)
 WARNINGS_AT_ONCE = 16  # about equal names; then one a minute, since a member can invent users. A guess
 WARNING_EVERY = 60.0  # seconds
 MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
@@ -308,7 +307,7 @@ class KnownPeople:
         self._named_c[user] = entry.c
         self._store_former(user)
         self._ctx.change.users.append(KnownUser(user, name, entry.c, about))
-        self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > OLD_AFTER)
+        self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > CLOCK_AHEAD)
 
     def on_announced_name(self, user: UserId, name: str, *, stays: bool = True, old: bool = False) -> None:
         """Take a name that a peer announces for a user it hosts. A profile entry outweighs it.

@@ -135,7 +135,7 @@ class Node:
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.presence: PresenceTracker = PresenceTracker(
             self._ctx, users, self._stays, lambda user: self.sync.on_gone(user),
-            lambda user: self.user_members.line(user), self.blocks.users,
+            lambda peer: self.user_members.share(peer), self.blocks.users,
             lambda user, member: self.admission.admits(user, member),
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)

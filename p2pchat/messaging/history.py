@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from p2pchat.config import Settings
 from p2pchat.core.groups.group_replica import GroupView
-from p2pchat.core.log import LogId, Ref, decode_entry, ref_key, referred_id
+from p2pchat.core.log import CLOCK_AHEAD, LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
 AHEAD_PART = 4  # of the newest messages: most that may be stamped ahead of the present; a guess
-CLOCKS_DIFFER = timedelta(seconds=Settings().clock_ahead)
+CLOCKS_DIFFER = timedelta(microseconds=CLOCK_AHEAD)
 
 T = TypeVar("T")
 To = User | Conversation | str

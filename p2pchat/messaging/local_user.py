@@ -299,7 +299,7 @@ class LocalUser(Viewer):
         """
         requests = self._require_running().requests
         conversation = to if type(to) is Conversation else await self.when_known(lambda: self._conversations.find(to))
-        text = check_text(text, self._lifecycle.settings) if text or not files else ""
+        text = check_text(text) if text or not files else ""
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
@@ -345,7 +345,7 @@ class LocalUser(Viewer):
         if isinstance(texts, str):
             raise TypeError("send_many takes a list of texts, not one text")
         conversation, me = await self.when_known(lambda: self.find(to)), self.directory.me
-        texts = check_texts(texts, self._lifecycle.settings)
+        texts = check_texts(texts)
         parts = [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]
         writes = [requests.write(me, conversation.key, "text", part) for part in parts]
         try:
@@ -442,7 +442,7 @@ class LocalUser(Viewer):
     ) -> Receipt:
         requests, me = self._require_running().requests, self.directory.me
         post = message if isinstance(message, Post) else await self.message(message)
-        text = check_change(kind, post, text, me, self._lifecycle.settings)
+        text = check_change(kind, post, text, me)
         conversation, re = post.log.conversation, ref_of(post)
         if automatic:
             log, seq = await requests.write_alone(me, conversation, kind, text, re, ref, automatic=True)

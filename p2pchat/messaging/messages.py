@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from p2pchat.config import Settings
 from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS
 from p2pchat.core.log import (
     Entry,
@@ -427,7 +426,7 @@ CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
 
-def check_change(kind: str, post: Post, text: str, me: UserId, settings: Settings) -> str:
+def check_change(kind: str, post: Post, text: str, me: UserId) -> str:
     """Return `text` as a plain str if the user `me` can make this change to a message: `edit`, `delete` or `reaction`.
 
     Raises as check_text.
@@ -449,7 +448,7 @@ def check_change(kind: str, post: Post, text: str, me: UserId, settings: Setting
             limit = MAX_REACTION_CHARACTERS
             raise ValueError(f"a reaction has at most {limit} characters, this has {len(text)}: reply instead")
     if kind == "edit" or (kind == "reaction" and text):
-        return check_text(text, settings)
+        return check_text(text)
     return text
 
 

@@ -95,7 +95,7 @@ class NamedUser(LocalUser):
         if about is not None and len(about) > MAX_ABOUT_CHARACTERS:
             raise ValueError(f"the text about oneself has at most {MAX_ABOUT_CHARACTERS} characters")
         if about:
-            check_text(about, self._lifecycle.settings)
+            check_text(about)
         await run_to_completion(self._rename(name, about))
 
     async def _rename(self, name: str, about: str | None) -> None:
@@ -123,7 +123,7 @@ class NamedUser(LocalUser):
         if len(text) > MAX_STATUS_CHARACTERS:
             raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
         if text:
-            check_text(text, self._lifecycle.settings)
+            check_text(text)
         self._require_running().put(PresenceSet(self.directory.me, status, text))
 
     # ---- ignored and blocked users

@@ -65,6 +65,7 @@ Answer = Callable[[], None]  # runs in the loop
 _Read = tuple[bytes | None, bool, list[tuple[int, int]]]  # a piece, whether it is the last one; without it what is here
 _UNREAD: _Read = (None, False, [])  # what cannot be read is not here
 Done = Callable[[T | None, BaseException | None], None]  # called with the result or the error
+MEMORY_BYTES = 64 << 20  # of files, in a peer without a data directory; a guess
 MAX_RANGES = 64  # of the pieces that are here, in one `lacks`; a guess
 MAX_JOBS = 128  # run before a commit; a guess
 GATHER_SECONDS = 0.0005  # for which answers of jobs behind each other wait for one turn of the loop; a guess
@@ -311,7 +312,7 @@ class ContentWorker(ContentOrders):
         super().__init__(put, has_room, send)
         self._directory = directory
         self._settings = settings
-        self._memory = MemoryFiles(settings.content_memory_bytes) if directory is None else None
+        self._memory = MemoryFiles(MEMORY_BYTES) if directory is None else None
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[tuple[Job[Any], Done[Any]] | None] = SimpleQueue()
         self._ended = False  # used in the thread only: it was told to end

@@ -39,9 +39,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from p2pchat.client import STREAM_LIMIT_BYTES, Streams
-from p2pchat.core.limits_by_origin import RELAY_HOST, TokenBucket
-from p2pchat.core.mesh.addressbook import RELAY_PORT, relay_peer
+from p2pchat.core.mesh.addressbook import RELAY_HOST, RELAY_PORT, relay_peer
 from p2pchat.core.names import base32
+from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.nats_client import Engine, EngineAway, EngineOptions
 from p2pchat.protocol import PeerId
 from p2pchat.runtime.connections import Transport
@@ -62,7 +62,6 @@ ASK_AGAIN_AFTER = 0.5  # seconds until a dial without an answer asks once more; 
 CHALLENGE_SECONDS = 10.0  # a challenge is good for one to two times that: as long as a handshake may take
 CHALLENGE_BYTES = 16
 MAX_ANSWERS = 1024  # to dials and strays that wait to be published, 300 KiB; a guess
-MAX_BUCKETS = 1024  # peers whose dials are counted; above this number those with full buckets are forgotten
 CHECKS_A_SECOND = 500  # keys of pairs with unknown peers; 5 to 10 % of a core
 MAX_PAIR_KEYS = 16384  # kept; more than peers that anybody has met, 4 MiB
 
@@ -389,7 +388,7 @@ class RelayTransport:
         self.is_known: Callable[[PeerId], bool] = lambda peer: False
         self._pair_keys: dict[PeerId, bytes] = {}  # of peers that are not unknown
         self._checks = TokenBucket(CHECKS_A_SECOND, CHECKS_A_SECOND, 0.0)
-        self._dials: dict[PeerId, TokenBucket] = {}  # proven ones, by peer
+        self._dials = TokenBuckets()  # proven ones, by peer
         self._challenge_key = secrets.token_bytes(32)
         self._accepted: tuple[int, set[str], set[str]] = (0, set(), set())  # a period; who dialled in it, and before
         self._at = _at(self._id)
@@ -555,13 +554,7 @@ class RelayTransport:
 
         Places have the same rate. This one comes before what a dial costs here and at its former pipes.
         """
-        now = self._loop_time()
-        bucket = self._dials.get(peer)
-        if bucket is None:
-            if len(self._dials) >= MAX_BUCKETS:
-                self._dials = {other: one for other, one in self._dials.items() if not one.is_full(now)}
-            bucket = self._dials[peer] = TokenBucket(RELAYED_A_SECOND, RELAYED_A_SECOND, now)
-        return bucket.take(now)
+        return self._dials.take(peer, self._loop_time(), RELAYED_A_SECOND)
 
     def _pair_key(self, peer: PeerId, *, is_known: bool) -> bytes | None:
         """Return the key of the pair of this peer and another one; None if there is none, or it costs too much now."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from p2pchat.config import Settings
 from p2pchat.core.effects import ImportResult, WriteAccepted
 from p2pchat.core.log import (
+    CLOCK_AHEAD,
     Batch,
     LogId,
     RawEntry,
@@ -193,7 +194,7 @@ class Invariants:
             self.fail("accepted", peer, f"accepted {log_name(log)} {first}+{count}, which is not durable")
         for raw in peer.disk.logs.get(log, [])[first - 1 : first - 1 + count]:
             entry = decode_entry(raw)
-            ahead = entry.c - entry.at - self._sim.settings.clock_ahead * 1_000_000
+            ahead = entry.c - entry.at - CLOCK_AHEAD
             if answer.kind == "text" and ahead > len(peer.disk.logs[log]) and peer.odd is None:
                 self.fail("clock", peer, f"stamps {log_name(log)} {first} further ahead than clocks may differ")
         for seq, one in enumerate(written, first):

@@ -24,6 +24,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import Input
 from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.core.sync.typing import TYPING_EVERY
 from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
 from p2pchat.testing.eventlog_parser import Fault, Log
 
@@ -131,7 +132,7 @@ class PresenceInvariants:
         key = peer.name, peer.loads, (frame.c, frame.u)
         at, on, earlier = self._sent.get(key, (float("-inf"), False, []))
         since = self._since(peer, at)
-        if on == frame.on and 0 < since < self._sim.settings.typing_every - CLOCKS_DIFFER:
+        if on == frame.on and 0 < since < TYPING_EVERY - CLOCKS_DIFFER:
             self._invariants.fail("typing", peer, f"sent it again after {since:.3f} s")
         in_parts = on == frame.on and since == 0  # links that know the conversation get a frame of their own
         self._sent[key] = self._sim.now, frame.on, [*earlier, *ends] if in_parts else ends

@@ -39,7 +39,7 @@ from tests.fuzz.target import Target, hold
 from tests.vectors.files import vectors
 
 SMALL = Settings(
-    max_frame_bytes=2048, max_early_frame_bytes=512, max_entry_bytes=200, max_text_bytes=100, max_batch_entries=4,
+    max_frame_bytes=2048, max_early_frame_bytes=512, max_batch_entries=4,
     max_batch_bytes=400, page_items=3, page_marks=4, max_tips=3, max_older=2, max_endpoint_bytes=24,
 )  # fmt: skip
 CODES = {"malformed", "limit"}

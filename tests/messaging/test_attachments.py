@@ -24,6 +24,7 @@ from p2pchat import (
 )
 from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.messaging.attachments import FileToSend
+from p2pchat.runtime.content_worker import MEMORY_BYTES
 from p2pchat.testing import Mesh
 from p2pchat.web.message_form import chat_json
 from tests.deadlines import WAIT, until, within
@@ -221,7 +222,7 @@ async def test_a_file_that_changes_while_it_is_read_is_not_sent(
 
 async def test_a_peer_in_memory_keeps_little(ada: TCPPeer) -> None:
     with pytest.raises(StorageError, match="in memory"):
-        await ada.send(ada.room, "x", files=[("a", bytes(Settings().content_memory_bytes + 1))])
+        await ada.send(ada.room, "x", files=[("a", bytes(MEMORY_BYTES + 1))])
 
 
 async def test_texts_and_files_keep_their_order(ada: TCPPeer) -> None:

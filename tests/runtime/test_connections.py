@@ -19,6 +19,7 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
 from p2pchat.core.mesh.addressbook import is_loopback
+from p2pchat.core.token_bucket import MOST_FULL
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.protocol import Ping, Pong, encode
@@ -32,7 +33,6 @@ from p2pchat.runtime.pending_handshakes import (
     RELAYED_PLACES,
     RELAYED_UNKNOWN_A_SECOND,
     SILENT_AFTER,
-    SWEEP_ABOVE,
     Stranger,
     StrangerLimiter,
 )
@@ -332,12 +332,12 @@ def test_new_connections_of_an_address_are_admitted_at_a_rate(address: str, rate
 
 def test_idle_addresses_are_forgotten() -> None:
     strangers = StrangerLimiter(SETTINGS)
-    for n in range(3 * SWEEP_ABOVE):
+    for n in range(3 * MOST_FULL):
         address = f"10.{n >> 8}.{n & 255}.1"
         stranger = strangers.admit(address, n / 100, no_one)
         assert stranger is not None
         strangers.release(stranger)
-        assert len(strangers._buckets) <= SWEEP_ABOVE
+        assert len(strangers._buckets._buckets) <= MOST_FULL
     assert strangers.count == 0
 
 
@@ -429,7 +429,7 @@ async def test_a_member_frees_its_place_as_a_stranger() -> None:
 
 
 async def test_a_silent_stranger_is_closed_for_a_newcomer_from_elsewhere() -> None:
-    host = Host(replace(SETTINGS, max_strangers=2, known_strangers=0))
+    host = Host(replace(SETTINGS, max_strangers=2))
     await host.listen()
     far = iter(["203.0.113.1", "203.0.113.1", ABROAD, ABROAD])
     host.strangers.host_of = lambda host: next(far)  # type: ignore[method-assign]
@@ -570,7 +570,7 @@ def relayed(strangers: StrangerLimiter, count: int, now: float, *, known: bool, 
 
 def taken(strangers: StrangerLimiter) -> int:
     """Return the number of relayed strangers."""
-    return sum(map(len, strangers._relayed.values()))
+    return sum(places.taken[()] for places in strangers._relayed.values())
 
 
 def test_relayed_strangers_that_are_known_have_places_of_their_own() -> None:

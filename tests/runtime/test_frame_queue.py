@@ -291,7 +291,7 @@ async def test_who_sent_much_waits_a_moment_while_programs_have_something(monkey
 
         monkeypatch.setattr(driver.node, "handle", watch)
         driver._much_at = asyncio.get_running_loop().time()
-        driver.put(logs(FLOOD, 10_000))
+        driver.put(logs(FLOOD, 40_000))
         driver._pump_now()
         handled.clear()
         for _ in range(3):

@@ -149,8 +149,7 @@ def logs(given: Given) -> Result:
 
 
 def clocks(given: Given) -> Result:
-    ahead = Settings().clock_ahead
-    others = [c for c in given["others"] if is_plausible(c, given["now"], ahead)]
+    others = [c for c in given["others"] if is_plausible(c, given["now"])]
     return {"c": next_c(given["now"], given["previous"], max(others, default=0))}
 
 

@@ -146,7 +146,7 @@ def _check_files(options: SendOptions) -> None:
     if len(options.files) > MAX_FILES:
         raise UsageError(f"a message has at most {MAX_FILES} files, and these are {len(options.files)}")
     options.text = options.text or ""
-    size, limit = len(options.text.encode("utf-8", "replace")), Settings().max_text_bytes
+    size, limit = len(options.text.encode("utf-8", "replace")), Settings.max_text_bytes
     if size > limit:
         raise UsageError(f"the text has {size:,} bytes, a message at most {limit:,}: put it into a file of its own")
 
@@ -174,7 +174,7 @@ def _from_shell(text: str) -> str:
 
 def _take_text(options: SendOptions) -> None:
     """Read the text if none was given. What is longer than a message, or no text, is sent as a file instead."""
-    limit = Settings().max_text_bytes
+    limit = Settings.max_text_bytes
     if options.text is None:
         head, options.head_is_all = _read_stdin(options, limit + READ_BYTES)
         options.text, was_utf8 = decode_line(head.rstrip(b"\r\n").replace(b"\r\n", b"\n"))
@@ -303,7 +303,7 @@ class SendRun:
             return
         lines = LineReader(raw_stdin(), asyncio.get_running_loop())
         lines.start()
-        limit, number = Settings().max_text_bytes, 0
+        limit, number = Settings.max_text_bytes, 0
         while batch := await lines.take():
             if not number and is_binary(batch):
                 while await lines.take():  # to its end

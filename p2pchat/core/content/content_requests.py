@@ -11,11 +11,9 @@ room left is shown like any other: its content comes when it is asked for. The c
 is removed from the disk, which gives the writer that room back. Content that a program has removed does not come by
 itself again.
 
-Contacts and members share the turns, and the places to wait for one. So nobody keeps the files of others away by naming
-many that never come, or come slowly. What contacts send beyond these places is put off: of each log the ranges of its
-messages are kept, and they are read again once there is room. Contacts share the number of such logs too. What somebody
-asked for is marked so in `meta`, needs no place, and is never put off. While little of the disk is free, none comes by
-itself.
+Contacts and members share the turns, and members the places to wait for one. So nobody keeps the files of others away
+by naming many that never come, or come slowly. What contacts send, and what somebody asked for, which is marked so in
+`meta`, needs no place. While little of the disk is free, none comes by itself.
 
 Anybody can name content that another user sent, in a conversation where nobody has it. So a request remembers other
 messages that name the same content, and turns to the next one when nothing comes.
@@ -30,8 +28,9 @@ from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Counted
-from p2pchat.core.limits_by_origin import Line, OriginShares
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
+from p2pchat.core.members.member_shares import MemberShares
+from p2pchat.core.members.user_members import Line
 from p2pchat.core.storage_answers import LogFacts
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES
@@ -40,7 +39,6 @@ Source = tuple[LogId, int]  # a message that names the content
 
 PREFIX = "fetch:"  # in meta, before a root: what is requested
 CHARGE = "paid:"  # in meta, before the root of content that came by itself: the user it was charged to, and what
-LATER = "later:"  # in meta, before a log of a contact: the ranges of messages whose content is requested later
 ASKED = "asked"  # at the end of the line of a request that a program or a person made
 FORGOTTEN = "forgotten:"  # in meta, before the root of content that a program has removed
 MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another message. A guess: 2 MiB
@@ -50,17 +48,12 @@ MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another mes
 AT_ONCE_BYTES = 4 * PIECE_BYTES
 LEAST_COST = 2048
 OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one member: one may give nothing, or a byte at a time
-# Of contacts, and of others; beyond that content of contacts comes later, of others when it is asked for. A guess:
-# 8 MiB.
-MAX_WAITING = 10_000
-MAX_LATER = 1000  # logs of contacts whose content comes later; a guess
-MAX_RANGES = 8  # of the messages of one of them; then the two with the fewest messages between them become one; a guess
-LATER_AT_ONCE = 64  # of their messages, read in one step; a guess
+MAX_WAITING = 10_000  # of those who are no contacts; beyond that content comes when it is asked for. A guess: 8 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
 MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; others are read again. A guess
 MAX_UNSHOWN_LOGS = 10_000  # with such others; a guess: 2 MiB
 RETRY_AFTER = 60.0  # seconds until content that could not be kept is tried again; a guess
-LEAST_CHARGE = 4096  # bytes: what a file takes of a disk at least
+LEAST_CHARGE = 16 * 1024  # bytes: what a file counts at least, as a log does: 65,536 of a contact may wait, in 40 MiB
 
 
 @dataclass(slots=True)
@@ -124,15 +117,15 @@ class WaitingRequests:
     """Requests of one kind that wait for their turn: parties one after the other, each its oldest first.
 
     Args:
-        evict: Called with a request that gives its place to one of a party that has fewer.
+        evict: Called with a request that gives its place to one of a member that has fewer; None where none is needed.
     """
 
-    def __init__(self, evict: Callable[[str], None]) -> None:
+    def __init__(self, evict: Callable[[str], None] | None = None) -> None:
         self.active: dict[str, tuple[Line, int]] = {}  # party and cost, by root, of those that have their turn
         self._evict = evict
         self._taken: Counter[Line] = Counter()  # the costs of these, together, at (), and by the first node of a party
         self._waiting: dict[str, tuple[Line, int]] = {}  # party and cost
-        self._places: OriginShares[str] = OriginShares(MAX_WAITING)
+        self._places: MemberShares[str] = MemberShares(MAX_WAITING)
         # Who was served longest ago first; never empty. The first of a dict from which many were taken takes long.
         self._parties: dict[Line, OrderedDict[str, None]] = {}
 
@@ -142,21 +135,16 @@ class WaitingRequests:
     def __contains__(self, root: object) -> bool:
         return root in self._waiting
 
-    @property
-    def places(self) -> int:
-        """The number of places that are taken."""
-        return len(self._places)
-
     def put(self, root: str, party: Line, cost: int, *, had_turn: bool = False) -> bool:
         """Have a request wait behind all others of its party. Return False if there is no place for it.
 
-        One that somebody asked for needs no place. One that had its turn has a place in any case: there are never more
-        of these above MAX_WAITING than have their turn at a time.
+        One that had its turn has a place in any case: there are never more of these above MAX_WAITING than have their
+        turn at a time.
         """
-        if party != (ASKED,):
-            if not had_turn and not self._places.make_room(party, self._evict):
+        if self._evict is not None:
+            if not had_turn and not self._places.make_room(party[0], self._evict):
                 return False
-            self._places.add(root, party)
+            self._places.add(root, party[0])
         self._waiting[root] = party, cost
         self._parties.setdefault(party, OrderedDict())[root] = None
         return True
@@ -217,17 +205,8 @@ class ContentRequests:
         }
         self._forgotten = dict.fromkeys(name.removeprefix(FORGOTTEN) for name in meta if name.startswith(FORGOTTEN))
         # By whether contacts sent it, or programs asked for it.
-        self._turns = {True: WaitingRequests(self._give_way), False: WaitingRequests(self._give_way)}
+        self._turns = {True: WaitingRequests(), False: WaitingRequests(self._give_way)}
         self._ordered: dict[str, None] = {}  # whose commit is under way
-        # Ranges of messages that go upwards, by log; who was read last is last.
-        self._later: dict[LogId, list[tuple[int, int]]] = {}
-        self._later_logs: OriginShares[LogId] = OriginShares(MAX_LATER)
-        for name, line in meta.items():
-            if name.startswith(LATER):
-                log, ends = LogId(*name.removeprefix(LATER).split()), [int(end) for end in line.split()]
-                self._later[log] = list(zip(ends[::2], ends[1::2], strict=True))
-                self._later_logs.add(log, (log.user,))
-        self._read: tuple[LogId, int, int] | None = None  # the range that is being read, in no list
         self._unshown: dict[Source, tuple[FileRef, ...]] = {}
         # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
         # had no place in `_unshown`.
@@ -296,20 +275,17 @@ class ContentRequests:
                 self._sync.lookups.files(stretch.log, seq, partial(self._on_shown_late, (stretch.log, seq)))
             if 0 < until <= last:
                 del self._stored_unshown[stretch.log]
-        if self._requests or self._later:
+        if self._requests:
             self.begin_next()
 
     def _on_shown_late(self, source: Source, files: tuple[FileRef, ...]) -> None:
         self._request(source, [file for file in files if file.size <= self._most])
 
-    def _request(self, source: Source, files: Iterable[FileRef], *, late: bool = False) -> None:
-        """Request files of one message; `late` if that was put off."""
+    def _request(self, source: Source, files: Iterable[FileRef]) -> None:
+        """Request files of one message."""
         user = source[0].user
         is_charged = not self._sync.quota.is_free(user)
         self._bytes.settle(user)
-        if source[0] in self._later and not late:  # behind those before it
-            self._put_off(source)
-            return
         for file in files:
             if file.root in self._forgotten:
                 continue
@@ -335,67 +311,8 @@ class ContentRequests:
             self._give_way(root)
 
     def _give_way(self, root: str) -> None:
-        request = self._requests[root]
-        is_put_off = request.of_contacts and self._put_off(request.source)  # and charged again then
-        self._forget(root, is_new=request.was_begun and not is_put_off)
-        if not is_put_off:
-            self._ctx.emit(Counted("content_quota"))
-
-    # ---- what is put off
-
-    def _put_off(self, source: Source) -> bool:
-        """Request the files of a message later. Return False if there are too many logs of such messages.
-
-        Their contacts share the number of logs (core/limits_by_origin.py).
-        """
-        log, seq = source
-        if log not in self._later:
-            if not self._later_logs.make_room((log.user,), self._drop_later):
-                return False
-            self._later[log] = []
-            self._later_logs.add(log, (log.user,))
-        _add_to(self._later[log], seq)
-        self._keep_later(log)
-        return True
-
-    def _drop_later(self, log: LogId) -> None:
-        """Request what was put off of one log only when it is asked for."""
-        self._later[log].clear()
-        self._keep_later(log)
+        self._forget(root, is_new=self._requests[root].was_begun)
         self._ctx.emit(Counted("content_quota"))
-
-    def _keep_later(self, log: LogId) -> None:
-        """Store the ranges of a log. What is being read counts until its requests are stored."""
-        ranges = self._later[log]
-        if not ranges:
-            del self._later[log]
-            self._later_logs.remove(log)
-        if self._read is not None and self._read[0] == log:
-            ranges = [self._read[1:], *ranges]
-        self._ctx.change.meta[LATER + " ".join(log)] = " ".join(f"{first} {last}" for first, last in ranges) or None
-
-    def _read_later(self) -> None:
-        """Read some messages whose files were put off, if there is room for them."""
-        if self._read is not None or not self._later or self._turns[True].places >= MAX_WAITING // 2:
-            return
-        log, ranges = next(iter(self._later.items()))
-        first, last = ranges.pop(0)
-        end = min(last, first + LATER_AT_ONCE - 1)
-        if end < last:
-            ranges.insert(0, (end + 1, last))
-        self._read = log, first, end
-        for seq in range(first, end + 1):
-            self._sync.lookups.files(log, seq, partial(self._on_later, (log, seq)))
-        self._sync.lookups.files(log, end, lambda files: self._on_read_later(log))
-
-    def _on_later(self, source: Source, files: tuple[FileRef, ...]) -> None:
-        self._request(source, [file for file in files if file.size <= self._most], late=True)
-
-    def _on_read_later(self, log: LogId) -> None:
-        """Go on behind messages that were read; the next ones once these requests are durable."""
-        self._read = None
-        self._later[log] = self._later.pop(log, [])  # it comes behind the other logs
-        self._keep_later(log)
 
     # ---- turns
 
@@ -404,7 +321,6 @@ class ContentRequests:
         for turns in self._turns.values():
             while turns and self._sync.quota.disk is DiskLevel.ENOUGH and (root := turns.take()) is not None:
                 self._look_up(root)
-        self._read_later()
 
     def _look_up(self, root: str) -> None:
         source = self._requests[root].source
@@ -529,17 +445,3 @@ class ContentRequests:
     def _keep(self, root: str, request: ContentRequest) -> None:
         self._requests[root] = request
         self._ctx.change.meta[PREFIX + root] = str(request)
-
-
-def _add_to(ranges: list[tuple[int, int]], seq: int) -> None:
-    """Add a message to ranges that go upwards. What was not put off stays between them, as far as they are few."""
-    if any(first <= seq <= last for first, last in ranges):
-        return
-    ranges.append((seq, seq))
-    ranges.sort()
-    while len(ranges) > 1:
-        place = min(range(1, len(ranges)), key=lambda place: ranges[place][0] - ranges[place - 1][1])
-        (first, before), (behind, last) = ranges[place - 1 : place + 1]
-        if behind > before + 1 and len(ranges) <= MAX_RANGES:
-            return
-        ranges[place - 1 : place + 1] = [(first, max(before, last))]  # one that was being read may have the other in it

@@ -45,8 +45,8 @@ from p2pchat.core.inputs import (
     PiecesStored,
     PullAnswered,
 )
-from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.log import FileRef, LogId
+from p2pchat.core.members.user_members import Line
 from p2pchat.core.sync.log_index import TalkLog
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -367,8 +367,8 @@ class Transfers:
     def _givers(self, download: ContentDownload, sharing: list[RemoteState]) -> list[RemoteState]:
         """Return those of these links that may have some of it: the writer's own first, then those to contacts.
 
-        Of the others first those where few pulls came to nothing, on this link, at its address, in its network
-        (core/limits_by_origin.py): who has many keys keeps nobody from content by promising it with each of them.
+        Of the others first those where few pulls came to nothing, on this link and of this member: who has many keys
+        keeps nobody from content by promising it with each of them.
         """
         (log, _), now = download.source, self._ctx.now.mono
         found = [remote for remote in sharing if download.lacking.get(remote.link.id, 0.0) <= now]

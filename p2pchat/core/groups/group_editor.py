@@ -23,7 +23,7 @@ from p2pchat.core.groups.group_state import (
     operation_hash,
 )
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest
-from p2pchat.core.log import Entry, LogId, encode_entry, next_c, size_bytes
+from p2pchat.core.log import MAX_ENTRY_BYTES, Entry, LogId, encode_entry, next_c, size_bytes
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.sync_context import SyncContext
@@ -162,7 +162,7 @@ class GroupEditor:
         return writer.visible_marks() if writer is not None else []
 
     def _too_long(self, entry: Entry) -> Refusal | None:
-        most = self._ctx.settings.max_entry_bytes - 1024  # for stamps and references
+        most = MAX_ENTRY_BYTES - 1024  # for stamps and references
         if size_bytes([encode_entry(entry)]) <= most:
             return None
         return "too_long", "too many people were removed from this group: begin a new one"

@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable
 
 from p2pchat.config import MemberLimits
-from p2pchat.core.limits_by_origin import Line
-from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.members.user_members import Line, UserMembers
 from p2pchat.protocol import UserId
 
 

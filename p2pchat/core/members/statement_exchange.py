@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
-from p2pchat.core.limits_by_origin import TokenBucket
+from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
@@ -32,6 +32,7 @@ from p2pchat.core.members.statement import (
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.core.sync.known_conversations import room_id
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Members, Membership, UserId
 
@@ -187,7 +188,7 @@ class StatementExchange:
     def time_of(self, one: Statement) -> int:
         """Return when a statement was made, by its author, as far as it can be true: not later than now, either."""
         assert self.members is not None
-        return self.members.time_of(one, self._ctx.now.utc + int(self._ctx.settings.clock_ahead * 1_000_000))
+        return self.members.time_of(one, self._ctx.now.utc + CLOCK_AHEAD)
 
     def _learn_founder(self, founder: UserId) -> None:
         if self.members is None and not self._is_named and network_id(founder) == self._network:

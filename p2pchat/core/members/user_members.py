@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from functools import lru_cache
 from typing import Protocol
 
-from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.members.guests import is_guest
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement
@@ -25,6 +24,7 @@ from p2pchat.protocol import GuestCertificate, PeerId, UserId
 MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as many as have addresses
 
 Members = tuple[UserId, ...]
+Line = tuple[UserId, ...]  # a member and a user of it, or a user that counts by itself
 
 
 class KnownStatements(Protocol):
@@ -147,8 +147,12 @@ class UserMembers:
             return named[0] if named else user if members is not None and members.is_named(user) else ""
         return min(reversed(named), key=lambda one: one not in members.removed)
 
+    def share(self, peer: PeerId) -> UserId:
+        """Return at whom a user or peer counts in places that members share: its member, or itself."""
+        return self.line(peer)[0]
+
     def line(self, user: UserId, named_now: UserId = "") -> Line:
-        """Return where a user or peer counts in what others may take (OriginShares): its member, and itself.
+        """Return where a user or peer counts in what others may take: its member, and itself.
 
         Users of one's own member, and all users of a network that is made from a word, count by themselves: they are
         the terminals of one login, or a classroom, and must not starve each other. Those of whom no member is known

@@ -19,15 +19,17 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
-from p2pchat.core.limits_by_origin import RELAY_HOST, Line, OriginShares
+from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
-from p2pchat.protocol import PeerId, PeerRecord
+from p2pchat.protocol import PeerId, PeerRecord, UserId
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
+FORGOTTEN_AFTER = 7 * REVERIFY_AFTER  # since it last answered
 # RFC 1918, RFC 6598 (carriers and VPNs), RFC 3927; RFC 4193 and RFC 4291 for IPv6
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10")
 PRIVATE_NETWORKS = [ip_network(each) for each in PRIVATE]
+RELAY_HOST = "relay"  # of a link through an engine; the last label of the host in a relayed endpoint
 RELAY_PORT = 1  # in all relayed endpoints: endpoints have one
 _ID_CHARACTERS = 52  # of an id in base32
 MAX_SIGHTED = 64  # addresses that discovery sees and no key has answered at; a guess
@@ -40,7 +42,7 @@ class AddressBook:
     Args:
         contacts: The peers that somebody here chose. They are the last to be forgotten.
         linked: The peers that are linked.
-        line: Returns where a peer counts: its member, and itself.
+        share: Returns at whom a peer counts: its member, or itself.
 
     Attributes:
         records: The newest record of each peer, this one's too.
@@ -54,16 +56,16 @@ class AddressBook:
         records: Iterable[PeerRecord] = (),
         contacts: Container[PeerId] = (),
         linked: Container[PeerId] = (),
-        line: Callable[[PeerId], Line] = lambda peer: (peer,),
+        share: Callable[[PeerId], UserId] = lambda peer: peer,
     ) -> None:
         self._ctx = ctx
         self._contacts = contacts
         self._linked = linked
-        self._line = line
+        self._share = share
         self._book: dict[PeerId, dict[str, Address]] = {}
         self.records: dict[PeerId, PeerRecord] = {record.id: record for record in records}
         self.touched: set[PeerId] = set()
-        self._unreached: OriginShares[PeerId] = OriginShares(ctx.settings.max_addresses // 2)
+        self._unreached: MemberShares[PeerId] = MemberShares(ctx.settings.max_addresses // 2)
         self._sighted: set[tuple[PeerId, str]] = set()
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
@@ -190,7 +192,7 @@ class AddressBook:
         now = max(self._ctx.now.utc, 1)
         if not known.failing_since:
             self._keep(known.replace(failing_since=now))
-        elif now - known.failing_since > self._ctx.settings.address_forgotten_after * 1_000_000:
+        elif now - known.failing_since > FORGOTTEN_AFTER:
             self.forget(peer, endpoint)
             return True
         return False
@@ -258,10 +260,10 @@ class AddressBook:
             return True
         if not all(address.told for address in self.addresses(peer)):
             return True
-        line = self._line(peer)
-        has_room = self._unreached.make_room(line, self._forget_peer)
+        share = self._share(peer)
+        has_room = self._unreached.make_room(share, self._forget_peer)
         if has_room:
-            self._unreached.add(peer, line)
+            self._unreached.add(peer, share)
         return has_room
 
     def _has_room(self, peer: PeerId) -> bool:

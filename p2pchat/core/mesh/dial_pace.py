@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.mesh.addressbook import is_address, is_loopback, network_and_host, split_endpoint
 from p2pchat.core.node_context import NodeContext
+from p2pchat.core.token_bucket import TokenBucket
 
+TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
+TOLD_AT_ONCE = 8
+TOLD_TRIES = 3  # of one host that fail on the word of one member, before Settings.told_rest
+NETWORK_PART = 1 / 6  # of Settings.told_host_pause, between two dials to one /24 or /48
 MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 
 
@@ -22,8 +26,7 @@ class DialPace:
 
     def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
-        settings = ctx.settings
-        self._bucket = TokenBucket(settings.told_dials_a_second, settings.max_told_dials, ctx.now.mono)
+        self._bucket = TokenBucket(TOLD_A_SECOND, TOLD_AT_ONCE, ctx.now.mono)
         self._ready_at: dict[str, float] = {}  # by host and network
         self._failed: dict[tuple[str, str], tuple[int, float]] = {}  # by member and host: dials, when the last failed
 
@@ -39,17 +42,17 @@ class DialPace:
             if node not in linked_networks:
                 ready_at = max(ready_at, self._ready_at.get(node, now))
             count, last = self._failed.get((member, node), (0, now))
-            if count >= settings.told_tries:
+            if count >= TOLD_TRIES:
                 ready_at = max(ready_at, last + settings.told_rest)
         return ready_at - now if ready_at > now else self._bucket.wait(now)
 
     def on_dial(self, endpoint: str) -> None:
         """Note a dial that wait() allowed."""
-        settings, now = self._ctx.settings, self._ctx.now.mono
+        pause, now = self._ctx.settings.told_host_pause, self._ctx.now.mono
         self._bucket.tokens -= 1
         self._ready_at = {node: at for node, at in self._ready_at.items() if at > now}
-        pauses = (settings.told_network_pause, settings.told_host_pause)
-        self._ready_at |= {node: now + pause for node, pause in zip(_network_and_host(endpoint), pauses, strict=False)}
+        pauses = zip(_network_and_host(endpoint), (pause * NETWORK_PART, pause), strict=False)
+        self._ready_at |= {node: now + pause for node, pause in pauses}
 
     def on_resolved(self) -> None:
         """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""

@@ -31,7 +31,6 @@ from itertools import islice
 
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
-from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
@@ -43,16 +42,17 @@ from p2pchat.core.mesh.addressbook import (
     relay_peer,
     split_endpoint,
 )
-from p2pchat.core.mesh.dial_pace import DialPace
+from p2pchat.core.mesh.dial_pace import TOLD_A_SECOND, DialPace
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
-from p2pchat.protocol import PeerId
+from p2pchat.protocol import PeerId, UserId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
 NOT_A_MEMBER_PAUSE = 3600.0  # seconds until a peer is dialled again that does not admit this one
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers take proportionally longer
+BUSY_SPREAD = 9  # times Settings.busy_pause at most, in addition; a guess
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
 DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
@@ -115,7 +115,7 @@ class Dialer:
         by_peer: The links that are up.
         blocked: A live view of the peers that are never dialled, also where a user named them.
         may_dial: Return whether a link to a peer would find a place. Otherwise it is dialled only if a user named it.
-        line: Returns where a peer counts: its member, and itself.
+        share: Returns at whom a peer counts: its member, or itself.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Dialer:
         by_peer: Mapping[PeerId, PeerLink],
         blocked: Container[PeerId],
         may_dial: Callable[[PeerId], bool],
-        line: Callable[[PeerId], Line] = lambda peer: (peer,),
+        share: Callable[[PeerId], UserId] = lambda peer: peer,
     ) -> None:
         self._ctx = ctx
         self._book = book
@@ -133,7 +133,7 @@ class Dialer:
         self._is_up = by_peer.__contains__
         self._blocked = blocked
         self._may_dial = may_dial
-        self._line = line
+        self._share = share
         self._plans: dict[PeerId, DialPlan] = {}
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
@@ -309,7 +309,7 @@ class Dialer:
         address.reached, address.told = True, False
         self._book.on_verified(peer, address.endpoint)
         if was_paced:
-            self._pace.on_answered(self._line(peer)[0], endpoint)
+            self._pace.on_answered(self._share(peer), endpoint)
             self._retry_held()
         return address
 
@@ -378,7 +378,7 @@ class Dialer:
             self._schedule(plan)
             return
         if self._is_paced(plan, address) and code not in NO_SILENCE:
-            self._pace.on_failed(self._line(plan.peer)[0], endpoint)
+            self._pace.on_failed(self._share(plan.peer), endpoint)
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
         pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
@@ -505,8 +505,7 @@ class Dialer:
             self._schedule(plan)
 
     def _busy_pause(self) -> float:
-        least, most = self._ctx.settings.busy_pause_least, self._ctx.settings.busy_pause_most
-        return least + self._ctx.random() * (most - least)
+        return self._ctx.settings.busy_pause * (1.0 + self._ctx.random() * BUSY_SPREAD)
 
     def pause(self, peer: PeerId, seconds: float) -> None:
         """Do not dial this peer for so long."""
@@ -633,11 +632,11 @@ class Dialer:
         endpoint = address.resolved or address.endpoint
         self._held.pop(address, None)
         networks = {network_and_host(link.host)[0] for link in self._by_peer.values()}
-        wait = self._pace.wait(self._line(plan.peer)[0], endpoint, networks)
+        wait = self._pace.wait(self._share(plan.peer), endpoint, networks)
         if wait <= SLACK:
             self._pace.on_dial(endpoint)
             return False
-        spread = len(self._held) / self._ctx.settings.told_dials_a_second
+        spread = len(self._held) / TOLD_A_SECOND
         address.due_at = self._ctx.now.mono + wait + self._ctx.random() * spread
         self._held[address] = plan
         self._schedule(plan)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from p2pchat.config import Settings
-from p2pchat.core.limits_by_origin import Line, OriginShares
+from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.protocol import PeerId, UserId
 
@@ -22,39 +22,40 @@ class LinkPlaces:
 
     Args:
         by_peer: The links that are up.
-        line: Returns where a peer counts: its member, and itself.
+        share: Returns at whom a peer counts: its member, or itself.
     """
 
-    def __init__(self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], line: Callable[[PeerId], Line]) -> None:
+    def __init__(
+        self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], share: Callable[[PeerId], UserId]
+    ) -> None:
         self._by_peer = by_peer
-        self._line = line
+        self._share = share
         self._most = settings.max_links
-        self._others: OriginShares[PeerId] = OriginShares(self._most - min(settings.known_links, self._most // 2))
-        self._known: OriginShares[PeerId] = OriginShares(self._most)  # below the contact that each is or hosts
+        self._others: MemberShares[PeerId] = MemberShares(self._most - min(settings.known_links, self._most // 2))
+        self._known: MemberShares[PeerId] = MemberShares(self._most)  # below the contact that each is or hosts
 
     def giving_way(self, peer: PeerId, *, known: bool) -> list[PeerId] | None:
         """Return the peers whose links end for one with this peer, at most one. None when there is no place for it."""
         if peer in self._by_peer:
             return []
-        line = () if known else self._line(peer)
+        member = "" if known else self._share(peer)
         is_scarce = 2 * len(self._by_peer) >= self._most
-        if is_scarce and len(line) > 1 and self._others.taken[line[:1]] >= MAX_OF_MEMBER:
+        if is_scarce and self._others.taken[member] >= MAX_OF_MEMBER:
             return None
-        if len(self._by_peer) < self._most and (known or self._others.has_room(line)):
+        if len(self._by_peer) < self._most and (known or self._others.has_room(member)):
             return []
-        gone = self._others.giving_way(line)
+        gone = self._others.giving_way(member)
         if gone is None and known:
-            gone = self._known.giving_way((peer,))
+            gone = self._known.giving_way(peer)
         return None if gone is None else [gone]
 
     def take(self, link: PeerLink) -> None:
         """Count a link that comes up, perhaps in place of another one to that peer."""
         if link.known:
             self._others.remove(link.peer)
-            if link.peer not in self._known:
-                self._known.add(link.peer, (link.peer, link.peer))
-        elif link.peer not in self._others:
-            self._others.add(link.peer, self._line(link.peer))
+            self._known.add(link.peer, link.peer)
+        else:
+            self._others.add(link.peer, self._share(link.peer))
 
     def take_known(self, peer: PeerId, contact: PeerId | UserId) -> bool:
         """Count a linked peer as known: it is this contact, or hosts it. Return False if the contact has many already.
@@ -65,10 +66,10 @@ class LinkPlaces:
             self._known.remove(peer)
         elif peer in self._known:
             return True
-        elif self._known.taken[contact,] >= MAX_OF_MEMBER:
+        elif self._known.taken[contact] >= MAX_OF_MEMBER:
             return False
         self._others.remove(peer)
-        self._known.add(peer, (contact, peer))
+        self._known.add(peer, contact)
         return True
 
     def free(self, peer: PeerId) -> None:
@@ -78,6 +79,6 @@ class LinkPlaces:
 
     def __str__(self) -> str:
         """Return for people how many places are taken, and how many of them by one member."""
-        most = max((taken for line, taken in self._others.taken.items() if len(line) == 1), default=0)
+        most = max(self._others.taken.values(), default=0)
         of_one = f", {most} of them by one member" if most > 1 else ""
         return f"{len(self._by_peer)} of {self._most} places for links are taken{of_one}"

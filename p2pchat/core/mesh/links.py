@@ -138,14 +138,14 @@ class Links:
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
         self._stopped = False
-        line = admission.users.line
-        self.book: AddressBook = AddressBook(ctx, addresses, records, contacts, self.by_peer, line)
-        self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer, line)
+        share = admission.users.share
+        self.book: AddressBook = AddressBook(ctx, addresses, records, contacts, self.by_peer, share)
+        self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer, share)
         self._warned_full_at = float("-inf")
         undialled = _Undialled(blocks, admission)
-        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, undialled, self._may_dial, line)
+        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, undialled, self._may_dial, share)
         self._duplicates = DuplicateKeyDetector(ctx, self.dialer.pause, listener.name_of, contacts)
-        self._keepalive = Keepalive(ctx, self.up, line, admission.is_heard_of, self._on_dead)
+        self._keepalive = Keepalive(ctx, self.up, share, admission.is_heard_of, self._on_dead)
         self._exchange = PeerExchange(
             ctx, network.id, sign, admission, self.book, self.dialer, self.up, self.by_peer,
             self._duplicates.on_reported,

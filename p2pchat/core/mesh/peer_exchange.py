@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from p2pchat.core.effects import Counted, Send
-from p2pchat.core.limits_by_origin import RELAY_HOST
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.mesh.addressbook import (
+    RELAY_HOST,
     AddressBook,
     is_address,
     is_in_one_network,

@@ -13,12 +13,13 @@ from enum import Enum, auto
 from typing import Protocol
 
 from p2pchat.core.effects import Counted, PauseReading, Send
-from p2pchat.core.limits_by_origin import RELAY_HOST, Line, RateLimit, TokenBucket
 from p2pchat.core.log import answering_member
 from p2pchat.core.members.statement import StatementId
+from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
+from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.protocol import (
     Bye,
     Entries,
@@ -215,20 +216,20 @@ class Keepalive:
 
     Args:
         up: The links that are up.
-        line: Returns where a peer counts: its member, and itself.
+        share: Returns at whom a peer counts (UserMembers.share).
         is_heard_of: Returns whether a statement known here is about a member.
         on_dead: Called with a link that was silent for too long.
     """
 
     def __init__(
-        self, ctx: NodeContext, up: Mapping[int, PeerLink], line: Callable[[PeerId], Line],
+        self, ctx: NodeContext, up: Mapping[int, PeerLink], share: Callable[[PeerId], UserId],
         is_heard_of: Callable[[UserId], bool], on_dead: Callable[[PeerLink], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._up = up
-        self._line = line
+        self._share = share
         self._is_heard_of = is_heard_of
-        self._begun = RateLimit(ctx.settings.flood_a_second, ctx.settings.flood_burst)  # logs
+        self._begun = TokenBuckets()  # of logs, by member
         self._on_dead = on_dead
         self._timer: Timer | None = None  # for the next check of any link
 
@@ -260,7 +261,8 @@ class Keepalive:
         link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
         wait = link.bucket.charge(charged - asked, self._ctx.now.mono)
         if begun:
-            wait = max(wait, self._begun.charge(self._line(link.peer), begun, self._ctx.now.mono))
+            rate, most = self._ctx.settings.flood_a_second, self._ctx.settings.flood_burst
+            wait = max(wait, self._begun.charge(self._share(link.peer), begun, self._ctx.now.mono, rate, most / rate))
         if wait:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, wait))

@@ -20,7 +20,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from p2pchat.core.effects import Counted, Guests, PresenceChanged, UserJoined, UserLeft
-from p2pchat.core.limits_by_origin import Line, OriginShares
+from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.mesh.handshake import Certificates, is_expired
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
@@ -52,7 +52,7 @@ class PresenceTracker:
     Args:
         stays: Returns whether a user wrote here or is a contact, so what is known of it outlives its links.
         on_gone: Called with each user that does not stay, when nothing is known of it any more.
-        line: Returns where a peer counts, and its users with it (UserMembers.line).
+        share: Returns at whom a peer counts, and its users with it (UserMembers.share).
         blocked: A live view of the users of whom nothing is taken in.
         admits: Return whether a user belongs to the network by the member that answers for it.
 
@@ -70,18 +70,18 @@ class PresenceTracker:
         users: Iterable[HostedIdentity],
         stays: Callable[[UserId], bool],
         on_gone: Callable[[UserId], None],
-        line: Callable[[UserId], Line],
+        share: Callable[[PeerId], UserId],
         blocked: Container[UserId],
         admits: Callable[[UserId, UserId], bool] = lambda user, member: True,
     ) -> None:
         self._ctx = ctx
         self.stays: Callable[[UserId], bool] = stays
         self._on_gone = on_gone
-        self._line = line
+        self._share = share
         self._blocked = blocked
         self._admits = admits
-        self._departed: OriginShares[UserId] = OriginShares(MAX_DEPARTED)
-        self.events: PresenceEvents = PresenceEvents(ctx, lambda user: line(min(self.peers_of(user))))
+        self._departed: MemberShares[UserId] = MemberShares(MAX_DEPARTED)
+        self.events: PresenceEvents = PresenceEvents(ctx, lambda user: share(min(self.peers_of(user))))
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
@@ -282,10 +282,9 @@ class PresenceTracker:
         """Return how many more users the peer of a link may tell; nothing is counted for a frame that tells none."""
         if all(hosted.id in link.users or hosted.id == link.peer for hosted in frame.users):
             return 0
-        others: list[PeerLink] = []
-        if len(self._line(link.peer)) > 1:
-            others = [one for one in (*self._links.values(), *self._awaited.values()) if one.member == link.member]
-        taken = sum(len(one.users) for one in others if one.peer != link.peer)
+        share = self._share(link.peer)
+        others = [one for one in (*self._links.values(), *self._awaited.values()) if one.peer != link.peer]
+        taken = sum(len(one.users) for one in others if self._share(one.peer) == share)
         return self._ctx.settings.max_hosted_users - taken - len(link.users)
 
     def link_down(self, link: PeerLink, reason: str) -> None:
@@ -343,9 +342,9 @@ class PresenceTracker:
 
     def _keep_departed(self, link: PeerLink) -> None:
         """Remember the own user of a peer that is gone, in place of another if need be."""
-        line = self._line(link.peer)
-        if self._departed.make_room(line, self._forget_departed):
-            self._departed.add(link.peer, line)
+        share = self._share(link.peer)
+        if self._departed.make_room(share, self._forget_departed):
+            self._departed.add(link.peer, share)
 
     def _forget_departed(self, user: UserId) -> None:
         self._departed.remove(user)

@@ -17,6 +17,7 @@ from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext, Timer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, UserId
 
+TOLD_AFTER = 0.5  # seconds within which changes are sent together; the promise is one second
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 
 
@@ -121,7 +122,7 @@ class PresenceAnnouncer:
         stale = dict.fromkeys(users)
         for end in self._news.values():
             end.stale.update(stale)
-        due = self._sent_at + self._ctx.settings.presence_told_after
+        due = self._sent_at + TOLD_AFTER
         if at_once or self._ctx.now.mono >= due:
             self._send_to_all()
         elif self._timer is None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from p2pchat.core.effects import PresenceChanged, UserJoined, UserLeft
-from p2pchat.core.limits_by_origin import Line, RateLimit
 from p2pchat.core.node_context import NodeContext
+from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.protocol import UserId
 
 AT_ONCE = 15  # seconds' worth of changes, 300: a mesh of 100 users of a member may form; a guess
@@ -31,21 +31,23 @@ class PresenceEvents:
     """Tells programs of presence.
 
     Args:
-        line: Returns where a user counts: its member, or the peer that hosts it (UserMembers.line).
+        share: Returns at whom a user counts: its member, or the peer that hosts it.
     """
 
-    def __init__(self, ctx: NodeContext, line: Callable[[UserId], Line]) -> None:
+    def __init__(self, ctx: NodeContext, share: Callable[[UserId], UserId]) -> None:
         self._ctx = ctx
-        self._line = line
-        rate = ctx.settings.presence_a_second
-        self._rate = RateLimit(rate, AT_ONCE * rate)
-        self._waiting: dict[Line, dict[UserId, LatestState]] = {}  # by member; those first that wait longest
-        self._members: dict[UserId, Line] = {}  # of those who wait
+        self._share = share
+        self._buckets = TokenBuckets()
+        self._waiting: dict[UserId, dict[UserId, LatestState]] = {}  # by member; those first that wait longest
+        self._members: dict[UserId, UserId] = {}  # of those who wait
 
     def may_tell(self, user: UserId) -> bool:
         """Return whether something about a user may be told now; if so, it is counted."""
-        member = self._line(user)[:1]
-        return member not in self._waiting and self._rate.take(member, self._ctx.now.mono)
+        member = self._share(user)
+        return member not in self._waiting and self._take(member)
+
+    def _take(self, member: UserId) -> bool:
+        return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.presence_a_second, AT_ONCE)
 
     def tell(self, user: UserId, change: UserJoined | UserLeft | PresenceChanged) -> None:
         """Tell a change, now or later."""
@@ -53,7 +55,7 @@ class PresenceEvents:
             if self.may_tell(user):
                 self._ctx.emit(change)
                 return
-            self._members[user] = self._line(user)[:1]
+            self._members[user] = self._share(user)
         if not self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
         latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, LatestState())
@@ -73,7 +75,7 @@ class PresenceEvents:
     def _tell_waiting(self) -> None:
         for member, users in list(self._waiting.items()):
             for user, latest in list(users.items()):
-                if not self._rate.take(member, self._ctx.now.mono):
+                if not self._take(member):
                     break
                 for change in (latest.came, latest.status):
                     if change is not None:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from p2pchat.core.durable_changes import DeliveredMark
 from p2pchat.core.effects import DeliveryReceipt
-from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Batch, LogId, WriterKey
+from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.mesh.presence import Recipients
 from p2pchat.core.node_context import KeySet
 from p2pchat.core.sync.log_index import ConversationState, LogState
@@ -63,7 +63,7 @@ class AckTracker:
         self._sync = sync
         self._positions: dict[LogId, dict[Holder, int]] = {}
         self.unsaved: dict[AckKey, Mark] = {}
-        self._silent: OriginShares[Holder] = OriginShares(MEMBERS_SAVED * silent, silent)
+        self._silent: MemberShares[Holder] = MemberShares(MEMBERS_SAVED * silent, silent)
         self._passing: dict[Holder, dict[LogId, Mark]] = {}  # of holders that are not saved
         self.add_known(known)
 
@@ -149,9 +149,9 @@ class AckTracker:
         """Return whether the positions of a holder are saved, after it took a place if need be."""
         if log.conversation != self._sync.conversations.room or self._sync.presence.stays(member):
             return True
-        line = self._sync.members.line(member)
-        if member not in self._silent and self._silent.has_room(line):
-            self._silent.add(member, line)
+        share = self._sync.members.share(member)
+        if member not in self._silent and self._silent.has_room(share):
+            self._silent.add(member, share)
         return member in self._silent
 
 

@@ -23,22 +23,21 @@ from itertools import chain, islice
 from p2pchat.core.durable_changes import NamedContent
 from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
-from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import Holds, PeerId, UserId
 
 TOLD_EVERY = 0.1  # seconds between two frames to a link, so that many contents share one; as read marks
 MAX_CONTENTS = 2_000  # asked about, named by users here, and as many named by others: the newest; a guess, 1 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered: the newest; a guess
 MAX_ASKED = 10_000  # contents that a link may ask about; more are not answered
-MAX_ASKED_UNKNOWN = 1_000  # the same of an unknown peer: a quarter of a megabyte
 EVENTS_A_SECOND = 20  # about what unknown peers have; a guess
 EVENTS_BURST = 300
 CHECKED_A_SECOND = 100  # contents looked up for a link in the long run, however often it asks
-CHECKED_BURST = 2 * MAX_ASKED_UNKNOWN
+CHECKED_BURST = 2_000
 # Messages that name some content, looked at before a link is told of it, those stored first: anybody can name it again.
 MAX_NAMING = 1_000
 MAX_GONE = 10_000  # contents that were removed, remembered until their files are gone
@@ -204,9 +203,8 @@ class FileReceipts:
     def on_frame(self, remote: RemoteState, frame: Holds) -> None:
         """Take questions and answers of a link."""
         link = self._link(remote.link.id)
-        most = MAX_ASKED if remote.link.known else MAX_ASKED_UNKNOWN
         for root in frame.ask:
-            if root in link.told or len(link.told) < most:
+            if root in link.told or len(link.told) < MAX_ASKED:
                 link.told[root] = None
                 self._check(remote.link.id, link, root)
             else:

@@ -2,7 +2,7 @@
 
 A program says up to where a user got in a conversation. Each writer then gets one mark, on the newest of its logs that
 was shown until there. Marks are committed at once. When they are durable, so that nobody is told what a kill could
-undo, they are sent to the peers concerned: at most every read_told_every to each. For a link that accepts no marks they
+undo, they are sent to the peers concerned: at most every TOLD_EVERY to each. For a link that accepts no marks they
 are kept here, each once. Each digest is accompanied by the sum of all marks for that link. Each frame says what it
 changes in that sum, so its receiver adds up one number and remembers no mark. If that differs from the sum, it asks,
 and is sent all of them. Of a reader that a peer hosts from now on, too, it is sent the taken marks at once: so users
@@ -53,6 +53,7 @@ SentMark = tuple[str, int, str]  # as a frame carries it: the reference key of a
 MarkItem = tuple[ReaderKey, str, ReadPosition, ReadPosition]  # reader, reference key of a log, position before and now
 MarkPage = dict[ConversationId, dict[UserId, list[SentMark]]]
 
+TOLD_EVERY = 0.1  # seconds between two frames of read marks to one link; far below Settings.flood_a_second
 MAX_PEERS = 1024  # absent peers of which is remembered what they told
 MAX_EARLY = 10_000  # marks of a contact's link that cannot be counted yet, and of those of all others; a few MiB
 MAX_ASKED = 900  # tips of which storage is asked how far they had been shown; with those below it looks at 1,000
@@ -204,7 +205,7 @@ class MarkExchange(Generic[M]):
         """
         pair = (conversation.id, mark.user)
         if defers:
-            self._sync.after(self._ctx.settings.read_told_every, partial(self._on_deferred, pair))
+            self._sync.after(TOLD_EVERY, partial(self._on_deferred, pair))
         if mark.ticket not in self._unanswered:
             return
         self._unanswered.remove(mark.ticket)
@@ -312,7 +313,7 @@ class MarkExchange(Generic[M]):
             remote = self._sync.remotes.get(link)
             if not due.marks or due.throttled or remote is None:
                 continue
-            wait = due.sent_at + self._ctx.settings.read_told_every - self._ctx.now.mono
+            wait = due.sent_at + TOLD_EVERY - self._ctx.now.mono
             if wait > 0:
                 due.throttled = True
                 self._sync.after(wait, partial(self._on_throttle_end, due))

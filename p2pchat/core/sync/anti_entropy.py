@@ -272,7 +272,6 @@ class AntiEntropy:
     def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
         self._sync.learn_namings(remote, frame.names)
-        self._sync.mark_limits.set_most(remote, frame.marks)
         for id, users in frame.marks.items():
             conversation = self._sync.find_conversation(remote, id)
             if conversation is None:

@@ -15,13 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
-from p2pchat.config import Settings
 from p2pchat.core.edits import is_own, shape_fault
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import (
+    MAX_AFTER,
     MAX_CHOICES,
+    MAX_ENTRY_BYTES,
     MAX_FILES,
     MAX_HOPS,
     MAX_TEXT_BYTES,
@@ -49,6 +50,7 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
 from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, RunId, UserId
 
+PLAIN_BYTES = MAX_ENTRY_BYTES // 8  # any ASCII of that size fits an entry, however it is escaped
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 2 references, stamps, what later versions add
 
 Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, when it claims to be written
@@ -119,7 +121,6 @@ class Appender:
             self._sync.transaction.writes.append((ticket, log.id, log.seq, 1, kind))
 
     def _refusal(self, conversation: ConversationState | None, request: WriteRequest) -> tuple[str, str] | None:
-        settings = self._ctx.settings
         if request.user not in self._sync.hosted:
             return "user", "this user is not hosted here"
         if conversation is None:
@@ -133,12 +134,12 @@ class Appender:
             return refused
         if any(not 0 <= claimed <= MAX_INT for claimed in request.claims.values()):
             return "claim", "a message cannot claim a time before 1970 or after 2255"
-        if request.files and (fault := _files_fault(request, settings)):
+        if request.files and (fault := _files_fault(request)):
             return fault
         if wrong := choices_fault(request.kind, request.choices) or hops_fault(request.hops):
             return "shape", wrong
-        for body in request.bodies if not are_plain(request.bodies, settings) else ():
-            fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
+        for body in request.bodies if not are_plain(request.bodies) else ():
+            fault = text_fault(body)
             if fault:
                 return fault
         return None
@@ -182,7 +183,7 @@ class Appender:
 
     def _counts(self, c: int) -> bool:
         """Return whether a clock is close enough to the present."""
-        return is_plausible(c, self._ctx.now.utc, self._ctx.settings.clock_ahead)
+        return is_plausible(c, self._ctx.now.utc)
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
         self._runs[conversation.id, user] = run
@@ -234,7 +235,7 @@ class Appender:
 
     def _references(self, conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
         user = log.id.user
-        since, most = self._last_place.get((conversation.id, user), 0), self._ctx.settings.max_after
+        since, most = self._last_place.get((conversation.id, user), 0), MAX_AFTER
         profiles = int(conversation.members is None)  # in the room each log begins with one, perhaps with nothing else
         is_first = log.seq <= profiles and all(mark.seq <= profiles for mark in log.before)
         own = _sealed_reference(conversation, log) if is_first else ()
@@ -322,12 +323,12 @@ def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:
     return None
 
 
-def _files_fault(request: WriteRequest, settings: Settings) -> tuple[str, str] | None:
+def _files_fault(request: WriteRequest) -> tuple[str, str] | None:
     """Return (code, sentence) for attachments that an entry cannot have."""
     if request.kind not in MESSAGE_KINDS or len(request.files) > MAX_FILES:
         return "files", f"a message has at most {MAX_FILES} files"
     entry = with_files(Entry("text", 0, 0, b=request.bodies[-1]), request.files)
-    if size_bytes([encode_entry(entry)]) > settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES:
+    if size_bytes([encode_entry(entry)]) > MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES:
         return "too_long", "the text and the names of the files are too long together: shorten one of them"
     return None
 
@@ -344,7 +345,7 @@ def choices_fault(kind: str, choices: Sequence[str]) -> str:
         return "two choices of a message are alike"
     if any(not 1 <= len(one) <= MAX_REACTION_CHARACTERS for one in choices):
         return f"a choice has 1 to {MAX_REACTION_CHARACTERS} characters"
-    is_text = not any(text_fault(one, MAX_TEXT_BYTES, MAX_TEXT_BYTES) for one in choices)
+    is_text = not any(text_fault(one) for one in choices)
     return "" if is_text else "a choice holds NUL, or is no valid Unicode"
 
 
@@ -353,13 +354,13 @@ def hops_fault(hops: int) -> str:
     return "" if 0 <= hops <= MAX_HOPS else f"hops are 0 to {MAX_HOPS}, not {hops}"
 
 
-def are_plain(texts: Sequence[str], settings: Settings) -> bool:
+def are_plain(texts: Sequence[str]) -> bool:
     """Return whether all texts are short ASCII, for which text_fault() returns None. One check for all is faster."""
-    most, joined = min(settings.max_text_bytes, settings.max_entry_bytes // 8), "".join(texts)
-    return joined.isascii() and "\0" not in joined and len(max(texts, key=len, default="")) <= most
+    joined = "".join(texts)
+    return joined.isascii() and "\0" not in joined and len(max(texts, key=len, default="")) <= PLAIN_BYTES
 
 
-def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[str, str] | None:
+def text_fault(text: str) -> tuple[str, str] | None:
     """Return (code, sentence) for a text that may not be sent; None for one that may."""
     try:
         size = len(text) if text.isascii() else len(text.encode())
@@ -367,23 +368,23 @@ def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[st
         return "text", "the text holds half of a surrogate pair: it is no valid Unicode"
     if "\0" in text:
         return "text", "the text holds a NUL character: remove it, or send the data as text, such as base64"
-    if size > max_text_bytes:
-        return "too_long", f"the text has {size} bytes of UTF-8, the limit is {max_text_bytes}: send it in parts"
-    if size > max_entry_bytes // 8 and encoded_bytes(text) > max_entry_bytes - ENTRY_OVERHEAD_BYTES:
-        return "too_long", f"the text is above {max_entry_bytes} bytes when written as JSON: send it in parts"
+    if size > MAX_TEXT_BYTES:
+        return "too_long", f"the text has {size} bytes of UTF-8, the limit is {MAX_TEXT_BYTES}: send it in parts"
+    if size > PLAIN_BYTES and encoded_bytes(text) > MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES:
+        return "too_long", f"the text is above {MAX_ENTRY_BYTES} bytes when written as JSON: send it in parts"
     return None
 
 
-def check_texts(texts: Iterable[str], settings: Settings) -> list[str]:
+def check_texts(texts: Iterable[str]) -> list[str]:
     """Return these texts as plain str if all can be sent; raises as check_text."""
     checked = [plain(text) for text in texts]
-    if not all(checked) or not are_plain(checked, settings):
+    if not all(checked) or not are_plain(checked):
         for text in checked:
-            check_text(text, settings)
+            check_text(text)
     return checked
 
 
-def check_text(text: str, settings: Settings) -> str:
+def check_text(text: str) -> str:
     """Return a text as a plain str if it can be sent.
 
     Raises:
@@ -393,14 +394,14 @@ def check_text(text: str, settings: Settings) -> str:
     text = plain(text)
     if not text:
         raise ValueError("the text is empty")
-    if len(text) <= min(settings.max_text_bytes, settings.max_entry_bytes // 8) and text.isascii() and "\0" not in text:
+    if len(text) <= PLAIN_BYTES and text.isascii() and "\0" not in text:
         return text  # the same answer as are_plain(), in a third of its time for a single text
-    fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
+    fault = text_fault(text)
     if fault is not None and fault[0] == "too_long":
         size = len(text.encode())
-        if size > settings.max_text_bytes:
-            raise TooLong("the text", size, settings.max_text_bytes)
-        limit = settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES
+        if size > MAX_TEXT_BYTES:
+            raise TooLong("the text", size, MAX_TEXT_BYTES)
+        limit = MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES
         raise TooLong("the text, its control characters escaped,", encoded_bytes(text), limit)
     if fault is not None:
         raise ValueError(fault[1])

@@ -7,8 +7,8 @@ gap mark. The first entry of a log waits for the logs it builds on. An entry get
 database, in the transaction that releases it; consumers count by places. Waiting entries are durable and acknowledged;
 only showing them waits.
 
-What waits is found by what it waits for (waiting_logs.py). Entries of users who are no contacts share places to wait,
-by their members. Those without a place are released at once, with a gap mark.
+What waits is found by what it waits for (waiting_logs.py). Of the users of a member who are no contacts a number of
+entries may wait, and of all of them. Further ones are released at once, with a gap mark.
 
 Source: docs/protocol.md, "Order".
 """
@@ -16,7 +16,7 @@ Source: docs/protocol.md, "Order".
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
@@ -25,7 +25,6 @@ from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.entry_kinds import RELATION_KINDS
-from p2pchat.core.limits_by_origin import OriginShares
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import UnreleasedEntry
@@ -35,6 +34,7 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
+OF_ALL = 4  # times Settings.waiting_entries_a_member, of all who are no contacts; a guess
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # missing entries of which holders are remembered; a guess: 2 MiB
 
@@ -48,10 +48,8 @@ class CausalOrder:
         self.next_place: int = next_place
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
-        settings = self._ctx.settings
-        self._places: OriginShares[LogId] = OriginShares(
-            settings.max_waiting_entries, settings.waiting_entries_a_member
-        )
+        self._counted: dict[LogId, tuple[UserId, int]] = {}  # waiting entries, and the member at which they count
+        self._waiting: Counter[UserId] = Counter()  # of these, by member
 
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""
@@ -146,33 +144,36 @@ class CausalOrder:
             while each.queue and each.queue[0].seq <= each.show_limit:
                 self._add_relations([each.pop_waiting().relation])
             conversation.waiting_logs.remove(each.id)
-            self._places.remove(each.id)
+            self._count(each)
             if each.show_limit > each.released:
                 self._release(conversation, each, each.show_limit - each.released, gap=True)
 
     def _take_places(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
-        """Give the waiting entries of a user who is no contact places to wait, or release them at once."""
+        """Count the waiting entries of a user who is no contact, or release them at once if too many wait.
+
+        Others may have room for them, so own entries do not name what was released.
+        """
         line = self._sync.quota.bytes.line(log.id.user)
         if not line or link is None or link.known or log.id not in conversation.waiting_logs:
             return
-        line = self._places.line(log.id) or line
-        if not self._places.make_room(line, self._evict):
-            self._release_early(conversation, log)
-        elif log.queue:
-            self._places.add(log.id, line, len(log.queue) - self._places.amount(log.id))
+        most = self._ctx.settings.waiting_entries_a_member
+        member, _ = self._counted.setdefault(log.id, (line[0], 0))
+        self._count(log)
+        if self._waiting[member] > most or self._waiting.total() > OF_ALL * most:
+            self._ctx.emit(Counted("waiting_full"))
+            conversation.waiting_logs.shown_early.update((each.ref, None) for each in _waiting_below(conversation, log))
+            self._release_now(conversation, log)
 
-    def _release_early(self, conversation: ConversationState, log: LogState) -> None:
-        """Release what finds no place to wait. Others may have one, so own entries do not name it."""
-        self._ctx.emit(Counted("waiting_full"))
-        conversation.waiting_logs.shown_early.update((each.ref, None) for each in _waiting_below(conversation, log))
-        self._release_now(conversation, log)
-
-    def _evict(self, id: LogId) -> None:
-        conversation = self._sync.conversations.by_id.get(id.conversation)
-        log = conversation.waiting_logs.get(id) if conversation is not None else None
-        if conversation is not None and log is not None and log.queue:
-            self._release_early(conversation, log)
-        self._places.remove(id)
+    def _count(self, log: LogState) -> None:
+        """Count the waiting entries of a log anew, if it is one of those that are counted."""
+        if log.id not in self._counted:
+            return
+        member, former = self._counted.pop(log.id)
+        self._waiting[member] += len(log.queue) - former
+        if log.queue:
+            self._counted[log.id] = member, len(log.queue)
+        elif not self._waiting[member]:
+            del self._waiting[member]
 
     def resume(self, conversation: ConversationState) -> None:
         """Restore the waiting entries after a restart, or release them."""
@@ -302,12 +303,11 @@ class CausalOrder:
         self._advance(conversation, log)
         if log.queue:
             conversation.waiting_logs.put(log, missing)
-            self._places.reduce(log.id, max(0, self._places.amount(log.id) - len(log.queue)))
             if log.queue[0] is not first:
                 self._start_timer(conversation, log)
         else:
             conversation.waiting_logs.remove(log.id)
-            self._places.remove(log.id)
+        self._count(log)
 
     def _advance(self, conversation: ConversationState, log: LogState) -> bool:
         """Release everything before the first waiting entry. Return False when there is nothing."""

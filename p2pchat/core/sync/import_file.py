@@ -298,7 +298,7 @@ class FileSource(EntrySource):
         conversations, hosted = self.sync.conversations, self.sync.hosted
         for naming in namings:
             if naming.group:
-                conversations.open_group(naming, hosted, "", ("",))
+                conversations.open_group(naming, hosted, "", "")
             if naming.dm and set(naming.dm) & hosted.keys():
                 self.sync.inbox.open(naming, is_file=True)
 

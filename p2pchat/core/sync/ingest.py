@@ -15,6 +15,7 @@ from p2pchat.core.durable_changes import NewLog
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.log import (
+    MAX_ENTRY_BYTES,
     Batch,
     LogId,
     batch_of,
@@ -158,8 +159,7 @@ class Ingest:
             return
         raws = frame.e[skip:]
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
-        most = self._ctx.settings.max_entry_bytes
-        entries, names, size = decode_checked(raws, extension.next_seq, extension.last_c, most)
+        entries, names, size = decode_checked(raws, extension.next_seq, extension.last_c, MAX_ENTRY_BYTES)
         extension.source.on_repeated(skip)
         extension.frames.append(DecodedFrame(rest, entries, size, chain, extend_chain(chain, raws), names))
 
@@ -283,7 +283,7 @@ class Ingest:
         change.batches.append(batch)
         last = batch.entries[-1]
         log.extend(batch.last, batch.chain, last.c)
-        if is_plausible(last.c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
+        if is_plausible(last.c, self._ctx.now.utc):
             conversation.newest_c = max(conversation.newest_c, last.c)
         if conversation.group is not None:
             self._groups.on_kept(conversation, log, batch)

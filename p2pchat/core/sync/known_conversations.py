@@ -17,7 +17,7 @@ from hashlib import blake2b
 from itertools import islice
 
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.limits_by_origin import Line, OriginShares
+from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
@@ -70,7 +70,7 @@ class Conversations:
         self._asked: dict[UserId, dict[ConversationId, None]] = {}  # users who are asked about provisional groups
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._kept: list[ConversationId] = []  # all others, in order
-        self._unknown = OriginShares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
+        self._unknown = MemberShares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
         self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
         self.room: ConversationId = room_id(network)
         self.open(Naming(room=True))
@@ -114,10 +114,10 @@ class Conversations:
         groups = (id for group in self.groups.values() for id in (group.id, group.talk))
         return [self.by_id[id] for id in (self.room, *self._dms.get(user, ()), *groups) if id in self.by_id]
 
-    def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId, line: Line) -> None:
+    def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId, share: UserId) -> None:
         """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
 
-        `teller` is that peer, "" for a file, and `line` is where it counts. Each member may name a limited number of
+        `teller` is that peer, "" for a file, and it counts at `share`. Each member may name a limited number of
         groups of which nothing arrives; when there are too many in all, the newest of the one that named most are
         forgotten.
         """
@@ -125,11 +125,11 @@ class Conversations:
         id, owner, _ = naming.group
         found = self.by_id.get(id)
         if found is None:
-            if not self._unknown.make_room(line, self._evict):
+            if not self._unknown.make_room(share, self._evict):
                 return
             found = self._add(self._new(id, naming, frozenset()))
             self.provisional.add(id)
-            self._unknown.add(id, line)
+            self._unknown.add(id, share)
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
             found.members = found.members.union(asked) if found.members else _only(*asked)

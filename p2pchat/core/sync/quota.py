@@ -19,10 +19,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Counted, WarningIssued
-from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.members.member_bytes import MemberBytes
-from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.members.user_members import Line, UserMembers
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import UserId

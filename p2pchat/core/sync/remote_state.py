@@ -2,14 +2,13 @@
 
 Marks, cursors and wants belong to a link and end with it. To save memory, the marks a peer announced are kept only
 where they are needed: of writers hosted here (for receipts and for pushing), and where they are ahead of this node (to
-fetch). Each machine has a part of its own here; sync_context.py holds the remotes. How many marks of all
-unknown peers together are kept is limited here (MarkLimits).
+fetch). Each machine has a part of its own here; sync_context.py holds the remotes.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sized
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
@@ -19,8 +18,7 @@ from p2pchat.core.storage_answers import Start
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, of each kind; a guess: 5 MiB
-MAX_REMEMBERED_UNKNOWN = 20_000  # marks of all links to unknown peers, and as many in equal parts; a guess: 40 MiB
-MAX_AHEAD_UNKNOWN = 2_000  # marks of another link that are ahead; comparing brings the rest; a guess: 1 MiB
+MAX_REMEMBERED_UNKNOWN = 2_000  # the same of another link; comparing brings the rest; a guess: 1 MiB
 MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
 MAX_DROPPED = 1_000  # writers of one link of whom logs are dropped; a guess: 700 KiB
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
@@ -155,7 +153,6 @@ class RemoteState:
     dropped: dict[WriterKey, DroppedLogs] = field(default_factory=dict)
     # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
     ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
-    most_remembered: int = 0  # marks of all kinds that may be kept; set before marks are taken
     named: KeySet[ConversationId] = field(default_factory=dict)  # the room, and conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
@@ -183,17 +180,13 @@ class RemoteState:
         return False
 
     @property
-    def remembered(self) -> int:
-        """Number of marks of this link that are kept."""
-        return self.ahead_count + len(self.refusals)
-
-    def _may_remember(self, present: int, more: int, most: int = MAX_REMEMBERED) -> bool:
-        """Return whether there is room for more marks beside those present of their kind."""
-        return present + more <= most and self.remembered + more <= self.most_remembered
+    def _most_remembered(self) -> int:
+        """The number of marks of each kind that are kept."""
+        return MAX_REMEMBERED if self.link.known else MAX_REMEMBERED_UNKNOWN
 
     def on_refused(self, key: WriterKey) -> None:
         """Note that it accepts no further entries of a writer."""
-        if key in self.refusals or self._may_remember(len(self.refusals), 1):
+        if key in self.refusals or len(self.refusals) < self._most_remembered:
             self.refusals[key] = None
 
     def on_marks(self, key: WriterKey, marks: list[Mark]) -> None:
@@ -223,9 +216,8 @@ class RemoteState:
             return True  # mostly so, and a comparison may bring thousands
         start, former = (key[0], key[1][:16]), self.ahead.pop(key, {})
         self.ahead_count -= len(former)
-        most = MAX_REMEMBERED if self.link.known else MAX_AHEAD_UNKNOWN
         alike = tuple(user for user in self.ahead_writers.get(start, ()) if user != key[1])
-        fits = len(alike) < MAX_ALIKE and self._may_remember(self.ahead_count, len(marks), most)
+        fits = len(alike) < MAX_ALIKE and self.ahead_count + len(marks) <= self._most_remembered
         if marks and fits:
             self.comparison.equal.pop(key[0], None)
             self.ahead[key] = marks
@@ -245,30 +237,3 @@ class RemoteState:
 
     def add_ahead(self, key: WriterKey, mark: Mark) -> bool:
         return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})
-
-
-class MarkLimits:
-    """The limits on marks that links may have remembered here. Links to unknown peers share one.
-
-    Args:
-        remotes: A live view of all links.
-    """
-
-    def __init__(self, remotes: Mapping[int, RemoteState]) -> None:
-        self._remotes = remotes
-
-    def set_most(self, remote: RemoteState, *claims: Mapping[ConversationId, Mapping[UserId, Sized]]) -> None:
-        """Set how many marks of a link may be kept, before these are taken.
-
-        All links to unknown peers share a number of them; when that is used up, each may have an equal part. So many
-        links of one member take little memory.
-        """
-        if remote.link.known:
-            remote.most_remembered = 3 * MAX_REMEMBERED
-            return
-        equal_part = MAX_REMEMBERED_UNKNOWN // max(1, len(self._remotes))
-        more = sum(len(marks) for claim in claims for users in claim.values() for marks in users.values())
-        remote.most_remembered = equal_part
-        if remote.remembered + more > equal_part:  # otherwise it need not be known what others have
-            others = sum(one.remembered for one in self._remotes.values() if one is not remote and not one.link.known)
-            remote.most_remembered = max(equal_part, MAX_REMEMBERED_UNKNOWN - others)

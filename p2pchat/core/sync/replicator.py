@@ -202,8 +202,7 @@ class Replicator:
     # ---- links
 
     def on_link_up(self, link: PeerLink) -> None:
-        remote = self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
-        self.context.mark_limits.set_most(remote)
+        self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
         self.statements.on_link_up(link)
 
     def on_link_down(self, link: PeerLink) -> None:
@@ -623,9 +622,7 @@ class Replicator:
         """Load what depends on the present time: what is visible and may be shown now, and which clocks count."""
         for facts in stored.tips:  # the logs below are older, unless a clock was wrong
             conversation = self.conversations.by_id.get(facts.log.conversation)
-            if conversation is not None and is_plausible(
-                facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead
-            ):
+            if conversation is not None and is_plausible(facts.last_c, self._ctx.now.utc):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self.causal_order.load(stored.waiting)  # before the visible part of a talk is known and shown
         self.groups.start(stored.meta)

@@ -24,7 +24,7 @@ from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.left_out import LeftOut
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.quota import Quota
-from p2pchat.core.sync.remote_state import MAX_REMEMBERED, MarkLimits, RemoteState
+from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
@@ -121,7 +121,6 @@ class SyncContext:
         self.presence = presence
         self.hosted = hosted
         self.remotes: dict[int, RemoteState] = {}
-        self.mark_limits: MarkLimits = MarkLimits(self.remotes)
         self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self.transaction: Transaction = Transaction()
         self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
@@ -308,7 +307,7 @@ class SyncContext:
         users = remote.link.users.keys()
         for naming in namings:
             if naming.group:
-                self.conversations.open_group(naming, users, remote.link.peer, self.members.line(remote.link.peer))
+                self.conversations.open_group(naming, users, remote.link.peer, self.members.share(remote.link.peer))
                 continue
             if naming.dm and not set(naming.dm) & self.hosted.keys():
                 continue

@@ -11,20 +11,21 @@ Source: docs/protocol.md, "Receipts and presence".
 from __future__ import annotations
 
 from p2pchat.core.effects import Counted, Send, TypingChanged
-from p2pchat.core.limits_by_origin import RateLimit
 from p2pchat.core.log import WriterKey
 from p2pchat.core.node_context import SLACK
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, TypingFrame, UserId
 
 HERE = 0  # in place of a link: typing between users hosted here; links have numbers from 1
 
 
+TYPING_EVERY = 3.0  # seconds between two frames that repeat the same of a user and conversation
 TYPING_A_SECOND = 20  # users of a member who begin to type; a guess, as the next
-TYPING_AT_ONCE = 60
+TYPING_AT_ONCE = 3  # seconds' worth of them
 
 
 class TypingTracker:
@@ -42,7 +43,7 @@ class TypingTracker:
         self.local: dict[WriterKey, float] = {}
         self.active: dict[WriterKey, tuple[int, float]] = {}
         self._sweeping = False
-        self._rate = RateLimit(TYPING_A_SECOND, TYPING_AT_ONCE)
+        self._buckets = TokenBuckets()
 
     # ---- sending
 
@@ -57,7 +58,7 @@ class TypingTracker:
         if sent_at is None:
             is_due = on
         else:
-            is_due = not on or self._ctx.now.mono >= sent_at + self._ctx.settings.typing_every - SLACK
+            is_due = not on or self._ctx.now.mono >= sent_at + TYPING_EVERY - SLACK
         if is_due:
             self._send(key, there, on)
 
@@ -131,7 +132,8 @@ class TypingTracker:
         """Return whether a user is seen to type, which those of a member begin to at a rate."""
         if not frame.on or (frame.c, frame.u) in self.active:
             return True
-        is_shown = self._rate.take(self._sync.members.line(remote.link.peer)[:1], self._ctx.now.mono)
+        member = self._sync.members.share(remote.link.peer)
+        is_shown = self._buckets.take(member, self._ctx.now.mono, TYPING_A_SECOND, TYPING_AT_ONCE)
         if not is_shown:
             self._ctx.emit(Counted("typing_ignored"))
         return is_shown

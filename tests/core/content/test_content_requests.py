@@ -29,6 +29,7 @@ from tests.core.founded_peers import guest, of_founder
 from tests.core.scripted_nodes import IDS, NAMES, START, Author, Far, Peer, World
 
 SMALL = 1000
+LEAST = content_requests.LEAST_CHARGE
 LARGE = PIECE_BYTES  # counts as much as any larger one
 LARGE_OF_ONE = content_requests.OF_ONE_BYTES // LARGE
 
@@ -207,7 +208,7 @@ def test_who_asks_while_storage_does_not_work_is_told_so() -> None:
 
 
 def test_a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are_asked_for() -> None:
-    ada, bob = World().peer("ada", contact_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", contact_bytes=2 * LEAST, auto_fetch_bytes=SMALL), Author("bob", "b1")
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     said(bob, far, file(1), file(2), file(3))
@@ -224,7 +225,7 @@ def test_a_writer_who_has_no_room_left_is_shown_and_its_files_come_when_they_are
 
 
 def test_content_that_is_here_already_costs_its_writer_nothing() -> None:
-    ada, bob = World().peer("ada", contact_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", contact_bytes=2 * LEAST, auto_fetch_bytes=SMALL), Author("bob", "b1")
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     for index in range(5):
@@ -235,13 +236,13 @@ def test_content_that_is_here_already_costs_its_writer_nothing() -> None:
 
 
 def test_who_is_no_contact_has_the_room_of_its_member() -> None:
-    ada, bob = World().peer("ada", member_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", member_bytes=2 * LEAST, auto_fetch_bytes=SMALL), Author("bob", "b1")
     said(bob, linked(ada, "bob"), file(1), file(2), file(3))
     assert opened(ada) == [file(1).root, file(2).root]
 
 
 def test_removal_gives_a_writer_room_back_after_a_restart_too() -> None:
-    ada, bob = World().peer("ada", contact_bytes=8192, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", contact_bytes=2 * LEAST, auto_fetch_bytes=SMALL), Author("bob", "b1")
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     said(bob, far, file(1), file(2))
@@ -251,7 +252,7 @@ def test_removal_gives_a_writer_room_back_after_a_restart_too() -> None:
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     charge = ada.storage.meta_values([content_requests.CHARGE + file(1).root])
-    assert list(charge.values()) == [f"{IDS['bob']} {content_requests.LEAST_CHARGE}"]
+    assert list(charge.values()) == [f"{IDS['bob']} {LEAST}"]
     ada.put(ContentRemoved(file(1).root, next(iter(charge.values()))))
     ada.put(ContentRemoved(file(7).root))  # of which nothing was charged
     ada.take()
@@ -262,7 +263,7 @@ def test_removal_gives_a_writer_room_back_after_a_restart_too() -> None:
 
 
 def test_the_download_of_what_is_removed_ends_and_costs_nothing() -> None:
-    ada, bob = World().peer("ada", contact_bytes=4096, auto_fetch_bytes=SMALL), Author("bob", "b1")
+    ada, bob = World().peer("ada", contact_bytes=LEAST, auto_fetch_bytes=SMALL), Author("bob", "b1")
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
     said(bob, far, file(1))
@@ -329,31 +330,23 @@ def test_the_party_with_most_that_waits_gives_way(monkeypatch: pytest.MonkeyPatc
     assert all(content_requests.PREFIX + file(2000 + index).root in stored for index in range(3))
 
 
-def test_content_of_contacts_without_a_place_comes_later_also_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_content_of_contacts_comes_however_much_waits_also_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_requests, "MAX_WAITING", 40)
-    monkeypatch.setattr(content_requests, "LATER_AT_ONCE", 2)
     ada, bob = World().peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
     ada.put(QuotaLifted(IDS["bob"]))
-    far = linked(ada, "bob")
-    said_many(bob, far, 300, LARGE)
-
-    def requested() -> list[str]:
-        return [name for name in ada.storage.load([ada.id]).meta if name.startswith(content_requests.PREFIX)]
-
+    said_many(bob, linked(ada, "bob"), 300, LARGE)
     came: set[str] = set()
     while begun := [root for root in opened(ada) if root not in came]:
-        assert len(requested()) <= 40 + 2 * 20 + LARGE_OF_ONE
         if len(came) == 90:
             ada.restart()
-            far = linked(ada, "bob", bob)
+            linked(ada, "bob", bob)
             begun = opened(ada)
         for root in begun:
             came.add(root)
             ada.put(ContentOpened(root, []))
         ada.take()
     assert came == {file(index).root for index in range(300)}
-    meta = ada.storage.load([ada.id]).meta
-    assert not [name for name in meta if name.startswith((content_requests.PREFIX, content_requests.LATER))]
+    assert requested(ada) == set()
 
 
 def requested(ada: Peer) -> set[str]:
@@ -362,19 +355,18 @@ def requested(ada: Peer) -> set[str]:
     return {name.removeprefix(prefix) for name in ada.storage.load([ada.id]).meta if name.startswith(prefix)}
 
 
-def test_what_somebody_asked_for_is_never_put_off_or_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_somebody_asked_for_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_requests, "MAX_WAITING", 10)
     ada, bob, eve = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1"), Author("eve", "e1")
     ada.put(QuotaLifted(IDS["bob"]))
-    ada.node.contacts.add([IDS["eve"]])
     fars = [linked(ada, "bob"), linked(ada, "eve", host="45.66.66.1")]
     said_many(bob, fars[0], 40, SMALL + 1)
-    said(eve, fars[1], *(file(100 + index) for index in range(5)))
+    said(eve, fars[1], *(file(200 + index, SMALL) for index in range(10)))
+    said(eve, fars[1], *(file(300 + index) for index in range(5)))
     asked = [(bob, 1 + index // 10, file(index, SMALL + 1)) for index in range(40)]
-    asked += [(eve, 1, file(100 + index)) for index in range(5)]  # which came by themselves too, at eve's cost
+    asked += [(eve, 2, file(300 + index)) for index in range(5)]  # which came by themselves too, behind ten others
     for author, seq, one in asked:
         ada.put(ContentWanted(author.log, seq, one))
-    said(eve, fars[1], *(file(200 + index, SMALL) for index in range(10)))
     wanted = {one.root for _, _, one in asked}
     for _ in range(2):
         ada.effects.clear()
@@ -413,59 +405,6 @@ def test_what_was_asked_for_once_it_had_begun_is_tried_again_after_a_failure() -
     ada.world.pass_time(content_requests.RETRY_AFTER + 1)
     ada.take()
     assert opened(ada) == [file(1).root]
-
-
-def test_of_what_is_put_off_nothing_is_left_out_where_one_range_has_another_in_it() -> None:
-    ranges = [(1, 64), (10, 10)]  # as stored by a kill while 1 to 64 were read, and a file of 10 gave its place away
-    content_requests._add_to(ranges, 70)
-    assert ranges == [(1, 64), (70, 70)]
-
-
-def test_a_file_that_gave_way_does_not_have_those_behind_it_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content_requests, "MAX_WAITING", 20)
-    ada, bob, cyd = World().peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1"), Author("cyd", "c1")
-    ada.node.contacts.add([IDS["bob"], IDS["cyd"]])
-    far, other = linked(ada, "bob"), linked(ada, "cyd")
-    for index in range(60):
-        said(bob, far, file(index, LARGE))
-    for root in opened(ada):
-        ada.put(ContentOpened(root, [0]))
-    for _ in range(round(transfers.STALLED_AFTER) + 2):
-        ada.world.pass_time(transfers.CHECK_EVERY)
-    said(cyd, other, *(file(100 + index, LARGE) for index in range(6)))  # whose files are fewer than bob's
-    came: list[str] = []
-    late = file(0).root  # nobody gives it
-    for _ in range(30):
-        for root in opened(ada):
-            ada.put(ContentOpened(root, [0] if root == late else []))
-        came += [effect.file.root for effect in done(ada, out.ContentArrived)]
-        ada.world.pass_time(transfers.CHECK_EVERY)
-    assert len(came) == len({*came}) and {*came} == {file(index).root for index in (*range(1, 60), *range(100, 106))}
-    assert requested(ada) == {late}
-
-
-def test_one_contact_takes_no_place_of_others_among_those_whose_files_come_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(content_requests, "MAX_WAITING", 10)
-    monkeypatch.setattr(content_requests, "MAX_LATER", 6)
-    ada = World().peer("ada", auto_fetch_bytes=LARGE)
-    ada.node.contacts.add([IDS["eve"], IDS["bob"]])
-    logs = [Author("eve", f"{number:02x}") for number in range(8)]
-    far = linked(ada, "eve")
-    for number, eve in enumerate(logs):
-        said_many(eve, far, 20, LARGE) if not number else said(eve, far, file(1000 + number, LARGE))
-    bob = Author("bob", "b1")
-    said(bob, linked(ada, "bob"), *(file(2000 + index, LARGE) for index in range(10)))
-
-    def put_off() -> list[str]:
-        prefix = content_requests.LATER
-        meta = ada.storage.load([ada.id]).meta
-        return sorted(name.removeprefix(prefix).split()[1] for name in meta if name.startswith(prefix))
-
-    assert put_off() == sorted([IDS["bob"], *[IDS["eve"]] * 5])
-    ada.restart()
-    assert put_off() == sorted([IDS["bob"], *[IDS["eve"]] * 5])
 
 
 def test_files_of_all_users_of_a_member_share_its_room_over_a_restart() -> None:

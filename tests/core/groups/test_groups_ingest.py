@@ -368,7 +368,7 @@ def test_of_groups_that_never_arrive_the_newest_of_the_peer_with_most_give_way(a
         for n in range(MAX_UNKNOWN):
             id = f"{teller:032x}{n:032x}"
             peer = f"{teller:064x}"
-            conversations.open_group(Naming(group=(id, IDS["eve"], "b0" * 8)), [IDS["eve"]], peer, (peer,))
+            conversations.open_group(Naming(group=(id, IDS["eve"], "b0" * 8)), [IDS["eve"]], peer, peer)
     here = conversations.provisional
     assert len(here) == MAX_UNKNOWN_OF_ALL
     taken = [sum(id.startswith(f"{teller:032x}") for id in here) for teller in range(8)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
+from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.statement import Statement, make_statement, parse_statement
 from p2pchat.protocol import Admit, Frame, Members, UserId, encode
 from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
@@ -135,7 +136,7 @@ def test_what_was_said_before_a_profile_was_made_is_no_news_to_it() -> None:
     now = net.peers["ada"].node._ctx.now.utc
     net.say("ada", at(now - 9, FOUNDER, "add", USERS[0], USERS[1]), at(now - 8, FOUNDER, "admin", ADMIN_KEY.peer_id))
     net.say("ada", at(now - 7, FOUNDER, "remove", USERS[0]), at(now - 6, FOUNDER, "remove", ADMIN_KEY.peer_id))
-    fresh = net.add("cyd").node
+    net.add("cyd")
     net.link("ada", "cyd")
     assert net.kept("cyd") == net.kept("ada") and told(net, "cyd") == []
     net.say("ada", at(now + 1, FOUNDER, "remove", USERS[1]))
@@ -172,5 +173,5 @@ def test_an_admin_s_word_is_not_older_than_its_role_nor_of_the_future() -> None:
     net.say("ada", closing)
     net.say("ada", added)
     assert told(net, "ada") == [(USERS[1], "admitted", 1)]
-    ahead = int(ada._ctx.settings.clock_ahead * 1_000_000)
+    ahead = CLOCK_AHEAD
     assert [ada.sync.statements.time_of(one) for one in (closing, added)] == [made, ada._ctx.now.utc + ahead]

@@ -16,7 +16,6 @@ from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
-from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
@@ -25,7 +24,7 @@ from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext, Now
-from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord, Peers
+from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord, Peers, UserId
 
 N, K = "0a" * 16, "0b" * 32
 START = 1_760_000_000_000_000  # UTC microseconds
@@ -82,7 +81,7 @@ class Post:
         records: list[PeerRecord] | None = None,
         settings: Settings | None = None,
         statements: list[Statement] | None = None,
-        line: Callable[[PeerId], Line] | None = None,
+        share: Callable[[PeerId], UserId] | None = None,
     ) -> None:
         self.key = key
         self.ctx = NodeContext(settings or Settings(), key.id, Draws(key.id))
@@ -99,8 +98,8 @@ class Post:
             self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up,
             dict[str, str],
         )  # fmt: skip
-        if line is not None:  # where others count, for tests without members
-            users.line = line  # type: ignore[method-assign,assignment]
+        if share is not None:  # at whom others count, for tests without members
+            users.share = share  # type: ignore[method-assign,assignment]
         admission = Admission(self.ctx, self.network, None, lambda: exchange, users, lambda user: None)
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,

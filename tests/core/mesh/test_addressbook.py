@@ -207,11 +207,11 @@ def test_peers_that_only_their_record_speaks_for_share_half_of_the_book_by_membe
     evil = [Key(f"evil {number}") for number in range(20)]
     honest = [Key(f"honest {number}") for number in range(4)]
     member = {key.id: "evil" for key in evil} | {key.id: key.id for key in honest}
-    kept = AddressBook(ctx, [], line=lambda peer: (member[peer], peer))
+    kept = AddressBook(ctx, [], share=member.__getitem__)
     for key in (*evil, *honest, evil[0]):
         kept.take(record_of(key, "10.0.0.1:1"), ["10.0.0.1:1"])
     assert len(kept) == 8 == len(kept.records) and {key.id for key in honest} <= set(kept)
-    again = AddressBook(ctx, ctx.change.addresses, kept.records.values(), line=lambda peer: (member[peer], peer))
+    again = AddressBook(ctx, ctx.change.addresses, kept.records.values(), share=member.__getitem__)
     again.start()
     assert set(again) == set(kept)
 

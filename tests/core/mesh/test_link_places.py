@@ -25,13 +25,13 @@ class Place:
 
     def __init__(self, settings: Settings = SMALL, name: str = "ada") -> None:
         self.evil: set[str] = set()
-        self.ada = Post(Key(name), settings=settings, line=self._line)
+        self.ada = Post(Key(name), settings=settings, share=self._share)
         self.ada.handle(ListeningAt(()))
         self.met: dict[str, Meeting] = {}
         self.links: dict[str, int] = {}
 
-    def _line(self, peer: str) -> tuple[str, ...]:
-        return ("evil" if peer in self.evil else peer, peer)
+    def _share(self, peer: str) -> str:
+        return "evil" if peer in self.evil else peer
 
     def come(self, name: str, host: str = "192.0.2.1") -> bool:
         """Let a peer dial ada from an address. Return whether it is linked then."""
@@ -222,7 +222,7 @@ def test_a_peer_that_becomes_a_contact_itself_leaves_the_one_that_it_hosts() -> 
     link = place.ada.links.by_peer[Key("bob").id]
     place.ada.links.on_known(link, Key("guest").id)
     place.ada.contacts.keep([link.peer])
-    assert place.ada.links.places._known.line(link.peer) == (link.peer, link.peer)
+    assert place.ada.links.places._known.taken == {link.peer: 1}
 
 
 def test_a_contact_is_dialled_also_when_no_place_is_free_and_others_only_if_one_would_give_way() -> None:

@@ -20,7 +20,7 @@ from p2pchat.core.effects import (
     WarningIssued,
 )
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
-from p2pchat.core.limits_by_origin import RELAY_HOST
+from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
 from p2pchat.core.mesh.peer_link import NOT_THE_ONE_KNOWN
 from p2pchat.core.node_context import NetworkCredentials

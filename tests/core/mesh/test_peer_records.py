@@ -262,8 +262,8 @@ def test_members_cannot_have_a_third_host_flooded_nor_dialled_after_they_left() 
 
 def test_a_host_where_a_member_says_three_times_in_vain_that_it_is_rests_for_an_hour() -> None:
     """However many keys, ports and new records it has."""
-    line = {Key(f"sybil {number}").id: ("evil", str(number)) for number in range(2000)}
-    attack = Attack(line=lambda peer: line.get(peer, (peer,)))
+    evil = {Key(f"sybil {number}").id for number in range(2000)}
+    attack = Attack(share=lambda peer: "evil" if peer in evil else peer)
     link = attack.join(0)
     for minute in range(120):
         attack.tell(link, *(f"{VICTIM}:{1 + 8 * minute + number}" for number in range(8)))

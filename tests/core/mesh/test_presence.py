@@ -6,7 +6,6 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, Guests, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
-from p2pchat.core.limits_by_origin import Line
 from p2pchat.core.mesh.handshake import (
     HOST_TAG,
     LIFE_MS,
@@ -39,7 +38,7 @@ class Here_:
         self.gone: list[str] = []
         self.blocked: set[str] = set()
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
-        self.presence = PresenceTracker(self.ctx, own, self._stays, self.gone.append, self._line, self.blocked)
+        self.presence = PresenceTracker(self.ctx, own, self._stays, self.gone.append, self._share, self.blocked)
         self.at(0.0)
 
     def at(self, mono: float) -> None:
@@ -48,8 +47,8 @@ class Here_:
     def _stays(self, user: str) -> bool:
         return self.stays is None or user in self.stays
 
-    def _line(self, user: str) -> Line:
-        return (self.members[user], user) if user in self.members else (user,)
+    def _share(self, user: str) -> str:
+        return self.members.get(user, user)
 
     def take(self) -> list[Effect]:
         out, self.ctx.out = self.ctx.out, []

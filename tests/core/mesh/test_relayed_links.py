@@ -7,8 +7,7 @@ import pytest
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Dial, Effect, LinkChanged, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, RelayChanged
-from p2pchat.core.limits_by_origin import RELAY_HOST, address_line
-from p2pchat.core.mesh.addressbook import relay_endpoint
+from p2pchat.core.mesh.addressbook import RELAY_HOST, relay_endpoint
 from tests.core.mesh.linked_peers import START, Key, Meeting, Post, link_changes, peers_in_order, record_of, told
 
 DIRECT = "198.51.100.7:8080"
@@ -61,11 +60,6 @@ def test_a_relayed_link_tells_no_neighbours() -> None:
     bob.handle(ListeningAt(("192.168.1.1:80", DIRECT)))
     meeting.connect(bob, relayed(ada), host=RELAY_HOST)
     assert [address.endpoint for address in ada.links.book.addresses(bob.key.id)] == [DIRECT]
-
-
-def test_all_relayed_peers_are_counted_as_one_host() -> None:
-    assert address_line(relayed(Post(Key("ada"))).rpartition(":")[0], "p") == address_line(RELAY_HOST, "p")
-    assert address_line(RELAY_HOST, "")[0] == address_line(RELAY_HOST, "p")[0]
 
 
 def test_a_direct_address_is_dialled_first_and_the_relayed_one_while_that_dial_hangs() -> None:

@@ -222,7 +222,7 @@ def test_renames_are_events_with_a_rate(writes: bool) -> None:
 def test_users_told_again_cost_tokens_and_the_first_telling_is_free() -> None:
     ada = Here_(settings=Settings(max_hosted_users=60, flood_burst=20, flood_a_second=10))
     gate = ada.link(1, GATE)
-    keepalive = Keepalive(ada.ctx, {1: gate}, lambda peer: (peer,), lambda member: False, lambda link: None)
+    keepalive = Keepalive(ada.ctx, {1: gate}, lambda peer: peer, lambda member: False, lambda link: None)
     keepalive.watch(gate)
 
     def paused(frame: Here) -> float:

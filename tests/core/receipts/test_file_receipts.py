@@ -206,7 +206,7 @@ def test_a_peer_that_does_not_answer_is_not_asked() -> None:
 
 
 def test_only_so_many_questions_of_one_link_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_receipts, "MAX_ASKED_UNKNOWN", 2)
+    monkeypatch.setattr(file_receipts, "MAX_ASKED", 2)
     ada, _, _ = holder()
     bob = linked(ada, "bob")
     bob.say(Holds(ask=[f"{n:064x}" for n in range(5)]))

@@ -17,15 +17,14 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.sync import remote_state
 from p2pchat.core.sync.anti_entropy import NEXT_AFTER
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.remote_state import (
-    MAX_AHEAD_UNKNOWN,
     MAX_ALIKE,
     MAX_REMEMBERED,
+    MAX_REMEMBERED_UNKNOWN,
     RemoteState,
 )
 from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Ping, Pong, Want
@@ -438,7 +437,7 @@ def test_announced_entries_are_wanted_after_a_second_if_their_writer_is_linked(a
     assert [line for line in ada.take() if "want" in line] == ["to bob: want 2 room cyd from nothing"]
 
 
-@pytest.mark.parametrize(("known", "most"), [(False, MAX_AHEAD_UNKNOWN), (True, MAX_REMEMBERED)])
+@pytest.mark.parametrize(("known", "most"), [(False, MAX_REMEMBERED_UNKNOWN), (True, MAX_REMEMBERED)])
 def test_marks_of_missing_entries_are_limited(ada: Peer, known: bool, most: int) -> None:
     far = ada.far("eve")
     if known:
@@ -466,21 +465,13 @@ def test_few_writers_are_ahead_whose_ids_begin_alike(ada: Peer) -> None:
     assert sorted(remote.ahead_writers.values()) == [(*alike[1:MAX_ALIKE], alike[0]), (other,)]
 
 
-def test_links_to_unknown_peers_share_what_is_remembered_of_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """192 links of one member took 300 MiB and more: each could have 22,000 marks kept."""
-    monkeypatch.setattr(remote_state, "MAX_REMEMBERED_UNKNOWN", 300)
+def test_refusals_of_a_link_are_limited() -> None:
     ada = World().peer("ada")
-    users = [f"{user:016x}" * 4 for user in range(200)]
-    ahead = Have({ROOM: {user: [Mark("00" * 8, 1, "00" * 8)] for user in users}})
-    for name in ("eve", "cyd", "dan"):
-        far = ada.far(name)
-        for frame in (ahead, Have({}, full={ROOM: users})):
-            far.peer.put_frames(far, frame)
-    remotes = ada.node.sync.context.remotes.values()
-    assert [remote.remembered for remote in remotes] == [300, 150, 100]
-    ada.put(QuotaLifted(IDS["dan"]))
-    far.peer.put_frames(far, ahead)
-    assert far.link == [*remotes][-1].link.id and [*remotes][-1].remembered >= 200
+    far = ada.far("eve")
+    for n in range(0, 2 * MAX_REMEMBERED_UNKNOWN, 500):
+        far.peer.put_frames(far, Have({}, full={ROOM: [f"{user:016x}" * 4 for user in range(n, n + 500)]}))
+    (remote,) = ada.node.sync.context.remotes.values()
+    assert len(remote.refusals) == MAX_REMEMBERED_UNKNOWN
 
 
 def test_a_mark_of_a_covered_log_is_not_wanted() -> None:

@@ -196,7 +196,7 @@ def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer,
 
 def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
     assert [next_c(100, 0, 0), next_c(100, 100, 0), next_c(100, 5, 200), next_c(100, 300, 200)] == [100, 101, 201, 301]
-    assert [is_plausible(300_000_100, 100, 300.0), is_plausible(300_000_101, 100, 300.0)] == [True, False]
+    assert [is_plausible(300_000_100, 100), is_plausible(300_000_101, 100)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_invalid_hops_are_refused(ada: Peer, hops: int) -> None:
 
 
 def test_a_text_at_the_limits_is_taken() -> None:
-    assert [text_fault(text, 32768, 65536) for text in ("ä" * 16384, "x" * 32768, "\x01" * 10_000, "")] == [None] * 4
+    assert [text_fault(text) for text in ("ä" * 16384, "x" * 32768, "\x01" * 10_000, "")] == [None] * 4
 
 
 def test_a_direct_conversation_needs_a_member(ada: Peer) -> None:

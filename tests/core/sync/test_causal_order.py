@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.log import Ref
+from p2pchat.core.sync import causal_order
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_appender import written
@@ -225,7 +226,7 @@ def test_an_entry_costs_the_same_beside_many_waiting_logs_and_so_does_the_end_of
 
 
 def test_entries_of_a_member_beyond_their_places_are_shown_at_once_with_a_gap_mark() -> None:
-    ada = World().peer("ada", max_waiting_entries=12, waiting_entries_a_member=8)
+    ada = World().peer("ada", waiting_entries_a_member=8)
     far, other = ada.far("cyd", host="10.0.0.9"), ada.far("dan", host="10.1.0.9")
     waiting_logs(far, 10)
     assert ada.texts() == ["?because"] * 2
@@ -240,7 +241,7 @@ def test_entries_of_a_member_beyond_their_places_are_shown_at_once_with_a_gap_ma
 
 def test_history_that_a_contact_passes_on_waits_however_much_it_is() -> None:
     """A newcomer who had places for 2,048 entries of a gateway was shown 5,732 of 12,000 with a gap mark."""
-    ada = World().peer("ada", max_waiting_entries=1, waiting_entries_a_member=1)
+    ada = World().peer("ada", waiting_entries_a_member=1)
     ada.node.contacts.add([IDS["eve"]])
     waiting_logs(ada.far("eve"), 10)
     assert ada.texts() == []
@@ -248,7 +249,7 @@ def test_history_that_a_contact_passes_on_waits_however_much_it_is() -> None:
 
 def test_own_entries_name_nothing_that_was_shown_without_what_it_follows() -> None:
     """Others may have room for it to wait, and would let the own entry wait too."""
-    ada = World().peer("ada", max_waiting_entries=1, waiting_entries_a_member=1)
+    ada = World().peer("ada", waiting_entries_a_member=1)
     far, cyd, dan, lost = ada.far("cyd"), Author("cyd", "c1"), Author("dan", "d1"), Author("bob", "b1")
     far.say(dan.say("hello"))
     lost.say("one", "two")
@@ -260,20 +261,26 @@ def test_own_entries_name_nothing_that_was_shown_without_what_it_follows() -> No
     assert written(far)[-1].after == (dan.ref(1),)
 
 
-def test_when_all_places_to_wait_are_taken_the_newest_of_the_fullest_member_goes() -> None:
-    ada = World().peer("ada", max_waiting_entries=8, waiting_entries_a_member=8)
-    far, other = ada.far("cyd", host="10.0.0.9"), ada.far("dan", host="10.1.0.9")
-    waiting_logs(far, 8)
-    bob, dan = Author("bob", "b1"), Author("dan", "d1")
+def test_what_waits_no_more_makes_room_and_all_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(causal_order, "OF_ALL", 2)
+    ada = World().peer("ada", waiting_entries_a_member=1)
+    far, bob, lost = ada.far("cyd"), Author("bob", "b1"), Author("cyd", "c1")
     question = bob.say("why?")
-    other.say(dan.say("as I said", re=bob.ref(1)))
-    assert ada.texts() == ["?because"]
-    other.say(question)
-    assert ada.texts() == ["?because", "why?", "as I said"]
+    lost.say("lost")
+    one, two, three = (Author("dan", f"d{number}") for number in range(3))
+    far.say(one.say("as I said", re=bob.ref(1)))
+    far.say(two.say("no room", re=bob.ref(1)))
+    assert ada.texts() == ["?no room"]
+    far.say(question)
+    far.say(three.say("room now", re=lost.ref(1)))
+    assert ada.texts() == ["?no room", "why?", "as I said"]
+    for name in ("eve", "bob"):
+        far.say(Author(name, "e1").say("as well", re=lost.ref(1)))
+    assert ada.texts() == ["?no room", "why?", "as I said", "?as well"]
 
 
 def test_a_log_without_a_place_comes_after_the_waiting_ones_it_builds_on() -> None:
-    ada = World().peer("ada", max_waiting_entries=2, waiting_entries_a_member=2)
+    ada = World().peer("ada", waiting_entries_a_member=2)
     far, bob, cyd = ada.far("cyd"), Author("bob", "b1"), Author("cyd", "c1")
     bob.say("lost")
     far.say(cyd.say("first", re=bob.ref(1)))

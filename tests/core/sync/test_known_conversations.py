@@ -63,7 +63,7 @@ def test_a_forgotten_conversation_leaves_memory_without_the_collector() -> None:
     """Members may name thousands of groups, and the collector comes seldom."""
     conversations = Conversations(N)
     id = "9e" * 32
-    conversations.open_group(Naming(group=(id, IDS["eve"], FAR_RUN)), [IDS["eve"]], IDS["eve"], (IDS["eve"],))
+    conversations.open_group(Naming(group=(id, IDS["eve"], FAR_RUN)), [IDS["eve"]], IDS["eve"], IDS["eve"])
     gone = weakref.ref(conversations.groups[id])
     gc.disable()
     try:

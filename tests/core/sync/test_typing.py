@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, TypingSet
 from p2pchat.core.sync.known_conversations import dm_naming
-from p2pchat.core.sync.typing import TYPING_AT_ONCE
+from p2pchat.core.sync.typing import TYPING_A_SECOND, TYPING_AT_ONCE
 from p2pchat.protocol import ConversationId, Naming, TypingFrame
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm
 
@@ -195,10 +195,10 @@ def test_few_users_of_a_member_are_seen_to_begin_to_type(ada: Peer, monkeypatch:
     bob, cyd = ada.far("bob"), ada.far("cyd")
     for far in (bob, cyd):
         lines = [line for _ in range(80) for line in far.say(word(far.name), word(far.name, on=False))]
-        assert lines.count(f"{far.name} types in room") == TYPING_AT_ONCE
+        assert lines.count(f"{far.name} types in room") == TYPING_AT_ONCE * TYPING_A_SECOND
     monkeypatch.setattr(ada.node.user_members, "line", lambda user: ("member", user))
     seen = 0
     for far in (bob, cyd):
         lines = [line for _ in range(50) for line in far.say(word(far.name), word(far.name, on=False))]
         seen += lines.count(f"{far.name} types in room")
-    assert seen == TYPING_AT_ONCE
+    assert seen == TYPING_AT_ONCE * TYPING_A_SECOND

@@ -375,7 +375,7 @@ NAMED_FOR = 30.0  # seconds
 
 @pytest.mark.weekly
 async def test_a_contact_that_names_a_silent_host_has_it_dialled_for_a_while_only(cluster: Cluster, tell: Tell) -> None:
-    settings = {"told_host_pause": 1.0, "told_network_pause": 0.1}
+    settings = {"told_host_pause": 0.6}
     with lan_or_skip() as lan:
         machines = {name: lan.machine(f"{address}/8") for name, address in V4.honest.items()}
         third = lan.machine(f"{THIRD_HOST}/8")

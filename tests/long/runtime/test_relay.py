@@ -27,9 +27,9 @@ from cryptography.x509.oid import NameOID
 
 from p2pchat import Link, P2PChatError, TCPPeer
 from p2pchat.config import Settings
-from p2pchat.core.limits_by_origin import TokenBucket
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.nats_client import (
