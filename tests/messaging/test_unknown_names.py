@@ -32,13 +32,12 @@ CALLS: dict[str, Callable[[TCPPeer], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_a_call_right_after_the_start_waits_for_a_name(call: Callable[[TCPPeer], Awaitable[Any]]) -> None:
-    async with mesh("ada", "bob", settings=PATIENT) as net:
-        net.network.partition([["bob"]])
+    async with mesh("ada", settings=PATIENT) as net:
         cyd = await net.add("cyd")  # linked with ada, as is everybody who names one endpoint
         calling = asyncio.ensure_future(call(cyd))
         await cyd.round_trip()
         assert not calling.done()
-        net.heal()
+        await net.add("bob")
         async with within(WAIT, "bob"):
             await calling
         assert cyd.user("bob") in cyd.users()
