@@ -145,9 +145,8 @@ class Node:
             lambda: self.links.up, lambda: self.sync.people.names,
         )  # fmt: skip
         self.admission: Admission = Admission(
-            self._ctx, network, guest, lambda: self.sync.statements, self.user_members,
-            lambda user: self.sync.people.keep(user),
-        )  # fmt: skip
+            self._ctx, network, guest, lambda: self.sync.statements, self.user_members
+        )
         self.sync: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(

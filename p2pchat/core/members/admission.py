@@ -49,7 +49,6 @@ class Admission:
         guest: The certificate by which a member answers for this peer; None for a member, and where nobody does.
         statements: Returns the statements of this peer.
         users: Which members users have named.
-        keep_name: Called with users whose names are to be stored, so that who is out is known by name later.
 
     Attributes:
         guest: The certificate by which a member answers for this peer.
@@ -63,14 +62,12 @@ class Admission:
         guest: GuestCertificate | None,
         statements: Callable[[], StatementExchange],
         users: UserMembers,
-        keep_name: Callable[[UserId], None],
     ) -> None:
         self._ctx = ctx
         self._network = network
         self.guest = guest
         self._statements = statements
         self.users = users
-        self._keep_name = keep_name
         self._standings: dict[UserId, Standing] = {}  # as they were reported
         self._void = 0
         self._was_member = False
@@ -238,8 +235,6 @@ class Admission:
             users_of = self.users.users_of(leader)
             first = [self.users.speaker(leader)] if users_of else []
             known = [user for user in dict.fromkeys([*first, *group, *users_of]) if user != leader] or [leader]
-            for user in known[:MAX_TOLD] if what == "expelled" else ():
-                self._keep_name(user)
             by = _signer(what, said.get(leader, ()))
             self._ctx.emit(MemberChanged(leader, by, what, tuple(known[:MAX_TOLD]), len(known)))
 

@@ -18,7 +18,6 @@ from tests.vectors.material import ADMIN, MEMBER, SEEDS, T0, N
 from tests.vectors.members import ADDED, INVITE, MAKER_KEY, guest_of, id_of, invite_proof, said
 from tests.vectors.vector_node import HandshakeNode, decoded
 
-
 LATER = 10**12  # microseconds: news to whoever joined before
 
 

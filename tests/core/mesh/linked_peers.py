@@ -100,7 +100,7 @@ class Post:
         )  # fmt: skip
         if share is not None:  # at whom others count, for tests without members
             users.share = share  # type: ignore[method-assign,assignment]
-        admission = Admission(self.ctx, self.network, None, lambda: exchange, users, lambda user: None)
+        admission = Admission(self.ctx, self.network, None, lambda: exchange, users)
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,
             self.blocks, admission,
