@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from p2pchat.trace import FrameTrace
 
 MAX_LISTED = 3  # endpoints in an error
-ADDRESSES_CHECKED_EVERY = 30.0  # seconds between looks at this machine's addresses; a guess
+ADDRESSES_CHECKED_EVERY = 30.0  # seconds between looks at this machine's addresses while no link changes; a guess
+ADDRESSES_SETTLE = 1.0  # seconds between two of them at least; a guess
 NOT_STARTED = "the peer has not been started: use it inside `async with`, or after start()"
 
 
@@ -345,9 +346,14 @@ class PeerLifecycle:
         return (*direct, *self.relay_endpoints)
 
     async def _watch_addresses(self, driver: Driver, told: tuple[str, ...]) -> None:
-        """Tell others when this machine has other addresses: it came into another network."""
+        """Tell others when this machine has other addresses: it came into another network, which ends links."""
+        links = self.dispatcher.links_changed
         while True:
-            await asyncio.sleep(ADDRESSES_CHECKED_EVERY)
+            await asyncio.sleep(ADDRESSES_SETTLE)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ADDRESSES_CHECKED_EVERY):
+                    await links.wait()
+            links.clear()
             if (now := await self._all_endpoints()) != told:
                 told = now
                 driver.put(ListeningAt(told))

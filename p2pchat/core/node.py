@@ -253,6 +253,8 @@ class Node:
         if self._ctx.orders:
             self._ctx.emit(OrderContent(self._ctx.orders))
             self._ctx.orders = []
+        if self._storage.disk is DiskLevel.NOTHING:
+            self._ctx.change.records.clear()  # they are told again
         if any(fields_of(self._ctx.change)):
             self._commits.order(self.sync)
         if (at := self._ctx.timers.wake_at()) is not None:

@@ -46,6 +46,7 @@ class EventDispatcher:
 
     Attributes:
         endpoints: The state of the newest attempt to link, by endpoint: up, down, trying, refused.
+        links_changed: Set when a link comes up or ends.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class EventDispatcher:
         self._conversations = conversations
         self._readers: dict[ref[Subscription], None] = {}  # one that the program dropped disappears
         self.endpoints: dict[str, str] = {}
+        self.links_changed: asyncio.Event = asyncio.Event()
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
         self._met: dict[UserId, None] = {}  # users who were here, those of the last runs first
         self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
@@ -211,6 +213,7 @@ class EventDispatcher:
         return [reader for reader in self.readers if reader.wants_receipts(log, kind)]
 
     def _on_link_changed(self, effect: fx.LinkChanged) -> None:
+        self.links_changed.set()
         if effect.endpoint:
             self.endpoints[effect.endpoint] = effect.state
         if effect.host:

@@ -128,9 +128,7 @@ async def test_a_hostile_name_is_safe_in_notifications(terminal: OpenTerminal, p
     await mallory.send("ada", "psst\x07\x1b]9;owned;")
     await ada.until(lambda: b"\x07" in ada.raw.partition(b"\x1b]9;")[2])  # its end
     notices = bytes(ada.raw).split(b"\x1b]9;")[1:]
-    assert [notice.partition(b"\x07")[0] for notice in notices] == [
-        b'p2pchat: "bob: yes I do": psst\\u{7}\\u{1b}]9;owned;'
-    ]
+    assert [notice.partition(b"\x07")[0] for notice in notices] == [b'p2pchat: new: "bob: yes I do"']
 
 
 @pytest.mark.parametrize("columns", [20, 40])
