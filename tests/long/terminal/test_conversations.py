@@ -53,7 +53,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
     await psst.delivered(timeout=60)
     await ada.shows("bob -> ada: psst")
     await ada.type("and")
-    await ada.prompts("room> and")
+    await ada.prompts("[bob 1] room> and")
     start = next(i for i, line in enumerate(without_times(ada)) if "bob is here" in line)
     assert without_times(ada)[start:] == [
         "-- bob is here for the first time",
@@ -62,7 +62,7 @@ async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPee
         "    | ada",
         "-- new: bob",
         "bob -> ada: psst",
-        "ada to room> and",
+        "[bob 1] ada to room> and",
     ]
 
 
@@ -170,6 +170,8 @@ async def test_a_newcomer_shown_the_whole_history_gets_no_notice(terminal: OpenT
 
 async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob, cyd = await ada_bob_and_cyd(terminal, peer)
+    await ada.prompts_after("/go cyd", "cyd>")
+    await ada.answers("hello cyd", "hello cyd  ✓ delivered")  # else what cyd writes is new
     await ada.prompts_after("/go bob", "bob>")
     await ada.shows("──── bob ────")
     await (await cyd.broadcast("nothing much")).delivered(timeout=60)
