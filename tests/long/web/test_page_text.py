@@ -162,6 +162,7 @@ async def _copied(visitor: Visitor, first: str, last: str) -> str:
         const [from, to] = [first, last].map((said) => texts.findLast((text) => text.textContent.includes(said)));
         getSelection().setBaseAndExtent(from, 0, to, to.childNodes.length);
         document.execCommand("copy");
+        getSelection().removeAllRanges(); // else the writing field keeps no place for what is typed
         return (await navigator.clipboard.readText()).trim();
     }"""
     copied: str = await visitor.page.evaluate(copy, [first, last])
