@@ -19,7 +19,7 @@ CONTENT_FACTOR = 3  # times the same, left free by content of files: above it, s
 
 @dataclass(frozen=True, slots=True)
 class MemberLimits:
-    """What one member may cost a peer: all its users together, its guests and the accounts of its gateway included.
+    """Costs of one member for a peer: all its users together, its guests and the accounts of its gateway included.
 
     Only members write, so the member answers for its users, and who admitted it can expel it. In a network made from
     a word, and among users of one's own member, each user counts like a member; all of them have others_bytes.

@@ -123,7 +123,7 @@ class GuestCertificate(Struct, frozen=True, array_like=True, gc=False):
 
 
 class PeerRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Where a peer says that it can be reached, signed by its own key. Source: docs/protocol.md, "Addresses".
+    """Endpoints of a peer, signed by its own key. Source: docs/protocol.md, "Addresses".
 
     Attributes:
         at: When it was made, UTC microseconds.

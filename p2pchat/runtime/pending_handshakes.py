@@ -69,7 +69,7 @@ class StrangerPlaces:
 
     @property
     def has_room(self) -> bool:
-        """Whether a place is free."""
+        """True if a place is free."""
         return self.taken[()] < self._most
 
     def add(self, stranger: Stranger) -> None:

@@ -70,7 +70,7 @@ class RequestQueue:
 
     @property
     def accepts_at_once(self) -> bool:
-        """Whether who called write() last need not wait for it. Every so many must, for others to have a turn."""
+        """True if who called write() last need not wait for it. Every so many must, for others to have a turn."""
         self._early = (self._early + 1) % MAX_EARLY
         return self._is_volatile and not self._closed and bool(self._early)
 

@@ -279,7 +279,7 @@ class SqlStorage:
 
     @property
     def is_volatile(self) -> bool:
-        """Whether nothing of it survives a crash, so that nothing is safer once it is stored."""
+        """True if nothing of it survives a crash, so that nothing is safer once it is stored."""
         return self._dialect.in_memory
 
     @property

@@ -744,7 +744,7 @@ own = self._by_signer[self.founder].values()
          " and one.by in members.unmade")),
     Mutant("member-falls-unsaid", "who was expelled is in again, and the founder never reads of it",
         "messaging/test_people.py::test_an_admin_s_word_that_the_founder_had_not_heard_is_reported_when_it_falls",
-        ("self._report_void(members, self._statements().void_in(change))",
+        ("self._report_void(members, late)",
          "pass")),
     Mutant("member-falls-who-never-was", "keys that a former admin made up are said to be in again",
         "core/members/test_admission.py::test_whom_a_former_admin_made_up_is_out_in_one_event_and_in_by_none",

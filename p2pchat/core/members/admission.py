@@ -179,7 +179,7 @@ class Admission:
         members = self._statements().members
         assert members is not None
         was_member, self._was_member = self._was_member, self.is_member
-        new = [*filter(members.counts, change.statements)]
+        new, late = [*filter(members.counts, change.statements)], self._statements().void_in(change)
         said, fell = map(members.concerned, (new, void))
         news = members.concerned(one for one in new if one.at > since)
         is_news = any(one.at > since for one in change.statements)
@@ -202,7 +202,7 @@ class Admission:
                 self._emit(what, told, said)
         if was_member and is_news and self.may_invite:
             self._report_late(members, new)
-            self._report_void(members, self._statements().void_in(change))
+            self._report_void(members, late)
         back = {*changed.get("pardoned", ()), *changed.get("restored", ())}
         return back | ({self._ctx.me} if self._was_member and not was_member else set())
 

@@ -240,7 +240,7 @@ class StatementExchange:
             if turn:
                 self._keep(members.add(turn))
         if is_linked:
-            self._heard.update(one.id for one in new if not members.counts(one))
+            self._heard.update(one.id for one in new if members.has(one) and not members.counts(one))
         return None
 
     def _keep(self, change: ListChange) -> None:

@@ -18,7 +18,7 @@ TOLD_EVERY = 1.0  # seconds, while somebody waits
 
 
 class LatestState:
-    """What programs are to be told of a user: that it came or left, and its status."""
+    """News of a user that programs are to be told: that it came or left, and its status."""
 
     __slots__ = ("came", "status")
 

@@ -133,6 +133,16 @@ def test_what_an_admin_said_counts_for_a_change_if_it_was_one_then() -> None:
         assert told(net, "ada") == events
 
 
+def test_of_statements_that_are_not_kept_nothing_is_remembered() -> None:
+    net = Net("ada", "bob")
+    net.link("ada", "bob")
+    [link] = net.peers["ada"].node.links.up
+    never = at(1, ADMIN_KEY, "remove", USERS[0])
+    net.peers["ada"].put(Got(link, [Members(s=[(never.text, never.signature.hex())])]))
+    net.world.settle()
+    assert never.id not in net.kept("ada") and not net.peers["ada"].node.sync.statements._heard
+
+
 def test_what_was_said_before_a_profile_was_made_is_no_news_to_it() -> None:
     net = Net("ada")
     now = net.peers["ada"].node._ctx.now.utc
