@@ -21,8 +21,10 @@ from p2pchat.core.durable_changes import (
     Token,
 )
 from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain, size_bytes
+from p2pchat.core.members.statement import make_statement, network_id
 from p2pchat.core.storage_answers import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
 from p2pchat.core.sync.heads import Heads, LogHead
+from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Naming
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user
@@ -595,6 +597,18 @@ def test_shown_by_replaces_a_log_not_released_yet_by_those_it_builds_on(storage:
     ends = [(first, 1), (first, 2), (second, 1), (third, 1)]
     assert [storage.shown_by(ShownKey(place, tips)) for place in (0, 1, 2, 3, 4)] == [
         [], *([(log.log, seq, log.mark_at(seq).chain8)] for log, seq in ends)]  # fmt: skip
+
+
+def test_statements_about_members_are_stored_until_they_are_not_kept_any_more(storage: SqlStorage) -> None:
+    founder = Identity.from_seed(b"f" * 32)
+    network = network_id(founder.peer_id)
+    first, second, third = (
+        make_statement(network, founder.peer_id, founder.sign, "add", at, {"who": [user(name)]})
+        for at, name in enumerate(("ada", "bob", "cyd"), 1)
+    )
+    storage.commit([Change(statements=[first, second])])
+    storage.commit([Change(statements=[third], unstated=[first.id, third.id])])  # also one that came in this change
+    assert storage.load([]).statements == [(second.text, second.signature)]
 
 
 # ---- users a gateway hosts, and what lets programs act for them

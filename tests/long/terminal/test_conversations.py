@@ -201,6 +201,9 @@ async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer:
 
 async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers(
+        "/msg bob hello", "ada -> bob: hello"
+    )  # else what bob writes is new, and only its first line rings
     await bob.broadcast("the adapter is broken")
     await ada.shows("adapter")
     assert ada.screen.bells == 0
@@ -333,9 +336,9 @@ async def test_changes_of_a_group_are_shown_in_their_place(terminal: OpenTermina
     await bob.send("ada", "now cyd")
     await ada.shows("bob -> ada: now cyd")
     await group.send("after")
-    await ada.prompts("[#ops 2] room>")
+    await ada.prompts("[#ops 2 · bob 1] room>")  # shown, but nobody answered bob yet
     await ada.answers("/go #ops", "bob: after")
-    await ada.prompts("#ops>")
+    await ada.prompts("[bob 1] #ops>")
     lines = without_times(ada)
     opened = lines[lines.index("──── #ops ────") + 1 : -1]
     assert opened == ["bob: before", "-- bob added cyd to #ops", "bob: after"]
@@ -381,7 +384,7 @@ async def test_narrow_terminals_show_everything(terminal: OpenTerminal, peer: St
     await bob.send("ada", "a secret of some length that needs rows")
     await bob.broadcast("x" * 100)
     await ada.until(lambda: ada.text.count("x") >= 100)
-    await ada.prompts("room>" if columns == 40 else ">")
+    await ada.prompts("[bob 1] room>" if columns == 40 else "1>")
     await ada.type("0123456789 0123456789 0123456789")
     await ada.until(lambda: ada.lines[-1].endswith("9"))
     assert all(len(line) <= columns for line in ada.all_lines)
@@ -462,6 +465,7 @@ async def test_an_opened_conversation_shows_its_last_lines(
     terminal: OpenTerminal, peer: StartPeer, line: str, plain: tuple[str, ...]
 ) -> None:
     ada, bob = await ada_and("bob", terminal, peer, *plain)
+    await ada.answers("/msg bob hello", "delivered")  # else what bob writes is new, and unread until it is opened
     for number in range(7):
         await bob.send("ada", f"line {number}")
         await ada.shows(f"bob -> ada: line {number}")
