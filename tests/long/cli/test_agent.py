@@ -163,6 +163,7 @@ async def test_what_models_write_for_a_number_or_for_nothing(ada: Child, tmp_pat
 
 async def test_the_same_answer_to_a_second_question_is_sent(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "reviewer") as reviewer:
+        await ada.event("joined", user="reviewer")
         ids, found = [], dict[str, Any](seen="")
         for question in ("shall I merge?", "and deploy?"):
             await ada.send(question, to="reviewer")
