@@ -76,7 +76,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.statement import REMOVE, Statement
+from p2pchat.core.members.statement import PARDON, REMOVE, Statement
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -466,8 +466,8 @@ class Node:
         """Take statements that are durable, and were told on, before links end that they leave nobody for."""
         self._join()
         self.user_members.on_members_changed()
-        if any(one.kind == REMOVE for one in change.statements):
-            self.sync.quota.on_members_removed()
+        if any(one.kind in (REMOVE, PARDON) for one in change.statements):
+            self.sync.quota.on_members_changed()
         let_in = self.admission.report(change, void, self.sync.conversations.by_id[self.room].history_until)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()

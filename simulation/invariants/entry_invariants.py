@@ -162,13 +162,14 @@ class Invariants:
                     self._came.setdefault((peer.name, peer.lives, log), set()).update(frame.e)
 
     def _check_member(self, peer: SimPeer, batch: Batch, sizes: Mapping[UserId, int]) -> None:
-        """Check what all users of the writer's member take who are no contacts of this peer."""
+        """Check what all users of the writer's member take who are in, and no contacts of this peer."""
         node, most = peer.node, self._sim.settings.member_bytes
         if node is None or batch.log.user in node.contacts:
             return
         member = node.user_members.line(batch.log.user)[0]
-        others = [user for user in sizes if user not in node.contacts and not peer.ever_spoke_for(user)]
-        size = sum(sizes[user] for user in others if node.user_members.line(user)[0] == member)
+        of_member = [user for user in sizes if node.user_members.line(user)[0] == member]
+        others = [user for user in of_member if user not in node.contacts and not node.user_members.is_out(user)]
+        size = sum(sizes[user] for user in others if not peer.ever_spoke_for(user))
         if size > most:
             self.fail(
                 "quota", peer, f"keeps {size} bytes of users of {self._name(batch.log)}'s member, of {most} at most"

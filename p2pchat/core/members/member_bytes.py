@@ -49,7 +49,7 @@ class MemberBytes:
     def load(self, sizes: Iterable[tuple[UserId, int]]) -> None:
         """Count what is stored, once the contacts are known."""
         for user, size in sizes:
-            self._move(user, () if self._members.is_out(user) else self.line(user))
+            self.settle(user)
             self.add(user, size)
 
     def line(self, user: UserId, named_now: UserId = "") -> Line:
@@ -58,7 +58,7 @@ class MemberBytes:
         Args:
             named_now: A member that a header names, and that is not noted yet.
         """
-        is_limited = not (user in self._contacts or self._is_free(user))
+        is_limited = not (user in self._contacts or self._is_free(user) or self._members.is_out(user))
         return self._members.line(user, named_now) if is_limited else ()
 
     def places(self, user: UserId, line: Line) -> tuple[Line, ...]:
@@ -69,20 +69,20 @@ class MemberBytes:
 
     def settle(self, user: UserId, named_now: UserId = "") -> bool:
         """Count all of a user where it belongs now. Return whether it shared the room of another member before."""
-        return self._move(user, self.line(user, named_now))
-
-    def release_expelled(self) -> bool:
-        """Count what the expelled have here in no room that others need. Return whether any of it counted."""
-        return sum(self._move(user, ()) for user in [*self.lines] if self._members.is_out(user)) > 0
-
-    def _move(self, user: UserId, line: Line) -> bool:
-        former, size = self.lines.get(user, ()), self.of_user[user]
+        former, line, size = self.lines.get(user, ()), self.line(user, named_now), self.of_user[user]
         if line == former:
             return False
         self.add(user, -size)
         self.lines[user] = line
         self.add(user, size)
         return bool(former)
+
+    def settle_all(self) -> bool:
+        """Count what the expelled have here in no room that others need, and what the pardoned have where it belongs.
+
+        Return whether any of it shared the room of another member before.
+        """
+        return sum(self.settle(user) for user in [*self.of_user]) > 0
 
     def add(self, user: UserId, more: int) -> None:
         """Count so much more of a user. The limits are not checked here."""

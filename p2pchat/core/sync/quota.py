@@ -192,9 +192,9 @@ class Quota:
         self._left_out.discard(user[:16])
         return self.bytes.settle(user) and self._forget_full()
 
-    def on_members_removed(self) -> None:
-        """Give room to those who are left when others are expelled."""
-        if self.bytes.release_expelled() and self._forget_full():
+    def on_members_changed(self) -> None:
+        """Give room to those who are left when others are expelled, and count those who are pardoned."""
+        if self.bytes.settle_all() and self._forget_full():
             self._on_freed()
 
     def on_deleted(self, user: UserId, size: int) -> bool:

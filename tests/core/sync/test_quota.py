@@ -332,6 +332,18 @@ def test_an_expelled_member_leaves_its_room_to_the_others() -> None:
     assert kept(far(again).say(guest("dan", "dan", "d2").say("x" * 300)))
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_a_pardoned_member_has_here_counts_again_before_it_writes(is_restarted: bool) -> None:
+    ada, removal = of_founder(member_bytes=1_000), said(FOUNDER, "remove", IDS["cyd"])
+    far(ada).say(guest("bob").say("x" * 900))
+    ada.put(StatementsMade([removal]))
+    ada.world.pass_time(0.0)
+    ada = of_founder(ada.storage, member_bytes=1_000) if is_restarted else ada
+    ada.put(StatementsMade([said(FOUNDER, "pardon", ids=[removal.id])]))
+    ada.world.pass_time(0.0)
+    assert not kept(far(ada).say(guest("dan", "cyd", "d2").say("x" * 300)))
+
+
 def test_nobody_waits_for_what_is_refused() -> None:
     ada = World().peer("ada", member_bytes=300)
     allow(ada, "bob")
