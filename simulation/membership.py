@@ -251,7 +251,8 @@ class Membership:
         names = {peer: {one.id: one.name for one in peer.disk.storage.load([]).users} for peer in ups}
         for peer in ups:
             for other in ups:
-                for user in other.speaks_for if other.ever_linked else ():
+                # What a machine wrote that went back in time is a fork, of which others may have another side.
+                for user in other.speaks_for if other.ever_linked and not other.restored else ():
                     name = names[other].get(user)
                     if user not in final.removed and (name is None or names[peer].get(user) != name):
                         text = f"knows {self._sim.person(user).name} as {names[peer].get(user)}, who is called {name}"
