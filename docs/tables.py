@@ -13,9 +13,11 @@ from pathlib import Path
 
 from p2pchat.commands.chat_settings import SETTINGS
 from p2pchat.commands.command_table import TYPED, commands_at
+from tests.docs.valid_entries import NO_EFFECT, NOT_SHOWN, UNSUPPORTED, Row
 from tests.docs.valid_entries import TABLES as VALID_ENTRIES
 
 PAGES = Path(__file__).resolve().parent
+VERDICTS = {"taken": "Fine:", UNSUPPORTED: "Unsupported:", NO_EFFECT: "Without effect:", NOT_SHOWN: "Not shown:"}
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -36,13 +38,21 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
         for setting in SETTINGS:
             yield f"`{setting.name}`", ", ".join(f"`{value}`" for value in setting.values), setting.meaning
     else:
-        head, rows = VALID_ENTRIES[name]
-        yield head, ""
-        for row in rows:
-            yield row.rule, row.verdict if row.verdict.startswith("taken") else f"`{row.verdict}`"
+        raise KeyError(name)
+
+
+def _verdicts(rows: list[Row]) -> str:
+    """Return a list of rules for each verdict."""
+    lines = []
+    for verdict in dict.fromkeys(row.verdict for row in rows):
+        lines += ["", VERDICTS.get(verdict, f"`{verdict}`:"), ""]
+        lines += dict.fromkeys(f"- {row.rule}" for row in rows if row.verdict == verdict)
+    return "\n".join([*lines, "", ""])
 
 
 def _table(name: str) -> str:
+    if name in VALID_ENTRIES:
+        return _verdicts(VALID_ENTRIES[name])
     head, *rows = (f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in _rows(name))
     return "\n".join(["", head, re.sub(r"[^|]+", "---", head), *rows, "", ""])
 

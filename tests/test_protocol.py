@@ -451,7 +451,7 @@ def test_the_document_has_a_row_with_every_field(kind: type[Frame]) -> None:
     (row,) = [
         line
         for line in section.splitlines()
-        if line.startswith("|") and f"`{kind.__struct_config__.tag}`" in line.split("|")[1]
+        if line.startswith("- `") and f"`{kind.__struct_config__.tag}`" in line.partition("`: ")[0] + "`"
     ]
     fields = [name for name in kind.__struct_encode_fields__ if name != "names"]
     assert [name for name in fields if f"`{name}`" not in row and f"`{name}?`" not in row] == []

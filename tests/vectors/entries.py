@@ -72,7 +72,7 @@ def operations() -> list[Row]:
 
 def _examples(table: str) -> list[Row]:
     made = []
-    for rule in TABLES[table][1]:
+    for rule in TABLES[table]:
         for at, text in enumerate(rule.examples, 1):
             given = _short(text) | ({"clock": rule.c, "clock_before": rule.last_c} if rule.last_c else {})
             is_taken = rule.verdict in ("taken", NO_EFFECT, NOT_SHOWN, UNSUPPORTED)

@@ -47,7 +47,7 @@ def test_a_wrong_vector_is_found(file: str) -> None:
 def test_the_page_has_each_file_and_each_name_is_unique() -> None:
     files = {path.name.removesuffix(".json") for path in FOLDER.glob("*.json") if ".schema." not in path.name}
     page = (ROOT / "docs" / "protocol-vectors.md").read_text("utf-8")
-    assert sorted(re.findall(r"^\| `(\w+)\.json` \|", page, re.MULTILINE)) == sorted(files) == sorted(ANSWERS)
+    assert sorted(re.findall(r"^- `(\w+)\.json`:", page, re.MULTILINE)) == sorted(files) == sorted(ANSWERS)
     for file in ANSWERS:
         names = [vector["name"] for vector in read(file)["vectors"]]
         assert sorted(names) == sorted({*names}), file
