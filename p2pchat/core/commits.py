@@ -225,6 +225,7 @@ class Commits:
         self.storage: StorageState = StorageState(ctx)
         self.lazy: LazyCommit = LazyCommit(ctx, book)
         self.watchdog: CommitWatchdog = CommitWatchdog(ctx)
+        self._marks_saved_at = float("-inf")  # of deliveries: linked peers tell them again
 
     def order(self, sync: Replicator) -> None:
         """Order one commit for everything this step makes durable, and for what waited, unless all of it may wait."""
@@ -236,7 +237,8 @@ class Commits:
 
     def _order(self, sync: Replicator) -> None:
         change = self._ctx.change
-        if sync.delivery_receipts.unsaved:
+        if sync.delivery_receipts.unsaved and self._ctx.now.mono >= self._marks_saved_at + LAZY_COMMIT_EVERY:
+            self._marks_saved_at = self._ctx.now.mono
             change.delivered.extend(sync.delivery_receipts.take_unsaved_marks())
         if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())

@@ -474,8 +474,8 @@ class EventFeed:
     def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:
         """Begin the subscriptions opened before the peer ran.
 
-        The first start on a profile makes the consumer MAIN, stored with the first commit: what is delivered before a
-        program first asks for events is not lost to it if this run is killed.
+        The first start on a profile makes the consumer MAIN: what is delivered before a program first asks for events is
+        not lost to it if this run is killed.
         """
         self._driver = driver
         if not self.start and MAIN not in self._offsets:
@@ -509,10 +509,13 @@ class EventFeed:
         self._offsets.update(places)
 
     def commit_offset(self, consumer: str, place: int) -> None:
-        """Set the place of a consumer; stored soon."""
+        """Set the place of a consumer; stored soon, and that of a new one before any later commit."""
+        is_new = consumer not in self._offsets
         self._offsets[consumer] = place
         if self._driver is not None:
             self._driver.ack(consumer, place)
+            if is_new:
+                self._driver.save_acks()
 
     async def commit_offset_now(self, consumer: str, place: int) -> None:
         """Set the place of a consumer; returns when it is on disk."""

@@ -48,6 +48,7 @@ from p2pchat.runtime.connections import ConnectionManager
 from p2pchat.runtime.content_removal import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.frame_queue import (
+    LITTLE_BYTES,
     PARTS,
     TURN_SECONDS,
     WAIT_SECONDS,
@@ -233,18 +234,20 @@ class Driver:
             own = self._in_flight.own
             self._handle_inbox()
             is_busy = self._in_flight.own < own  # writers resume
-            if self._turns.queues:
+            turns, waiting = self._turns, self.writes.waiting
+            if turns.queues:
                 is_busy |= self._handle_little()
-            while self._may_write():
+            while waiting and self._may_write():
                 is_busy = True
                 for request in self.writes.take():
                     self._handle(request)
-            if self._turns.queues and not self._in_flight.is_behind:
+            if turns.queues and not self._in_flight.is_behind:
                 self._handle_much(is_busy=is_busy)
-            self._turns.end()
+            if turns.queues or turns.unread:
+                turns.end()
             self._flush_links()
             self._is_due = False
-            if self._inbox or self._may_write() or self._may_take_frames():
+            if self._inbox or (waiting and self._may_write()) or (turns.queues and not self._in_flight.is_behind):
                 self._schedule()
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)
@@ -255,10 +258,7 @@ class Driver:
             self._became_idle.set_result(None)
 
     def _may_write(self) -> bool:
-        return bool(self.writes.waiting) and not self._in_flight.own and not self._stopped
-
-    def _may_take_frames(self) -> bool:
-        return bool(self._turns.queues) and not self._in_flight.is_behind
+        return not self._in_flight.own and not self._stopped
 
     def _handle_inbox(self) -> None:
         inbox = self._inbox
@@ -268,7 +268,7 @@ class Driver:
             if kind is Committed:
                 self._on_committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
-                self._on_commits_failed(input.epoch)  # type: ignore[union-attr]
+                self._in_flight.fail(input.epoch)  # type: ignore[union-attr]
             elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it is full again, and LinkFilled was handled already
             self._handle(input)
@@ -278,20 +278,29 @@ class Driver:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
     def _on_bytes(self, link: int) -> None:
-        """Decode and handle what came on a link when it is its turn: to decode it takes time, too."""
+        """Decode and handle what came on a link when it is its turn: to decode it takes time, too.
+
+        That is at once for the little that a message is, unless a commit is under way, with which more gathers.
+        """
         self._turns.add(link)
-        self._schedule()
+        if self._is_due or self._in_flight or self.connections.undecoded(link) > LITTLE_BYTES:
+            self._schedule()
+        else:
+            self._pump()
 
     def _handle_little(self) -> bool:
         """Handle what links sent of which little waits. Return whether there were any."""
-        until = self._loop.time() + TURN_SECONDS
-        links = [] if self._in_flight.is_blocked else self._turns.little()
+        turns, until = self._turns, 0.0
+        links = [] if self._in_flight.is_blocked else turns.little()
         for link in links:
-            part = self._turns.take(link) if link in self._turns.queues else None  # it may be held by now
+            part = turns.take(link) if link in turns.queues else None  # it may be held by now
             if part is not None:
                 self._handle_part(part)
-            if self._loop.time() >= until:
-                break
+            if len(links) > 1:
+                now = self._loop.time()
+                until = until or now + TURN_SECONDS
+                if now >= until:
+                    break
         return bool(links)
 
     def _handle_much(self, *, is_busy: bool) -> None:
@@ -327,13 +336,9 @@ class Driver:
             self._flush_links()
 
     def _execute(self, effects: list[fx.Effect]) -> None:
-        handlers = self._effect_handlers
+        handler, emit = self._effect_handlers.get, self._emit
         for effect in effects:
-            handler = handlers.get(type(effect))
-            if handler is not None:
-                handler(effect)
-            else:
-                self._emit(effect)
+            handler(type(effect), emit)(effect)
 
     def _fail(self, error: BaseException) -> None:
         """Stop after a defect: the state can no longer be trusted, and no caller may wait for ever."""
@@ -403,9 +408,7 @@ class Driver:
     # Storage
 
     def _commit(self, effect: fx.Commit) -> None:
-        """Give a commit to storage, with the places of consumers that wait."""
-        effect.change.consumers.update(self._acked)
-        self._acked.clear()
+        """Give a commit to storage."""
         self._in_flight.add(effect)
         self.removal.on_commit(effect.change)
         self.disk.commit(effect)
@@ -421,11 +424,6 @@ class Driver:
             if change.pruned:
                 self.recent.skip(self.recent.newest)
             self.removal.on_committed(change)
-
-    def _on_commits_failed(self, epoch: int) -> None:
-        """Let places of consumers wait again that were not kept, unless newer ones wait."""
-        for change in reversed(self._in_flight.fail(epoch)):
-            self._acked = {**change.consumers, **self._acked}
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
@@ -472,24 +470,31 @@ class Driver:
         return await self.disk.read(lambda: self.disk.storage.places(after, limit))
 
     def ack(self, consumer: str, place: int) -> None:
-        """Note that a consumer has taken everything up to this place. It is saved with the next commit, or soon."""
+        """Note that a consumer has taken everything up to this place. It is saved soon."""
         self._acked[consumer] = place
-        if self._save_timer is None and not self._stopped:
-            self._save_timer = self._loop.call_later(self._settings.consumer_saved_after, self._save_acks)
+        if self._save_timer is None:
+            self._save_acks_soon()
 
     async def ack_durably(self, places: Mapping[str, int]) -> None:
         """As ack() for each of these consumers, and return when that is on disk."""
         self._acked.update(places)
         await self.disk.write(Change(consumers=dict(places)))
 
-    def _save_acks(self) -> None:
-        """Save the places that no commit took along."""
-        self._save_timer = None
+    def _save_acks_soon(self) -> None:
+        if not self._stopped:
+            self._save_timer = self._loop.call_later(self._settings.consumer_saved_after, self.save_acks)
+
+    def save_acks(self) -> None:
+        """Save the places that wait, before any later commit: of all messages of a second only the last."""
+        if self._save_timer is not None:
+            self._save_timer.cancel()
+            self._save_timer = None
         acked, self._acked = self._acked, {}
 
         def done(_: None, error: BaseException | None) -> None:
             if error is not None:
-                self._acked = {**acked, **self._acked}  # for the next commit
+                self._acked = {**acked, **self._acked}
+                self._save_acks_soon()
 
         if acked:
             self.disk.write_then(Change(consumers=acked), done)

@@ -163,6 +163,9 @@ class Database:
         if not values:
             return
         width = len(table.names)
+        if len(values) == width:
+            self._cursor.execute(self._insert_text(table, conflict, 1), values)
+            return
         left = len(values) // width
         begin, rows = 0, MOST_ROWS
         while left:
@@ -171,15 +174,16 @@ class Database:
             while self._most_bytes and rows > 1 and self._is_too_long(part):
                 rows >>= 1
                 part = part[: rows * width]
-            text = self._inserts.get((table, conflict, rows)) or self._insert_text(table, conflict, rows)
-            self._cursor.execute(text, part)
+            self._cursor.execute(self._insert_text(table, conflict, rows), part)
             begin, left = begin + len(part), left - rows
 
     def _insert_text(self, table: Table, conflict: InsertConflict, rows: int) -> str:
-        clause = self.dialect.on_conflict(table, conflict)
-        values = placeholders(len(table.names), rows)
-        text = self._text(f"insert into {table.name} ({', '.join(table.names)}) values {values} {clause}")
-        self._inserts[table, conflict, rows] = text
+        text = self._inserts.get((table, conflict, rows))
+        if text is None:
+            clause = self.dialect.on_conflict(table, conflict)
+            values = placeholders(len(table.names), rows)
+            text = self._text(f"insert into {table.name} ({', '.join(table.names)}) values {values} {clause}")
+            self._inserts[table, conflict, rows] = text
         return text
 
     def _is_too_long(self, values: Sequence[Any]) -> bool:
