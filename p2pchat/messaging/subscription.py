@@ -233,7 +233,9 @@ class Subscription:
         if self._built or self._live:
             await self._breathe()
         while True:
-            event = self._pop_live() or self._pop_message()
+            event = self._pop_live() if self._live or self._half is not None else None
+            if event is None and self._built:
+                event = self._pop_message()
             if isinstance(event, ReceiptEvent):
                 event = await self._complete(event)
                 if event is None:
@@ -292,8 +294,6 @@ class Subscription:
         """Return the oldest live event, if the messages before it were returned."""
         if self._half is not None:
             return self._half
-        if not self._live:
-            return None
         subject, (behind, event) = next(iter(self._live.items()))
         if not self.closed and (self._read < behind or (self._built and self._built[-1].place <= behind)):
             return None
@@ -314,7 +314,7 @@ class Subscription:
         )  # fmt: skip
 
     def _pop_message(self) -> DurableEvent | None:
-        if not self._built or self.closed or self._no_messages:
+        if self.closed or self._no_messages:
             return None
         event = self._built.pop()
         self._out = event.place if self._built else self._read

@@ -230,11 +230,12 @@ class Driver:
         if self.broken is not None:
             return
         self._is_due = True
+        turns, waiting = self._turns, self.writes.waiting
         try:
             own = self._in_flight.own
-            self._handle_inbox()
+            if self._inbox:
+                self._handle_inbox()
             is_busy = self._in_flight.own < own  # writers resume
-            turns, waiting = self._turns, self.writes.waiting
             if turns.queues:
                 is_busy |= self._handle_little()
             while waiting and self._may_write():

@@ -29,6 +29,7 @@ class EntrySpan(NamedTuple):
     """Consecutive entries of one log with consecutive places; at least one."""
 
     place: int  # of the first entry
+    end: int  # the place after the last entry
     log: LogId
     first: int
     entries: list[Entry]
@@ -36,11 +37,6 @@ class EntrySpan(NamedTuple):
     old: bool
     gap: bool
     size_bytes: int
-
-    @property
-    def end(self) -> int:
-        """The place after the last entry."""
-        return self.place + len(self.entries)
 
 
 class RecentEntries:
@@ -134,16 +130,19 @@ def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | No
     """Return the entries of a stretch, cut out of committed batches; None when the batches do not hold all of them."""
     spans: list[EntrySpan] = []
     seq, end = stretch.first, stretch.first + stretch.count
+    shift, rest = stretch.first_place - seq, (stretch.received_at, stretch.old, stretch.gap)
     for batch in batches:
-        if not batch.first <= seq <= batch.last:
+        first, after = batch.first, batch.last + 1
+        if not first <= seq < after:
             continue
-        stop = min(end, batch.last + 1)
-        part = slice(seq - batch.first, stop - batch.first)
+        stop = min(end, after)
+        part = slice(seq - first, stop - first)
         raws = batch.raws[part]
         entries = decode_entries(raws) if batch.entries is None else batch.entries[part]
-        place = stretch.first_place + seq - stretch.first
-        size = SPAN_BYTES + sum([len(text) for _, text in raws]) + ENTRY_BYTES * len(raws)
-        spans.append(EntrySpan(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
+        size = SPAN_BYTES + ENTRY_BYTES * len(raws)
+        for _, text in raws:
+            size += len(text)
+        spans.append(EntrySpan(seq + shift, stop + shift, stretch.log, seq, entries, *rest, size))
         seq = stop
         if seq == end:
             return spans

@@ -695,7 +695,7 @@ def test_the_last_disk_space_is_kept_for_what_people_here_write(mib: int, level:
 
 
 def run(place: int, count: int, size: int = 10) -> EntrySpan:
-    return EntrySpan(place, LOG, place, [Entry("text", 1, 1, b="")] * count, 0, False, False, size)
+    return EntrySpan(place, place + count, LOG, place, [Entry("text", 1, 1, b="")] * count, 0, False, False, size)
 
 
 def test_recent_finds_the_run_of_a_place() -> None:
