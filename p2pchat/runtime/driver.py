@@ -129,7 +129,7 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
-        self.requests: RequestQueue = RequestQueue(self.put, self._schedule, emit, volatile=storage.is_volatile)
+        self.requests: RequestQueue = RequestQueue(self.put, self._on_written, emit, volatile=storage.is_volatile)
         self.writes: WriteBatcher = self.requests.writes
         self._in_flight = CommitsInFlight(settings.max_uncommitted_units)
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
@@ -218,6 +218,16 @@ class Driver:
             self._is_due = True
             self._pump_handle = self._loop.call_soon(self._pump)
 
+    def _on_written(self) -> None:
+        """Have the core take what a program wrote: at once if the commit before was of one call alone.
+
+        Several that write wait for one commit, and write again in one turn.
+        """
+        if self._is_due or self._in_flight.own or self.writes.callers > 1 or self.disk.storage.is_volatile:
+            self._schedule()
+        else:
+            self._pump_now()
+
     def _on_storage_answered(self) -> None:
         """Handle answers of storage in this turn: another turn makes every commit some 20 us longer."""
         if self._inbox:
@@ -287,7 +297,7 @@ class Driver:
         if self._is_due or self._in_flight or self.connections.undecoded(link) > LITTLE_BYTES:
             self._schedule()
         else:
-            self._pump()
+            self._pump_now()
 
     def _handle_little(self) -> bool:
         """Handle what links sent of which little waits. Return whether there were any."""

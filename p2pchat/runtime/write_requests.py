@@ -306,10 +306,12 @@ class WriteBatcher:
     Attributes:
         waiting: Those that wait, oldest first.
         refs: The programs' own words for their entries, by log and number.
+        callers: How many calls the core took last, together.
     """
 
     def __init__(self, issue_ticket: Callable[[PendingWrite], int], *, in_order: bool) -> None:
         self.refs: dict[Position, str] = {}
+        self.callers: int = 0
         self._issue_ticket = issue_ticket
         self._in_order = in_order
         self.waiting: deque[PendingWrite] = deque()
@@ -360,11 +362,12 @@ class WriteBatcher:
 
     def take(self) -> Iterator[WriteRequest]:
         """Yield waiting writes, oldest first, up to the size of a good transaction."""
-        entries = characters = 0
+        entries = characters = self.callers = 0
         while self.waiting and entries < MAX_BATCH_ENTRIES and characters < MAX_BATCH_CHARACTERS:
             write = self.waiting.popleft()
             entries += len(write.bodies)
             characters += write.characters
+            self.callers += len(write.waiting)
             yield self._request(write)
 
     def _request(self, write: PendingWrite) -> WriteRequest:
