@@ -225,7 +225,7 @@ class Commits:
         self.storage: StorageState = StorageState(ctx)
         self.lazy: LazyCommit = LazyCommit(ctx, book)
         self.watchdog: CommitWatchdog = CommitWatchdog(ctx)
-        self._marks_saved_at = float("-inf")  # marks of deliveries: entries take them along once a second, others always
+        self._marks_saved_at = float("-inf")  # marks of deliveries: entries take them once a second, others always
 
     def order(self, sync: Replicator) -> None:
         """Order one commit for everything this step makes durable, and for what waited, unless all of it may wait."""

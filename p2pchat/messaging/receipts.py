@@ -346,7 +346,7 @@ class _LogReceipts:
     read: _Positions = field(default_factory=_Positions)
     earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # members, by entry of an earlier run
     changes: set[int] = field(default_factory=set)  # those of these entries that are no messages
-    waiting: dict[int, dict[Future[None], Callable[[], bool]]] = field(default_factory=dict)  # by seq; what is to be true
+    waiting: dict[int, dict[Future[None], Callable[[], bool]]] = field(default_factory=dict)  # by seq
 
     async def wait(self, seq: int, is_true: Callable[[], bool]) -> None:
         """Wait until this is true, which may change when wake() is called."""

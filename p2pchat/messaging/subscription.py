@@ -233,7 +233,9 @@ class Subscription:
         if self._built or self._live:
             await self._breathe()
         while True:
-            event = self._pop_live() if self._live or self._half is not None else None
+            event: AnyEvent | None = None
+            if self._live or self._half is not None:
+                event = self._pop_live()
             if event is None and self._built:
                 event = self._pop_message()
             if isinstance(event, ReceiptEvent):
@@ -474,8 +476,8 @@ class EventFeed:
     def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:
         """Begin the subscriptions opened before the peer ran.
 
-        The first start on a profile makes the consumer MAIN: what is delivered before a program first asks for events is
-        not lost to it if this run is killed.
+        The first start on a profile makes the consumer MAIN: what is delivered before a program first asks for events
+        is not lost to it if this run is killed.
         """
         self._driver = driver
         if not self.start and MAIN not in self._offsets:

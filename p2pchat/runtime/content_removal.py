@@ -182,6 +182,4 @@ _aspect_of = attrgetter("aspect")
 
 def _may_unname(change: Change) -> bool:
     """Return whether a message that names content may be gone once this is durable."""
-    if not change.relations:
-        return bool(change.pruned)
-    return bool(change.pruned) or "text" in map(_aspect_of, change.relations)
+    return bool(change.pruned or "text" in map(_aspect_of, change.relations))

@@ -187,7 +187,8 @@ class Driver:
     def start(self) -> None:
         """Start the node. From now on inputs are handled."""
         with gc_paused():
-            self._execute(self.node.start(self._now()))
+            for effect in self.node.start(self._now()):
+                self._effect_handlers.get(type(effect), self._emit)(effect)
         return_memory_soon()  # what storage was read with
         self._flush_links()
         self._schedule()
@@ -256,7 +257,8 @@ class Driver:
                 self._handle_much(is_busy=is_busy)
             if turns.queues or turns.unread:
                 turns.end()
-            self._flush_links()
+            if self._outgoing.size_bytes or self._pages.waiting:
+                self._flush_links()
             self._is_due = False
             if self._inbox or (waiting and self._may_write()) or (turns.queues and not self._in_flight.is_behind):
                 self._schedule()
@@ -288,13 +290,13 @@ class Driver:
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
-    def _on_bytes(self, link: int) -> None:
+    def _on_bytes(self, link: int, waiting: int) -> None:
         """Decode and handle what came on a link when it is its turn: to decode it takes time, too.
 
         That is at once for the little that a message is, unless a commit is under way, with which more gathers.
         """
         self._turns.add(link)
-        if self._is_due or self._in_flight or self.connections.undecoded(link) > LITTLE_BYTES:
+        if self._is_due or waiting > LITTLE_BYTES or self._in_flight:
             self._schedule()
         else:
             self._pump_now()
@@ -342,14 +344,11 @@ class Driver:
             self._handle_inbox()
 
     def _handle(self, input: Input) -> None:
-        self._execute(self.node.handle(input, self._now()))
+        handler, emit = self._effect_handlers.get, self._emit
+        for effect in self.node.handle(input, self._now()):
+            handler(type(effect), emit)(effect)
         if self._outgoing.size_bytes >= FLUSH_ABOVE_BYTES:
             self._flush_links()
-
-    def _execute(self, effects: list[fx.Effect]) -> None:
-        handler, emit = self._effect_handlers.get, self._emit
-        for effect in effects:
-            handler(type(effect), emit)(effect)
 
     def _fail(self, error: BaseException) -> None:
         """Stop after a defect: the state can no longer be trusted, and no caller may wait for ever."""
@@ -421,7 +420,8 @@ class Driver:
     def _commit(self, effect: fx.Commit) -> None:
         """Give a commit to storage."""
         self._in_flight.add(effect)
-        self.removal.on_commit(effect.change)
+        if effect.change.relations or effect.change.pruned:
+            self.removal.on_commit(effect.change)
         self.disk.commit(effect)
 
     def _on_committed(self, input: Committed) -> None:
@@ -434,7 +434,8 @@ class Driver:
                 self.recent.note_edited(change.relations)
             if change.pruned:
                 self.recent.skip(self.recent.newest)
-            self.removal.on_committed(change)
+            if change.relations or change.pruned or self.removal.unknown:
+                self.removal.on_committed(change)
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
@@ -641,7 +642,6 @@ class Driver:
             self._pump_handle.cancel()
         try:
             self._pump()
-            self._flush_links()
         except Exception as error:  # report a defect, as any other turn does, and go on closing
             self._loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
 

@@ -91,7 +91,6 @@ AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have ke
 MOST_LOGS = 4_000  # kept in memory; about 2 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
 WIDTH = len(entries.columns)
-ROW_BEGINS = (0, None, None, None, "")  # clock, place, received_at, flags and body, until they are set
 COMMON = {"batches", "logs", "stretches", "is_awaited"}  # in Change: what has a way of its own here
 rest_of: attrgetter[tuple[Any, ...]] = attrgetter(*(name for name in Change.__struct_fields__ if name not in COMMON))
 LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? order by id desc limit 2"
@@ -273,9 +272,8 @@ class RowBuffer:
         self._db = database
         self._settings = settings
         self._rows: dict[Table, list[object]] = {}
-        self._entries: list[Any] = []  # the values of all new rows
-        self._added: dict[int, list[tuple[int, int, int]]] = {}  # by log: first id, number of rows, index of the first
-        self._late: list[tuple[int, ...]] = []  # places of entries that were stored before
+        self._batches: list[tuple[OpenLog, int, Sequence[RawEntry]]] = []  # with the first id
+        self._stretches: dict[int, list[list[Any]]] = {}  # by log: first id, stretch, entries without a place
         self._heads: dict[int, Head] = {}
         self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
         self._touched: dict[int, OpenLog] = {}
@@ -296,11 +294,16 @@ class RowBuffer:
 
     def write(self) -> None:
         """Write the collected rows."""
-        self._db.insert(entries, self._entries)
+        added: list[Any] = []
+        for log, id, raws in self._batches:
+            added += self._entry_rows(log, id, raws)
+        self._db.insert(entries, added)
         for table, rows in self._rows.items():
             self._db.insert(table, rows)
-        for late in self._late:
-            self._db.run(PLACE, *late)
+        for stretches in self._stretches.values():
+            for start, stretch, left in stretches:
+                if left:  # of entries that were stored before
+                    self._db.run(PLACE, stretch.first_place - start, *_flags(stretch), start, start + stretch.count)
         self._write_heads()
         for log in self._touched.values():
             self._write_waiting(log)
@@ -344,25 +347,38 @@ class RowBuffer:
     # ---- entries and heads
 
     def _add_batch(self, batch: Batch) -> None:
-        log = self._writer.log(batch.log)
-        if batch.first != log.newest.seq + 1 or not batch.raws:
-            raise ValueError(f"{batch} does not follow entry {log.newest.seq}")
-        if batch.last >= SEQS:
+        log, raws = self._writer.log(batch.log), batch.raws
+        newest, last = log.newest, batch.first + len(raws) - 1
+        if batch.first != newest.seq + 1 or not raws:
+            raise ValueError(f"{batch} does not follow entry {newest.seq}")
+        if last >= SEQS:
             raise StorageError("this log is as long as a log can be")
-        decoded = decode_entries(batch.raws) if batch.entries is None else batch.entries
-        id, count = log.number * SEQS + batch.first, len(decoded)
+        decoded = decode_entries(raws) if batch.entries is None else batch.entries
+        id = log.number * SEQS + batch.first
         for at, entry in enumerate(decoded):
             if entry.files:
                 self._add_rows(attachments, attachment_rows(id + at, entry))
             if entry.k == UNREADABLE:
                 self._add_rows(unreadable, (id + at,))
-        rows = [id, log.conversation, *ROW_BEGINS] * count
-        rows[0::WIDTH], rows[2::WIDTH], rows[6::WIDTH] = range(id, id + count), *zip(*batch.raws, strict=True)
-        self._added.setdefault(log.number, []).append((id, count, len(self._entries)))
-        self._entries += rows
+        self._batches.append((log, id, raws))
         self._touched[log.number] = log
-        size = log.newest.size + size_bytes(batch.raws)
-        self._add_head(log, Head(batch.last, size, batch.raws[-1][0], batch.chain, batch.head))
+        self._add_head(log, Head(last, newest.size + size_bytes(raws), raws[-1][0], batch.chain, batch.head))
+
+    def _entry_rows(self, log: OpenLog, id: int, raws: Sequence[RawEntry]) -> list[Any]:
+        """Return the values of consecutive entries, with their places if they are released together."""
+        count, place = len(raws), 0
+        placed: tuple[int | None, int | None] = None, None
+        for released in self._stretches.get(log.number, ()):
+            start, stretch, left = released
+            if start <= id and id + count <= start + stretch.count:
+                place, placed, released[2] = stretch.first_place + id - start, _flags(stretch), left - count
+        rows = [id, log.conversation, 0, place or None, *placed, ""] * count
+        rows[2::WIDTH], rows[6::WIDTH] = zip(*raws, strict=True)
+        if count > 1:
+            rows[0::WIDTH] = range(id, id + count)
+            if place:
+                rows[3::WIDTH] = range(place, place + count)
+        return rows
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
@@ -397,22 +413,10 @@ class RowBuffer:
 
     def _add_stretch(self, stretch: Stretch) -> None:
         log = self._writer.log(stretch.log)
-        flags = OLD * stretch.old | GAP * stretch.gap
-        start = log.number * SEQS + stretch.first
-        end, shift = start + stretch.count, stretch.first_place - start
-        self._add_rows(places, (stretch.first_place, start, stretch.count))
-        left = stretch.count
-        for id, count, at in self._added.get(log.number, ()):
-            low, high = max(start, id), min(end, id + count)
-            if low < high:
-                left -= high - low
-                begin, stop = at + WIDTH * (low - id), at + WIDTH * (high - id)
-                self._entries[begin + 3 : stop : WIDTH] = range(low + shift, high + shift)
-                self._entries[begin + 4 : stop : WIDTH] = [stretch.received_at] * (high - low)
-                self._entries[begin + 5 : stop : WIDTH] = [flags] * (high - low)
-        if left:
-            self._late.append((shift, stretch.received_at, flags, start, end))
-        log.released = max(log.released, stretch.first + stretch.count - 1)
+        start, count = log.number * SEQS + stretch.first, stretch.count
+        self._add_rows(places, (stretch.first_place, start, count))
+        self._stretches.setdefault(log.number, []).append([start, stretch, count])
+        log.released = max(log.released, stretch.first + count - 1)
         self._touched[log.number] = log
 
     def _add_relation(self, relation: Relation) -> None:
@@ -573,6 +577,11 @@ class RowBuffer:
             self._db.insert(tokens, made, InsertConflict.REPLACE)
         for hash in change.revoked:
             self._db.run("delete from tokens where hash = ?", hash)
+
+
+def _flags(stretch: Stretch) -> tuple[int, int]:
+    """Return received_at and flags of its entries."""
+    return stretch.received_at, OLD * stretch.old | GAP * stretch.gap
 
 
 # ---- the fence

@@ -164,7 +164,8 @@ class Database:
             return
         width = len(table.names)
         if len(values) == width:
-            self._cursor.execute(self._insert_text(table, conflict, 1), values)
+            text = self._inserts.get((table, conflict, 1)) or self._insert_text(table, conflict, 1)
+            self._cursor.execute(text, values)
             return
         left = len(values) // width
         begin, rows = 0, MOST_ROWS
@@ -174,16 +175,15 @@ class Database:
             while self._most_bytes and rows > 1 and self._is_too_long(part):
                 rows >>= 1
                 part = part[: rows * width]
-            self._cursor.execute(self._insert_text(table, conflict, rows), part)
+            text = self._inserts.get((table, conflict, rows)) or self._insert_text(table, conflict, rows)
+            self._cursor.execute(text, part)
             begin, left = begin + len(part), left - rows
 
     def _insert_text(self, table: Table, conflict: InsertConflict, rows: int) -> str:
-        text = self._inserts.get((table, conflict, rows))
-        if text is None:
-            clause = self.dialect.on_conflict(table, conflict)
-            values = placeholders(len(table.names), rows)
-            text = self._text(f"insert into {table.name} ({', '.join(table.names)}) values {values} {clause}")
-            self._inserts[table, conflict, rows] = text
+        clause = self.dialect.on_conflict(table, conflict)
+        values = placeholders(len(table.names), rows)
+        text = self._text(f"insert into {table.name} ({', '.join(table.names)}) values {values} {clause}")
+        self._inserts[table, conflict, rows] = text
         return text
 
     def _is_too_long(self, values: Sequence[Any]) -> bool:

@@ -5,7 +5,7 @@ The id of an entry is `log << 40 | seq`: one integer key, entries of a log next 
 head of an entry. Nothing is stored twice:
 
     the last entry of a log     its newest row in heads; no commit touches a row of logs
-    what is released            entries with a place: everything, except in logs that `waiting` names (released: how far)
+    what is released            has a place: everything, except in logs that `waiting` names (released: how far)
     which logs are tips         state 0, found by an index
 
 The statements that make the tables are fixed, so that all databases of one version are alike to the byte.
