@@ -129,7 +129,7 @@ class EventDispatcher:
 
     def is_reading_messages(self) -> bool:
         """Return whether any subscription reads messages."""
-        return any([reader.reads_messages for reader in self.readers])
+        return any(reader.reads_messages for reader in self.readers)
 
     def read_to(self) -> int:
         """Return the place up to which all subscriptions have read messages."""

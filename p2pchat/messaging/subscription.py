@@ -525,11 +525,6 @@ class EventFeed:
         if self._driver is not None:
             await self._driver.ack_durably({consumer: place})
 
-    def recommit_offsets(self, consumers: set[str]) -> None:
-        """Store the places of these consumers once more, since storage may have failed meanwhile."""
-        for consumer in consumers & self._offsets.keys():
-            self.commit_offset(consumer, self._offsets[consumer])
-
     # ---- reading storage; PeerClosed before the peer runs, and when its storage is closed
 
     def _running(self) -> Driver:
