@@ -358,7 +358,7 @@ class _LogReceipts:
         finally:
             del waiting[done]
             if not waiting:
-                self.waiting.pop(seq, None)
+                del self.waiting[seq]
 
     def wake(self, first: int, last: int | None = None) -> None:
         """Look again at what calls wait for of entries first..last, or of all from the first on."""

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,9 +173,9 @@ class Driver:
             fx.OrderContent: self.content.order,
             fx.GivePieces: self.content.give,
             fx.FindHeld: self.content.find,
-            fx.ContentProgress: self._on_content_progress,
-            fx.ContentArrived: self._on_content_arrived,
-            fx.ContentStopped: self._on_content_stopped,
+            fx.ContentProgress: partial(self._on_content, self.content.on_progress),
+            fx.ContentArrived: partial(self._on_content, self.content.on_arrived),
+            fx.ContentStopped: partial(self._on_content, self.content.on_stopped),
             fx.ReadStored: self.requests.on_answered,
             fx.ComparisonEnded: self.requests.on_answered,
             fx.Released: self._on_released,
@@ -232,9 +233,7 @@ class Driver:
     def _on_storage_answered(self) -> None:
         """Handle answers of storage in this turn: another turn makes every commit some 20 us longer."""
         if self._inbox:
-            if self._pump_handle is not None:
-                self._pump_handle.cancel()
-            self._pump()
+            self._pump_now()
 
     def _pump(self) -> None:
         self._pump_handle = None
@@ -303,17 +302,14 @@ class Driver:
 
     def _handle_little(self) -> bool:
         """Handle what links sent of which little waits. Return whether there were any."""
-        turns, until = self._turns, 0.0
+        turns, until = self._turns, self._loop.time() + TURN_SECONDS
         links = [] if self._in_flight.is_blocked else turns.little()
         for link in links:
             part = turns.take(link) if link in turns.queues else None  # it may be held by now
             if part is not None:
                 self._handle_part(part)
-            if len(links) > 1:
-                now = self._loop.time()
-                until = until or now + TURN_SECONDS
-                if now >= until:
-                    break
+            if self._loop.time() >= until:
+                break
         return bool(links)
 
     def _handle_much(self, *, is_busy: bool) -> None:
@@ -358,16 +354,8 @@ class Driver:
         self._emit(fx.WarningIssued("internal", text))
         self._on_failed()
 
-    def _on_content_progress(self, effect: fx.ContentProgress) -> None:
-        self.content.on_progress(effect)
-        self._emit(effect)
-
-    def _on_content_arrived(self, effect: fx.ContentArrived) -> None:
-        self.content.on_arrived(effect)
-        self._emit(effect)
-
-    def _on_content_stopped(self, effect: fx.ContentStopped) -> None:
-        self.content.on_stopped(effect)
+    def _on_content(self, handle: Callable[[Any], None], effect: fx.Effect) -> None:
+        handle(effect)
         self._emit(effect)
 
     # Links

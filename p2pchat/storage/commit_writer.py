@@ -277,7 +277,6 @@ class RowBuffer:
         self._heads: dict[int, Head] = {}
         self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
         self._touched: dict[int, OpenLog] = {}
-        self._delivered: dict[tuple[int, int], int] = {}
         self._forks: list[Fork] = []
         self._pruned: list[Prune] = []
 
@@ -307,9 +306,6 @@ class RowBuffer:
         self._write_heads()
         for log in self._touched.values():
             self._write_waiting(log)
-        if self._delivered:
-            delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
-            self._db.insert(heard, delivered, InsertConflict.HIGHER)
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
@@ -510,8 +506,8 @@ class RowBuffer:
         log = self._writer.find(mark.log)
         if log is None:
             return
-        key = (log.number, self._writer.number_of(users, mark.member))
-        self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
+        row = (log.number, self._writer.number_of(users, mark.member), mark.seq)
+        self._db.insert(heard, row, InsertConflict.HIGHER)
 
     def _add_mark(self, table: Table, mark: ReadMark) -> None:
         """Write the mark of a reader, or delete one that another replaces; they are few: each is written at once."""
