@@ -528,7 +528,6 @@ class PeerLifecycle:
             _log.info("the peer at port %s stopped: %s", self.port, reason)
 
     async def _leave(self, driver: Driver, closer: asyncio.Task[object] | None) -> bool:
-        self.feed.recommit_offsets(self.dispatcher.consumers())
         await driver.stop()
         await self.dispatcher.drain(closer)
         await self.dispatcher.complete_receipts()

@@ -225,6 +225,7 @@ class Commits:
         self.storage: StorageState = StorageState(ctx)
         self.lazy: LazyCommit = LazyCommit(ctx, book)
         self.watchdog: CommitWatchdog = CommitWatchdog(ctx)
+        self._marks_saved_at = float("-inf")  # marks of deliveries: entries take them once a second, others always
 
     def order(self, sync: Replicator) -> None:
         """Order one commit for everything this step makes durable, and for what waited, unless all of it may wait."""
@@ -236,7 +237,9 @@ class Commits:
 
     def _order(self, sync: Replicator) -> None:
         change = self._ctx.change
-        if sync.delivery_receipts.unsaved:
+        now = self._ctx.now.mono
+        if sync.delivery_receipts.unsaved and (not change.batches or now >= self._marks_saved_at + LAZY_COMMIT_EVERY):
+            self._marks_saved_at = now
             change.delivered.extend(sync.delivery_receipts.take_unsaved_marks())
         if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())

@@ -117,7 +117,7 @@ class EventDispatcher:
     @property
     def readers(self) -> list[Subscription]:
         """The open subscriptions."""
-        return [reader for each in [*self._readers] if (reader := each()) is not None]
+        return [reader for each in [*self._readers] if (reader := each()) is not None] if self._readers else []
 
     def consumers(self) -> set[str]:
         """Return the consumers that have an open subscription."""
@@ -188,8 +188,9 @@ class EventDispatcher:
         return log is not None and all(seq in log.profiles for seq in range(first, last + 1))
 
     def _on_delivered(self, effect: fx.DeliveryReceipt) -> None:
-        is_of_names = self._is_of_names(effect.log, effect.first, effect.last)
-        readers = [] if is_of_names else self._readers_of(effect.log, "delivered")
+        readers = self._readers_of(effect.log, "delivered")
+        if readers and self._is_of_names(effect.log, effect.first, effect.last):
+            readers = []
         updates = self._tracker.delivered(
             effect.log, effect.first, effect.last, effect.member, effect.others, is_reported=bool(readers)
         )

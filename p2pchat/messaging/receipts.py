@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from p2pchat.core.effects import Guests
@@ -42,6 +42,7 @@ Position = tuple[LogId, int]  # log and number of an entry
 Positions = Sequence[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
 MAX_WITH_FILES = 10_000  # messages whose attachments are remembered; a guess: 5 MiB
 FEW_MEMBERS = 2  # of a direct conversation; a gateway's users have thousands of these
+NOBODY: dict[Future[None], Callable[[], bool]] = {}
 MAX_COUNTED = 8  # messages of one log whose counts are kept: what a thousand members read at once; a guess
 
 
@@ -254,16 +255,6 @@ class ReceiptUpdate(NamedTuple):
     kind: Kind = "delivered"
 
 
-@dataclass(slots=True)
-class _Waiter:
-    """A call that waits until something is true of message `seq`."""
-
-    seq: int
-    is_true: Callable[[], bool]
-    done: asyncio.Future[None]
-
-
-_seq_of = attrgetter("seq")
 _first_of = itemgetter(0)
 
 
@@ -355,34 +346,35 @@ class _LogReceipts:
     read: _Positions = field(default_factory=_Positions)
     earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # members, by entry of an earlier run
     changes: set[int] = field(default_factory=set)  # those of these entries that are no messages
-    waiting: list[_Waiter] = field(default_factory=list)  # by seq
-    ended: int = 0  # waiters there whose calls have ended, at most
+    waiting: dict[int, dict[Future[None], Callable[[], bool]]] = field(default_factory=dict)  # by seq
 
-    def wait(self, seq: int, is_true: Callable[[], bool]) -> asyncio.Future[None]:
-        """Return a future that is done when this is true, which may change when wake() is called."""
-        waiter = _Waiter(seq, is_true, asyncio.get_running_loop().create_future())
-        insort(self.waiting, waiter, key=_seq_of)
-        return waiter.done
+    async def wait(self, seq: int, is_true: Callable[[], bool]) -> None:
+        """Wait until this is true, which may change when wake() is called."""
+        done: Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self.waiting.setdefault(seq, {})
+        waiting[done] = is_true
+        try:
+            await done
+        finally:
+            del waiting[done]
+            if not waiting:
+                del self.waiting[seq]
 
     def wake(self, first: int, last: int | None = None) -> None:
         """Look again at what calls wait for of entries first..last, or of all from the first on."""
-        begin = bisect_left(self.waiting, first, key=_seq_of)
-        end = None if last is None else bisect_right(self.waiting, last, key=_seq_of)
-        for waiter in self.waiting[begin:end]:
-            if not waiter.done.done() and waiter.is_true():
-                waiter.done.set_result(None)
-
-    def on_wait_ended(self) -> None:
-        """Count a call that has ended; at most half of the waiters kept are of such calls, so memory is bounded."""
-        self.ended += 1
-        if self.ended * 2 > len(self.waiting):
-            self.waiting = [waiter for waiter in self.waiting if not waiter.done.done()]
-            self.ended = 0
+        seqs: Iterable[int] = range(first, (last or 0) + 1)
+        if last is None or last - first > len(self.waiting):
+            seqs = [seq for seq in self.waiting if seq >= first and (last is None or seq <= last)]
+        for seq in seqs:
+            for done, is_true in self.waiting.get(seq, NOBODY).items():
+                if not done.done() and is_true():
+                    done.set_result(None)
 
     def close(self) -> None:
-        for waiter in self.waiting:
-            if not waiter.done.done():
-                waiter.done.set_exception(PeerClosed("the peer was closed"))
+        for waiting in self.waiting.values():
+            for done in waiting:
+                if not done.done():
+                    done.set_exception(PeerClosed("the peer was closed"))
 
     def positions(self, kind: Kind) -> _Positions:
         return self.read if kind == "read" else self.delivered
@@ -400,13 +392,16 @@ class _LogReceipts:
         self.stretches.append(_Stretch(first, first + count - 1, of, here, is_message, guests))
 
     def _find(self, seq: int) -> _Stretch | None:
-        i = bisect_right(self.stretches, seq, key=_first_of) - 1
-        return self.stretches[i] if i >= 0 else None
+        stretches = self.stretches
+        if stretches and stretches[-1].first <= seq:
+            return stretches[-1]
+        i = bisect_right(stretches, seq, key=_first_of) - 1
+        return stretches[i] if i >= 0 else None
 
     def members(self, seq: int) -> tuple[UserId, ...]:
         """Return the members that a message waits for, without the writer."""
         of = self._members(seq)
-        if _count_without(self.user, of) == len(of):
+        if len(of) < 2 or not _is_among(self.user, of):
             return of
         return tuple(member for member in of if member != self.user)
 
@@ -514,6 +509,7 @@ class ReceiptTracker:
         self._files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}  # of messages asked about or sent in this run
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._driver: Driver | None = None
+        self._room: ConversationId = ""
         self._unanswered: Callable[[], str] = str
         self._closed = False
 
@@ -525,6 +521,7 @@ class ReceiptTracker:
         `unanswered` returns where nobody answers, as the end of an error.
         """
         self._driver, self._hosted, self._unanswered = driver, driver.node.hosted.keys(), unanswered
+        self._room = driver.node.room
 
     def _running(self) -> Driver:
         if self._driver is None:
@@ -537,15 +534,12 @@ class ReceiptTracker:
             self._running().write_now()
         return written.result()
 
-    def _room(self) -> ConversationId:
-        return "" if self._driver is None else self._driver.node.room
-
     def _is_in_room(self, log: LogId) -> bool:
-        return log.conversation == self._room()
+        return log.conversation == self._room
 
     def deliver_when_taken(self, user: UserId, place: int) -> None:
         """Count messages as delivered to a user of this peer when they are taken; so far up to this place."""
-        room = self._room()
+        room = self._room
         for log in self._logs_for(user) if user not in self.taken else ():
             if log.conversation != room:
                 self._logs[log].deliver_here(user, was_hosted=True)
@@ -566,7 +560,7 @@ class ReceiptTracker:
 
     def takes(self, log: LogId, member: UserId) -> bool:
         """Return whether entries of a log are delivered to a member when they are taken here."""
-        return member in self.taken and member != log.user and log.conversation != self._room()
+        return member in self.taken and member != log.user and log.conversation != self._room
 
     def holders_at(self, place: int, members: Iterable[UserId]) -> set[UserId]:
         """Return those of these members who have taken the message at a place."""
@@ -620,14 +614,14 @@ class ReceiptTracker:
         else:
             for member in of:
                 self._of_few.setdefault(member, {})[log] = None
-        if is_message and self.taken and log.conversation != self._room():
+        if is_message and self.taken and log.conversation != self._room:
             here = tuple(member for member in here if not self.takes(log, member))
         having = _count_without(log.user, here) if here and here != (log.user,) else 0
         receipts.add(first, count, of, having, is_message, guests)
         if not having or not is_message:
             return []
         wanted, last = _count_without(log.user, of), first + count - 1
-        if log.conversation == self._room():
+        if log.conversation == self._room:
             member = here[-1] if here[-1] != log.user else here[-2]
             return [ReceiptUpdate(log, first, last, member, having, wanted)]
         members = (member for member in here if member != log.user)
@@ -702,7 +696,7 @@ class ReceiptTracker:
             if positions.marks.get(one, 0) < last and (kind == "read" or not self._is_here(log, one))
         ]
         updates: list[ReceiptUpdate] = []
-        in_room = log.conversation == self._room()
+        in_room = log.conversation == self._room
         for one in advanced:
             positions.set(one, last)
             if is_reported and not in_room:
@@ -761,7 +755,9 @@ class ReceiptTracker:
         receipts = self._of(log)
         marks = receipts.positions(kind).marks
         having = [member for member, mark in marks.items() if mark >= seq]
-        return having if kind == "read" else self.users_having(log, having, receipts.guests(seq))
+        if kind == "read" or log.conversation != self._room:
+            return having
+        return self.users_having(log, having, receipts.guests(seq))
 
     def users_having(self, log: LogId, having: Collection[UserId], guests: Guests = ()) -> Collection[UserId]:
         """Return the members who have a message: these, or in the room the users of those of these who are peers."""
@@ -790,30 +786,34 @@ class ReceiptTracker:
         def wanted() -> tuple[UserId, ...]:
             return receipts.members(seq) if by is None else (by,)
 
-        def having() -> set[UserId]:
+        def having(wanted: tuple[UserId, ...]) -> set[UserId]:
             if kind == "files":
                 return {*self.holders_of_files(log, seq)}
-            here = (one for one in wanted() if kind == "delivered" and self._has(log, seq, one))
-            return {*self._known(log, seq, kind), *here}
+            found = {*self._known(log, seq, kind)}
+            if kind == "delivered":
+                for one in wanted:
+                    if one not in found and self._has(log, seq, one):
+                        found.add(one)
+            return found
 
         least = count if count is not None or wanted() else 1  # nobody was online: the first member who gets it
 
         def is_true() -> bool:
-            return having().issuperset(wanted()) if least is None else len(having()) >= least
+            of = wanted()
+            found = having(of)
+            return found.issuperset(of) if least is None else len(found) >= least
 
         if is_true():
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
-        waiting = receipts.wait(seq, is_true) if kind != "files" else self._running().wait_until(is_true)
         try:
-            await asyncio.wait_for(waiting, timeout)
+            async with asyncio.timeout(timeout):
+                await (receipts.wait(seq, is_true) if kind != "files" else self._running().wait_until(is_true))
         except TimeoutError:
-            holders = having()
+            holders = having(wanted())
             labels = sorted(people.label(member) for member in wanted() if member not in holders)
             raise DeliveryTimeout(message_id(log, seq), labels, len(holders), count, self._unanswered()) from None
-        finally:
-            receipts.on_wait_ended()
 
     async def wait_stored(self, log: LogId, seq: int, peers: Sequence[str], timeout: float | None) -> None:
         """Wait until one of these peers has an entry."""

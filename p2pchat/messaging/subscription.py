@@ -233,7 +233,11 @@ class Subscription:
         if self._built or self._live:
             await self._breathe()
         while True:
-            event = self._pop_live() or self._pop_message()
+            event: AnyEvent | None = None
+            if self._live or self._half is not None:
+                event = self._pop_live()
+            if event is None and self._built:
+                event = self._pop_message()
             if isinstance(event, ReceiptEvent):
                 event = await self._complete(event)
                 if event is None:
@@ -292,8 +296,6 @@ class Subscription:
         """Return the oldest live event, if the messages before it were returned."""
         if self._half is not None:
             return self._half
-        if not self._live:
-            return None
         subject, (behind, event) = next(iter(self._live.items()))
         if not self.closed and (self._read < behind or (self._built and self._built[-1].place <= behind)):
             return None
@@ -314,7 +316,7 @@ class Subscription:
         )  # fmt: skip
 
     def _pop_message(self) -> DurableEvent | None:
-        if not self._built or self.closed or self._no_messages:
+        if self.closed or self._no_messages:
             return None
         event = self._built.pop()
         self._out = event.place if self._built else self._read
@@ -474,8 +476,8 @@ class EventFeed:
     def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:
         """Begin the subscriptions opened before the peer ran.
 
-        The first start on a profile makes the consumer MAIN, stored with the first commit: what is delivered before a
-        program first asks for events is not lost to it if this run is killed.
+        The first start on a profile makes the consumer MAIN: what is delivered before a program first asks for events
+        is not lost to it if this run is killed.
         """
         self._driver = driver
         if not self.start and MAIN not in self._offsets:
@@ -509,21 +511,19 @@ class EventFeed:
         self._offsets.update(places)
 
     def commit_offset(self, consumer: str, place: int) -> None:
-        """Set the place of a consumer; stored soon."""
+        """Set the place of a consumer; stored soon, and that of a new one before any later commit."""
+        is_new = consumer not in self._offsets
         self._offsets[consumer] = place
         if self._driver is not None:
             self._driver.ack(consumer, place)
+            if is_new:
+                self._driver.save_acks()
 
     async def commit_offset_now(self, consumer: str, place: int) -> None:
         """Set the place of a consumer; returns when it is on disk."""
         self._offsets[consumer] = place
         if self._driver is not None:
             await self._driver.ack_durably({consumer: place})
-
-    def recommit_offsets(self, consumers: set[str]) -> None:
-        """Store the places of these consumers once more, since storage may have failed meanwhile."""
-        for consumer in consumers & self._offsets.keys():
-            self.commit_offset(consumer, self._offsets[consumer])
 
     # ---- reading storage; PeerClosed before the peer runs, and when its storage is closed
 

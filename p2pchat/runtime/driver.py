@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ from p2pchat.runtime.connections import ConnectionManager
 from p2pchat.runtime.content_removal import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.frame_queue import (
+    LITTLE_BYTES,
     PARTS,
     TURN_SECONDS,
     WAIT_SECONDS,
@@ -128,7 +130,7 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
-        self.requests: RequestQueue = RequestQueue(self.put, self._schedule, emit, volatile=storage.is_volatile)
+        self.requests: RequestQueue = RequestQueue(self.put, self._on_written, emit, volatile=storage.is_volatile)
         self.writes: WriteBatcher = self.requests.writes
         self._in_flight = CommitsInFlight(settings.max_uncommitted_units)
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
@@ -171,9 +173,9 @@ class Driver:
             fx.OrderContent: self.content.order,
             fx.GivePieces: self.content.give,
             fx.FindHeld: self.content.find,
-            fx.ContentProgress: self._on_content_progress,
-            fx.ContentArrived: self._on_content_arrived,
-            fx.ContentStopped: self._on_content_stopped,
+            fx.ContentProgress: partial(self._on_content, self.content.on_progress),
+            fx.ContentArrived: partial(self._on_content, self.content.on_arrived),
+            fx.ContentStopped: partial(self._on_content, self.content.on_stopped),
             fx.ReadStored: self.requests.on_answered,
             fx.ComparisonEnded: self.requests.on_answered,
             fx.Released: self._on_released,
@@ -186,7 +188,8 @@ class Driver:
     def start(self) -> None:
         """Start the node. From now on inputs are handled."""
         with gc_paused():
-            self._execute(self.node.start(self._now()))
+            for effect in self.node.start(self._now()):
+                self._effect_handlers.get(type(effect), self._emit)(effect)
         return_memory_soon()  # what storage was read with
         self._flush_links()
         self._schedule()
@@ -217,34 +220,46 @@ class Driver:
             self._is_due = True
             self._pump_handle = self._loop.call_soon(self._pump)
 
+    def _on_written(self) -> None:
+        """Have the core take what a program wrote: at once if the commit before was of one call alone.
+
+        Several that write wait for one commit, and write again in one turn.
+        """
+        if self._is_due or self._in_flight.own or self.writes.callers > 1 or self.disk.storage.is_volatile:
+            self._schedule()
+        else:
+            self._pump_now()
+
     def _on_storage_answered(self) -> None:
         """Handle answers of storage in this turn: another turn makes every commit some 20 us longer."""
         if self._inbox:
-            if self._pump_handle is not None:
-                self._pump_handle.cancel()
-            self._pump()
+            self._pump_now()
 
     def _pump(self) -> None:
         self._pump_handle = None
         if self.broken is not None:
             return
         self._is_due = True
+        turns, waiting = self._turns, self.writes.waiting
         try:
             own = self._in_flight.own
-            self._handle_inbox()
+            if self._inbox:
+                self._handle_inbox()
             is_busy = self._in_flight.own < own  # writers resume
-            if self._turns.queues:
+            if turns.queues:
                 is_busy |= self._handle_little()
-            while self._may_write():
+            while waiting and self._may_write():
                 is_busy = True
                 for request in self.writes.take():
                     self._handle(request)
-            if self._turns.queues and not self._in_flight.is_behind:
+            if turns.queues and not self._in_flight.is_behind:
                 self._handle_much(is_busy=is_busy)
-            self._turns.end()
-            self._flush_links()
+            if turns.queues or turns.unread:
+                turns.end()
+            if self._outgoing.size_bytes or self._pages.waiting:
+                self._flush_links()
             self._is_due = False
-            if self._inbox or self._may_write() or self._may_take_frames():
+            if self._inbox or (waiting and self._may_write()) or (turns.queues and not self._in_flight.is_behind):
                 self._schedule()
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)
@@ -255,10 +270,7 @@ class Driver:
             self._became_idle.set_result(None)
 
     def _may_write(self) -> bool:
-        return bool(self.writes.waiting) and not self._in_flight.own and not self._stopped
-
-    def _may_take_frames(self) -> bool:
-        return bool(self._turns.queues) and not self._in_flight.is_behind
+        return not self._in_flight.own and not self._stopped
 
     def _handle_inbox(self) -> None:
         inbox = self._inbox
@@ -268,7 +280,7 @@ class Driver:
             if kind is Committed:
                 self._on_committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
-                self._on_commits_failed(input.epoch)  # type: ignore[union-attr]
+                self._in_flight.fail(input.epoch)  # type: ignore[union-attr]
             elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it is full again, and LinkFilled was handled already
             self._handle(input)
@@ -277,17 +289,23 @@ class Driver:
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
-    def _on_bytes(self, link: int) -> None:
-        """Decode and handle what came on a link when it is its turn: to decode it takes time, too."""
+    def _on_bytes(self, link: int, waiting: int) -> None:
+        """Decode and handle what came on a link when it is its turn: to decode it takes time, too.
+
+        That is at once for the little that a message is, unless a commit is under way, with which more gathers.
+        """
         self._turns.add(link)
-        self._schedule()
+        if self._is_due or waiting > LITTLE_BYTES or self._in_flight:
+            self._schedule()
+        else:
+            self._pump_now()
 
     def _handle_little(self) -> bool:
         """Handle what links sent of which little waits. Return whether there were any."""
-        until = self._loop.time() + TURN_SECONDS
-        links = [] if self._in_flight.is_blocked else self._turns.little()
+        turns, until = self._turns, self._loop.time() + TURN_SECONDS
+        links = [] if self._in_flight.is_blocked else turns.little()
         for link in links:
-            part = self._turns.take(link) if link in self._turns.queues else None  # it may be held by now
+            part = turns.take(link) if link in turns.queues else None  # it may be held by now
             if part is not None:
                 self._handle_part(part)
             if self._loop.time() >= until:
@@ -322,18 +340,11 @@ class Driver:
             self._handle_inbox()
 
     def _handle(self, input: Input) -> None:
-        self._execute(self.node.handle(input, self._now()))
+        handler, emit = self._effect_handlers.get, self._emit
+        for effect in self.node.handle(input, self._now()):
+            handler(type(effect), emit)(effect)
         if self._outgoing.size_bytes >= FLUSH_ABOVE_BYTES:
             self._flush_links()
-
-    def _execute(self, effects: list[fx.Effect]) -> None:
-        handlers = self._effect_handlers
-        for effect in effects:
-            handler = handlers.get(type(effect))
-            if handler is not None:
-                handler(effect)
-            else:
-                self._emit(effect)
 
     def _fail(self, error: BaseException) -> None:
         """Stop after a defect: the state can no longer be trusted, and no caller may wait for ever."""
@@ -343,16 +354,8 @@ class Driver:
         self._emit(fx.WarningIssued("internal", text))
         self._on_failed()
 
-    def _on_content_progress(self, effect: fx.ContentProgress) -> None:
-        self.content.on_progress(effect)
-        self._emit(effect)
-
-    def _on_content_arrived(self, effect: fx.ContentArrived) -> None:
-        self.content.on_arrived(effect)
-        self._emit(effect)
-
-    def _on_content_stopped(self, effect: fx.ContentStopped) -> None:
-        self.content.on_stopped(effect)
+    def _on_content(self, handle: Callable[[Any], None], effect: fx.Effect) -> None:
+        handle(effect)
         self._emit(effect)
 
     # Links
@@ -403,11 +406,10 @@ class Driver:
     # Storage
 
     def _commit(self, effect: fx.Commit) -> None:
-        """Give a commit to storage, with the places of consumers that wait."""
-        effect.change.consumers.update(self._acked)
-        self._acked.clear()
+        """Give a commit to storage."""
         self._in_flight.add(effect)
-        self.removal.on_commit(effect.change)
+        if effect.change.relations or effect.change.pruned:
+            self.removal.on_commit(effect.change)
         self.disk.commit(effect)
 
     def _on_committed(self, input: Committed) -> None:
@@ -420,12 +422,8 @@ class Driver:
                 self.recent.note_edited(change.relations)
             if change.pruned:
                 self.recent.skip(self.recent.newest)
-            self.removal.on_committed(change)
-
-    def _on_commits_failed(self, epoch: int) -> None:
-        """Let places of consumers wait again that were not kept, unless newer ones wait."""
-        for change in reversed(self._in_flight.fail(epoch)):
-            self._acked = {**change.consumers, **self._acked}
+            if change.relations or change.pruned or self.removal.unknown:
+                self.removal.on_committed(change)
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
@@ -472,24 +470,31 @@ class Driver:
         return await self.disk.read(lambda: self.disk.storage.places(after, limit))
 
     def ack(self, consumer: str, place: int) -> None:
-        """Note that a consumer has taken everything up to this place. It is saved with the next commit, or soon."""
+        """Note that a consumer has taken everything up to this place. It is saved soon."""
         self._acked[consumer] = place
-        if self._save_timer is None and not self._stopped:
-            self._save_timer = self._loop.call_later(self._settings.consumer_saved_after, self._save_acks)
+        if self._save_timer is None:
+            self._save_acks_soon()
 
     async def ack_durably(self, places: Mapping[str, int]) -> None:
         """As ack() for each of these consumers, and return when that is on disk."""
         self._acked.update(places)
         await self.disk.write(Change(consumers=dict(places)))
 
-    def _save_acks(self) -> None:
-        """Save the places that no commit took along."""
-        self._save_timer = None
+    def _save_acks_soon(self) -> None:
+        if not self._stopped:
+            self._save_timer = self._loop.call_later(self._settings.consumer_saved_after, self.save_acks)
+
+    def save_acks(self) -> None:
+        """Save the places that wait, before any later commit: of all messages of a second only the last."""
+        if self._save_timer is not None:
+            self._save_timer.cancel()
+            self._save_timer = None
         acked, self._acked = self._acked, {}
 
         def done(_: None, error: BaseException | None) -> None:
             if error is not None:
-                self._acked = {**acked, **self._acked}  # for the next commit
+                self._acked = {**acked, **self._acked}
+                self._save_acks_soon()
 
         if acked:
             self.disk.write_then(Change(consumers=acked), done)
@@ -625,7 +630,6 @@ class Driver:
             self._pump_handle.cancel()
         try:
             self._pump()
-            self._flush_links()
         except Exception as error:  # report a defect, as any other turn does, and go on closing
             self._loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
 

@@ -53,6 +53,7 @@ STATEMENTS_A_PART = 50  # about members: 8 ms; a frame may have a thousand
 BLOCKED_FACTOR = 4
 
 LinkInput = Got | Faulted | LinkDown
+PAGED = {Here, Members}  # frames about many users, or with many statements
 
 
 def units_of(frame: Frame | Unknown) -> int:
@@ -93,6 +94,7 @@ class LinkTurns:
         decode: Decode some of them: put() gets what they say.
     Attributes:
         queues: What is decoded of links of which something waits, the next one first, without held links.
+        unread: Links that are not read until nothing of them waits.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class LinkTurns:
         self._undecoded = undecoded
         self._decode = decode
         self._held: dict[int, deque[LinkInput]] = {}  # of links that may not go on now
-        self._unread: set[int] = set()  # links that are not read until nothing of them waits
+        self.unread: set[int] = set()
 
     def add(self, link: int) -> None:
         """Take that bytes of a link wait for decode()."""
@@ -130,7 +132,7 @@ class LinkTurns:
         return [
             link
             for link, queue in self.queues.items()
-            if (not queue or link not in self._unread) and self._undecoded(link) <= LITTLE_BYTES
+            if (not queue or link not in self.unread) and self._undecoded(link) <= LITTLE_BYTES
         ]
 
     def take(self, link: int, parts: int = 1) -> LinkInput | None:
@@ -149,13 +151,11 @@ class LinkTurns:
 
     def end(self) -> None:
         """End a turn: read no link of which something waits, and the others again."""
-        if not self.queues and not self._unread:
-            return
-        for link in self.queues.keys() - self._unread:
+        for link in self.queues.keys() - self.unread:
             self._pause(link, True)
-        for link in self._unread - self.queues.keys() - self._held.keys():
+        for link in self.unread - self.queues.keys() - self._held.keys():
             self._pause(link, False)
-        self._unread = set(self.queues)
+        self.unread = set(self.queues)
 
     def hold(self, link: int) -> None:
         """Handle and read nothing more of a link until release()."""
@@ -170,7 +170,7 @@ class LinkTurns:
             return
         if queue or self._undecoded(link):
             self.queues[link] = queue
-            self._unread.add(link)
+            self.unread.add(link)
         else:
             self._pause(link, False)
 
@@ -198,7 +198,7 @@ def split_frames(input: LinkInput) -> LinkInput:
 
     If a later one breaks a rule, the users of the earlier ones end with the link.
     """
-    if type(input) is not Got or not any(type(frame) in (Here, Members) for frame in input.frames):
+    if type(input) is not Got or PAGED.isdisjoint(map(type, input.frames)):
         return input
     return Got(input.link, [part for frame in input.frames for part in _pages_of(frame)])
 
@@ -265,9 +265,10 @@ class CommitsInFlight:
         self.own += commit.own
         self._units += units
 
-    def fail(self, epoch: int) -> list[Change]:
-        """Remove the commits of this epoch and earlier ones, which will not be stored; return their changes."""
-        return [self.remove(ticket) for ticket, (commit, _) in list(self._commits.items()) if commit.epoch <= epoch]
+    def fail(self, epoch: int) -> None:
+        """Remove the commits of this epoch and earlier ones, which will not be stored."""
+        for ticket in [ticket for ticket, (commit, _) in self._commits.items() if commit.epoch <= epoch]:
+            self.remove(ticket)
 
     def remove(self, ticket: int) -> Change:
         """Remove a commit that was answered; return its change."""
@@ -279,5 +280,7 @@ class CommitsInFlight:
 
 def _work_in(change: Change) -> int:
     """Return the units of work of a change."""
-    entries = sum([len(batch.raws) for batch in change.batches])
-    return entries + BATCH_UNITS * len(change.batches) + NEW_LOG_UNITS * len(change.logs)
+    units = NEW_LOG_UNITS * len(change.logs)
+    for batch in change.batches:
+        units += BATCH_UNITS + len(batch.raws)
+    return units

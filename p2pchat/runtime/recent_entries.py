@@ -29,6 +29,7 @@ class EntrySpan(NamedTuple):
     """Consecutive entries of one log with consecutive places; at least one."""
 
     place: int  # of the first entry
+    end: int  # the place after the last entry
     log: LogId
     first: int
     entries: list[Entry]
@@ -36,11 +37,6 @@ class EntrySpan(NamedTuple):
     old: bool
     gap: bool
     size_bytes: int
-
-    @property
-    def end(self) -> int:
-        """The place after the last entry."""
-        return self.place + len(self.entries)
 
 
 class RecentEntries:
@@ -80,7 +76,7 @@ class RecentEntries:
         if self._bytes_until_asked < 0:
             self._drop_read()
         while len(self._spans) > 1 and (self._entries > MAX_ENTRIES or self._bytes > MAX_BYTES):
-            self._drop_first()
+            self._drop(1)
 
     def note_edited(self, relations: Iterable[Relation]) -> None:
         """Note that the entries named by these relations are no longer shown as they were written."""
@@ -102,25 +98,20 @@ class RecentEntries:
         i = bisect_right(self._places, place + 1) - 1
         return self._spans[i] if i >= 0 and place + 1 < self._spans[i].end else None
 
-    def _drop_first(self) -> None:
-        span = self._spans.pop(0)  # a short list: a span is a whole released batch
-        del self._places[0]
-        self._entries -= len(span.entries)
-        self._bytes -= span.size_bytes
+    def _drop(self, count: int) -> None:
+        """Drop the oldest spans. The lists are short: a span is a whole released batch."""
+        for span in self._spans[:count]:
+            self._entries -= len(span.entries)
+            self._bytes -= span.size_bytes
+        del self._spans[:count], self._places[:count]
 
     def _drop_read(self) -> None:
         """Drop what all readers have read.
 
         There may be thousands of them: they are asked again once as many bytes were added as are left now.
         """
-        read_to, count = self.read_to(), 0
-        for span in self._spans:
-            if span.end - 1 > read_to:
-                break
-            count += 1
-            self._entries -= len(span.entries)
-            self._bytes -= span.size_bytes
-        del self._spans[:count], self._places[:count]
+        read_to = self.read_to()
+        self._drop(sum(span.end - 1 <= read_to for span in self._spans))
         self._bytes_until_asked = max(READ_BYTES - self._bytes, self._bytes)
 
     def _drop_all(self) -> None:
@@ -134,16 +125,19 @@ def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | No
     """Return the entries of a stretch, cut out of committed batches; None when the batches do not hold all of them."""
     spans: list[EntrySpan] = []
     seq, end = stretch.first, stretch.first + stretch.count
+    shift, rest = stretch.first_place - seq, (stretch.received_at, stretch.old, stretch.gap)
     for batch in batches:
-        if not batch.first <= seq <= batch.last:
+        first, after = batch.first, batch.last + 1
+        if not first <= seq < after:
             continue
-        stop = min(end, batch.last + 1)
-        part = slice(seq - batch.first, stop - batch.first)
+        stop = min(end, after)
+        part = slice(seq - first, stop - first)
         raws = batch.raws[part]
         entries = decode_entries(raws) if batch.entries is None else batch.entries[part]
-        place = stretch.first_place + seq - stretch.first
-        size = SPAN_BYTES + sum([len(text) for _, text in raws]) + ENTRY_BYTES * len(raws)
-        spans.append(EntrySpan(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
+        size = SPAN_BYTES + ENTRY_BYTES * len(raws)
+        for _, text in raws:
+            size += len(text)
+        spans.append(EntrySpan(seq + shift, stop + shift, stretch.log, seq, entries, *rest, size))
         seq = stop
         if seq == end:
             return spans

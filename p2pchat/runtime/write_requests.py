@@ -58,7 +58,7 @@ class RequestQueue:
         volatile: bool,
     ) -> None:
         self.writes: WriteBatcher = WriteBatcher(self._issue_ticket, in_order=volatile)
-        self._pending: dict[int, FutureRequest[Any] | PendingWrite] = {}  # in the core, by ticket
+        self._pending: dict[int, FutureRequest[Any] | PendingWrite] = {}  # by ticket
         self._last_ticket = 0
         self._put = put
         self._schedule = schedule
@@ -97,7 +97,7 @@ class RequestQueue:
         if self._closed:
             future.set_exception(PeerClosed("the peer was closed"))
         else:
-            self.writes.add(future, user, conversation, kind, bodies, re, ref, claimed)
+            self.writes.last(user, conversation, kind, re).add(future, bodies, ref, claimed)
             self._schedule()
         return future
 
@@ -128,9 +128,8 @@ class RequestQueue:
         if self._closed:
             future.set_exception(PeerClosed("the peer was closed"))
         else:
-            self.writes.begin(user, conversation, kind, re)
-            self.writes.add(future, user, conversation, kind, (text,), re, ref, claimed)
-            self.writes.end(conversation, files, automatic=automatic, choices=choices, hops=hops)
+            write = self.writes.begin(user, conversation, kind, re, files, automatic, choices, hops)
+            write.add(future, (text,), ref, claimed)
             self._schedule()
         return future
 
@@ -181,7 +180,7 @@ class RequestQueue:
         return future
 
     def _issue_ticket(self, request: FutureRequest[Any] | PendingWrite) -> int:
-        """Return the ticket of a request that goes into the core now."""
+        """Return the ticket of a request."""
         self._last_ticket += 1
         self._pending[self._last_ticket] = request
         return self._last_ticket
@@ -220,7 +219,7 @@ class RequestQueue:
         pending, self._pending = self._pending, {}
         for request in pending.values():
             request.fail(error)
-        self.writes.fail(error)
+        self.writes.clear()
 
 
 class FutureRequest(Generic[T]):
@@ -249,43 +248,39 @@ class PendingWrite:
     Each call has a future of its own: a shared one would be cancelled for all callers by the first that is cancelled.
     """
 
-    __slots__ = (
-        *(
-            "automatic",
-            "bodies",
-            "characters",
-            "choices",
-            "claims",
-            "conversation",
-            "files",
-            "hops",
-            "kind",
-            "re",
-            "refs",
-            "user",
-        ),
-        "waiting",
-    )
+    __slots__ = ("characters", "claims", "refs", "request", "waiting")
 
-    def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
-        self.user: UserId = user
-        self.conversation: ConversationId = conversation
-        self.kind: str = kind
-        self.re: Ref | None = re
-        self.bodies: list[str] = []
+    request: WriteRequest
+
+    def __init__(self) -> None:
         self.characters: int = 0
         self.claims: dict[int, int] = {}  # index in bodies -> claimed time of writing
-        self.files: tuple[FileRef, ...] = ()
-        self.automatic: bool = False
-        self.choices: tuple[str, ...] = ()
-        self.hops: int = 0
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
         self.waiting: list[tuple[asyncio.Future[Position], int]] = []  # with the index in bodies
 
     def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
         """Return whether a text may join, given that it is the next one of this conversation."""
-        has_room = len(self.bodies) < MAX_BATCH_ENTRIES and self.characters < MAX_BATCH_CHARACTERS
-        return has_room and self.re == re and self.kind == kind and self.user == user
+        request = self.request
+        has_room = len(request.bodies) < MAX_BATCH_ENTRIES and self.characters < MAX_BATCH_CHARACTERS
+        return has_room and request.re == re and request.kind == kind and request.user == user
+
+    def add(
+        self, future: asyncio.Future[Position], bodies: Sequence[str], ref: str | None, claimed: int | None
+    ) -> None:
+        """Add the bodies of one call, which become consecutive entries.
+
+        Args:
+            future: Gets the position of the first one.
+            claimed: When the first one is said to have been written.
+        """
+        offset = len(self.request.bodies)
+        self.waiting.append((future, offset))
+        if ref is not None:
+            self.refs[offset] = ref
+        if claimed is not None:
+            self.claims[offset] = claimed
+        self.request.bodies.extend(bodies)
+        self.characters += sum(map(len, bodies))
 
     def fail(self, error: MakeError) -> None:
         """Fail all calls that wait."""
@@ -301,80 +296,54 @@ class WriteBatcher:
     signature and one transaction serve them all.
 
     Args:
-        issue_ticket: Return the ticket of a write that goes into the core now.
+        issue_ticket: Return the ticket of a write.
         in_order: Whether callers go on before theirs is written: then it keeps its place among all conversations.
     Attributes:
         waiting: Those that wait, oldest first.
         refs: The programs' own words for their entries, by log and number.
+        callers: How many calls the core took last, together.
     """
 
     def __init__(self, issue_ticket: Callable[[PendingWrite], int], *, in_order: bool) -> None:
         self.refs: dict[Position, str] = {}
+        self.callers: int = 0
         self._issue_ticket = issue_ticket
         self._in_order = in_order
         self.waiting: deque[PendingWrite] = deque()
         self._last: dict[ConversationId, PendingWrite] = {}  # the write that takes the next text
 
-    def add(
-        self,
-        future: asyncio.Future[Position],
-        user: UserId,
-        conversation: ConversationId,
-        kind: str,
-        bodies: Sequence[str],
-        re: Ref | None,
-        ref: str | None,
-        claimed: int | None = None,
-    ) -> None:
-        """Add the bodies of one call, which become consecutive entries.
-
-        Args:
-            future: Gets the position of the first one.
-            claimed: When the first one is said to have been written.
-        """
+    def last(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> PendingWrite:
+        """Return the write that the next text joins."""
         write = self._last.get(conversation)
         if write is None or not write.takes(user, kind, re) or (self._in_order and write is not self.waiting[-1]):
-            write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
-            self.waiting.append(write)
-        offset = len(write.bodies)
-        write.waiting.append((future, offset))
-        if ref is not None:
-            write.refs[offset] = ref
-        if claimed is not None:
-            write.claims[offset] = claimed
-        write.bodies.extend(bodies)
-        write.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
+            write = self._last[conversation] = self.begin(user, conversation, kind, re)
+        return write
 
-    def begin(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
-        """Begin a write of its own, which the next text joins."""
-        write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
+    def begin(
+        self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None, files: tuple[FileRef, ...] = (),
+        automatic: bool = False, choices: tuple[str, ...] = (), hops: int = 0,
+    ) -> PendingWrite:  # fmt: skip
+        """Begin a write of its own, behind what waits."""
+        write = PendingWrite()
+        write.request = WriteRequest(
+            self._issue_ticket(write), user, conversation, kind, [], re, write.claims, files, automatic, choices, hops
+        )
+        self._last.pop(conversation, None)
         self.waiting.append(write)
-
-    def end(
-        self, conversation: ConversationId, files: tuple[FileRef, ...], *, automatic: bool, choices: tuple[str, ...],
-        hops: int,
-    ) -> None:  # fmt: skip
-        """Give the last write of a conversation its attachments, marks and choices. No text joins it any more."""
-        write = self._last.pop(conversation)
-        write.files, write.automatic, write.choices, write.hops = files, automatic, choices, hops
+        return write
 
     def take(self) -> Iterator[WriteRequest]:
         """Yield waiting writes, oldest first, up to the size of a good transaction."""
-        entries = characters = 0
+        entries = characters = self.callers = 0
         while self.waiting and entries < MAX_BATCH_ENTRIES and characters < MAX_BATCH_CHARACTERS:
             write = self.waiting.popleft()
-            entries += len(write.bodies)
+            request = write.request
+            if self._last.get(request.conversation) is write:
+                del self._last[request.conversation]
+            entries += len(request.bodies)
             characters += write.characters
-            yield self._request(write)
-
-    def _request(self, write: PendingWrite) -> WriteRequest:
-        if self._last.get(write.conversation) is write:
-            del self._last[write.conversation]
-        ticket = self._issue_ticket(write)
-        return WriteRequest(
-            ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims, write.files,
-            write.automatic, write.choices, write.hops,
-        )  # fmt: skip
+            self.callers += len(write.waiting)
+            yield request
 
     def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> None:
         """Resolve the calls of a write that is durable."""
@@ -387,13 +356,10 @@ class WriteBatcher:
             if not future.done():  # a cancelled call does not cancel its texts
                 future.set_result((log, first + offset))
 
-    def fail(self, error: MakeError) -> None:
-        """Fail all waiting writes."""
-        waiting = list(self.waiting)
+    def clear(self) -> None:
+        """Forget all waiting writes."""
         self.waiting.clear()
         self._last.clear()
-        for write in waiting:
-            write.fail(error)
 
 
 def _retrieve_exception(future: asyncio.Future[Any]) -> None:

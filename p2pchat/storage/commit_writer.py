@@ -3,7 +3,8 @@
 Between commits, of each log written lately its number, its last two heads and how far it was released are kept in
 memory, to save queries. After a failure all of that is dropped and read again.
 
-A message written alone costs one row in entries, one in places and one replaced in heads.
+A message written alone costs one row in entries, one in places and one replaced in heads: four pages, with the index of
+clocks.
 
 Other programs can reach a database on a server too. The lock of the one writer ends with its connection, and
 may end unnoticed anywhere between here and the server. So each commit also advances a row of `meta` (WriterFence),
@@ -17,6 +18,8 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import (
@@ -33,7 +36,7 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import UNREADABLE, Batch, LogId, RawEntry, decode_entries, first_chain, is_one_batch, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
-from p2pchat.storage.database import Database, flat
+from p2pchat.storage.database import Database, flat, placeholders
 from p2pchat.storage.dialects.dialect import InsertConflict
 from p2pchat.storage.log_queries import BODIES, HEADER, NUMBER, Head
 from p2pchat.storage.schema import (
@@ -87,6 +90,9 @@ from p2pchat.storage.schema import (
 AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
 MOST_LOGS = 4_000  # kept in memory; about 2 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
+WIDTH = len(entries.columns)
+COMMON = {"batches", "logs", "stretches", "is_awaited"}  # in Change: what has a way of its own here
+rest_of: attrgetter[tuple[Any, ...]] = attrgetter(*(name for name in Change.__struct_fields__ if name not in COMMON))
 LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? order by id desc limit 2"
 COVER = f"update logs set state = state | {COVERED} where number = ?"
 UNCOVER = f"update logs set state = state & {FORKED} where number = ?"
@@ -94,8 +100,9 @@ FORK = f"update logs set state = state | {FORKED} where number = ?"
 LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and conversation = ?"
 NAME_USER = "update users set name = ?, named_c = ?, about = ? where number = ?"
 MOVE_HEAD = "update heads set id = ?, size = ?, c = ?, chain = ?, sig = ? where id = ?"
-PLACES_FROM = "select first_place, start, entries from places where start > ? and start <= ?"
-SHORTEN = "update places set first_place = ?, start = ?, entries = ? where first_place = ?"
+PLACE = "update entries set place = id + ?, received_at = ?, flags = ? where id >= ? and id < ?"
+PLACES = "select place from entries where id > ? and id <= ?"
+LAST_STRETCH = "select start, entries from places where first_place <= ? order by first_place desc limit 1"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 
 
@@ -265,10 +272,11 @@ class RowBuffer:
         self._db = database
         self._settings = settings
         self._rows: dict[Table, list[object]] = {}
+        self._batches: list[tuple[OpenLog, int, Sequence[RawEntry]]] = []  # with the first id
+        self._stretches: dict[int, list[list[Any]]] = {}  # by log: first id, stretch, entries without a place
         self._heads: dict[int, Head] = {}
         self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
         self._touched: dict[int, OpenLog] = {}
-        self._delivered: dict[tuple[int, int], int] = {}
         self._forks: list[Fork] = []
         self._pruned: list[Prune] = []
 
@@ -278,6 +286,33 @@ class RowBuffer:
             self._writer.begin(new)
         for batch in change.batches:
             self._add_batch(batch)
+        for stretch in change.stretches:
+            self._add_stretch(stretch)
+        if any(rest_of(change)):
+            self._add_rest(change)
+
+    def write(self) -> None:
+        """Write the collected rows."""
+        added: list[Any] = []
+        for log, id, raws in self._batches:
+            added += self._entry_rows(log, id, raws)
+        self._db.insert(entries, added)
+        for table, rows in self._rows.items():
+            self._db.insert(table, rows)
+        for stretches in self._stretches.values():
+            for start, stretch, left in stretches:
+                if left:  # of entries that were stored before
+                    self._db.run(PLACE, stretch.first_place - start, *_flags(stretch), start, start + stretch.count)
+        self._write_heads()
+        for log in self._touched.values():
+            self._write_waiting(log)
+        for fork in self._forks:
+            self._add_fork(fork)
+        for prune in self._pruned:
+            self._prune(prune)
+
+    def _add_rest(self, change: Change) -> None:
+        """Collect what few changes have."""
         for uncovered in change.uncovered:
             self._uncover(self._writer.log(uncovered))
         for covered in change.covered:
@@ -292,8 +327,6 @@ class RowBuffer:
             self._db.insert(cites, row)
         for id, upto in change.visible.items():
             self._limit(self._writer.log(id).number, upto)
-        for stretch in change.stretches:
-            self._add_stretch(stretch)
         for relation in change.relations:
             self._add_relation(relation)
         for mark in change.delivered:
@@ -302,22 +335,7 @@ class RowBuffer:
             self._add_mark(read_marks, read)
         for taken in change.taken:
             self._add_mark(taken_marks, taken)
-        self._add_rest(change)
-
-    def write(self) -> None:
-        """Write the collected rows."""
-        for table, rows in self._rows.items():
-            self._db.insert(table, rows)
-        self._write_heads()
-        for log in self._touched.values():
-            self._write_waiting(log)
-        if self._delivered:
-            delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
-            self._db.insert(heard, delivered, InsertConflict.HIGHER)
-        for fork in self._forks:
-            self._add_fork(fork)
-        for prune in self._pruned:
-            self._prune(prune)
+        self._add_records(change)
 
     def _add_rows(self, table: Table, values: Iterable[object]) -> None:
         self._rows.setdefault(table, []).extend(values)
@@ -325,24 +343,38 @@ class RowBuffer:
     # ---- entries and heads
 
     def _add_batch(self, batch: Batch) -> None:
-        log = self._writer.log(batch.log)
-        if batch.first != log.newest.seq + 1 or not batch.raws:
-            raise ValueError(f"{batch} does not follow entry {log.newest.seq}")
-        if batch.last >= SEQS:
+        log, raws = self._writer.log(batch.log), batch.raws
+        newest, last = log.newest, batch.first + len(raws) - 1
+        if batch.first != newest.seq + 1 or not raws:
+            raise ValueError(f"{batch} does not follow entry {newest.seq}")
+        if last >= SEQS:
             raise StorageError("this log is as long as a log can be")
-        decoded = decode_entries(batch.raws) if batch.entries is None else batch.entries
-        id, count = log.number * SEQS + batch.first, len(decoded)
+        decoded = decode_entries(raws) if batch.entries is None else batch.entries
+        id = log.number * SEQS + batch.first
         for at, entry in enumerate(decoded):
             if entry.files:
                 self._add_rows(attachments, attachment_rows(id + at, entry))
             if entry.k == UNREADABLE:
                 self._add_rows(unreadable, (id + at,))
-        rows: list[object] = [log.conversation] * (4 * count)
-        rows[0::4], rows[2::4], rows[3::4] = range(id, id + count), *zip(*batch.raws, strict=True)
-        self._add_rows(entries, rows)
+        self._batches.append((log, id, raws))
         self._touched[log.number] = log
-        size = log.newest.size + size_bytes(batch.raws)
-        self._add_head(log, Head(batch.last, size, batch.raws[-1][0], batch.chain, batch.head))
+        self._add_head(log, Head(last, newest.size + size_bytes(raws), raws[-1][0], batch.chain, batch.head))
+
+    def _entry_rows(self, log: OpenLog, id: int, raws: Sequence[RawEntry]) -> list[Any]:
+        """Return the values of consecutive entries, with their places if they are released together."""
+        count, place = len(raws), 0
+        placed: tuple[int | None, int | None] = None, None
+        for released in self._stretches.get(log.number, ()):
+            start, stretch, left = released
+            if start <= id and id + count <= start + stretch.count:
+                place, placed, released[2] = stretch.first_place + id - start, _flags(stretch), left - count
+        rows = [id, log.conversation, 0, place or None, *placed, ""] * count
+        rows[2::WIDTH], rows[6::WIDTH] = zip(*raws, strict=True)
+        if count > 1:
+            rows[0::WIDTH] = range(id, id + count)
+            if place:
+                rows[3::WIDTH] = range(place, place + count)
+        return rows
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
@@ -377,10 +409,10 @@ class RowBuffer:
 
     def _add_stretch(self, stretch: Stretch) -> None:
         log = self._writer.log(stretch.log)
-        flags = OLD * stretch.old | GAP * stretch.gap
-        start = log.number * SEQS + stretch.first
-        self._add_rows(places, (stretch.first_place, start, stretch.count, stretch.received_at, flags))
-        log.released = max(log.released, stretch.first + stretch.count - 1)
+        start, count = log.number * SEQS + stretch.first, stretch.count
+        self._add_rows(places, (stretch.first_place, start, count))
+        self._stretches.setdefault(log.number, []).append([start, stretch, count])
+        log.released = max(log.released, stretch.first + count - 1)
         self._touched[log.number] = log
 
     def _add_relation(self, relation: Relation) -> None:
@@ -410,15 +442,16 @@ class RowBuffer:
             return
         row = (log.number, prune.size, prune.c, prune.chain, prune.messages, prune.place, prune.received_at, prune.upto)
         self._db.insert(pruned, row, InsertConflict.REPLACE)
+        gone = [place for (place,) in self._db.all(PLACES, start, last)]
+        first, count = self._db.first(LAST_STRETCH, prune.place)
+        run(f"delete from places where first_place in {placeholders(len(gone), 1)}", *gone)
+        if left := first + count - 1 - last:
+            self._db.insert(places, (prune.place + 1, last + 1, left))
         run("delete from entries where id > ? and id <= ?", start, last)
         run("delete from attachments where id > ? and id <= ?", start, last)
         run("delete from unreadable where id > ? and id <= ?", start, last)
         run("delete from heads where id > ? and id <= ? and id < ?", start, last, start + log.newest.seq)
         run("delete from changes where id > ? and id <= ?", start, last)
-        run("delete from places where start > ? and start + entries <= ?", start, last + 1)
-        for place, first, count in self._db.all(PLACES_FROM, start, last):
-            gone = last + 1 - first
-            run(SHORTEN, place + gone, last + 1, count - gone, place)
         log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, b""))
 
     # ---- states
@@ -473,8 +506,8 @@ class RowBuffer:
         log = self._writer.find(mark.log)
         if log is None:
             return
-        key = (log.number, self._writer.number_of(users, mark.member))
-        self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
+        row = (log.number, self._writer.number_of(users, mark.member), mark.seq)
+        self._db.insert(heard, row, InsertConflict.HIGHER)
 
     def _add_mark(self, table: Table, mark: ReadMark) -> None:
         """Write the mark of a reader, or delete one that another replaces; they are few: each is written at once."""
@@ -487,7 +520,7 @@ class RowBuffer:
         else:
             self._db.run(f"delete from {table.name} where log = ? and reader = ?", log.number, reader)
 
-    def _add_rest(self, change: Change) -> None:
+    def _add_records(self, change: Change) -> None:
         insert, run, number_of = self._db.insert, self._db.run, self._writer.number_of
         for known in change.conversations:
             number = number_of(conversations, known.id)
@@ -540,6 +573,11 @@ class RowBuffer:
             self._db.insert(tokens, made, InsertConflict.REPLACE)
         for hash in change.revoked:
             self._db.run("delete from tokens where hash = ?", hash)
+
+
+def _flags(stretch: Stretch) -> tuple[int, int]:
+    """Return received_at and flags of its entries."""
+    return stretch.received_at, OLD * stretch.old | GAP * stretch.gap
 
 
 # ---- the fence

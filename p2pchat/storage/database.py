@@ -163,6 +163,10 @@ class Database:
         if not values:
             return
         width = len(table.names)
+        if len(values) == width:
+            text = self._inserts.get((table, conflict, 1)) or self._insert_text(table, conflict, 1)
+            self._cursor.execute(text, values)
+            return
         left = len(values) // width
         begin, rows = 0, MOST_ROWS
         while left:

@@ -62,10 +62,6 @@ select u.id, l.run, h.seq from logs l join heard h on h.log = l.number join user
 READ = """
 select u.id, l.run, r.seq from logs l join read_marks r on r.log = l.number join users u on u.number = r.reader
 """
-SHOWN_BY = """
-select first_place, start, entries from places where start > ? and start < ? and first_place <= ?
-order by start desc limit 1
-"""
 LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
 LAST_PRUNED = "select max(place) from pruned"
 PRUNED = "select size, c, chain, messages, place, received_at, upto from pruned where log = ?"
@@ -76,8 +72,8 @@ where l.conversation = ? and p.messages > 0
 """
 BELOW_CLOCK = "select max(id) from entries where id > ? and id <= ? and c < ?"
 FIRST_BODIES = f"select id, c, body from entries where id > ? and id <= ? order by id limit {PRUNED_ENTRIES}"
-PLACE_OF = "select first_place + ? - start from places where start <= ? order by start desc limit 1"
-FIRST_RECEIVED = "select received_at from places where start = ?"  # a log is released from its first entry on
+PLACE_OF = "select place from entries where id = ?"
+FIRST_RECEIVED = "select received_at from entries where id = ?"  # a log is released from its first entry on
 
 
 CITES = "select log, first, gen, chain8 from cites "
@@ -245,14 +241,20 @@ class LogQueries:
         def shown(log: LogId) -> int | None:
             """Return the last entry of a log that had been shown, 0 for none; None if the log is not here."""
             number = self.log_number(log)
-            row = self.db.first(SHOWN_BY, number * SEQS, (number + 1) * SEQS, key.place) if number else None
-            if row is None:
-                deleted = self.db.first(PRUNED, number) if number else None
-                if deleted is not None and deleted[4] <= key.place:
-                    return int(deleted[-1])
-                return 0 if number else None
-            first_place, start, count = row
-            return int(start % SEQS + min(count, key.place - first_place + 1) - 1)
+            if not number:
+                return None
+            deleted = self.db.first(PRUNED, number) or (0,) * 7
+            if deleted[4] > key.place:
+                return 0
+            low, high = int(deleted[-1]), self.last(number)
+            while low < high:  # a log is shown in its order
+                middle = (low + high + 1) // 2
+                place = self.db.value(PLACE_OF, number * SEQS + middle)
+                if place is None or place > key.place:
+                    high = middle - 1
+                else:
+                    low = middle
+            return low
 
         found: list[tuple[LogId, int, str]] = []
         asked, seen = list(key.logs), set(key.logs)
@@ -327,7 +329,7 @@ class LogQueries:
         if not deleted:
             received_at = self.db.value(FIRST_RECEIVED, start + 1)
         last, c, _ = rows[-1]
-        place = self.db.value(PLACE_OF, last, last)
+        place = self.db.value(PLACE_OF, last)
         messages += self._visible_messages(number, facts, raws)
         chain = extend_chain(chain, raws)
         return Prune(facts.log, last % SEQS, size + size_bytes(raws), c, chain, messages, place, received_at)

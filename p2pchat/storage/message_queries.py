@@ -4,13 +4,12 @@ An entry that was not released has no place and is never returned. `upto` in the
 log from programs.
 
 MySQL sorts everything before it gives the first row, and cannot look up a greatest value for a row it has just read. So
-a page is asked for in steps, each within bounds in the statement: how far back the page can reach, then its entries,
-then the stretches these were released in. If the page is too short, the bounds grow.
+a page is asked for in steps, each within bounds in the statement: how far back the page can reach, then its entries.
+If the page is too short, the bounds grow.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,29 +24,21 @@ from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_de
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
-COLUMNS = "p.first_place + (e.id - p.start), e.id, e.c, e.body, p.received_at, p.flags"
+COLUMNS = "e.place, e.id, e.c, e.body, e.received_at, e.flags"
 IS_VISIBLE = f"(id) & {SEQS - 1} <= coalesce((select upto from seen where log = (id) >> {SEQ_BITS}), {SEQS})"
 VISIBLE = IS_VISIBLE.replace("(id)", "e.id")
 ANY_HIDDEN = "select 1 from seen limit 1"
 BY_PLACE = f"""
 select {COLUMNS} from places p join entries e on e.id >= p.start and e.id < p.start + p.entries
 where p.first_place >= coalesce((select max(first_place) from places where first_place <= ?), 0)
-and p.first_place + (e.id - p.start) > ?
+and e.place > ?
 """
 IN_THESE = f"and (select conversation from logs where number = p.start >> {SEQ_BITS}) in "  # evaluated once a stretch
 IN_PLACE = "order by p.first_place, e.id limit ?"
-BY_NAME = f"""
-select {COLUMNS} from entries e
-join places p on p.start = (select max(start) from places where start <= ?) and e.id < p.start + p.entries
-where e.id = ?
-"""
+BY_NAME = f"select {COLUMNS} from entries e where e.id = ? and e.place is not null"
 BY_CLOCK = f"""
-select e.id, e.c, e.body, u.id, l.run from entries e
-join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
-"""
-STRETCHES = """
-select first_place, start, entries, received_at, flags from places
-where start >= coalesce((select max(start) from places where start <= ?), 0) and start <= ?
+select {COLUMNS}, u.id, l.run from entries e
+join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where e.place is not null and
 """
 WIDER = 4  # times as much in the next step
 NAMING = f"""
@@ -68,9 +59,8 @@ NEXT_AUTHOR = """
 select min(author) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author > ?
 """
 NEWEST_RELATION = f"""
-select m.id, m.c, e.body, p.received_at from changes m join entries e on e.id = m.id
+select m.id, m.c, e.body, e.received_at from changes m join entries e on e.id = m.id
 join logs l on l.number = m.id >> {SEQ_BITS}
-join places p on p.start = (select max(start) from places where start <= m.id)
 where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.aspect = ?
 and {IS_VISIBLE.replace("(id)", "m.id")}
 order by m.c desc, l.run desc, m.id desc limit 1
@@ -134,7 +124,7 @@ class MessageQueries(LogQueries):
         number = self.log_number(log)
         statement = BY_NAME if hidden else f"{BY_NAME} and {VISIBLE}"
         id = number * SEQS + seq
-        row = self.db.first(statement, id, id) if 0 < seq < SEQS else None
+        row = self.db.first(statement, id) if 0 < seq < SEQS else None
         return self._with_edits([row])[0] if row else None
 
     def named(self, names: Sequence[tuple[LogKey, int]]) -> list[ReleasedEntry | None]:
@@ -208,7 +198,6 @@ class MessageQueries(LogQueries):
 
     def _sorted(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, limit: int) -> Sequence[Any]:
         """Return rows of these entries as _entry takes them, with the writer and run."""
-        rows: list[Any] = []
         width = limit
         while True:
             edge = self._edge([*of, *bounds.clock], newest_first, width)
@@ -225,31 +214,13 @@ class MessageQueries(LogQueries):
         clock: int | None = self.db.value(statement, *values, width)
         return clock
 
-    def _within(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, edge: int | None) -> list[Any]:
+    def _within(self, of: list[Condition], bounds: QueryBounds, newest_first: bool, edge: int | None) -> Sequence[Any]:
         """Return these rows up to the edge."""
         until: list[Condition] = [] if edge is None else [(f"e.c {'>=' if newest_first else '<='} ?", (edge,))]
         hidden: list[Condition] = [(VISIBLE, ())] if self._hides else []
         where, values = joined([*of, *bounds.clock, *bounds.exact, *until, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
-        found = self.db.all(f"{BY_CLOCK} {where} order by {order}", *values)
-        stretches = self._stretches([row[0] for row in found])
-        starts = [stretch[1] for stretch in stretches]
-        rows = []
-        for id, c, text, *writer in found:
-            at = bisect_right(starts, id) - 1
-            first_place, start, entries, received_at, flags = stretches[at] if at >= 0 else (0, 0, 0, 0, 0)
-            if start <= id < start + entries:  # otherwise it is not released yet
-                rows.append((first_place + id - start, id, c, text, received_at, flags, *writer))
-        return rows
-
-    def _stretches(self, ids: Sequence[int]) -> list[Any]:
-        """Return the rows of `places` that these entries can be in, sorted by start."""
-        ends: dict[int, tuple[int, int]] = {}  # the first and last of each log
-        for id in ids:
-            low, high = ends.get(id >> SEQ_BITS, (id, id))
-            ends[id >> SEQ_BITS] = (min(low, id), max(high, id))
-        found = self.db.of_ranges(STRETCHES, list(ends.values()))
-        return sorted(set(map(tuple, found)), key=lambda row: row[1])
+        return self.db.all(f"{BY_CLOCK} {where} order by {order}", *values)
 
     def _merged(self, bounds: QueryBounds, newest_first: bool, limit: int, these: str) -> Sequence[Any]:
         """Return the rows that _sorted returns of each of these conversations, "" for all.

@@ -5,7 +5,7 @@ The id of an entry is `log << 40 | seq`: one integer key, entries of a log next 
 head of an entry. Nothing is stored twice:
 
     the last entry of a log     its newest row in heads; no commit touches a row of logs
-    what is released            everything, except in logs that `waiting` names (released: how far)
+    what is released            has a place: everything, except in logs that `waiting` names (released: how far)
     which logs are tips         state 0, found by an index
 
 The statements that make the tables are fixed, so that all databases of one version are alike to the byte.
@@ -29,7 +29,7 @@ from p2pchat.protocol import GuestCertificate, Mark, Naming, PeerId, PeerRecord
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 15
+SCHEMA_VERSION = 16
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -41,7 +41,7 @@ MAX_LOG = (1 << 63 - SEQ_BITS) - 1
 
 COVERED = 1  # bits of logs.state; 0 is a tip
 FORKED = 2
-OLD = 1  # bits of places.flags
+OLD = 1  # bits of entries.flags
 GAP = 2
 
 # Types of columns. Each dialect has its word for them; "{}" is replaced by the maximum bytes of a value.
@@ -156,7 +156,15 @@ logs: Table = Table(
 )
 entries: Table = Table(
     "entries",
-    (_key("id"), Column("conversation"), Column("c"), Column("body", LONG_TEXT)),
+    (
+        _key("id"),
+        Column("conversation"),
+        Column("c"),
+        Column("place", nullable=True),  # with the next two null until it is released
+        Column("received_at", nullable=True),
+        Column("flags", SMALLINT, nullable=True),
+        Column("body", LONG_TEXT),
+    ),
     {"entries_by_clock": ("conversation", "c")},
 )
 unreadable: Table = Table("unreadable", (_key("id"),))  # entries whose texts cannot be read
@@ -170,14 +178,12 @@ heads: Table = Table(
         Column("sig", BYTES, 64),
     ),
 )
-places: Table = Table(
+places: Table = Table(  # the entries by place, consecutive ones together
     "places",
     (
         _key("first_place"),
-        Column("start", unique=True),  # the id of its first entry
+        Column("start"),  # the id of its first entry
         Column("entries"),
-        Column("received_at"),
-        Column("flags", SMALLINT),
     ),
 )
 changes: Table = Table(  # released entries that change a message: edits, deletions and reactions

@@ -116,11 +116,15 @@ class SqlStorage:
     def commit(self, changes: Sequence[Change]) -> None:
         """Apply these changes in order in one transaction, all or nothing; durable when this returns."""
         writer = self._writing()
-        with self._write_lock, translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
-            if writer.fence is None:
-                writer.commit(changes)
-            else:
-                writer.commit_on_server(changes, self._busy_timeout)
+        with self._write_lock:
+            try:
+                if writer.fence is None:
+                    writer.commit(changes)
+                else:
+                    writer.commit_on_server(changes, self._busy_timeout)
+            except Exception:
+                with translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
+                    raise
 
     def _writing(self) -> CommitWriter:
         if self._writer is None:

@@ -28,8 +28,9 @@ select (select count(*) from entries) - (select coalesce(sum(h.id - l.number * {
 + (select coalesce(sum(upto), 0) from pruned)
 """  # 0 if every log has all entries its heads cover
 UNPLACED = """
-select count(*) from places p where p.entries < 1 or not exists (select 1 from entries where id = p.start)
-or not exists (select 1 from entries where id = p.start + p.entries - 1)
+select count(*) from places p
+where p.entries < 1 or not exists (select 1 from entries where id = p.start and place = p.first_place)
+or not exists (select 1 from entries where id = p.start + p.entries - 1 and place = p.first_place + p.entries - 1)
 """
 MAX_FAULTS = 10  # told of a damaged database: one bad page causes thousands
 # What decoding a row of a wrong type raises.

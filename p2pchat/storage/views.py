@@ -59,11 +59,10 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
     text = f"""case when {newest} = 'delete' then null
         when r.id is null then {member(said, "b")} else {member("r.body", "b")} end"""
     is_message = f"({kind} in ({known}) or ({kind} not in ({hidden}) and {is_text(said, 'b')}))"
-    released = f"(w.log is null or e.id & {SEQS - 1} <= w.released)"
+    released = "e.place is not null"
     visible = f"(s.log is null or e.id & {SEQS - 1} <= s.upto)"
     shown = f"""entries e
         join logs l on l.number = e.id >> {SEQ_BITS}
-        left join waiting w on w.log = l.number
         left join seen s on s.log = l.number"""
     # A mark on a log covers those it builds on: a log that builds on everything before it, which is the rule, covers
     # all earlier ones. Where somebody is left out of a log, only marks on that log itself count.

@@ -163,6 +163,7 @@ async def test_a_message_that_is_not_here_was_written_after_those_before_it_in_i
 async def test_released_returns_what_was_shown_since_a_message(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await ada.send("bob", "before")
+    await net.settle()
     await ada.broadcast("seen")
     await net.settle()
     seen = (await bob.released(kinds=("room",)))[-1]

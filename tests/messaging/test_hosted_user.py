@@ -294,7 +294,7 @@ async def test_an_unhosted_user_is_closed(net: Mesh) -> None:
     gate, bob, zoe, yan = await host_two(net)
     zoe.set_presence("online")
     await bob.wait_user("zoe", timeout=WAIT)
-    await zoe.broadcast("goodbye")
+    await (await zoe.broadcast("goodbye")).delivered(timeout=WAIT)
     events = zoe.events(consumer=None)
     left = bob.events(Left)
     await gate.unhost(zoe)
@@ -475,9 +475,10 @@ async def test_what_was_taken_is_known_after_a_restart(net: Mesh) -> None:
     gate = await net.restart(gate)
     zoe, yan = gate.hosted
     yan.deliver_when_taken("phone")
+    before, of_group, after = [await zoe.receipt(one.id) for one in (first, group, later)]
+    assert [before.status, after.status] == ["delivered", "accepted"]
+    await of_group.delivered(timeout=WAIT)  # bob's peer says so again
     hers = zoe.events(Delivered, consumer=None)
-    statuses = [(await zoe.receipt(one.id)).status for one in (first, group, later)]
-    assert statuses == ["delivered", "delivered", "accepted"]
     await taken(yan)
     event = await asyncio.wait_for(anext(hers), WAIT)
     assert (event.id, event.user, event.count, event.of) == (later.id, yan.me, 1, 1)

@@ -385,7 +385,8 @@ class Source(EventFeed):
 
     def release(self, *texts: str, log: LogId = THEIRS) -> None:
         entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
-        self.recent.add(EntrySpan(self.recent.newest + 1, log, self.recent.newest + 2, entries, 1, False, False, 1))
+        place = self.recent.newest + 1
+        self.recent.add(EntrySpan(place, place + len(entries), log, place + 1, entries, 1, False, False, 1))
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         raise AssertionError("everything is in memory")
@@ -525,7 +526,7 @@ async def test_skipped_messages_count_as_acknowledged() -> None:
     events: Events[Any] = Events(reader)
     reader.begin(0)
     source.release("theirs")
-    source.recent.add(EntrySpan(2, EARLIER, 2, [Entry(k="text", at=1, c=1, b="mine")] * 3, 1, False, False, 1))
-    source.recent.add(EntrySpan(5, THEIRS, 3, [Entry(k="text", at=1, c=2, b="theirs")] * 2, 1, False, False, 1))
+    source.recent.add(EntrySpan(2, 5, EARLIER, 2, [Entry(k="text", at=1, c=1, b="mine")] * 3, 1, False, False, 1))
+    source.recent.add(EntrySpan(5, 7, THEIRS, 3, [Entry(k="text", at=1, c=2, b="theirs")] * 2, 1, False, False, 1))
     assert [((message := await anext(events)).place, message.seq) for _ in range(3)] == [(1, 2), (5, 3), (6, 4)]
     assert reader.place == 5

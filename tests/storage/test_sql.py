@@ -212,7 +212,7 @@ def test_tables_are_changed_with_the_version_only(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         made = database.execute("select name, sql from sqlite_master where type <> 'view' order by name").fetchall()
     digest = hashlib.sha256(repr(made).encode()).hexdigest()[:16]
-    assert (SCHEMA_VERSION, digest) == (15, "2af7c6aa215b0716")
+    assert (SCHEMA_VERSION, digest) == (16, "d553ed666c94bd51")
 
 
 def test_a_database_of_another_program_is_refused(path: Path) -> None:
@@ -319,7 +319,7 @@ def test_a_node_does_not_start_on_what_it_cannot_use(path: Path, damage: str) ->
 @pytest.mark.parametrize(
     "damage",
     [
-        "update places set flags = x'00ff'",
+        "update entries set flags = x'00ff'",
         "update logs set run = 'text'",
         "update entries set c = 'late'",
         "update entries set body = cast(x'ff' as text)",

@@ -152,8 +152,7 @@ class SQLiteDialect(SQLite):
         self.damaged: str = DAMAGED.format(where=self.where)
         self._busy_timeout = busy_timeout
         self._connected = False  # once, by this or an earlier connection
-        self._in_place = (self.where, str(self._log))  # what the writer has open
-        self._inodes: dict[str, int] = {}  # of these
+        self._inodes: dict[str, int] = {}  # of what the writer has open; 0 before the first commit
 
     def require(self) -> None:
         if not self.path.exists():
@@ -163,7 +162,7 @@ class SQLiteDialect(SQLite):
         """Return a connection; any thread may use it, one at a time."""
         if writes:
             make_private(self.path)
-            self._inodes.clear()
+            self._inodes = {self.where: 0, str(self._log): 0}
         if not self._connected:
             self._keep_damaged_log()
             self._connected = True
@@ -241,17 +240,18 @@ class SQLiteDialect(SQLite):
 
     def check_in_place(self) -> None:
         """Raise StorageError if a file that is open was removed, moved or replaced: commits there are lost."""
-        for path in self._in_place:
+        for path, known in self._inodes.items():
             try:
                 found = os.stat(path).st_ino
             except OSError:
                 found = 0
-            if self._inodes.setdefault(path, found) == 0:  # there is no log before the first commit
-                self._inodes[path] = found
-            elif self._inodes[path] != found:
+            if found == known:
+                continue
+            if known:
                 raise StorageError(
                     f"{path} was removed or replaced while it was open: put it back, or start p2pchat again"
                 )
+            self._inodes[path] = found
 
     def warm(self, database: Database, size_bytes: int) -> None:
         """Write and delete so many bytes, so that the write-ahead log has its size before the first commit.

@@ -52,7 +52,7 @@ def move(home: Path, by: timedelta, every: timedelta = timedelta(0)) -> None:
             (round(every.total_seconds() * 1e6),),
         )
         database.execute(
-            "update places set received_at = received_at + ? - (start & 255) * ?",
+            "update entries set received_at = received_at + ? - (id & 255) * ?",
             (round(by.total_seconds() * 1e6), round(every.total_seconds() * 1e6)),
         )
 
