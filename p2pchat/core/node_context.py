@@ -36,6 +36,11 @@ class NodeContext:
         self.orders: list[ContentOrder] = []  # of this step, for the store of content
         self.timers: Timers = Timers()
         self._ticket = 0
+        self.choices: dict[str, str] = {}  # lines of meta about what people chose in this run
+
+    def choose(self, name: str, line: str) -> None:
+        """Store in meta what a person chose. It outlives a commit that fails: nobody would choose it again."""
+        self.change.meta[name] = self.choices[name] = line
 
     def emit(self, effect: Effect) -> None:
         self.out.append(effect)

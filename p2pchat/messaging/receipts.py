@@ -823,7 +823,7 @@ class ReceiptTracker:
             raise ValueError(f"not the id of a peer: {', '.join(id for id in peers if not id_of(id))!a}")
 
         def is_stored() -> bool:
-            return driver.node.sync.delivery_receipts.is_stored_by(keys, log, seq)
+            return driver.node.receipts.delivered.is_stored_by(keys, log, seq)
 
         try:
             await asyncio.wait_for(driver.wait_until(is_stored), timeout)
@@ -848,7 +848,7 @@ class ReceiptTracker:
         driver = self._driver
         if driver is None:
             return []
-        holders = driver.node.sync.file_receipts.users_having(log, file.root)
+        holders = driver.node.sync.transfers.receipts.users_having(log, file.root)
         if (
             not elsewhere and len(self._hosted) > 1 and driver.content.holds(file.root, file.size)
         ):  # what is here, users here have

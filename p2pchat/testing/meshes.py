@@ -197,9 +197,9 @@ class Mesh:
         for name, peer, node in running:
             if not peer._lifecycle.idle:
                 yield f"{name} is busy"
-            if node.sync.read_receipts.has_unsent:
+            if node.receipts.read.has_unsent:
                 yield f"{name} has unsent read marks"
-            if node.sync.acknowledgements.has_unsent:
+            if node.receipts.acknowledgements.has_unsent:
                 yield f"{name} has unsent marks of what it stored"
         if not self.network.quiet:
             yield "bytes are in flight"

@@ -249,7 +249,8 @@ def test_a_message_to_the_room_shares_one_list_of_members() -> None:
     for name in ("cyd", "dan"):
         gate.put(PresenceSet(IDS[name], "online"))
     gate.take()
-    one, other = (gate.node.sync.delivery_receipts.recipients(ROOM, IDS[name]) for name in ("cyd", "dan"))
+    room = gate.node.sync.conversations.by_id[ROOM]
+    one, other = (gate.node.sync.receipts.delivered.recipients(room, IDS[name]) for name in ("cyd", "dan"))
     assert one[0] is other[0] and one[1] is other[1]
     assert set(one[0]) == set(one[1]) == {IDS["ada"], IDS["cyd"], IDS["dan"]}
 

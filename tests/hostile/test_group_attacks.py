@@ -111,6 +111,6 @@ async def test_impossible_read_marks_give_no_receipt(attacked: Attacked) -> None
     eve.say(ReadFrame({eve.room: {eve.id: [(ref, MAX_INT, "ab" * 8) for ref in refs]}}))
     eve.say(*(ReadFrame({f"{n:064x}": {eve.id: [(refs[0], 1, "ab" * 8)]}}) for n in range(250)))
     await honest.while_chatting(lives_on(eve))
-    receipts = honest.ada._driver.node.sync.read_receipts
+    receipts = honest.ada._driver.node.sync.receipts.read
     assert not [log for log, positions in receipts.tracker._positions.items() if eve.id in positions]
     assert sum(map(len, receipts._early._by_log.values())) <= 10_000

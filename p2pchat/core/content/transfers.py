@@ -16,7 +16,7 @@ Source: docs/protocol-attachments.md, "Transfer".
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -24,6 +24,7 @@ from math import inf
 
 from p2pchat.core.content.content_requests import ContentRequests, Source
 from p2pchat.core.content.pieces import LEAF_BYTES, count_pieces, piece_size
+from p2pchat.core.durable_changes import NamedContent
 from p2pchat.core.effects import (
     ContentArrived,
     ContentProgress,
@@ -47,8 +48,10 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.members.user_members import Line
-from p2pchat.core.sync.log_index import TalkLog
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.step import Step
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
@@ -136,9 +139,10 @@ class Transfers:
 
     Attributes:
         requests: What is to be downloaded, also after a restart.
+        receipts: Who has what.
     """
 
-    def __init__(self, sync: SyncContext, meta: dict[str, str]) -> None:
+    def __init__(self, sync: SyncContext, meta: dict[str, str], named: Sequence[NamedContent]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._downloads: dict[str, ContentDownload] = {}  # by root
@@ -146,7 +150,7 @@ class Transfers:
         self._links: dict[int, LinkTransfers] = {}
         self._checks = False  # a look for stalled links is due
         self.requests: ContentRequests = ContentRequests(sync, meta, partial(self._open, asked=False))
-        self.on_whole: Callable[[str], None] = lambda root: None  # called with content that is whole now
+        self.receipts: FileReceipts = FileReceipts(sync, named)
 
     # ---- programs
 
@@ -177,13 +181,14 @@ class Transfers:
                 self.requests.end(input.root, is_new=download.stored > 0)
 
     def on_removed(self, input: ContentRemoved) -> None:
-        """End the download of content that goes from the disk."""
+        """End the download of content that goes from the disk, and tell those who were told that it is here."""
         download = self._downloads.get(input.root)
         if download is not None:
             self._drop(download)
             reason = "it was removed here" if input.forgotten else "its message was deleted"
             self._ctx.emit(ContentStopped(input.root, f"the file does not come any more: {reason}"))
         self.requests.on_removed(input.root, input.charge, forgotten=input.forgotten)
+        self.receipts.on_removed(input.root)
 
     def _drop(self, download: ContentDownload) -> None:
         del self._downloads[download.file.root]
@@ -274,7 +279,7 @@ class Transfers:
         self._drop(download)
         self.requests.end(download.file.root, is_new=is_new)
         self._ctx.emit(ContentArrived(*download.source, download.file))
-        self.on_whole(download.file.root)
+        self.receipts.on_whole(download.file.root)
 
     def _blame(self, download: ContentDownload, link: int) -> None:
         """End the link that gave something wrong, and ask its peer for no more of this content."""
@@ -287,8 +292,10 @@ class Transfers:
 
     # ---- links
 
-    def on_link_down(self, link: int) -> None:
+    def on_link_down(self, down: PeerLink) -> None:
         """Ask other links for what this one was asked for."""
+        self.receipts.on_link_down(down)
+        link = down.id
         transfers = self._links.pop(link, None)
         for pull in transfers.pulls.values() if transfers is not None else ():
             self._return(pull)
@@ -552,7 +559,7 @@ class Transfers:
             return LogError("more pulls than may be open at once", code="limit")
         transfers.served[frame.n] = None
         log = LogId(frame.c, frame.u, frame.r)
-        if not self.may_have(remote, log, frame.seq):
+        if not self._sync.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
         elif (size := transfers.allowed.get(((log, frame.seq), frame.root))) is not None:
             self._give(remote, frame, size)
@@ -560,26 +567,13 @@ class Transfers:
             self._sync.lookups.files(log, frame.seq, lambda files: self._on_files_found(remote, frame, files))
         return None
 
-    def may_have(self, remote: RemoteState, log: LogId, seq: int) -> bool:
-        """Return whether the conversation of an entry is shared with the link, and no group cut the entry off.
-
-        Whether the entry is shown at all says the lookup.
-        """
-        conversation = self._sync.conversations.by_id.get(log.conversation)
-        if conversation is None or conversation.is_operations or not self._sync.shares(remote, conversation):
-            return False
-        state = conversation.log(log.user, log.run)
-        if not isinstance(state, TalkLog) or seq <= state.show_limit:
-            return True
-        return state.uncut and not state.seq  # forked, so nothing else of it is known here since the start
-
     def _on_files_found(self, remote: RemoteState, frame: Pull, files: tuple[FileRef, ...]) -> None:
         log = LogId(frame.c, frame.u, frame.r)
         transfers = self._links.get(remote.link.id)
         if transfers is None or not self._sync.is_up(remote):
             return
         file = next((file for file in files if file.root == frame.root), None)
-        if file is None or not self.may_have(remote, log, frame.seq):
+        if file is None or not self._sync.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
             return
         if len(transfers.allowed) >= MAX_ALLOWED:
@@ -596,10 +590,20 @@ class Transfers:
         self._ctx.emit(Send(Lacks(frame.n), [remote.link.id]))
         self._links[remote.link.id].served.pop(frame.n, None)
 
-    def forget_allowed(self) -> None:
-        """Look up again what links may pull, since messages may be deleted."""
-        for transfers in self._links.values():
-            transfers.allowed.clear()
+    def on_durable(self, step: Step) -> None:
+        """Begin what a commit requested, ask who has what it names, and look up again what links may pull or were told
+        where messages are deleted.
+        """
+        change = step.change
+        self.requests.on_durable(change)
+        for log, batch in step.grown:
+            if batch.has_files:
+                self.receipts.on_durable(log, batch)
+        if change.pruned or change.relations:
+            for transfers in self._links.values():
+                transfers.allowed.clear()
+        if change.pruned or any(relation.aspect == "text" for relation in change.relations):
+            self.receipts.on_deleted()
 
     def on_answered(self, input: PullAnswered) -> None:
         transfers = self._links.get(input.link)

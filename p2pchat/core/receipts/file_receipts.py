@@ -16,7 +16,7 @@ Source: docs/protocol-attachments.md, "Who has it".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import chain, islice
 
@@ -25,6 +25,7 @@ from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.token_bucket import TokenBucket
@@ -43,7 +44,6 @@ MAX_NAMING = 1_000
 MAX_GONE = 10_000  # contents that were removed, remembered until their files are gone
 
 Source = tuple[LogId, int]  # a message that names the content
-MayHave = Callable[[RemoteState, LogId, int], bool]
 
 
 class LinkReceipts:
@@ -76,13 +76,11 @@ class FileReceipts:
 
     Args:
         named: The newest messages with attachments, the oldest first.
-        may_have: Whether a link may have the content that an entry names.
     """
 
-    def __init__(self, sync: SyncContext, named: Sequence[NamedContent], may_have: MayHave) -> None:
+    def __init__(self, sync: SyncContext, named: Sequence[NamedContent]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._may_have = may_have
         self._links: dict[int, LinkReceipts] = {}
         # The messages that name it, by root, all with the newest last: of others, and of users here.
         self._named: tuple[dict[str, list[Source]], ...] = ({}, {})
@@ -93,10 +91,6 @@ class FileReceipts:
         self._deletions = 0  # of messages and of content: what was looked up before one is looked up again
         for root, log, seq in named:
             self._note(root, (log, seq))
-
-    def take_over(self, former: FileReceipts) -> None:
-        """Take over what goes from the disk just now. Everything else is asked again."""
-        self._gone = former._gone
 
     # ---- questions of programs
 
@@ -116,14 +110,13 @@ class FileReceipts:
 
     # ---- content that messages name
 
-    def on_durable(self, batch: Batch) -> None:
+    def on_durable(self, log: LogState, batch: Batch) -> None:
         """Take the attachments of entries that are durable now."""
-        conversation = self._sync.conversations.by_id.get(batch.log.conversation)
         for seq, entry in enumerate(batch.entries or (), batch.first):
             for root in {file.root: None for file in attachments_of(entry)}:
                 self._check_untold(root)  # perhaps nobody could be told of it before
                 self._note(root, (batch.log, seq))
-                for remote in () if conversation is None else self._sync.remotes_sharing(conversation):
+                for remote in self._sync.remotes_sharing(log.conversation):
                     self._ask(remote, root)
 
     def _note(self, root: str, source: Source) -> None:
@@ -261,7 +254,7 @@ class FileReceipts:
         if link is not None and deletions != self._deletions:
             self._check(id, link, root)
         elif remote is not None and link is not None:
-            is_here = root not in self._gone and any(self._may_have(remote, *each) for each in naming)
+            is_here = root not in self._gone and any(self._sync.may_have(remote, *each) for each in naming)
             self._tell(id, link, root, is_here=is_here)
 
     def _tell(self, id: int, link: LinkReceipts, root: str, *, is_here: bool) -> None:

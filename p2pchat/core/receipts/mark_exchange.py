@@ -144,7 +144,7 @@ class MarkExchange(Generic[M]):
                 due.marks.setdefault((mark.log, mark.reader), former)
 
     def take_over(self, former: Self) -> None:
-        """Take over what was marked before storage failed, on logs that it holds now: others failed with the marks."""
+        """Take over what was marked before storage failed, on logs that it holds now. Nobody marks it again."""
         for mark in former._positions.all():
             conversation = self._sync.conversations.by_id.get(mark.log.conversation)
             if conversation is not None and conversation.log(mark.log.user, mark.log.run) is not None:
@@ -212,7 +212,7 @@ class MarkExchange(Generic[M]):
         change = self._ctx.change
         if self._changed or self._positions.has_any(*pair):
             change.is_awaited = True
-            self._sync.transaction.reads.append(mark.ticket)
+            self._sync.step.reads.append(mark.ticket)
         else:
             self._ctx.emit(ReadStored(mark.ticket))
 

@@ -331,6 +331,7 @@ class CausalOrder:
             last, old = self._split_by_age(conversation, log, first, end)
             self._place(log, first, last - first + 1, old, gap)
             log.released = last
+        self._sync.step.shown.append(log)
         conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
         if conversation.waiting_logs:
             self._set_ready(conversation, conversation.waiting_logs.waiting_for(log.ref, start, end))

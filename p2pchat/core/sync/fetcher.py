@@ -199,7 +199,8 @@ class Fetcher:
         if conversation is None:
             remote.set_ahead(key, {})
             return False
-        left = {run: mark for run, mark in marks.items() if conversation.lacks(key[1], mark)}
+        held = conversation.held(key[1], marks.values())
+        left = {mark.run: mark for mark, log in held if conversation.lacks(key[1], mark, log)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
         if key in remote.dropped and all(remote.dropped[key].hides(mark, self._ctx.now.mono) for mark in left.values()):

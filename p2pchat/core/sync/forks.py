@@ -20,11 +20,11 @@ Source: docs/protocol.md, "Forks".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from p2pchat.core.durable_changes import Fork
 from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
     Batch,
@@ -38,7 +38,7 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.names import KnownPeople, describe_user
+from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import KeySet
 from p2pchat.core.storage_answers import ForkStart
 from p2pchat.core.sync.causal_order import CausalOrder
@@ -60,25 +60,19 @@ def is_signed(batch: Batch) -> bool:
 class Forks:
     """Detects forks, sends evidence of them and receives it."""
 
-    def __init__(
-        self, sync: SyncContext, people: KnownPeople, order: CausalOrder,
-        on_fork: Callable[[ConversationState, LogId], None],
-        on_log_restored: Callable[[ConversationState, UserId], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, sync: SyncContext, order: CausalOrder, groups: GroupSync) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._people = people
         self._order = order
         self.conversations: KeySet[ConversationId] = {}  # those with forked logs
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
         self._others_warned = 0
-        self._on_fork = on_fork
-        self._on_log_restored = on_log_restored
+        self._groups = groups
 
     # ---- detection
 
     def on_contradiction(
-        self, conversation: ConversationState, log: LogState, other: Batch, link: PeerLink | None
+        self, log: LogState, other: Batch, link: PeerLink | None
     ) -> None:  # fmt: skip
         """Take a signed batch that contradicts its stored log; None for `link` if a file brings it.
 
@@ -94,7 +88,7 @@ class Forks:
             return
         if not self._has_room(log.id.key, size_bytes(other.raws)):
             return
-        self._mark_forked(conversation, log, Fork(log.id, None, other))
+        self._mark_forked(log, Fork(log.id, None, other))
 
     def _has_room(self, key: WriterKey, size: int) -> bool:
         """Return whether evidence is kept, and charge its writer for it."""
@@ -106,7 +100,8 @@ class Forks:
         self._ctx.emit(Counted("forks_ignored"))
         return False
 
-    def _mark_forked(self, conversation: ConversationState, log: LogState, fork: Fork) -> None:
+    def _mark_forked(self, log: LogState, fork: Fork) -> None:
+        conversation = log.conversation
         log.forked, log.own = True, False
         self.conversations[conversation.id] = None
         for remote in self._sync.remotes.values():
@@ -117,9 +112,9 @@ class Forks:
         self._sync.store_naming(conversation)
         self._ctx.change.forks.append(fork)
         self._awaiting_commit[log.id] = set()
-        self._uncover_below(conversation, log)
+        self._uncover_below(log)
         conversation.refresh_sum(log)
-        self._on_fork(conversation, log.id)
+        self._groups.on_fork(log)
         if conversation.waiting_logs:
             self._order.on_log_ended(conversation, log.ref)
         self._warn(log.id.user)
@@ -129,7 +124,7 @@ class Forks:
             if self._others_warned >= MAX_WARNED:
                 return
             self._others_warned += 1
-        who = describe_user(self._people.names.get(user))
+        who = describe_user(self._sync.people.names.get(user))
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
         self._ctx.emit(WarningIssued("fork", text, user))
 
@@ -146,18 +141,16 @@ class Forks:
             elif remote in waiting or conversation.is_operations:  # visibility in a talk depends on it
                 self.send_evidence(remote, log)
 
-    def _uncover_below(self, conversation: ConversationState, forked: LogState) -> None:
+    def _uncover_below(self, forked: LogState) -> None:
         """Make the logs that only a forked log covered tips again."""
-        others = [log for log in conversation.all_logs(forked.id.user) if not log.forked] if forked.before else []
+        logs = forked.conversation.all_logs(forked.id.user) if forked.before else []
+        others = [log for log in logs if not log.forked]
         kept = {mark for log in others for mark in log.before}
         uncovered = [log for log in others if log.covered and log.tail_mark in {*forked.before} - kept]
         for log in uncovered:
-            log.covered = False
-            self._ctx.change.uncover(log.id)
-            if conversation.by_ref.get(log.ref) is not log:
-                conversation.add(log)
+            self._sync.set_covered(log, False)
         if uncovered:
-            self._on_log_restored(conversation, forked.id.user)
+            self._groups.on_log_restored(forked)
 
     # ---- sending
 
@@ -245,4 +238,4 @@ class Forks:
             return
         size = size_bytes(one.raws) + size_bytes(other.raws) + (0 if log.seq else self._ctx.settings.log_bytes)
         if self._has_room(log.id.key, size):
-            self._mark_forked(conversation, log, Fork(log.id, one, other))
+            self._mark_forked(log, Fork(log.id, one, other))

@@ -71,7 +71,7 @@ class Conversations:
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._kept: list[ConversationId] = []  # all others, in order
         self._unknown = MemberShares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
-        self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
+        self.evicted: list[ConversationState] = []  # what gave way to other groups in this step
         self.room: ConversationId = room_id(network)
         self.open(Naming(room=True))
 
@@ -139,8 +139,8 @@ class Conversations:
 
     def _evict(self, id: ConversationId) -> None:
         forgotten = self.forget(id)
-        if forgotten is not None and self.on_evicted is not None:
-            self.on_evicted(forgotten)
+        if forgotten is not None:
+            self.evicted.append(forgotten)
         self._unknown.remove(id)
 
     def written_to_by(self, user: UserId) -> Iterator[UserId]:

@@ -46,15 +46,18 @@ class WaitingEntry(NamedTuple):
 
 
 class LogState:
-    """One log in memory."""
+    """One log in memory, with the conversation that it is of."""
 
     __slots__ = (
-        "before", "chain", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered", "durable_seq",
-        "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
+        "before", "chain", "conversation", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered",
+        "durable_seq", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
     )  # fmt: skip
 
-    def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
+    def __init__(
+        self, conversation: ConversationState, log: LogId, *, own: bool = False, chain: bytes | None = None
+    ) -> None:  # fmt: skip
         """Create a log whose last entry has this chain; None for one of which nothing is known yet."""
+        self.conversation: ConversationState = conversation
         self.id: LogId = log
         self.ref: str = ref_key(log.user, log.run)
         self.own: bool = own  # written by this process
@@ -76,9 +79,9 @@ class LogState:
         self.shown_hash: int = 0  # its part of the conversation's sum
 
     @classmethod
-    def from_facts(cls, facts: LogFacts) -> LogState:
+    def from_facts(cls, conversation: ConversationState, facts: LogFacts) -> LogState:
         """Return a log as storage knows it."""
-        log = cls(facts.log, chain=facts.chain)
+        log = cls(conversation, facts.log, chain=facts.chain)
         log.before = facts.before
         log.seq = log.durable_seq = facts.seq
         log.last_c = facts.last_c
@@ -89,9 +92,9 @@ class LogState:
         return log
 
     @classmethod
-    def from_head(cls, id: LogId, head: LogHead, *, covered: bool) -> LogState:
+    def from_head(cls, conversation: ConversationState, head: LogHead, *, covered: bool) -> LogState:
         """Return a log of which there was a row."""
-        log = cls(id, chain=head.chain)
+        log = cls(conversation, LogId(conversation.id, head.user, head.run), chain=head.chain)
         log.before, log.profiles = head.before, head.profiles
         log.seq = log.durable_seq = log.released = head.seq
         log.last_c, log.pruned = head.last_c, head.pruned
@@ -196,8 +199,10 @@ class TalkLog(LogState):
 
     __slots__ = ("chain8", "cites", "hidden", "stored_visible", "uncut", "visible")
 
-    def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
-        super().__init__(log, own=own, chain=chain)
+    def __init__(
+        self, conversation: ConversationState, log: LogId, *, own: bool = False, chain: bytes | None = None
+    ) -> None:  # fmt: skip
+        super().__init__(conversation, log, own=own, chain=chain)
         self.cites: list[Cite] = []
         self.visible: int = 0
         self.chain8: str = ""
@@ -206,16 +211,16 @@ class TalkLog(LogState):
         self.stored_visible: int = EVERYTHING
 
     @classmethod
-    def from_facts(cls, facts: LogFacts) -> TalkLog:
-        log = super().from_facts(facts)
+    def from_facts(cls, conversation: ConversationState, facts: LogFacts) -> TalkLog:
+        log = super().from_facts(conversation, facts)
         assert isinstance(log, TalkLog)
         log.cites = list(facts.cites)
         log.stored_visible = facts.visible
         return log
 
     @classmethod
-    def from_head(cls, id: LogId, head: LogHead, *, covered: bool) -> TalkLog:
-        log = super().from_head(id, head, covered=covered)
+    def from_head(cls, conversation: ConversationState, head: LogHead, *, covered: bool) -> TalkLog:
+        log = super().from_head(conversation, head, covered=covered)
         assert isinstance(log, TalkLog)
         log.cites, log.visible = list(head.cites), head.seq
         return log
@@ -343,19 +348,21 @@ class Writers:
     Whoever asks for one gets objects, and `pack` makes rows of those with nothing under way. So nobody may keep an
     object of a writer or log beyond one step.
 
-    Nothing here refers to the conversation: a forgotten one leaves memory at once, not when cycles are collected.
+    Nothing here refers to a conversation without logs: a forgotten one leaves memory at once, not when cycles are
+    collected.
 
     Attributes:
+        conversation: Theirs, once there is a log.
         open: The writers that are objects now.
         quiet: The only tips of the others.
         covered: The covered logs of all of them, as far as they are no objects.
         by_ref: The logs that are objects, as references name them.
     """
 
-    __slots__ = ("_conversation", "_pack_above", "by_ref", "covered", "open", "quiet")
+    __slots__ = ("_pack_above", "by_ref", "conversation", "covered", "open", "quiet")
 
-    def __init__(self, conversation: ConversationId) -> None:
-        self._conversation = conversation
+    def __init__(self) -> None:
+        self.conversation: ConversationState
         self._pack_above: int = 0
         self.by_ref: dict[str, LogState] = {}
         self.open: dict[UserId, WriterLogs] = {}
@@ -386,7 +393,7 @@ class Writers:
         found = self.open.get(user)
         for head in self.quiet.take(user) if found is None and len(self.quiet) else ():
             found = self.open[user] = WriterLogs(user)
-            log = LogState.from_head(LogId(self._conversation, user, head.run), head, covered=False)
+            log = LogState.from_head(self.conversation, head, covered=False)
             log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)  # part of the sum already
             found.logs[head.run] = self.by_ref[log.ref] = log
         return found
@@ -406,7 +413,7 @@ class Writers:
         for writer in reversed(self.open.values()):
             yield from (log.id for log in writer.tips())
         for user, mark in self.quiet.ends():
-            yield LogId(self._conversation, user, mark.run)
+            yield LogId(self.conversation.id, user, mark.run)
 
     def shown_ends(self) -> Iterator[tuple[UserId, dict[RunId, tuple[int, str]]]]:
         """Yield each writer, with the last released entry of each log that no other covers, and the chain8 there."""
@@ -435,6 +442,9 @@ def sum_of(conversations: Iterable[ConversationState]) -> str:
     return f"{sum(conversation.sum for conversation in conversations) % SUM_MODULUS:064x}"
 
 
+HeldMark = tuple[Mark, LogState | None]  # a mark, and the log that it is on; None for one that is not here
+
+
 class ConversationState:
     """One conversation: its members and writers, their logs, and the sum over their tips.
 
@@ -459,7 +469,7 @@ class ConversationState:
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.concerns_us: bool = True  # a member is hosted here
-        self.writers: Writers = Writers(conversation)
+        self.writers: Writers = Writers()
         self.writers_of_all: Counter[UserId] | None = None
         self.by_ref: dict[str, LogState] = self.writers.by_ref
         self.sum: int = 0
@@ -486,6 +496,10 @@ class ConversationState:
             return self._covered_log(head)
         return found
 
+    def held(self, user: UserId, marks: Iterable[Mark]) -> list[HeldMark]:
+        """Return marks of a writer with the logs that they are on."""
+        return [(mark, self.log(user, mark.run)) for mark in marks]
+
     def log_at(self, ref: str) -> LogState | None:
         """Return the log that references name so."""
         found = self.by_ref.get(ref)
@@ -509,7 +523,7 @@ class ConversationState:
 
     def _covered_log(self, head: LogHead) -> LogState:
         kind = TalkLog if self.is_talk else LogState
-        return kind.from_head(LogId(self.id, head.user, head.run), head, covered=True)
+        return kind.from_head(self, head, covered=True)
 
     def older_marks(self, user: UserId, most: int) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log of a writer; none if no log covers another."""
@@ -520,9 +534,8 @@ class ConversationState:
         chosen = [logs[(1 << power) - 1] for power in range(most) if 1 << power <= len(logs)]
         return [Mark(log.id.run, log.durable_seq, log.durable_chain[:8].hex()) for log in chosen]
 
-    def lacks(self, user: UserId, mark: Mark) -> bool:
-        """Return whether a mark covers something that is not here and may be shown."""
-        log = self.log(user, mark.run)
+    def lacks(self, user: UserId, mark: Mark, log: LogState | None) -> bool:
+        """Return whether a mark on this log, None for one that is not here, covers what is lacking and may be shown."""
         if log is not None and log.forked:
             return False
         if self.is_talk and self.group is not None and (log is None or mark.seq > log.seq):
@@ -541,7 +554,8 @@ class ConversationState:
         if found is not None and found.seq >= ref.seq:
             return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
         users = [user for user in self.allowed_writers or () if user.startswith(ref.log[:16])]
-        return bool(users) and not any(self.lacks(user, Mark(ref.log[16:], ref.seq, "")) for user in users)
+        mark = Mark(ref.log[16:], ref.seq, "")
+        return bool(users) and not any(self.lacks(user, mark, self.log(user, mark.run)) for user in users)
 
     def _may_turn_out(self, log: LogId, seq: int) -> bool:
         """Return whether a hidden entry of a talk may become visible when entries that the cuts name arrive."""
@@ -551,16 +565,17 @@ class ConversationState:
 
     def new_log(self, id: LogId, *, own: bool = False) -> LogState:
         """Return a new log that begins here, not added to memory yet."""
-        return TalkLog(id, own=own) if self.is_talk else LogState(id, own=own)
+        return TalkLog(self, id, own=own) if self.is_talk else LogState(self, id, own=own)
 
     def log_from(self, facts: LogFacts) -> LogState:
         """Return a log as storage knows it, not added to memory yet."""
-        return TalkLog.from_facts(facts) if self.is_talk else LogState.from_facts(facts)
+        return TalkLog.from_facts(self, facts) if self.is_talk else LogState.from_facts(self, facts)
 
     def add(self, log: LogState) -> LogState:
         """Keep a log as an object."""
         if len(self.writers.covered):
             self.writers.covered.remove(log.id.user, log.id.run)
+        self.writers.conversation = self
         self.writer(log.id.user).logs[log.id.run] = log
         self.by_ref[log.ref] = log
         return log

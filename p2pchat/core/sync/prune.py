@@ -22,7 +22,7 @@ Source: docs/guarantees.md, "Deletion".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from p2pchat.config import MIB
@@ -30,6 +30,7 @@ from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import RawEntry
 from p2pchat.core.storage_answers import PruneKey, PrunePlan
+from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import RunId, UserId
@@ -54,16 +55,12 @@ def entries_of_one_step(raws: Iterable[RawEntry], entries: int, size: int) -> li
 
 
 class Pruner:
-    """Deletes what programs ask it to.
+    """Deletes what programs ask it to."""
 
-    Args:
-        on_quota_freed: Called with a user of whom more can be stored now.
-    """
-
-    def __init__(self, sync: SyncContext, on_quota_freed: Callable[[UserId], None]) -> None:
+    def __init__(self, sync: SyncContext, anti_entropy: AntiEntropy) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._on_quota_freed = on_quota_freed
+        self._anti_entropy = anti_entropy
         self._requests: dict[int, PruneRequest] = {}  # not answered yet, by ticket; one after the other
 
     def load(self, meta: dict[str, str]) -> None:
@@ -91,7 +88,7 @@ class Pruner:
 
     def _begin(self, request: PruneRequest) -> None:
         self._ctx.change.is_awaited = True
-        self._sync.transaction.prunes.append((request, None))
+        self._sync.step.prunes.append((request, None))
 
     def on_durable(self, request: PruneRequest, plan: PrunePlan | None) -> None:
         """Continue when a commit of a step is durable: the one before it, or the deletion itself."""
@@ -109,7 +106,7 @@ class Pruner:
         self._answer(request, plan)
         for user, size in plan.freed.items():
             if self._sync.quota.on_deleted(user, size):
-                self._on_quota_freed(user)
+                self._anti_entropy.on_freed(user, self._sync.remotes.values())
 
     def _look_up(self, conversation: ConversationState, request: PruneRequest) -> None:
         own = self._protected(conversation)
@@ -137,7 +134,7 @@ class Pruner:
         if not self._sync.has_deleted:
             self._sync.has_deleted = True
             self._ctx.change.meta[DELETED] = "1"
-        self._sync.transaction.prunes.append((request, plan))
+        self._sync.step.prunes.append((request, plan))
         for user in sorted({prune.log.user for prune in plan.pruned} & self._sync.hosted.keys()):
             self._seal(conversation, user, {prune.log.run: prune.c for prune in plan.pruned if prune.log.user == user})
 

@@ -11,7 +11,7 @@ Source: docs/protocol.md, "Pull" and "Tail".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send, WarningIssued
@@ -39,11 +39,10 @@ MAX_WARNED = 16  # peers and conversations of one run that cause a warning: a pe
 class Sender:
     """Sends entries to links."""
 
-    def __init__(self, sync: SyncContext, forks: Forks, names: Mapping[UserId, str]) -> None:
+    def __init__(self, sync: SyncContext, forks: Forks) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._forks = forks
-        self._names = names
         self._warned: set[tuple[PeerId, ConversationId]] = set()
 
     # ---- wants
@@ -79,7 +78,7 @@ class Sender:
         for key in sorted(keys):
             conversation = self._sync.conversations.by_id.get(key[0])
             others = [user for user in (conversation.naming.dm if conversation else None) or () if user != key[1]]
-            text = FULL_DIRECT.format(describe_user(self._names.get(others[0]))) if others else FULL
+            text = FULL_DIRECT.format(describe_user(self._sync.people.names.get(others[0]))) if others else FULL
             self._warn_refused(remote, key, text, key[0] if others else "")
 
     def _close_want(self, remote: RemoteState, served: ServedWant) -> None:
@@ -174,8 +173,9 @@ class Sender:
 
     # ---- running logs
 
-    def push(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
+    def push(self, log: LogState, batch: Batch) -> None:
         """Send a new durable batch of a hosted user to all remotes of the conversation."""
+        conversation = log.conversation
         if self._sync.presence.announcer.has_new_users:
             self._sync.presence.announcer.introduce()
         ready: list[RemoteState] = []
@@ -195,11 +195,11 @@ class Sender:
         self._write(conversation, batch, ready)
 
     def _has_room(self, remote: RemoteState) -> bool:
-        given = self._sync.transaction.sent_bytes.get(remote.link.id, 0)
+        given = self._sync.step.sent_bytes.get(remote.link.id, 0)
         return not remote.link.full and given < self._ctx.settings.buffer_limit_bytes
 
     def _write(self, conversation: ConversationState, batch: Batch, remotes: list[RemoteState]) -> None:
-        given, size = self._sync.transaction.sent_bytes, size_bytes(batch.raws) if remotes else 0
+        given, size = self._sync.step.sent_bytes, size_bytes(batch.raws) if remotes else 0
         for remote in remotes:
             given[remote.link.id] = given.get(remote.link.id, 0) + size
         new = [remote for remote in remotes if conversation.id not in remote.named]
