@@ -457,8 +457,9 @@ class Node:
         for conversation in former.conversations.kept():  # programs do not open them again
             if conversation.group is None:
                 self.sync.conversations.open(conversation.naming)
-        self.sync.receipts.read.take_over(former.receipts.read)
-        self.sync.receipts.taken.take_over(former.receipts.taken)
+        self.receipts.take_over(former.receipts)
+        self.sync.context.distrusted = former.context.distrusted
+        self.sync.transfers.receipts.gone = former.transfers.receipts.gone
         self.sync.set_disk(self._storage.disk)
         self._storage.on_loaded(self.links)
 

@@ -270,7 +270,7 @@ class GroupSync:
         self.refresh_tips(talk, writer)
         for log in logs:
             if log is not but:
-                self._order.on_visibility_changed(talk, log)
+                self._order.on_visibility_changed(log)
 
     def _store_visible(self, log: TalkLog) -> None:
         """Have storage hide what is not visible any more, and report it if the writer is hosted here."""

@@ -72,6 +72,14 @@ class AckTracker:
         """Return a member's position in a log, 0 when it is not known in this run."""
         return self._settled((log, member))
 
+    def take_over(self, former: AckTracker) -> None:
+        """Take over the positions known before storage failed. They were emitted and may not have been saved."""
+        for log, positions in former._positions.items():
+            for member, seq in positions.items():
+                if seq > self._positions.setdefault(log, {}).get(member, 0):
+                    self._positions[log][member] = seq
+                    self.unsaved[log, member] = Mark(log.run, seq, "")
+
     def add_known(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
         """Add the stored positions in logs of a newly hosted user."""
         for log, member, seq in known:

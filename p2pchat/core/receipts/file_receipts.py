@@ -87,7 +87,7 @@ class FileReceipts:
         self._told: dict[str, dict[PeerId, bool]] = {}  # by root: what each peer said last
         self._events = TokenBucket(EVENTS_A_SECOND, EVENTS_BURST, sync.ctx.now.mono)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
-        self._gone: dict[str, None] = {}
+        self.gone: dict[str, None] = {}  # goes from the disk just now
         self._deletions = 0  # of messages and of content: what was looked up before one is looked up again
         for root, log, seq in named:
             self._note(root, (log, seq))
@@ -218,15 +218,15 @@ class FileReceipts:
 
     def on_whole(self, root: str) -> None:
         """Take that some content may be whole now, and that it is not being removed. The store is asked."""
-        self._gone.pop(root, None)
+        self.gone.pop(root, None)
         self._check_untold(root)
 
     def on_removed(self, root: str) -> None:
         """Take that some content goes from the disk in a moment, before it goes."""
         self._deletions += 1
-        self._gone[root] = None
-        if len(self._gone) > MAX_GONE:
-            del self._gone[next(iter(self._gone))]
+        self.gone[root] = None
+        if len(self.gone) > MAX_GONE:
+            del self.gone[next(iter(self.gone))]
         for id, link in self._links.items():
             if link.told.get(root) or root in link.to_tell:
                 self._tell(id, link, root, is_here=False)
@@ -243,7 +243,7 @@ class FileReceipts:
         """Take which contents are whole on the disk."""
         id, roots = self._checks.pop(found.ticket, (0, []))
         for root in roots:
-            if root in found.roots and root not in self._gone:
+            if root in found.roots and root not in self.gone:
                 self._sync.lookups.naming(root, partial(self._on_naming_found, id, root, self._deletions))
             else:
                 self._on_naming_found(id, root, self._deletions, [])
@@ -254,7 +254,7 @@ class FileReceipts:
         if link is not None and deletions != self._deletions:
             self._check(id, link, root)
         elif remote is not None and link is not None:
-            is_here = root not in self._gone and any(self._sync.may_have(remote, *each) for each in naming)
+            is_here = root not in self.gone and any(self._sync.may_have(remote, *each) for each in naming)
             self._tell(id, link, root, is_here=is_here)
 
     def _tell(self, id: int, link: LinkReceipts, root: str, *, is_here: bool) -> None:

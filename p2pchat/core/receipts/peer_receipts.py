@@ -115,6 +115,13 @@ class PeerReceipts:
         self.read.on_stop()
         self.taken.on_stop()
 
+    def take_over(self, former: PeerReceipts) -> None:
+        """Take over what was reported before storage failed, so that nothing is twice, and what nobody marks again."""
+        self.delivered.take_over(former.delivered)
+        self.read.tracker.take_over(former.read.tracker)
+        self.read.take_over(former.read)
+        self.taken.take_over(former.taken)
+
     def fail_all(self, reason: str) -> None:
         """Refuse the marks that storage looks up, since it failed."""
         self.read.refuse_unanswered(reason)

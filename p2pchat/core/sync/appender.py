@@ -224,7 +224,7 @@ class Appender:
         for part in self._batches(entries):
             self._sign(log, *part)
         self._sync.step.own = True
-        place = self._ingest.order.release_own(log.conversation, log, entries)
+        place = self._ingest.order.release_own(log, entries)
         if any(entry.k != "profile" for entry in entries):
             self._last_place[log.id.key] = place
 

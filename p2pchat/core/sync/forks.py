@@ -116,7 +116,7 @@ class Forks:
         conversation.refresh_sum(log)
         self._groups.on_fork(log)
         if conversation.waiting_logs:
-            self._order.on_log_ended(conversation, log.ref)
+            self._order.on_log_ended(log)
         self._warn(log.id.user)
 
     def _warn(self, user: UserId) -> None:

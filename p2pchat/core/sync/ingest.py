@@ -256,9 +256,9 @@ class Ingest:
         self._sync.change_run_if_cloned(log.id)
         extension.source.on_kept(log.id.key, len(raws), size)
         self.append(log, batch)
-        self.order.note_age(conversation, log, batch.first, entries)
+        self.order.note_age(log, batch.first, entries)
         names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
-        self.order.on_entries(conversation, log, batch.first, entries if names else (), extension.source.link)
+        self.order.on_entries(log, batch.first, entries if names else (), extension.source.link)
         return True
 
     def _cost_of_log(self, log: LogState) -> int:
