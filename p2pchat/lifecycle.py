@@ -145,7 +145,7 @@ class PeerLifecycle:
 
     def conversations(self) -> Mapping[ConversationId, ConversationState]:
         """Return the conversations in the core, by id; {} before there is one."""
-        return {} if self.driver is None else self.driver.node.sync.conversations.by_id
+        return {} if self.driver is None else self.driver.node.sync.conversations
 
     def require_resources(self) -> PeerResources:
         """Return what was opened; raise PeerClosed before the own user is known."""

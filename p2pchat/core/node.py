@@ -21,7 +21,6 @@ from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import (
     Commit,
     ContentStopped,
-    Counted,
     Effect,
     ImportResult,
     OrderContent,
@@ -276,7 +275,7 @@ class Node:
     @property
     def namings(self) -> dict[ConversationId, Naming]:
         """All conversations known here, and the names behind their ids."""
-        return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
+        return {id: conversation.naming for id, conversation in self.sync.conversations.items()}
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
         """Return the conversations a user belongs to or did, or all that people see if no other user is hosted."""
@@ -333,7 +332,7 @@ class Node:
             self._close_for(link, fault)
 
     def _close_for(self, link: PeerLink, error: LogError) -> None:
-        self._ctx.emit(Counted(f"fault_{error.code}"))
+        self._ctx.count(f"fault_{error.code}")
         self.links.close(link.id, error.code, str(error))
 
     def _on_here(self, link: PeerLink, frame: Here) -> None:
@@ -342,7 +341,7 @@ class Node:
         try:
             self.presence.here(link, frame)
         except ProtocolError as error:
-            self._ctx.emit(Counted(f"fault_{error.code}"))
+            self._ctx.count(f"fault_{error.code}")
             self.links.close(link.id, error.code, str(error))
             return
         there, fresh = link.users, True
@@ -484,7 +483,7 @@ class Node:
         self.user_members.on_members_changed()
         if any(one.kind == REMOVE for one in change.statements):
             self.sync.quota.on_members_removed()
-        let_in = self.admission.report(change, void, self.sync.conversations.by_id[self.room].history_until)
+        let_in = self.admission.report(change, void, self.sync.conversations[self.room].history_until)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()

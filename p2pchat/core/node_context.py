@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
-from p2pchat.core.effects import ContentOrder, Effect
+from p2pchat.core.effects import ContentOrder, Counted, Effect
 from p2pchat.protocol import Cert, GuestCertificate, PeerId, UserId
 
 
@@ -44,6 +44,10 @@ class NodeContext:
 
     def emit(self, effect: Effect) -> None:
         self.out.append(effect)
+
+    def count(self, what: str) -> None:
+        """Count that something happened."""
+        self.emit(Counted(what))
 
     def next_ticket(self) -> int:
         """Return a number that no earlier effect of this node had."""

@@ -216,7 +216,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
         return
     if not (other.peer in one.presence.hosts and one.peer in other.presence.hosts):  # whatever their presence
         yield "have not seen each other"
-    here, there = one.sync.conversations.by_id, other.sync.conversations.by_id
+    here, there = one.sync.conversations, other.sync.conversations
     for key in here.keys() | there.keys():
         known = [conversations[key] for conversations in (here, there) if key in conversations]
         if not all(conversation.shared_with([node.peer]) for conversation in known for node in (one, other)):
@@ -231,7 +231,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
 def _unsure(writer: TCPPeer, node: Node, reader: Node) -> Iterator[str]:
     """Yield each log of a writer, with its node, whose delivery to the reader the writer does not know of yet."""
     tracker = writer._lifecycle.tracker
-    for conversation in node.sync.conversations.by_id.values():
+    for conversation in node.sync.conversations.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
                 # No peer holds entries after a cut.

@@ -60,7 +60,7 @@ MUTANTS = (
     Mutant("answered-keep-places", "a user who was answered can begin no more conversations with others here",
         "core/members/test_inbox.py::test_a_first_message_is_told_once_and_listed_until_there_is_an_answer",
         ("""\
-            self._update(self._conversations.by_id[id])
+            self._update(self._conversations[id])
         refused""",
          """\
             pass
@@ -238,7 +238,7 @@ MUTANTS = (
          "held.setdefault(other.number, 0)")),
     Mutant("covered-logs-not-loaded", "after a restart an answer to a message of an earlier run is shown late, with a gap mark",
         "core/sync/test_causal_order.py::test_a_followed_entry_may_be_in_a_covered_log",
-        ("self.conversations.by_id[id].writers.covered.load(rows)",
+        ("self.conversations[id].writers.covered.load(rows)",
          "pass")),
     Mutant("cursor-too-far", "a link that lagged gets batches with holes before them",
         "core/sync/test_serve.py::test_a_peer_that_refuses_a_writer_gets_no_marks_until_they_change",
@@ -330,7 +330,7 @@ MUTANTS = (
          "for user, size in ():")),
     Mutant("evidence-uncharged", "one member fills the disk with forked logs of users it makes up",
         "core/sync/test_forks.py::test_evidence_against_users_counts_at_their_member",
-        ("        if self._has_room(log.id.key, size):",
+        ("        if self._has_room(log.key, size):",
          "        if True:")),
     Mutant("expelled-before-durable", "who was expelled and pardoned at once stays offline for a peer that never ended its link",
         "core/mesh/test_presence.py::test_a_list_of_one_peer_expels_nobody_of_another",
@@ -474,7 +474,7 @@ MUTANTS = (
     Mutant("group-places-forgotten", "after a restart everybody has all places for groups again",
         "core/members/test_inbox.py::test_a_user_makes_few_groups_and_others_make_theirs",
         ("""\
-        for conversation in self._conversations.by_id.values():
+        for conversation in self._conversations.values():
             self._update(conversation)""",
          "if False:")),
     Mutant("groups-need-no-place", "a member fills a peer with groups",
@@ -495,7 +495,7 @@ MUTANTS = (
          "pass")),
     Mutant("head-unchecked", "a peer that relays a log can write in another's name",
         "core/sync/test_ingest.py::test_a_wrong_head_ends_the_link_and_batches_before_it_count",
-        ("return verify(self.log.id.user, bytes.fromhex(decoded.frame.head), message)",
+        ("return verify(self.log.user, bytes.fromhex(decoded.frame.head), message)",
          "return True")),
     Mutant("header-certificate-unchecked", "anybody has a member answer for what it writes",
         "core/sync/test_ingest.py::test_a_certificate_of_another_network_or_user_is_the_fault_of_the_sender",
@@ -585,7 +585,7 @@ MUTANTS = (
          "if False:")),
     Mutant("log-without-profile", "nobody knows the names of writers who are gone",
         Rule("profile", within=60),
-        ("return [self._profile_draft(log.id.user), *drafts] if is_first else drafts",
+        ("return [self._profile_draft(log.user), *drafts] if is_first else drafts",
          "return drafts")),
     Mutant("logs-begun-at-each-key", "a member with many keys begins logs at the rate of as many members",
         "hostile/test_relayed_logs.py::test_the_keys_of_one_member_begin_logs_at_one_rate",
@@ -646,9 +646,9 @@ MUTANTS = (
     Mutant("marks-all-at-once", "what a contact writes waits behind the marks of all writers of the room",
         "core/sync/test_anti_entropy.py::test_marks_of_many_writers_go_page_by_page_so_that_nothing_waits_behind_them",
         ("""\
-                self._ctx.emit(Send(Ping(), [remote.link.id]))
+                self._ctx.emit(Send(Ping(), [remote.id]))
             return""",
-         "                self._ctx.emit(Send(Ping(), [remote.link.id]))")),
+         "                self._ctx.emit(Send(Ping(), [remote.id]))")),
     Mutant("marks-of-a-returning-user-not-asked", "what a user took at one host is handed on again at another to which it comes back",
         "core/receipts/test_taken_marks.py::test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back",
         ("self._heard.clear()  # so peers send these again",
@@ -923,7 +923,7 @@ own = self._by_signer[self.founder].values()
          "")),
     Mutant("new-groups-untold", "somebody puts you into a group, and nothing tells you who",
         "core/members/test_inbox.py::test_a_group_is_told_once_to_each_whom_it_names_and_who_does_not_know_its_owner",
-        ("step.begun += self._sync.inbox.on_begun(self._sync.conversations.by_id[group.id])",
+        ("step.begun += self._sync.inbox.on_begun(self._sync.conversations[group.id])",
          "pass")),
     Mutant("new-logs-unlimited", "a member that nobody knows delays everybody with thousands of small logs",
         "core/sync/test_ingest.py::test_a_link_to_nobody_known_pauses_when_many_logs_begin",
@@ -1011,7 +1011,7 @@ own = self._by_signer[self.founder].values()
          "if rule.added is None:")),
     Mutant("old-not-flagged", "a newcomer's bot replies to last year's messages",
         Rule("old", within=60),
-        ("if entries[0].c <= log.conversation.history_until and log.id.user not in self._sync.hosted:",
+        ("if entries[0].c <= log.conversation.history_until and log.user not in self._sync.hosted:",
          "if False:")),
     Mutant("old-pages-go-on", "a comparison that begins while pages of marks go out is not over until it is repeated",
         "core/sync/test_anti_entropy.py::test_another_comparison_begins_the_pages_anew",
@@ -1043,7 +1043,7 @@ own = self._by_signer[self.founder].values()
          "if False:")),
     Mutant("own-entries-overtake", "a user's own earlier entries that come back are shown after later ones",
         "core/sync/test_causal_order.py::test_a_returned_earlier_log_is_shown_before_its_writer_s_next_entry",
-        ("self._release_waiting(log.conversation.log(log.id.user, mark.run))",
+        ("self._release_waiting(log.conversation.log(log.user, mark.run))",
          "pass")),
     Mutant("own-limit-counts-theirs", "what strangers begin has no limit but that of contacts",
         "core/members/test_inbox.py::test_a_user_begins_few_conversations_and_others_begin_theirs",
@@ -1055,7 +1055,7 @@ own = self._by_signer[self.founder].values()
          "pass")),
     Mutant("own-return-is-old", "what a user wrote who lost its disk comes back as what somebody else wrote before",
         "core/sync/test_causal_order.py::test_direct_messages_and_own_ones_are_news_whenever_they_were_written",
-        ("if entries[0].c <= log.conversation.history_until and log.id.user not in self._sync.hosted:",
+        ("if entries[0].c <= log.conversation.history_until and log.user not in self._sync.hosted:",
          "if entries[0].c <= log.conversation.history_until:")),
     Mutant("pardoned-not-dialled", "who was pardoned is not dialled by a peer that has restarted since it was linked with it",
         "core/members/test_statement_exchange.py::test_who_is_known_only_by_what_it_wrote_is_dialled_again_after_a_pardon",
@@ -1353,7 +1353,7 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
          "if False and (head :=")),
     Mutant("strangers-are-told-peers", "an expelled one learns with a fresh key where the members are",
         "hostile/test_expelled.py::test_a_fresh_key_learns_no_addresses_at_a_full_peer",
-        ("        self._ctx.emit(Counted(\"not_admitted\"))",
+        ("        self._ctx.count(\"not_admitted\")",
          """\
         self._ctx.emit(Counted("not_admitted"))
         if self._refusal(link.peer, link)[0]:
@@ -1397,7 +1397,7 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
         "core/groups/test_groups_ingest.py::test_nothing_of_a_group_is_stored_before_its_first_operation",
         ("""\
         if not known:
-            self._ctx.emit(Counted("group_not_known"))
+            self._ctx.count("group_not_known")
         return known""",
          "        return True")),
     Mutant("transcript-without-nonce", "a recorded hello works again",
@@ -1527,8 +1527,8 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
          "if False:")),
     Mutant("wait-behind-what-waits", "one entry that follows itself silences for five minutes whoever did not wait for it",
         "core/sync/test_causal_order.py::test_what_waits_for_a_claim_holds_nobody_else_back_for_longer_than_5_s",
-        ("            return found.show_limit < ref.seq and self._is_awaited(found.id.key)",
-         "            return found.show_limit >= ref.seq or self._is_awaited(found.id.key)")),
+        ("            return found.show_limit < ref.seq and self._is_awaited(found.key)",
+         "            return found.show_limit >= ref.seq or self._is_awaited(found.key)")),
     Mutant("wait-for-ever", "one entry that nobody has any more silences its writer",
         "core/sync/test_causal_order.py::test_an_unavailable_entry_is_awaited_for_5_s_then_a_gap_is_shown",
         ("if missing and (on_its_way or self._builds_on_waiting(log, seq)):",

@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel
-from p2pchat.core.effects import Counted
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.members.user_members import Line
@@ -295,7 +294,7 @@ class ContentRequests:
                 request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
                 request.line = self._bytes.lines.get(user, ())
                 if self._bytes.full(user, request.charged) is not None:
-                    self._ctx.emit(Counted("content_quota"))
+                    self._ctx.count("content_quota")
                     continue
                 self._bytes.add(user, request.charged)
             self._keep(file.root, request)
@@ -309,7 +308,7 @@ class ContentRequests:
 
     def _give_way(self, root: str) -> None:
         self._forget(root, is_new=self._requests[root].was_begun)
-        self._ctx.emit(Counted("content_quota"))
+        self._ctx.count("content_quota")
 
     # ---- turns
 

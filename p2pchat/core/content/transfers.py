@@ -29,7 +29,6 @@ from p2pchat.core.effects import (
     ContentArrived,
     ContentProgress,
     ContentStopped,
-    Counted,
     GivePieces,
     OpenContent,
     Send,
@@ -284,7 +283,7 @@ class Transfers:
     def _blame(self, download: ContentDownload, link: int) -> None:
         """End the link that gave something wrong, and ask its peer for no more of this content."""
         remote = self._sync.remotes.get(link)
-        self._ctx.emit(Counted("wrong_content"))
+        self._ctx.count("wrong_content")
         if remote is not None:
             download.faulty.add(remote.link.peer)
             self._count_stall(download, remote)
@@ -342,9 +341,9 @@ class Transfers:
                 return
 
     def _transfers(self, remote: RemoteState) -> LinkTransfers:
-        transfers = self._links.get(remote.link.id)
+        transfers = self._links.get(remote.id)
         if transfers is None:
-            transfers = self._links[remote.link.id] = LinkTransfers()
+            transfers = self._links[remote.id] = LinkTransfers()
         return transfers
 
     def _has_room(
@@ -362,7 +361,7 @@ class Transfers:
         """Return whether other members may be getting the same large content, since not all had nothing for long."""
         if len(sharing) <= FEW_GIVERS or count_pieces(download.file.size) <= NEAR_PIECES:
             return False
-        return sum(download.pauses.get(remote.link.id, 0.0) <= LACK_PAUSE for remote in sharing) > FEW_GIVERS
+        return sum(download.pauses.get(remote.id, 0.0) <= LACK_PAUSE for remote in sharing) > FEW_GIVERS
 
     def _ask_waiting(self, remote: RemoteState, transfers: LinkTransfers) -> None:
         """Ask for what waits for room on a link, now that a pull on this one has ended."""
@@ -378,19 +377,19 @@ class Transfers:
         keeps nobody from content by promising it with each of them.
         """
         (log, _), now = download.source, self._ctx.now.mono
-        found = [remote for remote in sharing if download.lacking.get(remote.link.id, 0.0) <= now]
+        found = [remote for remote in sharing if download.lacking.get(remote.id, 0.0) <= now]
         if len(found) < 2:
             return found
         return sorted(
             found,
             key=lambda remote: (
-                log.user not in remote.link.users, self._stalls(download, remote), not remote.link.known, remote.link.id
+                log.user not in remote.link.users, self._stalls(download, remote), not remote.link.known, remote.id
             ),
         )  # fmt: skip
 
     def _sharing(self, download: ContentDownload) -> list[RemoteState]:
         """Return the links that may be asked at all, those that rest included."""
-        conversation = self._sync.conversations.by_id.get(download.source[0].conversation)
+        conversation = self._sync.conversations.get(download.source[0].conversation)
         remotes = self._sync.remotes_sharing(conversation) if conversation is not None else ()
         return [
             remote for remote in remotes if remote.link.takes_files and remote.link.peer not in download.faulty
@@ -417,7 +416,7 @@ class Transfers:
 
         A spared link is asked for one piece, and for one that no other link is known to have.
         """
-        (log, seq), file, link = download.source, download.file, remote.link.id
+        (log, seq), file, link = download.source, download.file, remote.id
         if download.needed[0] == LEAVES:
             download.needed.popleft()
             frames = -(-count_pieces(file.size) * LEAF_BYTES // PIECE_BYTES)
@@ -459,7 +458,7 @@ class Transfers:
 
     def on_piece(self, remote: RemoteState, piece: Piece) -> LogError | None:
         """Take a frame of bytes. Return a fault if it was not asked for."""
-        transfers = self._links.get(remote.link.id)
+        transfers = self._links.get(remote.id)
         pull = transfers.pulls.get(piece.n) if transfers is not None else None
         if transfers is None or pull is None:
             return LogError("a piece that nobody asked for", code="order")
@@ -473,7 +472,7 @@ class Transfers:
             self._return(pull)
             return LogError("another piece than the one that was asked for", code="order")
         if download is not None:
-            self._store(remote.link.id, download, pull, index, piece.data)
+            self._store(remote.id, download, pull, index, piece.data)
         if not pull.missing:
             self._ask_waiting(remote, transfers)
         return None
@@ -490,7 +489,7 @@ class Transfers:
 
     def on_lacks(self, remote: RemoteState, frame: Lacks) -> None:
         """Take the end of a pull that could not be answered. The link may have the rest later."""
-        transfers = self._links.get(remote.link.id)
+        transfers = self._links.get(remote.id)
         pull = transfers.pulls.pop(frame.n, None) if transfers is not None else None
         if transfers is None or pull is None:
             return
@@ -501,14 +500,14 @@ class Transfers:
 
     def _take_lacks(self, remote: RemoteState, frame: Lacks, pull: OpenPull, download: ContentDownload) -> None:
         if frame.has and not pull.was_said and LEAVES not in pull.missing:
-            download.held[remote.link.id] = _flags_of(frame.has, count_pieces(download.file.size))
+            download.held[remote.id] = _flags_of(frame.has, count_pieces(download.file.size))
         else:
-            download.held.pop(remote.link.id, None)
-            self._rest(download, remote.link.id, has_some=False)
+            download.held.pop(remote.id, None)
+            self._rest(download, remote.id, has_some=False)
             if pull.was_said:  # it has not what it said
                 self._count_stall(download, remote)
                 pause = LACK_PAUSE * (1 + self._stalls(download, remote)[0])
-                download.lacking[remote.link.id] = self._ctx.now.mono + pause
+                download.lacking[remote.id] = self._ctx.now.mono + pause
         self._return(pull)
         self._ask(download)
 
@@ -526,7 +525,7 @@ class Transfers:
         for id, transfers in self._links.items():
             for pull in transfers.pulls.values():
                 if pull.heard_at <= late and (download := self._download_of(pull)) is not None:
-                    self._ctx.emit(Counted("pull_stalled"))
+                    self._ctx.count("pull_stalled")
                     download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
                     if (remote := self._sync.remotes.get(id)) is not None:
                         self._count_stall(download, remote)
@@ -569,7 +568,7 @@ class Transfers:
 
     def _on_files_found(self, remote: RemoteState, frame: Pull, files: tuple[FileRef, ...]) -> None:
         log = LogId(frame.c, frame.u, frame.r)
-        transfers = self._links.get(remote.link.id)
+        transfers = self._links.get(remote.id)
         if transfers is None or not self._sync.is_up(remote):
             return
         file = next((file for file in files if file.root == frame.root), None)
@@ -582,13 +581,13 @@ class Transfers:
         self._give(remote, frame, file.size)
 
     def _give(self, remote: RemoteState, frame: Pull, size: int) -> None:
-        self._ctx.emit(GivePieces(remote.link.id, frame.n, frame.root, size, frame.first, frame.count))
+        self._ctx.emit(GivePieces(remote.id, frame.n, frame.root, size, frame.first, frame.count))
 
     def _refuse(self, remote: RemoteState, frame: Pull) -> None:
         """Answer as if the content were not here, so that the link learns nothing more."""
-        self._ctx.emit(Counted("pull_refused"))
-        self._ctx.emit(Send(Lacks(frame.n), [remote.link.id]))
-        self._links[remote.link.id].served.pop(frame.n, None)
+        self._ctx.count("pull_refused")
+        self._ctx.emit(Send(Lacks(frame.n), [remote.id]))
+        self._links[remote.id].served.pop(frame.n, None)
 
     def on_durable(self, step: Step) -> None:
         """Begin what a commit requested, ask who has what it names, and look up again what links may pull or were told

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from p2pchat.core.effects import Counted, WriteRefused
+from p2pchat.core.effects import WriteRefused
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import (
     LEAVE,
@@ -126,7 +126,7 @@ class GroupEditor:
             return "member", "only members can leave a group"
         if state.owner == request.user and len(state.present) > 1:
             return "owner", "the owner cannot leave before the others: hand the group over first"
-        conversation = self._sync.conversations.by_id[group.id]
+        conversation = self._sync.conversations[group.id]
         body = leave_body(self._visible_marks(group, request.user))
         self._appender.write_to_group(conversation, request.user, LEAVE, body, request.ticket, group.cite)
         return None
@@ -145,13 +145,13 @@ class GroupEditor:
         body = group_body(state.gen + 1, name, owner, dict(sorted(members.items())), cuts, redo=redo)
         if fault := self._too_long(Entry(OPERATION, 0, 0, b=body)):
             return fault
-        conversation = self._sync.conversations.by_id[group.id]
+        conversation = self._sync.conversations[group.id]
         self._appender.write_to_group(conversation, by or state.owner, OPERATION, body, ticket)
         return None
 
     def _visible_marks(self, group: GroupReplica, user: UserId) -> list[Mark]:
         """Return the marks of the visible part of a user's talk."""
-        talk = self._sync.conversations.by_id.get(group.talk)
+        talk = self._sync.conversations.get(group.talk)
         writer = talk.writers.get(user) if talk is not None else None
         return writer.visible_marks() if writer is not None else []
 
@@ -209,7 +209,7 @@ class GroupEditor:
         First they are repeated unchanged, gen by gen. So nothing changes when those of the forked log become void.
         """
         forked = group.logs_to_reissue(user)
-        conversation = self._sync.conversations.by_id[group.id]
+        conversation = self._sync.conversations[group.id]
         for made in group.operations_only_in(forked) if forked else ():
             body = group_body(made.gen, made.name, made.owner, made.members, made.cuts, redo=made.hash)
             self._appender.write_to_group(conversation, user, OPERATION, body, None)
@@ -230,7 +230,7 @@ class GroupEditor:
             lost = group.lost_operations(user)
             if not lost or group.state is None or self._repeat_operation(group, group.state, lost[0]) is not None:
                 return
-            self._ctx.emit(Counted("operation_redone"))
+            self._ctx.count("operation_redone")
 
     def _repeat_operation(self, group: GroupReplica, state: GroupState, lost: GroupOperation) -> Refusal | None:
         """Repeat the intent of an operation on the current state. A user it added counts as added now."""

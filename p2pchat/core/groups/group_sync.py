@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from p2pchat.core.durable_changes import EVERYTHING
-from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
+from p2pchat.core.effects import DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView
 from p2pchat.core.groups.group_state import GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
@@ -76,7 +76,7 @@ class GroupSync:
         if view is not None:
             self.views[group.id] = view
         present, hosted = group.state.present, self._sync.hosted.keys()
-        operations = conversations.by_id[group.id]
+        operations = conversations[group.id]
         operations.members, operations.named_only_by_void = group.named, group.named_only_by_void
         void = operations.named_only_by_void
         operations.allow_writers(group.named - void if void else group.named)
@@ -93,7 +93,7 @@ class GroupSync:
                 self._refresh_members(group)
 
     def _talk(self, group: GroupReplica) -> ConversationState | None:
-        return self._sync.conversations.by_id.get(group.talk)
+        return self._sync.conversations.get(group.talk)
 
     # ---- arrivals
 
@@ -106,13 +106,13 @@ class GroupSync:
         if group is None or group.state is not None:
             return True
         if id.user not in self._sync.hosted and self._made[id.user] >= self._ctx.settings.max_groups_an_owner:
-            self._ctx.emit(Counted("group_refused"))
+            self._ctx.count("group_refused")
             source.on_group_refused(id.key)
             return False
         known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
         known = known and self._may_concern_us(conversation, id, frame)
         if not known:
-            self._ctx.emit(Counted("group_not_known"))
+            self._ctx.count("group_not_known")
         return known
 
     def _may_concern_us(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
@@ -138,19 +138,19 @@ class GroupSync:
         assert group is not None and isinstance(log, TalkLog)
         cites = {entry.g for decoded in frames for entry in decoded.entries if entry.g is not None}
         if not all(map(group.knows, cites)):
-            self._ctx.emit(Counted("cites_unknown"))
+            self._ctx.count("cites_unknown")
             extension.source.on_gap(log.id, frame)  # its operation may be on its way
             return False
         first = frames[0].entries[0].g
         gen = first[0] if first is not None else log.cites[-1].gen if log.cites else 0
-        if log.uncut and log.visible == log.seq and group.is_present(log.id.user):
-            if gen >= group.added(log.id.user):
+        if log.uncut and log.visible == log.seq and group.is_present(log.user):
+            if gen >= group.added(log.user):
                 return True
-        log_views = conversation.writer(log.id.user).log_views
-        if may_be_visible(group.visibility_rules(log.id.user), log_views, log.id.run, log.seq + 1, gen):
+        log_views = conversation.writer(log.user).log_views
+        if may_be_visible(group.visibility_rules(log.user), log_views, log.id.run, log.seq + 1, gen):
             return True
-        self._ctx.emit(Counted("cut_off"))
-        extension.source.on_cut(log.id.key)
+        self._ctx.count("cut_off")
+        extension.source.on_cut(log.key)
         return False
 
     def _has_place(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
@@ -163,7 +163,7 @@ class GroupSync:
         named = {user for operation in operations for user in operation.members}
         if self._sync.inbox.admits(conversation.id, id.user, operations[0].name, named):
             return True
-        self._ctx.emit(Counted("group_refused"))
+        self._ctx.count("group_refused")
         source.on_group_refused(id.key)
         return False
 
@@ -178,8 +178,8 @@ class GroupSync:
             if batch.first == 1:
                 conversation.group.note_before(log.id, log.before)
             self._on_operations(conversation.group, batch)
-        if batch.first == 1 and log.id.user in self._sync.hosted:  # written here, or it came back
-            self._sync.inbox.on_answered(conversation, log.id.user)
+        if batch.first == 1 and log.user in self._sync.hosted:  # written here, or it came back
+            self._sync.inbox.on_answered(conversation, log.user)
 
     def _on_operations(self, group: GroupReplica, batch: Batch) -> None:
         """Take new entries of a group's own conversation."""
@@ -194,7 +194,7 @@ class GroupSync:
             if former is None:
                 self._sync.conversations.keep(group.id)
                 self._made[batch.log.user] += 1
-                step.begun += self._sync.inbox.on_begun(self._sync.conversations.by_id[group.id])
+                step.begun += self._sync.inbox.on_begun(self._sync.conversations[group.id])
             self._refresh_members(group)
             self._refresh_visible_since(group, former)
 
@@ -216,13 +216,13 @@ class GroupSync:
         """Update the visible part of a talk's logs below a forked one, which are tips again."""
         conversation = log.conversation
         if conversation.is_talk and conversation.group is not None:
-            self._refresh_visible(conversation, conversation.group, conversation.writer(log.id.user))
+            self._refresh_visible(conversation, conversation.group, conversation.writer(log.user))
 
     # ---- visibility
 
     def _extend_visible(self, group: GroupReplica, log: TalkLog, batch: Batch) -> None:
         """Update the visible part of a log that has grown. Usually everything is visible."""
-        conversation, user = log.conversation, log.id.user
+        conversation, user = log.conversation, log.user
         writer = conversation.writer(user)
         log.uncut = writer.uncut
         usual = log.visible == batch.first - 1 and writer.uncut and not group.has_cut(user) and group.is_present(user)
@@ -279,7 +279,7 @@ class GroupSync:
             return
         self._ctx.change.visible[log.id] = log.stored_visible
         is_less = log.stored_visible != EVERYTHING and (noted == EVERYTHING or log.stored_visible < noted)
-        if is_less and log.id.user in self._sync.hosted and not log.forked:
+        if is_less and log.user in self._sync.hosted and not log.forked:
             self._ctx.change.meta[_undelivered_key(log.id)] = f"{log.visible + 1} {log.seq}"
             self._sync.step.effects.append(DeliveryRevoked(log.id, log.visible + 1, log.seq))
 

@@ -184,7 +184,7 @@ class DeliveryReceipts(AckTracker):
 
     def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
         """Return whether one of these peers, linked now, has announced an entry of a hosted user's log."""
-        conversation = self._sync.conversations.by_id.get(log.conversation)
+        conversation = self._sync.conversations.get(log.conversation)
         if conversation is None:
             return False
         here = conversation.log(log.user, log.run)
@@ -248,8 +248,8 @@ class DeliveryReceipts(AckTracker):
         """Recount the marks for which storage was asked. Return their logs."""
         unsure, self._unsure = self._unsure, {}
         for id, user in dict.fromkeys(log.key for log in unsure):
-            if id in self._sync.conversations.by_id:
-                self.recount_acks(self._sync.conversations.by_id[id], user)
+            if id in self._sync.conversations:
+                self.recount_acks(self._sync.conversations[id], user)
         return unsure
 
     def on_batch_durable(self, log: LogState, batch: Batch) -> None:
@@ -259,10 +259,10 @@ class DeliveryReceipts(AckTracker):
         """
         self._sync.lookups.keep_chain((batch.log, batch.last), batch.chain)
         for remote in self._sync.remotes.values():
-            acked = remote.acked.get(log.id.key)
+            acked = remote.acked.get(log.key)
             mark = acked.get(log.id.run) if acked else None
             if mark is not None and mark.seq >= batch.first:
-                self.on_marks(remote, log.conversation, log.id.user, [mark])
+                self.on_marks(remote, log.conversation, log.user, [mark])
 
     def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
         """Count a log of which a member was left out: it holds what builds on all of that log (an equal sum)."""
@@ -297,7 +297,7 @@ class DeliveryReceipts(AckTracker):
         """
         remote = ack.remote
         if remote is not None and ack.writer == self._sync.ctx.me:
-            announced = remote.acked.get(log.id.key, {}).get(log.id.run)
+            announced = remote.acked.get(log.key, {}).get(log.id.run)
             if announced is not None and announced.seq > mark.seq:
                 receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
                 self.left_out.add(log.id, {*receivers, ack.member})  # storage has to know
@@ -439,6 +439,6 @@ class Acknowledgements:
             alike.setdefault((key[0], hosts), []).append(key)
             self._owe_to(sorted(gossip[key].intersection(links)), key)
         for (id, hosts), told in alike.items():
-            for remote in self._sync.remotes_sharing(self._sync.conversations.by_id[id]):
+            for remote in self._sync.remotes_sharing(self._sync.conversations[id]):
                 if not hosts or not hosts <= remote.link.linked.keys() | {remote.link.peer}:
                     self._sync.owe_marks(remote, told)

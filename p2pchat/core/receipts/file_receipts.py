@@ -21,7 +21,7 @@ from functools import partial
 from itertools import chain, islice
 
 from p2pchat.core.durable_changes import NamedContent
-from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
+from p2pchat.core.effects import FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -103,7 +103,7 @@ class FileReceipts:
         return self._readers(log, self._sync.presence.users_at({*self.holders(root)}))
 
     def _readers(self, log: LogId, users: Iterable[UserId]) -> list[UserId]:
-        conversation, hosted = self._sync.conversations.by_id.get(log.conversation), self._sync.hosted
+        conversation, hosted = self._sync.conversations.get(log.conversation), self._sync.hosted
         if conversation is None:
             return []
         return sorted(user for user in users if user not in hosted and conversation.is_member(user))
@@ -135,15 +135,15 @@ class FileReceipts:
 
         Called before each digest: what both share may have changed.
         """
-        every = self._sync.conversations.by_id
+        every = self._sync.conversations
         shared = {id for id, each in every.items() if self._sync.shares(remote, each)}
         for root, sources in chain(*(named.items() for named in self._named)):
             if any(log.conversation in shared for log, _ in sources):
                 self._ask(remote, root)
-        link = self._links.get(remote.link.id)
+        link = self._links.get(remote.id)
         if link is not None:
             for root in [root for root, told in link.told.items() if not told]:
-                self._check(remote.link.id, link, root)
+                self._check(remote.id, link, root)
 
     def on_link_down(self, link: PeerLink) -> None:
         """Forget what a link said, unless its peer is known."""
@@ -159,11 +159,11 @@ class FileReceipts:
         return link
 
     def _ask(self, remote: RemoteState, root: str) -> None:
-        link = self._link(remote.link.id)
+        link = self._link(remote.id)
         if remote.link.tells_files and root not in link.asked and len(link.asked) < MAX_ASKED:
             link.asked.add(root)
             link.to_ask[root] = None
-            self._send_soon(remote.link.id, link)
+            self._send_soon(remote.id, link)
 
     def _send_soon(self, id: int, link: LinkReceipts) -> None:
         if not link.is_due:
@@ -195,13 +195,13 @@ class FileReceipts:
 
     def on_frame(self, remote: RemoteState, frame: Holds) -> None:
         """Take questions and answers of a link."""
-        link = self._link(remote.link.id)
+        link = self._link(remote.id)
         for root in frame.ask:
             if root in link.told or len(link.told) < MAX_ASKED:
                 link.told[root] = None
-                self._check(remote.link.id, link, root)
+                self._check(remote.id, link, root)
             else:
-                self._ctx.emit(Counted("file_question_ignored"))
+                self._ctx.count("file_question_ignored")
         for roots, has in ((frame.has, True), (frame.lacks, False)):
             for root in link.asked.intersection(roots):
                 self._on_told(remote, root, has=has)

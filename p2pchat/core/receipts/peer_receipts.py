@@ -7,6 +7,7 @@ own (read_receipts.py, mark_exchange.py). This file says in which order they hea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from p2pchat.core.durable_changes import Change, DeliveredMark, ReadMark
 from p2pchat.core.effects import DeliveryReceipt, ReadStored, WriteAccepted
@@ -30,6 +31,7 @@ class PeerReceipts:
         self.read: ReadReceipts = ReadReceipts(sync, stored.reads, stored.meta, self.delivered)
         self.taken: TakenMarks = TakenMarks(sync, stored.taken)
         self.acknowledgements: Acknowledgements = Acknowledgements(sync)
+        self._marks = (self.read, self.taken)
 
     def marks_of(self, frame: MarksFrame) -> ReadReceipts | TakenMarks:
         """Return the marks that a frame is about."""
@@ -39,20 +41,19 @@ class PeerReceipts:
 
     def on_link_down(self, remote: RemoteState) -> None:
         self.delivered.on_gone(remote.link.peer)
-        self.read.on_link_down(remote)
-        self.taken.on_link_down(remote)
+        for marks in self._marks:
+            marks.on_link_down(remote)
 
     def send_sums(self, remote: RemoteState) -> None:
         """Send the sums of marks that go with each digest."""
-        self.read.send_sum(remote)
-        self.taken.send_sum(remote)
+        for marks in self._marks:
+            marks.send_sum(remote)
 
     def send_pending(self) -> None:
         """Send the marks that are due at the end of a step."""
-        if self.read.is_due:
-            self.read.send_pending()
-        if self.taken.is_due:
-            self.taken.send_pending()
+        for marks in self._marks:
+            if marks.is_due:
+                marks.send_pending()
 
     # ---- users
 
@@ -64,8 +65,8 @@ class PeerReceipts:
         self.taken.on_user_hosted(user, taken)
 
     def on_user_unhosted(self, user: UserId) -> None:
-        self.read.on_user_unhosted(user)
-        self.taken.on_user_unhosted(user)
+        for marks in self._marks:
+            marks.on_user_unhosted(user)
 
     # ---- commits
 
@@ -78,10 +79,10 @@ class PeerReceipts:
 
     def accept(self, ticket: int, log: LogState, first: int, count: int, kind: str) -> None:
         """Answer a request of a hosted user whose entries are durable."""
-        members, here, guests = self.delivered.recipients(log.conversation, log.id.user)
+        members, here, guests = self.delivered.recipients(log.conversation, log.user)
         self._sync.ctx.emit(WriteAccepted(ticket, log.id, first, count, members, kind, here, guests))
-        if members == (log.id.user,) and not log.conversation.is_operations:  # a note to oneself is delivered already
-            self._sync.ctx.emit(DeliveryReceipt(log.id, first, first + count - 1, log.id.user))
+        if members == (log.user,) and not log.conversation.is_operations:  # a note to oneself is delivered already
+            self._sync.ctx.emit(DeliveryReceipt(log.id, first, first + count - 1, log.user))
 
     def on_durable(self, step: Step) -> None:
         """Acknowledge entries that are durable, and announce marks. Count marks that came before their entries."""
@@ -96,14 +97,11 @@ class PeerReceipts:
         for log, batch in step.grown:
             if log.own:
                 self.delivered.on_batch_durable(log, batch)
-            elif log.id.user in self._sync.hosted:
-                self.delivered.recount_acks(log.conversation, log.id.user)
-        for log in step.covered:
-            if log.id.user in self._sync.hosted and not log.own:
-                self.delivered.recount_acks(log.conversation, log.id.user)
-        logs = [log.id for log, _ in step.grown]
-        self.read.recount(logs)
-        self.taken.recount(logs)
+        for log in chain((log for log, _ in step.grown), step.covered):
+            if log.user in self._sync.hosted and not log.own:
+                self.delivered.recount_acks(log.conversation, log.user)
+        for marks in self._marks:
+            marks.recount(log.id for log, _ in step.grown)
 
     def on_chains_found(self) -> None:
         """Count the marks for which storage was asked."""
@@ -112,8 +110,8 @@ class PeerReceipts:
     def on_stop(self, change: Change) -> None:
         """Save and send everything, since there is no later commit."""
         self.on_commit(change)
-        self.read.on_stop()
-        self.taken.on_stop()
+        for marks in self._marks:
+            marks.on_stop()
 
     def take_over(self, former: PeerReceipts) -> None:
         """Take over what was reported before storage failed, so that nothing is twice, and what nobody marks again."""
@@ -124,5 +122,5 @@ class PeerReceipts:
 
     def fail_all(self, reason: str) -> None:
         """Refuse the marks that storage looks up, since it failed."""
-        self.read.refuse_unanswered(reason)
-        self.taken.refuse_unanswered(reason)
+        for marks in self._marks:
+            marks.refuse_unanswered(reason)

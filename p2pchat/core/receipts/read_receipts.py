@@ -151,7 +151,7 @@ class ReadTracker(AckTracker):
         """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
         log = mark.log
         if mark.seq > self.position(log, mark.reader) and self._privacy.wants(log.user, mark.reader):
-            conversation = self._sync.conversations.by_id[log.conversation]
+            conversation = self._sync.conversations[log.conversation]
             state = conversation.log(log.user, log.run)
             ack = Acknowledgement(None, conversation, log.user, mark.reader)
             self.advance_to(ack, Mark(log.run, *mark.position), () if state is None else state.before)

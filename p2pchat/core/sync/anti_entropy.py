@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.content.transfers import Transfers
-from p2pchat.core.effects import ComparisonEnded, Counted, Send
+from p2pchat.core.effects import ComparisonEnded, Send
 from p2pchat.core.inputs import ComparisonAwaited
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import NodeContext
@@ -172,7 +172,7 @@ class AntiEntropy:
 
     def _send_digests(self) -> None:
         groups, self._changed = self._changed, set()
-        conversations = [self._sync.conversations.by_id[id] for id in sorted(groups)]
+        conversations = [self._sync.conversations[id] for id in sorted(groups)]
         for remote in self._sync.remotes.values():
             is_told = remote.comparison.begun and any(self._sync.shares(remote, each) for each in conversations)
             if is_told and remote.accepts_marks:  # others are compared later
@@ -197,12 +197,12 @@ class AntiEntropy:
         """Take a digest. If the link accepts no marks now, there is no answer; the remote repeats its digest."""
         self._sync.learn_namings(remote, frame.names)
         if not self._sync.may_list(remote):
-            self._ctx.emit(Counted("digest_unanswered"))
+            self._ctx.count("digest_unanswered")
         elif frame.sum is not None:
-            self._ctx.emit(Counted("digest_sum"))
+            self._ctx.count("digest_sum")
             self._on_sum(remote, frame.sum, ask=frame.ask)
         elif frame.sums is not None and frame.span is not None:
-            self._ctx.emit(Counted("digest_sums"))
+            self._ctx.count("digest_sums")
             self._on_sums(remote, frame.sums, frame.span)
 
     def _on_sum(self, remote: RemoteState, theirs: str, *, ask: bool) -> None:
@@ -229,7 +229,7 @@ class AntiEntropy:
             sums = {conversation.id: conversation.sum_text for conversation in page}
             self._sync.send(Digest(sums=sums, span=(start, end)), remote, *sums)
             if not last:
-                self._ctx.emit(Counted("page_boundary"))
+                self._ctx.count("page_boundary")
             start = next_id(end)
 
     def _on_sums(self, remote: RemoteState, theirs: dict[ConversationId, str], span: tuple[str, str]) -> None:
@@ -366,7 +366,7 @@ class AntiEntropy:
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
     ) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
-            self._ctx.emit(Counted("marks_ignored"))
+            self._ctx.count("marks_ignored")
             return
         key = (conversation.id, user)
         remote.on_marks(key, marks)
@@ -405,7 +405,7 @@ class AntiEntropy:
             ahead = {}
         remembered = remote.set_ahead(key, ahead)
         if not remembered:
-            self._ctx.emit(Counted("marks_ignored"))
+            self._ctx.count("marks_ignored")
         elif ahead:
             self._fetcher.request(key, urgent=urgent)
             if key[1] in remote.link.users:
@@ -504,7 +504,7 @@ class MarkPages:
             return
         while listings.by_conversation:
             id, listing = next(iter(listings.by_conversation.items()))
-            conversation = self._sync.conversations.by_id.get(id)
+            conversation = self._sync.conversations.get(id)
             if conversation is None or not self._sync.shares(remote, conversation):
                 del listings.by_conversation[id]
                 continue
@@ -519,11 +519,11 @@ class MarkPages:
             if page[1] == listing.span[1]:
                 del listings.by_conversation[id]
             else:
-                self._ctx.emit(Counted("page_boundary"))
+                self._ctx.count("page_boundary")
             if listings.by_conversation:
                 remote.link.pings += 1
                 listings.pong = remote.link.pings
-                self._ctx.emit(Send(Ping(), [remote.link.id]))
+                self._ctx.emit(Send(Ping(), [remote.id]))
             return
 
     def _try_later(self, remote: RemoteState, seconds: float) -> None:
@@ -544,7 +544,7 @@ class MarkPages:
             if count and count + len(marks) > size:
                 end = max(page)
                 self._sync.send(Have({conversation.id: page}, span=(start, end), ask=ask), remote, conversation.id)
-                self._ctx.emit(Counted("page_boundary"))
+                self._ctx.count("page_boundary")
                 start, page, count = next_id(end), {}, 0
             page[user] = marks
             count += len(marks)
@@ -641,7 +641,7 @@ class ComparedUsers:
         """Ask for a pong behind the announcement of all users hosted here; return its number."""
         self._sync.presence.announcer.introduce()
         remote.link.pings += 1
-        self._sync.ctx.emit(Send(Ping(), [remote.link.id]))
+        self._sync.ctx.emit(Send(Ping(), [remote.id]))
         return remote.link.pings
 
     def _users_behind(self, remote: RemoteState) -> set[UserId]:
@@ -650,7 +650,7 @@ class ComparedUsers:
         Of a group whose first operation is not here yet nobody knows the members: it counts for all who wait.
         """
         ids = {id for id, _ in remote.ahead}
-        found = [each for id in ids if (each := self._sync.conversations.by_id.get(id)) is not None]
+        found = [each for id in ids if (each := self._sync.conversations.get(id)) is not None]
         if any(each.is_operations and not each.writers for each in found):
             return {wait.user for wait in self._waits.values()}
         return {user for each in found for user in each.members or ()}

@@ -79,7 +79,7 @@ class Appender:
 
     def write_texts(self, request: WriteRequest) -> None:
         """Append the entries of a request. Answered by WriteRefused at once, or by WriteAccepted when durable."""
-        conversation = self._sync.conversations.by_id.get(request.conversation)
+        conversation = self._sync.conversations.get(request.conversation)
         refused = self._refusal(conversation, request)
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
@@ -141,7 +141,7 @@ class Appender:
 
     def write_profile(self, user: UserId) -> None:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
-        room = self._sync.conversations.by_id.get(self._sync.conversations.room)
+        room = self._sync.conversations.get(self._sync.conversations.room)
         if room is not None:
             above = self._sync.people.named_c(user)
             self._append_drafts(self._running_log(room, user), [self._profile_draft(user)], above=above)
@@ -153,7 +153,7 @@ class Appender:
     def _with_profile(self, log: LogState, drafts: list[Draft]) -> list[Draft]:
         """Return the drafts; a log of the room begins with its writer's profile."""
         is_first = log.conversation.members is None and not log.seq
-        return [self._profile_draft(log.id.user), *drafts] if is_first else drafts
+        return [self._profile_draft(log.user), *drafts] if is_first else drafts
 
     def _running_log(self, conversation: ConversationState, user: UserId) -> LogState:
         """Return the running log of a user in a conversation, begun if need be."""
@@ -226,10 +226,10 @@ class Appender:
         self._sync.step.own = True
         place = self._ingest.order.release_own(log, entries)
         if any(entry.k != "profile" for entry in entries):
-            self._last_place[log.id.key] = place
+            self._last_place[log.key] = place
 
     def _references(self, log: LogState) -> tuple[Ref, ...]:
-        conversation, user = log.conversation, log.id.user
+        conversation, user = log.conversation, log.user
         since, most = self._last_place.get((conversation.id, user), 0), MAX_AFTER
         profiles = int(conversation.members is None)  # in the room each log begins with one, perhaps with nothing else
         is_first = log.seq <= profiles and all(mark.seq <= profiles for mark in log.before)
@@ -255,7 +255,7 @@ class Appender:
         return max(1, sum(size <= most for size in accumulate(sizes)))
 
     def _sign(self, log: LogState, raws: list[RawEntry], entries: list[Entry]) -> None:
-        user, header = self._sync.hosted[log.id.user], ""
+        user, header = self._sync.hosted[log.user], ""
         if not log.seq:
             header = encode_header(log.id, log.before, user.guest)
             log.begin(header)
@@ -271,7 +271,7 @@ def _sealed_reference(log: LogState) -> tuple[Ref, ...]:
     That is the one sealed last, whatever the clocks of both say: that of this machine may have been put back. What was
     not shown of it waits for other entries, and is no part of it.
     """
-    writer = log.conversation.writer(log.id.user)
+    writer = log.conversation.writer(log.user)
     found = (writer.logs.get(run) for run in reversed(writer.sealed))
     newest = next((each for each in found if each is not None and not each.forked), None)
     return (Ref(newest.ref, newest.released),) if newest is not None and newest.released else ()

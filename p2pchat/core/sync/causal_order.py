@@ -23,7 +23,7 @@ from itertools import islice
 
 from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import relation_of
-from p2pchat.core.effects import Counted, GapShown
+from p2pchat.core.effects import GapShown
 from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -54,7 +54,7 @@ class CausalOrder:
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""
         for item in waiting:
-            conversation = self._sync.conversations.by_id.get(item.log.conversation)
+            conversation = self._sync.conversations.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
             if conversation is not None and log is not None:
                 self.note_age(log, item.seq, [item.entry])
@@ -68,7 +68,7 @@ class CausalOrder:
 
     def note_age(self, log: LogState, first: int, entries: Sequence[Entry]) -> None:
         """Note which new entries of a log are history. Clocks rise within a log; what is written here is news."""
-        if entries[0].c <= log.conversation.history_until and log.id.user not in self._sync.hosted:
+        if entries[0].c <= log.conversation.history_until and log.user not in self._sync.hosted:
             log.history_seq = (
                 first - 1 + bisect_right(entries, log.conversation.history_until, key=lambda entry: entry.c)
             )
@@ -97,7 +97,7 @@ class CausalOrder:
         if log.conversation.waiting_logs:
             if log.queue:
                 self._take_places(log, link)
-            if not log.conversation.writer(log.id.user).uncut:  # other logs may have changed visibility too
+            if not log.conversation.writer(log.user).uncut:  # other logs may have changed visibility too
                 self._ready.extend(log.conversation.waiting_logs.waiting_for_user(log.ref[:16]))
             self._run()
 
@@ -114,7 +114,7 @@ class CausalOrder:
     def _relation(self, log: LogState, seq: int, entry: Entry) -> Relation | None:
         relation = relation_of(log.id, seq, entry)
         if relation is None and entry.k in RELATION_KINDS:
-            self._ctx.emit(Counted("mends_nothing"))  # another's entry, or malformed: stored and served all the same
+            self._ctx.count("mends_nothing")  # another's entry, or malformed: stored and served all the same
         return relation
 
     def release_own(self, log: LogState, entries: Sequence[Entry]) -> int:
@@ -123,7 +123,7 @@ class CausalOrder:
         """
         if not log.released:
             for mark in log.before:
-                self._release_waiting(log.conversation.log(log.id.user, mark.run))
+                self._release_waiting(log.conversation.log(log.user, mark.run))
         self._release(log, len(entries))
         if entries[-1].k in RELATION_KINDS:  # entries written at once are of one kind
             first = log.seq - len(entries) + 1
@@ -154,14 +154,14 @@ class CausalOrder:
 
         Others may have room for them, so own entries do not name what was released.
         """
-        line = self._sync.quota.bytes.line(log.id.user)
+        line = self._sync.quota.bytes.line(log.user)
         if not line or link is None or link.known or log.id not in log.conversation.waiting_logs:
             return
         most = self._ctx.settings.waiting_entries_a_member
         member, _ = self._counted.setdefault(log.id, (line[0], 0))
         self._count(log)
         if self._waiting[member] > most or self._waiting.total() > OF_ALL * most:
-            self._ctx.emit(Counted("waiting_full"))
+            self._ctx.count("waiting_full")
             log.conversation.waiting_logs.shown_early.update((each.ref, None) for each in _waiting_below(log))
             self._release_now(log)
 
@@ -245,7 +245,7 @@ class CausalOrder:
     def on_link_down(self, remote: RemoteState) -> None:
         """Remember the users whose peers claimed to hold missing entries, before the link's state is dropped."""
         for (id, user), marks in remote.ahead.items():
-            conversation = self._sync.conversations.by_id.get(id)
+            conversation = self._sync.conversations.get(id)
             if conversation is not None and conversation.waiting_logs:
                 for mark in marks.values():
                     awaited = conversation.waiting_logs.awaited(ref_key(user, mark.run), mark.seq)
@@ -260,7 +260,7 @@ class CausalOrder:
 
     def _builds_on_waiting(self, log: LogState, seq: int) -> bool:
         """Return whether the first entry of a log is due while a log it builds on waits. It never overtakes it."""
-        earlier = [log.conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
+        earlier = [log.conversation.log(log.user, mark.run) for mark in log.before] if seq == 1 else []
         return any(each is not None and each.queue for each in earlier)
 
     def _is_coming(self, log: LogState, ref: Ref) -> bool:
@@ -269,7 +269,7 @@ class CausalOrder:
             return False  # what comes later in a log cannot be shown first
         found = log.conversation.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.show_limit < ref.seq and self._is_awaited(found.id.key)  # hidden: a cut names logs to come
+            return found.show_limit < ref.seq and self._is_awaited(found.key)  # hidden: a cut names logs to come
         return any(remote.claims(log.conversation.id, ref) for remote in self._sync.remotes.values())
 
     def _is_awaited(self, key: WriterKey) -> bool:
@@ -377,5 +377,5 @@ def references_of(log: LogState, seq: int, entry: Entry) -> tuple[Ref, ...]:
     """Return the references that an entry of this log must come after: `re`, `after` and what its log builds on."""
     refs = entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
     if seq == 1:
-        refs += tuple(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in log.before)
+        refs += tuple(Ref(ref_key(log.user, mark.run), mark.seq) for mark in log.before)
     return refs

@@ -23,7 +23,7 @@ from __future__ import annotations
 from functools import partial
 
 from p2pchat.core.durable_changes import Fork
-from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
@@ -81,12 +81,12 @@ class Forks:
         """
         deleted = max(log.pruned, self._sync.deletion.get(log.id, 0))
         if 0 < min(log.seq, other.last + 1) <= deleted:
-            self._ctx.emit(Counted("fork_unproven"))
+            self._ctx.count("fork_unproven")
             remote = self._sync.remotes.get(link.id) if link is not None else None
             if remote is not None:
                 remote.on_dropped(log.id)
             return
-        if not self._has_room(log.id.key, size_bytes(other.raws)):
+        if not self._has_room(log.key, size_bytes(other.raws)):
             return
         self._mark_forked(log, Fork(log.id, None, other))
 
@@ -97,7 +97,7 @@ class Forks:
             return True
         if quota.check(key) and quota.charge(key, size):
             return True
-        self._ctx.emit(Counted("forks_ignored"))
+        self._ctx.count("forks_ignored")
         return False
 
     def _mark_forked(self, log: LogState, fork: Fork) -> None:
@@ -105,7 +105,7 @@ class Forks:
         log.forked, log.own = True, False
         self.conversations[conversation.id] = None
         for remote in self._sync.remotes.values():
-            remote.dropped.pop(log.id.key, None)
+            remote.dropped.pop(log.key, None)
         self._sync.change_run_if_cloned(log.id)
         if conversation.by_ref.get(log.ref) is not log:
             conversation.add(log)
@@ -117,7 +117,7 @@ class Forks:
         self._groups.on_fork(log)
         if conversation.waiting_logs:
             self._order.on_log_ended(log)
-        self._warn(log.id.user)
+        self._warn(log.user)
 
     def _warn(self, user: UserId) -> None:
         if self._sync.quota.bytes.line(user):
@@ -130,13 +130,13 @@ class Forks:
 
     def on_durable(self, fork: Fork) -> None:
         """Send the evidence, now that the fork is durable."""
-        conversation = self._sync.conversations.by_id[fork.log.conversation]
+        conversation = self._sync.conversations[fork.log.conversation]
         log = conversation.log(fork.log.user, fork.log.run)
         if log is None:
             return
         waiting = self._awaiting_commit.pop(log.id, set())
         for remote in self._sync.remotes_sharing(conversation):
-            if log.id.user in remote.link.users:
+            if log.user in remote.link.users:
                 self._owe(remote, log)
             elif remote in waiting or conversation.is_operations:  # visibility in a talk depends on it
                 self.send_evidence(remote, log)
@@ -174,7 +174,7 @@ class Forks:
         For group operations send that of all writers, since visibility in the talk depends on it.
         """
         users = remote.link.users.keys()
-        held = [self._sync.conversations.by_id.get(id) for id in sorted(self.conversations)]
+        held = [self._sync.conversations.get(id) for id in sorted(self.conversations)]
         for conversation in held:
             if conversation is None or not self._sync.shares(remote, conversation):
                 continue
@@ -203,7 +203,7 @@ class Forks:
         elif self._ctx.now.mono >= remote.forks.sent.get(log.id, -AGAIN_AFTER) + AGAIN_AFTER and not remote.link.full:
             remote.forks.sent[log.id] = self._ctx.now.mono
             then = partial(self._send_batches, remote, log.id)
-            self._sync.lookups.fetch(remote.link.id, log.id.key, ForkStart(log.id.run), then, first=True)
+            self._sync.lookups.fetch(remote.id, log.key, ForkStart(log.id.run), then, first=True)
 
     def _send_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
         remote.forks.owed.pop(log, None)
@@ -234,8 +234,8 @@ class Forks:
         log = log or conversation.new_log(other.log)
         forked = [each for each in conversation.writer(frame.u).logs.values() if each.forked]
         if not log.seq and len(forked) >= self._ctx.settings.max_tips:
-            self._ctx.emit(Counted("forks_ignored"))
+            self._ctx.count("forks_ignored")
             return
         size = size_bytes(one.raws) + size_bytes(other.raws) + (0 if log.seq else self._ctx.settings.log_bytes)
-        if self._has_room(log.id.key, size):
+        if self._has_room(log.key, size):
             self._mark_forked(log, Fork(log.id, one, other))

@@ -298,7 +298,7 @@ class FileSource(EntrySource):
                 self.sync.inbox.open(naming, is_file=True)
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
-        found = self.sync.conversations.by_id.get(conversation)
+        found = self.sync.conversations.get(conversation)
         if found is not None and found.shared_with(self.sync.hosted):
             if found.group is not None and found.group.state is None:
                 self.reason = "foreign"  # of a group that does not begin here, the rest is of others

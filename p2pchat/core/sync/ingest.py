@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from p2pchat.core.durable_changes import NewLog
-from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.log import (
     MAX_ENTRY_BYTES,
@@ -112,7 +112,7 @@ class Ingest:
         if conversation is None or not conversation.may_write(frame.u):
             return
         if not frame.fork and not source.trusts(frame.u):
-            self._ctx.emit(Counted("banned_batch"))
+            self._ctx.count("banned_batch")
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         member = ""
@@ -188,7 +188,7 @@ class Ingest:
             self._conflict(extension, frame)
             return
         extension.source.on_repeated(len(frame.e))
-        self._ctx.emit(Counted("repeated_batch"))
+        self._ctx.count("repeated_batch")
 
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
         """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
@@ -238,8 +238,8 @@ class Ingest:
         cost = size * OPERATION_FACTOR if conversation.is_operations else size
         if first.first == 1:
             cost += self._cost_of_log(log)
-        if not self._sync.quota.charge(log.id.key, cost, member_of(first.h)):
-            extension.source.on_full(log.id.key)
+        if not self._sync.quota.charge(log.key, cost, member_of(first.h)):
+            extension.source.on_full(log.key)
             return False
         if len(frames) == 1:
             raws, entries = frame.e, frames[0].entries
@@ -251,10 +251,10 @@ class Ingest:
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
-                WarningIssued("two_processes", "another process writes in this one's log: stop one", log.id.user)
+                WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
             )
         self._sync.change_run_if_cloned(log.id)
-        extension.source.on_kept(log.id.key, len(raws), size)
+        extension.source.on_kept(log.key, len(raws), size)
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)
         names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
@@ -263,7 +263,7 @@ class Ingest:
 
     def _cost_of_log(self, log: LogState) -> int:
         """Return what a log that begins costs besides its entries: less if it takes the place of another in memory."""
-        writer = log.conversation.writers.get(log.id.user)
+        writer = log.conversation.writers.get(log.user)
         tips = 0 if writer is None else len(writer.tail_tips())
         is_following = count_tips_with(log) <= tips
         return self._ctx.settings.log_bytes // (FOLLOWING_PART if is_following else 1)
@@ -272,11 +272,11 @@ class Ingest:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
         assert batch.entries is not None
         conversation, step = log.conversation, self._sync.step
-        if batch.first == 1 and conversation.naming.dm and log.id.user in self._sync.hosted:
-            self._sync.inbox.on_answered(conversation, log.id.user)  # written here, or it came back
+        if batch.first == 1 and conversation.naming.dm and log.user in self._sync.hosted:
+            self._sync.inbox.on_answered(conversation, log.user)  # written here, or it came back
         self._sync.store_naming(conversation)
         if batch.first == 1:
-            self._sync.people.keep(log.id.user)
+            self._sync.people.keep(log.user)
             self._begin(log, batch.header)
         elif log.covered:
             self._sync.set_covered(log, False)
@@ -294,11 +294,11 @@ class Ingest:
             for seq, entry in enumerate(batch.entries, batch.first):
                 if entry.k == "profile":
                     log.add_profile(seq)
-                    self._sync.people.on_profile(log.id.user, entry)
+                    self._sync.people.on_profile(log.user, entry)
 
     def _begin(self, log: LogState, header: str) -> None:
         """Begin a log, which covers the logs that it names at their last entry."""
-        writer = log.conversation.writer(log.id.user)
+        writer = log.conversation.writer(log.user)
         for mark in log.before:
             named = writer.logs.get(mark.run)
             if named is not None and named.seq and named.seq == mark.seq and not named.covered:
@@ -306,7 +306,7 @@ class Ingest:
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not writer.tail_tips()
         by = certificate_of(header)
-        members = self._sync.members.note(log.id.user, None if by is None else by.member)
+        members = self._sync.members.note(log.user, None if by is None else by.member)
         self._ctx.change.logs.append(NewLog(log.id, log.before, is_whole, by, members))
 
 
@@ -360,6 +360,6 @@ class LinkSource(EntrySource):
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         if self.remote.refusals:
             self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
-        self._sync.step.sources.setdefault(self.remote.link.id, set()).add(key)
+        self._sync.step.sources.setdefault(self.remote.id, set()).add(key)
         if key in self._ingest.fetcher.requests:
-            self._ingest.fetcher.on_progress(key, self.remote.link.id, count, size)
+            self._ingest.fetcher.on_progress(key, self.remote.id, count, size)

@@ -23,6 +23,7 @@ from p2pchat.core.log import (
     Batch,
     LogId,
     Ref,
+    WriterKey,
     extend_chain,
     first_chain,
     mark_hash,
@@ -51,6 +52,7 @@ class LogState:
     __slots__ = (
         "before", "chain", "conversation", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered",
         "durable_seq", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
+        "user",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +61,7 @@ class LogState:
         """Create a log whose last entry has this chain; None for one of which nothing is known yet."""
         self.conversation: ConversationState = conversation
         self.id: LogId = log
+        self.user: UserId = log.user
         self.ref: str = ref_key(log.user, log.run)
         self.own: bool = own  # written by this process
         self.before: tuple[Mark, ...] = ()
@@ -100,6 +103,11 @@ class LogState:
         log.last_c, log.pruned = head.last_c, head.pruned
         log.covered = log.durable_covered = covered
         return log
+
+    @property
+    def key(self) -> WriterKey:
+        """Its conversation and writer."""
+        return self.id.key
 
     @property
     def head(self) -> LogHead:
@@ -574,9 +582,9 @@ class ConversationState:
     def add(self, log: LogState) -> LogState:
         """Keep a log as an object."""
         if len(self.writers.covered):
-            self.writers.covered.remove(log.id.user, log.id.run)
+            self.writers.covered.remove(log.user, log.id.run)
         self.writers.conversation = self
-        self.writer(log.id.user).logs[log.id.run] = log
+        self.writer(log.user).logs[log.id.run] = log
         self.by_ref[log.ref] = log
         return log
 
@@ -586,7 +594,7 @@ class ConversationState:
             return False
         if not self.writers.covered.put(log.head):
             return False
-        del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
+        del self.writers[log.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 
     def allow_writers(self, users: frozenset[UserId]) -> None:
@@ -599,7 +607,7 @@ class ConversationState:
 
     def refresh_sum(self, log: LogState) -> None:
         """Update the sum after this log changed."""
-        is_announced = log.is_tip and self.may_write(log.id.user)
+        is_announced = log.is_tip and self.may_write(log.user)
         now = mark_hash(log.id, log.shared_seq, log.shared_chain) if is_announced else 0
         self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
         log.shown_hash = now
@@ -642,4 +650,4 @@ class ConversationState:
         if seq < first:
             return
         self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
-        self.recently_shown.append((place, log.id.user, log.ref, seq))
+        self.recently_shown.append((place, log.user, log.ref, seq))

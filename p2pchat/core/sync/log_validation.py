@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Counted
 from p2pchat.core.log import (
     UNREADABLE,
     Entry,
@@ -70,7 +69,7 @@ class LogExtension:
         """Return whether the author signed the log up to the end of this frame."""
         last = decoded.frame.first + len(decoded.entries) - 1
         message = head_message(self.log.id, last, decoded.chain)
-        return verify(self.log.id.user, bytes.fromhex(decoded.frame.head), message)
+        return verify(self.log.user, bytes.fromhex(decoded.frame.head), message)
 
 
 def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
@@ -115,7 +114,7 @@ _find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
 
 def count_tips_with(log: LogState) -> int:
     """Return how many tips the writer would have if this log began or continued."""
-    writer = log.conversation.writers.get(log.id.user)
+    writer = log.conversation.writers.get(log.user)
     if writer is None:
         return 1
     covered = {mark.run: mark.seq for mark in log.before} if not log.seq else {}
@@ -153,7 +152,7 @@ class NewLogChecks:
 
     def refuse(self, source: EntrySource, id: LogId) -> None:
         """Refuse a writer with too many tips, and tell the source."""
-        self._ctx.emit(Counted("too_many_tips"))
+        self._ctx.count("too_many_tips")
         source.on_full(id.key)
 
     def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool | None:

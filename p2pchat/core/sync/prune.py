@@ -69,7 +69,7 @@ class Pruner:
         for name, line in meta.items():
             if name.startswith(SEALED):
                 id, _, user = name.removeprefix(SEALED).partition(",")
-                conversation, (c, *runs) = self._sync.conversations.by_id.get(id), line.split()
+                conversation, (c, *runs) = self._sync.conversations.get(id), line.split()
                 if conversation is not None:
                     writer = conversation.writer(user)
                     writer.sealed, writer.sealed_c = tuple(runs), int(c)
@@ -78,7 +78,7 @@ class Pruner:
 
     def on_request(self, request: PruneRequest) -> None:
         """Begin one step. Deliveries that were heard of are stored first."""
-        conversation = self._sync.conversations.by_id.get(request.conversation)
+        conversation = self._sync.conversations.get(request.conversation)
         if conversation is None or conversation.is_operations:
             self._ctx.emit(WriteRefused(request.ticket, "conversation", "no such conversation here"))
             return
@@ -92,7 +92,7 @@ class Pruner:
 
     def on_durable(self, request: PruneRequest, plan: PrunePlan | None) -> None:
         """Continue when a commit of a step is durable: the one before it, or the deletion itself."""
-        conversation = self._sync.conversations.by_id[request.conversation]
+        conversation = self._sync.conversations[request.conversation]
         if plan is None:
             self._look_up(conversation, request)
             return

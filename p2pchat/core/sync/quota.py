@@ -18,7 +18,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.members.member_bytes import MemberBytes
 from p2pchat.core.members.user_members import Line, UserMembers
@@ -105,7 +105,7 @@ class Quota:
         """Return that. Operations of groups that are known here are no messages: what other members write there builds
         on them.
         """
-        conversation = self._conversations.by_id.get(id)
+        conversation = self._conversations.get(id)
         members = conversation.naming.dm if conversation is not None else None
         if user in self._hosted or not self._blocks.refuses(user, members or ()):
             return False
@@ -159,7 +159,7 @@ class Quota:
         if where in self._full:
             return
         self._full.add(where)
-        self._ctx.emit(Counted("user_full"))
+        self._ctx.count("user_full")
         self._warn("full", user, where, "has exceeded the space for", "further messages are refused until")
         self.stop_awaiting(user)
 

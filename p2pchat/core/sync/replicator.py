@@ -17,7 +17,6 @@ from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.durable_changes import Change, DeliveredMark, DiskLevel, ReadMark
 from p2pchat.core.effects import (
-    Counted,
     GroupUpdate,
     Released,
     WriteRefused,
@@ -106,7 +105,7 @@ class Replicator:
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
         self._stored = stored
         self._load(stored)
-        room = self.conversations.by_id[self.conversations.room]
+        room = self.conversations[self.conversations.room]
         room.history_until = int(stored.meta.get(JOINED + room.id, MAX_INT))
 
     # ---- start
@@ -124,7 +123,7 @@ class Replicator:
 
     def join(self) -> None:
         """Take what others wrote in the room before now as history, unless this peer belonged to the network before."""
-        room = self.conversations.by_id[self.conversations.room]
+        room = self.conversations[self.conversations.room]
         if room.history_until == MAX_INT:
             room.history_until = self._ctx.now.utc
             self._ctx.change.meta[JOINED + room.id] = str(room.history_until)
@@ -256,7 +255,7 @@ class Replicator:
         elif isinstance(frame, Pong):
             self.anti_entropy.on_pong(remote)
         else:
-            self._ctx.emit(Counted("frame_ignored"))
+            self._ctx.count("frame_ignored")
         return None
 
     # ---- users
@@ -399,8 +398,8 @@ class Replicator:
         for log in chain((log for log, _ in step.grown), step.covered):
             conversation = log.conversation
             conversation.refresh_sum(log)
-            if conversation.is_talk and not conversation.writers[log.id.user].uncut:
-                self.groups.refresh_tips(conversation, conversation.writers[log.id.user])
+            if conversation.is_talk and not conversation.writers[log.user].uncut:
+                self.groups.refresh_tips(conversation, conversation.writers[log.user])
 
     def _publish_statements(self, step: Step) -> None:
         self.statements.on_durable(step.change)
@@ -414,9 +413,9 @@ class Replicator:
             if log.own:
                 self.sender.push(log, batch)
                 if self.typing.local:
-                    self.typing.on_own_stored(log.conversation, log.id.user)
+                    self.typing.on_own_stored(log.conversation, log.user)
             elif self.typing.active:
-                self.typing.on_end(*log.id.key)
+                self.typing.on_end(*log.key)
 
     def _publish_groups(self, step: Step) -> None:
         self.groups.emit_updates(step.effects)
@@ -462,8 +461,8 @@ class Replicator:
         self.groups.load(stored.group_entries, stored.forked)
         self.pruner.load(stored.meta)
         for id, rows in stored.covered.items():
-            if id in self.conversations.by_id:
-                self.conversations.by_id[id].writers.covered.load(rows)
+            if id in self.conversations:
+                self.conversations[id].writers.covered.load(rows)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for log in stored.forked:
@@ -476,7 +475,7 @@ class Replicator:
     def _load_timed(self, stored: Stored) -> None:
         """Load what depends on the present time: what is visible and may be shown now, and which clocks count."""
         for facts in stored.tips:  # the logs below are older, unless a clock was wrong
-            conversation = self.conversations.by_id.get(facts.log.conversation)
+            conversation = self.conversations.get(facts.log.conversation)
             if conversation is not None and is_plausible(facts.last_c, self._ctx.now.utc):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self.ingest.order.load(stored.waiting)  # before the visible part of a talk is known and shown
@@ -484,14 +483,14 @@ class Replicator:
         self._resume_waiting(stored)
 
     def _load_log(self, facts: LogFacts) -> None:
-        conversation = self.conversations.by_id.get(facts.log.conversation)
+        conversation = self.conversations.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
             self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
 
     def _load_forked(self, id: LogId) -> None:
         """Load a forked log, so that no more of it is fetched or accepted."""
-        conversation = self.conversations.by_id.get(id.conversation)
+        conversation = self.conversations.get(id.conversation)
         if conversation is not None:
             log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
@@ -499,8 +498,8 @@ class Replicator:
 
     def _resume_waiting(self, stored: Stored) -> None:
         for id in dict.fromkeys(facts.log.conversation for facts in stored.unreleased):
-            if id in self.conversations.by_id:
-                self.ingest.order.resume(self.conversations.by_id[id])
+            if id in self.conversations:
+                self.ingest.order.resume(self.conversations[id])
 
     def _stored_costs(self, stored: Stored) -> Counter[UserId]:
         """Return what is stored of each user, as the quota counts it."""
@@ -517,7 +516,7 @@ class Replicator:
 
     def _load_recent(self, log: LogId, seq: int, place: int) -> None:
         """Load one of the newest stretches; they come newest first."""
-        conversation = self.conversations.by_id.get(log.conversation)
+        conversation = self.conversations.get(log.conversation)
         if conversation is None:
             return
         conversation.newest_place = max(place, conversation.newest_place)

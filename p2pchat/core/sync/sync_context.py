@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import KnownConversation
-from p2pchat.core.effects import Counted, Send
+from p2pchat.core.effects import Send
 from p2pchat.core.log import LogId, WriterKey, certificate_of
 from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.statement_exchange import StatementExchange
@@ -106,7 +106,7 @@ class SyncContext:
         self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
 
     def is_up(self, remote: RemoteState) -> bool:
-        return self.remotes.get(remote.link.id) is remote
+        return self.remotes.get(remote.id) is remote
 
     @property
     def page_size(self) -> int:
@@ -149,7 +149,7 @@ class SyncContext:
             raise LogError("a member that does not answer for the writer", expected_seq=1, got_seq=1)
         if self._statements.is_named(user if certificate is None else certificate.member):
             return True
-        self.ctx.emit(Counted("unnamed_log"))
+        self.ctx.count("unnamed_log")
         return False
 
     def set_covered(self, log: LogState, covered: bool) -> None:
@@ -201,13 +201,13 @@ class SyncContext:
 
         A link says that it is full only after the step, so what was listed in this step counts.
         """
-        given = self.step.sent_bytes.get(remote.link.id, 0)
+        given = self.step.sent_bytes.get(remote.id, 0)
         return remote.accepts_marks and given < self.ctx.settings.buffer_limit_bytes
 
     def on_listed(self, remote: RemoteState, marks: int) -> None:
         """Count so many marks as sent in this step."""
         given = self.step.sent_bytes
-        given[remote.link.id] = given.get(remote.link.id, 0) + marks * MARK_BYTES
+        given[remote.id] = given.get(remote.id, 0) + marks * MARK_BYTES
 
     def send_full(self, remote: RemoteState, key: WriterKey) -> None:
         """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends.
@@ -222,7 +222,7 @@ class SyncContext:
         if len(remote.full_sent_at) >= MAX_REMEMBERED:
             remote.full_sent_at.clear()
         remote.full_sent_at[key] = now
-        self.ctx.emit(Send(Have({}, full={key[0]: [key[1]]}), [remote.link.id]))  # which named it
+        self.ctx.emit(Send(Have({}, full={key[0]: [key[1]]}), [remote.id]))  # which named it
 
     def is_among_known(self, conversation: ConversationState) -> bool:
         """Return whether this is a direct conversation of known users, or a group of a known one."""
@@ -258,7 +258,7 @@ class SyncContext:
 
         Whether the entry is shown at all says the lookup.
         """
-        conversation = self.conversations.by_id.get(log.conversation)
+        conversation = self.conversations.get(log.conversation)
         if conversation is None or conversation.is_operations or not self.shares(remote, conversation):
             return False
         state = conversation.log(log.user, log.run)
@@ -292,12 +292,12 @@ class SyncContext:
         Operations of a group are accepted from anyone: one that has not arrived here may have named that peer's users.
         What this node sends about the group goes only to peers with which it `shares` it.
         """
-        found = self.conversations.by_id.get(conversation)
+        found = self.conversations.get(conversation)
         if found is None and conversation in remote.unopened:  # perhaps there is a place now
             self.learn_namings(remote, [remote.unopened.pop(conversation)])
-            found = self.conversations.by_id.get(conversation)
+            found = self.conversations.get(conversation)
         if found is None or not (found.is_operations or self.shares(remote, found)):
-            self.ctx.emit(Counted("conversation_ignored"))
+            self.ctx.count("conversation_ignored")
             return None
         return found
 
@@ -314,7 +314,7 @@ class SyncContext:
                 remote.note_unopened(dm_id(*naming.dm), naming)
                 continue
             if naming.dm and not self.inbox.open(naming):
-                self.ctx.emit(Counted("conversation_refused"))
+                self.ctx.count("conversation_refused")
                 id = dm_id(*naming.dm)
                 remote.note_unopened(id, naming)
                 for user in set(naming.dm) - self.hosted.keys():
@@ -325,8 +325,8 @@ class SyncContext:
         new = [id for id in conversations if id not in remote.named]
         if new:
             remote.named.update(dict.fromkeys(new))
-            frame.names = [self.conversations.by_id[id].naming for id in new]
-        self.ctx.emit(Send(frame, [remote.link.id]))
+            frame.names = [self.conversations[id].naming for id in new]
+        self.ctx.emit(Send(frame, [remote.id]))
 
     def forget_names(self, remote: RemoteState, users: Iterable[UserId]) -> None:
         """Name the conversations of these users again on a link, and all groups. Equal sums of theirs are news."""
@@ -340,7 +340,7 @@ class SyncContext:
     def owe_marks(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
         remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
-        self._owing[remote.link.id] = remote
+        self._owing[remote.id] = remote
 
     def send_owed_marks(self) -> None:
         """Send the marks that are due, as one frame per link."""
@@ -364,13 +364,13 @@ class SyncContext:
 
     def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
         """Return whether a remote still hears the marks of a writer: its users may have been removed from the group."""
-        there = self.conversations.by_id[key[0]]
+        there = self.conversations[key[0]]
         return there.group is None or self.shares(remote, there)
 
     def _send_marks(self, remotes: list[RemoteState], keys: Iterable[WriterKey]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
-            marks = self.conversations.by_id[conversation].writers.marks(user, self.ctx.settings.max_tips)
+            marks = self.conversations[conversation].writers.marks(user, self.ctx.settings.max_tips)
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))
             if count >= self.page_size:
@@ -386,6 +386,6 @@ class SyncContext:
             if not page.keys() <= remote.named.keys():
                 self.send(Have(page), remote, *page)
             else:
-                links.append(remote.link.id)
+                links.append(remote.id)
         if links:
             self.ctx.emit(Send(Have(page), links))

@@ -308,7 +308,7 @@ def test_a_mark_whose_conversation_gave_way_during_its_lookup_counts_once_that_i
     far, log = far_host(gate), Author("bob", "b1", THERE)
     gate.hold_lookups = True
     far.say(marked("b1", 1))
-    del gate.node.sync.conversations.by_id[THERE]
+    del gate.node.sync.conversations[THERE]
     gate.answer_lookups()
     far.say(log.say("one"))
     gate.world.pass_time(1.0)

@@ -214,7 +214,7 @@ def test_to_widen_the_span_of_pages_that_go_out_takes_as_long_as_to_ask_within_i
 def test_a_small_span_takes_as_long_however_many_write() -> None:
     """All writers were looked through for each ask: 10 ms with 30,000."""
     ada = World().peer("ada", page_marks=100)
-    far, here = room_of(ada, "bob"), ada.node.sync.conversations.by_id[ROOM]
+    far, here = room_of(ada, "bob"), ada.node.sync.conversations[ROOM]
 
     def ask(writers: int) -> int:
         for number in range(len(here.writers), writers):

@@ -23,7 +23,7 @@ MOST = 280  # bytes of memory for a row, with its place in the list and in empti
 
 
 def room(peer: Peer) -> ConversationState:
-    return peer.node.sync.conversations.by_id[ROOM]
+    return peer.node.sync.conversations[ROOM]
 
 
 def is_quiet(peer: Peer, user: str) -> bool:
