@@ -1353,7 +1353,7 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
          "if False and (head :=")),
     Mutant("strangers-are-told-peers", "an expelled one learns with a fresh key where the members are",
         "hostile/test_expelled.py::test_a_fresh_key_learns_no_addresses_at_a_full_peer",
-        ("        self._ctx.count(\"not_admitted\")",
+        ("        self._ctx.emit(Counted(\"not_admitted\"))",
          """\
         self._ctx.emit(Counted("not_admitted"))
         if self._refusal(link.peer, link)[0]:
