@@ -59,7 +59,7 @@ from simulation.virtual_time import signer
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
     from p2pchat.core.sync.appender import Appender
-    from p2pchat.core.sync.log_index import LogState
+    from p2pchat.core.sync.conversation_state import LogState
     from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
     from simulation.simulation import Simulation

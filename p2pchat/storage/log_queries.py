@@ -21,7 +21,7 @@ from p2pchat.core.storage_answers import (
     PrunePlan,
     ShownKey,
 )
-from p2pchat.core.sync.prune import PRUNED_ENTRIES, entries_of_one_step
+from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.contract import DeletedPart, count_messages
 from p2pchat.storage.database import Database
@@ -285,7 +285,7 @@ class LogQueries:
     # ---- deletion
 
     def prunable(self, key: PruneKey) -> PrunePlan:
-        """Return what one step of a deletion (core/sync/prune.py) deletes: released entries, of each log the first."""
+        """Return what one step of a deletion (core/sync/pruner.py) deletes: released entries, of each log the first."""
         conversation, user = self.db.number("conversations", key.conversation), self.db.number("users", key.user)
         only = f"and l.writer = {user}" if key.user else ""
         found: list[Prune] = []

@@ -28,7 +28,7 @@ from typing import Self
 from p2pchat.client import Streams
 from p2pchat.config import Settings
 from p2pchat.core.node import Node
-from p2pchat.core.sync.log_index import TalkLog
+from p2pchat.core.sync.conversation_state import TalkLog
 from p2pchat.errors import P2PChatError, PortInUse
 from p2pchat.identity.invite_text import make_invitation
 from p2pchat.identity.keys import Identity

@@ -22,8 +22,8 @@ from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.storage_answers import GroupEntry
 from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.fetcher import Fetcher
-from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.log_validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId

@@ -19,8 +19,8 @@ from p2pchat.core.effects import ConversationBegun
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, NodeContext
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
-from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 MAX_OF_MEMBER = 1024  # conversations of all users of one member; a guess: groups take 15 KiB each

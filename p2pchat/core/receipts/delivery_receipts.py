@@ -18,7 +18,7 @@ from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.mesh.presence import Recipients
 from p2pchat.core.node_context import KeySet, NodeContext
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.step import Step
 from p2pchat.core.sync.sync_context import SyncContext

@@ -25,7 +25,7 @@ from p2pchat.core.effects import FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.sync.log_index import LogState
+from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.token_bucket import TokenBucket

@@ -42,7 +42,7 @@ from p2pchat.core.receipts.mark_positions import (
     sum_text,
 )
 from p2pchat.core.storage_answers import LogKey, ShownKey
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError

@@ -15,7 +15,7 @@ from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryRe
 from p2pchat.core.receipts.mark_exchange import TakenMarks
 from p2pchat.core.receipts.read_receipts import ReadReceipts
 from p2pchat.core.storage_answers import Stored
-from p2pchat.core.sync.log_index import LogState
+from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.step import Step
 from p2pchat.core.sync.sync_context import SyncContext

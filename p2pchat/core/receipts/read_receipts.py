@@ -26,7 +26,7 @@ from p2pchat.core.receipts.delivery_receipts import (
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.mark_positions import ChangedMark, ReaderKey, ReadPosition
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, ReadFrame, UserId

@@ -29,9 +29,9 @@ from p2pchat.core.inputs import ComparisonAwaited
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
+from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, sum_of
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, HeldMark, sum_of
 from p2pchat.core.sync.remote_state import MarkListing, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, Ping, UserId

@@ -43,8 +43,8 @@ from p2pchat.core.log import (
     with_files,
 )
 from p2pchat.core.names import plain
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
 from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, RunId, UserId
@@ -266,7 +266,7 @@ class Appender:
 
 
 def _sealed_reference(log: LogState) -> tuple[Ref, ...]:
-    """Return what a log follows that begins behind sealed ones (prune.py): it does not build on them.
+    """Return what a log follows that begins behind sealed ones (pruner.py): it does not build on them.
 
     That is the one sealed last, whatever the clocks of both say: that of this machine may have been put back. What was
     not shown of it waits for other entries, and is no part of it.

@@ -7,7 +7,7 @@ gap mark. The first entry of a log waits for the logs it builds on. An entry get
 database, in the transaction that releases it; consumers count by places. Waiting entries are durable and acknowledged;
 only showing them waits.
 
-What waits is found by what it waits for (waiting_logs.py). Of the users of a member who are no contacts a number of
+What waits is found by what it waits for (`WaitingLogs`). Of the users of a member who are no contacts a number of
 entries may wait, and of all of them. Further ones are released at once, with a gap mark.
 
 Source: docs/protocol.md, "Order".
@@ -28,7 +28,7 @@ from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import UnreleasedEntry
-from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, UserId

@@ -18,7 +18,7 @@ from functools import partial
 
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import Timer
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Entries, Mark, UserId, Want

@@ -42,7 +42,7 @@ from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import KeySet
 from p2pchat.core.storage_answers import ForkStart
 from p2pchat.core.sync.causal_order import CausalOrder
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError

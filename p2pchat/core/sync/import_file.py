@@ -26,9 +26,9 @@ from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.members.statement_exchange import StatementExchange
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.log_validation import EntrySource
 from p2pchat.core.sync.remote_state import ForkEvidence
 from p2pchat.core.sync.step import NO_LINK, PendingImport

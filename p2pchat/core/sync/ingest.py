@@ -30,9 +30,9 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
-from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.log_validation import (
     DecodedFrame,
     EntrySource,

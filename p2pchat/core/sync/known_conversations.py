@@ -18,7 +18,7 @@ from itertools import islice
 
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.members.member_shares import MemberShares
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"

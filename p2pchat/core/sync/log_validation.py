@@ -27,7 +27,7 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId

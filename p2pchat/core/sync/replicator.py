@@ -35,16 +35,16 @@ from p2pchat.core.storage_answers import LogFacts, Stored
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
-from p2pchat.core.sync.heads import user_of
+from p2pchat.core.sync.conversation_state import user_of
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.prune import Pruner
+from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.serve import Sender
+from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.step import Step
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.core.sync.typing import TypingTracker
+from p2pchat.core.sync.typing_tracker import TypingTracker
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     MAX_INT,

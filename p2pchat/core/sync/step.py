@@ -1,7 +1,7 @@
 """The step: what one input of the node leads to, from its frames to what is told once it is durable.
 
 A machine writes into the step what happened, with the logs that it found, and the next one reads it there. A log with
-something on its way to the disk stays the same object (log_index.py), so nobody looks it up by name again.
+something on its way to the disk stays the same object (conversation_state.py), so nobody looks it up by name again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from p2pchat.core.effects import ConversationBegun, Effect
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import Batch, WriterKey
 from p2pchat.core.storage_answers import PrunePlan
-from p2pchat.core.sync.log_index import LogState
+from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.protocol import ConversationId
 
 NO_LINK = -1  # entries of a file; links have numbers from 1

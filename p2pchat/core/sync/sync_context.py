@@ -20,12 +20,12 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
 from p2pchat.core.storage_answers import Stored
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
-from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog
+from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.step import Step
-from p2pchat.core.sync.storage_lookups import Lookups
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,

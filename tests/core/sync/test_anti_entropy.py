@@ -18,8 +18,8 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, NEXT_AFTER, next_id
+from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.core.sync.log_index import LogState
 from p2pchat.core.sync.remote_state import (
     MAX_ALIKE,
     MAX_REMEMBERED,

@@ -10,8 +10,7 @@ import pytest
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.sync.anti_entropy import next_id
-from p2pchat.core.sync.heads import Heads, LogHead
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogHead, LogState
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, Far, Peer, World, have, page, sums
 

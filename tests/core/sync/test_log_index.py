@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from p2pchat.core.log import LogId, mark_hash
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
 

@@ -19,8 +19,8 @@ from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
 from p2pchat.core.names import describe_user
 from p2pchat.core.storage_answers import Start, TailStart, WantStart
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState, ServedWant, TailCursor
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want

@@ -13,7 +13,7 @@ from __future__ import annotations
 from p2pchat.core.effects import Send, TypingChanged
 from p2pchat.core.log import WriterKey
 from p2pchat.core.node_context import SLACK
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.token_bucket import TokenBuckets

@@ -31,7 +31,7 @@ from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import RawEntry
 from p2pchat.core.storage_answers import PruneKey, PrunePlan
 from p2pchat.core.sync.anti_entropy import AntiEntropy
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import RunId, UserId
 
