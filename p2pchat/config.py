@@ -31,7 +31,7 @@ class MemberLimits:
     user_part: int = 16  # such a user may have this part of what is left, if that is more: 15 MiB at first
     others_bytes: int = 4 * GIB  # stored of all who are no contacts; and as much of files
     # What a log counts besides its entries: 16,384 are some 20 MiB of memory. A 16th if it follows an earlier one,
-    # which is a row of 150 bytes then (core/sync/heads.py).
+    # which is a row of 150 bytes then (core/sync/conversation_state.py).
     log_bytes: int = 16 * KIB
     # Entries that wait for those that they follow, and four times as many of all who are no contacts; beyond it they
     # are shown at once, with a gap mark. A guess: 4 MiB.

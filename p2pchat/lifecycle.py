@@ -27,7 +27,7 @@ from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
@@ -145,7 +145,7 @@ class PeerLifecycle:
 
     def conversations(self) -> Mapping[ConversationId, ConversationState]:
         """Return the conversations in the core, by id; {} before there is one."""
-        return {} if self.driver is None else self.driver.node.sync.conversations.by_id
+        return {} if self.driver is None else self.driver.node.sync.conversations
 
     def require_resources(self) -> PeerResources:
         """Return what was opened; raise PeerClosed before the own user is known."""

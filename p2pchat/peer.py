@@ -519,7 +519,7 @@ class TCPPeer(NamedUser):
         """
         conversations, found = self._driver.node.sync.conversations, set[UserId]()
         for conversation in conversations.of_user(user.key):
-            audience = audience_of(conversations.by_id, conversation) or ()
+            audience = audience_of(conversations, conversation) or ()
             if user.key in audience:
                 found.update(audience)
         return [self.directory.user(key) for key in found - {user.key}]

@@ -59,7 +59,7 @@ from simulation.virtual_time import signer
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
     from p2pchat.core.sync.appender import Appender
-    from p2pchat.core.sync.log_index import ConversationState, LogState
+    from p2pchat.core.sync.conversation_state import LogState
     from simulation.network import WireEnd
     from simulation.simulated_peer import SimPeer
     from simulation.simulation import Simulation
@@ -347,11 +347,9 @@ class OddWriter:
             return
         self._attached, sign = appender, appender._sign
 
-        def sign_oddly(
-            conversation: ConversationState, log: LogState, raws: list[RawEntry], entries: list[Entry]
-        ) -> None:
+        def sign_oddly(log: LogState, raws: list[RawEntry], entries: list[Entry]) -> None:
             raws = [*self._changed(raws, log.seq, log.last_c)]
-            sign(conversation, log, raws, list(map(decode_entry, raws)))
+            sign(log, raws, list(map(decode_entry, raws)))
 
         appender.__dict__["_sign"] = sign_oddly
 

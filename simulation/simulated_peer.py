@@ -25,8 +25,8 @@ from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.receipts.file_receipts import MAX_NAMING
+from p2pchat.core.sync.conversation_state import sum_of
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Entries, Frame, GuestCertificate, Naming, RunId, Unknown, UserId, encode
 from p2pchat.runtime.frame_queue import PARTS, CommitsInFlight, LinkInput, LinkTurns, split_frames

@@ -1,6 +1,6 @@
-"""Commits and disk space: the one commit of a step, what may wait for the next one; slow, failing and full disks.
+"""Commits and disk space: what may wait for the next commit; slow, failing and full disks.
 
-Each step of a node orders at most one commit (Commits). Gossip waits for the next one, for a limited time (LazyCommit).
+Each step of a node orders at most one commit (node.py). Gossip waits for the next one, for a limited time (LazyCommit).
 When one is under way for long, people are warned (CommitWatchdog). After a commit that failed nothing is accepted until
 storage was loaded again; when free disk space is short, less and less is accepted (StorageState).
 Threads and transactions are in runtime/storage_worker.py.
@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Sized
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from p2pchat.config import OWN_ONLY_FACTOR
 from p2pchat.core.durable_changes import Change, DiskLevel
-from p2pchat.core.effects import Commit, Reload, WarningIssued, WriteRefused
+from p2pchat.core.effects import Reload, WarningIssued, WriteRefused
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.node_context import SLACK, NodeContext
 from p2pchat.protocol import Holds, Lacks, Piece, Pong, Pull, TypingFrame, Want
-
-if TYPE_CHECKING:
-    from p2pchat.core.sync.replicator import Replicator
 
 # Seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well.
 SUSPENDED_AFTER = 1.0
@@ -206,45 +203,3 @@ class LazyCommit:
     def _due(self) -> None:
         """Let this step commit what waits."""
         self._scheduled = False
-
-
-# ---- the commit of a step
-
-
-class Commits:
-    """The commits of one node: at most one for each step.
-
-    Attributes:
-        storage: The state of storage.
-        lazy: Decides which changes wait for a later commit.
-        watchdog: Warns of commits that take long.
-    """
-
-    def __init__(self, ctx: NodeContext, book: Sized) -> None:
-        self._ctx = ctx
-        self.storage: StorageState = StorageState(ctx)
-        self.lazy: LazyCommit = LazyCommit(ctx, book)
-        self.watchdog: CommitWatchdog = CommitWatchdog(ctx)
-        self._marks_saved_at = float("-inf")  # marks of deliveries: entries take them once a second, others always
-
-    def order(self, sync: Replicator) -> None:
-        """Order one commit for everything this step makes durable, and for what waited, unless all of it may wait."""
-        if self.lazy.may_defer(self._ctx.change):
-            return
-        if self.storage.works:
-            self._order(sync)
-        self._ctx.change = Change()
-
-    def _order(self, sync: Replicator) -> None:
-        change = self._ctx.change
-        now = self._ctx.now.mono
-        if sync.delivery_receipts.unsaved and (not change.batches or now >= self._marks_saved_at + LAZY_COMMIT_EVERY):
-            self._marks_saved_at = now
-            change.delivered.extend(sync.delivery_receipts.take_unsaved_marks())
-        if sync.read_receipts.unsaved:
-            change.reads.extend(sync.read_receipts.take_unsaved())
-        sync.transfers.requests.on_commit(change)
-        ticket, transaction = self._ctx.next_ticket(), sync.context.transaction
-        sync.on_commit_ordered(ticket, change, transaction)
-        self.watchdog.on_ordered(ticket)
-        self._ctx.emit(Commit(ticket, self.storage.epoch, transaction.own, change))

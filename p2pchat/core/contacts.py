@@ -84,13 +84,8 @@ class Contacts:
         by = by or self._ctx.me
         for id in ids:
             if id not in self._ids.get(by, ()):
-                self._ctx.change.meta[self._line(id, by)] = "1"
+                self._ctx.choose(self._line(id, by), "1")
                 self.add([id], by)
-
-    def save(self) -> None:
-        """Store all contacts with the next commit: commits in flight have failed."""
-        for by, ids in self._ids.items():
-            self._ctx.change.meta.update((self._line(id, by), "1") for id in ids)
 
     def _put(self, id: UserId | PeerId, by: UserId) -> bool:
         ids = self._ids.setdefault(by, {})
@@ -137,19 +132,11 @@ class Blocks:
             self.starts[user[:16]] -= 1
             if not self.starts[user[:16]]:
                 del self.starts[user[:16]]
-        self._save(by)
+        self._ctx.choose(blocked_key("" if by == self._ctx.me else by), json.dumps(sorted(self._by[by])))
 
     def _add(self, by: UserId, user: UserId) -> None:
         self._by.setdefault(by, {})[user] = None
         self.starts[user[:16]] += 1
-
-    def _save(self, by: UserId) -> None:
-        self._ctx.change.meta[blocked_key("" if by == self._ctx.me else by)] = json.dumps(sorted(self._by[by]))
-
-    def save(self) -> None:
-        """Store all blocks with the next commit: commits in flight have failed."""
-        for by in self._by:
-            self._save(by)
 
     def of(self, by: UserId) -> Iterable[UserId]:
         """Return whom a user blocks."""

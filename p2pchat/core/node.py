@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.commits import NEEDS_NO_DISK, Commits, fields_of
+from p2pchat.core.commits import NEEDS_NO_DISK, CommitWatchdog, LazyCommit, StorageState, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import (
+    Commit,
     ContentStopped,
-    Counted,
     Effect,
     ImportResult,
     OrderContent,
@@ -84,10 +84,11 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
+from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
-from p2pchat.core.sync.sync_context import Transaction
+from p2pchat.core.sync.step import Step
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import (
     ConversationId,
@@ -153,8 +154,9 @@ class Node:
             self._ctx, network, sign, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
             self.admission,
         )  # fmt: skip
-        self._commits = Commits(self._ctx, self.links.book)
-        self._storage = self._commits.storage
+        self._storage = StorageState(self._ctx)
+        self._lazy = LazyCommit(self._ctx, self.links.book)
+        self._watchdog = CommitWatchdog(self._ctx)
         self._handlers = self._connect_handlers()
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
@@ -177,7 +179,7 @@ class Node:
             CommitFailed: self._on_commit_failed,
             Loaded: self._on_loaded,
             LookupResult: sync.on_lookup_result,
-            FetchResult: sync.lookups.on_fetch_result,
+            FetchResult: sync.context.lookups.on_fetch_result,
             DiskLow: self._on_disk_low,
             ConversationOpened: lambda input: sync.conversations.open(input.naming),
             WriteRequest: self._on_write,
@@ -197,15 +199,15 @@ class Node:
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
-            MarkedRead: partial(self._on_marked, sync.read_receipts),
-            MarkedTaken: partial(self._on_marked, sync.taken_marks),
-            ComparisonAwaited: sync.compared_users.on_awaited,
-            ReceiptsChosen: sync.read_receipts.on_privacy_chosen,
+            MarkedRead: partial(self._on_marked, sync.receipts.read),
+            MarkedTaken: partial(self._on_marked, sync.receipts.taken),
+            ComparisonAwaited: sync.anti_entropy.compared_users.on_awaited,
+            ReceiptsChosen: sync.receipts.read.on_privacy_chosen,
             ContentWanted: self._on_content_wanted,
             ContentGivenUp: sync.transfers.give_up,
-            ContentRemoved: self._on_content_removed,
-            ContentKept: lambda input: sync.file_receipts.on_whole(input.root),
-            HeldFound: sync.file_receipts.on_held,
+            ContentRemoved: sync.transfers.on_removed,
+            ContentKept: lambda input: sync.transfers.receipts.on_whole(input.root),
+            HeldFound: sync.transfers.receipts.on_held,
             ContentOpened: sync.transfers.on_opened,
             LeavesStored: sync.transfers.on_leaves_stored,
             PiecesStored: sync.transfers.on_pieces_stored,
@@ -235,31 +237,33 @@ class Node:
     def _begin(self, now: Now) -> None:
         ctx = self._ctx
         ctx.now, ctx.out = now, []
-        self.sync.context.transaction = Transaction()
+        self.sync.context.step = Step(ctx.change)
 
     def _end(self) -> list[Effect]:
-        context, reads, taken = self.sync.context, self.sync.read_receipts, self.sync.taken_marks
-        for remote, error in context.faults:
+        faults = self.sync.context.faults
+        for remote, error in faults:
             self._close_for(remote.link, error)
-        context.faults.clear()
-        context.send_owed_marks()
-        if reads.is_due:
-            reads.send_pending()
-        if taken.is_due:
-            taken.send_pending()
-        if context.lookups.waiting:
-            context.lookups.flush()
-        self.sync.conversations.pack_quiet(self.settings.max_open_writers)
+        faults.clear()
+        self.sync.end_step()
         if self._ctx.orders:
             self._ctx.emit(OrderContent(self._ctx.orders))
             self._ctx.orders = []
         if self._storage.disk is DiskLevel.NOTHING:
             self._ctx.change.records.clear()  # they are told again
-        if any(fields_of(self._ctx.change)):
-            self._commits.order(self.sync)
+        if any(fields_of(self._ctx.change)) and not self._lazy.may_defer(self._ctx.change):
+            self._order_commit()
         if (at := self._ctx.timers.wake_at()) is not None:
             self._ctx.emit(WakeAt(at))
         return self._ctx.out
+
+    def _order_commit(self) -> None:
+        """Order one commit for everything this step makes durable, and for what waited."""
+        if self._storage.works:
+            ticket = self._ctx.next_ticket()
+            step = self.sync.on_commit(ticket)
+            self._watchdog.on_ordered(ticket)
+            self._ctx.emit(Commit(ticket, self._storage.epoch, step.own, step.change))
+        self._ctx.change = Change()
 
     # ---- read by the outside
 
@@ -271,7 +275,7 @@ class Node:
     @property
     def namings(self) -> dict[ConversationId, Naming]:
         """All conversations known here, and the names behind their ids."""
-        return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
+        return {id: conversation.naming for id, conversation in self.sync.conversations.items()}
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
         """Return the conversations a user belongs to or did, or all that people see if no other user is hosted."""
@@ -286,6 +290,11 @@ class Node:
     def groups(self) -> dict[ConversationId, GroupView]:
         """All groups known here by id, including those that hosted users were removed from."""
         return self.sync.groups.views
+
+    @property
+    def receipts(self) -> PeerReceipts:
+        """What users have, have read and have taken."""
+        return self.sync.receipts
 
     @property
     def names(self) -> dict[UserId, str]:
@@ -323,7 +332,7 @@ class Node:
             self._close_for(link, fault)
 
     def _close_for(self, link: PeerLink, error: LogError) -> None:
-        self._ctx.emit(Counted(f"fault_{error.code}"))
+        self._ctx.count(f"fault_{error.code}")
         self.links.close(link.id, error.code, str(error))
 
     def _on_here(self, link: PeerLink, frame: Here) -> None:
@@ -332,7 +341,7 @@ class Node:
         try:
             self.presence.here(link, frame)
         except ProtocolError as error:
-            self._ctx.emit(Counted(f"fault_{error.code}"))
+            self._ctx.count(f"fault_{error.code}")
             self.links.close(link.id, error.code, str(error))
             return
         there, fresh = link.users, True
@@ -362,7 +371,7 @@ class Node:
 
     def _on_forget(self, input: Forget) -> None:
         """Forget addresses. The user waits until that is durable, so the commit is not deferred."""
-        self._commits.lazy.force()
+        self._lazy.force()
         self.links.forget(input)
 
     def link_up(self, link: PeerLink) -> None:
@@ -422,28 +431,34 @@ class Node:
 
     def _on_committed(self, input: Committed) -> None:
         self.sync.on_committed(input.tickets)
-        self._commits.watchdog.on_committed(input.tickets)
+        self._watchdog.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Warn, accept nothing, and reload: nothing in flight was kept."""
         if failed.epoch != self._storage.epoch:
             return
-        self._commits.watchdog.on_failed()
+        self._watchdog.on_failed()
         self.sync.fail_all(failed.reason)
         self._ctx.change = Change()
         self._storage.on_failed(failed.reason)
 
     def _on_loaded(self, input: Loaded) -> None:
-        """Rebuild from what storage holds. Own logs end here, since the fate of their last entries is not certain."""
-        run = self._ctx.draw(8).hex()
+        """Start anew from what storage holds, with what people chose. Own logs end here, since the fate of their last
+        entries is not certain.
+        """
         former = self.sync
-        self.sync = self._replicator(input.stored, run)
-        self.contacts.save()
-        self.blocks.save()
+        input.stored.meta.update(self._ctx.choices)
+        self._ctx.change.meta.update(self._ctx.choices)
+        self.sync = self._replicator(input.stored, self._ctx.draw(8).hex())
         self._handlers = self._connect_handlers()
         self.sync.start()
         self._join()
-        self.sync.take_over(former)
+        for conversation in former.conversations.kept():  # programs do not open them again
+            if conversation.group is None:
+                self.sync.conversations.open(conversation.naming)
+        self.receipts.take_over(former.receipts)
+        self.sync.context.distrusted = former.context.distrusted
+        self.sync.transfers.receipts.gone = former.transfers.receipts.gone
         self.sync.set_disk(self._storage.disk)
         self._storage.on_loaded(self.links)
 
@@ -468,7 +483,7 @@ class Node:
         self.user_members.on_members_changed()
         if any(one.kind in (REMOVE, PARDON) for one in change.statements):
             self.sync.quota.on_members_changed()
-        let_in = self.admission.report(change, void, self.sync.conversations.by_id[self.room].history_until)
+        let_in = self.admission.report(change, void, self.sync.conversations[self.room].history_until)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.sync.group_editor.start()
@@ -496,10 +511,6 @@ class Node:
     def _on_content_answered(self, input: ContentAnswered) -> None:
         for answer in input.answers:
             self._handlers[type(answer)](answer)
-
-    def _on_content_removed(self, input: ContentRemoved) -> None:
-        self.sync.transfers.on_removed(input)
-        self.sync.file_receipts.on_removed(input.root)
 
     def _on_import(self, input: ImportRequest) -> None:
         if not self._storage.works:
@@ -589,9 +600,6 @@ class Node:
 
     def _on_stop(self, input: Stop) -> None:
         """Save all receipts, since there is no later commit."""
-        self._ctx.change.delivered.extend(self.sync.delivery_receipts.take_unsaved_marks())
-        self._ctx.change.reads.extend(self.sync.read_receipts.take_unsaved())
-        self._commits.lazy.force()
-        self.sync.read_receipts.on_stop()
-        self.sync.taken_marks.on_stop()
+        self._lazy.force()
+        self.sync.receipts.on_stop(self._ctx.change)
         self.links.stop(input)

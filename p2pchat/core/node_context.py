@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
-from p2pchat.core.effects import ContentOrder, Effect
+from p2pchat.core.effects import ContentOrder, Counted, Effect
 from p2pchat.protocol import Cert, GuestCertificate, PeerId, UserId
 
 
@@ -36,9 +36,18 @@ class NodeContext:
         self.orders: list[ContentOrder] = []  # of this step, for the store of content
         self.timers: Timers = Timers()
         self._ticket = 0
+        self.choices: dict[str, str] = {}  # lines of meta about what people chose in this run
+
+    def choose(self, name: str, line: str) -> None:
+        """Store in meta what a person chose. It outlives a commit that fails: nobody would choose it again."""
+        self.change.meta[name] = self.choices[name] = line
 
     def emit(self, effect: Effect) -> None:
         self.out.append(effect)
+
+    def count(self, what: str) -> None:
+        """Count that something happened."""
+        self.emit(Counted(what))
 
     def next_ticket(self) -> int:
         """Return a number that no earlier effect of this node had."""

@@ -68,7 +68,7 @@ class Stored:
     tips: list[LogFacts] = field(default_factory=list)  # neither covered nor forked
     forked: list[LogId] = field(default_factory=list)
     unreleased: list[LogFacts] = field(default_factory=list)  # with waiting or hidden entries, covered ones included
-    covered: dict[ConversationId, list[bytes]] = field(default_factory=dict)  # all others, as rows (heads.py)
+    covered: dict[ConversationId, list[bytes]] = field(default_factory=dict)  # all others, as rows (`Heads`)
     waiting: list[UnreleasedEntry] = field(default_factory=list)  # of those, in order of log and seq
     next_place: int = 1
     conversations: list[KnownConversation] = field(default_factory=list)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from p2pchat.core.groups.visibility import may_read
 from p2pchat.core.log import Entry, LogId
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError
 from p2pchat.protocol import ConversationId, Naming, UserId
 

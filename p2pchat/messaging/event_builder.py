@@ -40,7 +40,7 @@ PAGE = 500  # entries read from storage at once
 KIND_OF: Callable[[Entry], str] = attrgetter("k")
 
 
-class Step(NamedTuple):
+class PlacedEntry(NamedTuple):
     """One released entry, as the classes of events take it."""
 
     log: LogId
@@ -106,7 +106,7 @@ class EventBuilder:
         shown = await self._source.places(read, PAGE)
         if not shown:
             return None
-        steps = [Step(s.log, s.seq, decode_entry(s.raw), s.place, s.received_at, s.old, s.gap) for s in shown]
+        steps = [PlacedEntry(s.log, s.seq, decode_entry(s.raw), s.place, s.received_at, s.old, s.gap) for s in shown]
         pairs = zip(shown, steps, strict=True)
         found: Found = {s.place: s for s, step in pairs if s.edits is not None and step.entry.is_message}
         return self._from_steps(steps, found | await self._look_up(steps, {}), await self._group_changes(steps))
@@ -122,7 +122,7 @@ class EventBuilder:
             made = [cls(viewer, log, at + to_seq, entry, at, received_at, old, gap) for at, entry in newest_first]
         return BuiltEvents(made, run.end - 1, {})
 
-    def _from_steps(self, steps: Sequence[Step], found: Found, changes: Changes) -> BuiltEvents:
+    def _from_steps(self, steps: Sequence[PlacedEntry], found: Found, changes: Changes) -> BuiltEvents:
         """Build what this subscription wants and may see."""
         viewer, wanted, access = self._viewer, self._wanted, self._access
         mine, is_all, sees = access.mine, access.is_all, access.sees
@@ -141,7 +141,7 @@ class EventBuilder:
                 made += [change] if change.counts else []  # another one is newer
         return BuiltEvents(made, steps[-1].place, changes)
 
-    async def _group_changes(self, steps: Sequence[Step]) -> Changes:
+    async def _group_changes(self, steps: Sequence[PlacedEntry]) -> Changes:
         """Return the changes that groups underwent in earlier runs, by these entries."""
         if not self._groups:
             return {}
@@ -155,14 +155,14 @@ class EventBuilder:
             if self._access.hears(event.audience)
         }
 
-    async def _look_up(self, steps: Sequence[Step], edited: EditedEntries) -> Found:
+    async def _look_up(self, steps: Sequence[PlacedEntry], edited: EditedEntries) -> Found:
         """Return the messages that wanted changes name, and those in `edited` as they are now; each is read once."""
         named = [(step, (step.log.conversation, ref)) for step in steps if (ref := self._named(step, edited))]
         asked = list(dict.fromkeys(key for _, key in named))
         shown = dict(zip(asked, await self._source.entries(asked), strict=True)) if asked else {}
         return {step.place: one for step, key in named if (one := shown[key]) is not None}
 
-    def _named(self, step: Step, edited: EditedEntries) -> Ref | None:
+    def _named(self, step: PlacedEntry, edited: EditedEntries) -> Ref | None:
         """Return the entry to look up for this one: the message that it changes, or itself if it was edited."""
         if (change := CHANGES.get(step.entry.k)) is not None:
             return step.entry.re if change in self._wanted else None
@@ -170,12 +170,12 @@ class EventBuilder:
         return own if own and own.seq in edited.get((step.log.conversation, own.log), ()) else None
 
 
-def _steps_of(run: EntrySpan, read: int) -> list[Step]:
+def _steps_of(run: EntrySpan, read: int) -> list[PlacedEntry]:
     """Return the entries of a run after a place."""
     skip = read + 1 - run.place
     log, first, place = run.log, run.first, run.place
     return [
-        Step(log, first + i, entry, place + i, run.received_at, run.old, run.gap)
+        PlacedEntry(log, first + i, entry, place + i, run.received_at, run.old, run.gap)
         for i, entry in enumerate(run.entries)
         if i >= skip
     ]

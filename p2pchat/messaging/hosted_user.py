@@ -532,7 +532,7 @@ class HostedDeliveries:
 
     def _mark_earlier(self, driver: Driver, user: UserId, place: int) -> None:
         """Mark what a user had taken before there were marks, and before others hosted it."""
-        marks, conversations = driver.node.sync.taken_marks, self._lifecycle.conversations()
+        marks, conversations = driver.node.receipts.taken, self._lifecycle.conversations()
         for key in driver.node.conversations_of(user):
             if user in (audience_of(conversations, key) or ()) and not marks.marked_to(key, user)[0]:
                 driver.put(MarkedTaken(user, key, place))

@@ -238,12 +238,12 @@ class NamedUser(LocalUser):
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users for whom read receipts are set on or off individually."""
-        privacy = self._driver.node.sync.read_receipts.privacy
+        privacy = self._driver.node.receipts.read.privacy
         return {self.directory.user(other): on for other, on in privacy.exceptions(self.directory.me).items()}
 
     def receipts(self, who: User | None = None) -> bool:
         """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
-        privacy = self._driver.node.sync.read_receipts.privacy
+        privacy = self._driver.node.receipts.read.privacy
         return privacy.default(self.directory.me) if who is None else privacy.wants(self.directory.me, who.key)
 
 

@@ -823,7 +823,7 @@ class ReceiptTracker:
             raise ValueError(f"not the id of a peer: {', '.join(id for id in peers if not id_of(id))!a}")
 
         def is_stored() -> bool:
-            return driver.node.sync.delivery_receipts.is_stored_by(keys, log, seq)
+            return driver.node.receipts.delivered.is_stored_by(keys, log, seq)
 
         try:
             await asyncio.wait_for(driver.wait_until(is_stored), timeout)
@@ -848,11 +848,11 @@ class ReceiptTracker:
         driver = self._driver
         if driver is None:
             return []
-        holders = driver.node.sync.file_receipts.users_having(log, file.root)
+        holders = driver.node.sync.transfers.receipts.users_having(log, file.root)
         if (
             not elsewhere and len(self._hosted) > 1 and driver.content.holds(file.root, file.size)
         ):  # what is here, users here have
-            conversation = driver.node.sync.conversations.by_id.get(log.conversation)
+            conversation = driver.node.sync.conversations.get(log.conversation)
             holders += [one for one in self._hosted if conversation is not None and conversation.is_member(one)]
         return sorted({*holders})
 
@@ -869,7 +869,7 @@ class ReceiptTracker:
         """Return how many members have a file of a message, and how many it is for; its writer does not count."""
         holders, members = {*self.file_holders(log, file)} - {log.user}, self.members(log, seq)
         if not members and self._driver is not None:
-            audience = audience_of(self._driver.node.sync.conversations.by_id, log.conversation)
+            audience = audience_of(self._driver.node.sync.conversations, log.conversation)
             members = tuple(one for one in audience or () if one != log.user)
         if not members:
             return len(holders), len(holders)
@@ -901,7 +901,7 @@ def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collectio
     Args:
         holders: The users who have the message.
     """
-    conversation = node.sync.conversations.by_id.get(log.conversation)
+    conversation = node.sync.conversations.get(log.conversation)
     if conversation is None:
         return ()
     group = conversation.group

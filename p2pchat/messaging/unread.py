@@ -112,8 +112,7 @@ class UserCursors:
 
     def _read_to(self, key: ConversationId) -> tuple[dict[LogId, int], int]:
         """Return how far each log of a conversation is marked as read, and the place up to which all of it is."""
-        receipts = self._lifecycle.started_driver.node.sync.read_receipts
-        marks, place = receipts.marked_to(key, self._user.directory.me)
+        marks, place = self._lifecycle.started_driver.node.receipts.read.marked_to(key, self._user.directory.me)
         return dict(marks), max(place, self._read_place(key))
 
     def has_read(self, key: ConversationId) -> bool:
@@ -150,11 +149,11 @@ class UserCursors:
         for post in posts:
             by_key.setdefault(post.log.conversation, []).append(post)
         found: list[Message] = []
-        sync = self._lifecycle.started_driver.node.sync
+        marked = self._lifecycle.started_driver.node.receipts.taken
         for key, those in by_key.items():
             marks, place = self._read_to(key)
             unread = await _unread_among([post for post in those if post.place > place], marks, self._user._disk)
-            taken, _ = sync.taken_marks.marked_to(key, self._user.directory.me)
+            taken, _ = marked.marked_to(key, self._user.directory.me)
             found += await _untaken_among(unread, taken, self._user._disk) if taken else unread
         return found
 

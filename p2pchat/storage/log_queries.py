@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Prune
 from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
+from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.core.storage_answers import (
     LogFacts,
     LogKey,
@@ -20,8 +21,7 @@ from p2pchat.core.storage_answers import (
     PrunePlan,
     ShownKey,
 )
-from p2pchat.core.sync.left_out import LEFT_OUT
-from p2pchat.core.sync.prune import PRUNED_ENTRIES, entries_of_one_step
+from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.contract import DeletedPart, count_messages
 from p2pchat.storage.database import Database
@@ -287,7 +287,7 @@ class LogQueries:
     # ---- deletion
 
     def prunable(self, key: PruneKey) -> PrunePlan:
-        """Return what one step of a deletion (core/sync/prune.py) deletes: released entries, of each log the first."""
+        """Return what one step of a deletion (core/sync/pruner.py) deletes: released entries, of each log the first."""
         conversation, user = self.db.number("conversations", key.conversation), self.db.number("users", key.user)
         only = f"and l.writer = {user}" if key.user else ""
         found: list[Prune] = []

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.entry_kinds import HIDDEN_KINDS, MESSAGE_KINDS
 from p2pchat.core.log import UNREADABLE
-from p2pchat.core.sync.left_out import LEFT_OUT
+from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
 
 if TYPE_CHECKING:

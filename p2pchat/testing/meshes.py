@@ -28,7 +28,7 @@ from typing import Self
 from p2pchat.client import Streams
 from p2pchat.config import Settings
 from p2pchat.core.node import Node
-from p2pchat.core.sync.log_index import TalkLog
+from p2pchat.core.sync.conversation_state import TalkLog
 from p2pchat.errors import P2PChatError, PortInUse
 from p2pchat.identity.invite_text import make_invitation
 from p2pchat.identity.keys import Identity
@@ -197,9 +197,9 @@ class Mesh:
         for name, peer, node in running:
             if not peer._lifecycle.idle:
                 yield f"{name} is busy"
-            if node.sync.read_receipts.has_unsent:
+            if node.receipts.read.has_unsent:
                 yield f"{name} has unsent read marks"
-            if node.sync.acknowledgements.has_unsent:
+            if node.receipts.acknowledgements.has_unsent:
                 yield f"{name} has unsent marks of what it stored"
         if not self.network.quiet:
             yield "bytes are in flight"
@@ -216,7 +216,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
         return
     if not (other.peer in one.presence.hosts and one.peer in other.presence.hosts):  # whatever their presence
         yield "have not seen each other"
-    here, there = one.sync.conversations.by_id, other.sync.conversations.by_id
+    here, there = one.sync.conversations, other.sync.conversations
     for key in here.keys() | there.keys():
         known = [conversations[key] for conversations in (here, there) if key in conversations]
         if not all(conversation.shared_with([node.peer]) for conversation in known for node in (one, other)):
@@ -231,7 +231,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
 def _unsure(writer: TCPPeer, node: Node, reader: Node) -> Iterator[str]:
     """Yield each log of a writer, with its node, whose delivery to the reader the writer does not know of yet."""
     tracker = writer._lifecycle.tracker
-    for conversation in node.sync.conversations.by_id.values():
+    for conversation in node.sync.conversations.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
                 # No peer holds entries after a cut.

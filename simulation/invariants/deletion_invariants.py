@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.log import LogId, Ref, ref_key
-from p2pchat.core.sync.left_out import LEFT_OUT
+from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing.eventlog_parser import Fault

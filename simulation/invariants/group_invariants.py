@@ -186,7 +186,7 @@ class GroupInvariants:
 
     def is_group(self, peer: SimPeer, conversation: ConversationId) -> bool:
         """Return whether a conversation of this peer is a group or a talk."""
-        known = peer.node.sync.conversations.by_id.get(conversation) if peer.node else None
+        known = peer.node.sync.conversations.get(conversation) if peer.node else None
         if known is not None and known.group is not None:
             self.namings.setdefault(conversation, known.naming)
         return conversation in self.namings

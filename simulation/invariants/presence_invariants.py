@@ -24,7 +24,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import Input
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.core.sync.typing import TYPING_EVERY
+from p2pchat.core.sync.typing_tracker import TYPING_EVERY
 from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
 from p2pchat.testing.eventlog_parser import Fault, Log
 

@@ -6,7 +6,7 @@ import sqlite3
 
 from p2pchat import TCPPeer
 from p2pchat.core.receipts.delivery_receipts import MAX_SILENT
-from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID
 from p2pchat.protocol import Have
 from tests.deadlines import WAIT, until
 from tests.hostile.attacker import Attacker, invented_identity
@@ -23,7 +23,7 @@ def holders(logins: Logins, login: str) -> set[str]:  # noqa: F811
 
 
 def remembered(peer: TCPPeer) -> set[str]:
-    positions = peer._driver.node.sync.delivery_receipts._positions.values()
+    positions = peer._driver.node.sync.receipts.delivered._positions.values()
     return {holder for of_log in positions for holder in of_log}
 
 

@@ -10,7 +10,7 @@ import pytest
 from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.inputs import PresenceSet, WriteRequest
 from p2pchat.core.log import Entry, LogId, Ref, message_id, referred_id
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import (
     EPOCH,

@@ -18,7 +18,7 @@ from p2pchat.core.storage_answers import (
     TailStart,
     WantStart,
 )
-from p2pchat.core.sync import prune
+from p2pchat.core.sync import pruner
 from p2pchat.protocol import Mark
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
@@ -172,7 +172,7 @@ def test_entries_that_wait_stay(storage: SqlStorage) -> None:
 
 
 def test_a_step_deletes_a_bounded_part(storage: SqlStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "PRUNED_ENTRIES", 4)
+    monkeypatch.setattr(pruner, "PRUNED_ENTRIES", 4)
     ada, bob = Author("ada", 1), Author("bob", 2)
     storage.commit([released(ada.begins(*many(6)), 1), released(bob.begins(*many(5)), 7)])
     plan = storage.prunable(ALL)

@@ -27,11 +27,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel
-from p2pchat.core.effects import Counted
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.members.user_members import Line
 from p2pchat.core.storage_answers import LogFacts
+from p2pchat.core.sync.step import Step
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES
 
@@ -232,31 +232,27 @@ class ContentRequests:
         if self._most:
             self._stored_unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
 
-    def on_commit(self, change: Change) -> None:
+    def on_commit(self, step: Step) -> None:
         """Request with a commit what the messages name that it shows: a kill behind it must not lose the request."""
         if not self._most:
             return
-        for batch in change.batches:
-            if batch.has_files:
+        for log, batch in step.grown:
+            if batch.has_files and not (log.own or log.conversation.is_operations):
                 self._note(batch)
-        for stretch in change.stretches if self._unshown else ():
+        for stretch in step.change.stretches if self._unshown else ():
             for seq in range(stretch.first, stretch.first + stretch.count):
                 if files := self._unshown.pop((stretch.log, seq), ()):
                     self._request((stretch.log, seq), files)
         while len(self._unshown) > MAX_UNSHOWN:
-            log, seq = next(iter(self._unshown))
-            del self._unshown[log, seq]
-            self._stored_unshown[log] = max(seq, self._stored_unshown.get(log, 0))
+            id, seq = next(iter(self._unshown))
+            del self._unshown[id, seq]
+            self._stored_unshown[id] = max(seq, self._stored_unshown.get(id, 0))
         while len(self._stored_unshown) > MAX_UNSHOWN_LOGS:
             del self._stored_unshown[next(iter(self._stored_unshown))]
 
     def _note(self, batch: Batch) -> None:
         """Note the attachments of entries of others."""
         log = batch.log
-        conversation = self._sync.conversations.by_id[log.conversation]
-        state = conversation.log(log.user, log.run)
-        if conversation.is_operations or (state is not None and state.own):
-            return
         for seq, entry in enumerate(batch.entries or (), batch.first):
             small = tuple(file for file in attachments_of(entry) if file.size <= self._most)
             if small:
@@ -298,7 +294,7 @@ class ContentRequests:
                 request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
                 request.line = self._bytes.lines.get(user, ())
                 if self._bytes.full(user, request.charged) is not None:
-                    self._ctx.emit(Counted("content_quota"))
+                    self._ctx.count("content_quota")
                     continue
                 self._bytes.add(user, request.charged)
             self._keep(file.root, request)
@@ -312,7 +308,7 @@ class ContentRequests:
 
     def _give_way(self, root: str) -> None:
         self._forget(root, is_new=self._requests[root].was_begun)
-        self._ctx.emit(Counted("content_quota"))
+        self._ctx.count("content_quota")
 
     # ---- turns
 

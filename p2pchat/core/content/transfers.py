@@ -16,7 +16,7 @@ Source: docs/protocol-attachments.md, "Transfer".
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -24,11 +24,11 @@ from math import inf
 
 from p2pchat.core.content.content_requests import ContentRequests, Source
 from p2pchat.core.content.pieces import LEAF_BYTES, count_pieces, piece_size
+from p2pchat.core.durable_changes import NamedContent
 from p2pchat.core.effects import (
     ContentArrived,
     ContentProgress,
     ContentStopped,
-    Counted,
     GivePieces,
     OpenContent,
     Send,
@@ -47,8 +47,10 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.members.user_members import Line
-from p2pchat.core.sync.log_index import TalkLog
+from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.step import Step
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
@@ -136,9 +138,10 @@ class Transfers:
 
     Attributes:
         requests: What is to be downloaded, also after a restart.
+        receipts: Who has what.
     """
 
-    def __init__(self, sync: SyncContext, meta: dict[str, str]) -> None:
+    def __init__(self, sync: SyncContext, meta: dict[str, str], named: Sequence[NamedContent]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._downloads: dict[str, ContentDownload] = {}  # by root
@@ -146,7 +149,7 @@ class Transfers:
         self._links: dict[int, LinkTransfers] = {}
         self._checks = False  # a look for stalled links is due
         self.requests: ContentRequests = ContentRequests(sync, meta, partial(self._open, asked=False))
-        self.on_whole: Callable[[str], None] = lambda root: None  # called with content that is whole now
+        self.receipts: FileReceipts = FileReceipts(sync, named)
 
     # ---- programs
 
@@ -177,13 +180,14 @@ class Transfers:
                 self.requests.end(input.root, is_new=download.stored > 0)
 
     def on_removed(self, input: ContentRemoved) -> None:
-        """End the download of content that goes from the disk."""
+        """End the download of content that goes from the disk, and tell those who were told that it is here."""
         download = self._downloads.get(input.root)
         if download is not None:
             self._drop(download)
             reason = "it was removed here" if input.forgotten else "its message was deleted"
             self._ctx.emit(ContentStopped(input.root, f"the file does not come any more: {reason}"))
         self.requests.on_removed(input.root, input.charge, forgotten=input.forgotten)
+        self.receipts.on_removed(input.root)
 
     def _drop(self, download: ContentDownload) -> None:
         del self._downloads[download.file.root]
@@ -274,12 +278,12 @@ class Transfers:
         self._drop(download)
         self.requests.end(download.file.root, is_new=is_new)
         self._ctx.emit(ContentArrived(*download.source, download.file))
-        self.on_whole(download.file.root)
+        self.receipts.on_whole(download.file.root)
 
     def _blame(self, download: ContentDownload, link: int) -> None:
         """End the link that gave something wrong, and ask its peer for no more of this content."""
         remote = self._sync.remotes.get(link)
-        self._ctx.emit(Counted("wrong_content"))
+        self._ctx.count("wrong_content")
         if remote is not None:
             download.faulty.add(remote.link.peer)
             self._count_stall(download, remote)
@@ -287,8 +291,10 @@ class Transfers:
 
     # ---- links
 
-    def on_link_down(self, link: int) -> None:
+    def on_link_down(self, down: PeerLink) -> None:
         """Ask other links for what this one was asked for."""
+        self.receipts.on_link_down(down)
+        link = down.id
         transfers = self._links.pop(link, None)
         for pull in transfers.pulls.values() if transfers is not None else ():
             self._return(pull)
@@ -335,9 +341,9 @@ class Transfers:
                 return
 
     def _transfers(self, remote: RemoteState) -> LinkTransfers:
-        transfers = self._links.get(remote.link.id)
+        transfers = self._links.get(remote.id)
         if transfers is None:
-            transfers = self._links[remote.link.id] = LinkTransfers()
+            transfers = self._links[remote.id] = LinkTransfers()
         return transfers
 
     def _has_room(
@@ -355,7 +361,7 @@ class Transfers:
         """Return whether other members may be getting the same large content, since not all had nothing for long."""
         if len(sharing) <= FEW_GIVERS or count_pieces(download.file.size) <= NEAR_PIECES:
             return False
-        return sum(download.pauses.get(remote.link.id, 0.0) <= LACK_PAUSE for remote in sharing) > FEW_GIVERS
+        return sum(download.pauses.get(remote.id, 0.0) <= LACK_PAUSE for remote in sharing) > FEW_GIVERS
 
     def _ask_waiting(self, remote: RemoteState, transfers: LinkTransfers) -> None:
         """Ask for what waits for room on a link, now that a pull on this one has ended."""
@@ -371,19 +377,19 @@ class Transfers:
         keeps nobody from content by promising it with each of them.
         """
         (log, _), now = download.source, self._ctx.now.mono
-        found = [remote for remote in sharing if download.lacking.get(remote.link.id, 0.0) <= now]
+        found = [remote for remote in sharing if download.lacking.get(remote.id, 0.0) <= now]
         if len(found) < 2:
             return found
         return sorted(
             found,
             key=lambda remote: (
-                log.user not in remote.link.users, self._stalls(download, remote), not remote.link.known, remote.link.id
+                log.user not in remote.link.users, self._stalls(download, remote), not remote.link.known, remote.id
             ),
         )  # fmt: skip
 
     def _sharing(self, download: ContentDownload) -> list[RemoteState]:
         """Return the links that may be asked at all, those that rest included."""
-        conversation = self._sync.conversations.by_id.get(download.source[0].conversation)
+        conversation = self._sync.conversations.get(download.source[0].conversation)
         remotes = self._sync.remotes_sharing(conversation) if conversation is not None else ()
         return [
             remote for remote in remotes if remote.link.takes_files and remote.link.peer not in download.faulty
@@ -410,7 +416,7 @@ class Transfers:
 
         A spared link is asked for one piece, and for one that no other link is known to have.
         """
-        (log, seq), file, link = download.source, download.file, remote.link.id
+        (log, seq), file, link = download.source, download.file, remote.id
         if download.needed[0] == LEAVES:
             download.needed.popleft()
             frames = -(-count_pieces(file.size) * LEAF_BYTES // PIECE_BYTES)
@@ -452,7 +458,7 @@ class Transfers:
 
     def on_piece(self, remote: RemoteState, piece: Piece) -> LogError | None:
         """Take a frame of bytes. Return a fault if it was not asked for."""
-        transfers = self._links.get(remote.link.id)
+        transfers = self._links.get(remote.id)
         pull = transfers.pulls.get(piece.n) if transfers is not None else None
         if transfers is None or pull is None:
             return LogError("a piece that nobody asked for", code="order")
@@ -466,7 +472,7 @@ class Transfers:
             self._return(pull)
             return LogError("another piece than the one that was asked for", code="order")
         if download is not None:
-            self._store(remote.link.id, download, pull, index, piece.data)
+            self._store(remote.id, download, pull, index, piece.data)
         if not pull.missing:
             self._ask_waiting(remote, transfers)
         return None
@@ -483,7 +489,7 @@ class Transfers:
 
     def on_lacks(self, remote: RemoteState, frame: Lacks) -> None:
         """Take the end of a pull that could not be answered. The link may have the rest later."""
-        transfers = self._links.get(remote.link.id)
+        transfers = self._links.get(remote.id)
         pull = transfers.pulls.pop(frame.n, None) if transfers is not None else None
         if transfers is None or pull is None:
             return
@@ -494,14 +500,14 @@ class Transfers:
 
     def _take_lacks(self, remote: RemoteState, frame: Lacks, pull: OpenPull, download: ContentDownload) -> None:
         if frame.has and not pull.was_said and LEAVES not in pull.missing:
-            download.held[remote.link.id] = _flags_of(frame.has, count_pieces(download.file.size))
+            download.held[remote.id] = _flags_of(frame.has, count_pieces(download.file.size))
         else:
-            download.held.pop(remote.link.id, None)
-            self._rest(download, remote.link.id, has_some=False)
+            download.held.pop(remote.id, None)
+            self._rest(download, remote.id, has_some=False)
             if pull.was_said:  # it has not what it said
                 self._count_stall(download, remote)
                 pause = LACK_PAUSE * (1 + self._stalls(download, remote)[0])
-                download.lacking[remote.link.id] = self._ctx.now.mono + pause
+                download.lacking[remote.id] = self._ctx.now.mono + pause
         self._return(pull)
         self._ask(download)
 
@@ -519,7 +525,7 @@ class Transfers:
         for id, transfers in self._links.items():
             for pull in transfers.pulls.values():
                 if pull.heard_at <= late and (download := self._download_of(pull)) is not None:
-                    self._ctx.emit(Counted("pull_stalled"))
+                    self._ctx.count("pull_stalled")
                     download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
                     if (remote := self._sync.remotes.get(id)) is not None:
                         self._count_stall(download, remote)
@@ -552,7 +558,7 @@ class Transfers:
             return LogError("more pulls than may be open at once", code="limit")
         transfers.served[frame.n] = None
         log = LogId(frame.c, frame.u, frame.r)
-        if not self.may_have(remote, log, frame.seq):
+        if not self._sync.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
         elif (size := transfers.allowed.get(((log, frame.seq), frame.root))) is not None:
             self._give(remote, frame, size)
@@ -560,26 +566,13 @@ class Transfers:
             self._sync.lookups.files(log, frame.seq, lambda files: self._on_files_found(remote, frame, files))
         return None
 
-    def may_have(self, remote: RemoteState, log: LogId, seq: int) -> bool:
-        """Return whether the conversation of an entry is shared with the link, and no group cut the entry off.
-
-        Whether the entry is shown at all says the lookup.
-        """
-        conversation = self._sync.conversations.by_id.get(log.conversation)
-        if conversation is None or conversation.is_operations or not self._sync.shares(remote, conversation):
-            return False
-        state = conversation.log(log.user, log.run)
-        if not isinstance(state, TalkLog) or seq <= state.show_limit:
-            return True
-        return state.uncut and not state.seq  # forked, so nothing else of it is known here since the start
-
     def _on_files_found(self, remote: RemoteState, frame: Pull, files: tuple[FileRef, ...]) -> None:
         log = LogId(frame.c, frame.u, frame.r)
-        transfers = self._links.get(remote.link.id)
+        transfers = self._links.get(remote.id)
         if transfers is None or not self._sync.is_up(remote):
             return
         file = next((file for file in files if file.root == frame.root), None)
-        if file is None or not self.may_have(remote, log, frame.seq):
+        if file is None or not self._sync.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
             return
         if len(transfers.allowed) >= MAX_ALLOWED:
@@ -588,18 +581,28 @@ class Transfers:
         self._give(remote, frame, file.size)
 
     def _give(self, remote: RemoteState, frame: Pull, size: int) -> None:
-        self._ctx.emit(GivePieces(remote.link.id, frame.n, frame.root, size, frame.first, frame.count))
+        self._ctx.emit(GivePieces(remote.id, frame.n, frame.root, size, frame.first, frame.count))
 
     def _refuse(self, remote: RemoteState, frame: Pull) -> None:
         """Answer as if the content were not here, so that the link learns nothing more."""
-        self._ctx.emit(Counted("pull_refused"))
-        self._ctx.emit(Send(Lacks(frame.n), [remote.link.id]))
-        self._links[remote.link.id].served.pop(frame.n, None)
+        self._ctx.count("pull_refused")
+        self._ctx.emit(Send(Lacks(frame.n), [remote.id]))
+        self._links[remote.id].served.pop(frame.n, None)
 
-    def forget_allowed(self) -> None:
-        """Look up again what links may pull, since messages may be deleted."""
-        for transfers in self._links.values():
-            transfers.allowed.clear()
+    def on_durable(self, step: Step) -> None:
+        """Begin what a commit requested, ask who has what it names, and look up again what links may pull or were told
+        where messages are deleted.
+        """
+        change = step.change
+        self.requests.on_durable(change)
+        for log, batch in step.grown:
+            if batch.has_files:
+                self.receipts.on_durable(log, batch)
+        if change.pruned or change.relations:
+            for transfers in self._links.values():
+                transfers.allowed.clear()
+        if change.pruned or any(relation.aspect == "text" for relation in change.relations):
+            self.receipts.on_deleted()
 
     def on_answered(self, input: PullAnswered) -> None:
         transfers = self._links.get(input.link)

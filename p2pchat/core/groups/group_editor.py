@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from p2pchat.core.contacts import Contacts
-from p2pchat.core.effects import Counted, WriteRefused
+from p2pchat.core.effects import WriteRefused
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import (
     LEAVE,
@@ -27,7 +26,7 @@ from p2pchat.core.log import MAX_ENTRY_BYTES, Entry, LogId, encode_entry, next_c
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import Mark, Naming, UserId
+from p2pchat.protocol import ConversationId, Mark, Naming, UserId
 
 MAX_REDONE = 16  # operations at once; the rest follows a moment later
 Refusal = tuple[str, str]  # code and sentence
@@ -43,21 +42,16 @@ class GroupEditor:
     Source: docs/protocol-groups.md.
     """
 
-    def __init__(
-        self, sync: SyncContext, appender: Appender, contacts: Contacts, is_out: Callable[[UserId], bool]
-    ) -> None:
+    def __init__(self, sync: SyncContext, appender: Appender) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._appender = appender
-        self._contacts = contacts
-        self._is_out = is_out
         self._repairing: set[str] = set()  # groups whose lost operations will be repeated, or where members are out
         self._paused = False  # nothing can be stored now
 
     def start(self) -> None:
         """Repeat operations lost before this node stopped, and remove members who are out of the network."""
-        for group in self._sync.conversations.groups.values():
-            self.repair_soon(group)
+        self.on_durable(self._sync.conversations.groups)
 
     def pause(self, on: bool) -> None:
         """Repeat nothing while nothing can be stored, and check again afterwards."""
@@ -84,9 +78,9 @@ class GroupEditor:
         if fault is not None:
             self._ctx.emit(WriteRefused(request.ticket, *fault))
         elif isinstance(request, GroupCreateRequest):
-            self._contacts.keep(request.members, request.user)
+            self._sync.contacts.keep(request.members, request.user)
         elif isinstance(request, GroupChangeRequest):
-            self._contacts.keep(request.add, request.user)
+            self._sync.contacts.keep(request.add, request.user)
 
     def _make(self, request: GroupCreateRequest) -> Refusal | None:
         members = dict.fromkeys((request.user, *request.members), 1)
@@ -132,7 +126,7 @@ class GroupEditor:
             return "member", "only members can leave a group"
         if state.owner == request.user and len(state.present) > 1:
             return "owner", "the owner cannot leave before the others: hand the group over first"
-        conversation = self._sync.conversations.by_id[group.id]
+        conversation = self._sync.conversations[group.id]
         body = leave_body(self._visible_marks(group, request.user))
         self._appender.write_to_group(conversation, request.user, LEAVE, body, request.ticket, group.cite)
         return None
@@ -151,13 +145,13 @@ class GroupEditor:
         body = group_body(state.gen + 1, name, owner, dict(sorted(members.items())), cuts, redo=redo)
         if fault := self._too_long(Entry(OPERATION, 0, 0, b=body)):
             return fault
-        conversation = self._sync.conversations.by_id[group.id]
+        conversation = self._sync.conversations[group.id]
         self._appender.write_to_group(conversation, by or state.owner, OPERATION, body, ticket)
         return None
 
     def _visible_marks(self, group: GroupReplica, user: UserId) -> list[Mark]:
         """Return the marks of the visible part of a user's talk."""
-        talk = self._sync.conversations.by_id.get(group.talk)
+        talk = self._sync.conversations.get(group.talk)
         writer = talk.writers.get(user) if talk is not None else None
         return writer.visible_marks() if writer is not None else []
 
@@ -169,7 +163,12 @@ class GroupEditor:
 
     # ---- repeating lost operations
 
-    def repair_soon(self, group: GroupReplica) -> None:
+    def on_durable(self, groups: Iterable[ConversationId]) -> None:
+        """Look after groups whose new operations are durable."""
+        for id in groups:
+            self._repair_soon(self._sync.conversations.groups[id])
+
+    def _repair_soon(self, group: GroupReplica) -> None:
         """Repeat a hosted owner's lost operations soon, if a change of the group lost some; remove who is out.
 
         Not at once: another of the owner's peers may be doing it, and two operations of one gen would be lost again.
@@ -183,9 +182,9 @@ class GroupEditor:
     def _members_out(self, group: GroupReplica) -> list[UserId]:
         """Return the members that are out of the network, where the owner is hosted here and can remove them."""
         state = group.state
-        if state is None or state.owner not in self._sync.hosted or self._is_out(state.owner):
+        if state is None or state.owner not in self._sync.hosted or self._sync.members.is_out(state.owner):
             return []
-        return [user for user in state.present if user != state.owner and self._is_out(user)]
+        return [user for user in state.present if user != state.owner and self._sync.members.is_out(user)]
 
     def _users_to_repair(self, group: GroupReplica) -> list[UserId]:
         """Return the hosted users who may have something to repeat: hardly one of a gateway's thousands."""
@@ -202,7 +201,7 @@ class GroupEditor:
             owner = group.state.owner
             if self._change(group, GroupChangeRequest(0, owner, group.id, remove=tuple(out))) is not None:
                 return
-        self.repair_soon(group)
+        self._repair_soon(group)
 
     def _rewrite_forked(self, group: GroupReplica, user: UserId) -> None:
         """Repeat the operations of a forked log of this user, which no peer can be given, and announce that.
@@ -210,7 +209,7 @@ class GroupEditor:
         First they are repeated unchanged, gen by gen. So nothing changes when those of the forked log become void.
         """
         forked = group.logs_to_reissue(user)
-        conversation = self._sync.conversations.by_id[group.id]
+        conversation = self._sync.conversations[group.id]
         for made in group.operations_only_in(forked) if forked else ():
             body = group_body(made.gen, made.name, made.owner, made.members, made.cuts, redo=made.hash)
             self._appender.write_to_group(conversation, user, OPERATION, body, None)
@@ -231,7 +230,7 @@ class GroupEditor:
             lost = group.lost_operations(user)
             if not lost or group.state is None or self._repeat_operation(group, group.state, lost[0]) is not None:
                 return
-            self._ctx.emit(Counted("operation_redone"))
+            self._ctx.count("operation_redone")
 
     def _repeat_operation(self, group: GroupReplica, state: GroupState, lost: GroupOperation) -> Refusal | None:
         """Repeat the intent of an operation on the current state. A user it added counts as added now."""

@@ -12,20 +12,19 @@ Source: docs/protocol-groups.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from p2pchat.core.durable_changes import EVERYTHING
-from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
+from p2pchat.core.effects import DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView
 from p2pchat.core.groups.group_state import GroupState, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
-from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
+from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.storage_answers import GroupEntry
 from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.fetcher import Fetcher
-from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.log_validation import DecodedFrame, EntrySource, LogExtension
-from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
@@ -35,19 +34,13 @@ UNDELIVERED = "undelivered:"  # in meta, before a log: entries that were cut off
 class GroupSync:
     """Replicates all groups known here, and their talks."""
 
-    def __init__(
-        self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher,
-        send_digest: Callable[[RemoteState], None], on_group_changed: Callable[[GroupReplica], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._order = order
         self._fetcher = fetcher
         self.views: dict[ConversationId, GroupView] = {}  # known groups, by id
-        self._changed: set[ConversationId] = set()  # groups with a digest to be sent
         self._made: Counter[UserId] = Counter()  # number of groups that each user made
-        self._send_digest = send_digest
-        self._on_group_changed = on_group_changed
 
     # ---- start
 
@@ -83,7 +76,7 @@ class GroupSync:
         if view is not None:
             self.views[group.id] = view
         present, hosted = group.state.present, self._sync.hosted.keys()
-        operations = conversations.by_id[group.id]
+        operations = conversations[group.id]
         operations.members, operations.named_only_by_void = group.named, group.named_only_by_void
         void = operations.named_only_by_void
         operations.allow_writers(group.named - void if void else group.named)
@@ -100,7 +93,7 @@ class GroupSync:
                 self._refresh_members(group)
 
     def _talk(self, group: GroupReplica) -> ConversationState | None:
-        return self._sync.conversations.by_id.get(group.talk)
+        return self._sync.conversations.get(group.talk)
 
     # ---- arrivals
 
@@ -113,13 +106,13 @@ class GroupSync:
         if group is None or group.state is not None:
             return True
         if id.user not in self._sync.hosted and self._made[id.user] >= self._ctx.settings.max_groups_an_owner:
-            self._ctx.emit(Counted("group_refused"))
+            self._ctx.count("group_refused")
             source.on_group_refused(id.key)
             return False
         known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
         known = known and self._may_concern_us(conversation, id, frame)
         if not known:
-            self._ctx.emit(Counted("group_not_known"))
+            self._ctx.count("group_not_known")
         return known
 
     def _may_concern_us(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
@@ -137,30 +130,31 @@ class GroupSync:
         That of a talk cites known operations, and its beginning is visible. A group that begins needs a place if its
         owner is unknown.
         """
-        conversation, log, frame = extension.conversation, extension.log, frames[-1].frame
+        log, frame = extension.log, frames[-1].frame
+        conversation = log.conversation
         group = conversation.group
         if conversation.is_operations:
             return self._has_place(extension, frames)
         assert group is not None and isinstance(log, TalkLog)
         cites = {entry.g for decoded in frames for entry in decoded.entries if entry.g is not None}
         if not all(map(group.knows, cites)):
-            self._ctx.emit(Counted("cites_unknown"))
+            self._ctx.count("cites_unknown")
             extension.source.on_gap(log.id, frame)  # its operation may be on its way
             return False
         first = frames[0].entries[0].g
         gen = first[0] if first is not None else log.cites[-1].gen if log.cites else 0
-        if log.uncut and log.visible == log.seq and group.is_present(log.id.user):
-            if gen >= group.added(log.id.user):
+        if log.uncut and log.visible == log.seq and group.is_present(log.user):
+            if gen >= group.added(log.user):
                 return True
-        log_views = conversation.writer(log.id.user).log_views
-        if may_be_visible(group.visibility_rules(log.id.user), log_views, log.id.run, log.seq + 1, gen):
+        log_views = conversation.writer(log.user).log_views
+        if may_be_visible(group.visibility_rules(log.user), log_views, log.id.run, log.seq + 1, gen):
             return True
-        self._ctx.emit(Counted("cut_off"))
-        extension.source.on_cut(log.id.key)
+        self._ctx.count("cut_off")
+        extension.source.on_cut(log.key)
         return False
 
     def _has_place(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
-        conversation, id, source = extension.conversation, extension.log.id, extension.source
+        conversation, id, source = extension.log.conversation, extension.log.id, extension.source
         if source.link is None or conversation.is_stored:
             return True
         items = ((each.frame.first + n, raw, entry) for each in frames
@@ -169,64 +163,66 @@ class GroupSync:
         named = {user for operation in operations for user in operation.members}
         if self._sync.inbox.admits(conversation.id, id.user, operations[0].name, named):
             return True
-        self._ctx.emit(Counted("group_refused"))
+        self._ctx.count("group_refused")
         source.on_group_refused(id.key)
         return False
 
-    def on_kept(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
+    def on_kept(self, log: LogState, batch: Batch) -> None:
         """Take a batch that was added to a log."""
+        conversation = log.conversation
         assert conversation.group is not None
         if isinstance(log, TalkLog):
             self._ctx.change.cites += [(log.id, cite) for cite in log.add_cites(batch)]
-            self._extend_visible(conversation, conversation.group, log, batch)
+            self._extend_visible(conversation.group, log, batch)
         else:
             if batch.first == 1:
                 conversation.group.note_before(log.id, log.before)
             self._on_operations(conversation.group, batch)
-        if batch.first == 1 and log.id.user in self._sync.hosted:  # written here, or it came back
-            self._sync.inbox.on_answered(conversation, log.id.user)
+        if batch.first == 1 and log.user in self._sync.hosted:  # written here, or it came back
+            self._sync.inbox.on_answered(conversation, log.user)
 
     def _on_operations(self, group: GroupReplica, batch: Batch) -> None:
         """Take new entries of a group's own conversation."""
         assert batch.entries is not None
-        transaction = self._sync.transaction
-        transaction.groups.add(group.id)
+        step = self._sync.step
+        step.groups.add(group.id)
         former = group.state
         for seq, (raw, entry) in enumerate(zip(batch.raws, batch.entries, strict=True), batch.first):
             differences = group.add(batch.log, seq, raw, entry)
-            transaction.effects += group_updates(group, differences, batch.log, seq)
+            step.effects += group_updates(group, differences, batch.log, seq)
         if group.state is not None:
             if former is None:
                 self._sync.conversations.keep(group.id)
                 self._made[batch.log.user] += 1
-                transaction.begun += self._sync.inbox.on_begun(self._sync.conversations.by_id[group.id])
+                step.begun += self._sync.inbox.on_begun(self._sync.conversations[group.id])
             self._refresh_members(group)
             self._refresh_visible_since(group, former)
 
-    def on_fork(self, conversation: ConversationState, log: LogId) -> None:
+    def on_fork(self, log: LogState) -> None:
         """Take the fork of a group's log: its operations may be void until they are repeated."""
-        group = conversation.group
-        if group is None or not conversation.is_operations:
+        group = log.conversation.group
+        if group is None or not log.conversation.is_operations:
             return
         former = group.state
-        differences = group.fork(log)
+        differences = group.fork(log.id)
         if group.state is not None:
-            self._sync.transaction.groups.add(group.id)
+            self._sync.step.groups.add(group.id)
             newest = group.state.tied[0]
-            self._sync.transaction.effects += group_updates(group, differences, newest.log, newest.seq)
+            self._sync.step.effects += group_updates(group, differences, newest.log, newest.seq)
             self._refresh_members(group)
             self._refresh_visible_since(group, former)
 
-    def on_log_restored(self, conversation: ConversationState, user: UserId) -> None:
-        """Update the visible part of a talk's log that came back from storage."""
+    def on_log_restored(self, log: LogState) -> None:
+        """Update the visible part of a talk's logs below a forked one, which are tips again."""
+        conversation = log.conversation
         if conversation.is_talk and conversation.group is not None:
-            self._refresh_visible(conversation, conversation.group, conversation.writer(user))
+            self._refresh_visible(conversation, conversation.group, conversation.writer(log.user))
 
     # ---- visibility
 
-    def _extend_visible(self, conversation: ConversationState, group: GroupReplica, log: TalkLog, batch: Batch) -> None:
+    def _extend_visible(self, group: GroupReplica, log: TalkLog, batch: Batch) -> None:
         """Update the visible part of a log that has grown. Usually everything is visible."""
-        user = log.id.user
+        conversation, user = log.conversation, log.user
         writer = conversation.writer(user)
         log.uncut = writer.uncut
         usual = log.visible == batch.first - 1 and writer.uncut and not group.has_cut(user) and group.is_present(user)
@@ -274,7 +270,7 @@ class GroupSync:
         self.refresh_tips(talk, writer)
         for log in logs:
             if log is not but:
-                self._order.on_visibility_changed(talk, log)
+                self._order.on_visibility_changed(log)
 
     def _store_visible(self, log: TalkLog) -> None:
         """Have storage hide what is not visible any more, and report it if the writer is hosted here."""
@@ -283,9 +279,9 @@ class GroupSync:
             return
         self._ctx.change.visible[log.id] = log.stored_visible
         is_less = log.stored_visible != EVERYTHING and (noted == EVERYTHING or log.stored_visible < noted)
-        if is_less and log.id.user in self._sync.hosted and not log.forked:
+        if is_less and log.user in self._sync.hosted and not log.forked:
             self._ctx.change.meta[_undelivered_key(log.id)] = f"{log.visible + 1} {log.seq}"
-            self._sync.transaction.effects.append(DeliveryRevoked(log.id, log.visible + 1, log.seq))
+            self._sync.step.effects.append(DeliveryRevoked(log.id, log.visible + 1, log.seq))
 
     def refresh_tips(self, talk: ConversationState, writer: WriterLogs) -> None:
         """Compute which logs of a writer are tips. After a cut this is done with each commit."""
@@ -314,30 +310,11 @@ class GroupSync:
                 self.emit_updates([DeliveryRevoked(log, first, last)])
 
     def on_durable(self, groups: set[ConversationId]) -> None:
-        """Compare with everyone who may know these groups, whose new operations are durable."""
-        for id in groups:
-            group = self._sync.conversations.groups.get(id)
-            if group is not None:
-                for remote in self._sync.remotes.values():
-                    self.retry_wants(remote, group)
-                self._on_group_changed(group)
-        if groups and not self._changed:
-            wait = self._ctx.settings.gossip_within * (0.1 + 0.4 * self._ctx.random())
-            self._sync.after(wait, self._send_digests)
-        self._changed |= groups
-
-    def _send_digests(self) -> None:
-        groups, self._changed = self._changed, set()
-        conversations = [self._sync.conversations.by_id[id] for id in sorted(groups)]
+        """Retry the wants in talks that were impossible while their groups differed."""
+        talks = {self._sync.conversations.groups[id].talk for id in groups}
         for remote in self._sync.remotes.values():
-            if remote.comparison.begun and any(self._sync.shares(remote, each) for each in conversations):
-                self._send_digest(remote)
-
-    def retry_wants(self, remote: RemoteState, group: GroupReplica) -> None:
-        """Retry the wants in a talk that were impossible while its group differed."""
-        waiting: list[WriterKey] = [key for key in remote.ahead if key[0] == group.talk]
-        for key in waiting:
-            self._fetcher.request(key, urgent=True)
+            for key in [key for key in remote.ahead if key[0] in talks]:
+                self._fetcher.request(key, urgent=True)
 
 
 def _undelivered_key(log: LogId) -> str:

@@ -19,8 +19,8 @@ from p2pchat.core.effects import ConversationBegun
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, NodeContext
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
-from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 MAX_OF_MEMBER = 1024  # conversations of all users of one member; a guess: groups take 15 KiB each
@@ -65,7 +65,7 @@ class Inbox:
 
     def start(self) -> None:
         """Count what is stored, also more than there are places for, once members are known."""
-        for conversation in self._conversations.by_id.values():
+        for conversation in self._conversations.values():
             self._update(conversation)
 
     def is_known(self, user: UserId) -> bool:
@@ -90,7 +90,7 @@ class Inbox:
         group = conversation.group
         if group is None or not conversation.is_operations or group.state is None:
             return None
-        talk = self._conversations.by_id.get(group.talk)
+        talk = self._conversations.get(group.talk)
         hosts = [user for user in group.named if user in self._hosted]
         if self._is_answered(group.creator, hosts) or any(
             user in there.writers for there in (conversation, talk) if there is not None for user in hosts
@@ -106,7 +106,7 @@ class Inbox:
     def of(self, user: UserId) -> Iterator[Unanswered]:
         """Yield the unanswered conversations of a hosted user, and those that have no place."""
         for id in (*self._conversations.direct(user), *self._conversations.groups):
-            found = self._stored(self._conversations.by_id[id])
+            found = self._stored(self._conversations[id])
             if found is not None and user in found.hosts:
                 yield found
         yield from (refused for refused in self._refused.values() if user in refused.hosts)
@@ -118,7 +118,7 @@ class Inbox:
 
         Conversations with contacts count against both users, and so do those that a file brings.
         """
-        if naming.dm is None or (id := dm_id(*naming.dm)) in self._conversations.by_id:
+        if naming.dm is None or (id := dm_id(*naming.dm)) in self._conversations:
             return True
         direct = self._direct(naming)
         if direct is None or is_file:
@@ -196,7 +196,7 @@ class Inbox:
         """Free the places of a user who is a contact of a hosted user now. Return whether any had been refused."""
         made = [id for id, group in self._conversations.groups.items() if id in self._places and group.creator == user]
         for id in (*self._conversations.direct(user), *made):
-            self._update(self._conversations.by_id[id])
+            self._update(self._conversations[id])
         refused = [id for id, one in self._refused.items() if one.user == user]
         for id in refused:
             del self._refused[id]
@@ -208,4 +208,4 @@ class Inbox:
         """
         groups = [id for id, group in self._conversations.groups.items() if user in group.named]
         for id in (*self._conversations.direct(user), *groups):
-            self._update(self._conversations.by_id[id])
+            self._update(self._conversations[id])

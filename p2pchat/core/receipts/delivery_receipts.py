@@ -9,7 +9,7 @@ A lost acknowledgement is repeated by anti_entropy.py.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import DeliveredMark
@@ -17,10 +17,11 @@ from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.mesh.presence import Recipients
-from p2pchat.core.node_context import KeySet
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.node_context import KeySet, NodeContext
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import SyncContext, Transaction
+from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Mark, PeerId, RunId, UserId
 
 # ---- acknowledged positions
@@ -164,8 +165,9 @@ EntryRange = tuple[LogId, int, int]  # log, first and last entry
 class DeliveryReceipts(AckTracker):
     """The delivered positions: the highest mark received, per log of a hosted user and holder."""
 
-    def __init__(self, sync: SyncContext, stored: Iterable[DeliveredMark]) -> None:
+    def __init__(self, sync: SyncContext, stored: Iterable[DeliveredMark], meta: Mapping[str, str]) -> None:
         super().__init__(sync, ((mark.log, mark.member, mark.seq) for mark in stored), MAX_SILENT)
+        self.left_out: LeftOut = LeftOut(sync.ctx, meta)
         self._unsure: KeySet[LogId] = {}  # whose marks are counted again when storage has said a chain
         self._combined: dict[EntryRange, list[Holder]] | None = None  # who advanced by the marks of one call
 
@@ -182,7 +184,7 @@ class DeliveryReceipts(AckTracker):
 
     def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
         """Return whether one of these peers, linked now, has announced an entry of a hosted user's log."""
-        conversation = self._sync.conversations.by_id.get(log.conversation)
+        conversation = self._sync.conversations.get(log.conversation)
         if conversation is None:
             return False
         here = conversation.log(log.user, log.run)
@@ -204,7 +206,7 @@ class DeliveryReceipts(AckTracker):
     # ---- marks
 
     def on_marks(
-        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Sequence[Mark]
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]
     ) -> None:
         """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
@@ -214,8 +216,7 @@ class DeliveryReceipts(AckTracker):
         if not news:
             return  # as mostly for the hundreds of marks of a comparison
         together = self._combined = {}
-        for mark in news:
-            log = conversation.log(user, mark.run)
+        for mark, log in conversation.held(user, news):
             if log is not None and self.counts(log, mark):
                 for ack in acks:
                     self.advance_to(ack, mark, log.before)
@@ -241,22 +242,27 @@ class DeliveryReceipts(AckTracker):
         for remote in self._sync.remotes.values():
             marks = remote.acked.get((conversation.id, user))
             if marks:
-                self.on_marks(remote, conversation, user, list(marks.values()))
+                self.on_marks(remote, conversation, user, marks.values())
 
     def recount_unsure(self) -> Iterable[LogId]:
         """Recount the marks for which storage was asked. Return their logs."""
         unsure, self._unsure = self._unsure, {}
         for id, user in dict.fromkeys(log.key for log in unsure):
-            if id in self._sync.conversations.by_id:
-                self.recount_acks(self._sync.conversations.by_id[id], user)
+            if id in self._sync.conversations:
+                self.recount_acks(self._sync.conversations[id], user)
         return unsure
 
-    def count_early_acks(self, conversation: ConversationState, batch: Batch) -> None:
-        """Recount marks of remotes that were served from storage before this commit returned."""
+    def on_batch_durable(self, log: LogState, batch: Batch) -> None:
+        """Take a batch written here. Recount marks of remotes that were served from storage before it was durable.
+
+        Its chain is remembered, since marks of it will come soon.
+        """
+        self._sync.lookups.keep_chain((batch.log, batch.last), batch.chain)
         for remote in self._sync.remotes.values():
-            mark = remote.acked.get(batch.log.key, {}).get(batch.log.run)
+            acked = remote.acked.get(log.key)
+            mark = acked.get(log.id.run) if acked else None
             if mark is not None and mark.seq >= batch.first:
-                self.on_marks(remote, conversation, batch.log.user, [mark])
+                self.on_marks(remote, log.conversation, log.user, [mark])
 
     def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
         """Count a log of which a member was left out: it holds what builds on all of that log (an equal sum)."""
@@ -267,17 +273,13 @@ class DeliveryReceipts(AckTracker):
             ack = Acknowledgement(remote, conversation, log.user, member)
             self.advance_to(ack, Mark(log.run, found.durable_seq, ""), found.before)
 
-    def on_batch_durable(self, batch: Batch) -> None:
-        """Remember the chain of a batch written here, since marks of it will come soon."""
-        self._sync.lookups.keep_chain((batch.log, batch.last), batch.chain)
-
-    def recipients(self, conversation_id: str, user: UserId) -> Recipients:
+    def recipients(self, conversation: ConversationState, user: UserId) -> Recipients:
         """Return the members a receipt waits for.
 
         In a direct conversation that is the other user (or oneself), in a group all others (none if there are none), in
         the room everyone who is online now.
         """
-        conversation, hosted = self._sync.conversations.by_id[conversation_id], self._sync.hosted
+        hosted = self._sync.hosted
         if conversation.group is not None and conversation.group.state is not None:
             members = tuple(sorted(conversation.group.state.present - {user}))
         elif conversation.members is not None:
@@ -295,10 +297,10 @@ class DeliveryReceipts(AckTracker):
         """
         remote = ack.remote
         if remote is not None and ack.writer == self._sync.ctx.me:
-            announced = remote.acked.get(log.id.key, {}).get(log.id.run)
+            announced = remote.acked.get(log.key, {}).get(log.id.run)
             if announced is not None and announced.seq > mark.seq:
                 receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
-                self._sync.left_out.add(log.id, {*receivers, ack.member})  # storage has to know
+                self.left_out.add(log.id, {*receivers, ack.member})  # storage has to know
                 return False
         return super()._counts_below(ack, log, mark)
 
@@ -329,6 +331,57 @@ class DeliveryReceipts(AckTracker):
             self._sync.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
 
 
+# ---- members that are left out
+
+
+LEFT_OUT = "left out:"  # in meta, before a log of a user hosted here: the members
+MAX_LOGS = 1000  # a guess: 1 MiB with few members each
+MAX_MEMBERS = 1000  # of one log; a guess: 64 KiB
+
+
+class LeftOut:
+    """Members of whom a mark on a later log says nothing about an earlier one, for what storage says of receipts.
+
+    A mark covers all that its log builds on. But a machine that went back to an older state may have lost a part of a
+    log that somebody else holds in another version. Such members are left out where a log is counted that others cover,
+    until a comparison finds both sides equal.
+
+    Attributes:
+        logs: All logs that somebody was ever left out of.
+    """
+
+    def __init__(self, ctx: NodeContext, meta: Mapping[str, str]) -> None:
+        self._ctx = ctx
+        self._members: dict[LogId, tuple[UserId, ...]] = {}
+        for name, line in meta.items():
+            if name.startswith(LEFT_OUT):
+                self._members[LogId(*name.removeprefix(LEFT_OUT).split(","))] = tuple(line.split())
+        self.logs: set[LogId] = set(self._members)
+
+    def add(self, log: LogId, members: Iterable[UserId]) -> None:
+        """Leave these members out of a log."""
+        known = self._members.get(log, ())
+        all_members = (*known, *(member for member in members if member not in known))
+        if all_members != known and len(all_members) <= MAX_MEMBERS and (known or len(self._members) < MAX_LOGS):
+            self._members[log] = all_members
+            self.logs.add(log)
+            self._save(log)
+
+    def lift(self, key: WriterKey, members: Collection[UserId]) -> list[tuple[LogId, UserId]]:
+        """Leave these members out no more of the logs of a writer. Return what that changes."""
+        lifted: list[tuple[LogId, UserId]] = []
+        for log in [log for log in self._members if log.key == key]:
+            gone = [member for member in self._members[log] if member in members]
+            if gone:
+                lifted += [(log, member) for member in gone]
+                self._members[log] = tuple(member for member in self._members[log] if member not in gone)
+                self._save(log)
+        return lifted
+
+    def _save(self, log: LogId) -> None:
+        self._ctx.change.meta[LEFT_OUT + ",".join(log)] = " ".join(self._members[log])
+
+
 # ---- acknowledgements of this peer
 
 
@@ -344,10 +397,10 @@ class Acknowledgements:
         self._sync = sync
         self._gossip: dict[WriterKey, set[int]] = {}  # links of writers' peers that are sent the newest marks later
 
-    def on_durable(self, transaction: Transaction) -> None:
+    def on_durable(self, step: Step) -> None:
         """Acknowledge the entries of a commit that is durable."""
         told: dict[WriterKey, set[int]] = {}
-        for link, keys in transaction.sources.items():
+        for link, keys in step.sources.items():
             remote = self._sync.remotes.get(link)
             if remote is not None:
                 self._sync.owe_marks(remote, keys)
@@ -386,6 +439,6 @@ class Acknowledgements:
             alike.setdefault((key[0], hosts), []).append(key)
             self._owe_to(sorted(gossip[key].intersection(links)), key)
         for (id, hosts), told in alike.items():
-            for remote in self._sync.remotes_sharing(self._sync.conversations.by_id[id]):
+            for remote in self._sync.remotes_sharing(self._sync.conversations[id]):
                 if not hosts or not hosts <= remote.link.linked.keys() | {remote.link.peer}:
                     self._sync.owe_marks(remote, told)

@@ -16,15 +16,16 @@ Source: docs/protocol-attachments.md, "Who has it".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import chain, islice
 
 from p2pchat.core.durable_changes import NamedContent
-from p2pchat.core.effects import Counted, FileHeld, FindHeld, Send
+from p2pchat.core.effects import FileHeld, FindHeld, Send
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.token_bucket import TokenBucket
@@ -43,7 +44,6 @@ MAX_NAMING = 1_000
 MAX_GONE = 10_000  # contents that were removed, remembered until their files are gone
 
 Source = tuple[LogId, int]  # a message that names the content
-MayHave = Callable[[RemoteState, LogId, int], bool]
 
 
 class LinkReceipts:
@@ -76,27 +76,21 @@ class FileReceipts:
 
     Args:
         named: The newest messages with attachments, the oldest first.
-        may_have: Whether a link may have the content that an entry names.
     """
 
-    def __init__(self, sync: SyncContext, named: Sequence[NamedContent], may_have: MayHave) -> None:
+    def __init__(self, sync: SyncContext, named: Sequence[NamedContent]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._may_have = may_have
         self._links: dict[int, LinkReceipts] = {}
         # The messages that name it, by root, all with the newest last: of others, and of users here.
         self._named: tuple[dict[str, list[Source]], ...] = ({}, {})
         self._told: dict[str, dict[PeerId, bool]] = {}  # by root: what each peer said last
         self._events = TokenBucket(EVENTS_A_SECOND, EVENTS_BURST, sync.ctx.now.mono)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
-        self._gone: dict[str, None] = {}
+        self.gone: dict[str, None] = {}  # goes from the disk just now
         self._deletions = 0  # of messages and of content: what was looked up before one is looked up again
         for root, log, seq in named:
             self._note(root, (log, seq))
-
-    def take_over(self, former: FileReceipts) -> None:
-        """Take over what goes from the disk just now. Everything else is asked again."""
-        self._gone = former._gone
 
     # ---- questions of programs
 
@@ -109,21 +103,20 @@ class FileReceipts:
         return self._readers(log, self._sync.presence.users_at({*self.holders(root)}))
 
     def _readers(self, log: LogId, users: Iterable[UserId]) -> list[UserId]:
-        conversation, hosted = self._sync.conversations.by_id.get(log.conversation), self._sync.hosted
+        conversation, hosted = self._sync.conversations.get(log.conversation), self._sync.hosted
         if conversation is None:
             return []
         return sorted(user for user in users if user not in hosted and conversation.is_member(user))
 
     # ---- content that messages name
 
-    def on_durable(self, batch: Batch) -> None:
+    def on_durable(self, log: LogState, batch: Batch) -> None:
         """Take the attachments of entries that are durable now."""
-        conversation = self._sync.conversations.by_id.get(batch.log.conversation)
         for seq, entry in enumerate(batch.entries or (), batch.first):
             for root in {file.root: None for file in attachments_of(entry)}:
                 self._check_untold(root)  # perhaps nobody could be told of it before
                 self._note(root, (batch.log, seq))
-                for remote in () if conversation is None else self._sync.remotes_sharing(conversation):
+                for remote in self._sync.remotes_sharing(log.conversation):
                     self._ask(remote, root)
 
     def _note(self, root: str, source: Source) -> None:
@@ -142,15 +135,15 @@ class FileReceipts:
 
         Called before each digest: what both share may have changed.
         """
-        every = self._sync.conversations.by_id
+        every = self._sync.conversations
         shared = {id for id, each in every.items() if self._sync.shares(remote, each)}
         for root, sources in chain(*(named.items() for named in self._named)):
             if any(log.conversation in shared for log, _ in sources):
                 self._ask(remote, root)
-        link = self._links.get(remote.link.id)
+        link = self._links.get(remote.id)
         if link is not None:
             for root in [root for root, told in link.told.items() if not told]:
-                self._check(remote.link.id, link, root)
+                self._check(remote.id, link, root)
 
     def on_link_down(self, link: PeerLink) -> None:
         """Forget what a link said, unless its peer is known."""
@@ -166,11 +159,11 @@ class FileReceipts:
         return link
 
     def _ask(self, remote: RemoteState, root: str) -> None:
-        link = self._link(remote.link.id)
+        link = self._link(remote.id)
         if remote.link.tells_files and root not in link.asked and len(link.asked) < MAX_ASKED:
             link.asked.add(root)
             link.to_ask[root] = None
-            self._send_soon(remote.link.id, link)
+            self._send_soon(remote.id, link)
 
     def _send_soon(self, id: int, link: LinkReceipts) -> None:
         if not link.is_due:
@@ -202,13 +195,13 @@ class FileReceipts:
 
     def on_frame(self, remote: RemoteState, frame: Holds) -> None:
         """Take questions and answers of a link."""
-        link = self._link(remote.link.id)
+        link = self._link(remote.id)
         for root in frame.ask:
             if root in link.told or len(link.told) < MAX_ASKED:
                 link.told[root] = None
-                self._check(remote.link.id, link, root)
+                self._check(remote.id, link, root)
             else:
-                self._ctx.emit(Counted("file_question_ignored"))
+                self._ctx.count("file_question_ignored")
         for roots, has in ((frame.has, True), (frame.lacks, False)):
             for root in link.asked.intersection(roots):
                 self._on_told(remote, root, has=has)
@@ -225,15 +218,15 @@ class FileReceipts:
 
     def on_whole(self, root: str) -> None:
         """Take that some content may be whole now, and that it is not being removed. The store is asked."""
-        self._gone.pop(root, None)
+        self.gone.pop(root, None)
         self._check_untold(root)
 
     def on_removed(self, root: str) -> None:
         """Take that some content goes from the disk in a moment, before it goes."""
         self._deletions += 1
-        self._gone[root] = None
-        if len(self._gone) > MAX_GONE:
-            del self._gone[next(iter(self._gone))]
+        self.gone[root] = None
+        if len(self.gone) > MAX_GONE:
+            del self.gone[next(iter(self.gone))]
         for id, link in self._links.items():
             if link.told.get(root) or root in link.to_tell:
                 self._tell(id, link, root, is_here=False)
@@ -250,7 +243,7 @@ class FileReceipts:
         """Take which contents are whole on the disk."""
         id, roots = self._checks.pop(found.ticket, (0, []))
         for root in roots:
-            if root in found.roots and root not in self._gone:
+            if root in found.roots and root not in self.gone:
                 self._sync.lookups.naming(root, partial(self._on_naming_found, id, root, self._deletions))
             else:
                 self._on_naming_found(id, root, self._deletions, [])
@@ -261,7 +254,7 @@ class FileReceipts:
         if link is not None and deletions != self._deletions:
             self._check(id, link, root)
         elif remote is not None and link is not None:
-            is_here = root not in self._gone and any(self._may_have(remote, *each) for each in naming)
+            is_here = root not in self.gone and any(self._sync.may_have(remote, *each) for each in naming)
             self._tell(id, link, root, is_here=is_here)
 
     def _tell(self, id: int, link: LinkReceipts, root: str, *, is_here: bool) -> None:

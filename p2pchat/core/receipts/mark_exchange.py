@@ -27,7 +27,7 @@ from itertools import islice
 from typing import Generic, Self, TypeVar
 
 from p2pchat.core.durable_changes import ReadMark
-from p2pchat.core.effects import Counted, ReadStored, Send, WriteRefused
+from p2pchat.core.effects import ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.receipts.mark_positions import (
@@ -42,7 +42,7 @@ from p2pchat.core.receipts.mark_positions import (
     sum_text,
 )
 from p2pchat.core.storage_answers import LogKey, ShownKey
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -144,9 +144,9 @@ class MarkExchange(Generic[M]):
                 due.marks.setdefault((mark.log, mark.reader), former)
 
     def take_over(self, former: Self) -> None:
-        """Take over what was marked before storage failed, on logs that it holds now: others failed with the marks."""
+        """Take over what was marked before storage failed, on logs that it holds now. Nobody marks it again."""
         for mark in former._positions.all():
-            conversation = self._sync.conversations.by_id.get(mark.log.conversation)
+            conversation = self._sync.conversations.get(mark.log.conversation)
             if conversation is not None and conversation.log(mark.log.user, mark.log.run) is not None:
                 self._advance(mark.log, mark.reader, mark.position)
         for later in former._deferred.values():
@@ -192,7 +192,7 @@ class MarkExchange(Generic[M]):
 
     def _find_conversation(self, mark: M) -> ConversationState | None:
         """Return the conversation of a mark. If it or the user is not here, refuse the mark and return None."""
-        conversation = self._sync.conversations.by_id.get(mark.conversation)
+        conversation = self._sync.conversations.get(mark.conversation)
         if conversation is not None and mark.user in self._sync.hosted:
             return conversation
         if mark.ticket:
@@ -212,7 +212,7 @@ class MarkExchange(Generic[M]):
         change = self._ctx.change
         if self._changed or self._positions.has_any(*pair):
             change.is_awaited = True
-            self._sync.transaction.reads.append(mark.ticket)
+            self._sync.step.reads.append(mark.ticket)
         else:
             self._ctx.emit(ReadStored(mark.ticket))
 
@@ -277,7 +277,7 @@ class MarkExchange(Generic[M]):
             return  # the first comparison asks for all
         marks = self._positions.of_readers({reader for reader in readers if reader in self._sync.hosted})
         if marks:
-            self._pending.setdefault(remote.link.id, PendingMarks()).marks.update(dict.fromkeys(marks, NOWHERE))
+            self._pending.setdefault(remote.id, PendingMarks()).marks.update(dict.fromkeys(marks, NOWHERE))
             self.is_due = True
 
     def _pending_for(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingMarks]:
@@ -331,7 +331,7 @@ class MarkExchange(Generic[M]):
         marks, due.marks = sorted(due.marks.items()), {}
         items: list[MarkItem] = []
         for (log, reader), former in marks:
-            conversation = self._sync.conversations.by_id[log.conversation]
+            conversation = self._sync.conversations[log.conversation]
             if reader in self._sync.hosted and self._tells(remote, conversation):
                 now = self._positions.durable(log, reader)
                 items.append(((conversation.id, reader), ref_key(log.user, log.run), former, now))
@@ -352,24 +352,24 @@ class MarkExchange(Generic[M]):
             self._sync.send(self.frame(page, all and not start, add), remote, *page)
 
     def _of(self, conversation: ConversationId) -> ConversationState:
-        return self._sync.conversations.by_id[conversation]
+        return self._sync.conversations[conversation]
 
     # ---- comparing
 
     def on_link_down(self, remote: RemoteState) -> None:
         """Forget the state of a link. What its peer told is known still, unless some of it could not be counted."""
-        self._pending.pop(remote.link.id, None)
-        if self._early.forget(link=remote.link.id) or len(self._heard) > MAX_PEERS:
+        self._pending.pop(remote.id, None)
+        if self._early.forget(link=remote.id) or len(self._heard) > MAX_PEERS:
             self._heard.pop(remote.link.peer, None)
 
     def send_sum(self, remote: RemoteState) -> None:
         """Send the sum of all marks for this link. Called before each digest."""
-        due = self._pending.get(remote.link.id)
+        due = self._pending.get(remote.id)
         if due is not None and due.marks:
             self._send(remote, due)  # otherwise the remote would see another sum and ask for everything
         total = self.sum_for(remote)
         if total:
-            self._ctx.emit(Send(self.frame({}, sum=total), [remote.link.id]))
+            self._ctx.emit(Send(self.frame({}, sum=total), [remote.id]))
 
     def sum_for(self, remote: RemoteState) -> str:
         """Return the sum of all marks for this link; "" if there are none."""
@@ -383,7 +383,7 @@ class MarkExchange(Generic[M]):
         self, remote: RemoteState
     ) -> tuple[AbstractSet[UserId], AbstractSet[UserId], Callable[[ConversationId], bool]]:
         """Return whose marks a link is told, of readers and on logs of writers, and in which conversations."""
-        every, users = self._sync.conversations.by_id, remote.link.users.keys()
+        every, users = self._sync.conversations, remote.link.users.keys()
 
         def is_told(id: ConversationId) -> bool:
             conversation = every.get(id)
@@ -397,7 +397,7 @@ class MarkExchange(Generic[M]):
 
     def _send_all(self, remote: RemoteState) -> None:
         """Send all marks, in pages."""
-        self._pending.pop(remote.link.id, None)  # they are among these
+        self._pending.pop(remote.id, None)  # they are among these
         toward = sorted(self._marks_for(remote).items())
         items = [(pair, ref, NOWHERE, now) for pair, refs in toward for ref, now in refs.items()]
         self._sync.on_listed(remote, len(items))
@@ -415,8 +415,8 @@ class MarkExchange(Generic[M]):
         if frame.ask and self._sync.may_list(remote):  # otherwise the sum is repeated
             self._send_all(remote)
         if frame.sum is not None and frame.sum != self.announced_sum(peer) and remote.accepts_marks:
-            self._ctx.emit(Counted(self.differs))
-            self._ctx.emit(Send(self.frame({}, ask=True), [remote.link.id]))
+            self._ctx.count(self.differs)
+            self._ctx.emit(Send(self.frame({}, ask=True), [remote.id]))
         if self._take_marks(remote, frame):  # otherwise they come again, since the sums differ
             self._heard[peer] = (0 if frame.all else self._heard.get(peer, 0)) + int(frame.add or "0", 16)
         return None
@@ -438,12 +438,12 @@ class MarkExchange(Generic[M]):
             return False
         most, log = MAX_EARLY if remote.link.known else MAX_EARLY // len(self._sync.remotes), LogKey(pair[0], ref)
         is_counted = self._on_mark(remote, pair, ref, position)
-        return is_counted or self._early.keep(log, remote.link.id, pair[1], position, most)
+        return is_counted or self._early.keep(log, remote.id, pair[1], position, most)
 
     def recount(self, logs: Iterable[LogId]) -> None:
         """Take the marks that came before entries of these logs, or while storage was asked about them."""
         for log in logs if self._early else ():
-            if log.conversation in self._sync.conversations.by_id:
+            if log.conversation in self._sync.conversations:
                 ref = ref_key(log.user, log.run)
                 for (link, reader), position in self._early.take(LogKey(log.conversation, ref)).items():
                     remote = self._sync.remotes[link]

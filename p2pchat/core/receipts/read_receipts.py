@@ -11,7 +11,7 @@ Source: docs/protocol.md, "Receipts and presence".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from p2pchat.core.durable_changes import ReadMark
@@ -26,7 +26,7 @@ from p2pchat.core.receipts.delivery_receipts import (
 )
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.mark_positions import ChangedMark, ReaderKey, ReadPosition
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, ReadFrame, UserId
@@ -47,7 +47,7 @@ class ReadReceipts(MarkExchange[MarkedRead]):
     ) -> None:
         super().__init__(sync, stored)
         self.privacy: ReceiptPrivacy = ReceiptPrivacy(meta)
-        self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy.wants)
+        self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy)
         self.unsaved: dict[AckKey, Mark] = self.tracker.unsaved
 
     # ---- storage
@@ -66,12 +66,6 @@ class ReadReceipts(MarkExchange[MarkedRead]):
                 self.tracker.on_local_read(mark)
         super()._announce(changes)
 
-    def take_over(self, former: ReadReceipts) -> None:
-        """Take over what was announced and read before storage failed."""
-        self.tracker.take_over(former.tracker)
-        self.privacy.take_over(former.privacy)
-        super().take_over(former)
-
     def on_user_hosted(self, user: UserId, stored: Iterable[ReadMark]) -> None:
         """Host one more user with these stored marks."""
         known = list(stored)
@@ -83,7 +77,7 @@ class ReadReceipts(MarkExchange[MarkedRead]):
     def on_privacy_chosen(self, choice: ReceiptsChosen) -> None:
         """Set a hosted user's choice. Marks of the meantime go with the next mark."""
         if self.privacy.choose(choice.user, choice.on, choice.other):
-            self._ctx.change.meta[RECEIPTS_CHOSEN] = self.privacy.text
+            self._ctx.choose(RECEIPTS_CHOSEN, self.privacy.text)
 
     def _may_tell(self, mark: MarkedRead, writer: UserId) -> bool:
         wants = writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
@@ -117,9 +111,6 @@ class ReadReceipts(MarkExchange[MarkedRead]):
 # ---- marks by readers elsewhere
 
 
-WantsReceipts = Callable[[UserId, UserId], bool]  # whether a hosted user and another exchange read receipts
-
-
 class ReadTracker(AckTracker):
     """The highest read mark that counts, per log of a hosted user and reader.
 
@@ -130,20 +121,20 @@ class ReadTracker(AckTracker):
     """
 
     def __init__(
-        self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, wants: WantsReceipts
+        self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, privacy: ReceiptPrivacy
     ) -> None:
         mine = (item for item in stored if item.log.user in sync.hosted)
         most = sync.ctx.settings.max_hosted_users
         super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine), most)
         self._receipts = receipts
-        self._wants = wants
+        self._privacy = privacy
 
     def on_read_mark(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, mark: Mark
     ) -> bool:
         """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
         may_have_read = reader != user and conversation.may_write(reader) and not conversation.is_operations
-        if not may_have_read or not self._wants(user, reader):
+        if not may_have_read or not self._privacy.wants(user, reader):
             return True
         log = conversation.log(user, mark.run)
         if log is None or (mark.seq > log.durable_seq and not log.forked):
@@ -159,8 +150,8 @@ class ReadTracker(AckTracker):
     def on_local_read(self, mark: ReadMark) -> None:
         """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
         log = mark.log
-        if mark.seq > self.position(log, mark.reader) and self._wants(log.user, mark.reader):
-            conversation = self._sync.conversations.by_id[log.conversation]
+        if mark.seq > self.position(log, mark.reader) and self._privacy.wants(log.user, mark.reader):
+            conversation = self._sync.conversations[log.conversation]
             state = conversation.log(log.user, log.run)
             ack = Acknowledgement(None, conversation, log.user, mark.reader)
             self.advance_to(ack, Mark(log.run, *mark.position), () if state is None else state.before)
@@ -172,7 +163,7 @@ class ReadTracker(AckTracker):
 
         Its own mark on that log counts at once.
         """
-        if ack.remote is not None and log.id in self._sync.left_out.logs:
+        if ack.remote is not None and log.id in self._receipts.left_out.logs:
             return self._receipts.position(log.id, ack.member) >= mark.seq
         return super()._counts_below(ack, log, mark)
 
@@ -225,10 +216,6 @@ class ReceiptPrivacy:
     def exceptions(self, user: UserId) -> dict[UserId, bool]:
         """Return the choices for single others."""
         return {other: on for (one, other), on in self._chosen.items() if one == user and other != _ALL}
-
-    def take_over(self, former: ReceiptPrivacy) -> None:
-        """Take over the choices made before storage failed."""
-        self._chosen = former._chosen
 
     @property
     def text(self) -> str:

@@ -18,24 +18,37 @@ Functions", 2003). It protects against accidents; heads prove the entries.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.effects import Counted
+from p2pchat.core.content.transfers import Transfers
+from p2pchat.core.effects import ComparisonEnded, Send
+from p2pchat.core.inputs import ComparisonAwaited
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import NodeContext
-from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
+from p2pchat.core.receipts.peer_receipts import PeerReceipts
+from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, sum_of
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, sum_of
-from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, MarkPages, next_id
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.remote_state import MarkListing, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
+from p2pchat.protocol import ConversationId, Digest, Have, Mark, Ping, UserId
 
+FIRST_ID = "0" * 64
+LAST_ID = "f" * 64
+Span = tuple[UserId, UserId]
 NO_SUM = "0" * 64  # over nothing
 NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
 NEXT_AFTER = 0.3  # times gossip_within, from the end of one comparison to the next: users come one by one. A guess
+CHECKED_EVERY = 0.02  # seconds; a comparison takes some round trips
+CHECKED_EVERY_OF_EACH = 0.0001  # seconds for each that waits, so that a thousand at once cost no more than one
+
+
+def next_id(id: str) -> str:
+    """Return the next id in order; the last id is its own successor."""
+    return LAST_ID if id == LAST_ID else f"{int(id, 16) + 1:064x}"
 
 
 def repeat_at_random(ctx: NodeContext, send_digest: Callable[[], None]) -> None:
@@ -49,23 +62,20 @@ def repeat_at_random(ctx: NodeContext, send_digest: Callable[[], None]) -> None:
 
 
 class AntiEntropy:
-    """Compares with every link, by digests and marks.
-
-    Args:
-        before_digest: Called before each digest.
-    """
+    """Compares with every link, by digests and marks."""
 
     def __init__(
-        self, sync: SyncContext, fetcher: Fetcher, receipts: DeliveryReceipts, forks: Forks,
-        before_digest: Callable[[RemoteState], None],
-    ) -> None:  # fmt: skip
+        self, sync: SyncContext, fetcher: Fetcher, forks: Forks, receipts: PeerReceipts, transfers: Transfers
+    ) -> None:
+        self.compared_users: ComparedUsers = ComparedUsers(sync, self)
         self._sync = sync
         self._pages = MarkPages(sync)
         self._ctx = sync.ctx
         self._fetcher = fetcher
         self._receipts = receipts
         self._forks = forks
-        self._before_digest = before_digest
+        self._transfers = transfers
+        self._changed: set[ConversationId] = set()  # groups about which a digest is sent soon
 
     # ---- digests
 
@@ -141,8 +151,32 @@ class AntiEntropy:
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
         remote.comparison.digest_sent = True
-        self._before_digest(remote)
+        self._receipts.send_sums(remote)
+        self._transfers.receipts.on_compared(remote)
         self._sync.send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), remote)
+
+    def on_freed(self, user: UserId, remotes: Iterable[RemoteState]) -> None:
+        """Have what these remotes hold of a user come again: it was refused, and there is room now."""
+        for remote in remotes:
+            remote.full_sent_at = {key: at for key, at in remote.full_sent_at.items() if key[1] != user}
+            if remote.comparison.begun:
+                self.begin(remote)
+
+    def on_groups_changed(self, groups: set[ConversationId]) -> None:
+        """Compare soon with everyone who may know these groups, whose new operations are durable."""
+        self.compared_users.on_groups_changed(groups)
+        if not self._changed:
+            wait = self._ctx.settings.gossip_within * (0.1 + 0.4 * self._ctx.random())
+            self._sync.after(wait, self._send_digests)
+        self._changed |= groups
+
+    def _send_digests(self) -> None:
+        groups, self._changed = self._changed, set()
+        conversations = [self._sync.conversations[id] for id in sorted(groups)]
+        for remote in self._sync.remotes.values():
+            is_told = remote.comparison.begun and any(self._sync.shares(remote, each) for each in conversations)
+            if is_told and remote.accepts_marks:  # others are compared later
+                self.send_digest(remote)
 
     def send_random_digest(self) -> None:
         """Send a digest to one link: each once, in random order, before any is repeated.
@@ -163,12 +197,12 @@ class AntiEntropy:
         """Take a digest. If the link accepts no marks now, there is no answer; the remote repeats its digest."""
         self._sync.learn_namings(remote, frame.names)
         if not self._sync.may_list(remote):
-            self._ctx.emit(Counted("digest_unanswered"))
+            self._ctx.count("digest_unanswered")
         elif frame.sum is not None:
-            self._ctx.emit(Counted("digest_sum"))
+            self._ctx.count("digest_sum")
             self._on_sum(remote, frame.sum, ask=frame.ask)
         elif frame.sums is not None and frame.span is not None:
-            self._ctx.emit(Counted("digest_sums"))
+            self._ctx.count("digest_sums")
             self._on_sums(remote, frame.sums, frame.span)
 
     def _on_sum(self, remote: RemoteState, theirs: str, *, ask: bool) -> None:
@@ -195,7 +229,7 @@ class AntiEntropy:
             sums = {conversation.id: conversation.sum_text for conversation in page}
             self._sync.send(Digest(sums=sums, span=(start, end)), remote, *sums)
             if not last:
-                self._ctx.emit(Counted("page_boundary"))
+                self._ctx.count("page_boundary")
             start = next_id(end)
 
     def _on_sums(self, remote: RemoteState, theirs: dict[ConversationId, str], span: tuple[str, str]) -> None:
@@ -256,9 +290,9 @@ class AntiEntropy:
         for user in sorted(user for user in few if user in many):  # of a thousand hosted users a few write here
             marks = conversation.writers.marks(user)
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
-            self._receipts.on_marks(remote, conversation, user, marks)
-            for log, member in self._sync.left_out.lift((conversation.id, user), remote.link.users):
-                self._receipts.on_lifted(remote, conversation, log, member)
+            self._receipts.delivered.on_marks(remote, conversation, user, marks)
+            for log, member in self._receipts.delivered.left_out.lift((conversation.id, user), remote.link.users):
+                self._receipts.delivered.on_lifted(remote, conversation, log, member)
         for key in _keys_of(remote, conversation):
             remote.set_ahead(key, {})
         if self._is_remembered(conversation):
@@ -332,23 +366,23 @@ class AntiEntropy:
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
     ) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
-            self._ctx.emit(Counted("marks_ignored"))
+            self._ctx.count("marks_ignored")
             return
         key = (conversation.id, user)
         remote.on_marks(key, marks)
-        self._detect_clone(conversation, user, marks)
         if user in self._sync.hosted:
             remote.acked[key] = {mark.run: mark for mark in marks}
-            self._receipts.on_marks(remote, conversation, user, marks)
+            self._receipts.delivered.on_marks(remote, conversation, user, marks)
             self._advance_cursors(remote, key)
+        if len(marks) == 1 and conversation.writers.quiet.marks(user) == marks:
+            remote.set_ahead(key, {})  # mostly so: a log that both have
+            return
+        held = conversation.held(user, marks)
+        for mark, log in held:
+            if log is None:  # perhaps of this run: a copy of this process wrote it, so new logs get another run
+                self._sync.change_run_if_cloned(LogId(*key, mark.run))
         if self._sync.trusts(remote, user):
-            self._find_ahead(remote, conversation, key, marks, urgent)
-
-    def _detect_clone(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
-        """Detect a log of this run that is not here: a copy of this process wrote it, so new logs get another run."""
-        for mark in marks:
-            if mark.run == self._sync.run and conversation.log(user, mark.run) is None:
-                self._sync.change_run_if_cloned(LogId(conversation.id, user, mark.run))
+            self._find_ahead(remote, conversation, key, held, urgent)
 
     def _advance_cursors(self, remote: RemoteState, key: WriterKey) -> None:
         """Advance the cursors of running logs to the marks the remote announced."""
@@ -358,24 +392,20 @@ class AntiEntropy:
                 cursor.sent = mark.seq
 
     def _find_ahead(
-        self, remote: RemoteState, conversation: ConversationState, key: WriterKey, marks: list[Mark], urgent: bool
+        self, remote: RemoteState, conversation: ConversationState, key: WriterKey, held: list[HeldMark], urgent: bool
     ) -> None:
-        if len(marks) == 1 and conversation.writers.quiet.marks(key[1]) == marks:
-            remote.set_ahead(key, {})  # mostly so: a log that both have
-            return
         ahead: dict[str, Mark] = {}
-        for mark in marks:
-            log = conversation.log(key[1], mark.run)
+        for mark, log in held:
             if log is not None and log.forked:
                 self._forks.send_evidence(remote, log)
-            elif conversation.lacks(key[1], mark):
+            elif conversation.lacks(key[1], mark, log):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
         if is_refused or not self._sync.quota.check(key):
             ahead = {}
         remembered = remote.set_ahead(key, ahead)
         if not remembered:
-            self._ctx.emit(Counted("marks_ignored"))
+            self._ctx.count("marks_ignored")
         elif ahead:
             self._fetcher.request(key, urgent=urgent)
             if key[1] in remote.link.users:
@@ -397,3 +427,230 @@ def _keys_of(remote: RemoteState, conversation: ConversationState) -> list[Write
     if conversation.naming.dm is not None:
         return [(conversation.id, user) for user in dict.fromkeys(conversation.naming.dm)]
     return [key for key in (*remote.ahead, *remote.acked) if key[0] == conversation.id]
+
+
+# ---- pages of marks
+
+
+class MarkPages:
+    """Sends the marks of conversations to links, in pages.
+
+    A page has a span of user ids, and the pages together cover the span that was asked for. Small conversations are one
+    page, which is sent at once. Of a large one, as the room is, each page is followed by a ping, and the next one goes
+    when the pong has come. So whatever else is said on the link waits for one page at the other end, and not for
+    thousands of marks, and none of our steps is longer than a page takes.
+
+    Both ends ask about a conversation whose sums differ. What is asked while the pages of that span go out anyway is
+    answered by them, and they do not ask for marks that came meanwhile. So each mark goes over the link once, or little
+    more. What is asked beyond their span widens it, so that this goes page by page, too.
+    """
+
+    def __init__(self, sync: SyncContext) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+
+    def ask(self, remote: RemoteState, conversation: ConversationState) -> None:
+        """Send all marks of a conversation, and ask for those of the remote."""
+        listing = remote.listings.by_conversation.get(conversation.id)
+        if listing is None or not listing.asks or listing.comparison != remote.comparison.number:
+            self._send(remote, conversation, (FIRST_ID, LAST_ID), ask=True)
+
+    def answer(self, remote: RemoteState, conversation: ConversationState, span: Span) -> None:
+        """Send the marks of a conversation within a span of users for which a remote asks."""
+        listing = remote.listings.by_conversation.get(conversation.id)
+        if listing is None:
+            self._send(remote, conversation, span, ask=False)
+        elif listing.next <= span[0]:  # its pages are chosen when they go, once for all that was asked until then
+            listing.span = listing.span[0], max(span[1], listing.span[1])
+        elif not listing.span[0] <= span[0] <= span[1] <= listing.span[1]:
+            # Some of it was sent before, maybe in a former comparison of the remote. Nothing is beyond the new listing,
+            # so however often a remote asks, a listing begins anew only once.
+            self._send(remote, conversation, (FIRST_ID, LAST_ID), ask=listing.asks)
+
+    def on_page(self, remote: RemoteState, conversation: ConversationId, span: Span) -> None:
+        """Take that the marks of a remote within a span have come."""
+        listing = remote.listings.by_conversation.get(conversation)
+        if listing is not None and (span[0] == FIRST_ID or (listing.heard and span[0] <= next_id(listing.heard))):
+            listing.heard = max(listing.heard, span[1])
+
+    def on_pong(self, remote: RemoteState) -> None:
+        """Send the next page if this is the pong behind the last one."""
+        if remote.listings.by_conversation:
+            self._send_next(remote)
+
+    def _send(self, remote: RemoteState, conversation: ConversationState, span: Span, *, ask: bool) -> None:
+        ends = self._ends(conversation, span)
+        if len(ends) == 1:
+            self._send_page(remote, conversation, span, ask=ask)
+            return
+        listings = remote.listings
+        is_first = not listings.by_conversation
+        listings.by_conversation[conversation.id] = MarkListing(remote.comparison.number, span, ask, span[0], ends)
+        if is_first:  # a step later, so that what was asked about small ones is not behind it at the other end
+            self._try_later(remote, 0.0)
+
+    def _ends(self, conversation: ConversationState, span: Span) -> deque[UserId]:
+        """Return the ends of the pages within a span."""
+        size = self._sync.page_size
+        if len(conversation.writers) <= size:  # thousands of them are compared at once
+            return deque([span[1]])
+        users = conversation.writers.within(span)
+        return deque([*users[size - 1 : -1 : size], span[1]])
+
+    def _send_next(self, remote: RemoteState) -> None:
+        """Send the next page of the first listing."""
+        listings = remote.listings
+        if not self._sync.is_up(remote) or remote.link.pongs < listings.pong or listings.timer is not None:
+            return
+        while listings.by_conversation:
+            id, listing = next(iter(listings.by_conversation.items()))
+            conversation = self._sync.conversations.get(id)
+            if conversation is None or not self._sync.shares(remote, conversation):
+                del listings.by_conversation[id]
+                continue
+            if not remote.accepts_marks:
+                self._try_later(remote, self._ctx.settings.gossip_within)
+                return
+            if not listing.ends:  # the span was widened
+                listing.ends = self._ends(conversation, (listing.next, listing.span[1]))
+            page = listing.next, listing.ends.popleft()
+            self._send_page(remote, conversation, page, ask=listing.asks and listing.heard < page[1])
+            listing.next = next_id(page[1])
+            if page[1] == listing.span[1]:
+                del listings.by_conversation[id]
+            else:
+                self._ctx.count("page_boundary")
+            if listings.by_conversation:
+                remote.link.pings += 1
+                listings.pong = remote.link.pings
+                self._ctx.emit(Send(Ping(), [remote.id]))
+            return
+
+    def _try_later(self, remote: RemoteState, seconds: float) -> None:
+        def on_due() -> None:
+            remote.listings.timer = None
+            self._send_next(remote)
+
+        if remote.listings.timer is None:
+            remote.listings.timer = self._sync.after(seconds, on_due)
+
+    def _send_page(self, remote: RemoteState, conversation: ConversationState, span: Span, *, ask: bool) -> None:
+        """Send the marks within a span of users. There are several pages if many came since the span was chosen, or if
+        writers have several marks.
+        """
+        size = self._sync.page_size
+        start, page, count = span[0], dict[UserId, list[Mark]](), 0
+        for user, marks in conversation.marks(span, self._ctx.settings.max_tips).items():
+            if count and count + len(marks) > size:
+                end = max(page)
+                self._sync.send(Have({conversation.id: page}, span=(start, end), ask=ask), remote, conversation.id)
+                self._ctx.count("page_boundary")
+                start, page, count = next_id(end), {}, 0
+            page[user] = marks
+            count += len(marks)
+            self._sync.on_listed(remote, len(marks))
+            remote.link.offered += 1
+        self._sync.send(Have({conversation.id: page}, span=(start, span[1]), ask=ask), remote, conversation.id)
+
+
+# ---- users that came from another peer
+
+
+@dataclass(slots=True)
+class ComparisonWait:
+    """One wait of a program for one user."""
+
+    user: UserId
+    until: float  # monotonic
+    pongs: dict[int, int] = field(default_factory=dict)  # by link: the pong awaited
+    comparisons: dict[int, int] = field(default_factory=dict)  # by link: the comparison awaited behind the pong
+    commit: int | None = None  # the commit that has to be durable; None: nothing was compared yet
+
+
+class ComparedUsers:
+    """Waits until what this peer holds of a hosted user's conversations was compared with the user's other peers.
+
+    A user who was hosted elsewhere before has conversations of which this peer holds nothing yet. A comparison that
+    began before the other peer knew that the user is hosted here, too, says nothing about them, and its last frames may
+    still be on their way. So the other peer is pinged behind the announcement: what comes after its pong is about these
+    conversations, too. Then the next comparison counts, and when it is over, what is fetched has to come and to be
+    durable. If a group came, one more is needed, since nothing was known of its messages.
+    """
+
+    def __init__(self, sync: SyncContext, anti_entropy: AntiEntropy) -> None:
+        self._sync = sync
+        self._anti_entropy = anti_entropy
+        self._waits: dict[int, ComparisonWait] = {}  # by ticket
+
+    def on_awaited(self, request: ComparisonAwaited) -> None:
+        """Begin a wait; the check comes with the next input, so that users who come together share a comparison."""
+        if not self._waits:
+            self._sync.after(0.0, self._check)
+        self._waits[request.ticket] = ComparisonWait(request.user, self._sync.ctx.now.mono + request.within)
+
+    def on_groups_changed(self, groups: set[ConversationId]) -> None:
+        """Have users who are named in groups that are changed durably wait for a comparison that begins now."""
+        found = [self._sync.conversations.groups[id] for id in groups]
+        for wait in self._waits.values():
+            if any(wait.user in group.named for group in found):
+                wait.pongs, wait.comparisons, wait.commit = {}, {}, None
+
+    def end_all(self) -> None:
+        """End all waits: storage failed, and everything held is loaded anew."""
+        for ticket in [*self._waits]:
+            self._end(ticket, False)
+
+    def _end(self, ticket: int, compared: bool) -> None:
+        del self._waits[ticket]
+        self._sync.ctx.emit(ComparisonEnded(ticket, compared))
+
+    def _check(self) -> None:
+        pinged: dict[int, int] = {}
+        begun: dict[int, list[ComparisonWait]] = {}
+        behind: dict[int, set[UserId]] = {}
+        for ticket, wait in list(self._waits.items()):
+            for remote in self._hosts(wait.user) if wait.commit is None else ():
+                link = remote.link
+                if link.id not in wait.pongs:
+                    wait.pongs[link.id] = pinged.get(link.id) or pinged.setdefault(link.id, self._ping(remote))
+                elif link.id not in wait.comparisons:
+                    if link.pongs >= wait.pongs[link.id]:
+                        begun.setdefault(link.id, []).append(wait)
+                elif remote.comparison.ended >= wait.comparisons[link.id]:
+                    if link.id not in behind:
+                        behind[link.id] = self._users_behind(remote)
+                    if wait.user not in behind[link.id]:
+                        wait.commit = max(self._sync.pending, default=0)
+            if wait.commit is not None and next(iter(self._sync.pending), wait.commit + 1) > wait.commit:
+                self._end(ticket, True)
+            elif self._sync.ctx.now.mono >= wait.until or wait.user not in self._sync.hosted:
+                self._end(ticket, False)
+        for id, waits in begun.items():
+            number = self._anti_entropy.begin_next(self._sync.remotes[id], ask=True)
+            for wait in waits:
+                wait.comparisons[id] = number
+        if self._waits:
+            self._sync.after(max(CHECKED_EVERY, CHECKED_EVERY_OF_EACH * len(self._waits)), self._check)
+
+    def _hosts(self, user: UserId) -> list[RemoteState]:
+        links = sorted(self._sync.presence.hosts.get(user, ()))
+        found = (self._sync.remotes.get(link) for link in links)
+        return [remote for remote in found if remote is not None and remote.comparison.begun]
+
+    def _ping(self, remote: RemoteState) -> int:
+        """Ask for a pong behind the announcement of all users hosted here; return its number."""
+        self._sync.presence.announcer.introduce()
+        remote.link.pings += 1
+        self._sync.ctx.emit(Send(Ping(), [remote.id]))
+        return remote.link.pings
+
+    def _users_behind(self, remote: RemoteState) -> set[UserId]:
+        """Return the users in whose conversations a remote holds more; the room, which never rests, does not count.
+
+        Of a group whose first operation is not here yet nobody knows the members: it counts for all who wait.
+        """
+        ids = {id for id, _ in remote.ahead}
+        found = [each for id in ids if (each := self._sync.conversations.get(id)) is not None]
+        if any(each.is_operations and not each.writers for each in found):
+            return {wait.user for wait in self._waits.values()}
+        return {user for each in found for user in each.members or ()}

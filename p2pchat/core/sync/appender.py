@@ -42,10 +42,9 @@ from p2pchat.core.log import (
     size_bytes,
     with_files,
 )
-from p2pchat.core.names import KnownPeople, plain
-from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.names import plain
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
 from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, RunId, UserId
@@ -59,13 +58,11 @@ Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, 
 class Appender:
     """Appends what hosted users write."""
 
-    def __init__(self, sync: SyncContext, ingest: Ingest, order: CausalOrder, people: KnownPeople) -> None:
+    def __init__(self, sync: SyncContext, ingest: Ingest) -> None:
         self._sync = sync
-        self._people = people
         self._ctx = sync.ctx
         self._ingest = ingest
-        self._order = order
-        self._runs: dict[tuple[str, UserId], RunId] = {}  # of the running logs
+        self._running: dict[tuple[str, UserId], LogState] = {}  # the logs that grow, as far as they are own
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
         self._ahead: dict[tuple[str, UserId], int] = {}  # the highest clock of logs that a wrong clock ended
 
@@ -82,7 +79,7 @@ class Appender:
 
     def write_texts(self, request: WriteRequest) -> None:
         """Append the entries of a request. Answered by WriteRefused at once, or by WriteAccepted when durable."""
-        conversation = self._sync.conversations.by_id.get(request.conversation)
+        conversation = self._sync.conversations.get(request.conversation)
         refused = self._refusal(conversation, request)
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
@@ -92,12 +89,10 @@ class Appender:
         drafts = _drafts(request)
         above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0
         self._append_drafts(
-            conversation, log, self._with_profile(conversation, log, drafts), files=request.files, above=above,
+            log, self._with_profile(log, drafts), files=request.files, above=above,
             automatic=request.automatic, choices=request.choices, hops=request.hops,
         )  # fmt: skip
-        self._sync.transaction.writes.append(
-            (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
-        )
+        self._sync.step.writes.append((request.ticket, log, log.seq - len(drafts) + 1, len(drafts), request.kind))
 
     def write_to_group(
         self, conversation: ConversationState, user: UserId, kind: str, body: Any, ticket: int | None,
@@ -105,7 +100,7 @@ class Appender:
     ) -> None:  # fmt: skip
         """Append one entry to a group. `ticket` is that of its request, None without one."""
         log = self._running_log(conversation, user)
-        self._append_drafts(conversation, log, [(kind, body, None, None)], cite)
+        self._append_drafts(log, [(kind, body, None, None)], cite)
         self._note_ticket(log, kind, ticket)
 
     def write_entries(
@@ -113,12 +108,12 @@ class Appender:
     ) -> None:
         """Append the first entries of a group as they are, since their bytes give its id."""
         log = self._running_log(conversation, user)
-        self._append_entries(conversation, log, entries)
+        self._append_entries(log, entries)
         self._note_ticket(log, entries[-1].k, ticket)
 
     def _note_ticket(self, log: LogState, kind: str, ticket: int | None) -> None:
         if ticket is not None:
-            self._sync.transaction.writes.append((ticket, log.id, log.seq, 1, kind))
+            self._sync.step.writes.append((ticket, log, log.seq, 1, kind))
 
     def _refusal(self, conversation: ConversationState | None, request: WriteRequest) -> tuple[str, str] | None:
         if request.user not in self._sync.hosted:
@@ -146,27 +141,27 @@ class Appender:
 
     def write_profile(self, user: UserId) -> None:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
-        room = self._sync.conversations.by_id.get(self._sync.conversations.room)
+        room = self._sync.conversations.get(self._sync.conversations.room)
         if room is not None:
-            above = self._people.named_c(user)
-            self._append_drafts(room, self._running_log(room, user), [self._profile_draft(user)], above=above)
+            above = self._sync.people.named_c(user)
+            self._append_drafts(self._running_log(room, user), [self._profile_draft(user)], above=above)
 
     def _profile_draft(self, user: UserId) -> Draft:
         hosted = self._sync.hosted[user]
         return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None, None
 
-    def _with_profile(self, conversation: ConversationState, log: LogState, drafts: list[Draft]) -> list[Draft]:
+    def _with_profile(self, log: LogState, drafts: list[Draft]) -> list[Draft]:
         """Return the drafts; a log of the room begins with its writer's profile."""
-        return [self._profile_draft(log.id.user), *drafts] if conversation.members is None and not log.seq else drafts
+        is_first = log.conversation.members is None and not log.seq
+        return [self._profile_draft(log.user), *drafts] if is_first else drafts
 
     def _running_log(self, conversation: ConversationState, user: UserId) -> LogState:
         """Return the running log of a user in a conversation, begun if need be."""
-        run = self._runs.get((conversation.id, user))
-        log = conversation.log(user, run) if run else None
+        log = self._running.get((conversation.id, user))
         if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
         if log is None or not log.own or log.id.run in conversation.writer(user).sealed:  # or forked, or of a copy
-            began = run is not None or conversation.log(user, self._sync.run) is not None
+            began = log is not None or conversation.log(user, self._sync.run) is not None
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
 
@@ -176,7 +171,7 @@ class Appender:
             shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
             conversation.newest_c = max((log.last_c for log in shown if self._counts(log.last_c)), default=0)
         key = conversation.id, request.user
-        log = conversation.log(request.user, self._runs.get(key, ""))
+        log = self._running.get(key)
         if log is not None and not self._counts(log.last_c) and request.kind not in RELATION_KINDS:
             self._ahead[key] = max(self._ahead.get(key, 0), log.last_c)
             self._begin(conversation, request.user, self._ctx.draw(8).hex())
@@ -186,8 +181,8 @@ class Appender:
         return is_plausible(c, self._ctx.now.utc)
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
-        self._runs[conversation.id, user] = run
         log = conversation.new_log(LogId(conversation.id, user, run), own=True)
+        self._running[conversation.id, user] = log
         writer = conversation.writer(user)
         most = self._ctx.settings.max_before
         if conversation.is_talk:
@@ -200,16 +195,16 @@ class Appender:
         return log
 
     def _append_drafts(
-        self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None,
-        files: tuple[FileRef, ...] = (), above: int = 0, automatic: bool = False, choices: tuple[str, ...] = (),
-        hops: int = 0,
+        self, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None, files: tuple[FileRef, ...] = (),
+        above: int = 0, automatic: bool = False, choices: tuple[str, ...] = (), hops: int = 0,
     ) -> None:  # fmt: skip
         """Append drafts as entries, with clocks above this one.
 
         A profile follows nothing, so that names are known soonest; nobody is shown a profile, so no message could
         report a gap before it, and none follows it. The next entries follow what was shown before.
         """
-        after = self._references(conversation, log)
+        conversation = log.conversation
+        after = self._references(log)
         if conversation.is_talk and conversation.group is not None:
             cite = conversation.group.cite
         entries: list[Entry] = []
@@ -223,22 +218,22 @@ class Appender:
         entries += [Entry(kind, now, c, re, (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
         if files or automatic or choices or hops:
             entries[-1] = with_files(entries[-1], files, automatic=automatic, choices=choices, hops=hops)
-        self._append_entries(conversation, log, entries)
+        self._append_entries(log, entries)
 
-    def _append_entries(self, conversation: ConversationState, log: LogState, entries: list[Entry]) -> None:
+    def _append_entries(self, log: LogState, entries: list[Entry]) -> None:
         for part in self._batches(entries):
-            self._sign(conversation, log, *part)
-        self._sync.transaction.own = True
-        place = self._order.release_own(conversation, log, entries)
+            self._sign(log, *part)
+        self._sync.step.own = True
+        place = self._ingest.order.release_own(log, entries)
         if any(entry.k != "profile" for entry in entries):
-            self._last_place[conversation.id, log.id.user] = place
+            self._last_place[log.key] = place
 
-    def _references(self, conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
-        user = log.id.user
+    def _references(self, log: LogState) -> tuple[Ref, ...]:
+        conversation, user = log.conversation, log.user
         since, most = self._last_place.get((conversation.id, user), 0), MAX_AFTER
         profiles = int(conversation.members is None)  # in the room each log begins with one, perhaps with nothing else
         is_first = log.seq <= profiles and all(mark.seq <= profiles for mark in log.before)
-        own = _sealed_reference(conversation, log) if is_first else ()
+        own = _sealed_reference(log) if is_first else ()
         return (*own, *_newest_references(conversation, user, since, most - len(own)))
 
     def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[RawEntry], list[Entry]]]:
@@ -259,26 +254,24 @@ class Appender:
             return len(sizes)
         return max(1, sum(size <= most for size in accumulate(sizes)))
 
-    def _sign(
-        self, conversation: ConversationState, log: LogState, raws: list[RawEntry], entries: list[Entry]
-    ) -> None:  # fmt: skip
-        user, header = self._sync.hosted[log.id.user], ""
+    def _sign(self, log: LogState, raws: list[RawEntry], entries: list[Entry]) -> None:
+        user, header = self._sync.hosted[log.user], ""
         if not log.seq:
             header = encode_header(log.id, log.before, user.guest)
             log.begin(header)
         first, prev = log.seq + 1, log.chain
         chain = extend_chain(prev, raws)
         head = user.sign(head_message(log.id, log.seq + len(raws), chain))
-        self._ingest.append(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head, header))
+        self._ingest.append(log, Batch(log.id, first, raws, entries, prev, chain, head, header))
 
 
-def _sealed_reference(conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
-    """Return what a log follows that begins behind sealed ones (prune.py): it does not build on them.
+def _sealed_reference(log: LogState) -> tuple[Ref, ...]:
+    """Return what a log follows that begins behind sealed ones (pruner.py): it does not build on them.
 
     That is the one sealed last, whatever the clocks of both say: that of this machine may have been put back. What was
     not shown of it waits for other entries, and is no part of it.
     """
-    writer = conversation.writer(log.id.user)
+    writer = log.conversation.writer(log.user)
     found = (writer.logs.get(run) for run in reversed(writer.sealed))
     newest = next((each for each in found if each is not None and not each.forked), None)
     return (Ref(newest.ref, newest.released),) if newest is not None and newest.released else ()

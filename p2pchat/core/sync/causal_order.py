@@ -7,7 +7,7 @@ gap mark. The first entry of a log waits for the logs it builds on. An entry get
 database, in the transaction that releases it; consumers count by places. Waiting entries are durable and acknowledged;
 only showing them waits.
 
-What waits is found by what it waits for (waiting_logs.py). Of the users of a member who are no contacts a number of
+What waits is found by what it waits for (`WaitingLogs`). Of the users of a member who are no contacts a number of
 entries may wait, and of all of them. Further ones are released at once, with a gap mark.
 
 Source: docs/protocol.md, "Order".
@@ -23,15 +23,15 @@ from itertools import islice
 
 from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import relation_of
-from p2pchat.core.effects import Counted, GapShown
+from p2pchat.core.effects import GapShown
 from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import UnreleasedEntry
-from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WaitingEntry
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
+from p2pchat.protocol import MAX_INT, ConversationId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
 OF_ALL = 4  # times Settings.waiting_entries_a_member, of all who are no contacts; a guess
@@ -47,17 +47,17 @@ class CausalOrder:
         self._ctx = sync.ctx
         self.next_place: int = next_place
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
-        self._ready: deque[tuple[ConversationState, LogState]] = deque()  # logs that may go on, until `_run`
+        self._ready: deque[LogState] = deque()  # logs that may go on, until `_run`
         self._counted: dict[LogId, tuple[UserId, int]] = {}  # waiting entries, and the member at which they count
         self._waiting: Counter[UserId] = Counter()  # of these, by member
 
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""
         for item in waiting:
-            conversation = self._sync.conversations.by_id.get(item.log.conversation)
+            conversation = self._sync.conversations.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
             if conversation is not None and log is not None:
-                self.note_age(conversation, log, item.seq, [item.entry])
+                self.note_age(log, item.seq, [item.entry])
             if log is not None and item.entry.k == "profile":
                 log.add_profile(item.seq)
             if log is not None and (refs := references_of(log, item.seq, item.entry)):
@@ -66,13 +66,15 @@ class CausalOrder:
 
     # ---- new entries
 
-    def note_age(self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry]) -> None:
+    def note_age(self, log: LogState, first: int, entries: Sequence[Entry]) -> None:
         """Note which new entries of a log are history. Clocks rise within a log; what is written here is news."""
-        if entries[0].c <= conversation.history_until and log.id.user not in self._sync.hosted:
-            log.history_seq = first - 1 + bisect_right(entries, conversation.history_until, key=lambda entry: entry.c)
+        if entries[0].c <= log.conversation.history_until and log.user not in self._sync.hosted:
+            log.history_seq = (
+                first - 1 + bisect_right(entries, log.conversation.history_until, key=lambda entry: entry.c)
+            )
 
     def on_entries(
-        self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry],
+        self, log: LogState, first: int, entries: Sequence[Entry],
         link: PeerLink | None,
     ) -> None:  # fmt: skip
         """Release the new entries of a log that may be shown, and let the rest wait.
@@ -86,43 +88,43 @@ class CausalOrder:
                 refs = references_of(log, seq, entry)
                 relation = None if entry.re is None else self._relation(log, seq, entry)
                 waits = log.queue or seq > log.show_limit
-                if waits or self._missing(conversation, log, seq, refs):
+                if waits or self._missing(log, seq, refs):
                     log.add_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, relation))
                 elif relation is not None:
                     self._ctx.change.relations.append(relation)
-        self._block(conversation, log)
-        self._advance(conversation, log)
-        if conversation.waiting_logs:
+        self._block(log)
+        self._advance(log)
+        if log.conversation.waiting_logs:
             if log.queue:
-                self._take_places(conversation, log, link)
-            if not conversation.writer(log.id.user).uncut:  # other logs may have changed visibility too
-                self._set_ready(conversation, conversation.waiting_logs.waiting_for_user(log.ref[:16]))
+                self._take_places(log, link)
+            if not log.conversation.writer(log.user).uncut:  # other logs may have changed visibility too
+                self._ready.extend(log.conversation.waiting_logs.waiting_for_user(log.ref[:16]))
             self._run()
 
-    def on_visibility_changed(self, conversation: ConversationState, log: LogState) -> None:
+    def on_visibility_changed(self, log: LogState) -> None:
         """Release entries after the visible part of a talk's log changed.
 
         Entries that wait for these are released later (_run): logs that changed at the same time may hold entries
         whose references are not registered yet.
         """
-        self._block(conversation, log)
-        self._advance(conversation, log)
-        self._set_ready(conversation, [log])
+        self._block(log)
+        self._advance(log)
+        self._ready.append(log)
 
     def _relation(self, log: LogState, seq: int, entry: Entry) -> Relation | None:
         relation = relation_of(log.id, seq, entry)
         if relation is None and entry.k in RELATION_KINDS:
-            self._ctx.emit(Counted("mends_nothing"))  # another's entry, or malformed: stored and served all the same
+            self._ctx.count("mends_nothing")  # another's entry, or malformed: stored and served all the same
         return relation
 
-    def release_own(self, conversation: ConversationState, log: LogState, entries: Sequence[Entry]) -> int:
+    def release_own(self, log: LogState, entries: Sequence[Entry]) -> int:
         """Release entries of a hosted user at once, since the writer has seen what they follow. Return the
         last place.
         """
         if not log.released:
             for mark in log.before:
-                self._release_waiting(conversation, log.id.user, mark.run)
-        self._release(conversation, log, len(entries))
+                self._release_waiting(log.conversation.log(log.user, mark.run))
+        self._release(log, len(entries))
         if entries[-1].k in RELATION_KINDS:  # entries written at once are of one kind
             first = log.seq - len(entries) + 1
             self._add_relations(relation_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
@@ -130,39 +132,38 @@ class CausalOrder:
         self._run()
         return place
 
-    def _release_waiting(self, conversation: ConversationState, user: UserId, run: RunId) -> None:
+    def _release_waiting(self, log: LogState | None) -> None:
         """Release all waiting entries of an earlier own log that came back, because its writer continues now."""
-        log = conversation.log(user, run)
         if log is not None and log.queue:
-            self._release_now(conversation, log)
+            self._release_now(log)
 
-    def _release_now(self, conversation: ConversationState, log: LogState) -> None:
+    def _release_now(self, log: LogState) -> None:
         """Release all waiting entries of a log with a gap mark, after those of the logs it builds on."""
-        for each in _waiting_below(conversation, log):
+        for each in _waiting_below(log):
             seq, refs, *_ = each.queue[0]
-            self._emit_gap(conversation, each, seq, self._missing(conversation, each, seq, refs))
+            self._emit_gap(each, seq, self._missing(each, seq, refs))
             while each.queue and each.queue[0].seq <= each.show_limit:
                 self._add_relations([each.pop_waiting().relation])
-            conversation.waiting_logs.remove(each.id)
+            each.conversation.waiting_logs.remove(each.id)
             self._count(each)
             if each.show_limit > each.released:
-                self._release(conversation, each, each.show_limit - each.released, gap=True)
+                self._release(each, each.show_limit - each.released, gap=True)
 
-    def _take_places(self, conversation: ConversationState, log: LogState, link: PeerLink | None) -> None:
+    def _take_places(self, log: LogState, link: PeerLink | None) -> None:
         """Count the waiting entries of a user who is no contact, or release them at once if too many wait.
 
         Others may have room for them, so own entries do not name what was released.
         """
-        line = self._sync.quota.bytes.line(log.id.user)
-        if not line or link is None or link.known or log.id not in conversation.waiting_logs:
+        line = self._sync.quota.bytes.line(log.user)
+        if not line or link is None or link.known or log.id not in log.conversation.waiting_logs:
             return
         most = self._ctx.settings.waiting_entries_a_member
         member, _ = self._counted.setdefault(log.id, (line[0], 0))
         self._count(log)
         if self._waiting[member] > most or self._waiting.total() > OF_ALL * most:
-            self._ctx.emit(Counted("waiting_full"))
-            conversation.waiting_logs.shown_early.update((each.ref, None) for each in _waiting_below(conversation, log))
-            self._release_now(conversation, log)
+            self._ctx.count("waiting_full")
+            log.conversation.waiting_logs.shown_early.update((each.ref, None) for each in _waiting_below(log))
+            self._release_now(log)
 
     def _count(self, log: LogState) -> None:
         """Count the waiting entries of a log anew, if it is one of those that are counted."""
@@ -178,72 +179,73 @@ class CausalOrder:
     def resume(self, conversation: ConversationState) -> None:
         """Restore the waiting entries after a restart, or release them."""
         for log in list(conversation.by_ref.values()):
-            self._block(conversation, log)
+            self._block(log)
         self.retry(conversation)
 
-    def _missing(self, conversation: ConversationState, log: LogState, seq: int, refs: Sequence[Ref]) -> list[Ref]:
+    def _missing(self, log: LogState, seq: int, refs: Sequence[Ref]) -> list[Ref]:
         """Return the references of this entry that have no place yet."""
-        return [ref for ref in refs if not self._is_released(conversation, log, seq, ref)]
+        return [ref for ref in refs if not self._is_released(log, seq, ref)]
 
-    def _is_released(self, conversation: ConversationState, log: LogState, seq: int, ref: Ref) -> bool:
+    def _is_released(self, log: LogState, seq: int, ref: Ref) -> bool:
         if ref.log == log.ref:
             return ref.seq < seq  # entries of one log are released in order anyway
+        conversation = log.conversation
         found = conversation.log_at(ref.log)
-        if found is not None:
-            return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_cut_off(ref))
+        if found is not None and (found.released >= ref.seq or found.forked):
+            return True
         return conversation.is_talk and conversation.is_cut_off(ref)  # no entry waits for what was cut off
 
     # ---- waiting
 
-    def _block(self, conversation: ConversationState, log: LogState) -> None:
+    def _block(self, log: LogState) -> None:
         """Let a log wait whose next entry has missing references, unless the entry is hidden."""
-        if log.queue and log.queue[0].seq <= log.show_limit and log.id not in conversation.waiting_logs:
-            missing = self._missing(conversation, log, *log.queue[0][:2])
-            conversation.waiting_logs.put(log, missing)
-            self._start_timer(conversation, log)
+        if log.queue and log.queue[0].seq <= log.show_limit and log.id not in log.conversation.waiting_logs:
+            missing = self._missing(log, *log.queue[0][:2])
+            log.conversation.waiting_logs.put(log, missing)
+            self._start_timer(log)
 
-    def _start_timer(self, conversation: ConversationState, log: LogState) -> None:
+    def _start_timer(self, log: LogState) -> None:
         seq, refs, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
-        if self._sync.quota.left_out_all(self._missing(conversation, log, seq, refs)):
+        if self._sync.quota.left_out_all(self._missing(log, seq, refs)):
             wait = min(wait, self._ctx.settings.want_after)
-        self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
+        self._sync.after(wait, partial(self._on_overdue, log, seq))
 
-    def _on_overdue(self, conversation: ConversationState, log: LogState, seq: int) -> None:
-        if not log.queue or log.queue[0][0] != seq or conversation.waiting_logs.get(log.id) is not log:
+    def _on_overdue(self, log: LogState, seq: int) -> None:
+        if not log.queue or log.queue[0][0] != seq or log.conversation.waiting_logs.get(log.id) is not log:
             return
         if seq > log.show_limit:
-            conversation.waiting_logs.remove(log.id)
+            log.conversation.waiting_logs.remove(log.id)
             return
         _, refs, since, relation = log.queue[0]
-        missing = self._missing(conversation, log, seq, refs)
+        missing = self._missing(log, seq, refs)
         left = since + self._ctx.settings.order_wait_most - self._ctx.now.mono
-        on_its_way = left > 0 and any(self._is_coming(conversation, log, ref) for ref in missing)
-        if missing and (on_its_way or self._builds_on_waiting(conversation, log, seq)):
+        on_its_way = left > 0 and any(self._is_coming(log, ref) for ref in missing)
+        if missing and (on_its_way or self._builds_on_waiting(log, seq)):
             wait = min(max(left, 1.0), self._ctx.settings.order_wait)
-            self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
+            self._sync.after(wait, partial(self._on_overdue, log, seq))
             return
         if missing:
-            self._emit_gap(conversation, log, seq, missing)
+            self._emit_gap(log, seq, missing)
             log.pop_waiting()
             self._add_relations([relation])
-            self._release(conversation, log, 1, gap=True)
-            self._advance(conversation, log)
+            self._release(log, 1, gap=True)
+            self._advance(log)
             if log.queue:
-                self._start_timer(conversation, log)
-        self._set_ready(conversation, [log])
+                self._start_timer(log)
+        self._ready.append(log)
         self._run()
 
-    def _emit_gap(self, conversation: ConversationState, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
+    def _emit_gap(self, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
         for remote in self._sync.remotes.values():
-            self._note_holder(remote, conversation.id, missing)
-        seen = {user for ref in missing for user in self._holders.pop((conversation.id, ref), ())}
+            self._note_holder(remote, log.conversation.id, missing)
+        seen = {user for ref in missing for user in self._holders.pop((log.conversation.id, ref), ())}
         self._ctx.emit(GapShown(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing), tuple(sorted(seen))))
 
     def on_link_down(self, remote: RemoteState) -> None:
         """Remember the users whose peers claimed to hold missing entries, before the link's state is dropped."""
         for (id, user), marks in remote.ahead.items():
-            conversation = self._sync.conversations.by_id.get(id)
+            conversation = self._sync.conversations.get(id)
             if conversation is not None and conversation.waiting_logs:
                 for mark in marks.values():
                     awaited = conversation.waiting_logs.awaited(ref_key(user, mark.run), mark.seq)
@@ -256,66 +258,61 @@ class CausalOrder:
             if remote.claims(conversation, ref):
                 self._holders[conversation, ref] = tuple(islice(remote.link.users, MAX_HOLDERS))
 
-    def _builds_on_waiting(self, conversation: ConversationState, log: LogState, seq: int) -> bool:
+    def _builds_on_waiting(self, log: LogState, seq: int) -> bool:
         """Return whether the first entry of a log is due while a log it builds on waits. It never overtakes it."""
-        earlier = [conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
+        earlier = [log.conversation.log(log.user, mark.run) for mark in log.before] if seq == 1 else []
         return any(each is not None and each.queue for each in earlier)
 
-    def _is_coming(self, conversation: ConversationState, log: LogState, ref: Ref) -> bool:
+    def _is_coming(self, log: LogState, ref: Ref) -> bool:
         """Return whether an entry that this log waits for is on its way."""
         if ref.log == log.ref:
             return False  # what comes later in a log cannot be shown first
-        found = conversation.log_at(ref.log)
+        found = log.conversation.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.show_limit < ref.seq and self._is_awaited(found.id.key)  # hidden: a cut names logs to come
-        return any(remote.claims(conversation.id, ref) for remote in self._sync.remotes.values())
+            return found.show_limit < ref.seq and self._is_awaited(found.key)  # hidden: a cut names logs to come
+        return any(remote.claims(log.conversation.id, ref) for remote in self._sync.remotes.values())
 
     def _is_awaited(self, key: WriterKey) -> bool:
         return any(key in remote.ahead for remote in self._sync.remotes.values())
 
     def retry(self, conversation: ConversationState) -> None:
         """Release everything that may be released now."""
-        self._set_ready(conversation, conversation.waiting_logs.logs())
+        self._ready.extend(conversation.waiting_logs.logs())
         self._run()
 
-    def on_log_ended(self, conversation: ConversationState, ref: str) -> None:
+    def on_log_ended(self, log: LogState) -> None:
         """Release what waits for entries of a log that will not come, since it forked."""
-        self._set_ready(conversation, conversation.waiting_logs.waiting_for(ref, 1, MAX_INT))
+        self._ready.extend(log.conversation.waiting_logs.waiting_for(log.ref, 1, MAX_INT))
         self._run()
-
-    def _set_ready(self, conversation: ConversationState, logs: Iterable[LogState]) -> None:
-        self._ready.extend((conversation, log) for log in logs)
 
     def _run(self) -> None:
         """Release what logs may release that are ready, and what waits for that, until nothing changes."""
         while self._ready:
-            conversation, log = self._ready.popleft()
-            if conversation.waiting_logs.get(log.id) is log:
-                self._drain(conversation, log)
+            log = self._ready.popleft()
+            if log.conversation.waiting_logs.get(log.id) is log:
+                self._drain(log)
 
-    def _drain(self, conversation: ConversationState, log: LogState) -> None:
+    def _drain(self, log: LogState) -> None:
         first = log.queue[0] if log.queue else None
         missing: list[Ref] = []
         while log.queue and not missing and log.queue[0].seq <= log.show_limit:
-            missing = self._missing(conversation, log, *log.queue[0][:2])
+            missing = self._missing(log, *log.queue[0][:2])
             if not missing:
                 self._add_relations([log.pop_waiting().relation])
-        self._advance(conversation, log)
+        self._advance(log)
         if log.queue:
-            conversation.waiting_logs.put(log, missing)
+            log.conversation.waiting_logs.put(log, missing)
             if log.queue[0] is not first:
-                self._start_timer(conversation, log)
+                self._start_timer(log)
         else:
-            conversation.waiting_logs.remove(log.id)
+            log.conversation.waiting_logs.remove(log.id)
         self._count(log)
 
-    def _advance(self, conversation: ConversationState, log: LogState) -> bool:
-        """Release everything before the first waiting entry. Return False when there is nothing."""
+    def _advance(self, log: LogState) -> None:
+        """Release everything before the first waiting entry."""
         end = min(log.queue[0][0] - 1, log.show_limit) if log.queue else log.show_limit
-        if end <= log.released:
-            return False
-        self._release(conversation, log, end - log.released)
-        return True
+        if end > log.released:
+            self._release(log, end - log.released)
 
     # ---- places
 
@@ -323,22 +320,24 @@ class CausalOrder:
         """Add the changes that entries released in this step make to other entries."""
         self._ctx.change.relations += filter(None, relations)
 
-    def _release(self, conversation: ConversationState, log: LogState, count: int, *, gap: bool = False) -> None:
+    def _release(self, log: LogState, count: int, *, gap: bool = False) -> None:
         """Assign places to the next entries of a log."""
         start, end = log.released + 1, log.released + count
         while log.released < end:
             first = log.released + 1
-            last, old = self._split_by_age(conversation, log, first, end)
+            last, old = self._split_by_age(log, first, end)
             self._place(log, first, last - first + 1, old, gap)
             log.released = last
-        conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
-        if conversation.waiting_logs:
-            self._set_ready(conversation, conversation.waiting_logs.waiting_for(log.ref, start, end))
+        self._sync.step.shown.append(log)
+        log.conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
+        if log.conversation.waiting_logs:
+            self._ready.extend(log.conversation.waiting_logs.waiting_for(log.ref, start, end))
 
-    def _split_by_age(self, conversation: ConversationState, log: LogState, first: int, end: int) -> tuple[int, bool]:
+    def _split_by_age(self, log: LogState, first: int, end: int) -> tuple[int, bool]:
         """Return the entry up to which first..end are all old or all news, and whether they are old."""
-        if isinstance(log, TalkLog) and conversation.group is not None and conversation.group.state is not None:
-            return log.split_by_gen(conversation.group.first_added(self._sync.hosted), first, end)
+        group = log.conversation.group
+        if isinstance(log, TalkLog) and group is not None and group.state is not None:
+            return log.split_by_gen(group.first_added(self._sync.hosted), first, end)
         return (min(end, log.history_seq), True) if first <= log.history_seq else (end, False)
 
     def _place(self, log: LogState, first: int, count: int, old: bool, gap: bool) -> None:
@@ -357,7 +356,7 @@ class CausalOrder:
         self.next_place += count
 
 
-def _waiting_below(conversation: ConversationState, log: LogState) -> list[LogState]:
+def _waiting_below(log: LogState) -> list[LogState]:
     """Return a log with waiting entries after the logs with waiting entries that it builds on."""
     found: list[LogState] = []
     seen: set[LogId] = set()
@@ -369,7 +368,7 @@ def _waiting_below(conversation: ConversationState, log: LogState) -> list[LogSt
         elif each.queue and each.id not in seen:
             seen.add(each.id)
             todo.append((each, True))
-            below = [conversation.log(each.id.user, mark.run) for mark in each.before]
+            below = [log.conversation.log(each.id.user, mark.run) for mark in each.before]
             todo += [(one, False) for one in below if one is not None]
     return found
 
@@ -378,5 +377,5 @@ def references_of(log: LogState, seq: int, entry: Entry) -> tuple[Ref, ...]:
     """Return the references that an entry of this log must come after: `re`, `after` and what its log builds on."""
     refs = entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
     if seq == 1:
-        refs += tuple(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in log.before)
+        refs += tuple(Ref(ref_key(log.user, mark.run), mark.seq) for mark in log.before)
     return refs

@@ -16,10 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import Timer
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Entries, Mark, UserId, Want
@@ -91,7 +90,7 @@ class Fetcher:
         One that was given up more often, and gave nothing so far, gets no second.
         """
         request = self.requests.get(key)
-        if request is None or request.source == remote.link.id or not self._sync.is_up(remote):
+        if request is None or request.source == remote.id or not self._sync.is_up(remote):
             return
         source = self._sync.remotes.get(request.source) if request.source is not None else None
         failed_more = source is not None and source.wants.failed > remote.wants.failed and not request.gained
@@ -114,7 +113,7 @@ class Fetcher:
 
     def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
         """Fetch what lies before a batch that was dropped because it leaves a gap."""
-        self._ctx.emit(Counted("gap_batch_dropped"))
+        self._ctx.count("gap_batch_dropped")
         wants = remote.wants
         if frame.n in wants.by_number:
             wants.with_gaps = {frame.n, *(wants.with_gaps & wants.by_number.keys())}
@@ -151,9 +150,9 @@ class Fetcher:
             if dropped.ask_at <= self._ctx.now.mono:
                 dropped.ask_at = self._ctx.now.mono + DROPPED_AFTER
             dropped.marks = {*remote.ahead.get(key, {}).values()}
-        if request is not None and request.source == remote.link.id and request.n == n:
+        if request is not None and request.source == remote.id and request.n == n:
             request.source = None
-            request.tried.add(remote.link.id)
+            request.tried.add(remote.id)
             self._ask(request)
         self._start_queued(remote)
 
@@ -168,16 +167,16 @@ class Fetcher:
 
     def on_link_down(self, remote: RemoteState) -> None:
         """End the wants at a link."""
-        known, others = self._queue.pop(remote.link.id, ({}, {}))
+        known, others = self._queue.pop(remote.id, ({}, {}))
         for key in dict.fromkeys((*remote.wants.by_number.values(), *known, *others)):
             request = self.requests.get(key)
-            if request is not None and request.source in (remote.link.id, None):
+            if request is not None and request.source in (remote.id, None):
                 request.source = None
                 self._ask(request)
 
     def _start_queued(self, remote: RemoteState) -> None:
         """Start requests that waited for a want at this link to end."""
-        known, others = self._queue.get(remote.link.id, ({}, {}))
+        known, others = self._queue.get(remote.id, ({}, {}))
         while (queue := known or others) and len(remote.wants.by_number) < self._ctx.settings.max_wants:
             key = next(iter(queue))
             del queue[key]
@@ -195,11 +194,12 @@ class Fetcher:
         if not self._sync.quota.check(key):
             remote.set_ahead(key, {})
             return False
-        conversation = self._sync.conversations.by_id.get(key[0])
+        conversation = self._sync.conversations.get(key[0])
         if conversation is None:
             remote.set_ahead(key, {})
             return False
-        left = {run: mark for run, mark in marks.items() if conversation.lacks(key[1], mark)}
+        held = conversation.held(key[1], marks.values())
+        left = {mark.run: mark for mark, log in held if conversation.lacks(key[1], mark, log)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
         if key in remote.dropped and all(remote.dropped[key].hides(mark, self._ctx.now.mono) for mark in left.values()):
@@ -240,7 +240,7 @@ class Fetcher:
 
     def _has_other_source(self, request: FetchRequest) -> bool:
         tried = {*request.tried, request.source}
-        return any(remote.link.id not in tried for remote in self._remotes_ahead(request.key))
+        return any(remote.id not in tried for remote in self._remotes_ahead(request.key))
 
     def _ask(self, request: FetchRequest) -> None:
         """Choose a link that is ahead and send it a want. The request ends when no link is."""
@@ -250,7 +250,7 @@ class Fetcher:
                 request.timer.cancel()
             del self.requests[request.key]
             return
-        fresh = [remote for remote in ahead if remote.link.id not in request.tried]
+        fresh = [remote for remote in ahead if remote.id not in request.tried]
         if not fresh:
             wait = self._ctx.settings.want_after * 2.0 ** min(request.fruitless, MAX_DOUBLINGS)
             request.fruitless += 1
@@ -259,7 +259,7 @@ class Fetcher:
         free = [remote for remote in fresh if self._has_room(remote, request.key)]
         if not free:
             for remote in fresh:
-                known, others = self._queue.setdefault(remote.link.id, ({}, {}))
+                known, others = self._queue.setdefault(remote.id, ({}, {}))
                 (known if self._sync.inbox.is_known(request.key[1]) else others)[request.key] = None
             self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
@@ -275,9 +275,9 @@ class Fetcher:
 
     def _open_want(self, request: FetchRequest, remote: RemoteState) -> None:
         if request.asked_before:
-            self._ctx.emit(Counted("want_source_changed"))
+            self._ctx.count("want_source_changed")
         request.asked_before = True
-        request.source, request.n = remote.link.id, remote.wants.next
+        request.source, request.n = remote.id, remote.wants.next
         request.progress_at = request.heard_at = self._ctx.now.mono
         request.gained = 0
         by_number = remote.wants.by_number
@@ -287,7 +287,7 @@ class Fetcher:
         remote.wants.next += 1
         self._set_timer(request, self._ctx.settings.want_progress_timeout)
         settings, (id, user) = self._ctx.settings, request.key
-        conversation = self._sync.conversations.by_id[id]
+        conversation = self._sync.conversations[id]
         writer = conversation.writers.get(user)
         tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
         older = conversation.older_marks(user, settings.max_older)

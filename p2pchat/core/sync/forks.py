@@ -20,11 +20,11 @@ Source: docs/protocol.md, "Forks".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from p2pchat.core.durable_changes import Fork
-from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.effects import WarningIssued
+from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
     Batch,
@@ -38,11 +38,11 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.names import KnownPeople, describe_user
+from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import KeySet
 from p2pchat.core.storage_answers import ForkStart
 from p2pchat.core.sync.causal_order import CausalOrder
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -60,25 +60,19 @@ def is_signed(batch: Batch) -> bool:
 class Forks:
     """Detects forks, sends evidence of them and receives it."""
 
-    def __init__(
-        self, sync: SyncContext, people: KnownPeople, order: CausalOrder,
-        on_fork: Callable[[ConversationState, LogId], None],
-        on_log_restored: Callable[[ConversationState, UserId], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, sync: SyncContext, order: CausalOrder, groups: GroupSync) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._people = people
         self._order = order
         self.conversations: KeySet[ConversationId] = {}  # those with forked logs
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
         self._others_warned = 0
-        self._on_fork = on_fork
-        self._on_log_restored = on_log_restored
+        self._groups = groups
 
     # ---- detection
 
     def on_contradiction(
-        self, conversation: ConversationState, log: LogState, other: Batch, link: PeerLink | None
+        self, log: LogState, other: Batch, link: PeerLink | None
     ) -> None:  # fmt: skip
         """Take a signed batch that contradicts its stored log; None for `link` if a file brings it.
 
@@ -87,14 +81,14 @@ class Forks:
         """
         deleted = max(log.pruned, self._sync.deletion.get(log.id, 0))
         if 0 < min(log.seq, other.last + 1) <= deleted:
-            self._ctx.emit(Counted("fork_unproven"))
+            self._ctx.count("fork_unproven")
             remote = self._sync.remotes.get(link.id) if link is not None else None
             if remote is not None:
                 remote.on_dropped(log.id)
             return
-        if not self._has_room(log.id.key, size_bytes(other.raws)):
+        if not self._has_room(log.key, size_bytes(other.raws)):
             return
-        self._mark_forked(conversation, log, Fork(log.id, None, other))
+        self._mark_forked(log, Fork(log.id, None, other))
 
     def _has_room(self, key: WriterKey, size: int) -> bool:
         """Return whether evidence is kept, and charge its writer for it."""
@@ -103,61 +97,60 @@ class Forks:
             return True
         if quota.check(key) and quota.charge(key, size):
             return True
-        self._ctx.emit(Counted("forks_ignored"))
+        self._ctx.count("forks_ignored")
         return False
 
-    def _mark_forked(self, conversation: ConversationState, log: LogState, fork: Fork) -> None:
+    def _mark_forked(self, log: LogState, fork: Fork) -> None:
+        conversation = log.conversation
         log.forked, log.own = True, False
         self.conversations[conversation.id] = None
         for remote in self._sync.remotes.values():
-            remote.dropped.pop(log.id.key, None)
+            remote.dropped.pop(log.key, None)
         self._sync.change_run_if_cloned(log.id)
         if conversation.by_ref.get(log.ref) is not log:
             conversation.add(log)
         self._sync.store_naming(conversation)
         self._ctx.change.forks.append(fork)
         self._awaiting_commit[log.id] = set()
-        self._uncover_below(conversation, log)
+        self._uncover_below(log)
         conversation.refresh_sum(log)
-        self._on_fork(conversation, log.id)
+        self._groups.on_fork(log)
         if conversation.waiting_logs:
-            self._order.on_log_ended(conversation, log.ref)
-        self._warn(log.id.user)
+            self._order.on_log_ended(log)
+        self._warn(log.user)
 
     def _warn(self, user: UserId) -> None:
         if self._sync.quota.bytes.line(user):
             if self._others_warned >= MAX_WARNED:
                 return
             self._others_warned += 1
-        who = describe_user(self._people.names.get(user))
+        who = describe_user(self._sync.people.names.get(user))
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
         self._ctx.emit(WarningIssued("fork", text, user))
 
     def on_durable(self, fork: Fork) -> None:
         """Send the evidence, now that the fork is durable."""
-        conversation = self._sync.conversations.by_id[fork.log.conversation]
+        conversation = self._sync.conversations[fork.log.conversation]
         log = conversation.log(fork.log.user, fork.log.run)
         if log is None:
             return
         waiting = self._awaiting_commit.pop(log.id, set())
         for remote in self._sync.remotes_sharing(conversation):
-            if log.id.user in remote.link.users:
+            if log.user in remote.link.users:
                 self._owe(remote, log)
             elif remote in waiting or conversation.is_operations:  # visibility in a talk depends on it
                 self.send_evidence(remote, log)
 
-    def _uncover_below(self, conversation: ConversationState, forked: LogState) -> None:
+    def _uncover_below(self, forked: LogState) -> None:
         """Make the logs that only a forked log covered tips again."""
-        others = [log for log in conversation.all_logs(forked.id.user) if not log.forked] if forked.before else []
+        logs = forked.conversation.all_logs(forked.id.user) if forked.before else []
+        others = [log for log in logs if not log.forked]
         kept = {mark for log in others for mark in log.before}
         uncovered = [log for log in others if log.covered and log.tail_mark in {*forked.before} - kept]
         for log in uncovered:
-            log.covered = False
-            self._ctx.change.uncover(log.id)
-            if conversation.by_ref.get(log.ref) is not log:
-                conversation.add(log)
+            self._sync.set_covered(log, False)
         if uncovered:
-            self._on_log_restored(conversation, forked.id.user)
+            self._groups.on_log_restored(forked)
 
     # ---- sending
 
@@ -181,7 +174,7 @@ class Forks:
         For group operations send that of all writers, since visibility in the talk depends on it.
         """
         users = remote.link.users.keys()
-        held = [self._sync.conversations.by_id.get(id) for id in sorted(self.conversations)]
+        held = [self._sync.conversations.get(id) for id in sorted(self.conversations)]
         for conversation in held:
             if conversation is None or not self._sync.shares(remote, conversation):
                 continue
@@ -210,7 +203,7 @@ class Forks:
         elif self._ctx.now.mono >= remote.forks.sent.get(log.id, -AGAIN_AFTER) + AGAIN_AFTER and not remote.link.full:
             remote.forks.sent[log.id] = self._ctx.now.mono
             then = partial(self._send_batches, remote, log.id)
-            self._sync.lookups.fetch(remote.link.id, log.id.key, ForkStart(log.id.run), then, first=True)
+            self._sync.lookups.fetch(remote.id, log.key, ForkStart(log.id.run), then, first=True)
 
     def _send_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
         remote.forks.owed.pop(log, None)
@@ -241,8 +234,8 @@ class Forks:
         log = log or conversation.new_log(other.log)
         forked = [each for each in conversation.writer(frame.u).logs.values() if each.forked]
         if not log.seq and len(forked) >= self._ctx.settings.max_tips:
-            self._ctx.emit(Counted("forks_ignored"))
+            self._ctx.count("forks_ignored")
             return
         size = size_bytes(one.raws) + size_bytes(other.raws) + (0 if log.seq else self._ctx.settings.log_bytes)
-        if self._has_room(log.id.key, size):
-            self._mark_forked(conversation, log, Fork(log.id, one, other))
+        if self._has_room(log.key, size):
+            self._mark_forked(log, Fork(log.id, one, other))

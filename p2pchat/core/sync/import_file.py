@@ -17,7 +17,7 @@ Source: docs/protocol-files.md. export_file.py makes such files.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
@@ -25,13 +25,14 @@ from p2pchat.core.effects import ImportResult
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import LogId, WriterKey
-from p2pchat.core.sync.forks import Forks
+from p2pchat.core.members.statement_exchange import StatementExchange
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.log_validation import EntrySource
 from p2pchat.core.sync.remote_state import ForkEvidence
-from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext, Transaction
+from p2pchat.core.sync.step import NO_LINK, PendingImport
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import (
     FILE_VERSION,
@@ -192,20 +193,14 @@ class FileImport:
     """Takes in the statements and the entries of export files.
 
     Args:
-        take_statements: Takes those of a frame; returns whether their authors made them.
-        newest: Returns the transaction of the last commit in flight; None for none.
+        statements: Takes those of a frame.
     """
 
-    def __init__(
-        self, sync: SyncContext, ingest: Ingest, forks: Forks, take_statements: Callable[[Members], bool],
-        newest: Callable[[], Transaction | None],
-    ) -> None:  # fmt: skip
+    def __init__(self, sync: SyncContext, ingest: Ingest, statements: StatementExchange) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._ingest = ingest
-        self._forks = forks
-        self._take_statements = take_statements
-        self._newest = newest
+        self._statements = statements
         self._evidence = ForkEvidence()
         self._imports: dict[int, PendingImport] = {}  # not answered yet
         self._unsure: list[tuple[PendingImport, Entries]] = []  # frames about which storage is asked
@@ -217,7 +212,7 @@ class FileImport:
             if isinstance(frame, Entries):
                 self._import_frame(pending, frame)
             else:
-                pending.unreadable += not self._take_statements(frame)
+                pending.unreadable += not self._statements.take_shown(frame)
                 self.on_known(pending)
         self.finish_if_done(pending)
 
@@ -248,7 +243,7 @@ class FileImport:
 
     def finish_if_done(self, pending: PendingImport) -> None:
         """Answer once all frames are finished and durable."""
-        waits = pending.undecided or pending.commits or pending.ticket in self._sync.transaction.imports
+        waits = pending.undecided or pending.commits or pending.ticket in self._sync.step.imports
         if not waits and self._imports.pop(pending.ticket, None) is not None:
             self._sync.sweep_conversations()  # conversations that it named may have no entries
             self._ctx.emit(
@@ -259,17 +254,17 @@ class FileImport:
             )  # fmt: skip
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.on_evidence(self._evidence, conversation, frame)
+        self._ingest.forks.on_evidence(self._evidence, conversation, frame)
 
     def on_known(self, pending: PendingImport) -> None:
         """Wait for the last commit too: what is here already may be on its way to disk."""
         change = self._ctx.change
         if change.batches or change.statements or change.unstated:  # that of this step is the last
-            self._sync.transaction.imports[pending.ticket] = pending
+            self._sync.step.imports[pending.ticket] = pending
             return
-        transaction = self._newest()
-        if transaction is not None and pending.ticket not in transaction.imports:
-            transaction.imports[pending.ticket] = pending
+        newest = next(reversed(self._sync.pending.values()), None)
+        if newest is not None and pending.ticket not in newest.imports:
+            newest.imports[pending.ticket] = pending
             pending.commits += 1
 
     def fail_all(self, reason: str) -> None:
@@ -303,7 +298,7 @@ class FileSource(EntrySource):
                 self.sync.inbox.open(naming, is_file=True)
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
-        found = self.sync.conversations.by_id.get(conversation)
+        found = self.sync.conversations.get(conversation)
         if found is not None and found.shared_with(self.sync.hosted):
             if found.group is not None and found.group.state is None:
                 self.reason = "foreign"  # of a group that does not begin here, the rest is of others
@@ -338,9 +333,8 @@ class FileSource(EntrySource):
 
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         self.kept_count += count
-        transaction = self.sync.transaction
-        transaction.imports[self.pending.ticket] = self.pending
-        transaction.sources.setdefault(NO_LINK, set()).add(key)
+        self.sync.step.imports[self.pending.ticket] = self.pending
+        self.sync.step.sources.setdefault(NO_LINK, set()).add(key)
 
     def count(self) -> None:
         """Add the counts of this frame to its import."""

@@ -11,13 +11,16 @@ Source: docs/protocol.md, "Entries" and "Heads"; docs/architecture.md has the co
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from p2pchat.core.durable_changes import NewLog
-from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.log import (
     MAX_ENTRY_BYTES,
     Batch,
     LogId,
+    WriterKey,
     batch_of,
     certificate_of,
     check_header,
@@ -25,15 +28,14 @@ from p2pchat.core.log import (
     is_plausible,
     member_of,
 )
-from p2pchat.core.names import KnownPeople
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.sync.causal_order import CausalOrder
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
-from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.log_validation import (
     DecodedFrame,
     EntrySource,
-    LinkSource,
     LogExtension,
     NewLogChecks,
     count_fitting,
@@ -44,23 +46,26 @@ from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import Entries
+from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
 
 class Ingest:
-    """Takes in entries that hosted users did not write here."""
+    """Takes in entries that hosted users did not write here.
 
-    def __init__(
-        self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher, people: KnownPeople, forks: Forks,
-        groups: GroupSync
-    ) -> None:  # fmt: skip
+    Attributes:
+        order: Decides when they are shown.
+        fetcher: Has what is missing sent.
+        groups: Takes the operations of groups.
+        forks: Takes what contradicts them.
+    """
+
+    def __init__(self, sync: SyncContext, next_place: int) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._order = order
-        self._fetcher = fetcher
-        self._people = people
-        self._forks = forks
-        self._groups = groups
+        self.order: CausalOrder = CausalOrder(sync, next_place)
+        self.fetcher: Fetcher = Fetcher(sync)
+        self.groups: GroupSync = GroupSync(sync, self.order, self.fetcher)
+        self.forks: Forks = Forks(sync, self.order, self.groups)
         self._new_logs = NewLogChecks(sync)
 
     # ---- frames
@@ -69,7 +74,7 @@ class Ingest:
         """Take consecutive frames of one read. Return the fault that must end the link, if any."""
         if not frames:
             return None
-        fault = self.take_from(LinkSource(self._sync, self._fetcher, self._forks, remote), frames)
+        fault = self.take_from(LinkSource(self._sync, self, remote), frames)
         if fault is not None:
             self._sync.distrusted.add(remote.link.peer)
         return fault
@@ -107,7 +112,7 @@ class Ingest:
         if conversation is None or not conversation.may_write(frame.u):
             return
         if not frame.fork and not source.trusts(frame.u):
-            self._ctx.emit(Counted("banned_batch"))
+            self._ctx.count("banned_batch")
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         member = ""
@@ -129,19 +134,19 @@ class Ingest:
             log = conversation.log(frame.u, frame.r)
             if log is None:
                 self._prove_all(extensions)  # the log may build on them
-                if conversation.is_operations and not self._groups.may_begin(source, conversation, id, frame):
+                if conversation.is_operations and not self.groups.may_begin(source, conversation, id, frame):
                     return
                 log = self._new_logs.begin(source, conversation, id, frame)
             if log is None:
                 return
-            extension = extensions[id] = LogExtension(conversation, log, source)
+            extension = extensions[id] = LogExtension(log, source)
         self._extend(extension, frame)
 
     def _extend(self, extension: LogExtension, frame: Entries) -> None:
         log = extension.log
         if log.forked:
             extension.source.on_forked(log)
-        elif log.covered and count_tips_with(extension.conversation, log) > self._ctx.settings.max_tips:
+        elif log.covered and count_tips_with(log) > self._ctx.settings.max_tips:
             self._new_logs.refuse(extension.source, log.id)
         elif frame.first > extension.next_seq:
             extension.source.on_gap(log.id, frame)
@@ -183,7 +188,7 @@ class Ingest:
             self._conflict(extension, frame)
             return
         extension.source.on_repeated(len(frame.e))
-        self._ctx.emit(Counted("repeated_batch"))
+        self._ctx.count("repeated_batch")
 
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
         """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
@@ -196,7 +201,7 @@ class Ingest:
             raise fault
         if extension.next_seq != held:
             return  # there was no room for those, so nothing is contradicted
-        self._forks.on_contradiction(extension.conversation, extension.log, other, extension.source.link)
+        self.forks.on_contradiction(extension.log, other, extension.source.link)
         extension.source.on_contradiction()
 
     # ---- proof
@@ -226,15 +231,15 @@ class Ingest:
         dropped too.
         """
         log, frame, first = extension.log, frames[-1].frame, frames[0].frame
-        if extension.conversation.group is not None and not self._groups.accepts(extension, frames):
+        conversation = log.conversation
+        if conversation.group is not None and not self.groups.accepts(extension, frames):
             return False
         size = frames[0].size if len(frames) == 1 else sum(decoded.size for decoded in frames)
-        conversation = extension.conversation
         cost = size * OPERATION_FACTOR if conversation.is_operations else size
         if first.first == 1:
-            cost += self._cost_of_log(extension)
-        if not self._sync.quota.charge(log.id.key, cost, member_of(first.h)):
-            extension.source.on_full(log.id.key)
+            cost += self._cost_of_log(log)
+        if not self._sync.quota.charge(log.key, cost, member_of(first.h)):
+            extension.source.on_full(log.key)
             return False
         if len(frames) == 1:
             raws, entries = frame.e, frames[0].entries
@@ -246,64 +251,115 @@ class Ingest:
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
-                WarningIssued("two_processes", "another process writes in this one's log: stop one", log.id.user)
+                WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
             )
         self._sync.change_run_if_cloned(log.id)
-        extension.source.on_kept(log.id.key, len(raws), size)
-        self.append(conversation, log, batch)
-        self._order.note_age(conversation, log, batch.first, entries)
+        extension.source.on_kept(log.key, len(raws), size)
+        self.append(log, batch)
+        self.order.note_age(log, batch.first, entries)
         names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
-        self._order.on_entries(
-            extension.conversation, log, batch.first, entries if names else (), extension.source.link
-        )
+        self.order.on_entries(log, batch.first, entries if names else (), extension.source.link)
         return True
 
-    def _cost_of_log(self, extension: LogExtension) -> int:
+    def _cost_of_log(self, log: LogState) -> int:
         """Return what a log that begins costs besides its entries: less if it takes the place of another in memory."""
-        writer = extension.conversation.writers.get(extension.log.id.user)
+        writer = log.conversation.writers.get(log.user)
         tips = 0 if writer is None else len(writer.tail_tips())
-        is_following = count_tips_with(extension.conversation, extension.log) <= tips
+        is_following = count_tips_with(log) <= tips
         return self._ctx.settings.log_bytes // (FOLLOWING_PART if is_following else 1)
 
-    def append(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
+    def append(self, log: LogState, batch: Batch) -> None:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
         assert batch.entries is not None
-        change = self._ctx.change
-        if batch.first == 1 and conversation.naming.dm and log.id.user in self._sync.hosted:
-            self._sync.inbox.on_answered(conversation, log.id.user)  # written here, or it came back
+        conversation, step = log.conversation, self._sync.step
+        if batch.first == 1 and conversation.naming.dm and log.user in self._sync.hosted:
+            self._sync.inbox.on_answered(conversation, log.user)  # written here, or it came back
         self._sync.store_naming(conversation)
         if batch.first == 1:
-            self._people.keep(log.id.user)
-            self._begin(conversation, log, batch.header)
+            self._sync.people.keep(log.user)
+            self._begin(log, batch.header)
         elif log.covered:
-            log.covered = False
-            change.uncover(log.id)
+            self._sync.set_covered(log, False)
         if conversation.by_ref.get(log.ref) is not log:
             conversation.add(log)
-        change.batches.append(batch)
+        step.grown.append((log, batch))
+        step.change.batches.append(batch)
         last = batch.entries[-1]
         log.extend(batch.last, batch.chain, last.c)
         if is_plausible(last.c, self._ctx.now.utc):
             conversation.newest_c = max(conversation.newest_c, last.c)
         if conversation.group is not None:
-            self._groups.on_kept(conversation, log, batch)
+            self.groups.on_kept(log, batch)
         if conversation.members is None:
             for seq, entry in enumerate(batch.entries, batch.first):
                 if entry.k == "profile":
                     log.add_profile(seq)
-                    self._people.on_profile(log.id.user, entry)
+                    self._sync.people.on_profile(log.user, entry)
 
-    def _begin(self, conversation: ConversationState, log: LogState, header: str) -> None:
+    def _begin(self, log: LogState, header: str) -> None:
         """Begin a log, which covers the logs that it names at their last entry."""
-        writer = conversation.writer(log.id.user)
-        change = self._ctx.change
+        writer = log.conversation.writer(log.user)
         for mark in log.before:
             named = writer.logs.get(mark.run)
             if named is not None and named.seq and named.seq == mark.seq and not named.covered:
-                named.covered = True
-                change.covered.append(named.id)
+                self._sync.set_covered(named, True)
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not writer.tail_tips()
         by = certificate_of(header)
-        members = self._sync.members.note(log.id.user, None if by is None else by.member)
-        change.logs.append(NewLog(log.id, log.before, is_whole, by, members))
+        members = self._sync.members.note(log.user, None if by is None else by.member)
+        self._ctx.change.logs.append(NewLog(log.id, log.before, is_whole, by, members))
+
+
+class LinkSource(EntrySource):
+    """The remote peer of a link."""
+
+    def __init__(self, sync: SyncContext, ingest: Ingest, remote: RemoteState) -> None:
+        self._sync = sync
+        self._ingest = ingest
+        self.remote = remote
+
+    @property
+    def link(self) -> PeerLink:
+        return self.remote.link
+
+    def learn_namings(self, namings: Iterable[Naming]) -> None:
+        self._sync.learn_namings(self.remote, namings)
+
+    def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
+        return self._sync.find_conversation(self.remote, conversation)
+
+    def trusts(self, user: UserId) -> bool:
+        return self._sync.trusts(self.remote, user)
+
+    def gave_all_before(self, frame: Entries) -> bool:
+        return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps
+
+    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
+        self._ingest.forks.on_evidence(self.remote.forks, conversation, frame)
+
+    def on_gap(self, log: LogId, frame: Entries) -> None:
+        self._ingest.fetcher.on_gap(self.remote, log, frame)
+
+    def on_unnamed(self, log: LogId) -> None:
+        self.remote.on_dropped(log)
+
+    def on_full(self, key: WriterKey) -> None:
+        self._sync.send_full(self.remote, key)
+        self.remote.set_ahead(key, {})  # no want waits for refused entries
+
+    def on_group_refused(self, key: WriterKey) -> None:
+        self.remote.groups_refused[key[0]] = None
+        self.on_full(key)
+
+    def on_cut(self, key: WriterKey) -> None:
+        self.remote.set_ahead(key, {})
+
+    def on_forked(self, log: LogState) -> None:
+        self._ingest.forks.send_evidence(self.remote, log)
+
+    def on_kept(self, key: WriterKey, count: int, size: int) -> None:
+        if self.remote.refusals:
+            self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
+        self._sync.step.sources.setdefault(self.remote.id, set()).add(key)
+        if key in self._ingest.fetcher.requests:
+            self._ingest.fetcher.on_progress(key, self.remote.id, count, size)

@@ -18,7 +18,7 @@ from itertools import islice
 
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.members.member_shares import MemberShares
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"
@@ -57,11 +57,11 @@ def _only(*users: UserId) -> frozenset[UserId]:
     return frozenset(users)
 
 
-class Conversations:
-    """All conversations in memory."""
+class Conversations(dict[ConversationId, ConversationState]):
+    """All conversations in memory, by id."""
 
     def __init__(self, network: str) -> None:
-        self.by_id: dict[ConversationId, ConversationState] = {}
+        super().__init__()
         self.groups: dict[ConversationId, GroupReplica] = {}
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
         # How many groups name a user, and in how many talks it wrote: asked about for each made-up user.
@@ -71,7 +71,7 @@ class Conversations:
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._kept: list[ConversationId] = []  # all others, in order
         self._unknown = MemberShares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
-        self.on_evicted: Callable[[ConversationState], None] | None = None  # called with what gave way to other groups
+        self.evicted: list[ConversationState] = []  # what gave way to other groups in this step
         self.room: ConversationId = room_id(network)
         self.open(Naming(room=True))
 
@@ -81,7 +81,7 @@ class Conversations:
         if named is None:
             return None
         conversation, members = named
-        found = self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
+        found = self.get(conversation) or self._add(self._new(conversation, naming, members))
         self.keep(conversation)
         return found
 
@@ -91,7 +91,7 @@ class Conversations:
         It is kept once an entry of it is stored or a program opens it. Until then it may be swept.
         """
         named = self.identify(naming)
-        if named is None or named[0] in self.by_id or naming.group or naming.talk:
+        if named is None or named[0] in self or naming.group or naming.talk:
             return
         self._add(ConversationState(named[0], naming, named[1]))
         self.provisional.add(named[0])
@@ -103,7 +103,7 @@ class Conversations:
         direct = self._dms.get(user, {})
         if len(direct) < most or counts is None:
             return len(direct)
-        return sum(all(map(counts, self.by_id[id].naming.dm or ())) for id in direct)
+        return sum(all(map(counts, self[id].naming.dm or ())) for id in direct)
 
     def direct(self, user: UserId) -> list[ConversationId]:
         """Return the direct conversations of a user."""
@@ -112,7 +112,7 @@ class Conversations:
     def may_have_entries_of(self, user: UserId) -> list[ConversationState]:
         """Return the conversations in which a user may have written: the room, its direct ones, and all groups."""
         groups = (id for group in self.groups.values() for id in (group.id, group.talk))
-        return [self.by_id[id] for id in (self.room, *self._dms.get(user, ()), *groups) if id in self.by_id]
+        return [self[id] for id in (self.room, *self._dms.get(user, ()), *groups) if id in self]
 
     def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId, share: UserId) -> None:
         """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
@@ -123,7 +123,7 @@ class Conversations:
         """
         assert naming.group is not None
         id, owner, _ = naming.group
-        found = self.by_id.get(id)
+        found = self.get(id)
         if found is None:
             if not self._unknown.make_room(share, self._evict):
                 return
@@ -139,14 +139,14 @@ class Conversations:
 
     def _evict(self, id: ConversationId) -> None:
         forgotten = self.forget(id)
-        if forgotten is not None and self.on_evicted is not None:
-            self.on_evicted(forgotten)
+        if forgotten is not None:
+            self.evicted.append(forgotten)
         self._unknown.remove(id)
 
     def written_to_by(self, user: UserId) -> Iterator[UserId]:
         """Yield the users to whom this user ever wrote directly."""
         for id in self._dms.get(user, ()):
-            conversation = self.by_id[id]
+            conversation = self[id]
             if user in conversation.writers:
                 yield from conversation.naming.dm or ()
 
@@ -154,7 +154,7 @@ class Conversations:
         """Keep a conversation: an entry of it arrived, or a program opened it."""
         self._end_provisional(id)
         at = bisect_left(self._kept, id)
-        if id in self.by_id and self._kept[at : at + 1] != [id]:
+        if id in self and self._kept[at : at + 1] != [id]:
             insort(self._kept, id)
 
     def kept(self, span: tuple[ConversationId, ConversationId] | None = None) -> Iterator[ConversationState]:
@@ -162,14 +162,14 @@ class Conversations:
         ids = self._kept
         if span is not None:
             ids = ids[bisect_left(ids, span[0]) : bisect_right(ids, span[1])]
-        return map(self.by_id.__getitem__, ids)
+        return map(self.__getitem__, ids)
 
     def _end_provisional(self, id: ConversationId) -> None:
         self._unknown.remove(id)
         if id not in self.provisional:
             return
         self.provisional.discard(id)
-        for user in self.by_id[id].members or ():
+        for user in self[id].members or ():
             asked = self._asked.get(user, {})
             asked.pop(id, None)
             if not asked:
@@ -177,13 +177,13 @@ class Conversations:
 
     def of_user(self, user: UserId) -> list[ConversationId]:
         """Return the conversations that a user belongs to or did, without those of group operations."""
-        talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
+        talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self]
         return [self.room, *self._dms.get(user, ()), *talks]
 
     def update_concern(self, user: UserId, hosted: Container[UserId]) -> None:
         """Update which direct conversations concern hosted users, after this user was hosted or unhosted."""
         for id in self._dms.get(user, ()):
-            conversation = self.by_id[id]
+            conversation = self[id]
             conversation.concerns_us = any(member in hosted for member in conversation.members or ())
 
     def has_any_of(self, user: UserId) -> bool:
@@ -192,18 +192,18 @@ class Conversations:
 
     def has_entries_of(self, user: UserId) -> bool:
         """Return whether this user wrote in the room or a group, or has a direct conversation that is kept."""
-        room = self.by_id.get(self.room)
+        room = self.get(self.room)
         if user in self._in_talks or (room is not None and user in room.writers):
             return True
         return any(id not in self.provisional for id in self._dms.get(user, ()))
 
     def visible(self) -> list[ConversationId]:
         """Return all conversations except those of group operations."""
-        return [id for id, each in self.by_id.items() if not each.naming.group]
+        return [id for id, each in self.items() if not each.naming.group]
 
     def pack_quiet(self, most: int) -> None:
         """Keep no more than so many quiet writers of the room as objects. Elsewhere there are not that many."""
-        room = self.by_id.get(self.room)
+        room = self.get(self.room)
         if room is not None and len(room.writers.open) > most:
             room.writers.pack(most)
 
@@ -212,10 +212,10 @@ class Conversations:
 
         Making or changing a group counts as an entry. Empty conversations come last.
         """
-        return sorted(these, key=lambda id: self._newest_c(self.by_id[id]), reverse=True)
+        return sorted(these, key=lambda id: self._newest_c(self[id]), reverse=True)
 
     def _newest_c(self, conversation: ConversationState) -> int:
-        operations = self.by_id.get(conversation.naming.talk) if conversation.naming.talk else None
+        operations = self.get(conversation.naming.talk) if conversation.naming.talk else None
         return max(conversation.newest_c, operations.newest_c if operations else 0)
 
     def _new(self, id: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> ConversationState:
@@ -231,7 +231,7 @@ class Conversations:
         return conversation
 
     def _add(self, conversation: ConversationState) -> ConversationState:
-        self.by_id[conversation.id] = conversation
+        self[conversation.id] = conversation
         for user in conversation.naming.dm or ():
             self._dms.setdefault(user, {})[conversation.id] = None
         return conversation
@@ -246,15 +246,15 @@ class Conversations:
         near: Iterable[ConversationId] = [*self.provisional]
         if users is not None:
             near = dict.fromkeys(id for user in users for of in (self._asked, self._dms) for id in of.get(user, ()))
-        unshared = [id for id in near if id in self.provisional and not is_shared(self.by_id[id])]
+        unshared = [id for id in near if id in self.provisional and not is_shared(self[id])]
         return [found for id in unshared if (found := self.forget(id)) is not None]
 
     def forget(self, id: ConversationId) -> ConversationState | None:
         """Forget and return a conversation that only links mention; None for any other."""
-        if id not in self.provisional or self.by_id[id].is_stored:
+        if id not in self.provisional or self[id].is_stored:
             return None
         self._end_provisional(id)
-        conversation = self.by_id.pop(id)
+        conversation = self.pop(id)
         self.groups.pop(id, None)
         for user in {*(conversation.naming.dm or ())}:
             del self._dms[user][id]

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import Counted
 from p2pchat.core.log import (
     UNREADABLE,
     Entry,
@@ -28,10 +27,7 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.sync.fetcher import Fetcher
-from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId
@@ -53,7 +49,6 @@ class DecodedFrame:
 class LogExtension:
     """Contiguous frames that extend one log, from one read or one frame of a file."""
 
-    conversation: ConversationState
     log: LogState
     source: EntrySource
     frames: list[DecodedFrame] = field(default_factory=list)
@@ -74,7 +69,7 @@ class LogExtension:
         """Return whether the author signed the log up to the end of this frame."""
         last = decoded.frame.first + len(decoded.entries) - 1
         message = head_message(self.log.id, last, decoded.chain)
-        return verify(self.log.id.user, bytes.fromhex(decoded.frame.head), message)
+        return verify(self.log.user, bytes.fromhex(decoded.frame.head), message)
 
 
 def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
@@ -117,9 +112,9 @@ _find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
 # ---- new logs
 
 
-def count_tips_with(conversation: ConversationState, log: LogState) -> int:
+def count_tips_with(log: LogState) -> int:
     """Return how many tips the writer would have if this log began or continued."""
-    writer = conversation.writers.get(log.id.user)
+    writer = log.conversation.writers.get(log.user)
     if writer is None:
         return 1
     covered = {mark.run: mark.seq for mark in log.before} if not log.seq else {}
@@ -150,14 +145,14 @@ class NewLogChecks:
         if missing and not self._are_cut(source, conversation, frame, missing):
             source.on_gap(id, frame)
             return None
-        if count_tips_with(conversation, log) > self._ctx.settings.max_tips:
+        if count_tips_with(log) > self._ctx.settings.max_tips:
             self.refuse(source, id)
             return None
         return log
 
     def refuse(self, source: EntrySource, id: LogId) -> None:
         """Refuse a writer with too many tips, and tell the source."""
-        self._ctx.emit(Counted("too_many_tips"))
+        self._ctx.count("too_many_tips")
         source.on_full(id.key)
 
     def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool | None:
@@ -252,59 +247,3 @@ class EntrySource:
 
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         """So many of its entries, of so many bytes, are proven, new and about to be stored."""
-
-
-class LinkSource(EntrySource):
-    """The remote peer of a link."""
-
-    def __init__(self, sync: SyncContext, fetcher: Fetcher, forks: Forks, remote: RemoteState) -> None:
-        self._sync = sync
-        self._fetcher = fetcher
-        self._forks = forks
-        self.remote = remote
-
-    @property
-    def link(self) -> PeerLink:
-        return self.remote.link
-
-    def learn_namings(self, namings: Iterable[Naming]) -> None:
-        self._sync.learn_namings(self.remote, namings)
-
-    def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
-        return self._sync.find_conversation(self.remote, conversation)
-
-    def trusts(self, user: UserId) -> bool:
-        return self._sync.trusts(self.remote, user)
-
-    def gave_all_before(self, frame: Entries) -> bool:
-        return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps
-
-    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.on_evidence(self.remote.forks, conversation, frame)
-
-    def on_gap(self, log: LogId, frame: Entries) -> None:
-        self._fetcher.on_gap(self.remote, log, frame)
-
-    def on_unnamed(self, log: LogId) -> None:
-        self.remote.on_dropped(log)
-
-    def on_full(self, key: WriterKey) -> None:
-        self._sync.send_full(self.remote, key)
-        self.remote.set_ahead(key, {})  # no want waits for refused entries
-
-    def on_group_refused(self, key: WriterKey) -> None:
-        self.remote.groups_refused[key[0]] = None
-        self.on_full(key)
-
-    def on_cut(self, key: WriterKey) -> None:
-        self.remote.set_ahead(key, {})
-
-    def on_forked(self, log: LogState) -> None:
-        self._forks.send_evidence(self.remote, log)
-
-    def on_kept(self, key: WriterKey, count: int, size: int) -> None:
-        if self.remote.refusals:
-            self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
-        self._sync.transaction.sources.setdefault(self.remote.link.id, set()).add(key)
-        if key in self._fetcher.requests:
-            self._fetcher.on_progress(key, self.remote.link.id, count, size)

@@ -14,17 +14,19 @@ Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.members.member_bytes import MemberBytes
 from p2pchat.core.members.user_members import Line, UserMembers
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
-from p2pchat.protocol import UserId
+from p2pchat.core.sync.known_conversations import Conversations
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.protocol import ConversationId, UserId
 
 PREFIX = "quota:"  # in meta, before a user whose limits are lifted
 ALLOWED = "allowed"
@@ -46,34 +48,33 @@ class Quota:
         contacts: A live view of the contacts.
         members: Which member answers for a user.
         blocks: The blocked users.
-        is_blocked: Returns whether nothing of a user is stored in a conversation since somebody here blocks it.
-        on_full: Called with each user whose quota becomes full.
-        on_freed: Called when there may be room for refused entries, since a user belongs to another member or to none.
+        conversations, remotes: Live views of the conversations and links.
 
     Attributes:
         disk: The entries for which there is disk space.
         bytes: What is stored of each user, with what its logs cost besides.
+        has_freed: There may be room for refused entries, since a user belongs to another member or to none.
     """
 
     def __init__(
         self, ctx: NodeContext, meta: Mapping[str, str], hosted: Mapping[UserId, object], names: Mapping[UserId, str],
-        contacts: Container[UserId], members: UserMembers, blocks: Blocks, is_blocked: Callable[[WriterKey], bool],
-        on_full: Callable[[UserId], None], on_freed: Callable[[], object],
+        contacts: Container[UserId], members: UserMembers, blocks: Blocks, conversations: Conversations,
+        remotes: Mapping[int, RemoteState],
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._hosted = hosted
         self._names = names
         self._members = members
         self._blocks = blocks
-        self._is_blocked = is_blocked
+        self._conversations = conversations
+        self._remotes = remotes
         self._allowed = {name.removeprefix(PREFIX) for name, line in meta.items() if name.startswith(PREFIX)}
         self.bytes: MemberBytes = MemberBytes(ctx.settings, members, contacts, self.is_free)
         self.disk: DiskLevel = DiskLevel.ENOUGH
         self._full: set[Line] = set()  # where there was no room for something that came, and nothing was freed since
         self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[tuple[str, Line]] = set()
-        self._on_full = on_full
-        self._on_freed = on_freed
+        self.has_freed: bool = False
         self._others_warned = 0
 
     def load(self, sizes: Mapping[UserId, int]) -> None:
@@ -98,7 +99,18 @@ class Quota:
 
     def is_blocked(self, key: WriterKey) -> bool:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
-        return bool(self._blocks.starts) and self._is_blocked(key)
+        return bool(self._blocks.starts) and self._is_blocked(*key)
+
+    def _is_blocked(self, id: ConversationId, user: UserId) -> bool:
+        """Return that. Operations of groups that are known here are no messages: what other members write there builds
+        on them.
+        """
+        conversation = self._conversations.get(id)
+        members = conversation.naming.dm if conversation is not None else None
+        if user in self._hosted or not self._blocks.refuses(user, members or ()):
+            return False
+        is_known_group = conversation is not None and conversation.is_operations and bool(conversation.writers)
+        return not is_known_group
 
     def set_disk(self, level: DiskLevel) -> None:
         """Refuse what there is no disk space for."""
@@ -127,7 +139,7 @@ class Quota:
         if self.is_blocked(key):
             return False
         if self.bytes.settle(user, member) and self._forget_full():
-            self._on_freed()
+            self.has_freed = True
         where = self.bytes.full(user, size)
         if where is not None:
             self._note_refused(user)
@@ -147,9 +159,15 @@ class Quota:
         if where in self._full:
             return
         self._full.add(where)
-        self._ctx.emit(Counted("user_full"))
+        self._ctx.count("user_full")
         self._warn("full", user, where, "has exceeded the space for", "further messages are refused until")
-        self._on_full(user)
+        self.stop_awaiting(user)
+
+    def stop_awaiting(self, user: UserId) -> None:
+        """Fetch and await nothing of a user of whom nothing is taken."""
+        for remote in self._remotes.values():
+            for key in [key for key in remote.ahead if key[1] == user]:
+                remote.set_ahead(key, {})
 
     def _warn(self, code: str, user: UserId, where: Line, what: str, then: str) -> None:
         """Warn once of a limit."""
@@ -184,7 +202,7 @@ class Quota:
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
         self._allowed.add(user)
-        self._ctx.change.meta[PREFIX + user] = ALLOWED
+        self._ctx.choose(PREFIX + user, ALLOWED)
         self.on_contact(user)
 
     def on_contact(self, user: UserId) -> bool:
@@ -195,7 +213,7 @@ class Quota:
     def on_members_changed(self) -> None:
         """Give room to those who are left when others are expelled, and count those who are pardoned."""
         if self.bytes.settle_all() and self._forget_full():
-            self._on_freed()
+            self.has_freed = True
 
     def on_deleted(self, user: UserId, size: int) -> bool:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""
@@ -207,11 +225,6 @@ class Quota:
         was_full = bool(self._full)
         self._full.clear()
         return was_full
-
-    def take_over(self, former: Quota) -> None:
-        """Take over the limits lifted before storage failed."""
-        for user in former._allowed - self._allowed:
-            self.lift(user)
 
     def is_allowed(self, user: UserId) -> bool:
         """Return whether the limits of a user were lifted."""

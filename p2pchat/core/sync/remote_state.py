@@ -162,6 +162,11 @@ class RemoteState:
     unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
 
     @property
+    def id(self) -> int:
+        """The number of the link."""
+        return self.link.id
+
+    @property
     def accepts_marks(self) -> bool:
         """Return whether marks and sums may be sent now. If not, they are sent later."""
         return not self.link.full and not self.forks.owed

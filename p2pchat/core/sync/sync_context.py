@@ -6,26 +6,26 @@ marks that a step owes. A peer that sent a wrong head made it up itself: little 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 
-from p2pchat.core.durable_changes import Collected, KnownConversation
-from p2pchat.core.effects import ConversationBegun, Counted, Effect, Send
-from p2pchat.core.inputs import PruneRequest
+from p2pchat.core.contacts import Blocks, Contacts
+from p2pchat.core.durable_changes import KnownConversation
+from p2pchat.core.effects import Send
 from p2pchat.core.log import LogId, WriterKey, certificate_of
 from p2pchat.core.members.inbox import Inbox
+from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
-from p2pchat.core.storage_answers import PrunePlan
+from p2pchat.core.storage_answers import Stored
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
-from p2pchat.core.sync.left_out import LeftOut
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
-from p2pchat.core.sync.storage_lookups import Lookups
+from p2pchat.core.sync.step import Step
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,
@@ -42,39 +42,9 @@ from p2pchat.protocol import (
     Want,
 )
 
-NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MARK_BYTES = 128  # of a mark in a frame, with the user, about
 NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frames with `names`
-
-
-@dataclass(slots=True, eq=False)
-class PendingImport:
-    """The frames of one ImportRequest."""
-
-    ticket: int
-    undecided: int = 0  # frames about which storage is asked
-    commits: int = 0  # commits with entries of it, not durable yet
-    new: int = 0  # entries
-    known: int = 0
-    foreign: int = 0
-    refused: Counter[str] = field(default_factory=Counter)  # entries by code
-    unreadable: int = 0  # frames of statements
-
-
-class Transaction(Collected):
-    """The results of one step besides its change: what follows when it is durable, and what links were sent in it."""
-
-    own: bool = False
-    writes: list[tuple[int, LogId, int, int, str]] = []  # ticket, log, first, count, kind
-    sources: dict[int, set[WriterKey]] = {}  # link (or NO_LINK) -> whose entries it brought
-    imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
-    groups: set[ConversationId] = set()  # groups with new operations
-    sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
-    effects: list[Effect] = []  # emitted when all this is durable
-    begun: list[ConversationBegun] = []  # the same, before what they are about is shown
-    reads: list[int] = []  # tickets of marks of readers
-    prunes: list[tuple[PruneRequest, PrunePlan | None]] = []  # None: before the first look
 
 
 class DistrustedPeers:
@@ -105,24 +75,30 @@ class SyncContext:
     """The state that all machines of synchronisation share."""
 
     def __init__(
-        self, ctx: NodeContext, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
-        hosted: HostedIdentities, run: RunId, quota: Quota, inbox: Inbox, members: UserMembers,
-        left_out: LeftOut, is_named: Callable[[UserId], bool],
+        self, ctx: NodeContext, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
+        blocks: Blocks, members: UserMembers, statements: StatementExchange, stored: Stored, run: RunId,
     ) -> None:  # fmt: skip
         self.ctx = ctx
-        self.inbox = inbox
-        self.quota = quota
-        self.members = members
-        self.left_out = left_out
-        self._is_named = is_named  # whether a statement that is kept names this user
-        self.run: RunId = run  # of logs that hosted users begin
-        self.conversations = conversations
-        self.lookups = lookups
         self.presence = presence
         self.hosted = hosted
+        self.contacts = contacts
+        self.members = members
+        self._statements = statements
+        self.people: KnownPeople = KnownPeople(
+            ctx, hosted.values(), stored.users, stored.former_names,
+            lambda user: user not in hosted and members.is_out(user),
+        )  # fmt: skip
+        self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
+        self.conversations: Conversations = Conversations(network)
+        self.lookups: Lookups = Lookups(ctx)
+        self.inbox: Inbox = Inbox(ctx, self.conversations, hosted, contacts, members)
+        self.quota: Quota = Quota(
+            ctx, stored.meta, hosted, self.people.names, contacts.own, members, blocks, self.conversations, self.remotes
+        )
         self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
-        self.transaction: Transaction = Transaction()
+        self.step: Step = Step(ctx.change)
+        self.pending: dict[int, Step] = {}  # those that are not durable yet, by the ticket of their commit
         self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
@@ -130,7 +106,7 @@ class SyncContext:
         self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
 
     def is_up(self, remote: RemoteState) -> bool:
-        return self.remotes.get(remote.link.id) is remote
+        return self.remotes.get(remote.id) is remote
 
     @property
     def page_size(self) -> int:
@@ -171,10 +147,20 @@ class SyncContext:
         certificate = certificate_of(header)
         if certificate is not None and not self.members.vouches(user, certificate):
             raise LogError("a member that does not answer for the writer", expected_seq=1, got_seq=1)
-        if self._is_named(user if certificate is None else certificate.member):
+        if self._statements.is_named(user if certificate is None else certificate.member):
             return True
-        self.ctx.emit(Counted("unnamed_log"))
+        self.ctx.count("unnamed_log")
         return False
+
+    def set_covered(self, log: LogState, covered: bool) -> None:
+        """Note that another log builds on the end of this one, or that none does any more."""
+        log.covered = self.step.covered[log] = covered
+        if covered:
+            self.step.change.covered.append(log.id)
+        else:
+            self.step.change.uncover(log.id)
+        if log.conversation.by_ref.get(log.ref) is not log:
+            log.conversation.add(log)
 
     def store_naming(self, conversation: ConversationState) -> None:
         """Store the name behind a conversation id, together with its first entry."""
@@ -182,7 +168,7 @@ class SyncContext:
             conversation.is_stored = True
             self.conversations.keep(conversation.id)
             if conversation.naming.dm:
-                self.transaction.begun += self.inbox.on_begun(conversation)
+                self.step.begun += self.inbox.on_begun(conversation)
             self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
@@ -215,13 +201,13 @@ class SyncContext:
 
         A link says that it is full only after the step, so what was listed in this step counts.
         """
-        given = self.transaction.sent_bytes.get(remote.link.id, 0)
+        given = self.step.sent_bytes.get(remote.id, 0)
         return remote.accepts_marks and given < self.ctx.settings.buffer_limit_bytes
 
     def on_listed(self, remote: RemoteState, marks: int) -> None:
         """Count so many marks as sent in this step."""
-        given = self.transaction.sent_bytes
-        given[remote.link.id] = given.get(remote.link.id, 0) + marks * MARK_BYTES
+        given = self.step.sent_bytes
+        given[remote.id] = given.get(remote.id, 0) + marks * MARK_BYTES
 
     def send_full(self, remote: RemoteState, key: WriterKey) -> None:
         """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends.
@@ -236,7 +222,7 @@ class SyncContext:
         if len(remote.full_sent_at) >= MAX_REMEMBERED:
             remote.full_sent_at.clear()
         remote.full_sent_at[key] = now
-        self.ctx.emit(Send(Have({}, full={key[0]: [key[1]]}), [remote.link.id]))  # which named it
+        self.ctx.emit(Send(Have({}, full={key[0]: [key[1]]}), [remote.id]))  # which named it
 
     def is_among_known(self, conversation: ConversationState) -> bool:
         """Return whether this is a direct conversation of known users, or a group of a known one."""
@@ -267,6 +253,19 @@ class SyncContext:
         known = conversation.members - conversation.named_only_by_void
         return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
 
+    def may_have(self, remote: RemoteState, log: LogId, seq: int) -> bool:
+        """Return whether the conversation of an entry is shared with a remote, and no group cut the entry off.
+
+        Whether the entry is shown at all says the lookup.
+        """
+        conversation = self.conversations.get(log.conversation)
+        if conversation is None or conversation.is_operations or not self.shares(remote, conversation):
+            return False
+        state = conversation.log(log.user, log.run)
+        if not isinstance(state, TalkLog) or seq <= state.show_limit:
+            return True
+        return state.uncut and not state.seq  # forked, so nothing else of it is known here since the start
+
     def remotes_sharing(self, conversation: ConversationState) -> list[RemoteState]:
         """Return the remotes that may hear of a conversation: their users are known, and one of them belongs to it."""
         remotes = self.remotes.values()
@@ -293,12 +292,12 @@ class SyncContext:
         Operations of a group are accepted from anyone: one that has not arrived here may have named that peer's users.
         What this node sends about the group goes only to peers with which it `shares` it.
         """
-        found = self.conversations.by_id.get(conversation)
+        found = self.conversations.get(conversation)
         if found is None and conversation in remote.unopened:  # perhaps there is a place now
             self.learn_namings(remote, [remote.unopened.pop(conversation)])
-            found = self.conversations.by_id.get(conversation)
+            found = self.conversations.get(conversation)
         if found is None or not (found.is_operations or self.shares(remote, found)):
-            self.ctx.emit(Counted("conversation_ignored"))
+            self.ctx.count("conversation_ignored")
             return None
         return found
 
@@ -315,7 +314,7 @@ class SyncContext:
                 remote.note_unopened(dm_id(*naming.dm), naming)
                 continue
             if naming.dm and not self.inbox.open(naming):
-                self.ctx.emit(Counted("conversation_refused"))
+                self.ctx.count("conversation_refused")
                 id = dm_id(*naming.dm)
                 remote.note_unopened(id, naming)
                 for user in set(naming.dm) - self.hosted.keys():
@@ -326,8 +325,8 @@ class SyncContext:
         new = [id for id in conversations if id not in remote.named]
         if new:
             remote.named.update(dict.fromkeys(new))
-            frame.names = [self.conversations.by_id[id].naming for id in new]
-        self.ctx.emit(Send(frame, [remote.link.id]))
+            frame.names = [self.conversations[id].naming for id in new]
+        self.ctx.emit(Send(frame, [remote.id]))
 
     def forget_names(self, remote: RemoteState, users: Iterable[UserId]) -> None:
         """Name the conversations of these users again on a link, and all groups. Equal sums of theirs are news."""
@@ -341,7 +340,7 @@ class SyncContext:
     def owe_marks(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
         remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
-        self._owing[remote.link.id] = remote
+        self._owing[remote.id] = remote
 
     def send_owed_marks(self) -> None:
         """Send the marks that are due, as one frame per link."""
@@ -365,13 +364,13 @@ class SyncContext:
 
     def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
         """Return whether a remote still hears the marks of a writer: its users may have been removed from the group."""
-        there = self.conversations.by_id[key[0]]
+        there = self.conversations[key[0]]
         return there.group is None or self.shares(remote, there)
 
     def _send_marks(self, remotes: list[RemoteState], keys: Iterable[WriterKey]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
-            marks = self.conversations.by_id[conversation].writers.marks(user, self.ctx.settings.max_tips)
+            marks = self.conversations[conversation].writers.marks(user, self.ctx.settings.max_tips)
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))
             if count >= self.page_size:
@@ -387,6 +386,6 @@ class SyncContext:
             if not page.keys() <= remote.named.keys():
                 self.send(Have(page), remote, *page)
             else:
-                links.append(remote.link.id)
+                links.append(remote.id)
         if links:
             self.ctx.emit(Send(Have(page), links))

@@ -383,11 +383,11 @@ def test_groups_that_never_arrive_do_not_crowd_out_others(ada: Peer) -> None:
     for start in range(0, 4 * MAX_UNKNOWN, 500):
         ids = [f"{n:064x}" for n in range(start, start + 500)]
         eve.say(Have({}, names=[Naming(group=(id, IDS["eve"], "b0" * 8)) for id in ids]))
-    assert len(ada.node.sync.conversations.by_id) <= MAX_UNKNOWN + 10
+    assert len(ada.node.sync.conversations) <= MAX_UNKNOWN + 10
     bob.say(made_group("bob", 1))
     assert len(ada.node.groups) == 1
     ada.drop(eve)
-    assert len(ada.node.sync.conversations.by_id) <= 10
+    assert len(ada.node.sync.conversations) <= 10
     eve = ada.far("eve")
     eve.say(made_group("eve", 2))
     assert len(ada.node.groups) == 2
@@ -401,7 +401,7 @@ def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_i
     dan, kept = ada.far("dan"), list[bool]()
     for far in (dan, bob, cyd):
         ada.drop(far)
-        kept.append(group in ada.node.sync.conversations.by_id)
+        kept.append(group in ada.node.sync.conversations)
     assert kept == [True, True, False]
 
 
@@ -440,6 +440,6 @@ def test_what_a_gateway_s_user_was_asked_about_ends_with_the_user(ada: Peer) -> 
     far = gateway(ada, "bob", "cyd")
     dropped = dm_naming(IDS["ada"], IDS["cyd"])
     far.say(Have({}, names=[dropped]))
-    assert dm("ada", "cyd") in ada.node.sync.conversations.by_id
+    assert dm("ada", "cyd") in ada.node.sync.conversations
     far.say(Here([], gone=[IDS["cyd"]]))
-    assert dm("ada", "cyd") not in ada.node.sync.conversations.by_id
+    assert dm("ada", "cyd") not in ada.node.sync.conversations

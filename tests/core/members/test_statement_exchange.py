@@ -55,7 +55,7 @@ class Net:
     def hear_all(self) -> None:
         """Have all peers take statements of any time as news."""
         for peer in self.peers.values():
-            peer.node.sync.conversations.by_id[peer.node.room].history_until = 0
+            peer.node.sync.conversations[peer.node.room].history_until = 0
 
     def link(self, one: str, other: str) -> None:
         self.world.link(self.peers[one], self.peers[other])

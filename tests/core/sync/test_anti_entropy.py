@@ -17,10 +17,9 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.sync.anti_entropy import NEXT_AFTER
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, NEXT_AFTER, next_id
+from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.core.sync.log_index import LogState
-from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.remote_state import (
     MAX_ALIKE,
     MAX_REMEMBERED,
@@ -215,11 +214,11 @@ def test_to_widen_the_span_of_pages_that_go_out_takes_as_long_as_to_ask_within_i
 def test_a_small_span_takes_as_long_however_many_write() -> None:
     """All writers were looked through for each ask: 10 ms with 30,000."""
     ada = World().peer("ada", page_marks=100)
-    far, here = room_of(ada, "bob"), ada.node.sync.conversations.by_id[ROOM]
+    far, here = room_of(ada, "bob"), ada.node.sync.conversations[ROOM]
 
     def ask(writers: int) -> int:
         for number in range(len(here.writers), writers):
-            log = LogState(LogId(ROOM, f"{number:016x}" * 4, "f1" * 8), chain=bytes(32))
+            log = LogState(here, LogId(ROOM, f"{number:016x}" * 4, "f1" * 8), chain=bytes(32))
             log.seq = log.durable_seq = log.released = 1
             here.refresh_sum(here.add(log))
         here.writers.pack(0)

@@ -229,7 +229,7 @@ def test_a_want_for_logs_on_a_forked_one_gets_the_evidence_first(ada: Peer) -> N
     cyd = ada.world.peer("cyd")
     ada.world.link(ada, cyd)
     assert cyd.texts() == ["again"]
-    assert ada.node.sync.conversations.by_id[ROOM].sum == cyd.node.sync.conversations.by_id[ROOM].sum != 0
+    assert ada.node.sync.conversations[ROOM].sum == cyd.node.sync.conversations[ROOM].sum != 0
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -280,7 +280,7 @@ def test_a_peer_that_covered_a_forked_log_gets_the_evidence_when_tips_differ() -
     ada.drop(far)
     world.link(ada, cyd)
     world.pass_time(60.0)
-    sums = {peer.node.sync.conversations.by_id[ROOM].sum for peer in (ada, cyd)}
+    sums = {peer.node.sync.conversations[ROOM].sum for peer in (ada, cyd)}
     assert len(sums) == 1
     assert cyd.texts() == ["zero", "yes", "after"]
 
@@ -462,7 +462,7 @@ def test_the_next_entry_follows_nothing_of_a_forked_log() -> None:
 
 def test_a_stored_log_of_a_key_of_small_order_is_frozen(ada: Peer) -> None:
     """A version that took such keys stored it. It is shown, and nothing of it is announced or served."""
-    sum = ada.node.sync.conversations.by_id[ROOM].sum
+    sum = ada.node.sync.conversations[ROOM].sum
     log = LogId(ROOM, "01" + "00" * 31, "11" * 8)
     raw = encode_entry(Entry("text", START, START, b="anyone"))
     header = encode_header(log, (), None)
@@ -473,7 +473,7 @@ def test_a_stored_log_of_a_key_of_small_order_is_frozen(ada: Peer) -> None:
     stretch = Stretch(place, log, 1, 1, START)
     ada.storage.commit([Change(logs=[NewLog(log, (), True)], batches=[batch], stretches=[stretch])])
     ada.restart()
-    assert ada.texts() == ["anyone"] and ada.node.sync.conversations.by_id[ROOM].sum == sum
+    assert ada.texts() == ["anyone"] and ada.node.sync.conversations[ROOM].sum == sum
     other = encode_header(log._replace(run="22" * 8), (), None)
     new = msgspec.structs.replace(frame_of(batch), r="22" * 8, prev=first_chain(other).hex(), h=other)
     assert ada.far("eve").say(new) == ["close eve: head"]

@@ -9,9 +9,8 @@ import pytest
 
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.sync.heads import Heads, LogHead
-from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.mark_pages import next_id
+from p2pchat.core.sync.anti_entropy import next_id
+from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogHead, LogState
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, Far, Peer, World, have, page, sums
 
@@ -23,7 +22,7 @@ MOST = 280  # bytes of memory for a row, with its place in the list and in empti
 
 
 def room(peer: Peer) -> ConversationState:
-    return peer.node.sync.conversations.by_id[ROOM]
+    return peer.node.sync.conversations[ROOM]
 
 
 def is_quiet(peer: Peer, user: str) -> bool:
@@ -184,7 +183,7 @@ def test_a_quiet_log_takes_less_than_half_the_memory_of_an_open_one() -> None:
     tracemalloc.start()
     try:
         for user in (token_hex(32) for _ in range(1_000)):
-            log = LogState(LogId(ROOM, user, token_hex(8)), chain=token_bytes(32))
+            log = LogState(conversation, LogId(ROOM, user, token_hex(8)), chain=token_bytes(32))
             log.seq = log.durable_seq = log.released = 1
             conversation.refresh_sum(conversation.add(log))
         del log

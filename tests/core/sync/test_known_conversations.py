@@ -42,9 +42,9 @@ def test_who_is_named_in_a_group_has_a_conversation_and_who_wrote_there_has_entr
     conversations = Conversations(N)
     naming = group_of_ada(conversations, "bob", "cyd")
     assert naming.group is not None
-    talk = conversations.by_id[conversations.groups[naming.group[0]].talk]
+    talk = conversations[conversations.groups[naming.group[0]].talk]
     talk.writer(IDS["bob"])
-    conversations.by_id[conversations.room].writer(IDS["dan"])
+    conversations[conversations.room].writer(IDS["dan"])
     assert [conversations.has_any_of(IDS[name]) for name in ("ada", "bob", "cyd", "dan")] == [True, True, True, False]
     assert [conversations.has_entries_of(IDS[name]) for name in ("ada", "bob", "cyd", "dan")] == [
         False, True, False, True,

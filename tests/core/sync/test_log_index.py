@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from p2pchat.core.log import LogId, mark_hash
-from p2pchat.core.sync.log_index import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
 
@@ -19,7 +19,7 @@ def room() -> ConversationState:
 
 def durable(conversation: ConversationState, author: Author) -> LogState:
     """Make everything of an author durable and shown."""
-    log = conversation.log(author.log.user, author.log.run) or conversation.add(LogState(author.log))
+    log = conversation.log(author.log.user, author.log.run) or conversation.add(LogState(conversation, author.log))
     log.before = author.before
     log.extend(author.seq, author.chain, author.seq)
     log.durable_seq, log.durable_chain, log.released = log.seq, log.chain, log.seq
@@ -29,7 +29,7 @@ def durable(conversation: ConversationState, author: Author) -> LogState:
 
 def test_only_durable_entries_are_announced() -> None:
     here, bob = room(), Author("bob", "b1")
-    log = here.add(LogState(bob.log))
+    log = here.add(LogState(here, bob.log))
     bob.say("one", "two")
     log.extend(2, bob.chain, 2)
     here.refresh_sum(log)
@@ -136,7 +136,7 @@ def test_writers_within_a_span_are_found_in_order_while_they_come_and_go(most_op
     for _ in range(40):
         for _ in range(random.choice((1, 3, 128))):
             user = f"{random.getrandbits(256):064x}"
-            log = LogState(LogId(ROOM, user, "a1" * 8), chain=bytes(32))
+            log = LogState(here, LogId(ROOM, user, "a1" * 8), chain=bytes(32))
             log.seq = log.durable_seq = log.released = 1
             here.refresh_sum(here.add(log))
             expected.append(user)

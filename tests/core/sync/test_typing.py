@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, TypingSet
 from p2pchat.core.sync.known_conversations import dm_naming
-from p2pchat.core.sync.typing import TYPING_A_SECOND, TYPING_AT_ONCE
+from p2pchat.core.sync.typing_tracker import TYPING_A_SECOND, TYPING_AT_ONCE
 from p2pchat.protocol import ConversationId, Naming, TypingFrame
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm
 

@@ -14,7 +14,7 @@ from secrets import token_hex
 import pytest
 
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.sync.mark_pages import FIRST_ID, LAST_ID
+from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID
 from p2pchat.protocol import Have, Here, Hosted, Mark, encode
 from tests.conftest import Tell
 from tests.hostile.attacker import Attacker, invented_identity

@@ -11,16 +11,16 @@ Source: docs/protocol.md, "Pull" and "Tail".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
-from p2pchat.core.effects import Counted, Send, WarningIssued
+from p2pchat.core.effects import Send, WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
 from p2pchat.core.names import describe_user
 from p2pchat.core.storage_answers import Start, TailStart, WantStart
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState, ServedWant, TailCursor
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
@@ -39,11 +39,10 @@ MAX_WARNED = 16  # peers and conversations of one run that cause a warning: a pe
 class Sender:
     """Sends entries to links."""
 
-    def __init__(self, sync: SyncContext, forks: Forks, names: Mapping[UserId, str]) -> None:
+    def __init__(self, sync: SyncContext, forks: Forks) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._forks = forks
-        self._names = names
         self._warned: set[tuple[PeerId, ConversationId]] = set()
 
     # ---- wants
@@ -53,7 +52,7 @@ class Sender:
         self._sync.learn_namings(remote, frame.names)
         conversation = self._sync.find_conversation(remote, frame.c)
         if conversation is None or not self._sync.shares(remote, conversation):
-            self._ctx.emit(Send(Have({}, end=frame.n), [remote.link.id]))  # nothing may be revealed
+            self._ctx.emit(Send(Have({}, end=frame.n), [remote.id]))  # nothing may be revealed
             return None
         if frame.u not in conversation.writers:
             self._sync.send(Have({frame.c: {frame.u: []}}, end=frame.n), remote, frame.c)
@@ -77,9 +76,9 @@ class Sender:
         for served in [each for each in remote.serving.wants.values() if each.key in keys]:
             self._close_want(remote, served)
         for key in sorted(keys):
-            conversation = self._sync.conversations.by_id.get(key[0])
+            conversation = self._sync.conversations.get(key[0])
             others = [user for user in (conversation.naming.dm if conversation else None) or () if user != key[1]]
-            text = FULL_DIRECT.format(describe_user(self._names.get(others[0]))) if others else FULL
+            text = FULL_DIRECT.format(describe_user(self._sync.people.names.get(others[0]))) if others else FULL
             self._warn_refused(remote, key, text, key[0] if others else "")
 
     def _close_want(self, remote: RemoteState, served: ServedWant) -> None:
@@ -87,7 +86,7 @@ class Sender:
         del remote.serving.wants[served.n]
         for log in [log for log in remote.serving.cursors if log.key == served.key]:
             del remote.serving.cursors[log]
-        self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
+        self._ctx.emit(Send(Have({}, end=served.n), [remote.id]))
 
     def _warn_refused(self, remote: RemoteState, key: WriterKey, text: str, direct: ConversationId = "") -> None:
         """Warn once per peer, and per direct conversation, that it takes no more entries of a hosted user."""
@@ -115,7 +114,7 @@ class Sender:
     def _read_more(self, remote: RemoteState, served: ServedWant) -> None:
         if not served.reading and not remote.link.full:
             served.reading = True
-            writer = self._sync.conversations.by_id[served.key[0]].writers[served.key[1]]
+            writer = self._sync.conversations[served.key[0]].writers[served.key[1]]
             served.durable = {log.id: log.durable_seq for log in writer.logs.values() if log.own}
             then = partial(self._on_batches, remote, served)
             self._fetch(remote, served.key, served.start, then)
@@ -123,13 +122,13 @@ class Sender:
     def _fetch(
         self, remote: RemoteState, key: WriterKey, start: Start, then: Callable[[FetchResult], None]
     ) -> None:  # fmt: skip
-        self._sync.lookups.fetch(remote.link.id, key, start, then, first=self._sync.inbox.is_known(key[1]))
+        self._sync.lookups.fetch(remote.id, key, start, then, first=self._sync.inbox.is_known(key[1]))
 
     def _on_batches(self, remote: RemoteState, served: ServedWant, answer: FetchResult) -> None:
         if not self._sync.is_up(remote) or remote.serving.wants.get(served.n) is not served:
             return
         served.reading = False
-        conversation = self._sync.conversations.by_id[served.key[0]]
+        conversation = self._sync.conversations[served.key[0]]
         if not self._sync.shares(remote, conversation):  # its users changed in between
             self._close_want(remote, served)
             return
@@ -150,7 +149,7 @@ class Sender:
         writer = conversation.writers[served.key[1]]
         if remote.forks.owed:  # the marks follow the evidence
             self._sync.owe_marks(remote, (served.key,))
-            self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
+            self._ctx.emit(Send(Have({}, end=served.n), [remote.id]))
         else:
             marks = writer.marks(self._ctx.settings.max_tips)
             end = Have({conversation.id: {writer.user: marks}}, end=served.n)
@@ -174,19 +173,20 @@ class Sender:
 
     # ---- running logs
 
-    def push(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
+    def push(self, log: LogState, batch: Batch) -> None:
         """Send a new durable batch of a hosted user to all remotes of the conversation."""
+        conversation = log.conversation
         if self._sync.presence.announcer.has_new_users:
             self._sync.presence.announcer.introduce()
         ready: list[RemoteState] = []
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
-            if log.id.key in remote.refusals or remote.serving.answers(log.id.key):
+            if log.key in remote.refusals or remote.serving.answers(log.key):
                 continue  # it comes with what is being served
             cursor = remote.serving.cursors.get(log.id)
             if cursor is None and self._is_right_before(remote, log, batch):
                 cursor = remote.serving.cursors[log.id] = TailCursor(batch.first - 1)
             if cursor is None or cursor.sent > batch.first - 1:
-                self._sync.owe_marks(remote, (log.id.key,))
+                self._sync.owe_marks(remote, (log.key,))
             elif cursor.sent == batch.first - 1 and not cursor.behind and self._has_room(remote):
                 cursor.sent = batch.last
                 ready.append(remote)
@@ -195,17 +195,17 @@ class Sender:
         self._write(conversation, batch, ready)
 
     def _has_room(self, remote: RemoteState) -> bool:
-        given = self._sync.transaction.sent_bytes.get(remote.link.id, 0)
+        given = self._sync.step.sent_bytes.get(remote.id, 0)
         return not remote.link.full and given < self._ctx.settings.buffer_limit_bytes
 
     def _write(self, conversation: ConversationState, batch: Batch, remotes: list[RemoteState]) -> None:
-        given, size = self._sync.transaction.sent_bytes, size_bytes(batch.raws) if remotes else 0
+        given, size = self._sync.step.sent_bytes, size_bytes(batch.raws) if remotes else 0
         for remote in remotes:
-            given[remote.link.id] = given.get(remote.link.id, 0) + size
+            given[remote.id] = given.get(remote.id, 0) + size
         new = [remote for remote in remotes if conversation.id not in remote.named]
         for remote in new:
             self._sync.send(frame_of(batch), remote, conversation.id)
-        links = [remote.link.id for remote in remotes if remote not in new]
+        links = [remote.id for remote in remotes if remote not in new]
         if links:
             self._ctx.emit(Send(frame_of(batch), links))
 
@@ -213,7 +213,7 @@ class Sender:
         """Return whether the remote is known to hold exactly what comes before this batch."""
         if not remote.comparison.is_over(log.id.conversation):
             return False
-        acked = remote.acked.get(log.id.key, {})
+        acked = remote.acked.get(log.key, {})
         if batch.first > 1:
             mark = acked.get(log.id.run)
             return mark is not None and mark.seq == batch.first - 1
@@ -223,7 +223,7 @@ class Sender:
         cursor.behind = True
         if not cursor.reading and not remote.link.full:
             cursor.reading = True
-            self._ctx.emit(Counted("cursor_from_storage"))
+            self._ctx.count("cursor_from_storage")
             start, then = TailStart(log.run, cursor.sent), partial(self._on_tail_batches, remote, log)
             self._fetch(remote, log.key, start, then)
 
@@ -232,7 +232,7 @@ class Sender:
         if cursor is None or not self._sync.is_up(remote):
             return
         cursor.reading = False
-        conversation = self._sync.conversations.by_id[log.conversation]
+        conversation = self._sync.conversations[log.conversation]
         found = conversation.log(log.user, log.run)
         for batch in answer.batches if self._sync.shares(remote, conversation) else ():
             if batch.first == cursor.sent + 1 and (not conversation.is_talk or conversation.shows(batch)):

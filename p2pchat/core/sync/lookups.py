@@ -1,8 +1,8 @@
 """Lookups: questions to storage about what is not in memory, and reads of entries for a link.
 
 Each machine that needs something asks here and goes on in a callback; nothing waits. Of logs everything is in memory
-but the chains in their middle (log_index.py). Their answers are kept: the frame that needs one is dropped, and comes
-again.
+but the chains in their middle (conversation_state.py). Their answers are kept: the frame that needs one is dropped,
+and comes again.
 """
 
 from __future__ import annotations

@@ -1,18 +1,22 @@
-"""The in-memory index of stored logs: the tips of each writer, their marks and the sums over them.
+"""Conversations in memory: the logs of their writers, their tips, marks and the sums over them, and what waits there.
 
 A log has two ends here. `seq` is the last entry taken in, perhaps still on its way to disk; the next batch must extend
-it. `durable_seq` is the last durable entry; only entries up to it are sent or announced. Of covered logs (a later log
-of the same writer builds on their last entry) with nothing under way, and of such writers of the room, there are rows
-(heads.py). All other logs are objects.
+it. `durable_seq` is the last durable entry; only entries up to it are sent or announced.
+
+Every stored log is in memory, so storage is never asked which there are. Of covered logs (a later log of the same
+writer builds on their last entry) with nothing under way, and of such writers of the room, there are packed rows
+(Heads): some 150 bytes, where an object takes 1 KiB. Rows are kept in the order of users and runs, and found by
+bisection. All other logs are objects.
 
 This file holds the data. ingest.py and appender.py decide what is added.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from struct import Struct
 from typing import NamedTuple, cast
 
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
@@ -23,16 +27,24 @@ from p2pchat.core.log import (
     Batch,
     LogId,
     Ref,
+    WriterKey,
     extend_chain,
     first_chain,
     mark_hash,
     ref_key,
 )
+from p2pchat.core.node_context import KeySet
 from p2pchat.core.storage_answers import LogFacts
-from p2pchat.core.sync.heads import Heads, LogHead
-from p2pchat.core.sync.waiting_logs import WaitingLogs
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
+MOST = 65_535  # marks, profiles and cites of one row: their numbers are two bytes each
+_HEAD = Struct(">32s8sQ32sQQHHH")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
+_MARK = Struct(">8sQ8s")
+_PROFILE = Struct(">Q")
+_CITE = Struct(">QQ8s")
+_USER, _RUN = slice(0, 32), slice(32, 40)
+_LAST, _CHAIN8 = slice(40, 48), slice(48, 56)
+_AFTER_USER = b"\xff" * 9  # behind all rows of a user
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
 
 
@@ -45,17 +57,173 @@ class WaitingEntry(NamedTuple):
     relation: Relation | None = None
 
 
-class LogState:
-    """One log in memory."""
+# ---- rows of logs with nothing under way
 
-    __slots__ = (
-        "before", "chain", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered", "durable_seq",
-        "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
+
+def user_of(row: bytes) -> UserId:
+    """Return who wrote the log of a row."""
+    return row[_USER].hex()
+
+
+class LogHead(NamedTuple):
+    """A log, all of it durable, released and visible. The fields are those of `LogState`."""
+
+    user: UserId
+    run: RunId
+    seq: int
+    chain: bytes
+    last_c: int
+    pruned: int
+    before: tuple[Mark, ...] = ()
+    profiles: tuple[int, ...] = ()
+    cites: Sequence[Cite] = ()
+
+
+class Heads:
+    """The rows of one conversation."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self) -> None:
+        self._rows: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, user: object) -> bool:
+        return isinstance(user, str) and bool(self._of(user))
+
+    def load(self, rows: Iterable[bytes]) -> None:
+        """Add rows that `pack_stored` made."""
+        self._rows += rows
+        self._rows.sort()
+
+    def put(self, head: LogHead) -> bool:
+        """Add a log, or replace it. Return False if it is too large for a row."""
+        if max(len(head.before), len(head.profiles), len(head.cites)) > MOST:
+            return False
+        row = _pack(head)
+        at = bisect_left(self._rows, row[: _RUN.stop])
+        is_here = at < len(self._rows) and self._rows[at].startswith(row[: _RUN.stop])
+        self._rows[at : at + is_here] = [row]
+        return True
+
+    def get(self, user: UserId, run: RunId) -> LogHead | None:
+        """Return a log, None if it is not here."""
+        at = self._find(bytes.fromhex(user + run))
+        return None if at is None else _unpack(self._rows[at])
+
+    def remove(self, user: UserId, run: RunId) -> None:
+        """Remove a log if it is here."""
+        at = self._find(bytes.fromhex(user + run))
+        if at is not None:
+            del self._rows[at]
+
+    def of(self, user: UserId) -> list[LogHead]:
+        """Return the logs of a user."""
+        return [*map(_unpack, self._of(user))]
+
+    def take(self, user: UserId) -> list[LogHead]:
+        """Remove and return the logs of a user."""
+        found = self.of(user)
+        at = bisect_left(self._rows, bytes.fromhex(user)) if found else 0
+        del self._rows[at : at + len(found)]
+        return found
+
+    def user_of(self, ref: str) -> UserId | None:
+        """Return the user of the log that references name so, None if it is not here."""
+        start, run = bytes.fromhex(ref[:16]), bytes.fromhex(ref[16:])
+        at = bisect_left(self._rows, start)
+        while at < len(self._rows) and self._rows[at].startswith(start):
+            user = self._rows[at][_USER]
+            if self._find(user + run) is not None:
+                return user.hex()
+            at = bisect_left(self._rows, user + _AFTER_USER, at)
+        return None
+
+    def marks(self, user: UserId) -> list[Mark]:
+        """Return the marks of the ends of a user's logs."""
+        return [*map(_mark_of, self._of(user))]
+
+    def ends(self, span: tuple[UserId, UserId] = ("00" * 32, "ff" * 32)) -> Iterator[tuple[UserId, Mark]]:
+        """Yield the user and the mark of the end of each log within a span of users, in order."""
+        rows = self._rows
+        first, last = bytes.fromhex(span[0]), bytes.fromhex(span[1]) + _AFTER_USER
+        for row in rows[bisect_left(rows, first) : bisect_left(rows, last)]:
+            yield row[_USER].hex(), _mark_of(row)
+
+    def _of(self, user: UserId) -> list[bytes]:
+        id, rows = bytes.fromhex(user), self._rows
+        at = bisect_left(rows, id)
+        if at == len(rows) or not rows[at].startswith(id):
+            return []
+        return rows[at : bisect_left(rows, id + _AFTER_USER, at)]
+
+    def _find(self, key: bytes) -> int | None:
+        at = bisect_left(self._rows, key)
+        return at if at < len(self._rows) and self._rows[at].startswith(key) else None
+
+
+def _mark_of(row: bytes) -> Mark:
+    return Mark(row[_RUN].hex(), int.from_bytes(row[_LAST], "big"), row[_CHAIN8].hex())
+
+
+def pack_stored(
+    user: bytes, run: bytes, seq: int, chain: bytes, last_c: int, pruned: int, before: bytes, cites: Sequence[Cite]
+) -> bytes:  # fmt: skip
+    """Return the row of a log without profiles, from what storage has of it; `before` as it stands there.
+
+    Raises ValueError or struct.error for values that cannot be of a log.
+    """
+    if [len(user), len(run), len(chain), len(before) % _MARK.size] != [32, 8, 32, 0]:
+        raise ValueError("a log of a wrong size")
+    head = _HEAD.pack(user, run, seq, chain, last_c, pruned, len(before) // _MARK.size, 0, len(cites))
+    return b"".join([head, before, *(_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain8)) for cite in cites)])
+
+
+def _pack(head: LogHead) -> bytes:
+    user, run, seq, chain, last_c, pruned, before, profiles, cites = head
+    ids, counts = (bytes.fromhex(user), bytes.fromhex(run)), (len(before), len(profiles), len(cites))
+    parts = [_HEAD.pack(*ids, seq, chain, last_c, pruned, *counts)]
+    parts += [_MARK.pack(bytes.fromhex(mark.run), mark.seq, bytes.fromhex(mark.chain8)) for mark in before]
+    parts += map(_PROFILE.pack, profiles)
+    parts += [_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain8)) for cite in cites]
+    return b"".join(parts)
+
+
+def _unpack(row: bytes) -> LogHead:
+    user, run, seq, chain, last_c, pruned, marks, profiles, _ = _HEAD.unpack_from(row)
+    behind_marks = _HEAD.size + marks * _MARK.size
+    behind_profiles = behind_marks + profiles * _PROFILE.size
+    before = _MARK.iter_unpack(row[_HEAD.size : behind_marks])
+    cites = _CITE.iter_unpack(row[behind_profiles:])
+    return LogHead(
+        user.hex(), run.hex(), seq, chain, last_c, pruned,
+        tuple(Mark(run.hex(), seq, chain8.hex()) for run, seq, chain8 in before),
+        tuple(seq for (seq,) in _PROFILE.iter_unpack(row[behind_marks:behind_profiles])),
+        tuple(Cite(first, gen, chain8.hex()) for first, gen, chain8 in cites),
     )  # fmt: skip
 
-    def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
+
+# ---- logs
+
+
+class LogState:
+    """One log in memory, with the conversation that it is of."""
+
+    __slots__ = (
+        "before", "chain", "conversation", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered",
+        "durable_seq", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
+        "user",
+    )  # fmt: skip
+
+    def __init__(
+        self, conversation: ConversationState, log: LogId, *, own: bool = False, chain: bytes | None = None
+    ) -> None:  # fmt: skip
         """Create a log whose last entry has this chain; None for one of which nothing is known yet."""
+        self.conversation: ConversationState = conversation
         self.id: LogId = log
+        self.user: UserId = log.user
         self.ref: str = ref_key(log.user, log.run)
         self.own: bool = own  # written by this process
         self.before: tuple[Mark, ...] = ()
@@ -76,9 +244,9 @@ class LogState:
         self.shown_hash: int = 0  # its part of the conversation's sum
 
     @classmethod
-    def from_facts(cls, facts: LogFacts) -> LogState:
+    def from_facts(cls, conversation: ConversationState, facts: LogFacts) -> LogState:
         """Return a log as storage knows it."""
-        log = cls(facts.log, chain=facts.chain)
+        log = cls(conversation, facts.log, chain=facts.chain)
         log.before = facts.before
         log.seq = log.durable_seq = facts.seq
         log.last_c = facts.last_c
@@ -89,14 +257,19 @@ class LogState:
         return log
 
     @classmethod
-    def from_head(cls, id: LogId, head: LogHead, *, covered: bool) -> LogState:
+    def from_head(cls, conversation: ConversationState, head: LogHead, *, covered: bool) -> LogState:
         """Return a log of which there was a row."""
-        log = cls(id, chain=head.chain)
+        log = cls(conversation, LogId(conversation.id, head.user, head.run), chain=head.chain)
         log.before, log.profiles = head.before, head.profiles
         log.seq = log.durable_seq = log.released = head.seq
         log.last_c, log.pruned = head.last_c, head.pruned
         log.covered = log.durable_covered = covered
         return log
+
+    @property
+    def key(self) -> WriterKey:
+        """Its conversation and writer."""
+        return self.id.key
 
     @property
     def head(self) -> LogHead:
@@ -196,8 +369,10 @@ class TalkLog(LogState):
 
     __slots__ = ("chain8", "cites", "hidden", "stored_visible", "uncut", "visible")
 
-    def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
-        super().__init__(log, own=own, chain=chain)
+    def __init__(
+        self, conversation: ConversationState, log: LogId, *, own: bool = False, chain: bytes | None = None
+    ) -> None:  # fmt: skip
+        super().__init__(conversation, log, own=own, chain=chain)
         self.cites: list[Cite] = []
         self.visible: int = 0
         self.chain8: str = ""
@@ -206,16 +381,16 @@ class TalkLog(LogState):
         self.stored_visible: int = EVERYTHING
 
     @classmethod
-    def from_facts(cls, facts: LogFacts) -> TalkLog:
-        log = super().from_facts(facts)
+    def from_facts(cls, conversation: ConversationState, facts: LogFacts) -> TalkLog:
+        log = super().from_facts(conversation, facts)
         assert isinstance(log, TalkLog)
         log.cites = list(facts.cites)
         log.stored_visible = facts.visible
         return log
 
     @classmethod
-    def from_head(cls, id: LogId, head: LogHead, *, covered: bool) -> TalkLog:
-        log = super().from_head(id, head, covered=covered)
+    def from_head(cls, conversation: ConversationState, head: LogHead, *, covered: bool) -> TalkLog:
+        log = super().from_head(conversation, head, covered=covered)
         assert isinstance(log, TalkLog)
         log.cites, log.visible = list(head.cites), head.seq
         return log
@@ -289,7 +464,7 @@ class WriterLogs:
         self.user: UserId = user
         self.logs: dict[RunId, LogState] = {}  # those that are objects
         self.uncut: bool = True  # of a talk: nothing was ever cut off
-        self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (prune.py)
+        self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (pruner.py)
         self.sealed_c: int = 0  # the highest clock in them
 
     @property
@@ -343,19 +518,21 @@ class Writers:
     Whoever asks for one gets objects, and `pack` makes rows of those with nothing under way. So nobody may keep an
     object of a writer or log beyond one step.
 
-    Nothing here refers to the conversation: a forgotten one leaves memory at once, not when cycles are collected.
+    Nothing here refers to a conversation without logs: a forgotten one leaves memory at once, not when cycles are
+    collected.
 
     Attributes:
+        conversation: Theirs, once there is a log.
         open: The writers that are objects now.
         quiet: The only tips of the others.
         covered: The covered logs of all of them, as far as they are no objects.
         by_ref: The logs that are objects, as references name them.
     """
 
-    __slots__ = ("_conversation", "_pack_above", "by_ref", "covered", "open", "quiet")
+    __slots__ = ("_pack_above", "by_ref", "conversation", "covered", "open", "quiet")
 
-    def __init__(self, conversation: ConversationId) -> None:
-        self._conversation = conversation
+    def __init__(self) -> None:
+        self.conversation: ConversationState
         self._pack_above: int = 0
         self.by_ref: dict[str, LogState] = {}
         self.open: dict[UserId, WriterLogs] = {}
@@ -386,7 +563,7 @@ class Writers:
         found = self.open.get(user)
         for head in self.quiet.take(user) if found is None and len(self.quiet) else ():
             found = self.open[user] = WriterLogs(user)
-            log = LogState.from_head(LogId(self._conversation, user, head.run), head, covered=False)
+            log = LogState.from_head(self.conversation, head, covered=False)
             log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)  # part of the sum already
             found.logs[head.run] = self.by_ref[log.ref] = log
         return found
@@ -406,7 +583,7 @@ class Writers:
         for writer in reversed(self.open.values()):
             yield from (log.id for log in writer.tips())
         for user, mark in self.quiet.ends():
-            yield LogId(self._conversation, user, mark.run)
+            yield LogId(self.conversation.id, user, mark.run)
 
     def shown_ends(self) -> Iterator[tuple[UserId, dict[RunId, tuple[int, str]]]]:
         """Yield each writer, with the last released entry of each log that no other covers, and the chain8 there."""
@@ -435,6 +612,90 @@ def sum_of(conversations: Iterable[ConversationState]) -> str:
     return f"{sum(conversation.sum for conversation in conversations) % SUM_MODULUS:064x}"
 
 
+# ---- conversations
+
+
+class WaitingLogs:
+    """The waiting logs of one conversation: the next entry of each follows entries which are not here yet.
+
+    A waiting log is found by the entries that it waits for. So an entry that is released costs as much as what waits
+    for it, and not as much as all that waits.
+
+    Attributes:
+        shown_early: Logs (as references name them) that were shown without what they follow, since there was no room.
+    """
+
+    __slots__ = ("_awaited", "_logs", "shown_early")
+
+    def __init__(self) -> None:
+        self.shown_early: KeySet[str] = {}
+        self._logs: dict[LogId, tuple[LogState, tuple[Ref, ...]]] = {}
+        self._awaited: dict[str, dict[int, dict[LogId, LogState]]] = {}  # by log and number of the awaited entry
+
+    def __bool__(self) -> bool:
+        return bool(self._logs)
+
+    def __contains__(self, log: object) -> bool:
+        return log in self._logs
+
+    def logs(self) -> list[LogState]:
+        """Return all of them, in the order in which they began to wait."""
+        return [log for log, _ in self._logs.values()]
+
+    def get(self, id: LogId) -> LogState | None:
+        """Return a log if it waits."""
+        found = self._logs.get(id)
+        return found[0] if found is not None else None
+
+    def put(self, log: LogState, refs: Iterable[Ref]) -> None:
+        """Note that a log waits for these entries, instead of those it waited for before."""
+        refs = tuple(dict.fromkeys(refs))
+        _, former = self._logs.get(log.id, (log, ()))
+        self._logs[log.id] = log, refs
+        if refs != former:
+            self._unlist(log.id, former)
+            for ref in refs:
+                self._awaited.setdefault(ref.log, {}).setdefault(ref.seq, {})[log.id] = log
+
+    def remove(self, id: LogId) -> None:
+        """Forget a log, which waits no more."""
+        if id in self._logs:
+            self._unlist(id, self._logs.pop(id)[1])
+
+    def _unlist(self, id: LogId, refs: Iterable[Ref]) -> None:
+        for ref in refs:
+            seqs = self._awaited[ref.log]
+            del seqs[ref.seq][id]
+            if not seqs[ref.seq]:
+                del seqs[ref.seq]
+            if not seqs:
+                del self._awaited[ref.log]
+
+    # By what they wait for
+
+    def awaited(self, log: str, upto: int) -> list[Ref]:
+        """Return the awaited entries of a log (as references name it) up to this one."""
+        return [Ref(log, seq) for seq in self._awaited.get(log, ()) if seq <= upto]
+
+    def waiting_for(self, log: str, first: int, last: int) -> list[LogState]:
+        """Return the logs that wait for entries first..last of a log (as references name it)."""
+        seqs = self._awaited.get(log)
+        if not seqs:
+            return []
+        fewer = seqs if len(seqs) <= last - first else range(first, last + 1)
+        found = {id: each for seq in fewer if first <= seq <= last for id, each in seqs.get(seq, {}).items()}
+        return [*found.values()]
+
+    def waiting_for_user(self, start: str) -> list[LogState]:
+        """Return the logs that wait for any entry of the user whose id begins so, as references do."""
+        logs = [log for log in self._awaited if log.startswith(start)]
+        found = {id: each for log in logs for waiting in self._awaited[log].values() for id, each in waiting.items()}
+        return [*found.values()]
+
+
+HeldMark = tuple[Mark, LogState | None]  # a mark, and the log that it is on; None for one that is not here
+
+
 class ConversationState:
     """One conversation: its members and writers, their logs, and the sum over their tips.
 
@@ -459,7 +720,7 @@ class ConversationState:
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.concerns_us: bool = True  # a member is hosted here
-        self.writers: Writers = Writers(conversation)
+        self.writers: Writers = Writers()
         self.writers_of_all: Counter[UserId] | None = None
         self.by_ref: dict[str, LogState] = self.writers.by_ref
         self.sum: int = 0
@@ -486,6 +747,10 @@ class ConversationState:
             return self._covered_log(head)
         return found
 
+    def held(self, user: UserId, marks: Iterable[Mark]) -> list[HeldMark]:
+        """Return marks of a writer with the logs that they are on."""
+        return [(mark, self.log(user, mark.run)) for mark in marks]
+
     def log_at(self, ref: str) -> LogState | None:
         """Return the log that references name so."""
         found = self.by_ref.get(ref)
@@ -509,7 +774,7 @@ class ConversationState:
 
     def _covered_log(self, head: LogHead) -> LogState:
         kind = TalkLog if self.is_talk else LogState
-        return kind.from_head(LogId(self.id, head.user, head.run), head, covered=True)
+        return kind.from_head(self, head, covered=True)
 
     def older_marks(self, user: UserId, most: int) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log of a writer; none if no log covers another."""
@@ -520,9 +785,8 @@ class ConversationState:
         chosen = [logs[(1 << power) - 1] for power in range(most) if 1 << power <= len(logs)]
         return [Mark(log.id.run, log.durable_seq, log.durable_chain[:8].hex()) for log in chosen]
 
-    def lacks(self, user: UserId, mark: Mark) -> bool:
-        """Return whether a mark covers something that is not here and may be shown."""
-        log = self.log(user, mark.run)
+    def lacks(self, user: UserId, mark: Mark, log: LogState | None) -> bool:
+        """Return whether a mark on this log, None for one that is not here, covers what is lacking and may be shown."""
         if log is not None and log.forked:
             return False
         if self.is_talk and self.group is not None and (log is None or mark.seq > log.seq):
@@ -541,7 +805,8 @@ class ConversationState:
         if found is not None and found.seq >= ref.seq:
             return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
         users = [user for user in self.allowed_writers or () if user.startswith(ref.log[:16])]
-        return bool(users) and not any(self.lacks(user, Mark(ref.log[16:], ref.seq, "")) for user in users)
+        mark = Mark(ref.log[16:], ref.seq, "")
+        return bool(users) and not any(self.lacks(user, mark, self.log(user, mark.run)) for user in users)
 
     def _may_turn_out(self, log: LogId, seq: int) -> bool:
         """Return whether a hidden entry of a talk may become visible when entries that the cuts name arrive."""
@@ -551,17 +816,18 @@ class ConversationState:
 
     def new_log(self, id: LogId, *, own: bool = False) -> LogState:
         """Return a new log that begins here, not added to memory yet."""
-        return TalkLog(id, own=own) if self.is_talk else LogState(id, own=own)
+        return TalkLog(self, id, own=own) if self.is_talk else LogState(self, id, own=own)
 
     def log_from(self, facts: LogFacts) -> LogState:
         """Return a log as storage knows it, not added to memory yet."""
-        return TalkLog.from_facts(facts) if self.is_talk else LogState.from_facts(facts)
+        return TalkLog.from_facts(self, facts) if self.is_talk else LogState.from_facts(self, facts)
 
     def add(self, log: LogState) -> LogState:
         """Keep a log as an object."""
         if len(self.writers.covered):
-            self.writers.covered.remove(log.id.user, log.id.run)
-        self.writer(log.id.user).logs[log.id.run] = log
+            self.writers.covered.remove(log.user, log.id.run)
+        self.writers.conversation = self
+        self.writer(log.user).logs[log.id.run] = log
         self.by_ref[log.ref] = log
         return log
 
@@ -571,7 +837,7 @@ class ConversationState:
             return False
         if not self.writers.covered.put(log.head):
             return False
-        del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
+        del self.writers[log.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 
     def allow_writers(self, users: frozenset[UserId]) -> None:
@@ -584,7 +850,7 @@ class ConversationState:
 
     def refresh_sum(self, log: LogState) -> None:
         """Update the sum after this log changed."""
-        is_announced = log.is_tip and self.may_write(log.id.user)
+        is_announced = log.is_tip and self.may_write(log.user)
         now = mark_hash(log.id, log.shared_seq, log.shared_chain) if is_announced else 0
         self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
         log.shown_hash = now
@@ -627,4 +893,4 @@ class ConversationState:
         if seq < first:
             return
         self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
-        self.recently_shown.append((place, log.id.user, log.ref, seq))
+        self.recently_shown.append((place, log.user, log.ref, seq))

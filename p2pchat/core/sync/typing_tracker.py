@@ -10,10 +10,10 @@ Source: docs/protocol.md, "Receipts and presence".
 
 from __future__ import annotations
 
-from p2pchat.core.effects import Counted, Send, TypingChanged
+from p2pchat.core.effects import Send, TypingChanged
 from p2pchat.core.log import WriterKey
 from p2pchat.core.node_context import SLACK
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.token_bucket import TokenBuckets
@@ -49,7 +49,7 @@ class TypingTracker:
 
     def set_typing(self, user: UserId, conversation: ConversationId, on: bool) -> None:
         """Note that a hosted user types or has stopped. Repeated every few seconds while it goes on."""
-        there = self._sync.conversations.by_id.get(conversation)
+        there = self._sync.conversations.get(conversation)
         if self._sync.discarded or there is None or user not in self._sync.hosted or not there.is_member(user):
             return
         self._forget_expired()
@@ -82,7 +82,7 @@ class TypingTracker:
             if remote.link.full or not any(there.is_member(user) for user in remote.link.users):
                 continue  # typing is not worth waiting for a link to drain
             if there.id in remote.named:
-                knowing.append(remote.link.id)
+                knowing.append(remote.id)
             else:
                 self._sync.send(TypingFrame(c=key[0], u=key[1], on=on), remote, there.id)
         if knowing:
@@ -122,10 +122,10 @@ class TypingTracker:
         if there is None:
             return None
         if not there.is_member(frame.u):
-            self._ctx.emit(Counted("typing_ignored"))
+            self._ctx.count("typing_ignored")
             return None
         if self._is_shown(remote, frame):
-            self._set_active((frame.c, frame.u), remote.link.id if frame.on else None)
+            self._set_active((frame.c, frame.u), remote.id if frame.on else None)
         return None
 
     def _is_shown(self, remote: RemoteState, frame: TypingFrame) -> bool:
@@ -135,7 +135,7 @@ class TypingTracker:
         member = self._sync.members.share(remote.link.peer)
         is_shown = self._buckets.take(member, self._ctx.now.mono, TYPING_A_SECOND, TYPING_AT_ONCE)
         if not is_shown:
-            self._ctx.emit(Counted("typing_ignored"))
+            self._ctx.count("typing_ignored")
         return is_shown
 
     def on_end(self, conversation: ConversationId, user: UserId) -> None:
@@ -147,7 +147,7 @@ class TypingTracker:
 
     def on_link_down(self, remote: RemoteState) -> None:
         """Stop the indicators that came by this link."""
-        for key in [key for key, (link, _) in self.active.items() if link == remote.link.id]:
+        for key in [key for key, (link, _) in self.active.items() if link == remote.id]:
             self._set_active(key, None)
 
     def clear(self) -> None:

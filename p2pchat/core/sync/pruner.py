@@ -22,7 +22,7 @@ Source: docs/guarantees.md, "Deletion".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from p2pchat.config import MIB
@@ -30,7 +30,8 @@ from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import RawEntry
 from p2pchat.core.storage_answers import PruneKey, PrunePlan
-from p2pchat.core.sync.log_index import ConversationState
+from p2pchat.core.sync.anti_entropy import AntiEntropy
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import RunId, UserId
 
@@ -54,16 +55,12 @@ def entries_of_one_step(raws: Iterable[RawEntry], entries: int, size: int) -> li
 
 
 class Pruner:
-    """Deletes what programs ask it to.
+    """Deletes what programs ask it to."""
 
-    Args:
-        on_quota_freed: Called with a user of whom more can be stored now.
-    """
-
-    def __init__(self, sync: SyncContext, on_quota_freed: Callable[[UserId], None]) -> None:
+    def __init__(self, sync: SyncContext, anti_entropy: AntiEntropy) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._on_quota_freed = on_quota_freed
+        self._anti_entropy = anti_entropy
         self._requests: dict[int, PruneRequest] = {}  # not answered yet, by ticket; one after the other
 
     def load(self, meta: dict[str, str]) -> None:
@@ -72,7 +69,7 @@ class Pruner:
         for name, line in meta.items():
             if name.startswith(SEALED):
                 id, _, user = name.removeprefix(SEALED).partition(",")
-                conversation, (c, *runs) = self._sync.conversations.by_id.get(id), line.split()
+                conversation, (c, *runs) = self._sync.conversations.get(id), line.split()
                 if conversation is not None:
                     writer = conversation.writer(user)
                     writer.sealed, writer.sealed_c = tuple(runs), int(c)
@@ -81,7 +78,7 @@ class Pruner:
 
     def on_request(self, request: PruneRequest) -> None:
         """Begin one step. Deliveries that were heard of are stored first."""
-        conversation = self._sync.conversations.by_id.get(request.conversation)
+        conversation = self._sync.conversations.get(request.conversation)
         if conversation is None or conversation.is_operations:
             self._ctx.emit(WriteRefused(request.ticket, "conversation", "no such conversation here"))
             return
@@ -91,11 +88,11 @@ class Pruner:
 
     def _begin(self, request: PruneRequest) -> None:
         self._ctx.change.is_awaited = True
-        self._sync.transaction.prunes.append((request, None))
+        self._sync.step.prunes.append((request, None))
 
     def on_durable(self, request: PruneRequest, plan: PrunePlan | None) -> None:
         """Continue when a commit of a step is durable: the one before it, or the deletion itself."""
-        conversation = self._sync.conversations.by_id[request.conversation]
+        conversation = self._sync.conversations[request.conversation]
         if plan is None:
             self._look_up(conversation, request)
             return
@@ -109,7 +106,7 @@ class Pruner:
         self._answer(request, plan)
         for user, size in plan.freed.items():
             if self._sync.quota.on_deleted(user, size):
-                self._on_quota_freed(user)
+                self._anti_entropy.on_freed(user, self._sync.remotes.values())
 
     def _look_up(self, conversation: ConversationState, request: PruneRequest) -> None:
         own = self._protected(conversation)
@@ -137,7 +134,7 @@ class Pruner:
         if not self._sync.has_deleted:
             self._sync.has_deleted = True
             self._ctx.change.meta[DELETED] = "1"
-        self._sync.transaction.prunes.append((request, plan))
+        self._sync.step.prunes.append((request, plan))
         for user in sorted({prune.log.user for prune in plan.pruned} & self._sync.hosted.keys()):
             self._seal(conversation, user, {prune.log.run: prune.c for prune in plan.pruned if prune.log.user == user})
 
