@@ -208,7 +208,7 @@ async def the_client_checks_the_proof(kit: Kit) -> None:
         link = await kit.accept(kit.member(name))
         link.send(wire.Hello([2], link.nonce))
         hello = await link.next(wire.Hello)
-        link.send(wire.Welcome(proof=hello.proof) if name == "ada" else wire.Welcome())
+        link.send(wire.Welcome(hello.proof if name == "ada" else None, link.shown()))
         await link.ended("network")
 
 

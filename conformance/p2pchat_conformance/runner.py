@@ -166,6 +166,7 @@ class Kit:
         self._drawn: dict[str, int] = {}
         self._links: list[ScriptedLink] = []  # of the rule that runs
         self._control: ScriptedLink | None = None
+        self._named: list[wire.Peers] = []  # what the control link said of members of the rule that runs
         self._servers: list[asyncio.Server] = []
         self._accepted: dict[str, asyncio.Queue[ScriptedLink]] = {}
 
@@ -306,7 +307,10 @@ class Kit:
         Where the kit can dial, a new member names it: a candidate may dial less for who named many that have gone.
         """
         link = await self.link(self.member("namer")) if self.endpoint else await self.control()
-        link.send(wire.Peers([member.record(endpoint)], [member.id]))
+        said = wire.Peers([member.record(endpoint)], [member.id])
+        link.send(said)
+        if link is self._control:
+            self._named.append(said)
 
     def _add(self, link: ScriptedLink) -> ScriptedLink:
         self._links.append(link)
@@ -374,6 +378,7 @@ class Kit:
         if not link.dialled and own:
             port = own[0].rpartition(":")[2]
             self.endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        link.send(*self._named)  # a candidate that was restarted may have forgotten them
         return link
 
     async def _wait_for_dial(self, host: ScriptedMember) -> ScriptedLink:
@@ -453,7 +458,7 @@ class Kit:
 
     async def _clear(self) -> None:
         """End all links of a rule."""
-        links, self._links = self._links, []
+        links, self._links, self._named = self._links, [], []
         for link in links:
             link.leave()
         for link in links:

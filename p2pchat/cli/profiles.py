@@ -69,7 +69,10 @@ def find_profile(
         return profile_directory(choice.port, choice.network)
     every = known_profiles(choice.network)
     if not every:
-        text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR or --network NAME"
+        text = (
+            "start a peer first, for example p2pchat 8080, or name a profile with --data DIR or --network NAME "
+            "(a temporary one is never chosen by itself)"
+        )
         of = "" if choice.network is None else f" of the network {choice.network}"
         raise UsageError(f"there is no profile{of} in {home_directory()}: {text}")
     known = list(filter(is_gateways if of_gateways else is_persons, every))

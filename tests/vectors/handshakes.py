@@ -379,6 +379,12 @@ def _dialling() -> list[Row]:
             proved(ADA, HELLO, SHOW),
         ),
         shows("nothing is shown", "No member answers for the server.", {}),
+        row(
+            "dialler, a welcome without show",
+            "It is as empty.",
+            dialler(SERVER_HELLO, {"t": "welcome", "proof": WELCOME["proof"]}),
+            refused("member", HELLO),
+        ),
         shows(
             "a certificate of another user",
             "It names the user.",

@@ -361,8 +361,7 @@ FILES = {
             "seconds": "how long nothing more happens; absent: the answers come at once",
         },
         {
-            "out": "the frames that bob's peer sends then. Another peer may choose other numbers for its wants, give"
-            " `older` as it likes, repeat `names` and give them in any order, and cut batches at other heads",
+            "out": "the frames that bob's peer sends then. docs/protocol-vectors.md says what another peer may choose",
             "closed": "the code of the bye with which the link ends",
         },
         sync.sync,

@@ -107,8 +107,9 @@ def invite(**values: Any) -> int:
         return DONE
     print(fold(invite_screen(row["invite"], qr=sys.stdout.isatty()), terminal_width(sys.stdout)))
     if row["only_this_machine"] and not options.advertise:
-        start = command(row["port"] or "PORT", "--host", "0.0.0.0")
-        print(f"It works while the peer listens for other machines: {start}")
+        port = row["port"] or "PORT"
+        print(f"It works while the peer listens for other machines: {command(port, '--host', '0.0.0.0')}")
+        print(f"For this machine alone add --advertise 127.0.0.1:{port}")
     return DONE
 
 

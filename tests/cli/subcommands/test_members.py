@@ -55,6 +55,14 @@ def test_an_invite_has_the_terms_that_were_asked_for(here: Here, chats: OpenChat
     assert ran.code == 1 and "this peer has made no invite 00000000: p2pchat invite --list" in ran.complains()
 
 
+def test_an_invite_of_a_peer_on_loopback_says_how_to_make_one_for_this_machine(here: Here, chats: OpenChats) -> None:
+    chats.open("ada")
+    hint = here("invite", "--data", chats.home / "ada").out.splitlines()[-1]
+    place = hint.removeprefix("For this machine alone add --advertise ")
+    [row] = here("invite", "--data", chats.home / "ada", "--advertise", place, "--json").events
+    assert parse_invite(row["invite"]).endpoints == (f"127.0.0.1:{row['port']}",)
+
+
 @pytest.mark.parametrize("words", [("--list", "--uses", "2"), ("--revoke", "0" * 8, "--list"), ("--uses", "65")])
 def test_words_of_an_invite_that_make_no_sense(here: Here, chats: OpenChats, words: tuple[str, ...]) -> None:
     chats.open("ada")

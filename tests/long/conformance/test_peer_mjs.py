@@ -53,3 +53,15 @@ async def test_a_peer_whose_own_key_is_the_member_is_admitted_too(tmp_path: Path
     results = await listened(lambda invite: node_candidate(tmp_path, invite, free_port(), copy), tmp_path, "bot", rules)
     assert failures(results) == []
     assert names(results, "passed") == set(rules)
+
+
+async def test_a_bot_that_only_dials_and_forgets_addresses_keeps_the_rules_of_a_new_process(tmp_path: Path) -> None:
+    copy = tmp_path / "examples"
+    shutil.copytree(EXAMPLES, copy)
+    text = (copy / "peer.mjs").read_text("utf-8")
+    assert ", records: [this.peer.record()]" in text
+    (copy / "peer.mjs").write_text(text.replace(", records: [this.peer.record()]", ""), "utf-8")
+    rules = ["what-was-acknowledged-survives-a-kill", "a-new-process-begins-new-logs"]
+    results = await listened(lambda invite: node_candidate(tmp_path, invite, 0, copy), tmp_path, "bot", rules, 5.0)
+    assert failures(results) == []
+    assert names(results, "passed") == set(rules)
