@@ -38,6 +38,7 @@ from p2pchat.identity.profile import (
     data_directory,
     home_directory,
     lock_holder,
+    lost_file,
     profiles_in,
     stored_identity,
 )
@@ -61,6 +62,7 @@ class LoginNetwork:
         key_file: The file of that key; None for a guest.
         backed_up: Whether it was copied.
         network: What was read.
+        lost: Which file is missing where there is no network but was one, and what to do; "" for none.
     """
 
     directory: Path
@@ -70,6 +72,7 @@ class LoginNetwork:
     key_file: Path | None = None
     backed_up: bool = False
     network: Network | None = field(default=None, repr=False)
+    lost: str = ""
 
 
 def read_login_network(data: str | os.PathLike[str] | int | None = None) -> LoginNetwork:
@@ -87,7 +90,7 @@ def read_login_network(data: str | os.PathLike[str] | int | None = None) -> Logi
     if network is None or (network.member is None and login is not None and login.id == network.id):
         directory, network = home, login
     if network is None:
-        return LoginNetwork(home)
+        return LoginNetwork(home, lost=lost_file(home / "temporary" if data is None else data_directory(data), None))
     if network.name:
         return LoginNetwork(directory, network.id, network.name, network=network)
     if network.member is None:
@@ -117,7 +120,7 @@ def backup_key(to: Path, data: str | os.PathLike[str] | int | None = None) -> Lo
         raise P2PChatError(f"the network {found.name} is made from its name: there is no key to copy")
     if found.key_file is None:
         raise P2PChatError(
-            "there is no network yet: start a peer first, for example p2pchat 8080"
+            found.lost or "there is no network yet: start a peer first, for example p2pchat 8080"
             if not found.id
             else "the key of this network's member is on another machine: copy it there"
         )

@@ -35,6 +35,7 @@ from p2pchat.identity.invite_text import Invite
 from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.network import (
     FILE_NAME,
+    FOUNDER_NAME,
     GUEST_NAME,
     MEMBER_NAME,
     Network,
@@ -176,6 +177,10 @@ def lost_file(directory: Path, own: Network | None) -> str:
     login = load_network(home / FILE_NAME)
     if own is None and login is None:
         beside = [path.name for path in profiles_in(home) if _belongs(path)] if home.is_dir() else []
+        if (home / MEMBER_NAME).exists() and not (
+            home / FOUNDER_NAME
+        ).exists():  # a founder's key makes its network again
+            beside.append("the member whose key is there")
         if not beside or (home / FILE_NAME).exists():  # it was founded meanwhile
             return ""
         return f"{home / FILE_NAME} is missing, the network of {beside[0]}: {_MEND_LOST}"

@@ -65,7 +65,8 @@ def show(profile: ProfileChoice, as_json: bool) -> int:
     found = read_login_network(directory)
     if not found.id:
         raise CommandError(
-            f"there is no network in {home_directory()} yet: the first start founds one, or joins one with --invite"
+            found.lost
+            or f"there is no network in {home_directory()} yet: the first start founds one, or joins one with --invite"
         )
     role = asyncio.run(_role(directory, found.id)) or found.role
     if found.role == "guest" and role != "expelled":

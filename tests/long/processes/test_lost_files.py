@@ -52,8 +52,28 @@ async def test_a_start_says_which_file_of_its_login_is_lost(
     assert sorted(path.name for path in login.home.iterdir() if not path.name.startswith("temp")) == before
     code, text = await said(login, "doctor", "--port", one.name)
     assert code == 1 and "p2pchat network restore FILE" in text
+    for words in (("network",), ("network", "backup", str(tmp_path / "another"))) if lost == "network" else ():
+        code, text = await said(login, *words)
+        assert code == 1 and "p2pchat network restore FILE" in text, text
     assert (await said(login, "network", "restore", str(tmp_path / "copy")))[0] == 0
     await met(await login.peer(one.name), other)
+
+
+async def test_the_key_of_a_member_without_its_network_founds_no_other(logins: list[Login], tmp_path: Path) -> None:
+    """Before: only a history in the profile's own directory said that there had been a network."""
+    first, second, _ = logins
+    ada = await first.peer("8080")
+    profile = ("--data", str(second.home / "8081"), "--db", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    bob = Child("bob", second.home, *profile, "--invite", str(await first.invite(ada)))
+    second.children.append(bob)
+    await bob.start(WAIT)
+    await met(ada, bob)
+    assert await bob.leave() == 0
+    (second.home / "network").unlink()
+    for start in (("0", *profile), ("doctor", "--port", "8081"), ("network",)):
+        code, text = await said(second, *start)
+        assert code == 1 and "p2pchat network restore FILE" in text, text
+    assert not (second.home / "founder").exists()
 
 
 @pytest.mark.parametrize("place", ["elsewhere", "the directory of its port"])
