@@ -57,6 +57,20 @@ MUTANTS = (
         Rule("after", within=60, seed=1),
         ("newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]",
          "newer: list[Ref] = []")),
+    Mutant("answered-before-own-commit", "a message is accepted and sent that a crash of its writer undoes",
+        "runtime/test_driver.py::test_nothing_is_sent_or_reported_before_it_is_durable",
+        ("            self.storage.commit([commit.change for commit in valid])",
+         """\
+            self._answer(partial(self._put, Committed([commit.ticket for commit in valid if commit.own])))
+            self.storage.commit([commit.change for commit in valid])
+            valid = [commit for commit in valid if not commit.own]""")),
+    Mutant("answered-before-received-commit", "a message is acknowledged that a crash of its receiver undoes",
+        "runtime/test_driver.py::test_received_entries_are_acknowledged_after_the_commit",
+        ("            self.storage.commit([commit.change for commit in valid])",
+         """\
+            self._answer(partial(self._put, Committed([commit.ticket for commit in valid if not commit.own])))
+            self.storage.commit([commit.change for commit in valid])
+            valid = [commit for commit in valid if commit.own]""")),
     Mutant("answered-keep-places", "a user who was answered can begin no more conversations with others here",
         "core/members/test_inbox.py::test_a_first_message_is_told_once_and_listed_until_there_is_an_answer",
         ("""\
@@ -921,6 +935,10 @@ own = self._by_signer[self.founder].values()
         "core/test_log.py::test_hidden_nesting_is_malformed_however_deep_the_caller_is",
         ("_check_depth(text)",
          "")),
+    Mutant("new-consumer-stored-late", "what came right after a program first asked for messages is lost to it if the peer is killed",
+        "runtime/test_driver.py::test_a_new_consumer_is_stored_before_what_comes_next",
+        ("is_new = consumer not in self._offsets",
+         "is_new = False")),
     Mutant("new-groups-untold", "somebody puts you into a group, and nothing tells you who",
         "core/members/test_inbox.py::test_a_group_is_told_once_to_each_whom_it_names_and_who_does_not_know_its_owner",
         ("step.begun += self._sync.inbox.on_begun(self._sync.conversations[group.id])",
@@ -931,7 +949,7 @@ own = self._by_signer[self.founder].values()
          "pass")),
     Mutant("newcomer-behind-floods", "beside floods, a newcomer waits for all of them with each frame",
         "runtime/test_frame_queue.py::test_links_of_which_little_waits_go_first",
-        ("if (not queue or link not in self._unread) and self._undecoded(link) <= LITTLE_BYTES",
+        ("if (not queue or link not in self.unread) and self._undecoded(link) <= LITTLE_BYTES",
          "if False")),
     Mutant("newest-of-the-lightest-goes", "a newcomer takes the place of a member with few links",
         "core/mesh/test_link_places.py::test_a_newcomer_takes_the_place_of_the_newest_of_the_fullest_member",
@@ -1120,9 +1138,9 @@ own = self._by_signer[self.founder].values()
          'return hmac.digest(bytes.fromhex(key), PROOF_TAGS["client"] + t, "sha256").hex()')),
     Mutant("prune-drops-marks", "a log that was deleted as a whole is no tip any more: the sums of two peers differ for ever",
         Rule("marks_stay", within=120, seed=104),
-        ("run(SHORTEN, place + gone, last + 1, count - gone, place)",
+        ("log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, b\"\"))",
          """\
-run(SHORTEN, place + gone, last + 1, count - gone, place)
+log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, b""))
         if prune.upto == log.newest.seq:
             run(COVER, log.number)""")),
     Mutant("pruned-served-as-empty-log", "who asks for what was deleted here is served what is behind it, which it cannot take, again and again",

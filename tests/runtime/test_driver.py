@@ -287,6 +287,15 @@ async def test_a_place_costs_the_next_commit_no_row(net: Mesh, bob: TCPPeer, sto
     assert [change.consumers for change in storage.commits[before]] == [{}]
 
 
+async def test_a_new_consumer_is_stored_before_what_comes_next(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
+    """Else a message is lost to it that comes right before a kill."""
+    async with bob.events(Message, consumer="bot"):
+        await (await net.peers[0].send("bob", "hello")).delivered(timeout=60)
+        changes = [change for transaction in storage.commits for change in transaction]
+    [begun] = [at for at, change in enumerate(changes) if "bot" in change.consumers]
+    assert begun < max(at for at, change in enumerate(changes) if change.batches)
+
+
 async def test_a_place_is_saved_soon(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
     events = await two_messages(net, bob)
     await until(lambda: places_of_bot(storage)[-1] == events._reader.place, "the place on disk")
