@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
-from p2pchat.core.effects import ContentOrder, Counted, Effect
-from p2pchat.protocol import Cert, GuestCertificate, PeerId, UserId
+from p2pchat.core.effects import ContentOrder, Counted, Effect, Send
+from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId
 
 
 class Now(NamedTuple):
@@ -44,6 +44,10 @@ class NodeContext:
 
     def emit(self, effect: Effect) -> None:
         self.out.append(effect)
+
+    def send(self, frame: Frame, links: list[int]) -> None:
+        """Send a frame on links."""
+        self.emit(Send(frame, links))
 
     def count(self, what: str) -> None:
         """Count that something happened."""

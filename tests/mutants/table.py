@@ -660,9 +660,9 @@ MUTANTS = (
     Mutant("marks-all-at-once", "what a contact writes waits behind the marks of all writers of the room",
         "core/sync/test_anti_entropy.py::test_marks_of_many_writers_go_page_by_page_so_that_nothing_waits_behind_them",
         ("""\
-                self._ctx.emit(Send(Ping(), [remote.id]))
+                self._ctx.send(Ping(), [remote.id])
             return""",
-         "                self._ctx.emit(Send(Ping(), [remote.id]))")),
+         "                self._ctx.send(Ping(), [remote.id])")),
     Mutant("marks-of-a-returning-user-not-asked", "what a user took at one host is handed on again at another to which it comes back",
         "core/receipts/test_taken_marks.py::test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back",
         ("self._heard.clear()  # so peers send these again",
@@ -1521,8 +1521,8 @@ log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, 
          "if self._statements.is_named(user if certificate is None else certificate.member) or user:")),
     Mutant("unnamed-log-wanted", "a peer asks at each comparison for what it refuses",
         "core/members/test_statement_exchange.py::test_a_log_is_stored_only_once_somebody_named_its_member_and_then_asked_for_again",
-        ("    def on_unnamed(self, log: LogId) -> None:\n        self.remote.on_dropped(log)\n",
-         "")),
+        ("            self.remote.on_dropped(log)",
+         "            pass")),
     Mutant("unreachable-at-once", "while a mesh forms everybody is said to be out of reach",
         "core/mesh/test_unreachable_peers.py::test_who_reaches_a_user_is_told_after_two_looks_and_until_nobody_does",
         ("if peer in former and self._reported.get(peer) != by:",

@@ -31,7 +31,6 @@ from p2pchat.core.effects import (
     ContentStopped,
     GivePieces,
     OpenContent,
-    Send,
     StoreLeaves,
     StorePieces,
 )
@@ -435,7 +434,7 @@ class Transfers:
         now, size = self._ctx.now.mono, min(file.size, PIECE_BYTES)
         transfers.pulls[n] = OpenPull(download, missing, now, now, size, was_said=link in download.held)
         transfers.asked += len(missing) * size
-        self._ctx.emit(Send(Pull(n, *log, seq, file.root, first, count), [link]))
+        self._ctx.send(Pull(n, *log, seq, file.root, first, count), [link])
         return True
 
     def _next_pieces(self, download: ContentDownload, link: int, most: int) -> list[int]:
@@ -586,7 +585,7 @@ class Transfers:
     def _refuse(self, remote: RemoteState, frame: Pull) -> None:
         """Answer as if the content were not here, so that the link learns nothing more."""
         self._ctx.count("pull_refused")
-        self._ctx.emit(Send(Lacks(frame.n), [remote.id]))
+        self._ctx.send(Lacks(frame.n), [remote.id])
         self._links[remote.id].served.pop(frame.n, None)
 
     def on_durable(self, step: Step) -> None:

@@ -107,7 +107,7 @@ class GroupSync:
             return True
         if id.user not in self._sync.hosted and self._made[id.user] >= self._ctx.settings.max_groups_an_owner:
             self._ctx.count("group_refused")
-            source.on_group_refused(id.key)
+            source.on_dropped("group", id, frame)
             return False
         known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
         known = known and self._may_concern_us(conversation, id, frame)
@@ -139,7 +139,7 @@ class GroupSync:
         cites = {entry.g for decoded in frames for entry in decoded.entries if entry.g is not None}
         if not all(map(group.knows, cites)):
             self._ctx.count("cites_unknown")
-            extension.source.on_gap(log.id, frame)  # its operation may be on its way
+            extension.source.on_dropped("gap", log.id, frame)  # its operation may be on its way
             return False
         first = frames[0].entries[0].g
         gen = first[0] if first is not None else log.cites[-1].gen if log.cites else 0
@@ -150,7 +150,7 @@ class GroupSync:
         if may_be_visible(group.visibility_rules(log.user), log_views, log.id.run, log.seq + 1, gen):
             return True
         self._ctx.count("cut_off")
-        extension.source.on_cut(log.key)
+        extension.source.on_dropped("cut", log.id, frame)
         return False
 
     def _has_place(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
@@ -164,7 +164,7 @@ class GroupSync:
         if self._sync.inbox.admits(conversation.id, id.user, operations[0].name, named):
             return True
         self._ctx.count("group_refused")
-        source.on_group_refused(id.key)
+        source.on_dropped("group", id, frames[-1].frame)
         return False
 
     def on_kept(self, log: LogState, batch: Batch) -> None:

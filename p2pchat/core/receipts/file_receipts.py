@@ -21,7 +21,7 @@ from functools import partial
 from itertools import chain, islice
 
 from p2pchat.core.durable_changes import NamedContent
-from p2pchat.core.effects import FileHeld, FindHeld, Send
+from p2pchat.core.effects import FileHeld, FindHeld
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -181,7 +181,7 @@ class FileReceipts:
             asks, tells = _take(link.to_ask, most), {root: link.to_tell.pop(root) for root in [*link.to_tell][:most]}
             link.told.update(tells)
             has = [root for root, is_here in tells.items() if is_here]
-            self._ctx.emit(Send(Holds(asks, has, [root for root in tells if not tells[root]]), [id]))
+            self._ctx.send(Holds(asks, has, [root for root in tells if not tells[root]]), [id])
         if link.to_check and not remote.link.full and link.checks.wait(self._ctx.now.mono) == 0:
             ticket = self._ctx.next_ticket()
             roots = _take(link.to_check, most)

@@ -27,7 +27,7 @@ from itertools import islice
 from typing import Generic, Self, TypeVar
 
 from p2pchat.core.durable_changes import ReadMark
-from p2pchat.core.effects import ReadStored, Send, WriteRefused
+from p2pchat.core.effects import ReadStored, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.receipts.mark_positions import (
@@ -369,7 +369,7 @@ class MarkExchange(Generic[M]):
             self._send(remote, due)  # otherwise the remote would see another sum and ask for everything
         total = self.sum_for(remote)
         if total:
-            self._ctx.emit(Send(self.frame({}, sum=total), [remote.id]))
+            self._ctx.send(self.frame({}, sum=total), [remote.id])
 
     def sum_for(self, remote: RemoteState) -> str:
         """Return the sum of all marks for this link; "" if there are none."""
@@ -416,7 +416,7 @@ class MarkExchange(Generic[M]):
             self._send_all(remote)
         if frame.sum is not None and frame.sum != self.announced_sum(peer) and remote.accepts_marks:
             self._ctx.count(self.differs)
-            self._ctx.emit(Send(self.frame({}, ask=True), [remote.id]))
+            self._ctx.send(self.frame({}, ask=True), [remote.id])
         if self._take_marks(remote, frame):  # otherwise they come again, since the sums differ
             self._heard[peer] = (0 if frame.all else self._heard.get(peer, 0)) + int(frame.add or "0", 16)
         return None

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.content.transfers import Transfers
-from p2pchat.core.effects import ComparisonEnded, Send
+from p2pchat.core.effects import ComparisonEnded
 from p2pchat.core.inputs import ComparisonAwaited
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import NodeContext
@@ -397,7 +397,7 @@ class AntiEntropy:
         ahead: dict[str, Mark] = {}
         for mark, log in held:
             if log is not None and log.forked:
-                self._forks.send_evidence(remote, log)
+                self._forks.send_evidence(remote, log.id)
             elif conversation.lacks(key[1], mark, log):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
@@ -523,7 +523,7 @@ class MarkPages:
             if listings.by_conversation:
                 remote.link.pings += 1
                 listings.pong = remote.link.pings
-                self._ctx.emit(Send(Ping(), [remote.id]))
+                self._ctx.send(Ping(), [remote.id])
             return
 
     def _try_later(self, remote: RemoteState, seconds: float) -> None:
@@ -641,7 +641,7 @@ class ComparedUsers:
         """Ask for a pong behind the announcement of all users hosted here; return its number."""
         self._sync.presence.announcer.introduce()
         remote.link.pings += 1
-        self._sync.ctx.emit(Send(Ping(), [remote.id]))
+        self._sync.ctx.send(Ping(), [remote.id])
         return remote.link.pings
 
     def _users_behind(self, remote: RemoteState) -> set[UserId]:

@@ -139,7 +139,7 @@ class Forks:
             if log.user in remote.link.users:
                 self._owe(remote, log)
             elif remote in waiting or conversation.is_operations:  # visibility in a talk depends on it
-                self.send_evidence(remote, log)
+                self.send_evidence(remote, log.id)
 
     def _uncover_below(self, forked: LogState) -> None:
         """Make the logs that only a forked log covered tips again."""
@@ -166,7 +166,7 @@ class Forks:
         """Send the evidence of every forked log of a writer; its later logs may build on them."""
         for log in conversation.writers[user].logs.values():
             if log.forked:
-                self.send_evidence(remote, log)
+                self.send_evidence(remote, log.id)
 
     def send_to_hosts(self, remote: RemoteState) -> None:
         """Send the evidence of the forked logs of a remote's users, before marks of logs that build on them.
@@ -184,26 +184,26 @@ class Forks:
                     if log.forked and user in users:
                         self._owe(remote, log)
                     elif log.forked:
-                        self.send_evidence(remote, log)
+                        self.send_evidence(remote, log.id)
 
     def _owe(self, remote: RemoteState, log: LogState) -> None:
         if log.id not in remote.forks.sent:
             remote.forks.owed[log.id] = None
-            self.send_evidence(remote, log)
+            self.send_evidence(remote, log.id)
 
     def on_drained(self, remote: RemoteState) -> None:
         """Continue when a link accepts frames again."""
         if remote.forks.owed:
             self.send_to_hosts(remote)
 
-    def send_evidence(self, remote: RemoteState, log: LogState) -> None:
+    def send_evidence(self, remote: RemoteState, log: LogId) -> None:
         """Send the evidence of one forked log, at most once an hour: there may have been no room for it."""
-        if log.id in self._awaiting_commit:
-            self._awaiting_commit[log.id].add(remote)
-        elif self._ctx.now.mono >= remote.forks.sent.get(log.id, -AGAIN_AFTER) + AGAIN_AFTER and not remote.link.full:
-            remote.forks.sent[log.id] = self._ctx.now.mono
-            then = partial(self._send_batches, remote, log.id)
-            self._sync.lookups.fetch(remote.id, log.key, ForkStart(log.id.run), then, first=True)
+        if log in self._awaiting_commit:
+            self._awaiting_commit[log].add(remote)
+        elif self._ctx.now.mono >= remote.forks.sent.get(log, -AGAIN_AFTER) + AGAIN_AFTER and not remote.link.full:
+            remote.forks.sent[log] = self._ctx.now.mono
+            then = partial(self._send_batches, remote, log)
+            self._sync.lookups.fetch(remote.id, log.key, ForkStart(log.run), then, first=True)
 
     def _send_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
         remote.forks.owed.pop(log, None)

@@ -26,10 +26,10 @@ from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.members.statement_exchange import StatementExchange
-from p2pchat.core.sync.conversation_state import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.core.sync.log_validation import EntrySource
+from p2pchat.core.sync.log_validation import EntrySource, Why
 from p2pchat.core.sync.remote_state import ForkEvidence
 from p2pchat.core.sync.step import NO_LINK, PendingImport
 from p2pchat.core.sync.sync_context import SyncContext
@@ -309,23 +309,13 @@ class FileSource(EntrySource):
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self.file_import.on_evidence(conversation, frame)
 
-    def on_gap(self, log: LogId, frame: Entries) -> None:
-        self.reason = "gap"
-
-    def on_unsure(self) -> None:
-        self.is_unsure = True
-
-    def on_full(self, key: WriterKey) -> None:
-        self.reason = "full"
-
-    def on_cut(self, key: WriterKey) -> None:
-        self.reason = "member"
-
-    def on_forked(self, log: LogState) -> None:
-        self.reason = "fork"
-
-    def on_contradiction(self) -> None:
-        self.reason = "fork"
+    def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
+        if why == "unsure":
+            self.is_unsure = True
+        elif why in ("gap", "full"):
+            self.reason = why
+        elif why in ("fork", "forked"):
+            self.reason = "fork"
 
     def on_repeated(self, count: int) -> None:
         self.known_count += count

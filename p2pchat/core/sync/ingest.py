@@ -38,6 +38,7 @@ from p2pchat.core.sync.log_validation import (
     EntrySource,
     LogExtension,
     NewLogChecks,
+    Why,
     count_fitting,
     count_tips_with,
     decode_checked,
@@ -119,7 +120,7 @@ class Ingest:
         if frame.first == 1 or frame.fork:
             check_header(frame)
             if not self._sync.may_begin(frame.u, frame.h):
-                source.on_unnamed(id)
+                source.on_dropped("unnamed", id, frame)
                 return
             member = member_of(frame.h)
         if frame.fork:
@@ -127,7 +128,7 @@ class Ingest:
             source.on_evidence(conversation, frame)
             return
         if not self._sync.quota.check(id.key, member):
-            source.on_full(id.key)
+            source.on_dropped("full", id, frame)
             return
         extension = extensions.get(id)
         if extension is None:
@@ -145,11 +146,11 @@ class Ingest:
     def _extend(self, extension: LogExtension, frame: Entries) -> None:
         log = extension.log
         if log.forked:
-            extension.source.on_forked(log)
+            extension.source.on_dropped("forked", log.id, frame)
         elif log.covered and count_tips_with(log) > self._ctx.settings.max_tips:
-            self._new_logs.refuse(extension.source, log.id)
+            self._new_logs.refuse(extension.source, log.id, frame)
         elif frame.first > extension.next_seq:
-            extension.source.on_gap(log.id, frame)
+            extension.source.on_dropped("gap", log.id, frame)
         elif frame.first + len(frame.e) <= extension.next_seq:
             self._repeat(extension, frame)
         else:
@@ -177,7 +178,7 @@ class Ingest:
         elif log.pruned <= last <= log.durable_seq:
             held = self._sync.chain_at(log, last)
             if held is None:
-                extension.source.on_unsure()
+                extension.source.on_dropped("unsure", log.id, frame)
             else:
                 self._compare(extension, frame, chain, held or chain)
         else:
@@ -202,7 +203,7 @@ class Ingest:
         if extension.next_seq != held:
             return  # there was no room for those, so nothing is contradicted
         self.forks.on_contradiction(extension.log, other, extension.source.link)
-        extension.source.on_contradiction()
+        extension.source.on_dropped("fork", extension.log.id, frame)
 
     # ---- proof
 
@@ -239,7 +240,7 @@ class Ingest:
         if first.first == 1:
             cost += self._cost_of_log(log)
         if not self._sync.quota.charge(log.key, cost, member_of(first.h)):
-            extension.source.on_full(log.key)
+            extension.source.on_dropped("full", log.id, frame)
             return False
         if len(frames) == 1:
             raws, entries = frame.e, frames[0].entries
@@ -337,25 +338,19 @@ class LinkSource(EntrySource):
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self._ingest.forks.on_evidence(self.remote.forks, conversation, frame)
 
-    def on_gap(self, log: LogId, frame: Entries) -> None:
-        self._ingest.fetcher.on_gap(self.remote, log, frame)
-
-    def on_unnamed(self, log: LogId) -> None:
-        self.remote.on_dropped(log)
-
-    def on_full(self, key: WriterKey) -> None:
-        self._sync.send_full(self.remote, key)
-        self.remote.set_ahead(key, {})  # no want waits for refused entries
-
-    def on_group_refused(self, key: WriterKey) -> None:
-        self.remote.groups_refused[key[0]] = None
-        self.on_full(key)
-
-    def on_cut(self, key: WriterKey) -> None:
-        self.remote.set_ahead(key, {})
-
-    def on_forked(self, log: LogState) -> None:
-        self._ingest.forks.send_evidence(self.remote, log)
+    def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
+        if why == "gap":
+            self._ingest.fetcher.on_gap(self.remote, log, frame)
+        elif why == "unnamed":
+            self.remote.on_dropped(log)
+        elif why == "forked":
+            self._ingest.forks.send_evidence(self.remote, log)
+        elif why in ("full", "group", "cut"):  # no want waits for it
+            self.remote.set_ahead(log.key, {})
+        if why == "group":
+            self.remote.groups_refused[log.conversation] = None
+        if why in ("full", "group"):
+            self._sync.send_full(self.remote, log.key)
 
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         if self.remote.refusals:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from p2pchat.config import Settings
 from p2pchat.core.log import (
@@ -132,28 +133,28 @@ class NewLogChecks:
         """Return a new log if this frame begins it and everything it builds on is held; else None."""
         log = conversation.new_log(id)
         if frame.first != 1:
-            source.on_gap(id, frame)
+            source.on_dropped("gap", id, frame)
             return None
         log.before = before_of(frame)
         log.begin(frame.h)
         held = {mark: self._holds(conversation, id, mark) for mark in log.before}
         if None in held.values():
-            source.on_unsure()
-            source.on_gap(id, frame)
+            source.on_dropped("unsure", id, frame)
+            source.on_dropped("gap", id, frame)
             return None
         missing = [mark for mark in log.before if not held[mark]]
         if missing and not self._are_cut(source, conversation, frame, missing):
-            source.on_gap(id, frame)
+            source.on_dropped("gap", id, frame)
             return None
         if count_tips_with(log) > self._ctx.settings.max_tips:
-            self.refuse(source, id)
+            self.refuse(source, id, frame)
             return None
         return log
 
-    def refuse(self, source: EntrySource, id: LogId) -> None:
+    def refuse(self, source: EntrySource, id: LogId, frame: Entries) -> None:
         """Refuse a writer with too many tips, and tell the source."""
         self._ctx.count("too_many_tips")
-        source.on_full(id.key)
+        source.on_dropped("full", id, frame)
 
     def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool | None:
         """Return whether what a mark says is held; None while storage is asked for the chain in the middle of a log.
@@ -181,6 +182,12 @@ class NewLogChecks:
 
 
 # ---- sources
+
+
+# Why a frame is dropped: what comes before it is missing; storage has to be asked first, and knows when it comes again;
+# nobody named its member; no more of its writer is taken; there is no place for its group, or for those whom that
+# names; none of it is visible; no more of its log is taken; it proved a fork, and is kept only as evidence.
+Why = Literal["gap", "unsure", "unnamed", "full", "group", "cut", "forked", "fork"]
 
 
 class EntrySource:
@@ -218,29 +225,8 @@ class EntrySource:
 
     # ---- results of a frame
 
-    def on_gap(self, log: LogId, frame: Entries) -> None:
-        """The frame was dropped because entries before it are missing."""
-
-    def on_unsure(self) -> None:
-        """The frame was dropped because storage has to be asked first. The answer is known when it comes again."""
-
-    def on_unnamed(self, log: LogId) -> None:
-        """Nothing of this log is taken, since nobody named its member."""
-
-    def on_full(self, key: WriterKey) -> None:
-        """No more of this writer is taken."""
-
-    def on_group_refused(self, key: WriterKey) -> None:
-        """There is no place for a group, or for the users it names."""
-
-    def on_cut(self, key: WriterKey) -> None:
-        """The frame was dropped because none of it is visible in its talk."""
-
-    def on_forked(self, log: LogState) -> None:
-        """No more of this log is taken."""
-
-    def on_contradiction(self) -> None:
-        """The frame proved a fork and is kept only as evidence."""
+    def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
+        """The frame was dropped."""
 
     def on_repeated(self, count: int) -> None:
         """So many of its entries were here already."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from p2pchat.core.effects import Send, WarningIssued
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
 from p2pchat.core.names import describe_user
@@ -52,7 +52,7 @@ class Sender:
         self._sync.learn_namings(remote, frame.names)
         conversation = self._sync.find_conversation(remote, frame.c)
         if conversation is None or not self._sync.shares(remote, conversation):
-            self._ctx.emit(Send(Have({}, end=frame.n), [remote.id]))  # nothing may be revealed
+            self._ctx.send(Have({}, end=frame.n), [remote.id])  # nothing may be revealed
             return None
         if frame.u not in conversation.writers:
             self._sync.send(Have({frame.c: {frame.u: []}}, end=frame.n), remote, frame.c)
@@ -86,7 +86,7 @@ class Sender:
         del remote.serving.wants[served.n]
         for log in [log for log in remote.serving.cursors if log.key == served.key]:
             del remote.serving.cursors[log]
-        self._ctx.emit(Send(Have({}, end=served.n), [remote.id]))
+        self._ctx.send(Have({}, end=served.n), [remote.id])
 
     def _warn_refused(self, remote: RemoteState, key: WriterKey, text: str, direct: ConversationId = "") -> None:
         """Warn once per peer, and per direct conversation, that it takes no more entries of a hosted user."""
@@ -149,7 +149,7 @@ class Sender:
         writer = conversation.writers[served.key[1]]
         if remote.forks.owed:  # the marks follow the evidence
             self._sync.owe_marks(remote, (served.key,))
-            self._ctx.emit(Send(Have({}, end=served.n), [remote.id]))
+            self._ctx.send(Have({}, end=served.n), [remote.id])
         else:
             marks = writer.marks(self._ctx.settings.max_tips)
             end = Have({conversation.id: {writer.user: marks}}, end=served.n)
@@ -207,7 +207,7 @@ class Sender:
             self._sync.send(frame_of(batch), remote, conversation.id)
         links = [remote.id for remote in remotes if remote not in new]
         if links:
-            self._ctx.emit(Send(frame_of(batch), links))
+            self._ctx.send(frame_of(batch), links)
 
     def _is_right_before(self, remote: RemoteState, log: LogState, batch: Batch) -> bool:
         """Return whether the remote is known to hold exactly what comes before this batch."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import KnownConversation
-from p2pchat.core.effects import Send
 from p2pchat.core.log import LogId, WriterKey, certificate_of
 from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.statement_exchange import StatementExchange
@@ -222,7 +221,7 @@ class SyncContext:
         if len(remote.full_sent_at) >= MAX_REMEMBERED:
             remote.full_sent_at.clear()
         remote.full_sent_at[key] = now
-        self.ctx.emit(Send(Have({}, full={key[0]: [key[1]]}), [remote.id]))  # which named it
+        self.ctx.send(Have({}, full={key[0]: [key[1]]}), [remote.id])  # which named it
 
     def is_among_known(self, conversation: ConversationState) -> bool:
         """Return whether this is a direct conversation of known users, or a group of a known one."""
@@ -326,7 +325,7 @@ class SyncContext:
         if new:
             remote.named.update(dict.fromkeys(new))
             frame.names = [self.conversations[id].naming for id in new]
-        self.ctx.emit(Send(frame, [remote.id]))
+        self.ctx.send(frame, [remote.id])
 
     def forget_names(self, remote: RemoteState, users: Iterable[UserId]) -> None:
         """Name the conversations of these users again on a link, and all groups. Equal sums of theirs are news."""
@@ -388,4 +387,4 @@ class SyncContext:
             else:
                 links.append(remote.id)
         if links:
-            self.ctx.emit(Send(Have(page), links))
+            self.ctx.send(Have(page), links)

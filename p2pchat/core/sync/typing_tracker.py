@@ -10,7 +10,7 @@ Source: docs/protocol.md, "Receipts and presence".
 
 from __future__ import annotations
 
-from p2pchat.core.effects import Send, TypingChanged
+from p2pchat.core.effects import TypingChanged
 from p2pchat.core.log import WriterKey
 from p2pchat.core.node_context import SLACK
 from p2pchat.core.sync.conversation_state import ConversationState
@@ -86,7 +86,7 @@ class TypingTracker:
             else:
                 self._sync.send(TypingFrame(c=key[0], u=key[1], on=on), remote, there.id)
         if knowing:
-            self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=on), knowing))
+            self._ctx.send(TypingFrame(c=key[0], u=key[1], on=on), knowing)
 
     def on_offline(self, user: UserId) -> None:
         """Tell everyone that a hosted user who is offline now types no more."""
