@@ -300,6 +300,10 @@ class Kit:
         self.dials = True
         return link
 
+    def was_dialled(self, member: ScriptedMember) -> bool:
+        """Return True if the candidate has dialled a member that listens."""
+        return not self._accepted[member.id].empty()
+
     async def name(self, member: ScriptedMember, endpoint: str) -> None:
         """Name a member as linked, so that the candidate dials it.
 
