@@ -234,6 +234,11 @@ async def a_wrong_head_ends_the_link(kit: Kit) -> None:
         haves = [one.marks.get(kit.room, {}) for one in watcher.frames if isinstance(one, wire.Have)]
         told = any(link.member.id in marks for marks in haves)
         check(not told, f"entries under a wrong `{wrong}` are in the candidate's marks")
+    link = await kit.join("ada")
+    log = link.member.log(link.member.dm())
+    log.chains = [bytes(32)]
+    link.send(log.text("in a log that does not begin with its header"))
+    await link.ended("head", after="a log whose chain does not begin with its header")
 
 
 @rule
@@ -249,7 +254,7 @@ async def a_batch_continues_what_is_held(kit: Kit) -> None:
     await ada.acked(log)
     bob.send(other.text("and more of it"))
     await bob.round_trip()
-    marks = (await ada.marks_in(kit.room)).get(log.id.user, [])
+    marks = (await (await kit.join("cyd")).marks_in(kit.room)).get(log.id.user, [])
     check(other.mark() not in marks, "an entry was taken that does not follow the one before it in its log")
 
 
@@ -319,6 +324,7 @@ async def batches_may_overlap(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("one", link.member.dm())
     link.send(log.batch(1))  # has nothing new
+    link.member.answers -= {"want"}
     log.text("two")
     link.send(log.batch(1))
     await link.acked(log)

@@ -233,7 +233,8 @@ async def a_bye_is_not_answered(kit: Kit) -> None:
 async def the_list_of_users_may_have_pages(kit: Kit) -> None:
     member = kit.member("ada")
     link = await kit.link(member, introduce=False)
-    await link.introduce(wire.Here([], more=True), member.here())
+    own = wire.Here(member.here().users, more=True)
+    await link.introduce(wire.Here([], more=True), own, wire.Here([]))
     await link.echoed("in pages", member.dm())
 
 

@@ -426,7 +426,8 @@ async def a_new_process_begins_new_logs(kit: Kit) -> None:
     link = await kit.link(member)
     _, two = await link.echoed("after the kill", member.dm())
     check(one["run"] != two["run"], "it went on writing into the log of the process that was killed")
-    first = next(one for one in link.frames if isinstance(one, wire.Entries) and (one.r, one.first) == (two["run"], 1))
+    first = await link.next(wire.Entries, "entry 1 of its new log",
+                            where=lambda one: (one.r, one.first) == (two["run"], 1))  # fmt: skip
     before = before_of(first)
     check(tip in before, f"`before` of its new log is {before}, and not {[tip]}")
     new = [one["b"] for one in link.entries_of(kit.candidate, member.dm()) if one["run"] == two["run"]]

@@ -13,8 +13,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from p2pchat_conformance.runner import Unreachable
 from tests.conformance.candidates import EXAMPLES, free_port, listened, node_candidate
 
 FILES = ("peer.mjs", "peer_members.mjs", "peer_primitives.mjs")
@@ -282,6 +284,168 @@ FAULTS = (
               "return marks.filter((mark) => !covered.has(String(mark)));", "return marks;"),
     PeerFault("read-unanswered", "the other end asks for ever", "a-read-that-asks-is-answered",
               'if (ask) this.send({ t: "read", marks: {}, all: true });'),
+    # ---- and further ones that are easily made: in the handshake
+    PeerFault("proof-of-the-other-side", "whoever connects hands its proof back", "the-client-checks-the-proof",
+              'if (!timingSafeEqual(Buffer.from(proof), Buffer.from(good))) throw "network";',
+              'const other = p2p.proof(this.peer.key, side === "server" ? "client" : "server", this.transcript);\n'
+              '    if (proof !== good && proof !== other) throw "network";'),
+    PeerFault("certificate-is-enough", "anybody that certifies itself is a member",
+              "only-members-and-their-guests-are-admitted",
+              "if (isSigned && members.admits(this.far, this.member)) return;",
+              "if (isSigned && (guest || members.admits(this.far, this.member))) return;"),
+    PeerFault("shown-statements-ignored", "a newcomer is refused by all that were away",
+              "statements-that-are-shown-count",
+              "const isSigned = this.peer.hear(s) && (", "const isSigned = ("),
+    # ---- members
+    PeerFault("removed-and-added-again", "whoever was expelled asks an admin to add it", "a-pardon-lets-in-again",
+              "this.removed = new Set(barred);",
+              "const last = (user, ...kinds) => Math.max(0, ...[...this.kept.values()].filter(({ k, who = [] }) => "
+              "kinds.includes(k) && who.includes(user)).map((one) => JSON.parse(one.string).at));\n"
+              '    this.removed = new Set(barred.filter((user) => last(user, "add") <= last(user, "remove")));'),
+    PeerFault("removals-of-members-alone", "an expelled account is served by its gateway's certificate",
+              "a-removed-guest-is-refused",
+              "out.some((one) => who.includes(one)) || (who.includes(user) && !heads.includes(user) && may(by))",
+              "out.some((one) => who.includes(one))"),
+    PeerFault("former-admins-have-a-say", "who was removed goes on adding",
+              "a-log-of-whom-a-former-admin-named-is-taken",
+              "const signers = [this.founder, ...this.admins];", "const signers = [...this.made];"),
+    PeerFault("admins-come-back", "who is forgiven is an admin again", "a-pardon-takes-back-the-removal-alone",
+              'const out = new Set(of(this.founder, "remove").flatMap(({ who }) => who)).add(this.founder);',
+              'const back = of(this.founder, "pardon").flatMap(({ ids }) => ids);\n'
+              '    const out = new Set(of(this.founder, "remove").filter(({ id }) => !back.includes(id))'
+              '.flatMap(({ who }) => who)).add(this.founder);'),
+    PeerFault("kept-by-what-is-in-force", "a pardon expels whom the removal kept",
+              "a-pardon-takes-back-the-removal-alone",
+              'const stay = of(this.founder, "remove").flatMap(({ keep = [] }) => keep);',
+              "const stay = this.removals.filter(({ by }) => by === this.founder).flatMap(({ keep = [] }) => keep);"),
+    PeerFault("any-admin-removes-guests", "one admin expels the accounts of another",
+              "an-admin-removes-no-guest-of-another",
+              "!heads.includes(user) && may(by))", "!heads.includes(user))"),
+    PeerFault("admins-keep-members", "an admin admits whom nobody can remove",
+              "an-admins-removal-counts-with-what-has-no-effect",
+              'const stay = of(this.founder, "remove").flatMap(({ keep = [] }) => keep);',
+              "const stay = this.removals.flatMap(({ keep = [] }) => keep);"),
+    PeerFault("new-admins-unasked", "what an admin had said before is not known here",
+              "statements-of-a-new-admin-are-asked-for",
+              "if (isOther) link.tellSum(true);"),
+    PeerFault("statements-with-any-fields", "it admits whom all others refuse",
+              "statements-with-other-fields-have-no-effect",
+              "known && Object.keys(fields).every((name) => Object.hasOwn(known, name)) && has(known)(fields)",
+              "known && has(known)(fields)"),
+    PeerFault("lists-of-any-length", "it admits whom all others refuse", "statements-with-other-fields-have-no-effect",
+              "list(good)(value) && value.length >= least && value.length <= most", "list(good)(value)"),
+    PeerFault("statements-of-any-length", "a member fills the disk of all", "statements-of-another-form-end-the-link",
+              "string.length <= 49152 && "),
+    PeerFault("all-of-an-admin-is-kept", "an admin fills the disk of all", "of-an-admin-the-smallest-ids-are-kept",
+              "by === this.founder ? own : own.filter(", "true ? own : own.filter("),
+    PeerFault("the-largest-ids-are-kept", "peers keep different statements, and compare for ever",
+              "of-an-admin-the-smallest-ids-are-kept", "a.id < b.id ? -1 : 1", "a.id < b.id ? 1 : -1"),
+    PeerFault("the-one-beyond-is-dropped", "peers keep different statements, and compare for ever",
+              "of-an-admin-the-smallest-ids-are-kept",
+              "(size[expels] += one.size) - one.size <", "(size[expels] += one.size) <"),
+    PeerFault("sums-of-statements-wrong", "two peers that know the same compare for ever",
+              "who-lacks-statements-gets-them",
+              "sum([...this.kept.keys()], 16)", "sum([...this.kept.keys()].slice(1), 16)"),
+    PeerFault("pages-of-ids-forgotten", "each comparison sends everything again", "who-lacks-statements-gets-them",
+              "if (!have || more) return;", "if (!have) return;"),
+    # ---- addresses and links
+    PeerFault("records-unsigned", "anybody leads it to any address",
+              "a-record-that-its-peer-did-not-sign-is-not-dialled",
+              "if (isRecord(this.peer.network, record)) this.records.push(record);", "this.records.push(record);"),
+    PeerFault("records-of-any-key", "anybody leads it to any address",
+              "a-record-that-its-peer-did-not-sign-is-not-dialled",
+              "verify(record.id, recordMessage(network, record), record.sig) &&", "true &&"),
+    PeerFault("records-of-strangers", "anybody leads it to any address", "who-is-not-admitted-is-not-dialled",
+              "members.admits(id, guest ? guest[0] : id) ? e : []", "e"),
+    PeerFault("records-without-a-time", "who moves is not found", "its-record-is-newer-after-a-restart",
+              "recordOf(this.network, this.seed, this.member, this.now(),",
+              "recordOf(this.network, this.seed, this.member, 2 ** 52 - this.now(),"),
+    PeerFault("runs-not-compared", "a peer that started anew is refused until its n is high enough",
+              "the-newer-link-replaces", "current?.run === run && current.n > n", "current?.n > n"),
+    PeerFault("former-link-forgets-the-new", "nothing is sent on the link that counts", "the-newer-link-replaces",
+              "if (links.get(this.far) !== this) return;"),
+    PeerFault("what-a-lost-link-owed", "what one link did not bring never comes",
+              "what-a-lost-link-was-to-bring-is-wanted-again",
+              "for (const link of links.values()) link.want(); // what this one was to bring"),
+    PeerFault("wanted-from-all", "everything comes once from each link", "the-same-is-wanted-from-one-link-only",
+              "wanted.includes(key) || "),
+    PeerFault("full-ignored", "it floods whoever has no room", "nothing-is-pushed-to-who-is-full",
+              " && !link.full.has(c)"),
+    # ---- frames
+    PeerFault("frames-of-any-size", "one frame fills its memory", "lengths-are-limited",
+              "link.expected ? 4096 : 262144", "link.expected ? 4096 : 2 ** 32"),
+    PeerFault("reads-are-frames", "a frame that comes in two pieces is lost", "frames-arrive-in-any-pieces",
+              "[rest, silent] = [Buffer.concat([rest, data]), 0];", "[rest, silent] = [data, 0];"),
+    PeerFault("false-is-not-absent", "it refuses what others send", "false-and-empty-are-read-as-absent",
+              "if (value === null || value === false) delete frame[field];",
+              "if (value === null) delete frame[field];"),
+    PeerFault("unknown-fields-refused", "a later version is parted from it", "unknown-fields-are-ignored",
+              'if (!isObject(frame) || !text(frame.t)) throw "malformed";',
+              'if (!isObject(frame) || !text(frame.t) || "later" in frame) throw "malformed";'),
+    PeerFault("odd-status-refused", "a later version is parted from it", "unknown-status-is-taken",
+              "isObject(value) && key(value.id) && text(value.name)",
+              'isObject(value) && ["online", "idle", "offline"].includes(value.status) && key(value.id)'),
+    PeerFault("first-page-forgotten", "users of a large peer are not known", "the-list-of-users-may-have-pages",
+              "for (const id of gone) this.users.delete(id);", "this.users.clear();"),
+    PeerFault("gone-users-stay", "who was hosted once is spoken for for ever", "nobody-speaks-for-a-user-that-is-gone",
+              "for (const id of gone) this.users.delete(id);"),
+    PeerFault("certificates-of-any-length", "a stolen one counts for years", "wrong-certificates-are-refused",
+              "until - from <= 604_800_000 && "),
+    PeerFault("certificates-on-the-dot", "two clocks that differ part users from their peers",
+              "users-with-certificates-are-met",
+              "from - 3_600_000 <= now && now <= until + 3_600_000", "from <= now && now <= until"),
+    # ---- entries
+    PeerFault("chain-0-unchecked", "one log has two beginnings", "a-wrong-head-ends-the-link",
+              'if (first === 1 && prev !== chainStart(h)) throw "head";'),
+    PeerFault("chain-not-continued", "entries of another version stand in a log", "a-batch-continues-what-is-held",
+              "if (place >= e.length || chains[place] !== log.chains.at(-1)) return [];",
+              "if (place >= e.length) return [];"),
+    PeerFault("gaps-taken", "what is missing is never fetched", "a-log-without-its-predecessor-is-dropped",
+              " || !log.before?.every((mark) => this.holds(c, u, mark))"),
+    PeerFault("overlaps-refused", "what comes twice in part is never taken", "batches-may-overlap",
+              "if (place < 0 ||", "if (place !== 0 ||"),
+    PeerFault("acknowledged-too-soon", "what it acknowledged is gone after a kill",
+              "what-was-acknowledged-survives-a-kill",
+              'appendFileSync(disk, JSON.stringify(line) + "\\n");',
+              'setTimeout(() => appendFileSync(disk, JSON.stringify(line) + "\\n"), 300);'),
+    PeerFault("control-characters-taken", "what it serves ends the links of others",
+              "a-control-character-ends-the-link",
+              'if (e.some(([, text]) => CONTROL.test(text))) throw "malformed";'),
+    PeerFault("entries-of-any-size", "what it serves ends the links of others", "an-entry-has-at-most-64-kib",
+              "Buffer.byteLength(text) > 65536", "Buffer.byteLength(text) > 2 ** 20"),
+    PeerFault("answers-to-automatic-texts", "two programs answer one another for ever",
+              "what-a-program-says-by-itself-is-not-answered", "auto === true || "),
+    PeerFault("hops-uncounted", "two programs answer one another for ever", "an-answer-says-one-hop-more",
+              "hops ? hops + 1 : undefined", "undefined"),
+    PeerFault("hops-unlimited", "two programs answer one another for ever", "an-answer-says-one-hop-more",
+              "|| hops >= 8 ||", "||"),
+    PeerFault("answers-forgotten", "after a start everything is answered again", "a-new-process-begins-new-logs",
+              "new Set(held.filter(({ u }) => u === peer.id).map(({ c, re }) => String([c, re])))", "new Set()"),
+    PeerFault("keys-not-kept", "it is another user after each start", "a-new-process-begins-new-logs",
+              "const peer = new Peer({ network, key, seed,",
+              'const peer = new Peer({ network, key, seed: randomBytes(32).toString("hex"),'),
+    PeerFault("users-of-a-dm-unsorted", "both ends speak of different conversations", "direct-messages-are-answered",
+              'tag("dm/1") + users.sort().join("")', 'tag("dm/1") + users.join("")'),
+    PeerFault("references-without-a-run", "its answers name no message", "the-room-is-answered",
+              "const re = [u.slice(0, 16) + r, n];", "const re = [u.slice(0, 32), n];"),
+    PeerFault("named-like-nobody", "nobody can type its name", "names-of-users-are-names",
+              'invite, name: "echo" });', 'invite, name: "echo@home" });'),
+    PeerFault("name-of-its-own-in-here", "it has two names", "the-candidate-has-a-name",
+              "{ id: this.peer.id, name: this.peer.name, status", '{ id: this.peer.id, name: "bot", status'),
+    # ---- serving
+    PeerFault("served-anew", "each want brings everything", "what-is-held-already-is-not-served",
+              "logs.after(c, u, [...tips, ...older])", "logs.after(c, u, [])"),
+    PeerFault("older-ignored", "who has other logs gets everything again", "older-marks-are-common-ground",
+              "logs.after(c, u, [...tips, ...older])", "logs.after(c, u, tips)"),
+    PeerFault("unknown-tips-trusted", "a mark of another chain hides what is missing", "unknown-tips-are-ignored",
+              "marks.filter((mark) => this.holds(c, u, mark))",
+              "marks.filter(([run]) => this.all.has(c + u + run))"),
+    PeerFault("batches-without-a-number", "nobody knows to which want they belong",
+              "a-want-is-answered-with-its-number",
+              "this.send({ ...batch, n });", "this.send(batch);"),
+    PeerFault("served-backwards", "what builds on another log comes first", "logs-are-served-after-those-they-build-on",
+              "return this.batches.filter((batch) => batch.c === c",
+              "return this.batches.toReversed().filter((batch) => batch.c === c"),
 )  # fmt: skip
 
 
@@ -304,9 +468,11 @@ async def hunt(fault: PeerFault, timeout: float = TIMEOUT) -> FaultHunt:
             shutil.copy(EXAMPLES / file, home / file)
         fault.infect(home)
         port = free_port()
-        (result,) = await listened(
-            lambda invite: node_candidate(home, invite, port, examples=home), home, "full", [fault.rule], timeout
-        )
+        candidate = partial(node_candidate, home, port=port, examples=home)
+        try:
+            (result,) = await listened(candidate, home, "full", [fault.rule], timeout)
+        except Unreachable as unreachable:
+            return FaultHunt(fault, False, str(unreachable), time.monotonic() - began)
     return FaultHunt(fault, result.outcome == "failed", f"{result.outcome} {result.why}", time.monotonic() - began)
 
 
