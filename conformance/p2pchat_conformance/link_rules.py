@@ -193,7 +193,7 @@ async def check_not_dialled(kit: Kit, what: str, wrong: Callable[[wire.PeerRecor
     ada, bob = kit.member("ada"), kit.member("bob")
     record = wrong(ada.record(await kit.listen(ada)))
     (await kit.join("namer")).send(wire.Peers([record], [ada.id]))
-    await kit.accept(bob)
+    await (await kit.accept(bob)).prove()
     check(not kit.was_dialled(ada), f"the candidate dialled {what}")
 
 
@@ -202,7 +202,7 @@ async def a_record_that_its_peer_did_not_sign_is_not_dialled(kit: Kit) -> None:
     change = msgspec.structs.replace
     await check_not_dialled(kit, "an endpoint that is not in what was signed",
                             lambda record: change(record, at=record.at + 1))  # fmt: skip
-    eve, zoe = kit.identity("eve"), kit.identity("zoe")
+    eve, zoe = kit.identity("eve"), kit.identity("zoe", decides=False)
     await check_not_dialled(kit, "what another peer had signed", lambda record: make_record(
         kit.network.id, record.id, eve.sign, record.at, record.e, record.guest))  # fmt: skip
     network = kit.network.member
@@ -214,7 +214,7 @@ async def a_record_that_its_peer_did_not_sign_is_not_dialled(kit: Kit) -> None:
 
 @rule
 async def who_is_not_admitted_is_not_dialled(kit: Kit) -> None:
-    zoe = kit.identity("zoe")
+    zoe = kit.identity("zoe", decides=False)
     await check_not_dialled(kit, "a peer for whom no member answers", lambda record: make_record(
         kit.network.id, zoe.peer_id, zoe.sign, record.at, record.e, None))  # fmt: skip
 

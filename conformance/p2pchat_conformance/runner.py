@@ -531,7 +531,7 @@ def alike(results: Iterable[RuleResult]) -> Iterator[tuple[str, list[str]]]:
     found: dict[str, list[str]] = {}
     for result in results:
         if result.outcome == "failed":
-            found.setdefault(re.sub(r"\d+|'[^']*'", "…", result.why), []).append(result.rule.name)
+            found.setdefault(re.sub(r"[\d.]*\d|'[^']*'", "…", result.why), []).append(result.rule.name)
     for why, names in found.items():
         if len(names) >= MANY:
             yield why, names
