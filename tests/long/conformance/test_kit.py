@@ -81,8 +81,8 @@ async def test_rules_that_fail_alike_are_named_together() -> None:
 async def test_a_lost_first_contact_shows_what_came() -> None:
     async with TCPPeer(temporary=True, name="once") as peer:
         invite = await peer.make_invite(uses=1)
-        assert (await kit(invite, "--only", "pings-are-answered"))[0] == 0
-        code, out, err = await kit(invite, "--only", "pings-are-answered")
+        assert (await kit(invite, "--only", "unknown-frames-are-ignored"))[0] == 0
+        code, out, err = await kit(invite, "--only", "unknown-frames-are-ignored")
     assert (code, out) == (2, "")
     first, *frames = err.splitlines()
     assert first.startswith("there is no first link with the candidate: the candidate closed the link with 'used'")
