@@ -215,14 +215,12 @@ export class Link {
 
   tellSum(ask) {
     const { founder, sum } = this.peer.members;
-    if (founder) this.send({ t: "members", founder, sum, ask });
+    this.send({ t: "members", founder, sum, ask });
   }
 
   /** Compare statements about members, and take those that are missing here. */
-  on_members({ founder, sum, ask, have, more, s = [] }) {
+  on_members({ sum, ask, have, more, s = [] }) {
     const { members } = this.peer;
-    members.learn(founder);
-    if (!members.founder) return;
     this.peer.hear(s);
     if (sum && sum !== members.sum) {
       this.send({ t: "members", have: [...members.kept.keys()] });
@@ -320,9 +318,8 @@ export class Peer {
     now ??= () => Date.now() * 1000;
     Object.assign(this, { seed, network, key, member, invite, name, run, now });
     Object.assign(this, { id: p2p.userId(seed), room: p2p.roomId(network) });
-    this.members = new Members(network, founder);
-    this.logs = new p2p.Logs(network, () => {}, (by) => by === p2p.userId(member) || this.members.isNamed(by));
-    this.logs.named = (user, member) => this.members.note(user, member);
+    this.members = new Members(network, founder, p2p.userId(member));
+    this.logs = new p2p.Logs(network, this.members);
   }
 
   /** What shows that this peer belongs to the network, on the connection with this transcript. */

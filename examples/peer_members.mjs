@@ -68,9 +68,11 @@ export class Members {
   ever = new Set(); // whoever a statement that is kept ever named
   removals = []; // in force
   named = new Map(); // user -> the members that it named, in headers and in certificates that it showed
+  write = () => {}; // puts on the disk what is new
 
-  constructor(network, founder, write = () => {}) {
-    Object.assign(this, { network, founder, write });
+  /** `own` is the member of this peer. */
+  constructor(network, founder, own) {
+    Object.assign(this, { network, founder, own });
     if (founder) this.evaluate();
   }
 
@@ -137,7 +139,7 @@ export class Members {
   }
 
   isNamed(member) {
-    return !this.founder || this.ever.has(member);
+    return !this.founder || member === this.own || this.ever.has(member);
   }
 
   admits(user, member) {

@@ -335,10 +335,10 @@ export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highe
 export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
   batches = []; // as they were taken
-  named = () => {}; // called with a writer, and the member that a header of it names
+  write = () => {};
 
-  constructor(network, write, isNamed) {
-    Object.assign(this, { network, write, isNamed });
+  constructor(network, members) {
+    Object.assign(this, { network, members });
   }
 
   of(c) {
@@ -397,7 +397,7 @@ export class Logs {
     const { before, member } = first === 1 ? readHeader({ u, c, r, h }, this.network) : {};
     if (first === 1 && prev !== chainStart(h)) throw "head";
     if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";
-    if (first === 1 && !this.all.has(id) && !this.isNamed(member ?? u)) return [];
+    if (first === 1 && !this.all.has(id) && !this.members.isNamed(member ?? u)) return [];
     const log = this.all.get(id) ?? { c, u, r, before, chains: [prev], clocks: [0] };
     const place = log.chains.length - first; // of what is new
     if (place < 0 || !log.before?.every((mark) => this.holds(c, u, mark))) return undefined;
@@ -406,7 +406,7 @@ export class Logs {
     if (clocks.some((clock, at) => at && clock <= clocks[at - 1])) throw "head";
     if (e.some(([, text]) => CONTROL.test(text))) throw "malformed";
     this.write({ c, u, r, first, prev, e, head, h });
-    if (member) this.named(u, member);
+    if (member) this.members.note(u, member);
     this.batches.push({ t: "entries", c, u, r, first, prev, e, head, h });
     this.all.set(id, log);
     log.chains.push(...chains.slice(place + 1));

@@ -234,6 +234,10 @@ async def a_wrong_head_ends_the_link(kit: Kit) -> None:
         haves = [one.marks.get(kit.room, {}) for one in watcher.frames if isinstance(one, wire.Have)]
         told = any(link.member.id in marks for marks in haves)
         check(not told, f"entries under a wrong `{wrong}` are in the candidate's marks")
+
+
+@rule
+async def a_chain_begins_with_its_header(kit: Kit) -> None:
     link = await kit.join("ada")
     log = link.member.log(link.member.dm())
     log.chains = [bytes(32)]
