@@ -13,6 +13,7 @@ from p2pchat.core.members.made_invites import prove_invite
 from p2pchat.core.members.statement import (
     ADD,
     ADMIN,
+    CLOSE,
     PARDON,
     REMOVE,
     SIGNATURE_TAG,
@@ -222,6 +223,31 @@ async def linked_guest(kit: Kit, answers: Identity) -> ScriptedLink:
     return link
 
 
+def of(kit: Kit, signer: Identity, kind: str, **fields: Any) -> Statement:
+    """Make a statement as somebody else than the founder."""
+    return make_statement(kit.network.id, signer.peer_id, signer.sign, kind, now_us(), fields)
+
+
+async def told(kit: Kit, *said: Statement) -> None:
+    """Let the candidate hear these statements, one after the other, until it tells the last: all are stored then."""
+    teller, other = await kit.join("teller"), await kit.join("other")
+    last = pair(kit.say(CLOSE, invites=[kit.draw("invite", 4).hex()]))
+    teller.send(*(wire.Members(s=[pair(one)]) for one in said), wire.Members(s=[last]))
+    await other.next(wire.Members, "`members` with a statement that came on another link", where=partial(told_in, last))
+
+
+async def admits(kit: Kit, name: str, member: Identity) -> None:
+    """Check that the candidate admits a guest of this member."""
+    link = await guest_of(kit, "guest", member)
+    await link.next(wire.Admit, f"`admit` for a guest of {name}")
+
+
+async def bars(kit: Kit, member: Identity, what: str) -> None:
+    """Check that the candidate refuses a guest of this member."""
+    link = await guest_of(kit, "guest", member)
+    await link.ended("member", after=f"a guest of {what}")
+
+
 @rule
 async def statements_are_told_on(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
@@ -242,10 +268,10 @@ async def who_lacks_statements_gets_them(kit: Kit) -> None:
     bob.send(wire.Members(founder=kit.network.founder, sum="00" * 16, ask=True))
     have = (await bob.next(wire.Members, "`have` in `members`, as the sum differs", after=after,
                            where=lambda one: one.have is not None and said.id in one.have)).have  # fmt: skip
-    told = (await bob.next(wire.Members, "`sum` in `members`, as it was asked for", after=after,
+    said_sum = (await bob.next(wire.Members, "`sum` in `members`, as it was asked for", after=after,
                            where=lambda one: one.sum is not None)).sum  # fmt: skip
     total = f"{sum(int(id, 16) for id in have or ()) % (1 << 128):032x}"
-    check(told == total, f"the sum is {told}, and that of the ids in `have` {total}")
+    check(said_sum == total, f"the sum is {said_sum}, and that of the ids in `have` {total}")
     bob.send(wire.Members(have=[], more=True), wire.Members(have=have))
     await bob.round_trip()
     sent = [one for frame in bob.frames[after:] if isinstance(frame, wire.Members) for one in frame.s]
@@ -268,12 +294,10 @@ async def statements_of_a_new_admin_are_asked_for(kit: Kit) -> None:
 @rule
 async def who_is_removed_is_sent_away(kit: Kit) -> None:
     zoe = kit.identity("zoe")
-    kit.say(ADD, who=[zoe.peer_id])
-    ada = await kit.join("ada")
-    await ada.round_trip()
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]))
     link = await linked_guest(kit, zoe)
     out = kit.say(REMOVE, who=[zoe.peer_id])
-    ada.send(wire.Members(s=[pair(out)]))
+    await told(kit, out)
     await link.ended("member", after="the removal of its member")
     check(any(isinstance(one, wire.Members) and pair(out) in one.s for one in link.frames),
           "the removal did not come before `bye`")  # fmt: skip
@@ -284,11 +308,9 @@ async def who_is_removed_is_sent_away(kit: Kit) -> None:
 @rule
 async def who_named_a_removed_member_is_refused(kit: Kit) -> None:
     zoe = kit.identity("zoe")
-    kit.say(ADD, who=[zoe.peer_id])
-    ada = await kit.join("ada")
-    await ada.round_trip()
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]))
     link = await linked_guest(kit, zoe)
-    ada.send(wire.Members(s=[pair(kit.say(REMOVE, who=[zoe.peer_id]))]))
+    await told(kit, kit.say(REMOVE, who=[zoe.peer_id]))
     await link.ended("member", after="the removal of its member")
     again = await kit.dial(link.member)
     await again.prove_keys()
@@ -308,43 +330,13 @@ async def a_forged_statement_ends_the_link(kit: Kit) -> None:
 @rule
 async def an_admins_removal_counts_with_what_has_no_effect(kit: Kit) -> None:
     admin, zoe, yan = (kit.identity(name) for name in ("admin", "zoe", "yan"))
-    kit.say(ADD, who=[zoe.peer_id])
-    kit.say(ADMIN, who=[admin.peer_id])
-    ada = await kit.join("ada")
-    await ada.round_trip()
-    link = await guest_of(kit, "guest", zoe)
-    await link.next(wire.Admit)
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]), kit.say(ADMIN, who=[admin.peer_id]))
+    await admits(kit, "zoe", zoe)
     fields = {"who": [zoe.peer_id], "keep": [yan.peer_id], "hide": False}
     out = make_statement(kit.network.id, admin.peer_id, admin.sign, REMOVE, now_us(), fields)
-    ada.send(wire.Members(s=[pair(out)]))
-    await ada.round_trip()
+    await told(kit, out)
     await bars(kit, zoe, "a member that an admin has removed")
     await bars(kit, yan, "a member that an admin's removal keeps")
-
-
-def of(kit: Kit, signer: Identity, kind: str, **fields: Any) -> Statement:
-    """Make a statement as somebody else than the founder."""
-    return make_statement(kit.network.id, signer.peer_id, signer.sign, kind, now_us(), fields)
-
-
-async def told(kit: Kit, *said: Statement) -> None:
-    """Let the candidate hear these statements, one after the other."""
-    link = await kit.join("teller")
-    for one in said:
-        link.send(wire.Members(s=[pair(one)]))
-    await link.round_trip()
-
-
-async def admits(kit: Kit, name: str, member: Identity) -> None:
-    """Check that the candidate admits a guest of this member."""
-    link = await guest_of(kit, "guest", member)
-    await link.next(wire.Admit, f"`admit` for a guest of {name}")
-
-
-async def bars(kit: Kit, member: Identity, what: str) -> None:
-    """Check that the candidate refuses a guest of this member."""
-    link = await guest_of(kit, "guest", member)
-    await link.ended("member", after=f"a guest of {what}")
 
 
 @rule
