@@ -53,6 +53,7 @@ FILES = (
     "attachment_rules",
 )
 RULE_TIMEOUTS = 6  # a rule may take this many times as long as one wait; a guess
+RULE_LEAST = 60.0  # seconds that a rule may take, however short its waits: it has many, on a busy machine; a guess
 MANY = 4  # rules that fail alike may have one cause; a guess
 RECORDED = 400  # frames of one rule that are kept
 RECORDED_CHARACTERS = 2000  # of one frame
@@ -430,7 +431,7 @@ class Kit:
             if rule.script is None:
                 await self._judge(rule)
             else:
-                async with asyncio.timeout(RULE_TIMEOUTS * self.timeout):
+                async with asyncio.timeout(max(RULE_LEAST, RULE_TIMEOUTS * self.timeout)):
                     await rule.script(self)
             fault = next((link.fault for link in self._links if link.fault), "")
             check(not fault, f"the candidate sent what is no frame: {fault}")
