@@ -22,7 +22,6 @@ import { Members, guestOf, isGuest, isRecord, recordOf } from "./peer_members.mj
 import * as p2p from "./peer_primitives.mjs";
 
 const HANDSHAKE = ["hello", "welcome", "show", "admit", "go"];
-const SHOWING = ["show", "admit"]; // then `members` may come too: what comes before a goodbye
 
 /** One link. `far` is the id of the other end: a client knows it from the certificate, a server from the `hello`. */
 export class Link {
@@ -74,7 +73,7 @@ export class Link {
       this.peer.refused?.(frame.code);
       return this.close(frame.code);
     }
-    const isFarewell = frame.t === "members" && SHOWING.includes(this.expected);
+    const isFarewell = frame.t === "members" && ["show", "admit"].includes(this.expected);
     if (isFarewell) return this.peer.hear(frame.s);
     if (this.expected ? frame.t !== this.expected : HANDSHAKE.includes(frame.t)) throw "order";
     this[`on_${frame.t}`]?.(frame);
@@ -299,7 +298,7 @@ export class Link {
     const fresh = this.peer.logs.take(frame);
     if (fresh?.length) return this.peer.stored(fresh, this);
     if (fresh) return;
-    this.theirs.set(c + u, [p2p.markOf(frame)]); // the gap is fetched
+    this.theirs.set(c + u, [[frame.r, frame.first, ""]]); // the gap is fetched
     this.want();
   }
 }
@@ -388,22 +387,17 @@ export class Peer {
   }
 
   /** Dial a peer whenever it is not linked. When two learn of each other, the one with the smaller id dials first. */
-  async redial(place, id) {
+  async redial({ host, port }, id) {
     if (id < this.id) await sleep(1000);
     for (let pause = 100; ; await sleep(Math.random() * pause)) {
       if (this.links.has(id) || this.dialled.has(id)) continue;
       this.dialled.add(id);
-      const lasted = await this.dial(place, id);
+      const began = Date.now();
+      const socket = p2p.connect(host, port, (out, key) => new Link(this, out, key, id));
+      await new Promise((done) => socket.on("close", done));
       this.dialled.delete(id);
-      pause = lasted > 5000 ? 100 : Math.min(30_000, 2 * pause);
+      pause = Date.now() - began > 5000 ? 100 : Math.min(30_000, 2 * pause);
     }
-  }
-
-  /** Dial an address once. The promise is kept when the connection is gone, with the time it lasted in ms. */
-  dial({ host, port }, id) {
-    const started = Date.now();
-    const socket = p2p.connect(host, port, (out, key) => new Link(this, out, key, id));
-    return new Promise((done) => socket.on("close", () => done(Date.now() - started)));
   }
 
   listen(host, port, done) {

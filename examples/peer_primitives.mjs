@@ -73,11 +73,6 @@ export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u6
 export const clock = (now, previous, others) =>
   others.reduce((latest, c) => (c > now + 300e6 ? latest : Math.max(latest, c + 1)), Math.max(now, previous + 1));
 
-/** The mark at the end of a batch. */
-export function markOf({ r, first, prev, e }) {
-  return [r, first + e.length - 1, e.reduce(chainNext, prev).slice(0, 16)];
-}
-
 // What both ends sign and prove in a handshake.
 export const transcript = (server, client, ...nonces) => tag("link/1") + "0002" + server + client + nonces.join("");
 const hmac = (key, hex) => createHmac("sha256", bytes(key)).update(bytes(hex)).digest("hex");

@@ -281,7 +281,7 @@ FAULTS = (
     PeerFault("wants-nothing", "it misses what was written before", "what-was-written-before-is-fetched",
               "this.wants.delete(end);\n    this.want();", "this.wants.delete(end);"),
     PeerFault("gaps-stay", "what was lost on the way stays lost", "a-gap-is-fetched",
-              "this.theirs.set(c + u, [p2p.markOf(frame)]); // the gap is fetched\n    this.want();"),
+              "this.theirs.set(c + u, [[frame.r, frame.first, \"\"]]); // the gap is fetched\n    this.want();"),
     PeerFault("covered-tips", "its sums differ from those of others", "covered-logs-are-no-tips",
               "return marks.filter((mark) => !covered.has(String(mark)));", "return marks;"),
     PeerFault("read-unanswered", "the other end asks for ever", "a-read-that-asks-is-answered",
