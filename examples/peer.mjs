@@ -7,16 +7,12 @@
 // the keys and all that was sent and received: run one process on it at a time. The peer has a member of its own, which
 // the maker of the invite adds. It is no admin, so it makes no invites: whoever is to reach it needs its address alone.
 //
-// Left out, and what it costs:
+// It leaves out, as that page allows:
 // - `linked` and the records of others in `peers`: nobody meets through this peer
-// - forks: what comes after one may not arrive
+// - forks, and the older runs of a peer
 // - pages, and limits of what others send: it works below 1,000 users, and trusts the members of the network
-// - digests but the first, and where the other end stands: a new batch is sent at once, and who lacks the one before it
-//   fetches both
-// - the older runs of a peer: a late `go` of a process that is gone takes the link until its connection breaks
-// - `after`, `read`, `typing`, `names` of others: nobody sees when it reads
-// - groups, named networks, making invites
-// - trying an hour later where it was refused: it goes on as after any other end
+// - digests but the first, and where the other end stands: who lacks the batch before a new one fetches both
+// - `after`, read marks, `typing`, the names of others, groups, named networks, making invites
 
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
@@ -26,13 +22,6 @@ import { Members, guestOf, isGuest, isRecord, recordOf } from "./peer_members.mj
 import * as p2p from "./peer_primitives.mjs";
 
 const HANDSHAKE = ["hello", "welcome", "show", "admit", "go"];
-const SHOWING = ["show", "admit"]; // then `members` may come too: what comes before a goodbye
-
-/** Of statements those that fit a frame before `go`. */
-function early(pairs) {
-  let size = 100;
-  return pairs.slice(0, 4).filter((pair) => (size += JSON.stringify(pair).length) <= 4096);
-}
 
 /** One link. `far` is the id of the other end: a client knows it from the certificate, a server from the `hello`. */
 export class Link {
@@ -81,10 +70,10 @@ export class Link {
   receive(frame) {
     if (this.code) return;
     if (frame.t === "bye") {
-      if (!this.code) this.peer.refused?.(frame.code);
+      this.peer.refused?.(frame.code);
       return this.close(frame.code);
     }
-    const isFarewell = frame.t === "members" && SHOWING.includes(this.expected);
+    const isFarewell = frame.t === "members" && ["show", "admit"].includes(this.expected);
     if (isFarewell) return this.peer.hear(frame.s);
     if (this.expected ? frame.t !== this.expected : HANDSHAKE.includes(frame.t)) throw "order";
     this[`on_${frame.t}`]?.(frame);
@@ -127,14 +116,17 @@ export class Link {
   admit({ founder, guest, s = [], invite } = {}) {
     const { members, network, id } = this.peer;
     members.learn(founder);
-    const isSigned = this.peer.hear(s) && (!guest || isGuest(network, this.far, guest));
+    try {
+      this.peer.hear(s);
+    } catch (code) {
+      throw code === "malformed" ? "member" : code;
+    }
+    if (guest && !isGuest(network, this.far, guest)) throw "member";
     this.member = guest ? guest[0] : this.far;
-    if (isSigned && members.all.has(this.member)) members.note(this.far, this.member);
-    if (isSigned && members.admits(this.far, this.member)) return;
-    const removals = members.against(this.far, this.member);
-    if (early(removals).length) this.out.send({ t: "members", s: early(removals) });
-    const isNewcomer = isSigned && members.founder && invite && !removals.length;
-    throw isNewcomer ? (invite.maker === id ? "invite" : "maker") : "member";
+    if (members.all.has(this.member)) members.note(this.far, this.member);
+    if (members.admits(this.far, this.member)) return;
+    if (!members.founder || !invite || members.against(this.far, this.member).length) throw "member";
+    throw invite.maker === id ? "invite" : "maker";
   }
 
   /** The server's turn, after the client's hello. */
@@ -158,8 +150,12 @@ export class Link {
 
   /** Of two peers, that with the smaller id says with `go` which link counts. */
   elect() {
+    const { id, run, counts } = this.peer;
     this.expected = "go";
-    if (this.peer.id < this.far) this.begin(this.peer.nextGo(this.far));
+    if (id > this.far) return;
+    const n = (counts.get(this.far) ?? 0) + 1;
+    counts.set(this.far, n);
+    this.begin({ t: "go", run, n });
   }
 
   on_go({ run, n }) {
@@ -170,13 +166,14 @@ export class Link {
   }
 
   begin(go) {
+    const { id, name, network, seed, member, now, endpoints, links } = this.peer;
     this.expected = undefined;
-    this.peer.links.get(this.far)?.fail("replaced");
-    this.peer.links.set(this.far, this);
+    links.get(this.far)?.fail("replaced");
+    links.set(this.far, this);
     if (go) this.send(go);
-    this.send({ t: "peers", records: [this.peer.record()] });
+    this.send({ t: "peers", records: [recordOf(network, seed, member, now(), endpoints)] });
     this.tellSum();
-    this.send({ t: "here", users: [{ id: this.peer.id, name: this.peer.name, status: "online" }] });
+    this.send({ t: "here", users: [{ id, name, status: "online" }] });
   }
 
   on_ping() {
@@ -217,15 +214,13 @@ export class Link {
 
   tellSum(ask) {
     const { founder, sum } = this.peer.members;
-    if (founder) this.send({ t: "members", founder, sum, ask });
+    this.send({ t: "members", founder, sum, ask });
   }
 
   /** Compare statements about members, and take those that are missing here. */
-  on_members({ founder, sum, ask, have, more, s = [] }) {
+  on_members({ sum, ask, have, more, s = [] }) {
     const { members } = this.peer;
-    members.learn(founder);
-    if (!members.founder) return;
-    if (!this.peer.hear(s)) throw "malformed";
+    this.peer.hear(s);
     if (sum && sum !== members.sum) {
       this.send({ t: "members", have: [...members.kept.keys()] });
       if (ask) this.tellSum();
@@ -303,7 +298,7 @@ export class Link {
     const fresh = this.peer.logs.take(frame);
     if (fresh?.length) return this.peer.stored(fresh, this);
     if (fresh) return;
-    this.theirs.set(c + u, [p2p.markOf(frame)]); // the gap is fetched
+    this.theirs.set(c + u, [[frame.r, frame.first, ""]]); // the gap is fetched
     this.want();
   }
 }
@@ -314,7 +309,7 @@ export class Peer {
   counts = new Map(); // peer id -> n of the last `go`
   addresses = new Set(); // peer id and endpoint, one behind the other
   dialled = new Set(); // peer ids, while a dial is under way
-  port = 0;
+  endpoints = []; // where it listens
   wanted = 0;
 
   /** `member` is the seed of the key that answers for this peer; `invite` is what it joins with. */
@@ -322,33 +317,25 @@ export class Peer {
     now ??= () => Date.now() * 1000;
     Object.assign(this, { seed, network, key, member, invite, name, run, now });
     Object.assign(this, { id: p2p.userId(seed), room: p2p.roomId(network) });
-    this.members = new Members(network, founder);
-    this.logs = new p2p.Logs(network, () => {}, (by) => by === p2p.userId(member) || this.members.isNamed(by));
-    this.logs.named = (user, member) => this.members.note(user, member);
+    this.members = new Members(network, founder, p2p.userId(member));
+    this.logs = new p2p.Logs(network, this.members);
   }
 
   /** What shows that this peer belongs to the network, on the connection with this transcript. */
   show(transcript) {
     const { members, network, id } = this;
     const member = p2p.userId(this.member);
-    const fits = ({ size }) => size <= 1280; // of two
-    const said = members.vouching(member).filter(fits).map(({ string, signature }) => [string, signature]);
+    const said = members.vouching(member).map(({ pair }) => pair);
     const joins = this.invite && !members.admits(id, member);
     const invite = joins ? p2p.proveInvite(this.invite, member, transcript) : undefined;
     const s = said.length ? said : undefined;
     return { founder: members.founder, guest: guestOf(network, this.member, id), s, invite };
   }
 
-  /** Take statements about members, and tell all links what is new. Return false if one is none. */
+  /** Take statements about members, and tell all links what is new. Codes of bye are thrown. */
   hear(s = []) {
     const before = this.members.made.size;
-    let news;
-    try {
-      news = this.members.founder ? this.members.take(s) : [];
-    } catch (code) {
-      if (typeof code !== "string") throw code; // a full disk
-      return false;
-    }
+    const news = this.members.take(s);
     const isOther = this.members.made.size !== before;
     for (const link of news.length ? [...this.links.values()] : []) {
       link.send({ t: "members", s: news });
@@ -357,17 +344,6 @@ export class Peer {
       link.meet();
       if (!this.members.admits(link.far, link.member)) link.fail("member");
     }
-    return true;
-  }
-
-  /** Where this peer is, signed. A bot that listens nowhere needs none. */
-  record() {
-    return recordOf(this.network, this.seed, this.member, this.now(), this.endpoint ? [this.endpoint] : []);
-  }
-
-  nextGo(id) {
-    this.counts.set(id, (this.counts.get(id) ?? 0) + 1);
-    return { t: "go", run: this.run, n: this.counts.get(id) };
   }
 
   /** Acknowledge entries that are on the disk now. */
@@ -411,30 +387,24 @@ export class Peer {
   }
 
   /** Dial a peer whenever it is not linked. When two learn of each other, the one with the smaller id dials first. */
-  async redial(place, id) {
+  async redial({ host, port }, id) {
     if (id < this.id) await sleep(1000);
     for (let pause = 100; ; await sleep(Math.random() * pause)) {
       if (this.links.has(id) || this.dialled.has(id)) continue;
       this.dialled.add(id);
-      const lasted = await this.dial(place, id);
+      const began = Date.now();
+      const socket = p2p.connect(host, port, (out, key) => new Link(this, out, key, id));
+      await new Promise((done) => socket.on("close", done));
       this.dialled.delete(id);
-      pause = lasted > 5000 ? 100 : Math.min(30_000, 2 * pause);
+      pause = Date.now() - began > 5000 ? 100 : Math.min(30_000, 2 * pause);
     }
-  }
-
-  /** Dial an address once. The promise is kept when the connection is gone, with the time it lasted in ms. */
-  dial({ host, port }, id) {
-    const started = Date.now();
-    const socket = p2p.connect(host, port, (out, key) => new Link(this, out, key, id));
-    return new Promise((done) => socket.on("close", () => done(Date.now() - started)));
   }
 
   listen(host, port, done) {
     const server = p2p.listen(host, port, this.seed, (out) => new Link(this, out));
     server.on("listening", () => {
-      this.port = server.address().port;
-      this.endpoint = `${host}:${this.port}`;
-      done(this.port);
+      this.endpoints = [`${host}:${server.address().port}`];
+      done();
     });
   }
 }
@@ -486,7 +456,7 @@ function main([file, text = "", at = "127.0.0.1:0"]) {
   peer.heard = (entry) => echo(peer, answered, entry);
   held.forEach(peer.heard); // those that a crash left unanswered
   peer.listen(host, port, () => {
-    console.log(`echo is ${peer.id} at ${host}:${peer.port}`);
+    console.log(`echo is ${peer.id} at ${peer.endpoints}`);
     for (const endpoint of invite.endpoints) peer.learn(endpoint, invite.maker, true);
   });
   const stop = () => {

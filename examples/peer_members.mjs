@@ -1,7 +1,7 @@
 // Members, of docs/protocol.md: statements of the founder and the admins, what follows from a set of them, and
 // certificates by which members answer for users.
 
-import { blake2b, has, hex, isObject, key, list, natural, optional } from "./peer_primitives.mjs";
+import { blake2b, has, hex, isObject, key, list, natural } from "./peer_primitives.mjs";
 import { sign, sum, tag, text, userId, verify } from "./peer_primitives.mjs";
 
 const ofText = (string) => Buffer.from(string).toString("hex");
@@ -32,16 +32,12 @@ function canonical(value, depth = 0) {
 }
 
 const listed = (good, least, most) => (value) => list(good)(value) && value.length >= least && value.length <= most;
+const ids = listed(hex(4), 0, 64); // of invites
 const isBoolean = (value) => typeof value === "boolean";
 const KINDS = {
-  add: { who: listed(key, 1, 8), invite: optional(hex(4)), of: optional(key) },
+  add: { who: listed(key, 1, 8), "invite?": hex(4), "of?": key },
   admin: { who: listed(key, 1, 8) },
-  remove: {
-    who: listed(key, 1, 64),
-    keep: optional(listed(key, 0, 512)),
-    hide: optional(isBoolean),
-    invites: optional(listed(hex(4), 0, 64)),
-  },
+  remove: { who: listed(key, 1, 64), "keep?": listed(key, 0, 512), "hide?": isBoolean, "invites?": ids },
   pardon: { ids: listed(hex(16), 1, 32) },
   close: { invites: listed(hex(4), 1, 64) },
 };
@@ -56,9 +52,10 @@ export function readStatement(network, [string, signature]) {
   const inForm = string.length <= 49152 && canonical(said) === string;
   if (!inForm || typeof by !== "string" || !key(by) || !text(k) || !natural(at)) throw "malformed";
   const id = blake2b(tag("statement/1") + network + ofText(string), 16);
-  const known = Object.hasOwn(KINDS, k) ? KINDS[k] : undefined;
-  const hasEffect = known && Object.keys(fields).every((name) => Object.hasOwn(known, name)) && has(known)(fields);
-  return { id, by, string, signature, size: string.length + 64, ...(hasEffect ? { k, ...fields } : {}) };
+  const known = Object.hasOwn(KINDS, k) ? KINDS[k] : {};
+  const isKnown = (name) => Object.hasOwn(known, name) || Object.hasOwn(known, `${name}?`);
+  const hasEffect = Object.hasOwn(KINDS, k) && Object.keys(fields).every(isKnown) && has(known)(fields);
+  return { id, by, pair: [string, signature], size: string.length + 64, ...(hasEffect ? { k, ...fields } : {}) };
 }
 
 /** Who belongs to a network: a function of the set of statements that are kept. */
@@ -71,9 +68,11 @@ export class Members {
   ever = new Set(); // whoever a statement that is kept ever named
   removals = []; // in force
   named = new Map(); // user -> the members that it named, in headers and in certificates that it showed
+  write = () => {}; // puts on the disk what is new
 
-  constructor(network, founder, write = () => {}) {
-    Object.assign(this, { network, founder, write });
+  /** `own` is the member of this peer. */
+  constructor(network, founder, own) {
+    Object.assign(this, { network, founder, own });
     if (founder) this.evaluate();
   }
 
@@ -87,17 +86,15 @@ export class Members {
 
   /** Keep what counts of these, those of the founder first: they say whose others do. Return what is new. */
   take(pairs) {
+    if (!this.founder) return [];
     const said = pairs.map((pair) => readStatement(this.network, pair)).filter(({ id }) => !this.kept.has(id));
-    const fresh = [];
-    for (const counts of [(by) => by === this.founder, (by) => this.made.has(by)]) {
-      const turn = said.filter(({ by }) => counts(by));
-      const isSigned = ({ by, string, signature }) => verify(by, statementMessage(this.network, string), signature);
-      if (!turn.every(isSigned)) throw "malformed";
-      for (const one of turn) this.kept.set(one.id, one);
-      fresh.push(...turn);
+    const isSigned = ({ by, pair: [string, sig] }) => verify(by, statementMessage(this.network, string), sig);
+    if (!said.every(isSigned)) throw "malformed";
+    for (const counts of [({ by }) => by === this.founder, ({ by }) => this.made.has(by)]) {
+      for (const one of said.filter(counts)) this.kept.set(one.id, one);
       this.evaluate();
     }
-    const news = fresh.filter(({ id }) => this.kept.has(id)).map(({ string, signature }) => [string, signature]);
+    const news = said.filter(({ id }) => this.kept.has(id)).map(({ pair }) => pair);
     if (news.length) this.write({ s: news });
     return news;
   }
@@ -125,11 +122,6 @@ export class Members {
     this.all = new Set([...signers, ...added, ...stay].filter((user) => !this.removed.has(user)));
   }
 
-  /** Whether the author of a statement has a say now. */
-  counts({ by }) {
-    return by === this.founder || this.admins.has(by);
-  }
-
   /**
    * What is kept of one author: of an admin those with the smallest ids, up to the one that passes a limit. What expels
    * has a quarter of 1 MiB, all else the rest.
@@ -147,7 +139,7 @@ export class Members {
   }
 
   isNamed(member) {
-    return !this.founder || this.ever.has(member);
+    return !this.founder || member === this.own || this.ever.has(member);
   }
 
   admits(user, member) {
@@ -163,29 +155,18 @@ export class Members {
     const out = members.filter((one) => this.removed.has(one));
     const counts = ({ by, who }) =>
       out.some((one) => who.includes(one)) || (who.includes(user) && !heads.includes(user) && may(by));
-    return this.removals.filter(counts).map(({ string, signature }) => [string, signature]);
+    return this.removals.filter(counts);
   }
 
-  /** Whether an invite admits nobody: a statement closes it, or who came by it is removed. */
-  isClosed(id) {
-    const closing = [...this.kept.values()].filter((one) => one.k === "close" && this.counts(one));
-    return [...closing, ...this.removals].some(({ invites = [] }) => invites.includes(id));
-  }
-
-  /** The statement by which a user is a member, after that by which its author is an admin. */
+  /** What is shown for a member: the statement that added it, after that by which its author is an admin. */
   vouching(member) {
-    const made = (user) => this.find((one) => one.by === this.founder && one.k === "admin" && one.who.includes(user));
-    if (this.admins.has(member)) return made(member);
+    const find = (fits) => [...this.kept.values()].find((one) => one.size <= 1280 && fits(one)); // two fit a frame
+    const made = (user) => find((one) => one.by === this.founder && one.k === "admin" && one.who.includes(user));
     const isAdded = ({ by, k, who, keep = [] }) =>
-      (k === "add" && this.counts({ by }) && who.includes(member)) ||
+      (k === "add" && (by === this.founder || this.admins.has(by)) && who.includes(member)) ||
       (k === "remove" && by === this.founder && keep.includes(member));
-    const [one] = this.find(isAdded);
-    return one ? [...(one.by === this.founder ? [] : made(one.by)), one] : [];
-  }
-
-  /** The smallest statement that fits: what is shown before `go` has little room. */
-  find(fits) {
-    return [...this.kept.values()].filter(fits).sort((one, other) => one.size - other.size).slice(0, 1);
+    const one = find(isAdded);
+    return [made(one?.by ?? member), one].filter(Boolean);
   }
 
   get sum() {
@@ -193,6 +174,6 @@ export class Members {
   }
 
   pairs(without = []) {
-    return [...this.kept.values()].filter(({ id }) => !without.includes(id)).map((one) => [one.string, one.signature]);
+    return [...this.kept.values()].filter(({ id }) => !without.includes(id)).map(({ pair }) => pair);
   }
 }

@@ -73,11 +73,6 @@ export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u6
 export const clock = (now, previous, others) =>
   others.reduce((latest, c) => (c > now + 300e6 ? latest : Math.max(latest, c + 1)), Math.max(now, previous + 1));
 
-/** The mark at the end of a batch. */
-export function markOf({ r, first, prev, e }) {
-  return [r, first + e.length - 1, e.reduce(chainNext, prev).slice(0, 16)];
-}
-
 // What both ends sign and prove in a handshake.
 export const transcript = (server, client, ...nonces) => tag("link/1") + "0002" + server + client + nonces.join("");
 const hmac = (key, hex) => createHmac("sha256", bytes(key)).update(bytes(hex)).digest("hex");
@@ -114,19 +109,12 @@ export function verify(id, hex, signature) {
   }
 }
 
-/** What a server of TLS shows: its key, and a certificate of version 1 in which nothing but the key has a meaning. */
+/** What a server of TLS shows: a certificate in which nothing but the key means anything. */
 export function identity(seed) {
-  const der = (type, ...parts) => {
-    const content = parts.join("");
-    const length = (content.length / 2).toString(16).padStart(2, "0");
-    return type + (content.length < 256 ? length : `81${length}`) + content;
-  };
-  const sequence = (...parts) => der("30", ...parts);
-  const [ed25519, name] = [sequence("06032b6570"), sequence(der("31", sequence("0603550403", der("0c", "703270"))))];
-  const time = (text) => der("18", Buffer.from(text).toString("hex"));
-  const dates = sequence(time("20200101000000Z"), time("99991231235959Z"));
-  const signed = sequence("020101", ed25519, name, dates, name, spki(userId(seed)));
-  const packed = bytes(sequence(signed, ed25519, der("03", "00", sign(seed, signed)))).toString("base64");
+  const name = "300e310c300a06035504030c03703270"; // "p2p", of the issuer and the owner
+  const dates = "3022180f32303230303130313030303030305a180f39393939313233313233353935395a"; // 2020 to 9999
+  const signed = `307a020101300506032b6570${name}${dates}${name}${spki(userId(seed))}`;
+  const packed = bytes(`3081c6${signed}300506032b6570034100${sign(seed, signed)}`).toString("base64");
   const cert = `-----BEGIN CERTIFICATE-----\n${packed.replace(/.{64}/g, "$&\n")}\n-----END CERTIFICATE-----\n`;
   return { cert, key: secretKey(seed).export({ format: "pem", type: "pkcs8" }) };
 }
@@ -140,7 +128,7 @@ export function isCertified(user, peer, { from, until, sig } = {}, now) {
 /** The header with which a log begins. Of each header there is one form. */
 export const writeHeader = ({ u, c, r, before, by }) => JSON.stringify({ u, c, r, before, by });
 
-/** What a log builds on and its member, by its header. Codes of bye are thrown: for another form, and a wrong member. */
+/** What a log builds on, and its member, by its header. Codes of bye are thrown. */
 export function readHeader({ u, c, r, h }, network) {
   let [said, before, by] = [{}];
   try {
@@ -148,7 +136,7 @@ export function readHeader({ u, c, r, h }, network) {
   } catch {
     throw "malformed";
   }
-  const isForm = marks(before) && before.length <= 8 && (by === undefined || tuple(key, hex(64))(by));
+  const isForm = marks(before) && before.length <= 8 && (by === undefined || guest(by));
   if (!isForm || writeHeader({ u, c, r, before, by }) !== h) throw "malformed";
   if (by && !verify(by[0], tag("guest/1") + network + u, by[1])) throw "head";
   return { before, member: by?.[0] };
@@ -195,74 +183,53 @@ export const hex = (size) => (value) =>
 export const key = (value) => hex(32)(value) && isKey(value);
 export const text = (value) => typeof value === "string";
 const flag = (value) => value === true;
-export const optional = (good) => (value) => value === undefined || good(value);
 export const list = (good) => (value) => Array.isArray(value) && value.every(good);
 const tuple = (...goods) => (value) =>
   Array.isArray(value) && value.length === goods.length && goods.every((good, at) => good(value[at]));
 export const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const map = (good) => (value) =>
   isObject(value) && Object.entries(value).every(([key, item]) => hex(32)(key) && good(item));
-const marks = list(tuple(hex(8), positive, hex(8)));
-const cert = (value) => isObject(value) && natural(value.from) && natural(value.until) && hex(64)(value.sig);
-const hosted = (value) => isObject(value) && key(value.id) && text(value.name) && (!value.cert || cert(value.cert));
-const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
-const statements = list(tuple(text, hex(64)));
-const terms = { maker: key, id: hex(4), uses: (uses) => positive(uses) && uses <= 64, until: natural, proof: hex(32) };
-export const has = (fields) => (value) =>
-  isObject(value) && Object.entries(fields).every(([field, good]) => good(value[field] ?? undefined));
 
-// The frames that a bot looks into, with their fields. Those behind `optional` may be absent.
-const shown = has({
-  founder: optional(key),
-  guest: optional(tuple(key, hex(64))),
-  s: optional((s) => statements(s) && s.length <= 4),
-  invite: optional(has(terms)),
-});
-const guest = optional(tuple(key, hex(64)));
-const record = has({ id: key, at: natural, e: list(text), sig: hex(64), guest });
+/** Whether an object has these fields; those with a "?" behind their names may be absent. */
+export const has = (fields) => (value) => {
+  const fits = ([field, good]) => {
+    const found = value[field.replace("?", "")] ?? undefined;
+    return found === undefined ? field.endsWith("?") : good(found);
+  };
+  return isObject(value) && Object.entries(fields).every(fits);
+};
+
+const version = (value) => positive(value) || (list(natural)(value) && value.length > 0);
+const marks = list(tuple(hex(8), positive, hex(8)));
+const guest = tuple(key, hex(64));
+const cert = has({ from: natural, until: natural, sig: hex(64) });
+const hosted = has({ id: key, name: text, "cert?": cert });
+const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
+const record = has({ id: key, at: natural, e: list(text), sig: hex(64), "guest?": guest });
+const statements = list(tuple(text, hex(64)));
+const ids = list(hex(16));
+const few = (value) => statements(value) && value.length <= 4;
+const uses = (value) => positive(value) && value <= 64;
+const invite = has({ maker: key, id: hex(4), uses, until: natural, proof: hex(32) });
+const shown = has({ "founder?": key, "guest?": guest, "s?": few, "invite?": invite });
+const entries = (value) => list(tuple(positive, text))(value) && value.length > 0;
+const batch = { c: hex(32), u: hex(32), r: hex(8), first: positive, prev: hex(32), e: entries, head: hex(64) };
+
+// The frames that a bot looks into.
 const FRAMES = {
-  hello: {
-    v: (v) => positive(v) || (list(natural)(v) && v.length > 0),
-    nonce: hex(32),
-    id: optional(key),
-    sig: optional(hex(64)),
-    proof: optional(hex(32)),
-  },
-  welcome: { proof: optional(hex(32)), show: optional(shown) },
-  show: { show: shown },
-  members: {
-    founder: optional(key),
-    sum: optional(hex(16)),
-    ask: optional(flag),
-    have: optional(list(hex(16))),
-    more: optional(flag),
-    s: optional(statements),
-  },
-  go: { run: hex(8), n: positive },
-  peers: { records: optional(list(record)) },
-  here: { users: list(hosted), gone: optional(list(hex(32))), more: optional(flag) },
-  digest: { sum: optional(hex(32)), sums: optional(map(hex(32))), span: optional(span), ask: optional(flag) },
-  have: {
-    marks: map(map(marks)),
-    span: optional(span),
-    ask: optional(flag),
-    end: optional(natural),
-    full: optional(map(list(hex(32)))),
-  },
-  want: { n: natural, c: hex(32), u: hex(32), tips: marks, older: optional(marks) },
-  read: { marks: map(map(Array.isArray)), ask: optional(flag) },
-  typing: { c: hex(32), u: hex(32) },
-  entries: {
-    c: hex(32),
-    u: hex(32),
-    r: hex(8),
-    first: positive,
-    prev: hex(32),
-    e: (e) => list(tuple(positive, text))(e) && e.length > 0,
-    head: hex(64),
-    h: optional(text),
-    fork: optional(flag),
-  },
+  hello: has({ v: version, nonce: hex(32), "id?": key, "sig?": hex(64), "proof?": hex(32) }),
+  welcome: has({ "proof?": hex(32), "show?": shown }),
+  show: has({ show: shown }),
+  go: has({ run: hex(8), n: positive }),
+  peers: has({ "records?": list(record) }),
+  members: has({ "founder?": key, "sum?": hex(16), "ask?": flag, "have?": ids, "more?": flag, "s?": statements }),
+  here: has({ users: list(hosted), "gone?": list(hex(32)), "more?": flag }),
+  digest: has({ "sum?": hex(32), "sums?": map(hex(32)), "span?": span, "ask?": flag }),
+  have: has({ marks: map(map(marks)), "span?": span, "ask?": flag, "end?": natural, "full?": map(list(hex(32))) }),
+  want: has({ n: natural, c: hex(32), u: hex(32), tips: marks, "older?": marks }),
+  read: has({ marks: map(map(Array.isArray)), "ask?": flag }),
+  typing: has({ c: hex(32), u: hex(32) }),
+  entries: has({ ...batch, "h?": text, "fork?": flag }),
 };
 
 /** The first frame of a buffer and what follows it; undefined if the frame is not complete. Codes of bye are thrown. */
@@ -280,8 +247,7 @@ export function readFrame(buffer, limit) {
   }
   if (!isObject(frame) || !text(frame.t)) throw "malformed";
   for (const [field, value] of Object.entries(frame)) if (value === null || value === false) delete frame[field];
-  const fields = Object.hasOwn(FRAMES, frame.t) ? FRAMES[frame.t] : {};
-  if (!Object.entries(fields).every(([field, good]) => good(frame[field]))) throw "malformed";
+  if (Object.hasOwn(FRAMES, frame.t) && !FRAMES[frame.t](frame)) throw "malformed";
   if (frame.t === "entries" && (frame.first === 1 || Boolean(frame.fork)) !== Boolean(frame.h)) throw "malformed";
   if (frame.t === "entries" && frame.e.some(([, text]) => Buffer.byteLength(text) > 65536)) throw "limit";
   return [frame, buffer.subarray(4 + length)];
@@ -360,14 +326,14 @@ export const LOWEST = "0".repeat(64);
 export const ALL = [LOWEST, "f".repeat(64)];
 export const within = ([lowest, highest]) => (id) => id >= lowest && id <= highest;
 
-/** The logs that are held, of members that somebody named. `write` puts a batch on the disk before anyone hears of it. */
+/** The logs that are held. `write` puts a batch on the disk before anyone hears of it. */
 export class Logs {
   all = new Map(); // conversation, user and run, one behind the other -> log
   batches = []; // as they were taken
-  named = () => {}; // called with a writer, and the member that a header of it names
+  write = () => {};
 
-  constructor(network, write, isNamed) {
-    Object.assign(this, { network, write, isNamed });
+  constructor(network, members) {
+    Object.assign(this, { network, members });
   }
 
   of(c) {
@@ -418,7 +384,7 @@ export class Logs {
     return this.batches.filter((batch) => batch.c === c && batch.u === u).map(cut).filter(({ e }) => e.length);
   }
 
-  /** Take a batch: its new entries, none of a log that is not taken; undefined if it leaves a gap. Codes of bye are thrown. */
+  /** Take a batch: its new entries, if any; undefined if it leaves a gap. Codes of bye are thrown. */
   take({ c, u, r, first, prev, e, head, h }) {
     const id = c + u + r;
     const chains = [prev];
@@ -426,7 +392,7 @@ export class Logs {
     const { before, member } = first === 1 ? readHeader({ u, c, r, h }, this.network) : {};
     if (first === 1 && prev !== chainStart(h)) throw "head";
     if (!verify(u, headMessage(id, first + e.length - 1, chains.at(-1)), head)) throw "head";
-    if (first === 1 && !this.all.has(id) && !this.isNamed(member ?? u)) return [];
+    if (first === 1 && !this.all.has(id) && !this.members.isNamed(member ?? u)) return [];
     const log = this.all.get(id) ?? { c, u, r, before, chains: [prev], clocks: [0] };
     const place = log.chains.length - first; // of what is new
     if (place < 0 || !log.before?.every((mark) => this.holds(c, u, mark))) return undefined;
@@ -435,7 +401,7 @@ export class Logs {
     if (clocks.some((clock, at) => at && clock <= clocks[at - 1])) throw "head";
     if (e.some(([, text]) => CONTROL.test(text))) throw "malformed";
     this.write({ c, u, r, first, prev, e, head, h });
-    if (member) this.named(u, member);
+    if (member) this.members.note(u, member);
     this.batches.push({ t: "entries", c, u, r, first, prev, e, head, h });
     this.all.set(id, log);
     log.chains.push(...chains.slice(place + 1));

@@ -200,7 +200,7 @@ const files = {
       }),
   ],
   "members.json": [
-    ({ statements, repeat, guest, by, named, invites }, { network, founder }) => {
+    ({ statements, repeat, guest, by, named }, { network, founder }) => {
       const found = new Members(network, founder);
       found.take(statements.map(([text, signature]) => [whole({ text, repeat }), signature]));
       for (const member of named) found.note(guest, member);
@@ -212,7 +212,6 @@ const files = {
         sum: found.sum,
         admitted: Object.fromEntries(by.map((member) => [member, found.admits(guest, member)])),
         named: by.filter((member) => found.isNamed(member)),
-        closed: invites.filter((id) => found.isClosed(id)),
       };
     },
   ],
@@ -317,6 +316,13 @@ const LEFT_OUT = {
     "a want of a writer with a forked log",
     "evidence that proves nothing",
   ],
+  "telling a removed one who removed it": [
+    "listener, a removed member",
+    "listener, a removed guest",
+    "listener, an invite of a removed member",
+    "listener, members and a goodbye",
+    "dialler, a removed server",
+  ],
   "reading names": ["entries of a direct conversation that was not named"],
   groups: [
     "a group unknown here",
@@ -343,6 +349,7 @@ for (const [name, [result, has = () => true]] of Object.entries(files)) {
   const mine = vectors.filter((vector) => has(vector) && !Object.values(LEFT_OUT).flat().includes(vector.name));
   for (const vector of mine) {
     const { out, ...others } = vector.result;
+    if (name === "members.json") delete others.closed; // an invite: a bot makes none
     const wanted = out ? { ...others, out: comparable(out) } : others;
     const got = result(vector.given, setting);
     if (alike(wanted, got)) continue;

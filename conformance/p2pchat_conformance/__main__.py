@@ -22,17 +22,17 @@ from p2pchat_conformance.runner import (
     Kit,
     RuleResult,
     Unreachable,
+    alike,
     all_rules,
     chosen,
     dialling_kit,
     listening_kit,
+    shown,
     temporary_directory,
 )
 
 REPORT_VERSION = 1  # of the JSON output
 DOCUMENTS = "docs/"  # where the pages of a rule's section are
-SHOWN_FRAMES = 12  # of a failed rule, the last ones
-SHOWN_CHARACTERS = 160
 PASSED, FAILED, UNUSABLE = 0, 1, 2  # exit codes
 
 
@@ -101,6 +101,8 @@ async def _run(options: argparse.Namespace, rules: list[ConformanceRule]) -> int
             results = await kit.run(rules, progress.report)
         finally:
             await kit.aclose()
+    for why, names in alike(results):
+        print(f"{len(names)} rules failed alike, perhaps for one cause: {why}\n        {', '.join(names)}", file=out)
     counts = Counter(result.outcome for result in results)
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped in "
           f"{time.monotonic() - began:.1f} s", file=out)  # fmt: skip
@@ -152,9 +154,7 @@ class ResultPrinter:
         lines = [f"{result.outcome:7} {result.rule.name}{f': {result.why}' if result.why else ''}"]
         if result.outcome == "failed":
             lines += [f"        {result.rule.sentence}", f"        {DOCUMENTS}{result.rule.section}"]
-            for link, sent, text in result.record[-SHOWN_FRAMES:]:
-                shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-                lines.append(f"        {'kit as' if sent else 'to'} {link:8} {ascii(shown)[1:-1]}")
+            lines += shown(result.record)
         terminal = self._out.isatty()
         end = f"\r{self._done}/{self._total}\r" if terminal and self._done < self._total else ""
         print("\n".join(lines) + "\n" + end, end="", file=self._out, flush=True)

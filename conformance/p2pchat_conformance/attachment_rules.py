@@ -128,7 +128,7 @@ async def attachments_leave_an_entry_valid(kit: Kit) -> None:
 async def pieces_that_were_not_asked_for_end_the_link(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
     link.send(wire.Piece(7, 0, b"unasked"))
-    await link.ended("order")
+    await link.ended("order", after="a piece that nobody had asked for")
 
 
 @rule
@@ -212,7 +212,7 @@ async def a_pull_of_too_many_pieces_ends_the_link(kit: Kit) -> None:
     content = drawn(kit, SIZE)
     entry = await attached(kit, link, content)
     link.send(wire.Pull(1, *entry, content.root, 0, 65))
-    await link.ended("limit")
+    await link.ended("limit", after="a pull of 65 pieces")
 
 
 @rule
@@ -247,4 +247,4 @@ async def false_content_ends_the_link(kit: Kit) -> None:
         if has_true_list:
             link.member.lists[content.root] = content.leaves
         link.send(link.member.say(link.member.dm(), "/fetch", files=[content.item])[1])
-        await link.ended("content")
+        await link.ended("content", after="pieces of other content")

@@ -260,8 +260,11 @@ class ScriptedLink:
         await self.until(there, awaited or f"`{kind.__struct_config__.tag}`", timeout=timeout)
         return found[0]
 
-    async def ended(self, *codes: str) -> str:
-        """Wait until the candidate has closed the link, with one of these codes in its last frame; return it."""
+    async def ended(self, *codes: str, after: str) -> str:
+        """Wait until the candidate has closed the link, with one of these codes in its last frame; return it.
+
+        `after` says what it must close the link for.
+        """
         limit = self.kit.timeout
         try:
             async with asyncio.timeout(limit):
@@ -269,13 +272,12 @@ class ScriptedLink:
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            raise RuleBroken(f"the candidate did not close the link within {limit:g} s") from None
+            raise RuleBroken(f"after {after} the candidate did not close the link within {limit:g} s") from None
         last = self.frames[-1] if self.frames else None
         code = last.code if isinstance(last, wire.Bye) else ""
         wanted = " or ".join(f"`{one}`" for one in codes)
-        check(
-            not codes or code in codes, f"the link ended with {(code and f'`{code}`') or 'no `bye`'}, not with {wanted}"
-        )
+        came = f"`{code}`" if code else "no `bye`"
+        check(not codes or code in codes, f"after {after} the link ended with {came}, not with {wanted}")
         return code
 
     async def round_trip(self) -> None:

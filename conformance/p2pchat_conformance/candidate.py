@@ -16,7 +16,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from p2pchat import Group, HostedUser, InviteError, Message, P2PChatError, Settings, TCPPeer
+from p2pchat import HOP_LIMIT, Group, HostedUser, InviteError, Message, P2PChatError, Settings, TCPPeer
 
 DONE = "done"  # the answer to a command that was carried out
 ECHO = "echo "  # before what is to be said in the room or a group
@@ -62,9 +62,12 @@ class ConformanceCandidate:
         else:
             await self._reply(message, DONE)
 
-    async def _reply(self, message: Message, text: str) -> None:
+    async def _reply(self, message: Message, text: str, user: HostedUser | None = None) -> None:
+        if message.automatic or message.hops >= HOP_LIMIT:
+            return
+        hops = message.hops + 1 if message.hops else 0
         with suppress(P2PChatError, ValueError):  # no member any more, or a text that nobody can write
-            await message.reply(text)
+            await (user or self._peer).send(message.conversation, text, reply_to=message, hops=hops)
 
     # ---- commands
 
@@ -127,7 +130,7 @@ class ConformanceCandidate:
         async for message in user.events(Message):
             if message.conversation.kind == "dm" and not message.old:
                 message.mark_read()
-                await self._reply(message, message.text)
+                await self._reply(message, message.text, user)
 
 
 async def _main(options: argparse.Namespace) -> None:

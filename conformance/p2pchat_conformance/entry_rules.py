@@ -75,6 +75,31 @@ async def answers_come_unasked(kit: Kit) -> None:
 
 
 @rule
+async def what_a_program_says_by_itself_is_not_answered(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log, batch = link.member.say(link.member.dm(), "nobody asked me", auto=True)
+    link.send(batch)
+    await link.acked(log)
+    await link.echoed("and now I ask", link.member.dm())
+    answers = [one["b"] for one in link.entries_of(kit.candidate, link.member.dm())]
+    check("nobody asked me" not in answers, "the candidate answered a text with `auto`")
+
+
+@rule
+async def an_answer_says_one_hop_more(kit: Kit) -> None:
+    link = await kit.join("ada")
+    for hops, due in ((1, 2), (7, 8)):
+        _, answer = await link.echoed(f"after {hops} programs", link.member.dm(), hops=hops)
+        check(answer.get("hops") == due, f"`hops` of the answer to {hops} is {answer.get('hops')}, not {due}")
+    log, batch = link.member.say(link.member.dm(), "after 8 programs", hops=8)
+    link.send(batch)
+    await link.acked(log)
+    await link.echoed("after none", link.member.dm())
+    answers = [one["b"] for one in link.entries_of(kit.candidate, link.member.dm())]
+    check("after 8 programs" not in answers, "the candidate answered a text that says 8 `hops`")
+
+
+@rule
 async def after_names_what_was_shown_last(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("nothing before", link.member.dm())
@@ -204,11 +229,47 @@ async def a_wrong_head_ends_the_link(kit: Kit) -> None:
             "clock": {"e": [(c + place, text) for place, (c, text) in enumerate(batch.e, 1)]},
         }
         link.send(link.changed(batch, **values[wrong]))
-        await link.ended("head")
+        await link.ended("head", after=f"a batch under a wrong `{wrong}`")
         await watcher.echoed("what did she say?")
         haves = [one.marks.get(kit.room, {}) for one in watcher.frames if isinstance(one, wire.Have)]
         told = any(link.member.id in marks for marks in haves)
         check(not told, f"entries under a wrong `{wrong}` are in the candidate's marks")
+
+
+@rule
+async def a_chain_begins_with_its_header(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log = link.member.log(link.member.dm())
+    log.chains = [bytes(32)]
+    link.send(log.text("in a log that does not begin with its header"))
+    await link.ended("head", after="a log whose chain does not begin with its header")
+
+
+@rule
+async def a_batch_continues_what_is_held(kit: Kit) -> None:
+    """Entry 3 comes behind another entry 2 than the one that is held."""
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    log = ada.member.log()
+    other = ada.member.log(run=log.id.run, hold=False, profile=False)
+    other.write(*log.raws)
+    log.text("one thing")
+    other.text("another thing")
+    ada.send(log.batch(1))
+    await ada.acked(log)
+    bob.send(other.text("and more of it"))
+    await bob.round_trip()
+    marks = (await (await kit.join("cyd")).marks_in(kit.room)).get(log.id.user, [])
+    check(other.mark() not in marks, "an entry was taken that does not follow the one before it in its log")
+
+
+@rule
+async def an_entry_has_at_most_64_kib(kit: Kit) -> None:
+    link = await kit.join("ada")
+    log = link.member.log(link.member.dm())
+    link.send(log.write(log.of_text("x" * 65_536)))
+    await link.acked(log)
+    link.send(log.write(log.of_text("x" * 65_537)))
+    await link.ended("limit", after="an entry of 65,537 bytes")
 
 
 @rule
@@ -219,7 +280,7 @@ async def a_clock_that_stands_ends_the_link(kit: Kit) -> None:
     link.send(log.write(log.entry("text", "one", c=c)))
     await link.acked(log)
     link.send(log.write(log.entry("text", "two", c=c)))
-    await link.ended("head")
+    await link.ended("head", after="an entry with the clock of the one before it")
 
 
 @rule
@@ -236,10 +297,7 @@ async def a_header_has_one_form(kit: Kit) -> None:
         log.header = change(log.header)
         log.chains = [first_chain(log.header)]
         link.send(log.text("with another header"))
-        try:
-            await link.ended("malformed")
-        except RuleBroken as broken:
-            raise RuleBroken(f"{broken}, for a header with {what}") from None
+        await link.ended("malformed", after=f"a header with {what}")
 
 
 @rule
@@ -251,7 +309,7 @@ async def a_member_answers_for_a_user_with_its_signature(kit: Kit) -> None:
     await link.acked(log)
     log = link.member.log(user=user, profile=False, by=make_guest("00" * 16, zoe.peer_id, zoe.sign, user.peer_id))
     link.send(log.text("zoe answers for me"))
-    await link.ended("head")
+    await link.ended("head", after="a log with a certificate that its member did not sign")
 
 
 @rule
@@ -270,6 +328,7 @@ async def batches_may_overlap(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("one", link.member.dm())
     link.send(log.batch(1))  # has nothing new
+    link.member.answers -= {"want"}
     log.text("two")
     link.send(log.batch(1))
     await link.acked(log)
@@ -374,7 +433,7 @@ async def a_control_character_ends_the_link(kit: Kit) -> None:
         link = await kit.join(f"ada-{ord(max(odd, key=lambda one: one < ' ')):02x}")
         log = link.member.log(link.member.dm())
         link.send(log.write(log.of_text(odd)))
-        await link.ended("malformed")
+        await link.ended("malformed", after=f"an entry {odd!a}")
 
 
 # ---- entries that the candidate writes, on every link

@@ -161,7 +161,7 @@ async def made_up_statements_in_a_file_are_skipped(kit: Kit) -> None:
     await imported(kit, link, file_of(kit, wire.Members(founder=founder, s=[pair(forged)]), log.batch(1)))
     check(await held(kit, link, log) == [log.mark()], "the log behind a made-up statement is not held")
     again = await guest_of(kit, "guest", zoe)
-    await again.ended("member")
+    await again.ended("member", after="a certificate of a member whom a forged statement in a file adds")
 
 
 @rule

@@ -69,7 +69,7 @@ async def evidence_that_proves_nothing_ends_the_link(kit: Kit) -> None:
         one, other = forked(kit, name)
         wrong = link.changed(other.batch(2, fork=True), head="00" * 64) if name == "forged" else one.batch(2, fork=True)
         link.send(one.batch(2, fork=True), wrong)
-        await link.ended("head")
+        await link.ended("head", after=f"evidence of a fork that is {name}")
 
 
 @rule

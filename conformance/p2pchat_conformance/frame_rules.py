@@ -9,7 +9,6 @@ from p2pchat.core.names import name_fault
 from p2pchat_conformance.awaited_frames import (
     HIGHEST,
     LOWEST,
-    RuleBroken,
     check,
     framed,
     now_us,
@@ -58,10 +57,7 @@ async def closes_with(kit: Kit, code: str, *frames: bytes) -> None:
     for place, data in enumerate(frames):
         link = await kit.join(f"ada-{place}")
         link.send(data)
-        try:
-            await link.ended(code)
-        except RuleBroken as broken:
-            raise RuleBroken(f"{broken}, after {data[:90]!r}") from None
+        await link.ended(code, after=f"{data[:90]!r}")
 
 
 @rule
@@ -220,7 +216,7 @@ async def frames_before_a_fault_count(kit: Kit) -> None:
     await link.round_trip()
     _, batch = link.member.say(kit.room, "echo before the fault")
     link.send(batch, framed("[]"))
-    await link.ended("malformed")
+    await link.ended("malformed", after="a frame that is no object")
     await watcher.answer(kit.room, "before the fault")
 
 
@@ -229,7 +225,7 @@ async def a_bye_is_not_answered(kit: Kit) -> None:
     link = await kit.join("ada")
     await link.round_trip()
     link.send(wire.Bye("left"))
-    await link.ended()
+    await link.ended(after="a `bye`")
     check(not any(isinstance(one, wire.Bye) for one in link.frames), "the candidate answered a `bye` with a `bye`")
 
 
@@ -240,7 +236,8 @@ async def a_bye_is_not_answered(kit: Kit) -> None:
 async def the_list_of_users_may_have_pages(kit: Kit) -> None:
     member = kit.member("ada")
     link = await kit.link(member, introduce=False)
-    await link.introduce(wire.Here([], more=True), member.here())
+    own = wire.Here(member.here().users, more=True)
+    await link.introduce(wire.Here([], more=True), own, wire.Here([]))
     await link.echoed("in pages", member.dm())
 
 
@@ -272,14 +269,14 @@ async def nobody_speaks_for_others_users(kit: Kit) -> None:
     eve = kit.identity("eve").peer_id
     link = await kit.join("ada")
     link.send(wire.Here([wire.Hosted(eve, "eve", "online")]))
-    await link.ended("host")
+    await link.ended("host", after="`here` with a user that is not hosted and without a certificate")
     link = await kit.join("bob")
     ref = link.member.log().ref()
     link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1, "00" * 8)]}}))
-    await link.ended("host")
+    await link.ended("host", after="`read` of a user that is not hosted")
     link = await kit.join("cyd")
     link.send(wire.TypingFrame(kit.room, eve, True))
-    await link.ended("host")
+    await link.ended("host", after="`typing` of a user that is not hosted")
 
 
 @rule
@@ -297,10 +294,21 @@ async def wrong_certificates_are_refused(kit: Kit) -> None:
         member.certificates[user.peer_id] = wire.Cert(start, end, user.sign(signed).hex())
         link = await kit.link(member, introduce=False)
         link.send(wire.Peers(), member.here())
-        try:
-            await link.ended("host")
-        except RuleBroken as broken:
-            raise RuleBroken(f"{broken} (the certificate is {name})") from None
+        await link.ended("host", after=f"`here` with a user whose certificate is {name}")
+
+
+@rule
+async def nobody_speaks_for_a_user_that_is_gone(kit: Kit) -> None:
+    now, week = now_us() // 1000, 7 * 24 * 3_600_000
+    member, user = kit.member("ada"), kit.identity("eve")
+    signed = host_message(user.peer_id, member.id, now, now + week)
+    member.hosted[user.peer_id] = user
+    member.certificates[user.peer_id] = wire.Cert(now, now + week, user.sign(signed).hex())
+    link = await kit.link(member)
+    link.send(wire.TypingFrame(kit.room, user.peer_id, True))
+    await link.round_trip()
+    link.send(wire.Here([], gone=[user.peer_id]), wire.TypingFrame(kit.room, user.peer_id, True))
+    await link.ended("host", after="`typing` of a user that is hosted no longer")
 
 
 @rule

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from p2pchat import protocol as wire
 from p2pchat.core.log import before_of, verify
+from p2pchat.core.members.guests import make_guest
 from p2pchat.core.mesh.handshake import proof, transcript
+from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, server_context
 from p2pchat_conformance.awaited_frames import (
@@ -78,11 +82,11 @@ async def nonces_are_fresh(kit: Kit) -> None:
     check(all(len(set(nonce)) > 4 for nonce in nonces), f"a nonce is not random: {nonces[0]}")
 
 
-async def refused(kit: Kit, change: Callable[[wire.Hello], wire.Hello], *codes: str) -> None:
+async def refused(kit: Kit, what: str, change: Callable[[wire.Hello], wire.Hello], *codes: str) -> None:
     """Send a hello that is wrong in one thing, and await the refusal."""
     link = await kit.dial(kit.member("ada"))
     link.send(change(link.hello(await link.offered())))
-    await link.ended(*codes)
+    await link.ended(*codes, after=what)
 
 
 def replaced(hello: wire.Hello, **fields: Any) -> wire.Hello:
@@ -93,12 +97,13 @@ def replaced(hello: wire.Hello, **fields: Any) -> wire.Hello:
 
 @rule
 async def the_server_refuses_other_versions(kit: Kit) -> None:
-    await refused(kit, lambda hello: replaced(hello, v=3), "version")
+    await refused(kit, "a hello of version 3", lambda hello: replaced(hello, v=3), "version")
 
 
 @rule
 async def the_server_checks_the_signature(kit: Kit) -> None:
-    await refused(kit, lambda hello: replaced(hello, sig=kit.identity("eve").sign(b"another thing").hex()), "identity")
+    sig = kit.identity("eve").sign(b"another thing").hex()
+    await refused(kit, "a hello that another key signed", lambda hello: replaced(hello, sig=sig), "identity")
 
 
 @rule
@@ -110,7 +115,7 @@ async def keys_of_small_order_are_no_ids(kit: Kit) -> None:
     if kit.network.key is not None:
         hello.proof = proof(kit.network.key, "client", transcript(2, link.server, neutral, offer.nonce, link.nonce))
     link.send(hello)
-    await link.ended("malformed")
+    await link.ended("malformed", after="a hello of a key that anybody can sign for")
 
 
 @rule
@@ -120,12 +125,12 @@ async def the_signature_covers_both_nonces_and_ids(kit: Kit) -> None:
     hello = link.hello(offer)
     t = transcript(2, link.server, link.member.id, "0" * 64, link.nonce)  # of another connection
     link.send(replaced(hello, sig=link.member.identity.sign(t).hex()))
-    await link.ended("identity")
+    await link.ended("identity", after="a hello signed for another connection")
 
 
 @rule
 async def the_server_requires_a_proof(kit: Kit) -> None:
-    await refused(kit, lambda hello: replaced(hello, proof=None), "network")
+    await refused(kit, "a hello without a proof", lambda hello: replaced(hello, proof=None), "network")
 
 
 @rule
@@ -134,15 +139,16 @@ async def the_server_checks_the_proof(kit: Kit) -> None:
     offer = await link.offered()
     t = transcript(2, link.server, link.member.id, offer.nonce, link.nonce)
     link.send(replaced(link.hello(offer), proof=proof(kit.network.key, "server", t)))
-    await link.ended("network")
+    await link.ended("network", after="the candidate's own proof in a hello")
     other = await kit.dial(kit.member("bob"))
     other.send(other.hello(await other.offered(), key="ab" * 32))
-    await other.ended("network")
+    await other.ended("network", after="a proof with another key")
 
 
 @rule
 async def the_server_refuses_its_own_id(kit: Kit) -> None:
-    await refused(kit, lambda hello: replaced(hello, id=kit.candidate), "self", "identity")
+    change = lambda hello: replaced(hello, id=kit.candidate)  # noqa: E731
+    await refused(kit, "a hello with the candidate's own id", change, "self", "identity")
 
 
 @rule
@@ -159,14 +165,14 @@ async def the_welcome_proves_the_network(kit: Kit) -> None:
 async def frames_before_go_are_in_turn(kit: Kit) -> None:
     link = await kit.connect(kit.member("ada"))
     link.send(wire.Ping())
-    await link.ended("order")
+    await link.ended("order", after="a `ping` in place of the handshake")
 
 
 @rule
 async def frames_before_go_are_small(kit: Kit) -> None:
     link = await kit.connect(kit.member("ada"))
     link.send(wire.LENGTH.pack(4097))
-    await link.ended("limit")
+    await link.ended("limit", after="a length of 4097 bytes in the handshake")
 
 
 # ---- handshake, with the candidate as the client
@@ -180,6 +186,37 @@ async def peers_that_are_named_are_dialled(kit: Kit) -> None:
         await kit.accept(ada)
     except RuleSkipped as skipped:
         raise RuleBroken(str(skipped)) if kit.host else skipped from None
+
+
+async def check_not_dialled(kit: Kit, what: str, wrong: Callable[[wire.PeerRecord], wire.PeerRecord]) -> None:
+    """Name one member by a wrong record, and then another: who dials that one would have dialled the first before."""
+    ada, bob = kit.member("ada"), kit.member("bob")
+    record = wrong(ada.record(await kit.listen(ada)))
+    (await kit.join("namer")).send(wire.Peers([record], [ada.id]))
+    await (await kit.accept(bob)).prove()
+    check(not kit.was_dialled(ada), f"the candidate dialled {what}")
+
+
+@rule
+async def a_record_that_its_peer_did_not_sign_is_not_dialled(kit: Kit) -> None:
+    change = msgspec.structs.replace
+    await check_not_dialled(kit, "an endpoint that is not in what was signed",
+                            lambda record: change(record, at=record.at + 1))  # fmt: skip
+    eve, zoe = kit.identity("eve"), kit.identity("zoe", decides=False)
+    await check_not_dialled(kit, "what another peer had signed", lambda record: make_record(
+        kit.network.id, record.id, eve.sign, record.at, record.e, record.guest))  # fmt: skip
+    network = kit.network.member
+    assert network is not None
+    await check_not_dialled(kit, "a peer with a certificate that its member did not sign", lambda record: make_record(
+        kit.network.id, zoe.peer_id, zoe.sign, record.at, record.e,
+        make_guest("00" * 16, network.peer_id, network.sign, zoe.peer_id)))  # fmt: skip
+
+
+@rule
+async def who_is_not_admitted_is_not_dialled(kit: Kit) -> None:
+    zoe = kit.identity("zoe", decides=False)
+    await check_not_dialled(kit, "a peer for whom no member answers", lambda record: make_record(
+        kit.network.id, zoe.peer_id, zoe.sign, record.at, record.e, None))  # fmt: skip
 
 
 @rule
@@ -199,24 +236,24 @@ async def the_client_proves_itself(kit: Kit) -> None:
 async def the_client_refuses_other_versions(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
     link.send(wire.Hello([1, 3], link.nonce))
-    await link.ended("version")
+    await link.ended("version", after="an offer of versions 1 and 3")
 
 
 @rule
 async def the_client_checks_the_proof(kit: Kit) -> None:
-    for name in ("ada", "bob"):
+    for name, what in (("ada", "the candidate's own proof"), ("bob", "no proof")):
         link = await kit.accept(kit.member(name))
         link.send(wire.Hello([2], link.nonce))
         hello = await link.next(wire.Hello)
         link.send(wire.Welcome(hello.proof if name == "ada" else None, link.shown()))
-        await link.ended("network")
+        await link.ended("network", after=f"a `welcome` with {what}")
 
 
 @rule
 async def the_client_wants_the_hello_first(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
     link.send(wire.Welcome())
-    await link.ended("order")
+    await link.ended("order", after="a `welcome` in place of a `hello`")
 
 
 @rule
@@ -299,7 +336,7 @@ async def the_decider_numbers_its_links(kit: Kit) -> None:
     one = await first.next(wire.Go)
     if kit.endpoint:
         second = await kit.link(ada)  # while the first is up
-        await first.ended()
+        await first.ended(after="a second link")
     else:
         first.leave("error")
         second = await kit.link(ada)
@@ -319,7 +356,7 @@ async def the_larger_n_stays(kit: Kit) -> None:
         await link.go(n, run="a1" * 8)
         if n == 2:
             await link.introduce()
-    await second.ended("replaced")
+    await second.ended("replaced", after="`go` with a smaller n of the same run")
     await first.echoed("still here")
 
 
@@ -331,18 +368,24 @@ async def the_newer_link_replaces(kit: Kit) -> None:
     await second.prove()
     await second.go(2)
     await second.introduce()
-    await first.ended("replaced")
+    await first.ended("replaced", after="`go` with a larger n on another link")
     await second.echoed("on the new link")
+    third = await kit.dial(ada)
+    await third.prove()
+    await third.go(1, run="b2" * 8)
+    await third.introduce()
+    await second.ended("replaced", after="`go` with n 1 of a new run")
+    await third.echoed("on the link of a new run")
 
 
 @rule
 async def go_comes_once_and_from_the_decider(kit: Kit) -> None:
     link = await kit.join("ada", decides=True)
     link.send(wire.Go("b2" * 8, 2))
-    await link.ended("order")
+    await link.ended("order", after="a second `go`")
     link = await kit.join("bob")
     link.send(wire.Go("b2" * 8, 1))
-    await link.ended("order")
+    await link.ended("order", after="`go` of who does not decide")
 
 
 # ---- ends and new beginnings
@@ -375,6 +418,7 @@ async def a_new_process_begins_new_logs(kit: Kit) -> None:
         raise RuleSkipped("needs --restart")
     member = kit.member("ada")
     link = await kit.link(member)
+    await link.echoed("long before the kill", member.dm())
     _, one = await link.echoed("before the kill", member.dm())
     await link.until(lambda: member.tips(member.dm(), kit.candidate), "mark of the candidate's log")
     tip = member.tips(member.dm(), kit.candidate)[-1]
@@ -382,9 +426,29 @@ async def a_new_process_begins_new_logs(kit: Kit) -> None:
     link = await kit.link(member)
     _, two = await link.echoed("after the kill", member.dm())
     check(one["run"] != two["run"], "it went on writing into the log of the process that was killed")
-    first = next(one for one in link.frames if isinstance(one, wire.Entries) and (one.r, one.first) == (two["run"], 1))
+    first = await link.next(wire.Entries, "entry 1 of its new log",
+                            where=lambda one: (one.r, one.first) == (two["run"], 1))  # fmt: skip
     before = before_of(first)
     check(tip in before, f"`before` of its new log is {before}, and not {[tip]}")
+    new = [one["b"] for one in link.entries_of(kit.candidate, member.dm()) if one["run"] == two["run"]]
+    check("long before the kill" not in new, "it answered again what it had answered before the kill")
+
+
+@rule
+async def its_record_is_newer_after_a_restart(kit: Kit) -> None:
+    if kit.restart is None:
+        raise RuleSkipped("needs --restart")
+    found = []
+    for name in ("before", "after"):
+        link = await kit.join(name)
+        peers = await link.next(wire.Peers)
+        found.append(next((record for record in peers.records if record.id == kit.candidate), None))
+        if name == "before":
+            await kit.restarted()
+    former, later = found
+    if former is None or later is None:
+        raise RuleSkipped("the candidate tells no endpoints")
+    check(later == former or later.at > former.at, f"`at` of its new record is {later.at}, of the former {former.at}")
 
 
 @rule
@@ -394,4 +458,4 @@ async def an_orderly_stop_says_goodbye(kit: Kit) -> None:
     link = await kit.join("ada")
     await link.round_trip()
     await kit.stop()
-    await link.ended("left")
+    await link.ended("left", after="an order to stop")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -52,8 +53,12 @@ FILES = (
     "attachment_rules",
 )
 RULE_TIMEOUTS = 6  # a rule may take this many times as long as one wait; a guess
+RULE_LEAST = 60.0  # seconds that a rule may take, however short its waits: it has many, on a busy machine; a guess
+MANY = 4  # rules that fail alike may have one cause; a guess
 RECORDED = 400  # frames of one rule that are kept
 RECORDED_CHARACTERS = 2000  # of one frame
+SHOWN_FRAMES = 12  # of a failed rule, the last ones
+SHOWN_CHARACTERS = 160
 FIRST_CONTACT = 10.0  # seconds for each answer of the first link, however short the waits of rules; a guess
 ATTEMPTS_EVERY = 0.1  # seconds between attempts to reach a candidate that starts again
 
@@ -301,6 +306,10 @@ class Kit:
         self.dials = True
         return link
 
+    def was_dialled(self, member: ScriptedMember) -> bool:
+        """Return True if the candidate has dialled a member that listens."""
+        return not self._accepted[member.id].empty()
+
     async def name(self, member: ScriptedMember, endpoint: str) -> None:
         """Name a member as linked, so that the candidate dials it.
 
@@ -338,15 +347,17 @@ class Kit:
     # ---- the first contact
 
     async def reach(self) -> None:
-        """Meet the candidate for the first time. Raises Unreachable."""
+        """Meet the candidate for the first time. Raises Unreachable, which tells what was sent and came."""
         limit, self.timeout = self.timeout, max(self.timeout, FIRST_CONTACT)
         try:
             await self.control()
             return
-        except (RuleBroken, OSError, TimeoutError):
-            pass
+        except (RuleBroken, OSError, TimeoutError) as error:
+            why = str(error)
         finally:
             self.timeout = limit
+        if self._record:
+            raise Unreachable("\n".join([f"there is no first link with the candidate: {why}", *shown(self._record)]))
         raise Unreachable(
             "the candidate did not dial: give it the invite"
             if self.host
@@ -402,16 +413,18 @@ class Kit:
         """Kill the candidate and start it again; return when it can be reached."""
         if self.restart is None:
             raise RuleSkipped("needs --restart")
-        endpoint = self.endpoint
+        endpoint, former = self.endpoint, self.candidate
         await self.restart()
         async with asyncio.timeout(4 * self.timeout):
             while True:
                 try:
                     self.endpoint = endpoint
-                    await self.control()
-                    return
+                    link = await self.control()
+                    break
                 except (OSError, RuleBroken, TimeoutError):
                     await asyncio.sleep(ATTEMPTS_EVERY)
+        now = link.server or link.client
+        check(now == former, f"the candidate was {former}, and is {now} after the kill")
 
     # ---- a run
 
@@ -423,7 +436,7 @@ class Kit:
             if rule.script is None:
                 await self._judge(rule)
             else:
-                async with asyncio.timeout(RULE_TIMEOUTS * self.timeout):
+                async with asyncio.timeout(max(RULE_LEAST, RULE_TIMEOUTS * self.timeout)):
                     await rule.script(self)
             fault = next((link.fault for link in self._links if link.fault), "")
             check(not fault, f"the candidate sent what is no frame: {fault}")
@@ -505,6 +518,29 @@ async def listening_kit(host: str = "127.0.0.1", port: int = 0, **options: Any) 
     endpoint = await kit.listen(kit.host, host=host, port=port)
     kit.invitation = make_invitation(network, kit.host.identity, days=1)
     return kit, encode_invite(network, kit.invitation, [endpoint])
+
+
+def shown(record: Sequence[tuple[str, bool, str]]) -> list[str]:
+    """Return lines with the last of what was sent and came."""
+    lines = []
+    for link, sent, text in record[-SHOWN_FRAMES:]:
+        cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+        lines.append(f"        {'kit as' if sent else 'to'} {link:8} {ascii(cut)[1:-1]}")
+    return lines
+
+
+def alike(results: Iterable[RuleResult]) -> Iterator[tuple[str, list[str]]]:
+    """Yield what many rules failed with, and their names: they may have one cause.
+
+    Numbers, and what is in quotes, may differ.
+    """
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if result.outcome == "failed":
+            found.setdefault(re.sub(r"[\d.]*\d|'[^']*'", "…", result.why), []).append(result.rule.name)
+    for why, names in found.items():
+        if len(names) >= MANY:
+            yield why, names
 
 
 def temporary_directory() -> TemporaryDirectory[str]:

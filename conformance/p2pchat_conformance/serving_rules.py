@@ -192,6 +192,22 @@ async def the_same_is_wanted_from_one_link_only(kit: Kit) -> None:
 
 
 @rule
+async def what_a_lost_link_was_to_bring_is_wanted_again(kit: Kit) -> None:
+    log = kit.member("gone").log()
+    log.text("both of us have it")
+    ada, bob = await kit.join("ada"), await kit.join("bob")
+    mark = wire.Have({kit.room: {log.id.user: [log.mark()]}})
+    ada.member.held[log.id] = bob.member.held[log.id] = log
+    ada.member.answers -= {"want"}
+    ada.send(mark)
+    await ada.next(wire.Want, "`want` of what a mark names", where=lambda one: one.u == log.id.user)
+    bob.send(mark)
+    await bob.round_trip()
+    ada.cut()
+    await bob.acked(log)
+
+
+@rule
 async def a_mark_that_was_heard_is_wanted(kit: Kit) -> None:
     log = kit.member("gone").log()
     log.text("echo heard of it")
@@ -411,9 +427,9 @@ async def an_older_process_of_the_decider_is_refused(kit: Kit) -> None:
     await second.prove()
     await second.go(1, run="b2" * 8)
     await second.introduce()
-    await first.ended("replaced")
+    await first.ended("replaced", after="`go` of another run")
     late = await kit.dial(ada)
     await late.prove()
     await late.go(2, run="a1" * 8)
-    await late.ended("replaced")
+    await late.ended("replaced", after="`go` of an older run")
     await second.echoed("the newer process")

@@ -65,6 +65,32 @@ async def test_a_report_says_what_failed_and_what_was_sent_and_came(home: Path) 
     assert {"hello", "welcome", "go", "here", "have"} <= {frame["t"] for frame in came}
 
 
+async def test_rules_that_fail_alike_are_named_together() -> None:
+    """The candidate answers nobody."""
+    alike = ("the-room-is-answered", "direct-messages-are-answered", "what-was-written-before-is-fetched",
+             "a-relayed-log-is-fetched")  # fmt: skip
+    only = [word for rule in (*alike, "names-may-be-repeated") for word in ("--only", rule)]
+    async with TCPPeer(temporary=True, name="silent") as peer:
+        code, out, _ = await kit(await peer.make_invite(), *only, "--timeout", "1.5")
+    assert code == 1
+    summary = out[out.index("4 rules failed alike, perhaps for one cause: ") :].splitlines()
+    assert summary[0].endswith("within … s there was no text … of the candidate that answers the entry")
+    assert summary[1].strip() == ", ".join(alike)
+
+
+async def test_a_lost_first_contact_shows_what_came() -> None:
+    async with TCPPeer(temporary=True, name="once") as peer:
+        invite = await peer.make_invite(uses=1)
+        assert (await kit(invite, "--only", "unknown-frames-are-ignored"))[0] == 0
+        code, out, err = await kit(invite, "--only", "unknown-frames-are-ignored")
+    assert (code, out) == (2, "")
+    first, *frames = err.splitlines()
+    assert first.startswith("there is no first link with the candidate: the candidate closed the link with 'used'")
+    assert first.endswith("awaited was `admit`")
+    assert [line.split()[0] for line in frames[:2]] == ["kit", "to"]
+    assert any('"code":"used"' in line for line in frames)
+
+
 async def test_the_rules_are_listed_with_their_sentences() -> None:
     code, out, err = await kit("--list", "--level", "full")
     assert (code, err) == (0, "")

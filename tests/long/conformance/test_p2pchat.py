@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 
 # The kit makes statements only where it founded the network.
 OF_THE_FOUNDER = {
+    "bot": {"statements-that-are-shown-count"},
     "peer": {
         "statements-are-told-on", "who-lacks-statements-gets-them", "who-is-removed-is-sent-away",
         "an-admins-removal-counts-with-what-has-no-effect", "canonical-statements-are-kept",
@@ -24,7 +25,9 @@ OF_THE_FOUNDER = {
         "a-pardon-lets-in-again", "an-admin-pardons-whom-it-removed-alone", "a-removed-guest-is-refused",
         "who-is-kept-stays-when-an-admin-is-removed", "a-log-of-whom-a-former-admin-named-is-taken",
         "an-admin-removes-no-admin",
-        "who-was-removed-stays-out-after-a-restart",
+        "who-was-removed-stays-out-after-a-restart", "statements-of-a-new-admin-are-asked-for",
+        "a-pardon-takes-back-the-removal-alone", "an-admin-removes-no-guest-of-another",
+        "of-an-admin-the-smallest-ids-are-kept", "statements-with-other-fields-have-no-effect",
     },
     "full": {"a-file-has-all-statements", "statements-in-a-file-are-taken"},
 }  # fmt: skip
