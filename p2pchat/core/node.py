@@ -99,6 +99,9 @@ from p2pchat.protocol import (
     UserId,
 )
 
+LOOK_EVERY = 0.1  # seconds; looks are counted, not time, since a mesh that forms in one process delays both
+QUIET_LOOKS = 10  # without a new link, when every known peer is linked or out of reach; a guess
+MAX_LOOKS = 50  # without a new link, in any case; a guess
 NAMES_AT_ONCE = 50  # names that are signed in one step: about 5 ms
 
 
@@ -156,6 +159,7 @@ class Node:
         self._commits = Commits(self._ctx, self.links.book)
         self._storage = self._commits.storage
         self._handlers = self._connect_handlers()
+        self._looks = 0  # until names are written in any case
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
@@ -369,7 +373,7 @@ class Node:
         """Take a link that passed go. Called by Links."""
         self.sync.on_link_up(link)
         self.presence.link_up(link)
-        self._write_names()
+        self._write_names_soon()
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Take the end of a link that was up. Called by Links."""
@@ -530,6 +534,20 @@ class Node:
         self.sync.on_user_hosted(user.id, input.delivered, input.reads, input.taken)
         self.sync.people.on_announced_name(user.id, user.name)
         if self.links.up:
+            self._write_names_soon()
+
+    def _write_names_soon(self) -> None:
+        """Write names once no link came up for some looks: while a mesh forms, each name makes comparisons longer."""
+        if not self._looks:
+            self._ctx.after(LOOK_EVERY, self._look)
+        self._looks = MAX_LOOKS
+
+    def _look(self) -> None:
+        self._looks -= 1
+        if self._looks > (MAX_LOOKS - QUIET_LOOKS if self.links.dialer.is_idle else 0):
+            self._ctx.after(LOOK_EVERY, self._look)
+        else:
+            self._looks = 0
             self._write_names()
 
     def _write_names(self) -> None:

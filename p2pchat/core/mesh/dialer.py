@@ -140,7 +140,7 @@ class Dialer:
         self._last_dial = 0
         self._pace = DialPace(ctx)
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
-        self._came_up_at = NEVER  # when a link last came up, to any peer
+        self.active_at: float = NEVER  # when a connection last came in, or a link up
         self._has_relay = False
         self._stopped = False
 
@@ -214,7 +214,7 @@ class Dialer:
         """Leave the other peer more time to dial first, as long as links come up: it is busy with other peers."""
         once = self._ctx.settings.told_dial_after
         most = once * MAX_DEFERRALS * max(1.0, len(self._plans) / DEFERRAL_PEERS)
-        address.due_at = max(address.due_at, min(self._came_up_at + once, address.deferred_since + most))
+        address.due_at = max(address.due_at, min(self.active_at + once, address.deferred_since + most))
 
     def on_seen(self, address: Address) -> None:
         """As on_learned(), for an address announced just now. It waits only briefly for a hanging dial elsewhere."""
@@ -245,6 +245,14 @@ class Dialer:
     def peers(self) -> set[PeerId]:
         """The peers of whom an endpoint is known."""
         return {*self._plans, *self._book}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every known peer is linked, or was dialled in vain."""
+        return all(
+            self._is_up(peer) or any(address.tries for address in plan.addresses.values())
+            for peer, plan in self._plans.items()
+        )
 
     @property
     def seeking(self) -> list[str]:
@@ -435,7 +443,7 @@ class Dialer:
             reported: The endpoint reported with this link. Other endpoints that users named for this peer are reported
                 here, once: otherwise users would wait for dials that are not needed any more.
         """
-        self._came_up_at = self._ctx.now.mono
+        self.active_at = self._ctx.now.mono
         plan = self._plans.get(peer)
         if plan is None:
             return

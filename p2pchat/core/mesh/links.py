@@ -683,6 +683,7 @@ class HandshakeRunner:
 
     def on_accepted(self, input: LinkAccepted) -> PeerLink:
         """Begin with an accepted connection: this side speaks first."""
+        self._dialer.active_at = self._ctx.now.mono
         server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
         link = PeerLink(input.link, input.host, server)
         self.expect(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))
