@@ -99,9 +99,8 @@ from p2pchat.protocol import (
     UserId,
 )
 
-LOOK_EVERY = 0.1  # seconds; looks are counted, not time, since a mesh that forms in one process delays both
-QUIET_LOOKS = 10  # without a new link, when every known peer is linked or out of reach; a guess
-MAX_LOOKS = 50  # without a new link, in any case; a guess
+QUIET_LOOKS = 10  # not seconds, since what delays links in a busy process delays looks too; a guess, as the next
+MAX_LOOKS = 50  # also if a known peer is neither linked nor out of reach
 NAMES_AT_ONCE = 50  # names that are signed in one step: about 5 ms
 
 
@@ -159,7 +158,7 @@ class Node:
         self._commits = Commits(self._ctx, self.links.book)
         self._storage = self._commits.storage
         self._handlers = self._connect_handlers()
-        self._looks = 0  # until names are written in any case
+        self.looks: int = 0  # left until names are written; 0 when none is due
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
@@ -538,16 +537,19 @@ class Node:
 
     def _write_names_soon(self) -> None:
         """Write names once no link came up for some looks: while a mesh forms, each name makes comparisons longer."""
-        if not self._looks:
-            self._ctx.after(LOOK_EVERY, self._look)
-        self._looks = MAX_LOOKS
+        if not self.looks:
+            self._look_later()
+        self.looks = MAX_LOOKS
+
+    def _look_later(self) -> None:
+        self._ctx.after(self.settings.peers_told_after, self._look)
 
     def _look(self) -> None:
-        self._looks -= 1
-        if self._looks > (MAX_LOOKS - QUIET_LOOKS if self.links.dialer.is_idle else 0):
-            self._ctx.after(LOOK_EVERY, self._look)
+        self.looks -= 1
+        if self.looks > (MAX_LOOKS - QUIET_LOOKS if self.links.dialer.is_idle else 0):
+            self._look_later()
         else:
-            self._looks = 0
+            self.looks = 0
             self._write_names()
 
     def _write_names(self) -> None:
