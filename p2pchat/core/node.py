@@ -100,7 +100,7 @@ from p2pchat.protocol import (
 )
 
 QUIET_LOOKS = 10  # not seconds, since what delays links in a busy process delays looks too; a guess, as the next
-MAX_LOOKS = 50  # also if a known peer is neither linked nor out of reach
+MAX_LOOKS = 50  # if a known peer is not linked; it may be out of reach
 NAMES_AT_ONCE = 50  # names that are signed in one step: about 5 ms
 
 
@@ -538,16 +538,13 @@ class Node:
     def _write_names_soon(self) -> None:
         """Write names once no link came up for some looks: while a mesh forms, each name makes comparisons longer."""
         if not self.looks:
-            self._look_later()
+            self._ctx.after(self.settings.peers_told_after, self._look)
         self.looks = MAX_LOOKS
-
-    def _look_later(self) -> None:
-        self._ctx.after(self.settings.peers_told_after, self._look)
 
     def _look(self) -> None:
         self.looks -= 1
         if self.looks > (MAX_LOOKS - QUIET_LOOKS if self.links.dialer.is_idle else 0):
-            self._look_later()
+            self._ctx.after(self.settings.peers_told_after, self._look)
         else:
             self.looks = 0
             self._write_names()

@@ -51,7 +51,7 @@ MUTANTS = (
         ("""\
             for stored in self._book.addresses(peer):
                 address = self._address(self._plan(peer), stored)
-                address.due_at = due_at + _handicap(address)""",
+                address.due_at = self._ctx.now.mono + wait + _handicap(address)""",
          "            pass")),
     Mutant("after-empty", "a reply may be shown before the message it answers",
         Rule("after", within=60, seed=1),
@@ -903,8 +903,8 @@ own = self._by_signer[self.founder].values()
          "fitting = [host for host, own in hosts]")),
     Mutant("names-not-written", "who joined, wrote nothing and left is unknown by name to whoever comes later",
         "core/test_node.py::test_who_wrote_nothing_and_left_is_known_by_name_to_who_comes_later",
-        ("        self.presence.link_up(link)\n        self._write_names()",
-         "        self.presence.link_up(link)")),
+        ("            self.looks = 0\n            self._write_names()",
+         "            self.looks = 0")),
     Mutant("names-of-former-admins-lost", "peers differ for ever about what those wrote whom a former admin had admitted",
         "core/members/test_statement_exchange.py::test_who_comes_after_an_admin_was_removed_has_what_the_others_have",
         ("        return user == self.founder or user in self._naming\n",
@@ -917,6 +917,10 @@ own = self._by_signer[self.founder].values()
         "core/test_hosted_users.py::test_conversations_are_named_again_when_a_user_is_hosted_again",
         ("self.context.forget_names(remote, new)  # it ignored or forgot these",
          "")),
+    Mutant("names-written-while-a-mesh-forms", "each link of a large mesh compares names one by one, and dials time out",
+        "core/test_node.py::test_names_are_written_when_links_have_settled",
+        ("        self.looks = MAX_LOOKS\n",
+         "        self._write_names()\n")),
     Mutant("nesting-uncounted", "peers of two versions of Python differ about an entry, and each stores what it cannot read later",
         "core/test_log.py::test_hidden_nesting_is_malformed_however_deep_the_caller_is",
         ("_check_depth(text)",
@@ -1575,6 +1579,10 @@ run(SHORTEN, place + gone, last + 1, count - gone, place)
          "")),
     Mutant("yield-dial-for-ever", "of two peers that hear of each other, one never dials while links come up, though the other cannot",
         "core/mesh/test_addressbook.py::test_while_links_come_up_the_smaller_id_has_longer_to_dial_first",
-        ("address.due_at = max(address.due_at, min(self._came_up_at + once, address.deferred_since + most))",
-         "address.due_at = max(address.due_at, self._came_up_at + once if address.deferred_since >= 0 else 0.0)")),
+        ("address.due_at = max(address.due_at, min(until, address.deferred_since + MAX_DEFERRED))",
+         "address.due_at = max(address.due_at, until if address.deferred_since >= 0 else 0.0)")),
+    Mutant("yield-dial-not-while-connections-come", "in a busy mesh two peers dial each other, and half of the handshakes are for nothing",
+        "core/mesh/test_addressbook.py::test_while_links_come_up_the_smaller_id_has_longer_to_dial_first",
+        ("        self._dialer.active_at = self._ctx.now.mono\n",
+         "")),
 )

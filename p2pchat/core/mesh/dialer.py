@@ -11,8 +11,9 @@ addresses pauses are longer, since otherwise thousands of them would be dialled 
 a peer is seen on the local network while its only dial hangs, most likely at the address it had yesterday.
 
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
-forms, it waits for as long as links and connections come, because the other peer is busy, but at most 30 s. What no key has answered at is dialled with a pace (dial_pace.py), unless a user named it. So a
-member that signs made-up addresses of its own gains little, and a mesh forms as fast as it answers.
+forms, it waits for as long as links and connections come, because the other peer is busy, but at most 30 s. What no key
+has answered at is dialled with a pace (dial_pace.py), unless a user named it. So a member that signs made-up addresses
+of its own gains little, and a mesh forms as fast as it answers.
 
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
 one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
@@ -24,7 +25,7 @@ dialled is judged and paced like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -145,23 +146,13 @@ class Dialer:
     # What to dial
 
     def start(self) -> None:
-        """Dial every peer of the address book, spread over some time."""
-        for peer, wait in self._first_waits():
-            due_at = self._ctx.now.mono + wait
+        """Dial every peer of the address book, spread over some time, those first that answered last."""
+        for place, peer in enumerate(sorted(self._book, key=self._book.worth, reverse=True)):
+            wait = (place / SPREAD_OVER + self._ctx.random()) * self._ctx.settings.redial_first
             for stored in self._book.addresses(peer):
                 address = self._address(self._plan(peer), stored)
-                address.due_at = due_at + _handicap(address)
+                address.due_at = self._ctx.now.mono + wait + _handicap(address)
             self._schedule(self._plan(peer))
-
-    def _first_waits(self) -> Iterator[tuple[PeerId, float]]:
-        """Yield when each peer is dialled first: at random, but of a crowd those first that answered last."""
-        first, known = self._ctx.settings.redial_first, list(self._book)
-        if len(known) <= CROWD:
-            spread = first * max(1.0, len(known) / SPREAD_OVER)
-            yield from ((peer, self._ctx.random() * spread) for peer in known)
-            return
-        for place, peer in enumerate(sorted(known, key=self._book.worth, reverse=True)):
-            yield peer, (place / SPREAD_OVER + self._ctx.random()) * first
 
     def connect(self, endpoint: str, pin: PeerId) -> None:
         """Dial an endpoint that a user named, now and after each failure."""
@@ -245,11 +236,8 @@ class Dialer:
 
     @property
     def is_idle(self) -> bool:
-        """Whether every known peer is linked, or was dialled in vain."""
-        return all(
-            self._is_up(peer) or any(address.tries for address in plan.addresses.values())
-            for peer, plan in self._plans.items()
-        )
+        """True if all peers are linked of whom an endpoint is known."""
+        return all(map(self._is_up, self._plans))
 
     @property
     def seeking(self) -> list[str]:
