@@ -500,7 +500,7 @@ def test_names_are_written_when_links_have_settled() -> None:
     """With each name that was written while 64 peers linked, comparisons took longer, until handshakes timed out."""
     sim = Simulation(3)
     peers = sim.peers(2)
-    while not all(peer.node.links.up for peer in peers):
+    while not all(peer.node is not None and peer.node.links.up for peer in peers):
         sim.run(0.05)
     sim.run(0.5)
     assert not any(one.named_c for peer in peers for one in peer.disk.storage.load([]).users)
