@@ -100,6 +100,8 @@ from p2pchat.protocol import (
     UserId,
 )
 
+QUIET_LOOKS = 10  # not seconds, since what delays links in a busy process delays looks too; a guess, as the next
+MAX_LOOKS = 50  # if a known peer is not linked; it may be out of reach
 NAMES_AT_ONCE = 50  # names that are signed in one step: about 5 ms
 
 
@@ -158,6 +160,7 @@ class Node:
         self._lazy = LazyCommit(self._ctx, self.links.book)
         self._watchdog = CommitWatchdog(self._ctx)
         self._handlers = self._connect_handlers()
+        self.looks: int = 0  # left until names are written; 0 when none is due
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
         return Replicator(
@@ -378,7 +381,7 @@ class Node:
         """Take a link that passed go. Called by Links."""
         self.sync.on_link_up(link)
         self.presence.link_up(link)
-        self._write_names()
+        self._write_names_soon()
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Take the end of a link that was up. Called by Links."""
@@ -541,6 +544,20 @@ class Node:
         self.sync.on_user_hosted(user.id, input.delivered, input.reads, input.taken)
         self.sync.people.on_announced_name(user.id, user.name)
         if self.links.up:
+            self._write_names_soon()
+
+    def _write_names_soon(self) -> None:
+        """Write names once no link came up for some looks: while a mesh forms, each name makes comparisons longer."""
+        if not self.looks:
+            self._ctx.after(self.settings.peers_told_after, self._look)
+        self.looks = MAX_LOOKS
+
+    def _look(self) -> None:
+        self.looks -= 1
+        if self.looks > (MAX_LOOKS - QUIET_LOOKS if self.links.dialer.is_idle else 0):
+            self._ctx.after(self.settings.peers_told_after, self._look)
+        else:
+            self.looks = 0
             self._write_names()
 
     def _write_names(self) -> None:

@@ -197,6 +197,8 @@ class Mesh:
         for name, peer, node in running:
             if not peer._lifecycle.idle:
                 yield f"{name} is busy"
+            if node.looks:
+                yield f"{name} has yet to write its name"
             if node.receipts.read.has_unsent:
                 yield f"{name} has unsent read marks"
             if node.receipts.acknowledgements.has_unsent:

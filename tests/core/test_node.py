@@ -496,6 +496,20 @@ def test_nothing_waits_at_stop_or_when_forced() -> None:
     assert hearsay.may_defer(HEARD)
 
 
+def test_names_are_written_when_links_have_settled() -> None:
+    """With each name that was written while 64 peers linked, comparisons took longer, until handshakes timed out."""
+    sim = Simulation(3)
+    peers = sim.peers(2)
+    while not all(peer.node is not None and peer.node.links.up for peer in peers):
+        sim.run(0.05)
+    sim.run(0.5)
+    assert not any(one.named_c for peer in peers for one in peer.disk.storage.load([]).users)
+    sim.run(5.0)
+    names = {peer.name for peer in peers}
+    stored = [{one.name for one in peer.disk.storage.load([]).users if one.named_c} for peer in peers]
+    assert stored == [names, names]
+
+
 def test_who_wrote_nothing_and_left_is_known_by_name_to_who_comes_later() -> None:
     sim = Simulation(3)
     ada, bob = sim.peers(2)

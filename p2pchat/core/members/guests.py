@@ -11,6 +11,7 @@ It has no end: a member that must not answer for a user any more removes that us
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from p2pchat.core.log import verify
 from p2pchat.protocol import GuestCertificate, UserId
@@ -28,6 +29,7 @@ def make_guest(network: str, member: UserId, sign: Callable[[bytes], bytes], use
     return GuestCertificate(member, sign(_signed(network, user)).hex())
 
 
+@lru_cache(maxsize=1024)  # a peer shows the same one in its handshake, in its record and in each log
 def is_guest(network: str, user: UserId, certificate: GuestCertificate) -> bool:
     """Return whether the member in a certificate signed it for this user and network."""
     return verify(certificate.member, bytes.fromhex(certificate.sig), _signed(network, user))

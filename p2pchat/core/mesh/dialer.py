@@ -11,9 +11,9 @@ addresses pauses are longer, since otherwise thousands of them would be dialled 
 a peer is seen on the local network while its only dial hangs, most likely at the address it had yesterday.
 
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
-forms, it waits for as long as links come up, because the other peer is busy, but at most 8 s, or a quarter of a second
-for each known peer. What no key has answered at is dialled with a pace (dial_pace.py), unless a user named it. So a
-member that signs made-up addresses of its own gains little, and a mesh forms as fast as it answers.
+forms, it waits for as long as links and connections come, because the other peer is busy, but at most 30 s. What no key
+has answered at is dialled with a pace (dial_pace.py), unless a user named it. So a member that signs made-up addresses
+of its own gains little, and a mesh forms as fast as it answers.
 
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
 one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
@@ -25,7 +25,7 @@ dialled is judged and paced like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -54,8 +54,7 @@ NOT_A_MEMBER_PAUSE = 3600.0  # seconds until a peer is dialled again that does n
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers take proportionally longer
 BUSY_SPREAD = 9  # times Settings.busy_pause at most, in addition; a guess
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
-MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
-DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
+MAX_DEFERRED = 30.0  # seconds that the other peer gets to dial us: it may not be able to at all; a guess
 RETRIED = 16  # addresses that waited, when a dial was answered: some times those dialled at once; a guess
 # Failed dials of which the host heard nothing, or where a peer of this network answered.
 NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
@@ -140,30 +139,20 @@ class Dialer:
         self._last_dial = 0
         self._pace = DialPace(ctx)
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
-        self._came_up_at = NEVER  # when a link last came up, to any peer
+        self.active_at: float = NEVER  # when a connection last came in, or a link up
         self._has_relay = False
         self._stopped = False
 
     # What to dial
 
     def start(self) -> None:
-        """Dial every peer of the address book, spread over some time."""
-        for peer, wait in self._first_waits():
-            due_at = self._ctx.now.mono + wait
+        """Dial every peer of the address book, spread over some time, those first that answered last."""
+        for place, peer in enumerate(sorted(self._book, key=self._book.worth, reverse=True)):
+            wait = (place / SPREAD_OVER + self._ctx.random()) * self._ctx.settings.redial_first
             for stored in self._book.addresses(peer):
                 address = self._address(self._plan(peer), stored)
-                address.due_at = due_at + _handicap(address)
+                address.due_at = self._ctx.now.mono + wait + _handicap(address)
             self._schedule(self._plan(peer))
-
-    def _first_waits(self) -> Iterator[tuple[PeerId, float]]:
-        """Yield when each peer is dialled first: at random, but of a crowd those first that answered last."""
-        first, known = self._ctx.settings.redial_first, list(self._book)
-        if len(known) <= CROWD:
-            spread = first * max(1.0, len(known) / SPREAD_OVER)
-            yield from ((peer, self._ctx.random() * spread) for peer in known)
-            return
-        for place, peer in enumerate(sorted(known, key=self._book.worth, reverse=True)):
-            yield peer, (place / SPREAD_OVER + self._ctx.random()) * first
 
     def connect(self, endpoint: str, pin: PeerId) -> None:
         """Dial an endpoint that a user named, now and after each failure."""
@@ -211,10 +200,9 @@ class Dialer:
         self._schedule(plan)
 
     def _defer(self, address: DialAddress) -> None:
-        """Leave the other peer more time to dial first, as long as links come up: it is busy with other peers."""
-        once = self._ctx.settings.told_dial_after
-        most = once * MAX_DEFERRALS * max(1.0, len(self._plans) / DEFERRAL_PEERS)
-        address.due_at = max(address.due_at, min(self._came_up_at + once, address.deferred_since + most))
+        """Leave the other peer more time to dial first, as long as links and connections come: it is busy, too."""
+        until = self.active_at + self._ctx.settings.told_dial_after
+        address.due_at = max(address.due_at, min(until, address.deferred_since + MAX_DEFERRED))
 
     def on_seen(self, address: Address) -> None:
         """As on_learned(), for an address announced just now. It waits only briefly for a hanging dial elsewhere."""
@@ -245,6 +233,11 @@ class Dialer:
     def peers(self) -> set[PeerId]:
         """The peers of whom an endpoint is known."""
         return {*self._plans, *self._book}
+
+    @property
+    def is_idle(self) -> bool:
+        """True if all peers are linked of whom an endpoint is known."""
+        return all(map(self._is_up, self._plans))
 
     @property
     def seeking(self) -> list[str]:
@@ -435,7 +428,7 @@ class Dialer:
             reported: The endpoint reported with this link. Other endpoints that users named for this peer are reported
                 here, once: otherwise users would wait for dials that are not needed any more.
         """
-        self._came_up_at = self._ctx.now.mono
+        self.active_at = self._ctx.now.mono
         plan = self._plans.get(peer)
         if plan is None:
             return
@@ -489,19 +482,14 @@ class Dialer:
 
     def on_busy(self, peer: PeerId) -> None:
         """The last link to this peer ended because one side gave its place to another peer: dial it much later."""
-        plan = self._plans.get(peer)
-        if plan is not None:
-            due_at = self._ctx.now.mono + self._busy_pause()
-            for address in plan.addresses.values():
-                address.due_at = due_at
-            self._schedule(plan)
+        self.resume(peer, self._busy_pause())
 
-    def resume(self, peer: PeerId) -> None:
-        """Dial a peer that was blocked."""
+    def resume(self, peer: PeerId, wait: float = 0.0) -> None:
+        """Dial a peer after this time: one that was blocked, or gave way."""
         plan = self._plans.get(peer)
         if plan is not None:
             for address in plan.addresses.values():
-                address.due_at = self._ctx.now.mono
+                address.due_at = self._ctx.now.mono + wait
             self._schedule(plan)
 
     def _busy_pause(self) -> float:

@@ -166,13 +166,13 @@ class Links:
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
             Resolved: lambda input: self.dialer.on_resolved(input.dial, input.hosts),
-            DialFailed: self._on_dial_failed,
+            DialFailed: lambda input: self.dialer.on_failed(input.dial, input.reason, input.code),
             LinkDown: self._on_link_down,
-            Faulted: self._on_faulted,
+            Faulted: lambda input: self.close(input.link, input.code, input.text),
             LinkFilled: self._on_filled,
             LinkDrained: self.on_drained,
             Paused: self._on_paused,
-            ListeningAt: self._on_listening,
+            ListeningAt: lambda input: self._exchange.on_listening(input.at),
             RelayChanged: lambda input: self.dialer.on_relay(up=input.up),
             Connect: self._connect,
             PeerSighted: self._on_sighted,
@@ -295,16 +295,10 @@ class Links:
         else:
             self._begin(link)
 
-    def _on_dial_failed(self, input: DialFailed) -> None:
-        self.dialer.on_failed(input.dial, input.reason, input.code)
-
     def _on_link_down(self, input: LinkDown) -> None:
         link = self._links.get(input.link)
         if link is not None:
             self._end(link, DEPARTURE_REASONS.get(input.reason, "lost"), close=False)
-
-    def _on_faulted(self, input: Faulted) -> None:
-        self.close(input.link, input.code, input.text)
 
     def _on_filled(self, input: LinkFilled) -> None:
         if input.link in self._links:
@@ -320,9 +314,6 @@ class Links:
     def _on_paused(self, input: Paused) -> None:
         if input.link in self._links:
             self._keepalive.on_paused(self._links[input.link], input.on)
-
-    def _on_listening(self, input: ListeningAt) -> None:
-        self._exchange.on_listening(input.at)
 
     def _connect(self, input: Connect) -> None:
         if not self._stopped:
@@ -683,6 +674,7 @@ class HandshakeRunner:
 
     def on_accepted(self, input: LinkAccepted) -> PeerLink:
         """Begin with an accepted connection: this side speaks first."""
+        self._dialer.active_at = self._ctx.now.mono
         server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
         link = PeerLink(input.link, input.host, server)
         self.expect(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))

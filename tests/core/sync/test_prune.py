@@ -346,7 +346,7 @@ def test_a_log_behind_profiles_follows_the_sealed_one_below_them(ada: Peer, rest
 
 def test_what_builds_on_the_other_version_of_a_deleted_log_never_comes() -> None:
     """Nothing is left that could prove the fork, and its chain is another one (seed 1000567)."""
-    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd", seed=1)
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd", seed=2)
     restart(bob, ada)
     sim.run(CALM)
     sim.partition([ada, bob], [cyd])
@@ -457,7 +457,7 @@ def test_a_restored_peer_gets_no_receipts_of_a_log_of_which_others_deleted_the_r
 
 def test_who_has_a_shorter_version_of_a_deleted_log_gives_receipts_of_that() -> None:
     """The peer that deleted it hosts the user then, and knows no chain to compare (seed 1351219 with --deletions)."""
-    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd", seed=2)
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd", seed=4)
     sim.partition([ada], [bob, cyd])
     zoe = sim.guest("zoe")
     bob.host_guest(zoe)
