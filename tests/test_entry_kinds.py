@@ -18,11 +18,11 @@ from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent, TCPPee
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
 from p2pchat.commands.arrivals import PendingArrivals, author_id
 from p2pchat.commands.display import Display
-from p2pchat.commands.event_text import EDIT_EVENTS, UNSUPPORTED, EventLine, format_event, shows_presence
+from p2pchat.commands.event_text import UNSUPPORTED, EventLine, format_event, shows_presence
 from p2pchat.commands.standard_output import StdoutWriter
-from p2pchat.core.entry_kinds import KINDS, EntryKind
 from p2pchat.core.log import Ref, decode_entry, message_id, ref_key
 from p2pchat.core.node_context import Now
+from p2pchat.kinds import CHANGE_EVENTS, KINDS, Kind
 from p2pchat.messaging.messages import ref_of
 from p2pchat.storage.contract import count_messages
 from p2pchat.testing import Mesh, mesh
@@ -88,7 +88,7 @@ def text_of(pattern: str) -> str:
     return "\n".join(path.read_text("utf-8") for path in sorted(ROOT.glob(pattern)))
 
 
-def class_of(kind: EntryKind) -> type[Any]:
+def class_of(kind: Kind) -> type[Any]:
     """Return what programs get of a kind."""
     public = [one for one in (getattr(p2pchat, name) for name in p2pchat.__all__) if isinstance(one, type)]
     cls = next((one for one in public if getattr(one, "event", "") == kind.event), None)
@@ -97,7 +97,7 @@ def class_of(kind: EntryKind) -> type[Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
+async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     assert kind.about in DECIDED_IN, f"no rule for a change of a {kind.about}; those of others: {DECIDED_IN}"
     ada, bob, _ = net.peers
     cls = class_of(kind)
@@ -122,7 +122,7 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
 
     line = event.to_json()
     assert line["event"] == kind.event and format_event(line, "bob", datetime.now(UTC)), "no text in a terminal"
-    assert (kind.event in EDIT_EVENTS) == issubclass(cls, MessageChange), "EDIT_EVENTS of commands/event_text.py"
+    assert (kind.event in CHANGE_EVENTS) == issubclass(cls, MessageChange), "about"
     assert (kind.event in CHAT_EVENTS) == issubclass(cls, EVENTS["changes"]), "CHAT_EVENTS of web/message_form.py"
     for page, text in {
         "docs/cli.md": f"`{kind.event}`", "docs/protocol.md": f"`{kind.name}`",
@@ -133,7 +133,7 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
 
     sources = inspect.getsource(TerminalDisplay._show_for_people) + inspect.getsource(shows_presence)
     shown_in_terminal = re.findall(r'"(\w+)"', sources)
-    assert kind.event in {*shown_in_terminal, *EDIT_EVENTS}, "cli/terminal/terminal_display.py"
+    assert kind.event in {*shown_in_terminal, *CHANGE_EVENTS}, "cli/terminal/terminal_display.py"
     await _goes_through_displays(line, event)
     is_change = isinstance(event, DurableEvent) and not isinstance(event, Message | Sent)
     assert not is_change or issubclass(cls, EVENTS["changes"]), "EVENTS of web/chat_socket.py: no client is told of it"
@@ -213,8 +213,8 @@ async def test_a_kind_of_a_later_version_with_a_text_is_a_message_for_everybody(
     net: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is shown in its place, from memory and from storage, and counted; it is delivered, read and reacted to."""
-    monkeypatch.setitem(KINDS, "sticker", EntryKind("sticker", "text", "message"))  # so that ada can write them
-    monkeypatch.setitem(KINDS, "peel", EntryKind("peel", "null", "peeled", "any"))
+    monkeypatch.setitem(KINDS, "sticker", Kind("sticker", "text", "message"))  # so that ada can write them
+    monkeypatch.setitem(KINDS, "peel", Kind("peel", "null", "peeled", "any"))
     ada, bob, cyd = net.peers
     zoe = await bob.host("zoe")
     readers: list[Any] = [

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import (
     JOINERS,
     MAX_NAMES,
@@ -32,7 +33,6 @@ from p2pchat.safe_text import (
 
 EventLine = dict[str, Any]  # an event as one line of --json: its fields are in docs/cli.md
 Line = Mapping[str, Any]  # an event line or a row, which is only read
-EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an earlier message
 DELETED = "[deleted]"  # shown instead of the text
 UNSUPPORTED = "[a message of a kind that this version does not know: update p2pchat]"  # so is this
 UNREACHABLE = "unreachable"  # the status of a user whom linked peers reach, and this one does not; the text says who
@@ -238,7 +238,7 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
     kind = event["event"]
     if kind in ("message", "sent"):
         return format_message(event, me, now, related)
-    if kind in EDIT_EVENTS:
+    if kind in CHANGE_EVENTS:
         return format_edit(event, me, now, related)
     time = format_time(event["at"], now)
     if kind == "group":

@@ -433,7 +433,7 @@ class LocalUser(Viewer):
         """
         if reaction == "":  # a message in hand may be older than the reaction
             now = await self.message(message.id if isinstance(message, Post) else message)
-            if now.reaction_of(self.me) is None:
+            if not now.reaction_of(self.me):
                 raise ValueError("there is no reaction of yours to remove")
         return await self._change_message("reaction", message, reaction, ref, automatic=automatic)
 

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS
 from p2pchat.core.log import (
     Entry,
-    LogId,
     Ref,
     attachments_of,
+    choices_fault,
     choices_of,
     decode_entry,
     message_id,
@@ -20,12 +19,14 @@ from p2pchat.core.log import (
     referred_id,
 )
 from p2pchat.core.names import plain
-from p2pchat.core.sync.appender import check_text, choices_fault, hops_fault
+from p2pchat.core.sync.appender import check_text, hops_fault
+from p2pchat.kinds import CHANGE_EVENTS, KINDS, MESSAGE_KINDS
+from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import aware, iso, json_fields, micros_of
 from p2pchat.messaging.users import User
-from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, UserId
+from p2pchat.protocol import MAX_INT, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
@@ -61,20 +62,19 @@ class Post(DurableEvent):
     @property
     def _newest(self) -> Entry | None:
         """The newest edit or deletion."""
-        edits = self._edits
-        return None if edits is None or edits.newest is None else decode_entry(edits.newest.raw)
+        return None if self._edits is None else self._edits.newest
 
     @property
     def edited(self) -> bool:
         """True if its writer edited it."""
         newest = self._newest
-        return newest is not None and newest.k == "edit"
+        return newest is not None and KINDS[newest.k].is_edit
 
     @property
     def deleted(self) -> bool:
         """True if its writer deleted it."""
         newest = self._newest
-        return newest is not None and newest.k == "delete"
+        return newest is not None and KINDS[newest.k].is_deletion
 
     @property
     def mended_at(self) -> datetime | None:
@@ -83,15 +83,11 @@ class Post(DurableEvent):
         return None if newest is None else aware(newest.at)
 
     @property
-    def mended_by(self) -> tuple[LogId, int] | None:
-        """The entry that last edited or deleted it, as log and number; None if there is none."""
-        edits = self._edits
-        return None if edits is None or edits.newest is None else (edits.newest.log, edits.newest.seq)
-
-    @property
     def mended_id(self) -> str | None:
-        """The id of that entry, for TCPPeer.receipt; None if there is none."""
-        return None if self.mended_by is None else message_id(*self.mended_by)
+        """The id of the entry that last edited or deleted it, for TCPPeer.receipt; None if there is none."""
+        newest, edits = self._newest, self._edits
+        changes = () if edits is None else edits.changes
+        return next((message_id(one.log, one.seq) for one in changes if one.entry is newest), None)
 
     @property
     def reactions(self) -> dict[str, list[User]]:
@@ -101,16 +97,16 @@ class Post(DurableEvent):
         """
         found: dict[str, list[User]] = {}
         for one in () if self.deleted else self._reactions():
-            found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.directory.user(one.log.user))
+            found.setdefault(one.entry.b, []).append(self._viewer.directory.user(one.log.user))
         return found
 
     def _reactions(self) -> list[RelatedEntry]:
-        reactions = () if self._edits is None else self._edits.reactions
+        reactions = [] if self._edits is None else self._edits.said(REACTION)
         return [one for one in reactions if not self._came_expelled(one.log.user, one.received_at)]
 
-    def reaction_of(self, user: User) -> tuple[LogId, int] | None:
-        """Return the entry of a user's present reaction, as log and number; None without a reaction."""
-        return next(((one.log, one.seq) for one in self._reactions() if one.log.user == user.key), None)
+    def reaction_of(self, user: User) -> str:
+        """Return the present reaction of a user; "" for none."""
+        return next((one.entry.b for one in self._reactions() if one.log.user == user.key), "")
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -245,12 +241,13 @@ class Post(DurableEvent):
         if self.mended_at is not None:
             found |= {"mended_at": iso(micros_of(self.mended_at)), "mended_id": self.mended_id}
         if reactions := [] if self.deleted else self._reactions():
-            found["reactions"] = [self._reaction_json(decode_entry(one.raw), one.log.user) for one in reactions]
+            found["reactions"] = list(map(self._reaction_json, reactions))
         return found
 
-    def _reaction_json(self, entry: Entry, user: UserId) -> dict[str, Any]:
+    def _reaction_json(self, one: RelatedEntry) -> dict[str, Any]:
+        entry, by = one.entry, self._viewer.directory.user(one.log.user)
         automatic = {"automatic": True} if entry.auto else {}
-        return {"reaction": entry.b, **json_fields(self._viewer.directory.user(user), "by"), **automatic}
+        return {"reaction": entry.b, **json_fields(by, "by"), "entry_id": message_id(one.log, one.seq), **automatic}
 
 
 class Message(Post):
@@ -355,8 +352,10 @@ class MessageChange(DurableEvent):
 
     @property
     def counts(self) -> bool:
-        """True if this is the newest of what was done to the message."""
-        return self.message.mended_by == (self.log, self.seq)
+        """True if nothing newer takes its place, and it did not come expelled as what somebody says about another's."""
+        edits = self.message._edits
+        is_shown = edits is not None and any((one.log, one.seq) == (self.log, self.seq) for one in edits.changes)
+        return is_shown and (KINDS[self._entry.k].about == "own" or not self.expelled)
 
     def seen_by(self, viewer: Viewer) -> MessageChange:
         """Return this change as another user of the same peer sees it."""
@@ -410,46 +409,33 @@ class Reaction(MessageChange):
         """True if a program reacted, and no person: it decides nothing among the choices of a message."""
         return self._entry.auto
 
-    @property
-    def counts(self) -> bool:
-        """True if this is what the user said last."""
-        present = self.message.reaction_of(self.by)
-        return present == ((self.log, self.seq) if self.reaction else None) and not self.expelled
-
     def _change_fields(self) -> dict[str, Any]:
         return {"reaction": self.reaction, **({"automatic": True} if self.automatic else {})}
 
 
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
-    kind.name: cls for kind in KINDS.values() for cls in (Edited, Deleted, Reaction) if kind.event == cls.event
+    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction)
 }
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
 
-def check_change(kind: str, post: Post, text: str, me: UserId) -> str:
-    """Return `text` as a plain str if the user `me` can make this change to a message: `edit`, `delete` or `reaction`.
+def check_change(name: str, post: Post, text: str, me: UserId) -> str:
+    """Return `text` as a plain str if the user `me` can make this change, by the name of its kind, to a message.
 
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
     cannot be edited.
     """
-    if post.log.user != me and KINDS[kind].about == "own":
-        raise ValueError(f"only the writer of a message can {kind} it")
+    kind = KINDS[name]
+    text = plain(text)
+    if fault := kind.fault(me, None if kind.is_deletion else text, ref_of(post).log):
+        raise ValueError(fault[1])
     if post.unsupported is not None:
         raise ValueError("this version does not know this kind of message")
-    if kind == "edit" and choices_of(post._entry):
-        raise ValueError("a message with choices cannot be edited: delete it and ask again")
-    if kind == "reaction":
-        if not isinstance(text, str):
-            raise TypeError(f"a reaction is a str, not {type(text).__name__}")
-        text = plain(text)
-        if len(text) > MAX_REACTION_CHARACTERS:
-            limit = MAX_REACTION_CHARACTERS
-            raise ValueError(f"a reaction has at most {limit} characters, this has {len(text)}: reply instead")
-    if kind == "edit" or (kind == "reaction" and text):
-        return check_text(text)
-    return text
+    if kind.is_edit and (offers := KINDS[post._entry.k].choices) and choices_of(post._entry):
+        raise ValueError(offers.fixed)
+    return check_text(text) if text or not (kind.longest or kind.is_deletion) else ""
 
 
 def check_choices(kind: str, choices: Iterable[str]) -> tuple[str, ...]:

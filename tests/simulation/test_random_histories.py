@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from p2pchat.core.entry_kinds import KINDS
 from p2pchat.core.log import decode_entry
+from p2pchat.kinds import KINDS
 from simulation.__main__ import main, replay
 from simulation.random_histories import (
     RandomHistory,

@@ -12,7 +12,6 @@ from datetime import datetime
 
 from p2pchat.cli.terminal.device import DIM, ME, name_style
 from p2pchat.commands.event_text import (
-    EDIT_EVENTS,
     EventLine,
     LineStyle,
     delivery_mark,
@@ -21,6 +20,7 @@ from p2pchat.commands.event_text import (
     message_row,
 )
 from p2pchat.commands.wrap import Fragment, Row
+from p2pchat.kinds import CHANGE_EVENTS
 
 COLOURS = LineStyle(of=name_style, mine=ME, dim=DIM)
 
@@ -34,7 +34,7 @@ def chat_line(event: EventLine, me: str, *, elsewhere: bool, related: EventLine 
         related: The line of the message this one replies to or changes, if available.
     """
     named = elsewhere and event["kind"] != "dm"  # of a direct conversation the users' names say it
-    words = edit_row if event["event"] in EDIT_EVENTS else message_row
+    words = edit_row if event["event"] in CHANGE_EVENTS else message_row
     return words(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
 
 

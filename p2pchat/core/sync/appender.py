@@ -15,24 +15,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
-from p2pchat.core.edits import is_own, shape_fault
 from p2pchat.core.effects import WriteRefused
-from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import (
     MAX_AFTER,
-    MAX_CHOICES,
     MAX_ENTRY_BYTES,
     MAX_FILES,
     MAX_HOPS,
     MAX_TEXT_BYTES,
-    MIN_CHOICES,
     Batch,
     Entry,
     FileRef,
     LogId,
     RawEntry,
     Ref,
+    choices_fault,
     encode_entry,
     encode_header,
     extend_chain,
@@ -48,7 +45,8 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
-from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, RunId, UserId
+from p2pchat.kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
+from p2pchat.protocol import MAX_INT, RunId, UserId
 
 PLAIN_BYTES = MAX_ENTRY_BYTES // 8  # any ASCII of that size fits an entry, however it is escaped
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 2 references, stamps, what later versions add
@@ -314,13 +312,9 @@ def _bodies(request: WriteRequest) -> Sequence[str | None]:
 
 def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:
     """Return (code, sentence) for an invalid edit, deletion or reaction; None for a valid one."""
-    for body in _bodies(request):
-        fault = shape_fault(request.kind, body, request.re)
-        if fault:
-            return "shape", fault
-    if KINDS[request.kind].about == "own" and request.re is not None and not is_own(request.user, request.re):
-        return "foreign", f"only the writer of a message can {request.kind} it"
-    return None
+    log = None if request.re is None else request.re.log
+    faults = (KINDS[request.kind].fault(request.user, body, log) for body in _bodies(request))
+    return next(filter(None, faults), None)
 
 
 def _files_fault(request: WriteRequest) -> tuple[str, str] | None:
@@ -331,22 +325,6 @@ def _files_fault(request: WriteRequest) -> tuple[str, str] | None:
     if size_bytes([encode_entry(entry)]) > MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES:
         return "too_long", "the text and the names of the files are too long together: shorten one of them"
     return None
-
-
-def choices_fault(kind: str, choices: Sequence[str]) -> str:
-    """Return what is wrong with the choices of an entry of this kind, as a sentence; "" for none and valid ones."""
-    if not choices:
-        return ""
-    if kind != "text":
-        return f"only a text has choices, no {kind}"
-    if not MIN_CHOICES <= len(choices) <= MAX_CHOICES:
-        return f"a message has {MIN_CHOICES} to {MAX_CHOICES} choices, not {len(choices)}"
-    if len({*choices}) < len(choices):
-        return "two choices of a message are alike"
-    if any(not 1 <= len(one) <= MAX_REACTION_CHARACTERS for one in choices):
-        return f"a choice has 1 to {MAX_REACTION_CHARACTERS} characters"
-    is_text = not any(text_fault(one) for one in choices)
-    return "" if is_text else "a choice holds NUL, or is no valid Unicode"
 
 
 def hops_fault(hops: int) -> str:

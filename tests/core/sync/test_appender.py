@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, KINDS, TEXT_KINDS
 from p2pchat.core.inputs import UserRenamed, WriteRequest
-from p2pchat.core.log import Entry, RawEntry, Ref, decode_entry, encode_entry, is_plausible, next_c, ref_key
-from p2pchat.core.sync.appender import choices_fault, text_fault
+from p2pchat.core.log import (
+    Entry,
+    RawEntry,
+    Ref,
+    choices_fault,
+    decode_entry,
+    encode_entry,
+    is_plausible,
+    next_c,
+    ref_key,
+)
+from p2pchat.core.sync.appender import text_fault
+from p2pchat.kinds import GROUP_KINDS, HIDDEN_KINDS, KINDS, TEXT_KINDS
 from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
