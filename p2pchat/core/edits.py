@@ -26,17 +26,11 @@ from p2pchat.protocol import UserId
 class RelatedEntry:
     """A released entry about another. `received_at` is in UTC microseconds."""
 
-    relation: Relation
+    log: LogId
+    seq: int
+    aspect: str
     entry: Entry
     received_at: int
-
-    @property
-    def log(self) -> LogId:
-        return self.relation.log
-
-    @property
-    def seq(self) -> int:
-        return self.relation.seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +44,9 @@ class EntryEdits:
     changes: tuple[RelatedEntry, ...]
 
     @property
-    def newest(self) -> Entry | None:
+    def newest(self) -> RelatedEntry | None:
         """The newest edit or deletion by its writer; None for neither."""
-        return next((one.entry for one in self.changes if one.relation.aspect == EDIT.aspect), None)
+        return next((one for one in self.changes if one.aspect == EDIT.aspect), None)
 
     def said(self, kind: Kind) -> list[RelatedEntry]:
         """Return what each person says, without what they took back."""
@@ -63,8 +57,8 @@ def edits_of(user: UserId, message: RawEntry, candidates: Iterable[RelatedEntry]
     """Return what the newest of each person and aspect make of a message that `user` wrote; None for nothing."""
     changes = [
         one
-        for one in sorted(candidates, key=lambda one: newness(one.relation))
-        if ASPECTS[one.relation.aspect].about != "own" or one.log.user == user  # not just one with that beginning
+        for one in sorted(candidates, key=newness)
+        if ASPECTS[one.aspect].about != "own" or one.log.user == user  # not just one with that beginning
         if not (KINDS[one.entry.k].is_edit and choices_of(decode_entry(message)))
     ]
     return EntryEdits(tuple(changes)) if changes else None
@@ -83,6 +77,6 @@ def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
     return None if is_faulty else Relation(log, seq, entry.c, entry.re, kind.aspect)
 
 
-def newness(relation: Relation) -> tuple[int, UserId, str, int]:
+def newness(one: RelatedEntry) -> tuple[int, UserId, str, int]:
     """Return the sort key of the newest: its place in history."""
-    return relation.c, relation.log.user, relation.log.run, relation.seq
+    return one.entry.c, one.log.user, one.log.run, one.seq

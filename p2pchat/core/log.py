@@ -336,11 +336,22 @@ def choices_fault(kind: str, choices: Sequence[str]) -> str:
     return f"only a text has choices, no {kind}" if offers is None else offers.fault(choices)
 
 
-def with_files(
-    entry: Entry, files: tuple[FileRef, ...], *, automatic: bool = False, choices: tuple[str, ...] = (), hops: int = 0
-) -> Entry:
-    """Return a new entry with attachments and choices, and with the marks of what a program writes."""
-    return msgspec.structs.replace(entry, files=files, auto=automatic, choices=choices, hops=hops)
+class Marks(NamedTuple):
+    """What an entry has beside its text: its attachments, its choices, and what a program says of itself (`Entry`)."""
+
+    files: tuple[FileRef, ...] = ()
+    auto: bool = False
+    choices: tuple[str, ...] = ()
+    hops: int = 0
+
+    def fault(self, kind: str) -> str:
+        """Return what is wrong with these choices and hops in an entry of this kind, as a sentence; "" for nothing."""
+        hops = "" if 0 <= self.hops <= MAX_HOPS else f"hops are 0 to {MAX_HOPS}, not {self.hops}"
+        return choices_fault(kind, self.choices) or hops
+
+    def put_on(self, entry: Entry) -> Entry:
+        """Return an entry with these marks."""
+        return msgspec.structs.replace(entry, **self._asdict())
 
 
 def _with_body_checked(entry: Entry, c: int) -> Entry:
@@ -365,7 +376,7 @@ def _decode_odd(text: str, c: int) -> Entry:
     _set(entry, "b", said.get("b"))
     files, choices = _as(FileRefs, said.get("files"), ()), _as(Choices, said.get("choices"), ())
     hops, automatic = _as(Hops, said.get("hops"), 0), said.get("auto") is True
-    return _with_body_checked(with_files(entry, files, automatic=automatic, choices=choices, hops=hops), c)
+    return _with_body_checked(Marks(files, automatic, choices, hops).put_on(entry), c)
 
 
 def _as(type: Any, said: object, otherwise: Any) -> Any:

@@ -21,7 +21,7 @@ from p2pchat.core.effects import (
     WriteRefused,
 )
 from p2pchat.core.inputs import ComparisonAwaited, ImportRequest, Input, WriteRequest
-from p2pchat.core.log import FileRef, LogId, Ref
+from p2pchat.core.log import LogId, Marks, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, Members, UserId
 
@@ -83,6 +83,7 @@ class RequestQueue:
         re: Ref | None = None,
         ref: str | None = None,
         claimed: int | None = None,
+        marks: Marks | None = None,
     ) -> asyncio.Future[Position]:
         """Write consecutive entries. The future gets the position of the first one when they are durable.
 
@@ -92,45 +93,13 @@ class RequestQueue:
             re: The entry that they answer, edit or react to.
             ref: The program's own word for the first one, given back in Sent.
             claimed: When the first one is said to have been written, UTC microseconds.
+            marks: Those of a single entry, which shares its request with no other then.
         """
         future: asyncio.Future[Position] = self._loop.create_future()
         if self._closed:
             future.set_exception(PeerClosed("the peer was closed"))
         else:
-            self.writes.add(future, user, conversation, kind, bodies, re, ref, claimed)
-            self._schedule()
-        return future
-
-    def write_alone(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        kind: str,
-        text: str,
-        re: Ref | None = None,
-        ref: str | None = None,
-        claimed: int | None = None,
-        *,
-        files: tuple[FileRef, ...] = (),
-        automatic: bool = False,
-        choices: tuple[str, ...] = (),
-        hops: int = 0,
-    ) -> asyncio.Future[Position]:
-        """Write one entry that shares its request with no other, behind what waits. The future is as that of write().
-
-        Args:
-            files: Its attachments, whose content is here.
-            automatic: The program writes it by itself.
-            choices: The answers that its readers may press.
-            hops: The answers of programs that led to it.
-        """
-        future: asyncio.Future[Position] = self._loop.create_future()
-        if self._closed:
-            future.set_exception(PeerClosed("the peer was closed"))
-        else:
-            self.writes.begin(user, conversation, kind, re)
-            self.writes.add(future, user, conversation, kind, (text,), re, ref, claimed)
-            self.writes.end(conversation, files, automatic=automatic, choices=choices, hops=hops)
+            self.writes.add(future, user, conversation, kind, bodies, re, ref, claimed, marks)
             self._schedule()
         return future
 
@@ -251,15 +220,12 @@ class PendingWrite:
 
     __slots__ = (
         *(
-            "automatic",
             "bodies",
             "characters",
-            "choices",
             "claims",
             "conversation",
-            "files",
-            "hops",
             "kind",
+            "marks",
             "re",
             "refs",
             "user",
@@ -267,7 +233,9 @@ class PendingWrite:
         "waiting",
     )
 
-    def __init__(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
+    def __init__(
+        self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None, marks: Marks | None
+    ) -> None:
         self.user: UserId = user
         self.conversation: ConversationId = conversation
         self.kind: str = kind
@@ -275,17 +243,14 @@ class PendingWrite:
         self.bodies: list[str] = []
         self.characters: int = 0
         self.claims: dict[int, int] = {}  # index in bodies -> claimed time of writing
-        self.files: tuple[FileRef, ...] = ()
-        self.automatic: bool = False
-        self.choices: tuple[str, ...] = ()
-        self.hops: int = 0
+        self.marks: Marks | None = marks
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
         self.waiting: list[tuple[asyncio.Future[Position], int]] = []  # with the index in bodies
 
     def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
         """Return whether a text may join, given that it is the next one of this conversation."""
         has_room = len(self.bodies) < MAX_BATCH_ENTRIES and self.characters < MAX_BATCH_CHARACTERS
-        return has_room and self.re == re and self.kind == kind and self.user == user
+        return has_room and self.marks is None and self.re == re and self.kind == kind and self.user == user
 
     def fail(self, error: MakeError) -> None:
         """Fail all calls that wait."""
@@ -325,6 +290,7 @@ class WriteBatcher:
         re: Ref | None,
         ref: str | None,
         claimed: int | None = None,
+        marks: Marks | None = None,
     ) -> None:
         """Add the bodies of one call, which become consecutive entries.
 
@@ -333,8 +299,9 @@ class WriteBatcher:
             claimed: When the first one is said to have been written.
         """
         write = self._last.get(conversation)
-        if write is None or not write.takes(user, kind, re) or (self._in_order and write is not self.waiting[-1]):
-            write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
+        takes = write is not None and marks is None and write.takes(user, kind, re)
+        if write is None or not takes or (self._in_order and write is not self.waiting[-1]):
+            write = self._last[conversation] = PendingWrite(user, conversation, kind, re, marks)
             self.waiting.append(write)
         offset = len(write.bodies)
         write.waiting.append((future, offset))
@@ -344,19 +311,6 @@ class WriteBatcher:
             write.claims[offset] = claimed
         write.bodies.extend(bodies)
         write.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
-
-    def begin(self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None) -> None:
-        """Begin a write of its own, which the next text joins."""
-        write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
-        self.waiting.append(write)
-
-    def end(
-        self, conversation: ConversationId, files: tuple[FileRef, ...], *, automatic: bool, choices: tuple[str, ...],
-        hops: int,
-    ) -> None:  # fmt: skip
-        """Give the last write of a conversation its attachments, marks and choices. No text joins it any more."""
-        write = self._last.pop(conversation)
-        write.files, write.automatic, write.choices, write.hops = files, automatic, choices, hops
 
     def take(self) -> Iterator[WriteRequest]:
         """Yield waiting writes, oldest first, up to the size of a good transaction."""
@@ -372,8 +326,7 @@ class WriteBatcher:
             del self._last[write.conversation]
         ticket = self._issue_ticket(write)
         return WriteRequest(
-            ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims, write.files,
-            write.automatic, write.choices, write.hops,
+            ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims, write.marks
         )  # fmt: skip
 
     def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> None:

@@ -64,7 +64,7 @@ def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
     """Return the body of an entry as it is now: the newest one, None once it is deleted."""
     if shown.edits is None or shown.edits.newest is None:
         return entry.b
-    return shown.edits.newest.b
+    return shown.edits.newest.entry.b
 
 
 def files_of(shown: ReleasedEntry | None) -> tuple[FileRef, ...]:
@@ -74,4 +74,4 @@ def files_of(shown: ReleasedEntry | None) -> tuple[FileRef, ...]:
 
 def is_deleted(edits: EntryEdits | None) -> bool:
     """Return whether the writer of an entry has deleted it."""
-    return edits is not None and edits.newest is not None and KINDS[edits.newest.k].is_deletion
+    return edits is not None and edits.newest is not None and KINDS[edits.newest.entry.k].is_deletion

@@ -15,9 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from p2pchat.core.durable_changes import Relation
 from p2pchat.core.edits import EntryEdits, RelatedEntry, edits_of
-from p2pchat.core.log import LogId, RawEntry, Ref, decode_entry, ref_key
+from p2pchat.core.log import LogId, RawEntry, decode_entry
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.kinds import ASPECTS
 from p2pchat.protocol import ConversationId, UserId
@@ -308,8 +307,7 @@ class MessageQueries(LogQueries):
                 continue  # there is none, or it is hidden
             entry = decode_entry((row[1], row[2]))
             by = self.log_id(row[0] >> SEQ_BITS)
-            relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), aspect)
-            candidates.setdefault(seq, []).append(RelatedEntry(relation, entry, row[3]))
+            candidates.setdefault(seq, []).append(RelatedEntry(by, row[0] % SEQS, aspect, entry, row[3]))
         found = {seq: edits_of(log.user, raws[seq], some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 

@@ -201,8 +201,8 @@ def _shown(one: ReleasedEntry) -> tuple[object, list[object]]:
     if one.edits is None:
         return None, []
     reactions: list[object] = [_name(each) for each in one.edits.said(REACTION)]
-    newest = next((_name(each) for each in one.edits.changes if each.entry is one.edits.newest), None)
-    return newest, reactions
+    newest = one.edits.newest
+    return newest and _name(newest), reactions
 
 
 def _name(one: RelatedEntry) -> tuple[UserId, str, int]:

@@ -26,7 +26,7 @@ def view(peer: Peer) -> View:
         if entry.k != "text":
             continue
         edits = one.edits
-        now = entry.b if edits is None or edits.newest is None else edits.newest.b
+        now = entry.b if edits is None or edits.newest is None else edits.newest.entry.b
         reactions = [] if edits is None else edits.said(KINDS["reaction"])
         found.append((entry.b, now, [(NAMES[each.log.user], each.entry.b) for each in reactions]))
     return found

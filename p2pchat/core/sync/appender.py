@@ -21,15 +21,13 @@ from p2pchat.core.log import (
     MAX_AFTER,
     MAX_ENTRY_BYTES,
     MAX_FILES,
-    MAX_HOPS,
     MAX_TEXT_BYTES,
     Batch,
     Entry,
-    FileRef,
     LogId,
+    Marks,
     RawEntry,
     Ref,
-    choices_fault,
     encode_entry,
     encode_header,
     extend_chain,
@@ -37,7 +35,6 @@ from p2pchat.core.log import (
     is_plausible,
     next_c,
     size_bytes,
-    with_files,
 )
 from p2pchat.core.names import KnownPeople, plain
 from p2pchat.core.sync.causal_order import CausalOrder
@@ -90,9 +87,8 @@ class Appender:
         drafts = _drafts(request)
         above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0
         self._append_drafts(
-            conversation, log, self._with_profile(conversation, log, drafts), files=request.files, above=above,
-            automatic=request.automatic, choices=request.choices, hops=request.hops,
-        )  # fmt: skip
+            conversation, log, self._with_profile(conversation, log, drafts), above=above, marks=request.marks
+        )
         self._sync.transaction.writes.append(
             (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
         )
@@ -132,10 +128,8 @@ class Appender:
             return refused
         if any(not 0 <= claimed <= MAX_INT for claimed in request.claims.values()):
             return "claim", "a message cannot claim a time before 1970 or after 2255"
-        if request.files and (fault := _files_fault(request)):
+        if request.marks and (fault := _marks_fault(request, request.marks)):
             return fault
-        if wrong := choices_fault(request.kind, request.choices) or hops_fault(request.hops):
-            return "shape", wrong
         for body in request.bodies if not are_plain(request.bodies) else ():
             fault = text_fault(body)
             if fault:
@@ -199,8 +193,7 @@ class Appender:
 
     def _append_drafts(
         self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None,
-        files: tuple[FileRef, ...] = (), above: int = 0, automatic: bool = False, choices: tuple[str, ...] = (),
-        hops: int = 0,
+        above: int = 0, marks: Marks | None = None,
     ) -> None:  # fmt: skip
         """Append drafts as entries, with clocks above this one.
 
@@ -219,8 +212,8 @@ class Appender:
             if kind != "profile":
                 break
         entries += [Entry(kind, now, c, re, (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
-        if files or automatic or choices or hops:
-            entries[-1] = with_files(entries[-1], files, automatic=automatic, choices=choices, hops=hops)
+        if marks:
+            entries[-1] = marks.put_on(entries[-1])
         self._append_entries(conversation, log, entries)
 
     def _append_entries(self, conversation: ConversationState, log: LogState, entries: list[Entry]) -> None:
@@ -317,19 +310,16 @@ def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:
     return next(filter(None, faults), None)
 
 
-def _files_fault(request: WriteRequest) -> tuple[str, str] | None:
-    """Return (code, sentence) for attachments that an entry cannot have."""
-    if request.kind not in MESSAGE_KINDS or len(request.files) > MAX_FILES:
+def _marks_fault(request: WriteRequest, marks: Marks) -> tuple[str, str] | None:
+    """Return (code, sentence) for marks that an entry cannot have; None for valid ones."""
+    if wrong := marks.fault(request.kind):
+        return "shape", wrong
+    if len(marks.files) > (MAX_FILES if request.kind in MESSAGE_KINDS else 0):
         return "files", f"a message has at most {MAX_FILES} files"
-    entry = with_files(Entry("text", 0, 0, b=request.bodies[-1]), request.files)
-    if size_bytes([encode_entry(entry)]) > MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES:
+    entry = marks.put_on(Entry("text", 0, 0, b=request.bodies[-1]))
+    if marks.files and size_bytes([encode_entry(entry)]) > MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES:
         return "too_long", "the text and the names of the files are too long together: shorten one of them"
     return None
-
-
-def hops_fault(hops: int) -> str:
-    """Return what is wrong with a number of hops, as a sentence; "" for a valid one."""
-    return "" if 0 <= hops <= MAX_HOPS else f"hops are 0 to {MAX_HOPS}, not {hops}"
 
 
 def are_plain(texts: Sequence[str]) -> bool:

@@ -471,4 +471,4 @@ def mended_to(peer: SimPeer, talk: str) -> list[str]:
     """Return the current text and the reactions that a peer shows of the first message."""
     edits = peer.disk.storage.history(talk, limit=0)[0].edits
     assert edits is not None and edits.newest is not None
-    return [edits.newest.b, *(each.entry.b for each in edits.said(KINDS["reaction"]))]
+    return [edits.newest.entry.b, *(each.entry.b for each in edits.said(KINDS["reaction"]))]
