@@ -41,11 +41,12 @@ from typing import Any, NamedTuple
 from p2pchat.core.names import base32
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.kinds import CHANGE_EVENTS
+from p2pchat.kinds.message_fields import fields_at
 from p2pchat.testing.eventlog_parser import POSTS, Fault, Line, Log, LoggedSession, copies, moment, run_of, seconds
 
 # Seconds that two peers are connected after which a message must have arrived: order_wait and a redial fit in.
 IN_SIGHT = 60.0
-_FIXED = ("text", "sender_id", "conversation_id", "sent_at", "kind", "action", "reply_to", "after")
+_FIXED = ("text", *fields_at("f"))
 
 
 def causes(logs: Sequence[Log]) -> list[Fault]:

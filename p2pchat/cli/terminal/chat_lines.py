@@ -15,12 +15,10 @@ from p2pchat.commands.event_text import (
     EventLine,
     LineStyle,
     delivery_mark,
-    edit_row,
     format_event,
     message_row,
 )
 from p2pchat.commands.wrap import Fragment, Row
-from p2pchat.kinds import CHANGE_EVENTS
 
 COLOURS = LineStyle(of=name_style, mine=ME, dim=DIM)
 
@@ -34,8 +32,7 @@ def chat_line(event: EventLine, me: str, *, elsewhere: bool, related: EventLine 
         related: The line of the message this one replies to or changes, if available.
     """
     named = elsewhere and event["kind"] != "dm"  # of a direct conversation the users' names say it
-    words = edit_row if event["event"] in CHANGE_EVENTS else message_row
-    return words(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
+    return message_row(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
 
 
 def change_line(event: EventLine, me: str) -> Row:
