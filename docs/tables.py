@@ -13,6 +13,7 @@ from pathlib import Path
 
 from p2pchat.commands.chat_settings import SETTINGS
 from p2pchat.commands.command_table import TYPED, commands_at
+from p2pchat.kinds.message_fields import MESSAGE_FIELDS
 from tests.docs.valid_entries import NO_EFFECT, NOT_SHOWN, UNSUPPORTED, Row
 from tests.docs.valid_entries import TABLES as VALID_ENTRIES
 
@@ -37,6 +38,11 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
         yield "setting", "values, default first", "meaning"
         for setting in SETTINGS:
             yield f"`{setting.name}`", ", ".join(f"`{value}`" for value in setting.values), setting.meaning
+    elif name == "message fields":
+        yield "field", "meaning"
+        for said in MESSAGE_FIELDS:
+            if "l" not in said.marks:
+                yield f"`{said.name}`", said.words
     else:
         raise KeyError(name)
 

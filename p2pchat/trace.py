@@ -30,8 +30,8 @@ from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from p2pchat import __version__
-from p2pchat.core.entry_kinds import KINDS
 from p2pchat.errors import FrameError
+from p2pchat.kinds import KINDS
 from p2pchat.protocol import LENGTH, MAX_DEPTH, PIECE_HEAD, RAW_FLAG, PeerId
 
 SCHEMA = 1

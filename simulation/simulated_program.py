@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.log import Entry, FileRef, LogId, Ref, decode_entry, message_id, referred_id
+from p2pchat.core.log import Entry, FileRef, LogId, Marks, Ref, decode_entry, message_id, referred_id
 from p2pchat.core.names import base32
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id
@@ -119,8 +119,8 @@ class SimProgram:
         asks = kind == "text" and Random(f"{self._sim.seed} {self._peer.name} asks {ticket}").random() < ASK_RATE
         self._sim.counts["asked"] += asks
         request = inputs.WriteRequest(
-            ticket, user or self._peer.user, conversation, kind, bodies, re, files=files,
-            choices=CHOICES if asks else (), hops=int(asks),
+            ticket, user or self._peer.user, conversation, kind, bodies, re,
+            marks=Marks(files, choices=CHOICES if asks else (), hops=int(asks)),
         )  # fmt: skip
         self._peer.put(request)
 

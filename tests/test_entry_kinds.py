@@ -18,11 +18,12 @@ from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent, TCPPee
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
 from p2pchat.commands.arrivals import PendingArrivals, author_id
 from p2pchat.commands.display import Display
-from p2pchat.commands.event_text import EDIT_EVENTS, UNSUPPORTED, EventLine, format_event, shows_presence
+from p2pchat.commands.event_text import UNSUPPORTED, EventLine, format_event, shows_presence
 from p2pchat.commands.standard_output import StdoutWriter
-from p2pchat.core.entry_kinds import KINDS, EntryKind
 from p2pchat.core.log import Ref, decode_entry, message_id, ref_key
 from p2pchat.core.node_context import Now
+from p2pchat.kinds import CHANGE_EVENTS, KINDS, Kind
+from p2pchat.kinds.message_fields import MESSAGE_FIELDS, fields_at
 from p2pchat.messaging.messages import ref_of
 from p2pchat.storage.contract import count_messages
 from p2pchat.testing import Mesh, mesh
@@ -33,12 +34,7 @@ from p2pchat.web.schemas import MessageOut
 from tests.deadlines import WAIT, until, within
 
 ROOT = Path(p2pchat.__file__).parent.parent
-MESSAGE_LINE_ONLY = {  # fields of a message that only event lines have
-    "event", "at", "conversation", "sender_id", "after", "old", "gap", "automatic", "hops", "mended_at", "mended_id",
-    "ref", "reactions",
-}  # fmt: skip
 YEAR_US = 31_536_000_000_000
-MAY_BE_MISSING = {"edited", "deleted", "came", "unsupported", "to"}  # of a line
 
 
 async def leave(ada: TCPPeer, bob: TCPPeer) -> None:
@@ -88,7 +84,7 @@ def text_of(pattern: str) -> str:
     return "\n".join(path.read_text("utf-8") for path in sorted(ROOT.glob(pattern)))
 
 
-def class_of(kind: EntryKind) -> type[Any]:
+def class_of(kind: Kind) -> type[Any]:
     """Return what programs get of a kind."""
     public = [one for one in (getattr(p2pchat, name) for name in p2pchat.__all__) if isinstance(one, type)]
     cls = next((one for one in public if getattr(one, "event", "") == kind.event), None)
@@ -97,7 +93,7 @@ def class_of(kind: EntryKind) -> type[Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
+async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     assert kind.about in DECIDED_IN, f"no rule for a change of a {kind.about}; those of others: {DECIDED_IN}"
     ada, bob, _ = net.peers
     cls = class_of(kind)
@@ -122,7 +118,7 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
 
     line = event.to_json()
     assert line["event"] == kind.event and format_event(line, "bob", datetime.now(UTC)), "no text in a terminal"
-    assert (kind.event in EDIT_EVENTS) == issubclass(cls, MessageChange), "EDIT_EVENTS of commands/event_text.py"
+    assert (kind.event in CHANGE_EVENTS) == issubclass(cls, MessageChange), "about"
     assert (kind.event in CHAT_EVENTS) == issubclass(cls, EVENTS["changes"]), "CHAT_EVENTS of web/message_form.py"
     for page, text in {
         "docs/cli.md": f"`{kind.event}`", "docs/protocol.md": f"`{kind.name}`",
@@ -133,7 +129,7 @@ async def test_a_kind_is_everywhere(kind: EntryKind, net: Mesh) -> None:
 
     sources = inspect.getsource(TerminalDisplay._show_for_people) + inspect.getsource(shows_presence)
     shown_in_terminal = re.findall(r'"(\w+)"', sources)
-    assert kind.event in {*shown_in_terminal, *EDIT_EVENTS}, "cli/terminal/terminal_display.py"
+    assert kind.event in {*shown_in_terminal, *CHANGE_EVENTS}, "cli/terminal/terminal_display.py"
     await _goes_through_displays(line, event)
     is_change = isinstance(event, DurableEvent) and not isinstance(event, Message | Sent)
     assert not is_change or issubclass(cls, EVENTS["changes"]), "EVENTS of web/chat_socket.py: no client is told of it"
@@ -195,26 +191,56 @@ async def collect(events: Any, into: list[Any]) -> None:
         into.append(event)
 
 
-async def test_each_field_of_a_message_has_a_place_in_each_form(net: Mesh) -> None:
-    """A form that has none of a new field says so in MESSAGE_LINE_ONLY, or below."""
+NOT_ON_PAGE = {  # fields of a message: it knows the place, and shows nothing of the rest
+    "conversation_id", "kind", "to", "group", "gap", "automatic", "hops", "after", "old", "mended_id",
+}  # fmt: skip
+IN_LINES: dict[str, type | tuple[type, ...]] = {
+    "text": str, "time": str, "bool": bool, "int": int, "list": list, "files": list, "reactions": list,
+}  # fmt: skip
+
+
+async def test_each_field_of_a_message_has_a_row_and_is_in_each_form_that_the_row_names(net: Mesh) -> None:
+    """Each field is in a line of one of these messages; a late, an unknown and an expelled one are elsewhere."""
     ada, bob, _ = net.peers
     group = await ada.create_group("ops", ["bob"])
     more: Any = {"files": [("x.txt", b"x")], "claimed_at": datetime.now(UTC), "choices": ["yes", "no"], "hops": 1}
-    await ada.send(group, "hi", **more)
+    await ada.send(group, "hi", **more, automatic=True)
+    first = await ada.send("bob", "helo", ref="7")
+    await ada.send("bob", "who?", first.id, action=True)
+    await ada.edit(first.id, "hello")
+    await ada.delete((await ada.send("bob", "oops")).id)
     await net.settle()
-    [message] = await bob.history("#ops")
-    fields = message.to_json().keys() | MAY_BE_MISSING
-    assert fields - MESSAGE_LINE_ONLY - CHAT.keys() == {"conversation_id", "kind", "claimed_at"}
-    assert fields - MESSAGE_LINE_ONLY - SOCKETIO.keys() == {"reply_to", "edited", "deleted", "to"}
-    assert {*CHAT.values(), "reactions"} == {one.alias or name for name, one in MessageOut.model_fields.items()}
+    [told] = [one for one in await bob.history("ada") if one.text == "hello"]
+    await told.react("+1")
+    await net.settle()
+    posts = await ada.history()
+    lines = [post.to_json() for post in posts]
+    rows = {row.name: row for row in MESSAGE_FIELDS}
+    names = set().union(*lines)
+    assert names - rows.keys() == {"event", "at", "conversation", "ref"}
+    assert rows.keys() - names == {"came", "expelled", "gap", "unsupported"}
+    for line in lines:
+        assert all(
+            isinstance(line[name], IN_LINES[row.type]) for name, row in rows.items() if line.get(name) is not None
+        )
+        assert {name for name, row in rows.items() if "l" in row.marks} <= line.keys()
+    for form, make in {"c": chat_json, "s": lambda post: message_json(post, SOCKETIO)}.items():
+        made = set().union(*map(make, posts))
+        assert made - {"to"} == {row.other or name for name, row in fields_at(form).items() if name in names - {"to"}}
+    shape: Any = MessageOut.model_json_schema()
+    assert shape["properties"].keys() == {*CHAT.values(), "reactions"}
+    on_page = {name for name in rows if f"line.{name}" in text_of("p2pchat/web/page/model.js")}
+    assert on_page == rows.keys() - NOT_ON_PAGE
+    assert all(f"`{name}`" in text_of("docs/cli.md") for name in rows)
+    assert all(f"`{name}`" in text_of("docs/gateway-socketio.md") for name in SOCKETIO.values())
 
 
 async def test_a_kind_of_a_later_version_with_a_text_is_a_message_for_everybody(
     net: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is shown in its place, from memory and from storage, and counted; it is delivered, read and reacted to."""
-    monkeypatch.setitem(KINDS, "sticker", EntryKind("sticker", "text", "message"))  # so that ada can write them
-    monkeypatch.setitem(KINDS, "peel", EntryKind("peel", "null", "peeled", "any"))
+    monkeypatch.setitem(KINDS, "sticker", Kind("sticker", "text", "message"))  # so that ada can write them
+    monkeypatch.setitem(KINDS, "peel", Kind("peel", "null", "peeled", "any"))
     ada, bob, cyd = net.peers
     zoe = await bob.host("zoe")
     readers: list[Any] = [

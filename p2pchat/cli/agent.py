@@ -26,6 +26,7 @@ from p2pchat import HOP_LIMIT
 from p2pchat.cli.agent_peer import GONE, AgentPeer
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.kinds.message_fields import fields_at
 from p2pchat.safe_text import quote_names, safe_line
 
 PAGE, MAX_PAGE = 20, 100  # messages in an answer
@@ -39,7 +40,6 @@ MINUTE = 60.0
 MAX_HOPS = 255  # that a message can say
 LOOKED_BACK = 200  # messages among which a call before a kill is looked for
 SAME_WITHIN = timedelta(minutes=10)  # in which a text that is sent again without a key is taken for a repeated call
-FATES = ("edited", "deleted", "expelled")  # of a message
 T = TypeVar("T")
 Answer = dict[str, Any]
 Progress = Callable[[float, float], Awaitable[None]]  # seconds gone, of so many
@@ -403,7 +403,7 @@ def _message(row: EventLine) -> Answer:
     ]
     more = {
         "mine": row["event"] == "sent",
-        **{name: row.get(name) for name in ("reply_to", "choices", "hops", "automatic", "unsupported", *FATES)},
+        **{name: row.get(name) for name in fields_at("a")},
         "files": files,
         "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
     }

@@ -13,10 +13,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from p2pchat.commands.event_text import EDIT_EVENTS, EventLine
+from p2pchat.commands.event_text import EventLine
+from p2pchat.kinds import CHANGE_EVENTS
 
 STAYS_AFTER = 8.0  # seconds: `p2pchat send` waits 5 for its delivery, and takes a moment to start and to end; a guess
-_SEEN = ("message", *EDIT_EVENTS, "group", "typing", "begun", "renamed")  # events of what somebody does
+_SEEN = ("message", *CHANGE_EVENTS, "group", "typing", "begun", "renamed")  # events of what somebody does
 
 
 class PendingArrivals:

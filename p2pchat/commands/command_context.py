@@ -30,12 +30,13 @@ from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_table import YES
 from p2pchat.commands.display import Display, is_ignored, without_ignored
-from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message
+from p2pchat.commands.event_text import EventLine, format_gap, format_message
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_commands import CommandInput
 from p2pchat.commands.unread_counter import MAX_COUNTED, UnreadCounter, is_here
+from p2pchat.kinds import CHANGE_EVENTS
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway
@@ -204,7 +205,7 @@ class CommandContext:
             was: it is read as soon as the user is active. In a new conversation nothing is, until it is opened.
         """
         here, there = self.target.id if self.target else None, line.get("conversation_id", "")  # of a closed peer too
-        if line["event"] in EDIT_EVENTS:
+        if line["event"] in CHANGE_EVENTS:
             if line["event"] == "deleted":
                 self.unread.on_deleted(there, line["id"])
             return (is_here(line, here) or line["kind"] == "dm") and not self.unread.hides(there)
@@ -270,7 +271,7 @@ class CommandContext:
 
     async def related_message(self, line: EventLine) -> EventLine | None:
         """Return the message that an event line replies to, edits, deletes or reacts to; None if missing or hidden."""
-        named = line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to")
+        named = line["id"] if line["event"] in CHANGE_EVENTS else line.get("reply_to")
         if not named:
             return None
         try:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from p2pchat.commands.chat_settings import INHERIT, SETTINGS
+from p2pchat.kinds.message_fields import fields_at
 
 ALL = "-a"  # before all else behind /list, /search and /who: not only what is most likely meant
 YES = "--yes"  # at the end of a line that may ask
@@ -351,9 +352,9 @@ TABLE = (
     CommandRow("web_delete", "name", kind="operator", doors="s"),
     CommandRow("web_purge", "idle:int", kind="operator", doors="s"),
 )  # fmt: skip
+_GIVEN = (f"{name}:{row.type if row.type in FIELD_TYPES else 'list'}?" for name, row in fields_at("a").items())
 TOOL_PARTS = {
-    "post": "id from in at text mine:bool? reply_to? choices:list? hops:int? automatic:bool? edited:bool? "
-    "deleted:bool? expelled:bool? files:list? reactions:list?",
+    "post": " ".join(["id from in at text mine:bool?", *_GIVEN]),
     "member": "name here:bool about?",
 }
 _SENT = "id status of:int delivered:int read:int missing:list again:bool? next?"

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, Protocol
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
 from p2pchat.commands.arrivals import PendingArrivals, author_id
 from p2pchat.commands.delivery_notices import Notifier
-from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice
+from p2pchat.commands.event_text import EventLine, format_event, format_notice
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.file_fetches import FileNumbers
 from p2pchat.commands.standard_output import EventLogFile, iso, json_line
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_place
 
 
@@ -116,7 +117,7 @@ class Display:
                 await self._show_line(one, older=older)
 
     async def _show_line(self, event: EventLine, *, older: bool) -> None:
-        if event["event"] in EDIT_EVENTS:
+        if event["event"] in CHANGE_EVENTS:
             if not older and not self._edits.includes(event):
                 await self._show_for_people(event)
         elif older:
@@ -231,19 +232,18 @@ class ShownEdits:
     """
 
     def __init__(self) -> None:
-        self._shown: dict[str, tuple[str, set[tuple[str, str]]]] = {}  # id -> time of edit, (user, reaction) pairs
+        self._shown: dict[str, set[str]] = {}  # by message id: the entries that it reflects
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Remember a message that is shown edited, deleted or with reactions."""
-        if line["event"] in ("message", "sent") and ("mended_at" in line or "reactions" in line):
-            reactions = {(one["by_id"], one["reaction"]) for one in line.get("reactions", ())}
-            self._shown[line["id"]] = line.get("mended_at", ""), reactions
+        if "mended_id" in line or "reactions" in line:
+            self._shown[line["id"]] = {
+                line.get("mended_id", ""),
+                *(one["entry_id"] for one in line.get("reactions", ())),
+            }
             if len(self._shown) > MAX_SHOWN_EDITS:
                 del self._shown[next(iter(self._shown))]
 
     def includes(self, line: Mapping[str, Any]) -> bool:
-        """Return whether the message already showed what this `edited`, `deleted` or `reaction` line says."""
-        mended_at, reactions = self._shown.get(line["id"], ("", set()))
-        if line["event"] == "reaction":
-            return (line["by_id"], line["reaction"]) in reactions
-        return bool(line["sent_at"] <= mended_at)
+        """Return whether the message already showed what this line about it says."""
+        return line["entry_id"] in self._shown.get(line["id"], ())

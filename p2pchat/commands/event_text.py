@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import (
     JOINERS,
     MAX_NAMES,
@@ -32,7 +33,6 @@ from p2pchat.safe_text import (
 
 EventLine = dict[str, Any]  # an event as one line of --json: its fields are in docs/cli.md
 Line = Mapping[str, Any]  # an event line or a row, which is only read
-EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an earlier message
 DELETED = "[deleted]"  # shown instead of the text
 UNSUPPORTED = "[a message of a kind that this version does not know: update p2pchat]"  # so is this
 UNREACHABLE = "unreachable"  # the status of a user whom linked peers reach, and this one does not; the text says who
@@ -71,7 +71,7 @@ PLAIN = LineStyle()
 
 
 def format_message(event: Line, me: str, now: datetime | None, related: Line | None = None) -> str:
-    """Return a `message` or `sent` line as text; arguments as of message_row."""
+    """Return a line of a message, or about one, as text; arguments as of message_row."""
     return plain_text(message_row(event, me, now, related))
 
 
@@ -79,14 +79,16 @@ def message_row(
     event: Line, me: str, now: datetime | None, related: Line | None = None, *,
     names_place: bool | None = None, style: LineStyle = PLAIN,
 ) -> Row:  # fmt: skip
-    """Return a `message` or `sent` line as fragments; in a search hit the words found have a style.
+    """Return a line of a message, or about one, as fragments; in a search hit the words found have a style.
 
     Args:
         me: The own label.
         now: As in format_time.
-        related: The line of the message this one replies to, if any and available.
+        related: The line of the message this one replies to or changes, if any and available.
         names_place: Whether the line names its conversation; None: if that is a group.
     """
+    if event["event"] in CHANGE_EVENTS:
+        return _edit_row(event, me, now, related, names_place, style)
     is_mine, note = event["event"] == "sent", message_note(event, now, related)
     by = event["sender"], event.get("sender_id", ""), event["to"] if is_mine else me, is_mine
     row = _line_of_text(event, now, by, note, message_text(event), event["action"], names_place, style)
@@ -189,15 +191,9 @@ def message_excerpt(event: Line) -> str:
     return f"{quote_name(event['sender'])}: {text}"
 
 
-def format_edit(event: Line, me: str, now: datetime | None, message: Line | None = None) -> str:
-    """Return an `edited`, `deleted` or `reaction` line as text; arguments as of edit_row."""
-    return plain_text(edit_row(event, me, now, message))
-
-
-def edit_row(
-    event: Line, me: str, now: datetime | None, message: Line | None = None, *,
-    names_place: bool | None = None, style: LineStyle = PLAIN,
-) -> Row:  # fmt: skip
+def _edit_row(
+    event: Line, me: str, now: datetime | None, message: Line | None, names_place: bool | None, style: LineStyle
+) -> Row:
     """Return an `edited`, `deleted` or `reaction` line; `message` is the line of the message, if available."""
     kind = event["event"]
     when = "" if message is None else format_time(message["sent_at"], now)
@@ -236,10 +232,8 @@ def _last_seen(event: Line) -> str:
 def format_event(event: Line, me: str, now: datetime, related: Line | None = None) -> str | None:
     """Return an event line as text for stdout; None if it is not chat. `related` as in format_message."""
     kind = event["event"]
-    if kind in ("message", "sent"):
+    if kind in ("message", "sent", *CHANGE_EVENTS):
         return format_message(event, me, now, related)
-    if kind in EDIT_EVENTS:
-        return format_edit(event, me, now, related)
     time = format_time(event["at"], now)
     if kind == "group":
         change = format_group_change(event, me)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Record
-from p2pchat.core.log import Batch, FileRef, LogId, Ref
+from p2pchat.core.log import Batch, FileRef, LogId, Marks, Ref
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import Position, PruneKey, PrunePlan, ShownKey, Stored
@@ -292,10 +292,7 @@ class WriteRequest(Record, frozen=True):
         re: The entry they answer, edit, delete or react to.
         claims: By the index of a body, the UTC microseconds at which the writer's program claims it was written; {} for
             no claims.
-        files: The attachments of its last entry, whose content is here.
-        automatic: The program writes its last entry by itself.
-        choices: The answers that readers of its last entry may press; () for none.
-        hops: The answers of programs that led to its last entry, 0 to 255.
+        marks: Those of its last entry, the content of whose attachments is here; None for none.
     """
 
     HIDDEN: ClassVar[tuple[str, ...]] = ("bodies",)
@@ -307,10 +304,7 @@ class WriteRequest(Record, frozen=True):
     bodies: list[str]
     re: Ref | None = None
     claims: Mapping[int, int] = {}
-    files: tuple[FileRef, ...] = ()
-    automatic: bool = False
-    choices: tuple[str, ...] = ()
-    hops: int = 0
+    marks: Marks | None = None
 
 
 class GroupCreateRequest(Record, frozen=True):

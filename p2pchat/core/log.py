@@ -26,12 +26,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from p2pchat.config import Settings
-from p2pchat.core.entry_kinds import HIDDEN_KINDS, MESSAGE_KINDS, TEXT_KINDS
 from p2pchat.errors import FrameError, LogError
+from p2pchat.kinds import HIDDEN_KINDS, KINDS, MESSAGE_KINDS, TEXT_KINDS
 from p2pchat.protocol import (
     MAX_DEPTH,
     MAX_INT,
-    MAX_REACTION_CHARACTERS,
     ConversationId,
     Entries,
     GuestCertificate,
@@ -59,10 +58,6 @@ MAX_FILE_BYTES = 16 * 1024**3  # its list of leaves then has 2 MiB, which a rece
 MAX_FILE_NAME = 4096  # longer than any file system takes, and ten of them may still fill an entry
 """Most characters in the name of a file."""
 MAX_MEDIA_TYPE = 255  # code points: twice the longest that RFC 6838 allows for each half
-MIN_CHOICES = 2
-"""Fewest choices of a message that has any."""
-MAX_CHOICES = 6
-"""Most choices of one message."""
 MAX_HOPS = 255
 """Most hops that a message can say."""
 HOP_LIMIT = 8  # as many as a question and its answers need, with a few programs in between; a guess
@@ -114,8 +109,9 @@ class FileRef(Struct, gc=False, frozen=True):
 
 
 FileRefs = Annotated[tuple[FileRef, ...], Meta(max_length=MAX_FILES)]
-Choice = Annotated[str, Meta(min_length=1, max_length=MAX_REACTION_CHARACTERS)]
-Choices = Annotated[tuple[Choice, ...], Meta(min_length=MIN_CHOICES, max_length=MAX_CHOICES)]
+OFFERS = [kind.choices for kind in KINDS.values() if kind.choices]
+Choice = Annotated[str, Meta(min_length=1, max_length=max(one.longest for one in OFFERS))]
+Choices = Annotated[tuple[Choice, ...], Meta(max_length=max(one.most for one in OFFERS))]
 Hops = Annotated[int, Meta(ge=0, le=MAX_HOPS)]
 
 
@@ -328,18 +324,34 @@ def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
 
 
 def choices_of(entry: Entry) -> tuple[str, ...]:
-    """Return the choices of a text; () for an entry of another kind, and if two are alike or one holds NUL."""
-    choices = entry.choices
-    if not choices or entry.k != "text" or len({*choices}) < len(choices) or "\0" in "".join(choices):
-        return ()
-    return choices
+    """Return the choices of a message; () for an entry of a kind without, and if they are of another form."""
+    return () if not entry.choices or choices_fault(entry.k, entry.choices) else entry.choices
 
 
-def with_files(
-    entry: Entry, files: tuple[FileRef, ...], *, automatic: bool = False, choices: tuple[str, ...] = (), hops: int = 0
-) -> Entry:
-    """Return a new entry with attachments and choices, and with the marks of what a program writes."""
-    return msgspec.structs.replace(entry, files=files, auto=automatic, choices=choices, hops=hops)
+def choices_fault(kind: str, choices: Sequence[str]) -> str:
+    """Return what is wrong with the choices of an entry of this kind, as a sentence; "" for none and valid ones."""
+    if not choices:
+        return ""
+    offers = KINDS[kind].choices if kind in KINDS else None
+    return f"only a text has choices, no {kind}" if offers is None else offers.fault(choices)
+
+
+class Marks(NamedTuple):
+    """What an entry has beside its text: its attachments, its choices, and what a program says of itself (`Entry`)."""
+
+    files: tuple[FileRef, ...] = ()
+    auto: bool = False
+    choices: tuple[str, ...] = ()
+    hops: int = 0
+
+    def fault(self, kind: str) -> str:
+        """Return what is wrong with these choices and hops in an entry of this kind, as a sentence; "" for nothing."""
+        hops = "" if 0 <= self.hops <= MAX_HOPS else f"hops are 0 to {MAX_HOPS}, not {self.hops}"
+        return choices_fault(kind, self.choices) or hops
+
+    def put_on(self, entry: Entry) -> Entry:
+        """Return an entry with these marks."""
+        return msgspec.structs.replace(entry, **self._asdict())
 
 
 def _with_body_checked(entry: Entry, c: int) -> Entry:
@@ -364,7 +376,7 @@ def _decode_odd(text: str, c: int) -> Entry:
     _set(entry, "b", said.get("b"))
     files, choices = _as(FileRefs, said.get("files"), ()), _as(Choices, said.get("choices"), ())
     hops, automatic = _as(Hops, said.get("hops"), 0), said.get("auto") is True
-    return _with_body_checked(with_files(entry, files, automatic=automatic, choices=choices, hops=hops), c)
+    return _with_body_checked(Marks(files, automatic, choices, hops).put_on(entry), c)
 
 
 def _as(type: Any, said: object, otherwise: Any) -> Any:

@@ -55,7 +55,12 @@ def claim_of(moment: datetime) -> int:
 
 def iso(micros: int) -> str:
     """Return UTC microseconds in ISO 8601 with microseconds and Z, as in every event line."""
-    return aware(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment_text(aware(micros))
+
+
+def moment_text(moment: datetime) -> str:
+    """Return a datetime in UTC as `iso` does."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 # ---- events

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
-from p2pchat.core.log import FileRef, LogId, decode_entry
+from p2pchat.core.log import FileRef, LogId, Marks, decode_entry
 from p2pchat.core.names import plain, validate_name
 from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
@@ -32,8 +32,7 @@ from p2pchat.messaging.messages import (
     Post,
     Sent,
     check_change,
-    check_choices,
-    check_hops,
+    check_marks,
     parse_message_id,
     ref_of,
     reply_ref,
@@ -303,19 +302,17 @@ class LocalUser(Viewer):
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
+        written = (self.directory.me, conversation.key, kind, (text,), re, ref, claimed)
         if files or automatic or choices or hops:
-            choices, hops = check_choices(kind, choices), check_hops(hops)
-            alone = (self.directory.me, conversation.key, kind, text, re, ref, claimed)
+            marks = check_marks(kind, automatic, choices, hops)
             async with kept_files(self._content, files) as kept:
-                log, seq = await requests.write_alone(
-                    *alone, files=kept, automatic=bool(automatic), choices=choices, hops=hops
-                )
+                log, seq = await requests.write(*written, marks._replace(files=kept))
             self._lifecycle.tracker.note_files(log, seq, kept)
             return self._receipt(log, seq)
-        written = requests.write(self.directory.me, conversation.key, kind, (text,), re, ref, claimed)
+        accepted = requests.write(*written)
         if conversation.kind == "group" or not requests.accepts_at_once:
-            return self._receipt(*await written)
-        return Receipt(self._lifecycle.tracker, self.directory, written)
+            return self._receipt(*await accepted)
+        return Receipt(self._lifecycle.tracker, self.directory, accepted)
 
     async def keep_file(self, file: FileToSend, *, type: str = "", size: int = 0) -> KeptFile:
         """Copy the content of a file to this disk, for messages that are sent later; see send.
@@ -433,7 +430,7 @@ class LocalUser(Viewer):
         """
         if reaction == "":  # a message in hand may be older than the reaction
             now = await self.message(message.id if isinstance(message, Post) else message)
-            if now.reaction_of(self.me) is None:
+            if not now.reaction_of(self.me):
                 raise ValueError("there is no reaction of yours to remove")
         return await self._change_message("reaction", message, reaction, ref, automatic=automatic)
 
@@ -444,11 +441,8 @@ class LocalUser(Viewer):
         post = message if isinstance(message, Post) else await self.message(message)
         text = check_change(kind, post, text, me)
         conversation, re = post.log.conversation, ref_of(post)
-        if automatic:
-            log, seq = await requests.write_alone(me, conversation, kind, text, re, ref, automatic=True)
-        else:
-            log, seq = await requests.write(me, conversation, kind, (text,), re, ref)
-        return self._receipt(log, seq)
+        marks = Marks(auto=True) if automatic else None
+        return self._receipt(*await requests.write(me, conversation, kind, (text,), re, ref, None, marks))
 
     def typing(self, to: To, on: bool = True) -> None:
         """Show the readers of a conversation that the own user is typing there, or has stopped.

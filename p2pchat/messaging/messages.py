@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS
 from p2pchat.core.log import (
-    Entry,
-    LogId,
+    Marks,
     Ref,
     attachments_of,
     choices_of,
@@ -20,12 +18,15 @@ from p2pchat.core.log import (
     referred_id,
 )
 from p2pchat.core.names import plain
-from p2pchat.core.sync.appender import check_text, choices_fault, hops_fault
+from p2pchat.core.sync.appender import check_text
+from p2pchat.kinds import CHANGE_EVENTS, KINDS, MESSAGE_KINDS
+from p2pchat.kinds.message_fields import BECAME, SAID
+from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.durable_event import DurableEvent
-from p2pchat.messaging.events import aware, iso, json_fields, micros_of
+from p2pchat.messaging.events import aware, iso, json_fields, micros_of, moment_text
 from p2pchat.messaging.users import User
-from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, UserId
+from p2pchat.protocol import MAX_INT, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.receipts import Receipt
 
+IN_JSON: dict[str, Callable[[Any], Any]] = {  # by type of a field
+    "time": moment_text,
+    "list": list,
+    "files": lambda files: [file.to_json() for file in files],
+}
+ATTRIBUTES = {"files": "attachments", "reactions": "_reaction_lines"}  # of a message, for fields of another name
 LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take
 
 
@@ -55,43 +62,38 @@ class Post(DurableEvent):
     @property
     def text(self) -> str:
         """The latest text; "" for a deleted message. That of an `unsupported` one says what it is about."""
-        body = self._entry.b if self._edits is None else (self._newest or self._entry).b
+        newest = self._newest
+        body = (self._entry if newest is None else newest.entry).b
         return body if isinstance(body, str) else ""
 
     @property
-    def _newest(self) -> Entry | None:
+    def _newest(self) -> RelatedEntry | None:
         """The newest edit or deletion."""
-        edits = self._edits
-        return None if edits is None or edits.newest is None else decode_entry(edits.newest.raw)
+        return None if self._edits is None else self._edits.newest
 
     @property
     def edited(self) -> bool:
         """True if its writer edited it."""
         newest = self._newest
-        return newest is not None and newest.k == "edit"
+        return newest is not None and KINDS[newest.entry.k].is_edit
 
     @property
     def deleted(self) -> bool:
         """True if its writer deleted it."""
         newest = self._newest
-        return newest is not None and newest.k == "delete"
+        return newest is not None and KINDS[newest.entry.k].is_deletion
 
     @property
     def mended_at(self) -> datetime | None:
         """The time it was last edited or deleted, by the writer's clock; None if it never was."""
         newest = self._newest
-        return None if newest is None else aware(newest.at)
-
-    @property
-    def mended_by(self) -> tuple[LogId, int] | None:
-        """The entry that last edited or deleted it, as log and number; None if there is none."""
-        edits = self._edits
-        return None if edits is None or edits.newest is None else (edits.newest.log, edits.newest.seq)
+        return None if newest is None else aware(newest.entry.at)
 
     @property
     def mended_id(self) -> str | None:
-        """The id of that entry, for TCPPeer.receipt; None if there is none."""
-        return None if self.mended_by is None else message_id(*self.mended_by)
+        """The id of the entry that last edited or deleted it, for TCPPeer.receipt; None if there is none."""
+        newest = self._newest
+        return None if newest is None else message_id(newest.log, newest.seq)
 
     @property
     def reactions(self) -> dict[str, list[User]]:
@@ -100,17 +102,17 @@ class Post(DurableEvent):
         What came when its user was expelled already counts for nothing.
         """
         found: dict[str, list[User]] = {}
-        for one in () if self.deleted else self._reactions():
-            found.setdefault(decode_entry(one.raw).b, []).append(self._viewer.directory.user(one.log.user))
+        for one in self._reactions():
+            found.setdefault(one.entry.b, []).append(self._viewer.directory.user(one.log.user))
         return found
 
     def _reactions(self) -> list[RelatedEntry]:
-        reactions = () if self._edits is None else self._edits.reactions
+        reactions = [] if self._edits is None or self.deleted else self._edits.said(REACTION)
         return [one for one in reactions if not self._came_expelled(one.log.user, one.received_at)]
 
-    def reaction_of(self, user: User) -> tuple[LogId, int] | None:
-        """Return the entry of a user's present reaction, as log and number; None without a reaction."""
-        return next(((one.log, one.seq) for one in self._reactions() if one.log.user == user.key), None)
+    def reaction_of(self, user: User) -> str:
+        """Return the present reaction of a user; "" for none."""
+        return next((one.entry.b for one in self._reactions() if one.log.user == user.key), "")
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -215,42 +217,25 @@ class Post(DurableEvent):
         return await self._viewer._local_user.react(self, reaction)
 
     def _fields(self, conversation: Conversation) -> dict[str, Any]:
-        by, entry = self.by, self._entry
-        line: dict[str, Any] = {
-            "sender": by.label, "sender_id": by.id, "text": self.text, "sent_at": iso(entry.at), "action": self.action,
-            "reply_to": self.reply_to, "after": list(self.after), "old": self.old,
-        }  # fmt: skip
+        line: dict[str, Any] = {"sender": self.by.label, "sender_id": self.by.id}
         if conversation.kind == "group":
             line["group"] = conversation.name
-        if entry.t is not None:
-            line["claimed_at"] = iso(entry.t)
-        if self.came:
-            line["came"] = iso(self._received_at)
-        if self.gap:
-            line["gap"] = True
-        if self.automatic:
-            line["automatic"] = True
-        if self.hops:
-            line["hops"] = self.hops
-        if self.unsupported is not None:
-            line["unsupported"] = self.unsupported
-        if files := self.attachments:
-            line["files"] = [file.to_json() for file in files]
-        if choices := self.choices:
-            line["choices"] = list(choices)
-        return line if self._edits is None else line | self._edits_json()
+        for row in SAID if self._edits is None else (*SAID, *BECAME):
+            value = getattr(self, ATTRIBUTES.get(row.name, row.name))
+            if value or "l" in row.marks:
+                line[row.name] = IN_JSON[row.type](value) if row.type in IN_JSON else value
+        return line
 
-    def _edits_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {name: True for name in ("edited", "deleted") if getattr(self, name)}
-        if self.mended_at is not None:
-            found |= {"mended_at": iso(micros_of(self.mended_at)), "mended_id": self.mended_id}
-        if reactions := [] if self.deleted else self._reactions():
-            found["reactions"] = [self._reaction_json(decode_entry(one.raw), one.log.user) for one in reactions]
-        return found
-
-    def _reaction_json(self, entry: Entry, user: UserId) -> dict[str, Any]:
-        automatic = {"automatic": True} if entry.auto else {}
-        return {"reaction": entry.b, **json_fields(self._viewer.directory.user(user), "by"), **automatic}
+    @property
+    def _reaction_lines(self) -> list[dict[str, Any]]:
+        user = self._viewer.directory.user
+        return [
+            {
+                "reaction": one.entry.b, **json_fields(user(one.log.user), "by"),
+                "entry_id": message_id(one.log, one.seq), **({"automatic": True} if one.entry.auto else {}),
+            }
+            for one in self._reactions()
+        ]  # fmt: skip
 
 
 class Message(Post):
@@ -355,8 +340,10 @@ class MessageChange(DurableEvent):
 
     @property
     def counts(self) -> bool:
-        """True if this is the newest of what was done to the message."""
-        return self.message.mended_by == (self.log, self.seq)
+        """True if nothing newer takes its place, and it did not come expelled as what somebody says about another's."""
+        edits = self.message._edits
+        is_shown = edits is not None and any((one.log, one.seq) == (self.log, self.seq) for one in edits.changes)
+        return is_shown and (KINDS[self._entry.k].about == "own" or not self.expelled)
 
     def seen_by(self, viewer: Viewer) -> MessageChange:
         """Return this change as another user of the same peer sees it."""
@@ -410,62 +397,42 @@ class Reaction(MessageChange):
         """True if a program reacted, and no person: it decides nothing among the choices of a message."""
         return self._entry.auto
 
-    @property
-    def counts(self) -> bool:
-        """True if this is what the user said last."""
-        present = self.message.reaction_of(self.by)
-        return present == ((self.log, self.seq) if self.reaction else None) and not self.expelled
-
     def _change_fields(self) -> dict[str, Any]:
         return {"reaction": self.reaction, **({"automatic": True} if self.automatic else {})}
 
 
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
-    kind.name: cls for kind in KINDS.values() for cls in (Edited, Deleted, Reaction) if kind.event == cls.event
+    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction)
 }
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
 
-def check_change(kind: str, post: Post, text: str, me: UserId) -> str:
-    """Return `text` as a plain str if the user `me` can make this change to a message: `edit`, `delete` or `reaction`.
+def check_change(name: str, post: Post, text: str, me: UserId) -> str:
+    """Return `text` as a plain str if the user `me` can make this change, by the name of its kind, to a message.
 
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
     cannot be edited.
     """
-    if post.log.user != me and KINDS[kind].about == "own":
-        raise ValueError(f"only the writer of a message can {kind} it")
+    kind = KINDS[name]
+    text = plain(text)
+    if fault := kind.fault(me, None if kind.is_deletion else text, ref_of(post).log):
+        raise ValueError(fault[1])
     if post.unsupported is not None:
         raise ValueError("this version does not know this kind of message")
-    if kind == "edit" and choices_of(post._entry):
-        raise ValueError("a message with choices cannot be edited: delete it and ask again")
-    if kind == "reaction":
-        if not isinstance(text, str):
-            raise TypeError(f"a reaction is a str, not {type(text).__name__}")
-        text = plain(text)
-        if len(text) > MAX_REACTION_CHARACTERS:
-            limit = MAX_REACTION_CHARACTERS
-            raise ValueError(f"a reaction has at most {limit} characters, this has {len(text)}: reply instead")
-    if kind == "edit" or (kind == "reaction" and text):
-        return check_text(text)
-    return text
+    if kind.is_edit and (offers := KINDS[post._entry.k].choices) and choices_of(post._entry):
+        raise ValueError(offers.fixed)
+    return check_text(text) if text or not (kind.longest or kind.is_deletion) else ""
 
 
-def check_choices(kind: str, choices: Iterable[str]) -> tuple[str, ...]:
-    """Return the choices of a new entry of this kind as plain str, or raise TypeError or ValueError."""
+def check_marks(kind: str, automatic: bool, choices: Iterable[str], hops: int) -> Marks:
+    """Return the marks of a new entry of this kind, without files, or raise TypeError or ValueError."""
     if isinstance(choices, str):
         raise TypeError("choices are a list of texts, not one text")
-    checked = tuple(map(plain, choices))
-    if fault := choices_fault(kind, checked):
-        raise ValueError(fault)
-    return checked
-
-
-def check_hops(hops: int) -> int:
-    """Return the hops of a new entry, or raise TypeError or ValueError."""
     if type(hops) is not int:
         raise TypeError(f"hops are an int, not {type(hops).__name__}")
-    if fault := hops_fault(hops):
+    marks = Marks((), bool(automatic), tuple(map(plain, choices)), hops)
+    if fault := marks.fault(kind):
         raise ValueError(fault)
-    return hops
+    return marks

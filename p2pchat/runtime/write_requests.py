@@ -21,7 +21,7 @@ from p2pchat.core.effects import (
     WriteRefused,
 )
 from p2pchat.core.inputs import ComparisonAwaited, ImportRequest, Input, WriteRequest
-from p2pchat.core.log import FileRef, LogId, Ref
+from p2pchat.core.log import LogId, Marks, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, Members, UserId
 
@@ -83,6 +83,7 @@ class RequestQueue:
         re: Ref | None = None,
         ref: str | None = None,
         claimed: int | None = None,
+        marks: Marks | None = None,
     ) -> asyncio.Future[Position]:
         """Write consecutive entries. The future gets the position of the first one when they are durable.
 
@@ -92,44 +93,17 @@ class RequestQueue:
             re: The entry that they answer, edit or react to.
             ref: The program's own word for the first one, given back in Sent.
             claimed: When the first one is said to have been written, UTC microseconds.
+            marks: Those of a single entry, which shares its request with no other then.
         """
         future: asyncio.Future[Position] = self._loop.create_future()
         if self._closed:
             future.set_exception(PeerClosed("the peer was closed"))
         else:
-            self.writes.last(user, conversation, kind, re).add(future, bodies, ref, claimed)
-            self._schedule()
-        return future
-
-    def write_alone(
-        self,
-        user: UserId,
-        conversation: ConversationId,
-        kind: str,
-        text: str,
-        re: Ref | None = None,
-        ref: str | None = None,
-        claimed: int | None = None,
-        *,
-        files: tuple[FileRef, ...] = (),
-        automatic: bool = False,
-        choices: tuple[str, ...] = (),
-        hops: int = 0,
-    ) -> asyncio.Future[Position]:
-        """Write one entry that shares its request with no other, behind what waits. The future is as that of write().
-
-        Args:
-            files: Its attachments, whose content is here.
-            automatic: The program writes it by itself.
-            choices: The answers that its readers may press.
-            hops: The answers of programs that led to it.
-        """
-        future: asyncio.Future[Position] = self._loop.create_future()
-        if self._closed:
-            future.set_exception(PeerClosed("the peer was closed"))
-        else:
-            write = self.writes.begin(user, conversation, kind, re, files, automatic, choices, hops)
-            write.add(future, (text,), ref, claimed)
+            if marks is None:
+                write = self.writes.last(user, conversation, kind, re)
+            else:
+                write = self.writes.begin(user, conversation, kind, re, marks)
+            write.add(future, bodies, ref, claimed)
             self._schedule()
         return future
 
@@ -320,14 +294,12 @@ class WriteBatcher:
         return write
 
     def begin(
-        self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None, files: tuple[FileRef, ...] = (),
-        automatic: bool = False, choices: tuple[str, ...] = (), hops: int = 0,
-    ) -> PendingWrite:  # fmt: skip
+        self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None, marks: Marks | None = None
+    ) -> PendingWrite:
         """Begin a write of its own, behind what waits."""
         write = PendingWrite()
-        write.request = WriteRequest(
-            self._issue_ticket(write), user, conversation, kind, [], re, write.claims, files, automatic, choices, hops
-        )
+        ticket = self._issue_ticket(write)
+        write.request = WriteRequest(ticket, user, conversation, kind, [], re, write.claims, marks)
         self._last.pop(conversation, None)
         self.waiting.append(write)
         return write

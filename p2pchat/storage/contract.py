@@ -9,6 +9,7 @@ from typing import Any
 from p2pchat.core.durable_changes import KnownConversation
 from p2pchat.core.edits import EntryEdits
 from p2pchat.core.log import Entry, FileRef, LogId, RawEntry, attachments_of, decode_entry
+from p2pchat.kinds import KINDS
 from p2pchat.protocol import RunId, UserId
 
 ALL_MESSAGES = 1 << 62  # more than any storage has
@@ -63,7 +64,7 @@ def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
     """Return the body of an entry as it is now: the newest one, None once it is deleted."""
     if shown.edits is None or shown.edits.newest is None:
         return entry.b
-    return decode_entry(shown.edits.newest.raw).b
+    return shown.edits.newest.entry.b
 
 
 def files_of(shown: ReleasedEntry | None) -> tuple[FileRef, ...]:
@@ -73,4 +74,4 @@ def files_of(shown: ReleasedEntry | None) -> tuple[FileRef, ...]:
 
 def is_deleted(edits: EntryEdits | None) -> bool:
     """Return whether the writer of an entry has deleted it."""
-    return edits is not None and edits.newest is not None and decode_entry(edits.newest.raw).k == "delete"
+    return edits is not None and edits.newest is not None and KINDS[edits.newest.entry.k].is_deletion

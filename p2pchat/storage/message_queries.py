@@ -14,11 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from p2pchat.core.durable_changes import Relation
-from p2pchat.core.edits import Candidate, EntryEdits, edits_of
-from p2pchat.core.entry_kinds import ASPECTS
-from p2pchat.core.log import LogId, RawEntry, Ref, decode_entry, ref_key
+from p2pchat.core.edits import EntryEdits, RelatedEntry, edits_of
+from p2pchat.core.log import LogId, RawEntry, decode_entry
 from p2pchat.core.storage_answers import LogKey
+from p2pchat.kinds import ASPECTS
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
@@ -270,18 +269,16 @@ class MessageQueries(LogQueries):
         """Return what became of these entries of a log, by seq; entries without changes are left out."""
         number = self.db.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
-        candidates: dict[int, list[Candidate]] = {}
+        candidates: dict[int, list[RelatedEntry]] = {}
         for seq, author, aspect in self._authors(log, number, min(raws), max(raws)):
             if seq not in raws:
                 continue
             row = self.db.first(NEWEST_RELATION, number, run, seq, writer, author, aspect)
             if row is None:
                 continue  # there is none, or it is hidden
-            raw = row[1], row[2]
-            decode_entry(raw)  # as in _entry
+            entry = decode_entry((row[1], row[2]))
             by = self.log_id(row[0] >> SEQ_BITS)
-            relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), aspect)
-            candidates.setdefault(seq, []).append((relation, raw, row[3]))
+            candidates.setdefault(seq, []).append(RelatedEntry(by, row[0] % SEQS, aspect, entry, row[3]))
         found = {seq: edits_of(log.user, raws[seq], some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 
@@ -292,8 +289,8 @@ class MessageQueries(LogQueries):
         while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
             author = 0
             while author := self._least(NEXT_AUTHOR, conversation, run, seq, writer, author):
-                for aspect, about in ASPECTS.items():
-                    if about != "own" or author == own:
+                for aspect, kind in ASPECTS.items():
+                    if kind.about != "own" or author == own:
                         yield seq, author, aspect
 
     def _least(self, statement: str, *parameters: object) -> int:

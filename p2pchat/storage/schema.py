@@ -195,7 +195,7 @@ changes: Table = Table(  # released entries that change a message: edits, deleti
         Column("seq"),
         Column("writer", BYTES, 8),  # the first bytes of the id of the message's writer
         Column("author"),  # the user who edits, deletes or reacts
-        Column("aspect", NAME),  # as in core/entry_kinds.py
+        Column("aspect", NAME),  # as in kinds/
         Column("c"),
     ),
     {"changes_by_message": ("conversation", "run", "seq", "writer", "author", "aspect", "c")},

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.errors import StorageError
+from p2pchat.kinds.edit import EDIT
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import CANNOT_WRITE, make_private
@@ -354,7 +355,7 @@ def documents_of(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> list
     if entry.is_message:
         texts = dict.fromkeys((text_of(entry.b), searchable_text(shown, entry)))
         return [IndexedText(shown.log, shown.seq, entry.c, text) for text in texts if text]
-    message = _edited_message(source, shown, entry) if entry.k == "edit" else None
+    message = _edited_message(source, shown, entry) if entry.k == EDIT.name else None
     text = text_of(entry.b)
     if message is None or not text:
         return []

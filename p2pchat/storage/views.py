@@ -17,9 +17,11 @@ from dataclasses import astuple, dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from p2pchat.core.entry_kinds import HIDDEN_KINDS, MESSAGE_KINDS
 from p2pchat.core.log import UNREADABLE
 from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
+from p2pchat.kinds import HIDDEN_KINDS, MESSAGE_KINDS
+from p2pchat.kinds.deletion import DELETION
+from p2pchat.kinds.edit import EDIT
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
     said = f"""case when exists (select 1 from unreadable y where y.id = e.id) then '{{"k":"{UNREADABLE}","b":""}}'
         else e.body end"""
     kind, newest = member(said, "k"), member("r.body", "k")
-    text = f"""case when {newest} = 'delete' then null
+    text = f"""case when {newest} = '{DELETION.name}' then null
         when r.id is null then {member(said, "b")} else {member("r.body", "b")} end"""
     is_message = f"({kind} in ({known}) or ({kind} not in ({hidden}) and {is_text(said, 'b')}))"
     released = "e.place is not null"
@@ -98,14 +100,14 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         where c.naming is not null and c.naming not like '{{"group"%'""",
         "messages": f"""select e.id as message, l.conversation as chat, l.writer as person, u.name as name,
         {time(member(said, "at"))} as sent_at, {kind} as kind, {text} as text,
-        case when {newest} = 'edit' then 1 else 0 end as edited,
-        case when {newest} = 'delete' then 1 else 0 end as deleted, e.c as clock
+        case when {newest} = '{EDIT.name}' then 1 else 0 end as edited,
+        case when {newest} = '{DELETION.name}' then 1 else 0 end as deleted, e.c as clock
         from {shown}
         join users u on u.number = l.writer
         left join entries r on r.id = (select m.id from changes m join logs v on v.number = m.id >> {SEQ_BITS}
         left join seen t on t.log = v.number
         where m.conversation = l.conversation and m.run = l.run and m.seq = e.id & {SEQS - 1}
-        and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = 'text'
+        and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = '{EDIT.aspect}'
         and (t.log is null or m.id & {SEQS - 1} <= t.upto)
         order by m.c desc, v.run desc, m.id desc limit 1)
         where {is_message} and {released} and {visible}""",

@@ -38,14 +38,15 @@ from functools import cache, cached_property
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
-from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.names import base32
 from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.kinds import CHANGE_EVENTS
+from p2pchat.kinds.message_fields import fields_at
 from p2pchat.testing.eventlog_parser import POSTS, Fault, Line, Log, LoggedSession, copies, moment, run_of, seconds
 
 # Seconds that two peers are connected after which a message must have arrived: order_wait and a redial fit in.
 IN_SIGHT = 60.0
-_FIXED = ("text", "sender_id", "conversation_id", "sent_at", "kind", "action", "reply_to", "after")
+_FIXED = ("text", *fields_at("f"))
 
 
 def causes(logs: Sequence[Log]) -> list[Fault]:
@@ -618,8 +619,7 @@ def _without_goodbye(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
 # Only the writer of a message edits or deletes it, and every log shows the same result. An edited message names the
 # edit (`mended_id`), and logs that name the same edit have the same text. Histories made at rest agree.
 
-EDIT_EVENTS = frozenset(KINDS[kind].event for kind in RELATION_KINDS)
-OWN_EDITS = frozenset(kind.event for kind in KINDS.values() if kind.about == "own")
+OWN_EDITS = frozenset(event for event, kind in CHANGE_EVENTS.items() if kind.about == "own")
 _SAME = ("event", "id", "by_id", "text", "reaction", "sent_at")
 
 
@@ -640,7 +640,7 @@ def _lines(logs: Sequence[Log], events: Container[str]) -> Iterator[tuple[Log, i
 def _entries(logs: Sequence[Log]) -> Iterator[Fault]:
     """Check that an edit, deletion or reaction is the same in every log."""
     first: dict[str, tuple[Log, int, Line]] = {}
-    for log, number, line in _lines(logs, EDIT_EVENTS):
+    for log, number, line in _lines(logs, CHANGE_EVENTS):
         source, at, known = first.setdefault(line["entry_id"], (log, number, line))
         other = [name for name in _SAME if line.get(name) != known.get(name)]
         if other:

@@ -16,6 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from p2pchat.kinds.message_fields import MESSAGE_FIELDS
+
 Line = dict[str, Any]
 
 _NOT_JSON = "not JSON"
@@ -36,8 +38,13 @@ _NEEDED = {
     "reaction": (*_EDIT, "reaction"), "group": ("conversation_id", "change", "group"),
     "member": ("user_id", "by_id", "change"),
 }  # fmt: skip
-_STRINGS = ("kind", "target_id", "to_id", "reply_to", "about", "code", "peer_id", "mended_id")  # optional fields
-_LISTS = ("after", "missing", "member_ids", "undelivered")
+_TYPES = {  # of optional fields: those of a message, and of other lines
+    **{row.name: row.type for row in MESSAGE_FIELDS},
+    **dict.fromkeys(("target_id", "to_id", "about", "code", "peer_id"), "text"),
+    **dict.fromkeys(("missing", "member_ids", "undelivered"), "list"),
+    "count": "int",
+}
+_ITEMS = {"list": str, "files": dict, "reactions": dict}  # of the types that are lists
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks; PowerShell's `>` writes UTF-16
 
 
@@ -296,10 +303,7 @@ def wrong_with(line: object) -> str:
     if event not in {*_NEEDED, "gap", "warning"}:
         missing = []
     else:
-        missing = [name for name in _STRINGS if not isinstance(line.get(name), str | None)]
-        missing += [name for name in _LISTS if not _is_ids(line.get(name))]
-        missing += ["count"] if type(line.get("count", 0)) is not int else []
-        missing += ["reactions"] if not _are_objects(line.get("reactions", [])) else []
+        missing = [name for name, kind in _TYPES.items() if line.get(name) is not None and not _is(line[name], kind)]
     if missing:
         return f"wrong type of {', '.join(missing)}"
     for name in ("at", "sent_at") if event in POSTS else ("at",):
@@ -310,9 +314,7 @@ def wrong_with(line: object) -> str:
     return ""
 
 
-def _are_objects(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
-
-
-def _is_ids(value: object) -> bool:
-    return value is None or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+def _is(value: object, kind: str) -> bool:
+    if kind in _ITEMS:
+        return isinstance(value, list) and all(isinstance(each, _ITEMS[kind]) for each in value)
+    return type(value) is {"bool": bool, "int": int}.get(kind, str)

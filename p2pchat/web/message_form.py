@@ -11,18 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from p2pchat import Message, Sent
+from p2pchat.kinds.message_fields import fields_at
 
 Form = Mapping[str, str]  # by the name in event lines
-CHAT: Form = {
-    "id": "id", "sender": "from", "to": "to", "group": "group", "text": "content", "sent_at": "timestamp",
-    "came": "came", "reply_to": "reply_to", "unsupported": "unsupported", "files": "files", "choices": "choices",
-    "action": "action", "edited": "edited", "deleted": "deleted", "expelled": "expelled",
-}  # fmt: skip
-SOCKETIO: Form = {
-    "id": "id", "sender": "from", "text": "content", "sent_at": "timestamp", "conversation_id": "conversationId",
-    "kind": "kind", "group": "group", "action": "action", "came": "came", "claimed_at": "clientTimestamp",
-    "unsupported": "unsupported", "files": "files", "choices": "choices", "expelled": "expelled",
-}  # fmt: skip
+CHAT: Form = {name: row.other or name for name, row in fields_at("c").items()}
+SOCKETIO: Form = {name: row.other or name for name, row in fields_at("s").items()}
 
 _RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}
 _CHANGE = {

@@ -347,7 +347,7 @@ async def react(id: MessageId, new: NewReaction, account: CurrentAccount, gatewa
     """React to a message; this replaces the caller's previous reaction."""
     gateway.limits.write(account.key, new.reaction)
     post = await account.user.message(id)
-    if new.reaction or post.reaction_of(account.user.me) is not None:
+    if new.reaction or post.reaction_of(account.user.me):
         await account.user.react(post, new.reaction)
     return await _accepted(account, id)
 

@@ -6,13 +6,14 @@ The fields of an answer are the attributes of the object that a call returns.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pchat import Message, Sent
 from p2pchat.commands.json_commands import without_nulls
+from p2pchat.kinds.message_fields import fields_at
 from p2pchat.web.error_responses import EXAMPLE_ID
 from p2pchat.web.message_form import chat_json
 
@@ -102,43 +103,31 @@ class FileOut(BaseModel):
     forgotten: bool | None = Field(None, description="It was removed at the gateway: it comes when somebody asks.")
 
 
-class MessageOut(
-    BaseModel,
-    populate_by_name=True,
-    json_schema_extra={
-        "examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": EXAMPLE_ID}]
+_TEXTS = {"type": "array", "items": {"type": "string"}}
+_SHAPES: dict[str, dict[str, Any]] = {  # of the fields of a message, by their types
+    "text": {"type": "string"}, "time": {"type": "string"}, "bool": {"type": "boolean"}, "int": {"type": "integer"},
+    "list": _TEXTS, "files": {"type": "array", "items": FileOut.model_json_schema()},
+}  # fmt: skip
+_MESSAGE = {row.other or row.name: row for row in fields_at("c").values()}
+_MESSAGE_SCHEMA = {
+    "type": "object",
+    "properties": {
+        **{name: {**_SHAPES[row.type], "description": row.words} for name, row in _MESSAGE.items()},
+        "reactions": {"type": "object", "additionalProperties": _TEXTS, "description": "Users by reaction."},
     },
-):
-    """A message. In the room it has neither `to` nor `group`."""
+    "required": ["id", "from", "content", "timestamp"],
+    "additionalProperties": False,
+    "examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": EXAMPLE_ID}],
+}
 
-    from_: str = Field(alias="from", description="The writer, as shown.")
-    to: str | None = Field(None, description="The receiver of a direct message.")
-    group: str | None = Field(None, description="The group it was written to.")
-    content: str = Field(description='The current text; "" once deleted.')
-    timestamp: str = Field(description="When it was written, in UTC; it never changes.")
-    came: str | None = Field(None, description="When it came to this gateway, if more than 10 minutes later.")
-    files: list[FileOut] | None = Field(None, description="Its attachments, at most 10.")
-    choices: list[str] | None = Field(
-        None,
-        description="2 to 6 answers to press: a press is a reaction with its text.",
-        examples=[["yes", "no"]],
-    )
-    id: str = Field(description="The same on every peer; it never changes.")
-    reply_to: str | None = Field(None, description="The id of the message this answers.")
-    unsupported: str | None = Field(
-        None,
-        description="The kind of a message that this version does not know: `text` says what it is.",
-    )
-    action: bool | None = Field(None, description="The text describes an action of the writer.")
-    edited: bool | None = None
-    deleted: bool | None = None
-    expelled: bool | None = Field(None, description="It came when its writer was no member any more.")
-    reactions: dict[str, list[str]] | None = Field(None, description="Users by reaction.", examples=[{"👍": ["bob"]}])
+
+class MessageOut(RootModel[dict[str, Any]], json_schema_extra=_MESSAGE_SCHEMA):
+    """A message. In the room it has neither `to` nor `group`."""
 
     @classmethod
     def of(cls, post: Message | Sent) -> MessageOut:
         reactions = {what: [user.label for user in users] for what, users in post.reactions.items()}
-        return cls(**chat_json(post), reactions=reactions or None)
+        return cls({**chat_json(post), **({"reactions": reactions} if reactions else {})})
 
 
 class RequestBody(BaseModel, extra="forbid"):

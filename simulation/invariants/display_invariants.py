@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from p2pchat.core.edits import RelatedEntry
 from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
 from p2pchat.core.sync.replicator import JOINED
+from p2pchat.kinds.reaction import REACTION
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
@@ -198,6 +200,10 @@ def _expected(writer: UserId, done: list[_Relation], *, asks: bool) -> tuple[obj
 def _shown(one: ReleasedEntry) -> tuple[object, list[object]]:
     if one.edits is None:
         return None, []
+    reactions: list[object] = [_name(each) for each in one.edits.said(REACTION)]
     newest = one.edits.newest
-    reactions: list[object] = [(each.log.user, each.log.run, each.seq) for each in one.edits.reactions]
-    return newest and (newest.log.user, newest.log.run, newest.seq), reactions
+    return newest and _name(newest), reactions
+
+
+def _name(one: RelatedEntry) -> tuple[UserId, str, int]:
+    return one.log.user, one.log.run, one.seq

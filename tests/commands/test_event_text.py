@@ -10,7 +10,6 @@ import pytest
 from p2pchat.commands.event_text import (
     UNSUPPORTED,
     format_deletion,
-    format_edit,
     format_event,
     format_member_change,
     format_message,
@@ -87,7 +86,7 @@ def test_nobody_is_told_to_let_themselves_in(change: str, shown: str) -> None:
 def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
     assert format_message(said(expelled=True), "me", NOW) == "11:30 ada: hi (from somebody who is no member)"
     edited = {**said(expelled=True, by="ada"), "event": "edited"}
-    assert format_edit(edited, "me", NOW) == "11:30 ada (edited): hi (from somebody who is no member)"
+    assert format_message(edited, "me", NOW) == "11:30 ada (edited): hi (from somebody who is no member)"
     assert (
         format_message(said(event="sent", sender="me", expelled=True), "me", NOW) == "11:30 me: hi (you were expelled)"
     )

@@ -116,14 +116,14 @@ def test_an_edit_names_its_real_author(
     who = (safe_text.quote_name if action else safe_text.quote_speaker)(by)
     to = f" -> {(safe_text.quote_name if action else safe_text.quote_speaker)(me)}" if kind == "dm" else ""
     edited = "(edited)" if of is None else "(edited; first sent 11:30)"
-    first, *others = lines_of(event_text.format_edit({**event, "event": "edited"}, me, NOW, of))
+    first, *others = lines_of(event_text.format_message({**event, "event": "edited"}, me, NOW, of))
     assert first.startswith(f"{at} * {who}{to} {edited} " if action else f"{at} {who}{to} {edited}: ")
     assert all(line.startswith(CONTINUED) for line in others)
     when = "" if of is None else " sent 11:30"
-    told = event_text.format_edit({**event, "event": "deleted"}, me, NOW, of)
+    told = event_text.format_message({**event, "event": "deleted"}, me, NOW, of)
     what = f"{event_text.excerpt(mended[1])}," if mended is not None and mended[1] else "a message"
     assert lines_of(told) == [f"{at} -- {safe_text.quote_name(by)} deleted {what}{when}"]
-    [line] = lines_of(event_text.format_edit({**event, "event": "reaction"}, me, NOW, of))
+    [line] = lines_of(event_text.format_message({**event, "event": "reaction"}, me, NOW, of))
     what = f"reacted {safe_text.quote_name(reaction[:8])}" if reaction[:8] else "removed a reaction"
     whose = "" if mended is None else f" to {safe_text.quote_name(mended[0])}: "
     assert line.startswith(f"{at} -- {safe_text.quote_name(by)} {what}{whose}")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry
+from p2pchat.kinds import KINDS
 from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import IDS, NAMES, ROOM, START, Author, Peer, World
 
@@ -25,9 +26,9 @@ def view(peer: Peer) -> View:
         if entry.k != "text":
             continue
         edits = one.edits
-        now = entry.b if edits is None or edits.newest is None else decode_entry(edits.newest.raw).b
-        reactions = [] if edits is None else edits.reactions
-        found.append((entry.b, now, [(NAMES[each.log.user], decode_entry(each.raw).b) for each in reactions]))
+        now = entry.b if edits is None or edits.newest is None else edits.newest.entry.b
+        reactions = [] if edits is None else edits.said(KINDS["reaction"])
+        found.append((entry.b, now, [(NAMES[each.log.user], each.entry.b) for each in reactions]))
     return found
 
 

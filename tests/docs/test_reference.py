@@ -91,13 +91,6 @@ async def test_every_event_line_has_a_row_with_its_fields() -> None:
     assert {event: list(line)[2:] for event, line in SHOWN.items()} == {event: made[event] for event in SHOWN}
 
 
-def test_every_further_field_of_a_message_is_one() -> None:
-    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "p2pchat" / "messaging").rglob("*.py"))
-    listed = _NAME.findall("\n".join(row[0] for row in _rows("| field | meaning |")))
-    assert len(listed) > 10
-    assert [name for name in listed if f'"{name}"' not in source] == []
-
-
 def test_the_codes_of_warnings_and_of_a_gateway_s_errors_are_those_of_the_source() -> None:
     source = "\n".join(path.read_text("utf-8") for path in (ROOT / "p2pchat").rglob("*.py"))
     made = set(re.findall(r"(?:Warned\(|WarningIssued\(|_warn\()\s*(?:code=)?\"(\w+)\"", source))

@@ -6,8 +6,7 @@ import json
 from functools import cache
 from itertools import pairwise
 
-from p2pchat.core.edits import is_own, relation_of
-from p2pchat.core.entry_kinds import KINDS, TEXT_KINDS
+from p2pchat.core.edits import relation_of
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import group_body, leave_body, read_leave, read_operation
 from p2pchat.core.log import (
@@ -24,6 +23,7 @@ from p2pchat.core.log import (
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.log_validation import decode_checked
 from p2pchat.errors import ImportRefused, LogError
+from p2pchat.kinds import KINDS, TEXT_KINDS
 from p2pchat.protocol import (
     FILE_VERSION,
     LENGTH,
@@ -84,7 +84,10 @@ def means_something(raw: RawEntry, seq: int, entry: Entry) -> None:
         group.add(log, seq, raw, entry)
         hold(group.state is None or group.view is not None, "a group that nobody can look at")
     change = relation_of(log, seq, entry)
-    hold(change is None or change.aspect != "text" or is_own(log.user, change.re), "an edit of what another wrote")
+    hold(
+        change is None or change.aspect != "text" or change.re.log[:16] == log.user[:16],
+        "an edit of what another wrote",
+    )
 
 
 def says_the_same(raw: RawEntry, entry: Entry) -> None:

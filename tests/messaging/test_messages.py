@@ -186,7 +186,7 @@ async def test_a_reaction_has_eight_characters_at_most(ada: TCPPeer) -> None:
     assert (await ada.message(receipt.id)).reactions == {family + "!": [ada.me]}
     with pytest.raises(ValueError, match="at most 8 characters, this has 9: reply instead"):
         await ada.react(receipt.id, "very nice")
-    with pytest.raises(TypeError, match="a reaction is a str"):
+    with pytest.raises(TypeError, match="a text is a str"):
         await ada.react(receipt.id, None)  # type: ignore[arg-type]
 
 
@@ -262,10 +262,10 @@ async def test_history_shows_edits_deletions_and_reactions(ada: TCPPeer) -> None
     receipt = await ada.broadcast("helo")
     assert not {"edited", "deleted", "mended_at", "reactions"} & (await ada.message(receipt.id)).to_json().keys()
     await ada.edit(receipt.id, "hello")
-    await ada.react(receipt.id, "👍")
+    reaction = await ada.react(receipt.id, "👍")
     line = (await ada.message(receipt.id)).to_json()
     assert (line["text"], line["edited"]) == ("hello", True)
-    assert line["reactions"] == [{"reaction": "👍", "by": "ada", "by_id": ada.me.id}]
+    assert line["reactions"] == [{"reaction": "👍", "by": "ada", "by_id": ada.me.id, "entry_id": reaction.id}]
     await ada.delete(receipt.id)
     line = (await ada.message(receipt.id)).to_json()
     assert (line["text"], line["deleted"], "edited" in line, "reactions" in line) == ("", True, False, False)

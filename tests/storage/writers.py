@@ -14,6 +14,7 @@ from p2pchat.core.log import (
     Entry,
     FileRef,
     LogId,
+    Marks,
     RawEntry,
     Ref,
     encode_entry,
@@ -23,7 +24,6 @@ from p2pchat.core.log import (
     head_message,
     ref_key,
     verify,
-    with_files,
 )
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.protocol import ConversationId, Mark, UserId
@@ -74,7 +74,7 @@ class Author:
         """
         begin, named = MORNING + self.seq * 1000 if c is None else c, files or {}
         entries = [Entry("text", begin + at, begin + at, b=text) for at, text in enumerate(texts)]
-        return self._sign([with_files(each, named.get(seq, ())) for seq, each in enumerate(entries, self.seq + 1)])
+        return self._sign([Marks(named.get(seq, ())).put_on(each) for seq, each in enumerate(entries, self.seq + 1)])
 
     def _sign(self, entries: list[Entry]) -> Batch:
         raws = [encode_entry(entry) for entry in entries]

@@ -13,7 +13,6 @@ from p2pchat.config import Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.edits import relation_of
-from p2pchat.core.entry_kinds import KINDS, RELATION_KINDS
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
 from p2pchat.core.groups.visibility import visible_ends
@@ -61,6 +60,7 @@ from p2pchat.errors import ImportRefused, InviteError
 from p2pchat.identity.invite_text import encode_invite, parse_invite
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
+from p2pchat.kinds import KINDS, RELATION_KINDS
 from p2pchat.protocol import (
     LENGTH,
     Cert,

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from p2pchat.core.entry_kinds import TEXT_KINDS
 from p2pchat.core.log import Entry
+from p2pchat.kinds import TEXT_KINDS
 from p2pchat.protocol import JSON_FRAMES, KnownFrame
 from tests.vectors.files import FOLDER
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.core.entry_kinds import KINDS, TEXT_KINDS
+from p2pchat.kinds import KINDS, TEXT_KINDS
 from p2pchat.protocol import JSON_FRAMES
 from tests.docs.pages import ROOT
 from tests.docs.valid_entries import TEXTS

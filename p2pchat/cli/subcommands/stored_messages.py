@@ -30,7 +30,6 @@ from p2pchat.cli.standard_input import Progress, can_ask, confirm
 from p2pchat.commands.arrivals import PendingArrivals
 from p2pchat.commands.display import is_ignored, without_ignored
 from p2pchat.commands.event_text import (
-    EDIT_EVENTS,
     DeletedLines,
     EventLine,
     format_deletion,
@@ -43,6 +42,7 @@ from p2pchat.commands.event_text import (
 )
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_notice
 from p2pchat.commands.standard_output import StdoutWriter, json_line, raw_stdout
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_name, quote_place, safe_line
 
 # ---- history
@@ -253,7 +253,7 @@ class RecentMessages:
 
     def answered(self, line: EventLine) -> EventLine | None:
         """Return the message this line answers, edits, deletes or reacts to; None for none, or an older one."""
-        return self._lines.get(line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to") or "")
+        return self._lines.get(line["id"] if line["event"] in CHANGE_EVENTS else line.get("reply_to") or "")
 
 
 async def _follow(control: ControlClient, request: dict[str, Any], output: StdoutWriter, as_json: bool) -> int:

@@ -12,11 +12,9 @@ from datetime import datetime
 
 from p2pchat.cli.terminal.device import DIM, ME, name_style
 from p2pchat.commands.event_text import (
-    EDIT_EVENTS,
     EventLine,
     LineStyle,
     delivery_mark,
-    edit_row,
     format_event,
     message_row,
 )
@@ -34,8 +32,7 @@ def chat_line(event: EventLine, me: str, *, elsewhere: bool, related: EventLine 
         related: The line of the message this one replies to or changes, if available.
     """
     named = elsewhere and event["kind"] != "dm"  # of a direct conversation the users' names say it
-    words = edit_row if event["event"] in EDIT_EVENTS else message_row
-    return words(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
+    return message_row(event, me, local(event["sent_at"]), related, names_place=named, style=COLOURS)
 
 
 def change_line(event: EventLine, me: str) -> Row:

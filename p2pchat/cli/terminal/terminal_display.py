@@ -25,7 +25,6 @@ from p2pchat.commands.command_session import Session
 from p2pchat.commands.delivery_notices import older_messages
 from p2pchat.commands.display import LAST_LINES, Display, without_ignored
 from p2pchat.commands.event_text import (
-    EDIT_EVENTS,
     EventLine,
     file_label,
     format_begun,
@@ -39,6 +38,7 @@ from p2pchat.commands.message_commands import HISTORY_LINES
 from p2pchat.commands.standard_output import EventLogFile, json_line
 from p2pchat.commands.unread_counter import is_addressed_to, is_here
 from p2pchat.commands.wrap import Fragment, Row, fold
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_names, quote_speaker
 
 UNREAD_LINES = 200  # shown at once: what people scroll through; a guess
@@ -254,7 +254,7 @@ class TerminalDisplay(Display):
             await self._show_received(event)
         elif kind == "sent":
             await self._show_sent(event)
-        elif kind in EDIT_EVENTS:
+        elif kind in CHANGE_EVENTS:
             self.questions.on_change(event, self._own_id)
             await self._show_edit(event)
         elif kind == "delivered":
@@ -316,7 +316,8 @@ class TerminalDisplay(Display):
         """
         related = await self._related(event)
         here = self._is_here(event)
-        if event["event"] == "reaction" and event["by_id"] != self._own_id and (related or {}).get("event") != "sent":
+        is_for_writer = CHANGE_EVENTS[event["event"]].told == "writer"
+        if is_for_writer and event["by_id"] != self._own_id and (related or {}).get("event") != "sent":
             return
         if not (here or event["kind"] == "dm"):
             if event["id"] in self._seen:

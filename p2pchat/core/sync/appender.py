@@ -15,22 +15,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
-from p2pchat.core.edits import is_own, shape_fault
 from p2pchat.core.effects import WriteRefused
-from p2pchat.core.entry_kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import (
     MAX_AFTER,
-    MAX_CHOICES,
     MAX_ENTRY_BYTES,
     MAX_FILES,
-    MAX_HOPS,
     MAX_TEXT_BYTES,
-    MIN_CHOICES,
     Batch,
     Entry,
-    FileRef,
     LogId,
+    Marks,
     RawEntry,
     Ref,
     encode_entry,
@@ -40,14 +35,14 @@ from p2pchat.core.log import (
     is_plausible,
     next_c,
     size_bytes,
-    with_files,
 )
 from p2pchat.core.names import plain
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
-from p2pchat.protocol import MAX_INT, MAX_REACTION_CHARACTERS, RunId, UserId
+from p2pchat.kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
+from p2pchat.protocol import MAX_INT, RunId, UserId
 
 PLAIN_BYTES = MAX_ENTRY_BYTES // 8  # any ASCII of that size fits an entry, however it is escaped
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 2 references, stamps, what later versions add
@@ -88,10 +83,7 @@ class Appender:
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
         above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0
-        self._append_drafts(
-            log, self._with_profile(log, drafts), files=request.files, above=above,
-            automatic=request.automatic, choices=request.choices, hops=request.hops,
-        )  # fmt: skip
+        self._append_drafts(log, self._with_profile(log, drafts), above=above, marks=request.marks)
         self._sync.step.writes.append((request.ticket, log, log.seq - len(drafts) + 1, len(drafts), request.kind))
 
     def write_to_group(
@@ -129,10 +121,8 @@ class Appender:
             return refused
         if any(not 0 <= claimed <= MAX_INT for claimed in request.claims.values()):
             return "claim", "a message cannot claim a time before 1970 or after 2255"
-        if request.files and (fault := _files_fault(request)):
+        if request.marks and (fault := _marks_fault(request, request.marks)):
             return fault
-        if wrong := choices_fault(request.kind, request.choices) or hops_fault(request.hops):
-            return "shape", wrong
         for body in request.bodies if not are_plain(request.bodies) else ():
             fault = text_fault(body)
             if fault:
@@ -195,8 +185,8 @@ class Appender:
         return log
 
     def _append_drafts(
-        self, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None, files: tuple[FileRef, ...] = (),
-        above: int = 0, automatic: bool = False, choices: tuple[str, ...] = (), hops: int = 0,
+        self, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None, above: int = 0,
+        marks: Marks | None = None,
     ) -> None:  # fmt: skip
         """Append drafts as entries, with clocks above this one.
 
@@ -216,8 +206,8 @@ class Appender:
             if kind != "profile":
                 break
         entries += [Entry(kind, now, c, re, (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
-        if files or automatic or choices or hops:
-            entries[-1] = with_files(entries[-1], files, automatic=automatic, choices=choices, hops=hops)
+        if marks:
+            entries[-1] = marks.put_on(entries[-1])
         self._append_entries(log, entries)
 
     def _append_entries(self, log: LogState, entries: list[Entry]) -> None:
@@ -307,44 +297,21 @@ def _bodies(request: WriteRequest) -> Sequence[str | None]:
 
 def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:
     """Return (code, sentence) for an invalid edit, deletion or reaction; None for a valid one."""
-    for body in _bodies(request):
-        fault = shape_fault(request.kind, body, request.re)
-        if fault:
-            return "shape", fault
-    if KINDS[request.kind].about == "own" and request.re is not None and not is_own(request.user, request.re):
-        return "foreign", f"only the writer of a message can {request.kind} it"
-    return None
+    log = None if request.re is None else request.re.log
+    faults = (KINDS[request.kind].fault(request.user, body, log) for body in _bodies(request))
+    return next(filter(None, faults), None)
 
 
-def _files_fault(request: WriteRequest) -> tuple[str, str] | None:
-    """Return (code, sentence) for attachments that an entry cannot have."""
-    if request.kind not in MESSAGE_KINDS or len(request.files) > MAX_FILES:
+def _marks_fault(request: WriteRequest, marks: Marks) -> tuple[str, str] | None:
+    """Return (code, sentence) for marks that an entry cannot have; None for valid ones."""
+    if wrong := marks.fault(request.kind):
+        return "shape", wrong
+    if len(marks.files) > (MAX_FILES if request.kind in MESSAGE_KINDS else 0):
         return "files", f"a message has at most {MAX_FILES} files"
-    entry = with_files(Entry("text", 0, 0, b=request.bodies[-1]), request.files)
-    if size_bytes([encode_entry(entry)]) > MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES:
+    entry = marks.put_on(Entry("text", 0, 0, b=request.bodies[-1]))
+    if marks.files and size_bytes([encode_entry(entry)]) > MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES:
         return "too_long", "the text and the names of the files are too long together: shorten one of them"
     return None
-
-
-def choices_fault(kind: str, choices: Sequence[str]) -> str:
-    """Return what is wrong with the choices of an entry of this kind, as a sentence; "" for none and valid ones."""
-    if not choices:
-        return ""
-    if kind != "text":
-        return f"only a text has choices, no {kind}"
-    if not MIN_CHOICES <= len(choices) <= MAX_CHOICES:
-        return f"a message has {MIN_CHOICES} to {MAX_CHOICES} choices, not {len(choices)}"
-    if len({*choices}) < len(choices):
-        return "two choices of a message are alike"
-    if any(not 1 <= len(one) <= MAX_REACTION_CHARACTERS for one in choices):
-        return f"a choice has 1 to {MAX_REACTION_CHARACTERS} characters"
-    is_text = not any(text_fault(one) for one in choices)
-    return "" if is_text else "a choice holds NUL, or is no valid Unicode"
-
-
-def hops_fault(hops: int) -> str:
-    """Return what is wrong with a number of hops, as a sentence; "" for a valid one."""
-    return "" if 0 <= hops <= MAX_HOPS else f"hops are 0 to {MAX_HOPS}, not {hops}"
 
 
 def are_plain(texts: Sequence[str]) -> bool:

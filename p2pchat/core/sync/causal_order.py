@@ -24,13 +24,13 @@ from itertools import islice
 from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import GapShown
-from p2pchat.core.entry_kinds import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.storage_answers import UnreleasedEntry
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.kinds import RELATION_KINDS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own

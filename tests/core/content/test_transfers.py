@@ -24,7 +24,7 @@ from p2pchat.core.inputs import (
     PullAnswered,
     WriteRequest,
 )
-from p2pchat.core.log import Entry, FileRef, LogId, Ref, encode_entry, ref_key
+from p2pchat.core.log import Entry, FileRef, LogId, Marks, Ref, encode_entry, ref_key
 from p2pchat.protocol import Lacks, Peers, Piece, Pull
 from tests.core.founded_peers import answers_for, guest, of_founder
 from tests.core.groups.test_groups_ingest import Away
@@ -40,7 +40,7 @@ def holder(to: str = ROOM) -> tuple[Peer, LogId, int]:
     ada = World().peer("ada")
     if to != ROOM:
         to = ada.open(to)
-    ada.put(WriteRequest(1, ada.id, to, "text", [""], files=(FILE,)))
+    ada.put(WriteRequest(1, ada.id, to, "text", [""], marks=Marks((FILE,))))
     ada.take()
     shown = ada.storage.places(0, 10)[-1]
     return ada, shown.log, shown.seq

@@ -14,6 +14,7 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import Ref, decode_entry, ref_key
+from p2pchat.kinds import KINDS
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
 
@@ -470,4 +471,4 @@ def mended_to(peer: SimPeer, talk: str) -> list[str]:
     """Return the current text and the reactions that a peer shows of the first message."""
     edits = peer.disk.storage.history(talk, limit=0)[0].edits
     assert edits is not None and edits.newest is not None
-    return [decode_entry(each.raw).b for each in (edits.newest, *edits.reactions)]
+    return [edits.newest.entry.b, *(each.entry.b for each in edits.said(KINDS["reaction"]))]

@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat.core import effects as out
 from p2pchat.core.inputs import ContentKept, ContentRemoved, HeldFound, WriteRequest
-from p2pchat.core.log import FileRef, Ref, ref_key
+from p2pchat.core.log import FileRef, Marks, Ref, ref_key
 from p2pchat.core.receipts import file_receipts
 from p2pchat.protocol import Holds, Peers
 from tests.core.content.test_transfers import FILE, ROOT, SIZE, asker, done, holder
@@ -115,7 +115,7 @@ def test_a_message_that_comes_later_lets_its_members_know() -> None:
     cyd.say(Holds(ask=[ROOT]))
     answer(ada, ROOT)
     assert told(cyd)[-1:] == [Holds([], [], [ROOT])]
-    ada.put(WriteRequest(2, ada.id, ROOM, "text", [""], files=(FILE,)))
+    ada.put(WriteRequest(2, ada.id, ROOM, "text", [""], marks=Marks((FILE,))))
     assert answer(ada, ROOT) == [[ROOT]]
     assert told(cyd)[-1].has == [ROOT]
 
@@ -146,7 +146,7 @@ def test_a_link_is_asked_once_and_its_answers_are_kept() -> None:
     ada, log, _ = holder()
     bob = ada.far("bob")
     bob.say(Peers(can=["files", "holds"]))
-    ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], files=(FILE,)))
+    ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], marks=Marks((FILE,))))
     assert told(bob) == [Holds([ROOT])]
     bob.say(Holds(has=[ROOT, OTHER]))  # it was asked about one of them
     news = done(ada, out.FileHeld)
@@ -201,7 +201,7 @@ def test_a_peer_that_does_not_answer_is_not_asked() -> None:
     ada, _, _ = holder()
     bob = ada.far("bob")
     bob.say(Peers(can=["files"]))
-    ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], files=(FILE,)))
+    ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], marks=Marks((FILE,))))
     assert told(bob) == []
 
 
@@ -219,7 +219,7 @@ def test_only_so_many_contents_are_kept_the_newest(monkeypatch: pytest.MonkeyPat
     ada, log, _ = holder()
     bob = linked(ada, "bob")
     for n in range(3):
-        ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], files=(FileRef("a", SIZE, "", f"{n:064x}"),)))
+        ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], marks=Marks((FileRef("a", SIZE, "", f"{n:064x}"),))))
         ada.world.pass_time(0.3)
         bob.say(Holds(has=[f"{n:064x}"]))
     having = [ada.node.sync.transfers.receipts.users_having(log, f"{n:064x}") for n in range(3)]
@@ -264,7 +264,7 @@ def test_what_unknown_peers_have_causes_few_events(monkeypatch: pytest.MonkeyPat
     bob = linked(ada, "bob")
     roots = [f"{n:064x}" for n in range(50)]
     for n, root in enumerate(roots):
-        ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], files=(FileRef("a", SIZE, "", root),)))
+        ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], marks=Marks((FileRef("a", SIZE, "", root),))))
     told(bob)
     bob.say(Holds(has=roots))
     assert len(done(ada, out.FileHeld)) == 20

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.entry_kinds import GROUP_KINDS, HIDDEN_KINDS, KINDS, TEXT_KINDS
 from p2pchat.core.inputs import UserRenamed, WriteRequest
-from p2pchat.core.log import Entry, RawEntry, Ref, decode_entry, encode_entry, is_plausible, next_c, ref_key
-from p2pchat.core.sync.appender import choices_fault, text_fault
+from p2pchat.core.log import (
+    Entry,
+    Marks,
+    RawEntry,
+    Ref,
+    choices_fault,
+    decode_entry,
+    encode_entry,
+    is_plausible,
+    next_c,
+    ref_key,
+)
+from p2pchat.core.sync.appender import text_fault
+from p2pchat.kinds import GROUP_KINDS, HIDDEN_KINDS, KINDS, TEXT_KINDS
 from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
@@ -239,7 +250,7 @@ def test_a_claimed_time_is_stored_and_does_not_affect_order(ada: Peer) -> None:
 def test_what_a_program_writes_by_itself_is_marked_and_nothing_else() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
-    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["that failed"], automatic=True))
+    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["that failed"], marks=Marks(auto=True)))
     ada.put(WriteRequest(2, IDS["ada"], ROOM, "text", ["hello"]))
     ada.take()
     assert ['"auto":true' in encode_entry(entry)[1] for entry in written(far)] == [False, True, False]
@@ -248,7 +259,7 @@ def test_what_a_program_writes_by_itself_is_marked_and_nothing_else() -> None:
 def test_choices_and_hops_are_written_with_their_text_and_no_other() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
-    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["deploy?"], choices=("yes", "no"), hops=1))
+    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["deploy?"], marks=Marks(choices=("yes", "no"), hops=1)))
     ada.put(WriteRequest(2, IDS["ada"], ROOM, "text", ["hello"]))
     ada.take()
     texts = [encode_entry(entry)[1] for entry in written(far)]
@@ -271,14 +282,14 @@ def test_choices_and_hops_are_written_with_their_text_and_no_other() -> None:
 )
 def test_invalid_choices_are_refused(ada: Peer, kind: str, choices: list[str], why: str) -> None:
     assert choices_fault(kind, choices) == why
-    request = WriteRequest(1, IDS["ada"], ROOM, kind, ["deploy?"], choices=tuple(choices))
+    request = WriteRequest(1, IDS["ada"], ROOM, kind, ["deploy?"], marks=Marks(choices=tuple(choices)))
     ada.put(request)
     assert ada.take() == ["refused shape"]
 
 
 @pytest.mark.parametrize("hops", [-1, 256])
 def test_invalid_hops_are_refused(ada: Peer, hops: int) -> None:
-    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["hi"], hops=hops))
+    ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["hi"], marks=Marks(hops=hops)))
     assert ada.take() == ["refused shape"]
 
 

@@ -1,0 +1,89 @@
+"""One kind of entries as a record: what an entry holds, what it is about, and which of several counts.
+
+A record has data only, and rules that follow from it alone. Whatever treats kinds differently asks an attribute.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The answers that a message may offer: how many, how long, and why such a message cannot be edited."""
+
+    most: int
+    longest: int
+    fixed: str
+    least: int = 2
+
+    def fault(self, choices: Sequence[str]) -> str:
+        """Return what is wrong with these choices, as a sentence; "" for nothing."""
+        if not self.least <= len(choices) <= self.most:
+            return f"a message has {self.least} to {self.most} choices, not {len(choices)}"
+        if len({*choices}) < len(choices):
+            return "two choices of a message are alike"
+        if any(not 1 <= len(one) <= self.longest for one in choices):
+            return f"a choice has 1 to {self.longest} characters"
+        return "a choice holds NUL, or is no valid Unicode" if _NO_TEXT.search("".join(choices)) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of entry.
+
+    Attributes:
+        name: The word on the wire, `k`.
+        body: What `b` holds: "text", "null" or "object".
+        event: The word in event lines for what programs get of it; a message is "message", or "sent" for one's own.
+        about: What it changes: an "own" message, "any" message, a "user" or a "group"; "" for a message itself, which
+            is in the history, searched and counted, and may have attachments.
+        aspect: What of a message it changes: of all that change one aspect the newest counts, of "own" messages the
+            newest of their writer, else of each person; one with an empty body takes that person's back. A new aspect
+            needs no table of its own.
+        longest: The most characters of its text, which may be empty then; 0: a text like that of messages.
+        choices: The answers that it may offer; None: none.
+        told: Whom a terminal tells of it: "all", or the "writer" of the message and who did it.
+    """
+
+    name: str
+    body: str
+    event: str
+    about: str = ""
+    aspect: str = ""
+    longest: int = 0
+    choices: Choices | None = None
+    told: str = "all"
+
+    @property
+    def is_edit(self) -> bool:
+        """True if it puts another text in the place of a message's."""
+        return self.aspect == "text" and self.body == "text"
+
+    @property
+    def is_deletion(self) -> bool:
+        """True if it takes the text of a message away."""
+        return self.aspect == "text" and self.body == "null"
+
+    def fault(self, user: str, body: Any, log: str | None) -> tuple[str, str] | None:
+        """Return (code, sentence) for why an entry of `user` about a message has no effect; None if it has one.
+
+        Length and type of a text are checked for every kind that has one (sync/log_validation.py, sync/appender.py).
+
+        Args:
+            log: The log of the message, as references name it.
+        """
+        if log is None:
+            return "shape", f"this {self.name} names no entry"
+        if self.about == "own" and not log.startswith(user[:16]):
+            return "foreign", f"only the writer of a message can {self.name} it"
+        if self.body == "null" and body is not None:
+            return "shape", f"a {self.name} with a body"
+        if self.longest and isinstance(body, str) and len(body) > self.longest:
+            return "shape", f"a {self.name} has at most {self.longest} characters, this has {len(body)}: reply instead"
+        return None
