@@ -236,9 +236,9 @@ class ConnectionManager:
             on_full=lambda link: self.put(LinkFilled(link)),
             on_drained=self._on_drained,
             on_unsent=StuckLinks(settings).watch,
-            on_bytes=lambda link, waiting: self.on_bytes(link, waiting),
+            on_bytes=lambda link: self.on_bytes(link),
         )
-        self.on_bytes: Callable[[int, int], None] = lambda link, waiting: self.decode(link)
+        self.on_bytes: Callable[[int], None] = lambda link: self.decode(link)
         self.on_drained: Callable[[int], None] = lambda link: None
         self.on_many_ended: Callable[[], object] = lambda: None
         self._clients: dict[int, Client] = {}

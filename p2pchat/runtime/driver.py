@@ -289,13 +289,13 @@ class Driver:
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
-    def _on_bytes(self, link: int, waiting: int) -> None:
+    def _on_bytes(self, link: int) -> None:
         """Decode and handle what came on a link when it is its turn: to decode it takes time, too.
 
         That is at once for the little that a message is, unless a commit is under way, with which more gathers.
         """
         self._turns.add(link)
-        if self._is_due or waiting > LITTLE_BYTES or self._in_flight:
+        if self._is_due or self._in_flight or self.connections.undecoded(link) > LITTLE_BYTES:
             self._schedule()
         else:
             self._pump_now()
