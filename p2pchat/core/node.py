@@ -100,7 +100,7 @@ from p2pchat.protocol import (
     UserId,
 )
 
-QUIET_LOOKS = 10  # not seconds, since what delays links in a busy process delays looks too; a guess, as the next
+QUIET_LOOKS = 3  # a link; not seconds: what delays links in a busy process delays looks too. A guess, as the next
 MAX_LOOKS = 50  # if a known peer is not linked; it may be out of reach
 NAMES_AT_ONCE = 50  # names that are signed in one step: about 5 ms
 
@@ -554,7 +554,8 @@ class Node:
 
     def _look(self) -> None:
         self.looks -= 1
-        if self.looks > (MAX_LOOKS - QUIET_LOOKS if self.links.dialer.is_idle else 0):
+        quiet = QUIET_LOOKS * len(self.links.up) if self.links.dialer.is_idle else MAX_LOOKS
+        if self.looks > max(0, MAX_LOOKS - quiet):
             self._ctx.after(self.settings.peers_told_after, self._look)
         else:
             self.looks = 0

@@ -502,7 +502,7 @@ def test_names_are_written_when_links_have_settled() -> None:
     peers = sim.peers(2)
     while not all(peer.node is not None and peer.node.links.up for peer in peers):
         sim.run(0.05)
-    sim.run(0.5)
+    sim.run(0.1)
     assert not any(one.named_c for peer in peers for one in peer.disk.storage.load([]).users)
     sim.run(5.0)
     names = {peer.name for peer in peers}

@@ -124,7 +124,7 @@ class Dialer:
         by_peer: Mapping[PeerId, PeerLink],
         blocked: Container[PeerId],
         may_dial: Callable[[PeerId], bool],
-        share: Callable[[PeerId], UserId] = lambda peer: peer,
+        share: Callable[[PeerId], UserId],
     ) -> None:
         self._ctx = ctx
         self._book = book
