@@ -43,8 +43,9 @@ def test_who_writes_and_to_whom_is_known_before_input_is_read(
     data = {"ada": str(chats.home / "8080"), "nothing": str(chats.home / "nothing")}
     with piped(chats.home, *(data.get(word, word) for word in words.split())) as process:
         assert process.stdin is not None and process.stderr is not None
-        err = process.stderr.read().decode()  # to its end, while the input has none
-        assert (process.wait(TIMEOUT), told in err) == (code, True), err
+        ended = process.wait(TIMEOUT)  # while its input has not
+        err = process.stderr.read().decode()
+        assert (ended, told in err) == (code, True), err
         if sys.platform != "win32":
             with pytest.raises(BrokenPipeError):
                 process.stdin.write(b"x")
@@ -53,8 +54,8 @@ def test_who_writes_and_to_whom_is_known_before_input_is_read(
 def test_a_chat_that_is_closed_while_input_is_read_costs_nothing(chats: OpenChats) -> None:
     ada = chats.open("ada")
     bob = chats.open("bob", ada)
-    data = Path(ada.data)
-    with piped(chats.home, "bob", "--data", ada.data) as process:
+    data = chats.home / "ada"
+    with piped(chats.home, "bob", "--data", str(data)) as process:
         deadline = time.monotonic() + TIMEOUT
         while not list(data.glob(".input-*")) and time.monotonic() < deadline:
             time.sleep(0.02)  # poll: it tells nobody that it reads
