@@ -1,6 +1,6 @@
 """TCPPeer: a running peer, with one user of its own and as many more as it hosts.
 
-    async with TCPPeer(8081, "localhost:8080", name="alice") as peer:
+    async with TCPPeer(8086, "localhost:8080", name="bot") as peer:
         await peer.broadcast("hello, mesh")
         receipt = await peer.send("bob", "psst")
         await receipt.delivered(timeout=5)
@@ -190,7 +190,7 @@ class TCPPeer(NamedUser):
         await self._lifecycle.aclose(reason)
 
     async def __aenter__(self) -> Self:
-        """Start the peer: `async with TCPPeer(8080) as peer: ...` ends it, too."""
+        """Start the peer: `async with TCPPeer(8086) as peer: ...` ends it, too."""
         await self.start()
         return self
 

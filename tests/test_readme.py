@@ -58,26 +58,32 @@ def test_the_first_commands_are_the_demo_and_the_tests_on_each_system() -> None:
 
 
 def names_by_port() -> dict[int, set[str]]:
-    """Return who starts on which port, in the README, the pages of docs/ and examples/, on a reader's own machine.
+    """Return who starts on which port, in the README, docs/, examples/ and the package, on a reader's own machine.
 
-    What starts with another login, in a directory of its own or in a temporary one has another profile.
+    What starts with another login, in a directory of its own or in a temporary one has another profile. A gateway
+    or a program without a name is called so, unless the port is that of a program; a chat goes on with its name.
     """
     found: dict[int, set[str]] = {}
+    programs: dict[str, str] = {}
 
     def add(port: str | int, name: str) -> None:
         found.setdefault(int(port), set()).add(name)
 
-    for document in (README, *(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))):
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "p2pchat").rglob("*.py")]
+    for document in (README, *(path.read_text("utf-8") for path in pages)):
         text = re.sub(r"^```[^\n]* login=.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL)
         text = re.sub(r"^.*--(?:data|temp)\b.*$", "", text, flags=re.MULTILINE)
         for port, name in re.findall(r"p2pchat(?: mcp)? (8\d{3})\b[^\n|`]*? --name (\w+)", text):
             add(port, name)
-        for page, port, name in re.findall(r"p2pchat web (8\d{3})(?: --port (\d+))?[^\n`]* --name (\w+)", text):
-            add(port or int(page) + 1, name)
+        for page, options in re.findall(r"p2pchat web (8\d{3})\b([^\n`]*)", text):
+            port, name = (re.search(rf"--{option} (\w+)", options) for option in ("port", "name"))
+            add(port[1] if port else int(page) + 1, name[1] if name else "a gateway")
         for name, port in re.findall(r"-- (\w+) listens on 127\.0\.0\.1:(8\d{3})", text):
             add(port, name)
-        for port, name in re.findall(r'TCPPeer\((8\d{3})[^\n]*?name="(\w+)"', text):
-            add(port, name)
+        for port, options in re.findall(r"TCPPeer\((8\d{3})([^\n`]*)", text):
+            name = re.search(r'name="(\w+)"', options)
+            programs[port] = name[1] if name else programs.get(port, "a program")
+            add(port, programs[port])
     for example in (ROOT / "examples").glob("*.py"):
         text = example.read_text("utf-8")
         name = re.search(r'(?:Bot\(|name=)"(\w+)"', text)

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import Enum
-from io import BytesIO
+from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
@@ -329,12 +329,9 @@ def _ask_for_invite() -> str:
                 print_error("nothing was pasted; Ctrl-D leaves" if not text else str(error))
 
 
-async def copy_stdin(fd: int, head: bytes = b"", *, goes_on: bool = True) -> None:
-    """Copy standard input, which may never end, into a file; cancelling this does not wait for its end.
+async def copy_stdin(path: Path) -> None:
+    """Copy standard input, which may never end, into a new file; cancelling this does not wait for its end.
 
-    Args:
-        head: What was read of it before.
-        goes_on: There is more of it.
     Raises:
         CommandError: The file cannot be written.
     """
@@ -348,10 +345,8 @@ async def copy_stdin(fd: int, head: bytes = b"", *, goes_on: bool = True) -> Non
     def copy() -> None:
         error = None
         try:
-            with open(fd, "wb", buffering=0) as file:
-                shutil.copyfileobj(BytesIO(head), file)
-                if goes_on:
-                    shutil.copyfileobj(raw_stdin(), file)
+            with path.open("xb", buffering=0) as file:
+                shutil.copyfileobj(raw_stdin(), file)
         except OSError as caught:
             error = caught
         with suppress(RuntimeError):  # the loop is closed: no caller is left

@@ -368,13 +368,13 @@ def _identity_from(key: str | os.PathLike[str]) -> Identity:
 def _remove_leftovers(directory: Path) -> None:
     """Remove files that killed processes left here, such as half-written keys. The caller holds the lock.
 
-    Imports from a pipe and backups to this directory may be written without the lock. They are removed when old.
+    Input from a pipe and backups to this directory may be written without the lock. They are removed when old.
     """
     for name in WRITTEN_UNDER_LOCK:
         remove_leftovers(directory / name, untouched=0)
     for left in directory.glob(".tls-*"):
         remove_stale(left, 0)
-    for left in directory.glob(".import-*"):
+    for left in directory.glob(".input-*"):
         remove_stale(left, STALE_AFTER)
     remove_leftovers(directory)
 

@@ -120,7 +120,7 @@ def test_leftovers_of_killed_processes_are_removed_at_the_next_start(tmp_path: P
 
     def make(name: str, age: float = 0.0) -> Path:
         path = tmp_path / name
-        if (path.suffix == ".new" and path.name.startswith(".data.")) or path.name.startswith(".tls-"):
+        if (path.suffix == ".new" and path.name.startswith(".data.")) or path.name.startswith((".tls-", ".input-")):
             path.mkdir()
             (path / "identity.pem").write_text("secret")
             times = [path / "identity.pem", path]
@@ -133,9 +133,9 @@ def test_leftovers_of_killed_processes_are_removed_at_the_next_start(tmp_path: P
 
     day = 24 * 3600.0
     gone = [make("data/.identity.pem.0123456789ab.new"), make("data/.network.0123456789ab.new"),
-            make("data/.control.json.0123456789ab.new"), make("data/.tls-abc"), make("data/.import-old", day + 9),
+            make("data/.control.json.0123456789ab.new"), make("data/.tls-abc"), make("data/.input-old", day + 9),
             make(".data.0123456789ab.new", day + 9)]  # fmt: skip
-    kept = [make("data/.import-now"), make("data/.notes.0123456789ab.new"), make("data/.identity.pem.mine.new"),
+    kept = [make("data/.input-now"), make("data/.notes.0123456789ab.new"), make("data/.identity.pem.mine.new"),
             make(".data.ba9876543210.new"), make(".other.0123456789ab.new", day + 9)]  # fmt: skip
     held = Profile.open(data=data)
     assert [path for path in gone if path.exists()] == []

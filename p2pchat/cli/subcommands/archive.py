@@ -177,12 +177,10 @@ async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
     if name != STREAM:
         yield Path(name).absolute()
         return
-    fd, path = tempfile.mkstemp(prefix=".import-", dir=directory)  # 0600
-    try:
-        await copy_stdin(fd)
-        yield Path(path)
-    finally:
-        Path(path).unlink()
+    with tempfile.TemporaryDirectory(prefix=".input-", dir=directory, ignore_cleanup_errors=True) as kept:  # 0700
+        path = Path(kept, "messages")
+        await copy_stdin(path)
+        yield path
 
 
 def _report(row: EventLine, file: str, as_json: bool) -> int:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 Frame = dict[str, Any]
-DEFAULT_URL = "ws://localhost:8080/chat"  # of `p2pchat web 8080`, the port that the documents use
+DEFAULT_URL = "ws://localhost:8080/chat"  # the port that the documents use
 DEFAULT_DRAIN = 5.0  # seconds
 _DIRECT = re.compile(r'/(?:dm|msg)\s+(?:"(?P<quoted>[^"]+)"|(?P<name>\S+))\s+(?P<text>.+)', re.IGNORECASE)
 _ACTION = re.compile(r"/me\s+(?P<text>.+)", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """The command `p2pchat send`: one message, with files if asked for, or each line of standard input.
 
-What is longer than a message, or no text, goes as a file. A pipe is read to its end also if nothing can be sent, so
-that the program that writes into it (a build, a backup) is not killed by SIGPIPE.
+What is longer than a message, or no text, goes as a file. Who writes and to whom is known before input is read: an
+error ends the command at once, and with it the program that writes into the pipe, whose work nobody would get.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from p2pchat import MAX_FILES, Settings
-from p2pchat.cli.control_client import ControlClient, PeerGone, ask_running_peer, connect_or_run
+from p2pchat.cli.control_client import ControlClient, PeerGone, connect_or_run
 from p2pchat.cli.control_protocol import DEFAULT_TIMEOUT
 from p2pchat.cli.options import (
     SECONDS,
@@ -50,7 +50,9 @@ from p2pchat.commands.json_commands import decode_line
 from p2pchat.safe_text import quote_names
 
 STREAM = "-"  # as a file: standard input
-READ_BYTES = 64 * 1024
+READ_BYTES = 64 * 1024  # above a message: what ends with so many empty lines is still one
+EMPTY = "there is nothing to send: the text is empty"
+LONG = f"longer than a message of {Settings.max_text_bytes:,} bytes"
 
 
 EPILOG = """\
@@ -73,7 +75,7 @@ class SendOptions:
     """The messages to send. `text` None: standard input is the text, or with `lines` one text a line.
 
     `files` are paths of what is attached; the text may be "" then. One of them may be STREAM, and is then called
-    `file_name`. It begins with `head`, and standard input goes on with it, unless `head_is_all`.
+    `file_name`.
     """
 
     profile: ProfileChoice
@@ -85,8 +87,16 @@ class SendOptions:
     file_name: str | None
     wait: str
     timeout: float
-    head: bytes = field(default=b"", repr=False)
-    head_is_all: bool = False
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the text is longer than a message."""
+        return len((self.text or "").encode("utf-8", "replace")) > Settings.max_text_bytes
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether standard input is read to its end before anything is sent."""
+        return STREAM in self.files or (self.text is None and not self.lines)
 
 
 @click.command("send", cls=Command, epilog=EPILOG)
@@ -123,13 +133,17 @@ def send(to: str, text: tuple[str, ...], **values: Any) -> int:
         raise UsageError("--lines reads standard input: leave the text out, or --lines")
     if options.files:
         _check_files(options)
-    elif not options.lines:
-        _take_text(options)
+    elif options.text is not None and not options.text.strip():
+        raise UsageError(EMPTY)
+    elif options.takes_all and stdin_kind() is InputKind.NONE:
+        raise UsageError('there is no text and no input: p2pchat send TO "TEXT"')
     try:
         directory = find_profile(options.profile, acts=True)
-    except UsageError:
-        while STREAM in options.files and not options.head_is_all and raw_stdin().read(READ_BYTES):
-            pass  # to its end
+        if options.takes_all or options.is_long:
+            asyncio.run(_check_recipient(options, directory))
+    except (CommandError, UsageError) as error:
+        if options.takes_all:
+            error.args = (f"{error}; nothing of the input was read",)
         raise
     sending = SendRun(options)
     return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
@@ -143,12 +157,11 @@ def _check_files(options: SendOptions) -> None:
         _check_stream(options)
     elif options.file_name is not None:
         raise UsageError(f"--file-name is for standard input: --file {STREAM} --file-name {options.file_name}")
-    if len(options.files) > MAX_FILES:
-        raise UsageError(f"a message has at most {MAX_FILES} files, and these are {len(options.files)}")
     options.text = options.text or ""
-    size, limit = len(options.text.encode("utf-8", "replace")), Settings.max_text_bytes
-    if size > limit:
-        raise UsageError(f"the text has {size:,} bytes, a message at most {limit:,}: put it into a file of its own")
+    count = len(options.files) + options.is_long
+    if count > MAX_FILES:
+        with_text = " with the text, which is too long for a message" if options.is_long else ""
+        raise UsageError(f"a message has at most {MAX_FILES} files, and these are {count}{with_text}")
 
 
 def _check_stream(options: SendOptions) -> None:
@@ -172,64 +185,55 @@ def _from_shell(text: str) -> str:
     return text
 
 
-def _take_text(options: SendOptions) -> None:
-    """Read the text if none was given. What is longer than a message, or no text, is sent as a file instead."""
-    limit = Settings.max_text_bytes
-    if options.text is None:
-        head, options.head_is_all = _read_stdin(options, limit + READ_BYTES)
-        options.text, was_utf8 = decode_line(head.rstrip(b"\r\n").replace(b"\r\n", b"\n"))
-    else:
-        head, options.head_is_all, was_utf8 = options.text.encode("utf-8", "replace"), True, True
-    is_text = not is_binary([head])
-    if is_text and options.head_is_all and len(options.text.encode("utf-8", "replace")) <= limit:
-        if not options.text.strip():
-            raise UsageError("there is nothing to send: the text is empty")
-        if not was_utf8:
-            print_error("warning: the input was not UTF-8: invalid bytes were replaced")
-        return
-    options.text, options.head, options.files = "", head, (STREAM,)
-    options.file_name = "input.txt" if is_text else "input.bin"
-    options.wait = "files" if options.wait == "delivered" else options.wait
-    why = f"longer than a message of {limit:,} bytes" if is_text else "no text"
-    print_notice(f"-- this is {why}: it goes as the file {options.file_name}")
-
-
-def _read_stdin(options: SendOptions, most: int) -> tuple[bytes, bool]:
-    """Return the beginning of standard input, and whether it is all; what ends within `most` bytes is whole.
-
-    Before it is typed, the recipient must be one that a running peer knows.
-    """
-    kind = stdin_kind()
-    if kind is InputKind.NONE:
-        raise UsageError('there is no text and no input: p2pchat send TO "TEXT"')
-    if kind is InputKind.TERMINAL:
-        asyncio.run(ask_running_peer(find_profile(options.profile, acts=True), "find", to=options.to))
-        print_notice("-- type the message; Ctrl-D on a line of its own ends it")
-    source, read = raw_stdin(), bytearray()
-    while chunk := source.read(READ_BYTES):
-        read += chunk
-        if len(read) > most:
-            return bytes(read), False
-    return bytes(read), True
+async def _check_recipient(options: SendOptions, directory: Path) -> None:
+    """Raise an error, before anything is read, if a peer of this profile knows nobody of this name."""
+    async with connect_or_run(directory, port=options.profile.port, db=options.db) as control:
+        await control.ask("find", to=options.to)
 
 
 @asynccontextmanager
-async def _stream_as_file(options: SendOptions, directory: Path) -> AsyncIterator[None]:
-    """Have standard input as a file beside the profile meanwhile, if it is to be sent as one."""
-    if STREAM not in options.files:
+async def _input_kept(options: SendOptions, directory: Path) -> AsyncIterator[None]:
+    """Have standard input, or a text longer than a message, as a file beside the profile meanwhile."""
+    if not options.takes_all and not options.is_long:
         yield
         return
-    assert options.file_name is not None
-    beside = directory if directory.is_dir() else None  # without a profile it is read all the same, and then refused
-    with tempfile.TemporaryDirectory(prefix=".send-", dir=beside, ignore_cleanup_errors=True) as temporary:  # 0700
-        path = os.path.join(temporary, options.file_name)
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"no file can be called {options.file_name!r} here: {error}") from None
-        await copy_stdin(fd, options.head, goes_on=not options.head_is_all)
-        options.files = tuple(path if file == STREAM else file for file in options.files)
+    with tempfile.TemporaryDirectory(prefix=".input-", dir=directory, ignore_cleanup_errors=True) as kept:  # 0700
+        if options.is_long:
+            path = Path(kept, "input.txt")
+            path.write_bytes((options.text or "").encode("utf-8", "replace"))
+            _attach(options, path, LONG)
+        if options.takes_all:
+            path = Path(kept, options.file_name or "input.txt")
+            if stdin_kind() is InputKind.TERMINAL:
+                print_notice("-- type the message; Ctrl-D on a line of its own ends it")
+            await copy_stdin(path)
+            if options.text is None:
+                _take_text(options, path)
+            options.files = tuple(str(path) if file == STREAM else file for file in options.files)
         yield
+
+
+def _take_text(options: SendOptions, path: Path) -> None:
+    """Take the text from the input that was kept; what is longer than a message, or no text, is attached instead."""
+    with path.open("rb") as file:
+        head, rest = file.read(Settings.max_text_bytes + READ_BYTES), file.read(1)
+    options.text, was_utf8 = decode_line(head.rstrip(b"\r\n").replace(b"\r\n", b"\n"))
+    if is_binary([head]):
+        _attach(options, path.rename(path.with_suffix(".bin")), "no text")
+    elif rest or options.is_long:
+        _attach(options, path, LONG)
+    elif not options.text.strip():
+        raise UsageError(EMPTY)
+    elif not was_utf8:
+        print_error("warning: the input was not UTF-8: invalid bytes were replaced")
+
+
+def _attach(options: SendOptions, path: Path, why: str) -> None:
+    """Send a file in place of the text, and wait for it unless others are sent with it."""
+    if options.wait == "delivered" and not options.files:
+        options.wait = "files"
+    options.text, options.files = "", (*options.files, str(path))
+    print_notice(f"-- this is {why}: it goes as the file {path.name}")
 
 
 class SendRun:
@@ -250,7 +254,7 @@ class SendRun:
         """Return the exit code."""
         options = self._options
         async with (
-            _stream_as_file(options, directory),
+            _input_kept(options, directory),
             connect_or_run(directory, port=options.profile.port, db=options.db, meets=True) as control,
         ):
             errors = asyncio.create_task(self._report_errors(control))
@@ -306,8 +310,6 @@ class SendRun:
         limit, number = Settings.max_text_bytes, 0
         while batch := await lines.take():
             if not number and is_binary(batch):
-                while await lines.take():  # to its end
-                    pass
                 raise UsageError("the input is no text, and has no lines: leave --lines out, then it goes as a file")
             for raw in batch:
                 number += 1

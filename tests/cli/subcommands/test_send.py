@@ -63,7 +63,6 @@ def test_bytes_that_are_not_utf8_are_replaced() -> None:
     ("words", "stdin", "expected"),
     [
         ("send", "", "Missing argument 'TO', as in: p2pchat send [OPTIONS] TO [TEXT]..."),
-        ("send bob", "", "the text is empty"),
         ("send bob --wait long x", "", "'long' is not one of 'accepted', 'delivered', 'files', 'read'"),
         ("send bob --lines x", "", "leave the text out, or --lines"),
         ("send bob x --db oracle://h/d", "", "there are no 'oracle' databases here"),
@@ -71,7 +70,7 @@ def test_bytes_that_are_not_utf8_are_replaced() -> None:
         ("files --older-than 0.5", "", "'0.5' is not a whole number from 0 to 36,500"),
         ("users bob", "", "Got unexpected extra argument (bob)"),
         ("send bob x", "", "there is no profile in"),
-        ("send bob", "x" * 32_768 + "\n\n", "there is no profile in"),
+        ("send bob", "x", "there is no profile in"),
         ("tail", "", "start a peer first, for example p2pchat 8080"),
         ("users", "", "start a peer first"),
     ],
@@ -106,7 +105,7 @@ def test_piped_text_is_one_message_without_commands(chats: OpenChats, here: Here
     assert too_long.said == (2, "", told) and posts(bob, "room")[-1].text == "no end"
 
 
-def test_the_exit_code_tells_the_result(chats: OpenChats, here: Here) -> None:
+def test_the_exit_code_tells_the_result(chats: OpenChats, here: Here, tmp_path: Path) -> None:
     ada = chats.open("ada")
     bob = chats.open("bob", ada)
 
@@ -118,6 +117,8 @@ def test_the_exit_code_tells_the_result(chats: OpenChats, here: Here) -> None:
     assert [post.text for post in posts(bob, "ada")] == ["lunch?", "--lines is no option"]
     unknown = send("bbo", "lunch?")
     assert unknown.code == 4 and unknown.err.startswith("p2pchat: nobody here is called 'bbo'")
+    assert send("bbo").err == unknown.err.replace("\n", "; nothing of the input was read\n")
+    assert send("bbo", "y" * 40_000, "--data", f"{tmp_path}/nothing").code == 2
     chats.close(bob)
     later = send("bob", "later", "--timeout", "0")
     assert later.said == (3, "", "p2pchat: not delivered yet to bob; saved, and sent as soon as possible\n")
@@ -162,7 +163,7 @@ def test_files_are_sent_by_the_names_that_were_typed(chats: OpenChats, here: Her
     assert here(*at, "bob", "look", "--file", "-", "--file-name", "a.bin", stdin=b"a\0\377b").said == (0, "", "")
     [piped] = posts(bob, "ada")[-1].attachments
     assert (piped.name, piped.size) == ("a.bin", 4)
-    assert not list(chats.home.glob("ada/.send-*"))
+    assert not list(chats.home.glob("ada/.input-*"))
     for code, words, expected in (
         (2, ["look", "--file", tmp_path / "nothing"], "does not exist"),
         (2, ["--lines", "--file", plan], "leave --file out"),
@@ -199,7 +200,7 @@ def test_what_is_no_message_goes_as_a_file(
     assert message.text == ""
     [file] = message.attachments
     assert file.name == name and file.save(tmp_path / name).read_bytes() == stdin
-    assert not list(chats.home.glob("ada/.send-*"))
+    assert not list(chats.home.glob("ada/.input-*"))
 
 
 def test_so_does_a_long_argument_and_what_is_just_short_enough_does_not(
@@ -212,10 +213,23 @@ def test_so_does_a_long_argument_and_what_is_just_short_enough_does_not(
     assert posts(bob, "ada")[0].attachments[0].save(tmp_path / "got").read_bytes() == b"y" * 40_000
     assert here("send", "bob", "--data", ada.data, stdin="x" * 32_768 + "\n\n").said == (0, "", "")
     assert [len(post.text) for post in posts(bob, "ada")] == [0, 32_768]
-    refused = here("send", "bob", "y" * 40_000, "--file", __file__, "--data", ada.data)
-    assert (
-        refused.code == 2 and "the text has 40,000 bytes, a message at most 32,768: put it into a file" in refused.err
-    )
+    empty = here("send", "bob", "--data", ada.data, stdin="\n")
+    assert empty.said == (2, "", "p2pchat: there is nothing to send: the text is empty\n")
+
+
+def test_so_does_a_long_text_beside_files(chats: OpenChats, here: Here, tmp_path: Path) -> None:
+    ada = chats.open("ada")
+    bob = chats.open("bob", ada)
+    send = ("send", "bob", "y" * 40_000, "--data", ada.data, "--file")
+    told = "-- this is longer than a message of 32,768 bytes: it goes as the file input.txt\n"
+    (tmp_path / "map").write_bytes(b"m")
+    assert here(*send, tmp_path / "map").said == (0, "", told)
+    assert here(*send, "-", "--file-name", "piped", stdin="p").said == (0, "", told)
+    first, second = posts(bob, "ada")
+    assert [(file.name, file.size) for file in first.attachments] == [("map", 1), ("input.txt", 40_000)]
+    assert [(file.name, file.size) for file in second.attachments] == [("piped", 1), ("input.txt", 40_000)]
+    refused = here(*send, tmp_path / "map", *["--file", tmp_path / "map"] * 9)
+    assert refused.code == 2 and "at most 10 files, and these are 11 with the text, which is too long" in refused.err
 
 
 @pytest.mark.parametrize("words", [("send", "bob", "--lines"), ("0", "--temp", "--drain", "0")])

@@ -110,6 +110,6 @@ async def test_an_endless_input_blocks_nothing_and_leaves_nothing(quick: Cluster
     assert process.stdin is not None
     process.stdin.write(b"x")
     directory = quick.home / "ada"
-    await until(lambda: any(left.stat().st_size for left in directory.glob(".import-*")), "a copy of the file")
+    await until(lambda: any(left.stat().st_size for left in directory.glob(".input-*/*")), "a copy of the file")
     code, _ = await stops(process, signal.SIGTERM)
-    assert (code, list(directory.glob(".import-*"))) == (1, [])
+    assert (code, list(directory.glob(".input-*"))) == (1, [])

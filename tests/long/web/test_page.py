@@ -261,6 +261,9 @@ async def test_waiting_messages_keep_their_order_when_some_are_refused_for_now(s
 
 async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
+    await zoe.go("terry")
+    await zoe.write("until later")  # of those who are away the list has only whom one talks with
+    await terry.next("message", text="until later")
     await zoe.go("Room")
     await terry.kill()
     await zoe.row("terry").get_by_text("offline").wait_for()
