@@ -392,6 +392,7 @@ class SimPeer:
 
     def stop(self) -> None:
         """Leave in good order."""
+        self.put(inputs.Leave())
         self.put(inputs.Stop())
 
     def crash(self, *, silent: bool = False, written: bool | None = None) -> None:

@@ -129,6 +129,10 @@ class Forget(Record, frozen=True):
     endpoint: str = ""
 
 
+class Leave(Record, frozen=True):
+    """Write what would be written later: Stop comes once it is durable and sent."""
+
+
 class Stop(Record, frozen=True):
     """Shut down: send a bye on every link. Nothing is dialled or accepted any more."""
 
@@ -513,7 +517,7 @@ class Woke(Record, frozen=True):
 
 Input = (
     LinkAccepted | LinkDialled | Resolved | DialFailed | Got | Faulted | LinkDown | LinkFilled | LinkDrained | Paused
-    | ListeningAt | RelayChanged | Connect | PeerSighted | Forget | Stop | Committed | CommitFailed | Loaded
+    | ListeningAt | RelayChanged | Connect | PeerSighted | Forget | Leave | Stop | Committed | CommitFailed | Loaded
     | LookupResult | FetchResult | DiskLow | ConversationOpened | WriteRequest | UserRenamed | ContactAdded
     | QuotaLifted | ImportRequest | PruneRequest | PresenceSet | TypingSet | MarkedRead | MarkedTaken | ReceiptsChosen
     | GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest | NameKept | ComparisonAwaited | StatementsMade

@@ -52,6 +52,7 @@ from p2pchat.core.inputs import (
     ImportRequest,
     Input,
     InviteMade,
+    Leave,
     LeavesStored,
     LinkDrained,
     Loaded,
@@ -176,6 +177,7 @@ class Node:
             Got: self._on_frames,
             LinkDrained: self._on_drained,
             Forget: self._on_forget,
+            Leave: self._on_leave,
             Stop: self._on_stop,
             Woke: lambda _: self._ctx.run_due(),
             Committed: self._on_committed,
@@ -615,6 +617,10 @@ class Node:
             self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
             return
         marks.on_marked(input)
+
+    def _on_leave(self, input: Leave) -> None:
+        if self.looks:
+            self._write_names()
 
     def _on_stop(self, input: Stop) -> None:
         """Save all receipts, since there is no later commit."""

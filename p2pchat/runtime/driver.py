@@ -34,6 +34,7 @@ from p2pchat.core.inputs import (
     FetchResult,
     Got,
     Input,
+    Leave,
     LinkDown,
     LinkDrained,
     LinkFilled,
@@ -566,6 +567,7 @@ class Driver:
     async def stop(self) -> None:
         """Leave in order: make written entries durable, and say goodbye on all links. Call close() next."""
         self._stop_deadline = self._loop.time() + STOP_TIMEOUT
+        self.put(Leave())
         await self.finish()
         if self.broken is None:
             self._pump_now()  # receipts that have come before the goodbye count

@@ -17,6 +17,7 @@ from p2pchat.core.inputs import (
     DiskLow,
     Forget,
     Input,
+    Leave,
     Loaded,
     Stop,
     Woke,
@@ -26,6 +27,7 @@ from p2pchat.core.node_context import NodeContext, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.temporary_storage import TemporaryStorage
+from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 
@@ -508,6 +510,23 @@ def test_names_are_written_when_links_have_settled() -> None:
     names = {peer.name for peer in peers}
     stored = [{one.name for one in peer.disk.storage.load([]).users if one.named_c} for peer in peers]
     assert stored == [names, names]
+
+
+def test_who_leaves_before_links_have_settled_writes_its_name_first() -> None:
+    sim = Simulation(3)
+    ada, bob = sim.peers(2)
+
+    def stored(peer: SimPeer) -> set[str]:
+        return {one.name for one in peer.disk.storage.load([]).users if one.named_c}
+
+    while not (bob.node is not None and bob.node.links.up):
+        sim.run(0.05)
+    bob.put(Leave())
+    sim.run(0.2)
+    assert stored(bob) == {"bob"}
+    sim.run(0.5)
+    bob.stop()
+    assert "bob" in stored(ada)
 
 
 def test_who_wrote_nothing_and_left_is_known_by_name_to_who_comes_later() -> None:

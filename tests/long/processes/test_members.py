@@ -514,7 +514,7 @@ async def test_who_wrote_nothing_and_left_is_known_by_name_to_everybody(logins: 
     invite = await first.invite(ada, "--uses", "2")
     reader = await second.peer("reader", invite=invite)
     await met(ada, reader)
-    await stores(first, "ada", "reader")
+    await knows(first, "ada", "reader")
     assert await reader.leave() == 0
     await first.kill(ada)
     ada = await first.peer("ada", port=int(ada.endpoint.rpartition(":")[2]))
@@ -547,11 +547,9 @@ async def test_a_name_taken_later_counts_and_equal_names_are_told_apart(logins: 
     invite = await first.invite(ada, "--uses", "2")
     bob = await second.peer("bob", invite=invite)
     await met(ada, bob)
-    await stores(first, "ada", "bob")
     assert await bob.leave() == 0
     bob = await second.peer("bob", ada.endpoint, "--name", "robert")
     await ada.event("renamed", WAIT, user="robert")
-    await stores(first, "ada", "robert")
     assert await bob.leave() == 0
     other = await second.peer("other", ada.endpoint, "--name", "robert")
     await ada.event("joined", WAIT, user_id=other.listening["user_id"])
@@ -593,13 +591,6 @@ async def knows(login: Login, name: str, whom: str) -> None:
     while not any(whom in row["users"] for row in rows):
         assert time.monotonic() < deadline, rows
         rows = await login.rows("members", "--data", str(login.home / name))
-
-
-async def stores(login: Login, name: str, whom: str) -> None:
-    """Wait until a peer keeps a name: its user may leave then."""
-    async with asyncio.timeout(WAIT):
-        while whom not in stored_names(login, name):
-            await asyncio.sleep(0.05)
 
 
 def stored_names(login: Login, name: str) -> set[str]:
