@@ -237,7 +237,7 @@ def with_short_turns(drawn: Settings, chance: Random) -> Settings:
         drawn,
         turn_units=chance.choice((8, 16, 512)),
         max_uncommitted_units=chance.choice((8, 32, 2048)),
-        presence_a_second=chance.choice((1, 20)),
+        events_a_second=chance.choice((1, 20)),
     )
 
 

@@ -178,6 +178,7 @@ KeySet: TypeAlias = dict[K, None]
 
 SLACK = 0.001  # seconds: deadlines are sums of floats
 MIN_SWEEP = 64  # deadlines; sweeping fewer is not worth it
+DUE_AT_ONCE = 128  # in one step, so that none is long: some 4 ms of entries that waited; a guess
 
 
 class Timer:
@@ -218,9 +219,11 @@ class Timers:
         self._sweep_at = max(MIN_SWEEP, 2 * len(self._heap))
 
     def run_due(self, now: float) -> None:
-        """Call every timer that is due, in order of time."""
+        """Call timers that are due, in order of time: a part of them if they are many, and then wake_at() is past."""
         self._wake_at = None
-        while self._heap and self._heap[0][0] <= now:
+        for _ in range(DUE_AT_ONCE):
+            if not self._heap or self._heap[0][0] > now:
+                break
             timer = heapq.heappop(self._heap)[2]
             call, timer.call = timer.call, None
             if call is not None:

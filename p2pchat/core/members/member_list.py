@@ -22,6 +22,7 @@ What a statement changes is looked at only for those whom it names: thousands of
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -50,6 +51,31 @@ class ListChange:
     dropped: list[Statement] = field(default_factory=list)
 
 
+class _Said(dict[StatementId, Statement]):
+    """The statements of one signer that are kept, by their ids."""
+
+    def __init__(self) -> None:
+        self._ids: dict[bool, list[StatementId]] = {False: [], True: []}  # in order, by whether they expel
+        self._bytes = {False: 0, True: 0}
+
+    def keep(self, new: Iterable[Statement]) -> list[Statement]:
+        """Keep those of an admin with the smallest ids, up to the one that passes a limit: without it, sets would not
+        agree. Return what is dropped, of the new ones too.
+        """
+        for one in new:
+            expels = one.kind in (REMOVE, PARDON, CLOSE)
+            self[one.id] = one
+            insort(self._ids[expels], one.id)
+            self._bytes[expels] += one.size
+        dropped = list[Statement]()
+        for expels, ids in self._ids.items():
+            most = MAX_BYTES_OF_ADMIN // 4 if expels else MAX_BYTES_OF_ADMIN * 3 // 4
+            while ids and self._bytes[expels] - self[ids[-1]].size >= most:
+                dropped.append(self.pop(ids.pop()))
+                self._bytes[expels] -= dropped[-1].size
+        return dropped
+
+
 class MemberList:
     """The members of one network.
 
@@ -71,7 +97,7 @@ class MemberList:
         self.admins: frozenset[UserId] = frozenset()
         self.removed: set[UserId] = set()
         self.concealed: set[UserId] = set()
-        self._by_signer: dict[UserId, dict[StatementId, Statement]] = {founder: {}}
+        self._by_signer: dict[UserId, _Said] = {founder: _Said()}
         self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # by whom they name, also without effect
         self._pardons: dict[str, dict[StatementId, Statement]] = {}  # by what they pardon and who says so
         self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
@@ -99,16 +125,15 @@ class MemberList:
             if not self.has(one):
                 new.setdefault(one.by, {})[one.id] = one
         of_founder = new.get(self.founder, {})
-        self._by_signer[self.founder] |= of_founder
+        self._by_signer[self.founder].update(of_founder)
         change.kept += of_founder.values()
         former = self.admins
         self._name_admins(of_founder.values())
         for admin in self.made.keys() & new.keys():
-            known = self._by_signer.get(admin, {})
-            every = known | new[admin]
-            kept = self._by_signer[admin] = _within_limits(every.values())
-            change.kept += [one for id, one in kept.items() if id not in known]
-            change.dropped += [one for id, one in known.items() if id not in kept]
+            said = self._by_signer.setdefault(admin, _Said())
+            dropped = said.keep(new[admin].values())
+            change.kept += [one for id, one in new[admin].items() if id in said]
+            change.dropped += [one for one in dropped if one.id not in new[admin]]
         self._follow(change, former ^ self.admins)
         return change
 
@@ -120,7 +145,7 @@ class MemberList:
         """Return whether statements of one signer are kept, and push none of its others out."""
         signers = {one.by for one in statements} - {self.founder}
         every = {one.id: one for one in chain(*map(self.said_by, signers), statements)}
-        return not signers or len(_within_limits(every.values())) == len(every)
+        return not signers or not _Said().keep(every.values())
 
     # ---- users
 
@@ -294,15 +319,3 @@ class MemberList:
             is_in = is_in or one.kind == ADD or user in one.keep
         for users, is_there in ((self.removed, is_out), (self.members, is_in and not is_out), (self.concealed, hides)):
             users.add(user) if is_there else users.discard(user)
-
-
-def _within_limits(statements: Iterable[Statement]) -> dict[StatementId, Statement]:
-    """Return those with the smallest ids, up to the one that passes a limit: without it, sets would not agree."""
-    kept = dict[StatementId, Statement]()
-    left = [MAX_BYTES_OF_ADMIN * 3 // 4, MAX_BYTES_OF_ADMIN // 4]  # for the rest, and for what expels
-    for one in sorted(statements, key=lambda one: one.id):
-        part = int(one.kind in (REMOVE, PARDON, CLOSE))
-        if left[part] > 0:
-            kept[one.id] = one
-            left[part] -= one.size
-    return kept

@@ -47,7 +47,7 @@ class PresenceEvents:
         return member not in self._waiting and self._take(member)
 
     def _take(self, member: UserId) -> bool:
-        return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.presence_a_second, AT_ONCE)
+        return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.events_a_second, AT_ONCE)
 
     def tell(self, user: UserId, change: UserJoined | UserLeft | PresenceChanged) -> None:
         """Tell a change, now or later."""
