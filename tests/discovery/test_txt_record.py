@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from p2pchat.discovery import MAX_ADDRESSES, identify, txt_record
@@ -20,12 +18,6 @@ def txt(told: dict[str, str], **other: str) -> dict[bytes, bytes | None]:
 
 
 SAID = txt_record(KEY, ADA, 8080, HERE, SALT)
-
-
-def test_the_vector_is_in_the_document() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "protocol-discovery.md").read_text("utf-8")
-    said = VECTOR["result"]["txt"]
-    assert "".join(f"{name} = {said[name]}\n" for name in "spm") in page
 
 
 def test_addresses_may_be_written_in_another_way() -> None:
