@@ -704,6 +704,9 @@ async def test_room_receipts_of_messages_written_at_another_peer_come_while_thei
             there.set_presence(status)
             receipt = await here.broadcast(f"hello, my other self is {status}")
             await receipt.delivered(timeout=WAIT)
+            async with asyncio.timeout(WAIT):  # who wrote it says so last, when logs are compared
+                while not west._driver.node.receipts.delivered.is_stored_by([east.me.key], receipt.log, receipt.seq):
+                    await asyncio.sleep(0.01)
             await net.settle()
         event, users = await asyncio.wait_for(anext(ticks), WAIT)
         assert isinstance(event, Delivered) and (event.id, users) == (receipt.id, (here.key,))
