@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.test_readme import ROOT
 
-OF_ALL_DOCS = 75_000  # of docs/, the pages of the protocol and of the reference included
-OF_THE_PROTOCOL = 18_000
+OF_ALL_DOCS = 75_100  # of docs/, the pages of the protocol and of the reference included
+OF_THE_PROTOCOL = 18_150
 MOST = {
     "CHANGELOG.md": 900,
     "README.md": 1_200,
@@ -13,28 +13,28 @@ MOST = {
     "docs/agents.md": 1_100,
     "docs/architecture.md": 5_000,
     "docs/bots.md": 1_300,
-    "docs/cli.md": 7_110,
+    "docs/cli.md": 7_195,
     "docs/cluster.md": 1_400,
     "docs/conformance.md": 1_200,
     "docs/databases.md": 850,
     "docs/files.md": 1_300,
     "docs/first-change.md": 850,
     "docs/first-steps.md": 950,
-    "docs/gateway-api.md": 3_200,
+    "docs/gateway-api.md": 3_210,
     "docs/gateway-socketio.md": 1_100,
     "docs/gateway.md": 2_300,
     "docs/groups.md": 1_100,
     "docs/guarantees.md": 6_000,
-    "docs/library.md": 2_750,
+    "docs/library.md": 2_800,
     "docs/measured.md": 3_500,
     "docs/members.md": 1_800,
     "docs/moving.md": 950,
     "docs/operations.md": 2_350,
     "docs/page.md": 1_300,
-    "docs/protocol.md": 11_215,
+    "docs/protocol.md": 11_230,
     "docs/protocol-attachments.md": 1_700,
     "docs/protocol-discovery.md": 400,
-    "docs/protocol-entries.md": 1_495,
+    "docs/protocol-entries.md": 1_660,
     "docs/protocol-files.md": 650,
     "docs/protocol-groups.md": 1_500,
     "docs/protocol-vectors.md": 900,
