@@ -537,6 +537,18 @@ MUTANTS = (
          """\
         self._keepalive.watch(link)
         if False:""")),
+    Mutant("kind-body-unchecked", "a deletion with words deletes, at this version alone",
+        "kinds/test_records.py::test_what_has_another_form_or_is_about_nothing_or_another_kind_has_no_effect",
+        ('if self.body == "null" and body is not None:',
+         "if False:")),
+    Mutant("kind-longest-unbounded", "a reaction is as long as a message",
+        "kinds/test_records.py::test_what_has_another_form_or_is_about_nothing_or_another_kind_has_no_effect",
+        ("if self.longest and isinstance(body, str) and len(body) > self.longest:",
+         "if False:")),
+    Mutant("kind-number-unbounded", "a vote is a number that no option has, or no number at all",
+        "kinds/test_records.py::test_what_has_another_form_or_is_about_nothing_or_another_kind_has_no_effect",
+        ('if self.body == "number" and not (type(body) is int and 0 <= body <= self.longest):',
+         "if False:")),
     Mutant("known-among-others", "a link to a contact gives way to another peer",
         "core/mesh/test_link_places.py::test_a_link_that_becomes_a_contact_s_leaves_its_member_room",
         ("""\
@@ -1082,7 +1094,7 @@ own = self._by_signer[self.founder].values()
         ('if KINDS[one.entry.k].on in ("", decode_entry(message).k)',
          "if one.entry.k")),
     Mutant("poll-closed-by-others", "who does not like the result ends another's poll",
-        "kinds/test_polls.py::test_others_close_no_poll_and_what_is_no_poll_has_no_votes",
+        "kinds/test_polls.py::test_what_cannot_be_asked_or_voted_is_refused_with_a_reason",
         ('CLOSE = Kind("close", "null", "closed", "own", "close"',
          'CLOSE = Kind("close", "null", "closed", "any", "close"')),
     Mutant("poll-edited", "a writer puts another question above the votes that it got",
