@@ -431,6 +431,11 @@ export class Chat {
     return this.connection.request({ do: "react", id: message.id, reaction: choice });
   }
 
+  /** Vote in a poll; 0 takes the vote back. @param {import("./model.js").Message} message @param {number} option */
+  vote(message, option) {
+    return this.connection.request({ do: "vote", id: message.id, option });
+  }
+
   /** Toggle a reaction. @param {import("./model.js").Message} message @param {string} reaction */
   react(message, reaction) {
     const mine = message.reactions.find((one) => one.by_id === this.model.me.id)?.reaction;

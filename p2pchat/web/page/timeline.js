@@ -312,6 +312,7 @@ export class Timeline {
       edit: (message) => layout.compose.edit(message),
       react: (message) => pickReaction((reaction) => layout.notifyFailure(chat.react(message, reaction))),
       press: (message, choice) => layout.notifyFailure(chat.press(message, choice)),
+      vote: (message, option) => layout.notifyFailure(chat.vote(message, option)),
       toggle: (message, reaction) => layout.notifyFailure(chat.react(message, reaction)),
       remove: async (message) => {
         const said = [h("blockquote", { dir: "auto" }, gist(message, MAX_QUOTED)), h("p", {}, "It disappears for everyone. Log files of others may still contain it.")];
