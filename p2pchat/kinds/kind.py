@@ -50,6 +50,7 @@ class Kind:
         longest: The most characters of its text, which may be empty then, or its greatest number, from 0; 0: a text
             like that of messages.
         choices: The answers that it may offer; None: none.
+        oldest: True if the oldest counts of all that change its aspect, and not the newest.
         until: The aspect of its message that ends it: at that clock and after it nothing of this kind counts.
         on: The kind of message that it is about; "": of any kind.
         told: Whom a terminal tells of it: "all", or the "writer" of the message and who did it.
@@ -63,6 +64,7 @@ class Kind:
     longest: int = 0
     choices: Choices | None = None
     told: str = "all"
+    oldest: bool = False
     until: str = ""
     on: str = ""
 

@@ -471,6 +471,9 @@ class PollClosed(MessageChange):
     __slots__ = ()
     event: ClassVar[Literal["closed"]] = "closed"
 
+    def _change_fields(self) -> dict[str, Any]:
+        return {"votes": self.message._vote_lines}
+
 
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
     CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction, Vote, PollClosed)

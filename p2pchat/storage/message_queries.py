@@ -62,13 +62,14 @@ NEXT_ASPECT = """
 select min(aspect) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author = ?
 and aspect > ?
 """
-NEWEST_RELATION = f"""
+RELATION = f"""
 select m.id, m.c, e.body, e.received_at from changes m join entries e on e.id = m.id
 join logs l on l.number = m.id >> {SEQ_BITS}
 where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.aspect = ?
 and m.c < ? and {IS_VISIBLE.replace("(id)", "m.id")}
-order by m.c desc, l.run desc, m.id desc limit 1
-"""  # a million edits of one message cost one look at the index, not a million entries
+order by """
+NEWEST = "m.c desc, l.run desc, m.id desc limit 1"  # a million edits of one message cost one look at the index
+OLDEST = "m.c, l.run, m.id limit 1"
 
 
 class QueryBounds(NamedTuple):
@@ -280,8 +281,8 @@ class MessageQueries(LogQueries):
             if seq not in raws:
                 continue
             of, until = (number, run, seq, writer), ASPECTS[aspect].until
-            end = self.db.first(NEWEST_RELATION, *of, own, until, NEVER) if until else None
-            row = self.db.first(NEWEST_RELATION, *of, author, aspect, NEVER if end is None else end[1])
+            end = self._counting(*of, own, until, NEVER) if until else None
+            row = self._counting(*of, author, aspect, NEVER if end is None else end[1])
             if row is None:
                 continue  # there is none, or it is hidden
             entry = decode_entry((row[1], row[2]))
@@ -289,6 +290,10 @@ class MessageQueries(LogQueries):
             candidates.setdefault(seq, []).append(RelatedEntry(by, row[0] % SEQS, aspect, entry, row[3]))
         found = {seq: edits_of(log.user, raws[seq], some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
+
+    def _counting(self, *of: Any) -> Any:
+        """Return the row of what counts of the changes of one entry, author and aspect, below a clock."""
+        return self.db.first(RELATION + (OLDEST if ASPECTS[of[-2]].oldest else NEWEST), *of)
 
     def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, str]]:
         """Yield the changes of entries first..last of a log: seq, number of the user, aspect."""

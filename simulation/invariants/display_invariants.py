@@ -196,7 +196,7 @@ def _expected(writer: UserId, done: list[_Relation], *, asks: bool) -> tuple[obj
     own = max((did for did in done if did.kind in ("edit", "delete") and did.user == writer), default=None)
     if asks and own is not None and own.kind == "edit":
         own = None
-    close = max((did for did in done if did.kind == "close" and did.user == writer), default=None)
+    close = min((did for did in done if did.kind == "close" and did.user == writer), default=None)
     end = MAX_INT if close is None else close.c
     by_user: dict[tuple[UserId, str], _Relation] = {}
     for did in sorted(did for did in done if did.kind == "reaction" or (did.kind == "vote" and did.c < end)):

@@ -152,7 +152,7 @@ KINDS = [
         "`text`, `action`, `poll`, `edit`, `reaction`: `b` is a string, `\"\"` too", "taken",
         tuple(entry(k=kind, b=body, re=OWN_REF) for kind in TEXTS for body in ('"x"', '""'))),
     Row("no text in b",
-        "`text`, `action`, `edit`, `reaction`: `b` is absent, `null` or no string", UNSUPPORTED,
+        "`text`, `action`, `poll`, `edit`, `reaction`: `b` is absent, `null` or no string", UNSUPPORTED,
         tuple(entry(k=kind, b=body) for kind in TEXTS for body in ("", "null", "7", '{"a":"x"}'))),
     Row("U+0000 in b",
         "any kind: a string with U+0000 in `b`", UNSUPPORTED,

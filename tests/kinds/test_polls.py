@@ -61,6 +61,17 @@ def test_a_vote_after_the_close_does_not_count_and_the_one_before_it_does() -> N
     assert votes(ada) == [("cyd", 1)]
 
 
+def test_a_second_close_by_another_program_of_the_writer_does_not_move_the_end() -> None:
+    ada, bob, cyd, device = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1"), Author("bob", "b2")
+    far = ada.far("bob")
+    far.say(asks(bob, 1), says(bob, "close", bob.ref(1), 20))
+    far.say(says(cyd, "vote", bob.ref(1), 10, 1), says(cyd, "vote", bob.ref(1), 30, 2))
+    far.say(says(device, "close", bob.ref(1), 40))
+    assert votes(ada) == [("cyd", 1)]
+    far.say(says(Author("bob", "b3"), "close", bob.ref(1), 10))  # it was written earlier, and comes last
+    assert votes(ada) == []
+
+
 def test_others_close_no_poll_and_what_is_no_poll_has_no_votes() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
@@ -126,6 +137,20 @@ async def test_everybody_in_a_conversation_sees_who_voted_for_what(net: Mesh, wh
         assert cyd.conversations() == [cyd.room]
     with pytest.raises(ValueError, match="this is no open poll"):
         await bob.vote(asked.id, 1)
+
+
+async def test_an_export_carries_a_poll_with_its_votes_and_its_end(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, cyd = net.peers
+    net.partition([ada, bob], [cyd])
+    asked = await ada.poll("room", "Lunch?", OPTIONS)
+    await net.settle()
+    await bob.vote(asked.id, 2)
+    await net.settle()
+    await ada.close_poll(asked.id)
+    await ada.export(tmp_path / "exported")
+    assert (await cyd.import_from(tmp_path / "exported")).problem == ""
+    held = await cyd.message(asked.id)
+    assert counted(held) == {"pizza": [], "soup": ["bob"]} and held.closed_at is not None
 
 
 async def test_who_was_removed_from_a_group_does_not_vote_there(net: Mesh) -> None:

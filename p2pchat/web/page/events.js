@@ -32,7 +32,7 @@ export class Events {
       deleted: (line) => this._deleted(line),
       reaction: (line) => this._edit(line, (message) => react(message, line)),
       vote: (line) => this._edit(line, (message) => vote(message, line)),
-      closed: (line) => this._edit(line, (message) => Object.assign(message, { closedAt: line.sent_at })),
+      closed: (line) => this._edit(line, (message) => Object.assign(message, { closedAt: line.sent_at, votes: line.votes })),
       delivered: (line) => this._raiseTicks(line, "count"),
       read: (line) => this._raiseTicks(line, "read"),
       presence: (line) => this._presence(line.user_id, line.user, { status: line.status, text: line.text, since: line.since }),
