@@ -242,6 +242,16 @@ class Agent:
         await self._peer.ask("react", id=id, reaction=reaction, automatic=True)  # no person pressed it
         return {"id": id, "reaction": reaction}
 
+    async def poll(self, progress: Progress, to: str, question: str, options: Sequence[str]) -> Answer:
+        self._count_write()
+        [asked] = await self._peer.ask("poll", to=to, question=question, options=list(options))
+        return {"id": asked["id"]}
+
+    async def close(self, progress: Progress, id: str) -> Answer:
+        self._count_write()
+        await self._peer.ask("close", id=id)
+        return {"id": id}
+
     async def vote(self, progress: Progress, id: str, option: int) -> Answer:
         self._count_write()
         await self._peer.ask("vote", id=id, option=option)

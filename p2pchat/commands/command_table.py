@@ -405,6 +405,11 @@ TOOLS = (
     CommandRow("react", "id:message reaction", kind="write", doors="m", result="id reaction next?",
         help="React to a message with at most 8 characters, as +1; with an empty text take it back. It answers no "
         "`choices`: that is for people."),
+    CommandRow("poll", "to:conversation question options:list", kind="write", doors="m", result="id next?",
+        help="Ask a question with 2 to 8 options to vote for, each of at most 80 characters. It comes back in messages "
+        "with `votes`: who voted for which option, by its number. It asks again when called again."),
+    CommandRow("close", "id:message", kind="write", doors="m", result="id next?",
+        help="Close a poll of yours: later votes do not count. It cannot be opened again."),
     CommandRow("vote", "id:message option:int", kind="write", doors="m", result="id option:int next?",
         help="Vote in a poll for one of its choices by its number, from 1; 0 takes it back. All see it."),
     CommandRow("get", "id:message number:int? path? wait:float?", kind="files", doors="m",

@@ -22,7 +22,7 @@ const LATE = 60000; // milliseconds between writing and sending that are shown; 
  * @property {(message: Message) => void} reply @property {(message: Message) => void} react
  * @property {(message: Message, reaction: string) => void} toggle @property {(message: Message) => void} edit
  * @property {(message: Message, choice: string) => void} press
- * @property {(message: Message, option: number) => void} vote
+ * @property {(message: Message, option: number) => void} vote @property {(message: Message) => void} close
  * @property {(message: Message) => void} remove @property {(message: Message) => void} info
  * @property {(id: string) => void} jump @property {(message: Message) => void} person
  * @property {(message: Message) => HTMLElement|null} files draws the files of a message
@@ -118,7 +118,8 @@ function poll(message, talk, model, actions) {
       h("bdi", {}, safeLine(option)), h("span", { class: "option-votes" }, String(voters.length), names && h("span", { class: "unseen" }, ` by ${names}`)));
     bar.style.setProperty("--share", String(votes.length ? voters.length / votes.length : 0));
     return bar;
-  }), h("p", { class: "hint" }, message.closedAt ? "The poll is closed" : votes.length === 1 ? "1 vote" : `${votes.length} votes`));
+  }), h("p", { class: "hint" }, message.closedAt ? "The poll is closed" : votes.length === 1 ? "1 vote" : `${votes.length} votes`),
+  message.mine && !off && h("button", { type: "button", class: "link", onclick: () => actions.close(message) }, "Close the poll"));
 }
 
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */

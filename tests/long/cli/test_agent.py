@@ -378,7 +378,7 @@ async def test_what_the_operator_does_not_allow_is_not_there(ada: Child, tmp_pat
     async with agent(
         tmp_path, ada, "clerk", "--may", "read,write,files,groups", "--files", str(files)
     ) as clerk:  # fmt: skip
-        assert len(await clerk.tools()) == 11
+        assert len(await clerk.tools()) == 14
         for path in ("../secret.txt", "link/secret.txt", str(tmp_path / "secret.txt")):
             says = await clerk.refusal("send", {"to": "ada", "text": "look", "files": [path]})
             assert "is not below the directory of this agent" in says

@@ -36,3 +36,27 @@ async def test_a_poll_is_voted_on_with_a_click_and_with_keys_until_it_is_closed(
     terry.say(do="close", id=asked["id"])
     await expect(bars.nth(0)).to_be_disabled()
     await message.get_by_text("The poll is closed").wait_for()
+
+
+async def test_a_poll_is_asked_with_a_typed_line_and_closed_with_a_button_by_keys(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    await zoe.write("/poll Dinner?")
+    await zoe.page.get_by_text("Give a question and its options").wait_for()
+    await zoe.write('/poll "Dinner at six?" pasta pasta')
+    await zoe.page.get_by_text("two options of a message are alike").wait_for()
+    await zoe.write('/poll "Dinner at six?" pasta \u201cpea soup\u201d')
+    asked = await terry.next("message", text="Dinner at six?")
+    assert asked["choices"] == ["pasta", "pea soup"] and asked["poll"]
+    message = await zoe.sees("Dinner at six?")
+    await expect(message.locator("button.option")).to_have_text(["pasta0", "pea soup0"])
+    terry.say(do="vote", id=asked["id"], option=2)
+    await expect(message.locator("button.option").nth(1)).to_have_attribute("title", "terry")
+    await message.focus()
+    await message.get_by_role("button", name="Close the poll").press("Enter")
+    await zoe.page.get_by_role("dialog").get_by_role("button", name="Close poll").press("Enter")
+    closed = await terry.next("closed", id=asked["id"])
+    assert [(one["by"], one["option"]) for one in closed["votes"]] == [("terry", 2)]
+    await message.get_by_text("The poll is closed").wait_for()
+    await expect(message.get_by_role("button", name="Close the poll")).to_have_count(0)
+    await expect(message.locator("button.option").nth(1)).to_be_disabled()
