@@ -87,8 +87,10 @@ if TYPE_CHECKING:
     from p2pchat.messaging.messages import Edited as Edited
     from p2pchat.messaging.messages import Message as Message
     from p2pchat.messaging.messages import MessageChange as MessageChange
+    from p2pchat.messaging.messages import PollClosed as PollClosed
     from p2pchat.messaging.messages import Reaction as Reaction
     from p2pchat.messaging.messages import Sent as Sent
+    from p2pchat.messaging.messages import Vote as Vote
     from p2pchat.messaging.people import Member as Member
     from p2pchat.messaging.people import People as People
     from p2pchat.messaging.receipts import Receipt as Receipt
@@ -123,7 +125,7 @@ _MODULES = {
     "messaging.attachments": ("Attachment", "KeptFile"),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "UnansweredConversation"),
     "messaging.durable_event": ("DurableEvent",),
-    "messaging.messages": ("Message", "Sent", "MessageChange", "Deleted", "Edited", "Reaction"),
+    "messaging.messages": ("Message", "Sent", "MessageChange", "Deleted", "Edited", "Reaction", "Vote", "PollClosed"),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),

@@ -24,10 +24,12 @@ from simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
 from simulation.invariants.display_invariants import named
 from simulation.relay_network import EngineFaults
 from simulation.simulated_peer import SimPeer
+from simulation.simulated_program import WrittenMessage
 from simulation.simulation import Simulation
 
 EXPORTS_KEPT = 4  # files that may be used again
 EDIT_RATE = 0.4  # the part of steps with a message to the room
+POLL_RATE = 0.3  # of histories
 RECENT = 30  # entries that may be edited; older ones are left alone
 REACTIONS = ("👍", "🎉", "no", "")
 
@@ -65,6 +67,7 @@ class FaultInjector:
             if self.sim.up:
                 self.write(self.chance.choice(self.sim.up), None)
         self._edit()
+        self._poll()
 
     def _edit(self) -> None:
         """Perhaps edit, delete or react, drawn from a chance of its own."""
@@ -87,6 +90,24 @@ class FaultInjector:
                 peer.mend("reaction", chance.choice(REACTIONS), *named(chance.choice(texts[-4:])))
             if not peer.up:
                 return
+
+    def _poll(self) -> None:
+        """In some histories, perhaps ask, vote or close, drawn from a chance of its own."""
+        chance = Random(f"{self.sim.seed} polls {self._said}")
+        honest = self.sim.honest_up
+        if not honest or Random(f"{self.sim.seed} has polls").random() > POLL_RATE:
+            return
+        for _ in range(chance.choice((1, 2, 4))):
+            peer = chance.choice(honest)
+            recent = peer.disk.storage.history(None, limit=RECENT) if peer.up else []
+            polls = [one for one in recent if decode_entry(one.raw).k == "poll"][-3:]
+            if peer.up and (not polls or chance.random() < 0.2):
+                asked = WrittenMessage(peer, peer.user, None, f"lunch {self._said}?")
+                peer.program.write(self.sim.invariants.room, "poll", [asked.text], written=[asked])
+            elif polls:
+                poll = chance.choice(polls)
+                kind = "close" if poll.log.user == peer.user and chance.random() < 0.4 else "vote"
+                peer.mend(kind, str(chance.randint(0, 3)) if kind == "vote" else "", *named(poll))
 
     def say_odd(self) -> None:
         """Have a member sign any texts as entries, among others and perhaps in a group."""

@@ -120,7 +120,7 @@ class SimProgram:
         self._sim.counts["asked"] += asks
         request = inputs.WriteRequest(
             ticket, user or self._peer.user, conversation, kind, bodies, re,
-            marks=Marks(files, choices=CHOICES if asks else (), hops=int(asks)),
+            marks=Marks(files, choices=CHOICES if asks or kind == "poll" else (), hops=int(asks)),
         )  # fmt: skip
         self._peer.put(request)
 
@@ -167,11 +167,12 @@ class SimProgram:
         else:
             count, written = self._asked.pop(answer.ticket)
         self._sim.invariants.accepted(self._peer, answer, count, written)
-        if answer.ticket == self._writing:
+        if answer.ticket == self._writing or answer.kind == "poll":
             for seq in range(answer.first, answer.first + answer.count):
                 entry = decode_entry(self._peer.disk.logs[answer.log][seq - 1])
                 if entry.is_message:  # an odd writer may have signed anything
                     self.log("sent", **self._message(answer.log, seq, entry))
+        if answer.ticket == self._writing:
             self._writing = 0
             self._peer.soon(0, 0, self._write_gathered)
 

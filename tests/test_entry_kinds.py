@@ -51,6 +51,24 @@ async def react(peer: TCPPeer, text: str) -> None:
     await (await peer.history("room"))[0].react(text)
 
 
+async def vote(ada: TCPPeer, bob: TCPPeer) -> None:
+    """Vote in the poll in the room, or in a new one of bob's."""
+    asked = [post for post in await ada.history("room") if post.poll]
+    id = asked[0].id if asked else (await bob.poll("room", "lunch?", ["pizza", "soup"])).id
+    await until_here(ada, id)
+    await ada.vote(id, 2)
+
+
+async def until_here(peer: TCPPeer, id: str) -> None:
+    async with within(WAIT, "the poll"):
+        while id not in [post.id for post in await peer.history("room")]:
+            await asyncio.sleep(0.01)
+
+
+async def close(ada: TCPPeer) -> None:
+    await ada.close_poll((await ada.poll("room", "lunch?", ["pizza", "soup"])).id)
+
+
 # What somebody who adds a row writes by hand: ada does it once, bob is there, and ada has written to the room before.
 SAMPLES: dict[str, Callable[[TCPPeer, TCPPeer, str], Awaitable[object]]] = {
     "text": lambda ada, bob, text: ada.broadcast(text),
@@ -58,6 +76,9 @@ SAMPLES: dict[str, Callable[[TCPPeer, TCPPeer, str], Awaitable[object]]] = {
     "edit": lambda ada, bob, text: of_own(ada, lambda one: one.edit(text)),
     "delete": lambda ada, bob, text: of_own(ada, lambda one: one.delete()),
     "reaction": lambda ada, bob, text: react(ada, text),
+    "poll": lambda ada, bob, text: ada.poll("room", text, ["pizza", "soup"]),
+    "vote": lambda ada, bob, text: vote(ada, bob),
+    "close": lambda ada, bob, text: close(ada),
     "profile": lambda ada, bob, text: ada.rename("lovelace"),
     "group": lambda ada, bob, text: ada.create_group("ops", ["bob"]),
     "leave": lambda ada, bob, text: leave(ada, bob),
@@ -114,7 +135,7 @@ async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     reader.cancel()
     storage = ada._require_running().disk.storage
     entry = [one for shown in storage.places(0, 99) if (one := decode_entry(shown.raw)).k == kind.name][-1]
-    assert kind.body == ("text" if isinstance(entry.b, str) else "null" if entry.b is None else "object")
+    assert kind.body == {str: "text", int: "number", dict: "object"}.get(type(entry.b), "null")
 
     line = event.to_json()
     assert line["event"] == kind.event and format_event(line, "bob", datetime.now(UTC)), "no text in a terminal"
@@ -192,10 +213,11 @@ async def collect(events: Any, into: list[Any]) -> None:
 
 
 NOT_ON_PAGE = {  # fields of a message: it knows the place, and shows nothing of the rest
-    "conversation_id", "kind", "to", "group", "gap", "automatic", "hops", "after", "old", "mended_id",
+    "conversation_id", "kind", "to", "group", "gap", "automatic", "hops", "after", "old", "mended_id", "closed_id",
 }  # fmt: skip
 IN_LINES: dict[str, type | tuple[type, ...]] = {
-    "text": str, "time": str, "bool": bool, "int": int, "list": list, "files": list, "reactions": list,
+    "text": str, "time": str, "bool": bool, "int": int, "list": list, "files": list,
+    "reactions": list, "votes": list,
 }  # fmt: skip
 
 
@@ -212,6 +234,11 @@ async def test_each_field_of_a_message_has_a_row_and_is_in_each_form_that_the_ro
     await net.settle()
     [told] = [one for one in await bob.history("ada") if one.text == "hello"]
     await told.react("+1")
+    asked = await ada.poll("bob", "lunch?", ["pizza", "soup"])
+    await net.settle()
+    await bob.vote(asked.id, 2)
+    await net.settle()
+    await ada.close_poll(asked.id)
     await net.settle()
     posts = await ada.history()
     lines = [post.to_json() for post in posts]

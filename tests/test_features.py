@@ -70,7 +70,7 @@ def test_an_agent_has_each_tool_of_its_table(row: CommandRow) -> None:
     assert {name: parameters[name].default is inspect.Parameter.empty for name in row.json} == {
         name: field.required for name, field in row.json.items()
     }
-    assert len(TOOLS) <= 12, "a model reads all of them at each start"
+    assert sum(len(row.help) for row in TOOLS) <= 2_800, "a model reads all of them at each start"
     assert row.doors == "m" and row.kind in KINDS and row.help and row.result
 
 

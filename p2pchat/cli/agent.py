@@ -242,6 +242,21 @@ class Agent:
         await self._peer.ask("react", id=id, reaction=reaction, automatic=True)  # no person pressed it
         return {"id": id, "reaction": reaction}
 
+    async def poll(self, progress: Progress, to: str, question: str, options: Sequence[str]) -> Answer:
+        self._count_write()
+        [asked] = await self._peer.ask("poll", to=to, question=question, options=list(options))
+        return {"id": asked["id"]}
+
+    async def close(self, progress: Progress, id: str) -> Answer:
+        self._count_write()
+        await self._peer.ask("close", id=id)
+        return {"id": id}
+
+    async def vote(self, progress: Progress, id: str, option: int) -> Answer:
+        self._count_write()
+        await self._peer.ask("vote", id=id, option=option)
+        return {"id": id, "option": option}
+
     async def group(self, progress: Progress, name: str, members: Sequence[str] = ()) -> Answer:
         self._count_write()
         return _group(await self._peer.ask("group", name=name, members=list(members)))
@@ -406,6 +421,7 @@ def _message(row: EventLine) -> Answer:
         **{name: row.get(name) for name in fields_at("a")},
         "files": files,
         "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
+        "votes": [f"{one['by']}: {one['option']}" for one in row.get("votes", ())],
     }
     text = "" if row.get("deleted") else _visible(row["text"])
     place = {"dm": "@", "group": "#"}.get(row["kind"], "") + row["conversation"]

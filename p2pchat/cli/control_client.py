@@ -130,21 +130,21 @@ class ControlClient:
         Raises:
             RequestRefused: The answer is an error. PeerGone: The connection ended before the answer. TooLong: As send.
         """
-        rows: list[EventLine] = (await self._reply_to(do=do, **fields))["rows"]
+        rows: list[EventLine] = (await self._reply_to(do, **fields))["rows"]
         return rows
 
     async def accept(self, **fields: Any) -> EventLine:
         """Send a message through a connection with a tail; return its event line `sent`. Raises as ask."""
-        return await self._reply_to(do="send", **fields)
+        return await self._reply_to("send", **fields)
 
-    async def _reply_to(self, **command: Any) -> EventLine:
+    async def _reply_to(self, do: str, **command: Any) -> EventLine:
         if self._ended:
             raise PeerGone(self.reason)
-        ref = token_hex(8)  # a tail also tells what other commands send, with their refs
+        ref = f"{do} {token_hex(8)}"  # a tail also tells what other commands send, with their refs
         reply: asyncio.Future[EventLine] = asyncio.get_running_loop().create_future()
         self._asked[ref] = reply
         try:
-            await self.send(ref=ref, **command)
+            await self.send(do=do, ref=ref, **command)
         except BaseException:
             del self._asked[ref]
             raise
@@ -199,7 +199,7 @@ class ControlClient:
         is_unread = line.get("event") == "error" and line.get("code") == "usage" and line.get("ref") is None
         if is_unread and self._names_all:  # one of these requests, and it is not known which
             refs = [*self._asked]
-        elif (is_reply or line.get("event") == "sent") and line.get("ref") in self._asked:
+        elif line.get("ref") in self._asked and (is_reply or line["ref"].startswith("send ")):
             refs = [line["ref"]]
         else:
             refs = []

@@ -321,7 +321,10 @@ class Session(CommandContext):
         elif (asked := await self.last_shown("other")) is not None and asked.conversation == here:
             who = quote_name(asked.sender.label)
             answers = [user for choice in asked.choices for user in asked.reactions.get(choice, ())]
-            if asked.choices and not any(user.is_me for user in answers):
+            if asked.poll:
+                voted = any(user.is_me for voters in asked.votes.values() for user in voters)
+                about, hint = ("", "") if voted or asked.closed_at else (asked.id, f"-- {who} asks for votes: /vote N")
+            elif asked.choices and not any(user.is_me for user in answers):
                 about, choices = asked.id, " · ".join(map(safe_line, asked.choices))
                 hint = f"-- {who} waits for one of the choices: /react {choices}"
             elif asked.automatic and not asked.choices and here.kind != "dm" and "?" in asked.text:

@@ -230,6 +230,17 @@ TABLE = (
     CommandRow("react", "id:message reaction automatic:bool?", "[N] [TEXT]", kind="write", latest="shown",
         help="react to the message shown last, or to line N", example="/react +1",
         details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT)),
+    CommandRow("poll", "to:place? question options:list", "QUESTION [OPTION...]", kind="write", own_parser=True,
+        help="ask everybody here, with 2 to 8 options to vote for", example='/poll "Lunch?" pizza soup',
+        completes=("", ""),
+        details=(
+            "everybody sees who voted for what; quote what has blanks",
+            "/poll close ends your newest poll here: later votes do not count",
+        )),
+    CommandRow("vote", "id:message option:int", "N", kind="write", own_parser=True,
+        help="vote in the newest poll here, for its option N", example="/vote 2",
+        details=("a later vote replaces the earlier one; 0 takes it back",)),
+    CommandRow("close", "id:message", kind="write"),
     CommandRow("send",
         "to:place? text? files:list? choices:list? action:bool? reply_to? claimed_at:time? again:bool? hops:int?",
         "FILE [TEXT]", kind="message", own_parser=True,
@@ -394,6 +405,13 @@ TOOLS = (
     CommandRow("react", "id:message reaction", kind="write", doors="m", result="id reaction next?",
         help="React to a message with at most 8 characters, as +1; with an empty text take it back. It answers no "
         "`choices`: that is for people."),
+    CommandRow("poll", "to:conversation question options:list", kind="write", doors="m", result="id next?",
+        help="Ask a question with 2 to 8 options to vote for, each of at most 80 characters. It comes back in messages "
+        "with `votes`: who voted for which option, by its number. It asks again when called again."),
+    CommandRow("close", "id:message", kind="write", doors="m", result="id next?",
+        help="Close a poll of yours: later votes do not count. It cannot be opened again."),
+    CommandRow("vote", "id:message option:int", kind="write", doors="m", result="id option:int next?",
+        help="Vote in a poll for one of its choices by its number, from 1; 0 takes it back. All see it."),
     CommandRow("get", "id:message number:int? path? wait:float?", kind="files", doors="m",
         result="saved:bool path? next?",
         help="Save an attachment of a message, the first or the one of this `number`, in the operator's directory or "

@@ -32,6 +32,7 @@ class CommandResult(NamedTuple):
 # ---- ignored users
 
 
+SAID_BY_OTHERS = ("reactions", "votes")  # fields of a message
 RECEIPT_EVENTS = ("delivered", "read")  # about own messages
 
 
@@ -41,10 +42,9 @@ def is_ignored(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> b
 
 
 def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> EventLine:
-    """Return the line of a message without the reactions of ignored users."""
-    if not line.get("reactions"):
-        return line
-    return {**line, "reactions": [one for one in line["reactions"] if not of.ignores(one["by_id"])]}
+    """Return the line of a message without the reactions and votes of ignored users."""
+    said = {name: line[name] for name in SAID_BY_OTHERS if name in line}
+    return line | {name: [one for one in all if not of.ignores(one["by_id"])] for name, all in said.items()}
 
 
 # ---- events and answers
@@ -235,12 +235,10 @@ class ShownEdits:
         self._shown: dict[str, set[str]] = {}  # by message id: the entries that it reflects
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Remember a message that is shown edited, deleted or with reactions."""
-        if "mended_id" in line or "reactions" in line:
-            self._shown[line["id"]] = {
-                line.get("mended_id", ""),
-                *(one["entry_id"] for one in line.get("reactions", ())),
-            }
+        """Remember what a message that is shown reflects."""
+        said = [one["entry_id"] for name in SAID_BY_OTHERS for one in line.get(name, ())]
+        if shown := {*said, line.get("mended_id", ""), line.get("closed_id", "")} - {""}:
+            self._shown[line["id"]] = shown
             if len(self._shown) > MAX_SHOWN_EDITS:
                 del self._shown[next(iter(self._shown))]
 

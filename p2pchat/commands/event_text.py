@@ -141,10 +141,18 @@ def message_text(event: Line) -> Row:
         return [("", DELETED)]
     text = _highlighted(event) if event["text"] else []
     files = ", ".join(map(_file_text, event.get("files", ())))
-    choices = " · ".join(map(quote_name, event.get("choices", ())))
+    choices = _poll_text(event) if event.get("poll") else " · ".join(map(quote_name, event.get("choices", ())))
+    choices = choices and f"[{choices}]" if event.get("poll") else choices and f"[/react {choices}]"
     unknown = UNSUPPORTED if "unsupported" in event else ""
-    more = " ".join(filter(None, [unknown, files and f"[{files}]", choices and f"[/react {choices}]"]))
+    more = " ".join(filter(None, [unknown, files and f"[{files}]", choices]))
     return [*text, ("", f"{' ' if text else ''}{more}")] if more else text or [("", "")]
+
+
+def _poll_text(event: Line) -> str:
+    """Return the options of a poll with their votes, and how to vote."""
+    counted = Counter(one["option"] for one in event.get("votes", ()))
+    options = [f"{n} {quote_name(one)} ({counted[n]})" for n, one in enumerate(event.get("choices", ()), 1)]
+    return " · ".join([*options, "closed" if "closed_at" in event else "/vote N"])
 
 
 def _file_text(file: Line) -> str:
@@ -208,6 +216,12 @@ def _edit_row(
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
         what = f"deleted {excerpt(text)}," if text else "deleted a message"
         done = what + (f" sent {when}" if when else "")
+    elif kind == "closed":
+        done = f"closed the poll{to}"
+    elif kind == "vote":
+        option = ("", *(message or {}).get("choices", ()))[event["option"] :][:1]
+        what = quote_name(option[0]) if option and event["option"] else str(event["option"])
+        done = f"voted {what}{to}" if event["option"] else f"took a vote back{to}"
     elif event["reaction"]:
         done = f"reacted {quote_name(event['reaction'])}{to}"
     else:

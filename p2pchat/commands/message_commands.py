@@ -188,6 +188,46 @@ async def react(ctx: CommandContext, message: Message | Sent, reaction: str, aut
     return done
 
 
+async def poll(ctx: CommandContext, to: Conversation, question: str, options: Sequence[str]) -> CommandResult:
+    """Ask a question with options to vote for."""
+    receipt = await ctx.peer.poll(to, question, options, ref=ctx.ref)
+    ctx.on_accepted(to, receipt, [f"your poll {excerpt(question)}"])
+    return CommandResult([{"id": receipt.id}])
+
+
+async def typed_poll(ctx: CommandContext, question: str, *options: str) -> CommandResult:
+    """Ask in the current conversation, or close the own newest poll there."""
+    if question == "close" and not options:
+        return await close(ctx, await _open_poll(ctx, mine=True))
+    return await poll(ctx, ctx.current, question, options)
+
+
+async def vote(ctx: CommandContext, message: Message | Sent, option: int) -> CommandResult:
+    """Vote for an option of a poll by its number; 0 takes the vote back."""
+    return _accepted(ctx, message, await ctx.peer.vote(message, option, ref=ctx.ref), "your vote on")
+
+
+async def typed_vote(ctx: CommandContext, number: str) -> CommandResult:
+    """Vote in the newest open poll of the current conversation."""
+    if not (number.isascii() and number.isdecimal()):
+        raise UsageError("usage: /vote N, the number of an option; 0 takes your vote back")
+    return await vote(ctx, await _open_poll(ctx), int(number[:3]))
+
+
+async def close(ctx: CommandContext, message: Message | Sent) -> CommandResult:
+    """End an own poll."""
+    return _accepted(ctx, message, await ctx.peer.close_poll(message, ref=ctx.ref), "the end of")
+
+
+async def _open_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Sent:
+    """Return the newest open poll of the current conversation; with `mine` the own one."""
+    async for page in ctx.recent_pages(ctx.current, None):
+        for post in reversed(page):
+            if post.poll and not (post.deleted or post.closed_at) and (post.sender.is_me or not mine):
+                return post
+    raise UsageError(f"there is no open poll {'of yours ' if mine else ''}here")
+
+
 def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt, what: str) -> CommandResult:
     """Return the result for programs; people see the event that follows."""
     ctx.on_accepted(message.conversation, receipt, [f"{what} {excerpt(said(message.to_json()))}"])

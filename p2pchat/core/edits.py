@@ -59,6 +59,7 @@ def edits_of(user: UserId, message: RawEntry, candidates: Iterable[RelatedEntry]
         one
         for one in sorted(candidates, key=newness)
         if ASPECTS[one.aspect].about != "own" or one.log.user == user  # not just one with that beginning
+        if KINDS[one.entry.k].on in ("", decode_entry(message).k)
         if not (KINDS[one.entry.k].is_edit and choices_of(decode_entry(message)))
     ]
     return EntryEdits(tuple(changes)) if changes else None

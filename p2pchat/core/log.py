@@ -333,7 +333,7 @@ def choices_fault(kind: str, choices: Sequence[str]) -> str:
     if not choices:
         return ""
     offers = KINDS[kind].choices if kind in KINDS else None
-    return f"only a text has choices, no {kind}" if offers is None else offers.fault(choices)
+    return f"only a text or a poll has choices, no {kind}" if offers is None else offers.fault(choices)
 
 
 class Marks(NamedTuple):

@@ -14,11 +14,14 @@ from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.group_change import GROUP, LEAVE
 from p2pchat.kinds.kind import Kind as Kind
+from p2pchat.kinds.polls import CLOSE, POLL, VOTE
 from p2pchat.kinds.reaction import REACTION
 from p2pchat.kinds.text import TEXT
 from p2pchat.kinds.user_profile import PROFILE
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (TEXT, ACTION, EDIT, DELETION, REACTION, PROFILE, GROUP, LEAVE)}
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (TEXT, ACTION, POLL, EDIT, DELETION, REACTION, VOTE, CLOSE, PROFILE, GROUP, LEAVE)
+}
 
 
 def _names(*about: str) -> frozenset[str]:

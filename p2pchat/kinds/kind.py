@@ -20,17 +20,18 @@ class Choices:
     most: int
     longest: int
     fixed: str
+    word: str = "choices"
     least: int = 2
 
     def fault(self, choices: Sequence[str]) -> str:
         """Return what is wrong with these choices, as a sentence; "" for nothing."""
         if not self.least <= len(choices) <= self.most:
-            return f"a message has {self.least} to {self.most} choices, not {len(choices)}"
+            return f"a message has {self.least} to {self.most} {self.word}, not {len(choices)}"
         if len({*choices}) < len(choices):
-            return "two choices of a message are alike"
+            return f"two {self.word} of a message are alike"
         if any(not 1 <= len(one) <= self.longest for one in choices):
-            return f"a choice has 1 to {self.longest} characters"
-        return "a choice holds NUL, or is no valid Unicode" if _NO_TEXT.search("".join(choices)) else ""
+            return f"{self.word} have 1 to {self.longest} characters"
+        return f"{self.word} hold NUL, or are no valid Unicode" if _NO_TEXT.search("".join(choices)) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,19 @@ class Kind:
 
     Attributes:
         name: The word on the wire, `k`.
-        body: What `b` holds: "text", "null" or "object".
+        body: What `b` holds: "text", "number", "null" or "object".
         event: The word in event lines for what programs get of it; a message is "message", or "sent" for one's own.
         about: What it changes: an "own" message, "any" message, a "user" or a "group"; "" for a message itself, which
             is in the history, searched and counted, and may have attachments.
         aspect: What of a message it changes: of all that change one aspect the newest counts, of "own" messages the
             newest of their writer, else of each person; one with an empty body takes that person's back. A new aspect
             needs no table of its own.
-        longest: The most characters of its text, which may be empty then; 0: a text like that of messages.
+        longest: The most characters of its text, which may be empty then, or its greatest number, from 0; 0: a text
+            like that of messages.
         choices: The answers that it may offer; None: none.
+        oldest: True if the oldest counts of all that change its aspect, and not the newest.
+        until: The aspect of its message that ends it: at that clock and after it nothing of this kind counts.
+        on: The kind of message that it is about; "": of any kind.
         told: Whom a terminal tells of it: "all", or the "writer" of the message and who did it.
     """
 
@@ -59,6 +64,9 @@ class Kind:
     longest: int = 0
     choices: Choices | None = None
     told: str = "all"
+    oldest: bool = False
+    until: str = ""
+    on: str = ""
 
     @property
     def is_edit(self) -> bool:
@@ -69,6 +77,12 @@ class Kind:
     def is_deletion(self) -> bool:
         """True if it takes the text of a message away."""
         return self.aspect == "text" and self.body == "null"
+
+    def body_of(self, text: str) -> Any:
+        """Return what an entry of this kind holds, of what a call says as a text."""
+        if self.body == "number":
+            return int(text) if text.isdecimal() and len(text) < 4 else text
+        return text if self.body == "text" else None
 
     def fault(self, user: str, body: Any, log: str | None) -> tuple[str, str] | None:
         """Return (code, sentence) for why an entry of `user` about a message has no effect; None if it has one.
@@ -84,6 +98,8 @@ class Kind:
             return "foreign", f"only the writer of a message can {self.name} it"
         if self.body == "null" and body is not None:
             return "shape", f"a {self.name} with a body"
+        if self.body == "number" and not (type(body) is int and 0 <= body <= self.longest):
+            return "shape", f"a {self.name} is a number from 0 to {self.longest}"
         if self.longest and isinstance(body, str) and len(body) > self.longest:
             return "shape", f"a {self.name} has at most {self.longest} characters, this has {len(body)}: reply instead"
         return None

@@ -15,7 +15,7 @@ class FieldRow:
 
     Attributes:
         name: Its name in event lines.
-        type: text, time, bool, int, list (of texts), files or reactions.
+        type: text, time, bool, int, list (of texts), files, votes or reactions.
         marks: Where it is beside event lines: c `/chat` and REST, s Socket.IO, a agents. l: it is in lines also when it
             says nothing, and left out otherwise. f: it is the same in all lines about the message, on every peer.
         words: What it says.
@@ -53,6 +53,7 @@ SAID = (
     FieldRow("hops", "int", "fa", "how many programs answered one another up to it"),
     FieldRow("unsupported", "text", "fcsa", "its unknown kind: the text says what it is"),
     FieldRow("choices", "list", "csa", "the answers to press, of which one is sent as a reaction"),
+    FieldRow("poll", "bool", "fcsa", "true: it is a poll, whose choices one votes for by their numbers"),
     FieldRow("files", "files", "csa", "its attachments, at most 10"),
 )
 BECAME = (
@@ -60,6 +61,9 @@ BECAME = (
     FieldRow("deleted", "bool", "ca", "true: its writer deleted it"),
     FieldRow("mended_at", "time", "", "when it was last edited or deleted"),
     FieldRow("mended_id", "text", "", "the id of that edit or deletion"),
+    FieldRow("closed_at", "time", "csa", "when its writer closed the poll: later votes do not count"),
+    FieldRow("closed_id", "text", "", "the id of that close"),
+    FieldRow("votes", "votes", "ca", "who voted for which choice of the poll, by its number"),
     FieldRow("reactions", "reactions", "a", "what people pressed, or said to it in a few characters"),
 )
 MESSAGE_FIELDS: tuple[FieldRow, ...] = (*PLACE, *SAID, *BECAME)

@@ -21,6 +21,7 @@ from p2pchat.core.log import FileRef, LogId, Marks, decode_entry
 from p2pchat.core.names import plain, validate_name
 from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
+from p2pchat.kinds.polls import CLOSE, OPTIONS, POLL, VOTE
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory, UnansweredConversation
 from p2pchat.messaging.durable_event import DurableEvent
@@ -433,6 +434,36 @@ class LocalUser(Viewer):
             if not now.reaction_of(self.me):
                 raise ValueError("there is no reaction of yours to remove")
         return await self._change_message("reaction", message, reaction, ref, automatic=automatic)
+
+    async def poll(self, to: To, question: str, options: Sequence[str], *, ref: str | None = None) -> Receipt:
+        """Ask a question whose answers are counted: each reader votes for one option, and all see who voted for what.
+
+        Args:
+            to: As send.
+            options: 2 to 8, each of 1 to 80 characters, no two alike.
+            ref: As send.
+        Raises:
+            ValueError: There are fewer options, or more, or one cannot be sent. Also raises as send.
+        """
+        requests = self._require_running().requests
+        conversation = await self.when_known(lambda: self._conversations.find(to))
+        marks = check_marks(POLL.name, False, options, 0)
+        if fault := OPTIONS.fault(marks.choices):
+            raise ValueError(fault)
+        of = (self.directory.me, conversation.key, POLL.name, (check_text(question),))
+        return self._receipt(*await requests.write(*of, None, ref, None, marks))
+
+    async def vote(self, poll: Post | str, option: int, *, ref: str | None = None) -> Receipt:
+        """Vote for an option of an open poll by its number, from 1. A later vote replaces it, and 0 takes it back.
+
+        Raises:
+            ValueError: It is no poll, is closed, or has no such option. Also raises as edit.
+        """
+        return await self._change_message(VOTE.name, poll, str(option), ref)
+
+    async def close_poll(self, poll: Post | str, *, ref: str | None = None) -> Receipt:
+        """End one's own poll: no later vote counts. Raises as vote."""
+        return await self._change_message(CLOSE.name, poll, "", ref)
 
     async def _change_message(
         self, kind: str, message: Post | str, text: str, ref: str | None, *, automatic: bool = False

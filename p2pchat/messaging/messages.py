@@ -20,7 +20,9 @@ from p2pchat.core.log import (
 from p2pchat.core.names import plain
 from p2pchat.core.sync.appender import check_text
 from p2pchat.kinds import CHANGE_EVENTS, KINDS, MESSAGE_KINDS
+from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.message_fields import BECAME, SAID
+from p2pchat.kinds.polls import CLOSE, POLL, VOTE
 from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.durable_event import DurableEvent
@@ -41,7 +43,11 @@ IN_JSON: dict[str, Callable[[Any], Any]] = {  # by type of a field
     "list": list,
     "files": lambda files: [file.to_json() for file in files],
 }
-ATTRIBUTES = {"files": "attachments", "reactions": "_reaction_lines"}  # of a message, for fields of another name
+ATTRIBUTES = {
+    "files": "attachments",
+    "votes": "_vote_lines",
+    "reactions": "_reaction_lines",
+}  # of a message, for fields of another name
 LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take
 
 
@@ -107,8 +113,11 @@ class Post(DurableEvent):
         return found
 
     def _reactions(self) -> list[RelatedEntry]:
-        reactions = [] if self._edits is None or self.deleted else self._edits.said(REACTION)
-        return [one for one in reactions if not self._came_expelled(one.log.user, one.received_at)]
+        return self._said(REACTION)
+
+    def _said(self, kind: Kind) -> list[RelatedEntry]:
+        said = [] if self._edits is None or self.deleted else self._edits.said(kind)
+        return [one for one in said if not self._came_expelled(one.log.user, one.received_at)]
 
     def reaction_of(self, user: User) -> str:
         """Return the present reaction of a user; "" for none."""
@@ -227,14 +236,54 @@ class Post(DurableEvent):
         return line
 
     @property
+    def poll(self) -> bool:
+        """True for a poll: readers vote for one of its `choices` by its number, from 1."""
+        return self._entry.k == POLL.name
+
+    @property
+    def votes(self) -> dict[str, list[User]]:
+        """Who voted for which choice of a poll, also those for which nobody did; {} for what is no poll."""
+        user, choices = self._viewer.directory.user, self.choices if self.poll else ()
+        found: dict[str, list[User]] = {choice: [] for choice in choices}
+        for one in self._votes:
+            found[choices[one.entry.b - 1]].append(user(one.log.user))
+        return found
+
+    @property
+    def _votes(self) -> list[RelatedEntry]:
+        return [one for one in self._said(VOTE) if one.entry.b <= len(self.choices)]
+
+    @property
+    def _close(self) -> RelatedEntry | None:
+        changes = () if self._edits is None else self._edits.changes
+        return next((one for one in changes if one.aspect == CLOSE.aspect), None)
+
+    @property
+    def closed_at(self) -> datetime | None:
+        """The time its writer closed the poll, after which no vote counts; None if it is open, and for no poll."""
+        return None if self._close is None else aware(self._close.entry.at)
+
+    @property
+    def closed_id(self) -> str | None:
+        """The id of the entry that closed it; None if there is none."""
+        return None if self._close is None else message_id(self._close.log, self._close.seq)
+
+    @property
+    def _vote_lines(self) -> list[dict[str, Any]]:
+        return self._lines_of(self._votes, "option")
+
+    @property
     def _reaction_lines(self) -> list[dict[str, Any]]:
+        return self._lines_of(self._reactions(), "reaction")
+
+    def _lines_of(self, said: list[RelatedEntry], name: str) -> list[dict[str, Any]]:
         user = self._viewer.directory.user
         return [
             {
-                "reaction": one.entry.b, **json_fields(user(one.log.user), "by"),
+                name: one.entry.b, **json_fields(user(one.log.user), "by"),
                 "entry_id": message_id(one.log, one.seq), **({"automatic": True} if one.entry.auto else {}),
             }
-            for one in self._reactions()
+            for one in said
         ]  # fmt: skip
 
 
@@ -401,8 +450,33 @@ class Reaction(MessageChange):
         return {"reaction": self.reaction, **({"automatic": True} if self.automatic else {})}
 
 
+class Vote(MessageChange):
+    """A user voted in a poll."""
+
+    __slots__ = ()
+    event: ClassVar[Literal["vote"]] = "vote"
+
+    @property
+    def option(self) -> int:
+        """The number of the choice, from 1; 0 if an earlier vote was taken back."""
+        return int(self._entry.b)
+
+    def _change_fields(self) -> dict[str, Any]:
+        return {"option": self.option}
+
+
+class PollClosed(MessageChange):
+    """A poll was closed by its writer: `message.votes` are those that count."""
+
+    __slots__ = ()
+    event: ClassVar[Literal["closed"]] = "closed"
+
+    def _change_fields(self) -> dict[str, Any]:
+        return {"votes": self.message._vote_lines}
+
+
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
-    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction)
+    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction, Vote, PollClosed)
 }
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
@@ -417,13 +491,17 @@ def check_change(name: str, post: Post, text: str, me: UserId) -> str:
     """
     kind = KINDS[name]
     text = plain(text)
-    if fault := kind.fault(me, None if kind.is_deletion else text, ref_of(post).log):
+    if fault := kind.fault(me, kind.body_of(text), ref_of(post).log):
         raise ValueError(fault[1])
     if post.unsupported is not None:
         raise ValueError("this version does not know this kind of message")
     if kind.is_edit and (offers := KINDS[post._entry.k].choices) and choices_of(post._entry):
         raise ValueError(offers.fixed)
-    return check_text(text) if text or not (kind.longest or kind.is_deletion) else ""
+    if kind.on and (post._entry.k != kind.on or post.deleted or post.closed_at):
+        raise ValueError(f"this is no open {kind.on}")
+    if kind.body == "number" and int(text) > len(post.choices):
+        raise ValueError(f"there are {len(post.choices)} choices, no {text}")
+    return check_text(text) if kind.body == "text" and (text or not kind.longest) else text
 
 
 def check_marks(kind: str, automatic: bool, choices: Iterable[str], hops: int) -> Marks:

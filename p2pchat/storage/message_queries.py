@@ -18,7 +18,7 @@ from p2pchat.core.edits import EntryEdits, RelatedEntry, edits_of
 from p2pchat.core.log import LogId, RawEntry, decode_entry
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.kinds import ASPECTS
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
@@ -39,6 +39,7 @@ BY_CLOCK = f"""
 select {COLUMNS}, u.id, l.run from entries e
 join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where e.place is not null and
 """
+NEVER = MAX_INT + 1  # above every clock
 WIDER = 4  # times as much in the next step
 NAMING = f"""
 select a.root, a.id, exists (
@@ -57,13 +58,18 @@ NEXT_RELATED = "select min(seq) from changes where conversation = ? and run = ? 
 NEXT_AUTHOR = """
 select min(author) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author > ?
 """
-NEWEST_RELATION = f"""
+NEXT_ASPECT = """
+select min(aspect) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author = ?
+and aspect > ?
+"""
+RELATION = f"""
 select m.id, m.c, e.body, e.received_at from changes m join entries e on e.id = m.id
 join logs l on l.number = m.id >> {SEQ_BITS}
 where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.aspect = ?
-and {IS_VISIBLE.replace("(id)", "m.id")}
-order by m.c desc, l.run desc, m.id desc limit 1
-"""  # a million edits of one message cost one look at the index, not a million entries
+and m.c < ? and {IS_VISIBLE.replace("(id)", "m.id")}
+order by """
+NEWEST = "m.c desc, l.run desc, m.id desc limit 1"  # a million edits of one message cost one look at the index
+OLDEST = "m.c, l.run, m.id limit 1"
 
 
 class QueryBounds(NamedTuple):
@@ -269,11 +275,14 @@ class MessageQueries(LogQueries):
         """Return what became of these entries of a log, by seq; entries without changes are left out."""
         number = self.db.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
+        own = self.db.number("users", log.user)
         candidates: dict[int, list[RelatedEntry]] = {}
         for seq, author, aspect in self._authors(log, number, min(raws), max(raws)):
             if seq not in raws:
                 continue
-            row = self.db.first(NEWEST_RELATION, number, run, seq, writer, author, aspect)
+            of, until = (number, run, seq, writer), ASPECTS[aspect].until
+            end = self._counting(*of, own, until, NEVER) if until else None
+            row = self._counting(*of, author, aspect, NEVER if end is None else end[1])
             if row is None:
                 continue  # there is none, or it is hidden
             entry = decode_entry((row[1], row[2]))
@@ -282,6 +291,10 @@ class MessageQueries(LogQueries):
         found = {seq: edits_of(log.user, raws[seq], some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 
+    def _counting(self, *of: Any) -> Any:
+        """Return the row of what counts of the changes of one entry, author and aspect, below a clock."""
+        return self.db.first(RELATION + (OLDEST if ASPECTS[of[-2]].oldest else NEWEST), *of)
+
     def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, str]]:
         """Yield the changes of entries first..last of a log: seq, number of the user, aspect."""
         run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self.db.number("users", log.user)
@@ -289,8 +302,9 @@ class MessageQueries(LogQueries):
         while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
             author = 0
             while author := self._least(NEXT_AUTHOR, conversation, run, seq, writer, author):
-                for aspect, kind in ASPECTS.items():
-                    if kind.about != "own" or author == own:
+                aspect = ""
+                while aspect := self.db.value(NEXT_ASPECT, conversation, run, seq, writer, author, aspect) or "":
+                    if ASPECTS[aspect].about != "own" or author == own:
                         yield seq, author, aspect
 
     def _least(self, statement: str, *parameters: object) -> int:

@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from p2pchat.core.log import Entry
+from p2pchat.core.log import Entry, choices_of
 from p2pchat.storage.contract import ReleasedEntry, current_body
 
 MOST_WORDS = 64  # of one search; more are not typed, and expressions of FTS5 are limited
@@ -124,7 +124,8 @@ def where_found(words: str, text: str) -> list[tuple[int, int]]:
 
 def searchable_text(shown: ReleasedEntry, entry: Entry) -> str:
     """Return the current text of a message; "" if the entry is no message, has no text, or was deleted."""
-    return text_of(current_body(shown, entry)) if entry.is_message else ""
+    text = text_of(current_body(shown, entry)) if entry.is_message else ""
+    return "\n".join((text, *choices_of(entry))) if text else ""
 
 
 def text_of(body: Any) -> str:

@@ -620,7 +620,7 @@ def _without_goodbye(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
 # edit (`mended_id`), and logs that name the same edit have the same text. Histories made at rest agree.
 
 OWN_EDITS = frozenset(event for event, kind in CHANGE_EVENTS.items() if kind.about == "own")
-_SAME = ("event", "id", "by_id", "text", "reaction", "sent_at")
+_SAME = ("event", "id", "by_id", "text", "reaction", "option", "sent_at")
 
 
 def check_edits(logs: Sequence[Log], *, complete: bool) -> Iterator[Fault]:

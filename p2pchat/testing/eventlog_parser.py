@@ -35,7 +35,7 @@ _EDIT = ("id", "by_id", "entry_id", "sent_at")
 _NEEDED = {
     "sent": _POST, "message": _POST, "delivered": ("id", "user_id"), "joined": ("user_id",),
     "left": ("user_id", "reason"), "listening": ("user_id",), "edited": (*_EDIT, "text"), "deleted": _EDIT,
-    "reaction": (*_EDIT, "reaction"), "group": ("conversation_id", "change", "group"),
+    "reaction": (*_EDIT, "reaction"), "vote": _EDIT, "closed": _EDIT, "group": ("conversation_id", "change", "group"),
     "member": ("user_id", "by_id", "change"),
 }  # fmt: skip
 _TYPES = {  # of optional fields: those of a message, and of other lines
@@ -44,7 +44,7 @@ _TYPES = {  # of optional fields: those of a message, and of other lines
     **dict.fromkeys(("missing", "member_ids", "undelivered"), "list"),
     "count": "int",
 }
-_ITEMS = {"list": str, "files": dict, "reactions": dict}  # of the types that are lists
+_ITEMS = {"list": str, "files": dict, "votes": dict, "reactions": dict}  # of the types that are lists
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks; PowerShell's `>` writes UTF-16
 
 

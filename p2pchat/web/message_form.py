@@ -20,12 +20,14 @@ SOCKETIO: Form = {name: row.other or name for name, row in fields_at("s").items(
 _RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}
 _CHANGE = {
     "id": "id", "by": "by", "at": "timestamp", "text": "content", "reaction": "reaction", "automatic": "automatic",
+    "option": "option",
 }  # fmt: skip
 _FILE = {name: name for name in ("id", "name", "size", "root", "stored", "user", "has", "count", "of")}
 _GROUP = {"group": "group", "conversation_id": "id", "change": "change", "members": "members"}
 _MEMBER = {"user": "user", "by": "by", "change": "change"}
 CHAT_EVENTS: dict[str, Form] = {
     "delivered": _RECEIPT, "read": _RECEIPT, "edited": _CHANGE, "deleted": _CHANGE, "reaction": _CHANGE,
+    "vote": _CHANGE, "closed": _CHANGE,
     "group": _GROUP, "file_progress": _FILE, "file_arrived": _FILE, "file_receipt": _FILE,
     "member": _MEMBER,
 }  # fmt: skip

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2pchat.core.edits import RelatedEntry
 from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
 from p2pchat.core.sync.replicator import JOINED
-from p2pchat.kinds.reaction import REACTION
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
@@ -117,6 +116,7 @@ class DisplayInvariants:
 # Every storage must show exactly that at each moment.
 
 MOST_CHARACTERS = 8  # of a reaction
+MOST_OPTIONS = 8  # of a poll
 
 
 def named(one: ReleasedEntry) -> tuple[ConversationId, Ref]:
@@ -173,36 +173,46 @@ def view_faults(peer: SimPeer) -> Iterator[Fault]:
         if entry.re is not None and (did := _relation(one.log, one.seq, entry)) is not None:
             done.setdefault((one.log.conversation, entry.re), []).append(did)
     for one, entry in released:
-        asks = entry.k == "text" and len(set(entry.choices)) == len(entry.choices) > 0
-        expected = _expected(one.log.user, done.get(named(one), []), asks=asks)
+        asks = entry.k in ("text", "poll") and len(set(entry.choices)) == len(entry.choices) > 0
+        about = done.get(named(one), [])
+        if entry.k != "poll":
+            about = [did for did in about if did.kind not in ("vote", "close")]
+        expected = _expected(one.log.user, about, asks=asks)
         if _shown(one) != expected:
             text = f"shows {_shown(one)} of {log_name(one.log)} {one.seq}, which is {expected}"
             yield Fault("view", text, peer.name)
 
 
 def _relation(log: LogId, seq: int, entry: Entry) -> _Relation | None:
-    said = entry.b if isinstance(entry.b, str) else ""
-    well = {"edit": isinstance(entry.b, str), "delete": entry.b is None, "reaction": len(said) <= MOST_CHARACTERS}
+    number = entry.b if type(entry.b) is int else -1
+    said = entry.b if isinstance(entry.b, str) else "" if number < 1 else str(number)
+    well = {"edit": isinstance(entry.b, str), "delete": entry.b is None, "reaction": len(said) <= MOST_CHARACTERS,
+            "vote": 0 <= number <= MOST_OPTIONS, "close": entry.b is None}  # fmt: skip
     return _Relation(entry.c, log.user, log.run, seq, entry.k, said) if well.get(entry.k) else None
 
 
 def _expected(writer: UserId, done: list[_Relation], *, asks: bool) -> tuple[object, list[object]]:
     """Return the edit or deletion that counts, and the reactions, oldest first. What asks is not edited."""
-    own = max((did for did in done if did.kind != "reaction" and did.user == writer), default=None)
+    own = max((did for did in done if did.kind in ("edit", "delete") and did.user == writer), default=None)
     if asks and own is not None and own.kind == "edit":
         own = None
-    by_user: dict[UserId, _Relation] = {}
-    for did in sorted(did for did in done if did.kind == "reaction"):
-        by_user[did.user] = did
-    return own and own.entry, [did.entry for did in sorted(by_user.values()) if did.body]
+    close = min((did for did in done if did.kind == "close" and did.user == writer), default=None)
+    end = MAX_INT if close is None else close.c
+    by_user: dict[tuple[UserId, str], _Relation] = {}
+    for did in sorted(did for did in done if did.kind == "reaction" or (did.kind == "vote" and did.c < end)):
+        by_user[did.user, did.kind] = did
+    said: list[object] = [did.entry for did in sorted(by_user.values()) if did.body]
+    return own and own.entry, [*said, *([] if close is None else [("closed by", close.entry)])]
 
 
 def _shown(one: ReleasedEntry) -> tuple[object, list[object]]:
     if one.edits is None:
         return None, []
-    reactions: list[object] = [_name(each) for each in one.edits.said(REACTION)]
+    changes = one.edits.changes
+    said: list[object] = [_name(did) for did in changes if did.entry.k in ("reaction", "vote") and did.entry.b]
+    said += [("closed by", _name(did)) for did in changes if did.entry.k == "close"]
     newest = one.edits.newest
-    return newest and _name(newest), reactions
+    return newest and _name(newest), said
 
 
 def _name(one: RelatedEntry) -> tuple[UserId, str, int]:

@@ -4,37 +4,38 @@ from __future__ import annotations
 
 from tests.test_readme import ROOT
 
-OF_ALL_DOCS = 72_300  # of docs/, the pages of the protocol and of the reference included
-OF_THE_PROTOCOL = 15_125
+OF_ALL_DOCS = 73_060  # of docs/, the pages of the protocol and of the reference included
+OF_THE_PROTOCOL = 15_310
 MOST = {
     "CHANGELOG.md": 900,
     "README.md": 1_200,
     "SECURITY.md": 1_500,
-    "docs/agents.md": 1_100,
+    "docs/agents.md": 1_110,
     "docs/architecture.md": 5_000,
     "docs/bots.md": 1_300,
-    "docs/cli.md": 7_110,
+    "docs/cli.md": 7_195,
     "docs/cluster.md": 1_400,
     "docs/conformance.md": 1_200,
     "docs/databases.md": 850,
     "docs/files.md": 1_300,
     "docs/first-change.md": 850,
     "docs/first-steps.md": 950,
-    "docs/gateway-api.md": 3_200,
+    "docs/gateway-api.md": 3_215,
     "docs/gateway-socketio.md": 1_100,
     "docs/gateway.md": 2_300,
     "docs/groups.md": 1_100,
     "docs/guarantees.md": 6_000,
-    "docs/library.md": 2_750,
+    "docs/library.md": 2_800,
     "docs/measured.md": 3_500,
     "docs/members.md": 1_800,
     "docs/moving.md": 950,
     "docs/operations.md": 2_350,
     "docs/page.md": 1_300,
-    "docs/protocol.md": 9_400,
+    "docs/polls.md": 350,
+    "docs/protocol.md": 9_415,
     "docs/protocol-attachments.md": 980,
     "docs/protocol-discovery.md": 295,
-    "docs/protocol-entries.md": 1_150,
+    "docs/protocol-entries.md": 1_310,
     "docs/protocol-files.md": 535,
     "docs/protocol-groups.md": 1_380,
     "docs/protocol-vectors.md": 485,

@@ -75,6 +75,11 @@ async def test_every_event_line_has_a_row_with_its_fields() -> None:
         lines.append((await anext(changed)).to_json())
         await ada.delete(receipt.id)
         lines.append((await anext(changed)).to_json())
+        poll = await ada.poll("room", "lunch?", ["pizza", "soup"])
+        await ada.vote(poll.id, 1)
+        lines.append((await anext(changed)).to_json())
+        await ada.close_poll(poll.id)
+        lines.append((await anext(changed)).to_json())
         some: dict[str, Any] = {
             "User": ada.me, "User | None": ada.me, "tuple[User, ...]": (ada.me,), "Group": ada.room, "int": 1,
             "Conversation": ada.room, "LogId": sent.log, "PeerId": "00" * 32, "bool": False, "datetime | None": None,

@@ -59,7 +59,7 @@ def of_bytes(size: int) -> str:
     return entry(later=f'"{"x" * (size - len(empty))}"')
 
 
-TEXTS = tuple(f'"{kind}"' for kind in ("text", "action", "edit", "reaction"))
+TEXTS = tuple(f'"{kind}"' for kind in ("text", "action", "poll", "edit", "reaction"))
 
 JSON = [
     Row("blanks",
@@ -149,23 +149,32 @@ KEYS = [
 
 KINDS = [
     Row("text in b",
-        "`text`, `action`, `edit`, `reaction`: `b` is a string, `\"\"` too", "taken",
+        "`text`, `action`, `poll`, `edit`, `reaction`: `b` is a string, `\"\"` too", "taken",
         tuple(entry(k=kind, b=body, re=OWN_REF) for kind in TEXTS for body in ('"x"', '""'))),
     Row("no text in b",
-        "`text`, `action`, `edit`, `reaction`: `b` is absent, `null` or no string", UNSUPPORTED,
+        "`text`, `action`, `poll`, `edit`, `reaction`: `b` is absent, `null` or no string", UNSUPPORTED,
         tuple(entry(k=kind, b=body) for kind in TEXTS for body in ("", "null", "7", '{"a":"x"}'))),
     Row("U+0000 in b",
         "any kind: a string with U+0000 in `b`", UNSUPPORTED,
         tuple(entry(k=kind, b=r'"a\u0000b"') for kind in (*TEXTS, '"later"'))),
     Row("without re",
-        "`edit`, `delete`, `reaction` without `re`", NO_EFFECT,
-        (entry(k='"edit"'), entry(k='"delete"', b=""), entry(k='"reaction"'))),
+        "`edit`, `delete`, `reaction`, `vote`, `close` without `re`", NO_EFFECT,
+        (entry(k='"edit"'), entry(k='"delete"', b=""), entry(k='"reaction"'), entry(k='"vote"', b="1"),
+         entry(k='"close"', b=""))),
     Row("of another user",
-        "`edit`, `delete` of an entry of another user", NO_EFFECT,
-        (entry(k='"edit"', re=REF), entry(k='"delete"', b="", re=REF))),
+        "`edit`, `delete`, `close` of an entry of another user", NO_EFFECT,
+        (entry(k='"edit"', re=REF), entry(k='"delete"', b="", re=REF), entry(k='"close"', b="", re=REF))),
     Row("delete with b",
-        "`delete` with a `b` other than `null`", NO_EFFECT,
-        tuple(entry(k='"delete"', b=body, re=OWN_REF) for body in ('"x"', '""', "7"))),
+        "`delete`, `close` with a `b` other than `null`", NO_EFFECT,
+        tuple(entry(k=kind, b=body, re=OWN_REF) for kind in ('"delete"', '"close"') for body in ('"x"', '""', "7"))),
+    Row("delete or close",
+        "`delete`, `close` of an own entry without `b`", "taken",
+        tuple(entry(k=kind, b="", re=OWN_REF) for kind in ('"delete"', '"close"'))),
+    Row("vote",
+        "`vote`: `b` is an integer from 0 to 8", "taken", tuple(entry(k='"vote"', b=body, re=REF) for body in "018")),
+    Row("vote of another form",
+        "`vote` with any other `b`", NO_EFFECT,
+        tuple(entry(k='"vote"', b=body, re=REF) for body in ("", "null", "-1", "9", '"1"', "true", "[1]"))),
     Row("long reaction",
         "`reaction` of more than 8 code points", NO_EFFECT, (entry(k='"reaction"', re=REF, b='"123456789"'),)),
     Row("profile without a name",

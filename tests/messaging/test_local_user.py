@@ -383,7 +383,7 @@ async def test_a_message_with_choices_can_be_deleted_and_not_edited(net: Mesh) -
     ("more", "why"),
     [
         ({"choices": ["yes"]}, "a message has 2 to 6 choices, not 1"),
-        ({"choices": ["yes", "no"], "action": True}, "only a text has choices, no action"),
+        ({"choices": ["yes", "no"], "action": True}, "only a text or a poll has choices, no action"),
         ({"choices": "yes"}, "choices are a list of texts, not one text"),
         ({"choices": [1, 2]}, "a text is a str, not int"),
         ({"hops": 256}, "hops are 0 to 255, not 256"),

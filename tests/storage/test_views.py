@@ -6,13 +6,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from p2pchat import Message, TCPPeer
+from p2pchat import Message, TCPPeer, Vote
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import VIEWS_KEY
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.servers import ROOT
-from tests.deadlines import WAIT
+from tests.deadlines import WAIT, within
 from tests.docs.pages import blocks
 from tests.messaging.conftest import home as home
 from tests.storage.conftest import SMALL
@@ -64,6 +64,32 @@ async def test_views_show_people_chats_messages_and_receipts_as_the_history_does
     assert sum(count for _, count in days) == 6 and days[-1][0] == day
     assert [text for _, text in waiting] == ["later"]
     assert found == [("room", "ada", "deploy now?", 1), ("direct", "ada", "deploy: a text", 0)]
+
+
+async def test_votes_show_the_choice_that_counts_of_each_person_until_the_close(url: str, home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
+        await bob.connect(ada.port)
+        await ada.wait_user("bob", WAIT)
+        votes = ada.events(Vote)
+        asked, gone = await ada.poll("room", "lunch?", ["pizza", "soup"]), await ada.poll("room", "?", ["a", "b"])
+        await gone.delivered(timeout=WAIT)
+        for id, option in ((gone.id, 1), (asked.id, 1), (asked.id, 2)):
+            await bob.vote(id, option)
+            async with within(WAIT, "the vote"):
+                while (await anext(votes)).option != option:
+                    pass
+        await ada.vote(asked.id, 1)
+        await ada.vote(asked.id, 0)
+        await ada.delete(gone.id)
+        assert voted(url) == [("lunch?", "bob", 2)]
+        await ada.close_poll(asked.id)
+        assert voted(url) == [("lunch?", "bob", 2)]
+
+
+def voted(url: str) -> list[tuple[str, str, int]]:
+    return [(text, name, int(choice)) for text, name, choice in rows(
+        url, "select m.text, v.name, v.choice from votes v join messages m on m.message = v.message"
+    )]  # fmt: skip
 
 
 def test_an_entry_with_odd_json_neither_breaks_a_view_nor_shows_another_text(url: str) -> None:

@@ -463,7 +463,7 @@ class OpenQuestions:
     def add(self, line: EventLine, me: str) -> None:
         """Handle a message that is shown; `me` is the own id."""
         self._lines.pop(line["id"], None)
-        if line["event"] != "message" or not (choices := line.get("choices")):
+        if line["event"] != "message" or line.get("poll") or not (choices := line.get("choices")):
             return
         if not any(one["by_id"] == me and one["reaction"] in choices for one in line.get("reactions", ())):
             self._lines[line["id"]] = line

@@ -290,9 +290,9 @@ def _drafts(request: WriteRequest) -> list[Draft]:
     return [(kind, body, re, claims.get(index)) for index, body in enumerate(_bodies(request))]
 
 
-def _bodies(request: WriteRequest) -> Sequence[str | None]:
-    has_text = KINDS[request.kind].body == "text"
-    return request.bodies if has_text else [None] * len(request.bodies)
+def _bodies(request: WriteRequest) -> Sequence[Any]:
+    kind = KINDS[request.kind]
+    return request.bodies if kind.body == "text" else list(map(kind.body_of, request.bodies))
 
 
 def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:

@@ -431,6 +431,21 @@ export class Chat {
     return this.connection.request({ do: "react", id: message.id, reaction: choice });
   }
 
+  /** Ask a poll in the conversation in front. @param {string} question @param {string[]} options */
+  poll(question, options) {
+    return this.connection.request({ do: "poll", to: this.model.front?.id, question, options });
+  }
+
+  /** Close an own poll. @param {string} id */
+  closePoll(id) {
+    return this.connection.request({ do: "close", id });
+  }
+
+  /** Vote in a poll; 0 takes the vote back. @param {import("./model.js").Message} message @param {number} option */
+  vote(message, option) {
+    return this.connection.request({ do: "vote", id: message.id, option });
+  }
+
   /** Toggle a reaction. @param {import("./model.js").Message} message @param {string} reaction */
   react(message, reaction) {
     const mine = message.reactions.find((one) => one.by_id === this.model.me.id)?.reaction;

@@ -220,7 +220,13 @@ export class Compose {
     const { edit, reply } = this._draft;
     const talkId = this._talkId;
     if (edit) {
-      if (text === edit.text || (await this._saveEdit(edit, said.text))) this._change({ edit: null }, talkId);
+      if (text === edit.text || (await this._saved(this._chat.edit(edit.id, said.text)))) this._change({ edit: null }, talkId);
+    } else if (said.options.length) {
+      this._change({ text: "" });
+      if (!(await this._saved(this._chat.poll(said.text, said.options))) && !this._drafts?.[talkId]?.text) {
+        this._save({ text }, talkId);
+        if (talkId === this._talkId) this.input.value = text;
+      }
     } else {
       this._chat.write(said.text, { action: said.action, replyTo: reply?.id ?? null, files: this._tray.take() });
       this._layout.timeline.toEnd();
@@ -242,10 +248,10 @@ export class Compose {
     this._later.hidden = !this._sendsLater;
   }
 
-  /** @param {Target} target @param {string} text */
-  async _saveEdit(target, text) {
+  /** Return whether a request was accepted, and show why not. @param {Promise<any>} request */
+  async _saved(request) {
     try {
-      await this._chat.edit(target.id, text);
+      await request;
       return true;
     } catch (error) {
       this._trouble.textContent = `Not saved: ${/** @type {Error} */ (error).message}`;
@@ -304,14 +310,14 @@ function isOutdated(target, { text, deleted }) {
 }
 
 /**
- * Parse a typed text. `/me waves` is an action, and `//` starts a text with a slash. Any other command is refused, so that
- * none is sent by accident. An edit is a text as it stands.
+ * Parse a typed text. `/me waves` is an action, `/poll "Lunch?" pizza soup` a poll with these `options`, and `//` starts a
+ * text with a slash. Any other command is refused, so that none is sent by accident. An edit is a text as it stands.
  * @param {string} text
  * @param {boolean} isEdit
- * @returns {{text: string, action: boolean, trouble: string}}
+ * @returns {{text: string, action: boolean, trouble: string, options: string[]}}
  */
 export function parseText(text, isEdit = false) {
-  const of = (/** @type {string} */ said, action = false, trouble = "") => ({ text: said, action, trouble });
+  const of = (/** @type {string} */ said, action = false, trouble = "", options = /** @type {string[]} */ ([])) => ({ text: said, action, trouble, options });
   const size = ENCODER.encode(text).length;
   if (size > MAX_BYTES) return of(text, false, `Too long: ${Math.ceil(size / 1024)} KiB, at most 32 KiB. Split it into several messages.`);
   if (isEdit) return of(text);
@@ -319,6 +325,10 @@ export function parseText(text, isEdit = false) {
   const command = /^\/([a-z]+)(?:\s+|$)/iu.exec(text);
   if (!command) return of(text);
   if (command[1].toLowerCase() === "me") return of(text.slice(command[0].length), true);
+  if (command[1].toLowerCase() === "poll") {
+    const [question, ...options] = [...text.slice(command[0].length).matchAll(/["“]([^"“”]*)["”]|\S+/gu)].map((word) => word[1] ?? word[0]);
+    return options.length > 1 ? of(question, false, "", options) : of(text, false, 'Give a question and its options: /poll "Lunch?" pizza soup');
+  }
   if (command[1].toLowerCase() === "invite") return of(text, false, "“Invite people” below the list shows the invite. Without that button, whoever runs this gateway gives invites.");
   return of(text, false, `Unknown command /${command[1]}. Choose people and groups in the list, or start the line with // to send it as text.`);
 }

@@ -31,6 +31,8 @@ export class Events {
       edited: (line) => this._edit(line, (message) => Object.assign(message, { text: line.text, edited: true, deleted: false, mendedAt: line.sent_at })),
       deleted: (line) => this._deleted(line),
       reaction: (line) => this._edit(line, (message) => react(message, line)),
+      vote: (line) => this._edit(line, (message) => vote(message, line)),
+      closed: (line) => this._edit(line, (message) => Object.assign(message, { closedAt: line.sent_at, votes: line.votes })),
       delivered: (line) => this._raiseTicks(line, "count"),
       read: (line) => this._raiseTicks(line, "read"),
       presence: (line) => this._presence(line.user_id, line.user, { status: line.status, text: line.text, since: line.since }),
@@ -221,7 +223,7 @@ export class Events {
 
   /** @param {any} line */
   _deleted(line) {
-    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [], files: [] }));
+    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [], votes: [], files: [] }));
     if (line.by_id !== this._model.me.id && this._model.talks.get(line.conversation_id)?.unread) this._asks.counts(); // it no longer counts
   }
 
@@ -338,6 +340,12 @@ export class Events {
 function react(message, line) {
   message.reactions = message.reactions.filter((one) => one.by_id !== line.by_id);
   if (line.reaction) message.reactions.push({ reaction: line.reaction, by: line.by, by_id: line.by_id });
+}
+
+/** @param {import("./model.js").Message} message @param {any} line a `vote` line */
+function vote(message, line) {
+  message.votes = message.votes.filter((one) => one.by_id !== line.by_id);
+  if (line.option) message.votes.push({ option: line.option, by: line.by, by_id: line.by_id });
 }
 
 /**

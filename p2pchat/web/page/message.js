@@ -22,6 +22,7 @@ const LATE = 60000; // milliseconds between writing and sending that are shown; 
  * @property {(message: Message) => void} reply @property {(message: Message) => void} react
  * @property {(message: Message, reaction: string) => void} toggle @property {(message: Message) => void} edit
  * @property {(message: Message, choice: string) => void} press
+ * @property {(message: Message, option: number) => void} vote @property {(message: Message) => void} close
  * @property {(message: Message) => void} remove @property {(message: Message) => void} info
  * @property {(id: string) => void} jump @property {(message: Message) => void} person
  * @property {(message: Message) => HTMLElement|null} files draws the files of a message
@@ -95,6 +96,7 @@ function quote(message, talk, model, actions) {
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
 function choices(message, talk, model, actions) {
   if (!message.choices.length || message.deleted) return null;
+  if (message.poll) return poll(message, talk, model, actions);
   const mine = message.reactions.find((one) => one.by_id === model.me.id && message.choices.includes(one.reaction))?.reaction;
   const off = message.mine || mine !== undefined || !talk.member;
   const taken = new Set(message.reactions.filter((one) => !model.ignores(one.by_id)).map(({ reaction }) => reaction));
@@ -102,6 +104,22 @@ function choices(message, talk, model, actions) {
   return h("div", { class: "choices", role: "group", "aria-label": "Choices" }, message.choices.map((choice) =>
     h("button", { type: "button", tabindex: -1, class: choice === mine ? "choice mine" : taken.has(choice) ? "choice taken" : "choice", "aria-pressed": String(taken.has(choice)), disabled: off, onmousedown: stays, onclick: () => actions.press(message, choice) },
       h("bdi", {}, safeLine(choice)))));
+}
+
+/** A poll: a bar for each option, as long as its share of the votes. @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
+function poll(message, talk, model, actions) {
+  const votes = message.votes.filter((one) => !model.ignores(one.by_id));
+  const off = message.closedAt !== "" || !talk.member;
+  return h("div", { class: "poll", role: "group", "aria-label": "Poll" }, message.choices.map((option, index) => {
+    const voters = votes.filter((one) => one.option === index + 1);
+    const mine = voters.some((one) => one.by_id === model.me.id);
+    const names = voters.map((one) => (one.by_id === model.me.id ? "you" : safeLine(model.labelOf(one.by_id, one.by)))).join(", ");
+    const bar = h("button", { type: "button", class: mine ? "option mine" : "option", "aria-pressed": String(mine), disabled: off, title: names, onclick: () => actions.vote(message, mine ? 0 : index + 1) },
+      h("bdi", {}, safeLine(option)), h("span", { class: "option-votes" }, String(voters.length), names && h("span", { class: "unseen" }, ` by ${names}`)));
+    bar.style.setProperty("--share", String(votes.length ? voters.length / votes.length : 0));
+    return bar;
+  }), h("p", { class: "hint" }, message.closedAt ? "The poll is closed" : votes.length === 1 ? "1 vote" : `${votes.length} votes`),
+  message.mine && !off && h("button", { type: "button", class: "link", onclick: () => actions.close(message) }, "Close the poll"));
 }
 
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */

@@ -22,6 +22,9 @@
  * @typedef {object} Reaction
  * @property {string} reaction @property {string} by @property {string} by_id
  *
+ * @typedef {object} Voted
+ * @property {number} option @property {string} by @property {string} by_id
+ *
  * @typedef {object} FileInfo
  * @property {string} name @property {number} size @property {string} type @property {string} root @property {boolean} here at the gateway
  * @property {number} [held_by] other members who are known to have it @property {boolean} [forgotten] it was removed at the gateway
@@ -38,6 +41,8 @@
  * @property {string} mendedAt when it was edited, "" for never
  * @property {Reaction[]} reactions
  * @property {string[]} choices answers to press: a press is a reaction with that text
+ * @property {boolean} poll its choices are voted for, by their numbers from 1
+ * @property {Voted[]} votes @property {string} closedAt when it was closed, "" while it is open
  * @property {FileInfo[]} files
  * @property {string[]} missing ids of missing messages that come before it
  * @property {string[]} lastSeenWith
@@ -223,6 +228,9 @@ export function messageOf(line) {
     unsupported: line.unsupported ?? "",
     reactions: line.reactions ?? [],
     choices: line.choices ?? [],
+    poll: line.poll ?? false,
+    votes: line.votes ?? [],
+    closedAt: line.closed_at ?? "",
     files: line.files ?? [],
     missing: line.missing ?? [],
     lastSeenWith: line.last_seen_with ?? [],

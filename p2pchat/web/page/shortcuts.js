@@ -99,7 +99,7 @@ export function showHelp() {
       [["·", "saved on this gateway's disk"], ["✓ 2/3", "delivered to two of three people"], ["✓✓ 1/3", "read by one of three; press it to see who"]].map(([term, said]) => [h("dt", {}, term), h("dd", {}, said)])),
     h("h3", {}, "Keys"),
     h("dl", { class: "facts keys" }, KEYS.map(([key, said]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, said)])),
-    h("p", { class: "hint" }, h("code", {}, "/me waves"), " shows an action. Start a line with ", h("code", {}, "//"), " to send a text that begins with a slash. ", h("code", {}, ":tada:"), " becomes 🎉."),
+    h("p", { class: "hint" }, h("code", {}, "/me waves"), " shows an action, ", h("code", {}, '/poll "Lunch?" pizza soup'), " asks all who read it to vote. Start a line with ", h("code", {}, "//"), " to send a text that begins with a slash. ", h("code", {}, ":tada:"), " becomes 🎉."),
     h("p", { class: "hint" }, "Some Markdown is shown: ", ["**bold**", "*italic*", "`code`", "```", "- list", "1. list", "[name](https://…)"].map((mark) => [h("code", {}, mark), " "])),
   ]);
 }

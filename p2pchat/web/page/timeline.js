@@ -312,6 +312,10 @@ export class Timeline {
       edit: (message) => layout.compose.edit(message),
       react: (message) => pickReaction((reaction) => layout.notifyFailure(chat.react(message, reaction))),
       press: (message, choice) => layout.notifyFailure(chat.press(message, choice)),
+      vote: (message, option) => layout.notifyFailure(chat.vote(message, option)),
+      close: async (message) => {
+        if (await confirm("Close this poll?", [h("p", {}, "Later votes do not count.")], "Close poll")) await layout.notifyFailure(chat.closePoll(message.id));
+      },
       toggle: (message, reaction) => layout.notifyFailure(chat.react(message, reaction)),
       remove: async (message) => {
         const said = [h("blockquote", { dir: "auto" }, gist(message, MAX_QUOTED)), h("p", {}, "It disappears for everyone. Log files of others may still contain it.")];

@@ -188,7 +188,8 @@ def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer,
         if kind == "profile":
             ada.put(UserRenamed(ada.id, body))
         else:
-            ada.put(WriteRequest(2, ada.id, ROOM, kind, [body], Ref(ref_key(ada.id, "a1" * 8), 2)))
+            said = "1" if KINDS[kind].body == "number" else body
+            ada.put(WriteRequest(2, ada.id, ROOM, kind, [said], Ref(ref_key(ada.id, "a1" * 8), 2)))
         entry = stored(ada)[-1]
         assert entry.k == kind
         return entry.c
@@ -273,11 +274,11 @@ def test_choices_and_hops_are_written_with_their_text_and_no_other() -> None:
         ("text", ["yes"], "a message has 2 to 6 choices, not 1"),
         ("text", [*"abcdefg"], "a message has 2 to 6 choices, not 7"),
         ("text", ["yes", "no", "yes"], "two choices of a message are alike"),
-        ("text", ["yes", ""], "a choice has 1 to 8 characters"),
-        ("text", ["yes", "certainly"], "a choice has 1 to 8 characters"),
-        ("text", ["yes", "a\0b"], "a choice holds NUL, or is no valid Unicode"),
-        ("text", ["yes", "\ud800"], "a choice holds NUL, or is no valid Unicode"),
-        ("action", ["yes", "no"], "only a text has choices, no action"),
+        ("text", ["yes", ""], "choices have 1 to 8 characters"),
+        ("text", ["yes", "certainly"], "choices have 1 to 8 characters"),
+        ("text", ["yes", "a\0b"], "choices hold NUL, or are no valid Unicode"),
+        ("text", ["yes", "\ud800"], "choices hold NUL, or are no valid Unicode"),
+        ("action", ["yes", "no"], "only a text or a poll has choices, no action"),
     ],
 )
 def test_invalid_choices_are_refused(ada: Peer, kind: str, choices: list[str], why: str) -> None:

@@ -364,6 +364,22 @@ async def test_wrong_calls_are_told_what_is_wrong(ada: Child, tmp_path: Path) ->
         )  # fmt: skip
 
 
+async def test_an_agent_asks_a_poll_votes_reads_the_votes_and_closes_it(ada: Child, tmp_path: Path) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        asked = await reviewer.call("poll", to="room", question="Which day?", options=["monday", "friday"])
+        line = await ada.event("message", text="Which day?")
+        assert line["id"] == asked["id"] and line["poll"] and line["choices"] == ["monday", "friday"]
+        await ada.do(do="vote", id=asked["id"], option=2)
+        voted = await reviewer.call("vote", id=asked["id"], option=1)
+        assert voted["option"] == 1
+        await ada.event("vote", id=asked["id"], by="reviewer", option=1)
+        assert await reviewer.call("close", id=asked["id"]) == asked
+        await ada.event("closed", id=asked["id"])
+        [poll] = (await reviewer.call("search", words="friday"))["messages"]
+        assert sorted(poll["votes"]) == ["ada: 2", "reviewer: 1"] and poll["closed_at"]
+        assert "this is no open poll" in await reviewer.refusal("vote", {"id": asked["id"], "option": 2})
+
+
 async def test_what_the_operator_does_not_allow_is_not_there(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "reader", "--may", "read") as reader:
         assert await reader.tools() == ["who", "inbox", "history", "search", "receipt"]
@@ -378,7 +394,7 @@ async def test_what_the_operator_does_not_allow_is_not_there(ada: Child, tmp_pat
     async with agent(
         tmp_path, ada, "clerk", "--may", "read,write,files,groups", "--files", str(files)
     ) as clerk:  # fmt: skip
-        assert len(await clerk.tools()) == 11
+        assert len(await clerk.tools()) == 14
         for path in ("../secret.txt", "link/secret.txt", str(tmp_path / "secret.txt")):
             says = await clerk.refusal("send", {"to": "ada", "text": "look", "files": [path]})
             assert "is not below the directory of this agent" in says

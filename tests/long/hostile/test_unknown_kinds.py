@@ -1,6 +1,6 @@
 """A member of a later version writes kinds that this version does not know: a message is one line, the rest none.
 
-The texts are what an app with polls would write (docs/protocol-entries.md, "The kinds").
+The texts are what an app with surveys would write (docs/protocol-entries.md, "The kinds").
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def poll(pen: LogWriter, c: int = NOW) -> Entries:
     """Return a poll, three votes of which one is taken back, and its end."""
     ref, vote = ([pen.author.peer_id[:16] + pen.log.run, seq] for seq in (1, 4))
     texts = [
-        {"k": "poll", "at": c, "b": QUESTION, "options": ["pizza", "soup"]},
-        *({"k": "vote", "at": c, "re": ref, "b": {"option": option}} for option in (0, 1, 0)),
+        {"k": "survey", "at": c, "b": QUESTION, "options": ["pizza", "soup"]},
+        *({"k": "answer", "at": c, "re": ref, "b": {"option": option}} for option in (0, 1, 0)),
         {"k": "delete", "at": c, "re": vote},
-        {"k": "close", "at": c, "re": ref},
+        {"k": "end", "at": c, "re": ref},
     ]
     return pen.write(*((c + n, json.dumps(text)) for n, text in enumerate(texts)))
 
@@ -40,7 +40,7 @@ async def test_a_peer_prints_one_line_for_a_message_of_an_unknown_kind(cluster: 
     history, search = [await ada.event("answer", ref=ref) for ref in ("history", "search")]
     lines = [line for line in ada.lines if line["event"] in ("message", "edited", "deleted", "reaction", "gap")]
     for rows in (lines, history["rows"], await cluster.history("ada")):
-        assert [(one["text"], one.get("unsupported")) for one in rows] == [(QUESTION, "poll"), ("behind", None)]
+        assert [(one["text"], one.get("unsupported")) for one in rows] == [(QUESTION, "survey"), ("behind", None)]
     assert [one["text"] for one in search["rows"]] == [QUESTION]
 
     code, printed = await cluster.run("history", "--data", str(cluster.home / "ada"))

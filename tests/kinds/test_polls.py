@@ -1,0 +1,232 @@
+"""Polls: one vote of each person, until the writer closes them; in the core, the library, a terminal and JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Message, P2PChatError, PollClosed, Sent, Vote
+from p2pchat.commands.display import ShownEdits, without_ignored
+from p2pchat.commands.event_text import format_message
+from p2pchat.commands.exit_codes import USAGE
+from p2pchat.core.log import Entry, Ref, encode_entry
+from p2pchat.kinds.polls import VOTE
+from p2pchat.protocol import Entries
+from p2pchat.testing import Mesh, mesh
+from tests.commands.session_output import Shown, open_session
+from tests.core.scripted_nodes import NAMES, ROOM, START, Author, Peer, World
+from tests.deadlines import WAIT, within
+
+OPTIONS = ["pizza", "soup"]
+
+
+# ---- the core
+
+
+def asks(author: Author, at: int, kind: str = "poll") -> Entries:
+    return author.write(encode_entry(Entry(kind, START + at, START + at, b="lunch?", choices=("pizza", "soup"))))
+
+
+def says(author: Author, kind: str, re: Ref, at: int, body: object = None) -> Entries:
+    return author.write(encode_entry(Entry(kind, START + at, START + at, re, b=body)))
+
+
+def votes(peer: Peer) -> list[tuple[str, int]]:
+    [one] = [one for one in peer.storage.history(ROOM, limit=0) if '"lunch?"' in one.raw[1]]
+    return [] if one.edits is None else [(NAMES[each.log.user], each.entry.b) for each in one.edits.said(VOTE)]
+
+
+def test_a_later_vote_replaces_the_earlier_one_and_none_takes_it_back() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("bob")
+    far.say(asks(bob, 1), says(cyd, "vote", bob.ref(1), 10, 1), says(bob, "vote", bob.ref(1), 11, 2))
+    assert votes(ada) == [("cyd", 1), ("bob", 2)]
+    far.say(says(cyd, "vote", bob.ref(1), 20, 2))
+    assert votes(ada) == [("bob", 2), ("cyd", 2)]
+    far.say(says(cyd, "vote", bob.ref(1), 30, 0))
+    assert votes(ada) == [("bob", 2)]
+
+
+def test_a_vote_after_the_close_does_not_count_and_the_one_before_it_does() -> None:
+    """Whatever comes first: a vote that was written before the close and comes late counts."""
+    ada, bob, cyd, dan = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1"), Author("dan", "d1")
+    far = ada.far("bob")
+    far.say(asks(bob, 1), says(cyd, "vote", bob.ref(1), 10, 1), says(cyd, "vote", bob.ref(1), 30, 2))
+    assert votes(ada) == [("cyd", 2)]
+    far.say(says(bob, "close", bob.ref(1), 20))
+    assert votes(ada) == [("cyd", 1)]
+    far.say(says(dan, "vote", bob.ref(1), 20, 1))  # at the same clock
+    assert votes(ada) == [("cyd", 1)]
+
+
+def test_a_second_close_by_another_program_of_the_writer_does_not_move_the_end() -> None:
+    ada, bob, cyd, device = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1"), Author("bob", "b2")
+    far = ada.far("bob")
+    far.say(asks(bob, 1), says(bob, "close", bob.ref(1), 20))
+    far.say(says(cyd, "vote", bob.ref(1), 10, 1), says(cyd, "vote", bob.ref(1), 30, 2))
+    far.say(says(device, "close", bob.ref(1), 40))
+    assert votes(ada) == [("cyd", 1)]
+    far.say(says(Author("bob", "b3"), "close", bob.ref(1), 10))  # it was written earlier, and comes last
+    assert votes(ada) == []
+
+
+def test_others_close_no_poll_and_what_is_no_poll_has_no_votes() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("bob")
+    far.say(asks(bob, 1), says(cyd, "close", bob.ref(1), 10), says(cyd, "vote", bob.ref(1), 20, 1))
+    assert votes(ada) == [("cyd", 1)]
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    ada.far("bob").say(asks(bob, 1, "text"), says(cyd, "vote", bob.ref(1), 20, 1))
+    assert votes(ada) == []
+
+
+# ---- the library
+
+
+@pytest.fixture
+async def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mesh]:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    async with mesh("ada", "bob", "cyd") as net:
+        yield net
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Shown]:
+    shown = Shown(tmp_path / "out")
+    yield shown
+    shown.raw.close()
+
+
+def counted(post: Message | Sent) -> dict[str, list[str]]:
+    return {choice: [user.name for user in users] for choice, users in post.votes.items()}
+
+
+@pytest.mark.parametrize("where", ["room", "bob", "#ops"])
+async def test_everybody_in_a_conversation_sees_who_voted_for_what(net: Mesh, where: str) -> None:
+    ada, bob, cyd = net.peers
+    await ada.create_group("ops", ["bob"])
+    await net.settle()
+    told, ends = ada.events(Vote), bob.events(PollClosed)
+    asked = await ada.poll(where, "Lunch?", OPTIONS)
+    await net.settle()
+    await bob.vote(asked.id, 1)
+    await bob.vote(asked.id, 2)
+    await net.settle()
+    async with within(WAIT, "the vote"):
+        vote = await anext(told)
+        while vote.option != 2:
+            vote = await anext(told)
+    assert vote.by.name == "bob" and counted(vote.message) == {"pizza": [], "soup": ["bob"]}
+    await ada.vote(asked.id, 2)
+    await ada.close_poll(asked.id)
+    await net.settle()
+    async with within(WAIT, "the end"):
+        end = await anext(ends)
+    assert counted(end.message) == {"pizza": [], "soup": ["bob", "ada"]} and end.message.closed_at is not None
+    for peer in (ada, bob):
+        line = (await peer.message(asked.id)).to_json()
+        assert line["poll"] and line["choices"] == OPTIONS and line["closed_at"]
+        assert [(one["by"], one["option"]) for one in line["votes"]] == [("bob", 2), ("ada", 2)]
+        [found] = await peer.search("soup")
+        assert found.id == asked.id
+    if where == "room":
+        assert counted(await cyd.message(asked.id)) == counted(end.message)
+    else:
+        assert cyd.conversations() == [cyd.room]
+    with pytest.raises(ValueError, match="this is no open poll"):
+        await bob.vote(asked.id, 1)
+
+
+async def test_an_export_carries_a_poll_with_its_votes_and_its_end(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, cyd = net.peers
+    net.partition([ada, bob], [cyd])
+    asked = await ada.poll("room", "Lunch?", OPTIONS)
+    await net.settle()
+    await bob.vote(asked.id, 2)
+    await net.settle()
+    await ada.close_poll(asked.id)
+    await ada.export(tmp_path / "exported")
+    assert (await cyd.import_from(tmp_path / "exported")).problem == ""
+    held = await cyd.message(asked.id)
+    assert counted(held) == {"pizza": [], "soup": ["bob"]} and held.closed_at is not None
+
+
+async def test_who_was_removed_from_a_group_does_not_vote_there(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    group = await ada.create_group("ops", ["bob"])
+    asked = await ada.poll(group, "Lunch?", OPTIONS)
+    await net.settle()
+    await group.remove(bob.me)
+    await net.settle()
+    with pytest.raises(P2PChatError, match="only members"):
+        await bob.vote(asked.id, 1)
+    assert counted(await ada.message(asked.id)) == {"pizza": [], "soup": []}
+
+
+async def test_what_cannot_be_asked_or_voted_is_refused_with_a_reason(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    asked, said = await ada.poll("room", "Lunch?", OPTIONS), await ada.broadcast("hi")
+    await net.settle()
+    for options, why in (
+        ([], "2 to 8 options, not 0"),
+        (["a"], "not 1"),
+        (["a"] * 2, "alike"),
+        (["a", "b" * 81], "80"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            await ada.poll("room", "Lunch?", options)
+    for id, option, why in ((asked.id, 3, "there are 2 choices, no 3"), (asked.id, 9, "from 0 to 8"),
+                            (asked.id, -1, "from 0 to 8"), (said.id, 1, "this is no open poll")):  # fmt: skip
+        with pytest.raises(ValueError, match=why):
+            await bob.vote(id, option)
+    with pytest.raises(ValueError, match="only the writer"):
+        await bob.close_poll(asked.id)
+    with pytest.raises(ValueError, match="a poll cannot be edited"):
+        await ada.edit(asked.id, "Dinner?")
+
+
+# ---- commands
+
+
+async def test_a_poll_is_asked_voted_on_and_closed_at_a_prompt(net: Mesh, shown: Shown) -> None:
+    ada, bob, _ = net.peers
+    here, there = open_session(ada, shown, as_json=False), open_session(bob, shown, as_json=False)
+    await here.execute([b'/poll "Lunch at one?" pizza "pea soup"'])
+    await net.settle()
+    await there.execute([b"/vote 2", b"/vote nonsense", b"/vote 0", b"/vote 1"])
+    await net.settle()
+    [asked] = [post for post in await bob.history("room") if post.poll]
+    assert counted(asked) == {"pizza": ["bob"], "pea soup": []}
+    line = asked.to_json()
+    assert format_message(line, "bob", None).endswith('ada: Lunch at one? [1 pizza (1) · 2 "pea soup" (0) · /vote N]')
+    told = {"event": "vote", "by": "bob", "by_id": "B", "kind": "room", "sent_at": line["sent_at"], "option": 2}
+    assert format_message(told, "ada", None, line).endswith('-- bob voted "pea soup" to ada: "Lunch at one?"')
+    assert format_message({**told, "option": 0}, "ada", None, line).endswith('took a vote back to ada: "Lunch at one?"')
+    await here.execute([b"/poll close"])
+    await net.settle()
+    assert "· closed]" in format_message((await bob.message(asked.id)).to_json(), "bob", None)
+    await there.execute([b"/vote 2", b"/history"])
+    assert there.exit_code == USAGE and "Lunch at one? [1 pizza (1)" in shown.text
+
+
+async def test_a_program_asks_votes_and_closes_with_json_commands(net: Mesh, shown: Shown) -> None:
+    ada, bob, _ = net.peers
+    session = open_session(ada, shown)
+    await session.execute([b'{"do":"poll","question":"Lunch?","options":["pizza","soup"],"ref":"7"}'])
+    id = shown.rows[0]["id"]
+    await session.execute([f'{{"do":"vote","id":"{id}","option":2}}'.encode()])
+    assert shown.rows[0]["id"] == id
+    await session.execute([f'{{"do":"close","id":"{id}"}}'.encode()])
+    await net.settle()
+    line = (await bob.message(id)).to_json()
+    assert line["choices"] == OPTIONS and [one["option"] for one in line["votes"]] == [2] and line["closed_at"]
+    display, [vote] = ShownEdits(), line["votes"]
+    display.add(line)
+    assert display.includes({"id": id, "entry_id": vote["entry_id"]})
+    assert display.includes({"id": id, "entry_id": line["closed_id"]})
+    assert not display.includes({"id": id, "entry_id": "another"})
+    assert without_ignored(bob, line)["votes"] == [vote]
+    await bob.ignore("ada")
+    assert without_ignored(bob, line)["votes"] == []

@@ -1,0 +1,105 @@
+"""Rules about all kinds that are about a message, from the attributes of their records, with samples of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from p2pchat.core.inputs import WriteRequest
+from p2pchat.core.log import Entry, Ref, encode_entry
+from p2pchat.kinds import CHANGE_EVENTS, KINDS, RELATION_KINDS
+from p2pchat.kinds.kind import Kind
+from tests.core.scripted_nodes import IDS, NAMES, ROOM, START, Author, Peer, World
+
+# Two bodies of each kind that have an effect, and one that has none. A new record needs a row here.
+SAMPLES: dict[str, tuple[Any, Any, Any]] = {
+    "edit": ("one", "two", 7), "delete": (None, None, "with words"), "reaction": ("+1", "-1", "nine char"),
+    "vote": (1, 2, 9), "close": (None, None, "with words"),
+}  # fmt: skip
+EACH = pytest.mark.parametrize("kind", [KINDS[name] for name in sorted(RELATION_KINDS)], ids=lambda kind: kind.name)
+
+
+def asked(ada: Peer, bob: Author, kind: Kind) -> None:
+    """Have bob write a message that entries of this kind may be about."""
+    choices = ("yes", "no") if kind.on else ()
+    ada.far("bob").say(bob.write(encode_entry(Entry(kind.on or "text", START + 1, START + 1, b="?", choices=choices))))
+
+
+def say(ada: Peer, by: Author, kind: Kind, re: Ref | None, at: int, body: Any) -> None:
+    ada.far("bob").say(by.write(encode_entry(Entry(kind.name, START + at, START + at, re, b=body))))
+
+
+def counting(ada: Peer, kind: Kind) -> list[tuple[str, int]]:
+    """Return whose entries of this kind count of the one message, and when they were written."""
+    [message] = [one for one in ada.storage.history(ROOM, limit=0) if '"b":"?"' in one.raw[1]]
+    changes = () if message.edits is None else message.edits.changes
+    return [(NAMES[one.log.user], one.entry.c - START) for one in changes if one.entry.k == kind.name]
+
+
+@EACH
+def test_the_newest_of_each_person_counts_or_of_the_writer_alone_or_the_oldest(kind: Kind) -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    asked(ada, bob, kind)
+    first, second, _ = SAMPLES[kind.name]
+    say(ada, bob, kind, bob.ref(1), 20, second)
+    say(ada, cyd, kind, bob.ref(1), 30, first)
+    others = [] if kind.about == "own" else [("cyd", 30)]
+    assert counting(ada, kind) == [("bob", 20), *others]
+    device = Author("bob", "b2")
+    say(ada, device, kind, bob.ref(1), 10, first)  # it comes later, and is older
+    assert counting(ada, kind) == [("bob", 10 if kind.oldest else 20), *others]
+    say(ada, device, kind, bob.ref(1), 40, first)
+    assert counting(ada, kind) == ([("bob", 10)] if kind.oldest else [*others, ("bob", 40)])
+
+
+@EACH
+def test_what_has_another_form_or_is_about_nothing_or_another_kind_has_no_effect(kind: Kind) -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    asked(ada, bob, kind)
+    first, _, wrong = SAMPLES[kind.name]
+    say(ada, bob, kind, bob.ref(1), 10, wrong)
+    say(ada, bob, kind, None, 20, first)
+    assert counting(ada, kind) == []
+    if kind.on:
+        ada, bob = World().peer("ada"), Author("bob", "b1")
+        ada.far("bob").say(bob.say("?"))
+        say(ada, bob, kind, bob.ref(1), 10, first)
+        assert counting(ada, kind) == []
+
+
+@EACH
+def test_what_ends_a_kind_ends_it_at_its_clock(kind: Kind) -> None:
+    ends = next((one for one in KINDS.values() if kind.until and one.aspect == kind.until), None)
+    if ends is None:
+        return
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    asked(ada, bob, kind)
+    first, second, _ = SAMPLES[kind.name]
+    say(ada, cyd, kind, bob.ref(1), 10, first)
+    say(ada, cyd, kind, bob.ref(1), 20, second)
+    say(ada, cyd, ends, bob.ref(1), 15, SAMPLES[ends.name][0])  # another's end is none
+    assert counting(ada, kind) == [("cyd", 20)]
+    say(ada, bob, ends, bob.ref(1), 20, SAMPLES[ends.name][0])
+    assert counting(ada, kind) == [("cyd", 10)]
+
+
+@EACH
+def test_a_person_may_write_what_its_record_says_and_nothing_else(kind: Kind) -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    asked(ada, bob, kind)
+    first, _, wrong = SAMPLES[kind.name]
+    text = "" if first is None else str(first)
+    ada.put(WriteRequest(9, IDS["ada"], ROOM, kind.name, [text], bob.ref(1)))
+    refused = [line for line in ada.take() if "refused" in line]
+    assert refused == (["refused foreign"] if kind.about == "own" else [])
+    ada.put(WriteRequest(9, IDS["ada"], ROOM, kind.name, [text], None))
+    assert [line for line in ada.take() if "refused" in line] == ["refused shape"]
+    if kind.body in ("text", "number") and kind.longest:
+        ada.put(WriteRequest(9, IDS["ada"], ROOM, kind.name, [str(wrong)], bob.ref(1)))
+        assert [line for line in ada.take() if "refused" in line] == ["refused shape"]
+
+
+def test_each_record_that_is_about_a_message_has_samples_and_an_event_of_its_own() -> None:
+    assert SAMPLES.keys() == RELATION_KINDS
+    assert len(CHANGE_EVENTS) == len(RELATION_KINDS)

@@ -1,0 +1,62 @@
+"""A poll on the page: bars to press, by a finger and by keys, and who voted for what."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
+
+from playwright.async_api import expect
+
+from tests.web.browser import ON_STAGE, Scene
+
+pytestmark = ON_STAGE
+
+
+async def test_a_poll_is_voted_on_with_a_click_and_with_keys_until_it_is_closed(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    terry.say(do="poll", to="room", question="Lunch?", options=["pizza", "<b>soup</b>"])
+    asked = await terry.next("sent", text="Lunch?")
+    message = await zoe.sees("Lunch?")
+    bars = message.locator("button.option")
+    await expect(bars).to_have_text(["pizza0", "<b>soup</b>0"])
+    await bars.nth(1).click()
+    vote = await terry.next("vote", id=asked["id"])
+    assert (vote["by"], vote["option"]) == ("zoe", 2)
+    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["<b>soup</b>1 by you"])
+    await bars.nth(0).press("Enter")
+    assert (await terry.next("vote", id=asked["id"]))["option"] == 1
+    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["pizza1 by you"])
+    terry.say(do="vote", id=asked["id"], option=1)
+    await expect(bars.nth(0)).to_have_attribute("title", "you, terry")
+    await bars.nth(0).press("Enter")  # again: it takes the vote back
+    assert (await terry.next("vote", id=asked["id"], by="zoe"))["option"] == 0
+    await expect(bars.nth(0)).to_have_attribute("title", "terry")
+    terry.say(do="close", id=asked["id"])
+    await expect(bars.nth(0)).to_be_disabled()
+    await message.get_by_text("The poll is closed").wait_for()
+
+
+async def test_a_poll_is_asked_with_a_typed_line_and_closed_with_a_button_by_keys(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    await zoe.write("/poll Dinner?")
+    await zoe.page.get_by_text("Give a question and its options").wait_for()
+    await zoe.write('/poll "Dinner at six?" pasta pasta')
+    await zoe.page.get_by_text("two options of a message are alike").wait_for()
+    await zoe.write('/poll "Dinner at six?" pasta \u201cpea soup\u201d')
+    asked = await terry.next("message", text="Dinner at six?")
+    assert asked["choices"] == ["pasta", "pea soup"] and asked["poll"]
+    message = await zoe.sees("Dinner at six?")
+    await expect(message.locator("button.option")).to_have_text(["pasta0", "pea soup0"])
+    terry.say(do="vote", id=asked["id"], option=2)
+    await expect(message.locator("button.option").nth(1)).to_have_attribute("title", "terry")
+    await message.focus()
+    await message.get_by_role("button", name="Close the poll").press("Enter")
+    await zoe.page.get_by_role("dialog").get_by_role("button", name="Close poll").press("Enter")
+    closed = await terry.next("closed", id=asked["id"])
+    assert [(one["by"], one["option"]) for one in closed["votes"]] == [("terry", 2)]
+    await message.get_by_text("The poll is closed").wait_for()
+    await expect(message.get_by_role("button", name="Close the poll")).to_have_count(0)
+    await expect(message.locator("button.option").nth(1)).to_be_disabled()
