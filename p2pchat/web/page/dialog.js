@@ -23,7 +23,8 @@ export function dialog(title, content, how = {}) {
   element.addEventListener("click", (/** @type {Event} */ event) => event.target === element && element.close());
   element.addEventListener("close", () => {
     element.remove();
-    if (before instanceof HTMLElement) focusAgain(before);
+    const isLost = document.activeElement === document.body; // else the browser gave it back, and it may be further by now
+    if (isLost && before instanceof HTMLElement) focusAgain(before);
   });
   document.body.append(element);
   element.showModal();
