@@ -18,7 +18,7 @@ from p2pchat_conformance.scripted_member import ScriptedLog
 
 VERBATIM = (
     ' {"b":"blanks" ,"k":"text", "at":1}\n',
-    '{"k":"poll","at":1,"b":{"q":[1,2.50,null]},"later":"\\u0061"}',
+    '{"k":"later","at":1,"b":{"q":[1,2.50,null]},"later":"\\u0061"}',
     '{"k":"text","at":1,"re":null,"b":"\\u00e9 \\/"}',
 )  # each would change if it were encoded again
 

@@ -511,13 +511,10 @@ class EventFeed:
         self._offsets.update(places)
 
     def commit_offset(self, consumer: str, place: int) -> None:
-        """Set the place of a consumer; stored soon, and that of a new one before any later commit."""
-        is_new = consumer not in self._offsets
+        """Set the place of a consumer; stored soon."""
         self._offsets[consumer] = place
         if self._driver is not None:
             self._driver.ack(consumer, place)
-            if is_new:
-                self._driver.save_acks()
 
     async def commit_offset_now(self, consumer: str, place: int) -> None:
         """Set the place of a consumer; returns when it is on disk."""
