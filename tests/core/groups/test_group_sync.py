@@ -375,7 +375,7 @@ def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulati
     assert [group.view(peer).name for peer in (ada, bob, dan)] == ["later"] * 3
 
 
-@pytest.mark.parametrize(("alone", "seed"), [(False, 5), *((True, seed) for seed in range(1, 5))])
+@pytest.mark.parametrize(("alone", "seed"), [(False, 5), *((True, seed) for seed in range(15, 19))])
 def test_operations_of_an_owner_named_only_by_a_repeated_operation_are_void(alone: bool, seed: int) -> None:
     """Ada made dan the owner and forgot it with her machine's snapshot. Dan changed the group. He hears that he is no
     member even from ada `alone`, who does not know that she named him: by chance he may hear it otherwise.
