@@ -22,13 +22,16 @@ from p2pchat.core.effects import (
     WriteRefused,
 )
 from p2pchat.core.groups.group_editor import GroupEditor
+from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key
+from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.storage_answers import LogFacts, Stored
@@ -38,8 +41,9 @@ from p2pchat.core.sync.causal_order import KEPT_RECENT
 from p2pchat.core.sync.conversation_state import user_of
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
+from p2pchat.core.sync.known_conversations import Conversations
 from p2pchat.core.sync.pruner import Pruner
-from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
+from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.step import Step
@@ -86,12 +90,12 @@ class Replicator:
         self.context: SyncContext = SyncContext(
             ctx, network.id, presence, hosted, contacts, blocks, members, self.statements, stored, run
         )
-        self.conversations = self.context.conversations
-        self.people = self.context.people
-        self.quota = self.context.quota
-        self.inbox = self.context.inbox
+        self.conversations: Conversations = self.context.conversations
+        self.people: KnownPeople = self.context.people
+        self.quota: Quota = self.context.quota
+        self.inbox: Inbox = self.context.inbox
         self.ingest: Ingest = Ingest(self.context, stored.next_place)
-        self.groups = self.ingest.groups
+        self.groups: GroupSync = self.ingest.groups
         self.appender: Appender = Appender(self.context, self.ingest)
         self.group_editor: GroupEditor = GroupEditor(self.context, self.appender)
         self.file_import: FileImport = FileImport(self.context, self.ingest, self.statements)
