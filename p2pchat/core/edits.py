@@ -35,7 +35,7 @@ class RelatedEntry:
 
 @dataclass(frozen=True, slots=True)
 class EntryEdits:
-    """What counts of all that is about one entry: of each aspect the newest of its writer, or of each person.
+    """Those that count of all that is about one entry: of each aspect the newest of its writer, or of each person.
 
     Attributes:
         changes: These entries, the oldest first; also those that take something back.

@@ -337,7 +337,7 @@ def choices_fault(kind: str, choices: Sequence[str]) -> str:
 
 
 class Marks(NamedTuple):
-    """What an entry has beside its text: its attachments, its choices, and what a program says of itself (`Entry`)."""
+    """Marks of an entry beside its text: attachments, choices, and what a program says of itself (`Entry`)."""
 
     files: tuple[FileRef, ...] = ()
     auto: bool = False

@@ -298,7 +298,7 @@ class Node:
 
     @property
     def receipts(self) -> PeerReceipts:
-        """What users have, have read and have taken."""
+        """Receipts of what users have, have read and have taken."""
         return self.sync.receipts
 
     @property

@@ -242,7 +242,7 @@ class Post(DurableEvent):
 
     @property
     def votes(self) -> dict[str, list[User]]:
-        """Who voted for which choice of a poll, also those for which nobody did; {} for what is no poll."""
+        """The voters for each choice of a poll, also for those without any; {} for what is no poll."""
         user, choices = self._viewer.directory.user, self.choices if self.poll else ()
         found: dict[str, list[User]] = {choice: [] for choice in choices}
         for one in self._votes:

@@ -1015,7 +1015,7 @@ own = self._by_signer[self.founder].values()
         ("self._on_dead(link)",
          "link.check_at = now + 10.0")),
     Mutant("no-gossip", "a peer that is never linked with the writer hears of an entry only by chance",
-        Rule("unannounced", within=100, seed=78),
+        "core/receipts/test_delivery_receipts.py::test_who_is_not_linked_with_a_writer_hears_of_its_entry_from_others",
         ("self._schedule_gossip(key, {*hosts} - links)  # with a link that comes up later all is compared",
          "pass")),
     Mutant("no-grace", "a quick reconnect is reported as a departure",

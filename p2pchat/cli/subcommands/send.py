@@ -90,12 +90,12 @@ class SendOptions:
 
     @property
     def is_long(self) -> bool:
-        """Whether the text is longer than a message."""
+        """True if the text is longer than a message."""
         return len((self.text or "").encode("utf-8", "replace")) > Settings.max_text_bytes
 
     @property
     def takes_all(self) -> bool:
-        """Whether standard input is read to its end before anything is sent."""
+        """True if standard input is read to its end before anything is sent."""
         return STREAM in self.files or (self.text is None and not self.lines)
 
 

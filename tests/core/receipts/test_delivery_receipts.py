@@ -312,3 +312,12 @@ def test_peers_that_are_not_linked_with_the_writer_s_hear_what_is_stored_here_al
     bob.say(pen.say("one"))
     ada.world.pass_time(1.0)
     assert ada.take() == ["to cyd dan: have room bob b1:1"]
+
+
+def test_who_is_not_linked_with_a_writer_hears_of_its_entry_from_others() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    ada.far("cyd")
+    ada.far("bob").say(bob.say("hi"))
+    ada.take()
+    ada.world.pass_time(ada.node.settings.gossip_within)
+    assert ada.take() == ["to cyd: have room bob b1:1"]
