@@ -209,9 +209,9 @@ async def vote(ctx: CommandContext, message: Message | Sent, option: int) -> Com
 
 async def typed_vote(ctx: CommandContext, number: str) -> CommandResult:
     """Vote in the newest open poll of the current conversation."""
-    if not (number.isascii() and number.isdecimal()):
+    if not (number.isascii() and number.isdecimal() and len(number) == 1):
         raise UsageError("usage: /vote N, the number of an option; 0 takes your vote back")
-    return await vote(ctx, await _open_poll(ctx), int(number[:3]))
+    return await vote(ctx, await _open_poll(ctx), int(number))
 
 
 async def close(ctx: CommandContext, message: Message | Sent) -> CommandResult:

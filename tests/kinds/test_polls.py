@@ -195,7 +195,7 @@ async def test_a_poll_is_asked_voted_on_and_closed_at_a_prompt(net: Mesh, shown:
     here, there = open_session(ada, shown, as_json=False), open_session(bob, shown, as_json=False)
     await here.execute([b'/poll "Lunch at one?" pizza "pea soup"'])
     await net.settle()
-    await there.execute([b"/vote 2", b"/vote nonsense", b"/vote 0", b"/vote 1"])
+    await there.execute([b"/vote 2", b"/vote nonsense", b"/vote 0", b"/vote 1", b"/vote 0002"])
     await net.settle()
     [asked] = [post for post in await bob.history("room") if post.poll]
     assert counted(asked) == {"pizza": ["bob"], "pea soup": []}
