@@ -16,6 +16,7 @@ import pytest
 
 from p2pchat import TCPPeer
 from p2pchat.web import Pace, WebSettings
+from tests.deadlines import until
 from tests.ports import free_ports
 from tests.processes.settings_override import altered, changes
 from tests.web.chat_client import Chatter, chatting, connect, drop, opened
@@ -68,6 +69,9 @@ async def chatting_with(url: str, user: str, query: str = "") -> AsyncIterator[C
         yield Chatter(websocket)
 
 
+AHEAD = 50  # messages on their way to a client
+
+
 async def test_a_client_of_the_command_line_shows_what_it_took_before_it_ends(serve: Any, tmp_path: Path) -> None:
     """It says that it is connected before it shows what waited; messages come until it ends, and after that too."""
     served = await serve(WebSettings(trust_loopback=True))
@@ -80,8 +84,10 @@ async def test_a_client_of_the_command_line_shows_what_it_took_before_it_ends(se
         await client.until("waited")
 
         async def write() -> None:
+            """Write in the client's pace: a client reads its input once it has everything that waits for it."""
             while True:
                 receipts.append(await ada.send(bob.me, f"({len(receipts)})"))
+                await until(lambda: len(receipts) - len(client.shown) < AHEAD, "the client to show what was written")
 
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(write())
