@@ -210,11 +210,6 @@ class History(Viewer):
 
     # ---- users
 
-    def names_before(self, user: User) -> tuple[str, ...]:
-        """Return the former names of a user, the newest first."""
-        former = self._former.get(user.key, {})
-        return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
-
     @property
     def expelled_by(self) -> User | None:
         """Who expelled the own user or its member, as far as is stored; None if nobody did."""

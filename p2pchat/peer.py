@@ -40,8 +40,8 @@ from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
+from p2pchat.messaging.local_user import LocalUser, run_to_completion
 from p2pchat.messaging.name_resolution import UserDirectory, id_of
-from p2pchat.messaging.named_user import NamedUser, run_to_completion
 from p2pchat.messaging.people import People
 from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
@@ -64,7 +64,7 @@ class Forgotten:
     linked: bool
 
 
-class TCPPeer(NamedUser):
+class TCPPeer(LocalUser):
     """A running peer, with one user of its own, and as many others as it hosts.
 
     Most programs need `async with`, send(), events(), history() and find().

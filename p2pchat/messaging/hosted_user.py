@@ -37,7 +37,6 @@ from p2pchat.messaging.event_builder import PAGE
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.messages import Message, Sent
-from p2pchat.messaging.named_user import NamedUser
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
@@ -53,7 +52,7 @@ READ_AT_ONCE = 16  # messages, for each client that comes; the longest take 2 Mi
 Hears = Callable[[type[ReceiptEvent]], bool]
 
 
-class HostedUser(NamedUser):
+class HostedUser(LocalUser):
     """One user of a gateway, made by TCPPeer.host. A running peer has one object for each of its users."""
 
     __slots__ = ("_stored",)
@@ -119,7 +118,7 @@ class HostedUser(NamedUser):
         Raises PeerClosed.
         """
         self._require_running()
-        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._cursors.of(consumer), hears, is_shared)
+        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer), hears, is_shared)
 
     async def first_unread(self, conversation: Conversation) -> tuple[Message | None, int]:
         """Return the first of the messages that unread() returns, and how many there are.
@@ -127,7 +126,7 @@ class HostedUser(NamedUser):
         Raises StorageError, PeerClosed.
         """
         first, count = None, 0
-        async for post in self._cursors.each_unread(conversation.key):
+        async for post in self._each_unread(conversation.key):
             first = first or post
             count += 1
         return first, count

@@ -12,7 +12,6 @@ import unicodedata
 from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from heapq import nsmallest
-from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED
 from p2pchat.core.groups.group_replica import GroupView
@@ -26,94 +25,15 @@ from p2pchat.core.names import (
     suffix,
 )
 from p2pchat.core.storage_answers import Stored
-from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import AmbiguousName, UnknownName
-from p2pchat.messaging.conversations import Conversation
-from p2pchat.messaging.groups import Group
 from p2pchat.messaging.users import User
-from p2pchat.protocol import ConversationId, Naming, UserId
-
-if TYPE_CHECKING:
-    from p2pchat.messaging.history import Viewer
+from p2pchat.protocol import ConversationId, UserId
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
 MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read
 MIN_SWEEP = 1000  # User objects; sweeping fewer is not worth it
 MAX_LISTED = 8  # names in an error; the same
-
-
-class ConversationDirectory:
-    """The handles of one viewer's conversations, found by id or by address.
-
-    Args:
-        naming: Returns the name behind a conversation id; None for one the viewer does not know.
-        opened: Called with the naming of a direct conversation that is not known yet.
-    """
-
-    __slots__ = ("_groups", "_handles", "_naming", "_opened", "_viewer")
-
-    def __init__(
-        self,
-        viewer: Viewer,
-        groups: GroupDirectory,
-        naming: Callable[[ConversationId], Naming | None],
-        opened: Callable[[Naming], None],
-    ) -> None:
-        self._viewer = viewer
-        self._groups = groups
-        self._naming = naming
-        self._opened = opened
-        self._handles: dict[ConversationId, Conversation] = {}
-
-    def get(self, key: ConversationId) -> Conversation:
-        """Return the one handle of a conversation, by its id in hex; known or not."""
-        found = self._handles.get(key)
-        if found is None or found.naming is None:
-            naming = self._naming(key)
-            kind = Group if naming is not None and naming.talk else Conversation
-            found = self._handles[key] = kind(self._viewer, key, naming)
-        return found
-
-    def group(self, key: ConversationId) -> Group:
-        """Return the handle of a group, by the id of its messages."""
-        group = self.get(key)
-        assert isinstance(group, Group)
-        return group
-
-    def find(self, to: User | Conversation | str) -> Conversation:
-        """Return the conversation that an address names; see TCPPeer.find."""
-        if isinstance(to, Conversation):
-            return to if to.viewer is self._viewer else self.get(to.key)
-        if isinstance(to, User):
-            return self._direct(to)
-        if not isinstance(to, str):
-            raise TypeError(f"a message goes to a name, a User or a Conversation, not {type(to).__name__}")
-        text = to.strip()
-        if text.lower() in ("room", "#room"):
-            return self._viewer.room
-        if text.startswith("#"):
-            return self.get(self._groups.find(text))
-        key = id_of(text)
-        if key and (key in self._handles or self._naming(key) is not None):
-            return self.get(key)
-        try:
-            return self._direct(self._viewer.directory.find(text))
-        except UnknownName:
-            if not (hint := self._groups.hint(text)):
-                raise
-        raise UnknownName(text, hint)
-
-    def _direct(self, user: User) -> Conversation:
-        me = self._viewer.directory.me
-        key = dm_id(me, user.key)
-        found = self._handles.get(key)
-        if found is None or found.naming is None:
-            naming = dm_naming(me, user.key)
-            if self._naming(key) is None:
-                self._opened(naming)
-            found = self._handles[key] = Conversation(self._viewer, key, naming)
-        return found
 
 
 class ExpelledUsers:
@@ -134,7 +54,7 @@ class UserDirectory:
     Args:
         me: The id (hex) of the own user.
         status: Returns the presence of a user.
-        former: Returns the former names of users, by id; it may include present ones.
+        former: Returns the former names of users with the clocks of their profiles, by id; it may include present ones.
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
         expelled: Who is out of the network.
@@ -156,7 +76,7 @@ class UserDirectory:
 
     def __init__(
         self, me: UserId, status: Callable[[UserId], Status],
-        former: Callable[[], Mapping[UserId, Iterable[str]]] = dict,
+        former: Callable[[], Mapping[UserId, Mapping[str, int]]] = dict,
     ) -> None:  # fmt: skip
         self.me: UserId = me
         self.status: Callable[[UserId], Status] = status
@@ -267,6 +187,11 @@ class UserDirectory:
         if by_id is not None:
             return [by_id]
         return list(map(self.user, self._by_tail(name, tail) if tail else self._by_name(name)))
+
+    def names_before(self, id: UserId) -> tuple[str, ...]:
+        """Return the former names of a user, the newest first."""
+        former = self._former().get(id, {})
+        return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != self.name(id))
 
     def near(self, name: str) -> list[User]:
         """Return the other users whose names are one letter away from this one, by label: it may be misspelt."""

@@ -42,6 +42,11 @@ class User:
         return self._people.name(self.key)
 
     @property
+    def names_before(self) -> tuple[str, ...]:
+        """The former names, by the profiles in the room, the newest first."""
+        return self._people.names_before(self.key)
+
+    @property
     def about(self) -> str:
         """The `about` text of the user's newest profile; "" for none."""
         return self._people.abouts.get(self.key, "")
@@ -133,14 +138,12 @@ class Whois:
 
     Attributes:
         user: The user.
-        names_before: Former names, by the profiles in the room, the newest first.
         known_since: When the first entry of the user arrived here; None if none did.
         allowed: Everything the user writes is stored here, without a limit (TCPPeer.allow).
         hosts: The peers that act for the user now, and the user's own peer if an address of it is known.
     """
 
     user: User
-    names_before: tuple[str, ...]
     known_since: datetime | None
     allowed: bool
     hosts: tuple[HostPeer, ...]
@@ -150,13 +153,7 @@ def whois(node: Node, user: User, first_heard: int) -> Whois:
     """Return what a node knows of a user; `first_heard` is in UTC microseconds, 0 for never."""
     hosts = tuple(_host_peer(node, peer) for peer in host_peers(node, user.key))
     since = aware(first_heard) if first_heard else None
-    return Whois(user, former_names(node, user), since, node.sync.quota.is_allowed(user.key), hosts)
-
-
-def former_names(node: Node, user: User) -> tuple[str, ...]:
-    """Return the former names of a user, the newest first."""
-    former = node.sync.people.former.get(user.key, {})
-    return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
+    return Whois(user, since, node.sync.quota.is_allowed(user.key), hosts)
 
 
 def host_peers(node: Node, user: UserId) -> list[PeerId]:
