@@ -104,7 +104,7 @@ class PeerLifecycle:
         )
         self.groups: GroupDirectory = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
         self.dispatcher: EventDispatcher = EventDispatcher(
-            self.directory, self.tracker, self.groups, self.conversations
+            self.directory, self.tracker, self.groups, self.conversations, self.feed
         )
         self._endpoints = endpoints
         self._open_resources = lambda: open_resources(options)
@@ -306,7 +306,7 @@ class PeerLifecycle:
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()
-            self.feed.open(driver, self.dispatcher.readers)
+            self.feed.open(driver)
             driver.start()
             if lost:
                 self.dispatcher.dispatch(WarningIssued("log_damaged", f"{lost}; check the disk, then delete that copy"))
@@ -417,8 +417,7 @@ class PeerLifecycle:
         self.name = validate_name(self.options.name) if self.options.name else former or login_name(self.port)
         self.directory.learn([(me, self.name)])
         self.directory.set_about(me, stored.meta.get(META_ABOUT, self.directory.user(me).about))
-        self.feed.load(stored, self.dispatcher.is_reading_messages, self.dispatcher.read_to)
-        self.feed.count_readers = self.dispatcher.count_readers
+        self.feed.load(stored)
 
     def _make_driver(
         self, resources: PeerResources, connections: ConnectionManager, stored: Stored, hosted: list[HostedIdentity]
@@ -530,7 +529,6 @@ class PeerLifecycle:
     async def _leave(self, driver: Driver, closer: asyncio.Task[object] | None) -> bool:
         await driver.stop()
         await self.dispatcher.drain(closer)
-        await self.dispatcher.complete_receipts()
         return await driver.close()
 
     async def _stop_watching(self) -> None:

@@ -319,7 +319,7 @@ class HostedUserRegistry:
 
     async def unhost(self, user: HostedUser, tokens: Mapping[bytes, str] | None) -> None:
         """Stop hosting a user; see TCPPeer.unhost. Must not be cancelled halfway."""
-        lifecycle, dispatcher = self._lifecycle, self._lifecycle.dispatcher
+        lifecycle = self._lifecycle
         async with self.lock:
             if self.by_id.get(user.key) is not user:
                 return
@@ -329,7 +329,7 @@ class HostedUserRegistry:
             self.deliveries.remove(user.key)
             del self.by_id[user.key], self._by_look[skeleton(user.name)]
             driver.put(UserUnhosted(user.key))
-            for reader in dispatcher.readers:
+            for reader in lifecycle.feed.readers:
                 if reader.viewer is user:
                     reader.end()
             user._gone = True
@@ -363,9 +363,7 @@ class HostedUserRegistry:
             raise PeerClosed("the peer was closed")
         access = AllUsersPolicy(lifecycle.conversations, self.by_id)
         reader = AllUsersSubscription(LocalUser(lifecycle, lifecycle.directory.seen_by(""), access), types, access)
-        lifecycle.dispatcher.add_reader(reader)
-        if lifecycle.driver is not None:
-            lifecycle.feed.begin(reader)
+        lifecycle.feed.add(reader)
         return Events(reader)
 
     def check_free(self, name: str, user: UserId) -> None:

@@ -817,9 +817,7 @@ class LocalUser(Viewer):
         lifecycle = self._lifecycle
         stored_name = None if consumer is None else self._consumer_prefix + plain(consumer)
         reader = Subscription(lifecycle.feed, self, types, stored_name, start, self._access)
-        lifecycle.dispatcher.add_reader(reader)
-        if lifecycle.driver is not None:
-            lifecycle.feed.begin(reader, self._first_place)
+        lifecycle.feed.add(reader, self._first_place)
         return Events(reader, skips_ignored=not ignored, consumer=consumer)
 
     @overload
