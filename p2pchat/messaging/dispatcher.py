@@ -21,7 +21,6 @@ from p2pchat.core.storage_answers import Stored
 from p2pchat.kinds import HIDDEN_KINDS
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience, Conversations, audience_of
-from p2pchat.messaging.event_builder import group_changed
 from p2pchat.messaging.events import aware
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.history import Viewer
@@ -29,6 +28,7 @@ from p2pchat.messaging.messages import users_with
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
 from p2pchat.messaging.receipts import Kind, ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import EventFeed, Subscription
+from p2pchat.messaging.users import by_label
 from p2pchat.protocol import PeerId, UserId
 
 _log = logging.getLogger("p2pchat.peer")
@@ -291,7 +291,23 @@ class EventDispatcher:
         if effect.change in ("removed", "left"):
             self._tracker.remove_member(effect.talk, effect.target)
         audience = (*effect.members, effect.by, effect.target)
-        self._emit(None, lambda viewer: group_changed(viewer, effect, former), audience)
+
+        def changed(viewer: Viewer) -> ev.Event:
+            people, group = viewer.directory, viewer.conversation(effect.talk)
+            assert isinstance(group, Group)
+            return ev.GroupChanged(
+                group=group,
+                change=effect.change,
+                by=people.user(effect.by),
+                target=people.user(effect.target) if effect.target else None,
+                members=by_label(map(people.user, effect.members)),
+                name=effect.name,
+                former=former if effect.change == "renamed" else "",
+                log=effect.log,
+                seq=effect.seq,
+            )
+
+        self._emit(None, changed, audience)
 
     def _on_begun(self, effect: fx.ConversationBegun) -> None:
         by = self._users.admitter(effect.user)

@@ -21,7 +21,7 @@ from p2pchat.errors import ConsumerBusy, PeerClosed
 from p2pchat.messaging.access import AccessPolicy, Audience
 from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.event_builder import EventBuilder
-from p2pchat.messaging.events import Delivered, Event, GroupChanged, Read, ReceiptEvent
+from p2pchat.messaging.events import Delivered, Event, Read, ReceiptEvent
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import DURABLE_EVENTS
 from p2pchat.messaging.receipts import (
@@ -68,7 +68,7 @@ class Subscription:
         self.access = access
         self._types = types
         self._posts = tuple(kind for kind in DURABLE_EVENTS if self._wants(kind))
-        self._builder = EventBuilder(source, viewer, self.access, self._posts, self._wants(GroupChanged))
+        self._builder = EventBuilder(source, viewer, access, self._posts)
         self.consumer = consumer if self._posts else None
         self.start = start
         self.place: int = 0
@@ -321,9 +321,7 @@ class Subscription:
             return
         if built is None:
             return
-        self._built, self._read = built.made, built.read
-        if built.changes:
-            self._live = {**built.changes, **self._live}
+        self._built, self._read = built
         if not self._built:
             self._out = self._read  # nothing for this subscription: acknowledged with the next event
 
@@ -536,11 +534,6 @@ class EventFeed:
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return stored entries in the order in which they were released."""
         return await self._running().places(after, limit)
-
-    async def written(self, group: ConversationId) -> list[ReleasedEntry]:
-        """Return every released entry of one conversation."""
-        disk = self._running().disk
-        return await disk.read(lambda: disk.storage.history(group, limit=0))
 
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         """Return these entries with their edits; None for one that is not released here."""

@@ -398,9 +398,6 @@ class Source(EventFeed):
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         raise AssertionError("nothing was edited")
 
-    async def written(self, group: ConversationId) -> list[ReleasedEntry]:
-        raise AssertionError("there are no groups")
-
     async def complete(self, event: ReceiptEvent) -> ReceiptEvent | None:
         await asyncio.sleep(0)  # a read of the storage takes a turn
         return None if event.seq == 1 else event
