@@ -32,14 +32,15 @@ from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.messaging.access import AccessPolicy, has_others
-from p2pchat.messaging.dispatcher import EventDispatcher
+from p2pchat.messaging.access_policy import AccessPolicy, has_others
+from p2pchat.messaging.conversations import GroupDirectory
+from p2pchat.messaging.event_dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
 from p2pchat.messaging.hosted_user import HostedUserRegistry
-from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
-from p2pchat.messaging.search import SearchIndexer
+from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.messaging.subscription import EventFeed
+from p2pchat.messaging.users import Status, UserDirectory
 from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import PeerArguments, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, PeerId, UserId

@@ -27,13 +27,12 @@ from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
 from p2pchat.identity.login_key import read_login_network
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
-from p2pchat.messaging.access import AccessPolicy, has_others
-from p2pchat.messaging.conversations import Conversation
+from p2pchat.messaging.access_policy import AccessPolicy, has_others
+from p2pchat.messaging.conversations import Conversation, GroupDirectory
 from p2pchat.messaging.events import aware
-from p2pchat.messaging.history import To, Viewer
-from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
-from p2pchat.messaging.search import SearchIndexer
-from p2pchat.messaging.users import User
+from p2pchat.messaging.search_indexer import SearchIndexer
+from p2pchat.messaging.users import User, UserDirectory
+from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
 from p2pchat.protocol import ConversationId, Naming, UserId

@@ -7,8 +7,8 @@
         async for event in peer.events():
             ...
 
-What its own user does is in messaging/: send and events in local_user.py, stored messages in history.py, other users in
-contacts.py, hosted users in hosted_user.py. Start and stop are in lifecycle.py. A peer handles no signals, configures
+What its own user does is in messaging/: stored messages in viewer.py, all else in local_user.py, hosted users in
+hosted_user.py. Start and stop are in lifecycle.py. A peer handles no signals, configures
 no logging and keeps no global state: many can run in one process and one event loop.
 """
 
@@ -36,16 +36,15 @@ from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation, r
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import PeerLifecycle
-from p2pchat.messaging.access import audience_of
+from p2pchat.messaging.access_policy import audience_of
+from p2pchat.messaging.attachments import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.events import Listening, now_micros
-from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.local_user import LocalUser, run_to_completion
-from p2pchat.messaging.name_resolution import UserDirectory, id_of
 from p2pchat.messaging.people import People
-from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
-from p2pchat.messaging.users import User
+from p2pchat.messaging.users import User, UserDirectory, id_of
+from p2pchat.messaging.viewer import To
 from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.server import address_of

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.kinds import MESSAGE_KINDS
-from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.durable_event import DurableEvent
-from p2pchat.messaging.history import Viewer
+from p2pchat.messaging.access_policy import AccessPolicy
 from p2pchat.messaging.messages import (
     CHANGES,
+    DurableEvent,
     Message,
     Sent,
     post_of,
 )
+from p2pchat.messaging.viewer import Viewer
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent_entries import EntrySpan
 from p2pchat.storage.contract import ReleasedEntry

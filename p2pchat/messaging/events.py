@@ -17,8 +17,7 @@ from p2pchat.core.names import base32
 from p2pchat.protocol import MAX_INT, PeerId
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.conversations import Conversation
-    from p2pchat.messaging.groups import Group
+    from p2pchat.messaging.conversations import Conversation, Group
     from p2pchat.messaging.users import User
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added

@@ -30,13 +30,12 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
-from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
+from p2pchat.messaging.access_policy import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
-from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.event_builder import PAGE
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
-from p2pchat.messaging.messages import Message, Sent
+from p2pchat.messaging.messages import DurableEvent, Message, Sent
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User

@@ -1,6 +1,6 @@
 """One user of a running peer: what it writes, subscribes to, has read, and decides about itself and others.
 
-Everything that a stored history can say too is in its base, Viewer (history.py); the own user of a peer is its TCPPeer,
+Everything that a stored history can say too is in its base, Viewer (viewer.py); the own user of a peer is its TCPPeer,
 all others are HostedUsers. What the users of a peer share is in PeerLifecycle: the driver, event dispatching, storage,
 names. The core decides what a choice means: core/contacts.py for ignored and blocked users,
 core/receipts/read_receipts.py.
@@ -42,12 +42,10 @@ from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.kinds.polls import CLOSE, OPTIONS, POLL, VOTE
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
-from p2pchat.messaging.conversations import Conversation, DeletedHistory, UnansweredConversation
-from p2pchat.messaging.durable_event import DurableEvent
+from p2pchat.messaging.conversations import Conversation, DeletedHistory, Group, UnansweredConversation, Who
 from p2pchat.messaging.events import claim_of, micros_of
-from p2pchat.messaging.groups import Group, Who
-from p2pchat.messaging.history import To, Viewer
 from p2pchat.messaging.messages import (
+    DurableEvent,
     Message,
     Post,
     Sent,
@@ -57,18 +55,18 @@ from p2pchat.messaging.messages import (
     ref_of,
     reply_ref,
 )
-from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import place_before, unread_among, untaken_among
-from p2pchat.messaging.users import User, Whois, by_label, host_peers, whois
+from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
+from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
-    from p2pchat.messaging.access import AccessPolicy
-    from p2pchat.messaging.search import SearchIndexer
+    from p2pchat.messaging.access_policy import AccessPolicy
+    from p2pchat.messaging.search_indexer import SearchIndexer
     from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.runtime.driver import Driver
     from p2pchat.runtime.storage_worker import StorageWorker

@@ -25,8 +25,7 @@ from p2pchat.core.members.statement import ADD, REMOVE, Statement
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.errors import P2PChatError, StorageError, UnknownName
 from p2pchat.messaging.events import aware, micros_of, now_micros
-from p2pchat.messaging.name_resolution import begin_of, id_of
-from p2pchat.messaging.users import User, by_label
+from p2pchat.messaging.users import User, begin_of, by_label, id_of
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:

@@ -18,12 +18,10 @@ from weakref import ref
 from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed
-from p2pchat.messaging.access import AccessPolicy, Audience
-from p2pchat.messaging.durable_event import DurableEvent
+from p2pchat.messaging.access_policy import AccessPolicy, Audience
 from p2pchat.messaging.event_builder import EventBuilder
 from p2pchat.messaging.events import Delivered, Event, Read, ReceiptEvent
-from p2pchat.messaging.history import Viewer
-from p2pchat.messaging.messages import DURABLE_EVENTS
+from p2pchat.messaging.messages import DURABLE_EVENTS, DurableEvent
 from p2pchat.messaging.receipts import (
     Kind,
     ReceiptTracker,
@@ -32,6 +30,7 @@ from p2pchat.messaging.receipts import (
     look_up_receipt,
 )
 from p2pchat.messaging.users import User
+from p2pchat.messaging.viewer import Viewer
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.recent_entries import RecentEntries
@@ -43,6 +42,7 @@ LOOKS = 32  # events returned between two checks of the clock and of everything 
 MAX_LIVE = 10_000  # unread subjects of a subscription; beyond it the oldest are dropped
 
 AnyEvent = Event | DurableEvent
+ReceiptKey = tuple[type[ReceiptEvent], LogId, int, User]  # the message, and who has or has read it
 RECEIPT_EVENTS: dict[Kind, type[ReceiptEvent]] = {"delivered": Delivered, "read": Read}
 T_co = TypeVar("T_co", covariant=True)
 
@@ -83,6 +83,7 @@ class Subscription:
         self._turn_began = 0.0  # when this turn of the loop began, by its clock
         self._breath = BREATH  # seconds in this turn
         self._half: ReceiptEvent | None = None  # being looked up
+        self._completed: dict[ReceiptKey, ReceiptEvent | None] = {}  # looked up before storage is closed
         self._no_messages = False  # the peer closes: return no more messages
         self._woken: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None  # the one that asked last
@@ -165,6 +166,14 @@ class Subscription:
         self._handled = asyncio.get_running_loop().create_future()
         self._fast = 0
         await asyncio.wait([self._handled, task], return_when=asyncio.FIRST_COMPLETED)
+
+    async def complete_receipts(self) -> None:
+        """Look up what waiting receipts lack, before storage is closed."""
+        for _, update in [*self._live.values()]:
+            if isinstance(update, ReceiptUpdate):
+                for seq in range(update.first, update.last + 1):
+                    event = self._receipt(update, seq)
+                    self._completed[_key_of(event)] = await self._source.complete(event)
 
     def end(self) -> None:
         """Return the live events that are left, then stop: the peer is closed."""
@@ -257,6 +266,8 @@ class Subscription:
 
     async def _complete(self, event: ReceiptEvent) -> ReceiptEvent | None:
         """Look up what a receipt of an earlier run lacks; if this is cancelled, the receipt is returned later."""
+        if (key := _key_of(event)) in self._completed:
+            return self._completed.pop(key)
         self._half = event
         completed = await self._source.complete(event)
         self._half = None
@@ -333,6 +344,10 @@ class Subscription:
         finally:
             self._woken = None
         self._turn_began = loop.time()
+
+
+def _key_of(event: ReceiptEvent) -> ReceiptKey:
+    return type(event), event.log, event.seq, event.user
 
 
 class Events(AsyncIterator[T_co], Generic[T_co]):

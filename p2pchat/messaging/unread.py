@@ -12,7 +12,7 @@ from p2pchat.protocol import UserId
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.history import StorageReader
+    from p2pchat.messaging.viewer import StorageReader
     from p2pchat.storage.sql import SqlStorage
 
 

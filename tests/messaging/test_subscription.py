@@ -25,7 +25,7 @@ from p2pchat import (
     TCPPeer,
 )
 from p2pchat.core.log import Entry, LogId, Ref
-from p2pchat.messaging.dispatcher import HANDLED_WITHIN
+from p2pchat.messaging.event_dispatcher import HANDLED_WITHIN
 from p2pchat.messaging.events import ReceiptEvent
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, EventFeed, Subscription

@@ -17,10 +17,9 @@ from p2pchat.core.log import CLOCK_AHEAD, LogId, Ref, decode_entry, ref_key, ref
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
-from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.conversations import Conversation, DeletedMessages
+from p2pchat.messaging.access_policy import AccessPolicy
+from p2pchat.messaging.conversations import Conversation, DeletedMessages, Group, GroupDirectory
 from p2pchat.messaging.events import Gap, aware, micros_of
-from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
     Message,
     Post,
@@ -31,16 +30,15 @@ from p2pchat.messaging.messages import (
     sort_key,
     users_with,
 )
-from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory, id_of
-from p2pchat.messaging.search import Progress, SearchRequest, search_messages
-from p2pchat.messaging.users import User, by_label
+from p2pchat.messaging.search_indexer import Progress, SearchRequest, search_messages
+from p2pchat.messaging.users import User, UserDirectory, by_label, id_of
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.search_words import parse_query
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
-    from p2pchat.messaging.search import SearchIndexer
+    from p2pchat.messaging.search_indexer import SearchIndexer
     from p2pchat.storage.sql import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit

@@ -18,22 +18,23 @@ from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import base32
 from p2pchat.core.storage_answers import Stored
+from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.kinds import HIDDEN_KINDS
 from p2pchat.messaging import events as ev
-from p2pchat.messaging.access import Audience, Conversations, audience_of
+from p2pchat.messaging.access_policy import Audience, Conversations, audience_of
+from p2pchat.messaging.conversations import Group, GroupDirectory
 from p2pchat.messaging.events import aware
-from p2pchat.messaging.groups import Group
-from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import users_with
-from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
 from p2pchat.messaging.receipts import Kind, ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import EventFeed, Subscription
-from p2pchat.messaging.users import by_label
+from p2pchat.messaging.users import UserDirectory, by_label
+from p2pchat.messaging.viewer import Viewer
 from p2pchat.protocol import PeerId, UserId
 
 _log = logging.getLogger("p2pchat.peer")
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
+COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
 MAX_MET = 10_000  # users of whom nothing but that they were here is known; a guess
 FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"})  # warnings that hosted users get too
 
@@ -106,7 +107,7 @@ class EventDispatcher:
     # ---- the end
 
     async def drain(self, closer: asyncio.Task[Any] | None) -> None:
-        """Return no more messages, and give programs a moment to acknowledge those they handle; see handled."""
+        """Return no more messages, let programs acknowledge those they handle, and complete receipts that wait."""
         readers = self._feed.readers
         for reader in readers:
             reader.stop_messages()
@@ -114,6 +115,10 @@ class EventDispatcher:
             async with asyncio.timeout(HANDLED_WITHIN):
                 for reader in readers:
                     await reader.handled(closer)
+        with suppress(TimeoutError, StorageError, PeerClosed):
+            async with asyncio.timeout(COMPLETED_WITHIN):
+                for reader in readers:
+                    await reader.complete_receipts()
 
     def close(self, last: ev.Event | None) -> None:
         """End every subscription, after a last event if there is one; waiting calls raise PeerClosed."""

@@ -128,3 +128,16 @@ async def test_a_new_consumer_that_crashes_gets_its_first_message_again(home: Pa
         assert await first_sent(peer) == "hello"
     finally:
         await peer.aclose()
+
+
+async def test_receipts_of_an_earlier_run_are_reported_while_the_peer_closes(home: Path) -> None:
+    async with TCPPeer(data=home / "bob", name="bob") as bob, TCPPeer(0, bob.port, data=home / "ada") as ada:
+        await ada.wait_user("bob", timeout=60)
+    async with TCPPeer(data=home / "ada") as ada:
+        ids = [(await ada.send("bob", text)).id for text in ("one", "two")]
+    ada = TCPPeer(data=home / "ada")
+    receipts = ada.events(Delivered)
+    async with ada, TCPPeer(0, ada.port, data=home / "bob"):
+        await (await ada.receipt(ids[-1])).delivered(timeout=60)  # it arrived, and its reader has not read it
+    async with asyncio.timeout(60):
+        assert [event.id async for event in receipts] == ids
