@@ -267,12 +267,7 @@ class PeerLifecycle:
             elif resources is not None:
                 await asyncio.to_thread(resources.storage.close)
         finally:
-            await self._close_relay()
-            self._close_trace()
-            if self.options.listener is not None:
-                self.options.listener.close()  # start() may have ended before it listened there
-            self.dispatcher.close(None)
-            await self._release(resources, closed)
+            await self._release(resources, closed, None)
 
     async def _begin(self, resources: PeerResources) -> None:
         """Listen first, since the port may be taken; then load storage, then make the core."""
@@ -376,11 +371,6 @@ class PeerLifecycle:
             on_state=self._on_engine,
         )
         return self.relay
-
-    @property
-    def engine_server(self) -> str:
-        """The server of the engine that is connected; "" without one."""
-        return "" if self.relay is None else self.relay.engine.server
 
     def _on_engine(self, server: str, reason: str) -> None:
         """Report that the engine came, or why it is away."""
@@ -521,10 +511,7 @@ class PeerLifecycle:
             closed = await (driver.kill() if kill else self._leave(driver, closer))
         finally:
             await stopping_watch
-            await self._close_relay()
-            self._close_trace()
-            self.dispatcher.close(None if kill else Stopped(reason=reason))
-            await self._release(self.resources, closed)
+            await self._release(self.resources, closed, None if kill else Stopped(reason=reason))
             _log.info("the peer at port %s stopped: %s", self.port, reason)
 
     async def _leave(self, driver: Driver, closer: asyncio.Task[object] | None) -> bool:
@@ -539,17 +526,15 @@ class PeerLifecycle:
         if self._discovery is not None:
             await self._discovery.aclose()
 
-    async def _close_relay(self) -> None:
-        """Disconnect from the engine, after the last word to every peer."""
+    async def _release(self, resources: PeerResources | None, storage_closed: bool, last: Stopped | None) -> None:
+        """End what is left, after the last word to every peer; locks of a busy storage as soon as it is closed."""
         if self.relay is not None:
             await self.relay.aclose()
-
-    def _close_trace(self) -> None:
         if self._trace is not None:
             self._trace.close()
-
-    async def _release(self, resources: PeerResources | None, storage_closed: bool) -> None:
-        """Release files and locks; those of a storage that is still busy as soon as it is closed."""
+        if self.options.listener is not None:
+            self.options.listener.close()  # start() may have ended before it listened there
+        self.dispatcher.close(last)
         if self.indexer is not None:
             await self.indexer.aclose()
         if resources is not None and storage_closed:

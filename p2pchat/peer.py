@@ -221,7 +221,8 @@ class TCPPeer(LocalUser):
     @property
     def engine(self) -> str | None:
         """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
-        return None if self._lifecycle.relay is None else self._lifecycle.engine_server
+        relay = self._lifecycle.relay
+        return None if relay is None else relay.engine.server
 
     async def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = (), again: str = "") -> str:
         """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.

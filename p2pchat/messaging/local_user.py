@@ -302,10 +302,7 @@ class LocalUser(Viewer):
             StorageError: It could not be stored.
         """
         user = await self._resolve(who)
-        if user.is_me:
-            raise ValueError("that is the own user: you cannot ignore yourself")
-        if len(self.directory.ignored | {user.key}) > MAX_BLOCKED:
-            raise ValueError(f"{MAX_BLOCKED} users are ignored, and that is the limit: unignore one first")
+        _check_choice(user, self.directory.ignored, "ignore")
         return await self._set_ignored(user, True)
 
     async def unignore(self, who: User | str) -> User:
@@ -348,12 +345,9 @@ class LocalUser(Viewer):
             StorageError: It could not be stored.
         """
         user, driver = await self._resolve(who), self._require_running()
-        if user.is_me:
-            raise ValueError("that is the own user: you cannot block yourself")
+        _check_choice(user, self.directory.blocked, "block")
         if user.key in driver.node.hosted and not self._consumer_prefix:
             raise ValueError(f"this peer hosts {user.label!a}: a user hosted here can be ignored, not blocked")
-        if len(self.directory.blocked | {user.key}) > MAX_BLOCKED:
-            raise ValueError(f"{MAX_BLOCKED} users are blocked, and that is the limit: unblock one first")
         return await self._set_blocked(user, True)
 
     async def unblock(self, who: User | str) -> User:
@@ -832,14 +826,7 @@ class LocalUser(Viewer):
     ) -> AnyEvent: ...
     @overload
     async def wait_for(
-        self,
-        a: type[Any],
-        b: type[Any],
-        c: type[Any],
-        /,
-        *types: type[Any],
-        where: Callable[[Any], bool] | None = None,
-        timeout: float | None = None,
+        self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
     ) -> Any: ...
     async def wait_for(
         self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
@@ -1056,6 +1043,14 @@ class LocalUser(Viewer):
             taken, _ = marked.marked_to(key, self.directory.me)
             found += await untaken_among(unread, taken, self._disk) if taken else unread
         return found
+
+
+def _check_choice(user: User, chosen: set[UserId], do: str) -> None:
+    """Raise ValueError unless one more user can be ignored, or blocked."""
+    if user.is_me:
+        raise ValueError(f"that is the own user: you cannot {do} yourself")
+    if len(chosen | {user.key}) > MAX_BLOCKED:
+        raise ValueError(f"{MAX_BLOCKED} users are {do.rstrip('e')}ed, and that is the limit: un{do} one first")
 
 
 async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
