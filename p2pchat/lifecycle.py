@@ -73,6 +73,7 @@ class PeerLifecycle:
         host, port: Where it listens.
         listening_at: When this run began; everything it receives it receives later.
         closed: It was closed, or is being closed.
+        is_offline: It neither listens nor dials, to work on a profile that is not running; set before start().
         names_deadline: Until when calls wait for names that are not known yet, on the clock of the loop.
         indexer: The search index; None before the start.
         relay: The links through an engine; None without one.
@@ -93,6 +94,7 @@ class PeerLifecycle:
         self.indexer: SearchIndexer | None = None
         self.relay: RelayTransport | None = None
         self.closed: bool = False
+        self.is_offline: bool = False
         self.names_deadline: float = 0.0
         self.directory: UserDirectory = UserDirectory(
             "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
@@ -111,7 +113,6 @@ class PeerLifecycle:
         self._open_resources = lambda: open_resources(options)
         self._transport: Transport = TCPTransport(options.listener)
         self._clock: Callable[[], Now] | None = None
-        self._offline = False  # neither listens nor dials
         self._engine_reported = ""  # its state as last reported
         self._relayed_named: list[tuple[str, PeerId]] = []  # relayed endpoints to dial once the engine has answered
         self._starting = False  # start() was called
@@ -185,7 +186,7 @@ class PeerLifecycle:
     def name_timeout(self) -> float:
         """Seconds for which calls wait now for a name that is not known; see LocalUser.name_timeout."""
         node = self.running_node
-        if node is None or self._offline:
+        if node is None or self.is_offline:
             return 0.0
         links = node.links
         expected = links.by_peer or links.book or links.dialer.seeking or self._relayed_named or self._discovery
@@ -223,15 +224,6 @@ class PeerLifecycle:
     ) -> None:
         """Use these resources, connections and clock instead of this machine's; call it before start()."""
         self._open_resources, self._transport, self._clock = opened, transport, clock
-
-    def stay_offline(self) -> None:
-        """Neither listen nor dial, to work on a profile that is not running; call it before start()."""
-        self._offline = True
-
-    @property
-    def is_offline(self) -> bool:
-        """True if it works on a profile without a network."""
-        return self._offline
 
     # ---- start
 
@@ -282,7 +274,7 @@ class PeerLifecycle:
             put=early.append,
             trace=self._trace,
         )
-        if not self._offline and (self.options.listen or self.relay is not None):
+        if not self.is_offline and (self.options.listen or self.relay is not None):
             self.host, self.port = await connections.listen(self.options.host, self.options.port)
         self.listening_at = aware(now_micros())
         try:
@@ -290,7 +282,7 @@ class PeerLifecycle:
             stored, hosted = await asyncio.to_thread(_load, resources)
             lost = await asyncio.to_thread(resources.storage.lost)
             self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
-            if self._offline:
+            if self.is_offline:
                 stored.addresses.clear()
             with gc_paused():
                 self._load_own_user(resources, stored)
@@ -317,7 +309,7 @@ class PeerLifecycle:
             await self.indexer.check_deleted()  # a killed process may have left words of what it deleted
         if self._trace is not None:
             self._trace.report_to(lambda text: self.dispatcher.dispatch(WarningIssued("trace", text)))
-        if self._offline:
+        if self.is_offline:
             return
         told = await self._all_endpoints()
         driver.put(ListeningAt(told))
@@ -357,7 +349,7 @@ class PeerLifecycle:
     def _open_relay(self, resources: PeerResources) -> Transport:
         """Return the transport of links: with an engine one that goes through it, too."""
         engine = self.options.engine_options
-        if engine is None or self._offline:
+        if engine is None or self.is_offline:
             return self._transport
         self.relay = RelayTransport(
             resources.identity.peer_id,

@@ -303,7 +303,7 @@ def open_alone(data: PathLike | int, *, db: str | None = None) -> TCPPeer:
     if not (directory / KEY_NAME).exists():
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")
     peer = TCPPeer(data=directory, db=db)
-    peer._lifecycle.stay_offline()
+    peer._lifecycle.is_offline = True
     return peer
 
 

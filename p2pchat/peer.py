@@ -333,14 +333,26 @@ class TCPPeer(LocalUser):
             ValueError: It is this peer itself, or no endpoint.
             StorageError: It could not be stored.
         """
-        driver = self._require_running()
-        forgotten, inputs = _plan_forget(driver.node, self.directory, who)
+        driver, there = self._require_running(), str(who) if isinstance(who, int) else who
+        links = driver.node.links
+        endpoints: tuple[str, ...]
+        if isinstance(there, str) and (":" in there or there.strip().isdecimal()):
+            endpoint = parse_endpoint(there)
+            if not links.dialer.knows(endpoint):
+                raise UnknownName(endpoint, text=f"{endpoint} is not dialled, and no peer is known there")
+            linked = any(endpoint in links.dialer.endpoints(peer) for peer in links.by_peer)
+            endpoints, inputs = (endpoint,), [Forget(endpoint=endpoint)]
+        else:
+            peers = _peers_of(driver.node, self.directory, there)
+            linked = any(peer in links.by_peer for peer in peers)
+            endpoints = tuple(dict.fromkeys(one for peer in peers for one in links.dialer.endpoints(peer)))
+            inputs = [Forget(peer) for peer in peers]
         for input in inputs:
             driver.put(input)
         await driver.settle()
-        for endpoint in forgotten.endpoints:
+        for endpoint in endpoints:
             self._lifecycle.dispatcher.endpoints.pop(endpoint, None)
-        return forgotten
+        return Forgotten(endpoints, linked)
 
     async def add_contact(self, who: User | str) -> User:
         """Make a user a contact, as writing to it does: limits for others do not count for it. Raises as allow."""
@@ -601,27 +613,6 @@ class TCPPeer(LocalUser):
         lifecycle = self._lifecycle
         state = "closed" if lifecycle.closed else "new" if lifecycle.driver is None else self.endpoint
         return f"<TCPPeer {lifecycle.name!a} {state}>"
-
-
-# ---- forget
-
-
-def _plan_forget(node: Node, people: UserDirectory, who: User | str | int) -> tuple[Forgotten, list[Forget]]:
-    """Return what will be forgotten, and the inputs that do it; raises as TCPPeer.forget."""
-    text = who if isinstance(who, str) else str(who)
-    if not isinstance(who, User) and (isinstance(who, int) or ":" in text or text.strip().isdecimal()):
-        return _forget_endpoint(node, parse_endpoint(who))
-    peers = _peers_of(node, people, who)
-    endpoints = dict.fromkeys(endpoint for peer in peers for endpoint in node.links.dialer.endpoints(peer))
-    linked = any(peer in node.links.by_peer for peer in peers)
-    return Forgotten(tuple(endpoints), linked), [Forget(peer) for peer in peers]
-
-
-def _forget_endpoint(node: Node, endpoint: str) -> tuple[Forgotten, list[Forget]]:
-    if not node.links.dialer.knows(endpoint):
-        raise UnknownName(endpoint, text=f"{endpoint} is not dialled, and no peer is known there")
-    linked = any(endpoint in node.links.dialer.endpoints(peer) for peer in node.links.by_peer)
-    return Forgotten((endpoint,), linked), [Forget(endpoint=endpoint)]
 
 
 def _peers_of(node: Node, people: UserDirectory, who: User | str) -> list[PeerId]:

@@ -826,7 +826,14 @@ class LocalUser(Viewer):
     ) -> AnyEvent: ...
     @overload
     async def wait_for(
-        self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
+        self,
+        a: type[Any],
+        b: type[Any],
+        c: type[Any],
+        /,
+        *types: type[Any],
+        where: Callable[[Any], bool] | None = None,
+        timeout: float | None = None,
     ) -> Any: ...
     async def wait_for(
         self, *types: type[Any], where: Callable[[Any], bool] | None = None, timeout: float | None = None
