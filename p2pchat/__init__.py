@@ -55,11 +55,12 @@ if TYPE_CHECKING:
     from p2pchat.identity.profile import profile_directory as profile_directory
     from p2pchat.messaging.attachments import Attachment as Attachment
     from p2pchat.messaging.attachments import KeptFile as KeptFile
+    from p2pchat.messaging.attachments import StoredFile as StoredFile
     from p2pchat.messaging.conversations import Conversation as Conversation
     from p2pchat.messaging.conversations import DeletedHistory as DeletedHistory
     from p2pchat.messaging.conversations import DeletedMessages as DeletedMessages
+    from p2pchat.messaging.conversations import Group as Group
     from p2pchat.messaging.conversations import UnansweredConversation as UnansweredConversation
-    from p2pchat.messaging.durable_event import DurableEvent as DurableEvent
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
     from p2pchat.messaging.events import Failed as Failed
@@ -81,9 +82,9 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Typing as Typing
     from p2pchat.messaging.events import Undelivered as Undelivered
     from p2pchat.messaging.events import Warned as Warned
-    from p2pchat.messaging.groups import Group as Group
     from p2pchat.messaging.hosted_user import HostedUser as HostedUser
     from p2pchat.messaging.messages import Deleted as Deleted
+    from p2pchat.messaging.messages import DurableEvent as DurableEvent
     from p2pchat.messaging.messages import Edited as Edited
     from p2pchat.messaging.messages import Message as Message
     from p2pchat.messaging.messages import MessageChange as MessageChange
@@ -95,7 +96,6 @@ if TYPE_CHECKING:
     from p2pchat.messaging.people import People as People
     from p2pchat.messaging.receipts import Receipt as Receipt
     from p2pchat.messaging.receipts import Receipts as Receipts
-    from p2pchat.messaging.stored_files import StoredFile as StoredFile
     from p2pchat.messaging.subscription import Events as Events
     from p2pchat.messaging.users import HostPeer as HostPeer
     from p2pchat.messaging.users import User as User
@@ -122,10 +122,12 @@ _MODULES = {
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "export_file": ("Exported", "Imported"),
-    "messaging.attachments": ("Attachment", "KeptFile"),
-    "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "UnansweredConversation"),
-    "messaging.durable_event": ("DurableEvent",),
-    "messaging.messages": ("Message", "Sent", "MessageChange", "Deleted", "Edited", "Reaction", "Vote", "PollClosed"),
+    "messaging.attachments": ("Attachment", "KeptFile", "StoredFile"),
+    "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "Group", "UnansweredConversation"),
+    "messaging.messages": (
+        *("DurableEvent", "Message", "Sent"),
+        *("MessageChange", "Deleted", "Edited", "Reaction", "Vote", "PollClosed"),
+    ),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
@@ -135,7 +137,6 @@ _MODULES = {
         *("Joined", "Left", "Link", "Listening", "NewConversation", "Presence", "Read", "Renamed", "Stopped"),
         *("MemberChange", "Typing", "Undelivered", "Warned"),
     ),
-    "messaging.groups": ("Group",),
     "messaging.people": ("Member", "People"),
     "core.members.made_invites": ("MadeInvite",),
     "identity.own_addresses": ("own_addresses",),
@@ -158,7 +159,6 @@ _MODULES = {
     "reachability": ("Probed", "probe"),
     "messaging.subscription": ("Events",),
     "messaging.receipts": ("Receipt", "Receipts"),
-    "messaging.stored_files": ("StoredFile",),
     "storage.search_words": ("where_found",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

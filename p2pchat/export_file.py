@@ -12,13 +12,12 @@ cancelled caller nor the end of the process waits.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,7 +48,6 @@ from p2pchat.protocol import (
     UserId,
     encode,
 )
-from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.storage_worker import resolve
 from p2pchat.storage.content_store import ContentStore, LocalContent
@@ -386,7 +384,8 @@ async def read_file(
             await _next_answer(under_way, done, progress)
         done.unreadable, done.problem = done.unreadable + unpacking.unreadable, unpacking.problem
         if files and unpacking.is_complete:
-            await _read_content(driver, _ByteStream(opened, unpacking.rest), done)
+            problem = await _read_content(driver, _ByteStream(opened, unpacking.rest), done)
+            done.problem = done.problem or problem
     except OSError as error:
         raise P2PChatError(f"cannot read {name}: {error.strerror or error}") from error
     finally:
@@ -415,7 +414,6 @@ CONTENT, CONTENT_END = "content", "content_end"
 _ROOT = re.compile(r"[0-9a-f]{64}")
 MAX_HEADER_BYTES = 4096
 ROOTS_AT_ONCE = 500  # asked of storage
-SMALL_BYTES = 4096  # content of up to so many bytes is read before storage is asked, together with others
 
 
 class StoredContent:
@@ -505,19 +503,10 @@ class _ByteStream:
         return bytes(found)
 
 
-async def _read_content(driver: Driver, stream: _ByteStream, done: Imported) -> None:
-    """Take the content behind the entries. A file without any is one of an earlier version."""
-    small: dict[str, bytes] = {}
-    problem = await _read_each_content(driver, stream, small, done)
-    await _take_small_content(driver, small, done)
-    done.problem = done.problem or problem
-
-
-async def _read_each_content(driver: Driver, stream: _ByteStream, small: dict[str, bytes], done: Imported) -> str:
-    """Take content up to the end; return what is wrong. Small content is gathered, and the last of it is left."""
-    count, begun = 0, False
+async def _read_content(driver: Driver, stream: _ByteStream, done: Imported) -> str:
+    """Take the content behind the entries; return what is wrong. A file without any is one of an earlier version."""
+    count = 0
     while length := await stream.exactly(LENGTH.size):
-        begun = True
         header = await _read_header(stream, length)
         if header.get("t") == CONTENT_END:
             return "" if header.get("count") == count else "not all of its files could be read: it was damaged"
@@ -526,18 +515,9 @@ async def _read_each_content(driver: Driver, stream: _ByteStream, small: dict[st
         if not is_content or type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
             return "it is damaged: what stands behind the damage cannot be found"
         count += 1
-        if size > SMALL_BYTES:
-            if not await _take_content(driver, stream, str(root), size, done):
-                break
-            continue
-        data = await stream.exactly(size)
-        if len(data) < size:
+        if not await _take_content(driver, stream, str(root), size, done):
             break
-        small[str(root)] = data
-        if len(small) == ROOTS_AT_ONCE:
-            await _take_small_content(driver, small, done)
-            small.clear()
-    return "it is cut off: the end of its files is missing" if begun else ""
+    return "it is cut off: the end of its files is missing" if count else ""
 
 
 async def _read_header(stream: _ByteStream, length: bytes) -> dict[str, Any]:
@@ -557,23 +537,6 @@ async def _take_content(driver: Driver, stream: _ByteStream, root: str, size: in
     content = driver.content
     named = await driver.disk.read(lambda: driver.disk.storage.referring([root]))
     local = await content.run(lambda store: store.local()) if named and not content.holds(root, size) else None
-    return await _copy_content(content, stream, root, size, local, done)
-
-
-async def _take_small_content(driver: Driver, small: Mapping[str, bytes], done: Imported) -> None:
-    """Take these contents, by root. Storage is asked once for all."""
-    named = await driver.disk.read(lambda: driver.disk.storage.referring([*small])) if small else {}
-    for root in named:
-        if not driver.content.holds(root, len(small[root])):
-            local = await driver.content.run(lambda store: store.local())
-            data = _ByteStream(io.BytesIO(), small[root])
-            await _copy_content(driver.content, data, root, len(small[root]), local, done)
-
-
-async def _copy_content(
-    content: ContentWorker, stream: _ByteStream, root: str, size: int, local: LocalContent | None, done: Imported
-) -> bool:
-    """Read one content, and keep it in `local`; None: skip it. As _take_content."""
     ended = False
     try:
         left = size

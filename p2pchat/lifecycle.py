@@ -32,14 +32,15 @@ from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.messaging.access import AccessPolicy, has_others
-from p2pchat.messaging.dispatcher import EventDispatcher
+from p2pchat.messaging.access_policy import AccessPolicy, has_others
+from p2pchat.messaging.conversations import GroupDirectory
+from p2pchat.messaging.event_dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
 from p2pchat.messaging.hosted_user import HostedUserRegistry
-from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
-from p2pchat.messaging.search import SearchIndexer
+from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.messaging.subscription import EventFeed
+from p2pchat.messaging.users import Status, UserDirectory
 from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import PeerArguments, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, PeerId, UserId
@@ -72,6 +73,7 @@ class PeerLifecycle:
         host, port: Where it listens.
         listening_at: When this run began; everything it receives it receives later.
         closed: It was closed, or is being closed.
+        is_offline: It neither listens nor dials, to work on a profile that is not running; set before start().
         names_deadline: Until when calls wait for names that are not known yet, on the clock of the loop.
         indexer: The search index; None before the start.
         relay: The links through an engine; None without one.
@@ -92,6 +94,7 @@ class PeerLifecycle:
         self.indexer: SearchIndexer | None = None
         self.relay: RelayTransport | None = None
         self.closed: bool = False
+        self.is_offline: bool = False
         self.names_deadline: float = 0.0
         self.directory: UserDirectory = UserDirectory(
             "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
@@ -104,13 +107,12 @@ class PeerLifecycle:
         )
         self.groups: GroupDirectory = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
         self.dispatcher: EventDispatcher = EventDispatcher(
-            self.directory, self.tracker, self.groups, self.conversations
+            self.directory, self.tracker, self.groups, self.conversations, self.feed
         )
         self._endpoints = endpoints
         self._open_resources = lambda: open_resources(options)
         self._transport: Transport = TCPTransport(options.listener)
         self._clock: Callable[[], Now] | None = None
-        self._offline = False  # neither listens nor dials
         self._engine_reported = ""  # its state as last reported
         self._relayed_named: list[tuple[str, PeerId]] = []  # relayed endpoints to dial once the engine has answered
         self._starting = False  # start() was called
@@ -184,7 +186,7 @@ class PeerLifecycle:
     def name_timeout(self) -> float:
         """Seconds for which calls wait now for a name that is not known; see LocalUser.name_timeout."""
         node = self.running_node
-        if node is None or self._offline:
+        if node is None or self.is_offline:
             return 0.0
         links = node.links
         expected = links.by_peer or links.book or links.dialer.seeking or self._relayed_named or self._discovery
@@ -223,15 +225,6 @@ class PeerLifecycle:
         """Use these resources, connections and clock instead of this machine's; call it before start()."""
         self._open_resources, self._transport, self._clock = opened, transport, clock
 
-    def stay_offline(self) -> None:
-        """Neither listen nor dial, to work on a profile that is not running; call it before start()."""
-        self._offline = True
-
-    @property
-    def is_offline(self) -> bool:
-        """True if it works on a profile without a network."""
-        return self._offline
-
     # ---- start
 
     async def start(self, timeout: float | None) -> None:
@@ -266,12 +259,7 @@ class PeerLifecycle:
             elif resources is not None:
                 await asyncio.to_thread(resources.storage.close)
         finally:
-            await self._close_relay()
-            self._close_trace()
-            if self.options.listener is not None:
-                self.options.listener.close()  # start() may have ended before it listened there
-            self.dispatcher.close(None)
-            await self._release(resources, closed)
+            await self._release(resources, closed, None)
 
     async def _begin(self, resources: PeerResources) -> None:
         """Listen first, since the port may be taken; then load storage, then make the core."""
@@ -286,7 +274,7 @@ class PeerLifecycle:
             put=early.append,
             trace=self._trace,
         )
-        if not self._offline and (self.options.listen or self.relay is not None):
+        if not self.is_offline and (self.options.listen or self.relay is not None):
             self.host, self.port = await connections.listen(self.options.host, self.options.port)
         self.listening_at = aware(now_micros())
         try:
@@ -294,7 +282,7 @@ class PeerLifecycle:
             stored, hosted = await asyncio.to_thread(_load, resources)
             lost = await asyncio.to_thread(resources.storage.lost)
             self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
-            if self._offline:
+            if self.is_offline:
                 stored.addresses.clear()
             with gc_paused():
                 self._load_own_user(resources, stored)
@@ -306,7 +294,7 @@ class PeerLifecycle:
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()
-            self.feed.open(driver, self.dispatcher.readers)
+            self.feed.open(driver)
             driver.start()
             if lost:
                 self.dispatcher.dispatch(WarningIssued("log_damaged", f"{lost}; check the disk, then delete that copy"))
@@ -321,7 +309,7 @@ class PeerLifecycle:
             await self.indexer.check_deleted()  # a killed process may have left words of what it deleted
         if self._trace is not None:
             self._trace.report_to(lambda text: self.dispatcher.dispatch(WarningIssued("trace", text)))
-        if self._offline:
+        if self.is_offline:
             return
         told = await self._all_endpoints()
         driver.put(ListeningAt(told))
@@ -361,7 +349,7 @@ class PeerLifecycle:
     def _open_relay(self, resources: PeerResources) -> Transport:
         """Return the transport of links: with an engine one that goes through it, too."""
         engine = self.options.engine_options
-        if engine is None or self._offline:
+        if engine is None or self.is_offline:
             return self._transport
         self.relay = RelayTransport(
             resources.identity.peer_id,
@@ -375,11 +363,6 @@ class PeerLifecycle:
             on_state=self._on_engine,
         )
         return self.relay
-
-    @property
-    def engine_server(self) -> str:
-        """The server of the engine that is connected; "" without one."""
-        return "" if self.relay is None else self.relay.engine.server
 
     def _on_engine(self, server: str, reason: str) -> None:
         """Report that the engine came, or why it is away."""
@@ -417,8 +400,7 @@ class PeerLifecycle:
         self.name = validate_name(self.options.name) if self.options.name else former or login_name(self.port)
         self.directory.learn([(me, self.name)])
         self.directory.set_about(me, stored.meta.get(META_ABOUT, self.directory.user(me).about))
-        self.feed.load(stored, self.dispatcher.is_reading_messages, self.dispatcher.read_to)
-        self.feed.count_readers = self.dispatcher.count_readers
+        self.feed.load(stored)
 
     def _make_driver(
         self, resources: PeerResources, connections: ConnectionManager, stored: Stored, hosted: list[HostedIdentity]
@@ -521,16 +503,12 @@ class PeerLifecycle:
             closed = await (driver.kill() if kill else self._leave(driver, closer))
         finally:
             await stopping_watch
-            await self._close_relay()
-            self._close_trace()
-            self.dispatcher.close(None if kill else Stopped(reason=reason))
-            await self._release(self.resources, closed)
+            await self._release(self.resources, closed, None if kill else Stopped(reason=reason))
             _log.info("the peer at port %s stopped: %s", self.port, reason)
 
     async def _leave(self, driver: Driver, closer: asyncio.Task[object] | None) -> bool:
         await driver.stop()
         await self.dispatcher.drain(closer)
-        await self.dispatcher.complete_receipts()
         return await driver.close()
 
     async def _stop_watching(self) -> None:
@@ -540,17 +518,15 @@ class PeerLifecycle:
         if self._discovery is not None:
             await self._discovery.aclose()
 
-    async def _close_relay(self) -> None:
-        """Disconnect from the engine, after the last word to every peer."""
+    async def _release(self, resources: PeerResources | None, storage_closed: bool, last: Stopped | None) -> None:
+        """End what is left, after the last word to every peer; locks of a busy storage as soon as it is closed."""
         if self.relay is not None:
             await self.relay.aclose()
-
-    def _close_trace(self) -> None:
         if self._trace is not None:
             self._trace.close()
-
-    async def _release(self, resources: PeerResources | None, storage_closed: bool) -> None:
-        """Release files and locks; those of a storage that is still busy as soon as it is closed."""
+        if self.options.listener is not None:
+            self.options.listener.close()  # start() may have ended before it listened there
+        self.dispatcher.close(last)
         if self.indexer is not None:
             await self.indexer.aclose()
         if resources is not None and storage_closed:

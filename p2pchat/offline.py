@@ -27,13 +27,12 @@ from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
 from p2pchat.identity.login_key import read_login_network
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
-from p2pchat.messaging.access import AccessPolicy, has_others
-from p2pchat.messaging.conversations import Conversation
+from p2pchat.messaging.access_policy import AccessPolicy, has_others
+from p2pchat.messaging.conversations import Conversation, GroupDirectory
 from p2pchat.messaging.events import aware
-from p2pchat.messaging.history import To, Viewer
-from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
-from p2pchat.messaging.search import SearchIndexer
-from p2pchat.messaging.users import User
+from p2pchat.messaging.search_indexer import SearchIndexer
+from p2pchat.messaging.users import User, UserDirectory
+from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
 from p2pchat.protocol import ConversationId, Naming, UserId
@@ -210,11 +209,6 @@ class History(Viewer):
 
     # ---- users
 
-    def names_before(self, user: User) -> tuple[str, ...]:
-        """Return the former names of a user, the newest first."""
-        former = self._former.get(user.key, {})
-        return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
-
     @property
     def expelled_by(self) -> User | None:
         """Who expelled the own user or its member, as far as is stored; None if nobody did."""
@@ -309,7 +303,7 @@ def open_alone(data: PathLike | int, *, db: str | None = None) -> TCPPeer:
     if not (directory / KEY_NAME).exists():
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")
     peer = TCPPeer(data=directory, db=db)
-    peer._lifecycle.stay_offline()
+    peer._lifecycle.is_offline = True
     return peer
 
 

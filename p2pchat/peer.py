@@ -7,8 +7,8 @@
         async for event in peer.events():
             ...
 
-What its own user does is in messaging/: send and events in local_user.py, stored messages in history.py, other users in
-contacts.py, hosted users in hosted_user.py. Start and stop are in lifecycle.py. A peer handles no signals, configures
+What its own user does is in messaging/: stored messages in viewer.py, all else in local_user.py, hosted users in
+hosted_user.py. Start and stop are in lifecycle.py. A peer handles no signals, configures
 no logging and keeps no global state: many can run in one process and one event loop.
 """
 
@@ -36,16 +36,15 @@ from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation, r
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import PeerLifecycle
-from p2pchat.messaging.access import audience_of
+from p2pchat.messaging.access_policy import audience_of
+from p2pchat.messaging.attachments import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.events import Listening, now_micros
-from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import HostedUser, Users
-from p2pchat.messaging.name_resolution import UserDirectory, id_of
-from p2pchat.messaging.named_user import NamedUser, run_to_completion
+from p2pchat.messaging.local_user import LocalUser, run_to_completion
 from p2pchat.messaging.people import People
-from p2pchat.messaging.stored_files import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.subscription import AnyEvent, Events
-from p2pchat.messaging.users import User
+from p2pchat.messaging.users import User, UserDirectory, id_of
+from p2pchat.messaging.viewer import To
 from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.server import address_of
@@ -64,7 +63,7 @@ class Forgotten:
     linked: bool
 
 
-class TCPPeer(NamedUser):
+class TCPPeer(LocalUser):
     """A running peer, with one user of its own, and as many others as it hosts.
 
     Most programs need `async with`, send(), events(), history() and find().
@@ -222,7 +221,8 @@ class TCPPeer(NamedUser):
     @property
     def engine(self) -> str | None:
         """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
-        return None if self._lifecycle.relay is None else self._lifecycle.engine_server
+        relay = self._lifecycle.relay
+        return None if relay is None else relay.engine.server
 
     async def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = (), again: str = "") -> str:
         """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.
@@ -333,14 +333,26 @@ class TCPPeer(NamedUser):
             ValueError: It is this peer itself, or no endpoint.
             StorageError: It could not be stored.
         """
-        driver = self._require_running()
-        forgotten, inputs = _plan_forget(driver.node, self.directory, who)
+        driver, there = self._require_running(), str(who) if isinstance(who, int) else who
+        links = driver.node.links
+        endpoints: tuple[str, ...]
+        if isinstance(there, str) and (":" in there or there.strip().isdecimal()):
+            endpoint = parse_endpoint(there)
+            if not links.dialer.knows(endpoint):
+                raise UnknownName(endpoint, text=f"{endpoint} is not dialled, and no peer is known there")
+            linked = any(endpoint in links.dialer.endpoints(peer) for peer in links.by_peer)
+            endpoints, inputs = (endpoint,), [Forget(endpoint=endpoint)]
+        else:
+            peers = _peers_of(driver.node, self.directory, there)
+            linked = any(peer in links.by_peer for peer in peers)
+            endpoints = tuple(dict.fromkeys(one for peer in peers for one in links.dialer.endpoints(peer)))
+            inputs = [Forget(peer) for peer in peers]
         for input in inputs:
             driver.put(input)
         await driver.settle()
-        for endpoint in forgotten.endpoints:
+        for endpoint in endpoints:
             self._lifecycle.dispatcher.endpoints.pop(endpoint, None)
-        return forgotten
+        return Forgotten(endpoints, linked)
 
     async def add_contact(self, who: User | str) -> User:
         """Make a user a contact, as writing to it does: limits for others do not count for it. Raises as allow."""
@@ -601,27 +613,6 @@ class TCPPeer(NamedUser):
         lifecycle = self._lifecycle
         state = "closed" if lifecycle.closed else "new" if lifecycle.driver is None else self.endpoint
         return f"<TCPPeer {lifecycle.name!a} {state}>"
-
-
-# ---- forget
-
-
-def _plan_forget(node: Node, people: UserDirectory, who: User | str | int) -> tuple[Forgotten, list[Forget]]:
-    """Return what will be forgotten, and the inputs that do it; raises as TCPPeer.forget."""
-    text = who if isinstance(who, str) else str(who)
-    if not isinstance(who, User) and (isinstance(who, int) or ":" in text or text.strip().isdecimal()):
-        return _forget_endpoint(node, parse_endpoint(who))
-    peers = _peers_of(node, people, who)
-    endpoints = dict.fromkeys(endpoint for peer in peers for endpoint in node.links.dialer.endpoints(peer))
-    linked = any(peer in node.links.by_peer for peer in peers)
-    return Forgotten(tuple(endpoints), linked), [Forget(peer) for peer in peers]
-
-
-def _forget_endpoint(node: Node, endpoint: str) -> tuple[Forgotten, list[Forget]]:
-    if not node.links.dialer.knows(endpoint):
-        raise UnknownName(endpoint, text=f"{endpoint} is not dialled, and no peer is known there")
-    linked = any(endpoint in node.links.dialer.endpoints(peer) for peer in node.links.by_peer)
-    return Forgotten((endpoint,), linked), [Forget(endpoint=endpoint)]
 
 
 def _peers_of(node: Node, people: UserDirectory, who: User | str) -> list[PeerId]:

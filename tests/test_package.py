@@ -19,7 +19,7 @@ import p2pchat
 import p2pchat.testing
 from docs.site import PUBLIC_MODULES
 from p2pchat import History, HostedUser, Settings, TCPPeer
-from p2pchat.messaging.named_user import NamedUser
+from p2pchat.messaging.local_user import LocalUser
 
 PUBLIC = {
     f"{module}.{name}": getattr(import_module(module), name)
@@ -81,7 +81,7 @@ def test_every_public_name_is_documented_and_typed() -> None:
 
 
 def test_users_of_a_peer_share_their_calls_and_a_history_has_some_of_them() -> None:
-    shared = public_calls(NamedUser)
+    shared = public_calls(LocalUser)
     assert {"send", "events", "history", "find", "rename"} <= shared.keys()
     for cls in (TCPPeer, HostedUser):
         assert {name: member for name, member in public_calls(cls).items() if name in shared} == shared

@@ -245,7 +245,7 @@ async def owner(ctx: CommandContext, to: Group, user: UserOrId) -> CommandResult
 
 def group_members(ctx: CommandContext, to: Group) -> CommandResult:
     """Return the answer to /members in a group."""
-    rows = [{**user_row(ctx.peer, user), "owner": user == to.owner} for user in to.members]
+    rows = [{**user_row(user), "owner": user == to.owner} for user in to.members]
     now = datetime.now().astimezone()
     return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(to)} has no members"])
 

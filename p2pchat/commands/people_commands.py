@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from p2pchat import Conversation, History, HostedUser, TCPPeer, User
+from p2pchat import Conversation, HostedUser, TCPPeer, User
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
@@ -37,7 +37,7 @@ async def who(ctx: CommandContext) -> CommandResult:
         talking = {one.user for one in ctx.peer.recent_conversations()}
         users = [user for user in users if user in talking or is_present(_status_row(user))]
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
-    rows = [user_row(ctx.peer, user) for user in users]
+    rows = [user_row(user) for user in users]
     others = [f"-- and {known - len(users)} more offline: /who {ALL} shows them too"] if known > len(users) else []
     return CommandResult(rows, [*(format_user(row, now) for row in rows), *others, *_engine_lines(ctx.peer)])
 
@@ -65,7 +65,7 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
         for host in known.hosts
     ]
     row = {
-        **user_row(ctx.peer, known.user),
+        **user_row(known.user),
         "known_since": None if known.known_since is None else iso(known.known_since),
         "allowed": known.allowed,
         "hosts": hosts,
@@ -74,7 +74,7 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
     return CommandResult([row], format_whois(row, datetime.now().astimezone()))
 
 
-def user_row(of: TCPPeer | HostedUser | History, user: User) -> EventLine:
+def user_row(user: User) -> EventLine:
     """Return one row of /who, or of `p2pchat users`."""
     return {
         "user": user.label,
@@ -85,7 +85,7 @@ def user_row(of: TCPPeer | HostedUser | History, user: User) -> EventLine:
         "ignored": user.ignored,
         "blocked": user.blocked,
         "about": user.about,
-        "names_before": list(of.names_before(user)),
+        "names_before": list(user.names_before),
     }
 
 

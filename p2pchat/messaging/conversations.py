@@ -1,25 +1,31 @@
-"""The class of conversations: the room, a direct conversation or a group.
+"""Conversations: the room, direct conversations, and groups with their members and names.
 
 A Conversation is a small handle. Its methods call the viewer that made it: a TCPPeer, HostedUser or History, which acts
-for one user.
+for one user. A group has one state, which its owner sets (docs/protocol-groups.md). Every change of it is an entry in a
+conversation of the group's own, so it is as durable as a message and reaches members who are offline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.names import base32, full_label
+from p2pchat.core.groups.group_replica import GroupView
+from p2pchat.core.inputs import GroupChangeRequest, GroupLeaveRequest
+from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, suffix, validate_name
+from p2pchat.errors import AmbiguousName, DeliveryTimeout, UnknownName
 from p2pchat.messaging.events import json_fields
 from p2pchat.messaging.messages import Message, Post, Sent
-from p2pchat.messaging.users import User
-from p2pchat.protocol import ConversationId, Naming
+from p2pchat.messaging.users import MAX_LISTED, NameIndex, User, by_label, listed, quoted, split_typed
+from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.history import Viewer
     from p2pchat.messaging.receipts import Receipt
+    from p2pchat.messaging.viewer import Viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,3 +191,181 @@ class Conversation:
 @json_fields.register(Conversation)
 def _conversation_fields(conversation: Conversation, name: str) -> dict[str, str]:
     return {f"{name}_id": conversation.id}
+
+
+LOOKED_AT = 500  # newest messages among which the last own one is looked for; a guess
+LEAVE_WITHIN = 3.0  # seconds that members who are online have to take what a leaving user wrote; a guess
+
+Who = User | str  # a user, a name as typed, or the full id of a user never met
+
+
+class Group(Conversation):
+    """A conversation with members. Its name and members are those of the present moment.
+
+    Every method that changes the group raises P2PChatError when it cannot: the own user is not the owner, or the user
+    is already a member. UnknownName and AmbiguousName concern a name; StorageError and PeerClosed are raised as by
+    TCPPeer.send.
+    """
+
+    __slots__ = ()
+
+    @property
+    def group_key(self) -> ConversationId:
+        """The id (hex) of the conversation that holds the group's operations; `key` is that of its messages."""
+        return "" if self.naming is None or self.naming.talk is None else self.naming.talk
+
+    @property
+    def view(self) -> GroupView | None:
+        """The state of the group in the core; None while nothing is known of it here."""
+        return self._viewer._group_view(self.group_key)
+
+    @property
+    def owner(self) -> User | None:
+        """The user who may change the group; None while the group is unknown here."""
+        view = self.view
+        return None if view is None else self._viewer.directory.user(view.owner)
+
+    @property
+    def members(self) -> list[User]:
+        """The present members, sorted by label; [] while nothing is known of the group here."""
+        view, people = self.view, self._viewer.directory
+        return [] if view is None else list(by_label(map(people.user, view.members)))
+
+    @property
+    def is_member(self) -> bool:
+        """True if the own user is a member."""
+        view = self.view
+        return view is not None and self._viewer.directory.me in view.members
+
+    async def add(self, *who: Who) -> None:
+        """Add members; they receive the whole history. Name a user who was never met by the full id."""
+        await self._change(add=await self._keys_of(who))
+
+    async def remove(self, *who: Who) -> None:
+        """Remove members. A peer that knows of the removal does not show what they write after it."""
+        await self._change(remove=await self._keys_of(who))
+
+    async def rename(self, name: str) -> None:
+        """Change the name; raises ValueError for an invalid one."""
+        await self._change(name=name)
+
+    async def hand_over(self, who: Who) -> None:
+        """Make a member the owner."""
+        [owner] = await self._keys_of((who,))
+        await self._change(owner=owner)
+
+    async def leave(self) -> None:
+        """Leave the group. An owner hands it over first.
+
+        What was written stays with those who have it. Nobody else is given it by one who left, so this waits up to 3 s
+        until the members who are online have it; `Receipt.delivered_to` of the last message tells whether anybody has.
+        """
+        user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
+        requests = user._require_running().requests
+        if sent := [post for post in await user.history(self, limit=LOOKED_AT) if isinstance(post, Sent)]:
+            last = await user.receipt(sent[-1].mended_id or sent[-1].id)
+            online = [member for member in last.of if member.status in ("online", "idle")]
+            waits = (last.delivered(by=member, timeout=LEAVE_WITHIN) for member in online)
+            with suppress(DeliveryTimeout):
+                await asyncio.gather(*waits)
+        await requests.request(lambda ticket: GroupLeaveRequest(ticket, me, key))
+
+    async def _change(
+        self,
+        *,
+        add: tuple[UserId, ...] = (),
+        remove: tuple[UserId, ...] = (),
+        name: str | None = None,
+        owner: UserId | None = None,
+    ) -> None:
+        user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
+        requests = user._require_running().requests
+        new_name = None if name is None else validate_name(name)
+        await requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, add, remove, new_name, owner))
+
+    async def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
+        user = self._viewer._local_user
+        return tuple([(await user._resolve(one)).key for one in who])
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name!a} of {len(self.members)}>"
+
+
+class GroupDirectory:
+    """The groups that one peer knows, by name. Names that look alike are shown with the beginning of the group's id.
+
+    Args:
+        views: Returns the present state of all groups, by the id of their operations.
+    """
+
+    def __init__(self, views: Callable[[], Mapping[ConversationId, GroupView]]) -> None:
+        self._views = views
+        self._index = NameIndex()  # ids are those of the groups' messages
+        self._knows: Callable[[ConversationId], bool] = lambda talk: True
+
+    def seen_by(self, knows: Callable[[ConversationId], bool]) -> GroupDirectory:
+        """Return the same directory, limited to the groups for whose messages `knows` returns true."""
+        other = GroupDirectory(self._views)
+        other._index, other._knows = self._index, knows
+        return other
+
+    def load(self) -> None:
+        """Take the names of all groups."""
+        for view in self._views().values():
+            self.learn(view.talk, view.name)
+
+    def learn(self, talk: ConversationId, name: str) -> None:
+        """Set the name of a group."""
+        if self._index.names.get(talk) != name:
+            self._index.learn(talk, name)
+
+    def name(self, talk: ConversationId) -> str:
+        """Return the name of a group; "" while it is unknown."""
+        return self._index.names.get(talk, "")
+
+    def all(self) -> list[GroupView]:
+        """Return the present state of every group whose name is known, which it is once its operations are stored."""
+        return [view for view in self._views().values() if view.talk in self._index.names and self._knows(view.talk)]
+
+    def view(self, group: ConversationId) -> GroupView | None:
+        """Return the present state of a group, by the id of its operations."""
+        return self._views().get(group)
+
+    def same_name(self, talk: ConversationId) -> bool:
+        """Return whether the name looks like that of another group, or of the room."""
+        look = self._index.looks.get(talk)
+        return look is not None and (look == ROOM_SKELETON or len(self._alike(look)) > 1)
+
+    def _alike(self, look: str) -> list[ConversationId]:
+        return list(filter(self._knows, self._index.alike.get(look, ())))
+
+    def hint(self, text: str) -> str:
+        """Return a hint for a name that no user has, but a group; "" if none has."""
+        try:
+            self.find(text)
+        except UnknownName:
+            return ""
+        except AmbiguousName as error:
+            return f"groups are: {', '.join(error.candidates)}"
+        return f"the group is #{quoted(text.strip())}"
+
+    def find(self, text: str) -> ConversationId:
+        """Return the id of the messages of the group that an address names; see LocalUser.group."""
+        names = self._index.names
+        name, tail = split_typed(text, "#")
+        alike = self._alike(skeleton(name))
+        if len(alike) == 1 and not tail:  # a name that only looks like it is another one
+            fitting = [talk for talk in alike if names[talk].casefold() == name.casefold()]
+        else:
+            fitting = [talk for talk in alike if suffix(talk) == tail or not tail]
+        if not fitting:
+            raise UnknownName(text, self._hint())
+        if len(fitting) > 1:
+            raise AmbiguousName(text, sorted(f"#{full_label(names[talk], talk)}" for talk in fitting))
+        return fitting[0]
+
+    def _hint(self) -> str:
+        known = (name for talk, name in self._index.names.items() if self._knows(talk))
+        names = [f"#{quoted(name)}" for name in sorted(set(known))]
+        known_names = listed(names[:MAX_LISTED], len(names[MAX_LISTED:]))
+        return f"groups here are {known_names}" if names else "there are no groups here yet"

@@ -1,33 +1,26 @@
 """Builder of events: what a released entry of a log is for a program.
 
-It is a message, a change of one (edited, deleted, a reaction), or a change of a group. Entries come a run in memory or
-a page of storage at a time.
+It is a message, or a change of one (edited, deleted, a reaction). Entries come a run in memory or a page of storage at
+a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Hashable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Container, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from p2pchat.core.effects import GroupUpdate
-from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.groups.group_sync import group_updates
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
-from p2pchat.kinds import GROUP_KINDS, MESSAGE_KINDS
-from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.durable_event import DurableEvent
-from p2pchat.messaging.events import GroupChanged, aware, now_micros
-from p2pchat.messaging.groups import Group
-from p2pchat.messaging.history import Viewer
+from p2pchat.kinds import MESSAGE_KINDS
+from p2pchat.messaging.access_policy import AccessPolicy
 from p2pchat.messaging.messages import (
     CHANGES,
+    DurableEvent,
     Message,
     Sent,
     post_of,
 )
-from p2pchat.messaging.users import by_label
+from p2pchat.messaging.viewer import Viewer
 from p2pchat.protocol import ConversationId
 from p2pchat.runtime.recent_entries import EntrySpan
 from p2pchat.storage.contract import ReleasedEntry
@@ -54,21 +47,7 @@ class PlacedEntry(NamedTuple):
 
 Found = dict[int, ReleasedEntry]  # by place: a message that was changed; the message that a change names
 EditedEntries = Mapping[tuple[ConversationId, str], Container[int]]  # as RecentEntries has them
-Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: the place before it, and the event
-
-
-class BuiltEvents(NamedTuple):
-    """Events of the next entries.
-
-    Attributes:
-        made: Messages and changes of messages, the newest first, so that the next one is last.
-        read: Everything up to this place is in here, or is nothing for this subscription.
-        changes: Changes of groups in earlier runs, among them.
-    """
-
-    made: list[DurableEvent]
-    read: int
-    changes: Changes
+BuiltEvents = tuple[list[DurableEvent], int]  # the newest first; all up to this place are here, or are not wanted
 
 
 class EventBuilder:
@@ -76,17 +55,13 @@ class EventBuilder:
 
     Args:
         wanted: The classes wanted of messages and of changes of messages.
-        groups: Changes of groups are wanted.
     """
 
-    def __init__(
-        self, source: EventFeed, viewer: Viewer, access: AccessPolicy, wanted: Sequence[type], groups: bool
-    ) -> None:
+    def __init__(self, source: EventFeed, viewer: Viewer, access: AccessPolicy, wanted: Sequence[type]) -> None:
         self._source = source
         self._viewer = viewer
         self._access = access
         self._wanted = wanted
-        self._groups = groups
 
     async def after(self, read: int) -> BuiltEvents | None:
         """Return the events after a place; None if there are none. Raises PeerClosed when storage is closed."""
@@ -100,7 +75,7 @@ class EventBuilder:
         # What became of a message costs as much as its reactions, so it is looked up once for as many entries as wait.
         while recent.edited and len(steps) < PAGE and (run := recent.after(steps[-1].place)) is not None:
             steps += _steps_of(run, steps[-1].place)
-        return self._from_steps(steps, await self._look_up(steps, recent.edited), {})
+        return self._from_steps(steps, await self._look_up(steps, recent.edited))
 
     async def _from_storage(self, read: int) -> BuiltEvents | None:
         shown = await self._source.places(read, PAGE)
@@ -109,7 +84,7 @@ class EventBuilder:
         steps = [PlacedEntry(s.log, s.seq, decode_entry(s.raw), s.place, s.received_at, s.old, s.gap) for s in shown]
         pairs = zip(shown, steps, strict=True)
         found: Found = {s.place: s for s, step in pairs if s.edits is not None and step.entry.is_message}
-        return self._from_steps(steps, found | await self._look_up(steps, {}), await self._group_changes(steps))
+        return self._from_steps(steps, found | await self._look_up(steps, {}))
 
     def _from_run(self, run: EntrySpan, read: int) -> BuiltEvents:
         """Build messages from memory where all are visible and none was changed: _from_steps() for this, but quick."""
@@ -120,9 +95,9 @@ class EventBuilder:
             first, to_seq = read + 1, run.first - run.place
             newest_first = zip(range(run.end - 1, first - 1, -1), reversed(run.entries), strict=False)
             made = [cls(viewer, log, at + to_seq, entry, at, received_at, old, gap) for at, entry in newest_first]
-        return BuiltEvents(made, run.end - 1, {})
+        return made, run.end - 1
 
-    def _from_steps(self, steps: Sequence[PlacedEntry], found: Found, changes: Changes) -> BuiltEvents:
+    def _from_steps(self, steps: Sequence[PlacedEntry], found: Found) -> BuiltEvents:
         """Build what this subscription wants and may see."""
         viewer, wanted, access = self._viewer, self._wanted, self._access
         mine, is_all, sees = access.mine, access.is_all, access.sees
@@ -139,21 +114,7 @@ class EventBuilder:
             elif message is not None and decode_entry(message.raw).is_message:  # else the core reports it, or nobody
                 change = CHANGES[entry.k](viewer, *step, message=post_of(viewer, message, message.log.user in mine))
                 made += [change] if change.counts else []  # another one is newer
-        return BuiltEvents(made, steps[-1].place, changes)
-
-    async def _group_changes(self, steps: Sequence[PlacedEntry]) -> Changes:
-        """Return the changes that groups underwent in earlier runs, by these entries."""
-        if not self._groups:
-            return {}
-        start = self._source.start
-        named = [(step.place, step.log) for step in steps if step.entry.k in GROUP_KINDS and step.place <= start]
-        found = await earlier_changes(self._viewer, self._source.written, named) if named else {}
-        return {
-            (event.log, event.seq, event.change, event.target): (place, event)
-            for place, events in found.items()
-            for event in events
-            if self._access.hears(event.audience)
-        }
+        return made, steps[-1].place
 
     async def _look_up(self, steps: Sequence[PlacedEntry], edited: EditedEntries) -> Found:
         """Return the messages that wanted changes name, and those in `edited` as they are now; each is read once."""
@@ -179,63 +140,3 @@ def _steps_of(run: EntrySpan, read: int) -> list[PlacedEntry]:
         for i, entry in enumerate(run.entries)
         if i >= skip
     ]
-
-
-# ---- changes of groups
-
-
-def group_changed(viewer: Viewer, effect: GroupUpdate, former: str, at: datetime | None = None) -> GroupChanged:
-    """Return the event of a change that the core reported; `former` is the name of the group before it."""
-    people, group = viewer.directory, viewer.conversation(effect.talk)
-    assert isinstance(group, Group)
-    return GroupChanged(
-        at=at or aware(now_micros()),
-        group=group,
-        change=effect.change,
-        by=people.user(effect.by),
-        target=people.user(effect.target) if effect.target else None,
-        members=by_label(map(people.user, effect.members)),
-        name=effect.name,
-        former=former if effect.change == "renamed" else "",
-        log=effect.log,
-        seq=effect.seq,
-    )
-
-
-# ---- changes in earlier runs
-#
-# In the run in which a group changes, the core reports it. For earlier runs the changes are derived again, from
-# everything written to the group in the order in which it arrived, and returned at their places among the messages.
-
-
-ReadGroup = Callable[[ConversationId], Awaitable[list[ReleasedEntry]]]  # reads everything written to a group
-
-
-async def earlier_changes(
-    viewer: Viewer, read: ReadGroup, named: Iterable[tuple[int, LogId]]
-) -> dict[int, list[GroupChanged]]:
-    """Return the changes that these operations and leaves, given by place and log, made when they arrived; by place."""
-    wanted: dict[ConversationId, set[int]] = {}
-    for place, log in named:
-        wanted.setdefault(log.conversation, set()).add(place)
-    found: dict[int, list[GroupChanged]] = {}
-    for group, places in wanted.items():
-        changes = _replay(viewer, group, await read(group))
-        found |= {place: events for place, events in changes.items() if place in places}
-    return dict(sorted(found.items()))
-
-
-def _replay(
-    viewer: Viewer, group: ConversationId, written: Iterable[ReleasedEntry]
-) -> Mapping[int, list[GroupChanged]]:
-    state, former = GroupReplica(group), ""
-    found: dict[int, list[GroupChanged]] = {}
-    for shown in sorted(written, key=lambda one: one.place):
-        log, seq = shown.log, shown.seq
-        differences = state.add(log, seq, shown.raw, decode_entry(shown.raw))
-        updates = group_updates(state, differences, log, seq)
-        if updates:
-            at = aware(shown.received_at)
-            found[shown.place] = [group_changed(viewer, update, former, at) for update in updates]
-        former = state.state.name if state.state is not None else former
-    return found

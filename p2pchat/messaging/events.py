@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.core.log import LogId, message_id
 from p2pchat.core.names import base32
-from p2pchat.protocol import MAX_INT, PeerId, UserId
+from p2pchat.protocol import MAX_INT, PeerId
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.conversations import Conversation
-    from p2pchat.messaging.groups import Group
+    from p2pchat.messaging.conversations import Conversation, Group
     from p2pchat.messaging.users import User
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
@@ -471,12 +470,6 @@ class GroupChanged(Event):
     former: str = field(default="", repr=False)
     log: LogId
     seq: int
-
-    @property
-    def audience(self) -> tuple[UserId, ...]:
-        """The ids of the users concerned: the members, the one who did it, and the target."""
-        users = (*self.members, self.by, *(() if self.target is None else (self.target,)))
-        return tuple(user.key for user in users)
 
     @property
     def entry_id(self) -> str:

@@ -30,14 +30,12 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
-from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
+from p2pchat.messaging.access_policy import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
-from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.event_builder import PAGE
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
-from p2pchat.messaging.messages import Message, Sent
-from p2pchat.messaging.named_user import NamedUser
+from p2pchat.messaging.messages import DurableEvent, Message, Sent
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
@@ -53,7 +51,7 @@ READ_AT_ONCE = 16  # messages, for each client that comes; the longest take 2 Mi
 Hears = Callable[[type[ReceiptEvent]], bool]
 
 
-class HostedUser(NamedUser):
+class HostedUser(LocalUser):
     """One user of a gateway, made by TCPPeer.host. A running peer has one object for each of its users."""
 
     __slots__ = ("_stored",)
@@ -119,7 +117,7 @@ class HostedUser(NamedUser):
         Raises PeerClosed.
         """
         self._require_running()
-        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._cursors.of(consumer), hears, is_shared)
+        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer), hears, is_shared)
 
     async def first_unread(self, conversation: Conversation) -> tuple[Message | None, int]:
         """Return the first of the messages that unread() returns, and how many there are.
@@ -127,7 +125,7 @@ class HostedUser(NamedUser):
         Raises StorageError, PeerClosed.
         """
         first, count = None, 0
-        async for post in self._cursors.each_unread(conversation.key):
+        async for post in self._each_unread(conversation.key):
             first = first or post
             count += 1
         return first, count
@@ -320,7 +318,7 @@ class HostedUserRegistry:
 
     async def unhost(self, user: HostedUser, tokens: Mapping[bytes, str] | None) -> None:
         """Stop hosting a user; see TCPPeer.unhost. Must not be cancelled halfway."""
-        lifecycle, dispatcher = self._lifecycle, self._lifecycle.dispatcher
+        lifecycle = self._lifecycle
         async with self.lock:
             if self.by_id.get(user.key) is not user:
                 return
@@ -330,7 +328,7 @@ class HostedUserRegistry:
             self.deliveries.remove(user.key)
             del self.by_id[user.key], self._by_look[skeleton(user.name)]
             driver.put(UserUnhosted(user.key))
-            for reader in dispatcher.readers:
+            for reader in lifecycle.feed.readers:
                 if reader.viewer is user:
                     reader.end()
             user._gone = True
@@ -364,9 +362,7 @@ class HostedUserRegistry:
             raise PeerClosed("the peer was closed")
         access = AllUsersPolicy(lifecycle.conversations, self.by_id)
         reader = AllUsersSubscription(LocalUser(lifecycle, lifecycle.directory.seen_by(""), access), types, access)
-        lifecycle.dispatcher.add_reader(reader)
-        if lifecycle.driver is not None:
-            lifecycle.feed.begin(reader)
+        lifecycle.feed.add(reader)
         return Events(reader)
 
     def check_free(self, name: str, user: UserId) -> None:

@@ -1,34 +1,51 @@
-"""Sending, editing and subscribing for one user of a running peer.
+"""One user of a running peer: what it writes, subscribes to, has read, and decides about itself and others.
 
-LocalUser is the base of NamedUser (contacts.py), which adds what a user decides about itself and others; TCPPeer and
-HostedUser are NamedUsers. Reading is in its own base, Viewer (history.py). How far the user has read is in
-UserCursors (unread.py). What the users of a peer share is in PeerLifecycle: the driver, event dispatching, storage,
-names.
+Everything that a stored history can say too is in its base, Viewer (viewer.py); the own user of a peer is its TCPPeer,
+all others are HostedUsers. What the users of a peer share is in PeerLifecycle: the driver, event dispatching, storage,
+names. The core decides what a choice means: core/contacts.py for ignored and blocked users,
+core/receipts/read_receipts.py.
+
+A place is the number of an entry in the order in which entries were shown here. EventFeed in subscription.py stores the
+places of consumers and of what was marked as read. Marks of single logs come from the core, also those that other peers
+of the user made, and those of what its programs took there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
+from p2pchat.core.durable_changes import META_IGNORED, Change
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.inputs import ConversationOpened, GroupCreateRequest, PruneRequest, TypingSet
+from p2pchat.core.inputs import (
+    ConversationOpened,
+    GroupCreateRequest,
+    MarkedRead,
+    NameKept,
+    PresenceSet,
+    PruneRequest,
+    ReceiptsChosen,
+    TypingSet,
+    UserBlocked,
+    UserRenamed,
+)
 from p2pchat.core.log import FileRef, LogId, Marks, decode_entry
-from p2pchat.core.names import plain, validate_name
+from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
 from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.kinds.polls import CLOSE, OPTIONS, POLL, VOTE
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
-from p2pchat.messaging.conversations import Conversation, DeletedHistory, UnansweredConversation
-from p2pchat.messaging.durable_event import DurableEvent
+from p2pchat.messaging.conversations import Conversation, DeletedHistory, Group, UnansweredConversation, Who
 from p2pchat.messaging.events import claim_of, micros_of
-from p2pchat.messaging.groups import Group, Who
-from p2pchat.messaging.history import To, Viewer
 from p2pchat.messaging.messages import (
+    DurableEvent,
     Message,
     Post,
     Sent,
@@ -38,22 +55,28 @@ from p2pchat.messaging.messages import (
     ref_of,
     reply_ref,
 )
-from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
-from p2pchat.messaging.unread import UserCursors
-from p2pchat.messaging.users import User, host_peers
-from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.messaging.unread import place_before, unread_among, untaken_among
+from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
+from p2pchat.messaging.viewer import To, Viewer
+from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
+from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
-    from p2pchat.messaging.access import AccessPolicy
-    from p2pchat.messaging.search import SearchIndexer
+    from p2pchat.messaging.access_policy import AccessPolicy
+    from p2pchat.messaging.search_indexer import SearchIndexer
     from p2pchat.runtime.content_worker import ContentWorker
     from p2pchat.runtime.driver import Driver
     from p2pchat.runtime.storage_worker import StorageWorker
 
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
+READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
+HIDDEN_AT_ONCE = 64  # entries read at once behind a page of which most are no messages; the longest take 4 MiB. A guess
+UNREAD_AT_ONCE = 50  # unread messages; the longest take 6 MiB
+UNREAD_PAGES = 200  # of them: a fifth of a second
+STATUSES = ("online", "idle", "offline")
 
 Start = Literal["now", "beginning"]
 
@@ -70,7 +93,7 @@ class LocalUser(Viewer):
         directory: The users known here, as this one sees them; `directory.me` is its own id (hex).
     """
 
-    __slots__ = ("_consumer_prefix", "_gone", "_lifecycle", "_cursors")
+    __slots__ = ("_consumer_prefix", "_gone", "_lifecycle")
 
     def __init__(
         self, lifecycle: PeerLifecycle, people: UserDirectory, access: AccessPolicy, consumer_prefix: str = ""
@@ -78,7 +101,6 @@ class LocalUser(Viewer):
         super().__init__(people, lifecycle.groups, access)
         self._lifecycle = lifecycle
         self._consumer_prefix = consumer_prefix  # of the names of consumers in storage; "" for the peer's own user
-        self._cursors = UserCursors(self, lifecycle, consumer_prefix)
         self._gone = False  # True when no longer hosted
 
     # ---- the peer behind it
@@ -177,6 +199,207 @@ class LocalUser(Viewer):
         self._require_known()
         return await self.when_known(lambda: self.directory.resolve(who))
 
+    # ---- users
+
+    def here(self) -> list[User]:
+        """Return the users who are online or idle, in no order; the own user too, unless it is set to offline."""
+        node = self._driver.node
+        known = map(self.directory.user, {*node.presence.online(), *node.hosted})
+        return [user for user in known if user.status in ("online", "idle")]
+
+    def user(self, address: str) -> User:
+        """Return the user that an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id.
+
+        Call `find` to get a conversation instead.
+
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have.
+        """
+        self._require_known()
+        return self.directory.find(address)
+
+    async def whois(self, who: User | str) -> Whois:
+        """Return what is known of a user.
+
+        Args:
+            who: A user, a name as typed (see find), or the full id of any user.
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
+        """
+        driver, user = self._require_running(), await self._resolve(who)
+        storage = driver.disk.storage
+        first = await driver.disk.read(lambda: storage.first_received_at(user.key))
+        return whois(driver.node, user, first)
+
+    # ---- name and presence
+
+    def _take_name(self, name: str, about: str | None) -> Change:
+        """Set the name, and unless it is None what the user tells of itself; return what stores that."""
+        raise NotImplementedError
+
+    async def rename(self, name: str, about: str | None = None) -> None:
+        """Change the own name and the text about oneself. Everyone gets them, also users who join later.
+
+        Args:
+            name: At most 32 characters; may be the present one.
+            about: At most 512 characters; "" for nothing, None to leave it as it is.
+        Raises:
+            ValueError: The name is invalid, or the text cannot be sent.
+            StorageError: It could not be stored.
+            P2PChatError: Another user of this peer has this name, or one that looks like it.
+        """
+        name = validate_name(name)
+        about = None if about is None else plain(about)
+        if about is not None and len(about) > MAX_ABOUT_CHARACTERS:
+            raise ValueError(f"the text about oneself has at most {MAX_ABOUT_CHARACTERS} characters")
+        if about:
+            check_text(about)
+        await run_to_completion(self._rename(name, about))
+
+    async def _rename(self, name: str, about: str | None) -> None:
+        hosted = self._lifecycle.hosted
+        async with hosted.lock:
+            driver, me = self._require_running(), self.directory.me
+            hosted.check_free(name, me)
+            if about is not None:
+                self.directory.set_about(me, about)
+            change = self._take_name(name, about)
+            driver.put(UserRenamed(me, name, about))
+            await driver.wait_handled()  # the event Renamed needs the former name
+            self.directory.learn([(me, name)])
+            await driver.disk.write(change)
+
+    def set_presence(self, status: str, text: str = "") -> None:
+        """Show others the status `online`, `idle` or `offline`, with a text.
+
+        Raises:
+            ValueError: The status is another word, or the text cannot be sent or is longer than MAX_STATUS_CHARACTERS.
+        """
+        if status not in STATUSES:
+            raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!r}")
+        status, text = plain(status), plain(text)
+        if len(text) > MAX_STATUS_CHARACTERS:
+            raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
+        if text:
+            check_text(text)
+        self._require_running().put(PresenceSet(self.directory.me, status, text))
+
+    # ---- ignored and blocked users
+
+    async def ignore(self, who: User | str) -> User:
+        """Ignore a user, by key and until `unignore`; returns that user.
+
+        Messages of ignored users are still stored, passed on and acknowledged. Programs leave them out when they show
+        messages: see `User.ignored`, and `events(ignored=False)`.
+
+        Args:
+            who: A user, a name as typed (see find), or the full id of any user.
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            ValueError: It is the own user, or 4,096 users are ignored.
+            StorageError: It could not be stored.
+        """
+        user = await self._resolve(who)
+        _check_choice(user, self.directory.ignored, "ignore")
+        return await self._set_ignored(user, True)
+
+    async def unignore(self, who: User | str) -> User:
+        """Undo `ignore`; do nothing for a user who is not ignored. Raises as ignore."""
+        return await self._set_ignored(await self._resolve(who), False)
+
+    async def _set_ignored(self, user: User, on: bool) -> User:
+        driver, ignored = self._require_running(), self.directory.ignored
+        if on:
+            driver.put(NameKept(user.key))
+        (ignored.add if on else ignored.discard)(user.key)
+        await driver.disk.write(Change(meta={self._ignored_key: json.dumps(sorted(self.directory.ignored))}))
+        return user
+
+    @property
+    def _ignored_key(self) -> str:
+        """The key under which storage keeps the ids of ignored users."""
+        return f"{META_IGNORED}:{self.directory.me}" if self._consumer_prefix else META_IGNORED
+
+    def ignored(self) -> list[User]:
+        """Return the ignored users, sorted by label."""
+        self._require_known()
+        return list(by_label(map(self.directory.user, self.directory.ignored)))
+
+    async def block(self, who: User | str) -> User:
+        """Block a user, by key and until `unblock`; returns that user when that is stored.
+
+        There is no link with the peer whose own user it is, it is shown to nobody here, and nothing it writes is stored
+        here: neither its messages in the room, in groups and in direct conversations nor groups that it makes. It is
+        not told; its messages stay undelivered. What is stored of it stays, hidden as if it was ignored.
+
+        A hosted user blocks for itself alone: the user is hidden, and what it writes in their direct conversation is
+        not stored, unless this peer hosts both.
+
+        Args:
+            who: A user, a name as typed (see find), or the full id of any user.
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            ValueError: It is the own user or one hosted by this peer, or 4,096 users are blocked.
+            StorageError: It could not be stored.
+        """
+        user, driver = await self._resolve(who), self._require_running()
+        _check_choice(user, self.directory.blocked, "block")
+        if user.key in driver.node.hosted and not self._consumer_prefix:
+            raise ValueError(f"this peer hosts {user.label!a}: a user hosted here can be ignored, not blocked")
+        return await self._set_blocked(user, True)
+
+    async def unblock(self, who: User | str) -> User:
+        """Undo `block`; do nothing for a user who is not blocked. Everything the user wrote meanwhile arrives.
+
+        Raises as ignore.
+        """
+        return await self._set_blocked(await self._resolve(who), False)
+
+    async def _set_blocked(self, user: User, on: bool) -> User:
+        driver, blocked = self._require_running(), self.directory.blocked
+        if (user.key in blocked) is not on:
+            (blocked.add if on else blocked.discard)(user.key)
+            driver.put(UserBlocked(self.directory.me, user.key, on))
+        await driver.settle()
+        return user
+
+    @property
+    def _blocked_key(self) -> str:
+        """The key under which storage keeps the ids of blocked users."""
+        return blocked_key(self.directory.me if self._consumer_prefix else "")
+
+    # ---- read receipts
+
+    async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
+        """Exchange read receipts, or neither send nor receive any: with one user, or with everybody.
+
+        The choice is stored. Receipts already sent stay. A message marked as read while receipts are off is reported
+        together with the next one that is marked while they are on.
+
+        Args:
+            on: None removes the exception for `who`.
+            who: The user, or name as typed (see find), to make an exception for; None sets it for all others.
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have.
+            StorageError: It could not be stored.
+        """
+        driver = self._require_running()
+        other = "" if who is None else (await self._resolve(who)).key
+        driver.put(ReceiptsChosen(self.directory.me, None if on is None else bool(on), other))
+        await driver.settle()
+
+    def receipt_exceptions(self) -> dict[User, bool]:
+        """Return the users for whom read receipts are set on or off individually."""
+        privacy = self._driver.node.receipts.read.privacy
+        return {self.directory.user(other): on for other, on in privacy.exceptions(self.directory.me).items()}
+
+    def receipts(self, who: User | None = None) -> bool:
+        """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
+        privacy = self._driver.node.receipts.read.privacy
+        return privacy.default(self.directory.me) if who is None else privacy.wants(self.directory.me, who.key)
+
     # ---- conversations
 
     def unanswered(self) -> list[UnansweredConversation]:
@@ -188,7 +411,7 @@ class LocalUser(Viewer):
         node, find, found = self._driver.node, self.directory.user, list[UnansweredConversation]()
         for one in node.sync.inbox.of(self.directory.me):
             user, there, by = find(one.user), self.conversation(one.conversation), node.user_members.admitter(one.user)
-            is_new = not self._cursors.has_read(there.key)
+            is_new = not self._has_read(there.key)
             if not user.ignored:
                 admitted_by = find(by) if by else None
                 found.append(UnansweredConversation(there, user, admitted_by, is_new, one.has_place, one.group))
@@ -201,12 +424,12 @@ class LocalUser(Viewer):
         """
         unanswered = self._driver.node.sync.inbox.of(self.directory.me)
         is_stored = any(one.conversation == conversation.key and one.has_place for one in unanswered)
-        return is_stored and not self._cursors.has_read(conversation.key)
+        return is_stored and not self._has_read(conversation.key)
 
     @property
     def room(self) -> Conversation:
         """The conversation of everyone."""
-        return self._conversations.get(self._driver.node.room)
+        return self.conversation(self._driver.node.room)
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all known conversations, the one with the newest message first."""
@@ -237,7 +460,7 @@ class LocalUser(Viewer):
         ids = dict.fromkeys([(await self._resolve(member)).key for member in members])
         others, name = tuple(id for id in ids if id != me), validate_name(name)
         group = await driver.requests.request(lambda ticket: GroupCreateRequest(ticket, me, name, others))
-        return self._conversations.group(talk_id(group))
+        return self._group(talk_id(group))
 
     def group(self, address: str) -> Group:
         """Return the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
@@ -246,7 +469,7 @@ class LocalUser(Viewer):
             UnknownName, AmbiguousName: No group has this name, or several have.
         """
         self._require_known()
-        return self._conversations.group(self._groups.find(address))
+        return self._group(self._groups.find(address))
 
     # ---- writing
 
@@ -298,7 +521,7 @@ class LocalUser(Viewer):
             PeerClosed: The peer is not running.
         """
         requests = self._require_running().requests
-        conversation = to if type(to) is Conversation else await self.when_known(lambda: self._conversations.find(to))
+        conversation = to if type(to) is Conversation else await self.when_known(lambda: self.find(to))
         text = check_text(text) if text or not files else ""
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"
@@ -446,7 +669,7 @@ class LocalUser(Viewer):
             ValueError: There are fewer options, or more, or one cannot be sent. Also raises as send.
         """
         requests = self._require_running().requests
-        conversation = await self.when_known(lambda: self._conversations.find(to))
+        conversation = await self.when_known(lambda: self.find(to))
         marks = check_marks(POLL.name, False, options, 0)
         if fault := OPTIONS.fault(marks.choices):
             raise ValueError(fault)
@@ -489,19 +712,6 @@ class LocalUser(Viewer):
         """
         driver = self._require_running()
         driver.put(TypingSet(self.directory.me, self.find(to).key, bool(on)))
-
-    def mark_read(self, post: DurableEvent) -> None:
-        """Mark everything in the conversation up to this message as read; see Message.mark_read."""
-        driver = self._require_running()
-        driver.put(self._cursors.mark(post)(0))
-
-    async def mark_read_durably(self, post: DurableEvent) -> None:
-        """As mark_read, and return when that is on disk; marks made at the same time share a commit.
-
-        Raises StorageError, PeerClosed.
-        """
-        driver = self._require_running()
-        await driver.requests.mark_read(self._cursors.mark(post))
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of one's own message, also of an earlier run.
@@ -599,9 +809,7 @@ class LocalUser(Viewer):
         lifecycle = self._lifecycle
         stored_name = None if consumer is None else self._consumer_prefix + plain(consumer)
         reader = Subscription(lifecycle.feed, self, types, stored_name, start, self._access)
-        lifecycle.dispatcher.add_reader(reader)
-        if lifecycle.driver is not None:
-            lifecycle.feed.begin(reader, self._cursors.first)
+        lifecycle.feed.add(reader, self._first_place)
         return Events(reader, skips_ignored=not ignored, consumer=consumer)
 
     @overload
@@ -708,10 +916,85 @@ class LocalUser(Viewer):
         """
 
         def asked() -> list[ConversationId]:
-            known = self._driver.node.conversations_of(self.directory.me)
-            return [key for key in known if kinds is None or self.conversation(key).kind in kinds]
+            return [key for key in self._keys() if kinds is None or self.conversation(key).kind in kinds]
 
-        return await self._cursors.released(after, consumer, asked, limit)
+        disk = self._disk
+        if limit < 1:
+            raise ValueError("a page has 1 message or more")
+        if isinstance(after, datetime):
+            newest = self._lifecycle.feed.recent.newest
+            place = await disk.read(partial(place_before, disk.storage, newest, micros_of(after)))
+        else:
+            place = self._place_of(consumer) if after is None else after.place
+        found, size = list[ReleasedEntry](), limit
+        while True:  # only these conversations are read, so that a page costs a gateway's user no walk through the room
+            keys = asked()
+            page = await disk.read(partial(disk.storage.places, place, size, keys))
+            if page and not set(keys).issuperset(asked()):
+                continue  # one began meanwhile: its first message may be before the last one of this page
+            found += islice(filter(self._is_shown, page), limit - len(found))
+            if 2 * len(found) >= limit or len(page) < size:
+                return self._posts(found)
+            place, size = page[-1].place, max(limit, HIDDEN_AT_ONCE)
+
+    @property
+    def _first_place(self) -> int:
+        """The place after which a new consumer begins."""
+        feed = self._lifecycle.feed
+        return feed.place_of(self._consumer_prefix) if self._consumer_prefix else feed.start
+
+    def _place_of(self, consumer: str) -> int:
+        """Return the place of the newest message that a consumer acknowledged."""
+        return self._lifecycle.feed.place_of(self._consumer_prefix + consumer, self._first_place)
+
+    def hand_on(self, post: DurableEvent, consumer: str) -> None:
+        """Acknowledge every message up to this one for a consumer; stored soon. It never goes back.
+
+        Raises PeerClosed.
+        """
+        self._require_running()
+        if post.place > self._place_of(consumer):
+            name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
+            if self._lifecycle.hosted.deliveries.on_handed_on(self.directory.me, consumer, post.place):
+                feed.load_offsets({name: post.place})  # and stored together with what its writers will be told
+            else:
+                feed.commit_offset(name, post.place)
+
+    # ---- read marks
+
+    def mark_read(self, post: DurableEvent) -> None:
+        """Mark everything in the conversation up to this message as read; see Message.mark_read."""
+        driver = self._require_running()
+        driver.put(self._mark(post)(0))
+
+    async def mark_read_durably(self, post: DurableEvent) -> None:
+        """As mark_read, and return when that is on disk; marks made at the same time share a commit.
+
+        Raises StorageError, PeerClosed.
+        """
+        driver = self._require_running()
+        await driver.requests.mark_read(self._mark(post))
+
+    def _mark(self, post: DurableEvent) -> Callable[[int], MarkedRead]:
+        """Note the place of a message that is read; return what makes the input of the core of a ticket, 0 for none."""
+        people, key = self.directory, post.log.conversation
+        if post.place > (place := self._read_place(key)):
+            self._lifecycle.hosted.deliveries.on_reading(people.me, post, place)
+            self._lifecycle.feed.commit_offset(self._consumer_prefix + READ_PLACE + key, post.place)
+        return partial(MarkedRead, people.me, post.log, post.seq, post.place, frozenset(people.hidden))
+
+    def _read_place(self, key: ConversationId) -> int:
+        """Return the place of the newest message marked as read; 0 for none."""
+        return self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + key, 0)
+
+    def _read_to(self, key: ConversationId) -> tuple[dict[LogId, int], int]:
+        """Return how far each log of a conversation is marked as read, and the place up to which all of it is."""
+        marks, place = self._driver.node.receipts.read.marked_to(key, self.directory.me)
+        return dict(marks), max(place, self._read_place(key))
+
+    def _has_read(self, key: ConversationId) -> bool:
+        """Return whether anything in a conversation was marked as read, by this peer or another of the user."""
+        return any(self._read_to(key))
 
     async def unread(self, conversation: To, limit: int = 100, *, max_bytes: int = 0) -> list[Message]:
         """Return the messages of others that are not marked as read, in the order in which they were shown here.
@@ -728,7 +1011,26 @@ class LocalUser(Viewer):
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        return await self._cursors.unread(self.find(conversation).key, limit, max_bytes)
+        found, size = list[Message](), 0
+        async for post in self._each_unread(self.find(conversation).key):
+            found.append(post)
+            size += len(post.text.encode()) if max_bytes else 0
+            if len(found) == limit or (max_bytes and size >= max_bytes):
+                break
+        return found
+
+    async def _each_unread(self, key: ConversationId) -> AsyncIterator[Message]:
+        disk, ignored = self._disk, self.directory.hidden
+        marks, place = self._read_to(key)
+        place = max(place, self._first_place if self._consumer_prefix else 0)
+        for _ in range(UNREAD_PAGES):
+            page = await disk.read(partial(disk.storage.places, place, UNREAD_AT_ONCE, [key]))
+            for post in await unread_among(self._posts(filter(self._is_shown, page)), marks, disk):
+                if not (post.old or post.deleted or post.expelled or post.log.user in ignored):
+                    yield post
+            if len(page) < UNREAD_AT_ONCE:
+                break
+            place = page[-1].place
 
     async def without_read(self, posts: Iterable[Message | Sent]) -> list[Message]:
         """Return those of these messages that others wrote and this user has not marked as read, by conversation.
@@ -737,12 +1039,40 @@ class LocalUser(Viewer):
 
         Raises StorageError, PeerClosed.
         """
-        return await self._cursors.without_read(posts)
+        by_key: dict[ConversationId, list[Message | Sent]] = {}
+        for post in posts:
+            by_key.setdefault(post.log.conversation, []).append(post)
+        found: list[Message] = []
+        marked = self._driver.node.receipts.taken
+        for key, those in by_key.items():
+            marks, place = self._read_to(key)
+            unread = await unread_among([post for post in those if post.place > place], marks, self._disk)
+            taken, _ = marked.marked_to(key, self.directory.me)
+            found += await untaken_among(unread, taken, self._disk) if taken else unread
+        return found
 
-    def hand_on(self, post: DurableEvent, consumer: str) -> None:
-        """Acknowledge every message up to this one for a consumer; stored soon. It never goes back.
 
-        Raises PeerClosed.
-        """
-        self._require_running()
-        self._cursors.hand_on(post, consumer)
+def _check_choice(user: User, chosen: set[UserId], do: str) -> None:
+    """Raise ValueError unless one more user can be ignored, or blocked."""
+    if user.is_me:
+        raise ValueError(f"that is the own user: you cannot {do} yourself")
+    if len(chosen | {user.key}) > MAX_BLOCKED:
+        raise ValueError(f"{MAX_BLOCKED} users are {do.rstrip('e')}ed, and that is the limit: un{do} one first")
+
+
+async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end even if the caller is cancelled, and return its result.
+
+    A server cancels the handler of a client that is gone. A change that is on disk or known to others must reach
+    memory too, or the next start would know other users and names than this one.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(_consume_exception)
+    await asyncio.wait([task])  # does not cancel the task when it is cancelled itself
+    return task.result()
+
+
+def _consume_exception(task: asyncio.Task[Any]) -> None:
+    """Retrieve the exception, so that asyncio does not log it when no caller is left."""
+    if not task.cancelled():
+        task.exception()

@@ -23,10 +23,10 @@ from p2pchat.core.members.removal import (
 )
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
 from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.node import Node
 from p2pchat.errors import P2PChatError, StorageError, UnknownName
 from p2pchat.messaging.events import aware, micros_of, now_micros
-from p2pchat.messaging.name_resolution import begin_of, id_of
-from p2pchat.messaging.users import User, by_label
+from p2pchat.messaging.users import User, begin_of, by_label, id_of
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:
@@ -81,10 +81,14 @@ class People:
         self._lifecycle = lifecycle
 
     @property
+    def _node(self) -> Node:
+        return self._lifecycle.started_driver.node
+
+    @property
     def own_role(self) -> Role | Literal[""]:
         """What the own member is; "" while nobody has admitted it, and where everybody is a member."""
-        admission = self._lifecycle.started_driver.node.admission
-        members = self._lifecycle.started_driver.node.sync.statements.members
+        admission = self._node.admission
+        members = self._node.sync.statements.members
         if members is None:
             return ""
         if admission.is_member:
@@ -94,7 +98,7 @@ class People:
     @property
     def decides(self) -> bool:
         """Whether this peer may invite and expel: its member is the founder or an admin, and the key is here."""
-        return self._lifecycle.started_driver.node.admission.may_invite
+        return self._node.admission.may_invite
 
     @property
     def expelled_by(self) -> User | None:
@@ -105,12 +109,12 @@ class People:
     @property
     def is_joining(self) -> bool:
         """True while this peer has an invite and nobody has admitted it."""
-        network = self._lifecycle.started_driver.node.network
+        network = self._node.network
         return network.invitation is not None and self.own_role == ""
 
     def deciders(self) -> list[User]:
         """Return the users known here of the founder and the admins, whom others ask to invite or expel."""
-        node = self._lifecycle.started_driver.node
+        node = self._node
         members = None if node.network.is_named else node.sync.statements.members
         keys = [] if members is None else [members.founder, *members.admins]
         users = {user for key in keys for user in self._users(key)}
@@ -301,18 +305,18 @@ class People:
 
     @property
     def _answers(self) -> UserMembers:
-        return self._lifecycle.started_driver.node.user_members
+        return self._node.user_members
 
     def _own_removals(self) -> list[Statement]:
         """Return the removals by which the own user is out, also those that are not durable yet."""
-        return self._removals(self._lifecycle.started_driver.node.peer)
+        return self._removals(self._node.peer)
 
     def _is_out(self, user: UserId) -> bool:
         return bool(self._removals(user))
 
     def _removals(self, user: UserId) -> list[Statement]:
         """Return the removals by which a user is out, also those that are not durable yet."""
-        members = self._lifecycle.started_driver.node.sync.statements.members
+        members = self._node.sync.statements.members
         return [] if members is None else members.against(user, self._answers.members_of(user))
 
     def _user(self, who: User | str) -> User:
@@ -384,7 +388,7 @@ class People:
         return self._listed(leader, users, "expelled", self._time_of(newest), self.speaker(newest.by))
 
     def _time_of(self, said: Statement) -> datetime:
-        return aware(self._lifecycle.started_driver.node.sync.statements.time_of(said))
+        return aware(self._node.sync.statements.time_of(said))
 
     def _listed(
         self, key: UserId, keys: Iterable[UserId], role: Role, since: datetime | None = None, by: User | None = None,

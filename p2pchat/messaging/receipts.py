@@ -25,14 +25,13 @@ from p2pchat.core.effects import Guests
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
-from p2pchat.messaging.access import audience_of
-from p2pchat.messaging.name_resolution import id_of
+from p2pchat.messaging.access_policy import audience_of
+from p2pchat.messaging.users import id_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.name_resolution import UserDirectory
-    from p2pchat.messaging.users import User
+    from p2pchat.messaging.users import User, UserDirectory
     from p2pchat.runtime.driver import Driver
     from p2pchat.storage.sql import SqlStorage
 

@@ -9,29 +9,29 @@ each behind the messages that were there when it happened. Events of ignored use
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeVar
+from weakref import ref
 
 from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.core.storage_answers import LogKey, Stored
-from p2pchat.errors import PeerClosed
-from p2pchat.messaging.access import AccessPolicy, Audience
-from p2pchat.messaging.durable_event import DurableEvent
+from p2pchat.errors import ConsumerBusy, PeerClosed
+from p2pchat.messaging.access_policy import AccessPolicy, Audience
 from p2pchat.messaging.event_builder import EventBuilder
-from p2pchat.messaging.events import Delivered, Event, GroupChanged, Read, ReceiptEvent
-from p2pchat.messaging.history import Viewer
-from p2pchat.messaging.messages import DURABLE_EVENTS
+from p2pchat.messaging.events import Delivered, Event, Read, ReceiptEvent
+from p2pchat.messaging.messages import DURABLE_EVENTS, DurableEvent
 from p2pchat.messaging.receipts import (
     Kind,
     ReceiptTracker,
     ReceiptUpdate,
-    StoredReceipt,
     expected_recipients,
     look_up_receipt,
 )
 from p2pchat.messaging.users import User
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.messaging.viewer import Viewer
+from p2pchat.protocol import ConversationId
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.recent_entries import RecentEntries
 from p2pchat.storage.contract import ReleasedEntry
@@ -40,11 +40,10 @@ BREATH = 0.002  # seconds of events without a pause before others get their turn
 MAX_BREATH = 0.05  # for all readers together, however long others took; a guess: nobody notices 50 ms
 LOOKS = 32  # events returned between two checks of the clock and of everything else
 MAX_LIVE = 10_000  # unread subjects of a subscription; beyond it the oldest are dropped
-RECEIPTS_AT_ONCE = 500  # looked up together
 
 AnyEvent = Event | DurableEvent
+ReceiptKey = tuple[type[ReceiptEvent], LogId, int, User]  # the message, and who has or has read it
 RECEIPT_EVENTS: dict[Kind, type[ReceiptEvent]] = {"delivered": Delivered, "read": Read}
-ReceiptKey = tuple[type[ReceiptEvent], LogId, int, UserId]  # the message, and the user who has or has read it
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -69,7 +68,7 @@ class Subscription:
         self.access = access
         self._types = types
         self._posts = tuple(kind for kind in DURABLE_EVENTS if self._wants(kind))
-        self._builder = EventBuilder(source, viewer, self.access, self._posts, self._wants(GroupChanged))
+        self._builder = EventBuilder(source, viewer, access, self._posts)
         self.consumer = consumer if self._posts else None
         self.start = start
         self.place: int = 0
@@ -170,13 +169,11 @@ class Subscription:
 
     async def complete_receipts(self) -> None:
         """Look up what waiting receipts lack, before storage is closed."""
-        waiting = [event for _, event in self._live.values() if isinstance(event, ReceiptUpdate)]
-        for update in waiting:
-            for first in range(update.first, update.last + 1, RECEIPTS_AT_ONCE):
-                last = min(first + RECEIPTS_AT_ONCE - 1, update.last)
-                events = [self._receipt(update, seq) for seq in range(first, last + 1)]
-                for event, completed in zip(events, await self._source.complete(events), strict=True):
-                    self._completed[_key_of(event)] = completed
+        for _, update in [*self._live.values()]:
+            if isinstance(update, ReceiptUpdate):
+                for seq in range(update.first, update.last + 1):
+                    event = self._receipt(update, seq)
+                    self._completed[_key_of(event)] = await self._source.complete(event)
 
     def end(self) -> None:
         """Return the live events that are left, then stop: the peer is closed."""
@@ -272,7 +269,7 @@ class Subscription:
         if (key := _key_of(event)) in self._completed:
             return self._completed.pop(key)
         self._half = event
-        [completed] = await self._source.complete([event])
+        completed = await self._source.complete(event)
         self._half = None
         return completed
 
@@ -335,9 +332,7 @@ class Subscription:
             return
         if built is None:
             return
-        self._built, self._read = built.made, built.read
-        if built.changes:
-            self._live = {**built.changes, **self._live}
+        self._built, self._read = built
         if not self._built:
             self._out = self._read  # nothing for this subscription: acknowledged with the next event
 
@@ -352,7 +347,7 @@ class Subscription:
 
 
 def _key_of(event: ReceiptEvent) -> ReceiptKey:
-    return type(event), event.log, event.seq, event.user.key
+    return type(event), event.log, event.seq, event.user
 
 
 class Events(AsyncIterator[T_co], Generic[T_co]):
@@ -451,29 +446,42 @@ class EventFeed:
     Attributes:
         recent: The newest messages, in memory.
         start: The newest place when the peer started.
-        count_readers: Returns the number of subscriptions.
     """
 
     def __init__(self, tracker: ReceiptTracker) -> None:
         self.recent: RecentEntries = RecentEntries(0)
         self.start: int = 0
-        self.count_readers: Callable[[], int] = lambda: 1
         self._tracker = tracker
+        self._readers: dict[ref[Subscription], None] = {}  # one that the program dropped disappears
         self._driver: Driver | None = None
         self._offsets: dict[str, int] = {}  # the last place that each consumer acknowledged
 
-    def load(self, stored: Stored, is_reading: Callable[[], bool], read_to: Callable[[], int]) -> None:
-        """Load the places of consumers.
+    # ---- subscriptions
 
-        Args:
-            is_reading: Returns whether messages need to be kept in memory.
-            read_to: Returns the place up to which they need not.
-        """
+    @property
+    def readers(self) -> list[Subscription]:
+        """The open subscriptions."""
+        return [reader for each in [*self._readers] if (reader := each()) is not None] if self._readers else []
+
+    def count_readers(self) -> int:
+        """Return the number of subscriptions, at least 1."""
+        return max(1, len(self._readers))
+
+    def _is_reading(self) -> bool:
+        """Return whether messages need to be kept in memory."""
+        return any(reader.reads_messages for reader in self.readers)
+
+    def _read_to(self) -> int:
+        """Return the place up to which they need not."""
+        return min((reader.read_to for reader in self.readers if reader.reads_messages), default=0)
+
+    def load(self, stored: Stored) -> None:
+        """Load the places of consumers."""
         self.start = stored.next_place - 1
-        self.recent = RecentEntries(self.start, is_reading, read_to)
+        self.recent = RecentEntries(self.start, self._is_reading, self._read_to)
         self._offsets = dict(stored.consumers)
 
-    def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:
+    def open(self, driver: Driver) -> None:
         """Begin the subscriptions opened before the peer ran.
 
         The first start on a profile makes the consumer MAIN: what is delivered before a program first asks for events
@@ -482,15 +490,24 @@ class EventFeed:
         self._driver = driver
         if not self.start and MAIN not in self._offsets:
             self.commit_offset(MAIN, 0)
-        for reader in readers:
-            self.begin(reader)
+        for reader in self.readers:
+            self._begin(reader)
 
-    def begin(self, reader: Subscription, first: int | None = None) -> None:
-        """Set the place where a subscription begins: behind the last one that its consumer acknowledged.
+    def add(self, reader: Subscription, first: int | None = None) -> None:
+        """Add a subscription, which begins once the peer runs; ConsumerBusy if another one reads for its consumer.
 
         Args:
             first: The place of a new consumer of this user; None for the place where the peer started.
         """
+        consumer = reader.consumer
+        if consumer is not None and any(one.consumer == consumer and not one.closed for one in self.readers):
+            raise ConsumerBusy(consumer)
+        self._readers[ref(reader, self._readers.pop)] = None
+        if self._driver is not None:
+            self._begin(reader, first)
+
+    def _begin(self, reader: Subscription, first: int | None = None) -> None:
+        """Set the place where a subscription begins: behind the last one that its consumer acknowledged."""
         consumer = reader.consumer
         place = None if consumer is None else self._offsets.get(consumer)
         if place is None:
@@ -533,11 +550,6 @@ class EventFeed:
         """Return stored entries in the order in which they were released."""
         return await self._running().places(after, limit)
 
-    async def written(self, group: ConversationId) -> list[ReleasedEntry]:
-        """Return every released entry of one conversation."""
-        disk = self._running().disk
-        return await disk.read(lambda: disk.storage.history(group, limit=0))
-
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         """Return these entries with their edits; None for one that is not released here."""
         disk = self._running().disk
@@ -546,26 +558,19 @@ class EventFeed:
 
     # ---- receipts of earlier runs
 
-    async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
-        """Return receipts with their counts; None for one that was reported, is of no message, or cannot be looked up.
+    async def complete(self, event: ReceiptEvent) -> ReceiptEvent | None:
+        """Return a receipt with its counts; None for one that was reported, is of no message, or cannot be looked up.
 
         Messages of this run are known. For earlier ones storage knows which entries are messages and who has them;
         the users for whom a room message waited are no longer known.
         """
-        driver, is_known = self._driver, self._tracker.wrote
-        former = [event for event in events if not is_known(event.log)]
-        if driver is None or not former:
-            return list(events)
-        storage = driver.disk.storage
+        log, seq, driver = event.log, event.seq, self._driver
+        if driver is None or self._tracker.wrote(log):
+            return event
         try:
-            found = await driver.disk.read(lambda: [look_up_receipt(storage, event.log, event.seq) for event in former])
+            shown, marks, read = await driver.disk.read(partial(look_up_receipt, driver.disk.storage, log, seq))
         except PeerClosed:
-            found = [StoredReceipt(None, [], [])] * len(former)
-        looked_up = iter(found)
-        return [event if is_known(event.log) else self._completed(event, next(looked_up)) for event in events]
-
-    def _completed(self, event: ReceiptEvent, stored: StoredReceipt) -> ReceiptEvent | None:
-        log, seq, (shown, marks, read) = event.log, event.seq, stored
+            return None
         if shown is None or not decode_entry(shown.raw).is_message:
             return None
         if isinstance(event, Delivered) and self._tracker.taken_before.get(event.user.key, -1) >= shown.place:
@@ -574,7 +579,6 @@ class EventFeed:
         holders.update(self._tracker.holders(log, seq))
         readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
         counted = readers if isinstance(event, Read) else holders
-        entry, node = decode_entry(shown.raw), self._running().node
-        of = set(expected_recipients(node, log, entry, holders)) or holders | readers
+        of = set(expected_recipients(driver.node, log, decode_entry(shown.raw), holders)) or holders | readers
         holders |= self._tracker.holders_at(shown.place, of)
         return replace(event, count=len(counted & of), of=len(of))

@@ -1,19 +1,34 @@
-"""The class of users, and facts about a user. Labels and names are in name_resolution.py."""
+"""Users: facts about each, their labels, and the user that a typed address means.
+
+A name is a label that a user chose; the id identifies. Two names that are equal, or look alike, are both shown with
+the beginning of the id. An address that fits both is refused, with the labels to choose from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+import json
+import unicodedata
+from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from heapq import nsmallest
 
-from p2pchat.core.names import base32
+from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED
+from p2pchat.core.names import (
+    MAX_TYPED_CHARACTERS,
+    ROOM_SKELETON,
+    base32,
+    full_label,
+    skeleton,
+    split_label,
+)
 from p2pchat.core.node import Node
+from p2pchat.core.storage_answers import Stored
+from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.events import aware, json_fields
 from p2pchat.protocol import PeerId, UserId
-
-if TYPE_CHECKING:
-    from p2pchat.messaging.name_resolution import UserDirectory
 
 
 class User:
@@ -40,6 +55,11 @@ class User:
     def name(self) -> str:
         """The name in the newest profile; "" while it is unknown."""
         return self._people.name(self.key)
+
+    @property
+    def names_before(self) -> tuple[str, ...]:
+        """The former names, by the profiles in the room, the newest first."""
+        return self._people.names_before(self.key)
 
     @property
     def about(self) -> str:
@@ -133,14 +153,12 @@ class Whois:
 
     Attributes:
         user: The user.
-        names_before: Former names, by the profiles in the room, the newest first.
         known_since: When the first entry of the user arrived here; None if none did.
         allowed: Everything the user writes is stored here, without a limit (TCPPeer.allow).
         hosts: The peers that act for the user now, and the user's own peer if an address of it is known.
     """
 
     user: User
-    names_before: tuple[str, ...]
     known_since: datetime | None
     allowed: bool
     hosts: tuple[HostPeer, ...]
@@ -150,13 +168,7 @@ def whois(node: Node, user: User, first_heard: int) -> Whois:
     """Return what a node knows of a user; `first_heard` is in UTC microseconds, 0 for never."""
     hosts = tuple(_host_peer(node, peer) for peer in host_peers(node, user.key))
     since = aware(first_heard) if first_heard else None
-    return Whois(user, former_names(node, user), since, node.sync.quota.is_allowed(user.key), hosts)
-
-
-def former_names(node: Node, user: User) -> tuple[str, ...]:
-    """Return the former names of a user, the newest first."""
-    former = node.sync.people.former.get(user.key, {})
-    return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
+    return Whois(user, since, node.sync.quota.is_allowed(user.key), hosts)
 
 
 def host_peers(node: Node, user: UserId) -> list[PeerId]:
@@ -173,3 +185,312 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
     link = node.links.by_peer.get(peer)
     address = "" if link is None else link.host
     return HostPeer(base32(peer), link is not None, address, tuple(one.endpoint for one in known))
+
+
+Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
+FULL_ID_CHARACTERS = 52  # 32 bytes in base32
+MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read
+MIN_SWEEP = 1000  # User objects; sweeping fewer is not worth it
+MAX_LISTED = 8  # names in an error; the same
+
+
+class ExpelledUsers:
+    """Who is out of the network, as far as the peer knows.
+
+    Attributes:
+        since: Returns since when a user is out, in UTC microseconds; None for one who is not.
+        concealed: Returns those of them of whom nothing is shown any more.
+    """
+
+    since: Callable[[UserId], int | None] = staticmethod(lambda user: None)
+    concealed: Callable[[], AbstractSet[UserId]] = staticmethod(frozenset)
+
+
+class UserDirectory:
+    """All users known to one peer, as one of its own users sees them.
+
+    Args:
+        me: The id (hex) of the own user.
+        status: Returns the presence of a user.
+        former: Returns the former names of users with the clocks of their profiles, by id; it may include present ones.
+    Attributes:
+        ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
+        expelled: Who is out of the network.
+        abouts: What users tell about themselves.
+    """
+
+    __slots__ = (
+        "_former",
+        "_index",
+        "_sweep_at",
+        "_users",
+        "abouts",
+        "blocked",
+        "expelled",
+        "ignored",
+        "me",
+        "status",
+    )
+
+    def __init__(
+        self, me: UserId, status: Callable[[UserId], Status],
+        former: Callable[[], Mapping[UserId, Mapping[str, int]]] = dict,
+    ) -> None:  # fmt: skip
+        self.me: UserId = me
+        self.status: Callable[[UserId], Status] = status
+        self._former = former
+        self.ignored: set[UserId] = set()
+        self.blocked: set[UserId] = set()
+        self.expelled: ExpelledUsers = ExpelledUsers()
+        self.abouts: dict[UserId, str] = {}
+        self._index = NameIndex()
+        self._users: dict[UserId, User] = {}
+        self._sweep_at = MIN_SWEEP  # users; those that were forgotten are dropped when there are so many
+
+    def seen_by(self, me: UserId) -> UserDirectory:
+        """Return the same users as another user of this peer sees them; names are shared."""
+        other = UserDirectory(me, self.status, self._former)
+        other.abouts, other._index = self.abouts, self._index
+        other.expelled = self.expelled
+        return other
+
+    def load(self, me: UserId, stored: Stored) -> None:
+        """Take the stored users, for this own user of the peer."""
+        self.me = me
+        self.load_hidden(stored.meta)
+        for user in stored.users:
+            self._index.learn(user.id, user.name)
+            self.set_about(user.id, user.about)
+
+    def load_hidden(self, meta: Mapping[str, str], ignored: str = META_IGNORED, blocked: str = META_BLOCKED) -> None:
+        """Take the ids of ignored and of blocked users, which storage keeps as JSON under these keys."""
+        self.ignored, self.blocked = (set(json.loads(meta.get(key, "[]"))) for key in (ignored, blocked))
+
+    @property
+    def hidden(self) -> AbstractSet[UserId]:
+        """The ids of the users whom programs do not show to people."""
+        concealed = self.expelled.concealed()
+        return self.ignored | self.blocked | concealed if self.blocked or concealed else self.ignored
+
+    def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
+        """Set the names of users."""
+        for id, name in names:
+            self._index.learn(id, name)
+
+    def set_about(self, id: UserId, about: str) -> None:
+        """Set what a user tells about itself; "" for nothing."""
+        if about:
+            self.abouts[id] = about
+        else:
+            self.abouts.pop(id, None)
+
+    def forget(self, id: UserId) -> None:
+        """Forget a user of whom nothing is known any more."""
+        self._index.forget(id)
+        self.abouts.pop(id, None)
+        self._users.pop(id, None)
+
+    def user(self, id: UserId) -> User:
+        """Return the User object of an id, known or not; the same one as long as the user has a name."""
+        user = self._users.get(id)
+        if user is None:
+            if len(self._users) >= self._sweep_at:
+                self._users = {id: user for id, user in self._users.items() if id in self._index.names}
+                self._sweep_at = max(MIN_SWEEP, 2 * len(self._users))
+            user = self._users[id] = User(self, id)
+        return user
+
+    def all(self) -> list[User]:
+        """Return every user with a name, sorted by label."""
+        return sorted((self.user(id) for id in self._index.names), key=lambda user: user.label.casefold())
+
+    @property
+    def known(self) -> AbstractSet[UserId]:
+        """The ids of all users with a name; a live view."""
+        return self._index.names.keys()
+
+    def alike(self, name: str) -> AbstractSet[UserId]:
+        """Return the ids of the users whose names look like this one; a live view."""
+        return self._index.alike.get(skeleton(name), set())
+
+    def name(self, id: UserId) -> str:
+        """Return the name of a user; "" while it is unknown."""
+        return self._index.names.get(id, "")
+
+    def label(self, id: UserId) -> str:
+        """Return the label of a user; see User.label."""
+        index = self._index
+        name = index.names.get(id)
+        if not name or (look := index.looks[id]) == ROOM_SKELETON or len(index.alike[look]) > 1:
+            return full_label(name, id)
+        return name
+
+    def ignores(self, id: str) -> bool:
+        """Return whether the user with this id, as in event lines, is ignored or blocked."""
+        return id_of(id) in hidden if (hidden := self.hidden) else False
+
+    def find(self, text: str) -> User:
+        """Return the user that an address names; see NamedUser.user. A name fits all names that look like it."""
+        fitting = self.fitting(text)
+        if not fitting:
+            raise UnknownName(text, self._hint(split_typed(text, "@")[0]))
+        if len(fitting) > 1:
+            raise AmbiguousName(text, sorted(full_label(user.name, user.key) for user in fitting))
+        return fitting[0]
+
+    def fitting(self, text: str) -> list[User]:
+        """Return the users that an address fits. It is quick where there is none: names are waited for."""
+        name, tail = split_typed(text, "@")
+        by_id = None if tail else self._by_id(name.upper())
+        if by_id is not None:
+            return [by_id]
+        return list(map(self.user, self._by_tail(name, tail) if tail else self._by_name(name)))
+
+    def names_before(self, id: UserId) -> tuple[str, ...]:
+        """Return the former names of a user, the newest first."""
+        former = self._former().get(id, {})
+        return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != self.name(id))
+
+    def near(self, name: str) -> list[User]:
+        """Return the other users whose names are one letter away from this one, by label: it may be misspelt."""
+        names = self._index.names
+        found = [self.user(id) for id in names if id != self.me and is_misspelling(name, names[id])]
+        return sorted(found, key=lambda user: user.label.casefold())
+
+    def renamed_hint(self, name: str, among: Container[UserId] | None = None) -> str:
+        """Return what those are called now who had this name before, as a hint in an error; "" if nobody had it.
+
+        Args:
+            among: The ids of the users who are meant; None for all.
+        """
+        typed, names = name.casefold(), self._index.names
+        found = [
+            quoted(self.label(id))
+            for id, former in self._former().items()
+            if id in names and (among is None or id in among) and typed in map(str.casefold, former)
+        ]
+        return f"{quoted(name)} is now called {' or '.join(sorted(found)[:MAX_SUGGESTED])}" if found else ""
+
+    def resolve(self, who: User | str) -> User:
+        """Return a user, given as such, by a name as typed, or by the full id of any user; raises as find."""
+        if isinstance(who, User):
+            return self.user(who.key)
+        if not isinstance(who, str):
+            raise TypeError(f"a user is a User or a name, not {type(who).__name__}")
+        key = id_of(who.strip().removeprefix("@"))
+        return self.user(key) if key else self.find(who)
+
+    def _by_id(self, text: str) -> User | None:
+        key = id_of(text)
+        return self.user(key) if key in self._index.names or key in self._users else None
+
+    def _by_tail(self, name: str, tail: str) -> list[UserId]:
+        names = self._index.names
+        beginning = tail if len(tail) >= 8 else tail.ljust(8, "?")  # a shorter one is no address
+        fitting = self.alike(name)  # few, while the ids of all users take 5 us each to spell
+        if skeleton(name) == skeleton("user"):
+            fitting = fitting | {id for id in names.keys() | self._users.keys() if not names.get(id)}
+        return [id for id in fitting if base32(id).startswith(beginning)]
+
+    def _by_name(self, name: str) -> list[UserId]:
+        alike = list(self.alike(name))
+        if len(alike) == 1 and self._index.names[alike[0]].casefold() != name.casefold():
+            return []  # it looks like a user's name, but is spelled differently
+        return alike
+
+    def _hint(self, typed: str) -> str:
+        if renamed := self.renamed_hint(typed):
+            return renamed
+        if near := self.near(typed):
+            return f"did you mean {' or '.join(quoted(user.label) for user in near[:MAX_SUGGESTED])}?"
+        others = ((name.casefold(), id) for id, name in self._index.names.items() if id != self.me)
+        labels = [self.label(id) for _, id in nsmallest(MAX_LISTED, others)]  # the quickest way: names are waited for
+        more = len(self._index.names) - (self.me in self._index.names) - len(labels)
+        return f"known are {listed(map(quoted, labels), more)}" if labels else ""
+
+
+class NameIndex:
+    """Names by id, and which of them look alike: by skeleton, computed once, since every line asks for labels."""
+
+    __slots__ = ("alike", "looks", "names")
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}  # by id
+        self.looks: dict[str, str] = {}  # skeletons, by id
+        self.alike: dict[str, set[str]] = {}  # ids, by skeleton
+
+    def forget(self, id: str) -> None:
+        """Remove an id and its name."""
+        former = self.looks.pop(id, None)
+        if former is not None:
+            del self.names[id]
+            self.alike[former].discard(id)
+            if not self.alike[former]:
+                del self.alike[former]
+
+    def learn(self, id: str, name: str) -> None:
+        """Set the name of an id. A former name leaves nothing behind."""
+        self.forget(id)
+        self.names[id] = name
+        self.looks[id] = look = skeleton(name)
+        self.alike.setdefault(look, set()).add(id)
+
+
+def split_typed(text: str, sign: str) -> tuple[str, str]:
+    """Return the name, in normal form, and the suffix of an address; "" for both if it is longer than any."""
+    if len(text) > MAX_TYPED_CHARACTERS:
+        return "", ""
+    return split_label(unicodedata.normalize("NFC", text.strip()).removeprefix(sign))
+
+
+def quoted(name: str) -> str:
+    """Return a name for a list of names: on one line, in quotes if it has blanks."""
+    shown = repr(name)[1:-1]
+    return f'"{shown}"' if " " in shown else shown
+
+
+def listed(names: Iterable[str], more: int) -> str:
+    return ", ".join(names) + (f" and {more} more" if more else "")
+
+
+def is_misspelling(typed: str, name: str) -> bool:
+    """Return whether two names differ by one letter: missing, added, wrong, or swapped with the next one.
+
+    Digits are no letters, because user1 and user2 are two names, and of names with one or two letters many are near.
+    """
+    one, other = typed.casefold(), name.casefold()
+    if len(one) > len(other):
+        one, other = other, one
+    size, at = len(one), 0
+    if len(other) < 3 or len(other) - size > 1 or one == other:
+        return False
+    while at < size and one[at] == other[at]:
+        at += 1
+    if len(other) > size:
+        letters, fits = other[at], one[at:] == other[at + 1 :]
+    else:
+        letters, fits = one[at] + other[at], one[at + 1 :] == other[at + 1 :]
+        fits = fits or (letters == other[at : at + 2][::-1] and one[at:] == letters + other[at + 2 :])
+    return fits and not letters.isdecimal()
+
+
+def begin_of(text: str) -> str:
+    """Return how ids in hex begin that people see with this beginning of 8 characters; "" for other text."""
+    try:
+        return base64.b32decode(text.upper()).hex() if len(text) == 8 else ""
+    except ValueError:
+        return ""
+
+
+def id_of(text: str) -> UserId:
+    """Return the id in hex that people see as `text`, 52 characters of base32, in one line or broken into several; ""
+    for other text.
+    """
+    text = "".join(text.split())
+    if len(text) != FULL_ID_CHARACTERS:
+        return ""
+    try:
+        id = base64.b32decode(text.upper() + "=" * (-len(text) % 8)).hex()
+    except ValueError:  # a character outside of base32, or of ASCII
+        return ""
+    return id if base32(id) == text.upper() else ""  # not equal: bits are set beyond the 32 bytes

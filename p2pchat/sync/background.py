@@ -182,9 +182,8 @@ class Wrapper:
 
     def _call(self, name: str, /, *args: Any, **named: Any) -> Any:
         """Call a method of the asynchronous object, and wait for its result."""
-        given, words = [_unwrapped(arg) for arg in args], {key: _unwrapped(value) for key, value in named.items()}
         try:
-            return _wrapped(self._loop, self._loop.run(lambda: getattr(self._async, name)(*given, **words)))
+            return _wrapped(self._loop, self._loop.run(_call_of(self._async, name, args, named)))
         except (P2PChatError, TimeoutError) as error:
             raise error.with_traceback(None) from None  # the steps of the loop say nothing about the program
 
@@ -202,8 +201,7 @@ class Wrapper:
 
     def _iterate(self, name: str, /, *args: Any, **named: Any) -> Iterator[Any]:
         """Iterate over what an asynchronous generator yields."""
-        given, words = [_unwrapped(arg) for arg in args], {key: _unwrapped(value) for key, value in named.items()}
-        generator = self._loop.run(lambda: getattr(self._async, name)(*given, **words))
+        generator = self._loop.run(_call_of(self._async, name, args, named))
         try:
             while (value := self._loop.run(lambda: anext(generator, _END))) is not _END:
                 yield _wrapped(self._loop, value)
@@ -281,9 +279,14 @@ async def _next(events: Any, timeout: float | None) -> Any:
 
 def call_function(module: str, name: str, /, *args: Any, **named: Any) -> Any:
     """Call a function of the asynchronous API, and wait for its result."""
-    loop, function = background(), getattr(import_module(module), name)
+    loop = background()
+    return _wrapped(loop, loop.run(_call_of(import_module(module), name, args, named)))
+
+
+def _call_of(owner: Any, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> Callable[[], Any]:
+    """Return what calls a function of a module, or a method of an object, with unwrapped arguments."""
     given, words = [_unwrapped(arg) for arg in args], {key: _unwrapped(value) for key, value in named.items()}
-    return _wrapped(loop, loop.run(lambda: function(*given, **words)))
+    return lambda: getattr(owner, name)(*given, **words)
 
 
 def _unwrapped(value: Any) -> Any:

@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidStatus
 
 from p2pchat import Message, UnknownName
 from p2pchat.core.names import base32
-from p2pchat.messaging.search import SearchIndexer
+from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.storage.message_queries import MessageQueries
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.account_session import Frame, SendQueue, as_frame
@@ -446,7 +446,7 @@ async def test_a_label_is_looked_up_among_the_names_like_it(monkeypatch: pytest.
             spelled.append(id)
             return base32(id)
 
-        monkeypatch.setattr("p2pchat.messaging.name_resolution.base32", spell)
+        monkeypatch.setattr("p2pchat.messaging.users.base32", spell)
         assert served.peer.directory.find(label).key == ann.key
         with pytest.raises(UnknownName):
             served.peer.directory.find("user8#AAAAAAAA")

@@ -31,8 +31,7 @@ from p2pchat.messaging.events import (
     micros_of,
 )
 from p2pchat.messaging.messages import Message, Sent, parse_message_id, post_of
-from p2pchat.messaging.name_resolution import UserDirectory
-from p2pchat.messaging.users import User
+from p2pchat.messaging.users import User, UserDirectory
 from p2pchat.offline import History
 from p2pchat.protocol import Naming
 from p2pchat.storage.contract import ReleasedEntry

@@ -6,7 +6,6 @@ import asyncio
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -152,40 +151,6 @@ async def test_operations_of_a_group_are_no_messages() -> None:
         assert [talk.name for talk in ada.conversations()] == ["room", "ops"]
         with pytest.raises(P2PChatError, match="only members can write"):
             await bob.send("#ops", "one more")
-
-
-async def test_a_program_that_was_down_gets_the_changes_of_its_groups_later() -> None:
-    async with mesh("ada", "bob") as net:
-        ada, bob = net.peers
-        bob.events(consumer="bot").close()  # its place is stored from now on
-        ops = await ada.create_group("ops", ["bob"])
-        await ops.send("hello")
-        await ops.rename("deploys")
-        await net.settle()
-        await bob.group("deploys").leave()
-        await net.settle()
-        await net.crash(bob)
-        bob = await net.restart(bob)
-        found: list[Any] = []
-        async with bob.events(GroupChanged, Message, Sent, consumer="bot") as events:
-            async for event in events:
-                if isinstance(event, GroupChanged):
-                    found.append((event.change, str(event.by), event.to_json()))
-                    if event.change == "left":
-                        break
-                else:
-                    found.append(event.text)
-        texts, changes = (
-            [one for one in found if isinstance(one, str)],
-            [one for one in found if isinstance(one, tuple)],
-        )
-        assert texts == ["hello"] and found[0] == changes[0]
-        assert [(change, by) for change, by, _ in changes] == [("created", "ada"), ("renamed", "ada"), ("left", "bob")]
-        assert [line.get("former") for _, _, line in changes] == [None, "ops", None]
-        async with bob.events(GroupChanged, Message, consumer="bot") as again:
-            await ada.broadcast("what follows")
-            event = await anext(again)
-            assert isinstance(event, Message) and event.text == "what follows"
 
 
 async def test_a_change_already_reported_is_not_repeated_after_a_restart() -> None:

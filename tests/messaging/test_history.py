@@ -12,13 +12,13 @@ import pytest
 
 from p2pchat import Receipt, Settings, TCPPeer, UnknownName, open_history
 from p2pchat.core.node_context import Now
-from p2pchat.messaging import search
+from p2pchat.messaging import search_indexer
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh
 
 
 async def test_a_search_finds_the_newest_oldest_first(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "FOUND_AT_ONCE", (2, 2))  # so that the index is asked often
+    monkeypatch.setattr(search_indexer, "FOUND_AT_ONCE", (2, 2))  # so that the index is asked often
     ada, bob, cyd = net.peers
     for number in range(8):
         await ada.broadcast(f"Tea number {number} at the STRASSE")

@@ -31,8 +31,8 @@ from p2pchat import (
     Typing,
     UnknownName,
 )
+from p2pchat.messaging.local_user import run_to_completion
 from p2pchat.messaging.messages import ref_of
-from p2pchat.messaging.named_user import run_to_completion
 from p2pchat.testing import Mesh, mesh
 from tests.deadlines import WAIT, until, within
 from tests.messaging.texts import texts

@@ -9,7 +9,8 @@ import pytest
 from p2pchat import AmbiguousName, TCPPeer, UnknownName
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.names import suffix
-from p2pchat.messaging.name_resolution import MIN_SWEEP, GroupDirectory, UserDirectory, id_of, is_misspelling
+from p2pchat.messaging.conversations import GroupDirectory
+from p2pchat.messaging.users import MIN_SWEEP, UserDirectory, id_of, is_misspelling
 from p2pchat.testing import Mesh
 from tests.messaging.texts import texts
 

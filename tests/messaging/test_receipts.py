@@ -9,8 +9,8 @@ import pytest
 
 from p2pchat import Delivered, DeliveryTimeout, Left, PeerClosed, Read, TCPPeer, UnknownName
 from p2pchat.core.log import Entry, LogId, encode_entry
-from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import Receipt, Receipts, ReceiptTracker, ReceiptUpdate
+from p2pchat.messaging.users import UserDirectory
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh
 

@@ -13,7 +13,7 @@ import pytest
 from p2pchat import Sent, StoredFile, TCPPeer
 from p2pchat.commands.file_commands import _sums
 from p2pchat.core.content.pieces import PIECE_BYTES
-from p2pchat.messaging.stored_files import FILES_AT_ONCE, only_here
+from p2pchat.messaging.attachments import FILES_AT_ONCE, only_here
 from tests.deadlines import within
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
@@ -39,7 +39,7 @@ async def test_files_are_listed_with_what_they_take_and_the_messages_that_name_t
 
 
 async def test_many_files_are_read_in_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.messaging.stored_files.FILES_AT_ONCE", 2)
+    monkeypatch.setattr("p2pchat.messaging.attachments.FILES_AT_ONCE", 2)
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         for index in range(5):
             await ada.send(ada.room, "", files=[(f"{index}", bytes([index]) * (1000 + index))])

@@ -25,7 +25,7 @@ from p2pchat import (
     TCPPeer,
 )
 from p2pchat.core.log import Entry, LogId, Ref
-from p2pchat.messaging.dispatcher import HANDLED_WITHIN
+from p2pchat.messaging.event_dispatcher import HANDLED_WITHIN
 from p2pchat.messaging.events import ReceiptEvent
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import BREATH, LOOKS, MAX_BREATH, EventFeed, Subscription
@@ -382,6 +382,10 @@ class Source(EventFeed):
     def __init__(self) -> None:
         super().__init__(ReceiptTracker())
         self.handed = 0
+        self.count = 1
+
+    def count_readers(self) -> int:
+        return self.count
 
     def release(self, *texts: str, log: LogId = THEIRS) -> None:
         entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
@@ -394,12 +398,9 @@ class Source(EventFeed):
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         raise AssertionError("nothing was edited")
 
-    async def written(self, group: ConversationId) -> list[ReleasedEntry]:
-        raise AssertionError("there are no groups")
-
-    async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
+    async def complete(self, event: ReceiptEvent) -> ReceiptEvent | None:
         await asyncio.sleep(0)  # a read of the storage takes a turn
-        return [None if event.seq == 1 else event for event in events]
+        return None if event.seq == 1 else event
 
     def commit_offset(self, consumer: str, place: int) -> None:
         self.handed = place
@@ -431,7 +432,7 @@ async def turns_of_others(
     others_take: Seconds of their turns.
     """
     loop, source = asyncio.get_running_loop(), Source()
-    source.count_readers = lambda: readers
+    source.count = readers
     at, turns = loop.time(), 0
     monkeypatch.setattr(loop, "time", lambda: at)
     reader = Subscription(source, VIEWER, (), None, "now", VIEWER._access)
@@ -487,7 +488,7 @@ async def test_a_reader_takes_no_long_turn_after_a_pause_of_the_process(monkeypa
 
 async def test_a_reader_skipping_messages_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     source, looks = Source(), itertools.count()
-    source.count_readers = lambda: 2
+    source.count = 2
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 2 * next(looks) * BREATH)
     reader = Subscription(source, VIEWER, (Sent,), None, "now", VIEWER._access)
     reader.begin(0)

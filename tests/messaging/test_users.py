@@ -90,15 +90,15 @@ async def test_a_renamed_user_has_the_new_name_everywhere_and_former_names(net: 
         assert [post.sender.label for post in await peer.history("room")] == ["rob"]
         user = peer.user("rob")
         known = await peer.whois("rob")
-        assert (user.about, known.names_before) == ("on call", ("bob", "robert"))
+        assert (user.about, known.user.names_before) == ("on call", ("bob", "robert"))
         assert known.known_since is not None
     assert [(host.linked, bool(host.endpoints)) for host in (await ada.whois("rob")).hosts] == [(False, True)]
     await dan.rename("daniel")  # without a message in any run
     await net.settle()
-    assert (await ada.whois("daniel")).names_before == ("dan",)
+    assert ada.user("daniel").names_before == ("dan",)
     cyd = await restarted(net, cyd)
-    assert (await cyd.whois("daniel")).names_before == ("dan",)
-    assert (await cyd.whois("rob")).names_before == ("bob", "robert")
+    assert cyd.user("daniel").names_before == ("dan",)
+    assert cyd.user("rob").names_before == ("bob", "robert")
     assert cyd.user("rob").about == "on call"
 
 
@@ -118,7 +118,7 @@ async def test_taking_the_former_name_of_another_user_causes_a_warning(net: Mesh
 async def test_whois_of_oneself_and_of_a_user_never_met(net: Mesh) -> None:
     ada, bob, _ = net.peers
     me = await ada.whois(ada.me)
-    assert (me.names_before, me.hosts[0].id) == ((), ada.me.id)
+    assert (me.user.names_before, me.hosts[0].id) == ((), ada.me.id)
     there = (await ada.whois("bob")).hosts
     assert [(host.id, host.linked) for host in there] == [(bob.me.id, True)]
     nobody = await ada.whois("A" * 51 + "Q")

@@ -54,7 +54,7 @@ async def _print_users(directory: Path, db: str, everyone: bool, as_json: bool) 
     runs = rows is not None and talks is not None
     if rows is None or talks is None:
         async with open_history(directory, db=db or None) as history:
-            rows = [user_row(history, user) for user in history.users()]
+            rows = [user_row(user) for user in history.users()]
             talks = [conversation_row(one) for one in history.conversations()]
     known = len(rows)
     if not everyone:

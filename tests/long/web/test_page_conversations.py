@@ -13,7 +13,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import WebSocket, expect
 
-from p2pchat.messaging.name_resolution import is_misspelling
+from p2pchat.messaging.users import is_misspelling
 from tests.web.browser import ON_STAGE, PHONE, Scene, becomes
 
 pytestmark = ON_STAGE

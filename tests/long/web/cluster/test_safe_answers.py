@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.messaging.name_resolution import id_of
+from p2pchat.messaging.users import id_of
 from p2pchat.web import WebSettings
 from p2pchat.web.cluster.placement import hosts_of
 from tests.deadlines import WAIT, until, within

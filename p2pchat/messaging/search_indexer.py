@@ -21,14 +21,14 @@ from p2pchat.config import Settings
 from p2pchat.core.log import decode_entry
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.profile import DATABASE_NAME
-from p2pchat.messaging.access import AccessPolicy
+from p2pchat.messaging.access_policy import AccessPolicy
 from p2pchat.messaging.messages import key_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 from p2pchat.storage.search_words import Query, searchable_text
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.history import StorageReader
+    from p2pchat.messaging.viewer import StorageReader
     from p2pchat.storage.search_index import IndexHit, SearchIndex
     from p2pchat.storage.sql import SqlStorage
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.log import CLOCK_AHEAD, LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.storage_answers import LogKey
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
-from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.conversations import Conversation, DeletedMessages
+from p2pchat.messaging.access_policy import AccessPolicy
+from p2pchat.messaging.conversations import Conversation, DeletedMessages, Group, GroupDirectory
 from p2pchat.messaging.events import Gap, aware, micros_of
-from p2pchat.messaging.groups import Group
 from p2pchat.messaging.messages import (
     Message,
     Post,
@@ -30,16 +30,15 @@ from p2pchat.messaging.messages import (
     sort_key,
     users_with,
 )
-from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
-from p2pchat.messaging.search import Progress, SearchRequest, search_messages
-from p2pchat.messaging.users import User, by_label
+from p2pchat.messaging.search_indexer import Progress, SearchRequest, search_messages
+from p2pchat.messaging.users import User, UserDirectory, by_label, id_of
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.search_words import parse_query
 
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
-    from p2pchat.messaging.search import SearchIndexer
+    from p2pchat.messaging.search_indexer import SearchIndexer
     from p2pchat.storage.sql import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
@@ -67,13 +66,13 @@ class Viewer:
         directory: The users known here, as this one sees them; `directory.me` is its own id (hex).
     """
 
-    __slots__ = ("__weakref__", "_access", "_conversations", "_groups", "directory")
+    __slots__ = ("__weakref__", "_access", "_groups", "_handles", "directory")
 
     def __init__(self, people: UserDirectory, groups: GroupDirectory, access: AccessPolicy) -> None:
         self.directory: UserDirectory = people
         self._access = access
         self._groups = groups.seen_by(access.knows)
-        self._conversations = ConversationDirectory(self, self._groups, access.naming, self._open_direct)
+        self._handles: dict[ConversationId, Conversation] = {}
 
     # ---- where it reads
 
@@ -141,8 +140,13 @@ class Viewer:
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def conversation(self, key: ConversationId) -> Conversation:
-        """Return the one handle of a conversation, by its id in hex (`Conversation.key`)."""
-        return self._conversations.get(key)
+        """Return the one handle of a conversation, by its id in hex (`Conversation.key`); known or not."""
+        found = self._handles.get(key)
+        if found is None or found.naming is None:
+            naming = self._access.naming(key)
+            kind = Group if naming is not None and naming.talk else Conversation
+            found = self._handles[key] = kind(self, key, naming)
+        return found
 
     def find(self, to: To) -> Conversation:
         """Return the conversation that an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
@@ -151,16 +155,50 @@ class Viewer:
             UnknownName: No user and no conversation has this name.
             AmbiguousName: Several have; `.candidates` are labels that tell them apart.
         """
-        if type(to) is Conversation and to.viewer is self:
-            return to
         self._require_known()
-        return self._conversations.find(to)
+        if isinstance(to, Conversation):
+            return to if to.viewer is self else self.conversation(to.key)
+        if isinstance(to, User):
+            return self._direct(to)
+        if not isinstance(to, str):
+            raise TypeError(f"a message goes to a name, a User or a Conversation, not {type(to).__name__}")
+        text = to.strip()
+        if text.lower() in ("room", "#room"):
+            return self.room
+        if text.startswith("#"):
+            return self.conversation(self._groups.find(text))
+        key = id_of(text)
+        if key and (key in self._handles or self._access.naming(key) is not None):
+            return self.conversation(key)
+        try:
+            return self._direct(self.directory.find(text))
+        except UnknownName:
+            if not (hint := self._groups.hint(text)):
+                raise
+        raise UnknownName(text, hint)
+
+    def _direct(self, user: User) -> Conversation:
+        me = self.directory.me
+        key = dm_id(me, user.key)
+        found = self._handles.get(key)
+        if found is None or found.naming is None:
+            naming = dm_naming(me, user.key)
+            if self._access.naming(key) is None:
+                self._open_direct(naming)
+            found = self._handles[key] = Conversation(self, key, naming)
+        return found
 
     def groups(self) -> list[Group]:
         """Return the known groups, sorted by name, also those left or removed from (see Group.is_member)."""
         self._require_known()
-        known = [self._conversations.group(view.talk) for view in self._groups.all()]
+        known = [self._group(view.talk) for view in self._groups.all()]
         return sorted(known, key=lambda group: (group.name.casefold(), group.key))
+
+    def _group(self, key: ConversationId) -> Group:
+        """Return the handle of a group, by the id of its messages."""
+        group = self.conversation(key)
+        assert isinstance(group, Group)
+        return group
 
     def _group_view(self, group: ConversationId) -> GroupView | None:
         """Return the present state of a group, by the id of its operations; None while it is unknown."""

@@ -12,32 +12,30 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from weakref import ref
 
 from p2pchat.core import effects as fx
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import base32
 from p2pchat.core.storage_answers import Stored
-from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
+from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.kinds import HIDDEN_KINDS
 from p2pchat.messaging import events as ev
-from p2pchat.messaging.access import Audience, Conversations, audience_of
-from p2pchat.messaging.event_builder import group_changed
+from p2pchat.messaging.access_policy import Audience, Conversations, audience_of
+from p2pchat.messaging.conversations import Group, GroupDirectory
 from p2pchat.messaging.events import aware
-from p2pchat.messaging.groups import Group
-from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import users_with
-from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
 from p2pchat.messaging.receipts import Kind, ReceiptTracker, ReceiptUpdate
-from p2pchat.messaging.subscription import Subscription
+from p2pchat.messaging.subscription import EventFeed, Subscription
+from p2pchat.messaging.users import UserDirectory, by_label
+from p2pchat.messaging.viewer import Viewer
 from p2pchat.protocol import PeerId, UserId
 
 _log = logging.getLogger("p2pchat.peer")
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
-MAX_MET = 10_000  # users of whom nothing but that they were here is known; a guess
 COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
+MAX_MET = 10_000  # users of whom nothing but that they were here is known; a guess
 FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"})  # warnings that hosted users get too
 
 
@@ -54,13 +52,14 @@ class EventDispatcher:
         people: UserDirectory,
         tracker: ReceiptTracker,
         groups: GroupDirectory,
-        conversations: Conversations = dict,
+        conversations: Conversations,
+        feed: EventFeed,
     ) -> None:
         self._people = people
         self._tracker = tracker
         self._groups = groups
         self._conversations = conversations
-        self._readers: dict[ref[Subscription], None] = {}  # one that the program dropped disappears
+        self._feed = feed
         self.endpoints: dict[str, str] = {}
         self.links_changed: asyncio.Event = asyncio.Event()
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
@@ -68,7 +67,6 @@ class EventDispatcher:
         self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
         self._subjects = 0
         self._percents: dict[str, int] = {}  # told of content that is fetched, by root
-        self._closed = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             fx.WriteAccepted: self._on_accepted,
             fx.Released: self._on_released,
@@ -106,57 +104,26 @@ class EventDispatcher:
             if len(self._met) > MAX_MET:
                 del self._met[next(iter(self._met))]
 
-    # ---- subscriptions
-
-    def add_reader(self, reader: Subscription) -> None:
-        """Add a subscription; ConsumerBusy if another one reads for the same consumer."""
-        if reader.consumer is not None and reader.consumer in self.consumers():
-            raise ConsumerBusy(reader.consumer)
-        self._readers[ref(reader, self._readers.pop)] = None
-
-    @property
-    def readers(self) -> list[Subscription]:
-        """The open subscriptions."""
-        return [reader for each in [*self._readers] if (reader := each()) is not None] if self._readers else []
-
-    def consumers(self) -> set[str]:
-        """Return the consumers that have an open subscription."""
-        return {reader.consumer for reader in self.readers if reader.consumer is not None and not reader.closed}
-
-    def count_readers(self) -> int:
-        """Return the number of subscriptions, at least 1."""
-        return max(1, len(self._readers))
-
-    def is_reading_messages(self) -> bool:
-        """Return whether any subscription reads messages."""
-        return any(reader.reads_messages for reader in self.readers)
-
-    def read_to(self) -> int:
-        """Return the place up to which all subscriptions have read messages."""
-        return min((reader.read_to for reader in self.readers if reader.reads_messages), default=0)
+    # ---- the end
 
     async def drain(self, closer: asyncio.Task[Any] | None) -> None:
-        """Return no more messages, and give programs a moment to acknowledge those they handle; see handled."""
-        readers = self.readers
+        """Return no more messages, let programs acknowledge those they handle, and complete receipts that wait."""
+        readers = self._feed.readers
         for reader in readers:
             reader.stop_messages()
         with suppress(TimeoutError):
             async with asyncio.timeout(HANDLED_WITHIN):
                 for reader in readers:
                     await reader.handled(closer)
-
-    async def complete_receipts(self) -> None:
-        """Look up what waiting receipts lack, within COMPLETED_WITHIN, before storage is closed."""
         with suppress(TimeoutError, StorageError, PeerClosed):
             async with asyncio.timeout(COMPLETED_WITHIN):
-                for reader in self.readers:
+                for reader in readers:
                     await reader.complete_receipts()
 
     def close(self, last: ev.Event | None) -> None:
         """End every subscription, after a last event if there is one; waiting calls raise PeerClosed."""
-        self._closed = True
         self._tracker.close()
-        for reader in self.readers:
+        for reader in self._feed.readers:
             if last is not None:
                 reader.push("stopped", last)
             reader.end()
@@ -178,7 +145,7 @@ class EventDispatcher:
         self._push_receipts(updates)
 
     def _on_released(self, effect: fx.Released) -> None:
-        for reader in self.readers:
+        for reader in self._feed.readers:
             reader.wake()
 
     def _is_of_names(self, id: LogId, first: int, last: int) -> bool:
@@ -211,7 +178,7 @@ class EventDispatcher:
             _push(updates, self._readers_of(updates[0].log, updates[0].kind))
 
     def _readers_of(self, log: LogId, kind: Kind) -> list[Subscription]:
-        return [reader for reader in self.readers if reader.wants_receipts(log, kind)]
+        return [reader for reader in self._feed.readers if reader.wants_receipts(log, kind)]
 
     def _on_link_changed(self, effect: fx.LinkChanged) -> None:
         self.links_changed.set()
@@ -329,7 +296,23 @@ class EventDispatcher:
         if effect.change in ("removed", "left"):
             self._tracker.remove_member(effect.talk, effect.target)
         audience = (*effect.members, effect.by, effect.target)
-        self._emit(None, lambda viewer: group_changed(viewer, effect, former), audience)
+
+        def changed(viewer: Viewer) -> ev.Event:
+            people, group = viewer.directory, viewer.conversation(effect.talk)
+            assert isinstance(group, Group)
+            return ev.GroupChanged(
+                group=group,
+                change=effect.change,
+                by=people.user(effect.by),
+                target=people.user(effect.target) if effect.target else None,
+                members=by_label(map(people.user, effect.members)),
+                name=effect.name,
+                former=former if effect.change == "renamed" else "",
+                log=effect.log,
+                seq=effect.seq,
+            )
+
+        self._emit(None, changed, audience)
 
     def _on_begun(self, effect: fx.ConversationBegun) -> None:
         by = self._users.admitter(effect.user)
@@ -411,7 +394,7 @@ class EventDispatcher:
             self._subjects += 1
             subject = self._subjects
         made: dict[UserId, ev.Event] = {}
-        for reader in self.readers:
+        for reader in self._feed.readers:
             me = reader.viewer.directory.me
             if reader.access.hears(audience) and not (me == but and me in reader.access.mine):
                 if me not in made:
