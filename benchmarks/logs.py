@@ -57,7 +57,7 @@ def fill(storage: SqlStorage, writers: int, runs: int, entries: int) -> None:
 def started(stored: Stored) -> Node:
     me, network = Identity.generate(), NetworkCredentials(NETWORK, bytes(32).hex())
     node = Node(
-        settings=Settings(), peer=me.peer_id, sign=me.sign, users=[HostedIdentity(me.peer_id, "me", me.sign)],
+        settings=Settings(), peer=me.peer_id, users=[HostedIdentity(me.peer_id, "me", me.sign)],
         network=network, draw=os.urandom, stored=stored,
     )  # fmt: skip
     node.start(Now(1000.0, BEGAN + 10**12))

@@ -227,7 +227,7 @@ class SimPeer:
         self.program.begin(stored.consumers.get("main", 0))
         hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=self.certificate(self.user), is_kept=True)
         self.node = Node(
-            settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(self._hosted, self.guests)],
+            settings=self.settings, peer=self.user, users=[hosted, *map(self._hosted, self.guests)],
             network=replace(self.network), draw=draw, stored=stored,
         )  # fmt: skip
         self._turns = LinkTurns(self.settings, lambda link, on: None)  # the network keeps what is unread

@@ -362,7 +362,7 @@ class Peer:
         self.links, self.held, self.wake_at, self.up = {}, [], 1e9, True
         stored = self.load()
         self.node = Node(
-            settings=self.settings, peer=self.id, sign=self.identity.sign,
+            settings=self.settings, peer=self.id,
             users=[HostedIdentity(self.id, self.name, self.identity.sign, guest=guest_of(self.network, self.id))],
             network=self.network,
             draw=self._draw, stored=stored,

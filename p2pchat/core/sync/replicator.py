@@ -84,9 +84,8 @@ class Replicator:
         self._ctx = ctx
         self.statements: StatementExchange = StatementExchange(
             ctx, network, stored.statements, stored.meta, on_members_changed,
-            lambda link: self.context.remotes[link.id].forks.sent.clear(),  # it may have refused evidence
+            lambda link: self.context.remotes[link].forks.sent.clear(),  # it may have refused evidence
         )  # fmt: skip
-        members.load(stored.members)
         self.context: SyncContext = SyncContext(
             ctx, network.id, presence, hosted, contacts, blocks, members, self.statements, stored, run
         )
@@ -144,10 +143,10 @@ class Replicator:
 
     def on_link_up(self, link: PeerLink) -> None:
         self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
-        self.statements.on_link_up(link)
+        self.statements.on_link_up(link.id)
 
     def on_link_down(self, link: PeerLink) -> None:
-        self.statements.on_link_down(link)
+        self.statements.on_link_down(link.id)
         remote = self.context.remotes.pop(link.id, None)
         if remote is not None:
             self.ingest.fetcher.on_link_down(remote)
@@ -243,7 +242,7 @@ class Replicator:
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
         elif isinstance(frame, Members):
-            return self.statements.on_frame(remote.link, frame)
+            return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
         elif isinstance(frame, MarksFrame):

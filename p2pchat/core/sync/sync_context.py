@@ -83,10 +83,8 @@ class SyncContext:
         self.contacts = contacts
         self.members = members
         self._statements = statements
-        self.people: KnownPeople = KnownPeople(
-            ctx, hosted.values(), stored.users, stored.former_names,
-            lambda user: user not in hosted and members.is_out(user),
-        )  # fmt: skip
+        self.people: KnownPeople = KnownPeople(ctx, hosted, stored.users, stored.former_names, members)
+        members.load(statements, self.people.names, stored.members)
         self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
         self.conversations: Conversations = Conversations(network)
@@ -103,6 +101,14 @@ class SyncContext:
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
         self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
+
+    def stays(self, user: UserId) -> bool:
+        """Return whether a user is known to anybody here, wrote here, or is hosted here, so that its name outlives its
+        links.
+        """
+        if self.contacts.has_any(user) or user in self.hosted or self.people.has_profile(user):
+            return True
+        return self.conversations.has_entries_of(user)
 
     def is_up(self, remote: RemoteState) -> bool:
         return self.remotes.get(remote.id) is remote
