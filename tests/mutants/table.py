@@ -376,7 +376,7 @@ MUTANTS = (
          'said = f"{account.key} {id.upper()} {index} {until}"')),
     Mutant("file-not-asked-again", "what a peer removed or got while two were apart is never known to the other",
         Rule("held", within=60, seed=1, having="files"),
-        ("self._transfers.receipts.on_compared(remote)",
+        ("self.transfers.receipts.on_compared(remote)",
          "")),
     Mutant("file-of-a-former-group", "who was removed from a group gets the files that are sent there afterwards",
         "web/test_rest_files.py::test_who_was_removed_from_a_group_gets_no_file_that_is_sent_there_afterwards",

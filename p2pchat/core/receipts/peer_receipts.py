@@ -46,14 +46,20 @@ class PeerReceipts:
         for marks in self._marks:
             marks.on_link_down(remote)
 
-    def send_sums(self, remote: RemoteState) -> None:
-        """Send the sums of marks that go with each digest."""
-        for marks in self._marks:
-            marks.send_sum(remote)
+    def on_acked(self, step: Step) -> None:
+        """Take what a frame acknowledged."""
+        for remote, conversation, user, acked, is_equal in step.acked:
+            self.delivered.on_marks(remote, conversation, user, acked)
+            if is_equal:
+                for log, member in self.delivered.left_out.lift((conversation.id, user), remote.link.users):
+                    self.delivered.on_lifted(remote, conversation, log, member)
+        step.acked = []
 
-    def send_pending(self) -> None:
-        """Send the marks that are due at the end of a step."""
+    def end_step(self, step: Step) -> None:
+        """Send the marks that are due, and the sums of marks that go with each digest."""
         for marks in self._marks:
+            for remote in step.compared:
+                marks.send_sum(remote)
             if marks.is_due:
                 marks.send_pending()
 

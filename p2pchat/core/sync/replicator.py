@@ -100,9 +100,7 @@ class Replicator:
         self.file_import: FileImport = FileImport(self.context, self.ingest, self.statements)
         self.receipts: PeerReceipts = PeerReceipts(self.context, stored)
         self.transfers: Transfers = Transfers(self.context, stored.meta, stored.named)
-        self.anti_entropy: AntiEntropy = AntiEntropy(
-            self.context, self.ingest.fetcher, self.ingest.forks, self.receipts, self.transfers
-        )
+        self.anti_entropy: AntiEntropy = AntiEntropy(self.context, self.ingest.fetcher, self.ingest.forks)
         self.sender: Sender = Sender(self.context, self.ingest.forks)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
@@ -234,6 +232,7 @@ class Replicator:
     def _on_frame(self, remote: RemoteState, frame: Frame) -> LogError | None:
         if isinstance(frame, Have):
             self.anti_entropy.on_have(remote, frame)
+            self.receipts.on_acked(self.context.step)
             if frame.full:
                 self.sender.on_refused(remote, frame.full)
         elif isinstance(frame, Want):
@@ -241,6 +240,7 @@ class Replicator:
             return LogError(text, code="limit") if text else None
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
+            self.receipts.on_acked(self.context.step)
         elif isinstance(frame, Members):
             return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):
@@ -338,7 +338,9 @@ class Replicator:
             self.context.forget_on_links(conversation)
         self.conversations.evicted.clear()
         self.context.send_owed_marks()
-        self.receipts.send_pending()
+        self.receipts.end_step(self.context.step)
+        for remote in self.context.step.compared:
+            self.transfers.receipts.on_compared(remote)
         if self.context.lookups.waiting:
             self.context.lookups.flush()
         self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
