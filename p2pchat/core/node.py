@@ -86,9 +86,9 @@ from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
+from p2pchat.core.replicator import Replicator
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
-from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.step import Step
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import (
@@ -456,7 +456,9 @@ class Node:
         self.sync.context.distrusted = former.context.distrusted
         self.sync.transfers.receipts.gone = former.transfers.receipts.gone
         self.sync.set_disk(self._storage.disk)
-        self._storage.on_loaded(self.links)
+        for link in list(self.links.up):  # they start anew, because frames of the failed time were dropped
+            self.links.close(link, "error", "storage did not work for a while; it does again")
+        self._storage.on_loaded()
 
     def _on_disk_low(self, input: DiskLow) -> None:
         former = self._storage.disk

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.effects import GroupUpdate
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.groups.group_sync import group_updates
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.sync.group_sync import group_updates
 from p2pchat.kinds import GROUP_KINDS, MESSAGE_KINDS
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.durable_event import DurableEvent

@@ -28,9 +28,9 @@ from p2pchat.core.members.statement import (
     author_of,
     network_id,
     parse_statement,
+    room_id,
 )
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
-from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Members, Membership, UserId

@@ -23,8 +23,8 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts.mark_exchange import MAX_EARLY
 from p2pchat.protocol import Entries, Mark, ReadFrame, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from tests.core.members.test_inbox import gateway
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World
+from tests.core.sync.test_inbox import gateway
 from tests.core.sync.test_serve import announce, own
 
 

@@ -21,11 +21,8 @@ from p2pchat.core.effects import (
     Released,
     WriteRefused,
 )
-from p2pchat.core.groups.group_editor import GroupEditor
-from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key
-from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
@@ -39,7 +36,10 @@ from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
 from p2pchat.core.sync.conversation_state import user_of
+from p2pchat.core.sync.group_editor import GroupEditor
+from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
+from p2pchat.core.sync.inbox import Inbox
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import Conversations
 from p2pchat.core.sync.pruner import Pruner
@@ -152,7 +152,7 @@ class Replicator:
             self.typing.on_link_down(remote)
             self.receipts.on_link_down(remote)
             self.context.sweep_conversations(link.users)
-            self.transfers.on_link_down(link)
+            self.transfers.on_link_down(remote)
 
     def on_gone(self, user: UserId) -> None:
         """Forget a user who never wrote, of whom no link tells anything any more."""
