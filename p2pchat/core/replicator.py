@@ -338,15 +338,16 @@ class Replicator:
             self.context.forget_on_links(conversation)
         self.conversations.evicted.clear()
         self.context.send_owed_marks()
-        self.receipts.end_step(self.context.step)
-        for remote in self.context.step.compared:
-            self.transfers.receipts.on_compared(remote)
+        self.receipts.send_pending()
         if self.context.lookups.waiting:
             self.context.lookups.flush()
         self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
         if self.quota.has_freed:
             self.quota.has_freed = False
             self.context.after(0.0, self.compare_all)
+        for remote in self.context.step.compared:
+            self.receipts.send_sums(remote)
+            self.transfers.receipts.on_compared(remote)
 
     def on_commit(self, ticket: int) -> Step:
         """Complete the change of this step, and keep the step until it is durable."""

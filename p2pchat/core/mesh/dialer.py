@@ -114,7 +114,7 @@ class Dialer:
 
     Args:
         by_peer: The links that are up.
-        blocked: A live view of the peers that are never dialled, also where a user named them.
+        blocked: A live view of the peers whose own users are blocked.
         places: Whoever would find no place for a link is dialled only if a user named it.
         members: Says at whom a peer counts: its member, or itself.
     """
@@ -144,6 +144,10 @@ class Dialer:
         self.active_at: float = NEVER  # when a connection last came in, or a link up
         self._has_relay = False
         self._stopped = False
+
+    def is_barred(self, peer: PeerId) -> bool:
+        """Return whether a peer is never dialled, also where a user named it: it is blocked or out."""
+        return peer in self._blocked or self._members.is_out(peer)
 
     # What to dial
 
@@ -217,7 +221,7 @@ class Dialer:
         address = plan.addresses.get(endpoint)
         if address is None or self._stopped or self._is_up(plan.peer) or plan.not_before > self._ctx.now.mono:
             return
-        if plan.peer in self._blocked:
+        if self.is_barred(plan.peer):
             return
         if len(plan.dials) == 1 and all(self._dials[dial][1] is not address for dial in plan.dials):
             self._try(plan, address)
@@ -539,7 +543,7 @@ class Dialer:
     def _schedule(self, plan: DialPlan) -> None:
         """Dial the address that is due, or set the timer for the next one."""
         self._unschedule(plan)
-        if self._stopped or plan.peer in self._blocked:
+        if self._stopped or self.is_barred(plan.peer):
             return
         addresses = self._candidates(plan)
         if not addresses:

@@ -144,14 +144,13 @@ class Links:
         self.book: AddressBook = AddressBook(ctx, addresses, records, contacts, self.by_peer, users)
         self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer, users)
         self._warned_full_at = float("-inf")
-        undialled = _Undialled(blocks, admission)
         self._duplicates = DuplicateKeyDetector(ctx, users, contacts)
-        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, undialled, self.places, users)
+        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self.places, users)
         self._keepalive = Keepalive(ctx, up, admission)
         self._exchange = PeerExchange(
             ctx, network.id, own, admission, self.book, self.dialer, up, self.by_peer, self._duplicates
         )
-        self._unreachable = UnreachablePeers(ctx, up, self.by_peer, undialled, listener)
+        self._unreachable = UnreachablePeers(ctx, up, self.by_peer, self.dialer, listener)
         self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
@@ -747,14 +746,3 @@ def _forget_oldest(states: dict[PeerId, State], most: int) -> State | None:
 
 def _kind(frame: Frame | Unknown) -> str:
     return quoted(frame.t) if isinstance(frame, Unknown) else str(frame.__struct_config__.tag)
-
-
-class _Undialled:
-    """The peers that are never dialled: those that are blocked here, and those that are out."""
-
-    def __init__(self, blocks: Blocks, admission: Admission) -> None:
-        self._blocks = blocks
-        self._admission = admission
-
-    def __contains__(self, peer: object) -> bool:
-        return peer in self._blocks.users or (isinstance(peer, str) and self._admission.users.is_out(peer))

@@ -55,11 +55,14 @@ class PeerReceipts:
                     self.delivered.on_lifted(remote, conversation, log, member)
         step.acked = []
 
-    def end_step(self, step: Step) -> None:
-        """Send the marks that are due, and the sums of marks that go with each digest."""
+    def send_sums(self, remote: RemoteState) -> None:
+        """Send the sums of marks that go with each digest."""
         for marks in self._marks:
-            for remote in step.compared:
-                marks.send_sum(remote)
+            marks.send_sum(remote)
+
+    def send_pending(self) -> None:
+        """Send the marks that are due at the end of a step."""
+        for marks in self._marks:
             if marks.is_due:
                 marks.send_pending()
 
