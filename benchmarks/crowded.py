@@ -86,7 +86,8 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
     """Fill a profile: room messages of these users, direct messages to its user, groups, addresses."""
     from p2pchat.core.durable_changes import Address, Change, KnownUser
     from p2pchat.core.log import Entry
-    from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
+    from p2pchat.core.members.statement import room_id
+    from p2pchat.core.sync.known_conversations import dm_id, dm_naming
     from p2pchat.protocol import Naming
     from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage

@@ -106,7 +106,7 @@ def memory() -> int:
         ]
         own = HostedIdentity(name("e", 1), "gate", lambda data: bytes(64))
         return Node(
-            settings=Settings(), peer=own.id, sign=own.sign, users=[own], draw=bytes,
+            settings=Settings(), peer=own.id, users=[own], draw=bytes,
             network=NetworkCredentials("0a" * 16, "0b" * 32), stored=Stored(delivered=marks),
         )  # fmt: skip
 

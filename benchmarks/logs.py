@@ -21,10 +21,10 @@ from pathlib import Path
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, KnownConversation, NewLog, Stretch
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain
+from p2pchat.core.members.statement import room_id
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import Stored
-from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.dialects.sqlite import sqlite_url
@@ -57,7 +57,7 @@ def fill(storage: SqlStorage, writers: int, runs: int, entries: int) -> None:
 def started(stored: Stored) -> Node:
     me, network = Identity.generate(), NetworkCredentials(NETWORK, bytes(32).hex())
     node = Node(
-        settings=Settings(), peer=me.peer_id, sign=me.sign, users=[HostedIdentity(me.peer_id, "me", me.sign)],
+        settings=Settings(), peer=me.peer_id, users=[HostedIdentity(me.peer_id, "me", me.sign)],
         network=network, draw=os.urandom, stored=stored,
     )  # fmt: skip
     node.start(Now(1000.0, BEGAN + 10**12))

@@ -113,7 +113,7 @@ def write_logs(peers: list[Path], of: list[Path], count: int) -> None:
         first_chain,
         head_message,
     )
-    from p2pchat.core.sync.known_conversations import room_id
+    from p2pchat.core.members.statement import room_id
     from p2pchat.identity.keys import Identity
     from p2pchat.identity.network import load_network
     from p2pchat.protocol import Naming

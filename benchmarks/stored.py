@@ -30,7 +30,7 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
     from time to time, and `last` at the end.
     """
     from p2pchat.core.log import message_id
-    from p2pchat.core.sync.known_conversations import room_id
+    from p2pchat.core.members.statement import room_id
     from p2pchat.identity.keys import Identity
     from p2pchat.identity.profile import Profile
     from p2pchat.storage.dialects.sqlite import sqlite_url

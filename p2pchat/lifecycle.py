@@ -405,16 +405,15 @@ class PeerLifecycle:
     def _make_driver(
         self, resources: PeerResources, connections: ConnectionManager, stored: Stored, hosted: list[HostedIdentity]
     ) -> Driver:
-        me, sign = resources.identity.peer_id, resources.identity.sign
+        me = resources.identity.peer_id
         settings = self.settings
         if resources.directory is None:
             settings = replace(settings, auto_fetch_bytes=0)  # memory is for what a program sends, or asks for
         about, guest = self.directory.user(me).about, resources.network.guest(me)
-        own = HostedIdentity(me, self.name, sign, guest=guest, about=about, is_kept=self.is_kept)
+        own = HostedIdentity(me, self.name, resources.identity.sign, guest=guest, about=about, is_kept=self.is_kept)
         node = Node(
             settings=settings,
             peer=me,
-            sign=sign,
             users=[own, *hosted],
             network=_credentials(resources),
             draw=secrets.token_bytes,

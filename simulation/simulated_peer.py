@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
+from p2pchat.core.content.file_receipts import MAX_NAMING
 from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
@@ -24,7 +25,6 @@ from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
-from p2pchat.core.receipts.file_receipts import MAX_NAMING
 from p2pchat.core.sync.conversation_state import sum_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.identity.keys import Identity
@@ -227,7 +227,7 @@ class SimPeer:
         self.program.begin(stored.consumers.get("main", 0))
         hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=self.certificate(self.user), is_kept=True)
         self.node = Node(
-            settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(self._hosted, self.guests)],
+            settings=self.settings, peer=self.user, users=[hosted, *map(self._hosted, self.guests)],
             network=replace(self.network), draw=draw, stored=stored,
         )  # fmt: skip
         self._turns = LinkTurns(self.settings, lambda link, on: None)  # the network keeps what is unread

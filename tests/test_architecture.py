@@ -46,6 +46,25 @@ DIRECTION = (
 )
 APPS = {"commands", "peer_metrics", "safe_text", "web", "cli", "bots", "once"}  # guests of the public names
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
+# The same for the rooms of the core. Its other files are of the first row: values that all of them use.
+CORE_DIRECTION = (
+    {"", "members.statement"},
+    {"groups", "members", "names"},
+    {"mesh"},
+    {"sync"},
+    {"receipts", "content"},
+    {"replicator", "node"},
+)
+# What stays apart: neither of these imports the other. Of mesh/ others have the links and who is present.
+APART = {
+    "groups": {"members"},
+    "members": {"groups"},
+    "mesh": {"groups"},
+    "receipts": {"content"},
+    "content": {"receipts", "mesh"},
+}
+DOORS_OF_MESH = {"peer_link", "presence"}
+CORE_LAYER = {name: layer for layer, names in enumerate(CORE_DIRECTION) for name in names}
 LAYER[""] = LAYER["testing"]  # layers after the library use its public names
 # The interfaces of a gateway. None imports another.
 WEB_INTERFACES = {"rest", "chat_socket", "event_socket", "socketio", "page"}
@@ -152,6 +171,31 @@ def wrong_arrows_between_interfaces(source: Source) -> list[str]:
     ]
 
 
+def core_room(module: str) -> str:
+    """Return the name in CORE_DIRECTION of a module below p2pchat.core; "" for a value."""
+    room, _, rest = module.partition(".")
+    if room == "names" and not rest:
+        return room
+    return next((name for name in (module, room) if name in CORE_LAYER), "")
+
+
+def wrong_arrows_between_rooms(source: Source) -> list[str]:
+    """Return the imports of a file of the core from a room that is above its own, or stays apart, as sentences."""
+    own = core_room(source.path.removeprefix("core/").removesuffix(".py").replace("/", "."))
+    wrong = []
+    for found in source.imports:
+        module = found.module.removeprefix("p2pchat.core.")
+        target = core_room(module)
+        is_inside = target == "mesh" and own != "mesh" and CORE_LAYER[own] < CORE_LAYER["node"]
+        if module != found.module and (
+            CORE_LAYER[target] > CORE_LAYER[own]
+            or target in APART.get(own, ())
+            or (is_inside and module.partition(".")[2] not in DOORS_OF_MESH)
+        ):
+            wrong.append(f"{source.path}:{found.line} imports {module}")
+    return wrong
+
+
 def repeated(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return the names that occur in several places, each with its places."""
     places = defaultdict(list)
@@ -168,6 +212,13 @@ CORE = [source for source in SOURCES if source.unit in ("core", "kinds")]
 
 def test_imports_point_one_way() -> None:
     assert [arrow for source in SOURCES for arrow in wrong_arrows(source)] == []
+
+
+def test_rooms_of_the_core_import_one_way() -> None:
+    """So one can explain mesh/ without logs, and logs without receipts and files."""
+    core = [source for source in SOURCES if source.unit == "core"]
+    assert [arrow for source in core for arrow in wrong_arrows_between_rooms(source)] == []
+    assert {core_room(name) for name in ("names", "log", "sync.step")} == {"names", "", "sync"}
 
 
 def test_web_interfaces_do_not_import_each_other() -> None:
@@ -265,6 +316,24 @@ def test_optional_libraries_are_imported_where_they_are_used() -> None:
 )
 def test_the_reader_of_imports_sees_each_form(path: str, code: str, wrong: list[str]) -> None:
     assert wrong_arrows(Source(path, code)) == wrong
+
+
+@pytest.mark.parametrize(
+    ("path", "module", "is_wrong"),
+    [
+        ("core/mesh/links.py", "core.sync.step", True),
+        ("core/mesh/links.py", "core.groups.group_state", True),
+        ("core/sync/step.py", "core.content.pieces", True),
+        ("core/sync/step.py", "core.mesh.peer_link", False),
+        ("core/sync/step.py", "core.mesh.dialer", True),
+        ("core/content/pieces.py", "core.mesh.peer_link", True),
+        ("core/effects.py", "core.members.statement", False),
+        ("core/effects.py", "core.members.admission", True),
+        ("core/replicator.py", "core.receipts.peer_receipts", False),
+    ],
+)
+def test_the_reader_of_rooms_sees_each_wall(path: str, module: str, is_wrong: bool) -> None:
+    assert bool(wrong_arrows_between_rooms(Source(path, f"from p2pchat.{module} import it"))) is is_wrong
 
 
 def tokens_of_code(text: str) -> int:

@@ -15,7 +15,6 @@ from typing import Any
 from p2pchat.config import OWN_ONLY_FACTOR
 from p2pchat.core.durable_changes import Change, DiskLevel
 from p2pchat.core.effects import Reload, WarningIssued, WriteRefused
-from p2pchat.core.mesh.links import Links
 from p2pchat.core.node_context import SLACK, NodeContext
 from p2pchat.protocol import Holds, Lacks, Piece, Pong, Pull, TypingFrame, Want
 
@@ -69,11 +68,9 @@ class StorageState:
         self._ctx.emit(WarningIssued("storage", f"nothing is accepted until storage works again: {reason}"))
         self._ctx.emit(Reload())
 
-    def on_loaded(self, links: Links) -> None:
-        """Accept again. All links end and start anew, because frames of the failed time were dropped."""
+    def on_loaded(self) -> None:
+        """Accept again."""
         self.works = True
-        for link in list(links.up):
-            links.close(link, "error", "storage did not work for a while; it does again")
         self._ctx.emit(WarningIssued("storage_works", "storage works again"))
 
     def on_disk_level(self, level: DiskLevel) -> None:

@@ -86,9 +86,9 @@ from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
+from p2pchat.core.replicator import Replicator
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
-from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.step import Step
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import (
@@ -112,8 +112,7 @@ class Node:
     Args:
         settings: Limits and times.
         peer: This peer's id.
-        sign: Signs with the peer's key.
-        users: The users hosted here.
+        users: The users hosted here, with the one whose key is the peer's.
         network: N and K.
         draw: Returns n random bytes.
         stored: What storage holds.
@@ -124,7 +123,6 @@ class Node:
         *,
         settings: Settings,
         peer: PeerId,
-        sign: Callable[[bytes], bytes],
         users: list[HostedIdentity],
         network: NetworkCredentials,
         draw: Callable[[int], bytes],
@@ -137,25 +135,17 @@ class Node:
         self.run: RunId = draw(8).hex()
         self._ctx = NodeContext(settings, peer, draw)
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
-        self.presence: PresenceTracker = PresenceTracker(
-            self._ctx, users, self._stays, lambda user: self.sync.on_gone(user),
-            lambda peer: self.user_members.share(peer), self.blocks.users,
-            lambda user, member: self.admission.admits(user, member),
-        )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
-        guest = self.hosted[peer].guest
+        own, up = self.hosted[peer], dict[int, PeerLink]()
         self.user_members: UserMembers = UserMembers(
-            network.id, peer, peer if guest is None else guest.member, self.hosted, lambda: self.sync.statements,
-            lambda: self.links.up, lambda: self.sync.people.names,
-        )  # fmt: skip
-        self.admission: Admission = Admission(
-            self._ctx, network, guest, lambda: self.sync.statements, self.user_members
+            network.id, peer, peer if own.guest is None else own.guest.member, self.hosted, up
         )
+        self.admission: Admission = Admission(self._ctx, network, own.guest, self.user_members)
+        self.presence: PresenceTracker = PresenceTracker(self._ctx, users, self, self.admission, self.blocks.users)
         self.sync: Replicator = self._replicator(stored, self.run)
-        self.admission.load()
         self.links: Links = Links(
-            self._ctx, network, sign, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
-            self.admission,
+            self._ctx, network, own, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
+            self.admission, up,
         )  # fmt: skip
         self._storage = StorageState(self._ctx)
         self._lazy = LazyCommit(self._ctx, self.links.book)
@@ -164,10 +154,12 @@ class Node:
         self.looks: int = 0  # left until names are written; 0 when none is due
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
-        return Replicator(
+        sync = Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
             self._on_members_changed, self.user_members,
         )  # fmt: skip
+        self.admission.load(sync.statements)
+        return sync
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""
@@ -179,7 +171,7 @@ class Node:
             Forget: self._on_forget,
             Leave: self._on_leave,
             Stop: self._on_stop,
-            Woke: lambda _: self._ctx.run_due(),
+            Woke: self._on_woke,
             Committed: self._on_committed,
             CommitFailed: self._on_commit_failed,
             Loaded: self._on_loaded,
@@ -362,17 +354,8 @@ class Node:
     def _on_announced(self, user: UserId, name: str) -> None:
         """Take a name that a peer gives a user. There is a rate for news of each member."""
         is_same = self.names.get(user, name) == name or self.sync.people.has_profile(user)
-        is_news = is_same or self.presence.events.may_tell(user)
-        self.sync.people.on_announced_name(user, name, stays=self._stays(user), old=not is_news)
-
-    def _stays(self, user: UserId) -> bool:
-        """Return whether a user is known to anybody here, wrote here, or is hosted here, so that its name outlives its
-        links.
-        """
-        sync = self.sync
-        if self.contacts.has_any(user) or user in self.hosted or sync.people.has_profile(user):
-            return True
-        return sync.conversations.has_entries_of(user)
+        is_news = is_same or self.presence.events.may_tell(self.presence.share(user))
+        self.sync.people.on_announced_name(user, name, stays=self.stays(user), old=not is_news)
 
     def _on_forget(self, input: Forget) -> None:
         """Forget addresses. The user waits until that is durable, so the commit is not deferred."""
@@ -380,20 +363,28 @@ class Node:
         self.links.forget(input)
 
     def link_up(self, link: PeerLink) -> None:
-        """Take a link that passed go. Called by Links."""
+        """Take a link that passed go. This and the next methods are for mesh/ (MeshListener)."""
         self.sync.on_link_up(link)
         self.presence.link_up(link)
         self._write_names_soon()
 
     def link_down(self, link: PeerLink, reason: str) -> None:
-        """Take the end of a link that was up. Called by Links."""
+        """Take the end of a link that was up."""
         self.sync.on_link_down(link)
         self.presence.link_down(link, reason)
 
     def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
-        """Report that a peer is reached by a linked one, and not from here. Called by Links."""
-        if self._stays(peer):
-            self.presence.set_unreachable(peer, by and (self.name_of(by) or full_label(None, by)))
+        """Report that a peer is reached by a linked one, and not from here."""
+        if self.stays(peer):
+            self.presence.set_unreachable(peer, by and (self.names.get(by) or full_label(None, by)))
+
+    def stays(self, user: UserId) -> bool:
+        """Return whether what is known of a user outlives its links."""
+        return self.sync.context.stays(user)
+
+    def forget(self, user: UserId) -> None:
+        """Forget a user of whom no link tells anything any more."""
+        self.sync.on_gone(user)
 
     def is_known(self, link: int) -> bool:
         """Return whether a link is one to a contact, or to a peer that hosts one."""
@@ -419,9 +410,9 @@ class Node:
         """Return whether writes are accepted: storage works, and there is enough disk space."""
         return self._storage.accepts_writes
 
-    def name_of(self, peer: PeerId) -> str:
-        """Return the name of a peer's user for people. Called by Links."""
-        return self.names.get(peer, "")
+    def _on_woke(self, input: Woke) -> None:
+        self._ctx.run_due()
+        self.links.end_dead()
 
     def _on_drained(self, input: LinkDrained) -> None:
         self.links.on_drained(input)
@@ -465,7 +456,9 @@ class Node:
         self.sync.context.distrusted = former.context.distrusted
         self.sync.transfers.receipts.gone = former.transfers.receipts.gone
         self.sync.set_disk(self._storage.disk)
-        self._storage.on_loaded(self.links)
+        for link in list(self.links.up):  # they start anew, because frames of the failed time were dropped
+            self.links.close(link, "error", "storage did not work for a while; it does again")
+        self._storage.on_loaded()
 
     def _on_disk_low(self, input: DiskLow) -> None:
         former = self._storage.disk

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from p2pchat.config import Settings
+from p2pchat.core.content.file_receipts import MAX_CONTENTS
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Address,
@@ -24,7 +25,6 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
-from p2pchat.core.receipts.file_receipts import MAX_CONTENTS
 from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
 from p2pchat.core.sync.conversation_state import pack_stored
 from p2pchat.core.sync.known_conversations import dm_id

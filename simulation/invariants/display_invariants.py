@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.edits import RelatedEntry
 from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
-from p2pchat.core.sync.replicator import JOINED
+from p2pchat.core.replicator import JOINED
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault

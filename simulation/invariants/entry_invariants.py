@@ -32,8 +32,9 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
+from p2pchat.core.members.statement import room_id
 from p2pchat.core.storage_answers import Stored, StoredStart
-from p2pchat.core.sync.known_conversations import dm_id, room_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Entries, Frame, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check

@@ -50,11 +50,12 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.statement import room_id
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.storage_answers import LogKey, Stored
-from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (
     MAX_FRAME_BYTES,
@@ -362,7 +363,7 @@ class Peer:
         self.links, self.held, self.wake_at, self.up = {}, [], 1e9, True
         stored = self.load()
         self.node = Node(
-            settings=self.settings, peer=self.id, sign=self.identity.sign,
+            settings=self.settings, peer=self.id,
             users=[HostedIdentity(self.id, self.name, self.identity.sign, guest=guest_of(self.network, self.id))],
             network=self.network,
             draw=self._draw, stored=stored,

@@ -25,7 +25,8 @@ from p2pchat.core.names import (
     suffix,
     validate_name,
 )
-from p2pchat.core.node_context import NodeContext, Now
+from p2pchat.core.node_context import HostedIdentities, NodeContext, Now
+from tests.core.mesh.linked_peers import admission_of
 
 ADA = "57e05d3f4d" + "00" * 27
 
@@ -84,13 +85,17 @@ def test_a_bad_name_is_refused_with_its_reason(name: str, reason: str) -> None:
     assert not is_valid_name(name)
 
 
+def people_in(context: NodeContext) -> KnownPeople:
+    return KnownPeople(context, HostedIdentities([]), [], [], admission_of(context)[0].users)
+
+
 MARKS = "a" + "\u0301\u0316" * 15_000  # as many as fit into an entry; their normal form takes 0.7 s
 
 
 def test_a_text_that_is_far_too_long_is_no_name_at_once() -> None:
     """A member stopped each peer of the network for 0.7 s with each profile entry of 62 KB."""
     profile = Entry("profile", 1, 1, b={"name": MARKS})
-    people = KnownPeople(NodeContext(Settings(), ADA, bytes), [], [], [])
+    people = people_in(NodeContext(Settings(), ADA, bytes))
     began = time.thread_time()
     people.on_profile(ADA, profile)
     people.on_announced_name(ADA, MARKS)
@@ -178,7 +183,7 @@ def test_the_default_name_is_made_of_login_and_port(login: str, port: int, name:
 
 def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> None:
     context = NodeContext(Settings(), ADA, bytes)
-    people = KnownPeople(context, [], [], [])
+    people = people_in(context)
 
     def warned(first: int, count: int, seconds: float) -> list[str]:
         context.now, context.out = Now(seconds, 0), []
@@ -196,7 +201,7 @@ def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> No
 
 def test_of_a_user_who_takes_name_after_name_a_few_are_remembered() -> None:
     context = NodeContext(Settings(), "ab" * 32, lambda n: bytes(n))
-    people = KnownPeople(context, [], [], [])
+    people = people_in(context)
     eve, bob, cyd = (f"{number:064x}" for number in range(3))
     for number in range(1, 1000):
         people.on_profile(eve, Entry("profile", number, number, b={"name": f"eve{number}"}))

@@ -295,7 +295,7 @@ class DamagedDatabase:
         """Start a node with the loaded data, and let its user write."""
         ada = key("ada")
         node = Node(
-            settings=SETTINGS, peer=user("ada"), sign=ada.sign, users=[HostedIdentity(user("ada"), "ada", ada.sign)],
+            settings=SETTINGS, peer=user("ada"), users=[HostedIdentity(user("ada"), "ada", ada.sign)],
             network=NetworkCredentials("0a" * 16, "0b" * 32), draw=lambda n: b"\x77" * n, stored=stored,
         )  # fmt: skip
         now = Now(1000.0, MORNING + 10**9)

@@ -25,10 +25,11 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
 )
+from p2pchat.core.members.statement import room_id
 from p2pchat.core.mesh.handshake import ClientSide, make_cert
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
-from p2pchat.core.sync.known_conversations import dm_id, dm_naming, room_id
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from p2pchat.identity.tls import client_context, peer_key

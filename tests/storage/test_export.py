@@ -8,8 +8,7 @@ import pytest
 
 from p2pchat.core.durable_changes import Change, Fork, KnownConversation
 from p2pchat.core.log import batch_of, decode_entry
-from p2pchat.core.members.statement import make_statement, network_id
-from p2pchat.core.sync.known_conversations import room_id
+from p2pchat.core.members.statement import make_statement, network_id, room_id
 from p2pchat.export_file import MOST_HELD, file_pages
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Frame, Members, Naming

@@ -39,7 +39,7 @@ from p2pchat.core.log import (
 from p2pchat.core.members.guests import is_guest, make_guest
 from p2pchat.core.members.made_invites import invite_secret, prove_invite
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import StatementError, make_statement, parse_statement
+from p2pchat.core.members.statement import StatementError, make_statement, parse_statement, room_id
 from p2pchat.core.mesh.election import (
     DeciderState,
     FollowerState,
@@ -54,7 +54,7 @@ from p2pchat.core.mesh.peer_record import is_signed, make_record
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.node_context import Invitation
 from p2pchat.core.sync.import_file import ExportReader
-from p2pchat.core.sync.known_conversations import dm_id, room_id
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.discovery import identify, txt_record
 from p2pchat.errors import ImportRefused, InviteError
 from p2pchat.identity.invite_text import encode_invite, parse_invite

@@ -1,1 +1,1 @@
-"""Content of attachments: its pieces and hashes, which of it is asked for, and from which links it comes."""
+"""Content of attachments: its pieces and hashes, which of it is asked for, from which links, and who has it."""

@@ -23,6 +23,7 @@ from itertools import islice
 from math import inf
 
 from p2pchat.core.content.content_requests import ContentRequests, Source
+from p2pchat.core.content.file_receipts import FileReceipts
 from p2pchat.core.content.pieces import LEAF_BYTES, count_pieces, piece_size
 from p2pchat.core.durable_changes import NamedContent
 from p2pchat.core.effects import (
@@ -46,8 +47,6 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.members.user_members import Line
-from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.step import Step
 from p2pchat.core.sync.sync_context import SyncContext
@@ -290,10 +289,10 @@ class Transfers:
 
     # ---- links
 
-    def on_link_down(self, down: PeerLink) -> None:
+    def on_link_down(self, remote: RemoteState) -> None:
         """Ask other links for what this one was asked for."""
-        self.receipts.on_link_down(down)
-        link = down.id
+        self.receipts.on_link_down(remote)
+        link = remote.id
         transfers = self._links.pop(link, None)
         for pull in transfers.pulls.values() if transfers is not None else ():
             self._return(pull)

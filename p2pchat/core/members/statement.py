@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from p2pchat.core.log import verify
 from p2pchat.errors import FrameError, ProtocolError
-from p2pchat.protocol import MAX_INT, Hex4, Hex16, Key32, UserId, check_values, is_key
+from p2pchat.protocol import MAX_INT, ConversationId, Hex4, Hex16, Key32, UserId, check_values, is_key
 
 StatementId = str  # hex16
 
@@ -124,6 +124,11 @@ class Statement(Struct, frozen=True, gc=False):
 def network_id(founder: UserId) -> str:
     """Return the id (hex) of the network that this key founded."""
     return blake2b(b"p2pchat/network/2\0" + bytes.fromhex(founder), digest_size=16).hexdigest()
+
+
+def room_id(network: str) -> ConversationId:
+    """Return the id of the room of network N (hex16)."""
+    return blake2b(b"p2pchat/room/1\0" + bytes.fromhex(network), digest_size=32).hexdigest()
 
 
 def make_statement(

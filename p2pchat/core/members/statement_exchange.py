@@ -28,10 +28,9 @@ from p2pchat.core.members.statement import (
     author_of,
     network_id,
     parse_statement,
+    room_id,
 )
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
-from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Members, Membership, UserId
@@ -54,7 +53,7 @@ class _Remote:
         owed: It is asked again for its sum when it may get one.
     """
 
-    link: PeerLink
+    link: int
     answers: TokenBucket
     owed: bool = False
     have: set[StatementId] = field(default_factory=set)
@@ -84,7 +83,7 @@ class StatementExchange:
         stored: Iterable[tuple[str, bytes]],
         meta: Mapping[str, str],
         on_changed: Callable[[Change, Sequence[Statement]], None],
-        on_told: Callable[[PeerLink], None],
+        on_told: Callable[[int], None],
     ) -> None:
         self._ctx = ctx
         self._network = network.id
@@ -104,21 +103,21 @@ class StatementExchange:
             self.members.add(self._durable.values())
         self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # as last reported
 
-    def on_link_up(self, link: PeerLink) -> None:
-        self._remotes[link.id] = self._remote(link)
+    def on_link_up(self, link: int) -> None:
+        self._remotes[link] = self._remote(link)
         self._send_sum(link)
 
-    def on_link_down(self, link: PeerLink) -> None:
-        self._remotes.pop(link.id, None)
+    def on_link_down(self, link: int) -> None:
+        self._remotes.pop(link, None)
 
     def compare_all(self) -> None:
         """Ask all links for what was not taken for a while."""
         for remote in self._remotes.values():
             self._send_sum(remote.link, ask=True)
 
-    def on_frame(self, link: PeerLink, frame: Members) -> LogError | None:
+    def on_frame(self, link: int, frame: Members) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
-        remote = self._remotes.setdefault(link.id, self._remote(link))
+        remote = self._remotes.setdefault(link, self._remote(link))
         if frame.founder is not None:
             self._learn_founder(frame.founder)
         if self.members is None:
@@ -139,7 +138,7 @@ class StatementExchange:
                     self._on_told(link)
         return None
 
-    def _remote(self, link: PeerLink) -> _Remote:
+    def _remote(self, link: int) -> _Remote:
         return _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
 
     def _may_answer(self, remote: _Remote) -> bool:
@@ -153,7 +152,7 @@ class StatementExchange:
 
     def _compare_again(self, remote: _Remote) -> None:
         remote.owed = False
-        if self._remotes.get(remote.link.id) is remote:
+        if self._remotes.get(remote.link) is remote:
             self._send_sum(remote.link, ask=True)
 
     def take_shown(self, shown: Membership | Members) -> bool:
@@ -211,7 +210,7 @@ class StatementExchange:
         assert self.members is not None
         former = self._admins - self.members.admins
         self._admins = self.members.admins
-        links: dict[frozenset[StatementId], list[PeerLink]] = {}
+        links: dict[frozenset[StatementId], list[int]] = {}
         for remote in self._remotes.values():
             links.setdefault(frozenset(remote.told), []).append(remote.link)
             remote.told.difference_update(one.id for one in change.statements)
@@ -260,23 +259,23 @@ class StatementExchange:
     def _shown_sum(self) -> str:
         return f"{self._sum:032x}"
 
-    def _send_sum(self, link: PeerLink, *, ask: bool = False) -> None:
+    def _send_sum(self, link: int, *, ask: bool = False) -> None:
         if self.members is not None:
-            self._ctx.emit(Send(Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link.id]))
+            self._ctx.emit(Send(Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link]))
 
-    def _send_ids(self, link: PeerLink) -> None:
+    def _send_ids(self, link: int) -> None:
         ids = list(self._durable)
         for first in range(0, len(ids) or 1, MAX_STATEMENT_IDS):
             page = ids[first : first + MAX_STATEMENT_IDS]
-            self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link.id]))
+            self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link]))
 
-    def _send(self, links: Sequence[PeerLink], statements: Iterable[Statement]) -> None:
+    def _send(self, links: list[int], statements: Iterable[Statement]) -> None:
         """Send statements, those of the founder first, as it said them: a plan has its last word at its end."""
         assert self.members is not None
         founder = self.members.founder
         ordered = sorted(statements, key=lambda one: (one.by != founder, one.at)) if links else []
         for frame in _frames((one.text, one.signature) for one in ordered):
-            self._ctx.emit(Send(frame, [link.id for link in links]))
+            self._ctx.emit(Send(frame, links))
 
 
 def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Members]:

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.members.member_shares import MemberShares
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
-from p2pchat.protocol import PeerId, PeerRecord, UserId
+from p2pchat.protocol import PeerId, PeerRecord
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
 FORGOTTEN_AFTER = 7 * REVERIFY_AFTER  # since it last answered
@@ -42,7 +43,7 @@ class AddressBook:
     Args:
         contacts: The peers that somebody here chose. They are the last to be forgotten.
         linked: The peers that are linked.
-        share: Returns at whom a peer counts: its member, or itself.
+        members: Says at whom a peer counts: its member, or itself.
 
     Attributes:
         records: The newest record of each peer, this one's too.
@@ -53,15 +54,15 @@ class AddressBook:
         self,
         ctx: NodeContext,
         stored: Iterable[Address],
-        records: Iterable[PeerRecord] = (),
-        contacts: Container[PeerId] = (),
-        linked: Container[PeerId] = (),
-        share: Callable[[PeerId], UserId] = lambda peer: peer,
+        records: Iterable[PeerRecord],
+        contacts: Container[PeerId],
+        linked: Container[PeerId],
+        members: UserMembers,
     ) -> None:
         self._ctx = ctx
         self._contacts = contacts
         self._linked = linked
-        self._share = share
+        self._members = members
         self._book: dict[PeerId, dict[str, Address]] = {}
         self.records: dict[PeerId, PeerRecord] = {record.id: record for record in records}
         self.touched: set[PeerId] = set()
@@ -260,7 +261,7 @@ class AddressBook:
             return True
         if not all(address.told for address in self.addresses(peer)):
             return True
-        share = self._share(peer)
+        share = self._members.share(peer)
         has_room = self._unreached.make_room(share, self._forget_peer)
         if has_room:
             self._unreached.add(peer, share)

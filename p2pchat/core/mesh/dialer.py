@@ -25,12 +25,13 @@ dialled is judged and paced like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
@@ -44,9 +45,10 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.dial_pace import TOLD_A_SECOND, DialPace
 from p2pchat.core.mesh.election import is_decider
+from p2pchat.core.mesh.link_places import LinkPlaces
 from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
-from p2pchat.protocol import PeerId, UserId
+from p2pchat.protocol import PeerId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
@@ -112,9 +114,9 @@ class Dialer:
 
     Args:
         by_peer: The links that are up.
-        blocked: A live view of the peers that are never dialled, also where a user named them.
-        may_dial: Return whether a link to a peer would find a place. Otherwise it is dialled only if a user named it.
-        share: Returns at whom a peer counts: its member, or itself.
+        blocked: A live view of the peers whose own users are blocked.
+        places: Whoever would find no place for a link is dialled only if a user named it.
+        members: Says at whom a peer counts: its member, or itself.
     """
 
     def __init__(
@@ -123,16 +125,16 @@ class Dialer:
         book: AddressBook,
         by_peer: Mapping[PeerId, PeerLink],
         blocked: Container[PeerId],
-        may_dial: Callable[[PeerId], bool],
-        share: Callable[[PeerId], UserId],
+        places: LinkPlaces,
+        members: UserMembers,
     ) -> None:
         self._ctx = ctx
         self._book = book
         self._by_peer = by_peer
         self._is_up = by_peer.__contains__
         self._blocked = blocked
-        self._may_dial = may_dial
-        self._share = share
+        self._places = places
+        self._members = members
         self._plans: dict[PeerId, DialPlan] = {}
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
@@ -142,6 +144,10 @@ class Dialer:
         self.active_at: float = NEVER  # when a connection last came in, or a link up
         self._has_relay = False
         self._stopped = False
+
+    def is_barred(self, peer: PeerId) -> bool:
+        """Return whether a peer is never dialled, also where a user named it: it is blocked or out."""
+        return peer in self._blocked or self._members.is_out(peer)
 
     # What to dial
 
@@ -215,7 +221,7 @@ class Dialer:
         address = plan.addresses.get(endpoint)
         if address is None or self._stopped or self._is_up(plan.peer) or plan.not_before > self._ctx.now.mono:
             return
-        if plan.peer in self._blocked:
+        if self.is_barred(plan.peer):
             return
         if len(plan.dials) == 1 and all(self._dials[dial][1] is not address for dial in plan.dials):
             self._try(plan, address)
@@ -302,7 +308,7 @@ class Dialer:
         address.reached, address.told = True, False
         self._book.on_verified(peer, address.endpoint)
         if was_paced:
-            self._pace.on_answered(self._share(peer), endpoint)
+            self._pace.on_answered(self._members.share(peer), endpoint)
             self._retry_held()
         return address
 
@@ -371,7 +377,7 @@ class Dialer:
             self._schedule(plan)
             return
         if self._is_paced(plan, address) and code not in NO_SILENCE:
-            self._pace.on_failed(self._share(plan.peer), endpoint)
+            self._pace.on_failed(self._members.share(plan.peer), endpoint)
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
         pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
@@ -495,10 +501,10 @@ class Dialer:
     def _busy_pause(self) -> float:
         return self._ctx.settings.busy_pause * (1.0 + self._ctx.random() * BUSY_SPREAD)
 
-    def pause(self, peer: PeerId, seconds: float) -> None:
-        """Do not dial this peer for so long."""
+    def pause(self, peer: PeerId, until: float) -> None:
+        """Do not dial this peer before that."""
         plan = self._plan(peer)
-        plan.not_before = self._ctx.now.mono + seconds
+        plan.not_before = until
         self._schedule(plan)
 
     # Schedule
@@ -537,7 +543,7 @@ class Dialer:
     def _schedule(self, plan: DialPlan) -> None:
         """Dial the address that is due, or set the timer for the next one."""
         self._unschedule(plan)
-        if self._stopped or plan.peer in self._blocked:
+        if self._stopped or self.is_barred(plan.peer):
             return
         addresses = self._candidates(plan)
         if not addresses:
@@ -569,7 +575,7 @@ class Dialer:
     def _try(self, plan: DialPlan, address: DialAddress) -> None:
         if not plan.peer and self._is_reached(address):
             del self._unanswered[address.endpoint]
-        elif not address.typed and not self._may_dial(plan.peer):
+        elif not address.typed and not self._has_place(plan.peer):
             address.due_at = self._ctx.now.mono + self._ctx.settings.redial_most
             self._schedule(plan)
         elif address.told and not address.typed and self._book.get(plan.peer, address.endpoint) is None:
@@ -578,6 +584,9 @@ class Dialer:
             return
         else:
             self._dial(plan, address)
+
+    def _has_place(self, peer: PeerId) -> bool:
+        return self._places.giving_way(peer, known=self._book.is_chosen(peer)) is not None
 
     def _is_reached(self, address: DialAddress) -> bool:
         """Return whether an endpoint that a user named was meanwhile learned from a peer, reached, and is linked."""
@@ -620,7 +629,7 @@ class Dialer:
         endpoint = address.resolved or address.endpoint
         self._held.pop(address, None)
         networks = {network_and_host(link.host)[0] for link in self._by_peer.values()}
-        wait = self._pace.wait(self._share(plan.peer), endpoint, networks)
+        wait = self._pace.wait(self._members.share(plan.peer), endpoint, networks)
         if wait <= SLACK:
             self._pace.on_dial(endpoint)
             return False

@@ -20,10 +20,11 @@ these functions, and with those rules to see them fail.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import NamedTuple
 
 from p2pchat.core.effects import WarningIssued
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, RunId
 
@@ -104,21 +105,13 @@ class DuplicateKeyDetector:
     other.
 
     Args:
-        pause: Dial a peer not before this many seconds.
-        name_of: Return the name of a peer's own user, "" when it has none.
+        members: Knows the names of users.
         contacts: A live view of the peers that somebody here chose. Warnings about others are few.
     """
 
-    def __init__(
-        self,
-        ctx: NodeContext,
-        pause: Callable[[PeerId, float], None],
-        name_of: Callable[[PeerId], str],
-        contacts: Container[PeerId],
-    ) -> None:
+    def __init__(self, ctx: NodeContext, members: UserMembers, contacts: Container[PeerId]) -> None:
         self._ctx = ctx
-        self._pause = pause
-        self._name_of = name_of
+        self._members = members
         self._contacts = contacts
         self._unknown_warned = 0
         self._replaced_at: dict[PeerId, deque[float]] = {}
@@ -131,7 +124,11 @@ class DuplicateKeyDetector:
 
     def is_patient(self, peer: PeerId) -> bool:
         """Return whether the link that is up to this peer stays for now."""
-        return self._ctx.now.mono < self._patient_until.get(peer, 0.0)
+        return self._ctx.now.mono < self.patient_until(peer)
+
+    def patient_until(self, peer: PeerId) -> float:
+        """Return until when it stays; 0 if it does not."""
+        return self._patient_until.get(peer, 0.0)
 
     def on_reported(self) -> None:
         """Warn that another process has our key: a peer has met it, or is patient with it.
@@ -161,7 +158,6 @@ class DuplicateKeyDetector:
         times.clear()
         was_patient = self.is_patient(peer)  # then all were told less than clone_patience ago
         self._patient_until[peer] = now + settings.clone_patience
-        self._pause(peer, settings.clone_patience)
         if was_patient:
             return False
         if whose == self._ctx.me:
@@ -175,6 +171,6 @@ class DuplicateKeyDetector:
             self._unknown_warned += 1
             if self._unknown_warned > MAX_UNKNOWN_WARNED:
                 return
-        name = self._name_of(whose)
+        name = self._members.names.get(whose)
         key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
         self._ctx.emit(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))

@@ -7,10 +7,11 @@ takes one of the fullest member, or is refused. So one member with many keys lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from p2pchat.config import Settings
 from p2pchat.core.members.member_shares import MemberShares
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.protocol import PeerId, UserId
 
@@ -22,14 +23,12 @@ class LinkPlaces:
 
     Args:
         by_peer: The links that are up.
-        share: Returns at whom a peer counts: its member, or itself.
+        members: Says at whom a peer counts: its member, or itself.
     """
 
-    def __init__(
-        self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], share: Callable[[PeerId], UserId]
-    ) -> None:
+    def __init__(self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], members: UserMembers) -> None:
         self._by_peer = by_peer
-        self._share = share
+        self._members = members
         self._most = settings.max_links
         self._others: MemberShares[PeerId] = MemberShares(self._most - min(settings.known_links, self._most // 2))
         self._known: MemberShares[PeerId] = MemberShares(self._most)  # below the contact that each is or hosts
@@ -38,7 +37,7 @@ class LinkPlaces:
         """Return the peers whose links end for one with this peer, at most one. None when there is no place for it."""
         if peer in self._by_peer:
             return []
-        member = "" if known else self._share(peer)
+        member = "" if known else self._members.share(peer)
         is_scarce = 2 * len(self._by_peer) >= self._most
         if is_scarce and self._others.taken[member] >= MAX_OF_MEMBER:
             return None
@@ -55,7 +54,7 @@ class LinkPlaces:
             self._others.remove(link.peer)
             self._known.add(link.peer, link.peer)
         else:
-            self._others.add(link.peer, self._share(link.peer))
+            self._others.add(link.peer, self._members.share(link.peer))
 
     def take_known(self, peer: PeerId, contact: PeerId | UserId) -> bool:
         """Count a linked peer as known: it is this contact, or hosts it. Return False if the contact has many already.

@@ -1,6 +1,6 @@
 """Connections of one node, from their first frame to their end, and one link per pair of peers.
 
-Connections come in as LinkAccepted and LinkDialled. HandshakeRunner verifies the far end's identity, and the rules of
+Connections come in as LinkAccepted and LinkDialled. handshake.py verifies the far end's identity, and the rules of
 election.py keep one link of each pair. `up` and `by_peer` hold the links that are up, and the listener hears of
 changes. Dialling, keepalive and the exchange of addresses have classes of their own; Links connects them. It handles
 the frames hello, welcome, go, ping, pong, bye and peers. `on_frames` hands all others back.
@@ -58,8 +58,8 @@ from p2pchat.core.mesh.peer_link import (
     NOT_THE_ONE_KNOWN,
     REFUSALS,
     Keepalive,
-    LinkListener,
     LinkPhase,
+    MeshListener,
     PeerLink,
     farewell,
     quoted,
@@ -67,7 +67,7 @@ from p2pchat.core.mesh.peer_link import (
 from p2pchat.core.mesh.peer_record import member_of
 from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.mesh.unreachable_peers import UnreachablePeers
-from p2pchat.core.node_context import NetworkCredentials, NodeContext
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import (
     Admit,
@@ -112,19 +112,21 @@ class Links:
         self,
         ctx: NodeContext,
         network: NetworkCredentials,
-        sign: Callable[[bytes], bytes],
+        own: HostedIdentity,
         run: RunId,
         addresses: list[Address],
         records: list[PeerRecord],
-        listener: LinkListener,
+        listener: MeshListener,
         contacts: Contacts,
         blocks: Blocks,
         admission: Admission,
+        up: dict[int, PeerLink],
     ) -> None:
-        self.up: dict[int, PeerLink] = {}
+        self.up: dict[int, PeerLink] = up
         self.by_peer: dict[PeerId, PeerLink] = {}
         self._ctx = ctx
         self._network = network
+        self._sign = own.sign
         self._run = run
         self._listener = listener
         self._contacts = contacts
@@ -138,30 +140,17 @@ class Links:
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
         self._stopped = False
-        share = admission.users.share
-        self.book: AddressBook = AddressBook(ctx, addresses, records, contacts, self.by_peer, share)
-        self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer, share)
+        users = admission.users
+        self.book: AddressBook = AddressBook(ctx, addresses, records, contacts, self.by_peer, users)
+        self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer, users)
         self._warned_full_at = float("-inf")
-        undialled = _Undialled(blocks, admission)
-        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, undialled, self._may_dial, share)
-        self._duplicates = DuplicateKeyDetector(ctx, self.dialer.pause, listener.name_of, contacts)
-        self._keepalive = Keepalive(ctx, self.up, share, admission.is_heard_of, self._on_dead)
+        self._duplicates = DuplicateKeyDetector(ctx, users, contacts)
+        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self.places, users)
+        self._keepalive = Keepalive(ctx, up, admission)
         self._exchange = PeerExchange(
-            ctx, network.id, sign, admission, self.book, self.dialer, self.up, self.by_peer,
-            self._duplicates.on_reported,
-        )  # fmt: skip
-        self._unreachable = UnreachablePeers(ctx, self.up, self.by_peer, undialled, listener.report_unreachable)
-        self._handshakes = HandshakeRunner(
-            ctx,
-            network,
-            sign,
-            self.dialer,
-            self._exchange,
-            admission,
-            refusal=self._refusal,
-            on_proved=self._on_proved,
-            end=self._end,
+            ctx, network.id, own, admission, self.book, self.dialer, up, self.by_peer, self._duplicates
         )
+        self._unreachable = UnreachablePeers(ctx, up, self.by_peer, self.dialer, listener)
         self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
@@ -275,9 +264,9 @@ class Links:
             if awaited:
                 link.awaits = ""
             if link.member and not link.awaits and not self._admission.admits(link.peer, link.member):
-                self._handshakes.refuse(link, "member")
+                self._refuse(link, "member")
             elif awaited:
-                self._handshakes.admit(link)
+                self._admit(link)
         self._exchange.on_members_changed()
 
     # Inputs
@@ -286,14 +275,18 @@ class Links:
         if self._stopped:
             self._ctx.emit(Close(input.link))
             return
-        self._begin(self._handshakes.on_accepted(input))
+        self.dialer.active_at = self._ctx.now.mono
+        server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
+        link = PeerLink(input.link, input.host, server)
+        self._begin(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))
+        self._ctx.emit(Send(server.opening(), [link.id]))
 
     def _on_dialled(self, input: LinkDialled) -> None:
-        link = self._handshakes.on_dialled(input)
+        link = self._dialled(input)
         if link is None:
             self._ctx.emit(Close(input.link))
         else:
-            self._begin(link)
+            self._begin(link, self._ctx.settings.handshake_timeout)
 
     def _on_link_down(self, input: LinkDown) -> None:
         link = self._links.get(input.link)
@@ -370,13 +363,13 @@ class Links:
         if isinstance(frame, Bye):
             self._pending_ends[link.id] = lambda: self._on_bye(link, frame)
         elif link.phase is LinkPhase.PROVING:
-            self._handshakes.on_frame(link, frame)
+            self._on_proof(link, frame)
         elif link.phase is LinkPhase.SHOWING:
-            self._handshakes.on_shown(link, frame)
+            self._on_shown(link, frame)
         elif link.phase is LinkPhase.WAITING and isinstance(frame, Go):
             self._on_go(link, frame)
         elif link.phase is LinkPhase.WAITING and isinstance(frame, Members) and not link.parting:
-            self._handshakes.on_parting(link, frame)
+            self._on_parting(link, frame)
         elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Show, Admit, Go)):
             self._pending_ends[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
         elif isinstance(frame, Ping):
@@ -402,7 +395,7 @@ class Links:
         if bye.code == "replaced" and current and not self._may_go_direct(link):
             # This process did not dial again, so another process with our key did.
             if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link.up_at):
-                self._duplicates.on_replaced(link.peer, self._ctx.me)
+                self._on_replaced(link.peer, self._ctx.me)
         self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
         if bye.code == "busy":
             self.dialer.on_busy(link.peer)
@@ -424,17 +417,137 @@ class Links:
         if bye.code == "busy" and not link.dialled:
             self.dialer.on_busy(link.peer)
 
-    # One link per pair
+    # Handshakes: each far end proves its identity and membership in time, or its connection ends
 
-    def _begin(self, link: PeerLink) -> None:
+    def _begin(self, link: PeerLink, seconds: float) -> None:
         self._links[link.id] = link
         self._begun += 1
         link.begun = self._begun
         link.heard_at = self._ctx.now.mono
+        self._expect(link, seconds)
 
-    def _may_dial(self, peer: PeerId) -> bool:
-        """Return whether a link with this peer would find a place."""
-        return self.places.giving_way(peer, known=peer in self._contacts) is not None
+    def _dialled(self, input: LinkDialled) -> PeerLink | None:
+        """Return the link of a dialled connection; None when it is not wanted any more, or the key is wrong."""
+        address = self.dialer.address_of(input.dial)
+        if address is None:
+            return None
+        nonce = self._ctx.draw(NONCE_BYTES)
+        try:
+            client = ClientSide(
+                self._ctx.me, self._sign, self._network, server=input.server, pin=address.pin, nonce=nonce
+            )
+        except HandshakeError as error:
+            self._on_wrong_key(input.dial, error.code)
+            return None
+        return PeerLink(input.link, input.host, client, address.endpoint, input.dial)
+
+    def _on_wrong_key(self, dial: int, code: str) -> None:
+        self._ctx.emit(Counted(f"handshake_{code}"))
+        if code == "self":
+            self.dialer.on_self(dial)
+        else:
+            reason = NOT_THE_ONE_KNOWN if code == "identity" else REFUSALS[code]
+            self.dialer.on_failed(dial, reason, code)
+
+    def _expect(self, link: PeerLink, seconds: float) -> None:
+        """Require the next step within this time."""
+        self._stop_waiting(link)
+        link.timer = self._ctx.after(seconds, lambda: self._on_timeout(link, seconds))
+
+    def _stop_waiting(self, link: PeerLink) -> None:
+        """Require no further step: the link is up or gone."""
+        if link.timer is not None:
+            link.timer.cancel()
+            link.timer = None
+
+    def _on_timeout(self, link: PeerLink, seconds: float) -> None:
+        self._ctx.emit(Counted("handshake_timeout"))
+        bye = Bye("error", "the handshake took too long")
+        self._end(link, "timeout", bye, f"no answer within {seconds:.0f} s", code="no_answer")
+
+    def _on_proof(self, link: PeerLink, frame: Frame | Unknown) -> None:
+        """Handle a frame of the far end's proof."""
+        try:
+            answer = link.handshake.on_frame(frame)
+        except HandshakeError as error:
+            self._on_error(link, error)
+            return
+        peer = link.handshake.peer
+        why, code = self._refusal(peer, link) if isinstance(frame, Welcome) else ("", "")
+        if why:
+            if code == "blocked":
+                self.dialer.on_proved(link.dial, peer)  # now it is known whose endpoint that is
+            self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
+            return
+        if isinstance(answer, Welcome):
+            answer.show = self._admission.show(link.handshake.transcript)
+        if answer is not None:
+            self._ctx.emit(Send(answer, [link.id]))
+        if peer:
+            link.peer, link.phase = peer, LinkPhase.SHOWING
+            if isinstance(frame, Welcome):
+                self._consider(link, frame.show or Membership())
+
+    def _on_shown(self, link: PeerLink, frame: Frame | Unknown) -> None:
+        """Handle a frame of the far end when both ends have proved what they are."""
+        is_server = isinstance(link.handshake, ServerSide)
+        if isinstance(frame, Members) and not link.parting:
+            self._on_parting(link, frame)
+        elif is_server and isinstance(frame, Show) and not link.member:
+            self._consider(link, frame.show)
+        elif not is_server and isinstance(frame, Admit) and link.member and not link.awaits:
+            if frame.peers:
+                self._exchange.on_told_instead(link, frame.peers)
+                self._end(link, "lost", None, REFUSALS["busy"], code="busy")
+            else:
+                self._on_proved(link)
+        else:
+            self._on_error(link, HandshakeError(f"{_kind(frame)} may not come now", "order"))
+
+    def _on_parting(self, link: PeerLink, frame: Members) -> None:
+        """Take the statements before a goodbye: once, since each frame of them costs as much as all that are known."""
+        link.parting = True
+        self._admission.take_removals(frame)
+
+    def _consider(self, link: PeerLink, shown: Membership) -> None:
+        """Admit the far end by what it shows, now or when that is durable, or say why not."""
+        link.member = self._admission.member_of(link.peer, shown)
+        verdict = self._admission.judge(link.peer, link.member, shown, link.handshake.transcript)
+        link.awaits = verdict.awaits
+        if verdict.code:
+            self._refuse(link, verdict.code)
+        elif not verdict.awaits:
+            self._admit(link)
+
+    def _refuse(self, link: PeerLink, code: str) -> None:
+        """End a link whose far end is not admitted, and say who removed it."""
+        self._ctx.emit(Counted("not_admitted"))
+        if not link.up and (said := self._admission.farewell(link.peer)) is not None:
+            self._ctx.emit(Send(said, [link.id]))
+        self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
+
+    def _admit(self, link: PeerLink) -> None:
+        """Go on with a link whose far end is admitted. Where there is no place for it, tell it others: it may know
+        this peer only, and would never join.
+        """
+        if not isinstance(link.handshake, ServerSide):
+            self._ctx.emit(Send(Show(self._admission.show(link.handshake.transcript)), [link.id]))
+            return
+        why, code = self._refusal(link.peer, link)
+        peers = self._exchange.sample(link) if why else []
+        if peers or not why:
+            self._ctx.emit(Send(Admit(peers), [link.id]))
+        if why:
+            self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
+        else:
+            self._on_proved(link)
+
+    def _on_error(self, link: PeerLink, error: HandshakeError) -> None:
+        self._ctx.emit(Counted(f"handshake_{error.code}"))
+        code = error.code if error.code in REFUSALS else "failed"
+        self._end(link, "lost", Bye(error.code, str(error)), REFUSALS.get(error.code, str(error)), code=code)
+
+    # One link per pair
 
     def _refusal(self, peer: PeerId, link: PeerLink) -> tuple[str, str]:
         """Return why there is no link with the peer that has just proved itself: a sentence and a word, or ("", "")."""
@@ -474,7 +587,7 @@ class Links:
                 self._contacts.keep([link.peer])
         if not is_decider(self._ctx.me, link.peer):
             link.phase = LinkPhase.WAITING
-            self._handshakes.expect(link, self._ctx.settings.go_timeout)
+            self._expect(link, self._ctx.settings.go_timeout)
         elif link.peer in self.by_peer and self._duplicates.is_patient(link.peer):
             self._end(link, "lost", Bye("replaced", "two processes with one key; the other one stays for now"))
         elif self._take_place(link):
@@ -489,7 +602,7 @@ class Links:
             former is not None
             and (link.relayed or not former.relayed)  # a direct link takes the place of a relayed one
             and self._duplicates.lasted(former.up_at)
-            and self._duplicates.on_replaced(link.peer, link.peer)
+            and self._on_replaced(link.peer, link.peer)
         )
         if former is not None and is_copy:
             self._exchange.send_copy_notice(former)
@@ -505,7 +618,7 @@ class Links:
         if verdict.closes != link.id and not self._take_place(link):
             return
         self._follower_states[link.peer] = verdict.state
-        is_copy = verdict.returned and self._duplicates.on_replaced(link.peer, link.peer)
+        is_copy = verdict.returned and self._on_replaced(link.peer, link.peer)
         if verdict.closes == link.id:
             self._end(link, "lost", Bye("replaced", "a newer link is up"))
         else:
@@ -513,6 +626,13 @@ class Links:
             self._bring_up(link, [Established(link.id)])
         if is_copy:  # the other process learns it when its link is replaced
             self._exchange.send_copy_notice(self.by_peer[link.peer])
+
+    def _on_replaced(self, peer: PeerId, whose: PeerId) -> bool:
+        """Note that a link was replaced as if two processes had one key. Return whether both should be told."""
+        is_copy = self._duplicates.on_replaced(peer, whose)
+        if self._duplicates.is_patient(peer):
+            self.dialer.pause(peer, self._duplicates.patient_until(peer))
+        return is_copy
 
     def _bring_up(self, link: PeerLink, effects: list[Effect]) -> None:
         """Make this link the current one to its peer, and end the former one."""
@@ -522,7 +642,7 @@ class Links:
         self.places.take(link)
         for effect in effects:
             self._ctx.emit(effect)
-        self._handshakes.on_done(link)
+        self._stop_waiting(link)
         self._keepalive.watch(link)
         if former is not None:
             self._end(former, "replaced", Bye("replaced", "a newer link is up"))
@@ -541,8 +661,11 @@ class Links:
 
     # Ends
 
-    def _on_dead(self, link: PeerLink) -> None:
-        self._end(link, "timeout", why="nothing was heard from it for too long")
+    def end_dead(self) -> None:
+        """End the links that were silent for too long. Timers find them, so this follows each of those."""
+        for link in self._keepalive.dead:
+            self._end(link, "timeout", why="nothing was heard from it for too long")
+        self._keepalive.dead.clear()
 
     def _end(
         self,
@@ -578,7 +701,7 @@ class Links:
 
     def _remove(self, link: PeerLink) -> None:
         link.phase = LinkPhase.GONE
-        self._handshakes.on_done(link)
+        self._stop_waiting(link)
         self._links.pop(link.id, None)
         self._pending_ends.pop(link.id, None)
         self.up.pop(link.id, None)
@@ -623,183 +746,3 @@ def _forget_oldest(states: dict[PeerId, State], most: int) -> State | None:
 
 def _kind(frame: Frame | Unknown) -> str:
     return quoted(frame.t) if isinstance(frame, Unknown) else str(frame.__struct_config__.tag)
-
-
-class _Undialled:
-    """The peers that are never dialled: those that are blocked here, and those that are out."""
-
-    def __init__(self, blocks: Blocks, admission: Admission) -> None:
-        self._blocks = blocks
-        self._admission = admission
-
-    def __contains__(self, peer: object) -> bool:
-        return peer in self._blocks.users or (isinstance(peer, str) and self._admission.users.is_out(peer))
-
-
-class HandshakeRunner:
-    """Handshakes of new connections: each far end proves its identity and membership in time, or its connection ends.
-
-    handshake.py has the frames and proofs, admission.py decides who is admitted. Which link of a pair stays is decided
-    afterwards.
-
-    Args:
-        refusal: Return why there is no link with the peer that has just proved itself on it, as Links._refusal(). A
-            server asks for it when the peer is admitted.
-        on_proved: Called with a link whose far end has proved to be a member.
-        end: End a link, as Links._end().
-    """
-
-    def __init__(
-        self,
-        ctx: NodeContext,
-        network: NetworkCredentials,
-        sign: Callable[[bytes], bytes],
-        dialer: Dialer,
-        exchange: PeerExchange,
-        admission: Admission,
-        *,
-        refusal: Callable[[PeerId, PeerLink], tuple[str, str]],
-        on_proved: Callable[[PeerLink], None],
-        end: Callable[..., None],
-    ) -> None:
-        self._ctx = ctx
-        self._network = network
-        self._sign = sign
-        self._dialer = dialer
-        self._exchange = exchange
-        self._admission = admission
-        self._refusal = refusal
-        self._on_proved = on_proved
-        self._end = end
-
-    def on_accepted(self, input: LinkAccepted) -> PeerLink:
-        """Begin with an accepted connection: this side speaks first."""
-        self._dialer.active_at = self._ctx.now.mono
-        server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
-        link = PeerLink(input.link, input.host, server)
-        self.expect(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))
-        self._ctx.emit(Send(server.opening(), [link.id]))
-        return link
-
-    def on_dialled(self, input: LinkDialled) -> PeerLink | None:
-        """Begin with a dialled connection. Return None when the dial is not wanted any more, or the key is wrong."""
-        address = self._dialer.address_of(input.dial)
-        if address is None:
-            return None
-        nonce = self._ctx.draw(NONCE_BYTES)
-        try:
-            client = ClientSide(
-                self._ctx.me, self._sign, self._network, server=input.server, pin=address.pin, nonce=nonce
-            )
-        except HandshakeError as error:
-            self._on_wrong_key(input.dial, error.code)
-            return None
-        link = PeerLink(input.link, input.host, client, address.endpoint, input.dial)
-        self.expect(link, self._ctx.settings.handshake_timeout)
-        return link
-
-    def _on_wrong_key(self, dial: int, code: str) -> None:
-        self._ctx.emit(Counted(f"handshake_{code}"))
-        if code == "self":
-            self._dialer.on_self(dial)
-        else:
-            reason = NOT_THE_ONE_KNOWN if code == "identity" else REFUSALS[code]
-            self._dialer.on_failed(dial, reason, code)
-
-    def expect(self, link: PeerLink, seconds: float) -> None:
-        """Require the next step within this time."""
-        self.on_done(link)
-        link.timer = self._ctx.after(seconds, lambda: self._on_timeout(link, seconds))
-
-    def on_done(self, link: PeerLink) -> None:
-        """Require no further step: the link is up or gone."""
-        if link.timer is not None:
-            link.timer.cancel()
-            link.timer = None
-
-    def _on_timeout(self, link: PeerLink, seconds: float) -> None:
-        self._ctx.emit(Counted("handshake_timeout"))
-        bye = Bye("error", "the handshake took too long")
-        self._end(link, "timeout", bye, f"no answer within {seconds:.0f} s", code="no_answer")
-
-    def on_frame(self, link: PeerLink, frame: Frame | Unknown) -> None:
-        """Handle a frame of the far end's proof."""
-        try:
-            answer = link.handshake.on_frame(frame)
-        except HandshakeError as error:
-            self._on_error(link, error)
-            return
-        peer = link.handshake.peer
-        why, code = self._refusal(peer, link) if isinstance(frame, Welcome) else ("", "")
-        if why:
-            if code == "blocked":
-                self._dialer.on_proved(link.dial, peer)  # now it is known whose endpoint that is
-            self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
-            return
-        if isinstance(answer, Welcome):
-            answer.show = self._admission.show(link.handshake.transcript)
-        if answer is not None:
-            self._ctx.emit(Send(answer, [link.id]))
-        if peer:
-            link.peer, link.phase = peer, LinkPhase.SHOWING
-            if isinstance(frame, Welcome):
-                self._consider(link, frame.show or Membership())
-
-    def on_shown(self, link: PeerLink, frame: Frame | Unknown) -> None:
-        """Handle a frame of the far end when both ends have proved what they are."""
-        is_server = isinstance(link.handshake, ServerSide)
-        if isinstance(frame, Members) and not link.parting:
-            self.on_parting(link, frame)
-        elif is_server and isinstance(frame, Show) and not link.member:
-            self._consider(link, frame.show)
-        elif not is_server and isinstance(frame, Admit) and link.member and not link.awaits:
-            if frame.peers:
-                self._exchange.on_told_instead(link, frame.peers)
-                self._end(link, "lost", None, REFUSALS["busy"], code="busy")
-            else:
-                self._on_proved(link)
-        else:
-            self._on_error(link, HandshakeError(f"{_kind(frame)} may not come now", "order"))
-
-    def on_parting(self, link: PeerLink, frame: Members) -> None:
-        """Take the statements before a goodbye: once, since each frame of them costs as much as all that are known."""
-        link.parting = True
-        self._admission.take_removals(frame)
-
-    def _consider(self, link: PeerLink, shown: Membership) -> None:
-        """Admit the far end by what it shows, now or when that is durable, or say why not."""
-        link.member = self._admission.member_of(link.peer, shown)
-        verdict = self._admission.judge(link.peer, link.member, shown, link.handshake.transcript)
-        link.awaits = verdict.awaits
-        if verdict.code:
-            self.refuse(link, verdict.code)
-        elif not verdict.awaits:
-            self.admit(link)
-
-    def refuse(self, link: PeerLink, code: str) -> None:
-        """End a link whose far end is not admitted, and say who removed it."""
-        self._ctx.emit(Counted("not_admitted"))
-        if not link.up and (said := self._admission.farewell(link.peer)) is not None:
-            self._ctx.emit(Send(said, [link.id]))
-        self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
-
-    def admit(self, link: PeerLink) -> None:
-        """Go on with a link whose far end is admitted. Where there is no place for it, tell it others: it may know
-        this peer only, and would never join.
-        """
-        if not isinstance(link.handshake, ServerSide):
-            self._ctx.emit(Send(Show(self._admission.show(link.handshake.transcript)), [link.id]))
-            return
-        why, code = self._refusal(link.peer, link)
-        peers = self._exchange.sample(link) if why else []
-        if peers or not why:
-            self._ctx.emit(Send(Admit(peers), [link.id]))
-        if why:
-            self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
-        else:
-            self._on_proved(link)
-
-    def _on_error(self, link: PeerLink, error: HandshakeError) -> None:
-        self._ctx.emit(Counted(f"handshake_{error.code}"))
-        code = error.code if error.code in REFUSALS else "failed"
-        self._end(link, "lost", Bye(error.code, str(error)), REFUSALS.get(error.code, str(error)), code=code)

@@ -15,7 +15,7 @@ another process that has the receiver's key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.members.admission import Admission
@@ -31,9 +31,10 @@ from p2pchat.core.mesh.addressbook import (
     split_endpoint,
 )
 from p2pchat.core.mesh.dialer import Dialer
+from p2pchat.core.mesh.election import DuplicateKeyDetector
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import is_signed, make_record, member_of
-from p2pchat.core.node_context import SLACK, NodeContext, Timer
+from p2pchat.core.node_context import SLACK, HostedIdentity, NodeContext, Timer
 from p2pchat.protocol import FILES, HOLDS, MAX_ENDPOINTS, MAX_RECORDS, PULLS, PeerId, PeerRecord, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
@@ -49,33 +50,33 @@ class PeerExchange:
 
     Args:
         network: The id of the network.
-        sign: Signs with the key of this peer.
+        own: The user whose key is this peer's.
         admission: Who is admitted.
         up, by_peer: The tables of Links.
-        on_copy: Called when a peer says that it is linked with us.
+        duplicates: Told when a peer says that it is linked with us.
     """
 
     def __init__(
         self,
         ctx: NodeContext,
         network: str,
-        sign: Callable[[bytes], bytes],
+        own: HostedIdentity,
         admission: Admission,
         book: AddressBook,
         dialer: Dialer,
         up: Mapping[int, PeerLink],
         by_peer: Mapping[PeerId, PeerLink],
-        on_copy: Callable[[], None],
+        duplicates: DuplicateKeyDetector,
     ) -> None:
         self._ctx = ctx
         self._network = network
-        self._sign = sign
+        self._sign = own.sign
         self._admission = admission
         self._book = book
         self._dialer = dialer
         self._up = up
         self._by_peer = by_peer
-        self._on_copy = on_copy
+        self._duplicates = duplicates
         self._at: tuple[str, ...] = ()
         self._told_at = 0  # the time of the last own record that was told
         self._changes = PeerChanges()
@@ -262,7 +263,7 @@ class PeerExchange:
     def _on_linked_there(self, link: PeerLink, peer: PeerId) -> None:
         """Take the news that the far end of `link` is linked with `peer`."""
         if peer == self._ctx.me:
-            self._on_copy()
+            self._duplicates.on_reported()
         elif len(link.linked) < MAX_LINKED:
             current = self._by_peer.get(peer)
             link.linked.setdefault(peer if current is None else current.peer)  # its id is shared by all links' tables

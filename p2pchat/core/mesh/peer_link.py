@@ -7,13 +7,14 @@ with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
 from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.log import answering_member
+from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
@@ -139,8 +140,8 @@ class PeerLink:
         return f"PeerLink({self.id} {self.phase.name.lower()} {self.peer[:8] or '?'})"
 
 
-class LinkListener(Protocol):
-    """Callbacks of links to their node.
+class MeshListener(Protocol):
+    """What this room tells and asks the node. All else goes to it as inputs and leaves it as effects.
 
     Reasons of link_down are left, lost, timeout, and replaced, which is no departure: a newer link to that peer is up.
     """
@@ -154,8 +155,11 @@ class LinkListener(Protocol):
     def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
         """Report that a peer is reached by a linked one, and not from here; `by` is "" when that has ended."""
 
-    def name_of(self, peer: PeerId) -> str:
-        """Return the name of a peer's own user, "" when it has none."""
+    def stays(self, user: UserId) -> bool:
+        """Return whether a user wrote here or is a contact, so what is known of it outlives its links."""
+
+    def forget(self, user: UserId) -> None:
+        """Forget a user that does not stay: nothing tells anything of it any more."""
 
 
 FAULTS = frozenset({"malformed", "limit", "order", "head", "host"})  # codes of `bye` for a rule that was broken
@@ -216,21 +220,18 @@ class Keepalive:
 
     Args:
         up: The links that are up.
-        share: Returns at whom a peer counts (UserMembers.share).
-        is_heard_of: Returns whether a statement known here is about a member.
-        on_dead: Called with a link that was silent for too long.
+        admission: Knows which members there are, and at which a peer counts.
+
+    Attributes:
+        dead: Links that were silent for too long. Links, which ends them, empties it.
     """
 
-    def __init__(
-        self, ctx: NodeContext, up: Mapping[int, PeerLink], share: Callable[[PeerId], UserId],
-        is_heard_of: Callable[[UserId], bool], on_dead: Callable[[PeerLink], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, ctx: NodeContext, up: Mapping[int, PeerLink], admission: Admission) -> None:
         self._ctx = ctx
         self._up = up
-        self._share = share
-        self._is_heard_of = is_heard_of
+        self._admission = admission
         self._begun = TokenBuckets()  # of logs, by member
-        self._on_dead = on_dead
+        self.dead: list[PeerLink] = []
         self._timer: Timer | None = None  # for the next check of any link
 
     def watch(self, link: PeerLink) -> None:
@@ -262,7 +263,8 @@ class Keepalive:
         wait = link.bucket.charge(charged - asked, self._ctx.now.mono)
         if begun:
             rate, most = self._ctx.settings.flood_a_second, self._ctx.settings.flood_burst
-            wait = max(wait, self._begun.charge(self._share(link.peer), begun, self._ctx.now.mono, rate, most / rate))
+            member = self._admission.users.share(link.peer)
+            wait = max(wait, self._begun.charge(member, begun, self._ctx.now.mono, rate, most / rate))
         if wait:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, wait))
@@ -272,7 +274,7 @@ class Keepalive:
         if frame.first > 1:
             return False
         member = answering_member(frame)
-        return member == link.member or not self._is_heard_of(member)
+        return member == link.member or not self._admission.is_heard_of(member)
 
     def _charged_users(self, link: PeerLink, frame: Here) -> int:
         """Return for how many users a frame is charged, besides the frame itself."""
@@ -314,7 +316,8 @@ class Keepalive:
         settings, now = self._ctx.settings, self._ctx.now.mono
         silence = now - link.heard_at if link.reads else 0.0
         if silence >= settings.dead_after - SLACK:
-            self._on_dead(link)
+            self.dead.append(link)
+            link.check_at = now + settings.ping_after
             return False
         early = PING_EARLY_PART * settings.ping_after if is_decider(self._ctx.me, link.peer) else 0.0
         if link.reads and silence < settings.ping_after - early - SLACK:

@@ -15,14 +15,15 @@ The users hosted here are announced by presence_announcer.py. Changes are told t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from p2pchat.core.effects import Counted, Guests, PresenceChanged, UserJoined, UserLeft
+from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.mesh.handshake import Certificates, is_expired
-from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
 from p2pchat.core.mesh.presence_events import PresenceEvents
 from p2pchat.core.node_context import HostedIdentity, NodeContext, Timer
@@ -50,16 +51,13 @@ class PresenceTracker:
     """Presence of all users, as far as links tell it.
 
     Args:
-        stays: Returns whether a user wrote here or is a contact, so what is known of it outlives its links.
-        on_gone: Called with each user that does not stay, when nothing is known of it any more.
-        share: Returns at whom a peer counts, and its users with it (UserMembers.share).
+        listener: Says which users stay, and forgets others.
+        admission: Says who belongs to the network, and at whom a peer counts, and its users with it.
         blocked: A live view of the users of whom nothing is taken in.
-        admits: Return whether a user belongs to the network by the member that answers for it.
 
     Attributes:
         announcer: Announces the users hosted here to other peers.
         events: Tells programs what changes.
-        stays: See above.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
         shared: The other peers that told users hosted here, by user, since they are hosted here.
     """
@@ -68,20 +66,17 @@ class PresenceTracker:
         self,
         ctx: NodeContext,
         users: Iterable[HostedIdentity],
-        stays: Callable[[UserId], bool],
-        on_gone: Callable[[UserId], None],
-        share: Callable[[PeerId], UserId],
+        listener: MeshListener,
+        admission: Admission,
         blocked: Container[UserId],
-        admits: Callable[[UserId, UserId], bool] = lambda user, member: True,
     ) -> None:
         self._ctx = ctx
-        self.stays: Callable[[UserId], bool] = stays
-        self._on_gone = on_gone
-        self._share = share
+        self._listener = listener
+        self._admission = admission
+        self._members = admission.users
         self._blocked = blocked
-        self._admits = admits
         self._departed: MemberShares[UserId] = MemberShares(MAX_DEPARTED)
-        self.events: PresenceEvents = PresenceEvents(ctx, lambda user: share(min(self.peers_of(user))))
+        self.events: PresenceEvents = PresenceEvents(ctx)
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
@@ -128,6 +123,10 @@ class PresenceTracker:
         peers = {self._links[link].peer for link in self.hosts.get(user, ()) if link in self._links}
         return peers or {self._here.get(user, user)}
 
+    def share(self, user: UserId) -> UserId:
+        """Return at whom a user counts: its member, or the peer that hosts it."""
+        return self._members.share(min(self.peers_of(user)))
+
     def users_at(self, peers: AbstractSet[PeerId]) -> set[UserId]:
         """Return the users that these peers host; of one that has listed none, only its own is known."""
         links = [link for link in (*self._links.values(), *self._awaited.values()) if link.peer in peers]
@@ -154,7 +153,7 @@ class PresenceTracker:
         if self.announcer.set(user, status, text):
             now = self._status_of(user)[0]
             if len(self._own) > 1 and (was == "offline") != (now == "offline"):  # otherwise no user here needs to know
-                self.events.tell(user, UserLeft(user, "left") if now == "offline" else UserJoined(user))
+                self._tell(UserLeft(user, "left") if now == "offline" else UserJoined(user))
             self._report(user)
 
     def host(self, user: HostedIdentity) -> None:
@@ -168,7 +167,7 @@ class PresenceTracker:
         if user.id in self.hosts:
             self.shared[user.id] = {self._links[link].peer for link in self.hosts[user.id] if link in self._links}
         if was_here and self._status_of(user.id)[0] == "offline":  # it was within its grace period, and is offline here
-            self.events.tell(user.id, UserLeft(user.id, "left"))
+            self._tell(UserLeft(user.id, "left"))
         if user.id in self._reported:
             self._report(user.id)
 
@@ -182,7 +181,7 @@ class PresenceTracker:
                 self._here[user] = user
             self._update_here(user)
         elif was != "offline":
-            self.events.tell(user, UserLeft(user, "left"))
+            self._tell(UserLeft(user, "left"))
             self._report_status(user, ("offline", "", self._ctx.now.utc))
 
     # Certificates
@@ -208,7 +207,7 @@ class PresenceTracker:
         self._check(link, frame)
         left, former = self._left_for(link, frame), self._awaited.get(link.peer)
         for hosted in frame.users:
-            if hosted.id in self._blocked or not self._admits(hosted.id, link.member):
+            if hosted.id in self._blocked or not self._admission.admits(hosted.id, link.member):
                 self._omit_blocked(link, hosted.id)
                 continue
             if hosted.id not in link.users and hosted.id != link.peer:
@@ -259,7 +258,7 @@ class PresenceTracker:
         for link in [*self._links.values(), *self._awaited.values()]:
             if peer not in ("", link.peer):
                 continue
-            out = {user for user in link.users if not self._admits(user, link.member)}
+            out = {user for user in link.users if not self._admission.admits(user, link.member)}
             for user in out:
                 self._omit_blocked(link, user)
             self._unhost_all(link, out, "expelled")
@@ -282,16 +281,16 @@ class PresenceTracker:
         """Return how many more users the peer of a link may tell; nothing is counted for a frame that tells none."""
         if all(hosted.id in link.users or hosted.id == link.peer for hosted in frame.users):
             return 0
-        share = self._share(link.peer)
+        share = self._members.share(link.peer)
         others = [one for one in (*self._links.values(), *self._awaited.values()) if one.peer != link.peer]
-        taken = sum(len(one.users) for one in others if self._share(one.peer) == share)
+        taken = sum(len(one.users) for one in others if self._members.share(one.peer) == share)
         return self._ctx.settings.max_hosted_users - taken - len(link.users)
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         del self._links[link.id]
-        if link.peer in link.users and not self.stays(link.peer):
+        if link.peer in link.users and not self._listener.stays(link.peer):
             self._keep_departed(link)
         if reason == "replaced":
             self._await(link)
@@ -342,7 +341,7 @@ class PresenceTracker:
 
     def _keep_departed(self, link: PeerLink) -> None:
         """Remember the own user of a peer that is gone, in place of another if need be."""
-        share = self._share(link.peer)
+        share = self._members.share(link.peer)
         if self._departed.make_room(share, self._forget_departed):
             self._departed.add(link.peer, share)
 
@@ -354,10 +353,10 @@ class PresenceTracker:
         """Forget a user that no link tells any more, unless it stays."""
         if user in self.hosts or user in self._own or user in self._here:
             return
-        if user not in self._departed and not self._is_awaited(user) and not self.stays(user):
+        if user not in self._departed and not self._is_awaited(user) and not self._listener.stays(user):
             self._reported.pop(user, None)
             self.events.forget(user)
-            self._on_gone(user)
+            self._listener.forget(user)
 
     # Arrivals and departures
 
@@ -375,11 +374,11 @@ class PresenceTracker:
             if is_here and user not in self._here:
                 self._expected = None
                 self._here[user] = user
-                self.events.tell(user, UserJoined(user))
+                self._tell(UserJoined(user))
             elif not is_here and user in self._here:
                 self._expected = None
                 self._here.pop(user, None)
-                self.events.tell(user, UserLeft(user, "left"))
+                self._tell(UserLeft(user, "left"))
         self._report(user)
 
     def _is_at_home(self, user: UserId) -> bool:
@@ -408,7 +407,7 @@ class PresenceTracker:
     def _leave(self, user: UserId, reason: str) -> None:
         self._grace_timers.pop(user, None)
         self._expected = None
-        self.events.tell(user, UserLeft(user, reason))
+        self._tell(UserLeft(user, reason))
         self._report_status(user, ("offline", "", self._ctx.now.utc))
         self._here.pop(user, None)
         self._forget_if_gone(user)
@@ -425,11 +424,14 @@ class PresenceTracker:
         if user in self.hosts or user in self._own:
             self._report_status(user, self._status_of(user))
 
+    def _tell(self, change: UserJoined | UserLeft | PresenceChanged) -> None:
+        self.events.tell(change, self.share(change.user))
+
     def _report_status(self, user: UserId, status: Status) -> None:
         if self._reported.get(user) != status:
             self._expected = None
             self._reported[user] = status
-            self.events.tell(user, PresenceChanged(user, *status))
+            self._tell(PresenceChanged(user, *status))
 
 
 def _announced_status(hosted: Hosted) -> Status:

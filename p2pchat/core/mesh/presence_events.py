@@ -6,8 +6,6 @@ are told at their latest state, one after the other as the rate allows: what was
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from p2pchat.core.effects import PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.token_bucket import TokenBuckets
@@ -28,34 +26,29 @@ class LatestState:
 
 
 class PresenceEvents:
-    """Tells programs of presence.
+    """Tells programs of presence. A member stands for where its users count, also where that is the peer of one."""
 
-    Args:
-        share: Returns at whom a user counts: its member, or the peer that hosts it.
-    """
-
-    def __init__(self, ctx: NodeContext, share: Callable[[UserId], UserId]) -> None:
+    def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
-        self._share = share
         self._buckets = TokenBuckets()
         self._waiting: dict[UserId, dict[UserId, LatestState]] = {}  # by member; those first that wait longest
         self._members: dict[UserId, UserId] = {}  # of those who wait
 
-    def may_tell(self, user: UserId) -> bool:
-        """Return whether something about a user may be told now; if so, it is counted."""
-        member = self._share(user)
+    def may_tell(self, member: UserId) -> bool:
+        """Return whether something about a user of a member may be told now; if so, it is counted."""
         return member not in self._waiting and self._take(member)
 
     def _take(self, member: UserId) -> bool:
         return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.events_a_second, AT_ONCE)
 
-    def tell(self, user: UserId, change: UserJoined | UserLeft | PresenceChanged) -> None:
+    def tell(self, change: UserJoined | UserLeft | PresenceChanged, member: UserId) -> None:
         """Tell a change, now or later."""
+        user = change.user
         if user not in self._members:
-            if self.may_tell(user):
+            if self.may_tell(member):
                 self._ctx.emit(change)
                 return
-            self._members[user] = self._share(user)
+            self._members[user] = member
         if not self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
         latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, LatestState())

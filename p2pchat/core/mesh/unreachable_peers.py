@@ -6,9 +6,10 @@ not offline: the two cannot reach each other. What both write to the room goes b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Mapping
 
-from p2pchat.core.mesh.peer_link import PeerLink
+from p2pchat.core.mesh.dialer import Dialer
+from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.node_context import NodeContext, Timer
 from p2pchat.protocol import PeerId
 
@@ -20,19 +21,19 @@ class UnreachablePeers:
 
     Args:
         up, by_peer: The tables of Links.
-        undialled: Peers with which no link is wanted.
-        report: Called with such a peer and a linked one that reaches it, "" when none does any more.
+        dialer: Knows with whom no link is wanted.
+        listener: Told of such a peer and a linked one that reaches it, "" when none does any more.
     """
 
     def __init__(
         self, ctx: NodeContext, up: Mapping[int, PeerLink], by_peer: Mapping[PeerId, PeerLink],
-        undialled: Container[PeerId], report: Callable[[PeerId, PeerId], None],
+        dialer: Dialer, listener: MeshListener,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._up = up
         self._by_peer = by_peer
-        self._undialled = undialled
-        self._report = report
+        self._dialer = dialer
+        self._listener = listener
         self._found: dict[PeerId, PeerId] = {}  # at the last look, each with a peer that reaches it
         self._reported: dict[PeerId, PeerId] = {}
         self._timer: Timer | None = None
@@ -47,15 +48,15 @@ class UnreachablePeers:
         former, self._found = self._found, {}
         for link in self._up.values():
             for peer in link.linked:
-                is_wanted = peer not in self._by_peer and peer not in self._undialled
+                is_wanted = peer not in self._by_peer and not self._dialer.is_barred(peer)
                 if is_wanted and self._found.get(peer) != self._reported.get(peer, ""):
                     self._found[peer] = link.peer
         for peer in self._reported.keys() - self._found.keys():
             del self._reported[peer]
-            self._report(peer, "")
+            self._listener.report_unreachable(peer, "")
         for peer, by in self._found.items():
             if peer in former and self._reported.get(peer) != by:
                 self._reported[peer] = by
-                self._report(peer, by)
+                self._listener.report_unreachable(peer, by)
         if self._found.keys() - former.keys():
             self.on_changed()

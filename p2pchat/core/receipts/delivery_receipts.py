@@ -148,7 +148,7 @@ class AckTracker:
 
     def _is_saved(self, log: LogId, member: Holder) -> bool:
         """Return whether the positions of a holder are saved, after it took a place if need be."""
-        if log.conversation != self._sync.conversations.room or self._sync.presence.stays(member):
+        if log.conversation != self._sync.conversations.room or self._sync.stays(member):
             return True
         share = self._sync.members.share(member)
         if member not in self._silent and self._silent.has_room(share):

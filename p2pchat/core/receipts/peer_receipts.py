@@ -46,6 +46,15 @@ class PeerReceipts:
         for marks in self._marks:
             marks.on_link_down(remote)
 
+    def on_acked(self, step: Step) -> None:
+        """Take what a frame acknowledged."""
+        for remote, conversation, user, acked, is_equal in step.acked:
+            self.delivered.on_marks(remote, conversation, user, acked)
+            if is_equal:
+                for log, member in self.delivered.left_out.lift((conversation.id, user), remote.link.users):
+                    self.delivered.on_lifted(remote, conversation, log, member)
+        step.acked = []
+
     def send_sums(self, remote: RemoteState) -> None:
         """Send the sums of marks that go with each digest."""
         for marks in self._marks:

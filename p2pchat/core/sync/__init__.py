@@ -1,1 +1,1 @@
-"""Replication of entries: entries in and out, comparing, fetching, serving and order."""
+"""Replication of entries: entries in and out, comparing, fetching, serving, order and groups."""

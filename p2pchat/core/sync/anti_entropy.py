@@ -23,12 +23,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.effects import ComparisonEnded
 from p2pchat.core.inputs import ComparisonAwaited
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import NodeContext
-from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, sum_of
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
@@ -64,17 +62,13 @@ def repeat_at_random(ctx: NodeContext, send_digest: Callable[[], None]) -> None:
 class AntiEntropy:
     """Compares with every link, by digests and marks."""
 
-    def __init__(
-        self, sync: SyncContext, fetcher: Fetcher, forks: Forks, receipts: PeerReceipts, transfers: Transfers
-    ) -> None:
+    def __init__(self, sync: SyncContext, fetcher: Fetcher, forks: Forks) -> None:
         self.compared_users: ComparedUsers = ComparedUsers(sync, self)
         self._sync = sync
         self._pages = MarkPages(sync)
         self._ctx = sync.ctx
         self._fetcher = fetcher
-        self._receipts = receipts
         self._forks = forks
-        self._transfers = transfers
         self._changed: set[ConversationId] = set()  # groups about which a digest is sent soon
 
     # ---- digests
@@ -151,8 +145,7 @@ class AntiEntropy:
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
         remote.comparison.digest_sent = True
-        self._receipts.send_sums(remote)
-        self._transfers.receipts.on_compared(remote)
+        self._sync.step.compared.append(remote)
         self._sync.send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), remote)
 
     def on_freed(self, user: UserId, remotes: Iterable[RemoteState]) -> None:
@@ -290,9 +283,7 @@ class AntiEntropy:
         for user in sorted(user for user in few if user in many):  # of a thousand hosted users a few write here
             marks = conversation.writers.marks(user)
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
-            self._receipts.delivered.on_marks(remote, conversation, user, marks)
-            for log, member in self._receipts.delivered.left_out.lift((conversation.id, user), remote.link.users):
-                self._receipts.delivered.on_lifted(remote, conversation, log, member)
+            self._sync.step.acked.append((remote, conversation, user, marks, True))
         for key in _keys_of(remote, conversation):
             remote.set_ahead(key, {})
         if self._is_remembered(conversation):
@@ -372,7 +363,7 @@ class AntiEntropy:
         remote.on_marks(key, marks)
         if user in self._sync.hosted:
             remote.acked[key] = {mark.run: mark for mark in marks}
-            self._receipts.delivered.on_marks(remote, conversation, user, marks)
+            self._sync.step.acked.append((remote, conversation, user, marks, False))
             self._advance_cursors(remote, key)
         if len(marks) == 1 and conversation.writers.quiet.marks(user) == marks:
             remote.set_ahead(key, {})  # mostly so: a log that both have

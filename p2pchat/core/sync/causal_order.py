@@ -25,8 +25,6 @@ from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
-from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.presence_events import AT_ONCE
 from p2pchat.core.storage_answers import UnreleasedEntry
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
@@ -36,6 +34,7 @@ from p2pchat.kinds import RELATION_KINDS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
+AT_ONCE = 15  # seconds' worth of gaps that are told; a guess
 OF_ALL = 4  # times Settings.waiting_entries_a_member, of all who are no contacts; a guess
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # missing entries of which holders are remembered; a guess: 2 MiB
@@ -76,15 +75,12 @@ class CausalOrder:
                 first - 1 + bisect_right(entries, log.conversation.history_until, key=lambda entry: entry.c)
             )
 
-    def on_entries(
-        self, log: LogState, first: int, entries: Sequence[Entry],
-        link: PeerLink | None,
-    ) -> None:  # fmt: skip
+    def on_entries(self, log: LogState, first: int, entries: Sequence[Entry], remote: RemoteState | None) -> None:
         """Release the new entries of a log that may be shown, and let the rest wait.
 
         Args:
             entries: The new entries; () where none of them names others.
-            link: The link that brought them; None for a file.
+            remote: Who brought them; None for a file.
         """
         for seq, entry in enumerate(entries, first):
             if entry.after or entry.re is not None or (seq == 1 and log.before):
@@ -99,7 +95,7 @@ class CausalOrder:
         self._advance(log)
         if log.conversation.waiting_logs:
             if log.queue:
-                self._take_places(log, link)
+                self._take_places(log, remote)
             if not log.conversation.writer(log.user).uncut:  # other logs may have changed visibility too
                 self._ready.extend(log.conversation.waiting_logs.waiting_for_user(log.ref[:16]))
             self._run()
@@ -152,13 +148,13 @@ class CausalOrder:
             if each.show_limit > each.released:
                 self._release(each, each.show_limit - each.released, gap=True)
 
-    def _take_places(self, log: LogState, link: PeerLink | None) -> None:
+    def _take_places(self, log: LogState, remote: RemoteState | None) -> None:
         """Count the waiting entries of a user who is no contact, or release them at once if too many wait.
 
         Others may have room for them, so own entries do not name what was released.
         """
         line = self._sync.quota.bytes.line(log.user)
-        if not line or link is None or link.known or log.id not in log.conversation.waiting_logs:
+        if not line or remote is None or remote.link.known or log.id not in log.conversation.waiting_logs:
             return
         most = self._ctx.settings.waiting_entries_a_member
         member, _ = self._counted.setdefault(log.id, (line[0], 0))

@@ -24,7 +24,6 @@ from functools import partial
 
 from p2pchat.core.durable_changes import Fork
 from p2pchat.core.effects import WarningIssued
-from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
     Batch,
@@ -37,12 +36,12 @@ from p2pchat.core.log import (
     size_bytes,
     verify,
 )
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import KeySet
 from p2pchat.core.storage_answers import ForkStart
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
+from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -71,10 +70,8 @@ class Forks:
 
     # ---- detection
 
-    def on_contradiction(
-        self, log: LogState, other: Batch, link: PeerLink | None
-    ) -> None:  # fmt: skip
-        """Take a signed batch that contradicts its stored log; None for `link` if a file brings it.
+    def on_contradiction(self, log: LogState, other: Batch, remote: RemoteState | None) -> None:
+        """Take a signed batch that contradicts its stored log; None for `remote` if a file brings it.
 
         Where all of the log was deleted, or more than the batch reaches, nothing can be proven. The commit of that
         deletion may still be under way.
@@ -82,7 +79,6 @@ class Forks:
         deleted = max(log.pruned, self._sync.deletion.get(log.id, 0))
         if 0 < min(log.seq, other.last + 1) <= deleted:
             self._ctx.count("fork_unproven")
-            remote = self._sync.remotes.get(link.id) if link is not None else None
             if remote is not None:
                 remote.on_dropped(log.id)
             return

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 
 from p2pchat.core.durable_changes import NewLog
 from p2pchat.core.effects import WarningIssued
-from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.log import (
     MAX_ENTRY_BYTES,
     Batch,
@@ -28,11 +27,11 @@ from p2pchat.core.log import (
     is_plausible,
     member_of,
 )
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
+from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.log_validation import (
     DecodedFrame,
     EntrySource,
@@ -202,7 +201,7 @@ class Ingest:
             raise fault
         if extension.next_seq != held:
             return  # there was no room for those, so nothing is contradicted
-        self.forks.on_contradiction(extension.log, other, extension.source.link)
+        self.forks.on_contradiction(extension.log, other, extension.source.remote)
         extension.source.on_dropped("fork", extension.log.id, frame)
 
     # ---- proof
@@ -259,7 +258,7 @@ class Ingest:
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)
         names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
-        self.order.on_entries(log, batch.first, entries if names else (), extension.source.link)
+        self.order.on_entries(log, batch.first, entries if names else (), extension.source.remote)
         return True
 
     def _cost_of_log(self, log: LogState) -> int:
@@ -317,11 +316,7 @@ class LinkSource(EntrySource):
     def __init__(self, sync: SyncContext, ingest: Ingest, remote: RemoteState) -> None:
         self._sync = sync
         self._ingest = ingest
-        self.remote = remote
-
-    @property
-    def link(self) -> PeerLink:
-        return self.remote.link
+        self.remote: RemoteState = remote
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
         self._sync.learn_namings(self.remote, namings)

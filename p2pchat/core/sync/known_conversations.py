@@ -18,25 +18,16 @@ from itertools import islice
 
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.members.member_shares import MemberShares
+from p2pchat.core.members.statement import room_id
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
-ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
 MAX_UNKNOWN = 1000  # groups named by peers of one member of which nothing arrived; 2 KiB each, measured
 MAX_UNKNOWN_OF_ALL = 4000  # and those of all members
 MAX_ASKED_USERS = 16  # users by whom a peer is recognized for each group it names, out of perhaps thousands
 SETS_CACHED = 64  # sets of users that many groups share
 DMS_CACHED = 1024  # pairs whose id is cached: a program that writes to a user needs it for every message
-
-
-def _hash(data: bytes) -> str:
-    return blake2b(data, digest_size=32).hexdigest()
-
-
-def room_id(network: str) -> ConversationId:
-    """Return the id of the room of network N (hex16)."""
-    return _hash(ROOM_TAG + bytes.fromhex(network))
 
 
 def dm_naming(one: UserId, other: UserId) -> Naming:
@@ -48,7 +39,7 @@ def dm_naming(one: UserId, other: UserId) -> Naming:
 @lru_cache(DMS_CACHED)
 def dm_id(one: UserId, other: UserId) -> ConversationId:
     """Return the id of the direct conversation of two users."""
-    return _hash(DM_TAG + bytes.fromhex("".join(sorted((one, other)))))
+    return blake2b(DM_TAG + bytes.fromhex("".join(sorted((one, other)))), digest_size=32).hexdigest()
 
 
 @lru_cache(SETS_CACHED)

@@ -27,8 +27,8 @@ from p2pchat.core.log import (
     size_bytes,
     verify,
 )
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
+from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId
@@ -196,12 +196,12 @@ class EntrySource:
     Validation is the same for every source; only error reporting and follow-up differ. The remote peer of a link is
     asked for missing entries, blamed for a wrong head and sent new marks (LinkSource). Entries of a file are only
     counted (import_file.py). The default of each method is to do nothing.
+
+    Attributes:
+        remote: Who brings the entries; None for a file.
     """
 
-    @property
-    def link(self) -> PeerLink | None:
-        """The link that brings the entries; None for a file."""
-        return None
+    remote: RemoteState | None = None
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
         """Store the names of conversation ids that it sent."""

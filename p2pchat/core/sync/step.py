@@ -7,6 +7,7 @@ something on its way to the disk stays the same object (conversation_state.py), 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change, Collected
@@ -14,8 +15,9 @@ from p2pchat.core.effects import ConversationBegun, Effect
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import Batch, WriterKey
 from p2pchat.core.storage_answers import PrunePlan
-from p2pchat.core.sync.conversation_state import LogState
-from p2pchat.protocol import ConversationId
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.protocol import ConversationId, Mark, UserId
 
 NO_LINK = -1  # entries of a file; links have numbers from 1
 
@@ -46,6 +48,9 @@ class Step(Collected):
     sources: dict[int, set[WriterKey]] = {}  # link (or NO_LINK) -> whose entries it brought
     imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
     groups: set[ConversationId] = set()  # groups with new operations
+    compared: list[RemoteState] = []  # those that are sent a digest
+    # What a remote has of a hosted user by its marks, or by an equal sum (True)
+    acked: list[tuple[RemoteState, ConversationState, UserId, Iterable[Mark], bool]] = []
     sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
     effects: list[Effect] = []  # emitted when all this is durable
     begun: list[ConversationBegun] = []  # the same, before what they are about is shown

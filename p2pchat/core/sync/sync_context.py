@@ -11,15 +11,14 @@ from collections.abc import Callable, Collection, Iterable
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import KnownConversation
 from p2pchat.core.log import LogId, WriterKey, certificate_of
-from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
 from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog
+from p2pchat.core.sync.inbox import Inbox
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota
@@ -65,8 +64,9 @@ class DistrustedPeers:
         self.until = {each: until for each, until in self.until.items() if until > now}
         self.until[peer] = now + self._ctx.settings.wrong_head_ban
 
-    def may_bring(self, link: PeerLink, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from the peer of this link."""
+    def may_bring(self, remote: RemoteState, user: UserId) -> bool:
+        """Return whether entries of this user are accepted from that peer."""
+        link = remote.link
         return self.until.get(link.peer, 0.0) <= self._ctx.now.mono or user in link.users
 
 
@@ -83,10 +83,8 @@ class SyncContext:
         self.contacts = contacts
         self.members = members
         self._statements = statements
-        self.people: KnownPeople = KnownPeople(
-            ctx, hosted.values(), stored.users, stored.former_names,
-            lambda user: user not in hosted and members.is_out(user),
-        )  # fmt: skip
+        self.people: KnownPeople = KnownPeople(ctx, hosted, stored.users, stored.former_names, members)
+        members.load(statements, self.people.names, stored.members)
         self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
         self.conversations: Conversations = Conversations(network)
@@ -103,6 +101,14 @@ class SyncContext:
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
         self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
+
+    def stays(self, user: UserId) -> bool:
+        """Return whether a user is known to anybody here, wrote here, or is hosted here, so that its name outlives its
+        links.
+        """
+        if self.contacts.has_any(user) or user in self.hosted or self.people.has_profile(user):
+            return True
+        return self.conversations.has_entries_of(user)
 
     def is_up(self, remote: RemoteState) -> bool:
         return self.remotes.get(remote.id) is remote
@@ -128,7 +134,7 @@ class SyncContext:
 
     def trusts(self, remote: RemoteState, user: UserId) -> bool:
         """Return whether entries of this user are accepted from that peer; see DistrustedPeers."""
-        return not self.distrusted.until or self.distrusted.may_bring(remote.link, user)
+        return not self.distrusted.until or self.distrusted.may_bring(remote, user)
 
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.

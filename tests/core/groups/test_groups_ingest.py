@@ -10,9 +10,9 @@ from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, MAX_UNKNOWN_OF_ALL, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
-from tests.core.members.test_inbox import gateway
 from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
+from tests.core.sync.test_inbox import gateway
 
 
 class Away:

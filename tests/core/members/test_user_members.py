@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.config import Settings
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.members import user_members
 from p2pchat.core.members.user_members import UserMembers
-from p2pchat.core.node_context import HostedIdentities
+from p2pchat.core.node_context import HostedIdentities, NodeContext
 from tests.core.members.test_member_list import ADA, BEN, FOUNDER, ZOE, key
 from tests.core.members.test_statement_exchange import FOUNDER as FOUNDING
 from tests.core.members.test_statement_exchange import USERS, Net, said
+from tests.core.mesh.linked_peers import admission_of
 
 
 def made() -> UserMembers:
-    return UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), _never, dict, dict)  # type: ignore[arg-type]
-
-
-def _never() -> None:
-    raise AssertionError("no statement is looked at")
+    return UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {})
 
 
 def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
@@ -27,7 +25,7 @@ def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
     users.on_shown(ZOE, BEN)
     assert {*users.members_of(ZOE)} == {ADA, BEN}
     assert {*users.note(ZOE, BEN)} == {ADA, BEN} and users.note(ZOE, BEN) == ()
-    users.load([(ZOE, ADA)])
+    users.load(admission_of(NodeContext(Settings(), key("me"), bytes))[1], {}, [(ZOE, ADA)])
     assert ADA in users.members_of(ZOE)
 
 

@@ -23,7 +23,7 @@ from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import make_record
-from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext, Now
+from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord, Peers, UserId
 
 N, K = "0a" * 16, "0b" * 32
@@ -69,6 +69,26 @@ def told(*records: PeerRecord) -> Peers:
     return Peers(list(records), [record.id for record in records])
 
 
+def admission_of(
+    ctx: NodeContext,
+    network: NetworkCredentials | None = None,
+    up: dict[int, PeerLink] | None = None,
+    statements: list[Statement] | None = None,
+    share: Callable[[PeerId], UserId] | None = None,
+) -> tuple[Admission, StatementExchange]:
+    """Return who is admitted by these statements. `share`: at whom others count, for tests without members."""
+    network = network or NetworkCredentials(N, K, is_named=True)
+    said = [(one.text, one.signature) for one in statements or ()]
+    exchange = StatementExchange(ctx, network, said, {}, lambda change, void: None, lambda link: None)
+    users = UserMembers(network.id, ctx.me, ctx.me, HostedIdentities([]), {} if up is None else up)
+    users.load(exchange, {Key(name).id: "fay" for name in ("ada", "bob")}, [])
+    if share is not None:
+        users.share = share  # type: ignore[method-assign,assignment]
+    admission = Admission(ctx, network, None, users)
+    admission.load(exchange)
+    return admission, exchange
+
+
 class Post:
     """One peer: its Links, and all their effects."""
 
@@ -90,25 +110,16 @@ class Post:
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
-        exchange = StatementExchange(
-            self.ctx, self.network, [(one.text, one.signature) for one in statements or ()], {},
-            lambda change, void: None, lambda link: None,
-        )  # fmt: skip
-        users = UserMembers(
-            self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up,
-            dict[str, str],
-        )  # fmt: skip
-        if share is not None:  # at whom others count, for tests without members
-            users.share = share  # type: ignore[method-assign,assignment]
-        admission = Admission(self.ctx, self.network, None, lambda: exchange, users)
+        up = dict[int, PeerLink]()
+        admission, self.statements = admission_of(self.ctx, self.network, up, statements, share)
+        own = HostedIdentity(key.id, "fay", key.sign)
         self.links = Links(
-            self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,
-            self.blocks, admission,
+            self.ctx, self.network, own, self.run, addresses or [], records or [], self, self.contacts, self.blocks,
+            admission, up,
         )  # fmt: skip
-        self.statements = exchange
         self.at(0.0)
 
-    # LinkListener
+    # MeshListener
     def link_up(self, link: PeerLink) -> None:
         self.heard.append(("up", link.peer, ""))
 
@@ -118,8 +129,11 @@ class Post:
     def report_unreachable(self, peer: str, by: str) -> None:
         self.heard.append(("unreachable", peer, by))
 
-    def name_of(self, peer: str) -> str:
-        return "fay"
+    def stays(self, user: str) -> bool:
+        return True
+
+    def forget(self, user: str) -> None:
+        raise AssertionError("all stay")
 
     def network_found(self, n: str) -> None:
         self.heard.append(("network", "", n))
@@ -153,6 +167,7 @@ class Post:
                 break
             self.at(min(pending))
             self.ctx.run_due()
+            self.links.end_dead()
         self.at(mono)
         return self._collect()
 

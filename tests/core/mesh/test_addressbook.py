@@ -18,6 +18,7 @@ from tests.core.mesh.linked_peers import (
     Key,
     Meeting,
     Post,
+    admission_of,
     link_changes,
     peers_in_order,
     record_of,
@@ -123,7 +124,7 @@ def test_shareable_endpoints(endpoint: str, far: bool, near: bool) -> None:
 def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBook, NodeContext]:
     ctx = NodeContext(settings or Settings(), ADA.id, Draws("book"))
     ctx.now = Now(0.0, START)
-    return AddressBook(ctx, stored), ctx
+    return AddressBook(ctx, stored, [], (), (), admission_of(ctx)[0].users), ctx
 
 
 def test_a_newer_record_replaces_the_older_one_and_clears_failures() -> None:
@@ -190,7 +191,7 @@ def test_a_full_book_forgets_the_least_useful_and_last_whom_somebody_here_chose(
     other = Address(an_id(2), "10.0.0.3:1", verified_at=START)
     ctx = NodeContext(Settings(max_addresses=4), ADA.id, Draws("book"))
     ctx.now = Now(0.0, START)
-    kept = AddressBook(ctx, [typed, contact, other], contacts={BOB.id})
+    kept = AddressBook(ctx, [typed, contact, other], [], {BOB.id}, (), admission_of(ctx)[0].users)
     for number in (7, 8):
         key = Key(str(number))
         kept.take(record_of(key, f"10.0.0.{number}:1"), [f"10.0.0.{number}:1"])
@@ -207,11 +208,12 @@ def test_peers_that_only_their_record_speaks_for_share_half_of_the_book_by_membe
     evil = [Key(f"evil {number}") for number in range(20)]
     honest = [Key(f"honest {number}") for number in range(4)]
     member = {key.id: "evil" for key in evil} | {key.id: key.id for key in honest}
-    kept = AddressBook(ctx, [], share=member.__getitem__)
+    members = admission_of(ctx, share=member.__getitem__)[0].users
+    kept = AddressBook(ctx, [], [], (), (), members)
     for key in (*evil, *honest, evil[0]):
         kept.take(record_of(key, "10.0.0.1:1"), ["10.0.0.1:1"])
     assert len(kept) == 8 == len(kept.records) and {key.id for key in honest} <= set(kept)
-    again = AddressBook(ctx, ctx.change.addresses, kept.records.values(), share=member.__getitem__)
+    again = AddressBook(ctx, ctx.change.addresses, kept.records.values(), (), (), members)
     again.start()
     assert set(again) == set(kept)
 

@@ -21,7 +21,7 @@ from p2pchat.core.names import name_fault
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
-from tests.core.mesh.linked_peers import START, Draws, K, Key, N
+from tests.core.mesh.linked_peers import START, Draws, K, Key, N, admission_of
 
 ADA, BOB, GATE, GUEST = Key("ada"), Key("bob"), Key("gate"), Key("guest")
 NOW_MS = START // 1000
@@ -33,19 +33,29 @@ class Here_:
 
     def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
         self.ctx = NodeContext(settings or Settings(), ADA.id, Draws("ada"))
-        self.stays: set[str] | None = None  # None: everybody
+        self.staying: set[str] | None = None  # None: everybody
         self.members: dict[str, str] = {}  # of users who do not count by themselves
         self.gone: list[str] = []
         self.blocked: set[str] = set()
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
-        self.presence = PresenceTracker(self.ctx, own, self._stays, self.gone.append, self._share, self.blocked)
+        admission, _ = admission_of(self.ctx, share=self._share)
+        self.presence = PresenceTracker(self.ctx, own, self, admission, self.blocked)
         self.at(0.0)
 
     def at(self, mono: float) -> None:
         self.ctx.now = Now(mono, START + int(mono * 1_000_000))
 
-    def _stays(self, user: str) -> bool:
-        return self.stays is None or user in self.stays
+    def link_up(self, link: PeerLink) -> None: ...
+
+    def link_down(self, link: PeerLink, reason: str) -> None: ...
+
+    def report_unreachable(self, peer: str, by: str) -> None: ...
+
+    def forget(self, user: str) -> None:
+        self.gone.append(user)
+
+    def stays(self, user: str) -> bool:
+        return self.staying is None or user in self.staying
 
     def _share(self, user: str) -> str:
         return self.members.get(user, user)
@@ -266,7 +276,7 @@ def test_a_list_of_one_peer_expels_nobody_of_another() -> None:
     ada = Here_()
     bob = ada.link(1, BOB)
     ada.here(bob, word(BOB))
-    ada.presence._admits = lambda user, member: user != BOB.id
+    ada.presence._admission.admits = lambda user, member: user != BOB.id  # type: ignore[method-assign]
     ada.here(ada.link(2, GATE), word(GATE))
     assert BOB.id in bob.users
     ada.presence.expel()

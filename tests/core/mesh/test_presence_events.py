@@ -18,7 +18,7 @@ BURST = AT_ONCE * RATE  # joined, and online: two for each user who comes
 def gateway(count: int) -> tuple[Here_, PeerLink, list[Hosted]]:
     """Return Ada, her link to a gateway, and its users, who are nobody's contacts."""
     ada = Here_(settings=Settings(events_a_second=RATE))
-    ada.stays = set()
+    ada.staying = set()
     users = guests(GATE, *range(count))
     return ada, ada.link(1, GATE), users
 

@@ -15,7 +15,7 @@ from p2pchat.core.mesh.handshake import DIGEST_BYTES, MAX_REMEMBERED, Certificat
 from p2pchat.core.mesh.peer_link import Keepalive, PeerLink
 from p2pchat.core.mesh.presence import MAX_DEPARTED
 from p2pchat.protocol import Here, Hosted, Naming, ReadFrame, TypingFrame
-from tests.core.mesh.linked_peers import Key
+from tests.core.mesh.linked_peers import Key, admission_of
 from tests.core.mesh.test_presence import BOB, GATE, NOW_MS, Here_, departures, joins, word
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Peer, World, dm, passed
 
@@ -44,7 +44,7 @@ def of_gate(ada: Here_, id: int, peer: Key) -> PeerLink:
 
 def crowded(places: int = 1000) -> Here_:
     ada = Here_(settings=Settings(max_hosted_users=places))
-    ada.stays = set()
+    ada.staying = set()
     return ada
 
 
@@ -222,7 +222,7 @@ def test_renames_are_events_with_a_rate(writes: bool) -> None:
 def test_users_told_again_cost_tokens_and_the_first_telling_is_free() -> None:
     ada = Here_(settings=Settings(max_hosted_users=60, flood_burst=20, flood_a_second=10))
     gate = ada.link(1, GATE)
-    keepalive = Keepalive(ada.ctx, {1: gate}, lambda peer: peer, lambda member: False, lambda link: None)
+    keepalive = Keepalive(ada.ctx, {1: gate}, admission_of(ada.ctx)[0])
     keepalive.watch(gate)
 
     def paused(frame: Here) -> float:

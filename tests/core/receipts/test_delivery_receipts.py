@@ -12,8 +12,8 @@ from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Hosted, Mark, Naming, Peers
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.groups.test_groups_ingest import Away
-from tests.core.members.test_inbox import gateway
 from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World
+from tests.core.sync.test_inbox import gateway
 from tests.core.sync.test_serve import announce, own
 
 

@@ -23,8 +23,8 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts.mark_exchange import MAX_EARLY
 from p2pchat.protocol import Entries, Mark, ReadFrame, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from tests.core.members.test_inbox import gateway
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World
+from tests.core.sync.test_inbox import gateway
 from tests.core.sync.test_serve import announce, own
 
 
@@ -144,7 +144,7 @@ def test_a_read_receipt_survives_a_restart_and_is_not_repeated() -> None:
     ada.take()
     ada.world.link(bob, ada)
     ada.world.pass_time(12.0)
-    assert of_reading(ada.take()) == ["to bob: read ask", "delivered a1:3..3 to bob"]
+    assert of_reading(ada.take()) == ["delivered a1:3..3 to bob", "to bob: read ask"]
     bob.read()
     assert of_reading(ada.take()) == ["read a1:3..3 by bob"]
 

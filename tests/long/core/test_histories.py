@@ -110,7 +110,7 @@ LESS_OFTEN = {
     "conversation_refused": 12,  # histories have few conversations; tests/core/test_node.py
     "group_left": 10,
     "group_owner": 7,
-    "undelivered": 6,  # this and the next two: tests/core/groups/test_group_sync.py
+    "undelivered": 6,  # this and the next two: tests/core/sync/test_group_sync.py
     "operation_redone": 4,
     "cut_off": 1,
     "link_gave_way": 20,  # in some histories; tests/core/mesh/test_link_places.py

@@ -24,7 +24,6 @@ from p2pchat.core.durable_changes import NamedContent
 from p2pchat.core.effects import FileHeld, FindHeld
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -133,7 +132,7 @@ class FileReceipts:
     def on_compared(self, remote: RemoteState) -> None:
         """Ask a link about what it was not asked yet, and look again at what it could not be told.
 
-        Called before each digest: what both share may have changed.
+        Called with each digest: what both share may have changed.
         """
         every = self._sync.conversations
         shared = {id for id, each in every.items() if self._sync.shares(remote, each)}
@@ -145,10 +144,11 @@ class FileReceipts:
             for root in [root for root, told in link.told.items() if not told]:
                 self._check(remote.id, link, root)
 
-    def on_link_down(self, link: PeerLink) -> None:
+    def on_link_down(self, remote: RemoteState) -> None:
         """Forget what a link said, unless its peer is known."""
-        self._links.pop(link.id, None)
-        if not link.known and all(remote.link.peer != link.peer for remote in self._sync.remotes.values()):
+        self._links.pop(remote.id, None)
+        link = remote.link
+        if not link.known and all(other.link.peer != link.peer for other in self._sync.remotes.values()):
             for told in self._told.values():
                 told.pop(link.peer, None)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from p2pchat.core import effects as out
+from p2pchat.core.content import file_receipts
 from p2pchat.core.inputs import ContentKept, ContentRemoved, HeldFound, WriteRequest
 from p2pchat.core.log import FileRef, Marks, Ref, ref_key
-from p2pchat.core.receipts import file_receipts
 from p2pchat.protocol import Holds, Peers
 from tests.core.content.test_transfers import FILE, ROOT, SIZE, asker, done, holder
 from tests.core.scripted_nodes import IDS, ROOM, Far, Peer

@@ -155,7 +155,7 @@ class GroupSync:
 
     def _has_place(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
         conversation, id, source = extension.log.conversation, extension.log.id, extension.source
-        if source.link is None or conversation.is_stored:
+        if source.remote is None or conversation.is_stored:
             return True
         items = ((each.frame.first + n, raw, entry) for each in frames
                  for n, (raw, entry) in enumerate(zip(each.frame.e, each.entries, strict=True)))  # fmt: skip

@@ -21,11 +21,8 @@ from p2pchat.core.effects import (
     Released,
     WriteRefused,
 )
-from p2pchat.core.groups.group_editor import GroupEditor
-from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key
-from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
@@ -39,7 +36,10 @@ from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
 from p2pchat.core.sync.conversation_state import user_of
+from p2pchat.core.sync.group_editor import GroupEditor
+from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
+from p2pchat.core.sync.inbox import Inbox
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import Conversations
 from p2pchat.core.sync.pruner import Pruner
@@ -84,9 +84,8 @@ class Replicator:
         self._ctx = ctx
         self.statements: StatementExchange = StatementExchange(
             ctx, network, stored.statements, stored.meta, on_members_changed,
-            lambda link: self.context.remotes[link.id].forks.sent.clear(),  # it may have refused evidence
+            lambda link: self.context.remotes[link].forks.sent.clear(),  # it may have refused evidence
         )  # fmt: skip
-        members.load(stored.members)
         self.context: SyncContext = SyncContext(
             ctx, network.id, presence, hosted, contacts, blocks, members, self.statements, stored, run
         )
@@ -101,9 +100,7 @@ class Replicator:
         self.file_import: FileImport = FileImport(self.context, self.ingest, self.statements)
         self.receipts: PeerReceipts = PeerReceipts(self.context, stored)
         self.transfers: Transfers = Transfers(self.context, stored.meta, stored.named)
-        self.anti_entropy: AntiEntropy = AntiEntropy(
-            self.context, self.ingest.fetcher, self.ingest.forks, self.receipts, self.transfers
-        )
+        self.anti_entropy: AntiEntropy = AntiEntropy(self.context, self.ingest.fetcher, self.ingest.forks)
         self.sender: Sender = Sender(self.context, self.ingest.forks)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
@@ -144,10 +141,10 @@ class Replicator:
 
     def on_link_up(self, link: PeerLink) -> None:
         self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
-        self.statements.on_link_up(link)
+        self.statements.on_link_up(link.id)
 
     def on_link_down(self, link: PeerLink) -> None:
-        self.statements.on_link_down(link)
+        self.statements.on_link_down(link.id)
         remote = self.context.remotes.pop(link.id, None)
         if remote is not None:
             self.ingest.fetcher.on_link_down(remote)
@@ -155,7 +152,7 @@ class Replicator:
             self.typing.on_link_down(remote)
             self.receipts.on_link_down(remote)
             self.context.sweep_conversations(link.users)
-            self.transfers.on_link_down(link)
+            self.transfers.on_link_down(remote)
 
     def on_gone(self, user: UserId) -> None:
         """Forget a user who never wrote, of whom no link tells anything any more."""
@@ -235,6 +232,7 @@ class Replicator:
     def _on_frame(self, remote: RemoteState, frame: Frame) -> LogError | None:
         if isinstance(frame, Have):
             self.anti_entropy.on_have(remote, frame)
+            self.receipts.on_acked(self.context.step)
             if frame.full:
                 self.sender.on_refused(remote, frame.full)
         elif isinstance(frame, Want):
@@ -242,8 +240,9 @@ class Replicator:
             return LogError(text, code="limit") if text else None
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
+            self.receipts.on_acked(self.context.step)
         elif isinstance(frame, Members):
-            return self.statements.on_frame(remote.link, frame)
+            return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
         elif isinstance(frame, MarksFrame):
@@ -346,6 +345,9 @@ class Replicator:
         if self.quota.has_freed:
             self.quota.has_freed = False
             self.context.after(0.0, self.compare_all)
+        for remote in self.context.step.compared:
+            self.receipts.send_sums(remote)
+            self.transfers.receipts.on_compared(remote)
 
     def on_commit(self, ticket: int) -> Step:
         """Complete the change of this step, and keep the step until it is durable."""
