@@ -245,21 +245,22 @@ class Node:
         self.sync.context.step = Step(ctx.change)
 
     def _end(self) -> list[Effect]:
-        faults = self.sync.context.faults
-        for remote, error in faults:
-            self._close_for(remote.link, error)
-        faults.clear()
+        ctx = self._ctx
+        if faults := self.sync.context.faults:
+            for remote, error in faults:
+                self._close_for(remote.link, error)
+            faults.clear()
         self.sync.end_step()
-        if self._ctx.orders:
-            self._ctx.emit(OrderContent(self._ctx.orders))
-            self._ctx.orders = []
+        if ctx.orders:
+            ctx.emit(OrderContent(ctx.orders))
+            ctx.orders = []
         if self._storage.disk is DiskLevel.NOTHING:
-            self._ctx.change.records.clear()  # they are told again
-        if any(fields_of(self._ctx.change)) and not self._lazy.may_defer(self._ctx.change):
+            ctx.change.records.clear()  # they are told again
+        if any(fields_of(ctx.change)) and not self._lazy.may_defer(ctx.change):
             self._order_commit()
-        if (at := self._ctx.timers.wake_at()) is not None:
-            self._ctx.emit(WakeAt(at))
-        return self._ctx.out
+        if ctx.timers.has_new and (at := ctx.timers.wake_at()) is not None:
+            ctx.emit(WakeAt(at))
+        return ctx.out
 
     def _order_commit(self) -> None:
         """Order one commit for everything this step makes durable, and for what waited."""

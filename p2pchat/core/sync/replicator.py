@@ -38,7 +38,7 @@ from p2pchat.core.storage_answers import LogFacts, Stored
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
-from p2pchat.core.sync.conversation_state import user_of
+from p2pchat.core.sync.conversation_state import ConversationState, user_of
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import Conversations
@@ -108,9 +108,9 @@ class Replicator:
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
         self._stored = stored
+        self._room: ConversationState = self.conversations[self.conversations.room]
         self._load(stored)
-        room = self.conversations[self.conversations.room]
-        room.history_until = int(stored.meta.get(JOINED + room.id, MAX_INT))
+        self._room.history_until = int(stored.meta.get(JOINED + self._room.id, MAX_INT))
 
     # ---- start
 
@@ -127,10 +127,9 @@ class Replicator:
 
     def join(self) -> None:
         """Take what others wrote in the room before now as history, unless this peer belonged to the network before."""
-        room = self.conversations[self.conversations.room]
-        if room.history_until == MAX_INT:
-            room.history_until = self._ctx.now.utc
-            self._ctx.change.meta[JOINED + room.id] = str(room.history_until)
+        if self._room.history_until == MAX_INT:
+            self._room.history_until = self._ctx.now.utc
+            self._ctx.change.meta[JOINED + self._room.id] = str(self._room.history_until)
 
     def set_disk(self, level: DiskLevel) -> None:
         """Fetch nothing and write nothing unasked while nothing can be stored; refuse what there is no space for."""
@@ -335,14 +334,19 @@ class Replicator:
 
     def end_step(self) -> None:
         """Send what this step owes others."""
-        for conversation in self.conversations.evicted:
-            self.context.forget_on_links(conversation)
-        self.conversations.evicted.clear()
-        self.context.send_owed_marks()
-        self.receipts.send_pending()
-        if self.context.lookups.waiting:
-            self.context.lookups.flush()
-        self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
+        context, receipts = self.context, self.receipts
+        if self.conversations.evicted:
+            for conversation in self.conversations.evicted:
+                context.forget_on_links(conversation)
+            self.conversations.evicted.clear()
+        if context.owing:
+            context.send_owed_marks()
+        if receipts.read.is_due or receipts.taken.is_due:
+            receipts.send_pending()
+        if context.lookups.waiting:
+            context.lookups.flush()
+        if len(self._room.writers.open) > self._ctx.settings.max_open_writers:
+            self._room.writers.pack(self._ctx.settings.max_open_writers)
         if self.quota.has_freed:
             self.quota.has_freed = False
             self.context.after(0.0, self.compare_all)
@@ -490,7 +494,7 @@ class Replicator:
         conversation = self.conversations.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
-            self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
+            self._room.writers.pack(self._ctx.settings.max_open_writers)
 
     def _load_forked(self, id: LogId) -> None:
         """Load a forked log, so that no more of it is fetched or accepted."""
