@@ -594,9 +594,8 @@ class Transfers:
         """
         change = step.change
         self.requests.on_durable(change)
-        for log, batch in step.grown:
-            if batch.has_files:
-                self.receipts.on_durable(log, batch)
+        for log, batch in step.with_files:
+            self.receipts.on_durable(log, batch)
         if change.pruned or change.relations:
             for transfers in self._links.values():
                 transfers.allowed.clear()

@@ -440,15 +440,14 @@ class MarkExchange(Generic[M]):
         is_counted = self._on_mark(remote, pair, ref, position)
         return is_counted or self._early.keep(log, remote.id, pair[1], position, most)
 
-    def recount(self, logs: Iterable[LogId]) -> None:
-        """Take the marks that came before entries of these logs, or while storage was asked about them."""
-        for log in logs if self._early else ():
-            if log.conversation in self._sync.conversations:
-                ref = ref_key(log.user, log.run)
-                for (link, reader), position in self._early.take(LogKey(log.conversation, ref)).items():
-                    remote = self._sync.remotes[link]
-                    if not self._take_mark(remote, (log.conversation, reader), ref, position):
-                        self._heard.pop(remote.link.peer, None)
+    def recount(self, log: LogId) -> None:
+        """Take the marks that came before entries of a log, or while storage was asked about it."""
+        if self._early and log.conversation in self._sync.conversations:
+            ref = ref_key(log.user, log.run)
+            for (link, reader), position in self._early.take(LogKey(log.conversation, ref)).items():
+                remote = self._sync.remotes[link]
+                if not self._take_mark(remote, (log.conversation, reader), ref, position):
+                    self._heard.pop(remote.link.peer, None)
 
 
 class TakenMarks(MarkExchange[MarkedTaken]):

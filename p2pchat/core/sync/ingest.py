@@ -275,7 +275,8 @@ class Ingest:
         conversation, step = log.conversation, self._sync.step
         if batch.first == 1 and conversation.naming.dm and log.user in self._sync.hosted:
             self._sync.inbox.on_answered(conversation, log.user)  # written here, or it came back
-        self._sync.store_naming(conversation)
+        if not conversation.is_stored:
+            self._sync.store_naming(conversation)
         if batch.first == 1:
             self._sync.people.keep(log.user)
             self._begin(log, batch.header)
@@ -285,10 +286,12 @@ class Ingest:
             conversation.add(log)
         step.grown.append((log, batch))
         step.change.batches.append(batch)
-        last = batch.entries[-1]
-        log.extend(batch.last, batch.chain, last.c)
-        if is_plausible(last.c, self._ctx.now.utc):
-            conversation.newest_c = max(conversation.newest_c, last.c)
+        if batch.has_files:
+            step.with_files.append((log, batch))
+        c = batch.raws[-1][0]
+        log.extend(batch.last, batch.chain, c)
+        if conversation.newest_c < c and is_plausible(c, self._ctx.now.utc):
+            conversation.newest_c = c
         if conversation.group is not None:
             self.groups.on_kept(log, batch)
         if conversation.members is None:

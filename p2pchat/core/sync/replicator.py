@@ -38,7 +38,7 @@ from p2pchat.core.storage_answers import LogFacts, Stored
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
-from p2pchat.core.sync.conversation_state import ConversationState, user_of
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, user_of
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import Conversations
@@ -372,7 +372,8 @@ class Replicator:
     def _publish(self, step: Step) -> None:
         """Tell what is durable, to each what follows from what the former ones were told."""
         change = step.change
-        self._settle(step)  # all that follows reads from logs what is durable
+        logs = [*dict(step.grown), *step.covered]
+        self._settle(step, logs)  # all that follows reads from logs what is durable
         if change.statements or change.unstated:  # nothing of this goes to members who are removed by it
             self._publish_statements(step)
         for begun in step.begun:  # a conversation is known before its first message
@@ -381,7 +382,7 @@ class Replicator:
             self._ctx.emit(Released(change.stretches))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
-        self.receipts.on_durable(step)  # the writers wait for these acknowledgements
+        self.receipts.on_durable(step, logs)  # the writers wait for these acknowledgements
         self._push(step)  # what is written here, to those who have what comes before
         for request, plan in step.prunes:  # before files are looked up that it deleted
             self.pruner.on_durable(request, plan)
@@ -394,16 +395,17 @@ class Replicator:
             self._compare_groups(step)
         for fork in change.forks:  # evidence is read from storage, so it stands there first
             self.ingest.forks.on_durable(fork)
-        for log in chain((log for log, _ in step.grown), step.covered, step.shown):  # nobody above needs them any more
-            log.conversation.pack_if_settled(log)
+        for log in logs + step.shown:  # nobody above needs them any more
+            if log.covered:
+                log.conversation.pack_if_settled(log)
 
-    def _settle(self, step: Step) -> None:
+    def _settle(self, step: Step, logs: list[LogState]) -> None:
         """Update logs and sums to what is durable."""
         for log, batch in step.grown:
             log.durable_seq, log.durable_chain = batch.last, batch.chain
         for log, is_covered in step.covered.items():
             log.durable_covered = is_covered
-        for log in chain((log for log, _ in step.grown), step.covered):
+        for log in logs:
             conversation = log.conversation
             conversation.refresh_sum(log)
             if conversation.is_talk and not conversation.writers[log.user].uncut:

@@ -163,12 +163,11 @@ class SyncContext:
 
     def store_naming(self, conversation: ConversationState) -> None:
         """Store the name behind a conversation id, together with its first entry."""
-        if not conversation.is_stored:
-            conversation.is_stored = True
-            self.conversations.keep(conversation.id)
-            if conversation.naming.dm:
-                self.step.begun += self.inbox.on_begun(conversation)
-            self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
+        conversation.is_stored = True
+        self.conversations.keep(conversation.id)
+        if conversation.naming.dm:
+            self.step.begun += self.inbox.on_begun(conversation)
+        self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
         """Forget conversations that peers named and of which nothing is stored: those of these users, or all."""
