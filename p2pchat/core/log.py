@@ -166,7 +166,7 @@ class Header(Struct, gc=False, frozen=True, forbid_unknown_fields=True):
 files_of: Callable[[Entry], tuple[FileRef, ...]] = attrgetter("files")
 kind_of: Callable[[Entry], str] = attrgetter("k")
 clock_of: Callable[[RawEntry], int] = itemgetter(0)
-_text_of = itemgetter(1)
+text_of: Callable[[RawEntry], str] = itemgetter(1)
 
 
 class Batch(Struct, gc=False):
@@ -407,7 +407,7 @@ def _check_depth(raw: str) -> None:
 
 def size_bytes(raws: Sequence[RawEntry]) -> int:
     """Return the size of the texts of these entries in bytes of UTF-8."""
-    joined = "".join(map(_text_of, raws))
+    joined = "".join(map(text_of, raws))
     return len(joined) if joined.isascii() else len(joined.encode())
 
 
@@ -428,8 +428,9 @@ def first_chain(header: str) -> bytes:
 
 def extend_chain(chain: bytes, raws: Iterable[RawEntry]) -> bytes:
     """Return the chain after these entries."""
+    new = _HASH.copy
     for c, text in raws:
-        hash = _HASH.copy()
+        hash = new()
         hash.update(chain + c.to_bytes(8, "big") + text.encode())
         chain = hash.digest()
     return chain

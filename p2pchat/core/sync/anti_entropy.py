@@ -305,7 +305,8 @@ class AntiEntropy:
 
     def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
-        self._sync.learn_namings(remote, frame.names)
+        if frame.names:
+            self._sync.learn_namings(remote, frame.names)
         for id, users in frame.marks.items():
             conversation = self._sync.find_conversation(remote, id)
             if conversation is None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from operator import attrgetter, ge, itemgetter
+from operator import attrgetter, ge
 from typing import Literal
+
+from msgspec import structs
 
 from p2pchat.config import Settings
 from p2pchat.core.log import (
@@ -28,6 +30,7 @@ from p2pchat.core.log import (
     is_one_batch,
     kind_of,
     size_bytes,
+    text_of,
     verify,
 )
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -102,7 +105,7 @@ def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> 
         seq = first + falls.index(True)
         raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
     entries = decode_entries(raws)
-    if UNREADABLE in map(kind_of, entries) and any(map(_find_control, map(itemgetter(1), raws))):  # none are in JSON
+    if UNREADABLE in map(kind_of, entries) and any(map(_find_control, map(text_of, raws))):  # none are in JSON
         raise LogError("a control character in the text of an entry", code="malformed")
     return entries, any(map(_after_of, entries)) or any(map(_answered_by, entries)), size
 
@@ -110,6 +113,22 @@ def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> 
 _after_of, _answered_by = attrgetter("after"), attrgetter("re")
 # In a frame such a character takes six bytes, so that a batch of them would fit in none.
 _find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
+
+
+def joined(frames: list[DecodedFrame]) -> DecodedFrame:
+    """Return what these frames of one log carry, as one frame."""
+    first, last = frames[0], frames[-1]
+    if first is last:
+        return first
+    raws = [raw for decoded in frames for raw in decoded.frame.e]
+    return DecodedFrame(
+        structs.replace(first.frame, e=raws, head=last.frame.head),
+        [entry for decoded in frames for entry in decoded.entries],
+        sum(decoded.size for decoded in frames),
+        first.prev,
+        last.chain,
+        any(decoded.has_references for decoded in frames),
+    )
 
 
 # ---- new logs
