@@ -225,7 +225,7 @@ class Node:
 
     def start(self, now: Now) -> list[Effect]:
         """Return the first effects: dials to known addresses and the first deadline. Call once, before handle."""
-        self._begin(now)
+        self._ctx.now = now
         self.presence.announcer.start()
         self.sync.start()
         self._join()
@@ -235,14 +235,11 @@ class Node:
 
     def handle(self, input: Input, now: Now) -> list[Effect]:
         """Take one input and return the effects, in order."""
-        self._begin(now)
-        self._handlers[type(input)](input)
-        return self._end()
-
-    def _begin(self, now: Now) -> None:
         ctx = self._ctx
         ctx.now, ctx.out = now, []
         self.sync.context.step = Step(ctx.change)
+        self._handlers[type(input)](input)
+        return self._end()
 
     def _end(self) -> list[Effect]:
         ctx = self._ctx

@@ -352,7 +352,8 @@ class RowBuffer:
 
     def _add_batch(self, batch: Batch) -> None:
         log, raws = self._writer.log(batch.log), batch.raws
-        newest, count, last = log.newest, len(raws), batch.last
+        newest, count = log.newest, len(raws)
+        last = batch.first + count - 1
         if batch.first != newest.seq + 1 or not raws:
             raise ValueError(f"{batch} does not follow entry {newest.seq}")
         if last >= SEQS:

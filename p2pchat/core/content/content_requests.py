@@ -234,7 +234,7 @@ class ContentRequests:
 
     def on_commit(self, step: Step) -> None:
         """Request with a commit what the messages name that it shows: a kill behind it must not lose the request."""
-        if not self._most:
+        if not self._most or not (step.with_files or self._unshown):
             return
         for log, batch in step.with_files:
             if not (log.own or log.conversation.is_operations):

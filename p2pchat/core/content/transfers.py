@@ -599,8 +599,8 @@ class Transfers:
         if change.pruned or change.relations:
             for transfers in self._links.values():
                 transfers.allowed.clear()
-        if change.pruned or any(relation.aspect == "text" for relation in change.relations):
-            self.receipts.on_deleted()
+            if change.pruned or any(relation.aspect == "text" for relation in change.relations):
+                self.receipts.on_deleted()
 
     def on_answered(self, input: PullAnswered) -> None:
         transfers = self._links.get(input.link)

@@ -104,7 +104,8 @@ class PeerReceipts:
             if not log.own and log.user in self._sync.hosted:
                 self.delivered.recount_acks(log.conversation, log.user)
             for marks in self._marks:
-                marks.recount(log.id)
+                if marks.early.by_log:
+                    marks.recount(log.id)
 
     def on_chains_found(self) -> None:
         """Count the marks for which storage was asked."""

@@ -375,7 +375,7 @@ class AntiEntropy:
             remote.acked[key] = {mark.run: mark for mark in marks}
             self._receipts.delivered.on_marks(remote, conversation, user, marks)
             self._advance_cursors(remote, key)
-        if len(marks) == 1 and conversation.writers.quiet.marks(user) == marks:
+        if len(marks) == 1 and user not in conversation.writers.open and conversation.writers.marks(user) == marks:
             remote.set_ahead(key, {})  # mostly so: a log that both have
             return
         held = conversation.held(user, marks)
@@ -402,7 +402,7 @@ class AntiEntropy:
             elif conversation.lacks(key[1], mark, log):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
-        if is_refused or not self._sync.quota.check(key):
+        if ahead and (is_refused or not self._sync.quota.check(key)):
             ahead = {}
         remembered = remote.set_ahead(key, ahead)
         if not remembered:

@@ -74,8 +74,6 @@ class Ingest:
 
     def on_frames(self, remote: RemoteState, frames: list[Entries]) -> LogError | None:
         """Take consecutive frames of one read. Return the fault that must end the link, if any."""
-        if not frames:
-            return None
         fault = self.take_from(LinkSource(self._sync, self, remote), frames)
         if fault is not None:
             self._sync.distrusted.add(remote.link.peer)

@@ -214,13 +214,14 @@ class Replicator:
             return None
         entries: list[Entries] = []  # consecutive ones are taken together
         for frame in frames:
-            if isinstance(frame, Entries):
+            if type(frame) is Entries:
                 entries.append(frame)
-            elif fault := self.ingest.on_frames(remote, entries) or self._on_frame(remote, frame):
+                continue
+            fault = self.ingest.on_frames(remote, entries) if entries else None
+            if fault := fault or self._on_frame(remote, frame):
                 return fault
-            else:
-                entries = []
-        return self.ingest.on_frames(remote, entries)
+            entries = []
+        return self.ingest.on_frames(remote, entries) if entries else None
 
     def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
         """Take only information that is never repeated: names of conversation ids, the end of a want."""
