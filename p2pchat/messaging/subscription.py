@@ -512,10 +512,9 @@ class EventFeed:
 
     def commit_offset(self, consumer: str, place: int) -> None:
         """Set the place of a consumer; stored soon."""
-        is_new = consumer not in self._offsets
         self._offsets[consumer] = place
         if self._driver is not None:
-            self._driver.ack(consumer, place, is_new=is_new)
+            self._driver.ack(consumer, place)
 
     async def commit_offset_now(self, consumer: str, place: int) -> None:
         """Set the place of a consumer; returns when it is on disk."""

@@ -282,7 +282,7 @@ class Driver:
             if kind is Committed:
                 self._on_committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
-                self._in_flight.fail(input.epoch)  # type: ignore[union-attr]
+                self._on_commits_failed(input.epoch)  # type: ignore[union-attr]
             elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it is full again, and LinkFilled was handled already
             self._handle(input)
@@ -408,6 +408,10 @@ class Driver:
     # Storage
 
     def _commit(self, effect: fx.Commit) -> None:
+        """Give a commit to storage, with the places of consumers that wait."""
+        if self._acked:
+            effect.change.consumers.update(self._acked)
+            self._acked.clear()
         self._in_flight.add(effect)
         if effect.change.relations or effect.change.pruned:
             self.removal.on_commit(effect.change)
@@ -425,6 +429,11 @@ class Driver:
                 self.recent.skip(self.recent.newest)
             if change.relations or change.pruned or self.removal.unknown:
                 self.removal.on_committed(change)
+
+    def _on_commits_failed(self, epoch: int) -> None:
+        """Let places of consumers wait again that were not kept, unless newer ones wait."""
+        for change in reversed(self._in_flight.fail(epoch)):
+            self._acked = {**change.consumers, **self._acked}
 
     def _cancel_fetches(self, link: int) -> None:
         """Answer the fetches of a link that ended with nothing, and its pulls no more."""
@@ -470,17 +479,9 @@ class Driver:
         """Read released entries from storage."""
         return await self.disk.read(lambda: self.disk.storage.places(after, limit))
 
-    def ack(self, consumer: str, place: int, *, is_new: bool) -> None:
-        """Note that a consumer has taken everything up to this place. It is saved soon, a new one before all commits
-        to come.
-        """
+    def ack(self, consumer: str, place: int) -> None:
+        """Note that a consumer has taken everything up to this place. It is saved with the next commit, or soon."""
         self._acked[consumer] = place
-        if is_new:
-            self._save_acks()
-        else:
-            self._save_soon()
-
-    def _save_soon(self) -> None:
         if self._save_timer is None and not self._stopped:
             self._save_timer = self._loop.call_later(self._settings.consumer_saved_after, self._save_acks)
 
@@ -490,14 +491,13 @@ class Driver:
         await self.disk.write(Change(consumers=dict(places)))
 
     def _save_acks(self) -> None:
-        """Save the places that wait."""
+        """Save the places that no commit took along."""
         self._save_timer = None
         acked, self._acked = self._acked, {}
 
         def done(_: None, error: BaseException | None) -> None:
             if error is not None:
-                self._acked = {**acked, **self._acked}
-                self._save_soon()
+                self._acked = {**acked, **self._acked}  # for the next commit
 
         if acked:
             self.disk.write_then(Change(consumers=acked), done)

@@ -265,10 +265,9 @@ class CommitsInFlight:
         self.own += commit.own
         self._units += units
 
-    def fail(self, epoch: int) -> None:
-        """Remove the commits of this epoch and earlier ones, which will not be stored."""
-        for ticket in [ticket for ticket, (commit, _) in self._commits.items() if commit.epoch <= epoch]:
-            self.remove(ticket)
+    def fail(self, epoch: int) -> list[Change]:
+        """Remove the commits of this epoch and earlier ones, which will not be stored; return their changes."""
+        return [self.remove(ticket) for ticket, (commit, _) in list(self._commits.items()) if commit.epoch <= epoch]
 
     def remove(self, ticket: int) -> Change:
         """Remove a commit that was answered; return its change."""
