@@ -69,13 +69,14 @@ class Client(_BaseProtocol):
         full: The buffer rose above its limit and has not drained since.
         has_room: The buffer is below a quarter of its limit.
         heard_at: When bytes came last, on the clock of the loop.
+        undecoded: What was received and waits for decode().
         stuck_check: The timer of StuckLinks (runtime/connections.py) while bytes are unsent; it ends with the link.
     """
 
     __slots__ = (
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
-        *("_on_bytes", "_undecoded"),
+        *("_on_bytes", "undecoded"),
         *("_on_unsent", "_started", "_reading", "_faulted", "heard_at", "_trace"),
         *("_written_bytes", "full", "has_room", "stuck_check"),
         *("_closing", "_reason", "_ended"),
@@ -102,7 +103,7 @@ class Client(_BaseProtocol):
         """Take over a connected pair of streams. Every callback gets `link_id` first.
 
         Args:
-            on_bytes: Called when bytes came, which wait for decode().
+            on_bytes: Called when bytes came, which wait for decode() in `undecoded`.
             on_frames: Called with the frames of one read, in order. [] means that bytes came but no whole frame, which
                 is a sign of life too.
             on_fault: Called with the code and text of the `bye` that the far end deserves. Nothing is decoded after it.
@@ -123,7 +124,7 @@ class Client(_BaseProtocol):
         self._on_frames, self._on_fault, self._on_down = on_frames, on_fault, on_down
         self._on_full, self._on_drained, self._on_unsent = on_full, on_drained, on_unsent
         self._on_bytes = on_bytes
-        self._undecoded = b""  # received, also before start()
+        self.undecoded: bytes = b""  # received, also before start()
         self._trace = trace
         if trace is not None:
             self._decoder.on_read = trace.on_read
@@ -183,7 +184,7 @@ class Client(_BaseProtocol):
             if not ciphertext:
                 raise ConnectionResetError("the far end closed the connection within the TLS handshake")
             try:
-                self._undecoded = self._tls.receive(ciphertext)
+                self.undecoded = self._tls.receive(ciphertext)
             finally:
                 self._write(self._tls.outgoing())
         self.heard_at = self._loop.time()
@@ -204,7 +205,7 @@ class Client(_BaseProtocol):
     def start(self) -> None:
         """Start the callbacks. What was received before waits for decode()."""
         self._started = True
-        if self._undecoded:
+        if self.undecoded:
             self._on_bytes(self.link_id)
         elif self._reason:
             self._loop.call_soon(self._on_down, self.link_id, self._reason)
@@ -228,7 +229,7 @@ class Client(_BaseProtocol):
         if (
             not self._closing
         ):  # else read and drop: closing a socket with unread bytes would destroy the bye on its way out
-            self._undecoded += plaintext
+            self.undecoded += plaintext
             if self._started:
                 self._on_bytes(self.link_id)
         if self._tls.closed_by_peer:
@@ -241,15 +242,10 @@ class Client(_BaseProtocol):
         timed_out = isinstance(exc, TimeoutError) or getattr(exc, "winerror", 0) == WINDOWS_TIMEOUT
         self._end("timeout" if timed_out else "lost")
 
-    @property
-    def undecoded(self) -> int:
-        """The number of received bytes that wait for decode()."""
-        return len(self._undecoded)
-
     def decode(self) -> None:
         """Decode the first of what waits; behind the last of it tell the end of the link, if it has ended meanwhile."""
         had_ended = bool(self._reason)
-        plaintext, self._undecoded = self._undecoded[:DECODED_BYTES], self._undecoded[DECODED_BYTES:]
+        plaintext, self.undecoded = self.undecoded[:DECODED_BYTES], self.undecoded[DECODED_BYTES:]
         if not self._closing and not self._faulted:
             frames = self._decoder.feed(plaintext)
             if frames:
@@ -259,7 +255,7 @@ class Client(_BaseProtocol):
             if fault is not None:
                 self._faulted = True
                 self._on_fault(self.link_id, fault.code, str(fault))
-        if had_ended and not self._undecoded:
+        if had_ended and not self.undecoded:
             self._tell_end()
 
     def _tell_end(self) -> None:
@@ -379,8 +375,8 @@ class Client(_BaseProtocol):
         if not self._reason:
             self._closing = True
             self._end("local", later=True)
-        elif self._undecoded:
-            self._undecoded = b""
+        elif self.undecoded:
+            self.undecoded = b""
             self._loop.call_soon(self._tell_end)
 
     def give_up(self) -> None:
@@ -392,8 +388,8 @@ class Client(_BaseProtocol):
             return
         self._reason = "local" if self._closing else reason
         if self._closing:
-            self._undecoded = b""
-        if self._trace is not None and not self._undecoded:
+            self.undecoded = b""
+        if self._trace is not None and not self.undecoded:
             self._trace.on_end(self._reason)
         if self.stuck_check is not None:
             self.stuck_check.cancel()
@@ -403,7 +399,7 @@ class Client(_BaseProtocol):
             self._ended.set_result(None)
         if not self._started:
             return
-        if self._undecoded:
+        if self.undecoded:
             return  # decode() tells the end
         if later:
             self._loop.call_soon(self._on_down, self.link_id, self._reason)

@@ -163,8 +163,10 @@ class Header(Struct, gc=False, frozen=True, forbid_unknown_fields=True):
     by: GuestCertificate | UnsetType = UNSET
 
 
-_attached = attrgetter("files")
-_text_of = itemgetter(1)
+files_of: Callable[[Entry], tuple[FileRef, ...]] = attrgetter("files")
+kind_of: Callable[[Entry], str] = attrgetter("k")
+clock_of: Callable[[RawEntry], int] = itemgetter(0)
+text_of: Callable[[RawEntry], str] = itemgetter(1)
 
 
 class Batch(Struct, gc=False):
@@ -195,7 +197,7 @@ class Batch(Struct, gc=False):
     @property
     def has_files(self) -> bool:
         """True if an entry has attachments, as far as entries are decoded."""
-        return self.entries is not None and any(map(_attached, self.entries))
+        return self.entries is not None and any(map(files_of, self.entries))
 
     def __repr__(self) -> str:
         return f"Batch({self.log.user[:8]}/{self.log.run[:8]} {self.first}..{self.last})"
@@ -239,7 +241,7 @@ def answering_member(frame: Entries) -> UserId:
 
 def encode_header(log: LogId, before: tuple[Mark, ...], by: GuestCertificate | None) -> str:
     """Return the text of a log's header."""
-    return _encoder.encode(Header(log.user, log.conversation, log.run, before, by or UNSET)).decode()
+    return _encode(Header(log.user, log.conversation, log.run, before, by or UNSET)).decode()
 
 
 def check_header(frame: Entries) -> None:
@@ -267,16 +269,17 @@ _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that s
 _KEYS = ("k", "at", "re", "after", "g", "t")  # with one form each; another body than a text is of one by its kind
 # One without an end reaches to the end, and the JSON decoder refuses it: otherwise each quote in it would be tried.
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_encoder = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
 _decode_known: Callable[[str], Entry] = msgspec.json.Decoder(Entry).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_header: Callable[[str], Header] = msgspec.json.Decoder(Header).decode
+_replace = msgspec.structs.replace
 _set = msgspec.structs.force_setattr
 
 
 def encode_entry(entry: Entry) -> RawEntry:
     """Return a new entry as it is sent: its clock, and its JSON text without it. Only its author does this, once."""
-    return entry.c, _encoder.encode(msgspec.structs.replace(entry, c=0)).decode()
+    return entry.c, _encode(_replace(entry, c=0)).decode()
 
 
 def decode_entry(raw: RawEntry) -> Entry:
@@ -351,7 +354,7 @@ class Marks(NamedTuple):
 
     def put_on(self, entry: Entry) -> Entry:
         """Return an entry with these marks."""
-        return msgspec.structs.replace(entry, **self._asdict())
+        return _replace(entry, **self._asdict())
 
 
 def _with_body_checked(entry: Entry, c: int) -> Entry:
@@ -404,7 +407,7 @@ def _check_depth(raw: str) -> None:
 
 def size_bytes(raws: Sequence[RawEntry]) -> int:
     """Return the size of the texts of these entries in bytes of UTF-8."""
-    joined = "".join(map(_text_of, raws))
+    joined = "".join(map(text_of, raws))
     return len(joined) if joined.isascii() else len(joined.encode())
 
 
@@ -425,8 +428,9 @@ def first_chain(header: str) -> bytes:
 
 def extend_chain(chain: bytes, raws: Iterable[RawEntry]) -> bytes:
     """Return the chain after these entries."""
+    new = _HASH.copy
     for c, text in raws:
-        hash = _HASH.copy()
+        hash = new()
         hash.update(chain + c.to_bytes(8, "big") + text.encode())
         chain = hash.digest()
     return chain

@@ -217,7 +217,7 @@ class Node:
 
     def start(self, now: Now) -> list[Effect]:
         """Return the first effects: dials to known addresses and the first deadline. Call once, before handle."""
-        self._begin(now)
+        self._ctx.now = now
         self.presence.announcer.start()
         self.sync.start()
         self._join()
@@ -227,31 +227,29 @@ class Node:
 
     def handle(self, input: Input, now: Now) -> list[Effect]:
         """Take one input and return the effects, in order."""
-        self._begin(now)
-        self._handlers[type(input)](input)
-        return self._end()
-
-    def _begin(self, now: Now) -> None:
         ctx = self._ctx
         ctx.now, ctx.out = now, []
         self.sync.context.step = Step(ctx.change)
+        self._handlers[type(input)](input)
+        return self._end()
 
     def _end(self) -> list[Effect]:
-        faults = self.sync.context.faults
-        for remote, error in faults:
-            self._close_for(remote.link, error)
-        faults.clear()
+        ctx = self._ctx
+        if faults := self.sync.context.faults:
+            for remote, error in faults:
+                self._close_for(remote.link, error)
+            faults.clear()
         self.sync.end_step()
-        if self._ctx.orders:
-            self._ctx.emit(OrderContent(self._ctx.orders))
-            self._ctx.orders = []
+        if ctx.orders:
+            ctx.emit(OrderContent(ctx.orders))
+            ctx.orders = []
         if self._storage.disk is DiskLevel.NOTHING:
-            self._ctx.change.records.clear()  # they are told again
-        if any(fields_of(self._ctx.change)) and not self._lazy.may_defer(self._ctx.change):
+            ctx.change.records.clear()  # they are told again
+        if any(fields_of(ctx.change)) and not self._lazy.may_defer(ctx.change):
             self._order_commit()
-        if (at := self._ctx.timers.wake_at()) is not None:
-            self._ctx.emit(WakeAt(at))
-        return self._ctx.out
+        if ctx.timers.has_new and (at := ctx.timers.wake_at()) is not None:
+            ctx.emit(WakeAt(at))
+        return ctx.out
 
     def _order_commit(self) -> None:
         """Order one commit for everything this step makes durable, and for what waited."""

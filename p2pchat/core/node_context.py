@@ -195,19 +195,25 @@ class Timer:
 
 
 class Timers:
-    """The timers of one node, by monotonic time."""
+    """The timers of one node, by monotonic time.
+
+    Attributes:
+        has_new: The earliest deadline may be another one than wake_at() returned last.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._sweep_at = MIN_SWEEP
         self._wake_at: float | None = None
+        self.has_new: bool = False
 
     def at(self, deadline: float, call: Callable[[], None]) -> Timer:
         """Call `call` once, when this moment has come."""
         if len(self._heap) >= self._sweep_at:
             self._sweep()
         timer = Timer(deadline, call)
+        self.has_new = True
         self._count += 1
         heapq.heappush(self._heap, (deadline, self._count, timer))
         return timer
@@ -220,7 +226,7 @@ class Timers:
 
     def run_due(self, now: float) -> None:
         """Call timers that are due, in order of time: a part of them if they are many, and then wake_at() is past."""
-        self._wake_at = None
+        self._wake_at, self.has_new = None, True
         for _ in range(DUE_AT_ONCE):
             if not self._heap or self._heap[0][0] > now:
                 break
@@ -231,6 +237,7 @@ class Timers:
 
     def wake_at(self) -> float | None:
         """Return the earliest deadline if it is earlier than the last one returned, else None."""
+        self.has_new = False
         while self._heap and self._heap[0][2].call is None:
             heapq.heappop(self._heap)
         if self._heap and (self._wake_at is None or self._heap[0][0] < self._wake_at):

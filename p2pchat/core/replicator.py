@@ -35,7 +35,7 @@ from p2pchat.core.storage_answers import LogFacts, Stored
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
-from p2pchat.core.sync.conversation_state import user_of
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, user_of
 from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
@@ -105,9 +105,9 @@ class Replicator:
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
         self._stored = stored
+        self._room: ConversationState = self.conversations[self.conversations.room]
         self._load(stored)
-        room = self.conversations[self.conversations.room]
-        room.history_until = int(stored.meta.get(JOINED + room.id, MAX_INT))
+        self._room.history_until = int(stored.meta.get(JOINED + self._room.id, MAX_INT))
 
     # ---- start
 
@@ -124,10 +124,9 @@ class Replicator:
 
     def join(self) -> None:
         """Take what others wrote in the room before now as history, unless this peer belonged to the network before."""
-        room = self.conversations[self.conversations.room]
-        if room.history_until == MAX_INT:
-            room.history_until = self._ctx.now.utc
-            self._ctx.change.meta[JOINED + room.id] = str(room.history_until)
+        if self._room.history_until == MAX_INT:
+            self._room.history_until = self._ctx.now.utc
+            self._ctx.change.meta[JOINED + self._room.id] = str(self._room.history_until)
 
     def set_disk(self, level: DiskLevel) -> None:
         """Fetch nothing and write nothing unasked while nothing can be stored; refuse what there is no space for."""
@@ -212,13 +211,14 @@ class Replicator:
             return None
         entries: list[Entries] = []  # consecutive ones are taken together
         for frame in frames:
-            if isinstance(frame, Entries):
+            if type(frame) is Entries:
                 entries.append(frame)
-            elif fault := self.ingest.on_frames(remote, entries) or self._on_frame(remote, frame):
+                continue
+            fault = self.ingest.on_frames(remote, entries) if entries else None
+            if fault := fault or self._on_frame(remote, frame):
                 return fault
-            else:
-                entries = []
-        return self.ingest.on_frames(remote, entries)
+            entries = []
+        return self.ingest.on_frames(remote, entries) if entries else None
 
     def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
         """Take only information that is never repeated: names of conversation ids, the end of a want."""
@@ -334,14 +334,19 @@ class Replicator:
 
     def end_step(self) -> None:
         """Send what this step owes others."""
-        for conversation in self.conversations.evicted:
-            self.context.forget_on_links(conversation)
-        self.conversations.evicted.clear()
-        self.context.send_owed_marks()
-        self.receipts.send_pending()
-        if self.context.lookups.waiting:
-            self.context.lookups.flush()
-        self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
+        context, receipts = self.context, self.receipts
+        if self.conversations.evicted:
+            for conversation in self.conversations.evicted:
+                context.forget_on_links(conversation)
+            self.conversations.evicted.clear()
+        if context.owing:
+            context.send_owed_marks()
+        if receipts.read.is_due or receipts.taken.is_due:
+            receipts.send_pending()
+        if context.lookups.waiting:
+            context.lookups.flush()
+        if len(self._room.writers.open) > self._ctx.settings.max_open_writers:
+            self._room.writers.pack(self._ctx.settings.max_open_writers)
         if self.quota.has_freed:
             self.quota.has_freed = False
             self.context.after(0.0, self.compare_all)
@@ -370,7 +375,8 @@ class Replicator:
     def _publish(self, step: Step) -> None:
         """Tell what is durable, to each what follows from what the former ones were told."""
         change = step.change
-        self._settle(step)  # all that follows reads from logs what is durable
+        logs = [*dict(step.grown), *step.covered]
+        self._settle(step, logs)  # all that follows reads from logs what is durable
         if change.statements or change.unstated:  # nothing of this goes to members who are removed by it
             self._publish_statements(step)
         for begun in step.begun:  # a conversation is known before its first message
@@ -379,7 +385,7 @@ class Replicator:
             self._ctx.emit(Released(change.stretches))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
-        self.receipts.on_durable(step)  # the writers wait for these acknowledgements
+        self.receipts.on_durable(step, logs)  # the writers wait for these acknowledgements
         self._push(step)  # what is written here, to those who have what comes before
         for request, plan in step.prunes:  # before files are looked up that it deleted
             self.pruner.on_durable(request, plan)
@@ -392,16 +398,17 @@ class Replicator:
             self._compare_groups(step)
         for fork in change.forks:  # evidence is read from storage, so it stands there first
             self.ingest.forks.on_durable(fork)
-        for log in chain((log for log, _ in step.grown), step.covered, step.shown):  # nobody above needs them any more
-            log.conversation.pack_if_settled(log)
+        for log in logs + step.shown:  # nobody above needs them any more
+            if log.covered:
+                log.conversation.pack_if_settled(log)
 
-    def _settle(self, step: Step) -> None:
+    def _settle(self, step: Step, logs: list[LogState]) -> None:
         """Update logs and sums to what is durable."""
         for log, batch in step.grown:
             log.durable_seq, log.durable_chain = batch.last, batch.chain
         for log, is_covered in step.covered.items():
             log.durable_covered = is_covered
-        for log in chain((log for log, _ in step.grown), step.covered):
+        for log in logs:
             conversation = log.conversation
             conversation.refresh_sum(log)
             if conversation.is_talk and not conversation.writers[log.user].uncut:
@@ -492,7 +499,7 @@ class Replicator:
         conversation = self.conversations.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
-            self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
+            self._room.writers.pack(self._ctx.settings.max_open_writers)
 
     def _load_forked(self, id: LogId) -> None:
         """Load a forked log, so that no more of it is fetched or accepted."""

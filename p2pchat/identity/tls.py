@@ -222,19 +222,20 @@ class TlsPipe:
         Raises:
             ConnectionError: close() was called, or the stream was damaged before.
         """
-        if not self.handshaken:
+        if not self.handshaken or not plaintext:
             self._early += plaintext
             return
-        view = memoryview(plaintext)
-        write, take, records = self._object.write, self._out.read, [self._ready]
+        rest, records = memoryview(plaintext), list[bytes]()
         try:
-            for start in range(0, len(view), RECORD_BYTES):
-                write(view[start : start + RECORD_BYTES])
-                records.append(take())
+            while len(rest) > RECORD_BYTES:  # taken one by one: the buffer keeps the memory of what was ever in it
+                self._object.write(rest[:RECORD_BYTES])
+                records.append(self._out.read())
+                rest = rest[RECORD_BYTES:]
+            self._object.write(rest)
         except ssl.SSLError as error:
             raise ConnectionAbortedError(f"the TLS stream cannot be written: {_reason(error)}") from None
         finally:
-            self._ready = b"".join(records)
+            self._ready += b"".join(records)
 
     def outgoing(self) -> bytes:
         """Take the ciphertext for the far end; b"" when there is none."""

@@ -335,6 +335,11 @@ class _Stretch(NamedTuple):
     guests: Guests = ()
 
 
+def _expire(done: Future[None]) -> None:
+    if not done.done():
+        done.set_exception(TimeoutError())
+
+
 @dataclass(slots=True)
 class _LogReceipts:
     """The receipts of one log of one's own. Stretches are known of this run; entries between them are not writes."""
@@ -347,14 +352,18 @@ class _LogReceipts:
     changes: set[int] = field(default_factory=set)  # those of these entries that are no messages
     waiting: dict[int, dict[Future[None], Callable[[], bool]]] = field(default_factory=dict)  # by seq
 
-    async def wait(self, seq: int, is_true: Callable[[], bool]) -> None:
-        """Wait until this is true, which may change when wake() is called."""
-        done: Future[None] = asyncio.get_running_loop().create_future()
+    async def wait(self, seq: int, is_true: Callable[[], bool], timeout: float | None) -> None:
+        """Wait until this is true, which may change when wake() is called. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        done: Future[None] = loop.create_future()
+        timer = None if timeout is None else loop.call_later(timeout, _expire, done)
         waiting = self.waiting.setdefault(seq, {})
         waiting[done] = is_true
         try:
             await done
         finally:
+            if timer is not None:
+                timer.cancel()
             del waiting[done]
             if not waiting:
                 del self.waiting[seq]
@@ -807,8 +816,10 @@ class ReceiptTracker:
         if self._closed:
             raise PeerClosed("the peer was closed")
         try:
-            async with asyncio.timeout(timeout):
-                await (receipts.wait(seq, is_true) if kind != "files" else self._running().wait_until(is_true))
+            if kind == "files":
+                await asyncio.wait_for(self._running().wait_until(is_true), timeout)
+            else:
+                await receipts.wait(seq, is_true, timeout)
         except TimeoutError:
             holders = having(wanted())
             labels = sorted(people.label(member) for member in wanted() if member not in holders)

@@ -434,7 +434,7 @@ class ConnectionManager:
     def undecoded(self, link: int) -> int:
         """Return the number of received bytes that wait for decode()."""
         client = self._clients.get(link)
-        return 0 if client is None else client.undecoded
+        return 0 if client is None else len(client.undecoded)
 
     def decode(self, link: int) -> None:
         """Decode some of what waits."""

@@ -119,7 +119,8 @@ class Driver:
         self._emit = emit
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
-        self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
+        seconds, nanoseconds = self._loop.time, time.time_ns
+        self._now = clock or (lambda: Now(seconds(), nanoseconds() // 1000))
         self._inbox: deque[Input] = deque()
         self._pump_handle: asyncio.Handle | None = None
         self._is_due = False  # a turn is scheduled, or under way
@@ -241,26 +242,26 @@ class Driver:
         if self.broken is not None:
             return
         self._is_due = True
-        turns, waiting = self._turns, self.writes.waiting
+        turns, waiting, in_flight = self._turns, self.writes.waiting, self._in_flight
         try:
-            own = self._in_flight.own
+            own = in_flight.own
             if self._inbox:
                 self._handle_inbox()
-            is_busy = self._in_flight.own < own  # writers resume
+            is_busy = in_flight.own < own  # writers resume
             if turns.queues:
                 is_busy |= self._handle_little()
             while waiting and self._may_write():
                 is_busy = True
                 for request in self.writes.take():
                     self._handle(request)
-            if turns.queues and not self._in_flight.is_behind:
-                self._handle_much(is_busy=is_busy)
             if turns.queues or turns.unread:
+                if turns.queues and not in_flight.is_behind:
+                    self._handle_much(is_busy=is_busy)
                 turns.end()
             if self._outgoing.size_bytes or self._pages.waiting:
                 self._flush_links()
             self._is_due = False
-            if self._inbox or (waiting and self._may_write()) or (turns.queues and not self._in_flight.is_behind):
+            if self._inbox or (waiting and self._may_write()) or (turns.queues and not in_flight.is_behind):
                 self._schedule()
         except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)

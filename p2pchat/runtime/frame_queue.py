@@ -140,10 +140,10 @@ class LinkTurns:
 
         None: it was ended here.
         """
-        queue = self.queues.pop(link)
+        queue = self.queues[link]
         if not queue:
             self._decode(link)
-            queue = self.queues.pop(link, queue)
+        del self.queues[link]
         part = _split(queue, self._units // parts) if queue else None
         if queue or self._undecoded(link):
             self.queues[link] = queue

@@ -33,7 +33,18 @@ from p2pchat.core.durable_changes import (
     Relation,
     Stretch,
 )
-from p2pchat.core.log import UNREADABLE, Batch, LogId, RawEntry, decode_entries, first_chain, is_one_batch, size_bytes
+from p2pchat.core.log import (
+    UNREADABLE,
+    Batch,
+    LogId,
+    RawEntry,
+    decode_entries,
+    files_of,
+    first_chain,
+    is_one_batch,
+    kind_of,
+    size_bytes,
+)
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.database import Database, flat, placeholders
@@ -272,7 +283,7 @@ class RowBuffer:
         self._db = database
         self._settings = settings
         self._rows: dict[Table, list[object]] = {}
-        self._batches: list[tuple[OpenLog, int, Sequence[RawEntry]]] = []  # with the first id
+        self._entries: list[Any] = []  # the values of their rows
         self._stretches: dict[int, list[list[Any]]] = {}  # by log: first id, stretch, entries without a place
         self._heads: dict[int, Head] = {}
         self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
@@ -284,19 +295,16 @@ class RowBuffer:
         """Collect the rows of one change; rare rows are written at once."""
         for new in change.logs:
             self._writer.begin(new)
-        for batch in change.batches:
-            self._add_batch(batch)
         for stretch in change.stretches:
             self._add_stretch(stretch)
+        for batch in change.batches:
+            self._add_batch(batch)
         if any(rest_of(change)):
             self._add_rest(change)
 
     def write(self) -> None:
         """Write the collected rows."""
-        added: list[Any] = []
-        for log, id, raws in self._batches:
-            added += self._entry_rows(log, id, raws)
-        self._db.insert(entries, added)
+        self._db.insert(entries, self._entries)
         for table, rows in self._rows.items():
             self._db.insert(table, rows)
         for stretches in self._stretches.values():
@@ -344,27 +352,22 @@ class RowBuffer:
 
     def _add_batch(self, batch: Batch) -> None:
         log, raws = self._writer.log(batch.log), batch.raws
-        newest, last = log.newest, batch.first + len(raws) - 1
+        newest, count = log.newest, len(raws)
+        last = batch.first + count - 1
         if batch.first != newest.seq + 1 or not raws:
             raise ValueError(f"{batch} does not follow entry {newest.seq}")
         if last >= SEQS:
             raise StorageError("this log is as long as a log can be")
         decoded = decode_entries(raws) if batch.entries is None else batch.entries
         id = log.number * SEQS + batch.first
-        for at, entry in enumerate(decoded):
-            if entry.files:
+        if any(map(files_of, decoded)) or UNREADABLE in map(kind_of, decoded):
+            for at, entry in enumerate(decoded):
                 self._add_rows(attachments, attachment_rows(id + at, entry))
-            if entry.k == UNREADABLE:
-                self._add_rows(unreadable, (id + at,))
-        self._batches.append((log, id, raws))
-        self._touched[log.number] = log
-        self._add_head(log, Head(last, newest.size + size_bytes(raws), raws[-1][0], batch.chain, batch.head))
-
-    def _entry_rows(self, log: OpenLog, id: int, raws: Sequence[RawEntry]) -> list[Any]:
-        """Return the values of consecutive entries, with their places if they are released together."""
-        count, place = len(raws), 0
+                if entry.k == UNREADABLE:
+                    self._add_rows(unreadable, (id + at,))
+        place = 0
         placed: tuple[int | None, int | None] = None, None
-        for released in self._stretches.get(log.number, ()):
+        for released in self._stretches.get(log.number, ()):  # with their places if they are released together
             start, stretch, left = released
             if start <= id and id + count <= start + stretch.count:
                 place, placed, released[2] = stretch.first_place + id - start, _flags(stretch), left - count
@@ -374,7 +377,9 @@ class RowBuffer:
             rows[0::WIDTH] = range(id, id + count)
             if place:
                 rows[3::WIDTH] = range(place, place + count)
-        return rows
+        self._entries += rows
+        self._touched[log.number] = log
+        self._add_head(log, Head(last, newest.size + size_bytes(raws), raws[-1][0], batch.chain, batch.head))
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""

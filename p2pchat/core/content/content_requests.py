@@ -234,10 +234,10 @@ class ContentRequests:
 
     def on_commit(self, step: Step) -> None:
         """Request with a commit what the messages name that it shows: a kill behind it must not lose the request."""
-        if not self._most:
+        if not self._most or not (step.with_files or self._unshown):
             return
-        for log, batch in step.grown:
-            if batch.has_files and not (log.own or log.conversation.is_operations):
+        for log, batch in step.with_files:
+            if not (log.own or log.conversation.is_operations):
                 self._note(batch)
         for stretch in step.change.stretches if self._unshown else ():
             for seq in range(stretch.first, stretch.first + stretch.count):

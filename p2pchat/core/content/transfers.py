@@ -593,14 +593,13 @@ class Transfers:
         """
         change = step.change
         self.requests.on_durable(change)
-        for log, batch in step.grown:
-            if batch.has_files:
-                self.receipts.on_durable(log, batch)
+        for log, batch in step.with_files:
+            self.receipts.on_durable(log, batch)
         if change.pruned or change.relations:
             for transfers in self._links.values():
                 transfers.allowed.clear()
-        if change.pruned or any(relation.aspect == "text" for relation in change.relations):
-            self.receipts.on_deleted()
+            if change.pruned or any(relation.aspect == "text" for relation in change.relations):
+                self.receipts.on_deleted()
 
     def on_answered(self, input: PullAnswered) -> None:
         transfers = self._links.get(input.link)

@@ -89,6 +89,7 @@ from p2pchat.protocol import (
     Welcome,
 )
 
+ABOUT_LINKS = {Bye, Hello, Welcome, Show, Admit, Go, Ping, Peers, Unknown, Pong}
 FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
 REFUSED_BUSY = "this peer has as many links as it takes"
@@ -187,10 +188,13 @@ class Links:
         link.heard_at = self._ctx.now.mono
         rest: list[Frame] = []
         for frame in frames:
-            if link.gone or link_id in self._pending_ends:
+            if link.phase is LinkPhase.GONE or link_id in self._pending_ends:
                 break
-            self._on_frame(link, frame, rest)
-        if link.up:
+            if link.phase is LinkPhase.UP and type(frame) not in ABOUT_LINKS:
+                rest.append(frame)  # type: ignore[arg-type]
+            else:
+                self._on_frame(link, frame, rest)
+        if link.phase is LinkPhase.UP:
             self._keepalive.charge(link, frames)
         if not rest:
             self.settle(link_id)
@@ -379,10 +383,8 @@ class Links:
             self._unreachable.on_changed()
         elif isinstance(frame, Unknown):
             self._ctx.emit(Counted("unknown_frame"))
-        elif isinstance(frame, Pong):
-            link.pongs += 1
-            rest.append(frame)
         else:
+            link.pongs += 1
             rest.append(frame)
 
     def _on_bye(self, link: PeerLink, bye: Bye) -> None:

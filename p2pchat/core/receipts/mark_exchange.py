@@ -88,7 +88,7 @@ class MarkExchange(Generic[M]):
         # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
         self._deferred: dict[ReaderKey, M | None] = {}
         self._unanswered: set[int] = set()  # tickets of marks that storage looks up
-        self._early = EarlyMarks()
+        self.early: EarlyMarks = EarlyMarks()
 
     # ---- what is different for read marks
 
@@ -160,7 +160,7 @@ class MarkExchange(Generic[M]):
     def on_user_unhosted(self, user: UserId) -> None:
         """Stop announcing marks of a user."""
         self._positions.forget(user)
-        if self._early.forget(reader=user):
+        if self.early.forget(reader=user):
             self._heard.clear()  # so peers send these again
         for due in self._pending.values():
             due.marks = {mark: former for mark, former in due.marks.items() if mark[1] != user}
@@ -359,7 +359,7 @@ class MarkExchange(Generic[M]):
     def on_link_down(self, remote: RemoteState) -> None:
         """Forget the state of a link. What its peer told is known still, unless some of it could not be counted."""
         self._pending.pop(remote.id, None)
-        if self._early.forget(link=remote.id) or len(self._heard) > MAX_PEERS:
+        if self.early.forget(link=remote.id) or len(self._heard) > MAX_PEERS:
             self._heard.pop(remote.link.peer, None)
 
     def send_sum(self, remote: RemoteState) -> None:
@@ -438,17 +438,16 @@ class MarkExchange(Generic[M]):
             return False
         most, log = MAX_EARLY if remote.link.known else MAX_EARLY // len(self._sync.remotes), LogKey(pair[0], ref)
         is_counted = self._on_mark(remote, pair, ref, position)
-        return is_counted or self._early.keep(log, remote.id, pair[1], position, most)
+        return is_counted or self.early.keep(log, remote.id, pair[1], position, most)
 
-    def recount(self, logs: Iterable[LogId]) -> None:
-        """Take the marks that came before entries of these logs, or while storage was asked about them."""
-        for log in logs if self._early else ():
-            if log.conversation in self._sync.conversations:
-                ref = ref_key(log.user, log.run)
-                for (link, reader), position in self._early.take(LogKey(log.conversation, ref)).items():
-                    remote = self._sync.remotes[link]
-                    if not self._take_mark(remote, (log.conversation, reader), ref, position):
-                        self._heard.pop(remote.link.peer, None)
+    def recount(self, log: LogId) -> None:
+        """Take the marks that came before entries of a log, or while storage was asked about it."""
+        if log.conversation in self._sync.conversations:
+            ref = ref_key(log.user, log.run)
+            for (link, reader), position in self.early.take(LogKey(log.conversation, ref)).items():
+                remote = self._sync.remotes[link]
+                if not self._take_mark(remote, (log.conversation, reader), ref, position):
+                    self._heard.pop(remote.link.peer, None)
 
 
 class TakenMarks(MarkExchange[MarkedTaken]):

@@ -237,34 +237,31 @@ class EarlyMarks:
     """
 
     def __init__(self) -> None:
-        self._by_log: dict[LogKey, dict[tuple[int, UserId], ReadPosition]] = {}  # by link and reader
+        self.by_log: dict[LogKey, dict[tuple[int, UserId], ReadPosition]] = {}  # by link and reader
         self._counts: Counter[int] = Counter()
-
-    def __bool__(self) -> bool:
-        return bool(self._by_log)
 
     def keep(self, log: LogKey, link: int, reader: UserId, position: ReadPosition, most: int) -> bool:
         """Keep a mark. Return False if there would be more than `most` of that link."""
-        marks = self._by_log.get(log, {})
+        marks = self.by_log.get(log, {})
         if (link, reader) not in marks and self._counts[link] >= most:
             return False
         self._counts[link] += (link, reader) not in marks
-        self._by_log.setdefault(log, marks)[link, reader] = position
+        self.by_log.setdefault(log, marks)[link, reader] = position
         return True
 
     def take(self, log: LogKey) -> Mapping[tuple[int, UserId], ReadPosition]:
         """Remove and return the marks on a log."""
-        taken = self._by_log.pop(log, {})
+        taken = self.by_log.pop(log, {})
         self._counts.subtract(link for link, _ in taken)
         return taken
 
     def forget(self, *, link: int = -1, reader: UserId = "") -> bool:
         """Forget the marks of a link or a reader. Return whether there were any."""
-        forgotten = [(log, key) for log, marks in self._by_log.items() for key in marks if link in key or reader in key]
+        forgotten = [(log, key) for log, marks in self.by_log.items() for key in marks if link in key or reader in key]
         for log, key in forgotten:
-            del self._by_log[log][key]
+            del self.by_log[log][key]
             self._counts[key[0]] -= 1
-            if not self._by_log[log]:
-                del self._by_log[log]
+            if not self.by_log[log]:
+                del self.by_log[log]
         self._counts = +self._counts  # without links that have none
         return bool(forgotten)

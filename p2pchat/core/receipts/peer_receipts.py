@@ -7,7 +7,6 @@ own (read_receipts.py, mark_exchange.py). This file says in which order they hea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
 
 from p2pchat.core.commits import LAZY_COMMIT_EVERY
 from p2pchat.core.durable_changes import Change, DeliveredMark, ReadMark
@@ -97,7 +96,7 @@ class PeerReceipts:
         if members == (log.user,) and not log.conversation.is_operations:  # a note to oneself is delivered already
             self._sync.ctx.emit(DeliveryReceipt(log.id, first, first + count - 1, log.user))
 
-    def on_durable(self, step: Step) -> None:
+    def on_durable(self, step: Step, logs: Iterable[LogState]) -> None:
         """Acknowledge entries that are durable, and announce marks. Count marks that came before their entries."""
         if step.change.reads:
             self.read.on_durable(step.change.reads)
@@ -110,15 +109,17 @@ class PeerReceipts:
         for log, batch in step.grown:
             if log.own:
                 self.delivered.on_batch_durable(log, batch)
-        for log in chain((log for log, _ in step.grown), step.covered):
-            if log.user in self._sync.hosted and not log.own:
+        for log in logs:
+            if not log.own and log.user in self._sync.hosted:
                 self.delivered.recount_acks(log.conversation, log.user)
-        for marks in self._marks:
-            marks.recount(log.id for log, _ in step.grown)
+            for marks in self._marks:
+                if marks.early.by_log:
+                    marks.recount(log.id)
 
     def on_chains_found(self) -> None:
         """Count the marks for which storage was asked."""
-        self.read.recount(self.delivered.recount_unsure())
+        for log in self.delivered.recount_unsure():
+            self.read.recount(log)
 
     def on_stop(self, change: Change) -> None:
         """Save and send everything, since there is no later commit."""

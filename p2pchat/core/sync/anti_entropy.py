@@ -296,7 +296,8 @@ class AntiEntropy:
 
     def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
-        self._sync.learn_namings(remote, frame.names)
+        if frame.names:
+            self._sync.learn_namings(remote, frame.names)
         for id, users in frame.marks.items():
             conversation = self._sync.find_conversation(remote, id)
             if conversation is None:
@@ -365,7 +366,7 @@ class AntiEntropy:
             remote.acked[key] = {mark.run: mark for mark in marks}
             self._sync.step.acked.append((remote, conversation, user, marks, False))
             self._advance_cursors(remote, key)
-        if len(marks) == 1 and conversation.writers.quiet.marks(user) == marks:
+        if len(marks) == 1 and user not in conversation.writers.open and conversation.writers.marks(user) == marks:
             remote.set_ahead(key, {})  # mostly so: a log that both have
             return
         held = conversation.held(user, marks)
@@ -392,7 +393,7 @@ class AntiEntropy:
             elif conversation.lacks(key[1], mark, log):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
-        if is_refused or not self._sync.quota.check(key):
+        if ahead and (is_refused or not self._sync.quota.check(key)):
             ahead = {}
         remembered = remote.set_ahead(key, ahead)
         if not remembered:

@@ -79,7 +79,9 @@ class Appender:
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
-        self._end_log_ahead(conversation, request)
+        log = self._running.get((conversation.id, request.user))
+        if not self._counts(max(conversation.newest_c, log.last_c if log is not None else 0)):
+            self._end_log_ahead(conversation, request)
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
         above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0
@@ -119,7 +121,7 @@ class Appender:
             return "member", "only members can write in this conversation"
         if request.kind in RELATION_KINDS and (refused := _relation_fault(request)):
             return refused
-        if any(not 0 <= claimed <= MAX_INT for claimed in request.claims.values()):
+        if request.claims and not 0 <= min(request.claims.values()) <= max(request.claims.values()) <= MAX_INT:
             return "claim", "a message cannot claim a time before 1970 or after 2255"
         if request.marks and (fault := _marks_fault(request, request.marks)):
             return fault
@@ -215,7 +217,7 @@ class Appender:
             self._sign(log, *part)
         self._sync.step.own = True
         place = self._ingest.order.release_own(log, entries)
-        if any(entry.k != "profile" for entry in entries):
+        if entries[-1].k != "profile":
             self._last_place[log.key] = place
 
     def _references(self, log: LogState) -> tuple[Ref, ...]:

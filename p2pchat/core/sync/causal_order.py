@@ -91,7 +91,8 @@ class CausalOrder:
                     log.add_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, relation))
                 elif relation is not None:
                     self._ctx.change.relations.append(relation)
-        self._block(log)
+        if log.queue:
+            self._block(log)
         self._advance(log)
         if log.conversation.waiting_logs:
             if log.queue:

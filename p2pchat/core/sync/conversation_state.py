@@ -600,6 +600,7 @@ class Writers:
         """
         if len(self.open) <= max(most, self._pack_above):
             return
+        _ = self.conversation.sum  # what becomes a row is part of it
         for user, writer in [*self.open.items()]:
             tip = writer.quiet_log
             if tip is not None and self.by_ref.get(tip.ref) is tip and self.quiet.put(tip.head):
@@ -706,7 +707,7 @@ class ConversationState:
     __slots__ = (
         "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
         "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
-        "is_stored", "sum", "writers", "writers_of_all",
+        "is_stored", "writers", "writers_of_all", "_sum", "_unsummed",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -723,7 +724,8 @@ class ConversationState:
         self.writers: Writers = Writers()
         self.writers_of_all: Counter[UserId] | None = None
         self.by_ref: dict[str, LogState] = self.writers.by_ref
-        self.sum: int = 0
+        self._sum = 0
+        self._unsummed: dict[LogState, None] = {}  # logs that changed since
         self.newest_c: int = 0
         self.newest_place: int = 0  # of an entry shown here, or a higher one; 0: none is known
         self.waiting_logs: WaitingLogs = WaitingLogs()
@@ -849,11 +851,19 @@ class ConversationState:
                 self.refresh_sum(log)
 
     def refresh_sum(self, log: LogState) -> None:
-        """Update the sum after this log changed."""
-        is_announced = log.is_tip and self.may_write(log.user)
-        now = mark_hash(log.id, log.shared_seq, log.shared_chain) if is_announced else 0
-        self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
-        log.shown_hash = now
+        """Have the sum follow a log that changed."""
+        self._unsummed[log] = None
+
+    @property
+    def sum(self) -> int:
+        """The sum over the tips that others may hear of."""
+        for log in self._unsummed:
+            is_announced = log.is_tip and self.may_write(log.user)
+            now = mark_hash(log.id, log.shared_seq, log.shared_chain) if is_announced else 0
+            self._sum = (self._sum + now - log.shown_hash) % SUM_MODULUS
+            log.shown_hash = now
+        self._unsummed.clear()
+        return self._sum
 
     @property
     def sum_text(self) -> str:
@@ -892,5 +902,9 @@ class ConversationState:
             seq -= 1
         if seq < first:
             return
-        self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
-        self.recently_shown.append((place, log.user, log.ref, seq))
+        shown = self.recently_shown
+        if not shown or shown[-1][2] != log.ref:
+            shown = self.recently_shown = [item for item in shown if item[2] != log.ref][-keep:]
+            shown.append((place, log.user, log.ref, seq))
+        else:
+            shown[-1] = place, log.user, log.ref, seq

@@ -105,7 +105,8 @@ class Forks:
         self._sync.change_run_if_cloned(log.id)
         if conversation.by_ref.get(log.ref) is not log:
             conversation.add(log)
-        self._sync.store_naming(conversation)
+        if not conversation.is_stored:
+            self._sync.store_naming(conversation)
         self._ctx.change.forks.append(fork)
         self._awaiting_commit[log.id] = set()
         self._uncover_below(log)

@@ -41,6 +41,7 @@ from p2pchat.core.sync.log_validation import (
     count_fitting,
     count_tips_with,
     decode_checked,
+    joined,
 )
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
@@ -72,8 +73,6 @@ class Ingest:
 
     def on_frames(self, remote: RemoteState, frames: list[Entries]) -> LogError | None:
         """Take consecutive frames of one read. Return the fault that must end the link, if any."""
-        if not frames:
-            return None
         fault = self.take_from(LinkSource(self._sync, self, remote), frames)
         if fault is not None:
             self._sync.distrusted.add(remote.link.peer)
@@ -105,7 +104,8 @@ class Ingest:
     def _take_frame(self, source: EntrySource, frame: Entries, extensions: dict[LogId, LogExtension]) -> None:
         if extensions and frame.names:
             self._prove_all(extensions)  # a talk is known only after its group; and others may give way to what is new
-        source.learn_namings(frame.names)
+        if frame.names:
+            source.learn_namings(frame.names)
         conversation = source.find_conversation(frame.c)
         if conversation is not None and conversation.is_talk and extensions:
             self._prove_all(extensions)  # it may cite operations among them
@@ -143,29 +143,30 @@ class Ingest:
         self._extend(extension, frame)
 
     def _extend(self, extension: LogExtension, frame: Entries) -> None:
-        log = extension.log
+        log, next_seq = extension.log, extension.next_seq
         if log.forked:
             extension.source.on_dropped("forked", log.id, frame)
         elif log.covered and count_tips_with(log) > self._ctx.settings.max_tips:
             self._new_logs.refuse(extension.source, log.id, frame)
-        elif frame.first > extension.next_seq:
+        elif frame.first > next_seq:
             extension.source.on_dropped("gap", log.id, frame)
-        elif frame.first + len(frame.e) <= extension.next_seq:
+        elif frame.first + len(frame.e) <= next_seq:
             self._repeat(extension, frame)
         else:
-            self._extend_new(extension, frame)
+            self._extend_new(extension, frame, next_seq - frame.first)
 
-    def _extend_new(self, extension: LogExtension, frame: Entries) -> None:
+    def _extend_new(self, extension: LogExtension, frame: Entries, skip: int) -> None:
+        """Take a frame, but for so many entries that are here already."""
         prev = bytes.fromhex(frame.prev)
-        skip = extension.next_seq - frame.first  # entries that are here already
-        chain = extend_chain(prev, frame.e[:skip])
+        chain = extend_chain(prev, frame.e[:skip]) if skip else prev
         if chain != extension.chain:
             self._conflict(extension, frame)
             return
         raws = frame.e[skip:]
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
-        entries, names, size = decode_checked(raws, extension.next_seq, extension.last_c, MAX_ENTRY_BYTES)
-        extension.source.on_repeated(skip)
+        entries, names, size = decode_checked(raws, frame.first + skip, extension.last_c, MAX_ENTRY_BYTES)
+        if skip:
+            extension.source.on_repeated(skip)
         extension.frames.append(DecodedFrame(rest, entries, size, chain, extend_chain(chain, raws), names))
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
@@ -230,34 +231,28 @@ class Ingest:
         """Keep proven frames. Return False if there is no room for them (yet): then the following ones are
         dropped too.
         """
-        log, frame, first = extension.log, frames[-1].frame, frames[0].frame
-        conversation = log.conversation
+        log, whole = extension.log, joined(frames)
+        conversation, frame, size = log.conversation, whole.frame, whole.size
         if conversation.group is not None and not self.groups.accepts(extension, frames):
             return False
-        size = frames[0].size if len(frames) == 1 else sum(decoded.size for decoded in frames)
         cost = size * OPERATION_FACTOR if conversation.is_operations else size
-        if first.first == 1:
+        if frame.first == 1:
             cost += self._cost_of_log(log)
-        if not self._sync.quota.charge(log.key, cost, member_of(first.h)):
+        if not self._sync.quota.charge(log.key, cost, member_of(frame.h)):
             extension.source.on_dropped("full", log.id, frame)
             return False
-        if len(frames) == 1:
-            raws, entries = frame.e, frames[0].entries
-        else:
-            raws = [raw for decoded in frames for raw in decoded.frame.e]
-            entries = [entry for decoded in frames for entry in decoded.entries]
-        chain, head = frames[-1].chain, bytes.fromhex(frame.head)
-        batch = Batch(log.id, first.first, raws, entries, frames[0].prev, chain, head, first.h)
+        entries, head = whole.entries, bytes.fromhex(frame.head)
+        batch = Batch(log.id, frame.first, frame.e, entries, whole.prev, whole.chain, head, frame.h)
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
                 WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
             )
         self._sync.change_run_if_cloned(log.id)
-        extension.source.on_kept(log.key, len(raws), size)
+        extension.source.on_kept(log.key, len(entries), size)
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)
-        names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
+        names = (batch.first == 1 and log.before) or whole.has_references
         self.order.on_entries(log, batch.first, entries if names else (), extension.source.remote)
         return True
 
@@ -274,7 +269,8 @@ class Ingest:
         conversation, step = log.conversation, self._sync.step
         if batch.first == 1 and conversation.naming.dm and log.user in self._sync.hosted:
             self._sync.inbox.on_answered(conversation, log.user)  # written here, or it came back
-        self._sync.store_naming(conversation)
+        if not conversation.is_stored:
+            self._sync.store_naming(conversation)
         if batch.first == 1:
             self._sync.people.keep(log.user)
             self._begin(log, batch.header)
@@ -284,10 +280,12 @@ class Ingest:
             conversation.add(log)
         step.grown.append((log, batch))
         step.change.batches.append(batch)
-        last = batch.entries[-1]
-        log.extend(batch.last, batch.chain, last.c)
-        if is_plausible(last.c, self._ctx.now.utc):
-            conversation.newest_c = max(conversation.newest_c, last.c)
+        if batch.has_files:
+            step.with_files.append((log, batch))
+        c = batch.raws[-1][0]
+        log.extend(batch.last, batch.chain, c)
+        if conversation.newest_c < c and is_plausible(c, self._ctx.now.utc):
+            conversation.newest_c = c
         if conversation.group is not None:
             self.groups.on_kept(log, batch)
         if conversation.members is None:

@@ -11,7 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter, ge
 from typing import Literal
+
+from msgspec import structs
 
 from p2pchat.config import Settings
 from p2pchat.core.log import (
@@ -21,10 +24,13 @@ from p2pchat.core.log import (
     RawEntry,
     WriterKey,
     before_of,
+    clock_of,
     decode_entries,
     head_message,
     is_one_batch,
+    kind_of,
     size_bytes,
+    text_of,
     verify,
 )
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
@@ -93,21 +99,36 @@ def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> 
     size = size_bytes(raws)
     if size > most and any(size_bytes([raw]) > most for raw in raws):
         raise LogError(f"an entry of more than {most} bytes", code="limit")
+    clocks = [last_c, *map(clock_of, raws)]
+    falls = [*map(ge, clocks, clocks[1:])]
+    if True in falls:
+        seq = first + falls.index(True)
+        raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
     entries = decode_entries(raws)
-    names = False
-    for seq, entry in enumerate(entries, first):
-        if entry.c <= last_c:
-            raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
-        last_c = entry.c
-        if entry.after or entry.re is not None:
-            names = True
-        if entry.k == UNREADABLE and _find_control(raws[seq - first][1]):  # there are none in JSON
-            raise LogError("a control character in the text of an entry", code="malformed")
-    return entries, names, size
+    if UNREADABLE in map(kind_of, entries) and any(map(_find_control, map(text_of, raws))):  # none are in JSON
+        raise LogError("a control character in the text of an entry", code="malformed")
+    return entries, any(map(_after_of, entries)) or any(map(_answered_by, entries)), size
 
 
+_after_of, _answered_by = attrgetter("after"), attrgetter("re")
 # In a frame such a character takes six bytes, so that a batch of them would fit in none.
 _find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
+
+
+def joined(frames: list[DecodedFrame]) -> DecodedFrame:
+    """Return what these frames of one log carry, as one frame."""
+    first, last = frames[0], frames[-1]
+    if first is last:
+        return first
+    raws = [raw for decoded in frames for raw in decoded.frame.e]
+    return DecodedFrame(
+        structs.replace(first.frame, e=raws, head=last.frame.head),
+        [entry for decoded in frames for entry in decoded.entries],
+        sum(decoded.size for decoded in frames),
+        first.prev,
+        last.chain,
+        any(decoded.has_references for decoded in frames),
+    )
 
 
 # ---- new logs

@@ -109,7 +109,7 @@ class ServingState:
 
     def answers(self, key: WriterKey) -> bool:
         """Return whether a want of this writer is being answered."""
-        return any(want.key == key for want in self.wants.values())
+        return bool(self.wants) and any(want.key == key for want in self.wants.values())
 
 
 @dataclass(slots=True, eq=False)
@@ -142,6 +142,7 @@ class RemoteState:
     """The state of replication with the remote peer of one link."""
 
     link: PeerLink
+    id: int = field(init=False)  # the number of the link
     comparison: ComparisonState = field(default_factory=ComparisonState)
     listings: PageListings = field(default_factory=PageListings)
     wants: OpenWants = field(default_factory=OpenWants)
@@ -161,10 +162,8 @@ class RemoteState:
     full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
     unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
 
-    @property
-    def id(self) -> int:
-        """The number of the link."""
-        return self.link.id
+    def __post_init__(self) -> None:
+        self.id = self.link.id
 
     @property
     def accepts_marks(self) -> bool:

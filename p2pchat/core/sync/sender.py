@@ -175,39 +175,34 @@ class Sender:
 
     def push(self, log: LogState, batch: Batch) -> None:
         """Send a new durable batch of a hosted user to all remotes of the conversation."""
-        conversation = log.conversation
+        conversation, key = log.conversation, log.key
         if self._sync.presence.announcer.has_new_users:
             self._sync.presence.announcer.introduce()
-        ready: list[RemoteState] = []
+        given, size = self._sync.step.sent_bytes, size_bytes(batch.raws)
+        links: list[int] = []
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
-            if log.key in remote.refusals or remote.serving.answers(log.key):
+            if key in remote.refusals or remote.serving.answers(key):
                 continue  # it comes with what is being served
             cursor = remote.serving.cursors.get(log.id)
             if cursor is None and self._is_right_before(remote, log, batch):
                 cursor = remote.serving.cursors[log.id] = TailCursor(batch.first - 1)
             if cursor is None or cursor.sent > batch.first - 1:
-                self._sync.owe_marks(remote, (log.key,))
+                self._sync.owe_marks(remote, (key,))
             elif cursor.sent == batch.first - 1 and not cursor.behind and self._has_room(remote):
                 cursor.sent = batch.last
-                ready.append(remote)
+                given[remote.id] = given.get(remote.id, 0) + size
+                if conversation.id in remote.named:
+                    links.append(remote.id)
+                else:
+                    self._sync.send(frame_of(batch), remote, conversation.id)
             else:
                 self._read_tail(remote, log.id, cursor)
-        self._write(conversation, batch, ready)
+        if links:
+            self._ctx.send(frame_of(batch), links)
 
     def _has_room(self, remote: RemoteState) -> bool:
         given = self._sync.step.sent_bytes.get(remote.id, 0)
         return not remote.link.full and given < self._ctx.settings.buffer_limit_bytes
-
-    def _write(self, conversation: ConversationState, batch: Batch, remotes: list[RemoteState]) -> None:
-        given, size = self._sync.step.sent_bytes, size_bytes(batch.raws) if remotes else 0
-        for remote in remotes:
-            given[remote.id] = given.get(remote.id, 0) + size
-        new = [remote for remote in remotes if conversation.id not in remote.named]
-        for remote in new:
-            self._sync.send(frame_of(batch), remote, conversation.id)
-        links = [remote.id for remote in remotes if remote not in new]
-        if links:
-            self._ctx.send(frame_of(batch), links)
 
     def _is_right_before(self, remote: RemoteState, log: LogState, batch: Batch) -> bool:
         """Return whether the remote is known to hold exactly what comes before this batch."""

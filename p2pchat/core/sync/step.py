@@ -42,6 +42,7 @@ class Step(Collected):
     change: Change  # committed with this step, unless all of it may wait
     own: bool = False
     grown: list[tuple[LogState, Batch]] = []
+    with_files: list[tuple[LogState, Batch]] = []  # of these, those that name attachments
     covered: dict[LogState, bool] = {}  # logs that another one builds on from now on, or no longer
     shown: list[LogState] = []  # of which entries have places now
     writes: list[tuple[int, LogState, int, int, str]] = []  # ticket, log, first, count, kind

@@ -93,7 +93,7 @@ class SyncContext:
         self.quota: Quota = Quota(
             ctx, stored.meta, hosted, self.people.names, contacts.own, members, blocks, self.conversations, self.remotes
         )
-        self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
+        self.owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self.step: Step = Step(ctx.change)
         self.pending: dict[int, Step] = {}  # those that are not durable yet, by the ticket of their commit
         self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
@@ -169,12 +169,11 @@ class SyncContext:
 
     def store_naming(self, conversation: ConversationState) -> None:
         """Store the name behind a conversation id, together with its first entry."""
-        if not conversation.is_stored:
-            conversation.is_stored = True
-            self.conversations.keep(conversation.id)
-            if conversation.naming.dm:
-                self.step.begun += self.inbox.on_begun(conversation)
-            self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
+        conversation.is_stored = True
+        self.conversations.keep(conversation.id)
+        if conversation.naming.dm:
+            self.step.begun += self.inbox.on_begun(conversation)
+        self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
         """Forget conversations that peers named and of which nothing is stored: those of these users, or all."""
@@ -345,13 +344,11 @@ class SyncContext:
     def owe_marks(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
         remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
-        self._owing[remote.id] = remote
+        self.owing[remote.id] = remote
 
     def send_owed_marks(self) -> None:
         """Send the marks that are due, as one frame per link."""
-        if not self._owing:
-            return  # checked at every step of a node
-        owing, self._owing = self._owing, {}
+        owing, self.owing = self.owing, {}
         alike: dict[tuple[WriterKey, ...], list[RemoteState]] = {}  # news goes to most links
         for id, remote in owing.items():
             if not self.is_up(remote):
@@ -361,7 +358,7 @@ class SyncContext:
                 keys = tuple(sorted(key for key in owed if self._is_told(remote, key)))
                 alike.setdefault(keys, []).append(remote)
             else:
-                self._owing[id] = remote
+                self.owing[id] = remote
         for keys, remotes in alike.items():
             for remote in remotes:
                 remote.link.offered += len(keys)

@@ -305,10 +305,10 @@ def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
     for start in range(0, MAX_EARLY + 512, 256):
         liar.say(ReadFrame({ROOM: {IDS["eve"]: made_up(range(start, start + 256))}}))
     far.say(marked("bob", mark))  # before its log is back
-    early = ada.node.sync.receipts.read._early
+    early = ada.node.sync.receipts.read.early
     assert [early._counts[one.link] for one in (liar, far)] == [MAX_EARLY // 2, 1]
     ada.drop(liar)
-    assert sum(map(len, early._by_log.values())) == 1
+    assert sum(map(len, early.by_log.values())) == 1
     assert of_reading(ada.carry(first)) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
