@@ -8,15 +8,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import Change
+from p2pchat.core.durable_changes import Change, Record
 from p2pchat.core.effects import ContentOrder, Counted, Effect, Send
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId
 
 
-class Now(NamedTuple):
+class Now(Record, frozen=True):
     """The present moment: monotonic seconds for waiting, UTC microseconds for stamps."""
 
     mono: float

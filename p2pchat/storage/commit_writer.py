@@ -102,7 +102,7 @@ AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have ke
 MOST_LOGS = 4_000  # kept in memory; about 2 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
 WIDTH = len(entries.columns)
-COMMON = {"batches", "logs", "stretches", "is_awaited"}  # in Change: what has a way of its own here
+COMMON = {"batches", "logs", "stretches", "consumers", "is_awaited"}  # in Change: what has a way of its own here
 rest_of: attrgetter[tuple[Any, ...]] = attrgetter(*(name for name in Change.__struct_fields__ if name not in COMMON))
 LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? order by id desc limit 2"
 COVER = f"update logs set state = state | {COVERED} where number = ?"
@@ -299,6 +299,8 @@ class RowBuffer:
             self._add_stretch(stretch)
         for batch in change.batches:
             self._add_batch(batch)
+        if change.consumers:
+            self._db.insert(consumers, flat(change.consumers.items()), InsertConflict.REPLACE)
         if any(rest_of(change)):
             self._add_rest(change)
 
@@ -545,8 +547,6 @@ class RowBuffer:
                 run("delete from peer_records where peer = ?", bytes.fromhex(id))
             else:
                 insert(peer_records, (bytes.fromhex(id), record_to_text(record)), InsertConflict.REPLACE)
-        if change.consumers:
-            insert(consumers, flat(change.consumers.items()), InsertConflict.REPLACE)
         if change.meta:
             for own in OWN_KEYS:
                 if own in change.meta:

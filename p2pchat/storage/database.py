@@ -204,7 +204,7 @@ def placeholders(width: int, rows: int) -> str:
 
 def flat(rows: Iterable[Iterable[object]]) -> list[object]:
     """Return the values of all rows in one list."""
-    return [value for row in rows for value in row]
+    return [*chain.from_iterable(rows)]
 
 
 # ---- errors

@@ -113,4 +113,4 @@ async def test_impossible_read_marks_give_no_receipt(attacked: Attacked) -> None
     await honest.while_chatting(lives_on(eve))
     receipts = honest.ada._driver.node.sync.receipts.read
     assert not [log for log, positions in receipts.tracker._positions.items() if eve.id in positions]
-    assert sum(map(len, receipts._early._by_log.values())) <= 10_000
+    assert sum(map(len, receipts.early.by_log.values())) <= 10_000

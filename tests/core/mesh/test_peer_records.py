@@ -227,14 +227,14 @@ def test_a_record_counts_whatever_the_clock_of_its_peer_says(ahead: int) -> None
     ada.handle(ListeningAt(("10.0.0.1:8080",)))
     met = Meeting(ada, bob)
     met.connect(bob)
-    ada.ctx.now = ada.ctx.now._replace(utc=START + ahead * 1_000_000)
+    ada.ctx.now = ada.ctx.now.replace(utc=START + ahead * 1_000_000)
     ada.handle(ListeningAt(("10.0.0.2:8080",)))
     met.wake(1.0)
     assert bob.links.book.records[ada.key.id].e == ("10.0.0.2:8080",)
     record = ada.ctx.change.records[ada.key.id]
     assert record is not None
     again = Post(Key("ada"), records=[record])
-    again.ctx.now = again.ctx.now._replace(utc=START - 10_000_000)
+    again.ctx.now = again.ctx.now.replace(utc=START - 10_000_000)
     again.handle(ListeningAt(("10.0.0.3:8080",)))
     other = Meeting(again, bob)
     other._links = 100
@@ -275,7 +275,7 @@ def test_the_words_of_one_member_say_nothing_of_another() -> None:
     ctx = Post(Key("ada")).ctx
     pace = DialPace(ctx)
     for minute in range(3):
-        ctx.now = ctx.now._replace(mono=60.0 * minute)
+        ctx.now = ctx.now.replace(mono=60.0 * minute)
         pace.on_failed("mallory", f"{VICTIM}:{minute + 1}")
     assert [pace.wait(member, f"{VICTIM}:80") for member in ("mallory", "bob")] == [3600.0, 0.0]
     pace.on_answered("mallory", f"{VICTIM}:80")
