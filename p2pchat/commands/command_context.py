@@ -28,7 +28,6 @@ from p2pchat import (
 )
 from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.command_table import YES
 from p2pchat.commands.display import Display, is_ignored, without_ignored
 from p2pchat.commands.event_text import EventLine, format_gap, format_message
 from p2pchat.commands.exit_codes import UsageError
@@ -37,6 +36,7 @@ from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_commands import CommandInput
 from p2pchat.commands.unread_counter import MAX_COUNTED, UnreadCounter, is_here
 from p2pchat.kinds import CHANGE_EVENTS
+from p2pchat.kinds.call import YES
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway

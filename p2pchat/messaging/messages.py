@@ -19,7 +19,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.names import plain
 from p2pchat.core.sync.appender import check_text
-from p2pchat.kinds import CHANGE_EVENTS, KINDS, MESSAGE_KINDS
+from p2pchat.kinds import CHANGE_EVENTS, KINDS, LISTS, MESSAGE_KINDS
 from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.message_fields import BECAME, SAID
 from p2pchat.kinds.polls import CLOSE, POLL, VOTE
@@ -45,8 +45,6 @@ IN_JSON: dict[str, Callable[[Any], Any]] = {  # by type of a field
 }
 ATTRIBUTES = {
     "files": "attachments",
-    "votes": "_vote_lines",
-    "reactions": "_reaction_lines",
 }  # of a message, for fields of another name
 LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take
 
@@ -108,20 +106,18 @@ class Post(DurableEvent):
         What came when its user was expelled already counts for nothing.
         """
         found: dict[str, list[User]] = {}
-        for one in self._reactions():
+        for one in self._said(REACTION):
             found.setdefault(one.entry.b, []).append(self._viewer.directory.user(one.log.user))
         return found
 
-    def _reactions(self) -> list[RelatedEntry]:
-        return self._said(REACTION)
-
     def _said(self, kind: Kind) -> list[RelatedEntry]:
         said = [] if self._edits is None or self.deleted else self._edits.said(kind)
-        return [one for one in said if not self._came_expelled(one.log.user, one.received_at)]
+        said = [one for one in said if not self._came_expelled(one.log.user, one.received_at)]
+        return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
 
     def reaction_of(self, user: User) -> str:
         """Return the present reaction of a user; "" for none."""
-        return next((one.entry.b for one in self._reactions() if one.log.user == user.key), "")
+        return next((one.entry.b for one in self._said(REACTION) if one.log.user == user.key), "")
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -230,7 +226,8 @@ class Post(DurableEvent):
         if conversation.kind == "group":
             line["group"] = conversation.name
         for row in SAID if self._edits is None else (*SAID, *BECAME):
-            value = getattr(self, ATTRIBUTES.get(row.name, row.name))
+            kind = LISTS.get(row.name)
+            value = self._lines_of(kind) if kind else getattr(self, ATTRIBUTES.get(row.name, row.name))
             if value or "l" in row.marks:
                 line[row.name] = IN_JSON[row.type](value) if row.type in IN_JSON else value
         return line
@@ -245,13 +242,9 @@ class Post(DurableEvent):
         """The voters for each choice of a poll, also for those without any; {} for what is no poll."""
         user, choices = self._viewer.directory.user, self.choices if self.poll else ()
         found: dict[str, list[User]] = {choice: [] for choice in choices}
-        for one in self._votes:
+        for one in self._said(VOTE):
             found[choices[one.entry.b - 1]].append(user(one.log.user))
         return found
-
-    @property
-    def _votes(self) -> list[RelatedEntry]:
-        return [one for one in self._said(VOTE) if one.entry.b <= len(self.choices)]
 
     @property
     def _close(self) -> RelatedEntry | None:
@@ -268,22 +261,14 @@ class Post(DurableEvent):
         """The id of the entry that closed it; None if there is none."""
         return None if self._close is None else message_id(self._close.log, self._close.seq)
 
-    @property
-    def _vote_lines(self) -> list[dict[str, Any]]:
-        return self._lines_of(self._votes, "option")
-
-    @property
-    def _reaction_lines(self) -> list[dict[str, Any]]:
-        return self._lines_of(self._reactions(), "reaction")
-
-    def _lines_of(self, said: list[RelatedEntry], name: str) -> list[dict[str, Any]]:
+    def _lines_of(self, kind: Kind) -> list[dict[str, Any]]:
         user = self._viewer.directory.user
         return [
             {
-                name: one.entry.b, **json_fields(user(one.log.user), "by"),
+                kind.field: one.entry.b, **json_fields(user(one.log.user), "by"),
                 "entry_id": message_id(one.log, one.seq), **({"automatic": True} if one.entry.auto else {}),
             }
-            for one in said
+            for one in self._said(kind)
         ]  # fmt: skip
 
 
@@ -401,7 +386,8 @@ class MessageChange(DurableEvent):
     def _fields(self, conversation: Conversation) -> dict[str, Any]:
         return {
             **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
-            **self._change_fields(), **({"ref": self.ref} if self.by.is_me else {}),
+            **{name: getattr(self, name) for name in [KINDS[self._entry.k].field] if name}, **self._change_fields(),
+            **({"ref": self.ref} if self.by.is_me else {}),
         }  # fmt: skip
 
     def _change_fields(self) -> dict[str, Any]:
@@ -418,9 +404,6 @@ class Edited(MessageChange):
     def text(self) -> str:
         """The new text."""
         return self.message.text
-
-    def _change_fields(self) -> dict[str, Any]:
-        return {"text": self.text}
 
 
 class Deleted(MessageChange):
@@ -447,7 +430,7 @@ class Reaction(MessageChange):
         return self._entry.auto
 
     def _change_fields(self) -> dict[str, Any]:
-        return {"reaction": self.reaction, **({"automatic": True} if self.automatic else {})}
+        return {"automatic": True} if self.automatic else {}
 
 
 class Vote(MessageChange):
@@ -461,9 +444,6 @@ class Vote(MessageChange):
         """The number of the choice, from 1; 0 if an earlier vote was taken back."""
         return int(self._entry.b)
 
-    def _change_fields(self) -> dict[str, Any]:
-        return {"option": self.option}
-
 
 class PollClosed(MessageChange):
     """A poll was closed by its writer: `message.votes` are those that count."""
@@ -472,7 +452,7 @@ class PollClosed(MessageChange):
     event: ClassVar[Literal["closed"]] = "closed"
 
     def _change_fields(self) -> dict[str, Any]:
-        return {"votes": self.message._vote_lines}
+        return {"votes": self.message._lines_of(VOTE)}
 
 
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
