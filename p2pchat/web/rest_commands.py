@@ -145,6 +145,9 @@ def _add_route(row: CommandRow) -> None:
     """Add a path for what is done to a message: its fields are those of the command, as REST names them."""
     names = {CHAT.get(name, name): name for name in row.json if name != "id"}
     shape = object_schema({there: row.json[name] for there, name in names.items()}, _field_shape)
+    if names:
+        [name, *_] = names
+        shape["examples"] = [{name: row.json[names[name]].type(row.example.partition(" ")[2])}]
     body: Any = Body(json_schema_extra=shape) if names else Depends(_nothing)
     method, _, path = row.rest.partition(" ")
 
