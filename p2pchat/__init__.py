@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.messages import Edited as Edited
     from p2pchat.messaging.messages import Message as Message
     from p2pchat.messaging.messages import MessageChange as MessageChange
+    from p2pchat.messaging.messages import Pinned as Pinned
     from p2pchat.messaging.messages import PollClosed as PollClosed
     from p2pchat.messaging.messages import Reaction as Reaction
     from p2pchat.messaging.messages import Sent as Sent
@@ -125,7 +126,17 @@ _MODULES = {
     "messaging.attachments": ("Attachment", "KeptFile"),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "UnansweredConversation"),
     "messaging.durable_event": ("DurableEvent",),
-    "messaging.messages": ("Message", "Sent", "MessageChange", "Deleted", "Edited", "Reaction", "Vote", "PollClosed"),
+    "messaging.messages": (
+        "Message",
+        "Sent",
+        "MessageChange",
+        "Deleted",
+        "Edited",
+        "Reaction",
+        "Vote",
+        "PollClosed",
+        "Pinned",
+    ),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),

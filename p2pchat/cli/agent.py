@@ -169,6 +169,9 @@ class Agent:
     async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
         return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1, ignored=False), limit)
 
+    async def pins(self, progress: Progress, to: str) -> Answer:
+        return _page(await self._peer.ask("pins", to=to), MAX_PAGE, "after")
+
     async def receipt(self, progress: Progress, id: str) -> Answer:
         return _receipt(await self._receipt(id))
 
@@ -409,6 +412,7 @@ def _message(row: EventLine) -> Answer:
         **{name: row.get(name) for name in fields_at("a")},
         "files": files,
         "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
+        "pins": [one["by"] for one in row.get("pins", ())],
         "votes": [f"{one['by']}: {one['option']}" for one in row.get("votes", ())],
     }
     text = "" if row.get("deleted") else _visible(row["text"])

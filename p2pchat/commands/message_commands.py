@@ -230,6 +230,12 @@ async def history(
     return CommandResult(rows, lines)
 
 
+async def pins(ctx: CommandContext, to: Conversation) -> CommandResult:
+    """List the pinned messages of a conversation."""
+    rows = [post.to_json() for post in await ctx.peer.pins(to)]
+    return CommandResult(rows, await ctx.to_lines(rows) or ["-- nothing is pinned here"])
+
+
 async def _history_lines(
     ctx: CommandContext, to: Conversation | None, rows: list[EventLine], messages: list[Message | Sent], limit: int
 ) -> list[str]:

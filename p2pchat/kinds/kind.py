@@ -53,6 +53,7 @@ class Kind:
             like that of messages.
         choices: The answers that it may offer; None: none.
         oldest: True if the oldest counts of all that change its aspect, and not the newest.
+        shared: True if the newest of all people counts, and not of each.
         until: The aspect of its message that ends it: at that clock and after it nothing of this kind counts.
         on: The kind of message that it is about; "": of any kind.
         told: Whom a terminal tells of it: "all", or the "writer" of the message and who did it.
@@ -70,6 +71,7 @@ class Kind:
     choices: Choices | None = None
     told: str = "all"
     oldest: bool = False
+    shared: bool = False
     until: str = ""
     on: str = ""
     calls: tuple[Call, ...] = ()

@@ -24,7 +24,7 @@ GIVE = Call("vote", "id:message option:int", "N", own_parser=True,
     purpose="Vote in a poll for one of its choices by its number, from 1; 0 takes it back. All see it.",
     rest="PUT vote", of="your vote on")  # fmt: skip
 END = Call("close", "id:message", method="close_poll", of="the end of", rest="POST close",
-    purpose="Close a poll of yours: later votes do not count. It cannot be opened again.")  # fmt: skip
+    purpose="Close a poll of yours for ever: later votes do not count.")  # fmt: skip
 POLL = Kind("poll", "text", "message", choices=OPTIONS, calls=(ASK,))
 VOTE = Kind("vote", "number", "vote", "any", "vote", OPTIONS.most, told="writer", until="close", on=POLL.name,
     calls=(GIVE,), field="option", list="votes")  # fmt: skip

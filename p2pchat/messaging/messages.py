@@ -22,6 +22,7 @@ from p2pchat.core.sync.appender import check_text
 from p2pchat.kinds import CHANGE_EVENTS, KINDS, LISTS, MESSAGE_KINDS
 from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.message_fields import BECAME, SAID
+from p2pchat.kinds.pins import PIN
 from p2pchat.kinds.polls import CLOSE, POLL, VOTE
 from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import Attachment
@@ -111,8 +112,10 @@ class Post(DurableEvent):
         return found
 
     def _said(self, kind: Kind) -> list[RelatedEntry]:
-        said = [] if self._edits is None or self.deleted else self._edits.said(kind)
-        said = [one for one in said if not self._came_expelled(one.log.user, one.received_at)]
+        """Return what people say, without what they took back, and what they said when they were no members."""
+        if self._edits is None or self.deleted:
+            return []
+        said = self._edits.said(kind, lambda one: self._came_expelled(one.log.user, one.received_at))
         return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
 
     def reaction_of(self, user: User) -> str:
@@ -231,6 +234,11 @@ class Post(DurableEvent):
             if value or "l" in row.marks:
                 line[row.name] = IN_JSON[row.type](value) if row.type in IN_JSON else value
         return line
+
+    @property
+    def pinned(self) -> bool:
+        """True while it stands at the head of its conversation."""
+        return bool(self._said(PIN))
 
     @property
     def poll(self) -> bool:
@@ -375,9 +383,9 @@ class MessageChange(DurableEvent):
     @property
     def counts(self) -> bool:
         """True if nothing newer takes its place, and it did not come expelled as what somebody says about another's."""
-        edits = self.message._edits
-        is_shown = edits is not None and any((one.log, one.seq) == (self.log, self.seq) for one in edits.changes)
-        return is_shown and (KINDS[self._entry.k].about == "own" or not self.expelled)
+        edits, kind = self.message._edits, KINDS[self._entry.k]
+        is_shown = edits is not None and any((one.log, one.seq) == (self.log, self.seq) for one in edits.of(kind))
+        return is_shown and (kind.about == "own" or not self.expelled)
 
     def seen_by(self, viewer: Viewer) -> MessageChange:
         """Return this change as another user of the same peer sees it."""
@@ -455,8 +463,20 @@ class PollClosed(MessageChange):
         return {"votes": self.message._lines_of(VOTE)}
 
 
+class Pinned(MessageChange):
+    """A message was pinned or unpinned."""
+
+    __slots__ = ()
+    event: ClassVar[Literal["pinned"]] = "pinned"
+
+    @property
+    def pinned(self) -> bool:
+        """True if it was pinned."""
+        return bool(self._entry.b)
+
+
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
-    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction, Vote, PollClosed)
+    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction, Pinned, Vote, PollClosed)
 }
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
@@ -479,7 +499,7 @@ def check_change(name: str, post: Post, text: str, me: UserId) -> str:
         raise ValueError(offers.fixed)
     if kind.on and (post._entry.k != kind.on or post.deleted or post.closed_at):
         raise ValueError(f"this is no open {kind.on}")
-    if kind.body == "number" and int(text) > len(post.choices):
+    if kind.on and kind.body == "number" and int(text) > len(post.choices):
         raise ValueError(f"there are {len(post.choices)} choices, no {text}")
     return check_text(text) if kind.body == "text" and (text or not kind.longest) else text
 

@@ -277,6 +277,14 @@ async def search(
     return [MessageOut.of(post) for post in page]
 
 
+@messages_router.get("/pins", responses=problems(404, 409), response_model_exclude_none=True, dependencies=LONG)
+async def pins(
+    account: CurrentAccount, gateway: CurrentGateway, conversation: Annotated[str, Query(max_length=64)] = "room"
+) -> list[MessageOut]:
+    """Return the pinned messages of a conversation, the one pinned last first."""
+    return [MessageOut.of(post) for post in await account.user.pins(gateway.receivers.find(account, conversation))]
+
+
 # ---- writing messages
 
 

@@ -433,3 +433,14 @@ async def test_a_poll_is_voted_on_and_closed(people: Served) -> None:
         shown = (await bob.get(f"/messages/{id}")).json()
         assert [(one["by"], one["option"]) for one in shown["votes"]] == [("bob", 2)] and shown["closed_at"]
         assert refused(await bob.put(f"/messages/{id}/vote", json={"option": 1})) == (400, "malformed")
+
+
+async def test_a_message_is_pinned_by_one_and_unpinned_by_another(people: Served) -> None:
+    async with people.client("ada") as ada, people.client("bob") as bob:
+        id = await write(ada, to="room", content="the rules")
+        assert (await bob.put(f"/messages/{id}/pin")).json()["id"] == id
+        [pin] = (await ada.get("/pins")).json()
+        assert (pin["content"], [one["by"] for one in pin["pins"]]) == ("the rules", ["bob"])
+        assert (await ada.delete(f"/v1/messages/{id}/pin")).status_code == 200
+        assert (await bob.get("/pins?conversation=room")).json() == []
+        assert refused(await bob.get("/pins?conversation=nobody")) == (404, "unknown_name")
