@@ -27,6 +27,7 @@ from p2pchat.cli.agent_peer import GONE, AgentPeer
 from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.kinds import LISTS
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.safe_text import quote_names, safe_line
 
@@ -411,9 +412,10 @@ def _message(row: EventLine) -> Answer:
         "mine": row["event"] == "sent",
         **{name: row.get(name) for name in fields_at("a")},
         "files": files,
-        "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
-        "pins": [one["by"] for one in row.get("pins", ())],
-        "votes": [f"{one['by']}: {one['option']}" for one in row.get("votes", ())],
+        **{
+            name: [one["by"] if kind.shared else f"{one['by']}: {one[kind.field]}" for one in row.get(name, ())]
+            for name, kind in LISTS.items()
+        },
     }
     text = "" if row.get("deleted") else _visible(row["text"])
     place = {"dm": "@", "group": "#"}.get(row["kind"], "") + row["conversation"]
