@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.messages import Edited as Edited
     from p2pchat.messaging.messages import Message as Message
     from p2pchat.messaging.messages import MessageChange as MessageChange
+    from p2pchat.messaging.messages import Pinned as Pinned
     from p2pchat.messaging.messages import PollClosed as PollClosed
     from p2pchat.messaging.messages import Reaction as Reaction
     from p2pchat.messaging.messages import Sent as Sent
@@ -126,7 +127,7 @@ _MODULES = {
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "Group", "UnansweredConversation"),
     "messaging.messages": (
         *("DurableEvent", "Message", "Sent"),
-        *("MessageChange", "Deleted", "Edited", "Reaction", "Vote", "PollClosed"),
+        *("MessageChange", "Deleted", "Edited", "Reaction", "Vote", "PollClosed", "Pinned"),
     ),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),

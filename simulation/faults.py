@@ -19,6 +19,7 @@ from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import SETTLED_AFTER, is_decider
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.export_file import file_pages
+from p2pchat.kinds import MESSAGE_KINDS
 from p2pchat.protocol import ConversationId, Entries, encode
 from simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
 from simulation.invariants.display_invariants import named
@@ -30,6 +31,7 @@ from simulation.simulation import Simulation
 EXPORTS_KEPT = 4  # files that may be used again
 EDIT_RATE = 0.4  # the part of steps with a message to the room
 POLL_RATE = 0.3  # of histories
+PIN_RATE = 0.15
 RECENT = 30  # entries that may be edited; older ones are left alone
 REACTIONS = ("👍", "🎉", "no", "")
 
@@ -68,6 +70,7 @@ class FaultInjector:
                 self.write(self.chance.choice(self.sim.up), None)
         self._edit()
         self._poll()
+        self._pin()
 
     def _edit(self) -> None:
         """Perhaps edit, delete or react, drawn from a chance of its own."""
@@ -108,6 +111,19 @@ class FaultInjector:
                 poll = chance.choice(polls)
                 kind = "close" if poll.log.user == peer.user and chance.random() < 0.4 else "vote"
                 peer.mend(kind, str(chance.randint(0, 3)) if kind == "vote" else "", *named(poll))
+
+    def _pin(self) -> None:
+        """In some histories, perhaps pin or unpin a message, drawn from a chance of its own."""
+        chance = Random(f"{self.sim.seed} pins {self._said}")
+        honest = self.sim.honest_up
+        if not honest or Random(f"{self.sim.seed} has pins").random() > PIN_RATE:
+            return
+        for _ in range(chance.choice((1, 2, 4))):
+            peer = chance.choice(honest)
+            recent = peer.disk.storage.history(None, limit=RECENT) if peer.up else []
+            said = [one for one in recent if decode_entry(one.raw).k in MESSAGE_KINDS][-4:]
+            if said:
+                peer.mend("pin", chance.choice("011"), *named(chance.choice(said)))
 
     def say_odd(self) -> None:
         """Have a member sign any texts as entries, among others and perhaps in a group."""

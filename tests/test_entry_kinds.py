@@ -76,6 +76,7 @@ SAMPLES: dict[str, Callable[[TCPPeer, TCPPeer, str], Awaitable[object]]] = {
     "edit": lambda ada, bob, text: of_own(ada, lambda one: one.edit(text)),
     "delete": lambda ada, bob, text: of_own(ada, lambda one: one.delete()),
     "reaction": lambda ada, bob, text: react(ada, text),
+    "pin": lambda ada, bob, text: of_own(ada, ada.pin),
     "poll": lambda ada, bob, text: ada.poll("room", text, ["pizza", "soup"]),
     "vote": lambda ada, bob, text: vote(ada, bob),
     "close": lambda ada, bob, text: close(ada),
@@ -234,6 +235,7 @@ async def test_each_field_of_a_message_has_a_row_and_is_in_each_form_that_the_ro
     await net.settle()
     [told] = [one for one in await bob.history("ada") if one.text == "hello"]
     await told.react("+1")
+    await ada.pin(first.id)
     asked = await ada.poll("bob", "lunch?", ["pizza", "soup"])
     await net.settle()
     await bob.vote(asked.id, 2)

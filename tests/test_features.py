@@ -5,19 +5,23 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from p2pchat import TCPPeer
 from p2pchat.cli.agent import Agent
 from p2pchat.cli.control_server import AccountCommands, ControlConnection
 from p2pchat.cli.subcommands.mcp import KINDS
 from p2pchat.commands.command_session import HANDLERS, handlers_in
-from p2pchat.commands.command_table import BY_NAME, TABLE, TOOLS, TYPED, YES, CommandRow, commands_at
+from p2pchat.commands.command_table import BY_NAME, TABLE, TOOLS, TYPED, CommandRow, commands_at
 from p2pchat.commands.event_text import format_conversation
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import parse_json_command
 from p2pchat.commands.typed_commands import CommandInput, help_lines, parse_line
+from p2pchat.kinds import CALLS
+from p2pchat.kinds.call import YES
 from p2pchat.testing import mesh
 from p2pchat.web.hosted_commands import HostedCommands
 from p2pchat.web.page_files import FOLDER
@@ -25,6 +29,7 @@ from p2pchat.web.schemas import ConversationOut
 from tests.commands.session_output import Shown, open_session
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+ACTS = [handler.args[0] for handler in HANDLERS.values() if isinstance(handler, partial)]
 COMPLETED = {
     "conversation", "user", "member", "command", "setting", "value", "endpoint", "file", "shown file", "",
 }  # fmt: skip
@@ -55,7 +60,9 @@ def test_a_command_is_everywhere_where_its_row_says(row: CommandRow) -> None:
     if row.typed is not None:
         _check_typed(row)
     for door in row.doors or "c":
-        if row.name != "quit":  # ends a session, which needs no handler
+        if CALLS.get(row.name) in ACTS:
+            _check_method(row)
+        elif row.name != "quit":  # ends a session, which needs no handler
             _check_handler(row, HANDLERS_AT[door][row.name])
     for door, page, section in SECTIONS:
         if door in row.doors:
@@ -65,11 +72,14 @@ def test_a_command_is_everywhere_where_its_row_says(row: CommandRow) -> None:
 
 @pytest.mark.parametrize("row", TOOLS, ids=lambda row: row.name)
 def test_an_agent_has_each_tool_of_its_table(row: CommandRow) -> None:
-    parameters = dict(inspect.signature(getattr(Agent, row.name)).parameters)
-    assert [*parameters][:2] == ["self", "progress"]
-    assert {name: parameters[name].default is inspect.Parameter.empty for name in row.json} == {
-        name: field.required for name, field in row.json.items()
-    }
+    if row.name in CALLS:
+        assert set(row.json) - {"to"} <= set(BY_NAME[row.name].json), "Agent.write"
+    else:
+        parameters = dict(inspect.signature(getattr(Agent, row.name)).parameters)
+        assert [*parameters][:2] == ["self", "progress"]
+        assert {name: parameters[name].default is inspect.Parameter.empty for name in row.json} == {
+            name: field.required for name, field in row.json.items()
+        }
     assert sum(len(row.help) for row in TOOLS) <= 2_800, "a model reads all of them at each start"
     assert row.doors == "m" and row.kind in KINDS and row.help and row.result
 
@@ -81,6 +91,12 @@ def _check_handler(row: CommandRow, handler: Callable[..., object]) -> None:
     assert found == {
         "message" if name == "id" else name: field.required or field.kind == "place" for name, field in row.json.items()
     }, handler
+
+
+def _check_method(row: CommandRow) -> None:
+    """The library has a method with the fields of the row."""
+    method = inspect.signature(getattr(TCPPeer, row.method or row.name))
+    assert {*row.json} - {"id"} <= {*method.parameters}, method
 
 
 def _check_typed(row: CommandRow) -> None:
@@ -107,7 +123,7 @@ def test_nothing_is_a_command_without_a_row() -> None:
 
 
 # Commands whose example says why it cannot be done in the mesh below: it has nobody and nothing of what they need.
-REFUSED_HERE = {"kick", "leave", "reply", "react", "send", "get", "revoke"}
+REFUSED_HERE = {"kick", "leave", "send", "get", "revoke", *(row.name for row in TYPED if row.latest == "shown")}
 
 
 async def test_each_example_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -402,6 +402,7 @@ async def entries_without_effect_are_taken(kit: Kit) -> None:
         f'{{"k":"delete","at":{c},{ref},"b":"why"}}',
         f'{{"k":"reaction","at":{c},{ref},"b":"too long for one"}}',
         f'{{"k":"vote","at":{c},{ref},"b":"1"}}', f'{{"k":"close","at":{c},"b":7}}',
+        f'{{"k":"pin","at":{c},{ref},"b":2}}',
         f'{{"k":"profile","at":{c},"b":7}}',
         f'{{"k":"group","at":{c},"b":"?"}}', f'{{"k":"leave","at":{c}}}',
     )  # fmt: skip

@@ -24,8 +24,10 @@ from typing import Any, TypeVar
 
 from p2pchat import HOP_LIMIT
 from p2pchat.cli.agent_peer import GONE, AgentPeer
+from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.kinds import LISTS
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.safe_text import quote_names, safe_line
 
@@ -168,6 +170,9 @@ class Agent:
     async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
         return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1, ignored=False), limit)
 
+    async def pins(self, progress: Progress, to: str) -> Answer:
+        return _page(await self._peer.ask("pins", to=to), MAX_PAGE, "after")
+
     async def receipt(self, progress: Progress, id: str) -> Answer:
         return _receipt(await self._receipt(id))
 
@@ -237,25 +242,12 @@ class Agent:
         [asked, *later] = rows[place:] or [question]
         return [*({"event": "reaction", "id": asked["id"], **one} for one in asked.get("reactions", ())), *later]
 
-    async def react(self, progress: Progress, id: str, reaction: str) -> Answer:
+    async def write(self, do: str, **fields: Any) -> Answer:
+        """Carry out an act whose tool has the fields of its command. What counts people is told that none did it."""
         self._count_write()
-        await self._peer.ask("react", id=id, reaction=reaction, automatic=True)  # no person pressed it
-        return {"id": id, "reaction": reaction}
-
-    async def poll(self, progress: Progress, to: str, question: str, options: Sequence[str]) -> Answer:
-        self._count_write()
-        [asked] = await self._peer.ask("poll", to=to, question=question, options=list(options))
-        return {"id": asked["id"]}
-
-    async def close(self, progress: Progress, id: str) -> Answer:
-        self._count_write()
-        await self._peer.ask("close", id=id)
-        return {"id": id}
-
-    async def vote(self, progress: Progress, id: str, option: int) -> Answer:
-        self._count_write()
-        await self._peer.ask("vote", id=id, option=option)
-        return {"id": id, "option": option}
+        more = {"automatic": True} if "automatic" in BY_NAME[do].json else {}
+        [row] = await self._peer.ask(do, **fields, **more)
+        return {"id": row["id"]}
 
     async def group(self, progress: Progress, name: str, members: Sequence[str] = ()) -> Answer:
         self._count_write()
@@ -420,8 +412,10 @@ def _message(row: EventLine) -> Answer:
         "mine": row["event"] == "sent",
         **{name: row.get(name) for name in fields_at("a")},
         "files": files,
-        "reactions": [f"{one['by']}: {one['reaction']}" for one in row.get("reactions", ())],
-        "votes": [f"{one['by']}: {one['option']}" for one in row.get("votes", ())],
+        **{
+            name: [one["by"] if kind.shared else f"{one['by']}: {one[kind.field]}" for one in row.get(name, ())]
+            for name, kind in LISTS.items()
+        },
     }
     text = "" if row.get("deleted") else _visible(row["text"])
     place = {"dm": "@", "group": "#"}.get(row["kind"], "") + row["conversation"]

@@ -24,9 +24,10 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, Res
 from p2pchat import P2PChatError, __version__
 from p2pchat.cli.agent import Agent, check_fields
 from p2pchat.cli.control_client import PeerGone
-from p2pchat.commands.command_table import FIELD_TYPES, TOOL_PARTS, CommandRow, Field, commands_at, fields_of
+from p2pchat.commands.command_table import TOOL_PARTS, CommandRow, commands_at, fields_of, object_schema, schema_of
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import JsonCommand, read_command
+from p2pchat.kinds import CALLS
 
 INBOX = "p2pchat://inbox"
 ANNOUNCED_EVERY = 1.0  # seconds between two announcements of messages
@@ -39,7 +40,6 @@ Read `inbox` when you begin, and whenever an answer says that messages wait. Giv
 your next `inbox`, else that shows the same messages again. To get something decided use `ask`."""
 Context = ServerRequestContext[Any]
 Paged = types.PaginatedRequestParams | None
-_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
 _log = logging.getLogger(__name__)
 
 
@@ -103,8 +103,8 @@ class AgentServer:
         return types.Tool(
             name=row.name,
             description=row.help,
-            input_schema=_object(fields),
-            output_schema=_object(fields_of(row.result)),
+            input_schema=object_schema(fields),
+            output_schema=object_schema(fields_of(row.result), _schema),
             annotations=types.ToolAnnotations(read_only_hint=reads, destructive_hint=False, open_world_hint=not reads),
         )
 
@@ -115,7 +115,10 @@ class AgentServer:
         try:
             command = self._read(params.name, params.arguments or {})
             check_fields(command.fields)
-            found = await getattr(self._agent, command.do)(progress, **command.fields)
+            if command.do in CALLS:
+                found = await self._agent.write(command.do, **command.fields)
+            else:
+                found = await getattr(self._agent, command.do)(progress, **command.fields)
         except (P2PChatError, CommandError, UsageError, ValueError) as error:
             text = f"{error}; the same call again goes on" if isinstance(error, PeerGone) else str(error)
             return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
@@ -174,24 +177,12 @@ def _check_uri(uri: str) -> None:
         raise MCPError(types.INVALID_PARAMS, f"there is no such resource: the only one is {INBOX}")
 
 
-def _object(fields: Mapping[str, Field]) -> dict[str, Any]:
-    """Return the JSON Schema of an object with these fields, and with no others."""
-    return {
-        "type": "object",
-        "properties": {name: _schema(field.kind) for name, field in fields.items()},
-        "required": [name for name, field in fields.items() if field.required],
-        "additionalProperties": False,
-    }
-
-
 def _schema(kind: str) -> dict[str, Any]:
     if (parts := TOOL_PARTS.get(kind)) is not None:
-        return _object(fields_of(parts))
+        return object_schema(fields_of(parts), _schema)
     if kind.endswith("s") and kind[:-1] in TOOL_PARTS:
         return {"type": "array", "items": _schema(kind[:-1])}
-    return {"type": _JSON_TYPES[FIELD_TYPES[kind]]} | (
-        {"items": {"type": "string"}} if FIELD_TYPES[kind] is list else {}
-    )
+    return schema_of(kind)
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -28,15 +28,15 @@ from p2pchat import (
 )
 from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.command_table import YES
 from p2pchat.commands.display import Display, is_ignored, without_ignored
-from p2pchat.commands.event_text import EventLine, format_gap, format_message
-from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.event_text import EventLine, format_gap, format_message, message_excerpt
+from p2pchat.commands.exit_codes import UsageError, print_notice
 from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_commands import CommandInput
 from p2pchat.commands.unread_counter import MAX_COUNTED, UnreadCounter, is_here
 from p2pchat.kinds import CHANGE_EVENTS
+from p2pchat.kinds.call import YES
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway
@@ -131,6 +131,8 @@ class CommandContext:
         self._wrote_last = None
         if self.last_elsewhere == conversation.id:
             self.last_elsewhere = ""
+        if self.for_people and (pins := await self.peer.pins(conversation)):
+            print_notice(f"-- pinned: {message_excerpt(pins[0].to_json())}; /pins shows all {len(pins)}")
         await self.open(conversation, self.display.on_switch)
         self.activity.on_switch()
 

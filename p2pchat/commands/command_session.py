@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from p2pchat import (
     Conversation,
@@ -74,6 +75,7 @@ from p2pchat.commands.typed_commands import (
     typed_name,
 )
 from p2pchat.commands.typed_paths import dropped_files
+from p2pchat.kinds import CALLS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place, safe_line
 
 
@@ -106,7 +108,8 @@ def handlers_in(*places: object) -> dict[str, Handler]:
     }
 
 
-HANDLERS = handlers_in(
+_ACTS: dict[str, Handler] = {name: partial(messages.change, call) for name, call in CALLS.items()}
+HANDLERS = _ACTS | handlers_in(
     messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]
 )
 

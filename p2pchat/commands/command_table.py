@@ -14,21 +14,24 @@ are few, and have names, fields and texts of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from p2pchat.commands.chat_settings import INHERIT, SETTINGS
+from p2pchat.kinds import CALLS
+from p2pchat.kinds.call import NUMBERS, OR_TEXT, SAYS_YES, Call
 from p2pchat.kinds.message_fields import fields_at
 
 ALL = "-a"  # before all else behind /list, /search and /who: not only what is most likely meant
-YES = "--yes"  # at the end of a line that may ask
 # The JSON types of fields, by kind. A `conversation`, a `group`, a `user`, `users` and a `message` are found before the
 # handler is called, a `time` is read; a `place` is a conversation, and the room if it is left out.
 FIELD_TYPES: Mapping[str, type] = {
     "text": str, "int": int, "float": float, "bool": bool, "list": list, "conversation": str, "place": str,
     "group": str, "user": str, "users": list, "message": str, "time": str,
 }  # fmt: skip
+_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
 _COMPLETED = {"NAME": "user", "PEER": "user", "CONVERSATION": "conversation", "COMMAND": "command",
     "HOST:PORT": "endpoint"}  # fmt: skip
 _NOT_COUNTED = re.compile(r"^\[(?:N|-a)\] (?=.)|^\[-a\]$")  # no argument by itself: it is a part of the text behind it
@@ -46,6 +49,24 @@ class Field:
         return FIELD_TYPES[self.kind]
 
 
+def schema_of(kind: str) -> dict[str, Any]:
+    """Return the JSON schema of a field of this kind."""
+    type = FIELD_TYPES[kind]
+    return {"type": _JSON_TYPES[type]} | ({"items": {"type": "string"}} if type is list else {})
+
+
+def object_schema(
+    fields: Mapping[str, Field], schema_of: Callable[[str], dict[str, Any]] = schema_of
+) -> dict[str, Any]:
+    """Return the JSON schema of an object with these fields, and with no others."""
+    return {
+        "type": "object",
+        "properties": {name: schema_of(field.kind) for name, field in fields.items()},
+        "required": [name for name, field in fields.items() if field.required],
+        "additionalProperties": False,
+    }
+
+
 def switch_of(name: str) -> str:
     """Return the word at the end of a line that sets this field."""
     return f"--{name.replace('_', '-')}"
@@ -59,48 +80,29 @@ def fields_of(text: str) -> dict[str, Field]:
 
 
 @dataclass(frozen=True)
-class CommandRow:
+class CommandRow(Call):
     """One command.
 
     Attributes:
-        name: Its `do`, and its word when typed, unless `typed_as` is another.
-        fields: Its fields: NAME or NAME:KIND, with a `?` if it may be left out.
-        typed: Its arguments as /help shows them, "" for none; the last takes the rest of the line with its blanks. They
-            are the fields in order but for those of `here` and `latest`, or say theirs: WORD=FIELD. None: not typed.
         kind: What it counts for at a gateway: "read"; "small", which is not stored; "message", "write" and "group" for
             entries; "choice" for what is stored about others. "operator": it is about the peer itself. Only "read" and
             "small" do not wait for files that are sent before them. Of a tool: the word of --may that allows it.
         doors: Where its JSON form is taken: c chat, s control socket, l `/lines`, d `POST /v1/do`, m `p2pchat mcp`.
-        help: One line that says what it does when typed; what a model is told of a tool.
-        example: A whole line as typed.
-        details: Further lines of /help COMMAND.
         aliases: Its other words.
+        typed_as: Its word when typed, if it is not its name.
         completes: What Tab completes, for each argument, where their words do not tell.
         here: The field that is the current conversation in a typed line.
-        latest: Its first field is a message, typed as a number; without one it is the message "shown" last, or the own
-            one written last ("own").
-        asks: It may ask before it does something that cannot be undone. YES answers that.
         switches: Fields that are set by a word at the end of the line: `--NAME`.
-        own_parser: The typed line has a handler of its own, `typed_NAME`, which gets the rest of it: it has paths.
         result: What a tool answers, written as `fields`; further kinds are those of TOOL_PARTS, and several of them.
     """
 
-    name: str
-    fields: str = ""
-    typed: str | None = None
     kind: str = "read"
     doors: str = "csld"
-    help: str = ""
-    example: str = ""
-    details: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     typed_as: str = ""
     completes: tuple[str, ...] = ()
     here: str = ""
-    latest: str = ""
-    asks: bool = False
     switches: tuple[str, ...] = ()
-    own_parser: bool = False
     result: str = ""
 
     @cached_property
@@ -158,9 +160,6 @@ class CommandRow:
         return self.kind in ("message", "write", "group")
 
 
-_SAYS_YES = f"{YES} at the end of the line answers what it asks"
-_NUMBERS = "N is a number of /history or /search, valid until you send a message"
-_OR_TEXT = "0 before a text that begins with a number says that it is no N"
 _SETTINGS = [
     f"{one.name} {'|'.join(one.values)}{', also for one conversation' if one.by_conversation else ''}"
     for one in SETTINGS
@@ -185,7 +184,7 @@ TABLE = (
         details=("what they write there later is shown to nobody; earlier messages stay",)),
     CommandRow("leave", "to:group", "", kind="group", here="to",
         help="leave the current group", example="/leave", aliases=("part",), asks=True,
-        details=("its owner hands it over first: /owner NAME", _SAYS_YES)),
+        details=("its owner hands it over first: /owner NAME", SAYS_YES)),
     CommandRow("rename", "to:group name", "NAME", kind="group", here="to",
         help="rename the current group", example="/rename night-shift", completes=("",)),
     CommandRow("owner", "to:group user:user", "NAME", kind="group", here="to",
@@ -211,13 +210,8 @@ TABLE = (
         details=("others see it with /whois, also while you are offline; /about - removes it",)),
     CommandRow("reply", "reply_to:message text", "[N] TEXT", kind="message", doors="", latest="shown",
         help="reply to the message shown last, or to line N", example="/reply yes, at ten",
-        details=("it goes where that message came, also if it was private", _NUMBERS, _OR_TEXT)),
-    CommandRow("edit", "id:message text", "[N] TEXT", kind="write", latest="own",
-        help="edit what you wrote last, or line N", example="/edit at eleven, not at ten",
-        details=("everyone sees the new text as edited; the original stays in everyone's log", _NUMBERS, _OR_TEXT)),
-    CommandRow("delete", "id:message", "[N]", kind="write", latest="own",
-        help="delete what you wrote last, or line N", example="/delete", asks=True,
-        details=("asks first; the text is no longer shown, but stays in everyone's log", _NUMBERS, _SAYS_YES)),
+        details=("it goes where that message came, also if it was private", NUMBERS, OR_TEXT)),
+    *(CommandRow(**vars(call), kind="write") for call in CALLS.values()),
     CommandRow("delete_history", "to:conversation sender:user? before:time?", "[CONVERSATION=to]", kind="operator",
         doors="cs", typed_as="delete-conversation", here="to",
         help="delete what is stored here of a conversation", example="/delete-conversation bob", asks=True,
@@ -225,22 +219,8 @@ TABLE = (
             "asks first; with no name: the current one. The others keep theirs",
             "your messages that nobody else has yet stay, and new ones come as before",
             "`p2pchat delete` can delete what one person wrote, or what is older",
-            _SAYS_YES,
+            SAYS_YES,
         )),
-    CommandRow("react", "id:message reaction automatic:bool?", "[N] [TEXT]", kind="write", latest="shown",
-        help="react to the message shown last, or to line N", example="/react +1",
-        details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT)),
-    CommandRow("poll", "to:place? question options:list", "QUESTION [OPTION...]", kind="write", own_parser=True,
-        help="ask everybody here, with 2 to 8 options to vote for", example='/poll "Lunch?" pizza soup',
-        completes=("", ""),
-        details=(
-            "everybody sees who voted for what; quote what has blanks",
-            "/poll close ends your newest poll here: later votes do not count",
-        )),
-    CommandRow("vote", "id:message option:int", "N", kind="write", own_parser=True,
-        help="vote in the newest poll here, for its option N", example="/vote 2",
-        details=("a later vote replaces the earlier one; 0 takes it back",)),
-    CommandRow("close", "id:message", kind="write"),
     CommandRow("send",
         "to:place? text? files:list? choices:list? action:bool? reply_to? claimed_at:time? again:bool? hops:int?",
         "FILE [TEXT]", kind="message", own_parser=True,
@@ -258,12 +238,14 @@ TABLE = (
             "PATH is a directory or file; without: Downloads, or where p2pchat started",
             "/get stop ends it; what has come stays, and /get goes on there",
             "asks before it replaces a file",
-            _SAYS_YES,
+            SAYS_YES,
         )),
     CommandRow("files", "to:conversation? limit:int? id:message?", "[N]", doors="cs", here="to",
         help="the last N files here (10), with their numbers", example="/files"),
     CommandRow("history", "to:conversation? limit:int? before:message? after:message? ignored:bool?", "[N]", here="to",
         help="the last N messages here (20), with numbers", example="/history 50"),
+    CommandRow("pins", "to:conversation", "", here="to",
+        help="the pinned messages here, the last one first, with numbers", example="/pins"),
     CommandRow("search", "words to:conversation? limit:int? ignored:bool?", "[-a] WORDS", here="to",
         help="the newest messages here that contain all these words", example="/search backup failed",
         details=(
@@ -304,7 +286,7 @@ TABLE = (
             "what they wrote stays; --hide: it is shown to nobody any more",
             "whom an admin admitted stays; --with-admitted: they are expelled too",
             "for the founder and the admins of the network; /pardon takes it back",
-            _SAYS_YES,
+            SAYS_YES,
         )),
     CommandRow("pardon", "user:user", "NAME", kind="operator", doors="cs",
         help="take back that this person was expelled", example="/pardon mallory",
@@ -314,7 +296,7 @@ TABLE = (
         details=("for the founder of the network",)),
     CommandRow("unadmin", "user:user", "NAME", kind="operator", doors="cs",
         help="make an admin a plain member again", example="/unadmin bob", asks=True,
-        details=("for the founder; who was an admin once can never be one again", _SAYS_YES)),
+        details=("for the founder; who was an admin once can never be one again", SAYS_YES)),
     CommandRow("connect", "endpoint", "HOST:PORT", kind="operator", doors="cs",
         help="connect to a peer; one is enough to join its network", example="/connect 192.168.1.20:8080"),
     CommandRow("forget", "peer", "PEER", kind="operator", doors="cs",
@@ -342,7 +324,8 @@ TABLE = (
     CommandRow("quit", "", "[TEXT]", doors="cs",
         help="leave the chat", example="/quit", aliases=("exit",),
         details=("the text is sent to nobody: others see that you left",)),
-    CommandRow("read", "id:message", kind="small"),
+    CommandRow("read", "id:message", kind="small", rest="POST read",
+        purpose="Mark everything in the conversation up to this message as read; writers receive read receipts."),
     CommandRow("typing", "to:place? on:bool?", kind="small"),
     CommandRow("find", "to:conversation", doors="sld"),
     CommandRow("latest", doors="ld"),
@@ -368,6 +351,14 @@ TOOL_PARTS = {
     "post": " ".join(["id from in at text mine:bool?", *_GIVEN]),
     "member": "name here:bool about?",
 }
+
+
+def _tool_of(call: Call) -> CommandRow:
+    """Return the tool of an act: it needs what the command may be without, a place, and has nothing else of that."""
+    needed = (field for field in call.fields.replace("to:place?", "to:conversation").split() if field[-1] != "?")
+    return CommandRow(call.name, " ".join(needed), kind="write", doors="m", result="id next?", help=call.purpose)
+
+
 _SENT = "id status of:int delivered:int read:int missing:list again:bool? next?"
 TOOLS = (
     CommandRow("who", doors="m", result="me members:members more:int? groups:list next?",
@@ -400,18 +391,11 @@ TOOLS = (
     CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:posts more:bool next?",
         help='The newest messages that contain all these words; "two words" finds the phrase, from:NAME a writer. '
         "`limit`: default 20, at most 100."),
+    CommandRow("pins", "to:conversation", doors="m", result="messages:posts more:bool next?",
+        help="The pinned messages of a conversation."),
     CommandRow("receipt", "id:message", doors="m", result=_SENT,
         help="What became of a message that you sent: who has it, who read it, whom it lacks."),
-    CommandRow("react", "id:message reaction", kind="write", doors="m", result="id reaction next?",
-        help="React to a message with at most 8 characters, as +1; with an empty text take it back. It answers no "
-        "`choices`: that is for people."),
-    CommandRow("poll", "to:conversation question options:list", kind="write", doors="m", result="id next?",
-        help="Ask a question with 2 to 8 options to vote for, each of at most 80 characters. It comes back in messages "
-        "with `votes`: who voted for which option, by its number. It asks again when called again."),
-    CommandRow("close", "id:message", kind="write", doors="m", result="id next?",
-        help="Close a poll of yours: later votes do not count. It cannot be opened again."),
-    CommandRow("vote", "id:message option:int", kind="write", doors="m", result="id option:int next?",
-        help="Vote in a poll for one of its choices by its number, from 1; 0 takes it back. All see it."),
+    *(_tool_of(call) for call in CALLS.values() if call.tool),
     CommandRow("get", "id:message number:int? path? wait:float?", kind="files", doors="m",
         result="saved:bool path? next?",
         help="Save an attachment of a message, the first or the one of this `number`, in the operator's directory or "

@@ -18,7 +18,7 @@ from p2pchat.commands.event_text import EventLine, format_event, format_notice
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.file_fetches import FileNumbers
 from p2pchat.commands.standard_output import EventLogFile, iso, json_line
-from p2pchat.kinds import CHANGE_EVENTS
+from p2pchat.kinds import CHANGE_EVENTS, LISTS
 from p2pchat.safe_text import quote_place
 
 
@@ -32,7 +32,6 @@ class CommandResult(NamedTuple):
 # ---- ignored users
 
 
-SAID_BY_OTHERS = ("reactions", "votes")  # fields of a message
 RECEIPT_EVENTS = ("delivered", "read")  # about own messages
 
 
@@ -43,7 +42,7 @@ def is_ignored(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> b
 
 def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> EventLine:
     """Return the line of a message without the reactions and votes of ignored users."""
-    said = {name: line[name] for name in SAID_BY_OTHERS if name in line}
+    said = {name: line[name] for name in LISTS if name in line}
     return line | {name: [one for one in all if not of.ignores(one["by_id"])] for name, all in said.items()}
 
 
@@ -236,7 +235,7 @@ class ShownEdits:
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Remember what a message that is shown reflects."""
-        said = [one["entry_id"] for name in SAID_BY_OTHERS for one in line.get(name, ())]
+        said = [one["entry_id"] for name in LISTS for one in line.get(name, ())]
         if shown := {*said, line.get("mended_id", ""), line.get("closed_id", "")} - {""}:
             self._shown[line["id"]] = shown
             if len(self._shown) > MAX_SHOWN_EDITS:

@@ -181,7 +181,7 @@ def edit_marks(event: Line) -> str:
     """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
-    edited = " (edited)" if event.get("edited") else ""
+    edited = (" (edited)" if event.get("edited") else "") + (" (pinned)" if event.get("pins") else "")
     whose = "you were expelled" if event.get("event") == "sent" else "from somebody who is no member"
     edited += f" ({whose})" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
@@ -216,6 +216,8 @@ def _edit_row(
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
         what = f"deleted {excerpt(text)}," if text else "deleted a message"
         done = what + (f" sent {when}" if when else "")
+    elif kind == "pinned":
+        done = f"{'pinned' if event['pinned'] else 'unpinned'}{to.replace(' to', '', 1) or ' a message'}"
     elif kind == "closed":
         done = f"closed the poll{to}"
     elif kind == "vote":

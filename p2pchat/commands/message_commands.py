@@ -32,6 +32,9 @@ from p2pchat.commands.event_text import (
 )
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
 from p2pchat.commands.standard_output import iso
+from p2pchat.kinds.call import Call
+from p2pchat.kinds.deletion import DELETION
+from p2pchat.kinds.polls import END, GIVE
 from p2pchat.safe_text import quote_place, safe_line
 
 SLACK = timedelta(minutes=5)  # as far as the clock of a program that repeats a message may be ahead; a guess
@@ -162,10 +165,13 @@ def _tell_where(ctx: CommandContext, to: Conversation, text: str) -> None:
         print_notice(f"-- ↳ to {quote_place(to)}{', private' if to.kind == 'dm' else ''}: {safe_line(text)}")
 
 
-async def edit(ctx: CommandContext, message: Message | Sent, text: str) -> CommandResult:
-    done = _accepted(ctx, message, await ctx.peer.edit(message, text, ref=ctx.ref), "your edit of")
-    _tell_where(ctx, message.conversation, text)
-    return done
+async def change(call: Call, ctx: CommandContext, message: Message | Sent, **fields: Any) -> CommandResult:
+    """Write what a call says about a message. People see the event that follows."""
+    receipt = await getattr(ctx.peer, call.method or call.name)(message, **fields, ref=ctx.ref)
+    what = f"{call.of} {excerpt(said(message.to_json()))}"
+    ctx.on_accepted(message.conversation, receipt, [what])
+    _tell_where(ctx, message.conversation, str(next(iter(fields.values()), "")) or what)
+    return CommandResult([{"id": message.id, "entry_id": receipt.id}])
 
 
 async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
@@ -175,17 +181,7 @@ async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
         if not await ctx.confirm(f"delete {excerpt(text)} ({at})?"):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
-    done = _accepted(ctx, message, await ctx.peer.delete(message, ref=ctx.ref), "the deletion of")
-    _tell_where(ctx, message.conversation, "deleted")
-    return done
-
-
-async def react(ctx: CommandContext, message: Message | Sent, reaction: str, automatic: bool = False) -> CommandResult:
-    """React to a message; "" removes the reaction."""
-    receipt = await ctx.peer.react(message, reaction, ref=ctx.ref, automatic=automatic)
-    done = _accepted(ctx, message, receipt, "your reaction to")
-    _tell_where(ctx, message.conversation, reaction or "no reaction any more")
-    return done
+    return await change(DELETION.calls[0], ctx, message)
 
 
 async def poll(ctx: CommandContext, to: Conversation, question: str, options: Sequence[str]) -> CommandResult:
@@ -198,25 +194,15 @@ async def poll(ctx: CommandContext, to: Conversation, question: str, options: Se
 async def typed_poll(ctx: CommandContext, question: str, *options: str) -> CommandResult:
     """Ask in the current conversation, or close the own newest poll there."""
     if question == "close" and not options:
-        return await close(ctx, await _open_poll(ctx, mine=True))
+        return await change(END, ctx, await _open_poll(ctx, mine=True))
     return await poll(ctx, ctx.current, question, options)
-
-
-async def vote(ctx: CommandContext, message: Message | Sent, option: int) -> CommandResult:
-    """Vote for an option of a poll by its number; 0 takes the vote back."""
-    return _accepted(ctx, message, await ctx.peer.vote(message, option, ref=ctx.ref), "your vote on")
 
 
 async def typed_vote(ctx: CommandContext, number: str) -> CommandResult:
     """Vote in the newest open poll of the current conversation."""
     if not (number.isascii() and number.isdecimal() and len(number) == 1):
         raise UsageError("usage: /vote N, the number of an option; 0 takes your vote back")
-    return await vote(ctx, await _open_poll(ctx), int(number))
-
-
-async def close(ctx: CommandContext, message: Message | Sent) -> CommandResult:
-    """End an own poll."""
-    return _accepted(ctx, message, await ctx.peer.close_poll(message, ref=ctx.ref), "the end of")
+    return await change(GIVE, ctx, await _open_poll(ctx), option=int(number))
 
 
 async def _open_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Sent:
@@ -226,12 +212,6 @@ async def _open_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Se
             if post.poll and not (post.deleted or post.closed_at) and (post.sender.is_me or not mine):
                 return post
     raise UsageError(f"there is no open poll {'of yours ' if mine else ''}here")
-
-
-def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt, what: str) -> CommandResult:
-    """Return the result for programs; people see the event that follows."""
-    ctx.on_accepted(message.conversation, receipt, [f"{what} {excerpt(said(message.to_json()))}"])
-    return CommandResult([{"id": message.id, "entry_id": receipt.id}])
 
 
 # ---- history, search, receipts
@@ -248,6 +228,12 @@ async def history(
     if ctx.line is not None and to is not None:
         await ctx.on_listed(to, {row["id"] for row in rows})
     return CommandResult(rows, lines)
+
+
+async def pins(ctx: CommandContext, to: Conversation) -> CommandResult:
+    """List the pinned messages of a conversation."""
+    rows = [post.to_json() for post in await ctx.peer.pins(to)]
+    return CommandResult(rows, await ctx.to_lines(rows) or ["-- nothing is pinned here"])
 
 
 async def _history_lines(

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import takewhile
 
-from p2pchat.commands.command_table import ALL, TYPED, YES, CommandRow, switch_of
+from p2pchat.commands.command_table import ALL, TYPED, CommandRow, switch_of
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.kinds.call import YES
 from p2pchat.safe_text import quote_name, safe_line
 
 BY_NAME = {name: command for command in TYPED for name in (command.word, *command.aliases)}

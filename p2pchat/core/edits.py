@@ -1,17 +1,17 @@
 """Edits, deletions and reactions: what such an entry may hold, and which of several counts.
 
 They are entries of their own that change how another entry is shown. The other entry stays in its log as written. The
-newest edit or deletion by its writer counts, and the newest reaction of each person. The newest has the greatest
-(c, user, run, seq), as in history, so all peers show the same for any order of arrival. An edit of a message with
-choices leaves it as first written: whoever pressed one answered that text. causal_order.py releases these entries like
-any other.
+newest edit or deletion by its writer counts, the newest reaction of each person, and the newest pin of all people. The
+newest has the greatest (c, user, run, seq), as in history, so all peers show the same for any order of arrival. An edit
+of a message with choices leaves it as first written: whoever pressed one answered that text. causal_order.py releases
+these entries like any other.
 
 Source: docs/protocol-entries.md, "Edits, deletions, reactions".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from p2pchat.core.durable_changes import Relation
@@ -48,9 +48,14 @@ class EntryEdits:
         """The newest edit or deletion by its writer; None for neither."""
         return next((one for one in self.changes if one.aspect == EDIT.aspect), None)
 
-    def said(self, kind: Kind) -> list[RelatedEntry]:
-        """Return what each person says, without what they took back."""
-        return [one for one in self.changes if one.entry.k == kind.name and one.entry.b]
+    def of(self, kind: Kind, but: Callable[[RelatedEntry], bool] = lambda one: False) -> list[RelatedEntry]:
+        """Return those of a kind that count: of each person, or of all of them; `but` says who counts for nothing."""
+        found = [one for one in self.changes if one.entry.k == kind.name and not but(one)]
+        return found[-1:] if kind.shared else found
+
+    def said(self, kind: Kind, but: Callable[[RelatedEntry], bool] = lambda one: False) -> list[RelatedEntry]:
+        """Return what people say, without what they took back; `but` as in `of`."""
+        return [one for one in self.of(kind, but) if one.entry.b]
 
 
 def edits_of(user: UserId, message: RawEntry, candidates: Iterable[RelatedEntry]) -> EntryEdits | None:

@@ -10,17 +10,19 @@ Source: docs/protocol.md, "Entries".
 from __future__ import annotations
 
 from p2pchat.kinds.action import ACTION
+from p2pchat.kinds.call import Call
 from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.group_change import GROUP, LEAVE
 from p2pchat.kinds.kind import Kind as Kind
+from p2pchat.kinds.pins import PIN
 from p2pchat.kinds.polls import CLOSE, POLL, VOTE
 from p2pchat.kinds.reaction import REACTION
 from p2pchat.kinds.text import TEXT
 from p2pchat.kinds.user_profile import PROFILE
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (TEXT, ACTION, POLL, EDIT, DELETION, REACTION, VOTE, CLOSE, PROFILE, GROUP, LEAVE)
+    kind.name: kind for kind in (TEXT, ACTION, EDIT, DELETION, REACTION, PIN, POLL, VOTE, CLOSE, PROFILE, GROUP, LEAVE)
 }
 
 
@@ -34,4 +36,6 @@ ASPECTS: dict[str, Kind] = {kind.aspect: kind for kind in KINDS.values() if kind
 GROUP_KINDS: frozenset[str] = _names("group")
 HIDDEN_KINDS: frozenset[str] = frozenset(KINDS) - MESSAGE_KINDS
 TEXT_KINDS: frozenset[str] = frozenset(kind.name for kind in KINDS.values() if kind.body == "text")
+CALLS: dict[str, Call] = {call.name: call for kind in KINDS.values() for call in kind.calls}
+LISTS: dict[str, Kind] = {kind.list: kind for kind in KINDS.values() if kind.list}
 CHANGE_EVENTS: dict[str, Kind] = {KINDS[name].event: KINDS[name] for name in sorted(RELATION_KINDS)}

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from p2pchat.kinds.call import Call
+
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -51,9 +53,13 @@ class Kind:
             like that of messages.
         choices: The answers that it may offer; None: none.
         oldest: True if the oldest counts of all that change its aspect, and not the newest.
+        shared: True if the newest of all people counts, and not of each.
         until: The aspect of its message that ends it: at that clock and after it nothing of this kind counts.
         on: The kind of message that it is about; "": of any kind.
         told: Whom a terminal tells of it: "all", or the "writer" of the message and who did it.
+        calls: What people and programs say to write one.
+        field: What it holds, as a field of its event.
+        list: The field of a message with what people say of this kind.
     """
 
     name: str
@@ -65,8 +71,12 @@ class Kind:
     choices: Choices | None = None
     told: str = "all"
     oldest: bool = False
+    shared: bool = False
     until: str = ""
     on: str = ""
+    calls: tuple[Call, ...] = ()
+    field: str = ""
+    list: str = ""
 
     @property
     def is_edit(self) -> bool:

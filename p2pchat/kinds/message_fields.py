@@ -63,7 +63,8 @@ BECAME = (
     FieldRow("mended_id", "text", "", "the id of that edit or deletion"),
     FieldRow("closed_at", "time", "csa", "when its writer closed the poll: later votes do not count"),
     FieldRow("closed_id", "text", "", "the id of that close"),
-    FieldRow("votes", "votes", "ca", "who voted for which choice of the poll, by its number"),
+    FieldRow("votes", "votes", "csa", "who voted for which choice of the poll, by its number"),
+    FieldRow("pins", "votes", "csa", "who pinned it at the head of the conversation; left out while nobody has"),
     FieldRow("reactions", "reactions", "a", "what people pressed, or said to it in a few characters"),
 )
 MESSAGE_FIELDS: tuple[FieldRow, ...] = (*PLACE, *SAID, *BECAME)

@@ -40,6 +40,7 @@ from p2pchat.core.log import FileRef, LogId, Marks, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
 from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
+from p2pchat.kinds.pins import PIN
 from p2pchat.kinds.polls import CLOSE, OPTIONS, POLL, VOTE
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory, Group, UnansweredConversation, Who
@@ -657,6 +658,14 @@ class LocalUser(Viewer):
             if not now.reaction_of(self.me):
                 raise ValueError("there is no reaction of yours to remove")
         return await self._change_message("reaction", message, reaction, ref, automatic=automatic)
+
+    async def pin(self, message: Post | str, *, ref: str | None = None) -> Receipt:
+        """Pin a message at the head of its conversation, for all in it; see pins. Raises as react."""
+        return await self._change_message(PIN.name, message, "1", ref)
+
+    async def unpin(self, message: Post | str, *, ref: str | None = None) -> Receipt:
+        """Unpin a message, whoever pinned it. Raises as react."""
+        return await self._change_message(PIN.name, message, "0", ref)
 
     async def poll(self, to: To, question: str, options: Sequence[str], *, ref: str | None = None) -> Receipt:
         """Ask a question whose answers are counted: each reader votes for one option, and all see who voted for what.

@@ -26,9 +26,10 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.names import plain
 from p2pchat.core.sync.appender import check_text
-from p2pchat.kinds import CHANGE_EVENTS, KINDS, MESSAGE_KINDS
+from p2pchat.kinds import CHANGE_EVENTS, KINDS, LISTS, MESSAGE_KINDS
 from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.message_fields import BECAME, SAID
+from p2pchat.kinds.pins import PIN
 from p2pchat.kinds.polls import CLOSE, POLL, VOTE
 from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import Attachment
@@ -173,8 +174,6 @@ IN_JSON: dict[str, Callable[[Any], Any]] = {  # by type of a field
 }
 ATTRIBUTES = {
     "files": "attachments",
-    "votes": "_vote_lines",
-    "reactions": "_reaction_lines",
 }  # of a message, for fields of another name
 LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take
 
@@ -236,20 +235,20 @@ class Post(DurableEvent):
         What came when its user was expelled already counts for nothing.
         """
         found: dict[str, list[User]] = {}
-        for one in self._reactions():
+        for one in self._said(REACTION):
             found.setdefault(one.entry.b, []).append(self._viewer.directory.user(one.log.user))
         return found
 
-    def _reactions(self) -> list[RelatedEntry]:
-        return self._said(REACTION)
-
     def _said(self, kind: Kind) -> list[RelatedEntry]:
-        said = [] if self._edits is None or self.deleted else self._edits.said(kind)
-        return [one for one in said if not self._came_expelled(one.log.user, one.received_at)]
+        """Return what people say, without what they took back, and what they said when they were no members."""
+        if self._edits is None or self.deleted:
+            return []
+        said = self._edits.said(kind, lambda one: self._came_expelled(one.log.user, one.received_at))
+        return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
 
     def reaction_of(self, user: User) -> str:
         """Return the present reaction of a user; "" for none."""
-        return next((one.entry.b for one in self._reactions() if one.log.user == user.key), "")
+        return next((one.entry.b for one in self._said(REACTION) if one.log.user == user.key), "")
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -358,10 +357,16 @@ class Post(DurableEvent):
         if conversation.kind == "group":
             line["group"] = conversation.name
         for row in SAID if self._edits is None else (*SAID, *BECAME):
-            value = getattr(self, ATTRIBUTES.get(row.name, row.name))
+            kind = LISTS.get(row.name)
+            value = self._lines_of(kind) if kind else getattr(self, ATTRIBUTES.get(row.name, row.name))
             if value or "l" in row.marks:
                 line[row.name] = IN_JSON[row.type](value) if row.type in IN_JSON else value
         return line
+
+    @property
+    def pinned(self) -> bool:
+        """True while it stands at the head of its conversation."""
+        return bool(self._said(PIN))
 
     @property
     def poll(self) -> bool:
@@ -373,13 +378,9 @@ class Post(DurableEvent):
         """The voters for each choice of a poll, also for those without any; {} for what is no poll."""
         user, choices = self._viewer.directory.user, self.choices if self.poll else ()
         found: dict[str, list[User]] = {choice: [] for choice in choices}
-        for one in self._votes:
+        for one in self._said(VOTE):
             found[choices[one.entry.b - 1]].append(user(one.log.user))
         return found
-
-    @property
-    def _votes(self) -> list[RelatedEntry]:
-        return [one for one in self._said(VOTE) if one.entry.b <= len(self.choices)]
 
     @property
     def _close(self) -> RelatedEntry | None:
@@ -396,22 +397,14 @@ class Post(DurableEvent):
         """The id of the entry that closed it; None if there is none."""
         return None if self._close is None else message_id(self._close.log, self._close.seq)
 
-    @property
-    def _vote_lines(self) -> list[dict[str, Any]]:
-        return self._lines_of(self._votes, "option")
-
-    @property
-    def _reaction_lines(self) -> list[dict[str, Any]]:
-        return self._lines_of(self._reactions(), "reaction")
-
-    def _lines_of(self, said: list[RelatedEntry], name: str) -> list[dict[str, Any]]:
+    def _lines_of(self, kind: Kind) -> list[dict[str, Any]]:
         user = self._viewer.directory.user
         return [
             {
-                name: one.entry.b, **json_fields(user(one.log.user), "by"),
+                kind.field: one.entry.b, **json_fields(user(one.log.user), "by"),
                 "entry_id": message_id(one.log, one.seq), **({"automatic": True} if one.entry.auto else {}),
             }
-            for one in said
+            for one in self._said(kind)
         ]  # fmt: skip
 
 
@@ -518,9 +511,9 @@ class MessageChange(DurableEvent):
     @property
     def counts(self) -> bool:
         """True if nothing newer takes its place, and it did not come expelled as what somebody says about another's."""
-        edits = self.message._edits
-        is_shown = edits is not None and any((one.log, one.seq) == (self.log, self.seq) for one in edits.changes)
-        return is_shown and (KINDS[self._entry.k].about == "own" or not self.expelled)
+        edits, kind = self.message._edits, KINDS[self._entry.k]
+        is_shown = edits is not None and any((one.log, one.seq) == (self.log, self.seq) for one in edits.of(kind))
+        return is_shown and (kind.about == "own" or not self.expelled)
 
     def seen_by(self, viewer: Viewer) -> MessageChange:
         """Return this change as another user of the same peer sees it."""
@@ -529,7 +522,8 @@ class MessageChange(DurableEvent):
     def _fields(self, conversation: Conversation) -> dict[str, Any]:
         return {
             **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
-            **self._change_fields(), **({"ref": self.ref} if self.by.is_me else {}),
+            **{name: getattr(self, name) for name in [KINDS[self._entry.k].field] if name}, **self._change_fields(),
+            **({"ref": self.ref} if self.by.is_me else {}),
         }  # fmt: skip
 
     def _change_fields(self) -> dict[str, Any]:
@@ -546,9 +540,6 @@ class Edited(MessageChange):
     def text(self) -> str:
         """The new text."""
         return self.message.text
-
-    def _change_fields(self) -> dict[str, Any]:
-        return {"text": self.text}
 
 
 class Deleted(MessageChange):
@@ -575,7 +566,7 @@ class Reaction(MessageChange):
         return self._entry.auto
 
     def _change_fields(self) -> dict[str, Any]:
-        return {"reaction": self.reaction, **({"automatic": True} if self.automatic else {})}
+        return {"automatic": True} if self.automatic else {}
 
 
 class Vote(MessageChange):
@@ -589,9 +580,6 @@ class Vote(MessageChange):
         """The number of the choice, from 1; 0 if an earlier vote was taken back."""
         return int(self._entry.b)
 
-    def _change_fields(self) -> dict[str, Any]:
-        return {"option": self.option}
-
 
 class PollClosed(MessageChange):
     """A poll was closed by its writer: `message.votes` are those that count."""
@@ -600,11 +588,23 @@ class PollClosed(MessageChange):
     event: ClassVar[Literal["closed"]] = "closed"
 
     def _change_fields(self) -> dict[str, Any]:
-        return {"votes": self.message._vote_lines}
+        return {"votes": self.message._lines_of(VOTE)}
+
+
+class Pinned(MessageChange):
+    """A message was pinned or unpinned."""
+
+    __slots__ = ()
+    event: ClassVar[Literal["pinned"]] = "pinned"
+
+    @property
+    def pinned(self) -> bool:
+        """True if it was pinned."""
+        return bool(self._entry.b)
 
 
 CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
-    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction, Vote, PollClosed)
+    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction, Pinned, Vote, PollClosed)
 }
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
@@ -627,7 +627,7 @@ def check_change(name: str, post: Post, text: str, me: UserId) -> str:
         raise ValueError(offers.fixed)
     if kind.on and (post._entry.k != kind.on or post.deleted or post.closed_at):
         raise ValueError(f"this is no open {kind.on}")
-    if kind.body == "number" and int(text) > len(post.choices):
+    if kind.on and kind.body == "number" and int(text) > len(post.choices):
         raise ValueError(f"there are {len(post.choices)} choices, no {text}")
     return check_text(text) if kind.body == "text" and (text or not kind.longest) else text
 

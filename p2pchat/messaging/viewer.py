@@ -17,6 +17,7 @@ from p2pchat.core.log import CLOCK_AHEAD, LogId, Ref, decode_entry, ref_key, ref
 from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
+from p2pchat.kinds.pins import PIN
 from p2pchat.messaging.access_policy import AccessPolicy
 from p2pchat.messaging.conversations import Conversation, DeletedMessages, Group, GroupDirectory
 from p2pchat.messaging.events import Gap, aware, micros_of
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.sql import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
+LAST_PINS = 200  # messages; a guess
 AHEAD_PART = 4  # of the newest messages: most that may be stamped ahead of the present; a guess
 CLOCKS_DIFFER = timedelta(microseconds=CLOCK_AHEAD)
 
@@ -344,6 +346,18 @@ class Viewer:
             if shown is not None and self._is_shown(shown):
                 return post_of(self, shown)
         raise UnknownName(message_id, text="there is no message with this id here")
+
+    async def pins(self, conversation: To) -> list[Message | Sent]:
+        """Return the pinned messages of a conversation, the one pinned last first, of the last 200 pinned or unpinned.
+
+        Raises:
+            UnknownName, AmbiguousName: Nothing has a name given, or several have.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
+        """
+        disk, key = self._disk, self.find(conversation).key
+        shown = await disk.read(lambda: disk.storage.changed(key, PIN.aspect, LAST_PINS))
+        return [post for post in self._posts(filter(self._is_shown, shown)) if post.pinned]
 
     async def written_before(self, message_id: str) -> datetime | None:
         """Return when the newest entry here was written of those that precede a message in its log; None for none.

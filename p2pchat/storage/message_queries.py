@@ -52,6 +52,10 @@ MOST_ASKED = 500  # contents, or names, in one statement
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 FIRST_LOG = "select min(number) from logs where writer = ?"
 Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
+CHANGED = """
+select writer, run, seq from changes where conversation = ? and aspect = ?
+group by writer, run, seq order by max(c) desc limit ?
+"""
 ANY_RELATION = "select 1 from changes where conversation = ? limit 1"
 # One message and one person after the other, instead of a row for each of a thousand edits.
 NEXT_RELATED = "select min(seq) from changes where conversation = ? and run = ? and seq > ? and seq <= ?"
@@ -136,6 +140,12 @@ class MessageQueries(LogQueries):
         """Return released entries by what their ids say, of the log and the number; None for one that is not here."""
         held = self.lookup([key for key, _ in names])
         return [self.entry(held[key].log, seq) if key in held else None for key, seq in names]
+
+    def changed(self, conversation: ConversationId, aspect: str, limit: int) -> list[ReleasedEntry]:
+        """Return the released entries of which this aspect was changed last, the last one first."""
+        rows = self.db.all(CHANGED, self.db.number("conversations", conversation), aspect, limit)
+        found = self.named([(LogKey(conversation, (writer + run).hex()), seq) for writer, run, seq in rows])
+        return [one for one in found if one is not None]
 
     def meta_values(self, names: Sequence[str]) -> dict[str, str]:
         """Return those of these values in `meta` that are there."""

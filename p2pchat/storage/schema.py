@@ -29,7 +29,7 @@ from p2pchat.protocol import GuestCertificate, Mark, Naming, PeerId, PeerRecord
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 16
+SCHEMA_VERSION = 17
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -198,7 +198,10 @@ changes: Table = Table(  # released entries that change a message: edits, deleti
         Column("aspect", NAME),  # as in kinds/
         Column("c"),
     ),
-    {"changes_by_message": ("conversation", "run", "seq", "writer", "author", "aspect", "c")},
+    {
+        "changes_by_message": ("conversation", "run", "seq", "writer", "author", "aspect", "c"),
+        "changes_by_aspect": ("conversation", "aspect", "c"),
+    },
 )
 attachments: Table = Table(  # of stored messages, deleted or not: which content they name
     "attachments",

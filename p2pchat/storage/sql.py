@@ -240,6 +240,7 @@ class SqlStorage:
     history: Final = _query(MessageQueries.history)
     entry: Final = _query(MessageQueries.entry)
     named: Final = _query(MessageQueries.named)
+    changed: Final = _query(MessageQueries.changed)
     referring: Final = _query(MessageQueries.referring)
     last_place: Final = _query(MessageQueries.last_place)
     first_received_at: Final = _query(MessageQueries.first_received_at)

@@ -1,4 +1,4 @@
-"""Views for people who query the database with SQL: messages, people, chats, receipts and votes.
+"""Views for people who query the database with SQL: messages, people, chats, receipts, pins and votes.
 
 They store nothing, and p2pchat never reads them. They are made when a peer opens the database for writing, and anew
 when a version of p2pchat defines them differently: `meta` says which definition is there. A
@@ -22,6 +22,7 @@ from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.kinds import HIDDEN_KINDS, MESSAGE_KINDS
 from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
+from p2pchat.kinds.pins import PIN
 from p2pchat.kinds.polls import CLOSE, POLL, VOTE
 from p2pchat.protocol import MAX_INT
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
@@ -90,7 +91,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
 
     choice = member("e.body", "b")
     same = "{0}.conversation = p.chat and {0}.run = l.run and {0}.seq = p.message & {1} and {0}.writer = {2}".format
-    of_poll = {name: same(name, SEQS - 1, "substr(u.id, 1, 8)") for name in "mnc"}
+    of_post = {name: same(name, SEQS - 1, "substr(u.id, 1, 8)") for name in "mnc"}
     counts = f"(t.log is null or {{0}}.id & {SEQS - 1} <= t.upto)".format
     one, other = (f"substr(c.naming, {at}, 64)" for at in USERS_AT)
     return {
@@ -118,20 +119,34 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         order by m.c desc, v.run desc, m.id desc limit 1)
         where {is_message} and {released} and {visible}""",
         "receipts": f"{receipts('delivered', delivered)} union all {receipts('read', read)}",
+        "pins": f"""select p.message as message, m.author as person, w.name as name
+        from messages p
+        join logs l on l.number = p.message >> {SEQ_BITS}
+        join users u on u.number = p.person
+        join changes m on {of_post["m"]} and m.aspect = '{PIN.aspect}'
+        join users w on w.number = m.author
+        join entries e on e.id = m.id
+        where p.deleted = 0 and {choice} not like '0'
+        and m.id = (select n.id from changes n
+        join logs v on v.number = n.id >> {SEQ_BITS}
+        join users x on x.number = n.author
+        left join seen t on t.log = v.number
+        where {of_post["n"]} and n.aspect = m.aspect and {counts("n")}
+        order by n.c desc, x.id desc, v.run desc, n.id desc limit 1)""",
         "votes": f"""select p.message as message, m.author as person, w.name as name, {choice} as choice
         from messages p
         join logs l on l.number = p.message >> {SEQ_BITS}
         join users u on u.number = p.person
-        join changes m on {of_poll["m"]} and m.aspect = '{VOTE.aspect}'
+        join changes m on {of_post["m"]} and m.aspect = '{VOTE.aspect}'
         join users w on w.number = m.author
         join entries e on e.id = m.id
         where p.kind = '{POLL.name}' and p.deleted = 0 and {choice} not like '0'
         and m.id = (select n.id from changes n
         join logs v on v.number = n.id >> {SEQ_BITS}
         left join seen t on t.log = v.number
-        where {of_poll["n"]} and n.author = m.author and n.aspect = m.aspect and {counts("n")}
+        where {of_post["n"]} and n.author = m.author and n.aspect = m.aspect and {counts("n")}
         and n.c < coalesce((select min(c.c) from changes c left join seen t on t.log = c.id >> {SEQ_BITS}
-        where {of_poll["c"]} and c.author = p.person and c.aspect = '{CLOSE.aspect}' and {counts("c")}), {MAX_INT + 1})
+        where {of_post["c"]} and c.author = p.person and c.aspect = '{CLOSE.aspect}' and {counts("c")}), {MAX_INT + 1})
         order by n.c desc, v.run desc, n.id desc limit 1)""",
     }
 

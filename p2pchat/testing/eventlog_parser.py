@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.kinds.message_fields import MESSAGE_FIELDS
 
 Line = dict[str, Any]
@@ -34,9 +35,9 @@ _POST = ("id", "conversation_id", "sender_id", "text", "sent_at")
 _EDIT = ("id", "by_id", "entry_id", "sent_at")
 _NEEDED = {
     "sent": _POST, "message": _POST, "delivered": ("id", "user_id"), "joined": ("user_id",),
-    "left": ("user_id", "reason"), "listening": ("user_id",), "edited": (*_EDIT, "text"), "deleted": _EDIT,
-    "reaction": (*_EDIT, "reaction"), "vote": _EDIT, "closed": _EDIT, "group": ("conversation_id", "change", "group"),
+    "left": ("user_id", "reason"), "listening": ("user_id",), "group": ("conversation_id", "change", "group"),
     "member": ("user_id", "by_id", "change"),
+    **{event: (*_EDIT, *filter(None, [kind.field])) for event, kind in CHANGE_EVENTS.items()},
 }  # fmt: skip
 _TYPES = {  # of optional fields: those of a message, and of other lines
     **{row.name: row.type for row in MESSAGE_FIELDS},

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from p2pchat import Message, Sent
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.kinds.message_fields import fields_at
 
 Form = Mapping[str, str]  # by the name in event lines
@@ -19,17 +20,15 @@ SOCKETIO: Form = {name: row.other or name for name, row in fields_at("s").items(
 
 _RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}
 _CHANGE = {
-    "id": "id", "by": "by", "at": "timestamp", "text": "content", "reaction": "reaction", "automatic": "automatic",
-    "option": "option",
+    "id": "id", "by": "by", "at": "timestamp", "automatic": "automatic",
+    **{kind.field: CHAT.get(kind.field, kind.field) for kind in CHANGE_EVENTS.values()},
 }  # fmt: skip
 _FILE = {name: name for name in ("id", "name", "size", "root", "stored", "user", "has", "count", "of")}
 _GROUP = {"group": "group", "conversation_id": "id", "change": "change", "members": "members"}
 _MEMBER = {"user": "user", "by": "by", "change": "change"}
 CHAT_EVENTS: dict[str, Form] = {
-    "delivered": _RECEIPT, "read": _RECEIPT, "edited": _CHANGE, "deleted": _CHANGE, "reaction": _CHANGE,
-    "vote": _CHANGE, "closed": _CHANGE,
-    "group": _GROUP, "file_progress": _FILE, "file_arrived": _FILE, "file_receipt": _FILE,
-    "member": _MEMBER,
+    "delivered": _RECEIPT, "read": _RECEIPT, "group": _GROUP, "file_progress": _FILE, "file_arrived": _FILE,
+    "file_receipt": _FILE, "member": _MEMBER, **dict.fromkeys(CHANGE_EVENTS, _CHANGE),
 }  # fmt: skip
 
 

@@ -33,11 +33,9 @@ from p2pchat.web.schemas import (
     MessageAccepted,
     MessageOut,
     NewAccount,
-    NewContent,
     NewGroup,
     NewMembers,
     NewMessage,
-    NewReaction,
     PresenceOut,
     ReceiptStatus,
     SignUp,
@@ -279,6 +277,14 @@ async def search(
     return [MessageOut.of(post) for post in page]
 
 
+@messages_router.get("/pins", responses=problems(404, 409), response_model_exclude_none=True, dependencies=LONG)
+async def pins(
+    account: CurrentAccount, gateway: CurrentGateway, conversation: Annotated[str, Query(max_length=64)] = "room"
+) -> list[MessageOut]:
+    """Return the pinned messages of a conversation, the one pinned last first."""
+    return [MessageOut.of(post) for post in await account.user.pins(gateway.receivers.find(account, conversation))]
+
+
 # ---- writing messages
 
 
@@ -311,59 +317,12 @@ async def write(
     if gateway.cluster is not None:
         await gateway.cluster.wait_here(account, id)
     safety = await gateway.safety(account, id)
-    return await _accepted(account, id, ref=new.ref, **gateway.receivers.reservation(account, to), **safety)
+    return await accepted(account, id, ref=new.ref, **gateway.receivers.reservation(account, to), **safety)
 
 
-async def _accepted(account: Account, id: str, **more: Any) -> MessageAccepted:
+async def accepted(account: Account, id: str, **more: Any) -> MessageAccepted:
     post = await account.user.message(id)
     return MessageAccepted(id=id, timestamp=iso(post.sent_at), **more)
-
-
-@messages_router.patch("/messages/{id}", responses=problems(404, 413), response_model_exclude_none=True)
-async def edit(id: MessageId, new: NewContent, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
-    """Edit a message of the caller, for everyone."""
-    gateway.limits.write(account.key, new.content)
-    await account.user.edit(await _own(account, id), new.content)
-    return await _accepted(account, id)
-
-
-@messages_router.delete("/messages/{id}", responses=problems(404), response_model_exclude_none=True)
-async def delete(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
-    """Delete a message of the caller: its text is no longer shown anywhere."""
-    gateway.limits.write(account.key)
-    await account.user.delete(await _own(account, id))
-    return await _accepted(account, id)
-
-
-async def _own(account: Account, id: str) -> Post:
-    post = await account.user.message(id)
-    if not isinstance(post, Sent):
-        raise Forbidden("this message was written by another user")
-    return post
-
-
-@messages_router.put("/messages/{id}/reaction", responses=problems(404), response_model_exclude_none=True)
-async def react(id: MessageId, new: NewReaction, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
-    """React to a message; this replaces the caller's previous reaction."""
-    gateway.limits.write(account.key, new.reaction)
-    post = await account.user.message(id)
-    if new.reaction or post.reaction_of(account.user.me):
-        await account.user.react(post, new.reaction)
-    return await _accepted(account, id)
-
-
-@messages_router.delete("/messages/{id}/reaction", responses=problems(404), response_model_exclude_none=True)
-async def unreact(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
-    """Remove the caller's reaction; without one nothing is written."""
-    return await react(id, NewReaction(reaction=""), account, gateway)
-
-
-@messages_router.post("/messages/{id}/read", responses=problems(404))
-async def mark_read(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> Done:
-    """Mark everything in the conversation up to this message as read; writers receive read receipts."""
-    gateway.limits.small.take(account.key)
-    await account.user.mark_read_durably(await account.user.message(id))
-    return Done()
 
 
 # ---- groups

@@ -14,50 +14,45 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from p2pchat import Conversation, Receipt, Receipts
 from p2pchat.commands.command_session import Session
-from p2pchat.commands.command_table import BY_NAME, FIELD_TYPES, CommandRow, commands_at
+from p2pchat.commands.command_table import BY_NAME, CommandRow, commands_at, fields_of, object_schema, schema_of
 from p2pchat.commands.delivery_notices import last_receipt
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import BadCommand, JsonCommand, read_command
 from p2pchat.commands.standard_output import StdoutWriter
+from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.hosted_commands import HostedCommands, hold_answer
-from p2pchat.web.rest import IdempotencyKey, problems
-from p2pchat.web.schemas import MESSAGE_ID
+from p2pchat.web.message_form import CHAT
+from p2pchat.web.rest import IdempotencyKey, MessageId, accepted, problems
+from p2pchat.web.schemas import MESSAGE_ID, MessageAccepted
 from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, CurrentGateway
 
 _TAKEN = commands_at("d")
-_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
 _FIELD_SHAPES: dict[str, dict[str, Any]] = {
     "conversation": {"description": "`room`, a user, `#ops`, or an id."},
     "place": {"description": "`room`, a user, `#ops`, or an id; without it the room."},
     "group": {"description": "`#ops`, or an id."},
     "user": {"description": "A name as shown (`bob`, `bob#K7QF2M3P`), or an id."},
-    "users": {"description": "Names as shown, or ids.", "items": {"type": "string"}},
+    "users": {"description": "Names as shown, or ids."},
     "message": {"description": "The id of a message.", "pattern": MESSAGE_ID},
     "time": {"description": "A time with its zone.", "format": "date-time"},
-    "list": {"items": {"type": "string"}},
 }
 
 
-def _shape(row: CommandRow) -> dict[str, Any]:
-    """Return the JSON schema of a command."""
-    fields = {
-        name: {"type": _JSON_TYPES[FIELD_TYPES[field.kind]], **_FIELD_SHAPES.get(field.kind, {})}
-        for name, field in row.json.items()
-    }
-    return {
-        "title": row.name,
-        "type": "object",
-        "properties": {"do": {"const": row.name}, **fields, "ref": {"type": "string"}},
-        "required": ["do", *(name for name, field in row.json.items() if field.required)],
-        "additionalProperties": False,
-    }
+def _field_shape(kind: str) -> dict[str, Any]:
+    return schema_of(kind) | _FIELD_SHAPES.get(kind, {})
 
 
-_SHAPES = [_shape(row) for row in _TAKEN.values()]
+def _command_shape(row: CommandRow) -> dict[str, Any]:
+    shape = object_schema(fields_of(f"do {row.fields} ref?"), _field_shape)
+    shape["properties"]["do"] = {"const": row.name}
+    return {"title": row.name, **shape}
+
+
+_SHAPES = [_command_shape(row) for row in _TAKEN.values()]
 _EXAMPLES = [{"do": "history", "to": "bob", "limit": 20}]
 
 
@@ -70,7 +65,8 @@ class CommandAnswer(BaseModel, json_schema_extra={"examples": [{"status": "ok", 
     ref: str | None = Field(None, description="As in the command.")
 
 
-router: APIRouter = APIRouter(prefix="/v1", tags=["commands"], dependencies=AUTHENTICATED)
+_commands = APIRouter(tags=["commands"], dependencies=AUTHENTICATED)
+_acts = APIRouter(tags=["messages"], dependencies=AUTHENTICATED)
 
 
 async def _command(
@@ -80,6 +76,10 @@ async def _command(
     row = BY_NAME.get(str(given.get("do")))
     if row is not None and row.kind == "operator":
         raise Forbidden(f"{row.name!r} is for the operator of this gateway, at the control socket of its peer")
+    return _read(given)
+
+
+def _read(given: dict[str, Any]) -> JsonCommand:
     try:
         return read_command(given, _TAKEN)
     except BadCommand as error:
@@ -94,7 +94,7 @@ async def _hold_answer(account: CurrentAccount, gateway: CurrentGateway, command
         yield
 
 
-@router.post(
+@_commands.post(
     "/do",
     responses=problems(404, 409, 413),
     response_model_exclude_none=True,
@@ -113,6 +113,19 @@ async def do(
     """
     if key and command.do != "send":
         raise WebError(422, "malformed", f"Idempotency-Key is for 'send' only: repeat {command.do!r} without it")
+    written, rows = await _carry_out(request, account, gateway, command, key)
+    if command.do == "send":
+        if gateway.cluster is not None:
+            await gateway.cluster.wait_here(account, written)
+        sent = (await account.user.message(written)).to_json()
+        rows = [{**sent, "ref": None, **await gateway.safety(account, written)}]
+    return CommandAnswer(command=command.do, rows=rows, ref=command.ref)
+
+
+async def _carry_out(
+    request: Request, account: Account, gateway: Gateway, command: JsonCommand, key: str = ""
+) -> tuple[str, list[EventLine]]:
+    """Carry out a command; return the id of what was written, and the rows of the answer."""
     display = _CallDisplay(gateway, account.key)
     commands = HostedCommands(request, account, display, "d", lambda on: None, _CallSession)
     commands.charge(command)
@@ -125,14 +138,51 @@ async def do(
         return display.written
 
     content = ("do", json.dumps(command.fields, sort_keys=True))
-    written = await gateway.idempotency.run_detached(account.key, key, content, carry_out)
-    rows = display.rows
-    if command.do == "send":
-        if gateway.cluster is not None:
-            await gateway.cluster.wait_here(account, written)
-        sent = (await account.user.message(written)).to_json()
-        rows = [{**sent, "ref": None, **await gateway.safety(account, written)}]
-    return CommandAnswer(command=command.do, rows=rows, ref=command.ref)
+    return await gateway.idempotency.run_detached(account.key, key, content, carry_out), display.rows
+
+
+def _add_route(row: CommandRow) -> None:
+    """Add a path for what is done to a message: its fields are those of the command, as REST names them."""
+    names = {CHAT.get(name, name): name for name in row.json if name != "id"}
+    shape = object_schema({there: row.json[name] for there, name in names.items()}, _field_shape)
+    if names:
+        [name, *_] = names
+        shape["examples"] = [{name: row.json[names[name]].type(row.example.partition(" ")[2])}]
+    body: Any = Body(json_schema_extra=shape) if names else Depends(_nothing)
+    method, _, path = row.rest.partition(" ")
+
+    async def act(
+        id: MessageId, request: Request, account: CurrentAccount, gateway: CurrentGateway, given: dict[str, Any] = body
+    ) -> MessageAccepted:
+        post = await account.user.message(id)
+        if row.latest == "own" and not post.sender.is_me:
+            raise Forbidden("this message was written by another user")
+        fields = {names.get(name, name): value for name, value in given.items()}
+        await _carry_out(request, account, gateway, _read({**fields, "do": row.name, "id": id}))
+        return await accepted(account, id)
+
+    _acts.add_api_route(
+        f"/messages/{{id}}/{path}".rstrip("/"),
+        act,
+        methods=[method],
+        name=row.name,
+        description=row.purpose,
+        responses=problems(404, 413),
+        response_model_exclude_none=True,
+    )
+
+
+async def _nothing() -> dict[str, Any]:
+    return {}
+
+
+for _row in _TAKEN.values():
+    if _row.rest:
+        _add_route(_row)
+router: APIRouter = APIRouter()
+router.include_router(_commands, prefix="/v1")
+router.include_router(_acts, prefix="/v1")
+router.include_router(_acts, include_in_schema=False)
 
 
 class _CallDisplay(Display):

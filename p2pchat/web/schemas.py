@@ -222,18 +222,6 @@ class Done(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class NewContent(RequestBody, json_schema_extra={"examples": [{"content": "lunch at one?"}]}):
-    """The new text of a message."""
-
-    content: Content
-
-
-class NewReaction(RequestBody, json_schema_extra={"examples": [{"reaction": "👍"}]}):
-    """A reaction, which replaces the caller's previous one; "" removes it."""
-
-    reaction: str = Field(max_length=MAX_REACTION_CHARACTERS)
-
-
 class ReceiptStatus(
     BaseModel,
     json_schema_extra={

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2pchat.core.edits import RelatedEntry
 from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
 from p2pchat.core.replicator import JOINED
+from p2pchat.kinds.pins import PIN
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
@@ -187,7 +188,7 @@ def _relation(log: LogId, seq: int, entry: Entry) -> _Relation | None:
     number = entry.b if type(entry.b) is int else -1
     said = entry.b if isinstance(entry.b, str) else "" if number < 1 else str(number)
     well = {"edit": isinstance(entry.b, str), "delete": entry.b is None, "reaction": len(said) <= MOST_CHARACTERS,
-            "vote": 0 <= number <= MOST_OPTIONS, "close": entry.b is None}  # fmt: skip
+            "vote": 0 <= number <= MOST_OPTIONS, "pin": 0 <= number <= 1, "close": entry.b is None}  # fmt: skip
     return _Relation(entry.c, log.user, log.run, seq, entry.k, said) if well.get(entry.k) else None
 
 
@@ -202,7 +203,9 @@ def _expected(writer: UserId, done: list[_Relation], *, asks: bool) -> tuple[obj
     for did in sorted(did for did in done if did.kind == "reaction" or (did.kind == "vote" and did.c < end)):
         by_user[did.user, did.kind] = did
     said: list[object] = [did.entry for did in sorted(by_user.values()) if did.body]
-    return own and own.entry, [*said, *([] if close is None else [("closed by", close.entry)])]
+    said += [] if close is None else [("closed by", close.entry)]
+    pin = max((did for did in done if did.kind == "pin"), default=None)
+    return own and own.entry, [*said, *([("pinned by", pin.entry)] if pin and pin.body else [])]
 
 
 def _shown(one: ReleasedEntry) -> tuple[object, list[object]]:
@@ -211,6 +214,7 @@ def _shown(one: ReleasedEntry) -> tuple[object, list[object]]:
     changes = one.edits.changes
     said: list[object] = [_name(did) for did in changes if did.entry.k in ("reaction", "vote") and did.entry.b]
     said += [("closed by", _name(did)) for did in changes if did.entry.k == "close"]
+    said += [("pinned by", _name(did)) for did in one.edits.said(PIN)]
     newest = one.edits.newest
     return newest and _name(newest), said
 

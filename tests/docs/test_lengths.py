@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from tests.test_readme import ROOT
 
-OF_ALL_DOCS = 73_060  # of docs/, the pages of the protocol and of the reference included
-OF_THE_PROTOCOL = 15_310
+OF_ALL_DOCS = 73_290  # of docs/, the pages of the protocol and of the reference included
+OF_THE_PROTOCOL = 15_370
 MOST = {
-    "CHANGELOG.md": 900,
+    "CHANGELOG.md": 905,
     "README.md": 1_200,
     "SECURITY.md": 1_500,
-    "docs/agents.md": 1_110,
+    "docs/agents.md": 1_130,
     "docs/architecture.md": 5_000,
     "docs/bots.md": 1_300,
-    "docs/cli.md": 7_195,
+    "docs/cli.md": 7_290,
     "docs/cluster.md": 1_400,
     "docs/conformance.md": 1_200,
     "docs/databases.md": 850,
     "docs/files.md": 1_300,
     "docs/first-change.md": 850,
     "docs/first-steps.md": 950,
-    "docs/gateway-api.md": 3_215,
+    "docs/gateway-api.md": 3_240,
     "docs/gateway-socketio.md": 1_100,
     "docs/gateway.md": 2_300,
     "docs/groups.md": 1_100,
@@ -31,11 +31,12 @@ MOST = {
     "docs/moving.md": 950,
     "docs/operations.md": 2_350,
     "docs/page.md": 1_300,
+    "docs/pins.md": 250,
     "docs/polls.md": 350,
-    "docs/protocol.md": 9_415,
+    "docs/protocol.md": 9_425,
     "docs/protocol-attachments.md": 980,
     "docs/protocol-discovery.md": 295,
-    "docs/protocol-entries.md": 1_310,
+    "docs/protocol-entries.md": 1_365,
     "docs/protocol-files.md": 535,
     "docs/protocol-groups.md": 1_380,
     "docs/protocol-vectors.md": 485,

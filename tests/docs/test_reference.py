@@ -75,6 +75,8 @@ async def test_every_event_line_has_a_row_with_its_fields() -> None:
         lines.append((await anext(changed)).to_json())
         await ada.delete(receipt.id)
         lines.append((await anext(changed)).to_json())
+        await ada.pin(receipt.id)
+        lines.append((await anext(changed)).to_json())
         poll = await ada.poll("room", "lunch?", ["pizza", "soup"])
         await ada.vote(poll.id, 1)
         lines.append((await anext(changed)).to_json())

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from p2pchat import Message, TCPPeer, Vote
+from p2pchat import Message, Pinned, TCPPeer, Vote
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import VIEWS_KEY
@@ -84,6 +84,27 @@ async def test_votes_show_the_choice_that_counts_of_each_person_until_the_close(
         assert voted(url) == [("lunch?", "bob", 2)]
         await ada.close_poll(asked.id)
         assert voted(url) == [("lunch?", "bob", 2)]
+
+
+async def test_pins_show_who_pinned_a_message_last_until_anybody_unpins_it(url: str, home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
+        await bob.connect(ada.port)
+        await ada.wait_user("bob", WAIT)
+        pins = ada.events(Pinned)
+        first, second = await ada.broadcast("rules"), await ada.broadcast("noise")
+        await second.delivered(timeout=WAIT)
+        for change in (ada.pin(first.id), bob.pin(first.id), ada.pin(second.id), bob.unpin(second.id)):
+            await (await change).delivered(timeout=WAIT)
+            async with within(WAIT, "the pin"):
+                await anext(pins)
+        assert pinned(url) == [("rules", "bob")]
+        await ada.delete(first.id)
+        assert pinned(url) == []
+
+
+def pinned(url: str) -> list[tuple[str, str]]:
+    found = rows(url, "select m.text, p.name from pins p join messages m on m.message = p.message")
+    return [(text, name) for text, name in found]
 
 
 def voted(url: str) -> list[tuple[str, str, int]]:

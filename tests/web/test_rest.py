@@ -351,7 +351,7 @@ async def test_the_receipt_of_a_message(people: Served) -> None:
         id = await write(ada, to="bob", content="done?")
         fate = (await ada.get(f"/messages/{id}/receipt")).json()
         assert fate == {"id": id, "status": "accepted", "delivered_to": [], "read_by": [], "missing": ["bob"]}
-        assert (await bob.post(f"/messages/{id}/read")).json() == {"status": "ok"}
+        assert (await bob.post(f"/messages/{id}/read")).json()["status"] == "ok"
         while (fate := (await ada.get(f"/messages/{id}/receipt")).json())["status"] != "read":
             pass
         assert (fate["delivered_to"], fate["read_by"], fate["missing"]) == (["bob"], ["bob"], [])
@@ -370,8 +370,9 @@ async def test_only_the_writer_can_edit_and_delete_a_message(people: Served) -> 
         while "reactions" not in (shown := (await ada.get(f"/messages/{id}")).json()):
             pass
         assert (shown["content"], shown["edited"], shown["reactions"]) == ("lunch?", True, {"👍": ["bob"]})
-        for _ in range(2):
-            assert (await bob.delete(f"/messages/{id}/reaction")).status_code == 200
+        assert (await bob.put(f"/messages/{id}/reaction", json={"reaction": ""})).status_code == 200
+        assert refused(await bob.put(f"/messages/{id}/reaction", json={})) == (422, "malformed")
+        assert refused(await bob.put(f"/messages/{id}/reaction", json={"do": "delete"})) == (422, "malformed")
         assert (await ada.delete(f"/messages/{id}")).status_code == 200
         gone = (await ada.get(f"/messages/{id}")).json()
         assert (gone["content"], gone["deleted"]) == ("", True)
@@ -420,3 +421,26 @@ async def test_users_and_their_presence(people: Served) -> None:
         assert (bob["name"], bob["status"]) == ("bob", "online")
         assert refused(await ada.get("/users/nobody")) == (404, "unknown_name")
         assert (await ada.get("/conversations")).json()[0]["kind"] == "room"
+
+
+async def test_a_poll_is_voted_on_and_closed(people: Served) -> None:
+    async with people.client("ada") as ada, people.client("bob") as bob:
+        asked = await ada.post("/v1/do", json={"do": "poll", "question": "lunch?", "options": ["pizza", "soup"]})
+        id = asked.json()["rows"][0]["id"]
+        assert (await bob.put(f"/messages/{id}/vote", json={"option": 2})).json()["id"] == id
+        assert refused(await bob.post(f"/messages/{id}/close")) == (400, "malformed")
+        assert (await ada.post(f"/v1/messages/{id}/close")).status_code == 200
+        shown = (await bob.get(f"/messages/{id}")).json()
+        assert [(one["by"], one["option"]) for one in shown["votes"]] == [("bob", 2)] and shown["closed_at"]
+        assert refused(await bob.put(f"/messages/{id}/vote", json={"option": 1})) == (400, "malformed")
+
+
+async def test_a_message_is_pinned_by_one_and_unpinned_by_another(people: Served) -> None:
+    async with people.client("ada") as ada, people.client("bob") as bob:
+        id = await write(ada, to="room", content="the rules")
+        assert (await bob.put(f"/messages/{id}/pin")).json()["id"] == id
+        [pin] = (await ada.get("/pins")).json()
+        assert (pin["content"], [one["by"] for one in pin["pins"]]) == ("the rules", ["bob"])
+        assert (await ada.delete(f"/v1/messages/{id}/pin")).status_code == 200
+        assert (await bob.get("/pins?conversation=room")).json() == []
+        assert refused(await bob.get("/pins?conversation=nobody")) == (404, "unknown_name")

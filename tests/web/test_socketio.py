@@ -549,3 +549,26 @@ async def test_a_stopping_gateway_closes_so_that_clients_reconnect(served: Serve
         await served.gateway.aclose()
         await asyncio.wait_for(ada.gone.wait(), 60)
         assert ada.said("error") == []
+
+
+async def test_votes_pins_and_other_changes_of_messages_come_live(served: Served) -> None:
+    await served.register("ada")
+    async with talking(served, "bob") as bob, served.client("ada") as ada:
+
+        async def do(**command: object) -> str:
+            answer = (await ada.post("/v1/do", json=command)).json()
+            return str(answer["rows"][0]["id"])
+
+        id = await do(do="poll", to="room", question="Lunch?", options=["pizza", "soup"])
+        assert (await bob.hear("newMessage"))["id"] == id
+        for command, said in (
+            ({"do": "vote", "option": 2}, {"change": "vote", "option": 2}),
+            ({"do": "pin"}, {"change": "pinned", "pinned": True}),
+            ({"do": "unpin"}, {"change": "pinned", "pinned": False}),
+            ({"do": "react", "reaction": "+1"}, {"change": "reaction", "reaction": "+1"}),
+            ({"do": "close"}, {"change": "closed"}),
+            ({"do": "delete"}, {"change": "deleted"}),
+        ):
+            await do(**command, id=id)
+            told = await bob.hear("messageChange")
+            assert told.pop("timestamp") and told == {"id": id, "by": "ada", **said}

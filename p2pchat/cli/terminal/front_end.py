@@ -48,9 +48,10 @@ from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import redirect_notices
-from p2pchat.commands.message_commands import react
+from p2pchat.commands.message_commands import change
 from p2pchat.commands.standard_output import EventLogFile
 from p2pchat.commands.wrap import Row
+from p2pchat.kinds import CALLS
 from p2pchat.safe_text import quote_name
 
 
@@ -191,7 +192,7 @@ class TerminalFrontEnd:
         """React to a question with a choice, unless the key before did."""
         if self.display.questions.close(question["id"]):
             try:
-                await react(self._session, await self._peer.message(question["id"]), choice)
+                await change(CALLS["react"], self._session, await self._peer.message(question["id"]), reaction=choice)
             except (P2PChatError, OSError) as error:
                 self.display.questions.add(question, self._peer.me.id)
                 await self._session.report_error(error)

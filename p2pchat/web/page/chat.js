@@ -7,7 +7,7 @@ import { Attention } from "./attention.js";
 import { Connection, CommandError } from "./connection.js";
 import { Events } from "./events.js";
 import { deleteAccount } from "./http.js";
-import { Model } from "./model.js";
+import { Model, messageOf } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { preferences } from "./storage.js";
 
@@ -51,6 +51,7 @@ export class Chat {
       who: () => this._soonOnce("who", () => this._who()),
       joined: (talk) => this._soonOnce(`joined ${talk.id}`, () => this._joined(talk)),
       sent: (line, talk) => this._onAccepted(line, talk),
+      pins: (talk) => this._soonOnce(`pins ${talk.id}`, () => this._pins(talk)),
       failed: (ref, code, text) => this._onFailed(ref, code, text),
     });
     this.attention = new Attention((active) => {
@@ -297,12 +298,19 @@ export class Chat {
       if (isWhole(rows, limit)) talk.complete = true;
       this.events.addHistory(talk, rows, "newest");
       await this._receipts(talk);
+      await this._pins(talk);
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
     } finally {
       talk.loading = false;
       this.model.changed(talk);
     }
+  }
+
+  /** Ask for what is pinned. @param {import("./model.js").Talk} talk */
+  async _pins(talk) {
+    talk.pins = (await this.connection.request({ do: "pins", to: talk.id })).map(messageOf);
+    this.model.bus.changed("pins");
   }
 
   /** Load the page before the oldest loaded message. @param {import("./model.js").Talk} talk */
@@ -444,6 +452,11 @@ export class Chat {
   /** Vote in a poll; 0 takes the vote back. @param {import("./model.js").Message} message @param {number} option */
   vote(message, option) {
     return this.connection.request({ do: "vote", id: message.id, option });
+  }
+
+  /** Pin a message, or unpin it. @param {import("./model.js").Message} message */
+  pin(message) {
+    return this.connection.request({ do: message.pins.length ? "unpin" : "pin", id: message.id });
   }
 
   /** Toggle a reaction. @param {import("./model.js").Message} message @param {string} reaction */

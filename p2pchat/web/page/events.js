@@ -19,6 +19,7 @@ export class Events {
    * @param {() => void} asks.who the list of people is outdated
    * @param {(talk: Talk) => void} asks.joined the user joined a group: what was written in it before is not loaded
    * @param {(line: any, talk: Talk) => void} asks.sent an own message was accepted
+   * @param {(talk: Talk) => void} asks.pins what is pinned there is outdated
    * @param {(ref: string, code: string, text: string) => void} asks.failed a command failed
    */
   constructor(model, asks) {
@@ -31,6 +32,7 @@ export class Events {
       edited: (line) => this._edit(line, (message) => Object.assign(message, { text: line.text, edited: true, deleted: false, mendedAt: line.sent_at })),
       deleted: (line) => this._deleted(line),
       reaction: (line) => this._edit(line, (message) => react(message, line)),
+      pinned: (line) => this._pinned(line),
       vote: (line) => this._edit(line, (message) => vote(message, line)),
       closed: (line) => this._edit(line, (message) => Object.assign(message, { closedAt: line.sent_at, votes: line.votes })),
       delivered: (line) => this._raiseTicks(line, "count"),
@@ -219,11 +221,19 @@ export class Events {
     change(message);
     this._model.messageChanged(talk, message);
     this._model.bus.changed("talks"); // its list may show this message
+    if (talk.pins.some(({ id }) => id === line.id)) this._asks.pins(talk);
+  }
+
+  /** @param {any} line */
+  _pinned(line) {
+    this._edit(line, (message) => Object.assign(message, { pins: line.pinned ? [{ by: line.by, by_id: line.by_id }] : [] }));
+    const talk = this._model.talks.get(line.conversation_id);
+    if (talk?.loaded) this._asks.pins(talk);
   }
 
   /** @param {any} line */
   _deleted(line) {
-    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [], votes: [], files: [] }));
+    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [], pins: [], votes: [], files: [] }));
     if (line.by_id !== this._model.me.id && this._model.talks.get(line.conversation_id)?.unread) this._asks.counts(); // it no longer counts
   }
 

@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 import { Header } from "./header.js";
 import { Navigation } from "./navigation.js";
 import { Notifications } from "./notifications.js";
+import { Pins } from "./pins.js";
 import { SearchPanel } from "./search.js";
 import { installShortcuts, isField, showHelp } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
@@ -29,6 +30,7 @@ export class Layout {
       h("main", { class: "talk", "aria-labelledby": "talk-name" },
         this.header.element,
         new ConnectionBar(chat).element,
+        new Pins(chat, this).element,
         this.search.element,
         this.timeline.element,
         new TypingLine(chat.model).element,

@@ -40,6 +40,7 @@
  * @property {boolean} expelled it came when its writer was no member any more
  * @property {string} mendedAt when it was edited, "" for never
  * @property {Reaction[]} reactions
+ * @property {{by: string, by_id: string}[]} pins who pinned it, if anybody has
  * @property {string[]} choices answers to press: a press is a reaction with that text
  * @property {boolean} poll its choices are voted for, by their numbers from 1
  * @property {Voted[]} votes @property {string} closedAt when it was closed, "" while it is open
@@ -76,6 +77,8 @@ export class Talk {
     this.byId = new Map();
     /** @type {{at: string, text: string}[]} what happened among the messages while the page was open */
     this.notes = [];
+    /** @type {Message[]} at its head, the one pinned last first */
+    this.pins = [];
     /** @type {Message[]} waiting to be sent */
     this.waiting = [];
     this.loaded = false; // the newest page was loaded on this connection
@@ -227,6 +230,7 @@ export function messageOf(line) {
     mendedAt: line.mended_at ?? "",
     unsupported: line.unsupported ?? "",
     reactions: line.reactions ?? [],
+    pins: line.pins ?? [],
     choices: line.choices ?? [],
     poll: line.poll ?? false,
     votes: line.votes ?? [],

@@ -21,6 +21,7 @@ from p2pchat import (
     FileReceipt,
     Left,
     Message,
+    MessageChange,
     PeerClosed,
     Presence,
     Read,
@@ -35,7 +36,7 @@ from p2pchat.web.catch_up import QUEUED_KINDS, Post
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
-from p2pchat.web.message_form import SOCKETIO, message_json
+from p2pchat.web.message_form import CHAT_EVENTS, SOCKETIO, message_json
 from p2pchat.web.socketio.engineio import NEW_MESSAGE, EngineConnection, Newest, event_packet
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
@@ -104,10 +105,20 @@ class SocketClient(ClientSession):
         }  # fmt: skip
         self._put(envelope.encoded("socketio file receipt", lambda: event_packet("fileReceipt", content)))
 
+    def _on_change(self, envelope: Envelope) -> None:
+        if not self.was_told(envelope.event):
+            self._put(envelope.encoded("socketio change", lambda: self._change_packet(envelope.event)))
+
+    def _change_packet(self, event: MessageChange) -> EnginePacket:
+        line = event.to_json()
+        said = {name: line[field] for field, name in CHAT_EVENTS[event.event].items() if field in line}
+        who = name_of(self.gateway.accounts, event.by)
+        return event_packet("messageChange", {**said, "by": who, "change": event.event})
+
     _HANDLERS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
         Message: _on_message, Sent: _on_message, Delivered: _on_receipt, Read: _on_receipt, Presence: _on_presence,
         Left: _on_presence, Typing: _on_typing, FileProgress: _on_file, FileArrived: _on_file,
-        FileReceipt: _on_file_receipt,
+        FileReceipt: _on_file_receipt, **dict.fromkeys(MessageChange.__subclasses__(), _on_change),
     }  # fmt: skip
 
     def _packet(self, post: Post) -> EnginePacket | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
@@ -60,3 +62,27 @@ async def test_a_poll_is_asked_with_a_typed_line_and_closed_with_a_button_by_key
     await message.get_by_text("The poll is closed").wait_for()
     await expect(message.get_by_role("button", name="Close the poll")).to_have_count(0)
     await expect(message.locator("button.option").nth(1)).to_be_disabled()
+
+
+async def test_a_vote_that_races_with_the_close_is_shown_as_it_is_stored_elsewhere(scene: Scene) -> None:
+    """Whichever was written first; what zoe writes after it tells that terry has all that she did before."""
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    for question in ("one?", "two?", "three?", "four?"):
+        terry.say(do="poll", to="room", question=question, options=["pizza", "soup"])
+        asked = await terry.next("sent", text=question)
+        bars = (await zoe.sees(question)).locator("button.option")
+        press = asyncio.ensure_future(bars.nth(1).dispatch_event("click"))
+        if question in ("one?", "three?"):
+            await press
+        terry.say(do="close", id=asked["id"])
+        await press
+        await expect(bars.nth(1)).to_be_disabled()
+        await zoe.write(f"done {question}")
+        await terry.next("message", text=f"done {question}")
+        terry.say(do="history", to="room", limit=2, ref=question)
+        [stored, _] = (await terry.next("answer", ref=question))["rows"]
+        assert stored["id"] == asked["id"] and stored["closed_at"]
+        names = ", ".join("you" for one in stored.get("votes", ()) if one["option"] == 2)
+        await expect(bars.nth(1)).to_have_attribute("title", names)
+        await expect(bars.nth(1)).to_have_attribute("aria-pressed", "true" if names else "false")

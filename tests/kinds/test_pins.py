@@ -1,0 +1,165 @@
+"""Pins: the newest pin or unpin of all people counts; in the core, the library, a terminal and JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from p2pchat import P2PChatError, Pinned, TCPPeer
+from p2pchat.commands.event_text import format_message
+from p2pchat.core.log import Entry, Ref, encode_entry
+from p2pchat.kinds.pins import PIN
+from p2pchat.protocol import Entries
+from p2pchat.testing import Mesh, mesh
+from tests.commands.session_output import Shown, open_session
+from tests.core.scripted_nodes import NAMES, ROOM, START, Author, Peer, World
+from tests.deadlines import WAIT, until, within
+
+# ---- the core
+
+
+def pin(author: Author, re: Ref, at: int, body: int) -> Entries:
+    return author.write(encode_entry(Entry("pin", START + at, START + at, re, b=body)))
+
+
+def pinned(peer: Peer) -> list[tuple[str, int]]:
+    [one] = [one for one in peer.storage.history(ROOM, limit=0) if '"hi"' in one.raw[1]]
+    return [] if one.edits is None else [(NAMES[each.log.user], each.entry.b) for each in one.edits.of(PIN)]
+
+
+def test_the_newest_pin_or_unpin_of_all_people_counts_in_whatever_order_they_come() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
+    far = ada.far("bob")
+    far.say(bob.say("hi"), pin(cyd, bob.ref(1), 20, 1))
+    assert pinned(ada) == [("cyd", 1)]
+    far.say(pin(bob, bob.ref(1), 30, 0))
+    assert pinned(ada) == [("bob", 0)]
+    far.say(pin(Author("dan", "d1"), bob.ref(1), 25, 1))  # it comes last, and was written before
+    assert pinned(ada) == [("bob", 0)]
+
+
+# ---- the library
+
+
+@pytest.fixture
+async def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mesh]:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    async with mesh("ada", "bob", "cyd") as net:
+        yield net
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Shown]:
+    shown = Shown(tmp_path / "out")
+    yield shown
+    shown.raw.close()
+
+
+async def texts(peer: TCPPeer, where: str) -> list[str]:
+    return [post.text for post in await peer.pins(where)]
+
+
+@pytest.mark.parametrize("where", ["room", "bob", "#ops"])
+async def test_everybody_in_a_conversation_sees_what_is_pinned_and_may_unpin_it(net: Mesh, where: str) -> None:
+    ada, bob, cyd = net.peers
+    await ada.create_group("ops", ["bob"])
+    await net.settle()
+    there = {"bob": "ada"}.get(where, where)
+    first, second = await ada.send(where, "one"), await ada.send(where, "two")
+    await net.settle()
+    told = ada.events(Pinned)
+    await bob.pin(second.id)
+    await net.settle()
+    async with within(WAIT, "the event"):
+        event = await anext(told)
+    assert (event.by.name, event.pinned, event.message.text, event.message.pinned) == ("bob", True, "two", True)
+    await ada.pin(first.id)
+    await net.settle()
+    assert await texts(ada, where) == await texts(bob, there) == ["one", "two"]
+    await ada.unpin(second.id)  # whoever pinned it
+    await net.settle()
+    assert await texts(ada, where) == await texts(bob, there) == ["one"]
+    line = (await bob.message(first.id)).to_json()
+    assert [one["by"] for one in line["pins"]] == ["ada"] and "pins" not in (await bob.message(second.id)).to_json()
+    await ada.delete(first.id)
+    await net.settle()
+    assert await texts(bob, there) == []
+    if where == "room":
+        assert await texts(cyd, where) == []
+    else:
+        assert cyd.conversations() == [cyd.room]
+
+
+async def test_who_was_removed_from_a_group_pins_nothing_there_and_exports_have_pins(net: Mesh, tmp_path: Path) -> None:
+    ada, bob, cyd = net.peers
+    group = await ada.create_group("ops", ["bob"])
+    said = await ada.send(group, "rules")
+    await net.settle()
+    await group.remove(bob.me)
+    await net.settle()
+    with pytest.raises(P2PChatError, match="only members"):
+        await bob.pin(said.id)
+    net.partition([ada, bob], [cyd])
+    hello = await ada.broadcast("hello")
+    await net.settle()
+    await bob.pin(hello.id)
+    await net.settle()
+    await ada.export(tmp_path / "exported")
+    assert (await cyd.import_from(tmp_path / "exported")).problem == ""
+    assert await texts(cyd, "room") == ["hello"]
+
+
+# ---- commands
+
+
+async def test_a_message_is_pinned_listed_and_unpinned_at_a_prompt(
+    net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada, bob, _ = net.peers
+    session = open_session(bob, shown, as_json=False)
+    await ada.send("bob", "at ten")
+    await net.settle()
+    await session.execute([b"/go ada", b"/history", b"/pin 1"])
+    await net.settle()
+    [post] = await bob.pins("ada")
+    line = post.to_json()
+    assert format_message(line, "bob", None).endswith("ada -> bob: at ten (pinned)")
+    told = {"event": "pinned", "by": "bob", "by_id": "B", "kind": "dm", "sent_at": line["sent_at"], "pinned": True}
+    assert format_message(told, "ada", None, line).endswith('-- bob pinned ada: "at ten"')
+    assert format_message({**told, "pinned": False}, "ada", None).endswith("-- bob unpinned a message")
+    capsys.readouterr()
+    await session.execute([b"/go room", b"/pins", b"/go ada", b"/pins"])
+    assert "-- nothing is pinned here" in shown.text
+    assert '-- pinned: ada: "at ten"; /pins shows all 1' in capsys.readouterr().err
+    await session.execute([b"/unpin 1"])
+    assert await bob.pins("ada") == []
+
+
+async def test_a_program_pins_and_unpins_with_json_commands(net: Mesh, shown: Shown) -> None:
+    ada, _, _ = net.peers
+    session = open_session(ada, shown)
+    id = (await ada.broadcast("hi")).id
+    await session.execute([f'{{"do":"pin","id":"{id}"}}'.encode(), b'{"do":"pins","to":"room"}'])
+    assert [row["id"] for row in shown.rows] == [id]
+    await session.execute([f'{{"do":"unpin","id":"{id}"}}'.encode(), b'{"do":"pins","to":"room"}'])
+    assert shown.rows == []
+
+
+async def test_what_the_expelled_pin_or_unpin_counts_for_nothing() -> None:
+    """Eve unpins at bob's peer, which has heard of nothing yet."""
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        first, second = await ada.broadcast("rules"), await ada.broadcast("noise")
+        await net.settle()
+        await ada.pin(first.id)
+        await net.settle()
+        net.partition([ada], [bob, eve])
+        await ada.people.expel("eve")
+        unpinned, pinned = await eve.unpin(first.id), await eve.pin(second.id)
+        await until(lambda: unpinned.delivered_to and pinned.delivered_to, "bob has them, who heard of nothing yet")
+        net.heal()
+        await net.settle()
+        for peer in (ada, bob):
+            assert await texts(peer, "room") == ["rules"]
