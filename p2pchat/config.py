@@ -99,7 +99,6 @@ class Settings(MemberLimits):
     max_hosted_users: int = 10_000  # by a peer, and told by all peers of a member together
     max_uncommitted_units: int = 2048  # of work on its way to the disk; above it links that sent much wait
     turn_units: int = 512  # of work of one link in one turn: some 15 ms of the hardest
-    max_open_writers: int = 512  # of the room, quiet ones kept as objects; more become rows. A guess: 1 MiB
     fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast
     buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stop
 

@@ -156,7 +156,6 @@ SMALL = Settings(
     redial_most=5.0, redial_never_reached_most=10.0, want_progress_timeout=3.0, order_wait=8.0, order_wait_most=40.0,
     recent_places=8, busy_pause=1.0,
     told_host_pause=2.0, told_rest=20.0, log_bytes=100,
-    max_open_writers=1,
 )  # fmt: skip
 
 

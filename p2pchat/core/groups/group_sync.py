@@ -234,7 +234,7 @@ class GroupSync:
     def _refresh_all_visible(self, group: GroupReplica) -> None:
         talk = self._talk(group)
         if talk is not None:
-            for writer in list(talk.writers.open.values()):
+            for writer in list(talk.writers.values()):
                 self._refresh_visible(talk, group, writer)
             if talk.waiting_logs:
                 self._order.retry(talk)
@@ -247,7 +247,7 @@ class GroupSync:
         talk, states = self._talk(group), [] if group.state is former else [former, group.state]
         if talk is not None:
             judged = {user for state in states if state is not None for user in state.judged_users}
-            for user in sorted(judged & talk.writers.open.keys()):
+            for user in sorted(judged & talk.writers.keys()):
                 self._refresh_visible(talk, group, talk.writers[user])
             if talk.waiting_logs:
                 self._order.retry(talk)

@@ -103,7 +103,8 @@ class MarkExchange(Generic[M]):
 
     def _asked_by(self, mark: M, conversation: ConversationState) -> Iterable[LogId]:
         """Return the logs of which storage is asked how far they had been shown at the place of a mark."""
-        return islice((log for log in conversation.writers.tip_ids() if log.user != mark.user), MAX_ASKED)
+        writers = (writer for user, writer in reversed(conversation.writers.items()) if user != mark.user)
+        return islice((log.id for writer in writers for log in writer.tips()), MAX_ASKED)
 
     def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
         """Return the links on which a mark of this reader, on a log of this writer, is told."""
@@ -237,7 +238,8 @@ class MarkExchange(Generic[M]):
     def _mark_all_shown(self, conversation: ConversationState, mark: M) -> list[LogId]:
         """Mark everything that was shown in the conversation. Return the logs whose chain storage has to say."""
         reader, unclear = mark.user, list[LogId]()
-        for user, shown in conversation.writers.shown_ends():
+        for user, writer in conversation.writers.items():
+            shown = writer.shown_ends()
             if shown == self._positions.on_logs_of(conversation.id, reader, user) or not self._may_tell(mark, user):
                 continue
             for run, position in shown.items():

@@ -288,7 +288,7 @@ class AntiEntropy:
         writers, hosted = conversation.writers, self._sync.hosted
         few, many = (writers, hosted) if len(writers) < len(hosted) else (hosted, writers)
         for user in sorted(user for user in few if user in many):  # of a thousand hosted users a few write here
-            marks = conversation.writers.marks(user)
+            marks = writers[user].marks()
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
             self._receipts.delivered.on_marks(remote, conversation, user, marks)
             for log, member in self._receipts.delivered.left_out.lift((conversation.id, user), remote.link.users):
@@ -374,7 +374,7 @@ class AntiEntropy:
             remote.acked[key] = {mark.run: mark for mark in marks}
             self._receipts.delivered.on_marks(remote, conversation, user, marks)
             self._advance_cursors(remote, key)
-        if len(marks) == 1 and conversation.writers.quiet.marks(user) == marks:
+        if len(marks) == 1 and conversation.marks_of(user) == marks:
             remote.set_ahead(key, {})  # mostly so: a log that both have
             return
         held = conversation.held(user, marks)
@@ -494,7 +494,7 @@ class MarkPages:
         size = self._sync.page_size
         if len(conversation.writers) <= size:  # thousands of them are compared at once
             return deque([span[1]])
-        users = conversation.writers.within(span)
+        users = conversation.writers_within(span)
         return deque([*users[size - 1 : -1 : size], span[1]])
 
     def _send_next(self, remote: RemoteState) -> None:

@@ -158,7 +158,7 @@ class Forks:
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
     ) -> None:
         """Send the evidence if a remote has other tips of a writer: it may not know of a fork."""
-        held = conversation.writers.marks(user)
+        held = conversation.marks_of(user)
         if held != marks and {*held} != {*marks} and user in conversation.writers:
             self.send_all(remote, conversation, user)
 
@@ -178,7 +178,7 @@ class Forks:
         for conversation in held:
             if conversation is None or not self._sync.shares(remote, conversation):
                 continue
-            writers = conversation.writers.open
+            writers = conversation.writers
             for user in sorted(writers if conversation.is_operations else users & writers.keys()):
                 for log in writers[user].logs.values():
                     if log.forked and user in users:

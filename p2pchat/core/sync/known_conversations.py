@@ -201,12 +201,6 @@ class Conversations(dict[ConversationId, ConversationState]):
         """Return all conversations except those of group operations."""
         return [id for id, each in self.items() if not each.naming.group]
 
-    def pack_quiet(self, most: int) -> None:
-        """Keep no more than so many quiet writers of the room as objects. Elsewhere there are not that many."""
-        room = self.get(self.room)
-        if room is not None and len(room.writers.open) > most:
-            room.writers.pack(most)
-
     def newest_first(self, these: Iterable[ConversationId]) -> list[ConversationId]:
         """Return these ids, those with the newest entries first.
 

@@ -342,7 +342,6 @@ class Replicator:
         self.receipts.send_pending()
         if self.context.lookups.waiting:
             self.context.lookups.flush()
-        self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
         if self.quota.has_freed:
             self.quota.has_freed = False
             self.context.after(0.0, self.compare_all)
@@ -466,7 +465,7 @@ class Replicator:
         self.pruner.load(stored.meta)
         for id, rows in stored.covered.items():
             if id in self.conversations:
-                self.conversations[id].writers.covered.load(rows)
+                self.conversations[id].covered.load(rows)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for log in stored.forked:
@@ -490,7 +489,6 @@ class Replicator:
         conversation = self.conversations.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
-            self.conversations.pack_quiet(self._ctx.settings.max_open_writers)
 
     def _load_forked(self, id: LogId) -> None:
         """Load a forked log, so that no more of it is fetched or accepted."""

@@ -369,7 +369,7 @@ class SyncContext:
     def _send_marks(self, remotes: list[RemoteState], keys: Iterable[WriterKey]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
-            marks = self.conversations[conversation].writers.marks(user, self.ctx.settings.max_tips)
+            marks = self.conversations[conversation].marks_of(user, self.ctx.settings.max_tips)
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))
             if count >= self.page_size:
