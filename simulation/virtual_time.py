@@ -256,7 +256,7 @@ def _harsh(drawn: Settings, chance: Random) -> Settings:
         drawn,
         max_tips=pick((1, 1, 1, 2)),
         max_links=pick((1, 2, 3, 256)),
-        max_conversations_a_user=pick((1, 1, 2, 10_000)),
+        want_after=pick((0.1, 0.3, 0.3, 1.0)),
         handshake_timeout=pick((0.5, 10.0)),
         go_timeout=pick((0.5, 10.0)),
     )

@@ -1,4 +1,4 @@
-"""Known operations and leaves of one group: how many are kept of users not known to own it, and what each changed.
+"""Known operations and leaves of one group, and what each changed.
 
 Entries come as they are stored, in any order of logs. Each call returns who was added, removed or left, and a new name
 or owner. Entries are never removed: a user that was named once stays named. The state follows from the set of them
@@ -8,9 +8,9 @@ or owner. Entries are never removed: a user that was named once stays named. The
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from p2pchat.core.groups.group_state import (
     EntryAncestry,
@@ -29,10 +29,6 @@ from p2pchat.core.groups.group_state import (
 from p2pchat.core.log import Entry, LogId, RawEntry
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
-# Operations kept of one user that is not known to be an owner: they may come before the one that made it the owner. A
-# guess: owners rarely make more, and a user that invents operations takes 20 MiB of memory.
-MAX_EARLY = 1000
-
 
 class GroupDifference(NamedTuple):
     """One change of a group: created, added, removed, left, renamed or owner. `target` is the user it concerns."""
@@ -44,14 +40,6 @@ class GroupDifference(NamedTuple):
 
 NO_USERS: frozenset[UserId] = frozenset()  # one object: Python makes a new one each time
 NO_MEMBERS: Mapping[UserId, int] = {}
-
-# The fields of a replica that are made when they are first used: peers may name thousands of groups of which nothing
-# ever comes, and empty sets would be most of what each takes.
-_MADE_WHEN_USED: dict[str, Callable[[], Any]] = {
-    "_states": GroupStates, "_operations": dict, "_duplicates": dict, "_written_in": dict, "_forked_logs": set,
-    "_fork_marks": dict, "_redone_in": dict, "_void_logs": set, "_cited": set, "_before": dict,
-    "_owners": set, "_early_counts": dict, "_ids": dict,
-}  # fmt: skip
 
 
 class GroupReplica:
@@ -66,22 +54,10 @@ class GroupReplica:
     """
 
     __slots__ = (
-        "__weakref__", "_in_groups", "_members", "_named", "_named_cache", "id", "state", "talk", *_MADE_WHEN_USED,
+        "__weakref__", "_before", "_cited", "_duplicates", "_fork_marks", "_forked_logs", "_ids", "_in_groups",
+        "_members", "_named", "_named_cache", "_operations", "_owners", "_redone_in", "_states", "_void_logs",
+        "_written_in", "id", "state", "talk",
     )  # fmt: skip
-
-    _states: GroupStates
-    _operations: dict[tuple[str, UserId], GroupOperation]  # by hash and writer: anyone can copy the bytes
-    _duplicates: dict[tuple[str, UserId], list[GroupOperation]]  # all copies of operations written twice
-    _written_in: dict[LogId, list[tuple[str, UserId]]]  # the keys of operations
-    _forked_logs: set[LogId]  # logs of this group
-    _fork_marks: dict[tuple[UserId, str], LogId]  # by writer and what replaces them
-    _redone_in: dict[tuple[UserId, str], set[LogId]]  # logs, by writer and `redo`
-    _void_logs: set[LogId]  # those whose operations were reissued
-    _cited: set[tuple[int, str]]  # gen, first 8 bytes of the hash
-    _before: dict[tuple[UserId, RunId], Sequence[Mark]]
-    _owners: set[UserId]  # all users that owned the group, or may have
-    _early_counts: dict[UserId, int]  # operations by other users
-    _ids: dict[UserId, UserId]  # one string for each user id: every operation lists all members
 
     def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
         self.id = group
@@ -91,14 +67,18 @@ class GroupReplica:
         self._named: dict[UserId, None] = {}
         self._named_cache: frozenset[UserId] = NO_USERS  # `named`, copied when it is read after it grew
         self._members: Mapping[UserId, int] = NO_MEMBERS  # of the last operation
-
-    def __getattr__(self, name: str) -> Any:
-        """Make a field when it is first used."""
-        if name not in _MADE_WHEN_USED:
-            raise AttributeError(name)
-        made = _MADE_WHEN_USED[name]()
-        setattr(self, name, made)
-        return made
+        self._states = GroupStates()
+        self._operations: dict[tuple[str, UserId], GroupOperation] = {}  # by hash and writer: anyone can copy the bytes
+        self._duplicates: dict[tuple[str, UserId], list[GroupOperation]] = {}  # all copies of operations written twice
+        self._written_in: dict[LogId, list[tuple[str, UserId]]] = {}  # the keys of operations
+        self._forked_logs: set[LogId] = set()  # logs of this group
+        self._fork_marks: dict[tuple[UserId, str], LogId] = {}  # by writer and what replaces them
+        self._redone_in: dict[tuple[UserId, str], set[LogId]] = {}  # logs, by writer and `redo`
+        self._void_logs: set[LogId] = set()  # those whose operations were reissued
+        self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
+        self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
+        self._owners: set[UserId] = set()  # all users that owned the group, or may have
+        self._ids: dict[UserId, UserId] = {}  # one string for each user id: every operation lists all members
 
     @property
     def creator(self) -> UserId:
@@ -223,10 +203,6 @@ class GroupReplica:
     def _add_operation(self, operation: GroupOperation) -> None:
         if operation.by in self._owners or operation.gen == 1:
             self._owners.add(operation.owner)
-        else:
-            self._early_counts[operation.by] = self._early_counts.get(operation.by, 0) + 1
-            if self._early_counts[operation.by] > MAX_EARLY:
-                return
         members = self._interned(operation.members)
         operation = replace(operation, members=members)
         key = (operation.hash, operation.by)

@@ -13,7 +13,7 @@ This file holds the data. ingest.py and appender.py decide what is added.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
@@ -574,16 +574,12 @@ HeldMark = tuple[Mark, LogState | None]  # a mark, and the log that it is on; No
 
 
 class ConversationState:
-    """One conversation: its members and writers, their logs, and the sum over their tips.
-
-    Attributes:
-        writers_of_all: Counts of conversations by writer; those of this one are added. None: nobody counts.
-    """
+    """One conversation: its members and writers, their logs, and the sum over their tips."""
 
     __slots__ = (
         "by_ref", "concerns_us", "covered", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
         "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
-        "is_stored", "sum", "writers", "writers_of_all", "_users",
+        "is_stored", "sum", "writers", "_users",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -599,7 +595,6 @@ class ConversationState:
         self.concerns_us: bool = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
         self._users: list[UserId] = []  # these writers, in order
-        self.writers_of_all: Counter[UserId] | None = None
         self.covered: Heads = Heads()  # the covered logs of all writers, as far as they are no objects
         self.by_ref: dict[str, LogState] = {}  # the logs that are objects, as references name them
         self.sum: int = 0
@@ -615,8 +610,6 @@ class ConversationState:
         if found is None:
             found = self.writers[user] = WriterLogs(user)
             insort(self._users, user)
-            if self.writers_of_all is not None:
-                self.writers_of_all[user] += 1
         return found
 
     def log(self, user: UserId, run: RunId) -> LogState | None:

@@ -135,7 +135,7 @@ class Ingest:
             log = conversation.log(frame.u, frame.r)
             if log is None:
                 self._prove_all(extensions)  # the log may build on them
-                if conversation.is_operations and not self.groups.may_begin(source, conversation, id, frame):
+                if conversation.is_operations and not self.groups.may_begin(conversation, id, frame):
                     return
                 log = self._new_logs.begin(source, conversation, id, frame)
             if log is None:

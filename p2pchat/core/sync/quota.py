@@ -36,7 +36,6 @@ OPERATION_FACTOR = 5
 FOLLOWING_PART = 16  # of Settings.log_bytes for a log that follows an earlier one: a job each minute is no flood
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
 MAX_REFUSED = 10_000  # users of whom something was refused; a guess: 1 MiB
-MAX_WARNED = 16  # warnings in one run about those who are no contacts: in a named network they may be made up. A guess
 
 
 class Quota:
@@ -75,7 +74,6 @@ class Quota:
         self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[tuple[str, Line]] = set()
         self.has_freed: bool = False
-        self._others_warned = 0
 
     def load(self, sizes: Mapping[UserId, int]) -> None:
         """Begin with what is stored of each user, once the contacts are known."""
@@ -171,10 +169,8 @@ class Quota:
 
     def _warn(self, code: str, user: UserId, where: Line, what: str, then: str) -> None:
         """Warn once of a limit."""
-        is_of_contact = where[-1:] == ("",)
-        if (code, where) in self._warned or (self._others_warned >= MAX_WARNED and not is_of_contact):
+        if (code, where) in self._warned:
             return
-        self._others_warned += not is_of_contact
         self._warned.add((code, where))
         who, of = self._describe(user, where)
         self._ctx.emit(WarningIssued(code, f"{who} {what} {of}: {then} /allow NAME lifts the limit", user))

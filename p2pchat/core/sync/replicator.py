@@ -335,9 +335,6 @@ class Replicator:
 
     def end_step(self) -> None:
         """Send what this step owes others."""
-        for conversation in self.conversations.evicted:
-            self.context.forget_on_links(conversation)
-        self.conversations.evicted.clear()
         self.context.send_owed_marks()
         self.receipts.send_pending()
         if self.context.lookups.waiting:

@@ -182,19 +182,6 @@ class SyncContext:
         remotes = (self.remotes[link] for link in near if link in self.remotes)
         return any(remote.comparison.begun and self.shares(remote, conversation) for remote in remotes)
 
-    def forget_on_links(self, conversation: ConversationState) -> None:
-        """Forget what links keep of a group that is not known any more."""
-        id = conversation.id
-        for remote in self.remotes.values():
-            for key in [key for key in (*remote.ahead, *remote.acked, *remote.owed_marks) if key[0] == id]:
-                remote.set_ahead(key, {})
-                remote.acked.pop(key, None)
-                remote.owed_marks.pop(key, None)
-            for known in (remote.named, remote.comparison.compared, remote.comparison.differing):
-                known.pop(id, None)
-            remote.comparison.marks_through.pop(id, None)
-            remote.comparison.equal.pop(id, None)
-
     def may_list(self, remote: RemoteState) -> bool:
         """Return whether marks may be listed for a remote now, which may be thousands. If not, it asks again.
 

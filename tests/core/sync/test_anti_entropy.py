@@ -491,19 +491,6 @@ def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay(ada: Pee
     assert [opened in ada.node.namings, named in ada.node.namings] == [True, False]
 
 
-def test_a_user_has_a_limited_number_of_conversations_that_contacts_name() -> None:
-    ada = World().peer("ada", max_conversations_a_user=2)
-    ada.node.contacts.add(IDS.values())
-    ada.open("dan")
-    for name in ("bob", "cyd", "eve"):
-        author = Author(name, name[0] + "1", dm("ada", name))
-        author.say("never sent")
-        ada.far(name).say(have(author))
-    assert [dm("ada", name) in ada.node.namings for name in ("dan", "bob", "cyd", "eve")] == [True, True, False, False]
-    ada.open("eve")
-    assert dm("ada", "eve") in ada.node.namings
-
-
 def test_nothing_is_pushed_before_the_first_comparison_is_over(ada: Peer) -> None:
     far = ada.far("bob", compared=False)
     assert ada.say("hello")[-1] == "to bob: have room ada a1:2"
