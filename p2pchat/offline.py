@@ -179,8 +179,8 @@ class History(Viewer):
         guest, hosted = network.guest(me), HostedIdentities([])
         own = me if guest is None else guest.member
         names = dict.fromkeys(self.directory.known, "")
-        self._members = known = UserMembers(network.id, me, own, hosted, lambda: statements, dict, lambda: names)
-        known.load(stored.members)
+        self._members = known = UserMembers(network.id, me, own, hosted, statements)
+        known.load(stored.members, names)
         known.on_shown(me, own)
         self.directory.expelled.since, self.directory.expelled.concealed = known.since, known.concealed
 

@@ -19,15 +19,19 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import FormerName, KnownUser
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import CLOCK_AHEAD, Entry
-from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext
+from p2pchat.core.node_context import HostedIdentities, KeySet, NodeContext
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import UserId
+
+if TYPE_CHECKING:
+    from p2pchat.core.members.user_members import UserMembers
 
 MAX_NAME_CHARACTERS = 32
 # A longer text is no name, whatever its normal form: that of 16,000 marks on one letter takes 0.2 s, of twice as many
@@ -242,9 +246,6 @@ MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 class KnownPeople:
     """Names by user id. Who is out keeps the name it had here, if it had one.
 
-    Args:
-        is_out: Returns whether a user was expelled, as far as this peer knows.
-
     Attributes:
         names: Names of users.
         abouts: Texts of users about themselves, where there is one.
@@ -255,13 +256,14 @@ class KnownPeople:
     def __init__(
         self,
         ctx: NodeContext,
-        hosted: Iterable[HostedIdentity],
+        hosted: HostedIdentities,
         known: Iterable[KnownUser],
         former: Iterable[FormerName],
-        is_out: Callable[[UserId], bool] = lambda user: False,
+        members: UserMembers,
     ) -> None:
         self._ctx = ctx
-        self._is_out = is_out
+        self._hosted = hosted
+        self._members = members
         self.names: dict[UserId, str] = {}
         self.abouts: dict[UserId, str] = {}
         self.former: dict[UserId, dict[str, int]] = {}
@@ -280,7 +282,7 @@ class KnownPeople:
         for one in former:
             self.former.setdefault(one.user, {})[one.name] = one.c
             self._keys.setdefault(one.name, one.user)
-        for own in hosted:
+        for own in hosted.values():
             self._keys.setdefault(own.name, own.id)
 
     def named_c(self, user: UserId) -> int:
@@ -334,7 +336,7 @@ class KnownPeople:
         self._set_name(user, name, "", old=old)
 
     def _stays_named(self, user: UserId) -> bool:
-        return user in self.names and self._is_out(user)
+        return user in self.names and user not in self._hosted and self._members.is_out(user)
 
     def has_profile(self, user: UserId) -> bool:
         """Return whether a profile entry of this user is stored."""

@@ -10,7 +10,7 @@ only after Committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -77,7 +77,8 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.statement import PARDON, REMOVE, Statement
+from p2pchat.core.members.statement import PARDON, REMOVE
+from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -144,13 +145,11 @@ class Node:
         )  # fmt: skip
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         guest = self.hosted[peer].guest
+        self._statements = StatementExchange(self._ctx, network)
         self.user_members: UserMembers = UserMembers(
-            network.id, peer, peer if guest is None else guest.member, self.hosted, lambda: self.sync.statements,
-            lambda: self.links.up, lambda: self.sync.people.names,
-        )  # fmt: skip
-        self.admission: Admission = Admission(
-            self._ctx, network, guest, lambda: self.sync.statements, self.user_members
+            network.id, peer, peer if guest is None else guest.member, self.hosted, self._statements
         )
+        self.admission: Admission = Admission(self._ctx, network, guest, self._statements, self.user_members)
         self.sync: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(
@@ -164,9 +163,10 @@ class Node:
         self.looks: int = 0  # left until names are written; 0 when none is due
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
+        self._statements.load(stored.statements, stored.meta)
         return Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
-            self._on_members_changed, self.user_members,
+            self._statements, self.user_members,
         )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
@@ -381,12 +381,14 @@ class Node:
 
     def link_up(self, link: PeerLink) -> None:
         """Take a link that passed go. Called by Links."""
+        self.user_members.link_up(link)
         self.sync.on_link_up(link)
         self.presence.link_up(link)
         self._write_names_soon()
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Take the end of a link that was up. Called by Links."""
+        self.user_members.link_down(link)
         self.sync.on_link_down(link)
         self.presence.link_down(link, reason)
 
@@ -435,7 +437,13 @@ class Node:
     # ---- storage
 
     def _on_committed(self, input: Committed) -> None:
-        self.sync.on_committed(input.tickets)
+        for ticket in input.tickets:
+            step = self.sync.settle(ticket)
+            if step is not None:
+                if step.change.statements or step.change.unstated:
+                    self._on_members_changed(step.change)
+                self.sync.publish(step)
+        self.sync.file_import.retry()
         self._watchdog.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
@@ -482,8 +490,9 @@ class Node:
         if self._storage.check_writable(request.ticket):
             self.sync.write(request)
 
-    def _on_members_changed(self, change: Change, void: Sequence[Statement]) -> None:
-        """Take statements that are durable, and were told on, before links end that they leave nobody for."""
+    def _on_members_changed(self, change: Change) -> None:
+        """Tell statements that are durable, and take them, before links end that they leave nobody for."""
+        void = self._statements.on_durable(change)
         self._join()
         self.user_members.on_members_changed()
         if any(one.kind in (REMOVE, PARDON) for one in change.statements):

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from p2pchat.config import Settings
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Entry
+from p2pchat.core.members.statement_exchange import StatementExchange
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import (
     MAX_FORMER,
     MAX_FORMER_ANNOUNCED,
@@ -25,7 +27,7 @@ from p2pchat.core.names import (
     suffix,
     validate_name,
 )
-from p2pchat.core.node_context import NodeContext, Now
+from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext, Now
 
 ADA = "57e05d3f4d" + "00" * 27
 
@@ -84,13 +86,19 @@ def test_a_bad_name_is_refused_with_its_reason(name: str, reason: str) -> None:
     assert not is_valid_name(name)
 
 
+def known_people(context: NodeContext) -> KnownPeople:
+    """Return the people that a peer knows at first."""
+    hosted, statements = HostedIdentities([]), StatementExchange(context, NetworkCredentials("0a" * 16, ""))
+    return KnownPeople(context, hosted, [], [], UserMembers("0a" * 16, context.me, context.me, hosted, statements))
+
+
 MARKS = "a" + "\u0301\u0316" * 15_000  # as many as fit into an entry; their normal form takes 0.7 s
 
 
 def test_a_text_that_is_far_too_long_is_no_name_at_once() -> None:
     """A member stopped each peer of the network for 0.7 s with each profile entry of 62 KB."""
     profile = Entry("profile", 1, 1, b={"name": MARKS})
-    people = KnownPeople(NodeContext(Settings(), ADA, bytes), [], [], [])
+    people = known_people(NodeContext(Settings(), ADA, bytes))
     began = time.thread_time()
     people.on_profile(ADA, profile)
     people.on_announced_name(ADA, MARKS)
@@ -178,7 +186,7 @@ def test_the_default_name_is_made_of_login_and_port(login: str, port: int, name:
 
 def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> None:
     context = NodeContext(Settings(), ADA, bytes)
-    people = KnownPeople(context, [], [], [])
+    people = known_people(context)
 
     def warned(first: int, count: int, seconds: float) -> list[str]:
         context.now, context.out = Now(seconds, 0), []
@@ -196,7 +204,7 @@ def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> No
 
 def test_of_a_user_who_takes_name_after_name_a_few_are_remembered() -> None:
     context = NodeContext(Settings(), "ab" * 32, lambda n: bytes(n))
-    people = KnownPeople(context, [], [], [])
+    people = known_people(context)
     eve, bob, cyd = (f"{number:064x}" for number in range(3))
     for number in range(1, 1000):
         people.on_profile(eve, Entry("profile", number, number, b={"name": f"eve{number}"}))

@@ -190,7 +190,7 @@ class AdmissionSession:
 
     def judge(self, t: bytes) -> None:
         """Check that nobody was let in for whom no member answers, and that all that is kept was signed."""
-        exchange = self.node.node.admission._statements()
+        exchange = self.node.node.admission._statements
         assert exchange.members is not None
         for one in exchange.members.statements():
             made = signed(named(one.by), one.text)

@@ -9,7 +9,7 @@ Everybody is admitted to a network that is made from a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import Change
@@ -47,7 +47,7 @@ class Admission:
 
     Args:
         guest: The certificate by which a member answers for this peer; None for a member, and where nobody does.
-        statements: Returns the statements of this peer.
+        statements: The statements of this peer.
         users: Which members users have named.
 
     Attributes:
@@ -60,7 +60,7 @@ class Admission:
         ctx: NodeContext,
         network: NetworkCredentials,
         guest: GuestCertificate | None,
-        statements: Callable[[], StatementExchange],
+        statements: StatementExchange,
         users: UserMembers,
     ) -> None:
         self._ctx = ctx
@@ -75,7 +75,7 @@ class Admission:
 
     def load(self) -> None:
         """Take what is stored as known. Called when there are statements."""
-        members = self._statements().members
+        members = self._statements.members
         if members is not None:
             self._standings = {user: self._standing(user) for user in members.named()}
         self._was_member = self.is_member
@@ -93,14 +93,14 @@ class Admission:
     @property
     def may_invite(self) -> bool:
         """True if the member that answers here may add others, and its key is here."""
-        members = self._statements().members
+        members = self._statements.members
         if members is None or self._network.sign is None:
             return False
         return self._network.member == members.founder or self._network.member in members.admins
 
     def show(self, t: bytes) -> Membership:
         """Return what this peer shows on the connection with transcript T."""
-        network, members = self._network, self._statements().members
+        network, members = self._network, self._statements.members
         if network.is_named:
             return Membership()
         invitation = None if self.is_member else network.invitation
@@ -108,7 +108,7 @@ class Admission:
         if members is None:
             return Membership(guest=self.guest, invite=invite)
         vouching = [*members.vouching(self.member), *members.pardons((self._ctx.me, self.member))]
-        return Membership(members.founder, self.guest, _fitting(self._statements().durable(vouching)), invite)
+        return Membership(members.founder, self.guest, _fitting(self._statements.durable(vouching)), invite)
 
     def member_of(self, peer: PeerId, shown: Membership) -> UserId:
         """Return the member that answers for a peer by what it shows; "" if that is wrong."""
@@ -120,7 +120,7 @@ class Admission:
         """Return whether a peer is admitted by what it shows on the connection with transcript T."""
         if self._network.is_named:
             return Verdict()
-        exchange = self._statements()
+        exchange = self._statements
         if not member or not exchange.take_shown(shown) or exchange.members is None:
             return Verdict(NO_MEMBER)
         self.note(peer, member)
@@ -141,11 +141,11 @@ class Admission:
     def _own_addition(self, members: MemberList, member: UserId) -> StatementId:
         """Return the statement by which this peer is adding a member, until that is durable; "" for none."""
         own = [one for one in members.vouching(member) if one.kind == ADD and one.by == self._network.member]
-        return own[0].id if own and not self._statements().durable(own) else ""
+        return own[0].id if own and not self._statements.durable(own) else ""
 
     def admits(self, user: UserId, member: UserId) -> bool:
         """Return whether a user belongs to the network by the member that answers for it."""
-        members = self._statements().members
+        members = self._statements.members
         return self._network.is_named or (
             members is not None and members.admits(user, member, self.users.members_of(user))
         )
@@ -157,12 +157,12 @@ class Admission:
 
     def is_heard_of(self, member: UserId) -> bool:
         """Return whether a statement known here is about a member."""
-        members = self._statements().members
+        members = self._statements.members
         return members is not None and members.is_named(member)
 
     def take_removals(self, frame: Members) -> None:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""
-        self._statements().take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
+        self._statements.take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
 
     # ---- what changed
 
@@ -176,10 +176,10 @@ class Admission:
             void: Statements that count no more.
             since: When this peer joined, UTC microseconds: what was said before is no news to it.
         """
-        members = self._statements().members
+        members = self._statements.members
         assert members is not None
         was_member, self._was_member = self._was_member, self.is_member
-        new, late = [*filter(members.counts, change.statements)], self._statements().void_in(change)
+        new, late = [*filter(members.counts, change.statements)], self._statements.void_in(change)
         said, fell = map(members.concerned, (new, void))
         news = members.concerned(one for one in new if one.at > since)
         is_news = any(one.at > since for one in change.statements)
@@ -218,7 +218,7 @@ class Admission:
 
     def _standing(self, user: UserId) -> Standing:
         """Return what a user is; "" also for one whose removal cannot touch it."""
-        members = self._statements().members
+        members = self._statements.members
         standing: Standing = "" if members is None else members.standing(user)
         return standing if standing != "expelled" or self.users.is_out(user) else ""
 
@@ -258,7 +258,7 @@ class Admission:
 
     def _report_late(self, members: MemberList, statements: Sequence[Statement]) -> None:
         """Report who came by an invite that was closed already: its maker had not heard of that."""
-        late, time_of = dict[UserId, list[Statement]](), self._statements().time_of
+        late, time_of = dict[UserId, list[Statement]](), self._statements.time_of
         for one in statements:
             for invite in {one.invite, *one.invites} - {""}:
                 closing = members.closing(invite)

@@ -10,8 +10,7 @@ too many, the member that answers for most of them loses its oldest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Set
 from typing import Protocol
 
 from p2pchat.core.members.guests import is_guest
@@ -44,42 +43,37 @@ class UserMembers:
         me: This peer's id.
         own: The member that answers for the users hosted here.
         hosted: The users hosted here.
-        exchange: Returns the statements of this peer.
-        up: Returns the links that are up, by number.
-        names: Returns the names of users.
+        statements: The statements of this peer.
     """
 
     def __init__(
-        self, network: str, me: PeerId, own: UserId, hosted: HostedIdentities,
-        exchange: Callable[[], KnownStatements], up: Callable[[], Mapping[int, PeerLink]],
-        names: Callable[[], Mapping[UserId, str]],
-    ) -> None:  # fmt: skip
+        self, network: str, me: PeerId, own: UserId, hosted: HostedIdentities, statements: KnownStatements
+    ) -> None:
+        self._network = network
         self._me = me
         self._own = own
         self._hosted = hosted
-        self._exchange = exchange
-        self._up = up
-        self._names = names
+        self._statements = statements
+        self._links: dict[int, PeerLink] = {}  # those that are up
+        self._names: Mapping[UserId, str] = {}
         self._written: dict[UserId, Members] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
         self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
         self._concealing: frozenset[UserId] = frozenset()  # members and users of whom removals say so
         self._concealed: frozenset[UserId] | None = None
-        # A user begins many logs, each with the same certificate.
-        self._is_guest = lru_cache(maxsize=1024)(
-            lambda user, member, sig: is_guest(network, user, GuestCertificate(member, sig))
-        )
 
-    def load(self, written: Iterable[tuple[UserId, UserId]]) -> None:
-        """Take users and members that stored headers name, in place of those that were noted."""
-        self._written, self._users = {}, {}
+    def load(self, written: Iterable[tuple[UserId, UserId]], names: Mapping[UserId, str]) -> None:
+        """Take users and members that stored headers name, in place of those that were noted; and the names of users,
+        as they are at any time.
+        """
+        self._written, self._users, self._names = {}, {}, names
         for user, member in written:
             self.note(user, member)
 
     def vouches(self, user: UserId, certificate: GuestCertificate) -> bool:
         """Return whether the member in a certificate signed that it answers for this user."""
-        return self._is_guest(user, certificate.member, certificate.sig)
+        return is_guest(self._network, user, certificate)
 
     def note(self, user: UserId, member: UserId | None) -> Members:
         """Take the member that the header of a user's log names, if any, and those that the user showed on links.
@@ -117,6 +111,12 @@ class UserMembers:
         if not self._peers[member]:
             del self._peers[member]
 
+    def link_up(self, link: PeerLink) -> None:
+        self._links[link.id] = link
+
+    def link_down(self, link: PeerLink) -> None:
+        self._links.pop(link.id, None)
+
     def on_members_changed(self) -> None:
         """Take that other statements are durable now."""
         self._concealed = None
@@ -136,10 +136,10 @@ class UserMembers:
         """
         if user in self._hosted:
             return self._own
-        for link in self._up().values():
+        for link in self._links.values():
             if user in link.users:
                 return link.member
-        members = self._exchange().members
+        members = self._statements.members
         named = self.members_of(user)
         if named_now and named_now not in named:
             named = (*named, named_now)
@@ -159,12 +159,12 @@ class UserMembers:
         count together.
         """
         member = self.member_of(user, named_now)
-        return (user,) if self._exchange().members is None or member == self._own else (member, user)
+        return (user,) if self._statements.members is None or member == self._own else (member, user)
 
     def users_of(self, member: UserId) -> set[UserId]:
         """Return the users for whom a member answers."""
         found = {*self._peers.get(member, ()), *self._users.get(member, ())}
-        for link in self._up().values():
+        for link in self._links.values():
             if link.member == member:
                 found.update(link.users)
         return found | (set(self._hosted) if member == self._own else set())
@@ -174,7 +174,7 @@ class UserMembers:
 
         So a gateway is named by its own user and not by an account. Of nobody known it is the member itself.
         """
-        users, names = self.users_of(member), self._names()
+        users, names = self.users_of(member), self._names
         if self._me in users:
             return self._me
         named = {user for user in users if user in names} or users
@@ -182,13 +182,13 @@ class UserMembers:
 
     def admitter(self, user: UserId) -> UserId:
         """Return the user that stands for who admitted the member of a user; "" where that is not known."""
-        members = self._exchange().members
+        members = self._statements.members
         said = None if members is None else members.addition(self.member_of(user))
         return "" if members is None or said is None else self.speaker(members.admitter(said))
 
     def known(self, members: Iterable[UserId]) -> list[UserId]:
         """Return the users with a name that stand for members, or are such users themselves."""
-        names = self._names()
+        names = self._names
         there = (one for one in members if one in self._users or one in self._peers or one in names)
         return [user for user in map(self.speaker, there) if user in names]
 
@@ -200,7 +200,7 @@ class UserMembers:
         for member in self.members_of(user):
             if member in removal.who:
                 return member
-        members = self._exchange().members
+        members = self._statements.members
         is_known = self.member_of(user) not in ("", user) or members is None or bool(members.additions(user))
         return user if is_known else removal.who[0]
 
@@ -208,8 +208,8 @@ class UserMembers:
 
     def removals(self, user: UserId) -> list[Statement]:
         """Return the durable removals by which a user is out, the oldest first."""
-        members = self._exchange().members
-        return [] if members is None else self._exchange().durable(members.against(user, self.members_of(user)))
+        members = self._statements.members
+        return [] if members is None else self._statements.durable(members.against(user, self.members_of(user)))
 
     def is_out(self, user: UserId) -> bool:
         """Return whether a user is removed, as far as this peer knows which members it named."""
@@ -217,12 +217,12 @@ class UserMembers:
 
     def since(self, user: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not."""
-        removals, members = self.removals(user), self._exchange().members
+        removals, members = self.removals(user), self._statements.members
         return members.time_of(removals[0]) if removals and members is not None else None
 
     def concealed(self) -> Set[UserId]:
         """The users of whom nothing is shown any more."""
-        members = self._exchange().members
+        members = self._statements.members
         if members is None or not members.concealed:
             return frozenset()
         if self._concealed is None:

@@ -10,12 +10,12 @@ Source: docs/protocol.md, "Sync".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
-from p2pchat.core.durable_changes import Change, DeliveredMark, DiskLevel, ReadMark
+from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark
 from p2pchat.core.effects import (
     GroupUpdate,
     Released,
@@ -26,7 +26,6 @@ from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key
 from p2pchat.core.members.inbox import Inbox
-from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -79,14 +78,10 @@ class Replicator:
     def __init__(
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
-        on_members_changed: Callable[[Change, Sequence[Statement]], None], members: UserMembers,
+        statements: StatementExchange, members: UserMembers,
     ) -> None:  # fmt: skip
         self._ctx = ctx
-        self.statements: StatementExchange = StatementExchange(
-            ctx, network, stored.statements, stored.meta, on_members_changed,
-            lambda link: self.context.remotes[link.id].forks.sent.clear(),  # it may have refused evidence
-        )  # fmt: skip
-        members.load(stored.members)
+        self.statements: StatementExchange = statements
         self.context: SyncContext = SyncContext(
             ctx, network.id, presence, hosted, contacts, blocks, members, self.statements, stored, run
         )
@@ -144,7 +139,7 @@ class Replicator:
 
     def on_link_up(self, link: PeerLink) -> None:
         self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
-        self.statements.on_link_up(link)
+        self.statements.on_link_up(self.context.remotes[link.id])
 
     def on_link_down(self, link: PeerLink) -> None:
         self.statements.on_link_down(link)
@@ -243,7 +238,7 @@ class Replicator:
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
         elif isinstance(frame, Members):
-            return self.statements.on_frame(remote.link, frame)
+            return self.statements.on_frame(remote, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
         elif isinstance(frame, MarksFrame):
@@ -353,20 +348,14 @@ class Replicator:
         self.context.pending[ticket] = step
         return step
 
-    def on_committed(self, tickets: list[int]) -> None:
-        """Take durable commits."""
-        for ticket in tickets:
-            step = self.context.pending.pop(ticket, None)
-            if step is not None:
-                self._publish(step)
-        self.file_import.retry()
+    def publish(self, step: Step) -> None:
+        """Tell what is durable, to each what follows from what the former ones were told.
 
-    def _publish(self, step: Step) -> None:
-        """Tell what is durable, to each what follows from what the former ones were told."""
+        Statements were told before, and links have ended with members who are removed by them.
+        """
         change = step.change
-        self._settle(step)  # all that follows reads from logs what is durable
-        if change.statements or change.unstated:  # nothing of this goes to members who are removed by it
-            self._publish_statements(step)
+        if change.statements or change.unstated:
+            self._ask_for_dropped()
         for begun in step.begun:  # a conversation is known before its first message
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
@@ -389,8 +378,11 @@ class Replicator:
         for log in chain((log for log, _ in step.grown), step.covered, step.shown):  # nobody above needs them any more
             log.conversation.pack_if_settled(log)
 
-    def _settle(self, step: Step) -> None:
-        """Update logs and sums to what is durable."""
+    def settle(self, ticket: int) -> Step | None:
+        """Update logs and sums to what is durable, from which all that follows reads. Return the step of a commit."""
+        step = self.context.pending.pop(ticket, None)
+        if step is None:
+            return None
         for log, batch in step.grown:
             log.durable_seq, log.durable_chain = batch.last, batch.chain
         for log, is_covered in step.covered.items():
@@ -400,11 +392,12 @@ class Replicator:
             conversation.refresh_sum(log)
             if conversation.is_talk and not conversation.writers[log.user].uncut:
                 self.groups.refresh_tips(conversation, conversation.writers[log.user])
+        return step
 
-    def _publish_statements(self, step: Step) -> None:
-        self.statements.on_durable(step.change)
+    def _ask_for_dropped(self) -> None:
+        """Compare again where logs were dropped whose members nobody had named."""
         for remote in [remote for remote in self.context.remotes.values() if remote.dropped]:
-            remote.dropped.clear()  # perhaps somebody named their members now
+            remote.dropped.clear()
             self.anti_entropy.begin(remote)
 
     def _push(self, step: Step) -> None:

@@ -83,10 +83,8 @@ class SyncContext:
         self.contacts = contacts
         self.members = members
         self._statements = statements
-        self.people: KnownPeople = KnownPeople(
-            ctx, hosted.values(), stored.users, stored.former_names,
-            lambda user: user not in hosted and members.is_out(user),
-        )  # fmt: skip
+        self.people: KnownPeople = KnownPeople(ctx, hosted, stored.users, stored.former_names, members)
+        members.load(stored.members, self.people.names)
         self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
         self.conversations: Conversations = Conversations(network)

@@ -14,11 +14,7 @@ from tests.core.members.test_statement_exchange import USERS, Net, said
 
 
 def made() -> UserMembers:
-    return UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), _never, dict, dict)  # type: ignore[arg-type]
-
-
-def _never() -> None:
-    raise AssertionError("no statement is looked at")
+    return UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), None)  # type: ignore[arg-type]
 
 
 def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
@@ -27,7 +23,7 @@ def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
     users.on_shown(ZOE, BEN)
     assert {*users.members_of(ZOE)} == {ADA, BEN}
     assert {*users.note(ZOE, BEN)} == {ADA, BEN} and users.note(ZOE, BEN) == ()
-    users.load([(ZOE, ADA)])
+    users.load([(ZOE, ADA)], {})
     assert ADA in users.members_of(ZOE)
 
 

@@ -90,17 +90,12 @@ class Post:
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
         self.blocks = Blocks(self.ctx, {})
-        exchange = StatementExchange(
-            self.ctx, self.network, [(one.text, one.signature) for one in statements or ()], {},
-            lambda change, void: None, lambda link: None,
-        )  # fmt: skip
-        users = UserMembers(
-            self.network.id, key.id, key.id, HostedIdentities([]), lambda: exchange, lambda: self.links.up,
-            dict[str, str],
-        )  # fmt: skip
+        exchange = StatementExchange(self.ctx, self.network)
+        exchange.load([(one.text, one.signature) for one in statements or ()], {})
+        users = UserMembers(self.network.id, key.id, key.id, HostedIdentities([]), exchange)
         if share is not None:  # at whom others count, for tests without members
             users.share = share  # type: ignore[method-assign,assignment]
-        admission = Admission(self.ctx, self.network, None, lambda: exchange, users)
+        admission = Admission(self.ctx, self.network, None, exchange, users)
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,
             self.blocks, admission,
