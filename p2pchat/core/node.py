@@ -149,7 +149,9 @@ class Node:
         self.user_members: UserMembers = UserMembers(
             network.id, peer, peer if guest is None else guest.member, self.hosted, self._statements
         )
-        self.admission: Admission = Admission(self._ctx, network, guest, self._statements, self.user_members)
+        self.admission: Admission = Admission(
+            self._ctx, network, guest, self._statements, self.user_members, stored.meta
+        )
         self.sync: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(
@@ -194,7 +196,7 @@ class Node:
             ImportRequest: self._on_import,
             PruneRequest: self._on_prune,
             StatementsMade: self._on_statements_made,
-            InviteMade: lambda input: sync.statements.invites.on_made(input.id, input.uses, input.until),
+            InviteMade: lambda input: self.admission.invites.on_made(input.id, input.uses, input.until),
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,

@@ -49,7 +49,7 @@ from p2pchat.core.log import (
     mark_hash,
     ref_key,
 )
-from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now

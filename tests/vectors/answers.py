@@ -36,10 +36,9 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.members.guests import is_guest, make_guest
-from p2pchat.core.members.made_invites import invite_secret, prove_invite
+from p2pchat.core.members.admission import invite_secret, prove_invite
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import StatementError, make_statement, parse_statement
+from p2pchat.core.members.statement import StatementError, is_guest, make_guest, make_statement, parse_statement
 from p2pchat.core.mesh.election import (
     DeciderState,
     FollowerState,

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
 from p2pchat.core.log import CLOCK_AHEAD
-from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
     ADMIN,
@@ -68,7 +67,6 @@ class StatementExchange:
     Attributes:
         members: What follows from all that were taken; None while nobody told who founded the network, and where there
             are no statements.
-        invites: The invites that this peer made.
     """
 
     def __init__(self, ctx: NodeContext, network: NetworkCredentials) -> None:
@@ -83,12 +81,10 @@ class StatementExchange:
         self._sum = 0  # of the ids of the durable ones
         self.members: MemberList | None = None
         self._admins: frozenset[UserId] = frozenset()  # as last reported
-        self.invites: Invites = Invites(self._ctx, self._network, {})
 
     def load(self, stored: Iterable[tuple[str, bytes]], meta: Mapping[str, str]) -> None:
         """Begin with the texts and signatures that storage holds, and with what it holds besides."""
         self._clear()
-        self.invites = Invites(self._ctx, self._network, meta)
         if not self._network.is_named and (founder := self._network.founder or meta.get(FOUNDER, "")):
             self.members = MemberList(founder)
             for statement in (parse_statement(self._network.id, *pair) for pair in stored):

@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import Protocol
 
-from p2pchat.core.members.guests import is_guest
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import Statement
+from p2pchat.core.members.statement import Statement, is_guest
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import HostedIdentities
 from p2pchat.protocol import GuestCertificate, PeerId, UserId

@@ -114,7 +114,7 @@ class Replicator:
         stored, self._stored = self._stored, Stored()
         self._load_timed(stored)
         self.group_editor.start()
-        self.quota.load(self._stored_costs(stored))
+        self.quota.bytes.load(self._stored_costs(stored).items())
         self.inbox.start()
         self.transfers.requests.on_loaded([*stored.tips, *stored.unreleased], stored.meta)
         self._sweep()

@@ -95,7 +95,7 @@ class Post:
         users = UserMembers(self.network.id, key.id, key.id, HostedIdentities([]), exchange)
         if share is not None:  # at whom others count, for tests without members
             users.share = share  # type: ignore[method-assign,assignment]
-        admission = Admission(self.ctx, self.network, None, exchange, users)
+        admission = Admission(self.ctx, self.network, None, exchange, users, {})
         self.links = Links(
             self.ctx, self.network, key.sign, self.run, addresses or [], records or [], self, self.contacts,
             self.blocks, admission,
