@@ -13,9 +13,8 @@ from p2pchat.config import Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.edits import relation_of
-from p2pchat.core.groups.group_replica import GroupReplica
+from p2pchat.core.groups.group_replica import GroupReplica, visible_ends
 from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
-from p2pchat.core.groups.visibility import visible_ends
 from p2pchat.core.log import (
     SUM_MODULUS,
     UNREADABLE,

@@ -15,9 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from p2pchat.core.durable_changes import EVERYTHING
 from p2pchat.core.effects import DeliveryRevoked, Effect, GroupUpdate
-from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView
+from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView, may_be_visible, visible_ends
 from p2pchat.core.groups.group_state import GroupState, read_operation
-from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.storage_answers import GroupEntry
 from p2pchat.core.sync.causal_order import CausalOrder

@@ -19,8 +19,7 @@ from struct import Struct
 from typing import NamedTuple, cast
 
 from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
-from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
-from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica, LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
     SUM_MODULUS,
     Batch,
@@ -449,7 +448,7 @@ class WriterLogs:
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:
-        """The logs of a talk as core/groups/visibility.py takes them."""
+        """The logs of a talk as core/groups/group_replica.py takes them."""
         return cast(Mapping[RunId, LogView], self.logs)
 
     def visible_marks(self) -> list[Mark]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pchat.core.durable_changes import Cite
-from p2pchat.core.groups.group_replica import GroupReplica
+from p2pchat.core.groups.group_replica import GroupReplica, VisibleEnd, is_wanted, may_be_visible, visible_ends
 from p2pchat.core.groups.group_state import (
     MAX_LEAVES,
     MAX_TIED,
@@ -23,7 +23,6 @@ from p2pchat.core.groups.group_state import (
     operation_hash,
     talk_id,
 )
-from p2pchat.core.groups.visibility import VisibleEnd, is_wanted, may_be_visible, visible_ends
 from p2pchat.core.log import Entry, LogId, RawEntry, encode_entry
 from p2pchat.protocol import MAX_INT, Mark
 
