@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import META_NAME
+from p2pchat.core.durable_changes import META_NAME, Stored
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.log import decode_entry
 from p2pchat.core.members.member_list import MemberList
@@ -20,7 +20,6 @@ from p2pchat.core.members.statement import Statement, parse_statement
 from p2pchat.core.members.statement_exchange import FOUNDER
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities
-from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.known_conversations import room_id
 from p2pchat.errors import P2PChatError, PeerClosed

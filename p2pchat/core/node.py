@@ -17,7 +17,7 @@ from typing import Any
 from p2pchat.config import Settings
 from p2pchat.core.commits import NEEDS_NO_DISK, CommitWatchdog, LazyCommit, StorageState, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel, Stored
 from p2pchat.core.effects import (
     Commit,
     ContentStopped,
@@ -87,10 +87,9 @@ from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
-from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
-from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import Step
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import (
     ConversationId,

@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
-from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED
+from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED, Stored
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.names import (
     MAX_TYPED_CHARACTERS,
@@ -25,7 +25,6 @@ from p2pchat.core.names import (
     split_label,
     suffix,
 )
-from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.conversations import Conversation

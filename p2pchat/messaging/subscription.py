@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterab
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+from p2pchat.core.durable_changes import LogKey, Stored
 from p2pchat.core.log import LogId, Ref, decode_entry
-from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import AccessPolicy, Audience
 from p2pchat.messaging.durable_event import DurableEvent

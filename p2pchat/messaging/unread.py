@@ -13,9 +13,9 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from p2pchat.core.durable_changes import LogFacts
 from p2pchat.core.inputs import MarkedRead
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.storage_answers import LogFacts
 from p2pchat.messaging.durable_event import DurableEvent
 from p2pchat.messaging.events import micros_of
 from p2pchat.messaging.messages import Message, Post, Sent

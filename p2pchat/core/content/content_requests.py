@@ -26,13 +26,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.durable_changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel, LogFacts
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.members.user_members import Line
-from p2pchat.core.storage_answers import LogFacts
-from p2pchat.core.sync.step import Step
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import PIECE_BYTES
 
 Source = tuple[LogId, int]  # a message that names the content

@@ -49,8 +49,7 @@ from p2pchat.core.members.user_members import Line
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.receipts.file_receipts import FileReceipts
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.step import Step
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from p2pchat.core.durable_changes import EVERYTHING
+from p2pchat.core.durable_changes import EVERYTHING, GroupEntry
 from p2pchat.core.effects import DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView, may_be_visible, visible_ends
 from p2pchat.core.groups.group_state import GroupState, read_operation
 from p2pchat.core.log import Batch, LogId, decode_entry
-from p2pchat.core.storage_answers import GroupEntry
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.fetcher import Fetcher

@@ -21,12 +21,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 
-from p2pchat.core.durable_changes import Relation, Stretch
+from p2pchat.core.durable_changes import Relation, Stretch, UnreleasedEntry
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.storage_answers import UnreleasedEntry
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
-from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
+from p2pchat.core.durable_changes import EVERYTHING, Cite, LogFacts, Relation
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica, LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
     SUM_MODULUS,
@@ -32,7 +32,6 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.node_context import KeySet
-from p2pchat.core.storage_answers import LogFacts
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 MOST = 65_535  # marks, profiles and cites of one row: their numbers are two bytes each

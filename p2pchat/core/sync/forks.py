@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from p2pchat.core.durable_changes import Fork
+from p2pchat.core.durable_changes import Fork, ForkStart
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.groups.group_sync import GroupSync
 from p2pchat.core.inputs import FetchResult
@@ -40,7 +40,6 @@ from p2pchat.core.log import (
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import KeySet
-from p2pchat.core.storage_answers import ForkStart
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState

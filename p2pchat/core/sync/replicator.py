@@ -1,8 +1,8 @@
 """The replicator: what one peer stores, sends, shows and acknowledges, from a frame or a write to what is told of it.
 
 Its machines stand in the constructor, each given those that it calls. Frames and writes change logs and the Step
-(step.py), the node commits that, and `_publish` tells what is durable. A Replicator is built from what storage holds,
-and replaced when storage fails (node.py).
+(sync_context.py), the node commits that, and `publish` tells what is durable. A Replicator is built from what storage
+holds, and replaced when storage fails (node.py).
 
 Source: docs/protocol.md, "Sync".
 """
@@ -15,7 +15,7 @@ from itertools import chain
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
-from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark
+from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, LogFacts, ReadMark, Stored
 from p2pchat.core.effects import (
     GroupUpdate,
     Released,
@@ -33,7 +33,6 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
-from p2pchat.core.storage_answers import LogFacts, Stored
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
@@ -45,8 +44,7 @@ from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
-from p2pchat.core.sync.step import Step
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.core.sync.typing_tracker import TypingTracker
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
