@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.commits import NEEDS_NO_DISK, CommitWatchdog, LazyCommit, StorageState, fields_of
+from p2pchat.core.commits import NEEDS_NO_DISK, LazyCommit, StorageState, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Change, DiskLevel, Stored
 from p2pchat.core.effects import (
@@ -159,7 +159,6 @@ class Node:
         )  # fmt: skip
         self._storage = StorageState(self._ctx)
         self._lazy = LazyCommit(self._ctx, self.links.book)
-        self._watchdog = CommitWatchdog(self._ctx)
         self._handlers = self._connect_handlers()
         self.looks: int = 0  # left until names are written; 0 when none is due
 
@@ -267,7 +266,7 @@ class Node:
         if self._storage.works:
             ticket = self._ctx.next_ticket()
             step = self.sync.on_commit(ticket)
-            self._watchdog.on_ordered(ticket)
+            self._storage.on_ordered(ticket)
             self._ctx.emit(Commit(ticket, self._storage.epoch, step.own, step.change))
         self._ctx.change = Change()
 
@@ -445,13 +444,12 @@ class Node:
                     self._on_members_changed(step.change)
                 self.sync.publish(step)
         self.sync.file_import.retry()
-        self._watchdog.on_committed(input.tickets)
+        self._storage.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Warn, accept nothing, and reload: nothing in flight was kept."""
         if failed.epoch != self._storage.epoch:
             return
-        self._watchdog.on_failed()
         self.sync.fail_all(failed.reason)
         self._ctx.change = Change()
         self._storage.on_failed(failed.reason)

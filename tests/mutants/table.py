@@ -993,7 +993,7 @@ own = self._by_signer[self.founder].values()
          "pass")),
     Mutant("no-ban-after-wrong-head", "a peer that forged an entry is believed the next time",
         Rule("banned", within=300, seed=10),
-        ("self._sync.distrusted.add(remote.link.peer)",
+        ("self._sync.distrust(remote.link.peer)",
          "pass")),
     Mutant("no-causal-wait", "a reply is shown before its message",
         Rule("order", within=60, seed=5),

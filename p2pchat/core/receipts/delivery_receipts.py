@@ -85,12 +85,6 @@ class AckTracker:
             positions = self._positions.setdefault(log, {})
             positions[member] = max(seq, positions.get(member, 0))
 
-    def take_unsaved(self) -> list[tuple[LogId, UserId, Mark]]:
-        """Return what the next commit shall save."""
-        taken = [(log, member, mark) for (log, member), mark in self.unsaved.items()]
-        self.unsaved.clear()
-        return taken
-
     def on_gone(self, member: Holder) -> None:
         """Forget a holder that is not saved: no link tells it any more."""
         for log in self._passing.pop(member, ()):
@@ -176,10 +170,6 @@ class DeliveryReceipts(AckTracker):
         if log.conversation == self._sync.conversations.room:
             holders |= self._sync.presence.peers_of(member)
         return max(self._settled((log, holder)) for holder in holders)
-
-    def take_unsaved_marks(self) -> list[DeliveredMark]:
-        """Return what the next commit shall save."""
-        return [DeliveredMark(log, member, mark.seq) for log, member, mark in self.take_unsaved()]
 
     def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
         """Return whether one of these peers, linked now, has announced an entry of a hosted user's log."""

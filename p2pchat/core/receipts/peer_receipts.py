@@ -18,7 +18,6 @@ from p2pchat.core.effects import DeliveryReceipt, ReadReceipt, ReadStored, Write
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId
 from p2pchat.core.receipts.delivery_receipts import (
-    AckKey,
     Acknowledgement,
     Acknowledgements,
     AckTracker,
@@ -83,11 +82,15 @@ class PeerReceipts:
     def on_commit(self, change: Change) -> None:
         """Save what was heard of others since the last commit."""
         now = self._sync.ctx.now.mono
-        if self.delivered.unsaved and (not change.batches or now >= self._saved_at + LAZY_COMMIT_EVERY):
+        unsaved = self.delivered.unsaved
+        if unsaved and (not change.batches or now >= self._saved_at + LAZY_COMMIT_EVERY):
             self._saved_at = now
-            change.delivered.extend(self.delivered.take_unsaved_marks())
-        if self.read.unsaved:
-            change.reads.extend(self.read.take_unsaved())
+            change.delivered += [DeliveredMark(*key, mark.seq) for key, mark in unsaved.items()]
+            unsaved.clear()
+        unsaved = self.read.tracker.unsaved
+        if unsaved:
+            change.reads += [ReadMark(*key, mark.seq, mark.chain8) for key, mark in unsaved.items()]
+            unsaved.clear()
 
     def accept(self, ticket: int, log: LogState, first: int, count: int, kind: str) -> None:
         """Answer a request of a hosted user whose entries are durable."""
@@ -146,11 +149,7 @@ class PeerReceipts:
 
 
 class ReadReceipts(MarkExchange[MarkedRead]):
-    """The read marks of hosted users, and the marks of others about their messages.
-
-    Attributes:
-        unsaved: What the next commit shall save, of other readers.
-    """
+    """The read marks of hosted users, and the marks of others about their messages."""
 
     frame: type[ReadFrame] = ReadFrame
     differs = "read_sum_differs"
@@ -161,13 +160,8 @@ class ReadReceipts(MarkExchange[MarkedRead]):
         super().__init__(sync, stored)
         self.privacy: ReceiptPrivacy = ReceiptPrivacy(meta)
         self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy)
-        self.unsaved: dict[AckKey, Mark] = self.tracker.unsaved
 
     # ---- storage
-
-    def take_unsaved(self) -> list[ReadMark]:
-        """Return what the next commit shall save."""
-        return [ReadMark(log, reader, mark.seq, mark.chain8) for log, reader, mark in self.tracker.take_unsaved()]
 
     @property
     def _changed(self) -> list[ReadMark]:

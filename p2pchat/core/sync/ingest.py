@@ -77,7 +77,7 @@ class Ingest:
             return None
         fault = self.take_from(LinkSource(self._sync, self, remote), frames)
         if fault is not None:
-            self._sync.distrusted.add(remote.link.peer)
+            self._sync.distrust(remote.link.peer)
         return fault
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:

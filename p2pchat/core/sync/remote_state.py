@@ -239,6 +239,3 @@ class RemoteState:
         self.ahead.clear()
         self.ahead_writers.clear()
         self.ahead_count = 0
-
-    def add_ahead(self, key: WriterKey, mark: Mark) -> bool:
-        return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})

@@ -1,7 +1,7 @@
 """The context of all machines of synchronisation: remotes, who shares a conversation, owed marks.
 
-It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the
-marks that a step owes. A peer that sent a wrong head made it up itself: little is accepted from it for a time.
+It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the marks that a
+step owes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from p2pchat.core.log import Batch, FileRef, LogId, WriterKey, certificate_of
 from p2pchat.core.members.inbox import Inbox
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
@@ -199,30 +198,6 @@ class Lookups:
             then(answers.get(key, NOT_HELD[kind]))
 
 
-class DistrustedPeers:
-    """Peers that sent a wrong head, or an entry that nobody takes.
-
-    For an hour, only what their own users write is accepted from them.
-
-    Attributes:
-        until: The end of that for each (monotonic). Empty at nearly all peers, so that nothing else need be asked.
-    """
-
-    def __init__(self, ctx: NodeContext) -> None:
-        self._ctx = ctx
-        self.until: dict[PeerId, float] = {}
-
-    def add(self, peer: PeerId) -> None:
-        """Distrust a peer from now on."""
-        now = self._ctx.now.mono
-        self.until = {each: until for each, until in self.until.items() if until > now}
-        self.until[peer] = now + self._ctx.settings.wrong_head_ban
-
-    def may_bring(self, link: PeerLink, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from the peer of this link."""
-        return self.until.get(link.peer, 0.0) <= self._ctx.now.mono or user in link.users
-
-
 class SyncContext:
     """The state that all machines of synchronisation share."""
 
@@ -253,7 +228,7 @@ class SyncContext:
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
-        self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
+        self.distrusted: dict[PeerId, float] = {}  # peers that sent a wrong head, and until when (monotonic)
 
     def is_up(self, remote: RemoteState) -> bool:
         return self.remotes.get(remote.id) is remote
@@ -277,9 +252,15 @@ class SyncContext:
         """Note that a remote peer broke the rules of logs."""
         self.faults.append((remote, error))
 
+    def distrust(self, peer: PeerId) -> None:
+        """Accept only what its own users write from a peer that sent a wrong head: it made that up itself."""
+        now = self.ctx.now.mono
+        self.distrusted = {each: until for each, until in self.distrusted.items() if until > now}
+        self.distrusted[peer] = now + self.ctx.settings.wrong_head_ban
+
     def trusts(self, remote: RemoteState, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from that peer; see DistrustedPeers."""
-        return not self.distrusted.until or self.distrusted.may_bring(remote.link, user)
+        """Return whether entries of this user are accepted from that peer."""
+        return self.distrusted.get(remote.link.peer, 0.0) <= self.ctx.now.mono or user in remote.link.users
 
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
