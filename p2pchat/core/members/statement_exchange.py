@@ -93,7 +93,8 @@ class StatementExchange:
             self._admins = self.members.admins
 
     def on_link_up(self, state: RemoteState) -> None:
-        self._remotes[state.id] = self._remote(state)
+        bucket = TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono)
+        self._remotes[state.id] = _Remote(state, bucket)
         self._send_sum(state.link)
 
     def on_link_down(self, link: PeerLink) -> None:
@@ -106,7 +107,7 @@ class StatementExchange:
 
     def on_frame(self, state: RemoteState, frame: Members) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
-        link, remote = state.link, self._remotes.setdefault(state.id, self._remote(state))
+        link, remote = state.link, self._remotes[state.id]
         if frame.founder is not None:
             self._learn_founder(frame.founder)
         if self.members is None:
@@ -126,9 +127,6 @@ class StatementExchange:
                     self._send([link], missing)
                     state.forks.sent.clear()  # it may have refused evidence of logs whose members it did not know
         return None
-
-    def _remote(self, state: RemoteState) -> _Remote:
-        return _Remote(state, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
 
     def _may_answer(self, remote: _Remote) -> bool:
         """Return whether a peer gets an answer now. Else it is compared with again later."""

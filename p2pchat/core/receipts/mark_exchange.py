@@ -362,10 +362,6 @@ class MarkExchange(Generic[M]):
         """Return the links on which a mark of this reader, on a log of this writer, is told."""
         return self._sync.presence.hosts.get(reader, ())
 
-    def _tells(self, remote: RemoteState, conversation: ConversationState) -> bool:
-        """Return whether a remote hears of marks in this conversation."""
-        return self._sync.shares(remote, conversation)
-
     def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
         """Return the writers on whose logs a link is told all marks; those of its own readers it is told anyway."""
         return frozenset()
@@ -538,7 +534,7 @@ class MarkExchange(Generic[M]):
         """Yield the PendingMarks of each link concerned; the caller adds something to each."""
         for link in sorted(set(self._links_of(writer, reader))):
             remote = self._sync.remotes.get(link)
-            if remote is not None and remote.comparison.begun and self._tells(remote, conversation):
+            if remote is not None and remote.comparison.begun and self._sync.shares(remote, conversation):
                 self.is_due = True
                 yield self._pending.setdefault(link, PendingMarks())
 
@@ -586,7 +582,7 @@ class MarkExchange(Generic[M]):
         items: list[MarkItem] = []
         for (log, reader), former in marks:
             conversation = self._sync.conversations[log.conversation]
-            if reader in self._sync.hosted and self._tells(remote, conversation):
+            if reader in self._sync.hosted and self._sync.shares(remote, conversation):
                 now = self._positions.durable(log, reader)
                 items.append(((conversation.id, reader), ref_key(log.user, log.run), former, now))
         if any(former != now for *_, former, now in items):
@@ -629,10 +625,6 @@ class MarkExchange(Generic[M]):
         """Return the sum of all marks for this link; "" if there are none."""
         return self._positions.sum_for(*self._told_to(remote))
 
-    def _marks_for(self, remote: RemoteState) -> MarksByReader:
-        """Return all durable marks for a link."""
-        return self._positions.marks_for(*self._told_to(remote))
-
     def _told_to(
         self, remote: RemoteState
     ) -> tuple[AbstractSet[UserId], AbstractSet[UserId], Callable[[ConversationId], bool]]:
@@ -641,7 +633,7 @@ class MarkExchange(Generic[M]):
 
         def is_told(id: ConversationId) -> bool:
             conversation = every.get(id)
-            return conversation is not None and self._tells(remote, conversation)
+            return conversation is not None and self._sync.shares(remote, conversation)
 
         return users, self._told_writers(remote), is_told
 
@@ -652,7 +644,7 @@ class MarkExchange(Generic[M]):
     def _send_all(self, remote: RemoteState) -> None:
         """Send all marks, in pages."""
         self._pending.pop(remote.id, None)  # they are among these
-        toward = sorted(self._marks_for(remote).items())
+        toward = sorted(self._positions.marks_for(*self._told_to(remote)).items())
         items = [(pair, ref, NOWHERE, now) for pair, refs in toward for ref, now in refs.items()]
         self._sync.on_listed(remote, len(items))
         self._send_pages(remote, items, all=True)

@@ -276,11 +276,7 @@ class AntiEntropy:
     def _newly_equal(self, remote: RemoteState, equal: list[ConversationState]) -> list[ConversationState]:
         """Return those of equal sums that were not equal before, of which there are mostly few among thousands."""
         former = remote.comparison.equal
-        return [item for item in equal if former.get(item.id) != item.sum or not self._is_remembered(item)]
-
-    def _is_remembered(self, conversation: ConversationState) -> bool:
-        """Return whether an equal sum says nothing if the same was equal before."""
-        return bool(conversation.naming.dm)
+        return [item for item in equal if former.get(item.id) != item.sum or not item.naming.dm]
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
         """Take an equal sum, which acknowledges everything held here."""
@@ -295,7 +291,7 @@ class AntiEntropy:
                 self._receipts.delivered.on_lifted(remote, conversation, log, member)
         for key in _keys_of(remote, conversation):
             remote.set_ahead(key, {})
-        if self._is_remembered(conversation):
+        if conversation.naming.dm:  # the same sum says nothing when it is equal again
             remote.comparison.equal[conversation.id] = conversation.sum
 
     # ---- marks

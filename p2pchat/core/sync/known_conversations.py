@@ -16,7 +16,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 
-from p2pchat.core.groups.group_replica import GroupReplica
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
@@ -24,7 +24,6 @@ ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
 MAX_UNKNOWN = 1000  # groups named by peers of one member of which nothing arrived; 4 KiB each
 MAX_ASKED_USERS = 16  # users by whom a peer is recognized for each group it names, out of perhaps thousands
-SETS_CACHED = 64  # sets of users that many groups share
 DMS_CACHED = 1024  # pairs whose id is cached: a program that writes to a user needs it for every message
 
 
@@ -47,12 +46,6 @@ def dm_naming(one: UserId, other: UserId) -> Naming:
 def dm_id(one: UserId, other: UserId) -> ConversationId:
     """Return the id of the direct conversation of two users."""
     return _hash(DM_TAG + bytes.fromhex("".join(sorted((one, other)))))
-
-
-@lru_cache(SETS_CACHED)
-def _only(*users: UserId) -> frozenset[UserId]:
-    """Return one set for all groups that the same peer names, or one user owns."""
-    return frozenset(users)
 
 
 class Conversations(dict[ConversationId, ConversationState]):
@@ -119,8 +112,8 @@ class Conversations(dict[ConversationId, ConversationState]):
             self._unknown_of[share] += 1
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
-            found.members = found.members.union(asked) if found.members else _only(*asked)
-            found.allow_writers(found.allowed_writers | {owner} if found.allowed_writers else _only(owner))
+            found.members = (found.members or NO_USERS).union(asked)
+            found.allow_writers((found.allowed_writers or NO_USERS) | {owner})
             for user in asked if id in self.provisional else ():
                 self._asked.setdefault(user, {})[id] = None
 
