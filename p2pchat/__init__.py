@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from p2pchat.core.log import MAX_FILE_BYTES as MAX_FILE_BYTES
     from p2pchat.core.log import MAX_FILE_NAME as MAX_FILE_NAME
     from p2pchat.core.log import MAX_FILES as MAX_FILES
-    from p2pchat.core.members.made_invites import MadeInvite as MadeInvite
+    from p2pchat.core.members.admission import MadeInvite as MadeInvite
     from p2pchat.core.names import skeleton as skeleton
     from p2pchat.core.names import validate_name as validate_name
     from p2pchat.errors import AmbiguousName as AmbiguousName
@@ -139,7 +139,7 @@ _MODULES = {
         *("MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.people": ("Member", "People"),
-    "core.members.made_invites": ("MadeInvite",),
+    "core.members.admission": ("MadeInvite",),
     "identity.own_addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.login_key": (

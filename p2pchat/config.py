@@ -92,14 +92,11 @@ class Settings(MemberLimits):
     order_wait: float = 5.0  # for an entry named by `re` or `after` that no peer has
     order_wait_most: float = 300.0  # while that entry is on its way
     wrong_head_ban: float = 3600.0  # only what its own users write is taken from a peer that sent a wrong head
-    max_conversations_a_user: int = 10_000  # direct ones with contacts
-    max_groups_an_owner: int = 1_000  # a guess: they take 14 MiB
     max_unanswered: int = 16  # direct conversations of a user who is no contact, without an answer from here; a guess
     max_unanswered_groups: int = 3  # and groups, which are kept in memory; a guess
     max_hosted_users: int = 10_000  # by a peer, and told by all peers of a member together
     max_uncommitted_units: int = 2048  # of work on its way to the disk; above it links that sent much wait
     turn_units: int = 512  # of work of one link in one turn: some 15 ms of the hardest
-    max_open_writers: int = 512  # of the room, quiet ones kept as objects; more become rows. A guess: 1 MiB
     fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast
     buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stop
 

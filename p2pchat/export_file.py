@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeVar
 from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, piece_size
+from p2pchat.core.durable_changes import ForkStart, Start, StoredStart
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry, frame_of
 from p2pchat.core.members.statement_exchange import file_frames
-from p2pchat.core.storage_answers import ForkStart, Start, StoredStart
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.private_files import AtomicFile, SpecialFile, saved_file, write_all

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, StoredUser
+from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.effects import LinkChanged, WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged
 from p2pchat.core.log import message_id
@@ -26,7 +26,6 @@ from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpo
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY

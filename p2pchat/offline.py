@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import META_NAME
+from p2pchat.core.durable_changes import META_NAME, Stored
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.log import decode_entry
 from p2pchat.core.members.member_list import MemberList
@@ -20,7 +20,6 @@ from p2pchat.core.members.statement import Statement, parse_statement, room_id
 from p2pchat.core.members.statement_exchange import FOUNDER
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities
-from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
@@ -177,8 +176,8 @@ class History(Viewer):
         guest, hosted = network.guest(me), HostedIdentities([])
         own = me if guest is None else guest.member
         names = dict.fromkeys(self.directory.known, "")
-        self._members = known = UserMembers(network.id, me, own, hosted, {})
-        known.load(statements, names, stored.members)
+        self._members = known = UserMembers(network.id, me, own, hosted, {}, statements)
+        known.load(stored.members, names)
         known.on_shown(me, own)
         self.directory.expelled.since, self.directory.expelled.concealed = known.since, known.concealed
 

@@ -26,7 +26,7 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
 )
-from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming

@@ -465,15 +465,6 @@ class FaultInjector:
         self.sim.partition([reader], [peer for peer in self.sim.all_peers if peer is not reader])
         self.sim.run(self.sim.settings.order_wait + 1.0)
 
-    def crowd_somebody(self) -> None:
-        """All peers write to one, which has room for one conversation."""
-        one, *others = self.chance.sample(self.honest, len(self.honest))
-        self.sim.note(f"all write to {one.name} alone")
-        for other in others:
-            self._await(lambda other=other: one in other.linked)  # type: ignore[misc]
-            if self.sim.can_link(one, other):
-                self.write(other, one)
-
     def fill_a_quota(self) -> None:
         """Write more than the others store for one member, as all its users in turn."""
         writer, *others = self.chance.sample(self.honest, len(self.honest))

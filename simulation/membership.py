@@ -18,9 +18,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import Committed, StatementsMade
-from p2pchat.core.members.made_invites import invite_secret
-from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.removal import Plan, make_statements, plan_admin, plan_closing, plan_pardon, plan_removal
+from p2pchat.core.members.admission import invite_secret
+from p2pchat.core.members.member_list import MemberList, Plan, make_statements
 from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, REMOVE, Statement, parse_statement
 from p2pchat.core.node_context import Invitation, NetworkCredentials
 from p2pchat.identity.keys import Identity
@@ -131,15 +130,15 @@ class Membership:
         has_say = by == members.founder or by in members.admins
         if action == "close":
             ids = [one.id for one in self._invitations[-1:]]
-            return [(CLOSE, {"invites": ids})] if ids and not has_say else plan_closing(members, by, ids)
+            return [(CLOSE, {"invites": ids})] if ids and not has_say else members.plan_closing(by, ids)
         if action == "add" or not has_say:  # whoever has no say does not ask the program either
             return [(ADD if action == "add" else ADMIN if action == "admin" else REMOVE, {"who": [someone]})]
         if action == "remove":
-            return plan_removal(members, by, [someone], is_out)
+            return members.plan_removal(by, [someone], is_out)
         if action == "pardon":
             who = [self._chance.choice(sorted(members.removed))] if members.removed else []
-            return plan_pardon(members, by, who, [one for user in who for one in members.removals(user)])
-        return plan_admin(members, by, someone, is_out, on=action == "admin")
+            return members.plan_pardon(by, who, [one for user in who for one in members.removals(user)])
+        return members.plan_admin(by, someone, is_out, on=action == "admin")
 
     # ---- the end
 
@@ -167,7 +166,7 @@ class Membership:
         out = [user for user in self._sim.guests if user in members.removed]
         if out:
             removals = {one.id: one for user in out for one in members.removals(user)}
-            plans, at = plan_pardon(members, founder.peer_id, out, [*removals.values()]), len(self.said) + 1
+            plans, at = members.plan_pardon(founder.peer_id, out, [*removals.values()]), len(self.said) + 1
             made = [*make_statements(self._sim.network().id, founder.peer_id, signer(founder), at, plans)]
             for peer in self._sim.honest_up:
                 peer.put(StatementsMade(made))

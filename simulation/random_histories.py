@@ -71,7 +71,6 @@ WITH_DELETIONS = 0.15
 WITH_BLOCKS = 0.15
 WITH_GROUPS = 0.35
 WITH_A_GAP = 0.7  # of those with three or more peers
-CROWDED = 0.8  # of those with few conversations for each user
 FILLED = 0.9  # of those with quotas
 WITH_A_CROWD = 0.15  # of those with at most MOST_IN_A_CROWD honest peers that come to rest
 MOST_IN_A_CROWD = 3
@@ -356,8 +355,6 @@ class RandomHistory:
 def _draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> list[str]:
     """Return the openings of a history; [] for many. `beginning` holds the peers that start first."""
     drawn = ["leave_a_gap"] if len(beginning) > 2 and chance.random() < WITH_A_GAP else []
-    if settings.max_conversations_a_user == 1 and len(beginning) > 2 and chance.random() < CROWDED:
-        drawn.append("crowd_somebody")
     if settings.contact_bytes < Settings().contact_bytes and chance.random() < FILLED:
         drawn.append("fill_a_quota")
     if chance.random() < WITH_COPIES:

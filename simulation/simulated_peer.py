@@ -19,9 +19,8 @@ from p2pchat.core.content.file_receipts import MAX_NAMING
 from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
-from p2pchat.core.members.guests import make_guest
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import StatementId
+from p2pchat.core.members.statement import StatementId, make_guest
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer

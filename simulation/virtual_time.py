@@ -156,7 +156,6 @@ SMALL = Settings(
     redial_most=5.0, redial_never_reached_most=10.0, want_progress_timeout=3.0, order_wait=8.0, order_wait_most=40.0,
     recent_places=8, busy_pause=1.0,
     told_host_pause=2.0, told_rest=20.0, log_bytes=100,
-    max_open_writers=1,
 )  # fmt: skip
 
 
@@ -257,7 +256,7 @@ def _harsh(drawn: Settings, chance: Random) -> Settings:
         drawn,
         max_tips=pick((1, 1, 1, 2)),
         max_links=pick((1, 2, 3, 256)),
-        max_conversations_a_user=pick((1, 1, 2, 10_000)),
+        want_after=pick((0.1, 0.3, 0.3, 1.0)),
         handshake_timeout=pick((0.5, 10.0)),
         go_timeout=pick((0.5, 10.0)),
     )

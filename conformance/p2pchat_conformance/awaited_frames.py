@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
-from p2pchat.core.members.made_invites import prove_invite
+from p2pchat.core.members.admission import prove_invite
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.network import Network

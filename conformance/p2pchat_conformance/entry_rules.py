@@ -12,7 +12,7 @@ from typing import Any
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import UNREADABLE, decode_entry, first_chain
-from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.statement import make_guest
 from p2pchat_conformance.awaited_frames import (
     RuleBroken,
     ScriptedLink,

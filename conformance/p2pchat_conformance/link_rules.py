@@ -12,7 +12,7 @@ import msgspec
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import before_of, verify
-from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.errors import HandshakeError

@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any
 
 from p2pchat import protocol as wire
-from p2pchat.core.members.guests import is_guest, make_guest
-from p2pchat.core.members.made_invites import prove_invite
+from p2pchat.core.members.admission import prove_invite
 from p2pchat.core.members.statement import (
     ADD,
     ADMIN,
@@ -18,6 +17,8 @@ from p2pchat.core.members.statement import (
     REMOVE,
     SIGNATURE_TAG,
     Statement,
+    is_guest,
+    make_guest,
     make_statement,
     network_id,
 )

@@ -26,7 +26,7 @@ from typing import Any
 
 from p2pchat import protocol as wire
 from p2pchat.core.log import LogId
-from p2pchat.core.members.made_invites import prove_invite
+from p2pchat.core.members.admission import prove_invite
 from p2pchat.core.members.statement import ADD, Statement, make_statement, room_id
 from p2pchat.core.node_context import Invitation
 from p2pchat.identity.invite_text import Invite, encode_invite, make_invitation

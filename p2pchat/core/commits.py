@@ -1,8 +1,8 @@
 """Commits and disk space: what may wait for the next commit; slow, failing and full disks.
 
 Each step of a node orders at most one commit (node.py). Gossip waits for the next one, for a limited time (LazyCommit).
-When one is under way for long, people are warned (CommitWatchdog). After a commit that failed nothing is accepted until
-storage was loaded again; when free disk space is short, less and less is accepted (StorageState).
+StorageState warns people when one is under way for long. After a commit that failed nothing is accepted until storage
+was loaded again; when free disk space is short, less and less is accepted.
 Threads and transactions are in runtime/storage_worker.py.
 """
 
@@ -34,7 +34,9 @@ REFUSED = {  # times the least free disk space, and what is refused below it
 
 
 class StorageState:
-    """State of storage: if it accepts commits, and how much disk space is left. People are warned of each change.
+    """State of storage: if it accepts commits and answers in time, and how much disk space is left.
+
+    People are warned of each change.
 
     Attributes:
         works: The last commit did not fail, or storage was loaded again since.
@@ -47,6 +49,9 @@ class StorageState:
         self.works: bool = True
         self.epoch: int = 0
         self.disk: DiskLevel = DiskLevel.ENOUGH
+        self._ordered_at: dict[int, float] = {}  # commits in flight, oldest first, and when they were ordered
+        self._watching = False
+        self._warned = False
 
     @property
     def accepts_writes(self) -> bool:
@@ -64,7 +69,8 @@ class StorageState:
     def on_failed(self, reason: str) -> None:
         """Accept nothing, and have storage loaded as soon as it works again."""
         self.epoch += 1
-        self.works = False
+        self.works = self._warned = False
+        self._ordered_at.clear()
         self._ctx.emit(WarningIssued("storage", f"nothing is accepted until storage works again: {reason}"))
         self._ctx.emit(Reload())
 
@@ -84,22 +90,10 @@ class StorageState:
         text = f"less than {free} MiB of disk are free: {what}; free some space, and it goes on by itself"
         self._ctx.emit(WarningIssued("disk_low", text))
 
-
-# ---- slow commits
-
-
-class CommitWatchdog:
-    """Warns when the disk does not answer, and again when it does. Uses one timer for all commits.
-
-    Nothing else follows from a slow disk. Uncommitted entries are neither acknowledged nor sent, links stay alive
-    because the core waits for no disk, and everything continues when the commit returns.
-    """
-
-    def __init__(self, ctx: NodeContext) -> None:
-        self._ctx = ctx
-        self._ordered_at: dict[int, float] = {}  # commits in flight, oldest first, and when they were ordered
-        self._watching = False
-        self._warned = False
+    # ---- slow commits: people are warned when the disk does not answer, and again when it does
+    #
+    # Nothing else follows from a slow disk. Uncommitted entries are neither acknowledged nor sent, links stay alive
+    # because the core waits for no disk, and everything continues when the commit returns. One timer serves all.
 
     def on_ordered(self, ticket: int) -> None:
         """Note an ordered commit."""
@@ -114,11 +108,6 @@ class CommitWatchdog:
             self._warned = False
             self._ctx.emit(WarningIssued("storage_works", "the disk answers again: what waited for it is kept"))
             self._watch_oldest()
-
-    def on_failed(self) -> None:
-        """Forget all commits in flight. StorageState warns of their failure, and of its end."""
-        self._ordered_at.clear()
-        self._warned = False
 
     def _is_slow(self) -> bool:
         return bool(self._ordered_at) and self._ctx.now.mono >= self._due()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from p2pchat.core.durable_changes import Change, Record, Stretch
+from p2pchat.core.durable_changes import Change, PruneKey, Record, ShownKey, Start, Stretch
 from p2pchat.core.log import FileRef, LogId
-from p2pchat.core.storage_answers import PruneKey, ShownKey, Start
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 Guests = tuple[tuple[tuple[PeerId, ...], tuple[UserId, ...]], ...]  # by the peers that host them; all sorted

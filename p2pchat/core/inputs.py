@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Record
+from p2pchat.core.durable_changes import (
+    DeliveredMark,
+    DiskLevel,
+    Position,
+    PruneKey,
+    PrunePlan,
+    ReadMark,
+    Record,
+    ShownKey,
+    Stored,
+)
 from p2pchat.core.log import Batch, FileRef, LogId, Marks, Ref
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.storage_answers import Position, PruneKey, PrunePlan, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Members, Naming, PeerId, Unknown, UserId
 
 # ---- links

@@ -10,14 +10,14 @@ only after Committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.commits import NEEDS_NO_DISK, CommitWatchdog, LazyCommit, StorageState, fields_of
+from p2pchat.core.commits import NEEDS_NO_DISK, LazyCommit, StorageState, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel, Stored
 from p2pchat.core.effects import (
     Commit,
     ContentStopped,
@@ -77,7 +77,8 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.statement import PARDON, REMOVE, Statement
+from p2pchat.core.members.statement import PARDON, REMOVE
+from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -87,9 +88,8 @@ from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkC
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.replicator import Replicator
-from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.anti_entropy import repeat_at_random
-from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import Step
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import (
     ConversationId,
@@ -137,29 +137,31 @@ class Node:
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         own, up = self.hosted[peer], dict[int, PeerLink]()
+        self._statements = StatementExchange(self._ctx, network)
         self.user_members: UserMembers = UserMembers(
-            network.id, peer, peer if own.guest is None else own.guest.member, self.hosted, up
+            network.id, peer, peer if own.guest is None else own.guest.member, self.hosted, up, self._statements
         )
-        self.admission: Admission = Admission(self._ctx, network, own.guest, self.user_members)
+        self.admission: Admission = Admission(
+            self._ctx, network, own.guest, self._statements, self.user_members, stored.meta
+        )
         self.presence: PresenceTracker = PresenceTracker(self._ctx, users, self, self.admission, self.blocks.users)
         self.sync: Replicator = self._replicator(stored, self.run)
+        self.admission.load()
         self.links: Links = Links(
             self._ctx, network, own, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
             self.admission, up,
         )  # fmt: skip
         self._storage = StorageState(self._ctx)
         self._lazy = LazyCommit(self._ctx, self.links.book)
-        self._watchdog = CommitWatchdog(self._ctx)
         self._handlers = self._connect_handlers()
         self.looks: int = 0  # left until names are written; 0 when none is due
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
-        sync = Replicator(
+        self._statements.load(stored.statements, stored.meta)
+        return Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
-            self._on_members_changed, self.user_members,
+            self._statements, self.user_members,
         )  # fmt: skip
-        self.admission.load(sync.statements)
-        return sync
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""
@@ -186,7 +188,7 @@ class Node:
             ImportRequest: self._on_import,
             PruneRequest: self._on_prune,
             StatementsMade: self._on_statements_made,
-            InviteMade: lambda input: sync.statements.invites.on_made(input.id, input.uses, input.until),
+            InviteMade: lambda input: self.admission.invites.on_made(input.id, input.uses, input.until),
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
@@ -256,7 +258,7 @@ class Node:
         if self._storage.works:
             ticket = self._ctx.next_ticket()
             step = self.sync.on_commit(ticket)
-            self._watchdog.on_ordered(ticket)
+            self._storage.on_ordered(ticket)
             self._ctx.emit(Commit(ticket, self._storage.epoch, step.own, step.change))
         self._ctx.change = Change()
 
@@ -424,14 +426,19 @@ class Node:
     # ---- storage
 
     def _on_committed(self, input: Committed) -> None:
-        self.sync.on_committed(input.tickets)
-        self._watchdog.on_committed(input.tickets)
+        for ticket in input.tickets:
+            step = self.sync.settle(ticket)
+            if step is not None:
+                if step.change.statements or step.change.unstated:
+                    self._on_members_changed(step.change)
+                self.sync.publish(step)
+        self.sync.file_import.retry()
+        self._storage.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Warn, accept nothing, and reload: nothing in flight was kept."""
         if failed.epoch != self._storage.epoch:
             return
-        self._watchdog.on_failed()
         self.sync.fail_all(failed.reason)
         self._ctx.change = Change()
         self._storage.on_failed(failed.reason)
@@ -473,8 +480,9 @@ class Node:
         if self._storage.check_writable(request.ticket):
             self.sync.write(request)
 
-    def _on_members_changed(self, change: Change, void: Sequence[Statement]) -> None:
-        """Take statements that are durable, and were told on, before links end that they leave nobody for."""
+    def _on_members_changed(self, change: Change) -> None:
+        """Tell statements that are durable, and take them, before links end that they leave nobody for."""
+        void = self._statements.on_durable(change)
         self._join()
         self.user_members.on_members_changed()
         if any(one.kind in (REMOVE, PARDON) for one in change.statements):

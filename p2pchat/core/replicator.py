@@ -1,8 +1,8 @@
 """The replicator: what one peer stores, sends, shows and acknowledges, from a frame or a write to what is told of it.
 
 Its machines stand in the constructor, each given those that it calls. Frames and writes change logs and the Step
-(step.py), the node commits that, and `_publish` tells what is durable. A Replicator is built from what storage holds,
-and replaced when storage fails (node.py).
+(sync_context.py), the node commits that, and `publish` tells what is durable. A Replicator is built from what storage
+holds, and replaced when storage fails (node.py).
 
 Source: docs/protocol.md, "Sync".
 """
@@ -10,12 +10,12 @@ Source: docs/protocol.md, "Sync".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
-from p2pchat.core.durable_changes import Change, DeliveredMark, DiskLevel, ReadMark
+from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, LogFacts, ReadMark, Stored
 from p2pchat.core.effects import (
     GroupUpdate,
     Released,
@@ -23,7 +23,6 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key
-from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -31,11 +30,10 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
-from p2pchat.core.storage_answers import LogFacts, Stored
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
-from p2pchat.core.sync.conversation_state import ConversationState, LogState, user_of
+from p2pchat.core.sync.conversation_state import ConversationState, user_of
 from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
@@ -46,8 +44,7 @@ from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
-from p2pchat.core.sync.step import Step
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.core.sync.typing_tracker import TypingTracker
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
@@ -79,13 +76,10 @@ class Replicator:
     def __init__(
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
-        on_members_changed: Callable[[Change, Sequence[Statement]], None], members: UserMembers,
+        statements: StatementExchange, members: UserMembers,
     ) -> None:  # fmt: skip
         self._ctx = ctx
-        self.statements: StatementExchange = StatementExchange(
-            ctx, network, stored.statements, stored.meta, on_members_changed,
-            lambda link: self.context.remotes[link].forks.sent.clear(),  # it may have refused evidence
-        )  # fmt: skip
+        self.statements: StatementExchange = statements
         self.context: SyncContext = SyncContext(
             ctx, network.id, presence, hosted, contacts, blocks, members, self.statements, stored, run
         )
@@ -116,7 +110,7 @@ class Replicator:
         stored, self._stored = self._stored, Stored()
         self._load_timed(stored)
         self.group_editor.start()
-        self.quota.load(self._stored_costs(stored))
+        self.quota.bytes.load(self._stored_costs(stored).items())
         self.inbox.start()
         self.transfers.requests.on_loaded([*stored.tips, *stored.unreleased], stored.meta)
         self._sweep()
@@ -242,6 +236,8 @@ class Replicator:
             self.anti_entropy.on_digest(remote, frame)
             self.receipts.on_acked(self.context.step)
         elif isinstance(frame, Members):
+            if frame.have is not None and not frame.more:
+                remote.forks.sent.clear()  # it may have refused evidence of logs whose members it did not know
             return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
@@ -335,18 +331,12 @@ class Replicator:
     def end_step(self) -> None:
         """Send what this step owes others."""
         context, receipts = self.context, self.receipts
-        if self.conversations.evicted:
-            for conversation in self.conversations.evicted:
-                context.forget_on_links(conversation)
-            self.conversations.evicted.clear()
         if context.owing:
             context.send_owed_marks()
         if receipts.read.is_due or receipts.taken.is_due:
             receipts.send_pending()
         if context.lookups.waiting:
             context.lookups.flush()
-        if len(self._room.writers.open) > self._ctx.settings.max_open_writers:
-            self._room.writers.pack(self._ctx.settings.max_open_writers)
         if self.quota.has_freed:
             self.quota.has_freed = False
             self.context.after(0.0, self.compare_all)
@@ -364,28 +354,21 @@ class Replicator:
         self.context.pending[ticket] = step
         return step
 
-    def on_committed(self, tickets: list[int]) -> None:
-        """Take durable commits."""
-        for ticket in tickets:
-            step = self.context.pending.pop(ticket, None)
-            if step is not None:
-                self._publish(step)
-        self.file_import.retry()
+    def publish(self, step: Step) -> None:
+        """Tell what is durable, to each what follows from what the former ones were told.
 
-    def _publish(self, step: Step) -> None:
-        """Tell what is durable, to each what follows from what the former ones were told."""
+        Statements were told before, and links have ended with members who are removed by them.
+        """
         change = step.change
-        logs = [*dict(step.grown), *step.covered]
-        self._settle(step, logs)  # all that follows reads from logs what is durable
-        if change.statements or change.unstated:  # nothing of this goes to members who are removed by it
-            self._publish_statements(step)
+        if change.statements or change.unstated:
+            self._ask_for_dropped()
         for begun in step.begun:  # a conversation is known before its first message
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
             self._ctx.emit(Released(change.stretches))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
-        self.receipts.on_durable(step, logs)  # the writers wait for these acknowledgements
+        self.receipts.on_durable(step)  # the writers wait for these acknowledgements
         self._push(step)  # what is written here, to those who have what comes before
         for request, plan in step.prunes:  # before files are looked up that it deleted
             self.pruner.on_durable(request, plan)
@@ -398,26 +381,31 @@ class Replicator:
             self._compare_groups(step)
         for fork in change.forks:  # evidence is read from storage, so it stands there first
             self.ingest.forks.on_durable(fork)
-        for log in logs + step.shown:  # nobody above needs them any more
+        for log in step.logs + step.shown:  # nobody above needs them any more
             if log.covered:
                 log.conversation.pack_if_settled(log)
 
-    def _settle(self, step: Step, logs: list[LogState]) -> None:
-        """Update logs and sums to what is durable."""
+    def settle(self, ticket: int) -> Step | None:
+        """Update logs and sums to what is durable, from which all that follows reads. Return the step of a commit."""
+        step = self.context.pending.pop(ticket, None)
+        if step is None:
+            return None
         for log, batch in step.grown:
             log.durable_seq, log.durable_chain = batch.last, batch.chain
         for log, is_covered in step.covered.items():
             log.durable_covered = is_covered
-        for log in logs:
+        step.logs = [*dict(step.grown), *step.covered]
+        for log in step.logs:
             conversation = log.conversation
             conversation.refresh_sum(log)
             if conversation.is_talk and not conversation.writers[log.user].uncut:
                 self.groups.refresh_tips(conversation, conversation.writers[log.user])
+        return step
 
-    def _publish_statements(self, step: Step) -> None:
-        self.statements.on_durable(step.change)
+    def _ask_for_dropped(self) -> None:
+        """Compare again where logs were dropped whose members nobody had named."""
         for remote in [remote for remote in self.context.remotes.values() if remote.dropped]:
-            remote.dropped.clear()  # perhaps somebody named their members now
+            remote.dropped.clear()
             self.anti_entropy.begin(remote)
 
     def _push(self, step: Step) -> None:
@@ -475,7 +463,7 @@ class Replicator:
         self.pruner.load(stored.meta)
         for id, rows in stored.covered.items():
             if id in self.conversations:
-                self.conversations[id].writers.covered.load(rows)
+                self.conversations[id].covered.load(rows)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for log in stored.forked:
@@ -499,7 +487,6 @@ class Replicator:
         conversation = self.conversations.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
-            self._room.writers.pack(self._ctx.settings.max_open_writers)
 
     def _load_forked(self, id: LogId) -> None:
         """Load a forked log, so that no more of it is fetched or accepted."""

@@ -5,7 +5,7 @@ An invite is one line of text that admits people to a network, and says where it
     p2pchat:<base32 of version, maker, N, K, id, uses, until, secret, checksum>@host:port,...
 
 The version is 3. `uses` is how many members it admits, `until` when it ends, in UTC seconds. The maker computes the
-secret from these terms (members/made_invites.py). The checksum detects typing errors only: anyone who has an invite can
+secret from these terms (members/admission.py). The checksum detects typing errors only: anyone who has an invite can
 read the network's key, and use the invite. Case, blanks and line breaks are ignored, so that it survives mail and
 dictation. Source: docs/protocol.md, "Invites".
 """
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from p2pchat.core.members.made_invites import SECRET_BYTES, invite_secret
+from p2pchat.core.members.admission import SECRET_BYTES, invite_secret
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import InviteError
 from p2pchat.identity.keys import Identity

@@ -33,8 +33,7 @@ from functools import lru_cache
 from hashlib import scrypt
 from pathlib import Path
 
-from p2pchat.core.members.guests import make_guest
-from p2pchat.core.members.statement import ADD, make_statement, network_id
+from p2pchat.core.members.statement import ADD, make_guest, make_statement, network_id
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity

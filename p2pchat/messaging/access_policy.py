@@ -2,14 +2,14 @@
 
 A peer that never hosted another user stores only what its own user may see, so that everything is visible. Where
 several users are hosted, or were, each sees the conversations it belongs to, and of a group it has left, or was removed
-from, the entries for which `may_read` in core/groups/visibility.py returns true.
+from, the entries for which `may_read` in core/groups/group_replica.py returns true.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from p2pchat.core.groups.visibility import may_read
+from p2pchat.core.groups.group_replica import may_read
 from p2pchat.core.log import Entry, LogId
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from p2pchat.core import effects as fx
+from p2pchat.core.durable_changes import Stored
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import base32
-from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.kinds import HIDDEN_KINDS
 from p2pchat.messaging import events as ev

@@ -22,12 +22,11 @@ from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from p2pchat.core.durable_changes import Change, StoredUser, Token
+from p2pchat.core.durable_changes import Change, Stored, StoredUser, Token
 from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access_policy import AccessPolicy, AllUsersPolicy, Audience, audience_of

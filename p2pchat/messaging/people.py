@@ -11,16 +11,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from p2pchat.core.inputs import StatementsMade
-from p2pchat.core.members.made_invites import MadeInvite
-from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.removal import (
-    Plan,
-    make_statements,
-    plan_admin,
-    plan_closing,
-    plan_pardon,
-    plan_removal,
-)
+from p2pchat.core.members.admission import MadeInvite
+from p2pchat.core.members.member_list import MemberList, Plan, make_statements
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node import Node
@@ -217,7 +209,7 @@ class People:
             plan = self._plan_member(found, hide=hide, without=[one.key for one in admitted])
             others = (plan for one in admitted for plan in self._plan_member(one, hide=hide))
             return chain(others, plan)
-        plan = plan_removal(self._members(), signer, [user.key], self._is_out, hide=hide)
+        plan = self._members().plan_removal(signer, [user.key], self._is_out, hide=hide)
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
             raise ValueError("the founder or an admin answers for this user: ask the founder")
         return plan
@@ -228,7 +220,7 @@ class People:
         Raises as expel.
         """
         found = self.invited(invite)
-        plans = plan_closing(self._members(), self._signer(), [invite])
+        plans = self._members().plan_closing(self._signer(), [invite])
         await self._say([*plans, *(plan for one in found for plan in self._plan_member(one, hide=hide))])
         return found
 
@@ -242,7 +234,7 @@ class People:
     def _plan_member(self, found: Member, *, hide: bool = False, without: Sequence[UserId] = ()) -> list[Plan]:
         keys = dict.fromkeys([found.key, *(one.key for one in found.users)])
         few = [*keys][:MAX_USERS]
-        return plan_removal(self._members(), self._signer(), few, self._is_out, hide=hide, without=without)
+        return self._members().plan_removal(self._signer(), few, self._is_out, hide=hide, without=without)
 
     async def pardon(self, who: User | str) -> Member:
         """Take back that somebody was expelled; return that member when that is stored. Raises as expel.
@@ -258,7 +250,7 @@ class People:
             return self.find(user)
         found = self.find(user)
         users = {key for one in removals for key in one.who if self._answers.leader(key, one) == found.key}
-        await self._say(plan_pardon(members, self._signer(), {user.key, *users}, removals))
+        await self._say(members.plan_pardon(self._signer(), {user.key, *users}, removals))
         return found
 
     async def make_admin(self, who: User | str, on: bool = True) -> Member:
@@ -267,7 +259,7 @@ class People:
         Who was an admin once cannot be one again. Users of it who were expelled alone stay out.
         """
         found, members = self.find(who), self._members()
-        plans = plan_admin(members, self._signer(), found.key, self._is_out, on=on)
+        plans = members.plan_admin(self._signer(), found.key, self._is_out, on=on)
         out = [user for user in self._answers.users_of(found.key) if on and plans and members.removals(user)]
         await self._say([*((REMOVE, {"who": [user]}) for user in out), *plans])
         return found
@@ -289,8 +281,8 @@ class People:
 
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
-        statements = self._lifecycle.require_running().node.sync.statements
-        return statements.invites.made(statements.members)
+        node = self._lifecycle.require_running().node
+        return node.admission.invites.made(node.sync.statements.members)
 
     async def revoke(self, invite: str) -> None:
         """Admit nobody any more by an invite that this peer made; returns when that is stored.
@@ -301,7 +293,7 @@ class People:
         """
         if all(one.id != invite for one in self.invites()):
             raise ValueError(f"this peer has made no invite {invite}")
-        await self._say(plan_closing(self._members(), self._signer(), [invite]))
+        await self._say(self._members().plan_closing(self._signer(), [invite]))
 
     @property
     def _answers(self) -> UserMembers:

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import ref
 
+from p2pchat.core.durable_changes import LogKey, Stored
 from p2pchat.core.log import LogId, Ref, decode_entry
-from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed
 from p2pchat.messaging.access_policy import AccessPolicy, Audience
 from p2pchat.messaging.event_builder import EventBuilder

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from p2pchat.core.durable_changes import LogFacts
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.storage_answers import LogFacts
 from p2pchat.messaging.messages import Message, Sent
 from p2pchat.protocol import UserId
 from p2pchat.storage.contract import ReleasedEntry

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
 
-from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED
+from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED, Stored
 from p2pchat.core.names import (
     MAX_TYPED_CHARACTERS,
     ROOM_SKELETON,
@@ -25,7 +25,6 @@ from p2pchat.core.names import (
     split_label,
 )
 from p2pchat.core.node import Node
-from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.events import aware, json_fields
 from p2pchat.protocol import PeerId, UserId

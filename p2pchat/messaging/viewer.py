@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from p2pchat.core.durable_changes import LogKey
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.log import CLOCK_AHEAD, LogId, Ref, decode_entry, ref_key, referred_id
-from p2pchat.core.storage_answers import LogKey
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.kinds.pins import PIN

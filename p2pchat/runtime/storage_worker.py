@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.config import OWN_ONLY_FACTOR, Settings
 from p2pchat.core.content.file_receipts import MAX_NAMING
-from p2pchat.core.durable_changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel, Stored
 from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, Input, Loaded, LookupResult
 from p2pchat.core.node import Node
-from p2pchat.core.storage_answers import Stored
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.contract import files_of

@@ -11,16 +11,18 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import EVERYTHING, Cite, Prune
-from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
-from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
-from p2pchat.core.storage_answers import (
+from p2pchat.core.durable_changes import (
+    EVERYTHING,
+    Cite,
     LogFacts,
     LogKey,
+    Prune,
     PruneKey,
     PrunePlan,
     ShownKey,
 )
+from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
+from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.contract import DeletedPart, count_messages

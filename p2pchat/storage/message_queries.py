@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from p2pchat.core.durable_changes import LogKey
 from p2pchat.core.edits import EntryEdits, RelatedEntry, edits_of
 from p2pchat.core.log import LogId, RawEntry, decode_entry
-from p2pchat.core.storage_answers import LogKey
 from p2pchat.kinds import ASPECTS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted

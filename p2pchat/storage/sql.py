@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from p2pchat.config import MIB, Settings
-from p2pchat.core.durable_changes import Change
+from p2pchat.core.durable_changes import Change, Position, Start
 from p2pchat.core.log import Batch
-from p2pchat.core.storage_answers import Position, Start
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage import schema

@@ -16,16 +16,19 @@ from p2pchat.core.durable_changes import (
     Cite,
     DeliveredMark,
     FormerName,
+    GroupEntry,
     KnownConversation,
     KnownUser,
+    LogFacts,
     NamedContent,
     ReadMark,
+    Stored,
     StoredUser,
     Token,
+    UnreleasedEntry,
 )
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
-from p2pchat.core.storage_answers import GroupEntry, LogFacts, Stored, UnreleasedEntry
 from p2pchat.core.sync.conversation_state import pack_stored
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId

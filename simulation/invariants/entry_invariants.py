@@ -16,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
+from p2pchat.core.durable_changes import Stored, StoredStart
 from p2pchat.core.effects import ImportResult, WriteAccepted
 from p2pchat.core.log import (
     CLOCK_AHEAD,
@@ -33,7 +34,6 @@ from p2pchat.core.log import (
     verify,
 )
 from p2pchat.core.members.statement import room_id
-from p2pchat.core.storage_answers import Stored, StoredStart
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Entries, Frame, RunId, UserId
 from p2pchat.storage.contract import ReleasedEntry

@@ -13,7 +13,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.durable_changes import ReadMark
+from p2pchat.core.durable_changes import ReadMark, Stored
 from p2pchat.core.effects import (
     DeliveryReceipt,
     ReadReceipt,
@@ -22,7 +22,6 @@ from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.node import Node
 from p2pchat.core.receipts.mark_exchange import MarkExchange
-from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, ReadFrame, TakenFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from p2pchat.core.members.guests import is_guest
+from p2pchat.core.members.statement import is_guest
 from p2pchat.protocol import GuestCertificate
 from p2pchat_conformance.runner import listening_kit
 

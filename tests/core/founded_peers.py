@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from p2pchat.config import Settings
 from p2pchat.core.inputs import StatementsMade
-from p2pchat.core.members.guests import make_guest
-from p2pchat.core.members.statement import room_id
+from p2pchat.core.members.statement import make_guest, room_id
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import GuestCertificate
 from p2pchat.storage.temporary_storage import TemporaryStorage

@@ -17,7 +17,7 @@ from hashlib import sha256, shake_256
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
-from p2pchat.core.durable_changes import Change
+from p2pchat.core.durable_changes import Change, LogKey, Stored
 from p2pchat.core.inputs import (
     Committed,
     Connect,
@@ -49,12 +49,10 @@ from p2pchat.core.log import (
     mark_hash,
     ref_key,
 )
-from p2pchat.core.members.guests import make_guest
-from p2pchat.core.members.statement import room_id
+from p2pchat.core.members.statement import make_guest, room_id
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.storage_answers import LogKey, Stored
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import (

@@ -18,12 +18,23 @@ from time import thread_time
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import Address, Change, DeliveredMark, Fork, KnownConversation, KnownUser
+from p2pchat.core.durable_changes import (
+    Address,
+    Change,
+    DeliveredMark,
+    Fork,
+    ForkStart,
+    KnownConversation,
+    KnownUser,
+    LogKey,
+    Stored,
+    TailStart,
+    WantStart,
+)
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import LogId, RawEntry, decode_entry, extend_chain
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.storage_answers import ForkStart, LogKey, Stored, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.contract import ReleasedEntry

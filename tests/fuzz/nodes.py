@@ -52,7 +52,7 @@ SMALL = {
     "max_batch_entries": 4, "max_batch_bytes": 600, "page_items": 3, "page_marks": 3, "max_tips": 3, "max_older": 2,
     "max_wants": 3, "fetch_batches": 2, "max_hosted_users": 4, "flood_burst": 20, "flood_a_second": 5,
     "max_uncommitted_units": 8, "max_links": 2, "max_addresses": 4,
-    "max_conversations_a_user": 3, "max_groups_an_owner": 3, "max_unanswered": 2,
+    "max_unanswered": 2,
 }  # fmt: skip
 
 

@@ -24,8 +24,7 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, Send
 from p2pchat.core.inputs import Got, Input, StatementsMade
 from p2pchat.core.log import Entry, RawEntry, encode_entry
-from p2pchat.core.members.guests import make_guest
-from p2pchat.core.members.statement import Statement, make_statement
+from p2pchat.core.members.statement import Statement, make_guest, make_statement
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import Now
 from p2pchat.identity.keys import Identity, load_identity

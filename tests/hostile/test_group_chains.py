@@ -133,7 +133,7 @@ def test_an_operation_costs_no_more_with_many_former_writers() -> None:
             for user in users:
                 raw = encode_entry(Entry("text", 5, 5, g=group.group.cite, b="hi"))
                 group.far.say(Writer(user, talk, "aa" * 8, Naming(talk=group.group.id)).write(raw))
-        assert len(group.ada.node.sync.conversations[talk].writers.open) == 30 * rounds
+        assert len(group.ada.node.sync.conversations[talk].writers) == 30 * rounds
         group.far.say(group.pen.write(group.operation()))
         group.far.say(group.pen.write(*(group.operation(tied=n) for n in range(1, 20))))
         calls.append(group.calls_for(group.pen.write(group.operation(tied=20))))

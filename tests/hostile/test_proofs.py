@@ -17,9 +17,8 @@ import msgspec
 import pytest
 
 from p2pchat import Link, TCPPeer
-from p2pchat.core.members.guests import make_guest
-from p2pchat.core.members.made_invites import prove_invite
-from p2pchat.core.members.statement import make_statement
+from p2pchat.core.members.admission import prove_invite
+from p2pchat.core.members.statement import make_guest, make_statement
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
 from p2pchat.core.node_context import Invitation
 from p2pchat.core.node_context import NetworkCredentials as CoreNetwork

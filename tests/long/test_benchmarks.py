@@ -18,8 +18,8 @@ from benchmarks.against import __main__ as against
 from benchmarks.growth import __main__ as growth
 from benchmarks.workers import ROOT
 from p2pchat import TCPPeer
+from p2pchat.core.durable_changes import WantStart
 from p2pchat.core.log import extend_chain, first_chain, head_message, verify
-from p2pchat.core.storage_answers import WantStart
 from p2pchat.identity.keys import Identity
 from p2pchat.storage.sql import SqlStorage
 from tests.nats import missing

@@ -19,11 +19,10 @@ import pytest
 from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
 from p2pchat.client import Streams
 from p2pchat.config import MIB, Settings
-from p2pchat.core.durable_changes import Change, DiskLevel, Stretch
+from p2pchat.core.durable_changes import Change, DiskLevel, Position, Start, Stretch
 from p2pchat.core.effects import Commit, Send
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain
-from p2pchat.core.storage_answers import Position, Start
 from p2pchat.identity.keys import Identity
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode

@@ -10,19 +10,23 @@ from p2pchat.core.durable_changes import (
     Change,
     DeliveredMark,
     Fork,
+    ForkStart,
     FormerName,
     KnownConversation,
     KnownUser,
+    LogKey,
     NamedContent,
     NewLog,
     ReadMark,
+    ShownKey,
+    Stored,
     StoredUser,
     Stretch,
     Token,
+    UnreleasedEntry,
 )
 from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain, size_bytes
 from p2pchat.core.members.statement import make_statement, network_id
-from p2pchat.core.storage_answers import ForkStart, LogKey, ShownKey, Stored, UnreleasedEntry
 from p2pchat.core.sync.conversation_state import Heads, LogHead
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Naming

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.durable_changes import Change, DeliveredMark, Fork
-from p2pchat.core.storage_answers import (
+from p2pchat.core.durable_changes import (
+    Change,
+    DeliveredMark,
+    Fork,
     ForkStart,
     LogFacts,
     PruneKey,

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2pchat.core.durable_changes import Change, Fork
+from p2pchat.core.durable_changes import Change, Fork, Start, TailStart, WantStart
 from p2pchat.core.log import Batch
-from p2pchat.core.storage_answers import Start, TailStart, WantStart
 from p2pchat.protocol import Mark
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, ROOM, Author, is_sound, many, user

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat.config import Settings
-from p2pchat.core.durable_changes import Change, NewLog
+from p2pchat.core.durable_changes import Change, NewLog, Start, TailStart, WantStart
 from p2pchat.core.log import Batch, LogId, RawEntry, encode_header, extend_chain, first_chain, size_bytes
-from p2pchat.core.storage_answers import Start, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url

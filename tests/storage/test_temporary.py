@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from p2pchat.core.durable_changes import Change, KnownUser
-from p2pchat.core.storage_answers import WantStart
+from p2pchat.core.durable_changes import Change, KnownUser, WantStart
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.storage.conftest import SMALL
 from tests.storage.writers import ROOM, Author, released, user

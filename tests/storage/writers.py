@@ -8,7 +8,7 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from p2pchat.core.durable_changes import Change, NewLog, Stretch
+from p2pchat.core.durable_changes import Change, LogKey, NewLog, Stretch
 from p2pchat.core.log import (
     Batch,
     Entry,
@@ -25,7 +25,6 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.storage_answers import LogKey
 from p2pchat.protocol import ConversationId, Mark, UserId
 
 ROOM: ConversationId = "c0" * 32

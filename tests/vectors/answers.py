@@ -13,9 +13,8 @@ from p2pchat.config import Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.edits import relation_of
-from p2pchat.core.groups.group_replica import GroupReplica
+from p2pchat.core.groups.group_replica import GroupReplica, visible_ends
 from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
-from p2pchat.core.groups.visibility import visible_ends
 from p2pchat.core.log import (
     SUM_MODULUS,
     UNREADABLE,
@@ -36,10 +35,16 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.members.guests import is_guest, make_guest
-from p2pchat.core.members.made_invites import invite_secret, prove_invite
+from p2pchat.core.members.admission import invite_secret, prove_invite
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import StatementError, make_statement, parse_statement, room_id
+from p2pchat.core.members.statement import (
+    StatementError,
+    is_guest,
+    make_guest,
+    make_statement,
+    parse_statement,
+    room_id,
+)
 from p2pchat.core.mesh.election import (
     DeciderState,
     FollowerState,

@@ -6,7 +6,7 @@ requests without a program are active at a time, or many of small files. One for
 next.
 
 Content that comes by itself is charged to the writer of the message, and counts like what is stored: a contact has room
-of its own, and the users of another member share that of their member (member_bytes.py). A message whose writer has no
+of its own, and the users of another member share that of their member (quota.py). A message whose writer has no
 room left is shown like any other: its content comes when it is asked for. The charge stands in `meta` until the content
 is removed from the disk, which gives the writer that room back. Content that a program has removed does not come by
 itself again.
@@ -26,13 +26,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.durable_changes import Change, DiskLevel
+from p2pchat.core.durable_changes import Change, DiskLevel, LogFacts
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.members.user_members import Line
-from p2pchat.core.storage_answers import LogFacts
-from p2pchat.core.sync.step import Step
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import PIECE_BYTES
 
 Source = tuple[LogId, int]  # a message that names the content
@@ -280,7 +278,7 @@ class ContentRequests:
     def _request(self, source: Source, files: Iterable[FileRef]) -> None:
         """Request files of one message."""
         user = source[0].user
-        is_charged = not self._sync.quota.is_free(user)
+        is_charged = not self._bytes.is_free(user)
         self._bytes.settle(user)
         for file in files:
             if file.root in self._forgotten:

@@ -1,4 +1,4 @@
-"""Known operations and leaves of one group: how many are kept of users not known to own it, and what each changed.
+"""Known operations and leaves of one group, what each changed, and which entries of its talk are visible.
 
 Entries come as they are stored, in any order of logs. Each call returns who was added, removed or left, and a new name
 or owner. Entries are never removed: a user that was named once stays named. The state follows from the set of them
@@ -8,10 +8,11 @@ or owner. Entries are never removed: a user that was named once stays named. The
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
+from p2pchat.core.durable_changes import Cite
 from p2pchat.core.groups.group_state import (
     EntryAncestry,
     GroupOperation,
@@ -27,11 +28,7 @@ from p2pchat.core.groups.group_state import (
     talk_id,
 )
 from p2pchat.core.log import Entry, LogId, RawEntry
-from p2pchat.protocol import ConversationId, Mark, RunId, UserId
-
-# Operations kept of one user that is not known to be an owner: they may come before the one that made it the owner. A
-# guess: owners rarely make more, and a user that invents operations takes 20 MiB of memory.
-MAX_EARLY = 1000
+from p2pchat.protocol import MAX_INT, ConversationId, Mark, RunId, UserId
 
 
 class GroupDifference(NamedTuple):
@@ -44,14 +41,6 @@ class GroupDifference(NamedTuple):
 
 NO_USERS: frozenset[UserId] = frozenset()  # one object: Python makes a new one each time
 NO_MEMBERS: Mapping[UserId, int] = {}
-
-# The fields of a replica that are made when they are first used: peers may name thousands of groups of which nothing
-# ever comes, and empty sets would be most of what each takes.
-_MADE_WHEN_USED: dict[str, Callable[[], Any]] = {
-    "_states": GroupStates, "_operations": dict, "_duplicates": dict, "_written_in": dict, "_forked_logs": set,
-    "_fork_marks": dict, "_redone_in": dict, "_void_logs": set, "_cited": set, "_before": dict,
-    "_owners": set, "_early_counts": dict, "_ids": dict,
-}  # fmt: skip
 
 
 class GroupReplica:
@@ -66,22 +55,10 @@ class GroupReplica:
     """
 
     __slots__ = (
-        "__weakref__", "_in_groups", "_members", "_named", "_named_cache", "id", "state", "talk", *_MADE_WHEN_USED,
+        "__weakref__", "_before", "_cited", "_duplicates", "_fork_marks", "_forked_logs", "_ids", "_in_groups",
+        "_members", "_named", "_named_cache", "_operations", "_owners", "_redone_in", "_states", "_void_logs",
+        "_written_in", "id", "state", "talk",
     )  # fmt: skip
-
-    _states: GroupStates
-    _operations: dict[tuple[str, UserId], GroupOperation]  # by hash and writer: anyone can copy the bytes
-    _duplicates: dict[tuple[str, UserId], list[GroupOperation]]  # all copies of operations written twice
-    _written_in: dict[LogId, list[tuple[str, UserId]]]  # the keys of operations
-    _forked_logs: set[LogId]  # logs of this group
-    _fork_marks: dict[tuple[UserId, str], LogId]  # by writer and what replaces them
-    _redone_in: dict[tuple[UserId, str], set[LogId]]  # logs, by writer and `redo`
-    _void_logs: set[LogId]  # those whose operations were reissued
-    _cited: set[tuple[int, str]]  # gen, first 8 bytes of the hash
-    _before: dict[tuple[UserId, RunId], Sequence[Mark]]
-    _owners: set[UserId]  # all users that owned the group, or may have
-    _early_counts: dict[UserId, int]  # operations by other users
-    _ids: dict[UserId, UserId]  # one string for each user id: every operation lists all members
 
     def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
         self.id = group
@@ -91,14 +68,18 @@ class GroupReplica:
         self._named: dict[UserId, None] = {}
         self._named_cache: frozenset[UserId] = NO_USERS  # `named`, copied when it is read after it grew
         self._members: Mapping[UserId, int] = NO_MEMBERS  # of the last operation
-
-    def __getattr__(self, name: str) -> Any:
-        """Make a field when it is first used."""
-        if name not in _MADE_WHEN_USED:
-            raise AttributeError(name)
-        made = _MADE_WHEN_USED[name]()
-        setattr(self, name, made)
-        return made
+        self._states = GroupStates()
+        self._operations: dict[tuple[str, UserId], GroupOperation] = {}  # by hash and writer: anyone can copy the bytes
+        self._duplicates: dict[tuple[str, UserId], list[GroupOperation]] = {}  # all copies of operations written twice
+        self._written_in: dict[LogId, list[tuple[str, UserId]]] = {}  # the keys of operations
+        self._forked_logs: set[LogId] = set()  # logs of this group
+        self._fork_marks: dict[tuple[UserId, str], LogId] = {}  # by writer and what replaces them
+        self._redone_in: dict[tuple[UserId, str], set[LogId]] = {}  # logs, by writer and `redo`
+        self._void_logs: set[LogId] = set()  # those whose operations were reissued
+        self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
+        self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
+        self._owners: set[UserId] = set()  # all users that owned the group, or may have
+        self._ids: dict[UserId, UserId] = {}  # one string for each user id: every operation lists all members
 
     @property
     def creator(self) -> UserId:
@@ -223,10 +204,6 @@ class GroupReplica:
     def _add_operation(self, operation: GroupOperation) -> None:
         if operation.by in self._owners or operation.gen == 1:
             self._owners.add(operation.owner)
-        else:
-            self._early_counts[operation.by] = self._early_counts.get(operation.by, 0) + 1
-            if self._early_counts[operation.by] > MAX_EARLY:
-                return
         members = self._interned(operation.members)
         operation = replace(operation, members=members)
         key = (operation.hash, operation.by)
@@ -353,3 +330,137 @@ class GroupView:
     gen: int
     members: Mapping[UserId, int]
     left: frozenset[UserId]
+
+
+# ---- visibility of entries in the group's talk
+#
+# There is one rule for all logs of one user. An entry is visible if a cut covers it, or if its writer is a member that
+# has not left and the entry cites a gen not below the one that added the writer. A cut covers what its marks name and
+# everything those logs build on. The visible part of a log is the longest prefix in which every entry is visible,
+# independent of its writer's citations.
+
+
+class LogView(Protocol):
+    """The facts of a log on which its visible part depends."""
+
+    @property
+    def seq(self) -> int:
+        """The number of its entries that are here."""
+
+    @property
+    def before(self) -> tuple[Mark, ...]:
+        """The marks it builds on."""
+
+    @property
+    def cites(self) -> Sequence[Cite]:
+        """The gens it cites, and from which entry on."""
+
+
+class CutCoverage:
+    """Coverage of the cuts of one rule.
+
+    Attributes:
+        upto: The last covered entry, by run.
+        is_known: All logs that the cuts name or build on have begun here, so that nothing else can prove to be covered.
+    """
+
+    def __init__(self, cuts: Sequence[Mark], views: Mapping[RunId, LogView]) -> None:
+        self.upto: dict[RunId, int] = {}
+        self.is_known: bool = True
+        self._chains: dict[tuple[RunId, int], str] = {}
+        todo = list(cuts)
+        while todo:
+            mark = todo.pop()
+            self._chains[mark.run, mark.seq] = mark.chain8
+            if mark.run not in self.upto:
+                view = views.get(mark.run)
+                if view is not None and view.seq:
+                    todo += view.before
+                else:
+                    self.is_known = False
+            self.upto[mark.run] = max(mark.seq, self.upto.get(mark.run, 0))
+
+    def chain8(self, run: RunId, seq: int) -> str:
+        """Return the beginning of a log's chain where a cut ends the log; "" elsewhere."""
+        return self._chains.get((run, seq), "")
+
+
+class VisibleEnd(NamedTuple):
+    """The last visible entry of a log. `chain8` begins its chain there; "" at the log's own end or at 0."""
+
+    seq: int
+    chain8: str = ""
+
+
+def visible_ends(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView]) -> dict[RunId, VisibleEnd]:
+    """Return how far each of one user's logs is visible, under all rules together."""
+    coverages = [CutCoverage(rule.cuts, views) for rule in rules]
+    ends: dict[RunId, VisibleEnd] = {}
+    for run, view in views.items():
+        each = [_visible_end(rule, coverage, run, view) for rule, coverage in zip(rules, coverages, strict=True)]
+        ends[run] = min(each, key=lambda end: end.seq, default=VisibleEnd(0))
+    return ends
+
+
+def _visible_end(rule: VisibilityRule, coverage: CutCoverage, run: RunId, view: LogView) -> VisibleEnd:
+    seq = min(coverage.upto.get(run, 0), view.seq)
+    chain8 = coverage.chain8(run, seq)
+    for at, cite in enumerate(view.cites if rule.added is not None else ()):
+        following = view.cites[at + 1] if at + 1 < len(view.cites) else None
+        last = following.first - 1 if following else view.seq
+        if last <= seq:
+            continue
+        if rule.added is None or cite.gen < rule.added:
+            break
+        seq, chain8 = last, following.chain8 if following else ""
+    return VisibleEnd(seq, "" if seq in (0, view.seq) else chain8)
+
+
+def may_be_visible(
+    rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView], run: RunId, seq: int, gen: int
+) -> bool:
+    """Return whether entry seq, the next of its log, citing gen, is visible or may become visible.
+
+    It may still become visible while logs named by the cuts are missing, since those may build on this log. An entry
+    after an invisible one never is.
+    """
+    view = views.get(run)
+    for rule in rules:
+        coverage = CutCoverage(rule.cuts, views)
+        covered = seq <= coverage.upto.get(run, 0) or (run not in coverage.upto and not coverage.is_known)
+        is_whole = view is None or _visible_end(rule, coverage, run, view).seq == view.seq
+        if not covered and not (rule.added is not None and gen >= rule.added and is_whole):
+            return False
+    return bool(rules)
+
+
+def stored_may_be_visible(
+    rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView], run: RunId, seq: int
+) -> bool:
+    """Return whether a stored entry is visible, or may become visible once all logs named by the cuts have come."""
+    for rule in rules:
+        coverage = CutCoverage(rule.cuts, views)
+        is_seen = seq <= _visible_end(rule, coverage, run, views[run]).seq
+        if not is_seen and (run in coverage.upto or coverage.is_known):
+            return False
+    return bool(rules)
+
+
+def is_wanted(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView], mark: Mark) -> bool:
+    """Return whether a mark names entries that are missing here and may be visible, whatever they cite."""
+    view = views.get(mark.run)
+    seq = view.seq if view is not None else 0
+    return mark.seq > seq and may_be_visible(rules, views, mark.run, seq + 1, MAX_INT)
+
+
+def may_read(group: GroupReplica, user: UserId, entry: Entry) -> bool:
+    """Return whether a user may read a visible entry of the talk.
+
+    A user who left the group, or was removed, may read what was written by those who did not know that yet.
+    """
+    if group.is_present(user):
+        return True
+    if entry.g is None or group.state is None or user not in group.members_at(entry.g[0]):
+        return False
+    left = [leave.c for leave in group.state.leaves.get(user, ()) if leave.gen <= entry.g[0]]
+    return not left or entry.c <= max(left)

@@ -9,19 +9,28 @@ Everybody is admitted to a network that is made from a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hmac
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import MemberChanged
-from p2pchat.core.members.guests import is_guest
-from p2pchat.core.members.made_invites import UNKNOWN, prove_invite
 from p2pchat.core.members.member_list import MemberList, Standing
-from p2pchat.core.members.statement import ADD, ADMIN, PARDON, REMOVE, Statement, StatementId, make_statement
+from p2pchat.core.members.statement import (
+    ADD,
+    ADMIN,
+    PARDON,
+    REMOVE,
+    Statement,
+    StatementId,
+    is_guest,
+    make_statement,
+)
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
-from p2pchat.core.node_context import NetworkCredentials, NodeContext
-from p2pchat.protocol import MAX_SHOWN, GuestCertificate, Members, Membership, PeerId, UserId
+from p2pchat.core.node_context import Invitation, NetworkCredentials, NodeContext
+from p2pchat.protocol import MAX_SHOWN, GuestCertificate, InviteProof, Members, Membership, PeerId, UserId
 
 NO_MEMBER = "member"  # code of `bye`
 MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
@@ -47,9 +56,12 @@ class Admission:
 
     Args:
         guest: The certificate by which a member answers for this peer; None for a member, and where nobody does.
+        statements: The statements of this peer.
         users: Which members users have named.
+        meta: What storage holds.
 
     Attributes:
+        invites: The invites that this peer made.
         guest: The certificate by which a member answers for this peer.
         fallen: Whom nobody admits any more, since whoever had admitted them is no admin.
     """
@@ -59,20 +71,23 @@ class Admission:
         ctx: NodeContext,
         network: NetworkCredentials,
         guest: GuestCertificate | None,
+        statements: StatementExchange,
         users: UserMembers,
+        meta: Mapping[str, str],
     ) -> None:
         self._ctx = ctx
         self._network = network
         self.guest = guest
+        self._statements = statements
         self.users = users
+        self.invites: Invites = Invites(ctx, network, meta)
         self._standings: dict[UserId, Standing] = {}  # as they were reported
         self._void = 0
         self._was_member = False
         self.fallen: set[UserId] = set()
 
-    def load(self, statements: StatementExchange) -> None:
-        """Take statements that were loaded as known."""
-        self._statements = statements
+    def load(self) -> None:
+        """Take what is stored as known. Called when there are statements."""
         members = self._statements.members
         if members is not None:
             self._standings = {user: self._standing(user) for user in members.named()}
@@ -126,7 +141,7 @@ class Admission:
             return Verdict(awaits=self._own_addition(exchange.members, member))
         if shown.invite is None or exchange.members.against(peer, self.users.members_of(peer)):
             return Verdict(NO_MEMBER)
-        fault = exchange.invites.fault(shown.invite, t, member, exchange.members)
+        fault = self.invites.fault(shown.invite, t, member, exchange.members)
         if fault or not self.may_invite:
             return Verdict(fault or UNKNOWN)
         made = self._addition(exchange, member, shown.invite.id)
@@ -318,3 +333,120 @@ def _fitting(statements: Iterable[Statement]) -> tuple[tuple[str, str], ...]:
             found.append((one.text, one.signature.hex()))
             size += more
     return tuple(found)
+
+
+# ---- invites
+#
+# An invite names the peer that made it (its maker), its terms, and a secret. The maker computes the secret from the
+# terms and a key of its own, so it stores nothing when it makes one. A newcomer proves that it has the secret, for one
+# connection and one member, and the maker adds that member by a statement that names the invite. How often an invite
+# was used is therefore a count of the maker's statements: it is exact after a kill, and after a restored backup as soon
+# as others have told what is missing.
+#
+# Of each invite the maker remembers the terms, to list it. That it admits nobody more is a statement, so a restored
+# maker knows it.
+
+META_INVITE = "invite:"  # in Change.meta, before the id: its terms, when it was made
+SECRET_TAG = b"p2pchat/invite/3 secret\0"
+PROOF_TAG = b"p2pchat/invite/3 proof\0"
+SECRET_BYTES = 16
+REMEMBERED = 30 * 24 * 3600  # seconds after its end for which an invite is still listed
+
+UNKNOWN, USED, LATE, REVOKED, ELSEWHERE = "invite", "used", "late", "revoked", "maker"  # codes of `bye`
+
+
+@dataclass(frozen=True, slots=True)
+class MadeInvite:
+    """An invite that this peer made. Times are UTC seconds.
+
+    Attributes:
+        id: 8 hex digits.
+        uses: How many members it lets in.
+        until: When it ends.
+        made_at: When it was made.
+        revoked_at: When it was closed; 0: it was not.
+        used_by: The members that it let in.
+        expelled: Those of them who are out. While there are some it lets nobody in; () for none.
+    """
+
+    id: str
+    uses: int
+    until: int
+    made_at: int
+    revoked_at: int = 0
+    used_by: tuple[UserId, ...] = ()
+    expelled: tuple[UserId, ...] = ()
+
+
+def invite_secret(key: bytes, network: str, id: str, uses: int, until: int) -> bytes:
+    """Return the secret of an invite that the peer with this key made."""
+    terms = bytes.fromhex(network + id) + uses.to_bytes(1, "big") + until.to_bytes(5, "big")
+    return hmac.digest(key, SECRET_TAG + terms, "sha256")[:SECRET_BYTES]
+
+
+def prove_invite(invitation: Invitation, t: bytes, member: UserId) -> InviteProof:
+    """Return the proof for the connection with transcript T that a member joins with an invite."""
+    code = hmac.digest(invitation.secret, PROOF_TAG + bytes.fromhex(member) + t, "sha256").hex()
+    return InviteProof(invitation.maker, invitation.id, invitation.uses, invitation.until, code)
+
+
+class Invites:
+    """The invites that one peer made.
+
+    Args:
+        meta: What storage holds.
+    """
+
+    def __init__(self, ctx: NodeContext, network: NetworkCredentials, meta: Mapping[str, str]) -> None:
+        self._ctx = ctx
+        self._network = network
+        self._made: dict[str, MadeInvite] = {}
+        for name, text in meta.items():
+            if name.startswith(META_INVITE):
+                uses, until, made_at = map(int, text.split())
+                invite = MadeInvite(name.removeprefix(META_INVITE), uses, until, made_at)
+                self._made[invite.id] = invite
+
+    def made(self, members: MemberList | None) -> list[MadeInvite]:
+        """Return them, the newest first. Without members there are none."""
+        found = list[MadeInvite]()
+        if members is None:
+            return found
+        for invite in self._made.values():
+            used_by, closing = self._used_by(invite.id, members), members.closing(invite.id)
+            out = tuple(user for user in used_by if user in members.removed)
+            revoked_at = 0 if closing is None else members.time_of(closing, self._ctx.now.utc) // 1_000_000
+            found.append(replace(invite, used_by=used_by, expelled=out, revoked_at=revoked_at))
+        return sorted(found, key=lambda invite: (-invite.made_at, invite.id))
+
+    def on_made(self, id: str, uses: int, until: int) -> None:
+        """Remember a new one. Forget those that ended long ago."""
+        now = self._ctx.now.utc // 1_000_000
+        for old in [one for one in self._made.values() if one.until + REMEMBERED < now]:
+            del self._made[old.id]
+            self._ctx.change.meta[META_INVITE + old.id] = None
+        self._made[id] = MadeInvite(id, uses, until, now)
+        self._ctx.change.meta[META_INVITE + id] = f"{uses} {until} {now}"
+
+    def fault(self, proof: InviteProof, t: bytes, member: UserId, members: MemberList) -> str:
+        """Return why an invite does not let a member in, as the code of a bye; "" if it does.
+
+        One by which somebody came who is out lets nobody in: whoever is out would come again with another key.
+        """
+        network = self._network
+        if proof.maker != self._ctx.me:
+            return ELSEWHERE
+        secret = invite_secret(network.invites_key, network.id, proof.id, proof.uses, proof.until)
+        given = Invitation(proof.maker, proof.id, proof.uses, proof.until, secret)
+        if network.sign is None or not hmac.compare_digest(prove_invite(given, t, member).proof, proof.proof):
+            return UNKNOWN
+        used_by = self._used_by(proof.id, members)
+        if members.closing(proof.id) is not None or not members.removed.isdisjoint(used_by):
+            return REVOKED
+        if proof.until * 1_000_000 < self._ctx.now.utc:
+            return LATE
+        return USED if len(used_by) >= proof.uses else ""
+
+    def _used_by(self, id: str, members: MemberList) -> tuple[UserId, ...]:
+        own = [one for one in members.additions_by(id) if one.by == self._network.member]
+        return tuple(dict.fromkeys(user for one in own for user in one.who))

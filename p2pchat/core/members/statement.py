@@ -1,5 +1,5 @@
-"""Statements about the members of a network: who is added, made an admin, removed or pardoned, and
-which invites admit nobody more.
+"""Statements about the members of a network: who is added, made an admin, removed or pardoned, which invites admit
+nobody more; and certificates of guests, for whom a member answers.
 
     [text, signature]    text = {"at":µs,"by":U,"k":KIND,...}, canonical    signature of U over TAG || N || text
 
@@ -12,6 +12,7 @@ one of a kind, or with fields, that are not known here is kept without effect: a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from sys import intern
 from typing import Annotated, Any
@@ -21,7 +22,17 @@ from msgspec import Meta, Struct
 
 from p2pchat.core.log import verify
 from p2pchat.errors import FrameError, ProtocolError
-from p2pchat.protocol import MAX_INT, ConversationId, Hex4, Hex16, Key32, UserId, check_values, is_key
+from p2pchat.protocol import (
+    MAX_INT,
+    ConversationId,
+    GuestCertificate,
+    Hex4,
+    Hex16,
+    Key32,
+    UserId,
+    check_values,
+    is_key,
+)
 
 StatementId = str  # hex16
 
@@ -41,6 +52,7 @@ MAX_CLOSED = 64
 
 ID_TAG = b"p2pchat/statement/1\0"
 SIGNATURE_TAG = b"p2pchat/member/1\0"
+GUEST_TAG = b"p2pchat/guest/1\0"
 SIGNATURE_BYTES = 64
 
 
@@ -195,3 +207,27 @@ def _has_fraction(said: object) -> bool:
     if isinstance(said, dict):
         return any(map(_has_fraction, said.values()))
     return any(map(_has_fraction, said)) if isinstance(said, list) else isinstance(said, float)
+
+
+# ---- guests
+#
+# A login is one member, and each of its profiles and programs is a guest of it, as accounts are of their gateway. The
+# member signs a certificate for each, which has no end: a member that must not answer for a user any more removes that
+# user, or is removed itself.
+
+
+def make_guest(network: str, member: UserId, sign: Callable[[bytes], bytes], user: UserId) -> GuestCertificate:
+    """Return a certificate by which a member answers for a user.
+
+    Args:
+        network: The id of the network, N (hex).
+        sign: Signs with the key of the member.
+    """
+    return GuestCertificate(member, sign(GUEST_TAG + bytes.fromhex(network + user)).hex())
+
+
+@lru_cache(maxsize=1024)  # a peer shows the same one in its handshake, in its record and in each log
+def is_guest(network: str, user: UserId, certificate: GuestCertificate) -> bool:
+    """Return whether the member in a certificate signed it for this user and network."""
+    signed = GUEST_TAG + bytes.fromhex(network + user)
+    return verify(certificate.member, bytes.fromhex(certificate.sig), signed)

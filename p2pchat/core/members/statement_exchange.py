@@ -12,13 +12,12 @@ statements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Send
 from p2pchat.core.log import CLOCK_AHEAD
-from p2pchat.core.members.made_invites import Invites
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
     ADMIN,
@@ -63,48 +62,36 @@ class _Remote:
 class StatementExchange:
     """The statements of one peer.
 
-    Args:
-        stored: Texts and signatures that storage holds.
-        meta: What storage holds besides.
-        on_changed: Called when statements are durable that may change who is a member, with what they change, and with
-            those that count no more.
-        on_told: Called with a link on which statements are sent that were missing there.
-
     Attributes:
         members: What follows from all that were taken; None while nobody told who founded the network, and where there
             are no statements.
-        invites: The invites that this peer made.
     """
 
-    def __init__(
-        self,
-        ctx: NodeContext,
-        network: NetworkCredentials,
-        stored: Iterable[tuple[str, bytes]],
-        meta: Mapping[str, str],
-        on_changed: Callable[[Change, Sequence[Statement]], None],
-        on_told: Callable[[int], None],
-    ) -> None:
+    def __init__(self, ctx: NodeContext, network: NetworkCredentials) -> None:
         self._ctx = ctx
-        self._network = network.id
-        self._is_named = network.is_named
-        self._on_changed = on_changed
-        self._on_told = on_told
+        self._network = network
+        self._clear()
+
+    def _clear(self) -> None:
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
         self._heard: set[StatementId] = set()  # by links, of former admins, until they are durable
         self._sum = 0  # of the ids of the durable ones
         self.members: MemberList | None = None
-        self.invites: Invites = Invites(ctx, network, meta)
-        if not network.is_named and (founder := network.founder or meta.get(FOUNDER, "")):
+        self._admins: frozenset[UserId] = frozenset()  # as last reported
+
+    def load(self, stored: Iterable[tuple[str, bytes]], meta: Mapping[str, str]) -> None:
+        """Begin with the texts and signatures that storage holds, and with what it holds besides."""
+        self._clear()
+        if not self._network.is_named and (founder := self._network.founder or meta.get(FOUNDER, "")):
             self.members = MemberList(founder)
-            for statement in (parse_statement(self._network, *pair) for pair in stored):
+            for statement in (parse_statement(self._network.id, *pair) for pair in stored):
                 self._add_durable(statement)
             self.members.add(self._durable.values())
-        self._admins = self.members.admins if self.members is not None else frozenset[UserId]()  # as last reported
+            self._admins = self.members.admins
 
     def on_link_up(self, link: int) -> None:
-        self._remotes[link] = self._remote(link)
+        self._remotes[link] = _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
         self._send_sum(link)
 
     def on_link_down(self, link: int) -> None:
@@ -117,7 +104,7 @@ class StatementExchange:
 
     def on_frame(self, link: int, frame: Members) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
-        remote = self._remotes.setdefault(link, self._remote(link))
+        remote = self._remotes[link]
         if frame.founder is not None:
             self._learn_founder(frame.founder)
         if self.members is None:
@@ -135,11 +122,7 @@ class StatementExchange:
                 missing = [one for id, one in self._durable.items() if id not in have]
                 if missing and self._may_answer(remote):
                     self._send([link], missing)
-                    self._on_told(link)
         return None
-
-    def _remote(self, link: int) -> _Remote:
-        return _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
 
     def _may_answer(self, remote: _Remote) -> bool:
         """Return whether a peer gets an answer now. Else it is compared with again later."""
@@ -175,7 +158,7 @@ class StatementExchange:
 
     def is_named(self, user: UserId) -> bool:
         """Return whether somebody was ever said to be a member, or everybody is one."""
-        is_member = self._is_named or network_id(user) == self._network
+        is_member = self._network.is_named or network_id(user) == self._network.id
         return is_member or (self.members is not None and self.members.is_named(user))
 
     def next_at(self, signer: UserId) -> int:
@@ -192,7 +175,7 @@ class StatementExchange:
         return self.members.time_of(one, self._ctx.now.utc + CLOCK_AHEAD)
 
     def _learn_founder(self, founder: UserId) -> None:
-        if self.members is None and not self._is_named and network_id(founder) == self._network:
+        if self.members is None and not self._network.is_named and network_id(founder) == self._network.id:
             self.members = MemberList(founder)
             self._ctx.change.meta[FOUNDER] = founder
 
@@ -201,8 +184,8 @@ class StatementExchange:
         if self.members is not None:
             self._keep(self.members.add(statements))
 
-    def on_durable(self, change: Change) -> None:
-        """Tell all links what was stored."""
+    def on_durable(self, change: Change) -> list[Statement]:
+        """Tell all links what was stored. Return the statements that count no more."""
         dropped = [one for id in change.unstated if (one := self._durable.pop(id, None)) is not None]
         self._sum = (self._sum - sum(int(one.id, 16) for one in dropped)) % SUM_MODULUS
         for statement in change.statements:
@@ -218,7 +201,7 @@ class StatementExchange:
             self._send(some, [one for one in change.statements if one.id not in told])
         if any(one.kind == ADMIN and one.by == self.members.founder for one in change.statements):
             self.compare_all()
-        self._on_changed(change, [*dropped, *(one for admin in former for one in self.members.said_by(admin))])
+        return [*dropped, *(one for admin in former for one in self.members.said_by(admin))]
 
     def _add_durable(self, statement: Statement) -> None:
         if statement.id not in self._durable:
@@ -236,13 +219,13 @@ class StatementExchange:
             is_shown: A peer shows them to be admitted: former admins do not help it.
         """
         try:
-            said = [parse_statement(self._network, text, bytes.fromhex(signature)) for text, signature in pairs]
+            said = [parse_statement(self._network.id, text, bytes.fromhex(signature)) for text, signature in pairs]
         except StatementError as error:
             return LogError(str(error), code=error.code)
         new = [one for one in said if not members.has(one)]
         for signers in ((lambda: {members.founder}), (lambda: members.admins if is_shown else members.made)):
             turn = [one for one in new if one.by in signers()]
-            if not all(one.is_signed(self._network) for one in turn):
+            if not all(one.is_signed(self._network.id) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
             if turn:
                 self._keep(members.add(turn))

@@ -11,12 +11,10 @@ too many, the member that answers for most of them loses its oldest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from functools import lru_cache
 from typing import Protocol
 
-from p2pchat.core.members.guests import is_guest
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import Statement
+from p2pchat.core.members.statement import Statement, is_guest
 from p2pchat.core.node_context import HostedIdentities
 from p2pchat.protocol import GuestCertificate, Hosted, PeerId, UserId
 
@@ -51,42 +49,41 @@ class UserMembers:
         own: The member that answers for the users hosted here.
         hosted: The users hosted here.
         up: The links that are up, by number.
+        statements: The statements of this peer.
 
     Attributes:
         names: The names of users.
     """
 
     def __init__(
-        self, network: str, me: PeerId, own: UserId, hosted: HostedIdentities, up: Mapping[int, MemberLink]
-    ) -> None:
+        self, network: str, me: PeerId, own: UserId, hosted: HostedIdentities, up: Mapping[int, MemberLink],
+        statements: KnownStatements,
+    ) -> None:  # fmt: skip
+        self._network = network
         self._me = me
         self._own = own
         self._hosted = hosted
         self._up = up
+        self._statements = statements
+        self.names: Mapping[UserId, str] = {}
         self._written: dict[UserId, Members] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
         self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
         self._concealing: frozenset[UserId] = frozenset()  # members and users of whom removals say so
         self._concealed: frozenset[UserId] | None = None
-        # A user begins many logs, each with the same certificate.
-        self._is_guest = lru_cache(maxsize=1024)(
-            lambda user, member, sig: is_guest(network, user, GuestCertificate(member, sig))
-        )
 
-    def load(
-        self, statements: KnownStatements, names: Mapping[UserId, str], written: Iterable[tuple[UserId, UserId]]
-    ) -> None:
-        """Take what is known from storage, in place of what was: users and members that headers name among it."""
-        self._statements = statements
-        self.names: Mapping[UserId, str] = names
-        self._written, self._users = {}, {}
+    def load(self, written: Iterable[tuple[UserId, UserId]], names: Mapping[UserId, str]) -> None:
+        """Take users and members that stored headers name, in place of those that were noted; and the names of users,
+        as they are at any time.
+        """
+        self._written, self._users, self.names = {}, {}, names
         for user, member in written:
             self.note(user, member)
 
     def vouches(self, user: UserId, certificate: GuestCertificate) -> bool:
         """Return whether the member in a certificate signed that it answers for this user."""
-        return self._is_guest(user, certificate.member, certificate.sig)
+        return is_guest(self._network, user, certificate)
 
     def note(self, user: UserId, member: UserId | None) -> Members:
         """Take the member that the header of a user's log names, if any, and those that the user showed on links.

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from p2pchat.core.log import verify
-from p2pchat.core.members.guests import is_guest
+from p2pchat.core.members.statement import is_guest
 from p2pchat.protocol import GuestCertificate, PeerId, PeerRecord, UserId
 
 RECORD_TAG = b"p2pchat/peer/1\0"

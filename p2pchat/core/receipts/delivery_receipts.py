@@ -2,7 +2,7 @@
 
 An acknowledgement is a mark, and receipts are derived from marks: nothing is stored per message. Entry n of a log is
 delivered to a member when a peer hosting that member has announced that it holds the log up to n, or a log that builds
-on it. AckTracker keeps the positions of their holders; read_receipts.py uses it too. A holder is a member, and in the
+on it. AckTracker keeps the positions of their holders; peer_receipts.py uses it too. A holder is a member, and in the
 room a peer: what a gateway holds, all of its users have, and whoever asks knows whom it hosts (messaging/receipts.py).
 A lost acknowledgement is repeated by anti_entropy.py.
 """
@@ -20,8 +20,7 @@ from p2pchat.core.mesh.presence import Recipients
 from p2pchat.core.node_context import KeySet, NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.step import Step
-from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import ConversationId, Mark, PeerId, RunId, UserId
 
 # ---- acknowledged positions
@@ -85,12 +84,6 @@ class AckTracker:
         for log, member, seq in known:
             positions = self._positions.setdefault(log, {})
             positions[member] = max(seq, positions.get(member, 0))
-
-    def take_unsaved(self) -> list[tuple[LogId, UserId, Mark]]:
-        """Return what the next commit shall save."""
-        taken = [(log, member, mark) for (log, member), mark in self.unsaved.items()]
-        self.unsaved.clear()
-        return taken
 
     def on_gone(self, member: Holder) -> None:
         """Forget a holder that is not saved: no link tells it any more."""
@@ -177,10 +170,6 @@ class DeliveryReceipts(AckTracker):
         if log.conversation == self._sync.conversations.room:
             holders |= self._sync.presence.peers_of(member)
         return max(self._settled((log, holder)) for holder in holders)
-
-    def take_unsaved_marks(self) -> list[DeliveredMark]:
-        """Return what the next commit shall save."""
-        return [DeliveredMark(log, member, mark.seq) for log, member, mark in self.take_unsaved()]
 
     def is_stored_by(self, peers: Collection[PeerId], log: LogId, seq: int) -> bool:
         """Return whether one of these peers, linked now, has announced an entry of a hosted user's log."""

@@ -1,25 +1,32 @@
 """The receipts of one peer: what its users and those of others have, have taken and have read.
 
 Delivery is derived from the marks of peers (delivery_receipts.py); what users have read and taken are marks of their
-own (read_receipts.py, mark_exchange.py). This file says in which order they hear what happens.
+own (mark_exchange.py). PeerReceipts says in which order they hear what happens; read marks stand below.
+
+Source: docs/protocol.md, "Receipts and presence".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from p2pchat.core.commits import LAZY_COMMIT_EVERY
-from p2pchat.core.durable_changes import Change, DeliveredMark, ReadMark
-from p2pchat.core.effects import DeliveryReceipt, ReadStored, WriteAccepted
-from p2pchat.core.receipts.delivery_receipts import Acknowledgements, DeliveryReceipts
-from p2pchat.core.receipts.mark_exchange import TakenMarks
-from p2pchat.core.receipts.read_receipts import ReadReceipts
-from p2pchat.core.storage_answers import Stored
-from p2pchat.core.sync.conversation_state import LogState
+from p2pchat.core.durable_changes import Change, DeliveredMark, ReadMark, Stored
+from p2pchat.core.effects import DeliveryReceipt, ReadReceipt, ReadStored, WriteAccepted
+from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
+from p2pchat.core.log import LogId
+from p2pchat.core.receipts.delivery_receipts import (
+    Acknowledgement,
+    Acknowledgements,
+    AckTracker,
+    DeliveryReceipts,
+)
+from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkExchange, ReaderKey, ReadPosition, TakenMarks
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.step import Step
-from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import MarksFrame, ReadFrame, UserId
+from p2pchat.core.sync.sync_context import Step, SyncContext
+from p2pchat.protocol import Mark, MarksFrame, ReadFrame, UserId
 
 
 class PeerReceipts:
@@ -83,11 +90,15 @@ class PeerReceipts:
     def on_commit(self, change: Change) -> None:
         """Save what was heard of others since the last commit."""
         now = self._sync.ctx.now.mono
-        if self.delivered.unsaved and (not change.batches or now >= self._saved_at + LAZY_COMMIT_EVERY):
+        unsaved = self.delivered.unsaved
+        if unsaved and (not change.batches or now >= self._saved_at + LAZY_COMMIT_EVERY):
             self._saved_at = now
-            change.delivered.extend(self.delivered.take_unsaved_marks())
-        if self.read.unsaved:
-            change.reads.extend(self.read.take_unsaved())
+            change.delivered += [DeliveredMark(*key, mark.seq) for key, mark in unsaved.items()]
+            unsaved.clear()
+        unsaved = self.read.tracker.unsaved
+        if unsaved:
+            change.reads += [ReadMark(*key, mark.seq, mark.chain8) for key, mark in unsaved.items()]
+            unsaved.clear()
 
     def accept(self, ticket: int, log: LogState, first: int, count: int, kind: str) -> None:
         """Answer a request of a hosted user whose entries are durable."""
@@ -96,7 +107,7 @@ class PeerReceipts:
         if members == (log.user,) and not log.conversation.is_operations:  # a note to oneself is delivered already
             self._sync.ctx.emit(DeliveryReceipt(log.id, first, first + count - 1, log.user))
 
-    def on_durable(self, step: Step, logs: Iterable[LogState]) -> None:
+    def on_durable(self, step: Step) -> None:
         """Acknowledge entries that are durable, and announce marks. Count marks that came before their entries."""
         if step.change.reads:
             self.read.on_durable(step.change.reads)
@@ -109,7 +120,7 @@ class PeerReceipts:
         for log, batch in step.grown:
             if log.own:
                 self.delivered.on_batch_durable(log, batch)
-        for log in logs:
+        for log in step.logs:
             if not log.own and log.user in self._sync.hosted:
                 self.delivered.recount_acks(log.conversation, log.user)
             for marks in self._marks:
@@ -138,3 +149,191 @@ class PeerReceipts:
         """Refuse the marks that storage looks up, since it failed."""
         for marks in self._marks:
             marks.refuse_unanswered(reason)
+
+
+# ---- read marks: how far users have read messages
+#
+# When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. It goes to
+# the writer's peers and the reader's other peers. It names the chain where it ends, so it proves that its reader has
+# the log up to there. A user may turn read receipts off, in both directions.
+
+
+class ReadReceipts(MarkExchange[MarkedRead]):
+    """The read marks of hosted users, and the marks of others about their messages."""
+
+    frame: type[ReadFrame] = ReadFrame
+    differs = "read_sum_differs"
+
+    def __init__(
+        self, sync: SyncContext, stored: list[ReadMark], meta: Mapping[str, str], receipts: DeliveryReceipts
+    ) -> None:
+        super().__init__(sync, stored)
+        self.privacy: ReceiptPrivacy = ReceiptPrivacy(meta)
+        self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy)
+
+    # ---- storage
+
+    @property
+    def _changed(self) -> list[ReadMark]:
+        return self._ctx.change.reads
+
+    def _announce(self, changes: list[ChangedMark]) -> None:
+        for mark, _ in changes:
+            if mark.seq and mark.log.user in self._sync.hosted:
+                self.tracker.on_local_read(mark)
+        super()._announce(changes)
+
+    def on_user_hosted(self, user: UserId, stored: Iterable[ReadMark]) -> None:
+        """Host one more user with these stored marks."""
+        known = list(stored)
+        self.tracker.add_known((item.log, item.reader, item.seq) for item in known if item.log.user == user)
+        super().on_user_hosted(user, known)
+
+    # ---- programs
+
+    def on_privacy_chosen(self, choice: ReceiptsChosen) -> None:
+        """Set a hosted user's choice. Marks of the meantime go with the next mark."""
+        if self.privacy.choose(choice.user, choice.on, choice.other):
+            self._ctx.choose(RECEIPTS_CHOSEN, self.privacy.text)
+
+    def _may_tell(self, mark: MarkedRead, writer: UserId) -> bool:
+        wants = writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
+        return wants and super()._may_tell(mark, writer)
+
+    def _asked_by(self, mark: MarkedRead, conversation: ConversationState) -> Iterable[LogId]:
+        return dict.fromkeys([mark.log, *super()._asked_by(mark, conversation)])
+
+    # ---- who hears of them
+
+    def _links_of(self, writer: UserId, reader: UserId) -> Iterable[int]:
+        return (*self._sync.presence.hosts.get(writer, ()), *super()._links_of(writer, reader))
+
+    def _told_writers(self, remote: RemoteState) -> AbstractSet[UserId]:
+        return remote.link.users.keys()
+
+    # ---- receiving
+
+    def _concerns(self, reader: UserId, ref: str) -> bool:
+        return super()._concerns(reader, ref) or bool(self._sync.hosted.with_prefix(ref[:16]))
+
+    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> bool:
+        is_taken = super()._on_mark(remote, pair, ref, position)  # perhaps on another peer of that user
+        conversation, mark = self._of(pair[0]), Mark(ref[16:], *position)
+        for user in self._sync.hosted.with_prefix(ref[:16]):
+            if conversation.may_write(user):
+                is_taken &= self.tracker.on_read_mark(remote, conversation, user, pair[1], mark)
+        return is_taken
+
+
+# ---- marks by readers elsewhere
+
+
+class ReadTracker(AckTracker):
+    """The highest read mark that counts, per log of a hosted user and reader.
+
+    A mark names the chain at the last entry read. So it proves that its reader has the log up to there, and a mark on
+    entries of a copy of this machine does not count. Who has read a message has it: the delivery is reported first.
+    In the room, where the holders are peers, a mark of a hosted user says nothing about its peer: that may pass on what
+    the user read elsewhere.
+    """
+
+    def __init__(
+        self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, privacy: ReceiptPrivacy
+    ) -> None:
+        mine = (item for item in stored if item.log.user in sync.hosted)
+        most = sync.ctx.settings.max_hosted_users
+        super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine), most)
+        self._receipts = receipts
+        self._privacy = privacy
+
+    def on_read_mark(
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, mark: Mark
+    ) -> bool:
+        """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
+        may_have_read = reader != user and conversation.may_write(reader) and not conversation.is_operations
+        if not may_have_read or not self._privacy.wants(user, reader):
+            return True
+        log = conversation.log(user, mark.run)
+        if log is None or (mark.seq > log.durable_seq and not log.forked):
+            return False  # after a restore from an older disk, the rest may come back
+        counts = self._receipts.counts(log, mark)
+        if counts:
+            ack = Acknowledgement(remote, conversation, user, reader)
+            if conversation.allowed_writers is not None or reader == remote.link.peer:
+                self._receipts.advance_to(ack, mark, log.before)
+            self.advance_to(ack, mark, log.before)
+        return counts is not None
+
+    def on_local_read(self, mark: ReadMark) -> None:
+        """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
+        log = mark.log
+        if mark.seq > self.position(log, mark.reader) and self._privacy.wants(log.user, mark.reader):
+            conversation = self._sync.conversations[log.conversation]
+            state = conversation.log(log.user, log.run)
+            ack = Acknowledgement(None, conversation, log.user, mark.reader)
+            self.advance_to(ack, Mark(log.run, *mark.position), () if state is None else state.before)
+
+    # ---- hooks of AckTracker
+
+    def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
+        """Count a mark below. A reader who has a log has all that it builds on, unless it may have another version.
+
+        Its own mark on that log counts at once.
+        """
+        if ack.remote is not None and log.id in self._receipts.left_out.logs:
+            return self._receipts.position(log.id, ack.member) >= mark.seq
+        return super()._counts_below(ack, log, mark)
+
+    def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        self._sync.ctx.emit(ReadReceipt(log, first, last, member))
+
+
+# ---- privacy
+
+
+RECEIPTS_CHOSEN = "receipts_chosen"  # in meta: "user other on|off" joined by commas; "-" for all others
+_ALL = "-"
+
+
+class ReceiptPrivacy:
+    """The choice of hosted users to exchange read receipts with others. Everyone does by default.
+
+    One choice holds for both directions, in general or for a single other user. It is stored, so that nothing is
+    revealed between a start and the moment a program repeats it.
+    """
+
+    def __init__(self, meta: Mapping[str, str]) -> None:
+        self._chosen: dict[tuple[UserId, str], bool] = {}
+        for item in filter(None, meta.get(RECEIPTS_CHOSEN, "").split(",")):
+            user, other, on = item.split(" ")
+            self._chosen[user, other] = on == "on"
+
+    def choose(self, user: UserId, on: bool | None, other: UserId) -> bool:
+        """Set a choice: `other` "" for everyone without a choice of their own, `on` None to remove it. Return whether
+        it changed.
+        """
+        key = (user, other or _ALL)
+        if self._chosen.get(key) == on:
+            return False
+        if on is None:
+            del self._chosen[key]
+        else:
+            self._chosen[key] = on
+        return True
+
+    def wants(self, user: UserId, other: UserId) -> bool:
+        """Return whether a hosted user exchanges read receipts with another."""
+        found = self._chosen.get((user, other))
+        return self.default(user) if found is None else found
+
+    def default(self, user: UserId) -> bool:
+        """Return the choice for everyone without one of their own."""
+        return self._chosen.get((user, _ALL), True)
+
+    def exceptions(self, user: UserId) -> dict[UserId, bool]:
+        """Return the choices for single others."""
+        return {other: on for (one, other), on in self._chosen.items() if one == user and other != _ALL}
+
+    @property
+    def text(self) -> str:
+        return ",".join(f"{user} {other} {'on' if on else 'off'}" for (user, other), on in self._chosen.items())

@@ -269,11 +269,7 @@ class AntiEntropy:
     def _newly_equal(self, remote: RemoteState, equal: list[ConversationState]) -> list[ConversationState]:
         """Return those of equal sums that were not equal before, of which there are mostly few among thousands."""
         former = remote.comparison.equal
-        return [item for item in equal if former.get(item.id) != item.sum or not self._is_remembered(item)]
-
-    def _is_remembered(self, conversation: ConversationState) -> bool:
-        """Return whether an equal sum says nothing if the same was equal before."""
-        return bool(conversation.naming.dm)
+        return [item for item in equal if former.get(item.id) != item.sum or not item.naming.dm]
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
         """Take an equal sum, which acknowledges everything held here."""
@@ -281,12 +277,12 @@ class AntiEntropy:
         writers, hosted = conversation.writers, self._sync.hosted
         few, many = (writers, hosted) if len(writers) < len(hosted) else (hosted, writers)
         for user in sorted(user for user in few if user in many):  # of a thousand hosted users a few write here
-            marks = conversation.writers.marks(user)
+            marks = writers[user].marks()
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
             self._sync.step.acked.append((remote, conversation, user, marks, True))
         for key in _keys_of(remote, conversation):
             remote.set_ahead(key, {})
-        if self._is_remembered(conversation):
+        if conversation.naming.dm:  # the same sum says nothing when it is equal again
             remote.comparison.equal[conversation.id] = conversation.sum
 
     # ---- marks
@@ -366,7 +362,7 @@ class AntiEntropy:
             remote.acked[key] = {mark.run: mark for mark in marks}
             self._sync.step.acked.append((remote, conversation, user, marks, False))
             self._advance_cursors(remote, key)
-        if len(marks) == 1 and user not in conversation.writers.open and conversation.writers.marks(user) == marks:
+        if len(marks) == 1 and conversation.marks_of(user) == marks:
             remote.set_ahead(key, {})  # mostly so: a log that both have
             return
         held = conversation.held(user, marks)
@@ -486,7 +482,7 @@ class MarkPages:
         size = self._sync.page_size
         if len(conversation.writers) <= size:  # thousands of them are compared at once
             return deque([span[1]])
-        users = conversation.writers.within(span)
+        users = conversation.writers_within(span)
         return deque([*users[size - 1 : -1 : size], span[1]])
 
     def _send_next(self, remote: RemoteState) -> None:

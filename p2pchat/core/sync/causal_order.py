@@ -21,15 +21,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 
-from p2pchat.core.durable_changes import Relation, Stretch
+from p2pchat.core.durable_changes import Relation, Stretch, UnreleasedEntry
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
-from p2pchat.core.storage_answers import UnreleasedEntry
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.kinds import RELATION_KINDS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 
@@ -48,7 +46,6 @@ class CausalOrder:
         self._ctx = sync.ctx
         self.next_place: int = next_place
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
-        self._gaps = TokenBuckets()  # told of, by member
         self._ready: deque[LogState] = deque()  # logs that may go on, until `_run`
         self._counted: dict[LogId, tuple[UserId, int]] = {}  # waiting entries, and the member at which they count
         self._waiting: Counter[UserId] = Counter()  # of these, by member
@@ -237,10 +234,7 @@ class CausalOrder:
         self._run()
 
     def _emit_gap(self, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
-        """Tell programs of a gap, at a rate for each member: what is shown has a gap mark in any case."""
-        member, settings = self._sync.members.share(log.user), self._ctx.settings
-        if not self._gaps.take(member, self._ctx.now.mono, settings.events_a_second, AT_ONCE):
-            return
+        """Tell programs of a gap."""
         for remote in self._sync.remotes.values():
             self._note_holder(remote, log.conversation.id, missing)
         seen = {user for ref in missing for user in self._holders.pop((log.conversation.id, ref), ())}

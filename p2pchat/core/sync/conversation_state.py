@@ -4,24 +4,22 @@ A log has two ends here. `seq` is the last entry taken in, perhaps still on its 
 it. `durable_seq` is the last durable entry; only entries up to it are sent or announced.
 
 Every stored log is in memory, so storage is never asked which there are. Of covered logs (a later log of the same
-writer builds on their last entry) with nothing under way, and of such writers of the room, there are packed rows
-(Heads): some 150 bytes, where an object takes 1 KiB. Rows are kept in the order of users and runs, and found by
-bisection. All other logs are objects.
+writer builds on their last entry) with nothing under way there are packed rows (Heads): some 150 bytes, where an object
+takes 1 KiB. Rows are kept in the order of users and runs, and found by bisection. All other logs are objects.
 
 This file holds the data. ingest.py and appender.py decide what is added.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import Counter, deque
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
-from p2pchat.core.durable_changes import EVERYTHING, Cite, Relation
-from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
-from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
+from p2pchat.core.durable_changes import EVERYTHING, Cite, LogFacts, Relation
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica, LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
     SUM_MODULUS,
     Batch,
@@ -34,7 +32,6 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.node_context import KeySet
-from p2pchat.core.storage_answers import LogFacts
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
 
 MOST = 65_535  # marks, profiles and cites of one row: their numbers are two bytes each
@@ -43,7 +40,6 @@ _MARK = Struct(">8sQ8s")
 _PROFILE = Struct(">Q")
 _CITE = Struct(">QQ8s")
 _USER, _RUN = slice(0, 32), slice(32, 40)
-_LAST, _CHAIN8 = slice(40, 48), slice(48, 56)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
 
@@ -89,9 +85,6 @@ class Heads:
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __contains__(self, user: object) -> bool:
-        return isinstance(user, str) and bool(self._of(user))
 
     def load(self, rows: Iterable[bytes]) -> None:
         """Add rows that `pack_stored` made."""
@@ -141,17 +134,6 @@ class Heads:
             at = bisect_left(self._rows, user + _AFTER_USER, at)
         return None
 
-    def marks(self, user: UserId) -> list[Mark]:
-        """Return the marks of the ends of a user's logs."""
-        return [*map(_mark_of, self._of(user))]
-
-    def ends(self, span: tuple[UserId, UserId] = ("00" * 32, "ff" * 32)) -> Iterator[tuple[UserId, Mark]]:
-        """Yield the user and the mark of the end of each log within a span of users, in order."""
-        rows = self._rows
-        first, last = bytes.fromhex(span[0]), bytes.fromhex(span[1]) + _AFTER_USER
-        for row in rows[bisect_left(rows, first) : bisect_left(rows, last)]:
-            yield row[_USER].hex(), _mark_of(row)
-
     def _of(self, user: UserId) -> list[bytes]:
         id, rows = bytes.fromhex(user), self._rows
         at = bisect_left(rows, id)
@@ -162,10 +144,6 @@ class Heads:
     def _find(self, key: bytes) -> int | None:
         at = bisect_left(self._rows, key)
         return at if at < len(self._rows) and self._rows[at].startswith(key) else None
-
-
-def _mark_of(row: bytes) -> Mark:
-    return Mark(row[_RUN].hex(), int.from_bytes(row[_LAST], "big"), row[_CHAIN8].hex())
 
 
 def pack_stored(
@@ -257,13 +235,13 @@ class LogState:
         return log
 
     @classmethod
-    def from_head(cls, conversation: ConversationState, head: LogHead, *, covered: bool) -> LogState:
-        """Return a log of which there was a row."""
+    def from_head(cls, conversation: ConversationState, head: LogHead) -> LogState:
+        """Return a covered log of which there was a row."""
         log = cls(conversation, LogId(conversation.id, head.user, head.run), chain=head.chain)
         log.before, log.profiles = head.before, head.profiles
         log.seq = log.durable_seq = log.released = head.seq
         log.last_c, log.pruned = head.last_c, head.pruned
-        log.covered = log.durable_covered = covered
+        log.covered = log.durable_covered = True
         return log
 
     @property
@@ -389,8 +367,8 @@ class TalkLog(LogState):
         return log
 
     @classmethod
-    def from_head(cls, conversation: ConversationState, head: LogHead, *, covered: bool) -> TalkLog:
-        log = super().from_head(conversation, head, covered=covered)
+    def from_head(cls, conversation: ConversationState, head: LogHead) -> TalkLog:
+        log = super().from_head(conversation, head)
         assert isinstance(log, TalkLog)
         log.cites, log.visible = list(head.cites), head.seq
         return log
@@ -469,7 +447,7 @@ class WriterLogs:
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:
-        """The logs of a talk as core/groups/visibility.py takes them."""
+        """The logs of a talk as core/groups/group_replica.py takes them."""
         return cast(Mapping[RunId, LogView], self.logs)
 
     def visible_marks(self) -> list[Mark]:
@@ -481,15 +459,6 @@ class WriterLogs:
         return [
             log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.visible for m in named)
         ]
-
-    @property
-    def quiet_log(self) -> LogState | None:
-        """The tip, if rows may keep all of this writer."""
-        if len(self.logs) != 1 or self.sealed:
-            return None
-        (log,) = self.logs.values()
-        is_quiet = log.is_settled and log.is_tip and log.shown_hash and not isinstance(log, TalkLog)
-        return log if is_quiet else None
 
     def tips(self) -> Iterator[LogState]:
         return (log for log in self.logs.values() if log.is_tip)
@@ -504,108 +473,13 @@ class WriterLogs:
             tips = sorted(tips, key=lambda log: (log.last_c, log.id.run))[-most:]
         return [log.mark for log in tips]
 
+    def shown_ends(self) -> dict[RunId, tuple[int, str]]:
+        """Return the last released entry of each log that no other covers, and the chain8 there."""
+        return {log.id.run: log.shown_end for log in self.logs.values() if not (log.covered or log.forked)}
+
     def tail_tips(self) -> list[LogState]:
         """Return the tips as they will be when everything in flight is durable."""
         return [log for log in self.logs.values() if log.seq and not log.covered and not log.forked]
-
-
-FEW_WRITERS = 64  # may be looked at in each step; a guess: 10 us
-
-
-class Writers:
-    """The writers of one conversation, by user id.
-
-    Whoever asks for one gets objects, and `pack` makes rows of those with nothing under way. So nobody may keep an
-    object of a writer or log beyond one step.
-
-    Nothing here refers to a conversation without logs: a forgotten one leaves memory at once, not when cycles are
-    collected.
-
-    Attributes:
-        conversation: Theirs, once there is a log.
-        open: The writers that are objects now.
-        quiet: The only tips of the others.
-        covered: The covered logs of all of them, as far as they are no objects.
-        by_ref: The logs that are objects, as references name them.
-    """
-
-    __slots__ = ("_pack_above", "by_ref", "conversation", "covered", "open", "quiet")
-
-    def __init__(self) -> None:
-        self.conversation: ConversationState
-        self._pack_above: int = 0
-        self.by_ref: dict[str, LogState] = {}
-        self.open: dict[UserId, WriterLogs] = {}
-        self.quiet: Heads = Heads()
-        self.covered: Heads = Heads()
-
-    def __len__(self) -> int:
-        return len(self.open) + len(self.quiet)
-
-    def __bool__(self) -> bool:
-        return bool(self.open) or len(self.quiet) > 0  # mostly the first, which is quicker
-
-    def __contains__(self, user: object) -> bool:
-        return user in self.open or user in self.quiet
-
-    def __iter__(self) -> Iterator[UserId]:
-        yield from self.open
-        yield from (user for user, _ in self.quiet.ends())
-
-    def __getitem__(self, user: UserId) -> WriterLogs:
-        found = self.get(user)
-        if found is None:
-            raise KeyError(user)
-        return found
-
-    def get(self, user: UserId) -> WriterLogs | None:
-        """Return a writer, None for one who has no log here."""
-        found = self.open.get(user)
-        for head in self.quiet.take(user) if found is None and len(self.quiet) else ():
-            found = self.open[user] = WriterLogs(user)
-            log = LogState.from_head(self.conversation, head, covered=False)
-            log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)  # part of the sum already
-            found.logs[head.run] = self.by_ref[log.ref] = log
-        return found
-
-    def marks(self, user: UserId, most: int | None = None) -> list[Mark]:
-        """Return the marks of a writer's tips, as `WriterLogs.marks`; [] for one who has no log here."""
-        found = self.open.get(user)
-        return self.quiet.marks(user) if found is None else found.marks(most)
-
-    def within(self, span: tuple[UserId, UserId]) -> list[UserId]:
-        """Return the writers within a span of user ids, in order."""
-        users = [user for user in self.open if span[0] <= user <= span[1]]
-        return sorted([*users, *(user for user, _ in self.quiet.ends(span))])
-
-    def tip_ids(self) -> Iterator[LogId]:
-        """Yield the logs that are tips, those of quiet writers last."""
-        for writer in reversed(self.open.values()):
-            yield from (log.id for log in writer.tips())
-        for user, mark in self.quiet.ends():
-            yield LogId(self.conversation.id, user, mark.run)
-
-    def shown_ends(self) -> Iterator[tuple[UserId, dict[RunId, tuple[int, str]]]]:
-        """Yield each writer, with the last released entry of each log that no other covers, and the chain8 there."""
-        for user, writer in self.open.items():
-            tips = [log for log in writer.logs.values() if not (log.covered or log.forked)]
-            yield user, {log.id.run: log.shown_end for log in tips}
-        for user, mark in self.quiet.ends():
-            yield user, {mark.run: mark[1:]}
-
-    def pack(self, most: int) -> None:
-        """Make rows of all quiet writers if there are more than `most` open ones.
-
-        Of many that are not quiet, the number must have doubled before they are looked at again.
-        """
-        if len(self.open) <= max(most, self._pack_above):
-            return
-        _ = self.conversation.sum  # what becomes a row is part of it
-        for user, writer in [*self.open.items()]:
-            tip = writer.quiet_log
-            if tip is not None and self.by_ref.get(tip.ref) is tip and self.quiet.put(tip.head):
-                del self.open[user], self.by_ref[tip.ref]
-        self._pack_above = 2 * len(self.open) if len(self.open) > FEW_WRITERS else 0
 
 
 def sum_of(conversations: Iterable[ConversationState]) -> str:
@@ -698,16 +572,12 @@ HeldMark = tuple[Mark, LogState | None]  # a mark, and the log that it is on; No
 
 
 class ConversationState:
-    """One conversation: its members and writers, their logs, and the sum over their tips.
-
-    Attributes:
-        writers_of_all: Counts of conversations by writer; those of this one are added. None: nobody counts.
-    """
+    """One conversation: its members and writers, their logs, and the sum over their tips."""
 
     __slots__ = (
-        "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
+        "by_ref", "concerns_us", "covered", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
         "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
-        "is_stored", "writers", "writers_of_all", "_sum", "_unsummed",
+        "is_stored", "writers", "_users", "_sum", "_unsummed",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -721,9 +591,10 @@ class ConversationState:
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.concerns_us: bool = True  # a member is hosted here
-        self.writers: Writers = Writers()
-        self.writers_of_all: Counter[UserId] | None = None
-        self.by_ref: dict[str, LogState] = self.writers.by_ref
+        self.writers: dict[UserId, WriterLogs] = {}
+        self._users: list[UserId] = []  # these writers, in order
+        self.covered: Heads = Heads()  # the covered logs of all writers, as far as they are no objects
+        self.by_ref: dict[str, LogState] = {}  # the logs that are objects, as references name them
         self._sum = 0
         self._unsummed: dict[LogState, None] = {}  # logs that changed since
         self.newest_c: int = 0
@@ -736,16 +607,15 @@ class ConversationState:
     def writer(self, user: UserId) -> WriterLogs:
         found = self.writers.get(user)
         if found is None:
-            found = self.writers.open[user] = WriterLogs(user)
-            if self.writers_of_all is not None:
-                self.writers_of_all[user] += 1
+            found = self.writers[user] = WriterLogs(user)
+            insort(self._users, user)
         return found
 
     def log(self, user: UserId, run: RunId) -> LogState | None:
         """Return a log. Whoever changes one of which there is a row calls add()."""
-        writer = self.writers.open.get(user) or self.writers.get(user)  # mostly the first, which is quicker
+        writer = self.writers.get(user)
         found = writer.logs.get(run) if writer else None
-        if found is None and len(self.writers.covered) and (head := self.writers.covered.get(user, run)) is not None:
+        if found is None and len(self.covered) and (head := self.covered.get(user, run)) is not None:
             return self._covered_log(head)
         return found
 
@@ -756,27 +626,26 @@ class ConversationState:
     def log_at(self, ref: str) -> LogState | None:
         """Return the log that references name so."""
         found = self.by_ref.get(ref)
-        for heads in (self.writers.quiet, self.writers.covered) if found is None else ():
-            if len(heads) and (user := heads.user_of(ref)) is not None:
-                return self.log(user, ref[16:])
+        if found is None and (user := self.covered.user_of(ref)) is not None:
+            return self.log(user, ref[16:])
         return found
 
     def all_logs(self, user: UserId) -> list[LogState]:
         """Return all logs of a writer."""
         writer = self.writers.get(user)
         objects = writer.logs.values() if writer else ()
-        return [*objects, *map(self._covered_log, self.writers.covered.of(user))]
+        return [*objects, *map(self._covered_log, self.covered.of(user))]
 
     def open_covered(self, user: UserId) -> bool:
         """Make objects of all logs of a writer. Return whether there were rows of some."""
-        rows = self.writers.covered.take(user)
+        rows = self.covered.take(user)
         for head in rows:
             self.add(self._covered_log(head))
         return bool(rows)
 
     def _covered_log(self, head: LogHead) -> LogState:
         kind = TalkLog if self.is_talk else LogState
-        return kind.from_head(self, head, covered=True)
+        return kind.from_head(self, head)
 
     def older_marks(self, user: UserId, most: int) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log of a writer; none if no log covers another."""
@@ -826,9 +695,8 @@ class ConversationState:
 
     def add(self, log: LogState) -> LogState:
         """Keep a log as an object."""
-        if len(self.writers.covered):
-            self.writers.covered.remove(log.user, log.id.run)
-        self.writers.conversation = self
+        if len(self.covered):
+            self.covered.remove(log.user, log.id.run)
         self.writer(log.user).logs[log.id.run] = log
         self.by_ref[log.ref] = log
         return log
@@ -837,7 +705,7 @@ class ConversationState:
         """Make a row of a covered log of which nothing waits or is in flight. Return True if that was done."""
         if not (log.covered and log.is_settled) or self.by_ref.get(log.ref) is not log:
             return False
-        if not self.writers.covered.put(log.head):
+        if not self.covered.put(log.head):
             return False
         del self.writers[log.user].logs[log.id.run], self.by_ref[log.ref]
         return True
@@ -846,7 +714,7 @@ class ConversationState:
         """Announce and accept the logs of these users only."""
         changed = users ^ (self.allowed_writers or frozenset())
         self.allowed_writers = users
-        for user in sorted(changed & self.writers.open.keys()):
+        for user in sorted(changed & self.writers.keys()):
             for log in self.writers[user].logs.values():
                 self.refresh_sum(log)
 
@@ -890,10 +758,19 @@ class ConversationState:
         few, many = (users, self.members) if len(users) < len(self.members) else (self.members, users)
         return any(user in many for user in few)  # asked for each conversation, and a peer may host thousands
 
+    def marks_of(self, user: UserId, most: int | None = None) -> list[Mark]:
+        """Return the marks of a writer's tips, as `WriterLogs.marks`; [] for one who has no log here."""
+        found = self.writers.get(user)
+        return [] if found is None else found.marks(most)
+
     def marks(self, span: tuple[UserId, UserId], most: int | None = None) -> dict[UserId, list[Mark]]:
         """Return the visible tips of each writer within a span of user ids, by user id in order, `most` of each."""
-        users = [user for user in self.writers.within(span) if self.may_write(user)]
-        return {user: marks for user in users if (marks := self.writers.marks(user, most))}
+        users = [user for user in self.writers_within(span) if self.may_write(user)]
+        return {user: marks for user in users if (marks := self.writers[user].marks(most))}
+
+    def writers_within(self, span: tuple[UserId, UserId]) -> list[UserId]:
+        """Return the writers within a span of user ids, in order."""
+        return self._users[bisect_left(self._users, span[0]) : bisect_right(self._users, span[1])]
 
     def on_shown(self, place: int, log: LogState, first: int, seq: int, keep: int) -> None:
         """Keep the newest shown entry of each of the last few logs; first..seq are new. Profiles do not count."""

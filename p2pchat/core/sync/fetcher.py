@@ -118,8 +118,8 @@ class Fetcher:
         if frame.n in wants.by_number:
             wants.with_gaps = {frame.n, *(wants.with_gaps & wants.by_number.keys())}
         mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
-        known = remote.ahead.get(log.key, {}).get(log.run)
-        if known is not None or remote.add_ahead(log.key, mark):
+        ahead = remote.ahead.get(log.key, {})
+        if log.run in ahead or remote.set_ahead(log.key, {**ahead, log.run: mark}):
             self.request(log.key, urgent=False)
 
     def on_progress(self, key: WriterKey, link: int, count: int, size: int) -> None:

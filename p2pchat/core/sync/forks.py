@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from p2pchat.core.durable_changes import Fork
+from p2pchat.core.durable_changes import Fork, ForkStart
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
@@ -38,7 +38,6 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import KeySet
-from p2pchat.core.storage_answers import ForkStart
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.group_sync import GroupSync
@@ -155,7 +154,7 @@ class Forks:
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
     ) -> None:
         """Send the evidence if a remote has other tips of a writer: it may not know of a fork."""
-        held = conversation.writers.marks(user)
+        held = conversation.marks_of(user)
         if held != marks and {*held} != {*marks} and user in conversation.writers:
             self.send_all(remote, conversation, user)
 
@@ -175,7 +174,7 @@ class Forks:
         for conversation in held:
             if conversation is None or not self._sync.shares(remote, conversation):
                 continue
-            writers = conversation.writers.open
+            writers = conversation.writers
             for user in sorted(writers if conversation.is_operations else users & writers.keys()):
                 for log in writers[user].logs.values():
                     if log.forked and user in users:

@@ -11,20 +11,17 @@ Source: docs/protocol-groups.md.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from p2pchat.core.durable_changes import EVERYTHING
+from p2pchat.core.durable_changes import EVERYTHING, GroupEntry
 from p2pchat.core.effects import DeliveryRevoked, Effect, GroupUpdate
-from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView
+from p2pchat.core.groups.group_replica import GroupDifference, GroupReplica, GroupView, may_be_visible, visible_ends
 from p2pchat.core.groups.group_state import GroupState, read_operation
-from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, decode_entry
-from p2pchat.core.storage_answers import GroupEntry
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.fetcher import Fetcher
-from p2pchat.core.sync.log_validation import DecodedFrame, EntrySource, LogExtension
+from p2pchat.core.sync.log_validation import DecodedFrame, LogExtension
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
@@ -40,7 +37,6 @@ class GroupSync:
         self._order = order
         self._fetcher = fetcher
         self.views: dict[ConversationId, GroupView] = {}  # known groups, by id
-        self._made: Counter[UserId] = Counter()  # number of groups that each user made
 
     # ---- start
 
@@ -58,7 +54,6 @@ class GroupSync:
                     group.note_before(each.log, each.before)
             entries = ((log, seq, raw, decode_entry(raw)) for log, seq, raw, _ in of_group.get(group.id, ()))
             group.load(entries, forks.get(group.id, ()))
-            self._made.update([group.creator])
             self._refresh_members(group)
 
     def start(self, meta: Mapping[str, str]) -> None:
@@ -97,18 +92,11 @@ class GroupSync:
 
     # ---- arrivals
 
-    def may_begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Return whether a new log of a group may begin. In an unknown group, only with its first operation.
-
-        No user can fill a peer with groups: of those that one user made, a limited number is accepted.
-        """
+    def may_begin(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
+        """Return whether a new log of a group may begin. In an unknown group, only with its first operation."""
         group = conversation.group
         if group is None or group.state is not None:
             return True
-        if id.user not in self._sync.hosted and self._made[id.user] >= self._ctx.settings.max_groups_an_owner:
-            self._ctx.count("group_refused")
-            source.on_dropped("group", id, frame)
-            return False
         known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
         known = known and self._may_concern_us(conversation, id, frame)
         if not known:
@@ -193,7 +181,6 @@ class GroupSync:
         if group.state is not None:
             if former is None:
                 self._sync.conversations.keep(group.id)
-                self._made[batch.log.user] += 1
                 step.begun += self._sync.inbox.on_begun(self._sync.conversations[group.id])
             self._refresh_members(group)
             self._refresh_visible_since(group, former)
@@ -234,7 +221,7 @@ class GroupSync:
     def _refresh_all_visible(self, group: GroupReplica) -> None:
         talk = self._talk(group)
         if talk is not None:
-            for writer in list(talk.writers.open.values()):
+            for writer in list(talk.writers.values()):
                 self._refresh_visible(talk, group, writer)
             if talk.waiting_logs:
                 self._order.retry(talk)
@@ -247,7 +234,7 @@ class GroupSync:
         talk, states = self._talk(group), [] if group.state is former else [former, group.state]
         if talk is not None:
             judged = {user for state in states if state is not None for user in state.judged_users}
-            for user in sorted(judged & talk.writers.open.keys()):
+            for user in sorted(judged & talk.writers.keys()):
                 self._refresh_visible(talk, group, talk.writers[user])
             if talk.waiting_logs:
                 self._order.retry(talk)

@@ -116,17 +116,12 @@ class Inbox:
     def open(self, naming: Naming, *, is_file: bool = False) -> bool:
         """Make a direct conversation that a link or a file mentions. Return False if there is no place.
 
-        Conversations with contacts count against both users, and so do those that a file brings.
+        Conversations of contacts need none, nor do those that a file brings.
         """
         if naming.dm is None or (id := dm_id(*naming.dm)) in self._conversations:
             return True
-        direct = self._direct(naming)
-        if direct is None or is_file:
-            most = self._settings.max_conversations_a_user
-            counts = self.is_known if direct is None else None
-            if any(self._conversations.count_direct(user, most, counts) >= most for user in naming.dm):
-                return False
-        elif not self._take(id, "dm", direct[1], self._settings.max_unanswered):
+        direct = None if is_file else self._direct(naming)
+        if direct is not None and not self._take(id, "dm", direct[1], self._settings.max_unanswered):
             self._refuse(id, Unanswered(id, direct[1], direct[:1], has_place=False))
             return False
         self._conversations.open_provisional(naming)

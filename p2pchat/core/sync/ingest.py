@@ -75,7 +75,7 @@ class Ingest:
         """Take consecutive frames of one read. Return the fault that must end the link, if any."""
         fault = self.take_from(LinkSource(self._sync, self, remote), frames)
         if fault is not None:
-            self._sync.distrusted.add(remote.link.peer)
+            self._sync.distrust(remote.link.peer)
         return fault
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
@@ -134,7 +134,7 @@ class Ingest:
             log = conversation.log(frame.u, frame.r)
             if log is None:
                 self._prove_all(extensions)  # the log may build on them
-                if conversation.is_operations and not self.groups.may_begin(source, conversation, id, frame):
+                if conversation.is_operations and not self.groups.may_begin(conversation, id, frame):
                     return
                 log = self._new_logs.begin(source, conversation, id, frame)
             if log is None:

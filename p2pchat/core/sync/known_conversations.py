@@ -16,17 +16,14 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 
-from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.members.member_shares import MemberShares
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.members.statement import room_id
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 DM_TAG = b"p2pchat/dm/1\0"
-MAX_UNKNOWN = 1000  # groups named by peers of one member of which nothing arrived; 2 KiB each, measured
-MAX_UNKNOWN_OF_ALL = 4000  # and those of all members
+MAX_UNKNOWN = 1000  # groups named by peers of one member of which nothing arrived; 4 KiB each
 MAX_ASKED_USERS = 16  # users by whom a peer is recognized for each group it names, out of perhaps thousands
-SETS_CACHED = 64  # sets of users that many groups share
 DMS_CACHED = 1024  # pairs whose id is cached: a program that writes to a user needs it for every message
 
 
@@ -42,12 +39,6 @@ def dm_id(one: UserId, other: UserId) -> ConversationId:
     return blake2b(DM_TAG + bytes.fromhex("".join(sorted((one, other)))), digest_size=32).hexdigest()
 
 
-@lru_cache(SETS_CACHED)
-def _only(*users: UserId) -> frozenset[UserId]:
-    """Return one set for all groups that the same peer names, or one user owns."""
-    return frozenset(users)
-
-
 class Conversations(dict[ConversationId, ConversationState]):
     """All conversations in memory, by id."""
 
@@ -55,14 +46,12 @@ class Conversations(dict[ConversationId, ConversationState]):
         super().__init__()
         self.groups: dict[ConversationId, GroupReplica] = {}
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
-        # How many groups name a user, and in how many talks it wrote: asked about for each made-up user.
-        self._in_groups: Counter[UserId] = Counter()
-        self._in_talks: Counter[UserId] = Counter()
+        self._in_groups: Counter[UserId] = Counter()  # how many groups name a user: asked for each that is announced
         self._asked: dict[UserId, dict[ConversationId, None]] = {}  # users who are asked about provisional groups
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._kept: list[ConversationId] = []  # all others, in order
-        self._unknown = MemberShares[ConversationId](MAX_UNKNOWN_OF_ALL, MAX_UNKNOWN)  # groups of which nothing arrived
-        self.evicted: list[ConversationState] = []  # what gave way to other groups in this step
+        self._unknown: dict[ConversationId, UserId] = {}  # groups of which nothing arrived, and where they count
+        self._unknown_of: Counter[UserId] = Counter()  # how many of them count at a member
         self.room: ConversationId = room_id(network)
         self.open(Naming(room=True))
 
@@ -87,15 +76,6 @@ class Conversations(dict[ConversationId, ConversationState]):
         self._add(ConversationState(named[0], naming, named[1]))
         self.provisional.add(named[0])
 
-    def count_direct(self, user: UserId, most: int, counts: Callable[[UserId], bool] | None) -> int:
-        """Return the number of direct conversations of a user. Above `most`, only those whose users count; None: all
-        do.
-        """
-        direct = self._dms.get(user, {})
-        if len(direct) < most or counts is None:
-            return len(direct)
-        return sum(all(map(counts, self[id].naming.dm or ())) for id in direct)
-
     def direct(self, user: UserId) -> list[ConversationId]:
         """Return the direct conversations of a user."""
         return [*self._dms.get(user, ())]
@@ -109,30 +89,24 @@ class Conversations(dict[ConversationId, ConversationState]):
         """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
 
         `teller` is that peer, "" for a file, and it counts at `share`. Each member may name a limited number of
-        groups of which nothing arrives; when there are too many in all, the newest of the one that named most are
-        forgotten.
+        groups of which nothing arrives.
         """
         assert naming.group is not None
         id, owner, _ = naming.group
         found = self.get(id)
         if found is None:
-            if not self._unknown.make_room(share, self._evict):
+            if self._unknown_of[share] >= MAX_UNKNOWN:
                 return
             found = self._add(self._new(id, naming, frozenset()))
             self.provisional.add(id)
-            self._unknown.add(id, share)
+            self._unknown[id] = share
+            self._unknown_of[share] += 1
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
-            found.members = found.members.union(asked) if found.members else _only(*asked)
-            found.allow_writers(found.allowed_writers | {owner} if found.allowed_writers else _only(owner))
+            found.members = (found.members or NO_USERS).union(asked)
+            found.allow_writers((found.allowed_writers or NO_USERS) | {owner})
             for user in asked if id in self.provisional else ():
                 self._asked.setdefault(user, {})[id] = None
-
-    def _evict(self, id: ConversationId) -> None:
-        forgotten = self.forget(id)
-        if forgotten is not None:
-            self.evicted.append(forgotten)
-        self._unknown.remove(id)
 
     def written_to_by(self, user: UserId) -> Iterator[UserId]:
         """Yield the users to whom this user ever wrote directly."""
@@ -156,7 +130,8 @@ class Conversations(dict[ConversationId, ConversationState]):
         return map(self.__getitem__, ids)
 
     def _end_provisional(self, id: ConversationId) -> None:
-        self._unknown.remove(id)
+        if id in self._unknown:
+            self._unknown_of[self._unknown.pop(id)] -= 1
         if id not in self.provisional:
             return
         self.provisional.discard(id)
@@ -182,9 +157,9 @@ class Conversations(dict[ConversationId, ConversationState]):
         return user in self._dms or user in self._in_groups
 
     def has_entries_of(self, user: UserId) -> bool:
-        """Return whether this user wrote in the room or a group, or has a direct conversation that is kept."""
+        """Return whether this user wrote in the room, or has a direct conversation that is kept, or a group."""
         room = self.get(self.room)
-        if user in self._in_talks or (room is not None and user in room.writers):
+        if user in self._in_groups or (room is not None and user in room.writers):
             return True
         return any(id not in self.provisional for id in self._dms.get(user, ()))
 
@@ -211,8 +186,6 @@ class Conversations(dict[ConversationId, ConversationState]):
                 self.groups[group] = GroupReplica(group, self._in_groups)
             conversation.group = self.groups[group]
             conversation.is_talk = naming.talk is not None
-            if conversation.is_talk:
-                conversation.writers_of_all = self._in_talks
         return conversation
 
     def _add(self, conversation: ConversationState) -> ConversationState:

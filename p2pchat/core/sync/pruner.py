@@ -26,10 +26,10 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from p2pchat.config import MIB
+from p2pchat.core.durable_changes import PruneKey, PrunePlan
 from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import RawEntry
-from p2pchat.core.storage_answers import PruneKey, PrunePlan
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext

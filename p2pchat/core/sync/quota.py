@@ -1,8 +1,10 @@
 """Quotas: how much is stored of each contact and of each other member, and what a nearly full disk takes.
 
-A contact has room of its own. All users of another member share that of their member (member_bytes.py), for which it
-answers: whoever admitted it can expel it. Bytes are counted per batch, those on their way to the disk included, and a
-log counts besides its bytes.
+A contact has room of its own. All users of another member share that of their member, for which it answers: whoever
+admitted it can expel it. Each of them but the member itself has a part of what is left: one account of a gateway leaves
+room to the others. A little is free to each while there is room. Users who count by themselves (user_members.py) have
+as much as a member. The limits and what they add up to stand in one table, config.py. Bytes are counted per batch,
+those on their way to the disk included, and a log counts besides its bytes.
 
 Of whom there is no room, nothing more is stored. The peers of such a user are sent `full`; nothing of the user is
 fetched (fetcher.py), and other entries do not wait for it. `lift` removes every limit of a user permanently. Then
@@ -14,13 +16,14 @@ Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 
+from p2pchat.config import MemberLimits
 from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Ref, WriterKey
-from p2pchat.core.members.member_bytes import MemberBytes
 from p2pchat.core.members.user_members import Line, UserMembers
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
@@ -36,7 +39,104 @@ OPERATION_FACTOR = 5
 FOLLOWING_PART = 16  # of Settings.log_bytes for a log that follows an earlier one: a job each minute is no flood
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
 MAX_REFUSED = 10_000  # users of whom something was refused; a guess: 1 MiB
-MAX_WARNED = 16  # warnings in one run about those who are no contacts: in a named network they may be made up. A guess
+
+
+class MemberBytes:
+    """Bytes of one kind.
+
+    Args:
+        members: Which member answers for a user.
+        contacts: A live view of the contacts.
+        hosted, allowed: Live views of those whom nothing limits: the hosted users, and those whose limits are lifted.
+
+    Attributes:
+        of_user: What each user takes, contacts and free ones included.
+        lines: Where users count who share the room of their member, or who did: the member, and the user.
+    """
+
+    def __init__(
+        self, limits: MemberLimits, members: UserMembers, contacts: Container[UserId], hosted: Container[UserId],
+        allowed: Container[UserId],
+    ) -> None:  # fmt: skip
+        self._limits = limits
+        self._members = members
+        self._contacts = contacts
+        self._hosted = hosted
+        self._allowed = allowed
+        self.of_user: Counter[UserId] = Counter()
+        self.lines: dict[UserId, Line] = {}
+        self._taken: Counter[Line] = Counter()  # by all of them, (), and by each member
+
+    def beside(self) -> MemberBytes:
+        """Return a count of bytes of another kind, with limits as high."""
+        return MemberBytes(self._limits, self._members, self._contacts, self._hosted, self._allowed)
+
+    def is_free(self, user: UserId) -> bool:
+        """Return whether nothing limits a user."""
+        return user in self._hosted or user in self._allowed
+
+    def load(self, sizes: Iterable[tuple[UserId, int]]) -> None:
+        """Count what is stored, once the contacts are known."""
+        for user, size in sizes:
+            self.settle(user)
+            self.add(user, size)
+
+    def line(self, user: UserId, named_now: UserId = "") -> Line:
+        """Return where a user counts, () for one who shares nothing.
+
+        Args:
+            named_now: A member that a header names, and that is not noted yet.
+        """
+        is_limited = not (user in self._contacts or self.is_free(user) or self._members.is_out(user))
+        return self._members.line(user, named_now) if is_limited else ()
+
+    def places(self, user: UserId, line: Line) -> tuple[Line, ...]:
+        """Return where a user with this line may exceed a limit."""
+        return ((), line[:1], line) if line else ((user, ""),)
+
+    # ---- counting
+
+    def settle(self, user: UserId, named_now: UserId = "") -> bool:
+        """Count all of a user where it belongs now. Return whether it shared the room of another member before."""
+        former, line, size = self.lines.get(user, ()), self.line(user, named_now), self.of_user[user]
+        if line == former:
+            return False
+        self.add(user, -size)
+        self.lines[user] = line
+        self.add(user, size)
+        return bool(former)
+
+    def settle_all(self) -> bool:
+        """Count what the expelled have here in no room that others need, and what the pardoned have where it belongs.
+
+        Return whether any of it shared the room of another member before.
+        """
+        return sum(self.settle(user) for user in [*self.of_user]) > 0
+
+    def add(self, user: UserId, more: int) -> None:
+        """Count so much more of a user. The limits are not checked here."""
+        self.of_user[user] += more
+        if line := self.lines.get(user):
+            self._taken[()] += more
+            self._taken[line[:1]] += more
+
+    def full(self, user: UserId, more: int) -> Line | None:
+        """Return where a user would exceed a limit with so much more; None if there is room."""
+        own, line, limits = self.of_user[user] + more, self.lines.get(user), self._limits
+        if not line:
+            return (user, "") if own > limits.contact_bytes and not self.is_free(user) else None
+        if self._taken[()] + more > limits.others_bytes:
+            return ()
+        left = limits.member_bytes - self._taken[line[:1]]
+        if more > left:
+            return line[:1]
+        is_part = line[0] != user
+        return line if is_part and own > max(limits.user_least_bytes, left // limits.user_part) else None
+
+    def used(self, user: UserId) -> float:
+        """Return which part of the room of a contact, or of a user's member, is taken."""
+        line, limits = self.lines.get(user), self._limits
+        return self._taken[line[:1]] / limits.member_bytes if line else self.of_user[user] / limits.contact_bytes
 
 
 class Quota:
@@ -57,7 +157,7 @@ class Quota:
     """
 
     def __init__(
-        self, ctx: NodeContext, meta: Mapping[str, str], hosted: Mapping[UserId, object], names: Mapping[UserId, str],
+        self, ctx: NodeContext, meta: Mapping[str, str], hosted: Container[UserId], names: Mapping[UserId, str],
         contacts: Container[UserId], members: UserMembers, blocks: Blocks, conversations: Conversations,
         remotes: Mapping[int, RemoteState],
     ) -> None:  # fmt: skip
@@ -69,17 +169,12 @@ class Quota:
         self._conversations = conversations
         self._remotes = remotes
         self._allowed = {name.removeprefix(PREFIX) for name, line in meta.items() if name.startswith(PREFIX)}
-        self.bytes: MemberBytes = MemberBytes(ctx.settings, members, contacts, self.is_free)
+        self.bytes: MemberBytes = MemberBytes(ctx.settings, members, contacts, hosted, self._allowed)
         self.disk: DiskLevel = DiskLevel.ENOUGH
         self._full: set[Line] = set()  # where there was no room for something that came, and nothing was freed since
         self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[tuple[str, Line]] = set()
         self.has_freed: bool = False
-        self._others_warned = 0
-
-    def load(self, sizes: Mapping[UserId, int]) -> None:
-        """Begin with what is stored of each user, once the contacts are known."""
-        self.bytes.load(sizes.items())
 
     # ---- checking
 
@@ -93,7 +188,7 @@ class Quota:
     def _check(self, user: UserId, member: UserId) -> bool:
         if self.disk is not DiskLevel.ENOUGH and user not in self._hosted:
             return False
-        if not self._full or self.is_free(user):
+        if not self._full or self.bytes.is_free(user):
             return True
         return self._full.isdisjoint(self.bytes.places(user, self.bytes.line(user, member)))
 
@@ -146,14 +241,10 @@ class Quota:
             self._mark_full(user, where)
             return False
         self.bytes.add(user, size)
-        if self.bytes.used(user) > WARNED_AT and not self.is_free(user):
+        if self.bytes.used(user) > WARNED_AT and not self.bytes.is_free(user):
             shared = self.bytes.lines.get(user, ())[:1]
             self._warn("quota", user, shared or (user, ""), "has used 80 % of the space for", "more is refused, unless")
         return True
-
-    def is_free(self, user: UserId) -> bool:
-        """Return whether nothing limits a user."""
-        return user in self._hosted or user in self._allowed
 
     def _mark_full(self, user: UserId, where: Line) -> None:
         if where in self._full:
@@ -171,10 +262,8 @@ class Quota:
 
     def _warn(self, code: str, user: UserId, where: Line, what: str, then: str) -> None:
         """Warn once of a limit."""
-        is_of_contact = where[-1:] == ("",)
-        if (code, where) in self._warned or (self._others_warned >= MAX_WARNED and not is_of_contact):
+        if (code, where) in self._warned:
             return
-        self._others_warned += not is_of_contact
         self._warned.add((code, where))
         who, of = self._describe(user, where)
         self._ctx.emit(WarningIssued(code, f"{who} {what} {of}: {then} /allow NAME lifts the limit", user))

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from p2pchat.core.durable_changes import Start
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
-from p2pchat.core.storage_answers import Start
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, of each kind; a guess: 5 MiB
@@ -238,6 +238,3 @@ class RemoteState:
         self.ahead.clear()
         self.ahead_writers.clear()
         self.ahead_count = 0
-
-    def add_ahead(self, key: WriterKey, mark: Mark) -> bool:
-        return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})

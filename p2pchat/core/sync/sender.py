@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from p2pchat.core.durable_changes import Start, TailStart, WantStart
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
 from p2pchat.core.names import describe_user
-from p2pchat.core.storage_answers import Start, TailStart, WantStart
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.remote_state import RemoteState, ServedWant, TailCursor

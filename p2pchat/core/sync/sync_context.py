@@ -1,35 +1,48 @@
 """The context of all machines of synchronisation: remotes, who shares a conversation, owed marks.
 
-It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the
-marks that a step owes. A peer that sent a wrong head made it up itself: little is accepted from it for a time.
+It holds the remotes (remote_state.py), says with which of them a conversation is shared, and sends the marks that a
+step owes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import KnownConversation
-from p2pchat.core.log import LogId, WriterKey, certificate_of
+from p2pchat.core.durable_changes import (
+    Change,
+    Collected,
+    KnownConversation,
+    PruneKey,
+    PrunePlan,
+    ShownKey,
+    Start,
+    Stored,
+)
+from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
+from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
+from p2pchat.core.log import Batch, FileRef, LogId, WriterKey, certificate_of
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
-from p2pchat.core.storage_answers import Stored
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog
 from p2pchat.core.sync.inbox import Inbox
 from p2pchat.core.sync.known_conversations import Conversations, dm_id
-from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
-from p2pchat.core.sync.step import Step
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,
     Digest,
     Entries,
     Have,
+    Mark,
     Marks,
     MarksFrame,
     Naming,
@@ -45,29 +58,150 @@ MARK_BYTES = 128  # of a mark in a frame, with the user, about
 NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frames with `names`
 
 
-class DistrustedPeers:
-    """Peers that sent a wrong head, or an entry that nobody takes.
+# ---- the step: what one input of the node leads to, from its frames to what is told once it is durable
+#
+# A machine writes into the step what happened, with the logs that it found, and the next one reads it there. A log with
+# something on its way to the disk stays the same object (conversation_state.py), so nobody looks it up by name again.
 
-    For an hour, only what their own users write is accepted from them.
+
+NO_LINK = -1  # entries of a file; links have numbers from 1
+
+
+@dataclass(slots=True, eq=False)
+class PendingImport:
+    """The frames of one ImportRequest."""
+
+    ticket: int
+    undecided: int = 0  # frames about which storage is asked
+    commits: int = 0  # commits with entries of it, not durable yet
+    new: int = 0  # entries
+    known: int = 0
+    foreign: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # entries by code
+    unreadable: int = 0  # frames of statements
+
+
+class Step(Collected):
+    """One step: its change, the logs in it, what follows when it is durable, and what links were sent in it."""
+
+    change: Change  # committed with this step, unless all of it may wait
+    own: bool = False
+    grown: list[tuple[LogState, Batch]] = []
+    with_files: list[tuple[LogState, Batch]] = []  # of these, those that name attachments
+    covered: dict[LogState, bool] = {}  # logs that another one builds on from now on, or no longer
+    shown: list[LogState] = []  # of which entries have places now
+    logs: list[LogState] = []  # those that are grown or covered, once that is durable
+    writes: list[tuple[int, LogState, int, int, str]] = []  # ticket, log, first, count, kind
+    sources: dict[int, set[WriterKey]] = {}  # link (or NO_LINK) -> whose entries it brought
+    imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
+    groups: set[ConversationId] = set()  # groups with new operations
+    compared: list[RemoteState] = []  # those that are sent a digest
+    # What a remote has of a hosted user by its marks, or by an equal sum (True)
+    acked: list[tuple[RemoteState, ConversationState, UserId, Iterable[Mark], bool]] = []
+    sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
+    effects: list[Effect] = []  # emitted when all this is durable
+    begun: list[ConversationBegun] = []  # the same, before what they are about is shown
+    reads: list[int] = []  # tickets of marks of readers
+    prunes: list[tuple[PruneRequest, PrunePlan | None]] = []  # None: before the first look
+
+
+# ---- lookups
+#
+# Each machine that needs something of storage asks here and goes on in a callback; nothing waits. Of logs everything is
+# in memory but the chains in their middle (conversation_state.py). Their answers are kept: the frame that needs one is
+# dropped, and comes again.
+
+
+Question = tuple[Any, Callable[[Any], None]]  # a key, and the callback for its answer
+ChainKey = tuple[LogId, int]  # a log, and an entry in its middle
+NOT_HELD: dict[str, Any] = {"chains": b"", "shown": [], "prunable": PrunePlan(), "files": (), "naming": []}
+MAX_CHAINS = 4096  # answers that are kept; a guess: 2 MiB
+MAX_ASKED = 1024  # chains asked for at once that frames need: a quarter of a second at full speed
+
+
+class Lookups:
+    """Questions to storage about what is not in memory, and reads of entries for a link.
+
+    All questions of one kind of one step are sent together. Callbacks run when the answer comes, in the order of the
+    questions. Answers from before a reload of storage are dropped.
 
     Attributes:
-        until: The end of that for each (monotonic). Empty at nearly all peers, so that nothing else need be asked.
+        waiting: The questions that were not sent yet, by field of Lookup.
     """
 
     def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
-        self.until: dict[PeerId, float] = {}
+        self.waiting: dict[str, list[Question]] = {}
+        self._sent: dict[int, tuple[str, list[Question]]] = {}  # by ticket
+        self._chains: dict[ChainKey, bytes] = {}  # those used last at the end
+        self._asked: set[ChainKey] = set()
+        self._fetching: dict[int, Callable[[FetchResult], None]] = {}
 
-    def add(self, peer: PeerId) -> None:
-        """Distrust a peer from now on."""
-        now = self._ctx.now.mono
-        self.until = {each: until for each, until in self.until.items() if until > now}
-        self.until[peer] = now + self._ctx.settings.wrong_head_ban
+    def chain_at(self, log: LogId, seq: int) -> bytes | None:
+        """Return the chain at a durable entry, b"" if it is not held; None while storage is asked."""
+        key = (log, seq)
+        if key in self._chains:
+            self._chains[key] = self._chains.pop(key)
+            return self._chains[key]
+        if key not in self._asked and len(self._asked) < MAX_ASKED:
+            self._asked.add(key)
+            self._ask("chains", key, partial(self.keep_chain, key))
+        return None
 
-    def may_bring(self, remote: RemoteState, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from that peer."""
-        link = remote.link
-        return self.until.get(link.peer, 0.0) <= self._ctx.now.mono or user in link.users
+    def keep_chain(self, key: ChainKey, chain: bytes) -> None:
+        """Keep a chain; those used last are kept."""
+        self._asked.discard(key)
+        self._chains[key] = chain
+        if len(self._chains) > MAX_CHAINS:
+            del self._chains[next(iter(self._chains))]
+
+    def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int, str]]], None]) -> None:
+        """Ask how far logs, or logs they build on, had been shown when a place was assigned; with the chain8 there."""
+        self._ask("shown", key, then)
+
+    def prunable(self, key: PruneKey, then: Callable[[PrunePlan], None]) -> None:
+        """Ask what a deletion may delete next."""
+        self._ask("prunable", key, then)
+
+    def files(self, log: LogId, seq: int, then: Callable[[tuple[FileRef, ...]], None]) -> None:
+        """Ask for the attachments of a message that people see; () if there is none."""
+        self._ask("files", (log, seq), then)
+
+    def naming(self, root: str, then: Callable[[list[tuple[LogId, int]]], None]) -> None:
+        """Ask which stored messages name some content; messages that their writer deleted are left out."""
+        self._ask("naming", root, then)
+
+    def _ask(self, kind: str, key: Any, then: Callable[[Any], None]) -> None:
+        self.waiting.setdefault(kind, []).append((key, then))
+
+    def fetch(
+        self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, first: bool
+    ) -> None:  # fmt: skip
+        """Read what a user wrote in a conversation from `start` on, to be sent on a link; `first` as in Fetch."""
+        ticket = self._ctx.next_ticket()
+        self._fetching[ticket] = then
+        self._ctx.emit(Fetch(link, ticket, *key, start, first))
+
+    def on_fetch_result(self, answer: FetchResult) -> None:
+        """Pass the batches that were read to their callback."""
+        then = self._fetching.pop(answer.ticket, None)
+        if then is not None:
+            then(answer)
+
+    def flush(self) -> None:
+        """Send the questions of this step."""
+        waiting, self.waiting = self.waiting, {}
+        for kind, questions in waiting.items():
+            ticket = self._ctx.next_ticket()
+            self._sent[ticket] = kind, questions
+            self._ctx.emit(Lookup(ticket, **{kind: list(dict.fromkeys(key for key, _ in questions))}))
+
+    def on_result(self, answer: LookupResult) -> None:
+        """Pass an answer to all callbacks that wait for it."""
+        kind, questions = self._sent.pop(answer.ticket, ("", []))
+        answers = getattr(answer, kind) if kind else {}
+        for key, then in questions:
+            then(answers.get(key, NOT_HELD[kind]))
 
 
 class SyncContext:
@@ -84,7 +218,7 @@ class SyncContext:
         self.members = members
         self._statements = statements
         self.people: KnownPeople = KnownPeople(ctx, hosted, stored.users, stored.former_names, members)
-        members.load(statements, self.people.names, stored.members)
+        members.load(stored.members, self.people.names)
         self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
         self.conversations: Conversations = Conversations(network)
@@ -100,7 +234,7 @@ class SyncContext:
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
-        self.distrusted: DistrustedPeers = DistrustedPeers(ctx)
+        self.distrusted: dict[PeerId, float] = {}  # peers that sent a wrong head, and until when (monotonic)
 
     def stays(self, user: UserId) -> bool:
         """Return whether a user is known to anybody here, wrote here, or is hosted here, so that its name outlives its
@@ -132,9 +266,15 @@ class SyncContext:
         """Note that a remote peer broke the rules of logs."""
         self.faults.append((remote, error))
 
+    def distrust(self, peer: PeerId) -> None:
+        """Accept only what its own users write from a peer that sent a wrong head: it made that up itself."""
+        now = self.ctx.now.mono
+        self.distrusted = {each: until for each, until in self.distrusted.items() if until > now}
+        self.distrusted[peer] = now + self.ctx.settings.wrong_head_ban
+
     def trusts(self, remote: RemoteState, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from that peer; see DistrustedPeers."""
-        return not self.distrusted.until or self.distrusted.may_bring(remote, user)
+        """Return whether entries of this user are accepted from that peer."""
+        return self.distrusted.get(remote.link.peer, 0.0) <= self.ctx.now.mono or user in remote.link.users
 
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
@@ -186,19 +326,6 @@ class SyncContext:
         near.update(id for id, remote in self.remotes.items() if conversation.id in remote.groups_announced)
         remotes = (self.remotes[link] for link in near if link in self.remotes)
         return any(remote.comparison.begun and self.shares(remote, conversation) for remote in remotes)
-
-    def forget_on_links(self, conversation: ConversationState) -> None:
-        """Forget what links keep of a group that is not known any more."""
-        id = conversation.id
-        for remote in self.remotes.values():
-            for key in [key for key in (*remote.ahead, *remote.acked, *remote.owed_marks) if key[0] == id]:
-                remote.set_ahead(key, {})
-                remote.acked.pop(key, None)
-                remote.owed_marks.pop(key, None)
-            for known in (remote.named, remote.comparison.compared, remote.comparison.differing):
-                known.pop(id, None)
-            remote.comparison.marks_through.pop(id, None)
-            remote.comparison.equal.pop(id, None)
 
     def may_list(self, remote: RemoteState) -> bool:
         """Return whether marks may be listed for a remote now, which may be thousands. If not, it asks again.
@@ -372,7 +499,7 @@ class SyncContext:
     def _send_marks(self, remotes: list[RemoteState], keys: Iterable[WriterKey]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
-            marks = self.conversations[conversation].writers.marks(user, self.ctx.settings.max_tips)
+            marks = self.conversations[conversation].marks_of(user, self.ctx.settings.max_tips)
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))
             if count >= self.page_size:

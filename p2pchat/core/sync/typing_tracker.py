@@ -2,8 +2,7 @@
 
 A change is sent at once. The same word is sent again at most once in three seconds for each user and conversation. At
 the receiver an indicator ends after six seconds without repetition, so a lost frame does no harm. A message from the
-user ends it too, without a frame, and so does the end of the membership in a group. Of the users of a member few a
-second are seen to begin: it can make up any number of them.
+user ends it too, without a frame, and so does the end of the membership in a group.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
@@ -16,7 +15,6 @@ from p2pchat.core.node_context import SLACK
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, TypingFrame, UserId
 
@@ -24,8 +22,6 @@ HERE = 0  # in place of a link: typing between users hosted here; links have num
 
 
 TYPING_EVERY = 3.0  # seconds between two frames that repeat the same of a user and conversation
-TYPING_A_SECOND = 20  # users of a member who begin to type; a guess, as the next
-TYPING_AT_ONCE = 3  # seconds' worth of them
 
 
 class TypingTracker:
@@ -43,7 +39,6 @@ class TypingTracker:
         self.local: dict[WriterKey, float] = {}
         self.active: dict[WriterKey, tuple[int, float]] = {}
         self._sweeping = False
-        self._buckets = TokenBuckets()
 
     # ---- sending
 
@@ -124,19 +119,8 @@ class TypingTracker:
         if not there.is_member(frame.u):
             self._ctx.count("typing_ignored")
             return None
-        if self._is_shown(remote, frame):
-            self._set_active((frame.c, frame.u), remote.id if frame.on else None)
+        self._set_active((frame.c, frame.u), remote.id if frame.on else None)
         return None
-
-    def _is_shown(self, remote: RemoteState, frame: TypingFrame) -> bool:
-        """Return whether a user is seen to type, which those of a member begin to at a rate."""
-        if not frame.on or (frame.c, frame.u) in self.active:
-            return True
-        member = self._sync.members.share(remote.link.peer)
-        is_shown = self._buckets.take(member, self._ctx.now.mono, TYPING_A_SECOND, TYPING_AT_ONCE)
-        if not is_shown:
-            self._ctx.count("typing_ignored")
-        return is_shown
 
     def on_end(self, conversation: ConversationId, user: UserId) -> None:
         """Stop the indicator of a user whose message is written here or stored from elsewhere, or who left a group."""

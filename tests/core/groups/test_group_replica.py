@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pchat.core.durable_changes import Cite
-from p2pchat.core.groups.group_replica import MAX_EARLY, GroupReplica
+from p2pchat.core.groups.group_replica import GroupReplica, VisibleEnd, is_wanted, may_be_visible, visible_ends
 from p2pchat.core.groups.group_state import (
     MAX_LEAVES,
     MAX_TIED,
@@ -23,7 +23,6 @@ from p2pchat.core.groups.group_state import (
     operation_hash,
     talk_id,
 )
-from p2pchat.core.groups.visibility import VisibleEnd, is_wanted, may_be_visible, visible_ends
 from p2pchat.core.log import Entry, LogId, RawEntry, encode_entry
 from p2pchat.protocol import MAX_INT, Mark
 
@@ -110,18 +109,6 @@ def test_only_the_owner_of_the_gen_below_makes_the_next() -> None:
     pen.operation(2, {"ada": 1, "bob": 1}, owner="bob")
     pen.operation(3, {"bob": 1, "dan": 3}, by="bob", run="b1")
     assert members(pen.group()) == {"bob": 1, "dan": 3}
-
-
-def test_operations_of_a_user_that_owns_nothing_are_bounded() -> None:
-    pen = Pen("bob")
-    for gen in range(2, MAX_EARLY + 3):
-        pen.operation(gen, {"ada": 1, "bob": 1}, by="bob", run="b1")
-    group = pen.group()
-    assert group.view and group.view.gen == 1
-    assert group.knows((MAX_EARLY + 1, _hash(pen, -2))) and not group.knows((MAX_EARLY + 2, _hash(pen, -1)))
-    pen.operation(2, {"ada": 1, "bob": 1}, owner="bob")
-    view = pen.group().view
-    assert view is not None and view.gen > 2  # also bob's operations made before he knew that
 
 
 def _hash(pen: Pen, at: int) -> str:

@@ -13,8 +13,7 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Send
 from p2pchat.core.inputs import DiskLow, Got, StatementsMade
-from p2pchat.core.members.guests import make_guest
-from p2pchat.core.members.statement import Statement, make_statement, network_id, room_id
+from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id, room_id
 from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.keys import Identity

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.members import user_members
 from p2pchat.core.members.user_members import UserMembers
-from p2pchat.core.node_context import HostedIdentities, NodeContext
+from p2pchat.core.node_context import HostedIdentities
 from tests.core.members.test_member_list import ADA, BEN, FOUNDER, ZOE, key
 from tests.core.members.test_statement_exchange import FOUNDER as FOUNDING
 from tests.core.members.test_statement_exchange import USERS, Net, said
-from tests.core.mesh.linked_peers import admission_of
 
 
 def made() -> UserMembers:
-    return UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {})
+    return UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {}, None)  # type: ignore[arg-type]
 
 
 def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
@@ -25,7 +23,7 @@ def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
     users.on_shown(ZOE, BEN)
     assert {*users.members_of(ZOE)} == {ADA, BEN}
     assert {*users.note(ZOE, BEN)} == {ADA, BEN} and users.note(ZOE, BEN) == ()
-    users.load(admission_of(NodeContext(Settings(), key("me"), bytes))[1], {}, [(ZOE, ADA)])
+    users.load([(ZOE, ADA)], {})
     assert ADA in users.members_of(ZOE)
 
 

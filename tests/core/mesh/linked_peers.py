@@ -79,13 +79,14 @@ def admission_of(
     """Return who is admitted by these statements. `share`: at whom others count, for tests without members."""
     network = network or NetworkCredentials(N, K, is_named=True)
     said = [(one.text, one.signature) for one in statements or ()]
-    exchange = StatementExchange(ctx, network, said, {}, lambda change, void: None, lambda link: None)
-    users = UserMembers(network.id, ctx.me, ctx.me, HostedIdentities([]), {} if up is None else up)
-    users.load(exchange, {Key(name).id: "fay" for name in ("ada", "bob")}, [])
+    exchange = StatementExchange(ctx, network)
+    exchange.load(said, {})
+    users = UserMembers(network.id, ctx.me, ctx.me, HostedIdentities([]), {} if up is None else up, exchange)
+    users.load([], {Key(name).id: "fay" for name in ("ada", "bob")})
     if share is not None:
         users.share = share  # type: ignore[method-assign,assignment]
-    admission = Admission(ctx, network, None, users)
-    admission.load(exchange)
+    admission = Admission(ctx, network, None, exchange, users, {})
+    admission.load()
     return admission, exchange
 
 

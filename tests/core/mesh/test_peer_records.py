@@ -12,8 +12,7 @@ from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, Resolved
-from p2pchat.core.members.guests import make_guest
-from p2pchat.core.members.statement import Statement, make_statement, network_id
+from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id
 from p2pchat.core.mesh.dial_pace import DialPace
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import NetworkCredentials

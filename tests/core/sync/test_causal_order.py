@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.effects import GapShown
 from p2pchat.core.log import Ref
-from p2pchat.core.mesh.presence_events import AT_ONCE
 from p2pchat.core.sync import causal_order
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
@@ -239,22 +237,6 @@ def test_entries_of_a_member_beyond_their_places_are_shown_at_once_with_a_gap_ma
     assert ada.texts() == ["?because"] * 2  # there is room for others
     other.say(question)
     assert ada.texts() == ["?because"] * 2 + ["why?", "as I said"]
-
-
-def test_of_a_member_s_gaps_programs_are_told_at_a_rate() -> None:
-    """What is shown has its mark in any case. 60,000 texts that follow what never comes were up to 28,300 events."""
-    ada = World().peer("ada", waiting_entries_a_member=1, events_a_second=1)
-    far = ada.far("cyd")
-    waiting_logs(far, 50)
-    assert len([effect for effect in ada.effects if isinstance(effect, GapShown)]) == AT_ONCE
-    assert ada.texts() == ["?because"] * 49
-    ada.world.pass_time(4.0)
-    lost = Author("bob", "b1")
-    lost.say("never came")
-    ada.far("dan").say(Author("dan", "d1").say("because", re=lost.ref(1)))
-    ada.world.pass_time(6.0)
-    told = [effect.log.user for effect in ada.effects if isinstance(effect, GapShown)]
-    assert IDS["dan"] in told  # there is a rate for each member
 
 
 def test_history_that_a_contact_passes_on_waits_however_much_it_is() -> None:

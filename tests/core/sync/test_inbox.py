@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -24,7 +23,6 @@ from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity, Now
 from p2pchat.core.sync import inbox as inbox_module
-from p2pchat.core.sync import known_conversations
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Hosted, Naming, Want
 from tests.core.members.test_member_list import ADA, BEN, key
@@ -234,16 +232,6 @@ def test_few_without_a_place_are_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     assert len([*ada.node.sync.inbox.of(ada.id)]) == 8
 
 
-def test_conversations_of_a_file_above_the_limit_are_refused_at_once(ada: Peer) -> None:
-    """A file may name any number of them; all that there are were looked at for each: 4 ms."""
-    inbox = ada.node.sync.context.inbox
-    named = [Naming(dm=(IDS["ada"], f"{number:064x}")) for number in range(10_300)]
-    assert [inbox.open(naming, is_file=True) for naming in named[:10_000]] == [True] * 10_000
-    begun = time.thread_time()
-    assert [inbox.open(naming, is_file=True) for naming in named[10_000:]] == [False] * 300
-    assert time.thread_time() - begun < 0.3  # measured: 0.002 s, and 1.2 s before
-
-
 def test_an_own_entry_that_comes_back_makes_a_contact(ada: Peer) -> None:
     bob = ada.far("bob")
     bob.say(Author("ada", "c1", dm("ada", "bob")).say("written before the disk was lost"))
@@ -398,14 +386,6 @@ def test_a_group_that_its_owner_did_not_sign_takes_no_place(ada: Peer) -> None:
     frame = made("bob", 2, name="bob's")
     passed_on(ada.far("eve"), msgspec.structs.replace(frame, head="00" * 64))
     assert not ada.node.sync.inbox._taken and listed(ada) == {"here": [], "refused": []}
-
-
-def test_a_group_is_stored_before_it_gives_way_to_one_named_in_the_same_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_conversations, "MAX_UNKNOWN_OF_ALL", 1)
-    ada = World().peer("ada")
-    frames = [made("bob", number, name=f"{number}") for number in range(2)]
-    ada.far("bob").say(*(msgspec.structs.replace(frame, names=[NAMINGS[frame.c]]) for frame in frames))
-    assert groups_at(ada) == ["0", "1"]
 
 
 # ---- users of other peers

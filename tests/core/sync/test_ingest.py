@@ -10,7 +10,7 @@ import pytest
 from p2pchat.core.effects import PauseReading
 from p2pchat.core.inputs import Got
 from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, extend_chain, first_chain, head_message
-from p2pchat.core.members.guests import make_guest
+from p2pchat.core.members.statement import make_guest
 from p2pchat.protocol import Entries, Want
 from tests.core.scripted_nodes import (
     IDENTITIES,

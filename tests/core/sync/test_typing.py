@@ -6,7 +6,6 @@ import pytest
 
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, TypingSet
 from p2pchat.core.sync.known_conversations import dm_naming
-from p2pchat.core.sync.typing_tracker import TYPING_A_SECOND, TYPING_AT_ONCE
 from p2pchat.protocol import ConversationId, Naming, TypingFrame
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm
 
@@ -189,16 +188,3 @@ def test_typing_ends_when_storage_fails(ada: Peer) -> None:
     bob.say(word("bob"))
     ada.put(CommitFailed(0, "the disk is gone"))
     assert "bob types in room no more" in ada.take()
-
-
-def test_few_users_of_a_member_are_seen_to_begin_to_type(ada: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    bob, cyd = ada.far("bob"), ada.far("cyd")
-    for far in (bob, cyd):
-        lines = [line for _ in range(80) for line in far.say(word(far.name), word(far.name, on=False))]
-        assert lines.count(f"{far.name} types in room") == TYPING_AT_ONCE * TYPING_A_SECOND
-    monkeypatch.setattr(ada.node.user_members, "line", lambda user: ("member", user))
-    seen = 0
-    for far in (bob, cyd):
-        lines = [line for _ in range(50) for line in far.say(word(far.name), word(far.name, on=False))]
-        seen += lines.count(f"{far.name} types in room")
-    assert seen == TYPING_AT_ONCE * TYPING_A_SECOND

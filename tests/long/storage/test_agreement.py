@@ -9,9 +9,22 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.durable_changes import EVERYTHING, Change, Cite, DeliveredMark, KnownConversation, Relation, Stretch
+from p2pchat.core.durable_changes import (
+    EVERYTHING,
+    Change,
+    Cite,
+    DeliveredMark,
+    KnownConversation,
+    PruneKey,
+    Relation,
+    ShownKey,
+    Start,
+    StoredStart,
+    Stretch,
+    TailStart,
+    WantStart,
+)
 from p2pchat.core.log import Ref
-from p2pchat.core.storage_answers import PruneKey, ShownKey, Start, StoredStart, TailStart, WantStart
 from p2pchat.protocol import Mark, Naming
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage

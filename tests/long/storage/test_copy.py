@@ -12,8 +12,7 @@ from random import Random
 import pytest
 
 from p2pchat.backup import copy_rows
-from p2pchat.core.durable_changes import Address, Change, FormerName, KnownConversation, KnownUser
-from p2pchat.core.storage_answers import PruneKey, Stored
+from p2pchat.core.durable_changes import Address, Change, FormerName, KnownConversation, KnownUser, PruneKey, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming, PeerRecord
 from p2pchat.storage.dialects.sqlite import sqlite_url

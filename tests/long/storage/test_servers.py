@@ -12,9 +12,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from p2pchat.core.durable_changes import Change
+from p2pchat.core.durable_changes import Change, WantStart
 from p2pchat.core.log import RawEntry
-from p2pchat.core.storage_answers import WantStart
 from p2pchat.errors import StorageError
 from p2pchat.extras import install_command
 from p2pchat.storage.dialects.dialect import DatabaseURL, parse_url
