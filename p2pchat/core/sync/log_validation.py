@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter, ge
 from typing import Literal
 
-from msgspec import structs
-
 from p2pchat.config import Settings
 from p2pchat.core.log import (
     UNREADABLE,
@@ -117,18 +115,14 @@ _find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
 
 def joined(frames: list[DecodedFrame]) -> DecodedFrame:
     """Return what these frames of one log carry, as one frame."""
-    first, last = frames[0], frames[-1]
-    if first is last:
-        return first
+    if len(frames) == 1:
+        return frames[0]
+    one, head = frames[0].frame, frames[-1].frame.head
     raws = [raw for decoded in frames for raw in decoded.frame.e]
-    return DecodedFrame(
-        structs.replace(first.frame, e=raws, head=last.frame.head),
-        [entry for decoded in frames for entry in decoded.entries],
-        sum(decoded.size for decoded in frames),
-        first.prev,
-        last.chain,
-        any(decoded.has_references for decoded in frames),
-    )
+    entries = [entry for decoded in frames for entry in decoded.entries]
+    size, names = sum(decoded.size for decoded in frames), any(decoded.has_references for decoded in frames)
+    frame = Entries(one.c, one.u, one.r, one.first, one.prev, raws, head, one.h)
+    return DecodedFrame(frame, entries, size, frames[0].prev, frames[-1].chain, names)
 
 
 # ---- new logs
