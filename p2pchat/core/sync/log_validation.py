@@ -113,18 +113,6 @@ _after_of, _answered_by = attrgetter("after"), attrgetter("re")
 _find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
 
 
-def joined(frames: list[DecodedFrame]) -> DecodedFrame:
-    """Return what these frames of one log carry, as one frame."""
-    if len(frames) == 1:
-        return frames[0]
-    one, head = frames[0].frame, frames[-1].frame.head
-    raws = [raw for decoded in frames for raw in decoded.frame.e]
-    entries = [entry for decoded in frames for entry in decoded.entries]
-    size, names = sum(decoded.size for decoded in frames), any(decoded.has_references for decoded in frames)
-    frame = Entries(one.c, one.u, one.r, one.first, one.prev, raws, head, one.h)
-    return DecodedFrame(frame, entries, size, frames[0].prev, frames[-1].chain, names)
-
-
 # ---- new logs
 
 
