@@ -163,10 +163,10 @@ class Header(Struct, gc=False, frozen=True, forbid_unknown_fields=True):
     by: GuestCertificate | UnsetType = UNSET
 
 
-files_of: Callable[[Entry], tuple[FileRef, ...]] = attrgetter("files")
-kind_of: Callable[[Entry], str] = attrgetter("k")
-clock_of: Callable[[RawEntry], int] = itemgetter(0)
-text_of: Callable[[RawEntry], str] = itemgetter(1)
+files_of: attrgetter[Any] = attrgetter("files")
+kind_of: attrgetter[str] = attrgetter("k")
+clock_of: itemgetter[int] = itemgetter(0)
+text_of: itemgetter[int] = itemgetter(1)
 
 
 class Batch(Struct, gc=False):

@@ -28,6 +28,7 @@ from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.access_policy import audience_of
 from p2pchat.messaging.users import id_of
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.runtime.storage_worker import resolve
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
@@ -335,11 +336,6 @@ class _Stretch(NamedTuple):
     guests: Guests = ()
 
 
-def _expire(done: Future[None]) -> None:
-    if not done.done():
-        done.set_exception(TimeoutError())
-
-
 @dataclass(slots=True)
 class _LogReceipts:
     """The receipts of one log of one's own. Stretches are known of this run; entries between them are not writes."""
@@ -356,7 +352,7 @@ class _LogReceipts:
         """Wait until this is true, which may change when wake() is called. Raises TimeoutError."""
         loop = asyncio.get_running_loop()
         done: Future[None] = loop.create_future()
-        timer = None if timeout is None else loop.call_later(timeout, _expire, done)
+        timer = None if timeout is None else loop.call_later(timeout, resolve, done, None, TimeoutError())
         waiting = self.waiting.setdefault(seq, {})
         waiting[done] = is_true
         try:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from p2pchat.storage.sql import SqlStorage
 
 T = TypeVar("T")
-_change_of, _ticket_of = attrgetter("change"), attrgetter("ticket")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space
 WARM_AFTER = 1.0  # idle seconds until storage is warmed: 25 ms that no start and no commit should wait for; a guess
 RELEASED_AFTER = 2.0  # seconds without a commit until storage releases memory; a guess, as the next
@@ -323,14 +321,14 @@ class StorageWorker:
             return []
         try:
             self._committed += len(valid)
-            self.storage.commit([*map(_change_of, valid)])
+            self.storage.commit([commit.change for commit in valid])
         except Exception as error:  # after any error, nothing may count as stored
             self._failed_epoch = max(commit.epoch for commit in valid)
             text = str(error) if isinstance(error, StorageError) else repr(error)
             if not isinstance(error, StorageError):
                 self._answer(partial(self._report, error))
             return [CommitFailed(self._failed_epoch, text)]
-        return [Committed([*map(_ticket_of, valid)])]
+        return [Committed([commit.ticket for commit in valid])]
 
     def _check_disk(self) -> None:
         """Compare free disk space with the limits, and tell the core when it crosses one."""

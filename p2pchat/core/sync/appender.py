@@ -79,9 +79,7 @@ class Appender:
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
-        log = self._running.get((conversation.id, request.user))
-        if not self._counts(max(conversation.newest_c, log.last_c if log is not None else 0)):
-            self._end_log_ahead(conversation, request)
+        self._end_log_ahead(conversation, request)
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
         above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0

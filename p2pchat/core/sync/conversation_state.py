@@ -779,9 +779,5 @@ class ConversationState:
             seq -= 1
         if seq < first:
             return
-        shown = self.recently_shown
-        if not shown or shown[-1][2] != log.ref:
-            shown = self.recently_shown = [item for item in shown if item[2] != log.ref][-keep:]
-            shown.append((place, log.user, log.ref, seq))
-        else:
-            shown[-1] = place, log.user, log.ref, seq
+        self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
+        self.recently_shown.append((place, log.user, log.ref, seq))

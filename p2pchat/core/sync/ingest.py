@@ -41,7 +41,6 @@ from p2pchat.core.sync.log_validation import (
     count_fitting,
     count_tips_with,
     decode_checked,
-    joined,
 )
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
@@ -231,18 +230,23 @@ class Ingest:
         """Keep proven frames. Return False if there is no room for them (yet): then the following ones are
         dropped too.
         """
-        log, whole = extension.log, joined(frames)
-        conversation, frame, size = log.conversation, whole.frame, whole.size
+        log, frame, first = extension.log, frames[-1].frame, frames[0].frame
+        conversation = log.conversation
         if conversation.group is not None and not self.groups.accepts(extension, frames):
             return False
+        size = sum(decoded.size for decoded in frames)
         cost = size * OPERATION_FACTOR if conversation.is_operations else size
-        if frame.first == 1:
+        if first.first == 1:
             cost += self._cost_of_log(log)
-        if not self._sync.quota.charge(log.key, cost, member_of(frame.h)):
+        if not self._sync.quota.charge(log.key, cost, member_of(first.h)):
             extension.source.on_dropped("full", log.id, frame)
             return False
-        entries, head = whole.entries, bytes.fromhex(frame.head)
-        batch = Batch(log.id, frame.first, frame.e, entries, whole.prev, whole.chain, head, frame.h)
+        raws, entries = frame.e, frames[0].entries
+        if len(frames) > 1:
+            raws = [raw for decoded in frames for raw in decoded.frame.e]
+            entries = [entry for decoded in frames for entry in decoded.entries]
+        chain, head = frames[-1].chain, bytes.fromhex(frame.head)
+        batch = Batch(log.id, first.first, raws, entries, frames[0].prev, chain, head, first.h)
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
@@ -252,7 +256,7 @@ class Ingest:
         extension.source.on_kept(log.key, len(entries), size)
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)
-        names = (batch.first == 1 and log.before) or whole.has_references
+        names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
         self.order.on_entries(log, batch.first, entries if names else (), extension.source.remote)
         return True
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter, ge
 from typing import Literal
 
-from msgspec import structs
-
 from p2pchat.config import Settings
 from p2pchat.core.log import (
     UNREADABLE,
@@ -113,22 +111,6 @@ def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> 
 _after_of, _answered_by = attrgetter("after"), attrgetter("re")
 # In a frame such a character takes six bytes, so that a batch of them would fit in none.
 _find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
-
-
-def joined(frames: list[DecodedFrame]) -> DecodedFrame:
-    """Return what these frames of one log carry, as one frame."""
-    first, last = frames[0], frames[-1]
-    if first is last:
-        return first
-    raws = [raw for decoded in frames for raw in decoded.frame.e]
-    return DecodedFrame(
-        structs.replace(first.frame, e=raws, head=last.frame.head),
-        [entry for decoded in frames for entry in decoded.entries],
-        sum(decoded.size for decoded in frames),
-        first.prev,
-        last.chain,
-        any(decoded.has_references for decoded in frames),
-    )
 
 
 # ---- new logs
