@@ -183,3 +183,23 @@ async def test_the_thirty_pinned_last_are_shown_and_none_of_an_ignored_writer_to
     assert '-- pinned: ada: "rule 31"; /pins shows all 30' in capsys.readouterr().err
     last = shown.text.rstrip().splitlines()[-1]
     assert last.startswith(" 1 ") and last.endswith("ada: rule 31 (pinned)")
+
+
+async def test_an_older_pin_that_comes_late_is_no_event(net: Mesh) -> None:
+    """A program that goes by events would show it, though another person unpinned the message later."""
+    ada, bob, cyd = net.peers
+    said, other = await ada.broadcast("rules"), await ada.broadcast("other")
+    await net.settle()
+    net.partition([ada, cyd], [bob])
+    await bob.pin(said.id)
+    told = ada.events(Pinned)
+    await cyd.unpin(said.id)
+    async with within(WAIT, "the end of the pin"):
+        assert (await anext(told)).by.name == "cyd"
+    net.heal()
+    await net.settle()
+    await ada.pin(other.id)
+    async with within(WAIT, "the next pin"):
+        event = await anext(told)
+    assert (event.by.name, event.message.text) == ("ada", "other")
+    assert await texts(ada, "room") == await texts(bob, "room") == ["other"]
