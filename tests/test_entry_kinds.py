@@ -22,7 +22,7 @@ from p2pchat.commands.event_text import UNSUPPORTED, EventLine, format_event, sh
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.core.log import Ref, decode_entry, message_id, ref_key
 from p2pchat.core.node_context import Now
-from p2pchat.kinds import CHANGE_EVENTS, KINDS, Kind
+from p2pchat.kinds import CALLS, CHANGE_EVENTS, KINDS, LISTS, Kind
 from p2pchat.kinds.message_fields import MESSAGE_FIELDS, fields_at
 from p2pchat.messaging.messages import ref_of
 from p2pchat.storage.contract import count_messages
@@ -184,6 +184,11 @@ def _needs_its_fields(line: EventLine) -> None:
     assert set(NEEDED.get(line["event"], ())) <= line.keys()
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_an_act_can_be_done_on_the_page(name: str) -> None:
+    assert f'"{name}"' in text_of("p2pchat/web/page/chat.js"), "chat.js"
+
+
 def test_an_older_version_shows_a_new_message_and_nothing_of_what_is_about_one() -> None:
     """It goes by whether there is a text in `b` (Entry.is_message). The two that differ were in the first version."""
     with_text = {kind.name for kind in KINDS.values() if kind.body == "text"}
@@ -253,6 +258,14 @@ async def test_each_field_of_a_message_has_a_row_and_is_in_each_form_that_the_ro
             isinstance(line[name], IN_LINES[row.type]) for name, row in rows.items() if line.get(name) is not None
         )
         assert {name for name, row in rows.items() if "l" in row.marks} <= line.keys()
+    for name in LISTS:  # what people say of a message is seen beside it
+        [shown, bare] = [
+            format_event({key: line[key] for key in line if key != left_out}, "ada", datetime.now(UTC))
+            for line in [next(line for line in lines if name in line)]
+            for left_out in ("", name)
+        ]
+        assert shown != bare, f"message_text() or edit_marks() of commands/event_text.py: a terminal shows no {name}"
+        assert f"message.{name}" in text_of("p2pchat/web/page/message.js"), f"the page shows no {name}"
     for form, make in {"c": chat_json, "s": lambda post: message_json(post, SOCKETIO)}.items():
         made = set().union(*map(make, posts))
         assert made - {"to"} == {row.other or name for name, row in fields_at(form).items() if name in names - {"to"}}

@@ -131,10 +131,15 @@ class CommandContext:
         self._wrote_last = None
         if self.last_elsewhere == conversation.id:
             self.last_elsewhere = ""
-        if self.for_people and (pins := await self.peer.pins(conversation)):
-            print_notice(f"-- pinned: {message_excerpt(pins[0].to_json())}; /pins shows all {len(pins)}")
+        await self.show_pins(conversation)
         await self.open(conversation, self.display.on_switch)
         self.activity.on_switch()
+
+    async def show_pins(self, conversation: Conversation) -> None:
+        """Show a person what is pinned at the head of a conversation."""
+        pins = [post.to_json() for post in await self.peer.pins(conversation)] if self.for_people else []
+        if shown := [line for line in pins if not self.hides(line)]:
+            print_notice(f"-- pinned: {message_excerpt(shown[0])}; /pins shows all {len(shown)}")
 
     async def open(
         self, conversation: Conversation, show: Callable[[Conversation, Unread], Awaitable[int]], before: str = ""

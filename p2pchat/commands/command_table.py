@@ -245,7 +245,7 @@ TABLE = (
     CommandRow("history", "to:conversation? limit:int? before:message? after:message? ignored:bool?", "[N]", here="to",
         help="the last N messages here (20), with numbers", example="/history 50"),
     CommandRow("pins", "to:conversation", "", here="to",
-        help="the pinned messages here, the last one first, with numbers", example="/pins"),
+        help="the pinned messages here, with numbers", example="/pins"),
     CommandRow("search", "words to:conversation? limit:int? ignored:bool?", "[-a] WORDS", here="to",
         help="the newest messages here that contain all these words", example="/search backup failed",
         details=(

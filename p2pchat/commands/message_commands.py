@@ -231,9 +231,10 @@ async def history(
 
 
 async def pins(ctx: CommandContext, to: Conversation) -> CommandResult:
-    """List the pinned messages of a conversation."""
+    """List the pinned messages of a conversation, for people the one pinned last at the end, with number 1."""
     rows = [post.to_json() for post in await ctx.peer.pins(to)]
-    return CommandResult(rows, await ctx.to_lines(rows) or ["-- nothing is pinned here"])
+    lines = await ctx.to_lines([row for row in reversed(rows) if not ctx.hides(row)])
+    return CommandResult(rows, lines or ["-- nothing is pinned here"])
 
 
 async def _history_lines(

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from p2pchat.storage.sql import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
-LAST_PINS = 200  # messages; a guess
+LAST_PINS = 200  # messages that were pinned or unpinned; a guess
+MOST_PINS = 30  # the longest fill an answer of a gateway
 AHEAD_PART = 4  # of the newest messages: most that may be stamped ahead of the present; a guess
 CLOCKS_DIFFER = timedelta(microseconds=CLOCK_AHEAD)
 
@@ -348,7 +349,9 @@ class Viewer:
         raise UnknownName(message_id, text="there is no message with this id here")
 
     async def pins(self, conversation: To) -> list[Message | Sent]:
-        """Return the pinned messages of a conversation, the one pinned last first, of the last 200 pinned or unpinned.
+        """Return the 30 messages of a conversation that were pinned last, the last one first.
+
+        Messages that were pinned or unpinned before the last 200 such messages are left out.
 
         Raises:
             UnknownName, AmbiguousName: Nothing has a name given, or several have.
@@ -357,7 +360,7 @@ class Viewer:
         """
         disk, key = self._disk, self.find(conversation).key
         shown = await disk.read(lambda: disk.storage.changed(key, PIN.aspect, LAST_PINS))
-        return [post for post in self._posts(filter(self._is_shown, shown)) if post.pinned]
+        return [post for post in self._posts(filter(self._is_shown, shown)) if post.pinned][:MOST_PINS]
 
     async def written_before(self, message_id: str) -> datetime | None:
         """Return when the newest entry here was written of those that precede a message in its log; None for none.

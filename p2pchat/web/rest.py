@@ -282,7 +282,9 @@ async def pins(
     account: CurrentAccount, gateway: CurrentGateway, conversation: Annotated[str, Query(max_length=64)] = "room"
 ) -> list[MessageOut]:
     """Return the pinned messages of a conversation, the one pinned last first."""
-    return [MessageOut.of(post) for post in await account.user.pins(gateway.receivers.find(account, conversation))]
+    found = await account.user.pins(gateway.receivers.find(account, conversation))
+    gateway.limits.answered(account.key, len(found))
+    return [MessageOut.of(post) for post in found]
 
 
 # ---- writing messages

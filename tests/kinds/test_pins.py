@@ -163,3 +163,43 @@ async def test_what_the_expelled_pin_or_unpin_counts_for_nothing() -> None:
         await net.settle()
         for peer in (ada, bob):
             assert await texts(peer, "room") == ["rules"]
+
+
+async def test_the_thirty_pinned_last_are_shown_and_none_of_an_ignored_writer_to_people(
+    net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada, bob, _ = net.peers
+    for number in range(32):
+        await ada.pin((await ada.broadcast(f"rule {number}")).id)
+    assert await texts(ada, "room") == [f"rule {number}" for number in range(31, 1, -1)]
+    await net.settle()
+    session = open_session(bob, shown, as_json=False)
+    await bob.ignore("ada")
+    capsys.readouterr()
+    await session.execute([b"/go cyd", b"/go room", b"/pins"])
+    assert "nothing is pinned here" in shown.text and "pinned" not in capsys.readouterr().err
+    await bob.unignore("ada")
+    await session.execute([b"/go room", b"/pins"])
+    assert '-- pinned: ada: "rule 31"; /pins shows all 30' in capsys.readouterr().err
+    last = shown.text.rstrip().splitlines()[-1]
+    assert last.startswith(" 1 ") and last.endswith("ada: rule 31 (pinned)")
+
+
+async def test_an_older_pin_that_comes_late_is_no_event(net: Mesh) -> None:
+    """A program that goes by events would show it, though another person unpinned the message later."""
+    ada, bob, cyd = net.peers
+    said, other = await ada.broadcast("rules"), await ada.broadcast("other")
+    await net.settle()
+    net.partition([ada, cyd], [bob])
+    await bob.pin(said.id)
+    told = ada.events(Pinned)
+    await cyd.unpin(said.id)
+    async with within(WAIT, "the end of the pin"):
+        assert (await anext(told)).by.name == "cyd"
+    net.heal()
+    await net.settle()
+    await ada.pin(other.id)
+    async with within(WAIT, "the next pin"):
+        event = await anext(told)
+    assert (event.by.name, event.message.text) == ("ada", "other")
+    assert await texts(ada, "room") == await texts(bob, "room") == ["other"]
