@@ -21,17 +21,14 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import FormerName, KnownUser
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import CLOCK_AHEAD, Entry
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, KeySet, NodeContext
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import UserId
-
-if TYPE_CHECKING:
-    from p2pchat.core.members.user_members import UserMembers
 
 MAX_NAME_CHARACTERS = 32
 # A longer text is no name, whatever its normal form: that of 16,000 marks on one letter takes 0.2 s, of twice as many
@@ -245,6 +242,9 @@ MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 
 class KnownPeople:
     """Names by user id. Who is out keeps the name it had here, if it had one.
+
+    Args:
+        members: Says who was expelled, as far as this peer knows.
 
     Attributes:
         names: Names of users.

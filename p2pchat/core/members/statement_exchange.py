@@ -28,10 +28,8 @@ from p2pchat.core.members.statement import (
     network_id,
     parse_statement,
 )
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.core.sync.known_conversations import room_id
-from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Members, Membership, UserId
@@ -54,7 +52,7 @@ class _Remote:
         owed: It is asked again for its sum when it may get one.
     """
 
-    state: RemoteState
+    link: int
     answers: TokenBucket
     owed: bool = False
     have: set[StatementId] = field(default_factory=set)
@@ -92,22 +90,21 @@ class StatementExchange:
             self.members.add(self._durable.values())
             self._admins = self.members.admins
 
-    def on_link_up(self, state: RemoteState) -> None:
-        bucket = TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono)
-        self._remotes[state.id] = _Remote(state, bucket)
-        self._send_sum(state.link)
+    def on_link_up(self, link: int) -> None:
+        self._remotes[link] = _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
+        self._send_sum(link)
 
-    def on_link_down(self, link: PeerLink) -> None:
-        self._remotes.pop(link.id, None)
+    def on_link_down(self, link: int) -> None:
+        self._remotes.pop(link, None)
 
     def compare_all(self) -> None:
         """Ask all links for what was not taken for a while."""
         for remote in self._remotes.values():
-            self._send_sum(remote.state.link, ask=True)
+            self._send_sum(remote.link, ask=True)
 
-    def on_frame(self, state: RemoteState, frame: Members) -> LogError | None:
+    def on_frame(self, link: int, frame: Members) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
-        link, remote = state.link, self._remotes[state.id]
+        remote = self._remotes[link]
         if frame.founder is not None:
             self._learn_founder(frame.founder)
         if self.members is None:
@@ -125,7 +122,6 @@ class StatementExchange:
                 missing = [one for id, one in self._durable.items() if id not in have]
                 if missing and self._may_answer(remote):
                     self._send([link], missing)
-                    state.forks.sent.clear()  # it may have refused evidence of logs whose members it did not know
         return None
 
     def _may_answer(self, remote: _Remote) -> bool:
@@ -139,8 +135,8 @@ class StatementExchange:
 
     def _compare_again(self, remote: _Remote) -> None:
         remote.owed = False
-        if self._remotes.get(remote.state.id) is remote:
-            self._send_sum(remote.state.link, ask=True)
+        if self._remotes.get(remote.link) is remote:
+            self._send_sum(remote.link, ask=True)
 
     def take_shown(self, shown: Membership | Members) -> bool:
         """Take what a peer shows before there is a link, or what a file has. Return whether it is in order."""
@@ -197,9 +193,9 @@ class StatementExchange:
         assert self.members is not None
         former = self._admins - self.members.admins
         self._admins = self.members.admins
-        links: dict[frozenset[StatementId], list[PeerLink]] = {}
+        links: dict[frozenset[StatementId], list[int]] = {}
         for remote in self._remotes.values():
-            links.setdefault(frozenset(remote.told), []).append(remote.state.link)
+            links.setdefault(frozenset(remote.told), []).append(remote.link)
             remote.told.difference_update(one.id for one in change.statements)
         for told, some in links.items():
             self._send(some, [one for one in change.statements if one.id not in told])
@@ -246,23 +242,23 @@ class StatementExchange:
     def _shown_sum(self) -> str:
         return f"{self._sum:032x}"
 
-    def _send_sum(self, link: PeerLink, *, ask: bool = False) -> None:
+    def _send_sum(self, link: int, *, ask: bool = False) -> None:
         if self.members is not None:
-            self._ctx.emit(Send(Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link.id]))
+            self._ctx.emit(Send(Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link]))
 
-    def _send_ids(self, link: PeerLink) -> None:
+    def _send_ids(self, link: int) -> None:
         ids = list(self._durable)
         for first in range(0, len(ids) or 1, MAX_STATEMENT_IDS):
             page = ids[first : first + MAX_STATEMENT_IDS]
-            self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link.id]))
+            self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link]))
 
-    def _send(self, links: Sequence[PeerLink], statements: Iterable[Statement]) -> None:
+    def _send(self, links: list[int], statements: Iterable[Statement]) -> None:
         """Send statements, those of the founder first, as it said them: a plan has its last word at its end."""
         assert self.members is not None
         founder = self.members.founder
         ordered = sorted(statements, key=lambda one: (one.by != founder, one.at)) if links else []
         for frame in _frames((one.text, one.signature) for one in ordered):
-            self._ctx.emit(Send(frame, [link.id for link in links]))
+            self._ctx.emit(Send(frame, links))
 
 
 def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Members]:

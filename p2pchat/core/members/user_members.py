@@ -15,9 +15,8 @@ from typing import Protocol
 
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, is_guest
-from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import HostedIdentities
-from p2pchat.protocol import GuestCertificate, PeerId, UserId
+from p2pchat.protocol import GuestCertificate, Hosted, PeerId, UserId
 
 MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as many as have addresses
 
@@ -32,6 +31,16 @@ class KnownStatements(Protocol):
     def members(self) -> MemberList | None: ...
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]: ...
+
+
+class MemberLink(Protocol):
+    """A link that is up: its number, the member that answers for its peer, and the users there."""
+
+    @property
+    def id(self) -> int: ...
+
+    member: UserId
+    users: dict[UserId, Hosted]
 
 
 class UserMembers:
@@ -53,7 +62,7 @@ class UserMembers:
         self._own = own
         self._hosted = hosted
         self._statements = statements
-        self._links: dict[int, PeerLink] = {}  # those that are up
+        self._links: dict[int, MemberLink] = {}  # those that are up
         self._names: Mapping[UserId, str] = {}
         self._written: dict[UserId, Members] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
@@ -110,10 +119,10 @@ class UserMembers:
         if not self._peers[member]:
             del self._peers[member]
 
-    def link_up(self, link: PeerLink) -> None:
+    def link_up(self, link: MemberLink) -> None:
         self._links[link.id] = link
 
-    def link_down(self, link: PeerLink) -> None:
+    def link_down(self, link: MemberLink) -> None:
         self._links.pop(link.id, None)
 
     def on_members_changed(self) -> None:

@@ -137,10 +137,10 @@ class Replicator:
 
     def on_link_up(self, link: PeerLink) -> None:
         self.context.remotes[link.id] = RemoteState(link, named={self.conversations.room: None})
-        self.statements.on_link_up(self.context.remotes[link.id])
+        self.statements.on_link_up(link.id)
 
     def on_link_down(self, link: PeerLink) -> None:
-        self.statements.on_link_down(link)
+        self.statements.on_link_down(link.id)
         remote = self.context.remotes.pop(link.id, None)
         if remote is not None:
             self.ingest.fetcher.on_link_down(remote)
@@ -236,7 +236,9 @@ class Replicator:
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
         elif isinstance(frame, Members):
-            return self.statements.on_frame(remote, frame)
+            if frame.have is not None:
+                remote.forks.sent.clear()  # it lacked statements, and may have refused evidence
+            return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
         elif isinstance(frame, MarksFrame):
