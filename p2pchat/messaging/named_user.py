@@ -1,6 +1,6 @@
 """Contacts of a local user: the users it knows, ignores and blocks; its own name, presence and receipts.
 
-The core decides what a choice means: core/contacts.py for ignored and blocked users, core/receipts/read_receipts.py.
+The core decides what a choice means: core/contacts.py for ignored and blocked users, core/receipts/peer_receipts.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A place is the number of an entry in the order in which entries were shown here. Feed in subscription.py stores the
 places. Marks of single logs come from the core, also those that other peers of the user made, and those of what its
-programs took there (core/receipts/read_receipts.py).
+programs took there (core/receipts/peer_receipts.py).
 """
 
 from __future__ import annotations
