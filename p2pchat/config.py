@@ -109,7 +109,7 @@ class Settings(MemberLimits):
     # presence and receipts
     left_grace: float = 2.0  # a reconnect within it is not a departure
     idle_after: float = 300.0  # without a key the user is idle
-    events_a_second: int = 20  # of each kind about a member's users that programs are told, 300 at once; a guess
+    events_a_second: int = 20  # changes of presence of a member's users that programs are told, 300 at once; a guess
     typing_expires: float = 6.0  # so that one frame may be lost
 
     # programs

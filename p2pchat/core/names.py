@@ -21,7 +21,6 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import FormerName, KnownUser
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
@@ -30,9 +29,6 @@ from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, KeySet, NodeContext
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import UserId
-
-if TYPE_CHECKING:
-    from p2pchat.core.members.user_members import UserMembers
 
 MAX_NAME_CHARACTERS = 32
 # A longer text is no name, whatever its normal form: that of 16,000 marks on one letter takes 0.2 s, of twice as many

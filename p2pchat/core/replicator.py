@@ -236,8 +236,8 @@ class Replicator:
             self.anti_entropy.on_digest(remote, frame)
             self.receipts.on_acked(self.context.step)
         elif isinstance(frame, Members):
-            if frame.have is not None and not frame.more:
-                remote.forks.sent.clear()  # it may have refused evidence of logs whose members it did not know
+            if frame.have is not None:
+                remote.forks.sent.clear()  # it lacked statements, and may have refused evidence
             return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
