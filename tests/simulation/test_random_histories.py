@@ -78,7 +78,7 @@ def test_in_each_history_with_odd_entries_someone_signs_any_text_and_all_show_th
 def test_simulated_people_write_each_kind_of_entry() -> None:
     """Kinds whose records differ in nothing but the name are one for the core; an action is a text without choices."""
     written = set()
-    for seed in (4, 9, 10):  # short histories that have them all; if the actions change, others do
+    for seed in (4, 5, 20):  # short histories that have them all; if the actions change, others do
         sim, _ = play(seed)
         written |= {decode_entry(shown.raw).k for peer in sim.all_peers for shown in peer.disk.storage.places(0, 9999)}
     played = {replace(KINDS[kind], name="") for kind in written & KINDS.keys()}
