@@ -80,8 +80,8 @@ async def start(channel: Channel, data: str) -> None:
     async with TCPPeer(data=data):
         ready = time.perf_counter() - begun
     from p2pchat.identity.profile import Profile
-    from p2pchat.storage.dialects.sqlite import sqlite_url
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+    from p2pchat.storage.sql_storage import SqlStorage
 
     with Profile.open(data=data) as profile:
         begun = time.perf_counter()

@@ -89,8 +89,8 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
     from p2pchat.core.members.statement import room_id
     from p2pchat.core.sync.known_conversations import dm_id, dm_naming
     from p2pchat.protocol import Naming
-    from p2pchat.storage.dialects.sqlite import sqlite_url
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+    from p2pchat.storage.sql_storage import SqlStorage
 
     me, room, at = profile.identity.peer_id, room_id(profile.network.id), crowd.at
     changes: list[Change] = []
@@ -247,8 +247,8 @@ async def _add_and_remove(group: Any) -> Timing:
 
 def _command(peer: Any, line: str) -> Callable[[], Awaitable[Timing]]:
     """Return a function that runs a typed command and measures until its answer is written."""
-    from p2pchat.commands.command_session import Session
     from p2pchat.commands.display import Display
+    from p2pchat.commands.session import Session
 
     show = Display(NullOutput(), None, as_json=False, echo=False)
     session = Session(peer, show, interactive=False, as_json=False)

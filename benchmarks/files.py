@@ -48,8 +48,8 @@ def make(path: Path, size: int) -> None:
 
 async def take_stream(channel: Channel, directory: str, size: int) -> None:
     """Run as a worker: take one stream into a file, sync it, and report when that was done."""
-    from p2pchat.identity.keys import Identity
-    from p2pchat.identity.tls import server_context
+    from p2pchat.identity.identity import Identity
+    from p2pchat.identity.tls_pipe import server_context
 
     context = server_context(Identity.generate(), Path(directory))
     listening = socket.create_server(("127.0.0.1", 0))
@@ -76,7 +76,7 @@ async def take_stream(channel: Channel, directory: str, size: int) -> None:
 
 async def send_stream(channel: Channel, port: int, path: str) -> None:
     """Run as a worker: send a file through one TLS connection, and report the seconds until it was verified."""
-    from p2pchat.identity.tls import client_context
+    from p2pchat.identity.tls_pipe import client_context
 
     begun = time.perf_counter()
     hash = blake2b(digest_size=32)
@@ -209,7 +209,7 @@ async def _ended(sent: asyncio.Task[list[float]]) -> list[float]:
 async def read(channel: Channel, data: str, name: str, endpoint: str) -> None:
     """Run as a worker: take what comes, and report when so many bytes of content have arrived."""
     from p2pchat import FileArrived, Message, TCPPeer
-    from p2pchat.config import Settings
+    from p2pchat.settings import Settings
 
     async with TCPPeer(0, endpoint, data=data, name=name) as peer:
         users = [f"reader{number}" for number in range(READERS)]

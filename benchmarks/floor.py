@@ -80,8 +80,8 @@ def row_rate(path: Path, rows: int = 200_000, a_commit: int = 1_000) -> float:
 
 async def serve_tls(channel: Channel, directory: str) -> None:
     """Run as a worker: echo the bytes of one connection, count those of a second one."""
-    from p2pchat.identity.keys import Identity
-    from p2pchat.identity.tls import server_context
+    from p2pchat.identity.identity import Identity
+    from p2pchat.identity.tls_pipe import server_context
 
     context = server_context(Identity.generate(), Path(directory))
     listening = socket.create_server(("127.0.0.1", 0))
@@ -148,7 +148,7 @@ def stream_rate(port: int) -> float:
 
 
 def _connect(port: int) -> ssl.SSLSocket:
-    from p2pchat.identity.tls import client_context
+    from p2pchat.identity.tls_pipe import client_context
 
     plain = socket.create_connection(("127.0.0.1", port))
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

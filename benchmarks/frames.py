@@ -29,7 +29,7 @@ class End:
         on_frames: Callable[[list[Any]], None] = lambda frames: None,
     ) -> None:  # fmt: skip
         from p2pchat.client import Client
-        from p2pchat.config import Settings
+        from p2pchat.settings import Settings
 
         self.frames = 0
         self._told = on_frames
@@ -71,8 +71,8 @@ class End:
 
 
 def _contexts(directory: str) -> tuple[Any, Any]:
-    from p2pchat.identity.keys import Identity
-    from p2pchat.identity.tls import client_context, server_context
+    from p2pchat.identity.identity import Identity
+    from p2pchat.identity.tls_pipe import client_context, server_context
 
     return server_context(Identity.generate(), Path(directory)), client_context()
 

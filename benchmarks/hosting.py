@@ -89,11 +89,11 @@ def rows(file: Path) -> float:
 
 def memory() -> int:
     """Return the bytes by which a node grows that loads the receipts of the goal's size."""
-    from p2pchat.config import Settings
     from p2pchat.core.durable_changes import DeliveredMark, Stored
     from p2pchat.core.log import LogId
     from p2pchat.core.node import Node
     from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
+    from p2pchat.settings import Settings
 
     def name(kind: str, number: int) -> str:
         return (kind + f"{number:x}").rjust(64, "0")

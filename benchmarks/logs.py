@@ -18,16 +18,16 @@ import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, KnownConversation, NewLog, Stored, Stretch
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain
 from p2pchat.core.members.statement import room_id
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Mark, Naming
-from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.settings import Settings
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+from p2pchat.storage.sql_storage import SqlStorage
 
 NETWORK = "00" * 16
 ROOM = room_id(NETWORK)

@@ -114,7 +114,7 @@ def write_logs(peers: list[Path], of: list[Path], count: int) -> None:
         head_message,
     )
     from p2pchat.core.members.statement import room_id
-    from p2pchat.identity.keys import Identity
+    from p2pchat.identity.identity import Identity
     from p2pchat.identity.network import load_network
     from p2pchat.protocol import Naming
 
@@ -156,8 +156,8 @@ def write_members(peers: list[Path], founder: Path, count: int) -> None:
 
 def _store(peers: list[Path], changes: list[Any]) -> None:
     from p2pchat.identity.profile import Profile
-    from p2pchat.storage.dialects.sqlite import sqlite_url
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+    from p2pchat.storage.sql_storage import SqlStorage
 
     for data in peers:
         with Profile.open(data=data) as profile:

@@ -61,7 +61,7 @@ def end(chosen: argparse.Namespace, found: dict[str, Any], failed: Sequence[str]
 
 def machine(directory: Path) -> dict[str, str]:
     """Return the conditions of the figures."""
-    from p2pchat.storage.dialects.sqlite import PRAGMAS
+    from p2pchat.storage.dialects.sqlite_dialect import PRAGMAS
 
     return {
         "date": time.strftime("%Y-%m-%d"),

@@ -31,10 +31,10 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
     """
     from p2pchat.core.log import message_id
     from p2pchat.core.members.statement import room_id
-    from p2pchat.identity.keys import Identity
+    from p2pchat.identity.identity import Identity
     from p2pchat.identity.profile import Profile
-    from p2pchat.storage.dialects.sqlite import sqlite_url
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+    from p2pchat.storage.sql_storage import SqlStorage
 
     begun = time.perf_counter()
     with Profile.open(data=data) as profile:

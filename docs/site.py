@@ -157,8 +157,8 @@ def _directives(cls: str, members: str) -> str:
 
 
 def _settings() -> str:
-    """Return the tables of settings as in config.py: a comment is above a setting or behind it, a heading by itself."""
-    _, _, fields = (ROOT / "p2pchat" / "config.py").read_text("utf-8").partition("class MemberLimits:")
+    """Return the tables of settings of settings.py: a comment is above a setting or behind it, a heading by itself."""
+    _, _, fields = (ROOT / "p2pchat" / "settings.py").read_text("utf-8").partition("class MemberLimits:")
     table: list[str] = []
     above, before = "", ""
     for line in fields.splitlines():

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from p2pchat.backup import Copied as Copied
     from p2pchat.backup import backup_profile as backup_profile
     from p2pchat.backup import copy_database as copy_database
-    from p2pchat.config import Settings as Settings
     from p2pchat.core.log import HOP_LIMIT as HOP_LIMIT
     from p2pchat.core.log import MAX_FILE_BYTES as MAX_FILE_BYTES
     from p2pchat.core.log import MAX_FILE_NAME as MAX_FILE_NAME
@@ -114,13 +113,14 @@ if TYPE_CHECKING:
     from p2pchat.peer_resources import login_name as login_name
     from p2pchat.reachability import Probed as Probed
     from p2pchat.reachability import probe as probe
+    from p2pchat.settings import Settings as Settings
     from p2pchat.storage.search_words import where_found as where_found
 
 _MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
     "once": ("SentReceipt", "send_once"),
     "peer_resources": ("login_name",),
-    "config": ("Settings",),
+    "settings": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "export_file": ("Exported", "Imported"),
     "messaging.attachments": ("Attachment", "KeptFile", "StoredFile"),

@@ -37,9 +37,9 @@ from p2pchat.storage import schema
 from p2pchat.storage.content_store import CONTENT_NAME, whole_files
 from p2pchat.storage.database import Database, flat, translate_errors
 from p2pchat.storage.dialects.dialect import Dialect, dialect_of
-from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.schema import NEWEST_HEAD, OWN_KEYS, TABLES, Table, meta
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 
 Progress = Callable[[int, int], None]  # called with what is copied, and all: bytes of a file, rows of a database
 

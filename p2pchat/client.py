@@ -2,8 +2,8 @@
 
 `Client` takes a connected pair of asyncio streams, dialled or accepted. The streams may belong to anything whose
 transport can write, close, abort, change its protocol, report the size of its buffer and keep limits on it. TLS runs on
-top of them (identity/tls.py). A Client moves bytes and cuts them into frames. What a frame means, who may be at the far
-end, and when to give up on it are decided in core/.
+top of them (identity/tls_pipe.py). A Client moves bytes and cuts them into frames. What a frame means, who may be at
+the far end, and when to give up on it are decided in core/.
 
 Reading: all bytes of one read (up to 256 KiB, in one buffer shared by all links of a thread) are decrypted at once, and
 wait until their owner, who is told of it, calls decode(), which passes on frames as one list. After the TLS handshake
@@ -18,7 +18,7 @@ A started link ends once. on_down then gets one of these reasons:
     closed    the far end said, inside TLS, that it has written its last byte
     lost      the connection broke, or ended without that word
     timeout   the system gave up on it (ETIMEDOUT)
-    slow      give_up() was called: it stood still (StuckLinks in runtime/connections.py)
+    slow      give_up() was called: it stood still (StuckLinks in runtime/connection_manager.py)
     local     close() or abort() was called here
 """
 
@@ -31,10 +31,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.tls import ThreadBuffer, TlsPipe, peer_key
+from p2pchat.identity.tls_pipe import ThreadBuffer, TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
+from p2pchat.settings import Settings
 
 # For a plain Protocol asyncio allocates and frees 256 KiB for each read: three system calls, 14 us. Loops on Windows
 # may fill a buffer long after they asked for it, while it holds the bytes of another link.
@@ -70,7 +70,8 @@ class Client(_BaseProtocol):
         has_room: The buffer is below a quarter of its limit.
         heard_at: When bytes came last, on the clock of the loop.
         undecoded: What was received and waits for decode().
-        stuck_check: The timer of StuckLinks (runtime/connections.py) while bytes are unsent; it ends with the link.
+        stuck_check: The timer of StuckLinks (runtime/connection_manager.py) while bytes are unsent; it ends with the
+            link.
     """
 
     __slots__ = (

@@ -26,7 +26,6 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
-from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, piece_size
 from p2pchat.core.durable_changes import ForkStart, Start, StoredStart
@@ -50,11 +49,12 @@ from p2pchat.protocol import (
 )
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.storage_worker import resolve
+from p2pchat.settings import KIB, MIB, Settings
 from p2pchat.storage.content_store import ContentStore, LocalContent
 from p2pchat.storage.contract import StoredConversation
 
 if TYPE_CHECKING:
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 T = TypeVar("T")
 Place = str | os.PathLike[str] | BinaryIO

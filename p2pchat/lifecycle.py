@@ -17,7 +17,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.effects import LinkChanged, WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged
@@ -43,10 +42,11 @@ from p2pchat.messaging.users import Status, UserDirectory
 from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import PeerArguments, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, PeerId, UserId
-from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
+from p2pchat.runtime.connection_manager import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.garbage_collection import gc_paused
 from p2pchat.runtime.relay import RelayTransport
+from p2pchat.settings import Settings
 
 _log = logging.getLogger("p2pchat.peer")
 
@@ -60,7 +60,7 @@ ADDRESSES_SETTLE = 1.0  # seconds between two of them at least; a guess
 NOT_STARTED = "the peer has not been started: use it inside `async with`, or after start()"
 
 
-class PeerLifecycle:
+class Lifecycle:
     """Starts and stops one peer, and holds what its users share.
 
     Attributes:

@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_NAME, Stored
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.log import decode_entry
@@ -34,8 +33,9 @@ from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
 from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.settings import Settings
 from p2pchat.storage.content_store import CONTENT_NAME
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 
 if TYPE_CHECKING:
     from p2pchat.core.durable_changes import Address
@@ -133,10 +133,10 @@ class History(Viewer):
             await asyncio.to_thread(opened.storage.close)
 
     def _open(self) -> None:
-        from p2pchat.identity.keys import load_identity
+        from p2pchat.identity.identity import load_identity
         from p2pchat.identity.profile import DATABASE_NAME
-        from p2pchat.storage.dialects.sqlite import sqlite_url
-        from p2pchat.storage.sql import SqlStorage
+        from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+        from p2pchat.storage.sql_storage import SqlStorage
 
         self._profile = directory = data_directory(self._data)
         try:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from p2pchat import __version__
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.core.inputs import Connect, ContactAdded, Forget, InviteMade, QuotaLifted
 from p2pchat.core.mesh.addressbook import join_endpoint
@@ -35,7 +34,7 @@ from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
 from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation, repeat_invitation
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.lifecycle import PeerLifecycle
+from p2pchat.lifecycle import Lifecycle
 from p2pchat.messaging.access_policy import audience_of
 from p2pchat.messaging.attachments import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.events import Listening, now_micros
@@ -48,6 +47,7 @@ from p2pchat.messaging.viewer import To
 from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.server import address_of
+from p2pchat.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class TCPPeer(LocalUser):
             trace_texts,
             limits,
         )
-        lifecycle = PeerLifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
+        lifecycle = Lifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
         super().__init__(lifecycle, lifecycle.directory, lifecycle.access)
         self._people = People(lifecycle)
 

@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.members.statement import parse_statement
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import Invite, parse_invite
-from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network, validate_network_name
 from p2pchat.identity.profile import Profile
-from p2pchat.identity.tls import client_context, server_context
+from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat.nats_client import EngineOptions, parse_servers
 from p2pchat.nats_client import require as require_engine
+from p2pchat.settings import Settings
 
 if TYPE_CHECKING:
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 MEMORY_URL = "memory://"
 PathLike = str | os.PathLike[str]
@@ -192,8 +192,8 @@ def _network(profile: Profile, options: PeerArguments, invite: Invite | None, st
 
 def open_storage(profile: Profile, options: PeerArguments) -> SqlStorage:
     """Open the database of a profile, or another one that the options name."""
-    from p2pchat.storage.dialects.sqlite import sqlite_url
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+    from p2pchat.storage.sql_storage import SqlStorage
 
     return SqlStorage(options.db or sqlite_url(profile.database), options.settings)
 

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, Prune, Stored
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId, RawEntry, Ref, before_in, decode_entry, ref_key
 from p2pchat.core.node_context import Timer
 from p2pchat.protocol import Mark, UserId
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.virtual_time import Schedule
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.groups.group_replica import GroupView
@@ -21,6 +20,7 @@ from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.export_file import file_pages
 from p2pchat.kinds import MESSAGE_KINDS
 from p2pchat.protocol import ConversationId, Entries, encode
+from p2pchat.settings import Settings
 from simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
 from simulation.invariants.display_invariants import named
 from simulation.relay_network import EngineFaults

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core.log import LogId
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import UserId
 from simulation.virtual_time import signer
 

@@ -22,7 +22,7 @@ from p2pchat.core.members.admission import invite_secret
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
 from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, REMOVE, Statement, parse_statement
 from p2pchat.core.node_context import Invitation, NetworkCredentials
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Bye, Frame, Hello, Members, PeerId, UserId, Welcome
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.virtual_time import signer

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.config import Settings
 from p2pchat.core.inputs import Faulted, Got, Input, LinkDown, LinkDrained, LinkFilled, Paused
 from p2pchat.core.node_context import Timer
 from p2pchat.protocol import Decoder
+from p2pchat.settings import Settings
 from simulation.virtual_time import Schedule
 
 if TYPE_CHECKING:

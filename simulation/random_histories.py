@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, fields
 from itertools import combinations, islice
 from random import Random
 
-from p2pchat.config import Settings
+from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.attached_files import FileActions
 from simulation.faults import FaultInjector

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.content.file_receipts import MAX_NAMING
@@ -26,9 +25,10 @@ from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.sync.conversation_state import sum_of
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import ConversationId, Entries, Frame, GuestCertificate, Naming, RunId, Unknown, UserId, encode
-from p2pchat.runtime.frame_queue import PARTS, CommitsInFlight, LinkInput, LinkTurns, split_frames
+from p2pchat.runtime.frame_queue import PARTS, CommitsInFlight, FrameQueue, LinkInput, split_frames
+from p2pchat.settings import Settings
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog_parser import Line
 from simulation.attached_files import SimContent, SimFiles
@@ -116,7 +116,7 @@ class SimPeer:
         self.name_told: str = name
         self._links: dict[int, WireEnd] = {}
         self._all_links: dict[int, WireEnd] = {}  # of this process: frames of a link that ended may wait for their turn
-        self._turns: LinkTurns
+        self._turns: FrameQueue
         self._turn_is_due = False
         self._arrived: dict[int, deque[Frame | Unknown]] = {}  # by link: frames that were not handled yet
         self._held_until: dict[int, float] = {}  # by link
@@ -229,7 +229,7 @@ class SimPeer:
             settings=self.settings, peer=self.user, users=[hosted, *map(self._hosted, self.guests)],
             network=replace(self.network), draw=draw, stored=stored,
         )  # fmt: skip
-        self._turns = LinkTurns(self.settings, lambda link, on: None)  # the network keeps what is unread
+        self._turns = FrameQueue(self.settings, lambda link, on: None)  # the network keeps what is unread
         self._in_flight = CommitsInFlight(self.settings.max_uncommitted_units)
         self.sim.invariants.began(self, stored)
         self._begun_with, self._run = len(self.disk), self.node.run

@@ -21,15 +21,15 @@ from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 
-from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.members.statement import network_id
 from p2pchat.core.mesh.addressbook import RELAY_HOST, is_relayed
 from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import UserId
+from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault, Line, Log
 from simulation.byzantine import MadeUpUser
 from simulation.hosted_users import SimHostedUser

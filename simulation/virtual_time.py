@@ -16,10 +16,10 @@ from random import Random
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from p2pchat.config import KIB, Settings
 from p2pchat.core import log
 from p2pchat.core.node_context import Now, Timer
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
+from p2pchat.settings import KIB, Settings
 
 EPOCH_UTC = 1_750_000_000_000_000  # UTC microseconds at the start of a simulation: a day in June 2025
 

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from p2pchat.client import Client
-from p2pchat.config import Settings
-from p2pchat.identity.keys import Identity
-from p2pchat.identity.tls import client_context, server_context
+from p2pchat.identity.identity import Identity
+from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat.protocol import AnyFrame, Bye, Ping, encode
-from p2pchat.runtime.connections import StuckLinks, dial
+from p2pchat.runtime.connection_manager import StuckLinks, dial
 from p2pchat.server import Server
+from p2pchat.settings import Settings
 from tests.deadlines import WAIT, within
 
 ADA = Identity.from_seed(b"a" * 32)

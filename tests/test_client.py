@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.tls import TlsPipe
+from p2pchat.identity.tls_pipe import TlsPipe
 from p2pchat.protocol import AnyFrame, Bye, Ping, Pong, TypingFrame, encode
 from tests.link_ends import (
     ADA,

@@ -16,9 +16,9 @@ import pytest
 import p2pchat
 from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent, TCPPeer
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
-from p2pchat.commands.arrivals import PendingArrivals, author_id
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import UNSUPPORTED, EventLine, format_event, shows_presence
+from p2pchat.commands.pending_arrivals import PendingArrivals, author_id
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.core.log import Ref, decode_entry, message_id, ref_key
 from p2pchat.core.node_context import Now
@@ -175,7 +175,7 @@ async def _goes_through_displays(line: EventLine, event: object) -> None:
     display.close()
     arrivals = PendingArrivals(display.show_event)
     joined = {"event": "joined", "user_id": author_id(line)}
-    assert arrivals.lines(joined) == [] and arrivals.lines(line) == [joined, line], "_SEEN of commands/arrivals.py"
+    assert arrivals.lines(joined) == [] and arrivals.lines(line) == [joined, line], "_SEEN of pending_arrivals.py"
 
 
 def _needs_its_fields(line: EventLine) -> None:

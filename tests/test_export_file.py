@@ -27,7 +27,7 @@ from p2pchat import (
 from p2pchat.core.content.pieces import leaf_of, root_of
 from p2pchat.core.members.statement import make_statement
 from p2pchat.core.sync.import_file import ExportReader
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import LENGTH, Members, encode
 from p2pchat.testing import Mesh, mesh
 from tests.deadlines import WAIT, until, within

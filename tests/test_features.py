@@ -14,11 +14,11 @@ from p2pchat import TCPPeer
 from p2pchat.cli.agent import Agent
 from p2pchat.cli.control_server import AccountCommands, ControlConnection
 from p2pchat.cli.subcommands.mcp import KINDS
-from p2pchat.commands.command_session import HANDLERS, handlers_in
 from p2pchat.commands.command_table import BY_NAME, TABLE, TOOLS, TYPED, CommandRow, commands_at
 from p2pchat.commands.event_text import format_conversation
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import parse_json_command
+from p2pchat.commands.session import HANDLERS, handlers_in
 from p2pchat.commands.typed_commands import CommandInput, help_lines, parse_line
 from p2pchat.kinds import CALLS
 from p2pchat.kinds.call import YES

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.log import UNREADABLE, decode_entry
 from p2pchat.core.mesh.election import FollowerState, follower_take_go
+from p2pchat.settings import Settings
 from tests.core.scripted_nodes import ROOM, Author, World
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from p2pchat import Message, PeerClosed, Settings, TCPPeer, Warned, open_alone, open_history
 from p2pchat.runtime import storage_worker
-from p2pchat.storage.dialects import sqlite
+from p2pchat.storage.dialects import sqlite_dialect
 from tests.deadlines import until
 from tests.messaging.conftest import home as home
 
@@ -146,7 +146,7 @@ async def test_a_deletion_at_rest_says_that_another_program_still_reads_what_was
 async def test_a_deletion_at_rest_gives_back_what_one_beside_a_running_peer_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "COMPACTED_AT_ONCE", 0)  # as if the database were large
+    monkeypatch.setattr(sqlite_dialect, "COMPACTED_AT_ONCE", 0)  # as if the database were large
     async with TCPPeer(0, data=tmp_path / "ada", name="ada") as ada:
         async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", name="bob", invite=await ada.make_invite()) as bob:
             to = await bob.wait_user("ada", timeout=60)

@@ -61,7 +61,7 @@ def undocumented(found: Any) -> Iterator[str]:
     """Yield what no docstring describes, or has no types: a class or function itself "", its attributes and calls."""
     if not inspect.getdoc(found):
         yield ""
-    if inspect.isclass(found) and found is not Settings:  # of whose fields config.py has a table
+    if inspect.isclass(found) and found is not Settings:  # of whose fields settings.py has a table
         own = [one for one in found.__mro__ if one.__module__.startswith("p2pchat")]
         described = "\n".join(one.__doc__ or "" for one in own)
         for name in {name for one in own for name in inspect.get_annotations(one) if name[0] != "_"}:

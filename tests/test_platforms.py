@@ -31,12 +31,12 @@ from p2pchat.cli.process import Shutdown
 from p2pchat.cli.standard_input import InputKind
 from p2pchat.cli.subcommands import doctor_checks, doctor_network, send, stored_messages
 from p2pchat.cli.terminal import device
-from p2pchat.cli.terminal.front_end import TerminalFrontEnd
+from p2pchat.cli.terminal.terminal_front_end import TerminalFrontEnd
 from p2pchat.identity import own_addresses
 from p2pchat.runtime.storage_worker import LoopWaker
-from p2pchat.storage.dialects import server_databases
+from p2pchat.storage.dialects import server_dialect
 from p2pchat.storage.dialects.dialect import DatabaseURL
-from p2pchat.storage.dialects.mysql import MySQLDialect
+from p2pchat.storage.dialects.mysql_dialect import MySQLDialect
 
 
 @pytest.fixture
@@ -156,9 +156,9 @@ def test_a_server_that_closed_is_noticed_without_poll(monkeypatch: pytest.Monkey
     monkeypatch.delattr(select, "poll", raising=False)  # Windows has none
     near, far = socket.socketpair()
     with near:
-        assert not server_databases._is_readable(near.fileno())
+        assert not server_dialect._is_readable(near.fileno())
         far.close()
-        assert server_databases._is_readable(near.fileno())
+        assert server_dialect._is_readable(near.fileno())
 
 
 @pytest.mark.usefixtures("windows")

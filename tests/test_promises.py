@@ -22,7 +22,7 @@ import pytest_asyncio
 
 from p2pchat import parse_invite
 from p2pchat.core.log import Entry, Ref, encode_entry
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.network import Network
 from p2pchat.protocol import Bye, Hello, Ping, Pong
 from p2pchat.testing.process_mesh import Child, Line

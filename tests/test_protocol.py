@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.config import Settings
 from p2pchat.errors import FrameError
 from p2pchat.protocol import (
     JSON_FRAMES,
@@ -58,6 +57,7 @@ from p2pchat.protocol import (
     encode,
     is_key,
 )
+from p2pchat.settings import Settings
 from tests.vectors.files import vectors
 
 FRAMES: dict[str, bytes] = {

@@ -13,8 +13,8 @@ import pytest
 
 from p2pchat import P2PChatError, Settings, TCPPeer, probe
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.keys import Identity
-from p2pchat.identity.tls import TlsPipe, server_context
+from p2pchat.identity.identity import Identity
+from p2pchat.identity.tls_pipe import TlsPipe, server_context
 from p2pchat.protocol import Bye, Hello, Ping, encode
 from tests.deadlines import WAIT
 from tests.messaging.conftest import home as home

@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat import server as server_module
 from p2pchat.errors import HandshakeError, P2PChatError, PortInUse
-from p2pchat.runtime.connections import dial
+from p2pchat.runtime.connection_manager import dial
 from p2pchat.server import Server, loses_listener_on_error
 from tests.deadlines import WAIT, within
 from tests.link_ends import Recorder, listener, make_client

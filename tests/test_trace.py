@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from p2pchat import Message, TCPPeer, Warned, parse_invite
 from p2pchat.cli.profiles import PeerOptions, make_peer
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.config import Settings
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.protocol import LENGTH
-from p2pchat.runtime.connections import dial
+from p2pchat.runtime.connection_manager import dial
+from p2pchat.settings import Settings
 from p2pchat.trace import FrameTrace
 from tests.deadlines import WAIT, until, within
 from tests.json_lines import lines_of

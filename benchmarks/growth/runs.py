@@ -28,8 +28,8 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
     from p2pchat.core.durable_changes import DeliveredMark
     from p2pchat.core.log import message_id
     from p2pchat.identity.profile import Profile
-    from p2pchat.storage.dialects.sqlite import sqlite_url
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+    from p2pchat.storage.sql_storage import SqlStorage
 
     async with TCPPeer(data=ada, name="ada") as one, TCPPeer(0, one.endpoint, data=bob, name="bob") as other:
         for peer in (other, one):

@@ -32,7 +32,7 @@ def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
 class Participant(End):
     """A participant that listens, dials, and counts messages in frames."""
 
-    loads = ("p2pchat.client", "p2pchat.identity.tls", "cryptography.x509")
+    loads = ("p2pchat.client", "p2pchat.identity.tls_pipe", "cryptography.x509")
 
     def __init__(self, number: int, taken: ReceivedCount, directory: str, way: str) -> None:
         super().__init__(number, taken)
@@ -63,7 +63,7 @@ class Participant(End):
         self.taken.add(sum(len(frame.e) for frame in frames))
 
     async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
-        from p2pchat.runtime.connections import dial as dialled
+        from p2pchat.runtime.connection_manager import dial as dialled
 
         for other in dial:
             await self._link(*await dialled("127.0.0.1", other["port"], timeout=10), server=False)

@@ -26,7 +26,7 @@ def server(directory: Path, *, way: str = "many", db: str = "") -> Iterator[dict
 class Participant(End):
     """A peer whose program takes every message, and writes to the one other peer, or to the room."""
 
-    loads = ("p2pchat.peer", "p2pchat.storage.sql", "cryptography.x509")
+    loads = ("p2pchat.peer", "p2pchat.storage.sql_storage", "cryptography.x509")
 
     def __init__(self, number: int, taken: ReceivedCount, directory: str, way: str, db: str) -> None:
         from p2pchat import Joined, TCPPeer

@@ -35,7 +35,7 @@ def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
 class Participant(End):
     """A participant that listens, dials, and reads every connection."""
 
-    loads = ("websockets.asyncio.client", "websockets.asyncio.server", "p2pchat.identity.tls")
+    loads = ("websockets.asyncio.client", "websockets.asyncio.server", "p2pchat.identity.tls_pipe")
 
     def __init__(self, number: int, taken: ReceivedCount, directory: str, way: str) -> None:
         super().__init__(number, taken)
@@ -47,8 +47,8 @@ class Participant(End):
     async def open(self) -> JsonObject:
         from websockets.asyncio.server import serve
 
-        from p2pchat.identity.keys import Identity
-        from p2pchat.identity.tls import server_context
+        from p2pchat.identity.identity import Identity
+        from p2pchat.identity.tls_pipe import server_context
 
         context = server_context(Identity.generate(), Path(self._directory))
         self._server = await serve(self._read, "127.0.0.1", 0, ssl=context, **OPTIONS)
@@ -63,7 +63,7 @@ class Participant(End):
     async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         from websockets.asyncio.client import connect
 
-        from p2pchat.identity.tls import client_context
+        from p2pchat.identity.tls_pipe import client_context
 
         context = client_context()
         for other in dial:

@@ -20,7 +20,7 @@ from p2pchat.core.members.admission import prove_invite
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.network import Network
-from p2pchat.identity.tls import peer_key
+from p2pchat.identity.tls_pipe import peer_key
 from p2pchat.protocol import ConversationId, Mark, UserId
 
 if TYPE_CHECKING:

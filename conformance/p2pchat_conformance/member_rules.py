@@ -24,8 +24,8 @@ from p2pchat.core.members.statement import (
 )
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import InviteError
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import parse_invite
-from p2pchat.identity.keys import Identity
 from p2pchat_conformance.awaited_frames import RuleSkipped, ScriptedLink, check, now_us
 from p2pchat_conformance.group_rules import order
 from p2pchat_conformance.runner import Kit, rule

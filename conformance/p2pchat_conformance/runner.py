@@ -29,10 +29,10 @@ from p2pchat.core.log import LogId
 from p2pchat.core.members.admission import prove_invite
 from p2pchat.core.members.statement import ADD, Statement, make_statement, room_id
 from p2pchat.core.node_context import Invitation
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import Invite, encode_invite, make_invitation
-from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
-from p2pchat.identity.tls import client_context, server_context
+from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat_conformance.awaited_frames import RuleBroken, RuleSkipped, ScriptedLink, check, now_us
 from p2pchat_conformance.scripted_member import ScriptedLog, ScriptedMember
 from p2pchat_conformance.sent_frame_rules import WATCHERS, FrameWatch

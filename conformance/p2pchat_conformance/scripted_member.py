@@ -28,7 +28,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import ConversationId, Mark, Naming, UserId
 from p2pchat_conformance.awaited_frames import LOWEST, SPAN, KitContext, ScriptedLink, compact, now_us
 

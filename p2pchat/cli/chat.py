@@ -60,7 +60,6 @@ from p2pchat.cli.standard_input import (
     read_invite,
     stdin_kind,
 )
-from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.event_text import find_obstacle
@@ -75,13 +74,14 @@ from p2pchat.commands.exit_codes import (
     print_notice,
     worst_code,
 )
+from p2pchat.commands.session import Session
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names
 
 if TYPE_CHECKING:
-    from p2pchat.cli.terminal.front_end import TerminalFrontEnd
+    from p2pchat.cli.terminal.terminal_front_end import TerminalFrontEnd
     from p2pchat.peer_metrics import MetricsServer
 
 
@@ -333,7 +333,7 @@ def choose_front_end(
 ) -> StreamFrontEnd | TerminalFrontEnd:
     """Return the front end that fits standard input and output, and the options."""
     if wants_terminal(options, kind):
-        from p2pchat.cli.terminal.front_end import TerminalFrontEnd
+        from p2pchat.cli.terminal.terminal_front_end import TerminalFrontEnd
 
         return TerminalFrontEnd(options, log, shutdown)
     return StreamFrontEnd(options, kind, log, shutdown)

@@ -67,9 +67,9 @@ from p2pchat.nats_client import require as require_nats
 from p2pchat.safe_text import quote_name, safe_line
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
+from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.cluster.cluster_key import ClusterKey, read_key_file
 from p2pchat.web.cluster.engine_store import StoreOptions
-from p2pchat.web.cluster.membership import Cluster
 from p2pchat.web.gateway_state import Gateway
 
 # ---- run

@@ -24,7 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from p2pchat.commands.exit_codes import CommandError, print_notice
 from p2pchat.web import WebSettings
-from p2pchat.web.rate_limit import network_of, networks_of, site_of
+from p2pchat.web.rate_limits import network_of, networks_of, site_of
 
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
 STOP_TIMEOUT = 5  # seconds for requests in progress to end
@@ -217,7 +217,7 @@ class RequestProtocol(WriteTimeout, H11Protocol):
     """uvicorn's HTTP, with a timeout for the head of a request, and so many connections of one address.
 
     security.py has a timeout for the body. A WebSocket does not count here: a session counts in the hub, and who does
-    not sign in is cut off within seconds, and counts as a caller of its address (rate_limit.py).
+    not sign in is cut off within seconds, and counts as a caller of its address (rate_limits.py).
     """
 
     head_timeout: float = 10.0  # seconds; make_server says how many

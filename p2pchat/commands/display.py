@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
-from p2pchat.commands.arrivals import PendingArrivals, author_id
-from p2pchat.commands.delivery_notices import Notifier
 from p2pchat.commands.event_text import EventLine, format_event, format_notice
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.file_fetches import FileNumbers
+from p2pchat.commands.notifier import Notifier
+from p2pchat.commands.pending_arrivals import PendingArrivals, author_id
 from p2pchat.commands.standard_output import EventLogFile, iso, json_line
 from p2pchat.kinds import CHANGE_EVENTS, LISTS
 from p2pchat.safe_text import quote_place

@@ -25,7 +25,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from p2pchat.config import Settings
 from p2pchat.errors import FrameError, LogError
 from p2pchat.kinds import HIDDEN_KINDS, KINDS, MESSAGE_KINDS, TEXT_KINDS
 from p2pchat.protocol import (
@@ -43,6 +42,7 @@ from p2pchat.protocol import (
     UserId,
     is_key,
 )
+from p2pchat.settings import Settings
 
 HEAD_TAG = b"p2pchat/head/1\0"
 LOG_TAG = b"p2pchat/log/2\0"

@@ -11,7 +11,7 @@ all. Too many matches are better than too few: a false match only shows a suffix
 
 A user's name comes from the newest profile entry, or until there is one from the user's peer. A name is bound to a key
 on first sight; another key with that name raises a warning, once. The name of a user who never wrote and is no contact
-is not stored, and forgotten when that user is gone (presence.py).
+is not stored, and forgotten when that user is gone (presence_tracker.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The node: handle(input, now) -> list[Effect].
 
 A node decides for one peer. It knows no clock, socket, disk or randomness of its own: the same inputs give the same
-effects. handshake.py, links.py and presence.py decide which peers and users are connected; replicator.py decides what
-is stored and sent, and commits.py puts together the commit of a step. This file dispatches inputs.
+effects. handshake.py, links.py and presence_tracker.py decide which peers and users are connected; replicator.py
+decides what is stored and sent, and storage_state.py puts together the commit of a step. This file dispatches inputs.
 
 All effects of one input are carried out before the next input. Nothing uncommitted is sent: marks and entries leave
 only after Committed.
@@ -14,8 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from p2pchat.config import Settings
-from p2pchat.core.commits import NEEDS_NO_DISK, LazyCommit, StorageState, fields_of
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Change, DiskLevel, Stored
 from p2pchat.core.effects import (
@@ -82,12 +80,13 @@ from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.replicator import Replicator
+from p2pchat.core.storage_state import NEEDS_NO_DISK, LazyCommit, StorageState, fields_of
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.sync_context import Step
 from p2pchat.errors import LogError, ProtocolError
@@ -100,6 +99,7 @@ from p2pchat.protocol import (
     RunId,
     UserId,
 )
+from p2pchat.settings import Settings
 
 QUIET_LOOKS = 3  # a link; not seconds: what delays links in a busy process delays looks too. A guess, as the next
 MAX_LOOKS = 50  # if a known peer is not linked; it may be out of reach

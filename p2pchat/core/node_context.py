@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, Record
 from p2pchat.core.effects import ContentOrder, Counted, Effect, Send
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId
+from p2pchat.settings import Settings
 
 
 class Now(Record, frozen=True):

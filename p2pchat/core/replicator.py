@@ -26,7 +26,7 @@ from p2pchat.core.log import LogId, is_plausible, ref_key
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
@@ -39,7 +39,7 @@ from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.inbox import Inbox
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.known_conversations import Conversations
+from p2pchat.core.sync.known_conversations import KnownConversations
 from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
@@ -83,7 +83,7 @@ class Replicator:
         self.context: SyncContext = SyncContext(
             ctx, network.id, presence, hosted, contacts, blocks, members, self.statements, stored, run
         )
-        self.conversations: Conversations = self.context.conversations
+        self.conversations: KnownConversations = self.context.conversations
         self.people: KnownPeople = self.context.people
         self.quota: Quota = self.context.quota
         self.inbox: Inbox = self.context.inbox

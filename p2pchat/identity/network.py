@@ -36,7 +36,7 @@ from pathlib import Path
 from p2pchat.core.members.statement import ADD, make_guest, make_statement, network_id
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.private_files import make_private_directory, read_private, remove_leftovers, write_private
 from p2pchat.protocol import GuestCertificate, UserId
 

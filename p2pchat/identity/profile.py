@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Literal
 
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
+from p2pchat.identity.identity import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.invite_text import Invite
-from p2pchat.identity.keys import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.network import (
     FILE_NAME,
     FOUNDER_NAME,

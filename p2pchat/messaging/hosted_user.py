@@ -28,7 +28,7 @@ from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.messaging.access_policy import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.event_builder import PAGE
@@ -41,9 +41,9 @@ from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.lifecycle import PeerLifecycle
+    from p2pchat.lifecycle import Lifecycle
     from p2pchat.runtime.driver import Driver
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 T = TypeVar("T")
 READ_AT_ONCE = 16  # messages, for each client that comes; the longest take 2 MiB
@@ -55,7 +55,7 @@ class HostedUser(LocalUser):
 
     __slots__ = ("_stored",)
 
-    def __init__(self, lifecycle: PeerLifecycle, stored: StoredUser) -> None:
+    def __init__(self, lifecycle: Lifecycle, stored: StoredUser) -> None:
         self._stored = stored
         id = stored.id
         access = AccessPolicy(lifecycle.conversations, lambda: id)
@@ -247,7 +247,7 @@ class HostedUserRegistry:
         deliveries: What users have taken whose messages are delivered when they are taken.
     """
 
-    def __init__(self, lifecycle: PeerLifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle) -> None:
         self.by_id: dict[UserId, HostedUser] = {}
         self.any_ever: bool = False
         self.lock: asyncio.Lock = asyncio.Lock()
@@ -435,7 +435,7 @@ class HostedDeliveries:
     that move while others are being written are written together.
     """
 
-    def __init__(self, lifecycle: PeerLifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self._consumers: dict[UserId, str] = {}
         self._hears: dict[UserId, Hears] = {}

@@ -1,7 +1,7 @@
 """One user of a running peer: what it writes, subscribes to, has read, and decides about itself and others.
 
 Everything that a stored history can say too is in its base, Viewer (viewer.py); the own user of a peer is its TCPPeer,
-all others are HostedUsers. What the users of a peer share is in PeerLifecycle: the driver, event dispatching, storage,
+all others are HostedUsers. What the users of a peer share is in Lifecycle: the driver, event dispatching, storage,
 names. The core decides what a choice means: core/contacts.py for ignored and blocked users,
 core/receipts/read_receipts.py.
 
@@ -65,7 +65,7 @@ from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, User
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.lifecycle import PeerLifecycle
+    from p2pchat.lifecycle import Lifecycle
     from p2pchat.messaging.access_policy import AccessPolicy
     from p2pchat.messaging.search_indexer import SearchIndexer
     from p2pchat.runtime.content_worker import ContentWorker
@@ -97,7 +97,7 @@ class LocalUser(Viewer):
     __slots__ = ("_consumer_prefix", "_gone", "_lifecycle")
 
     def __init__(
-        self, lifecycle: PeerLifecycle, people: UserDirectory, access: AccessPolicy, consumer_prefix: str = ""
+        self, lifecycle: Lifecycle, people: UserDirectory, access: AccessPolicy, consumer_prefix: str = ""
     ) -> None:
         super().__init__(people, lifecycle.groups, access)
         self._lifecycle = lifecycle

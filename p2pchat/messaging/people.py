@@ -22,7 +22,7 @@ from p2pchat.messaging.users import User, begin_of, by_label, id_of
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:
-    from p2pchat.lifecycle import PeerLifecycle
+    from p2pchat.lifecycle import Lifecycle
 
 T = TypeVar("T")
 Role = Literal["founder", "admin", "member", "expelled"]
@@ -69,7 +69,7 @@ class People:
     In a network that is made from a word everybody is a member, and nobody is listed or expelled.
     """
 
-    def __init__(self, lifecycle: PeerLifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
 
     @property

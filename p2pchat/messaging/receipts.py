@@ -34,7 +34,7 @@ from p2pchat.storage.contract import ReleasedEntry
 if TYPE_CHECKING:
     from p2pchat.messaging.users import User, UserDirectory
     from p2pchat.runtime.driver import Driver
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 Kind = Literal["delivered", "read"]
 AwaitedKind = Literal["delivered", "read", "files"]

@@ -17,20 +17,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from p2pchat.config import Settings
 from p2pchat.core.log import decode_entry
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.profile import DATABASE_NAME
 from p2pchat.messaging.access_policy import AccessPolicy
 from p2pchat.messaging.messages import key_of
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.settings import Settings
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 from p2pchat.storage.search_words import Query, searchable_text
 
 if TYPE_CHECKING:
     from p2pchat.messaging.viewer import StorageReader
     from p2pchat.storage.search_index import IndexHit, SearchIndex
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # called with the number of entries indexed, and of all

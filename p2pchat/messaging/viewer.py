@@ -40,7 +40,7 @@ from p2pchat.storage.search_words import parse_query
 if TYPE_CHECKING:
     from p2pchat.messaging.local_user import LocalUser
     from p2pchat.messaging.search_indexer import SearchIndexer
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
 LAST_PINS = 200  # messages that were pinned or unpinned; a guess

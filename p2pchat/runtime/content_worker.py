@@ -26,7 +26,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from p2pchat.config import CONTENT_FACTOR, Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, piece_size
 from p2pchat.core.effects import (
     ContentArrived,
@@ -57,6 +56,7 @@ from p2pchat.core.log import FileRef, LogId
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import Lacks, Piece, encode, encode_piece
 from p2pchat.runtime.storage_worker import LoopWaker, resolve
+from p2pchat.settings import CONTENT_FACTOR, Settings
 from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, DiskFiles, MemoryFiles
 
 T = TypeVar("T")

@@ -3,11 +3,11 @@
 The driver is the only code that touches the core. It has one pump, and no task or queue to wait on. Whatever happens is
 put into the inbox, and the next turn of the loop gives the inbox to the core and executes what the core returns. Only
 what links received waits for the turn of its link (frame_queue.py). The driver waits for nobody: commits and reads run
-in threads (storage_worker.py), links take bytes without waiting (connections.py), programs get futures
-(write_requests.py). The results of all that return as inputs.
+in threads (storage_worker.py), links take bytes without waiting (connection_manager.py), programs get futures
+(request_queue.py). The results of all that return as inputs.
 
 Three things make it fast. Texts written while an own commit is under way go in as one input, so that one signature and
-one transaction serve them all (write_requests.py). A frame is encoded once for all its links, and each link gets one
+one transaction serve them all (request_queue.py). A frame is encoded once for all its links, and each link gets one
 write a turn (OutgoingFrames). And nothing more is taken from links while some thousand received entries wait for their
 commit, which is the back-pressure of the whole peer (CommitsInFlight).
 """
@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.config import Settings
 from p2pchat.core import effects as fx
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Fetch, Send
@@ -46,8 +45,8 @@ from p2pchat.core.node import Node
 from p2pchat.core.node_context import Now
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
-from p2pchat.runtime.connections import ConnectionManager
-from p2pchat.runtime.content_removal import ContentRemover
+from p2pchat.runtime.connection_manager import ConnectionManager
+from p2pchat.runtime.content_remover import ContentRemover
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.frame_queue import (
     LITTLE_BYTES,
@@ -55,19 +54,20 @@ from p2pchat.runtime.frame_queue import (
     TURN_SECONDS,
     WAIT_SECONDS,
     CommitsInFlight,
+    FrameQueue,
     LinkInput,
-    LinkTurns,
     is_page,
 )
 from p2pchat.runtime.garbage_collection import call_soon_and_again, gc_paused, return_memory_soon
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
+from p2pchat.runtime.request_queue import RequestQueue, WriteBatcher
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
-from p2pchat.runtime.write_requests import RequestQueue, WriteBatcher
+from p2pchat.settings import Settings
 from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes
 STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
@@ -137,7 +137,7 @@ class Driver:
         self._in_flight = CommitsInFlight(settings.max_uncommitted_units)
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
-        self._turns = LinkTurns(settings, connections.hold, connections.undecoded, connections.decode)
+        self._turns = FrameQueue(settings, connections.hold, connections.undecoded, connections.decode)
         connections.on_bytes = self._on_bytes
         self._much_at = 0.0  # when a turn of links that sent much last ended
         self._outgoing = OutgoingFrames()

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import Faulted, Got, LinkDown
@@ -32,6 +31,7 @@ from p2pchat.protocol import (
     Unknown,
     Want,
 )
+from p2pchat.settings import Settings
 
 # A turn, for all links that sent much. A message takes some ten turns: from the program that writes it to the disk, to
 # the link, and back as a receipt.
@@ -83,7 +83,7 @@ def units_of(frame: Frame | Unknown) -> int:
     return 1 + items // ITEMS_A_UNIT
 
 
-class LinkTurns:
+class FrameQueue:
     """Inputs of links that wait for the core.
 
     Args:

@@ -12,7 +12,7 @@ Each end takes at most a window of bytes that it has not passed on. Every piece 
 engine answers at once when nobody listens at the other one, and pieces from elsewhere do not count.
 
 Whoever may publish on the engine can dial every peer that it knows the id of, and nothing that the engine says about
-who does so is believed. So a dial proves itself before it takes a place (pending_handshakes.py), the cheap things
+who does so is believed. So a dial proves itself before it takes a place (stranger_limiter.py), the cheap things
 first:
 
     dialler -> peer      O   a MAC with the network's key: who lacks that costs one hash
@@ -44,8 +44,8 @@ from p2pchat.core.names import base32
 from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.nats_client import Engine, EngineAway, EngineOptions
 from p2pchat.protocol import PeerId
-from p2pchat.runtime.connections import Transport
-from p2pchat.runtime.pending_handshakes import RELAYED_A_SECOND
+from p2pchat.runtime.connection_manager import Transport
+from p2pchat.runtime.stranger_limiter import RELAYED_A_SECOND
 from p2pchat.server import Server
 
 WINDOW_BYTES = 1 << 20  # on their way, or received and not passed on; what one link buffers (buffer_limit_bytes)
@@ -190,7 +190,7 @@ class Pipe(BufferedTransport):
     """One end of a pipe: the transport under a StreamReader and a StreamWriter.
 
     Args:
-        dialler: At the end that was dialled, who dialled, as pending_handshakes.py takes it; else None.
+        dialler: At the end that was dialled, who dialled, as stranger_limiter.py takes it; else None.
 
     Attributes:
         target: At the end that dials, the peer that is dialled; "" at the other one.
@@ -341,7 +341,7 @@ class Pipe(BufferedTransport):
 
 
 class RelayTransport:
-    """The transport (connections.py) of a peer with an engine: relayed endpoints through it, all others as before.
+    """The transport (connection_manager.py) of a peer with an engine: relayed endpoints through it, others as before.
 
     Args:
         me: The id of this peer.

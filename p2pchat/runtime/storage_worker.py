@@ -22,7 +22,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from p2pchat.config import OWN_ONLY_FACTOR, Settings
 from p2pchat.core.content.file_receipts import MAX_NAMING
 from p2pchat.core.durable_changes import Change, DiskLevel, Stored
 from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
@@ -30,10 +29,11 @@ from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, I
 from p2pchat.core.node import Node
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.protocol import UserId
+from p2pchat.settings import OWN_ONLY_FACTOR, Settings
 from p2pchat.storage.contract import files_of
 
 if TYPE_CHECKING:
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 T = TypeVar("T")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space

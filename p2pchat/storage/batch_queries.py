@@ -12,11 +12,11 @@ from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import ForkStart, Position, Start, StoredStart, TailStart, WantStart
 from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, head_message, is_one_batch, verify
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
+from p2pchat.settings import Settings
 from p2pchat.storage.log_queries import NUMBERED, Head, LogQueries, NumberedLog, numbered
 from p2pchat.storage.schema import FORKED, MAX_LOG, SEQS
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Change,
@@ -47,6 +46,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
+from p2pchat.settings import Settings
 from p2pchat.storage.database import Database, flat, placeholders
 from p2pchat.storage.dialects.dialect import InsertConflict
 from p2pchat.storage.log_queries import BODIES, HEADER, NUMBER, Head

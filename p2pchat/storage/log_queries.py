@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Cite,
@@ -25,6 +24,7 @@ from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, 
 from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
+from p2pchat.settings import Settings
 from p2pchat.storage.contract import DeletedPart, count_messages
 from p2pchat.storage.database import Database
 from p2pchat.storage.schema import (

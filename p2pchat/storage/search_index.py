@@ -31,12 +31,12 @@ from p2pchat.errors import StorageError
 from p2pchat.kinds.edit import EDIT
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.storage.dialects.sqlite import CANNOT_WRITE, make_private
+from p2pchat.storage.dialects.sqlite_dialect import CANNOT_WRITE, make_private
 from p2pchat.storage.schema import SEQ_BITS, SEQS
 from p2pchat.storage.search_words import Query, SearchTerm, searchable_text, text_of, words
 
 if TYPE_CHECKING:
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
 FILE_NAME = "search.db"
 VERSION = 0x70327001  # of the tables and of what a word is; a file with another number is made again

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from p2pchat.config import Settings
 from p2pchat.core.content.file_receipts import MAX_CONTENTS
 from p2pchat.core.durable_changes import (
     EVERYTHING,
@@ -32,6 +31,7 @@ from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.sync.conversation_state import pack_stored
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.settings import Settings
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
 from p2pchat.storage.database import Database, placeholders
 from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts

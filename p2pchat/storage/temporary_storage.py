@@ -7,10 +7,10 @@ import weakref
 from contextlib import closing
 from functools import cache
 
-from p2pchat.config import Settings
+from p2pchat.settings import Settings
 from p2pchat.storage.commit_writer import CommitWriter
 from p2pchat.storage.database import Database
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 
 MEMORY_URL = "memory://"
 

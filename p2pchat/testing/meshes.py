@@ -26,17 +26,17 @@ from types import TracebackType
 from typing import Self
 
 from p2pchat.client import Streams
-from p2pchat.config import Settings
 from p2pchat.core.node import Node
 from p2pchat.core.sync.conversation_state import TalkLog
 from p2pchat.errors import P2PChatError, PortInUse
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import make_invitation
-from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.runtime.relay import BufferedTransport, hand_over
 from p2pchat.server import Server
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 
 QUICK = Settings(
@@ -382,7 +382,7 @@ class PipeNetwork:
 
 
 class PipeTransport:
-    """The transport (see p2pchat.runtime.connections) of one host in a PipeNetwork."""
+    """The transport (see p2pchat.runtime.connection_manager) of one host in a PipeNetwork."""
 
     def __init__(self, network: PipeNetwork, host: str) -> None:
         self._network = network

@@ -20,7 +20,7 @@ from p2pchat import MAX_FILES, Attachment, KeptFile, Message, P2PChatError, Sent
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Unauthorized, WebError
-from p2pchat.web.rate_limit import RateLimits
+from p2pchat.web.rate_limits import RateLimits
 
 KEPT_FOR = 3600.0  # seconds in which an upload can be sent; a guess: somebody still writes the text
 MAX_KEPT = 100  # uploads of one account; the oldest is forgotten; a guess: ten messages with ten files each

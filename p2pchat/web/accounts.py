@@ -39,7 +39,7 @@ from p2pchat import (
     skeleton,
 )
 from p2pchat.web import WebSettings
-from p2pchat.web.account_records import (
+from p2pchat.web.account_record import (
     DELETED,
     NAMED,
     REGISTERED,
@@ -63,7 +63,7 @@ from p2pchat.web.account_records import (
     valid,
 )
 from p2pchat.web.error_responses import Forbidden, WebError
-from p2pchat.web.rate_limit import RateLimiter, TooMany
+from p2pchat.web.rate_limits import RateLimiter, TooMany
 
 EXPELLED = "expelled"  # code of the refusal of an account whose user is out of the network
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface

@@ -14,11 +14,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import P2PChatError, TCPPeer, __version__
 from p2pchat.web import WebSettings, chat_socket, event_socket, page_files, rest, rest_commands, rest_files
-from p2pchat.web.cluster.membership import Cluster
+from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError, http_error, malformed_request
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.metrics import Metrics
-from p2pchat.web.rate_limit import networks_of
+from p2pchat.web.rate_limits import networks_of
 from p2pchat.web.schemas import ProblemOut
 from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.socketio_server import SocketIOServer

@@ -69,9 +69,9 @@ from p2pchat.web.account_session import (
 from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
 from p2pchat.web.error_responses import Forbidden, WebError
-from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.message_form import CHAT_EVENTS, chat_json
-from p2pchat.web.rate_limit import written_bytes
+from p2pchat.web.rate_limits import written_bytes
+from p2pchat.web.session_hub import Envelope, QueueFull
 from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, refuse, sign_in
 
 MAX_UNACCEPTED = 256  # messages of one socket that are not accepted yet; reading pauses at this number
@@ -100,7 +100,7 @@ async def chat(websocket: WebSocket) -> None:
     except WebError as error:
         await refuse(websocket, error)
         return
-    session = ChatSession(websocket, signed_in.account, wanted, since)
+    session = ChatSocket(websocket, signed_in.account, wanted, since)
     await session.run("chat", (*POSTS, *session.events))
 
 
@@ -168,7 +168,7 @@ class EventStream(Response):
         websocket = WebSocket(place, receive_frame, send_frame)
         await websocket.accept()
         alive = asyncio.create_task(_keep_alive(send), name="p2pchat /v1/events")
-        session = ChatSession(websocket, self._account, self._events, self._since)
+        session = ChatSocket(websocket, self._account, self._events, self._since)
         try:
             await session.run("chat", (*POSTS, *session.events))
         finally:
@@ -197,7 +197,7 @@ def _server_sent(frame: str, mark: str) -> str:
     return (f"id: {last}{mark}\n" if last else "") + f"data: {frame}\n\n"
 
 
-class ChatSession(WebSocketSession):
+class ChatSocket(WebSocketSession):
     """One client of `/chat`.
 
     Args:

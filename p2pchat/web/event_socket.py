@@ -25,7 +25,7 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.hosted_commands import HostedCommands, hold_answer
-from p2pchat.web.hub import Envelope, QueueFull
+from p2pchat.web.session_hub import Envelope, QueueFull
 from p2pchat.web.sign_in import may_invite, sign_in
 
 COMMANDS = commands_at("l")
@@ -39,10 +39,10 @@ async def lines(websocket: WebSocket, since: str | None = None) -> None:
     """Serve one client; `?since=ID` first replays what followed that message."""
     signed_in = await sign_in(websocket)
     if signed_in is not None:
-        await EventSession(websocket, signed_in.account, since).run("lines")
+        await EventSocket(websocket, signed_in.account, since).run("lines")
 
 
-class EventSession(WebSocketSession):
+class EventSocket(WebSocketSession):
     """One client of `/lines`, with a command session of its own.
 
     Args:

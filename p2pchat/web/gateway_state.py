@@ -19,13 +19,13 @@ from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.catch_up import REPEATED, PeerSeparations, SharedFrames, SharedRoom, name_of
-from p2pchat.web.cluster.membership import Cluster
+from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.hub import Envelope, KeptReceipts, SessionHub
 from p2pchat.web.idempotency import IdempotencyCache, SharedIdempotency
 from p2pchat.web.metrics import Metrics
-from p2pchat.web.rate_limit import KeyedSlots, RateLimits, network_of
+from p2pchat.web.rate_limits import KeyedSlots, RateLimits, network_of
 from p2pchat.web.receivers import Receivers
+from p2pchat.web.session_hub import Envelope, KeptReceipts, SessionHub
 
 _log = logging.getLogger("p2pchat.web")
 

@@ -18,7 +18,6 @@ from p2pchat import Conversation, P2PChatError, User
 from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
-from p2pchat.commands.command_session import Session, handlers_in
 from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.conversation_commands import group, list_
 from p2pchat.commands.display import CommandResult, Display
@@ -26,6 +25,7 @@ from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import JsonCommand
 from p2pchat.commands.member_commands import INVITE_DAYS, invite_row, list_members, members
 from p2pchat.commands.people_commands import nick
+from p2pchat.commands.session import Session, handlers_in
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, problem_of
 from p2pchat.web.gateway_state import Gateway, gateway_of

@@ -19,9 +19,9 @@ from prometheus_client.registry import Collector
 from p2pchat import TCPPeer
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
 from p2pchat.web.accounts import Accounts
-from p2pchat.web.cluster.membership import Cluster
+from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError, problem_of
-from p2pchat.web.hub import SessionHub
+from p2pchat.web.session_hub import SessionHub
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

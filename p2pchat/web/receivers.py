@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import AmbiguousName, Conversation, TCPPeer, UnknownName
-from p2pchat.web.account_records import AccountNameTaken
+from p2pchat.web.account_record import AccountNameTaken
 from p2pchat.web.error_responses import WebError
 
 if TYPE_CHECKING:

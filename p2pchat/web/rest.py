@@ -21,7 +21,7 @@ from p2pchat.commands.message_commands import history_page, receipt_row, search_
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
-from p2pchat.web.rate_limit import USERS_A_CALL
+from p2pchat.web.rate_limits import USERS_A_CALL
 from p2pchat.web.schemas import (
     MESSAGE_ID,
     ConversationOut,

@@ -13,13 +13,13 @@ from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from p2pchat import Conversation, Receipt, Receipts
-from p2pchat.commands.command_session import Session
 from p2pchat.commands.command_table import BY_NAME, CommandRow, commands_at, fields_of, object_schema, schema_of
-from p2pchat.commands.delivery_notices import last_receipt
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import BadCommand, JsonCommand, read_command
+from p2pchat.commands.notifier import last_receipt
+from p2pchat.commands.session import Session
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError

@@ -28,7 +28,7 @@ from starlette.websockets import WebSocketClose
 from p2pchat import P2PChatError
 from p2pchat.web.error_responses import PROBLEM_TYPE, WebError
 from p2pchat.web.gateway_state import Gateway
-from p2pchat.web.rate_limit import site_of
+from p2pchat.web.rate_limits import site_of
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "

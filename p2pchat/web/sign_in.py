@@ -22,7 +22,7 @@ from p2pchat.web.account_session import as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
-from p2pchat.web.rate_limit import site_of
+from p2pchat.web.rate_limits import site_of
 from p2pchat.web.security import CALLER, address_of, answer, is_on_loopback
 
 NAME_PARAMETERS = ("as", "user", "username", "name")  # where a trusted caller gives its name; clients differ

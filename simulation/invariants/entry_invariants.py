@@ -15,7 +15,6 @@ from itertools import combinations
 from math import inf
 from typing import TYPE_CHECKING
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Stored, StoredStart
 from p2pchat.core.effects import ImportResult, WriteAccepted
 from p2pchat.core.log import (
@@ -36,6 +35,7 @@ from p2pchat.core.log import (
 from p2pchat.core.members.statement import room_id
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Entries, Frame, RunId, UserId
+from p2pchat.settings import Settings
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check
 from p2pchat.testing.eventlog_parser import Fault, Log

@@ -16,8 +16,8 @@ import pytest
 from p2pchat.cli import standard_input
 from p2pchat.cli.standard_input import InputKind, LineReader, Progress, raw_stdin, read_invite, read_line, stdin_kind
 from p2pchat.commands.event_text import format_size
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import encode_invite, make_invitation
-from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from tests.deadlines import WAIT
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from p2pchat import Message, TCPPeer
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.session import Session
 from p2pchat.commands.standard_output import StdoutWriter
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat import Conversation, Message, Receipt, TCPPeer
 from p2pchat.commands.activity_tracker import ActivityTracker
-from p2pchat.commands.command_session import Session
+from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 

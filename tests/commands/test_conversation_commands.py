@@ -6,10 +6,10 @@ import asyncio
 import json
 
 from p2pchat import GroupChanged, Left, Message, Settings, TCPPeer, Undelivered
-from p2pchat.commands.command_session import Session
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, USAGE
 from p2pchat.commands.people_commands import MAX_LISTED
+from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until

@@ -15,8 +15,8 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.invite_screen import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
 from p2pchat.commands.shell_command import command, program, quoted
 from p2pchat.commands.wrap import fold
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import encode_invite, make_invitation
-from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 
 

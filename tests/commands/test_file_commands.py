@@ -15,11 +15,11 @@ import pytest
 
 from p2pchat import Message, Settings, TCPPeer
 from p2pchat.commands import file_commands
-from p2pchat.commands.command_session import Session
-from p2pchat.commands.delivery_notices import last_receipt
 from p2pchat.commands.event_text import file_label
 from p2pchat.commands.exit_codes import KEPT, USAGE
 from p2pchat.commands.file_fetches import FileNumbers
+from p2pchat.commands.notifier import last_receipt
+from p2pchat.commands.session import Session
 from tests.commands.session_output import Shown, open_session, slow_disk
 from tests.deadlines import until, within
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from p2pchat import Deleted, Edited, Message, Reaction, Sent, TCPPeer
-from p2pchat.commands.command_session import Session
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
+from p2pchat.commands.session import Session
 from p2pchat.testing import Mesh, mesh
 from tests.commands.session_output import Shown, got, open_session, see
 

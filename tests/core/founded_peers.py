@@ -5,11 +5,11 @@ All far ends of its links are guests of the founder, who answers for that peer t
 
 from __future__ import annotations
 
-from p2pchat.config import Settings
 from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.statement import make_guest, room_id
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import GuestCertificate
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, said
 from tests.core.scripted_nodes import IDENTITIES, IDS, Author, K, Peer, World

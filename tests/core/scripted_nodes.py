@@ -15,7 +15,6 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from hashlib import sha256, shake_256
 
-from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.durable_changes import Change, LogKey, Stored
 from p2pchat.core.inputs import (
@@ -54,7 +53,7 @@ from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import (
     MAX_FRAME_BYTES,
     Decoder,
@@ -83,6 +82,7 @@ from p2pchat.protocol import (
     Welcome,
     encode,
 )
+from p2pchat.settings import Settings
 from p2pchat.storage.contract import files_of
 from p2pchat.storage.temporary_storage import TemporaryStorage
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from p2pchat.config import Settings
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Entry
 from p2pchat.core.names import (
@@ -26,6 +25,7 @@ from p2pchat.core.names import (
     validate_name,
 )
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Now
+from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import admission_of
 
 ADA = "57e05d3f4d" + "00" * 27

@@ -6,9 +6,7 @@ from typing import get_args
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core import inputs
-from p2pchat.core.commits import FEW_PEERS, LazyCommit
 from p2pchat.core.contacts import CONTACT
 from p2pchat.core.durable_changes import Address, Change, DiskLevel
 from p2pchat.core.inputs import (
@@ -24,8 +22,10 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.node_context import NodeContext, Now
+from p2pchat.core.storage_state import FEW_PEERS, LazyCommit
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation

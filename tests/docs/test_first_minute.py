@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import sys
 
-from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.inputs import Connect, ContactAdded, ConversationOpened, ListeningAt, Stop
 from p2pchat.core.members.statement import parse_statement, room_id
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Frame, encode
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core import scripted_nodes
 from tests.core.scripted_nodes import Far, World

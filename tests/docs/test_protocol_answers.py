@@ -6,7 +6,7 @@ import ssl
 
 from p2pchat.core.inputs import NameKept
 from p2pchat.core.sync.known_conversations import dm_naming
-from p2pchat.identity.tls import TlsPipe, client_context, peer_key, server_context
+from p2pchat.identity.tls_pipe import TlsPipe, client_context, peer_key, server_context
 from p2pchat.protocol import Have, Here, Hosted, Want
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Far, Peer, World, dm
 

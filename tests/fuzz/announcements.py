@@ -6,9 +6,9 @@ import hmac
 from functools import cache
 from ipaddress import ip_address
 
-from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_shareable
 from p2pchat.discovery import identify, txt_record
+from p2pchat.settings import Settings
 from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from time import thread_time
 
-from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.durable_changes import WantStart
 from p2pchat.core.inputs import CommitFailed, Input, Loaded
 from p2pchat.core.log import extend_chain, first_chain, head_message, verify
 from p2pchat.protocol import MAX_FRAME_BYTES, Decoder, Frame, encode
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, Peer, World
 from tests.fuzz.member_frames import WHO

@@ -17,7 +17,6 @@ from pathlib import Path
 from time import thread_time
 from typing import Any
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import (
     Address,
     Change,
@@ -37,10 +36,11 @@ from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Mark, Naming
+from p2pchat.settings import Settings
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.schema import TABLES
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold, memory_place
 from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, key, released, user

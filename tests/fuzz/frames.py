@@ -10,7 +10,6 @@ from typing import Literal
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from p2pchat.config import Settings
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, transcript
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.errors import FrameError, HandshakeError
@@ -33,6 +32,7 @@ from p2pchat.protocol import (
     encode,
     encode_piece,
 )
+from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key
 from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import (
     DiskLow,
@@ -40,6 +39,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import LogId
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, encode
+from p2pchat.settings import Settings
 from tests.core.scripted_nodes import IDS, ROOM, Far, World
 from tests.fuzz.checked_node import CheckedNode
 from tests.fuzz.choices import Supply

@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack
 from functools import cache
 
 from p2pchat import TCPPeer
-from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
+from p2pchat.commands.session import Session
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.testing import mesh
 from tests.deadlines import WAIT

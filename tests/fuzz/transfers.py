@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import cache
 from random import Random
 
-from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.inputs import ContentWanted, Faulted, Got, LeavesStored
@@ -32,6 +31,7 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.runtime.content_worker import _carry_out
+from p2pchat.settings import Settings
 from p2pchat.storage.content_store import ContentStore, MemoryFiles
 from tests.core.scripted_nodes import START, Author, World
 from tests.fuzz.checked_node import CheckedNode

@@ -30,9 +30,9 @@ from p2pchat.core.mesh.handshake import ClientSide, make_cert
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.network import Network
-from p2pchat.identity.tls import client_context, peer_key
+from p2pchat.identity.tls_pipe import client_context, peer_key
 from tests.deadlines import WAIT
 
 ROOM = wire.Naming(room=True)

@@ -32,7 +32,7 @@ from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import MAX_FILES, Entry, FileRef, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import Network, load_network
 from p2pchat.protocol import (
     Digest,

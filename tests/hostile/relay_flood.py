@@ -18,7 +18,7 @@ from typing import Any
 import nats
 
 from p2pchat.core.names import base32
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.runtime.relay import dial_proof, open_piece, pair_key
 
 TICK = 0.01  # seconds; what is due since the last one is sent at once

@@ -20,16 +20,16 @@ import pytest
 
 from p2pchat import Message, Sent, TCPPeer
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
-from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, Send
 from p2pchat.core.inputs import Got, Input, StatementsMade
 from p2pchat.core.log import Entry, RawEntry, encode_entry
 from p2pchat.core.members.statement import Statement, make_guest, make_statement
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import Now
-from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import Network, load_network
 from p2pchat.protocol import Admit, Digest, GuestCertificate, Members, Membership, Show, encode
+from p2pchat.settings import Settings
 from tests.deadlines import WAIT, until
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import QUICK

@@ -26,9 +26,9 @@ from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.storage.message_queries import MessageQueries
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.account_session import Frame, SendQueue, as_frame
-from p2pchat.web.hub import Envelope
-from p2pchat.web.rate_limit import ROWS_A_CALL, SITE_PART
-from p2pchat.web.socketio.engineio import MAX_POSTED
+from p2pchat.web.rate_limits import ROWS_A_CALL, SITE_PART
+from p2pchat.web.session_hub import Envelope
+from p2pchat.web.socketio.engine_connection import MAX_POSTED
 from tests.deadlines import POLL_EVERY, WAIT, until, within
 from tests.web.chat_client import connect
 from tests.web.conftest import Served, home, serving
@@ -212,7 +212,7 @@ async def test_missed_messages_count_where_their_reader_is() -> None:
 
 async def test_who_writes_to_many_sessions_pays_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """20 accounts with 32 sessions each had the gateway write 60,000 frames a second, by 95 messages."""
-    monkeypatch.setattr("p2pchat.web.rate_limit.DELIVERIES_A_CALL", 1)
+    monkeypatch.setattr("p2pchat.web.rate_limits.DELIVERIES_A_CALL", 1)
     async with serving(replace(PROXIED, addresses=Pace(0.001, 100))) as served, AsyncExitStack() as stack:
         headers = {"Authorization": f"Bearer {await served.register('eve')}", "X-Forwarded-For": EVE}
         for _ in range(10):
@@ -263,7 +263,7 @@ async def test_a_group_that_is_not_created_takes_none() -> None:
 
 async def test_few_requests_of_an_account_wait_for_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     """50 a second waited behind eight uploads that never end, 14 KiB each, and stayed when their clients had left."""
-    monkeypatch.setattr("p2pchat.web.rate_limit.MAX_WAITING", 2)
+    monkeypatch.setattr("p2pchat.web.rate_limits.MAX_WAITING", 2)
     async with serving(replace(PROXIED, max_files_of_account=1)) as served:
         token = await served.register("eve")
         headers = (f"Authorization: Bearer {token}", f"X-Forwarded-For: {EVE}", "Content-Length: 1000")

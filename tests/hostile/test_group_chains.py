@@ -18,7 +18,7 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
 )
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Entries, Naming
 from tests.core.scripted_nodes import IDENTITIES, NAMES, Far, Peer, World
 from tests.core.steps import count_steps

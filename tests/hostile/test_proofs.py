@@ -24,7 +24,7 @@ from p2pchat.core.node_context import Invitation
 from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
 from p2pchat.identity.invite_text import encode_invite, make_invitation
 from p2pchat.identity.network import Network, load_network
-from p2pchat.identity.tls import server_context
+from p2pchat.identity.tls_pipe import server_context
 from p2pchat.protocol import AnyFrame, Bye, Decoder, Digest, Go, Hello, Membership, Peers, Ping, Show, Welcome, encode
 from tests.hostile.attacker import Attacker, invented_identity
 from tests.hostile.conftest import QUICK, Honest, Meet

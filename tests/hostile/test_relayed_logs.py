@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from p2pchat.config import Settings
 from p2pchat.protocol import Ping, Pong
+from p2pchat.settings import Settings
 from tests.deadlines import until
 from tests.hostile.attacker import Attacker, invented_identity
 from tests.hostile.test_expelled import Logins, additions, logins, now  # noqa: F401

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pchat.errors import InviteError
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import encode_invite, make_invitation, parse_invite
-from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
 
 KEYED = Network.found(b"f" * 32)

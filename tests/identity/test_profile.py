@@ -13,7 +13,7 @@ import pytest
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
 from p2pchat.identity import profile as profiles
-from p2pchat.identity.keys import Identity, load_or_create_identity
+from p2pchat.identity.identity import Identity, load_or_create_identity
 from p2pchat.identity.network import Network, load_network, login_network, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import (

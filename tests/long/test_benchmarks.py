@@ -20,8 +20,8 @@ from benchmarks.workers import ROOT
 from p2pchat import TCPPeer
 from p2pchat.core.durable_changes import WantStart
 from p2pchat.core.log import extend_chain, first_chain, head_message, verify
-from p2pchat.identity.keys import Identity
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.identity.identity import Identity
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.nats import missing
 
 pytestmark = [pytest.mark.weekly, pytest.mark.timeout(600)]  # one starts up to sixty processes

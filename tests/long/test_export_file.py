@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.statement import make_statement
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.testing import mesh
 
 MANY = 5000

@@ -22,7 +22,7 @@ from p2pchat import (
     open_history,
     probe,
 )
-from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from tests.databases.servers import KINDS, Server, private
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net

@@ -10,7 +10,7 @@ import pytest
 
 from p2pchat import Delivered, Joined, Link, Message, Sent, TCPPeer
 from p2pchat.core.log import LogId
-from p2pchat.runtime.connections import _dial_failure
+from p2pchat.runtime.connection_manager import _dial_failure
 from tests.deadlines import until
 from tests.ports import free_ports
 

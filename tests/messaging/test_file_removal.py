@@ -11,7 +11,7 @@ from pathlib import Path
 
 from p2pchat import Message, Sent, Settings, StorageError, TCPPeer
 from p2pchat.core.content.pieces import PIECE_BYTES
-from p2pchat.runtime.content_removal import KEPT_FOR
+from p2pchat.runtime.content_remover import KEPT_FOR
 from p2pchat.storage.content_store import SWEEP_NAME
 from tests.deadlines import until, within
 from tests.messaging.conftest import home as home

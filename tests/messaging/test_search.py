@@ -19,8 +19,8 @@ from p2pchat.core.durable_changes import Change, KnownConversation, KnownUser
 from p2pchat.identity.profile import Profile
 from p2pchat.protocol import Naming
 from p2pchat.storage import search_index
-from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+from p2pchat.storage.sql_storage import SqlStorage
 from p2pchat.testing import Mesh
 from tests.deadlines import within
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user

@@ -58,7 +58,7 @@ def _at_commits(what: str, *, before: bool) -> Callable[[Count], None]:
 
     def install(count: Count) -> None:
         from p2pchat.storage.database import Database
-        from p2pchat.storage.sql import SqlStorage
+        from p2pchat.storage.sql_storage import SqlStorage
 
         commit, make_durable = SqlStorage.commit, Database.commit
         meant = False  # used by the writer thread only
@@ -93,11 +93,11 @@ def _statement(count: Count) -> None:
 
 def _at_pages(count: Count) -> None:
     """During a copy of the database, after K of its pages."""
-    from p2pchat.storage.dialects import sqlite
+    from p2pchat.storage.dialects import sqlite_dialect
 
-    copy_database = sqlite.copy_database
-    _put(sqlite, "PAGES_COPIED", 1)
-    _put(sqlite, "copy_database", lambda driver, path, *_: copy_database(driver, path, lambda *_: count.hit()))
+    copy_database = sqlite_dialect.copy_database
+    _put(sqlite_dialect, "PAGES_COPIED", 1)
+    _put(sqlite_dialect, "copy_database", lambda driver, path, *_: copy_database(driver, path, lambda *_: count.hit()))
 
 
 # ---- links
@@ -121,7 +121,7 @@ def _mid_record(count: Count) -> None:
 def _mid_frame(count: Count) -> None:
     """Half of the frames sent in one turn are sent, in whole TLS records: a frame is cut."""
     from p2pchat.client import Client
-    from p2pchat.identity.tls import TlsPipe
+    from p2pchat.identity.tls_pipe import TlsPipe
 
     send, write = TlsPipe.send, Client._write
     halved = False
@@ -239,9 +239,9 @@ def _between(call: Callable[..., Any], count: Count, *, after: bool = True) -> C
 def _closing(count: Count) -> None:
     """Before and after each step of an orderly stop: goodbyes, the last commit, the database, the lock."""
     from p2pchat.identity.profile import Profile
-    from p2pchat.runtime.connections import ConnectionManager
+    from p2pchat.runtime.connection_manager import ConnectionManager
     from p2pchat.runtime.driver import Driver
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
     _put(Driver, "stop", _around(Driver.stop, count))
     _put(ConnectionManager, "close_all", _around(ConnectionManager.close_all, count))

@@ -53,7 +53,7 @@ def _change_clock(file: Path) -> None:
 
 
 def _stall_commits(file: Path) -> None:
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
     commit: Callable[..., None] = SqlStorage.commit
     still = threading.Event()  # never set: its wait() is a sleep

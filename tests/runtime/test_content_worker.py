@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.content.pieces import LEAF_BYTES, PIECE_BYTES, leaf_of, root_of
 from p2pchat.core.effects import GivePieces, OpenContent, OrderContent, StoreLeaves, StorePieces
 from p2pchat.core.inputs import (
@@ -31,6 +30,7 @@ from p2pchat.protocol import Decoder, Lacks, Piece
 from p2pchat.runtime import content_worker
 from p2pchat.runtime.content_worker import ContentWorker
 from p2pchat.runtime.storage_worker import LoopWaker
+from p2pchat.settings import Settings
 from p2pchat.storage.content_store import ContentStore
 from tests.deadlines import until
 

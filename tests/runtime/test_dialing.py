@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from p2pchat.runtime import connections
-from p2pchat.runtime.connections import dial
+from p2pchat.runtime import connection_manager
+from p2pchat.runtime.connection_manager import dial
 from tests.step_loop import SteppedLoop, after_each_step, run_stepped
 
 HERE, ALSO_HERE = "127.0.0.1", "127.0.0.2"  # where the second is no address of the machine, dialling it fails
@@ -48,7 +48,7 @@ def test_a_dial_that_is_cancelled_leaves_no_socket_open(
     host: str, slow: int, door: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancel after each step: while connecting, when connected, when another attempt connects too."""
-    monkeypatch.setattr(connections, "CONNECT_STAGGER", 0)
+    monkeypatch.setattr(connection_manager, "CONNECT_STAGGER", 0)
 
     async def scenario(loop: SteppedLoop, step: int) -> bool:
         loop.names = {"one": [HERE], "two": [ALSO_HERE, HERE], "refused-then-one": [ABROAD[0], HERE]}
@@ -71,7 +71,7 @@ def test_a_dial_that_is_cancelled_leaves_no_socket_open(
 def test_a_connection_cut_while_others_are_cancelled_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forwarders do that: they accept a connection, and cut it if there is no server behind them. In loops other than
     asyncio's own, queries of such a socket fail."""
-    monkeypatch.setattr(connections, "CONNECT_STAGGER", 0)
+    monkeypatch.setattr(connection_manager, "CONNECT_STAGGER", 0)
 
     async def scenario(loop: SteppedLoop, step: int) -> bool:
         loop.names, loop.slow = {"two": [ALSO_HERE, HERE]}, {ALSO_HERE: 30}
@@ -103,7 +103,7 @@ def test_a_connection_cut_while_others_are_cancelled_does_not_count(monkeypatch:
 
 
 def test_the_next_address_is_tried_as_soon_as_one_has_failed(door: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "CONNECT_STAGGER", 1000)
+    monkeypatch.setattr(connection_manager, "CONNECT_STAGGER", 1000)
 
     async def scenario(loop: SteppedLoop) -> None:
         loop.names = {"ada": [ABROAD[0], ABROAD[2], HERE]}
@@ -114,7 +114,7 @@ def test_the_next_address_is_tried_as_soon_as_one_has_failed(door: int, monkeypa
 
 
 def test_the_next_address_is_tried_without_waiting_for_an_answer(door: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "CONNECT_STAGGER", 0.01)
+    monkeypatch.setattr(connection_manager, "CONNECT_STAGGER", 0.01)
 
     async def scenario(loop: SteppedLoop) -> None:
         loop.names, loop.slow = {"ada": [ABROAD[2], HERE]}, {ABROAD[2]: 1_000_000_000}

@@ -18,20 +18,20 @@ import pytest
 
 from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
 from p2pchat.client import Streams
-from p2pchat.config import MIB, Settings
 from p2pchat.core.durable_changes import Change, DiskLevel, Position, Start, Stretch
 from p2pchat.core.effects import Commit, Send
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
-from p2pchat.runtime.connections import Transport
+from p2pchat.runtime.connection_manager import Transport
 from p2pchat.runtime.driver import OutgoingFrames
 from p2pchat.runtime.frame_queue import CommitsInFlight
 from p2pchat.runtime.recent_entries import MAX_BYTES, MAX_ENTRIES, READ_BYTES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker, disk_level
 from p2pchat.server import Server
+from p2pchat.settings import MIB, Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import QUICK

@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, PauseReading
 from p2pchat.core.inputs import Got, Input, LinkDown, WriteRequest
 from p2pchat.core.node_context import Now
@@ -32,12 +31,13 @@ from p2pchat.runtime import driver as driver_module
 from p2pchat.runtime.frame_queue import (
     PARTS,
     STATEMENTS_A_PART,
+    FrameQueue,
     LinkInput,
-    LinkTurns,
     is_page,
     split_frames,
     units_of,
 )
+from p2pchat.settings import Settings
 from p2pchat.testing import mesh
 
 FLOOD, OTHER, THIRD, FOURTH = 1, 2, 3, 4
@@ -64,11 +64,11 @@ class Pauses(dict[int, bool]):
         return {link for link, on in self.items() if on}
 
 
-def make(pauses: Pauses | None = None) -> LinkTurns:
-    return LinkTurns(Settings(), (Pauses() if pauses is None else pauses).note)
+def make(pauses: Pauses | None = None) -> FrameQueue:
+    return FrameQueue(Settings(), (Pauses() if pauses is None else pauses).note)
 
 
-def take(turns: LinkTurns, *, disk_is_behind: bool = False, is_busy: bool = False) -> list[LinkInput]:
+def take(turns: FrameQueue, *, disk_is_behind: bool = False, is_busy: bool = False) -> list[LinkInput]:
     """Return what is handled in one turn that has time for one part of each link."""
     taken = [turns.take(link) for link in turns.little()]
     if not disk_is_behind and not (is_busy and taken):
@@ -155,7 +155,7 @@ def test_bytes_are_decoded_when_it_is_the_turn_of_their_link() -> None:
         bytes_of[link] = max(0, bytes_of[link] - 50_000)
         turns.put(Got(link, [Ping(), Pong()]))
 
-    turns = LinkTurns(Settings(), pauses.note, bytes_of.__getitem__, decode)
+    turns = FrameQueue(Settings(), pauses.note, bytes_of.__getitem__, decode)
     for link in (FLOOD, OTHER):
         turns.add(link)
     assert (turns.little(), decoded) == ([OTHER], [])
@@ -170,7 +170,7 @@ def test_bytes_are_decoded_when_it_is_the_turn_of_their_link() -> None:
 
 def test_bytes_of_a_held_link_wait() -> None:
     bytes_of = {FLOOD: 100}
-    turns = LinkTurns(Settings(), Pauses().note, bytes_of.__getitem__, lambda link: turns.put(Got(link, [Ping()])))
+    turns = FrameQueue(Settings(), Pauses().note, bytes_of.__getitem__, lambda link: turns.put(Got(link, [Ping()])))
     turns.hold(FLOOD)
     turns.add(FLOOD)
     assert turns.queues == {}
@@ -343,7 +343,7 @@ def test_a_longer_pause_of_a_link_may_follow_one_that_is_as_good_as_over() -> No
         runner.run(scenario())
 
 
-def parts_of(turns: LinkTurns, *inputs: LinkInput) -> list[int]:
+def parts_of(turns: FrameQueue, *inputs: LinkInput) -> list[int]:
     """Return how many frames each part of these inputs of one link has."""
     for input in inputs:
         turns.put(input)

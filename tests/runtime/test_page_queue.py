@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import replace
 
 from p2pchat import TCPPeer
-from p2pchat.config import KIB, Settings
 from p2pchat.core.durable_changes import WantStart
 from p2pchat.core.effects import Fetch
 from p2pchat.core.inputs import Got, LinkDrained, LinkFilled
 from p2pchat.protocol import Want
 from p2pchat.runtime.driver import PageQueue
+from p2pchat.settings import KIB, Settings
 from p2pchat.testing import mesh
 from p2pchat.testing.meshes import QUICK
 from tests.deadlines import until

@@ -9,7 +9,6 @@ from functools import partial
 import msgspec
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_state import talk_id
@@ -17,6 +16,7 @@ from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCrea
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
 from p2pchat.core.sync.forks import AGAIN_AFTER
 from p2pchat.protocol import Entries, Have, Want
+from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.__main__ import main
 from simulation.network import WireEnd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from p2pchat.core.log import verify
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from simulation.random_histories import RandomHistory
 from simulation.virtual_time import cached_signatures, draw_settings, signer
 

@@ -28,9 +28,9 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain, size_bytes
 from p2pchat.core.members.statement import make_statement, network_id
 from p2pchat.core.sync.conversation_state import Heads, LogHead
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Naming
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user
 
 AT = "ab" * 8  # the beginning of a chain

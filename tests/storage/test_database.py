@@ -9,7 +9,7 @@ import pytest
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.dialects.dialect import DatabaseURL, dialect_of, parse_url
-from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 
 URLS = {
     "sqlite:////var/chat.db": DatabaseURL("sqlite", database="/var/chat.db"),

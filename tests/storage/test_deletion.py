@@ -22,8 +22,8 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.sync import pruner
 from p2pchat.protocol import Mark
-from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.conftest import SMALL
 from tests.storage.writers import MORNING, ROOM, Author, is_sound, many, released, user
 

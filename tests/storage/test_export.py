@@ -10,9 +10,9 @@ from p2pchat.core.durable_changes import Change, Fork, KnownConversation
 from p2pchat.core.log import batch_of, decode_entry
 from p2pchat.core.members.statement import make_statement, network_id, room_id
 from p2pchat.export_file import MOST_HELD, file_pages
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Frame, Members, Naming
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, many, user
 
 ROOM_TALK = KnownConversation(ROOM, Naming(room=True))

@@ -9,7 +9,7 @@ import pytest
 from p2pchat.core.durable_changes import Change, Fork, Start, TailStart, WantStart
 from p2pchat.core.log import Batch
 from p2pchat.protocol import Mark
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.writers import DM, ROOM, Author, is_sound, many, user
 
 NOTHING = WantStart(tips=())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.durable_changes import EVERYTHING, Change, NewLog, Relation
 from p2pchat.core.log import FileRef, LogId, Ref, ref_key
 from p2pchat.kinds import KINDS
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.test_deletion import ALL, delete
 from tests.storage.writers import DM, MORNING, Author, many, released
 

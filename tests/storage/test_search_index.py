@@ -12,10 +12,10 @@ import pytest
 from p2pchat.core.durable_changes import EVERYTHING, Change
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.storage import search_index
-from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.search_index import NOWHERE, IndexHit, SearchIndex, clock_of, documents_of
 from p2pchat.storage.search_words import parse_query
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
 
 LAST = 1 << 62

@@ -10,7 +10,7 @@ from p2pchat import Message, Pinned, TCPPeer, Vote
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import VIEWS_KEY
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.databases.servers import ROOT
 from tests.deadlines import WAIT, within
 from tests.docs.pages import blocks

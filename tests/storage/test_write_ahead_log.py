@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.storage.dialects.sqlite import damage_of, sqlite_url
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.dialects.sqlite_dialect import damage_of, sqlite_url
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.conftest import SMALL
 from tests.storage.writers import Author, released
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from p2pchat import DeliveryTimeout, Left, Link, P2PChatError, PortInUse
-from p2pchat.config import Settings
+from p2pchat.settings import Settings
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.meshes import PipeNetwork, pipe
 from p2pchat.testing.pytest_plugin import p2pchat_mesh as plugin_fixture

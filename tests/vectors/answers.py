@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from p2pchat.config import Settings
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.edits import relation_of
@@ -62,8 +61,8 @@ from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.discovery import identify, txt_record
 from p2pchat.errors import ImportRefused, InviteError
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import encode_invite, parse_invite
-from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from p2pchat.kinds import KINDS, RELATION_KINDS
 from p2pchat.protocol import (
@@ -81,6 +80,7 @@ from p2pchat.protocol import (
     encode,
     encode_piece,
 )
+from p2pchat.settings import Settings
 from tests.vectors.files import read
 from tests.vectors.vector_node import HandshakeNode, VectorNode, decoded, encoded
 

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from itertools import takewhile
 from typing import Any
 
-from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.inputs import Connect, Got, ImportRequest, LinkAccepted, LinkDialled
 from p2pchat.core.members.statement import parse_statement
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node_context import Invitation, NetworkCredentials, Now
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import (
     LENGTH,
     MAX_FRAME_BYTES,
@@ -31,6 +30,7 @@ from p2pchat.protocol import (
     Unknown,
     encode,
 )
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import Far, Peer, World
 

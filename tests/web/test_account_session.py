@@ -14,9 +14,9 @@ from starlette.websockets import WebSocket
 from p2pchat.web import WebSettings
 from p2pchat.web.account_session import SendQueue, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
-from p2pchat.web.chat_socket import ChatSession
-from p2pchat.web.event_socket import EventSession
-from p2pchat.web.hub import Ending, Kind, QueueFull
+from p2pchat.web.chat_socket import ChatSocket
+from p2pchat.web.event_socket import EventSocket
+from p2pchat.web.session_hub import Ending, Kind, QueueFull
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served
 from tests.web.socketio_client import socket
@@ -70,8 +70,8 @@ async def account_of(served: Served, name: str) -> Account:
     return served.account(name)
 
 
-CHAT = (lambda websocket, account: ChatSession(websocket, account, frozenset(), None), '{"text": "TEXT"}')
-LINES = (lambda websocket, account: EventSession(websocket, account, None), '{"do": "send", "text": "TEXT"}')
+CHAT = (lambda websocket, account: ChatSocket(websocket, account, frozenset(), None), '{"text": "TEXT"}')
+LINES = (lambda websocket, account: EventSocket(websocket, account, None), '{"do": "send", "text": "TEXT"}')
 
 
 @pytest.mark.parametrize(("why", "code"), [("revoked", 1008), ("stopping", 1012)])
@@ -115,7 +115,7 @@ async def test_others_have_their_turn_between_the_frames_of_a_flood(served: Serv
     zoe, client = await account_of(served, "zoe"), FloodingClient(served)
     await client.websocket.accept()
     others = asyncio.create_task(take_turns())
-    await EventSession(client.websocket, zoe, None).run("lines")
+    await EventSocket(client.websocket, zoe, None).run("lines")
     others.cancel()
     between = [later - earlier for earlier, later in pairwise(seen[1:])]
     assert len(between) == 50 and min(between) > 0
@@ -127,7 +127,7 @@ async def test_a_session_that_finds_no_room_gets_the_error_and_is_closed(served:
         served.gateway.hub.open(ada, lambda envelope: None, "chat")
     client = FakeClient(served)
     await client.websocket.accept()
-    await ChatSession(client.websocket, ada, frozenset(), None).run("chat")
+    await ChatSocket(client.websocket, ada, frozenset(), None).run("chat")
     assert [json.loads(client.sent[1]["text"])["code"], client.sent[2]["code"]] == ["full", 1013]
 
 
@@ -137,7 +137,7 @@ async def test_a_defect_while_a_frame_is_sent_ends_the_session(
     ada, client = await account_of(served, "ada"), FakeClient(served)
     client.fails = '"ok"'
     await client.websocket.accept()
-    running = asyncio.create_task(ChatSession(client.websocket, ada, frozenset(), None).run("chat"))
+    running = asyncio.create_task(ChatSocket(client.websocket, ada, frozenset(), None).run("chat"))
     client.put('{"text": "hello"}')
     await client.until_closed()
     client.leave()

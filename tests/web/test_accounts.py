@@ -14,10 +14,10 @@ from p2pchat import DataLocked, Renamed, Settings, StorageError, TCPPeer, Unknow
 from p2pchat.core.names import base32
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.account_records import AccountNameTaken, valid
+from p2pchat.web.account_record import AccountNameTaken, valid
 from p2pchat.web.accounts import Accounts, open_accounts
 from p2pchat.web.error_responses import Forbidden, WebError
-from p2pchat.web.rate_limit import TooMany
+from p2pchat.web.rate_limits import TooMany
 from p2pchat.web.receivers import Receivers
 from tests.web.conftest import Served, serving
 

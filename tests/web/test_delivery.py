@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from p2pchat.web.socketio import engineio
+from p2pchat.web.socketio import engine_connection
 from tests.processes.proxy import Proxy
 from tests.web.chat_client import Chatter, chatting, connect, opened
 from tests.web.conftest import Served
@@ -241,8 +241,8 @@ async def test_a_message_is_not_given_to_a_poll_whose_connection_is_gone(served:
 async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_connection(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_time = engineio.PONG_TIMEOUT
-    monkeypatch.setattr(engineio, "PONG_TIMEOUT", 0.2)
+    in_time = engine_connection.PONG_TIMEOUT
+    monkeypatch.setattr(engine_connection, "PONG_TIMEOUT", 0.2)
     await served.register("ada", "bob")
     ada, other = served.peer.hosted
     async with losing_polls(served) as (bob, proxy):
@@ -258,7 +258,7 @@ async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_conn
         while said := await bob.poll():
             assert "newMessage" not in str(said), "a client that names the second one by `since` would miss the first"
         assert [receipt.status for receipt in receipts] == ["accepted"] * 2
-        monkeypatch.setattr(engineio, "PONG_TIMEOUT", max(in_time, WITHIN))  # now it answers, as soon as it can
+        monkeypatch.setattr(engine_connection, "PONG_TIMEOUT", max(in_time, WITHIN))  # now it answers
         said = await bob.come(registration(served, "bob"))
         while "behind it" not in str(said):
             more = await bob.poll()

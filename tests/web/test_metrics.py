@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from p2pchat import PeerClosed, StorageError, TCPPeer
 from p2pchat.peer_metrics import HealthCheck
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from p2pchat.web import Pace, WebSettings, create_app
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, serving

@@ -14,9 +14,9 @@ from fastapi import FastAPI
 
 from p2pchat import Presence
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.hub import Envelope
-from p2pchat.web.socketio.engineio import EngineConnection, StrictPacket, may_come_in
-from p2pchat.web.socketio.handlers import EventHandlers
+from p2pchat.web.session_hub import Envelope
+from p2pchat.web.socketio.engine_connection import EngineConnection, StrictPacket, may_come_in
+from p2pchat.web.socketio.event_handlers import EventHandlers
 from p2pchat.web.socketio.socket_client import ClientRegistry
 from p2pchat.web.socketio.socketio_server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS, SocketIOServer
 from tests.web.chat_client import connect

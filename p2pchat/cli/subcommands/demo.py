@@ -65,7 +65,7 @@ def demo(engine: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="p2pchat-demo-", ignore_cleanup_errors=True) as home:
         try:
             with _engine(engine or "", Path(home)) as url:
-                asyncio.run(Tour(Path(home), url).give())
+                asyncio.run(Demo(Path(home), url).give())
         except (ChildFailed, _Claim) as error:
             _say("")
             raise CommandError(f"the demo failed: {error}") from None
@@ -108,7 +108,7 @@ def _check(true: bool, what: str) -> None:
     _say(f"  ok   {what}")
 
 
-class Tour:
+class Demo:
     """The steps of the tour in order, with the peers they share."""
 
     def __init__(self, home: Path, engine: str = "") -> None:

@@ -27,7 +27,6 @@ from p2pchat.cli.control_protocol import DEFAULT_LAST, MAX_LAST
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.standard_input import Progress, can_ask, confirm
-from p2pchat.commands.arrivals import PendingArrivals
 from p2pchat.commands.display import is_ignored, without_ignored
 from p2pchat.commands.event_text import (
     DeletedLines,
@@ -41,6 +40,7 @@ from p2pchat.commands.event_text import (
     with_gap,
 )
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_notice
+from p2pchat.commands.pending_arrivals import PendingArrivals
 from p2pchat.commands.standard_output import StdoutWriter, json_line, raw_stdout
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_name, quote_place, safe_line

@@ -25,8 +25,8 @@ from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from p2pchat.cli.terminal.chat_lines import PendingLine
 from p2pchat.cli.terminal.device import BLACK_ON_WHITE, DIM, ERROR, TerminalStream, breaks_rows
+from p2pchat.cli.terminal.pending_line import PendingLine
 from p2pchat.commands.qr_code import INDENT, row_of_code
 from p2pchat.commands.wrap import Fragment, Row, cut_row, fold_row, is_wide, plain_text
 

@@ -11,18 +11,16 @@ from datetime import datetime
 from typing import Any
 
 from p2pchat import Conversation, Group, Message, P2PChatError, TCPPeer
-from p2pchat.cli.terminal.chat_lines import (
+from p2pchat.cli.terminal.device import DIM, TerminalAlerts
+from p2pchat.cli.terminal.line_completer import RecentSpeakers
+from p2pchat.cli.terminal.pending_line import (
     PendingLine,
     change_line,
     chat_line,
     local,
 )
-from p2pchat.cli.terminal.completer import RecentSpeakers
-from p2pchat.cli.terminal.device import DIM, TerminalAlerts
 from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.chat_settings import QUIET_ABOVE, ChatSettings
-from p2pchat.commands.command_session import Session
-from p2pchat.commands.delivery_notices import older_messages
 from p2pchat.commands.display import LAST_LINES, Display, without_ignored
 from p2pchat.commands.event_text import (
     EventLine,
@@ -35,6 +33,8 @@ from p2pchat.commands.event_text import (
     with_gap,
 )
 from p2pchat.commands.message_commands import HISTORY_LINES
+from p2pchat.commands.notifier import older_messages
+from p2pchat.commands.session import Session
 from p2pchat.commands.standard_output import EventLogFile, json_line
 from p2pchat.commands.unread_counter import is_addressed_to, is_here
 from p2pchat.commands.wrap import Fragment, Row, fold

@@ -17,13 +17,13 @@ from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, PeerRecord
+from p2pchat.settings import Settings
 
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
 FORGOTTEN_AFTER = 7 * REVERIFY_AFTER  # since it last answered

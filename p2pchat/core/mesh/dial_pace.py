@@ -1,7 +1,7 @@
 """Pace of dials to what no key has answered at yet: few of those that fail, and rarely to one host or network.
 
 At most two dials a second may fail. One host is dialled once in 30 s, one network without a link there once in 5 s, and
-a host where three dials failed on the word of one member once an hour on that word (config.py). The look-up of a name
+a host where three dials failed on the word of one member once an hour on that word (settings.py). The look-up of a name
 counts as a dial that fails, unless the name means an address that may be dialled. On loopback only the number counts.
 An answer by the right key gives everything back, so an honest mesh forms at once.
 """

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from p2pchat.config import Settings
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.protocol import PeerId, UserId
+from p2pchat.settings import Settings
 
 MAX_OF_MEMBER = 8  # once half of the places are taken; of a contact, that are known because they host it; a guess
 

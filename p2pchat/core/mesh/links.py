@@ -65,7 +65,7 @@ from p2pchat.core.mesh.peer_link import (
     quoted,
 )
 from p2pchat.core.mesh.peer_record import member_of
-from p2pchat.core.mesh.presence import DEPARTURE_REASONS
+from p2pchat.core.mesh.presence_tracker import DEPARTURE_REASONS
 from p2pchat.core.mesh.unreachable_peers import UnreachablePeers
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError

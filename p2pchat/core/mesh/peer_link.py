@@ -103,7 +103,7 @@ class PeerLink:
     run: RunId = ""
     n: int = 0
     up_at: float = 0.0
-    timer: Timer | None = None  # the next step must be done by then; of a replaced link: see presence.py
+    timer: Timer | None = None  # the next step must be done by then; of a replaced link: see presence_tracker.py
     # Keepalive
     reads: bool = True  # False while reading is paused
     heard_at: float = 0.0

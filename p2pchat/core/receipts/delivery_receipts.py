@@ -16,7 +16,7 @@ from p2pchat.core.durable_changes import DeliveredMark
 from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.members.member_shares import MemberShares
-from p2pchat.core.mesh.presence import Recipients
+from p2pchat.core.mesh.presence_tracker import Recipients
 from p2pchat.core.node_context import KeySet, NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from p2pchat.core.commits import LAZY_COMMIT_EVERY
 from p2pchat.core.durable_changes import Change, DeliveredMark, ReadMark, Stored
 from p2pchat.core.effects import DeliveryReceipt, ReadReceipt, ReadStored, WriteAccepted
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
@@ -23,6 +22,7 @@ from p2pchat.core.receipts.delivery_receipts import (
     DeliveryReceipts,
 )
 from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkExchange, ReaderKey, ReadPosition, TakenMarks
+from p2pchat.core.storage_state import LAZY_COMMIT_EVERY
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import Step, SyncContext

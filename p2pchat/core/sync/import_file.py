@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from p2pchat.config import Settings
 from p2pchat.core.effects import ImportResult
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ImportRequest
@@ -46,6 +45,7 @@ from p2pchat.protocol import (
     Members,
     Naming,
 )
+from p2pchat.settings import Settings
 
 FRAME_UNITS = 32  # of a frame, besides one of each entry: 0.2 ms for a signature and a new log, measured
 MAX_NAMINGS = 10_000  # conversation names remembered; a file covers one conversation after the other

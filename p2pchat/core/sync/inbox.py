@@ -20,7 +20,7 @@ from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState
-from p2pchat.core.sync.known_conversations import Conversations, dm_id
+from p2pchat.core.sync.known_conversations import KnownConversations, dm_id
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 MAX_OF_MEMBER = 1024  # conversations of all users of one member; a guess: groups take 15 KiB each
@@ -51,7 +51,7 @@ class Inbox:
     """The unanswered conversations of all hosted users, and their places."""
 
     def __init__(
-        self, ctx: NodeContext, conversations: Conversations, hosted: HostedIdentities, contacts: Contacts,
+        self, ctx: NodeContext, conversations: KnownConversations, hosted: HostedIdentities, contacts: Contacts,
         members: UserMembers,
     ) -> None:  # fmt: skip
         self._conversations = conversations

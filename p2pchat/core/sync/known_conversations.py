@@ -39,7 +39,7 @@ def dm_id(one: UserId, other: UserId) -> ConversationId:
     return blake2b(DM_TAG + bytes.fromhex("".join(sorted((one, other)))), digest_size=32).hexdigest()
 
 
-class Conversations(dict[ConversationId, ConversationState]):
+class KnownConversations(dict[ConversationId, ConversationState]):
     """All conversations in memory, by id."""
 
     def __init__(self, network: str) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter, ge
 from typing import Literal
 
-from p2pchat.config import Settings
 from p2pchat.core.log import (
     UNREADABLE,
     Entry,
@@ -36,6 +35,7 @@ from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId
+from p2pchat.settings import Settings
 
 
 @dataclass(slots=True)

@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from p2pchat.config import MIB
 from p2pchat.core.durable_changes import PruneKey, PrunePlan
 from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
@@ -34,6 +33,7 @@ from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import RunId, UserId
+from p2pchat.settings import MIB
 
 PRUNED_ENTRIES = 1000  # deleted in one transaction: some 20 ms
 PRUNED_BYTES = 4 * MIB  # the same, of large entries

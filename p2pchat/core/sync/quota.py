@@ -3,7 +3,7 @@
 A contact has room of its own. All users of another member share that of their member, for which it answers: whoever
 admitted it can expel it. Each of them but the member itself has a part of what is left: one account of a gateway leaves
 room to the others. A little is free to each while there is room. Users who count by themselves (user_members.py) have
-as much as a member. The limits and what they add up to stand in one table, config.py. Bytes are counted per batch,
+as much as a member. The limits and what they add up to stand in one table, settings.py. Bytes are counted per batch,
 those on their way to the disk included, and a log counts besides its bytes.
 
 Of whom there is no room, nothing more is stored. The peers of such a user are sent `full`; nothing of the user is
@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 
-from p2pchat.config import MemberLimits
 from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import WarningIssued
@@ -27,9 +26,10 @@ from p2pchat.core.log import Ref, WriterKey
 from p2pchat.core.members.user_members import Line, UserMembers
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
-from p2pchat.core.sync.known_conversations import Conversations
+from p2pchat.core.sync.known_conversations import KnownConversations
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.settings import MemberLimits
 
 PREFIX = "quota:"  # in meta, before a user whose limits are lifted
 ALLOWED = "allowed"
@@ -158,7 +158,7 @@ class Quota:
 
     def __init__(
         self, ctx: NodeContext, meta: Mapping[str, str], hosted: Container[UserId], names: Mapping[UserId, str],
-        contacts: Container[UserId], members: UserMembers, blocks: Blocks, conversations: Conversations,
+        contacts: Container[UserId], members: UserMembers, blocks: Blocks, conversations: KnownConversations,
         remotes: Mapping[int, RemoteState],
     ) -> None:  # fmt: skip
         self._ctx = ctx

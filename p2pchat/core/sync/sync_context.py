@@ -28,12 +28,12 @@ from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
 from p2pchat.core.log import Batch, FileRef, LogId, WriterKey, certificate_of
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
-from p2pchat.core.mesh.presence import PresenceTracker
+from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog
 from p2pchat.core.sync.inbox import Inbox
-from p2pchat.core.sync.known_conversations import Conversations, dm_id
+from p2pchat.core.sync.known_conversations import KnownConversations, dm_id
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.errors import LogError
@@ -221,7 +221,7 @@ class SyncContext:
         members.load(stored.members, self.people.names)
         self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
-        self.conversations: Conversations = Conversations(network)
+        self.conversations: KnownConversations = KnownConversations(network)
         self.lookups: Lookups = Lookups(ctx)
         self.inbox: Inbox = Inbox(ctx, self.conversations, hosted, contacts, members)
         self.quota: Quota = Quota(

@@ -253,19 +253,19 @@ def dialect_of(url: str, busy_timeout: float) -> Dialect:
     """
     given = parse_url(url)
     if given.kind == "memory":
-        from p2pchat.storage.dialects.sqlite import MemoryDialect
+        from p2pchat.storage.dialects.sqlite_dialect import MemoryDialect
 
         return MemoryDialect()
     if given.kind == "sqlite":
-        from p2pchat.storage.dialects.sqlite import SQLiteDialect
+        from p2pchat.storage.dialects.sqlite_dialect import SQLiteDialect
 
         return SQLiteDialect(given, busy_timeout)
     if given.kind in ("mysql", "mariadb"):
-        from p2pchat.storage.dialects.mysql import MySQLDialect
+        from p2pchat.storage.dialects.mysql_dialect import MySQLDialect
 
         return MySQLDialect(given, busy_timeout)
     if given.kind == "postgresql":
-        from p2pchat.storage.dialects.postgresql import PostgreSQLDialect
+        from p2pchat.storage.dialects.postgresql_dialect import PostgreSQLDialect
 
         return PostgreSQLDialect(given, busy_timeout)
     raise StorageError(f"this version keeps no {given.kind!r} databases: write {WRITTEN}")

@@ -1,7 +1,7 @@
 """Registered Socket.IO clients of a gateway, and what they share: presence and message statuses.
 
 A client is a session like those of `/chat` and `/lines` (account_session.py). While its user is active, messages are
-read once it is proved that they have arrived (engineio.py); otherwise when the user becomes active again.
+read once it is proved that they have arrived (engine_connection.py); otherwise when the user becomes active again.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.catch_up import QUEUED_KINDS, Post
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import Gateway
-from p2pchat.web.hub import Ending, Envelope, QueueFull
 from p2pchat.web.message_form import CHAT_EVENTS, SOCKETIO, message_json
-from p2pchat.web.socketio.engineio import NEW_MESSAGE, EngineConnection, Newest, event_packet
+from p2pchat.web.session_hub import Ending, Envelope, QueueFull
+from p2pchat.web.socketio.engine_connection import NEW_MESSAGE, EngineConnection, Newest, event_packet
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
 ROOM_READ_AFTER = 2.0  # seconds in which read marks in the room are gathered

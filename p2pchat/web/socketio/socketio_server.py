@@ -26,10 +26,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from p2pchat.web.error_responses import Unauthorized, WebError, problem_of
 from p2pchat.web.gateway_state import Gateway
-from p2pchat.web.hub import QueueFull
-from p2pchat.web.rate_limit import site_of
+from p2pchat.web.rate_limits import site_of
 from p2pchat.web.security import address_of, is_on_loopback
-from p2pchat.web.socketio.engineio import (
+from p2pchat.web.session_hub import QueueFull
+from p2pchat.web.socketio.engine_connection import (
     CLOSE,
     SEPARATOR,
     EngineConnection,
@@ -39,7 +39,7 @@ from p2pchat.web.socketio.engineio import (
     may_come_in,
     posted_packets,
 )
-from p2pchat.web.socketio.handlers import Answer, EventHandlers, payload_of
+from p2pchat.web.socketio.event_handlers import Answer, EventHandlers, payload_of
 from p2pchat.web.socketio.socket_client import ClientRegistry
 
 MAX_UNREGISTERED = 1024  # connections that have not registered yet; further ones are told to try again

@@ -86,7 +86,7 @@ def test_a_password_on_the_command_line_gets_a_warning_and_is_not_shown(
 
 def test_a_copy_tells_how_to_start_with_the_old_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A directory that holds only the copied database would be a new identity."""
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
@@ -103,7 +103,7 @@ def test_a_copy_tells_how_to_start_with_the_old_key(tmp_path: Path, capsys: pyte
 
 
 def test_the_result_of_a_copy_is_printed(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
-    from p2pchat.storage.sql import SqlStorage
+    from p2pchat.storage.sql_storage import SqlStorage
 
     SqlStorage(f"sqlite:///{tmp_path}/a.db").close()
     assert run(["db", "copy", f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", "--json"]) == 0

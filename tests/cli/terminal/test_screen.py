@@ -10,8 +10,8 @@ import sys
 import pytest
 from prompt_toolkit.output import ColorDepth, DummyOutput
 
-from p2pchat.cli.terminal.chat_lines import PendingLine
 from p2pchat.cli.terminal.device import TerminalStream, create_terminal_output
+from p2pchat.cli.terminal.pending_line import PendingLine
 from p2pchat.cli.terminal.screen import MAX_BATCH_CHARACTERS, MAX_QUEUED, Screen
 from tests.deadlines import WAIT
 

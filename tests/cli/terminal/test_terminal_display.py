@@ -10,8 +10,8 @@ import pytest
 from p2pchat import Conversation, TCPPeer, Typing, User
 from p2pchat.cli.terminal.terminal_display import OpenQuestions, TypingNotifier, TypingUsers, is_text
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.command_session import Session
 from p2pchat.commands.display import Display
+from p2pchat.commands.session import Session
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.wrap import plain_text
 from p2pchat.testing import mesh

@@ -18,7 +18,7 @@ from p2pchat.core.members.statement import (
     network_id,
     parse_statement,
 )
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 
 FOUNDER = Identity.from_seed(b"f" * 32)
 NETWORK = network_id(FOUNDER.peer_id)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Send
 from p2pchat.core.inputs import DiskLow, Got, StatementsMade
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id, room_id
 from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Members, UserId, encode
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, Author, K, Peer, World, have, page, passed
 

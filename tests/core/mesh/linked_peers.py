@@ -11,7 +11,6 @@ from hashlib import sha256, shake_256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from p2pchat.config import Settings
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
@@ -25,6 +24,7 @@ from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord, Peers, UserId
+from p2pchat.settings import Settings
 
 N, K = "0a" * 16, "0b" * 32
 START = 1_760_000_000_000_000  # UTC microseconds

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send, WarningIssued
 from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.link_places import MAX_OF_MEMBER
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import Admit, Bye, Frame, Go, Hello, encode
+from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes, peers_in_order, record_of, told
 
 SMALL = Settings(max_links=8, known_links=2)  # six places for others than contacts

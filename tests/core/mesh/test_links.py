@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.effects import (
     Close,
     Counted,
@@ -39,6 +38,7 @@ from p2pchat.protocol import (
     Unknown,
     Welcome,
 )
+from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import HOST, Draws, K, Key, Meeting, N, Post, byes, link_changes, peers_in_order
 
 D, F = peers_in_order("ada", "bob")

@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 from msgspec import structs
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, Resolved
@@ -17,6 +16,7 @@ from p2pchat.core.mesh.dial_pace import DialPace
 from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import PeerRecord, Peers
+from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import START, K, Key, Meeting, Post, record_of, told
 
 VICTIM = "198.51.100.7"

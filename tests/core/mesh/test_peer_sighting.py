@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Dial, Effect
 from p2pchat.core.inputs import DialFailed, PeerSighted, Stop
 from p2pchat.core.mesh.addressbook import MAX_SIGHTED
+from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import START, Meeting, Post, peers_in_order
 
 ADA, BOB = peers_in_order("ada", "bob")

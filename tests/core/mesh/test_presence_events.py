@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from p2pchat.config import Settings
 from p2pchat.core.effects import Effect, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_events import AT_ONCE
 from p2pchat.protocol import Hosted
+from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key
-from tests.core.mesh.test_presence import BOB, GATE, Here_, departures, joins, word
+from tests.core.mesh.test_presence_tracker import BOB, GATE, Here_, departures, joins, word
 from tests.core.mesh.test_unwritten_users import guests
 
 RATE = 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.effects import (
     Effect,
     PauseReading,
@@ -13,10 +12,11 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import Got, NameKept, QuotaLifted
 from p2pchat.core.mesh.handshake import DIGEST_BYTES, MAX_REMEMBERED, Certificates, make_cert
 from p2pchat.core.mesh.peer_link import Keepalive, PeerLink
-from p2pchat.core.mesh.presence import MAX_DEPARTED
+from p2pchat.core.mesh.presence_tracker import MAX_DEPARTED
 from p2pchat.protocol import Here, Hosted, Naming, ReadFrame, TypingFrame
+from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key, admission_of
-from tests.core.mesh.test_presence import BOB, GATE, NOW_MS, Here_, departures, joins, word
+from tests.core.mesh.test_presence_tracker import BOB, GATE, NOW_MS, Here_, departures, joins, word
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Peer, World, dm, passed
 
 CERT_KEYS = {name: Key(name) for name in (f"guest {n}" for n in range(60))}

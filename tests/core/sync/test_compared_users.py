@@ -11,7 +11,7 @@ from p2pchat.core.log import Entry, encode_entry, mark_hash
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.anti_entropy import NEXT_WITHIN
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.identity.keys import Identity
+from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Digest, Frame, Naming, Pong
 from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, NAMES, NAMINGS, Author, Far, Peer, World, dm, have, sums
 

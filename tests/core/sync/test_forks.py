@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from _pytest.mark import ParameterSet
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import Change, NewLog, Stretch
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
@@ -24,6 +23,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.sync import forks
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
+from p2pchat.settings import Settings
 from simulation.simulation import Simulation
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, have, page
 

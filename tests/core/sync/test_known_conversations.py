@@ -10,7 +10,7 @@ from typing import NoReturn
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, LogId, encode_entry
-from p2pchat.core.sync.known_conversations import Conversations
+from p2pchat.core.sync.known_conversations import KnownConversations
 from p2pchat.protocol import ConversationId, Naming
 from tests.core.scripted_nodes import FAR_RUN, IDS, START, N
 
@@ -25,7 +25,7 @@ class Unread(dict[ConversationId, GroupReplica]):
         raise AssertionError("each group is looked at")
 
 
-def group_of_ada(conversations: Conversations, *others: str) -> Naming:
+def group_of_ada(conversations: KnownConversations, *others: str) -> Naming:
     """Add a group with its first operation, and its talk."""
     members = {IDS[name]: 1 for name in ("ada", *others)}
     entry = Entry("group", START, START, b=group_body(1, "ops", IDS["ada"], members, {}, salt="5a" * 16))
@@ -39,7 +39,7 @@ def group_of_ada(conversations: Conversations, *others: str) -> Naming:
 
 
 def test_who_is_named_in_a_group_has_a_conversation() -> None:
-    conversations = Conversations(N)
+    conversations = KnownConversations(N)
     naming = group_of_ada(conversations, "bob", "cyd")
     assert naming.group is not None
     conversations[conversations.room].writer(IDS["dan"])
@@ -51,7 +51,7 @@ def test_who_is_named_in_a_group_has_a_conversation() -> None:
 
 def test_asking_about_a_user_looks_at_no_group() -> None:
     """It is asked several times for each made-up user, and others may make thousands of groups."""
-    conversations = Conversations(N)
+    conversations = KnownConversations(N)
     group_of_ada(conversations, "bob")
     conversations.groups = Unread(conversations.groups)
     assert [conversations.has_any_of(IDS["eve"]), conversations.has_entries_of(IDS["eve"])] == [False, False]
@@ -59,7 +59,7 @@ def test_asking_about_a_user_looks_at_no_group() -> None:
 
 def test_a_forgotten_conversation_leaves_memory_without_the_collector() -> None:
     """Members may name thousands of groups, and the collector comes seldom."""
-    conversations = Conversations(N)
+    conversations = KnownConversations(N)
     id = "9e" * 32
     conversations.open_group(Naming(group=(id, IDS["eve"], FAR_RUN)), [IDS["eve"]], IDS["eve"], IDS["eve"])
     gone = weakref.ref(conversations.groups[id])

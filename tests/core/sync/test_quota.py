@@ -8,13 +8,13 @@ from random import Random
 
 import pytest
 
-from p2pchat.config import Settings
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted, StatementsMade
 from p2pchat.core.log import Entry, encode_entry, size_bytes
 from p2pchat.protocol import Entries, Have, Mark, Naming
+from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.simulation import Simulation
 from simulation.virtual_time import SMALL

@@ -20,7 +20,7 @@ from statistics import median
 
 import pytest
 
-from p2pchat.config import KIB, MIB, Settings
+from p2pchat.settings import KIB, MIB, Settings
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.hostile.branch import THIRD_HOST, THIRD_HOST_V6

@@ -14,10 +14,10 @@ from statistics import median
 import pytest
 import pytest_asyncio
 
-from p2pchat.config import KIB, MIB, Settings
-from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import load_network
 from p2pchat.protocol import Entries, Here, Ping, Pong
+from p2pchat.settings import KIB, MIB, Settings
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.deadlines import WAIT, until

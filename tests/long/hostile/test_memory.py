@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pchat.config import KIB, MIB
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, ReadFrame, Want
+from p2pchat.settings import KIB, MIB
 from tests.conftest import Tell
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
 from tests.processes.peers import Cluster

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from p2pchat.config import CONTENT_FACTOR
+from p2pchat.settings import CONTENT_FACTOR
 from p2pchat.testing import Log, causes
 from p2pchat.testing.process_mesh import Child, ChildFailed, Line
 from tests.processes.peers import Cluster

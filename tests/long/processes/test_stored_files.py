@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.core.content.pieces import PIECE_BYTES
-from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.testing.process_mesh import Child
 from tests.deadlines import until
 from tests.long.processes.test_files import noted

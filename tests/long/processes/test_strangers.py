@@ -1,8 +1,8 @@
 """Strangers of every kind on the port of a running peer: dropped within the limits, without effect on members.
 
-tests/runtime/test_connections.py tests the limits, tests/core/mesh/test_handshake.py and tests/hostile/test_proofs.py
-that a hello is valid for one connection and one certificate. This test has two real members, sockets and TLS, and
-checks the members' logs, memory and chat.
+tests/runtime/test_connection_manager.py tests the limits, tests/core/mesh/test_handshake.py and
+tests/hostile/test_proofs.py that a hello is valid for one connection and one certificate. This test has two real
+members, sockets and TLS, and checks the members' logs, memory and chat.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from p2pchat.config import MIB, Settings
-from p2pchat.identity.tls import client_context
+from p2pchat.identity.tls_pipe import client_context
 from p2pchat.protocol import LENGTH, Frame, Go, Hello, Mark, Ping, Want
-from p2pchat.runtime.pending_handshakes import SILENT_AFTER
+from p2pchat.runtime.stranger_limiter import SILENT_AFTER
+from p2pchat.settings import MIB, Settings
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.processes.peers import Cluster

@@ -26,11 +26,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from p2pchat import Link, P2PChatError, TCPPeer
-from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.core.token_bucket import TokenBucket
-from p2pchat.identity.keys import Identity, load_identity
+from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.nats_client import (
     MAX_HEADER_BYTES,
@@ -45,8 +44,7 @@ from p2pchat.nats_client import (
     parse_servers,
 )
 from p2pchat.peer_metrics import HealthCheck, peer_metrics
-from p2pchat.runtime.connections import TCPTransport
-from p2pchat.runtime.pending_handshakes import RELAYED_A_SECOND, RELAYED_PLACES, SILENT_AFTER
+from p2pchat.runtime.connection_manager import TCPTransport
 from p2pchat.runtime.relay import (
     JOINED_BYTES,
     MAX_ANSWERS,
@@ -56,7 +54,9 @@ from p2pchat.runtime.relay import (
     open_piece,
     pair_key,
 )
+from p2pchat.runtime.stranger_limiter import RELAYED_A_SECOND, RELAYED_PLACES, SILENT_AFTER
 from p2pchat.server import Server
+from p2pchat.settings import Settings
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
 from tests.nats import HostileEngine, NatsServer, missing, resized

@@ -10,7 +10,7 @@ import pytest
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.databases.servers import KINDS
 from tests.storage.conftest import SMALL
 

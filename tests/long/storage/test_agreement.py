@@ -26,8 +26,8 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.log import Ref
 from p2pchat.protocol import Mark, Naming
-from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+from p2pchat.storage.sql_storage import SqlStorage
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.storage.conftest import SMALL
 from tests.storage.writers import DM, MORNING, ROOM, Author, user

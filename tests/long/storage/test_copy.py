@@ -15,8 +15,8 @@ from p2pchat.backup import copy_rows
 from p2pchat.core.durable_changes import Address, Change, FormerName, KnownConversation, KnownUser, PruneKey, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming, PeerRecord
-from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+from p2pchat.storage.sql_storage import SqlStorage
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.long.storage.test_agreement import GROUP, KINDS, Story, everything_read, resolved
 from tests.storage.conftest import SMALL

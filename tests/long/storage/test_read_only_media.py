@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.conftest import SMALL
-from tests.storage.test_sql import all_entries
+from tests.storage.test_sql_storage import all_entries
 from tests.storage.writers import Author
 
 

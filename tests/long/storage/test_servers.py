@@ -17,7 +17,7 @@ from p2pchat.core.log import RawEntry
 from p2pchat.errors import StorageError
 from p2pchat.extras import install_command
 from p2pchat.storage.dialects.dialect import DatabaseURL, parse_url
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.databases.fixtures import ServerOf
 from tests.databases.servers import KINDS, ROOT, Server, private
 from tests.docs.pages import blocks

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Joined, Left, TCPPeer
-from p2pchat.commands.arrivals import STAYS_AFTER
+from p2pchat.commands.pending_arrivals import STAYS_AFTER
 from tests.deadlines import within
 from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and, arrives, port_of
 

@@ -14,12 +14,12 @@ from fastapi import FastAPI
 
 from p2pchat import TCPPeer
 from p2pchat.web import Gateway, WebSettings, create_app
-from p2pchat.web.account_records import AccountRecord
+from p2pchat.web.account_record import AccountRecord
+from p2pchat.web.cluster.account_directory import AccountDirectory
+from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import StoreOptions
-from p2pchat.web.cluster.known_records import AccountDirectory
-from p2pchat.web.cluster.membership import Cluster
-from p2pchat.web.cluster.placement import ClusterTimes
+from p2pchat.web.cluster.living_gateways import ClusterTimes
 from tests.deadlines import WAIT, until, within
 from tests.nats import NatsServer, missing
 

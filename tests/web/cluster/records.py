@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from hypothesis import strategies as st
 
-from p2pchat.web.account_records import (
+from p2pchat.web.account_record import (
     DELETED,
     NAMED,
     REGISTERED,

@@ -20,7 +20,7 @@ import httpx
 
 from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.web.cluster.cluster_key import make_key_file
-from p2pchat.web.cluster.placement import COPIES
+from p2pchat.web.cluster.living_gateways import COPIES
 from tests.deadlines import WAIT, within
 from tests.nats import NatsServer
 from tests.nats import missing as nats_missing

@@ -12,7 +12,7 @@ import pytest
 
 from p2pchat.messaging.users import id_of
 from p2pchat.web import WebSettings
-from p2pchat.web.cluster.placement import hosts_of
+from p2pchat.web.cluster.living_gateways import hosts_of
 from tests.deadlines import WAIT, until, within
 from tests.long.web.cluster.test_moving_sessions import Doors, doors
 from tests.web.chat_client import chatting

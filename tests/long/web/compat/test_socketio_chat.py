@@ -20,7 +20,7 @@ import platformdirs
 import pytest
 from filelock import FileLock
 
-from p2pchat.storage.sql import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage
 from tests.databases.fixtures import ServerOf
 from tests.docs.pages import ROOT, blocks
 from tests.ports import free_ports

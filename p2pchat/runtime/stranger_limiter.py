@@ -1,0 +1,223 @@
+"""Limits on strangers: accepted connections that have not finished their handshake.
+
+StrangerLimiter caps strangers, in total and per address, and the rate of new ones. A connection above a cap is closed
+before a byte is read. This bounds what strangers cost. When all places are taken, a newcomer takes that of a silent
+stranger of the fullest network, so a few addresses with silent connections keep nobody out.
+A network with many of the places gives way before it was silent for a while, as it may come again before that. When
+those of its address are taken, it takes that of a silent one there: behind one address are many people.
+
+Relayed strangers have no address. Each has proved its id before it comes here (relay.py), so those that are contacts or
+belong to a member have places of their own. A peer has a rate and takes one place, the last one that it asked for. All
+others share a rate, too. So whoever makes up ids shares the rate and the places of those.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from p2pchat.core.mesh.addressbook import RELAY_HOST, is_loopback, is_private, network_and_host
+from p2pchat.core.token_bucket import TokenBuckets
+from p2pchat.protocol import PeerId
+from p2pchat.settings import Settings
+
+SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
+# Guesses. A silent stranger keeps its place for a second, so 64 places let 64 newcomers a second in beside a flood.
+RELAYED_PLACES = {False: 64, True: 48}  # of peers that are not known, and of those that are
+MAX_OF_ADDRESS = 8  # strangers; an address is an IPv6 /64 or an IPv4 address
+A_SECOND = 20  # new strangers of one address
+LOOPBACK_A_SECOND = 500  # of this machine
+NEAR_PART = 4  # the part of all places that is kept for those who are near
+RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again twice a second
+RELAYED_UNKNOWN_A_SECOND = 100  # of all that are not known; a handshake takes 2 ms
+CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
+
+
+Line = tuple[str, ...]  # where a stranger comes from: its network and its address
+
+
+@dataclass(slots=True, eq=False)
+class Stranger:
+    """One accepted connection.
+
+    Attributes:
+        line: Where it comes from.
+        close: Ends the connection at once.
+        heard_at: When it began or last sent a whole valid frame, monotonic seconds.
+    """
+
+    line: Line
+    close: Callable[[], None]
+    heard_at: float
+
+
+class StrangerPlaces:
+    """Places of one kind, and how many of them each network and each address has.
+
+    Attributes:
+        taken: The number of strangers below each node of their lines, and at () of all.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.taken: Counter[Line] = Counter()
+        self._most = most
+        self._strangers: dict[Stranger, None] = {}  # the oldest first
+
+    def __iter__(self) -> Iterator[Stranger]:
+        return iter(self._strangers)
+
+    @property
+    def has_room(self) -> bool:
+        """True if a place is free."""
+        return self.taken[()] < self._most
+
+    def add(self, stranger: Stranger) -> None:
+        self._strangers[stranger] = None
+        self.taken.update(_nodes(stranger.line))
+
+    def remove(self, stranger: Stranger) -> None:
+        if stranger in self._strangers:
+            del self._strangers[stranger]
+            self.taken -= Counter(_nodes(stranger.line))  # nothing is left of those at 0
+
+    def fullest(self, newcomer: Line) -> Line | None:
+        """Return the address with most of the places of the fullest network, the newest of equal ones.
+
+        None if a newcomer would make its own network or address as full: then that one would come back in its turn.
+        """
+        lines = [one.line for one in reversed(self._strangers)]
+        line = max(lines, key=lambda line: (self.taken[line[:1]], self.taken[line]), default=None)
+        if line is None or not newcomer:
+            return line
+        for one, other in zip(_nodes(newcomer)[1:], _nodes(line)[1:], strict=False):
+            if one != other:
+                return line if self.taken[one] + 1 < self.taken[other] else None
+        return None
+
+
+def _nodes(line: Line) -> list[Line]:
+    return [line[:depth] for depth in range(len(line) + 1)]
+
+
+class StrangerLimiter:
+    """Caps on strangers, in total and per address, and a token bucket for new ones from each address.
+
+    An address is what one party controls: an IPv4 address, or the /64 network of an IPv6 address; all of loopback is
+    one. A bucket holds the tokens of one second. Some places are kept for addresses that are near: private ones, those
+    of this machine, and those at which the address book has a peer.
+
+    Attributes:
+        knows: Returns whether the address book has a peer at a host; replaced once there is a node.
+        refused: Number of connections refused since the start.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._near = StrangerPlaces(settings.max_strangers)
+        self._far = StrangerPlaces(settings.max_strangers - settings.max_strangers // NEAR_PART)
+        self._relayed = {is_known: StrangerPlaces(most) for is_known, most in RELAYED_PLACES.items()}
+        self._buckets = TokenBuckets()  # by address, relayed peer, or kind of those
+        self.knows: Callable[[str], bool] = lambda host: False
+        self.refused: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of strangers now."""
+        return self._near.taken[()] + self._far.taken[()]
+
+    def admit(self, host: str, now: float, close: Callable[[], None]) -> Stranger | None:
+        """Count one more stranger, perhaps in place of another one. None: the connection must be closed.
+
+        Args:
+            host: The address of its far end.
+            now: Seconds on a monotonic clock.
+            close: Called when another stranger takes its place, which then is free already.
+        """
+        line = network_and_host(host)
+        if is_loopback(host):  # one machine's own peers and tests: trusted a little more, still bounded
+            line = ("loopback", "loopback")
+            max_strangers, rate = self._settings.max_strangers_loopback, LOOPBACK_A_SECOND
+        else:
+            max_strangers, rate = MAX_OF_ADDRESS, A_SECOND
+        near = is_loopback(host) or is_private(host) or self.knows(host)
+        shares = self._near if near else self._far
+        has_token = self._buckets.take(line[-1], now, rate)
+        if shares.taken[line] < max_strangers:
+            has_place = has_token and self._has_place(line, now, near=near)
+        else:
+            has_place = has_token and self._close_longest([one for one in shares if one.line == line], now)
+        if not has_place:
+            self.refused += 1
+            return None
+        stranger = Stranger(line, close, now)
+        shares.add(stranger)
+        return stranger
+
+    def admit_relayed(self, peer: PeerId, now: float, close: Callable[[], None], *, is_known: bool) -> Stranger | None:
+        """Count one more stranger that came through an engine and has proved its id, as admit() does.
+
+        Its former place is closed for it. Otherwise a silent stranger of the same kind gives way.
+        """
+        shares, line = self._relayed[is_known], (RELAY_HOST, peer)
+        has_token = self._buckets.take(peer, now, RELAYED_A_SECOND) and (
+            is_known or self._buckets.take(RELAY_HOST, now, RELAYED_UNKNOWN_A_SECOND)
+        )
+        own = [one for one in shares if one.line == line] if shares.taken[line] else []
+        if not has_token or not (
+            self._close_longest(own, now, silent_after=0.0) or shares.has_room or self._close_longest(shares, now)
+        ):
+            self.refused += 1
+            return None
+        stranger = Stranger(line, close, now)
+        shares.add(stranger)
+        return stranger
+
+    def release(self, stranger: Stranger) -> None:
+        """Uncount an admitted stranger: it became a member, or its connection ended. Once is enough."""
+        for shares in self._relayed.values():
+            shares.remove(stranger)
+        self._near.remove(stranger)
+        self._far.remove(stranger)
+
+    def _has_place(self, line: Line, now: float, *, near: bool) -> bool:
+        """Return whether there is a place for a newcomer, after a silent stranger was closed for it if need be."""
+        if self.count < self._settings.max_strangers and (near or self._far.has_room):
+            return True
+        if near:
+            return self._make_room(self._far, (), now) or self._make_room(self._near, line, now)
+        return self._make_room(self._far, line, now)
+
+    def _make_room(self, shares: StrangerPlaces, line: Line, now: float) -> bool:
+        """Close the stranger that was silent longest in the fullest branch, if the newcomer may take its place.
+
+        Of another network with many places that may be anybody. Otherwise it is the one that was silent longest of
+        those in no lighter branch than the newcomer's will be. So an address for each silent stranger, all of one
+        network, keeps nobody of that network out.
+        """
+        fullest = shares.fullest(line)
+        no_lighter = [one for one in shares if _is_no_lighter(shares, one.line, line)]
+        if self._close_longest([one for one in shares if one.line == fullest], now):
+            return True
+        network = line[:1] if fullest is None else fullest[:1]
+        if network != line[:1] and shares.taken[network] > self._settings.max_strangers // CROWD_PART:
+            return self._close_longest([one for one in shares if one.line[:1] == network], now, silent_after=0.0)
+        return self._close_longest(no_lighter, now)
+
+    def _close_longest(self, strangers: Iterable[Stranger], now: float, silent_after: float = SILENT_AFTER) -> bool:
+        """Close the one of them that was silent longest. Return False if none was."""
+        silent = [one for one in strangers if now - one.heard_at >= silent_after]
+        if not silent:
+            return False
+        longest = min(silent, key=lambda one: one.heard_at)
+        self.release(longest)
+        longest.close()
+        return True
+
+
+def _is_no_lighter(shares: StrangerPlaces, line: Line, newcomer: Line) -> bool:
+    """Return whether, where two lines part, the first one's branch has as many as the newcomer's with the newcomer."""
+    for depth, (one, other) in enumerate(zip(line, newcomer, strict=False), start=1):
+        if one != other:
+            return shares.taken[newcomer[:depth]] < shares.taken[line[:depth]]
+    return not newcomer
