@@ -33,7 +33,7 @@ MUTANTS = (
         ("        self.context.pending[ticket] = step",
          """\
         self.context.pending[ticket] = step
-        self._settle(step)
+        self._settle(step, [])
         self.receipts.acknowledgements.on_durable(step)""")),
     Mutant("acknowledged-before-handled", "a program that is killed while it handles a message never gets it again",
         "messaging/test_subscription.py::test_events_not_acknowledged_are_repeated",
