@@ -401,7 +401,9 @@ async def reading_nothing(served: Served, name: str) -> AsyncIterator[tuple[sock
         raw.send(request("/lines", *headers, host=f"127.0.0.1:{served.port}"))
         await until(lambda: account.sessions, "the session")
         [session] = served.gateway.hub.sessions_of(account)
-        yield raw, session.deliver.__self__.queue  # type: ignore[attr-defined]
+        client = session.deliver.__self__  # type: ignore[attr-defined]
+        await until(lambda: client.catch_up.is_live, "the session to have caught up: it is sent page by page before")
+        yield raw, client.queue
 
 
 async def test_little_waits_in_the_system_for_a_client_that_reads_slowly() -> None:
