@@ -70,9 +70,10 @@ class WakeAt(Record, frozen=True):
 
 
 class Commit(Record, frozen=True):
-    """Make this durable, after all commits before it. Answered by Committed. `own`: it holds entries of hosted users.
+    """Make this durable, after all commits before it. Answered by Committed or CommitFailed.
 
-    A commit whose epoch is older than the last CommitFailed is not carried out and not answered.
+    A commit whose epoch is older than the last CommitFailed is not carried out and not answered. `own`: it holds
+    entries of hosted users.
     """
 
     ticket: int

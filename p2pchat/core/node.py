@@ -254,7 +254,7 @@ class Node:
         return ctx.out
 
     def _order_commit(self) -> None:
-        """Order one commit for everything this step makes durable, and for what waited."""
+        """Order one commit for everything this step makes durable, and for what waited; drop it while storage fails."""
         if self._storage.works:
             ticket = self._ctx.next_ticket()
             step = self.sync.on_commit(ticket)

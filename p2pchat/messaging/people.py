@@ -154,9 +154,9 @@ class People:
     ) -> Member:  # fmt: skip
         """Expel the member that answers for a user, with all its users; return it when that is stored.
 
-        No peer that knows keeps a link with them, takes anything from them or sends them anything. What they wrote
-        before stays. An account of a gateway is expelled alone, as its gateway answers for others too. Whom an expelled
-        admin had admitted stays, and the list goes on saying who admitted them.
+        No peer that knows keeps a link with them or sends them anything. What they wrote before stays; what they write
+        to others comes marked. An account of a gateway is expelled alone, as its gateway answers for others too. Whom
+        an expelled admin had admitted stays, and the list goes on saying who admitted them.
 
         Args:
             only: Expel this user alone.

@@ -105,7 +105,7 @@ class Driver:
             node: Not started yet.
             storage: Open, and already loaded into the node.
             directory: Where free disk space is checked; None for temporary storage.
-            emit: Called with each effect that is for programs: WriteAccepted, Delivered, Released, LinkChanged ...
+            emit: Called with each effect that is for programs: WriteAccepted, DeliveryReceipt, Released ...
             on_failed: Called after a defect: the peer has to be closed, and whatever still waits ends with it.
             clock: The present; tests on virtual time pass their own.
         """

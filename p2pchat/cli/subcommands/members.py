@@ -82,7 +82,7 @@ def expel(
     profile: ProfileChoice, name: str | None, only: bool, with_admitted: datetime | None, invite: str | None,
     hide: bool, yes: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """Expel a member from the network: no peer links with it any more, or takes anything from it.
+    """Expel a member from the network: no peer links with it any more.
 
     NAME stands for its member with all its users; of a gateway's account only that account is expelled.
     """

@@ -182,7 +182,7 @@ class MemberList:
         return [self.founder, *self._naming]
 
     def admits(self, user: UserId, member: UserId, named: Collection[UserId] = ()) -> bool:
-        """Return whether a user belongs to the network.
+        """Return whether a user belongs to the network, by statements that may not be durable yet.
 
         Args:
             member: Who answers for it by a certificate; the user itself if it is a member.

@@ -143,7 +143,8 @@ class PeerLink:
 class MeshListener(Protocol):
     """What this room tells and asks the node. All else goes to it as inputs and leaves it as effects.
 
-    Reasons of link_down are left, lost, timeout, and replaced, which is no departure: a newer link to that peer is up.
+    Reasons of link_down are left, lost, timeout, expelled, and replaced, which is no departure: a newer link to that
+    peer is up.
     """
 
     def link_up(self, link: PeerLink) -> None:

@@ -6,7 +6,7 @@ store what they write. What entries say makes no difference: all peers keep the 
 batches before it are kept. When the author signed another chain than the one held, the log has forked (forks.py). A
 batch that leaves a gap is dropped, not buffered, and everything missing is fetched (fetcher.py).
 
-Source: docs/protocol.md, "Entries" and "Heads"; docs/architecture.md has the cost of the rules.
+Source: docs/protocol.md, "Entries" and "Heads".
 """
 
 from __future__ import annotations
