@@ -369,10 +369,11 @@ class RowBuffer:
                     self._add_rows(unreadable, (id + at,))
         place = 0
         placed: tuple[int | None, int | None] = None, None
-        for released in self._stretches.get(log.number, ()):  # with their places if they are released together
+        for released in reversed(self._stretches.get(log.number, ())):  # with their places if released together
             start, stretch, left = released
             if start <= id and id + count <= start + stretch.count:
                 place, placed, released[2] = stretch.first_place + id - start, _flags(stretch), left - count
+                break
         rows = [id, log.conversation, 0, place or None, *placed, ""] * count
         rows[2::WIDTH], rows[6::WIDTH] = zip(*raws, strict=True)
         if count > 1:
