@@ -61,7 +61,7 @@ class GroupReplica:
     )  # fmt: skip
 
     def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
-        self.id = group
+        self.id: ConversationId = group
         self._in_groups = in_groups
         self.talk: ConversationId = talk_id(group)
         self.state: GroupState | None = None
