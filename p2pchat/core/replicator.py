@@ -94,7 +94,9 @@ class Replicator:
         self.file_import: FileImport = FileImport(self.context, self.ingest, self.statements)
         self.receipts: PeerReceipts = PeerReceipts(self.context, stored)
         self.transfers: Transfers = Transfers(self.context, stored.meta, stored.named)
-        self.anti_entropy: AntiEntropy = AntiEntropy(self.context, self.ingest.fetcher, self.ingest.forks)
+        self.anti_entropy: AntiEntropy = AntiEntropy(
+            self.context, self.ingest.fetcher, self.ingest.forks, self._before_digest
+        )
         self.sender: Sender = Sender(self.context, self.ingest.forks)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
@@ -340,9 +342,11 @@ class Replicator:
         if self.quota.has_freed:
             self.quota.has_freed = False
             self.context.after(0.0, self.compare_all)
-        for remote in self.context.step.compared:
-            self.receipts.send_sums(remote)
-            self.transfers.receipts.on_compared(remote)
+
+    def _before_digest(self, remote: RemoteState) -> None:
+        """Send the sums of marks that go with each digest, and ask about files: what both share may have changed."""
+        self.receipts.send_sums(remote)
+        self.transfers.receipts.on_compared(remote)
 
     def on_commit(self, ticket: int) -> Step:
         """Complete the change of this step, and keep the step until it is durable."""

@@ -60,9 +60,16 @@ def repeat_at_random(ctx: NodeContext, send_digest: Callable[[], None]) -> None:
 
 
 class AntiEntropy:
-    """Compares with every link, by digests and marks."""
+    """Compares with every link, by digests and marks.
 
-    def __init__(self, sync: SyncContext, fetcher: Fetcher, forks: Forks) -> None:
+    Args:
+        before_digest: Called before each digest; what goes with it comes to the link first.
+    """
+
+    def __init__(
+        self, sync: SyncContext, fetcher: Fetcher, forks: Forks, before_digest: Callable[[RemoteState], None]
+    ) -> None:
+        self._before_digest = before_digest
         self.compared_users: ComparedUsers = ComparedUsers(sync, self)
         self._sync = sync
         self._pages = MarkPages(sync)
@@ -145,7 +152,7 @@ class AntiEntropy:
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
         remote.comparison.digest_sent = True
-        self._sync.step.compared.append(remote)
+        self._before_digest(remote)
         self._sync.send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), remote)
 
     def on_freed(self, user: UserId, remotes: Iterable[RemoteState]) -> None:

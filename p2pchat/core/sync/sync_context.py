@@ -95,7 +95,6 @@ class Step(Collected):
     sources: dict[int, set[WriterKey]] = {}  # link (or NO_LINK) -> whose entries it brought
     imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
     groups: set[ConversationId] = set()  # groups with new operations
-    compared: list[RemoteState] = []  # those that are sent a digest
     # What a remote has of a hosted user by its marks, or by an equal sum (True)
     acked: list[tuple[RemoteState, ConversationState, UserId, Iterable[Mark], bool]] = []
     sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link

@@ -144,7 +144,7 @@ def test_a_read_receipt_survives_a_restart_and_is_not_repeated() -> None:
     ada.take()
     ada.world.link(bob, ada)
     ada.world.pass_time(12.0)
-    assert of_reading(ada.take()) == ["delivered a1:3..3 to bob", "to bob: read ask"]
+    assert of_reading(ada.take()) == ["to bob: read ask", "delivered a1:3..3 to bob"]
     bob.read()
     assert of_reading(ada.take()) == ["read a1:3..3 by bob"]
 
