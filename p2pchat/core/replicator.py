@@ -16,11 +16,7 @@ from itertools import chain
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, LogFacts, ReadMark, Stored
-from p2pchat.core.effects import (
-    GroupUpdate,
-    Released,
-    WriteRefused,
-)
+from p2pchat.core.effects import GroupUpdate, Released, WriteRefused
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key
 from p2pchat.core.members.statement_exchange import StatementExchange

@@ -33,7 +33,6 @@ def _names(*about: str) -> frozenset[str]:
 MESSAGE_KINDS: frozenset[str] = _names("")
 RELATION_KINDS: frozenset[str] = _names("own", "any")  # change how another entry is shown
 ASPECTS: dict[str, Kind] = {kind.aspect: kind for kind in KINDS.values() if kind.aspect}
-GROUP_KINDS: frozenset[str] = _names("group")
 HIDDEN_KINDS: frozenset[str] = frozenset(KINDS) - MESSAGE_KINDS
 TEXT_KINDS: frozenset[str] = frozenset(kind.name for kind in KINDS.values() if kind.body == "text")
 CALLS: dict[str, Call] = {call.name: call for kind in KINDS.values() for call in kind.calls}

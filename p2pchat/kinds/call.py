@@ -1,4 +1,4 @@
-"""What people and programs say to write an entry: one row, from which each interface makes its form.
+"""Acts: one row for each that people and programs write an entry with, from which each interface makes its form.
 
 From a row come the typed line, the JSON command, its handler, the path of REST with its schema, the tool of an agent,
 /help and the tables of the docs. The library has a method with the fields of the row as parameters.

@@ -194,7 +194,7 @@ MAX_LISTED = 8  # names in an error; the same
 
 
 class ExpelledUsers:
-    """Who is out of the network, as far as the peer knows.
+    """Users who are out of the network, as far as the peer knows.
 
     Attributes:
         since: Returns since when a user is out, in UTC microseconds; None for one who is not.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,20 +40,6 @@ def test_the_newest_pin_or_unpin_of_all_people_counts_in_whatever_order_they_com
 
 
 # ---- the library
-
-
-@pytest.fixture
-async def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mesh]:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    async with mesh("ada", "bob", "cyd") as net:
-        yield net
-
-
-@pytest.fixture
-def shown(tmp_path: Path) -> Iterator[Shown]:
-    shown = Shown(tmp_path / "out")
-    yield shown
-    shown.raw.close()
 
 
 async def texts(peer: TCPPeer, where: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from p2pchat.commands.exit_codes import USAGE
 from p2pchat.core.log import Entry, Ref, encode_entry
 from p2pchat.kinds.polls import VOTE
 from p2pchat.protocol import Entries
-from p2pchat.testing import Mesh, mesh
+from p2pchat.testing import Mesh
 from tests.commands.session_output import Shown, open_session
 from tests.core.scripted_nodes import NAMES, ROOM, START, Author, Peer, World
 from tests.deadlines import WAIT, within
@@ -83,20 +82,6 @@ def test_others_close_no_poll_and_what_is_no_poll_has_no_votes() -> None:
 
 
 # ---- the library
-
-
-@pytest.fixture
-async def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mesh]:
-    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    async with mesh("ada", "bob", "cyd") as net:
-        yield net
-
-
-@pytest.fixture
-def shown(tmp_path: Path) -> Iterator[Shown]:
-    shown = Shown(tmp_path / "out")
-    yield shown
-    shown.raw.close()
 
 
 def counted(post: Message | Sent) -> dict[str, list[str]]:

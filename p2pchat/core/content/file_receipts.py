@@ -132,7 +132,7 @@ class FileReceipts:
     def on_compared(self, remote: RemoteState) -> None:
         """Ask a link about what it was not asked yet, and look again at what it could not be told.
 
-        Called with each digest: what both share may have changed.
+        Called before each digest: what both share may have changed.
         """
         every = self._sync.conversations
         shared = {id for id, each in every.items() if self._sync.shares(remote, each)}

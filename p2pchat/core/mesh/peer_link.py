@@ -141,7 +141,7 @@ class PeerLink:
 
 
 class MeshListener(Protocol):
-    """What this room tells and asks the node. All else goes to it as inputs and leaves it as effects.
+    """The node, as this room calls it. All else goes to this room as inputs and leaves it as effects.
 
     Reasons of link_down are left, lost, timeout, expelled, and replaced, which is no departure: a newer link to that
     peer is up.

@@ -613,7 +613,7 @@ class MarkExchange(Generic[M]):
             self._heard.pop(remote.link.peer, None)
 
     def send_sum(self, remote: RemoteState) -> None:
-        """Send the sum of all marks for this link. Called with each digest."""
+        """Send the sum of all marks for this link. Called before each digest."""
         due = self._pending.get(remote.id)
         if due is not None and due.marks:
             self._send(remote, due)  # otherwise the remote would see another sum and ask for everything

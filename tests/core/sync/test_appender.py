@@ -18,7 +18,7 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.sync.appender import text_fault
-from p2pchat.kinds import GROUP_KINDS, HIDDEN_KINDS, KINDS, TEXT_KINDS
+from p2pchat.kinds import HIDDEN_KINDS, KINDS, TEXT_KINDS
 from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
@@ -182,7 +182,7 @@ def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour
 
 
 # What is numbered needs no clock (groups); of all others the newest counts.
-@pytest.mark.parametrize("kind", sorted(HIDDEN_KINDS - GROUP_KINDS))
+@pytest.mark.parametrize("kind", sorted(kind for kind in HIDDEN_KINDS if KINDS[kind].about != "group"))
 def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer, kind: str) -> None:
     def stamp_of(body: str) -> int:
         if kind == "profile":
