@@ -78,7 +78,8 @@ LIAR = 0.4  # of those with files and without a byzantine peer
 
 LINKED_WITHIN = 120.0  # seconds, when all faults have stopped
 ATTACKS = 3  # at the end of a history with a crowd, one a second
-UNHARMED_WITHIN = 60.0  # seconds until all that contacts wrote meanwhile has arrived; some disks take one for a frame
+UNHARMED_WITHIN = 120.0  # seconds until all that contacts wrote meanwhile has arrived. A disk that takes a second for
+# a frame, and a turn of one frame for each of six links, need over a minute for what waits at one of them.
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers -> relative frequency
 
 
