@@ -139,8 +139,9 @@ class Node:
         own, up = self.hosted[peer], dict[int, PeerLink]()
         self._statements = StatementExchange(self._ctx, network)
         self.user_members: UserMembers = UserMembers(
-            network.id, peer, peer if own.guest is None else own.guest.member, self.hosted, up, self._statements
-        )
+            network.id, peer, peer if own.guest is None else own.guest.member, self.hosted, up, self._statements,
+            is_named=network.is_named,
+        )  # fmt: skip
         self.admission: Admission = Admission(
             self._ctx, network, own.guest, self._statements, self.user_members, stored.meta
         )

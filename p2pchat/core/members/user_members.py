@@ -50,6 +50,7 @@ class UserMembers:
         hosted: The users hosted here.
         up: The links that are up, by number.
         statements: The statements of this peer.
+        is_named: The network is made from a word.
 
     Attributes:
         names: The names of users.
@@ -57,7 +58,7 @@ class UserMembers:
 
     def __init__(
         self, network: str, me: PeerId, own: UserId, hosted: HostedIdentities, up: Mapping[int, MemberLink],
-        statements: KnownStatements,
+        statements: KnownStatements, *, is_named: bool = False,
     ) -> None:  # fmt: skip
         self._network = network
         self._me = me
@@ -65,6 +66,7 @@ class UserMembers:
         self._hosted = hosted
         self._up = up
         self._statements = statements
+        self._is_named = is_named
         self.names: Mapping[UserId, str] = {}
         self._written: dict[UserId, Members] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
@@ -163,7 +165,7 @@ class UserMembers:
         count together.
         """
         member = self.member_of(user, named_now)
-        return (user,) if self._statements.members is None or member == self._own else (member, user)
+        return (user,) if self._is_named or member == self._own else (member, user)
 
     def users_of(self, member: UserId) -> set[UserId]:
         """Return the users for whom a member answers."""

@@ -6,8 +6,10 @@ import pytest
 
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.members import user_members
+from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
-from p2pchat.core.node_context import HostedIdentities
+from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
+from p2pchat.settings import Settings
 from tests.core.members.test_member_list import ADA, BEN, FOUNDER, ZOE, key
 from tests.core.members.test_statement_exchange import FOUNDER as FOUNDING
 from tests.core.members.test_statement_exchange import USERS, Net, said
@@ -48,6 +50,13 @@ def test_users_count_with_their_member_and_own_ones_by_themselves() -> None:
     assert users.line(USERS[3]) == ("", USERS[3])
     users.on_shown(ZOE, FOUNDING.peer_id)
     assert users.line(ZOE) == (ZOE,)
+
+
+def test_users_count_with_their_member_before_anybody_told_who_founded_the_network() -> None:
+    ctx = NodeContext(Settings(), key("me"), lambda size: bytes(size))
+    exchange = StatementExchange(ctx, NetworkCredentials("0a" * 16, "0b" * 32))
+    users = UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {}, exchange)
+    assert exchange.members is None and users.line(ZOE, ADA) == (ADA, ZOE)
 
 
 def test_a_removal_of_many_keys_that_nobody_knows_is_one_event() -> None:

@@ -81,7 +81,9 @@ def admission_of(
     said = [(one.text, one.signature) for one in statements or ()]
     exchange = StatementExchange(ctx, network)
     exchange.load(said, {})
-    users = UserMembers(network.id, ctx.me, ctx.me, HostedIdentities([]), {} if up is None else up, exchange)
+    users = UserMembers(
+        network.id, ctx.me, ctx.me, HostedIdentities([]), {} if up is None else up, exchange, is_named=network.is_named
+    )
     users.load([], {Key(name).id: "fay" for name in ("ada", "bob")})
     if share is not None:
         users.share = share  # type: ignore[method-assign,assignment]
