@@ -162,7 +162,7 @@ def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[WorkResul
 
 
 def _alone(name: str, home: Path, size: Size) -> list[Row]:
-    setting = Setting(home, rounds=min(3, size.rounds), singles=min(1_000, size.messages), links=10 * size.links)
+    setting = Setting(home, rounds=min(3, size.rounds), singles=min(1_000, size.messages), links=3 * size.links)
     setting.entries = size.stored
     code = importlib.import_module(f"benchmarks.{'catchup' if name == 'restart' else name}")
     rows: list[Row] = code.restarted(setting) if name == "restart" else code.run(setting)

@@ -41,7 +41,7 @@ class Size:
     takers: int = 7
     backlog: int = 100_000
     peers: tuple[int, ...] = (8, 32, 64, 128)
-    links: int = 30
+    links: int = 100
     stored: int = 1_000_000
     idle: float = 10.0
     beside: tuple[str, ...] = ()
