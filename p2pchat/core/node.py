@@ -11,7 +11,6 @@ only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -83,7 +82,6 @@ from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
-from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.replicator import Replicator
 from p2pchat.core.storage_state import NEEDS_NO_DISK, LazyCommit, StorageState, fields_of
@@ -198,8 +196,8 @@ class Node:
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
-            MarkedRead: partial(self._on_marked, sync.receipts.read),
-            MarkedTaken: partial(self._on_marked, sync.receipts.taken),
+            MarkedRead: sync.receipts.read.on_marked,
+            MarkedTaken: sync.receipts.taken.on_marked,
             ComparisonAwaited: sync.anti_entropy.compared_users.on_awaited,
             ReceiptsChosen: sync.receipts.read.on_privacy_chosen,
             ContentWanted: self._on_content_wanted,
@@ -610,12 +608,6 @@ class Node:
         if input.status == "offline":
             self.sync.typing.on_offline(input.user)
         self.presence.set(input.user, input.status, input.text)
-
-    def _on_marked(self, marks: MarkExchange[Any], input: MarkedRead | MarkedTaken) -> None:
-        if input.ticket and not self._storage.works:
-            self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
-            return
-        marks.on_marked(input)
 
     def _on_leave(self, input: Leave) -> None:
         if self.looks:
