@@ -448,6 +448,7 @@ class Node:
         former = self.sync
         input.stored.meta.update(self._ctx.choices)
         self._ctx.change.meta.update(self._ctx.choices)
+        self.links.book.save_again(input.stored)
         self.sync = self._replicator(input.stored, self._ctx.draw(8).hex())
         self._handlers = self._connect_handlers()
         self.sync.start()
