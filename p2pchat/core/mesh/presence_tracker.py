@@ -258,7 +258,7 @@ class PresenceTracker:
         for link in [*self._links.values(), *self._awaited.values()]:
             if peer not in ("", link.peer):
                 continue
-            out = {user for user in link.users if not self._admission.admits(user, link.member)}
+            out = {user for user in link.users if self._admission.expels(user, link.member)}
             for user in out:
                 self._omit_blocked(link, user)
             self._unhost_all(link, out, "expelled")
