@@ -69,17 +69,13 @@ def print_notice(text: str) -> None:
 
 def exit_code(error: BaseException) -> int:
     """Return the exit code for an error; raise the error again if it is a bug."""
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError | InviteError | TooLong):
         return USAGE
     if isinstance(error, CommandError):
         return error.code
-    if isinstance(error, OSError):
-        return FAILED
     if isinstance(error, UnknownName | AmbiguousName):
         return NO_SUCH_NAME
-    if isinstance(error, InviteError | TooLong):
-        return USAGE
-    if isinstance(error, P2PChatError):
+    if isinstance(error, OSError | P2PChatError):
         return FAILED
     raise error
 

@@ -87,7 +87,7 @@ from p2pchat.core.replicator import Replicator
 from p2pchat.core.storage_state import NEEDS_NO_DISK, LazyCommit, StorageState, fields_of
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.sync_context import Step
-from p2pchat.errors import LogError, ProtocolError
+from p2pchat.errors import ProtocolError
 from p2pchat.protocol import (
     ConversationId,
     Frame,
@@ -315,10 +315,9 @@ class Node:
         self.links.settle(got.link)
 
     def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:
-        if not frames or link.id not in self.links.up:
+        # While storage fails nothing is taken in or acknowledged.
+        if not (frames and self._storage.works and link.id in self.links.up):
             return
-        if not self._storage.works:
-            return  # nothing can be stored, so nothing is taken in or acknowledged
         if self._storage.disk is DiskLevel.NOTHING:
             self.sync.on_frames_while_disk_low(link, frames)
             frames = [frame for frame in frames if isinstance(frame, NEEDS_NO_DISK)]
@@ -326,7 +325,7 @@ class Node:
         if fault is not None:
             self._close_for(link, fault)
 
-    def _close_for(self, link: PeerLink, error: LogError) -> None:
+    def _close_for(self, link: PeerLink, error: ProtocolError) -> None:
         self._ctx.count(f"fault_{error.code}")
         self.links.close(link.id, error.code, str(error))
 
@@ -336,8 +335,7 @@ class Node:
         try:
             self.presence.here(link, frame)
         except ProtocolError as error:
-            self._ctx.count(f"fault_{error.code}")
-            self.links.close(link.id, error.code, str(error))
+            self._close_for(link, error)
             return
         there, fresh = link.users, True
         for user in frame.users:
@@ -525,19 +523,16 @@ class Node:
 
     def _on_prune(self, request: PruneRequest) -> None:
         """Delete, also on a full disk: it gives room."""
-        if self._storage.works:
+        if self._storage.works or self._storage.check_writable(request.ticket):
             self.sync.pruner.on_request(request)
-        else:
-            self._storage.check_writable(request.ticket)
 
     def _on_user_hosted(self, input: UserHosted) -> None:
         user, most = input.user, self.settings.max_hosted_users
-        if user.id not in self.hosted and len(self.hosted) >= most:
-            self._ctx.emit(WriteRefused(0, "hosted", f"this peer hosts {most} users already, and no more"))
-            return
-        known = self.hosted.get(user.id)
-        if known is not None:
+        if user.id in self.hosted:
             self._on_renamed(UserRenamed(user.id, user.name))
+            return
+        if len(self.hosted) >= most:
+            self._ctx.emit(WriteRefused(0, "hosted", f"this peer hosts {most} users already, and no more"))
             return
         self.hosted.add(user)
         self.presence.host(user)

@@ -151,8 +151,9 @@ class StatementExchange:
         """Return what links told in this change of what former admins had said while they were admins."""
         members, heard = self.members, {one.id for one in change.statements} & self._heard
         self._heard -= heard
-        said = [one for one in change.statements if one.id in heard and members is not None and not members.counts(one)]
-        return [one for one in said if members is not None and one.at < members.unmade.get(one.by, 0)]
+        assert members is not None
+        said = [one for one in change.statements if one.id in heard and not members.counts(one)]
+        return [one for one in said if one.at < members.unmade.get(one.by, 0)]
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]:
         """Return those of these statements that are durable."""

@@ -543,8 +543,7 @@ class MarkExchange(Generic[M]):
     def on_stop(self) -> None:
         """Save what is due, and send it with the same step, since this peer stops."""
         for later in self._deferred.values():
-            conversation = self._of(later.conversation) if later is not None else None
-            if later is not None and conversation is not None and _is_newest(conversation, later):
+            if later is not None and _is_newest(conversation := self._of(later.conversation), later):
                 self._mark_all_shown(conversation, later)
         self._announce(self._positions.take_undurable())
         for link, due in self._pending.items():
