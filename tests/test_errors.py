@@ -15,6 +15,8 @@ import pytest
 
 import p2pchat
 from p2pchat import DeliveryTimeout, P2PChatError, TooLong
+from p2pchat.commands.exit_codes import CommandError
+from p2pchat.web.error_responses import WebError
 from tests.deadlines import WAIT
 
 MADE_WITH: dict[str, tuple[Any, ...]] = {
@@ -28,27 +30,36 @@ MADE_WITH: dict[str, tuple[Any, ...]] = {
     "TooLong": ("a text", 40_000, 32_768),
     "StatementError": ("no", "malformed"),
     "FrameError": ("no", "too_large"),
+    "WebError": (409, "name_taken", "no", {"Retry-After": "2"}),
+    "KeyReused": (),
+    "ClusterAway": (),
+    "AnswerLost": (),
+    "TooMany": (2.0,),
+    "SendStopped": (),
+    "FetchStopped": (),
+    "RequestRefused": ({"text": "no", "code": "unknown_name"},),
 }
 
 
-def subclasses(cls: type[P2PChatError]) -> Iterator[type[P2PChatError]]:
+def subclasses(cls: type[Exception]) -> Iterator[type[Exception]]:
     yield cls
     for one in cls.__subclasses__():
         yield from subclasses(one)
 
 
 @pytest.fixture(scope="module")
-def errors() -> list[P2PChatError]:
+def errors() -> list[Exception]:
     """One of each class."""
-    for package in ("core", "identity", "messaging", "storage", "runtime"):
+    for package in ("core", "identity", "messaging", "storage", "runtime", "commands", "cli", "web"):
         for module in walk_packages([f"{p2pchat.__path__[0]}/{package}"], f"p2pchat.{package}."):
             if "dialects" not in module.name:
                 import_module(module.name)
-    found = [one for one in subclasses(P2PChatError) if one.__module__.startswith("p2pchat.")]
+    bases = (P2PChatError, WebError, CommandError)
+    found = [one for base in bases for one in subclasses(base) if one.__module__.startswith("p2pchat.")]
     return [cls(*MADE_WITH.get(cls.__name__, ("no",))) for cls in found]
 
 
-def test_a_copy_says_what_the_error_said(errors: list[P2PChatError]) -> None:
+def test_a_copy_says_what_the_error_said(errors: list[Exception]) -> None:
     assert {one.__name__ for one in map(type, errors)} >= MADE_WITH.keys()
     for error in errors:
         error.add_note("while it was tried")

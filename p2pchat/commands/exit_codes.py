@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
+from p2pchat import AmbiguousName, InviteError, P2PChatError, TooLong, UnknownName
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import safe_line
 
@@ -30,6 +31,7 @@ class CommandError(Exception):
     """The request was valid and failed. The text is one sentence: what is wrong, and what to do."""
 
     code = FAILED
+    __reduce__ = P2PChatError.__reduce__
 
 
 def worst_code(one: int, other: int) -> int:
@@ -67,19 +69,13 @@ def print_notice(text: str) -> None:
 
 def exit_code(error: BaseException) -> int:
     """Return the exit code for an error; raise the error again if it is a bug."""
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError | InviteError | TooLong):
         return USAGE
     if isinstance(error, CommandError):
         return error.code
-    if isinstance(error, OSError):
-        return FAILED
-    from p2pchat import AmbiguousName, InviteError, P2PChatError, TooLong, UnknownName
-
-    if isinstance(error, (UnknownName, AmbiguousName)):
+    if isinstance(error, UnknownName | AmbiguousName):
         return NO_SUCH_NAME
-    if isinstance(error, (InviteError, TooLong)):
-        return USAGE
-    if isinstance(error, P2PChatError):
+    if isinstance(error, OSError | P2PChatError):
         return FAILED
     raise error
 
@@ -95,8 +91,6 @@ def line_exit_code(line: Mapping[str, object]) -> int:
 
 def error_code(error: BaseException) -> str:
     """Return the `code` of an error line: the class name in snake case, `error` for a plain P2PChatError."""
-    from p2pchat import P2PChatError
-
     if isinstance(error, UsageError):
         return "usage"
     if type(error) is CommandError:

@@ -234,7 +234,7 @@ class Change(Collected):
     users: list[KnownUser] = []
     former_names: list[FormerName] = []  # of a name stored already the newer clock counts
     addresses: list[Address] = []
-    forgotten: list[tuple[PeerId, str]] = []  # (peer, endpoint)
+    forgotten: list[tuple[PeerId, str]] = []  # (peer, endpoint); applied before `addresses`
     records: dict[PeerId, PeerRecord | None] = {}  # None removes one
     consumers: dict[str, int] = {}  # name -> last place acknowledged
     forks: list[Fork] = []

@@ -476,7 +476,7 @@ class MarkedRead(Record, frozen=True):
     """A hosted user has read everything in the conversation of this log up to a place, entry `seq` included.
 
     What the users in `except_writers` wrote is not marked. With a ticket the mark is committed now, together with the
-    places of consumers, and answered by ReadStored or WriteRefused; otherwise it is committed soon.
+    places of consumers, and answered by ReadStored, or by WriteRefused if it is later; otherwise it is committed soon.
     """
 
     user: UserId

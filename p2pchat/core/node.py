@@ -11,7 +11,6 @@ only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -83,13 +82,12 @@ from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import full_label
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
-from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.replicator import Replicator
 from p2pchat.core.storage_state import NEEDS_NO_DISK, LazyCommit, StorageState, fields_of
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.sync_context import Step
-from p2pchat.errors import LogError, ProtocolError
+from p2pchat.errors import ProtocolError
 from p2pchat.protocol import (
     ConversationId,
     Frame,
@@ -199,8 +197,8 @@ class Node:
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
-            MarkedRead: partial(self._on_marked, sync.receipts.read),
-            MarkedTaken: partial(self._on_marked, sync.receipts.taken),
+            MarkedRead: sync.receipts.read.on_marked,
+            MarkedTaken: sync.receipts.taken.on_marked,
             ComparisonAwaited: sync.anti_entropy.compared_users.on_awaited,
             ReceiptsChosen: sync.receipts.read.on_privacy_chosen,
             ContentWanted: self._on_content_wanted,
@@ -318,10 +316,9 @@ class Node:
         self.links.settle(got.link)
 
     def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:
-        if not frames or link.id not in self.links.up:
+        # While storage fails nothing is taken in or acknowledged.
+        if not (frames and self._storage.works and link.id in self.links.up):
             return
-        if not self._storage.works:
-            return  # nothing can be stored, so nothing is taken in or acknowledged
         if self._storage.disk is DiskLevel.NOTHING:
             self.sync.on_frames_while_disk_low(link, frames)
             frames = [frame for frame in frames if isinstance(frame, NEEDS_NO_DISK)]
@@ -329,7 +326,7 @@ class Node:
         if fault is not None:
             self._close_for(link, fault)
 
-    def _close_for(self, link: PeerLink, error: LogError) -> None:
+    def _close_for(self, link: PeerLink, error: ProtocolError) -> None:
         self._ctx.count(f"fault_{error.code}")
         self.links.close(link.id, error.code, str(error))
 
@@ -339,8 +336,7 @@ class Node:
         try:
             self.presence.here(link, frame)
         except ProtocolError as error:
-            self._ctx.count(f"fault_{error.code}")
-            self.links.close(link.id, error.code, str(error))
+            self._close_for(link, error)
             return
         there, fresh = link.users, True
         for user in frame.users:
@@ -451,6 +447,7 @@ class Node:
         former = self.sync
         input.stored.meta.update(self._ctx.choices)
         self._ctx.change.meta.update(self._ctx.choices)
+        self.links.book.save_again(input.stored)
         self.sync = self._replicator(input.stored, self._ctx.draw(8).hex())
         self._handlers = self._connect_handlers()
         self.sync.start()
@@ -527,19 +524,16 @@ class Node:
 
     def _on_prune(self, request: PruneRequest) -> None:
         """Delete, also on a full disk: it gives room."""
-        if self._storage.works:
+        if self._storage.works or self._storage.check_writable(request.ticket):
             self.sync.pruner.on_request(request)
-        else:
-            self._storage.check_writable(request.ticket)
 
     def _on_user_hosted(self, input: UserHosted) -> None:
         user, most = input.user, self.settings.max_hosted_users
-        if user.id not in self.hosted and len(self.hosted) >= most:
-            self._ctx.emit(WriteRefused(0, "hosted", f"this peer hosts {most} users already, and no more"))
-            return
-        known = self.hosted.get(user.id)
-        if known is not None:
+        if user.id in self.hosted:
             self._on_renamed(UserRenamed(user.id, user.name))
+            return
+        if len(self.hosted) >= most:
+            self._ctx.emit(WriteRefused(0, "hosted", f"this peer hosts {most} users already, and no more"))
             return
         self.hosted.add(user)
         self.presence.host(user)
@@ -611,12 +605,6 @@ class Node:
         if input.status == "offline":
             self.sync.typing.on_offline(input.user)
         self.presence.set(input.user, input.status, input.text)
-
-    def _on_marked(self, marks: MarkExchange[Any], input: MarkedRead | MarkedTaken) -> None:
-        if input.ticket and not self._storage.works:
-            self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
-            return
-        marks.on_marked(input)
 
     def _on_leave(self, input: Leave) -> None:
         if self.looks:

@@ -25,6 +25,7 @@ from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
+from p2pchat.core.receipts.mark_exchange import mark_refused
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
@@ -437,9 +438,10 @@ class Replicator:
     def fail_all(self, reason: str) -> None:
         """Refuse everything in flight, since storage failed."""
         for step in self.context.pending.values():
-            for ticket in [*(ticket for ticket, *_ in step.writes), *step.reads]:
+            for ticket, *_ in step.writes:
                 self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
-        self.receipts.fail_all(reason)
+            for ticket in step.reads:
+                self._ctx.emit(mark_refused(ticket))
         self.file_import.fail_all(reason)
         self.anti_entropy.compared_users.end_all()
         self.pruner.fail_all(reason)

@@ -36,7 +36,8 @@ _log = logging.getLogger("p2pchat.peer")
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
 COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
 MAX_MET = 10_000  # users of whom nothing but that they were here is known; a guess
-FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"})  # warnings that hosted users get too
+# Warnings that hosted users get too.
+FOR_ALL_USERS = frozenset({"name", "storage", "storage_slow", "storage_works", "disk_low", "disk_enough"})
 
 
 class EventDispatcher:
@@ -370,10 +371,10 @@ class EventDispatcher:
             self._emit(("file_receipt", log, effect.seq, file.root, user), receipt, (log.user,))
 
     def _on_warning(self, effect: fx.WarningIssued) -> None:
-        mine, there = (self._people.me,), audience_of(self._conversations(), effect.conversation)
         _log_soon(logging.WARNING, "%s: %s", effect.code, effect.text)
-        is_for_all = effect.code in FOR_ALL_USERS or there is None
-        audience = None if is_for_all else (*mine, *(there or ()))
+        is_for_all = effect.code in FOR_ALL_USERS
+        there = None if is_for_all else audience_of(self._conversations(), effect.conversation)
+        audience = None if there is None else (self._people.me, *there)
         warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))
         self._emit(None, lambda viewer: warned, audience)
 

@@ -979,7 +979,7 @@ class LocalUser(Viewer):
     async def mark_read_durably(self, post: DurableEvent) -> None:
         """As mark_read, and return when that is on disk; marks made at the same time share a commit.
 
-        Raises StorageError, PeerClosed.
+        Raises PeerClosed, and StorageError if that is not on disk yet: it is kept, as with mark_read.
         """
         driver = self._require_running()
         await driver.requests.mark_read(self._mark(post))

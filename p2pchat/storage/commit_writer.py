@@ -537,12 +537,12 @@ class RowBuffer:
             run(NAME_USER, user.name, user.named_c, user.about, number_of(users, user.id))
         for one in change.former_names:
             insert(former_names, (number_of(users, one.user), one.name.encode(), one.c), InsertConflict.HIGHER)
+        for id, endpoint in change.forgotten:
+            run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(id), endpoint)
         for address in change.addresses:
             peer, told = bytes.fromhex(address.peer), int(address.told)
             row = (peer, address.endpoint, address.verified_at, address.failing_since, told)
             insert(addresses, row, InsertConflict.REPLACE)
-        for id, endpoint in change.forgotten:
-            run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(id), endpoint)
         for id, record in change.records.items():
             if record is None:
                 run("delete from peer_records where peer = ?", bytes.fromhex(id))

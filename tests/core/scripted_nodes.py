@@ -97,7 +97,7 @@ NAMES = {id: name for name, id in IDS.items()}
 QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that do not concern entries
 REPORTED = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
             out.ReadReceipt, out.GapShown, out.WarningIssued, out.Close, out.Reload, out.ImportResult,
-            out.TypingChanged, out.ComparisonEnded)  # fmt: skip
+            out.TypingChanged, out.ComparisonEnded, out.ReadStored)  # fmt: skip
 CONTENT = (out.GivePieces, out.ContentProgress, out.ContentArrived,
            out.ContentStopped, out.FindHeld, out.FileHeld)  # fmt: skip
 EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, out.MemberChanged)

@@ -214,6 +214,25 @@ def test_when_storage_fails_everything_is_refused_and_reloaded() -> None:
     assert bob.texts() == ["before", "while it fails", "again"]
 
 
+def test_addresses_and_records_of_a_failed_commit_are_stored_when_storage_works_again() -> None:
+    world, ada, bob = two()
+    book = ada.node.links.book
+    cyd, dan = world.peer("cyd"), world.peer("dan")
+    stored = ada.storage.load([ada.id])
+    assert [one.peer for one in stored.addresses] == [bob.id]
+    ada.holding = True
+    world.link(ada, cyd)
+    ada.put(Forget(bob.id))
+    ada.put(CommitFailed(0, "disk full"))
+    world.link(ada, dan)  # and what comes while storage fails
+    ada.held, ada.holding = [], False
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    world.pass_time(2.0)
+    again = ada.storage.load([ada.id])
+    assert {one.peer for one in again.addresses} == {cyd.id, dan.id} == set(book)
+    assert {record.id: record for record in again.records} == book.records
+
+
 def test_earlier_commits_survive_a_failure_and_late_answers_are_ignored() -> None:
     _, ada, _ = two()
     ada.say("kept")

@@ -35,6 +35,18 @@ async def group_texts(*peers: TCPPeer) -> list[str]:
     return found[0]
 
 
+async def test_a_program_that_did_not_read_when_it_was_added_finds_the_group_after_its_start() -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        await ada.create_group("ops", ["bob"])
+        await net.settle()
+        bob = await net.restart(bob)
+        assert [(group.name, group.is_member) for group in bob.groups()] == [("ops", True)]
+        async with bob.events(GroupChanged) as changes:
+            await bob.group("ops").leave()
+            assert (await anext(changes)).change == "left"  # the first one that it is told
+
+
 async def test_an_offline_member_gets_everything_from_any_member_and_the_writer_a_receipt() -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, carol = net.peers

@@ -360,6 +360,25 @@ async def test_a_failed_commit_fails_its_write_and_keeps_nothing(
         assert [post.text for post in await peer.history("room")] == ["first", "kept"]
 
 
+async def test_a_hosted_user_hears_that_storage_fails_or_is_slow_and_that_it_works_again(
+    net: Mesh, storage: GatedStorage
+) -> None:
+    bob = await join(net, "bob", storage, Settings(slow_storage_after=0.05))
+    mia = await bob.host("mia")
+    warnings = mia.events(Warned)
+    storage.failing_once = StorageError("the disk is full: make room")
+    with pytest.raises(StorageError):
+        await mia.send("room", "lost")
+    assert [(await anext(warnings)).code for _ in range(2)] == ["storage", "storage_works"]
+    storage.gate.clear()
+    kept = asyncio.create_task(mia.send("room", "kept"))
+    assert (await anext(warnings)).code == "storage_slow"
+    storage.gate.set()
+    assert (await anext(warnings)).code == "storage_works"
+    await kept
+    await bob.aclose()
+
+
 async def test_what_a_failed_commit_lost_is_not_reported_as_stored(
     net: Mesh, bob: TCPPeer, storage: GatedStorage
 ) -> None:

@@ -209,7 +209,7 @@ class ContentRequests:
         # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
         # had no place in `_unshown`.
         self._stored_unshown: dict[LogId, int] = {}
-        self._bytes = sync.quota.bytes.beside()
+        self._bytes = sync.quota.files
 
     @property
     def has_waiting(self) -> bool:

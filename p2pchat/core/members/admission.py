@@ -156,6 +156,10 @@ class Admission:
         own = [one for one in members.vouching(member) if one.kind == ADD and one.by == self._network.member]
         return own[0].id if own and not self._statements.durable(own) else ""
 
+    def expels(self, user: UserId, member: UserId) -> bool:
+        """Return whether a user is to leave: it does not belong to the network, by statements that are durable."""
+        return not self.admits(user, member) and (self.users.is_out(user) or not self._statements.undurable)
+
     def admits(self, user: UserId, member: UserId) -> bool:
         """Return whether a user belongs to the network by the member that answers for it."""
         members = self._statements.members

@@ -65,6 +65,7 @@ class StatementExchange:
     Attributes:
         members: What follows from all that were taken; None while nobody told who founded the network, and where there
             are no statements.
+        undurable: The ids of those on their way to the disk.
     """
 
     def __init__(self, ctx: NodeContext, network: NetworkCredentials) -> None:
@@ -76,6 +77,7 @@ class StatementExchange:
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
         self._heard: set[StatementId] = set()  # by links, of former admins, until they are durable
+        self.undurable: set[StatementId] = set()
         self._sum = 0  # of the ids of the durable ones
         self.members: MemberList | None = None
         self._admins: frozenset[UserId] = frozenset()  # as last reported
@@ -149,8 +151,9 @@ class StatementExchange:
         """Return what links told in this change of what former admins had said while they were admins."""
         members, heard = self.members, {one.id for one in change.statements} & self._heard
         self._heard -= heard
-        said = [one for one in change.statements if one.id in heard and members is not None and not members.counts(one)]
-        return [one for one in said if members is not None and one.at < members.unmade.get(one.by, 0)]
+        assert members is not None
+        said = [one for one in change.statements if one.id in heard and not members.counts(one)]
+        return [one for one in said if one.at < members.unmade.get(one.by, 0)]
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]:
         """Return those of these statements that are durable."""
@@ -204,6 +207,7 @@ class StatementExchange:
         return [*dropped, *(one for admin in former for one in self.members.said_by(admin))]
 
     def _add_durable(self, statement: Statement) -> None:
+        self.undurable.discard(statement.id)
         if statement.id not in self._durable:
             self._durable[statement.id] = statement
             self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
@@ -237,6 +241,7 @@ class StatementExchange:
 
     def _keep(self, change: ListChange) -> None:
         self._ctx.change.statements += change.kept
+        self.undurable.update(one.id for one in change.kept)
         self._ctx.change.unstated += [one.id for one in change.dropped]
 
     def _shown_sum(self) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from p2pchat.core.durable_changes import Address
+from p2pchat.core.durable_changes import Address, Stored
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.names import base32
@@ -205,6 +205,14 @@ class AddressBook:
         self._forget_address(known)
         if peer not in self._book:
             self._forget_record(peer)
+
+    def save_again(self, stored: Stored) -> None:
+        """Store all in place of what is stored, since commits failed."""
+        change = self._ctx.change
+        change.forgotten = [(one.peer, one.endpoint) for one in stored.addresses]
+        for peer in self:
+            change.addresses += [one for one in self.addresses(peer) if not self.is_sighted(peer, one.endpoint)]
+        change.records = {**dict.fromkeys(one.id for one in stored.records), **self.records}
 
     # Internals
 

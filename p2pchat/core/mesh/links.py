@@ -267,7 +267,7 @@ class Links:
             awaited = link.awaits in durable
             if awaited:
                 link.awaits = ""
-            if link.member and not link.awaits and not self._admission.admits(link.peer, link.member):
+            if link.member and not link.awaits and self._admission.expels(link.peer, link.member):
                 self._refuse(link, "member")
             elif awaited:
                 self._admit(link)

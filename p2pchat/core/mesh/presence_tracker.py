@@ -207,7 +207,7 @@ class PresenceTracker:
         self._check(link, frame)
         left, former = self._left_for(link, frame), self._awaited.get(link.peer)
         for hosted in frame.users:
-            if hosted.id in self._blocked or not self._admission.admits(hosted.id, link.member):
+            if hosted.id in self._blocked or self._admission.expels(hosted.id, link.member):
                 self._omit_blocked(link, hosted.id)
                 continue
             if hosted.id not in link.users and hosted.id != link.peer:
@@ -258,7 +258,7 @@ class PresenceTracker:
         for link in [*self._links.values(), *self._awaited.values()]:
             if peer not in ("", link.peer):
                 continue
-            out = {user for user in link.users if not self._admission.admits(user, link.member)}
+            out = {user for user in link.users if self._admission.expels(user, link.member)}
             for user in out:
                 self._omit_blocked(link, user)
             self._unhost_all(link, out, "expelled")

@@ -339,7 +339,7 @@ class MarkExchange(Generic[M]):
         self.is_due: bool = False
         # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
         self._deferred: dict[ReaderKey, M | None] = {}
-        self._unanswered: set[int] = set()  # tickets of marks that storage looks up
+        self._asked: list[M] = []  # marks that storage looks up
         self.early: EarlyMarks = EarlyMarks()
 
     # ---- what is different for read marks
@@ -398,6 +398,8 @@ class MarkExchange(Generic[M]):
             conversation = self._sync.conversations.get(mark.log.conversation)
             if conversation is not None and conversation.log(mark.log.user, mark.log.run) is not None:
                 self._advance(mark.log, mark.reader, mark.position)
+        for asked in former._asked:
+            self.on_marked(asked)
         for later in former._deferred.values():
             if later is not None:
                 self.on_marked(later)
@@ -429,14 +431,13 @@ class MarkExchange(Generic[M]):
             return
         if defers:
             self._deferred[pair] = None
-        if mark.ticket:
-            self._unanswered.add(mark.ticket)
         is_newest = _is_newest(conversation, mark)
         asked = self._mark_all_shown(conversation, mark) if is_newest else self._asked_by(mark, conversation)
         if is_newest and not asked:
             self._on_marked(conversation, mark, defers)
         else:
             key = ShownKey(mark.place, tuple(asked))
+            self._asked.append(mark)
             self._sync.lookups.shown_at(key, partial(self._mark_shown, mark, defers))
 
     def _find_conversation(self, mark: M) -> ConversationState | None:
@@ -455,21 +456,16 @@ class MarkExchange(Generic[M]):
         pair = (conversation.id, mark.user)
         if defers:
             self._sync.after(TOLD_EVERY, partial(self._on_deferred, pair))
-        if mark.ticket not in self._unanswered:
+        if not mark.ticket:
             return
-        self._unanswered.remove(mark.ticket)
         change = self._ctx.change
-        if self._changed or self._positions.has_any(*pair):
+        if self._sync.discarded:
+            self._ctx.emit(mark_refused(mark.ticket))
+        elif self._changed or self._positions.has_any(*pair):
             change.is_awaited = True
             self._sync.step.reads.append(mark.ticket)
         else:
             self._ctx.emit(ReadStored(mark.ticket))
-
-    def refuse_unanswered(self, reason: str) -> None:
-        """Refuse the marks that storage looks up, since it failed."""
-        for ticket in self._unanswered:
-            self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
-        self._unanswered.clear()
 
     def _on_deferred(self, pair: ReaderKey) -> None:
         later = self._deferred.pop(pair)
@@ -504,9 +500,9 @@ class MarkExchange(Generic[M]):
 
     def _mark_shown(self, mark: M, defers: bool, shown: list[tuple[LogId, int, str]]) -> None:
         """Mark the logs that storage says had been shown when the message was."""
+        self._asked.remove(mark)
         conversation = self._find_conversation(mark)
         if conversation is None:  # let go meanwhile
-            self._unanswered.discard(mark.ticket)
             if defers:
                 del self._deferred[mark.conversation, mark.user]
             return
@@ -547,8 +543,7 @@ class MarkExchange(Generic[M]):
     def on_stop(self) -> None:
         """Save what is due, and send it with the same step, since this peer stops."""
         for later in self._deferred.values():
-            conversation = self._of(later.conversation) if later is not None else None
-            if later is not None and conversation is not None and _is_newest(conversation, later):
+            if later is not None and _is_newest(conversation := self._of(later.conversation), later):
                 self._mark_all_shown(conversation, later)
         self._announce(self._positions.take_undurable())
         for link, due in self._pending.items():
@@ -701,6 +696,11 @@ class TakenMarks(MarkExchange[MarkedTaken]):
 
     frame: type[TakenFrame] = TakenFrame
     differs = "taken_sum_differs"
+
+
+def mark_refused(ticket: int) -> WriteRefused:
+    """Return the answer to a mark that cannot be stored now. Nobody makes it again, so it is taken over."""
+    return WriteRefused(ticket, "storage", "not on disk yet: it is kept, and stored when storage works again")
 
 
 def _is_newest(conversation: ConversationState, mark: MarkedRead | MarkedTaken) -> bool:

@@ -145,11 +145,6 @@ class PeerReceipts:
         self.read.take_over(former.read)
         self.taken.take_over(former.taken)
 
-    def fail_all(self, reason: str) -> None:
-        """Refuse the marks that storage looks up, since it failed."""
-        for marks in self._marks:
-            marks.refuse_unanswered(reason)
-
 
 # ---- read marks: how far users have read messages
 #

@@ -67,10 +67,6 @@ class MemberBytes:
         self.lines: dict[UserId, Line] = {}
         self._taken: Counter[Line] = Counter()  # by all of them, (), and by each member
 
-    def beside(self) -> MemberBytes:
-        """Return a count of bytes of another kind, with limits as high."""
-        return MemberBytes(self._limits, self._members, self._contacts, self._hosted, self._allowed)
-
     def is_free(self, user: UserId) -> bool:
         """Return whether nothing limits a user."""
         return user in self._hosted or user in self._allowed
@@ -153,6 +149,7 @@ class Quota:
     Attributes:
         disk: The entries for which there is disk space.
         bytes: What is stored of each user, with what its logs cost besides.
+        files: What the files of each user take that come by themselves, with limits as high (content_requests.py).
         has_freed: There may be room for refused entries, since a user belongs to another member or to none.
     """
 
@@ -169,7 +166,9 @@ class Quota:
         self._conversations = conversations
         self._remotes = remotes
         self._allowed = {name.removeprefix(PREFIX) for name, line in meta.items() if name.startswith(PREFIX)}
-        self.bytes: MemberBytes = MemberBytes(ctx.settings, members, contacts, hosted, self._allowed)
+        sharers = members, contacts, hosted, self._allowed
+        self.bytes: MemberBytes = MemberBytes(ctx.settings, *sharers)
+        self.files: MemberBytes = MemberBytes(ctx.settings, *sharers)
         self.disk: DiskLevel = DiskLevel.ENOUGH
         self._full: set[Line] = set()  # where there was no room for something that came, and nothing was freed since
         self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
@@ -297,10 +296,12 @@ class Quota:
     def on_contact(self, user: UserId) -> bool:
         """Count a user where it belongs now. Return True if there may be room for refused entries."""
         self._left_out.discard(user[:16])
+        self.files.settle(user)
         return self.bytes.settle(user) and self._forget_full()
 
     def on_members_changed(self) -> None:
         """Give room to those who are left when others are expelled, and count those who are pardoned."""
+        self.files.settle_all()
         if self.bytes.settle_all() and self._forget_full():
             self.has_freed = True
 

@@ -21,11 +21,14 @@ from p2pchat.core.inputs import (
     DiskLow,
     PiecesStored,
     QuotaLifted,
+    StatementsMade,
 )
 from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key
 from p2pchat.protocol import PIECE_BYTES, Lacks, Peers
 from tests.core.content.test_transfers import done, give, pulls
 from tests.core.founded_peers import guest, of_founder
+from tests.core.members.test_statement_exchange import FOUNDER
+from tests.core.members.test_statement_exchange import said as statement
 from tests.core.scripted_nodes import IDS, NAMES, START, Author, Far, Peer, World
 
 SMALL = 1000
@@ -419,6 +422,27 @@ def test_files_of_all_users_of_a_member_share_its_room_over_a_restart() -> None:
     said(guest("bob", run="b2"), linked(again, "eve"), file(200, 100_000))
     said(guest("cyd"), linked(again, "eve"), *(file(300 + index, 100_000) for index in range(9)))
     assert charged(again) == {"bob": 200_000, "dan": 100_000, "cyd": 700_000}
+
+
+def test_an_expelled_member_leaves_the_room_of_its_files_to_the_others() -> None:
+    ada = of_founder(auto_fetch_bytes=100_000, others_bytes=150_000)
+    link = linked(ada, "eve")
+    said(guest("bob"), link, file(1, 100_000))
+    said(guest("dan", "dan"), link, file(2, 100_000))
+    assert charged(ada) == {"bob": 100_000}
+    ada.put(StatementsMade([statement(FOUNDER, "remove", IDS["cyd"])]))
+    ada.take()
+    said(guest("dan", "dan", "d2"), link, file(3, 100_000))
+    assert charged(ada) == {"bob": 100_000, "dan": 100_000}
+
+
+def test_who_becomes_a_contact_leaves_the_room_of_its_files_to_the_others() -> None:
+    ada = of_founder(auto_fetch_bytes=100_000, others_bytes=150_000)
+    link = linked(ada, "eve")
+    said(guest("bob"), link, file(1, 100_000))
+    ada.node.contacts.add([IDS["bob"]])
+    said(guest("dan", "dan"), link, file(2, 100_000))
+    assert charged(ada) == {"bob": 100_000, "dan": 100_000}
 
 
 def charged(ada: Peer) -> Counter[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from p2pchat.core.effects import MemberChanged
+from p2pchat.core.effects import MemberChanged, UserLeft
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
 from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.statement import Statement, make_statement, parse_statement
 from p2pchat.protocol import Admit, Frame, Members, UserId, encode
 from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
-from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, USERS, Net
+from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, STRANGER, USERS, Net
+from tests.core.members.test_statement_exchange import said as statement
 from tests.core.mesh.linked_peers import Key
 from tests.core.scripted_nodes import Far
 from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
@@ -62,6 +63,25 @@ def test_no_connection_of_a_newcomer_is_admitted_before_its_addition_is_durable(
     node.holding = False
     node.commit()
     assert all(any(isinstance(frame, Admit) for frame in far.heard) for far in (node._far, second))
+
+
+def test_a_removal_ends_links_and_takes_users_back_only_when_it_is_durable() -> None:
+    """Not with another statement that is durable before it."""
+    net = Net("ada")
+    ada, bob = net.peers["ada"], net.add("bob", member=STRANGER)
+    net.say("ada", statement(FOUNDER, "add", STRANGER.peer_id))
+    net.link("ada", "bob")
+    ada.holding = True
+    net.say("ada", statement(FOUNDER, "add", USERS[0]))
+    net.say("ada", statement(FOUNDER, "remove", STRANGER.peer_id))
+    (second,) = [commit for commit in ada.held if commit.change.statements][1:]
+    ada.take()
+    ada.held.remove(second)
+    ada.commit()
+    assert bob.id in ada.node.links.by_peer and not [one for one in ada.events if isinstance(one, UserLeft)]
+    ada.held = [second]
+    assert "close bob: member" in ada.commit() and bob.id not in ada.node.links.by_peer
+    assert [(one.user, one.reason) for one in ada.events if isinstance(one, UserLeft)] == [(bob.id, "expelled")]
 
 
 def test_a_member_shows_the_statement_that_fits() -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 import pytest
 from msgspec import structs
 
-from p2pchat.core.effects import Commit, ReadStored
+from p2pchat.core.effects import Commit, ReadStored, WriteRefused
 from p2pchat.core.inputs import (
     CommitFailed,
     GroupCreateRequest,
+    Input,
     LinkDrained,
     LinkFilled,
     Loaded,
@@ -471,6 +472,51 @@ def test_a_failure_of_storage_loses_no_read_positions() -> None:
     ada.world.pass_time(2.0)
     assert [mark.seq for mark in ada.storage.load([ada.id]).reads] == [1]
     ada.take()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_who_waits_for_a_mark_when_storage_fails_is_told_that_it_is_stored_later(when: str) -> None:
+    ada, mark = reader()
+    inputs: list[Input] = [mark, CommitFailed(0, "the disk is full")]
+    ada.holding = True
+    for input in inputs if when == "before" else reversed(inputs):
+        ada.put(input)
+        ada.take()
+    text = "not on disk yet: it is kept, and stored when storage works again"
+    assert answers(ada) == [WriteRefused(7, "storage", text)]
+    recover(ada)
+    assert answers(ada) == [] and [mark.seq for mark in ada.storage.load([ada.id]).reads] == [1]
+
+
+def test_who_waits_for_a_mark_that_is_looked_up_when_storage_fails_is_told_when_it_is_stored() -> None:
+    ada, mark = reader()
+    ada.hold_lookups = True
+    ada.put(mark)
+    ada.put(CommitFailed(0, "the disk is full"))
+    assert answers(ada) == []
+    recover(ada)
+    assert answers(ada) == [ReadStored(7)] and [mark.seq for mark in ada.storage.load([ada.id]).reads] == [1]
+
+
+def reader() -> tuple[Peer, MarkedRead]:
+    """Return a peer to which bob wrote two messages, and its mark on the first one, which somebody waits for."""
+    ada, writer = World().peer("ada"), Author("bob", "b1")
+    ada.far("bob").say(writer.say("one"), writer.say("two"))
+    shown = ada.storage.places(0, 1)[0]
+    return ada, MarkedRead(ada.id, shown.log, shown.seq, shown.place, ticket=7)
+
+
+def recover(ada: Peer) -> None:
+    ada.held, ada.holding, ada.hold_lookups = [], False, False
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    ada.world.pass_time(2.0)
+
+
+def answers(ada: Peer) -> list[WriteRefused | ReadStored]:
+    """Return what was answered since the last time."""
+    found = [effect for effect in ada.effects if isinstance(effect, WriteRefused | ReadStored)]
+    ada.effects.clear()
+    return found
 
 
 def test_marks_on_earlier_logs_are_removed_when_a_later_one_is_read() -> None:
