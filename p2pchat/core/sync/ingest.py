@@ -46,7 +46,7 @@ from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Entries, Naming, UserId
+from p2pchat.protocol import ConversationId, Entries, Naming
 
 
 class Ingest:
@@ -72,10 +72,7 @@ class Ingest:
 
     def on_frames(self, remote: RemoteState, frames: list[Entries]) -> LogError | None:
         """Take consecutive frames of one read. Return the fault that must end the link, if any."""
-        fault = self.take_from(LinkSource(self._sync, self, remote), frames)
-        if fault is not None:
-            self._sync.distrust(remote.link.peer)
-        return fault
+        return self.take_from(LinkSource(self._sync, self, remote), frames)
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
@@ -109,9 +106,6 @@ class Ingest:
         if conversation is not None and conversation.is_talk and extensions:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
-            return
-        if not frame.fork and not source.trusts(frame.u):
-            self._ctx.count("banned_batch")
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         member = ""
@@ -325,9 +319,6 @@ class LinkSource(EntrySource):
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         return self._sync.find_conversation(self.remote, conversation)
-
-    def trusts(self, user: UserId) -> bool:
-        return self._sync.trusts(self.remote, user)
 
     def gave_all_before(self, frame: Entries) -> bool:
         return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps

@@ -34,7 +34,7 @@ from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId
+from p2pchat.protocol import ConversationId, Entries, Mark, Naming
 from p2pchat.settings import Settings
 
 
@@ -213,10 +213,6 @@ class EntrySource:
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation of which it may bring entries, else None."""
         raise NotImplementedError
-
-    def trusts(self, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from it."""
-        return True
 
     def gave_all_before(self, frame: Entries) -> bool:
         """Return whether everything was taken that it has of the frame's writer and that comes before the frame."""
