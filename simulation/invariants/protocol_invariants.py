@@ -134,23 +134,12 @@ class ProtocolInvariants:
             self._invariants.fail("storage", peer, f"asked {other.name} for entries it cannot store")
         key = (peer.name, peer.lives, want.c, want.u)
         former = self._wants.get(key)
-        settings = self._sim.settings
-        if former is not None and self._failed(peer, former.end) > self._failed(peer, end):
-            patience = 0.0  # it was given up more often than the one asked now
-        elif want.u in (other.user, *other.speaks_for):
-            patience = 0.9 * settings.want_after  # clocks drift
-        else:
-            patience = settings.want_progress_timeout - 0.5
+        patience = self._sim.settings.want_progress_timeout - 0.5
         # An answer of a byzantine peer may have gaps or no proof. Nothing of it is stored, so it is no progress.
         served = former and former.end.open and not former.end.closing and not former.end.other.owner.byzantine
         if former and served and now - former.progress_at < patience and not peer.disk.failed:
             self._invariants.fail("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while an answer is coming")
         self._wants[key] = RequestedRange(end, want.n, now)
-
-    def _failed(self, peer: SimPeer, end: WireEnd) -> int:
-        """Return how many wants at the other end were given up."""
-        remote = peer.node.sync.context.remotes.get(end.link) if peer.node is not None else None
-        return remote.wants.failed if remote is not None else 0
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Note the answers to wants."""

@@ -402,8 +402,6 @@ class AntiEntropy:
             self._ctx.count("marks_ignored")
         elif ahead:
             self._fetcher.request(key, urgent=urgent)
-            if key[1] in remote.link.users:
-                self._fetcher.on_host_ahead(key, remote)
 
 
 def _note_group(remote: RemoteState, conversation: ConversationState) -> None:

@@ -2,8 +2,8 @@
 
 A difference found by a comparison is wanted at once, and so is what a mark announces of a writer without a link here.
 Otherwise what a mark announces is wanted only if it has not arrived within a second, since its writer pushes it. A link
-that gives nearly nothing for ten seconds is given up for the next, and for a peer of the writer after one second. Links
-that were given up come last, contacts first.
+that gives nearly nothing for ten seconds is given up for the next: peers of the writer come first, then contacts, and
+links that were given up last.
 A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
 peer that is ahead but gives nothing gets fewer and fewer wants. What known users wrote is wanted first, since unknown
 ones may have thousands of logs. No entries of a writer whose quota is full are wanted (quota.py).
@@ -77,39 +77,6 @@ class Fetcher:
     def _is_pushed(self, user: UserId) -> bool:
         """Return whether a peer that a user writes at is linked, or is this one."""
         return user in self._sync.presence.hosts or user in self._sync.hosted
-
-    def on_host_ahead(self, key: WriterKey, remote: RemoteState) -> None:
-        """Ask a peer of the writer soon if somebody else, who is asked already, gives nearly nothing."""
-        request = self.requests.get(key)
-        if request is not None and request.source is not None and not self._is_host(request.source, key):
-            self._sync.after(self._ctx.settings.want_after, partial(self._prefer, key, remote))
-
-    def _prefer(self, key: WriterKey, remote: RemoteState) -> None:
-        """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second.
-
-        One that was given up more often, and gave nothing so far, gets no second.
-        """
-        request = self.requests.get(key)
-        if request is None or request.source == remote.id or not self._sync.is_up(remote):
-            return
-        source = self._sync.remotes.get(request.source) if request.source is not None else None
-        failed_more = source is not None and source.wants.failed > remote.wants.failed and not request.gained
-        is_patient = self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
-        is_served = source is not None and is_patient and not failed_more
-        if not is_served and self._is_ahead(remote, key) and self._has_room(remote, key):
-            self._give_up(request)
-            self._open_want(request, remote)
-
-    def _give_up(self, request: FetchRequest) -> None:
-        """Ask the present source no more."""
-        if request.source is not None:
-            request.tried.add(request.source)
-            if request.source in self._sync.remotes:
-                self._sync.remotes[request.source].wants.failed += 1
-            request.source = None
-
-    def _is_host(self, link: int, key: WriterKey) -> bool:
-        return link in self._sync.presence.hosts.get(key[1], ())
 
     def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
         """Fetch what lies before a batch that was dropped because it leaves a gap."""
@@ -235,7 +202,10 @@ class Fetcher:
         if left > 0:
             self._set_timer(request, left)
             return
-        self._give_up(request)
+        request.tried.add(request.source)
+        if request.source in self._sync.remotes:
+            self._sync.remotes[request.source].wants.failed += 1
+        request.source = None
         self._ask(request)
 
     def _has_other_source(self, request: FetchRequest) -> bool:
@@ -268,7 +238,8 @@ class Fetcher:
     def _rank(self, key: WriterKey, remote: RemoteState) -> tuple[int | bool, ...]:
         """Return by what the link to ask is chosen: the least."""
         wants, link = remote.wants, remote.link
-        return not self._is_host(link.id, key), wants.failed, not link.known, len(wants.by_number), link.id
+        is_host = link.id in self._sync.presence.hosts.get(key[1], ())
+        return not is_host, wants.failed, not link.known, len(wants.by_number), link.id
 
     def _has_room(self, remote: RemoteState, key: WriterKey) -> bool:
         return len(remote.wants.by_number) < self._ctx.settings.max_wants or key in remote.wants.by_number.values()
