@@ -378,7 +378,7 @@ async def test_unknown_logs_are_wanted_only_from_the_sender_of_their_marks(attac
     wants = [frame for frame in eve.frames if isinstance(frame, wire.Want)]
     assert 0 < len(wants) <= 64
     sync = honest.ada._driver.node.sync
-    assert max(side.ahead_count for side in sync.context.remotes.values()) <= 10_000
+    assert max(len(side.ahead_refs) for side in sync.context.remotes.values()) <= 10_000
 
 
 async def test_invented_conversations_are_bounded(attacked: Attacked) -> None:

@@ -24,7 +24,6 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Entries, Mark, UserId, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
-DROPPED_AFTER = 3600.0  # seconds until logs that were dropped are asked for again; a guess
 PROGRESS = 64  # entries, or KiB of them: who gives fewer within the time for progress makes none. A guess: a slow modem
 
 
@@ -113,10 +112,8 @@ class Fetcher:
         """End want n: the remote has given all it has."""
         key = remote.wants.by_number.pop(n, None)
         request = self.requests.get(key) if key else None
-        if key and (dropped := remote.dropped.get(key)):
-            if dropped.ask_at <= self._ctx.now.mono:
-                dropped.ask_at = self._ctx.now.mono + DROPPED_AFTER
-            dropped.marks = {*remote.ahead.get(key, {}).values()}
+        if key in remote.dropped:
+            remote.dropped[key] = {*remote.ahead.get(key, {}).values()}
         if request is not None and request.source == remote.id and request.n == n:
             request.source = None
             request.tried.add(remote.id)
@@ -169,9 +166,8 @@ class Fetcher:
         left = {mark.run: mark for mark, log in held if conversation.lacks(key[1], mark, log)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
-        if key in remote.dropped and all(remote.dropped[key].hides(mark, self._ctx.now.mono) for mark in left.values()):
-            return False
-        return bool(left) and self._may_ask(remote, conversation)
+        is_news = not remote.dropped.get(key, set()).issuperset(left.values())
+        return is_news and self._may_ask(remote, conversation)
 
     def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Return whether the remote may be asked: not for a talk whose group it knows better.

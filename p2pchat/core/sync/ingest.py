@@ -330,7 +330,7 @@ class LinkSource(EntrySource):
         if why == "gap":
             self._ingest.fetcher.on_gap(self.remote, log, frame)
         elif why == "unnamed":
-            self.remote.on_dropped(log)
+            self.remote.on_dropped(log.key)
         elif why == "forked":
             self._ingest.forks.send_evidence(self.remote, log)
         elif why in ("full", "group", "cut"):  # no want waits for it
