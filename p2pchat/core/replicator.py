@@ -124,7 +124,7 @@ class Replicator:
         """Fetch nothing and write nothing unasked while nothing can be stored; refuse what there is no space for."""
         self.ingest.fetcher.pause(level is DiskLevel.NOTHING)
         self.group_editor.pause(level is DiskLevel.NOTHING)
-        self.quota.set_disk(level)
+        self.quota.disk = level
         for remote in self.context.remotes.values():
             remote.full_sent_at.clear()
 
@@ -313,7 +313,6 @@ class Replicator:
 
     def on_blocks_changed(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Fetch and await nothing of a user who is blocked, or have what was refused come."""
-        self.quota.on_blocks_changed(user)
         if not on:
             every = self.context.remotes.values()
             self.anti_entropy.on_freed(

@@ -204,7 +204,7 @@ class CausalOrder:
     def _start_timer(self, log: LogState) -> None:
         seq, refs, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
-        if self._sync.quota.left_out_all(self._missing(log, seq, refs)):
+        if self._sync.quota.blocks_all(self._missing(log, seq, refs)):
             wait = min(wait, self._ctx.settings.want_after)
         self._sync.after(wait, partial(self._on_overdue, log, seq))
 
